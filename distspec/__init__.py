@@ -1,0 +1,3 @@
+"""Classes and anomalies in growing archives of spectra."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Archives of spectra, one file each, behind one protocol."""

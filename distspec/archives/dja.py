@@ -1,0 +1,222 @@
+"""The DAWN JWST Archive: NIRSpec spectra reduced with msaexp.
+
+Formats: the v1, v2 and v4 SPEC1D tables and catalogues (https://dawn-cph.github.io/dja;
+Heintz et al. 2025, A&A 693, A60; de Graaff et al. 2025, A&A 697, A189).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from astropy import units
+from astropy.io import fits
+from scipy.ndimage import median_filter
+
+from distspec.archives.protocol import LISTING, Entry
+from distspec.archives.tables import absolute, fetch, first_existing, read_table
+from distspec.lines import GALAXY_LINES
+from distspec.spectrum import BadSpectrumError, Floats, Reason, Spectrum
+
+PUBLIC_URL = "https://s3.amazonaws.com/msaexp-nirspec/extractions"
+PUBLIC_CATALOG = f"{PUBLIC_URL}/dja_msaexp_emission_lines_v4.4.csv.gz"
+
+LAYOUTS = ("{root}/{file}", "{file}")
+"""Where a file lies below the archive's URL: the public bucket, or one flat folder."""
+
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "file": ("file",),
+    "root": ("root",),
+    "ra": ("ra",),
+    "dec": ("dec",),
+    "z": ("z_best", "z", "zfit"),
+    "grade": ("grade",),
+}
+"""Our name of a column to the archive's, the newest release's first. Required in every release."""
+
+FILE_NAME = re.compile(
+    r"^(?P<root>.+?)_(?P<grating>[a-z0-9]+)-(?P<filter>[a-z0-9]+)_(?:(?P<program>[^_]+)_)?(?P<srcid>[^_]+)\.spec\.fits$"
+)
+"""``{root}_{grating}-{filter}_{program}_{srcid}.spec.fits``."""
+
+
+@dataclass(frozen=True)
+class DJA:
+    """DAWN JWST Archive: which spectra, and from where."""
+
+    catalog: str = PUBLIC_CATALOG
+    """Catalogue: CSV, CSV.gz, ECSV or Parquet at any fsspec URL."""
+    url: str = PUBLIC_URL
+    """Folder or bucket that holds {root}/{file}, or the files directly."""
+    grating: str = "PRISM"
+    """Keep this disperser."""
+    filter: str = "CLEAR"
+    """Keep this blocking filter."""
+    grades: tuple[int, ...] = (3,)
+    """Keep these redshift grades (3 robust, 2 ambiguous, 1 none, 0 bad, -1 not graded)."""
+    z_min: float = 4.0
+    """Keep redshifts above this."""
+    z_max: float = 20.0
+    """Keep redshifts up to this."""
+    truth_table: str = ""
+    """Table of object_id, truth_class, anomaly_type to score the labels against (optional)."""
+
+    lines: ClassVar[Mapping[str, float]] = GALAXY_LINES
+
+    def __post_init__(self) -> None:
+        if not self.z_min < self.z_max:
+            raise ValueError(
+                f"--archive.z-min {self.z_min} must lie below --archive.z-max {self.z_max}"
+            )
+
+    def list(self) -> pa.Table:
+        """Return the selected rows of the catalogue, sorted by ``object_id`` (a `LISTING` table)."""
+        table = _standard_columns(read_table(self.catalog), self.catalog)
+        keep = pc.and_kleene(
+            pc.equal(table["grating"], self.grating.upper()),
+            pc.equal(table["filter"], self.filter.upper()),
+        )
+        keep = pc.and_kleene(
+            keep, pc.is_in(table["grade"], value_set=pa.array(self.grades, pa.int8()))
+        )
+        keep = pc.and_kleene(keep, pc.greater(table["z"], self.z_min))
+        keep = pc.and_kleene(keep, pc.less_equal(table["z"], self.z_max))
+        table = table.filter(keep).sort_by("object_id")
+        return table.append_column(LISTING.field("uri"), self._uris(table)).select(LISTING.names)
+
+    def _uris(self, table: pa.Table) -> pa.Array:
+        base = absolute(self.url)
+        rows = zip(table["root"].to_pylist(), table["object_id"].to_pylist(), strict=True)
+        places = [
+            [f"{base}/{layout.format(root=root, file=file)}" for layout in LAYOUTS]
+            for root, file in rows
+        ]
+        layout = first_existing(places[0]) if places else 0
+        return pa.array([place[layout] for place in places], pa.string())
+
+    def read(self, entry: Entry) -> Spectrum:
+        """Read one SPEC1D table; see `distspec.archives.protocol.Archive.read`."""
+        columns = _read_spec1d(fetch(entry.uri))
+        flux, err = columns["flux"].value, columns["err"].to_value(columns["flux"].unit)
+        valid = valid_pixels(flux, err)
+        return Spectrum(
+            object_id=entry.object_id,
+            wave=columns["wave"].to_value(units.um),
+            flux=np.where(valid, flux, 0.0),
+            ivar=np.where(valid, 1.0 / np.where(valid, err, 1.0) ** 2, 0.0),
+            unit=str(columns["flux"].unit),
+            z=entry.z,
+        )
+
+    def truth(self) -> pa.Table | None:
+        """Return the table that `truth_table` names, if it names one."""
+        if not self.truth_table:
+            return None
+        return read_table(self.truth_table).select(["object_id", "truth_class", "anomaly_type"])
+
+
+def valid_pixels(flux: Floats, err: Floats) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Tell which pixels msaexp calls valid.
+
+    Finite, err > 0, flux ≠ 0, and an error that is not implausibly small: above half the 5th percentile
+    and above a fifth of its own 11-pixel running median.
+
+    Parameters
+    ----------
+    flux, err : (n,) [any one flux density]
+
+    Returns
+    -------
+    (n,) bool
+
+    Examples
+    --------
+    >>> flux, err = np.ones(40), np.ones(40)
+    >>> flux[0], flux[1], err[2], err[20] = np.nan, 0.0, -1.0, 0.1
+    >>> np.flatnonzero(~valid_pixels(flux, err))
+    array([ 0,  1,  2, 20])
+    """
+    valid = np.isfinite(flux) & np.isfinite(err) & (err > 0) & (flux != 0)
+    if not valid.any():
+        return valid
+    good = err[valid]
+    plausible = (good > 0.5 * np.percentile(good, 5)) & (good > 0.2 * median_filter(good, 11))
+    valid[valid] = plausible
+    return valid
+
+
+def _read_spec1d(content: bytes) -> dict[str, units.Quantity]:
+    """Return ``wave``, ``flux`` and ``err`` with their units, native-endian float64."""
+    try:
+        with fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=True) as hdus:
+            table: Any = hdus["SPEC1D"]
+            data, columns = table.data, table.columns
+            fields = {name.lower(): name for name in columns.names}
+            return {
+                name: np.array(data[fields[name]], dtype=np.float64)
+                * units.Unit(columns[fields[name]].unit or default)
+                for name, default in (("wave", "um"), ("flux", "uJy"), ("err", "uJy"))
+            }
+    except KeyError as error:
+        seen = f"{error.args[0]} is missing"
+        raise BadSpectrumError(Reason.BAD_TABLE, seen) from error
+    except (ValueError, TypeError) as error:
+        raise BadSpectrumError(Reason.BAD_TABLE, str(error)) from error
+    except Exception as error:  # astropy raises nearly anything on a damaged file
+        raise BadSpectrumError(Reason.UNREADABLE, f"{type(error).__name__}: {error}") from error
+
+
+def _standard_columns(table: pa.Table, url: str) -> pa.Table:
+    """Bring any release's catalogue to the columns of `LISTING`, less ``uri``."""
+    picked: dict[str, pa.ChunkedArray] = {}
+    for ours, theirs in ALIASES.items():
+        name = next((name for name in theirs if name in table.column_names), None)
+        if name is None:
+            raise ValueError(
+                f"{url} has no column {' or '.join(theirs)}: is it a DJA catalogue? "
+                f"It has {', '.join(table.column_names[:12])} …"
+            )
+        picked[ours] = table[name]
+    files = picked["file"].cast(pa.string()).to_pylist()
+    names = [FILE_NAME.match(file or "") for file in files]
+
+    def from_name(group: str) -> pa.Array:
+        return pa.array([match[group] if match else None for match in names], pa.string())
+
+    # The v2 table's "Grating" lists a source's *other* spectra; the file name is right in every release.
+    grating = table["grating"] if "grating" in table.column_names else from_name("grating")
+    filter_ = table["filter"] if "filter" in table.column_names else from_name("filter")
+    z = picked["z"].cast(pa.float64())
+    standard = pa.table(
+        {
+            "object_id": pa.array(files, pa.string()),
+            "source_key": pa.array([""] * len(files)),
+            "version": _version(table, z),
+            "ra": picked["ra"].cast(pa.float64()),
+            "dec": picked["dec"].cast(pa.float64()),
+            "z": z,
+            "root": picked["root"].cast(pa.string()),
+            "srcid": pc.coalesce(from_name("srcid"), pa.array(files, pa.string())),
+            "grating": pc.utf8_upper(grating),
+            "filter": pc.utf8_upper(filter_),
+            "grade": picked["grade"].cast(pa.float64()).fill_null(-1).cast(pa.int8()),
+        }
+    )
+    return standard.filter(pc.is_valid(standard["object_id"]))
+
+
+def _version(table: pa.Table, z: pa.ChunkedArray) -> pa.Array:
+    """When the file was made, by which msaexp, and at which redshift: a change of any is a new version."""
+    parts = [
+        pc.coalesce(table[name].cast(pa.string()), "")
+        for name in ("ctime", "version")
+        if name in table.column_names
+    ]
+    redshift = pc.binary_join_element_wise("z=", pc.round(z, 5).cast(pa.string()), "")
+    return pc.binary_join_element_wise(*parts, redshift, " ", null_handling="replace")

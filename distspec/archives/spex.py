@@ -1,0 +1,124 @@
+"""The SpeX Prism Library: low-resolution near-infrared spectra of M, L and T dwarfs.
+
+Burgasser & Splat Development Team 2017, ASI Conf. Ser. 14, 7. Stars: z = 0.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
+
+from distspec.archives.protocol import LISTING, Entry
+from distspec.archives.tables import absolute, fetch, first_existing, read_table
+from distspec.lines import STAR_FEATURES
+from distspec.spectrum import BadSpectrumError, Reason, Spectrum
+
+LAYOUTS = ("spectra/{file}", "{file}")
+"""Where a file lies below the archive's URL."""
+
+
+@dataclass(frozen=True)
+class SpeX:
+    """SpeX Prism Library: where its table and its files are."""
+
+    url: str = ""
+    """Folder or bucket that holds the FITS files, or a folder spectra/ of them."""
+    catalog: str = ""
+    """Table of DATA_FILE, SOURCE_KEY, RA, DEC, OBSERVATION_DATE, cls; empty: labels.csv in url."""
+
+    lines: ClassVar[Mapping[str, float]] = STAR_FEATURES
+
+    def list(self) -> pa.Table:
+        """Return every spectrum of the table, sorted by ``object_id`` (a `LISTING` table)."""
+        table = self._table()
+        files = table["DATA_FILE"].cast(pa.string())
+        keys = table["SOURCE_KEY"].cast(pa.string())
+        base, n = absolute(self.url), len(table)
+        places = [
+            [f"{base}/{layout.format(file=file)}" for layout in LAYOUTS]
+            for file in files.to_pylist()
+        ]
+        layout = first_existing(places[0]) if places else 0
+        columns = {
+            "object_id": files,
+            "source_key": pc.binary_join_element_wise("SPL ", keys, ""),
+            "version": table["OBSERVATION_DATE"].cast(pa.string()),
+            "uri": pa.array([place[layout] for place in places], pa.string()),
+            "ra": table["RA"].cast(pa.float64()),
+            "dec": table["DEC"].cast(pa.float64()),
+            "z": pa.array(np.zeros(n)),
+            "root": pa.array(["spex"] * n),
+            "srcid": keys,
+            "grating": pa.array(["SPEX-PRISM"] * n),
+            "filter": pa.array([""] * n),
+            "grade": pa.array(np.full(n, -1, np.int8)),
+        }
+        return pa.table([columns[name] for name in LISTING.names], names=LISTING.names).sort_by(
+            "object_id"
+        )
+
+    def read(self, entry: Entry) -> Spectrum:
+        """Read one file; see `distspec.archives.protocol.Archive.read`."""
+        planes = _planes(fetch(entry.uri))
+        wave, flux, noise = planes[0], planes[1], planes[2]
+        # Orders are padded with zeros or NaN at the ends: no wavelength, no pixel.
+        real = np.isfinite(wave) & (wave > 0)
+        wave, flux, noise = wave[real], flux[real], noise[real]
+        valid = np.isfinite(flux) & np.isfinite(noise) & (noise > 0) & (flux != 0)
+        # f_λ is ~1e-15 W m⁻² µm⁻¹ = 1e-16 erg s⁻¹ cm⁻² Å⁻¹: no under- or overflow in float64.
+        return Spectrum(
+            object_id=entry.object_id,
+            wave=wave,
+            flux=np.where(valid, flux, 0.0),
+            ivar=np.where(valid, 1.0 / np.where(valid, noise, 1.0) ** 2, 0.0),
+            unit="W m-2 um-1",
+            z=entry.z,
+        )
+
+    def truth(self) -> pa.Table | None:
+        """Return the spectral classes M, L and T."""
+        table = self._table()
+        if "cls" not in table.column_names:
+            return None
+        return pa.table(
+            {
+                "object_id": table["DATA_FILE"].cast(pa.string()),
+                "truth_class": table["cls"].cast(pa.string()),
+                "anomaly_type": pa.array([""] * len(table)),
+            }
+        )
+
+    def _table(self) -> pa.Table:
+        if not self.url:
+            raise ValueError("--archive.url is empty: name the folder that holds the SpeX files")
+        return read_table(self.catalog or f"{absolute(self.url)}/labels.csv")
+
+
+def _planes(content: bytes) -> Any:
+    """Return the image as (planes, pixels) float64: wavelength, flux, noise, and perhaps flags.
+
+    The library was filled over two decades: some files are stored transposed, some have no noise.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyWarning)  # thousands of odd HISTORY cards
+            image = fits.getdata(io.BytesIO(gzip.decompress(content)), 0)
+    except Exception as error:  # astropy raises nearly anything on a damaged file
+        raise BadSpectrumError(Reason.UNREADABLE, f"{type(error).__name__}: {error}") from error
+    planes = np.array(image, dtype=np.float64)
+    if planes.ndim == 2 and planes.shape[0] > planes.shape[1]:
+        planes = planes.T
+    if planes.ndim != 2 or planes.shape[0] < 3:
+        seen = f"image of shape {np.shape(image)}: no (wavelength, flux, noise) planes"
+        raise BadSpectrumError(Reason.BAD_TABLE, seen)
+    return planes

@@ -1,0 +1,90 @@
+"""Reading an archive's catalogue and finding its files, wherever fsspec can reach them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from astropy.table import Table
+
+from distspec.spectrum import BadSpectrumError, Reason
+
+
+def read_table(url: str) -> pa.Table:
+    """Read a catalogue in CSV, gzipped CSV, ECSV or Parquet from any fsspec URL.
+
+    Raises
+    ------
+    ValueError
+        When there is no such file or it is none of these formats; the message names the URL.
+    """
+    name = url.lower()
+    try:
+        with fsspec.open(url, "rb", compression="gzip" if name.endswith(".gz") else None) as file:
+            stem = name.removesuffix(".gz")
+            if stem.endswith((".parquet", ".pq")):
+                return pa.parquet.read_table(file)
+            if stem.endswith(".ecsv"):
+                return _from_astropy(Table.read(file, format="ascii.ecsv"))
+            return pa.csv.read_csv(file)
+    except FileNotFoundError as error:
+        raise ValueError(f"no catalogue at {url}: set --archive.catalog to one") from error
+    except pa.ArrowInvalid as error:
+        raise ValueError(
+            f"{url} is no CSV, ECSV or Parquet table ({error}): its name must end in "
+            ".csv, .csv.gz, .ecsv or .parquet, and its content match"
+        ) from error
+
+
+def _from_astropy(table: Table) -> pa.Table:
+    def column(name: str) -> pa.Array:
+        values: Any = table[name]
+        mask = np.ma.getmaskarray(values) if table.masked or hasattr(values, "mask") else None
+        return pa.array(np.asarray(values).tolist(), mask=mask)
+
+    return pa.table({name: column(name) for name in table.colnames})
+
+
+def absolute(url: str) -> str:
+    """Return `url` with its protocol and, on local disk, its whole path: workers run elsewhere.
+
+    Examples
+    --------
+    >>> absolute("s3://bucket/spectra/")
+    's3://bucket/spectra'
+    """
+    if "://" in url:
+        return url.rstrip("/")
+    return Path(url).resolve().as_uri()
+
+
+def first_existing(candidates: Sequence[str]) -> int:
+    """Return the index of the first URL that exists, or 0 where none does."""
+    for index, url in enumerate(candidates):
+        fs, path = fsspec.core.url_to_fs(url)
+        if fs.exists(path):
+            return index
+    return 0
+
+
+def fetch(uri: str) -> bytes:
+    """Return a file's bytes.
+
+    Raises
+    ------
+    BadSpectrumError
+        ``not_found`` or, for whatever else went wrong, ``unreadable``.
+    """
+    fs, path = fsspec.core.url_to_fs(uri)
+    try:
+        return fs.cat_file(path)
+    except FileNotFoundError as error:
+        raise BadSpectrumError(Reason.NOT_FOUND, f"no file at {uri}") from error
+    except Exception as error:  # a service fails in as many ways as there are services
+        raise BadSpectrumError(Reason.UNREADABLE, f"{type(error).__name__}: {error}") from error

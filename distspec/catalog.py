@@ -1,0 +1,251 @@
+"""The catalogue: what a run says of every spectrum, published as Parquet and queried with SQL.
+
+    root/catalog/<run_id>/<table>/<snapshot_id>.parquet
+    root/catalog/current.json       which run and which files; the only thing ever replaced
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import torch
+from fsspec.core import url_to_fs
+
+from distspec import schema
+from distspec.anomaly import PARTS, anomaly_scores, explain
+from distspec.identity import in_validation
+from distspec.lineage import load_model, load_run, now
+from distspec.places import catalog_url, exists, get_json, join, model_url, put_json, put_table, run_url
+from distspec.spectrum import Floats32
+from distspec.store import LATENTS, Store
+from distspec.vae import reconstruct
+
+CURRENT = "current.json"
+MIN_STACK = 3
+"""A class median needs this many valid spectra in a pixel."""
+MAX_STACK = 5_000
+"""A class median is taken over at most this many of its spectra."""
+
+
+@dataclass(frozen=True)
+class CatalogConfig:
+    """What the catalogue holds."""
+
+    n_anomalies: int = 200
+    """Rows of the table of anomalies."""
+
+    def __post_init__(self) -> None:
+        if self.n_anomalies < 1:
+            raise ValueError(f"catalog.n_anomalies {self.n_anomalies} must be at least 1")
+
+
+def build(root: str, run_id: str, store: Store, config: CatalogConfig) -> dict[str, pa.Table]:
+    """Put a run's tables together.
+
+    Parameters
+    ----------
+    root : str
+    run_id : str
+    store : Store
+        The state whose rows the run's model has embedded.
+    config : CatalogConfig
+
+    Returns
+    -------
+    dict
+        Tables ``objects``, ``classes``, ``class_medians``, ``anomalies``, ``sweep``, ``quarantine``.
+    """
+    record, clustering, sweep = load_run(run_url(root, run_id))
+    model = str(record["model_id"])
+    vae, model_record = load_model(model_url(root, model))
+    origin = {
+        "run_id": run_id,
+        "model_id": model,
+        "snapshot_id": store.snapshot_id,
+        "weights_sha256": str(model_record["weights_sha256"]),
+    }
+    latents = store.latents(model)
+    objects = _objects(
+        store,
+        latents,
+        clustering,
+        int(record["seed"]),
+        float(model_record["training"]["validation_share"]),
+        origin,
+    )
+    odd_rows = np.argsort(objects["anomaly_rank"].to_numpy())[: config.n_anomalies]
+    recon = reconstruct(vae, torch.from_numpy(latents["z_mean"][odd_rows])).numpy()
+    return {
+        "objects": objects,
+        "classes": _classes(objects, origin),
+        "class_medians": _class_medians(objects, store, origin),
+        "anomalies": _anomalies(objects, odd_rows, store, recon, origin),
+        "sweep": schema.conform(_columns(sweep), schema.SWEEP, origin),
+        "quarantine": schema.conform(_columns(store.quarantine()), schema.QUARANTINE, origin),
+    }
+
+
+def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    return {name: table[name] for name in table.column_names}
+
+
+def _objects(
+    store: Store,
+    latents: Mapping[str, Floats32],
+    clustering: pa.Table,
+    seed: int,
+    validation_share: float,
+    origin: Mapping[str, str],
+) -> pa.Table:
+    ledger = store.ledger()
+    n_latents = latents["z_mean"].shape[1]
+    scores = anomaly_scores(
+        latents["z_mean"], latents["recon_chi2_red"], ledger["snr"].to_numpy(), seed
+    )
+    held_out = in_validation(ledger["source_id"].to_pylist(), validation_share)
+    values: dict[str, Any] = {
+        **_columns(ledger),
+        **_columns(clustering.drop_columns("object_id")),
+        **{f"{name}_{i:02d}": latents[name][:, i] for name in LATENTS[:2] for i in range(n_latents)},
+        **{name: latents[name] for name in LATENTS[2:]},
+        **scores,
+        "anomaly_rank": scores["anomaly_rank"].astype(np.int32),
+        "split": np.where(held_out, "validation", "train").tolist(),
+    }
+    return schema.conform(values, schema.objects(n_latents), origin)
+
+
+def _classes(objects: pa.Table, origin: Mapping[str, str]) -> pa.Table:
+    rows: list[dict[str, Any]] = []
+    for label in pc.unique(objects["cluster_label"]).sort().to_pylist():
+        members = objects.filter(pc.equal(objects["cluster_label"], label))
+        p16, p50, p84 = np.percentile(members["z"].to_numpy(), [16, 50, 84])
+        rows.append(
+            {
+                "cluster_label": label,
+                "n_spectra": len(members),
+                "n_sources": len(pc.unique(members["source_id"])),
+                "share": len(members) / len(objects),
+                "z_p16": p16,
+                "z_p50": p50,
+                "z_p84": p84,
+                "snr_p50": np.median(members["snr"].to_numpy()),
+                "recon_mse_p50": np.median(members["recon_mse"].to_numpy()),
+            }
+        )
+    columns = {c.name: [row[c.name] for row in rows] for c in schema.CLASSES}
+    return schema.conform(columns, schema.CLASSES, origin)
+
+
+def _class_medians(objects: pa.Table, store: Store, origin: Mapping[str, str]) -> pa.Table:
+    labels = objects["cluster_label"].to_numpy()
+    wave = store.frozen.grid.wave_rest
+    parts: list[pa.Table] = []
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        # Evenly spread over the class: the store's order is the archive's, so this is no biased sample.
+        rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MAX_STACK)).astype(np.int64)]
+        flux, ivar = store.spectra(rows)
+        n_valid = np.count_nonzero(ivar, axis=0)
+        enough = n_valid >= min(MIN_STACK, len(rows))
+        percentiles = np.full((3, len(wave)), np.nan)
+        stacked = np.where(ivar > 0, flux, np.nan)[:, enough & (n_valid > 0)]
+        percentiles[:, enough & (n_valid > 0)] = np.nanpercentile(stacked, [16, 50, 84], axis=0)
+        values = {
+            "cluster_label": np.full(len(wave), label),
+            "wave_rest": wave,
+            **dict(zip(("flux_p16", "flux_p50", "flux_p84"), percentiles, strict=True)),
+            "n_valid": n_valid,
+        }
+        parts.append(schema.conform(values, schema.CLASS_MEDIANS, origin))
+    return pa.concat_tables(parts)
+
+
+def _anomalies(
+    objects: pa.Table, rows: Any, store: Store, recon: Floats32, origin: Mapping[str, str]
+) -> pa.Table:
+    """`rows` in order of rank, and their reconstructions, (n, L)."""
+    flux, ivar = store.spectra(rows)
+    residual = (flux - recon) * np.sqrt(ivar)
+    top = objects.take(pa.array(rows))
+    parts = top.select(list(PARTS)).to_pylist()
+    wave = store.frozen.grid.wave_rest
+    why = [
+        explain(part, residual[i], ivar[i] > 0, wave) for i, part in enumerate(parts)
+    ]
+    return schema.conform({**_columns(top), "why": why}, schema.ANOMALIES, origin)
+
+
+def publish(root: str, tables: Mapping[str, pa.Table], run_id: str, snapshot_id: str) -> dict[str, Any]:
+    """Write a run's tables, then make them the current ones; return what current.json says.
+
+    A reader takes its file list from current.json, so it sees the old catalogue or the new one.
+    """
+    base = catalog_url(root)
+    files = {name: f"{run_id}/{name}/{snapshot_id}.parquet" for name in tables}
+    for name, table in tables.items():
+        put_table(join(base, files[name]), table)
+    current = {"run_id": run_id, "snapshot_id": snapshot_id, "published": now(), "files": files}
+    put_json(join(base, CURRENT), current)
+    return current
+
+
+def current(root: str) -> dict[str, Any] | None:
+    """Return what current.json says, or None before anything was published."""
+    url = join(catalog_url(root), CURRENT)
+    return get_json(url) if exists(url) else None
+
+
+def open_tables(root: str) -> dict[str, ds.Dataset]:
+    """Return the current catalogue's tables as Arrow datasets; columns and rows are read when asked for.
+
+    Raises
+    ------
+    FileNotFoundError
+        Before anything was published.
+    """
+    now_current = current(root)
+    if now_current is None:
+        raise FileNotFoundError(f"no catalogue under {root}: run `python -m jobs.pipeline` first")
+    base = catalog_url(root)
+    tables: dict[str, ds.Dataset] = {}
+    for name, file in now_current["files"].items():
+        fs, path = url_to_fs(join(base, file))
+        tables[name] = ds.dataset(path, format="parquet", filesystem=fs)
+    return tables
+
+
+def query(root: str, sql: str) -> pa.Table:
+    """Answer SQL (DuckDB's) over the current catalogue; each table is a view of its name.
+
+    Raises
+    ------
+    ValueError
+        When DuckDB does not understand the query; the message is DuckDB's.
+    """
+    with duckdb.connect() as connection:
+        for name, dataset in open_tables(root).items():
+            connection.register(name, dataset)
+        try:
+            return connection.sql(sql).to_arrow_table()
+        except duckdb.Error as error:
+            raise ValueError(str(error)) from error
+
+
+def duckdb_line(root: str) -> str:
+    """Return SQL that any DuckDB can run on the current catalogue's files."""
+    now_current = current(root)
+    if now_current is None:
+        raise FileNotFoundError(f"no catalogue under {root}")
+    objects = join(catalog_url(root), now_current["files"]["objects"])
+    return (
+        "SELECT cluster_label, count(*) AS n, median(z) AS z FROM "
+        f"read_parquet('{objects}') GROUP BY cluster_label ORDER BY n DESC"
+    )

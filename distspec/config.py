@@ -1,0 +1,121 @@
+"""Recipes: whole configurations, each field of which is a documented flag."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated, Any
+
+import tyro
+
+from distspec.archives.dja import DJA
+from distspec.archives.spex import SpeX
+from distspec.archives.synthetic import SyntheticConfig
+from distspec.archives.tables import absolute
+from distspec.catalog import CatalogConfig
+from distspec.clustering import ClusteringConfig
+from distspec.ingestion import IngestConfig
+from distspec.places import join
+from distspec.preprocessing import GridConfig, NormConfig
+from distspec.stages.session import RayConfig
+from distspec.training import TrainingConfig
+from distspec.vae import VAEConfig
+
+
+@dataclass(frozen=True)
+class Config:
+    """A recipe with its settings."""
+
+    root: str
+    """Folder (or bucket URL) that holds everything this project produces."""
+    recipe: tyro.conf.Suppress[str]
+    archive: DJA | SpeX
+    """Where the spectra come from."""
+    synthetic: Annotated[SyntheticConfig | None, tyro.conf.arg(name="synthetic")] = None
+    """Write a synthetic archive below the root first, and read that."""
+    seed: int = 0
+    """Of weights, noise, shuffles, map and sweep."""
+    grid: GridConfig = field(default_factory=GridConfig)
+    norm: NormConfig = field(default_factory=NormConfig)
+    ingest: IngestConfig = field(default_factory=IngestConfig)
+    vae: VAEConfig = field(default_factory=VAEConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
+    catalog: CatalogConfig = field(default_factory=CatalogConfig)
+    ray: RayConfig = field(default_factory=RayConfig)
+
+    def __post_init__(self) -> None:
+        if not self.root:
+            raise ValueError("--root is empty: name a folder or a bucket URL")
+
+    def resolved(self) -> dict[str, Any]:
+        """Return everything that was set, to be kept with a run."""
+        return asdict(self)
+
+    def located(self) -> Config:
+        """Return this configuration with a root that means the same in every process.
+
+        A synthetic archive becomes the archive to read.
+        """
+        root = absolute(self.root).removeprefix("file://")
+        config = replace(self, root=root)
+        if self.synthetic is None or not isinstance(self.archive, DJA):
+            return config
+        url = config.synthetic_url()
+        tables = {"catalog": join(url, "catalog.csv"), "truth_table": join(url, "truth.parquet")}
+        return replace(config, archive=replace(self.archive, url=url, **tables))
+
+    def synthetic_url(self) -> str:
+        """Return where a synthetic archive is written."""
+        return join(self.root, "archive")
+
+
+def demo(root: str) -> Config:
+    """Return the demonstration: a synthetic archive, minutes on a laptop."""
+    return Config(
+        root,
+        "demo",
+        DJA(),
+        synthetic=SyntheticConfig(),
+        training=TrainingConfig(learning_rate=1e-3, max_epochs=120, patience=25),
+        clustering=ClusteringConfig(seeds=10),
+    )
+
+
+def paper(root: str) -> Config:
+    """Return the published method to the letter."""
+    grid = GridConfig("uniform", 7000.0, 55000.0, n_pixels=0, step=3.0, frame="observed")
+    return Config(root, "paper", DJA(), grid=grid)
+
+
+def dja(root: str) -> Config:
+    """Return what we would run on the DAWN JWST Archive: one log grid, a faster schedule."""
+    return Config(root, "dja", DJA(), training=TrainingConfig(learning_rate=1e-3))
+
+
+def spex(root: str) -> Config:
+    """Return the settings for stars of the SpeX Prism Library: z = 0, normalised at 1.28 µm."""
+    windows = ((12600.0, 13000.0), (15800.0, 16200.0), (21000.0, 21500.0))
+    return Config(
+        root,
+        "spex",
+        SpeX(),
+        grid=GridConfig(start=6600.0, stop=25400.0, n_pixels=512),
+        norm=NormConfig(reference=12800.0, windows=windows, slope=0.0),
+        training=TrainingConfig(learning_rate=1e-3),
+        clustering=ClusteringConfig(k_min=2),
+    )
+
+
+RECIPES = {"demo": demo, "paper": paper, "dja": dja, "spex": spex}
+
+
+def parse(args: list[str] | None = None, prog: str | None = None) -> Config:
+    """Read ``RECIPE --root URL [flags]`` from a command line."""
+    recipes = {
+        name: ((make.__doc__ or "").removeprefix("Return ").split("\n")[0], make(tyro.MISSING))
+        for name, make in RECIPES.items()
+    }
+    try:
+        return tyro.extras.overridable_config_cli(recipes, args=args, prog=prog).located()
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from error

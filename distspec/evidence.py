@@ -1,0 +1,126 @@
+"""What a run's report shows, gathered from the root; and how labels compare with a known truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from distspec.archives.protocol import Archive
+from distspec.catalog import duckdb_line, open_tables
+from distspec.lineage import load_history, load_model, load_run
+from distspec.places import model_url, run_url
+from distspec.report import Examples, ReportData
+from distspec.scoring import score_labels, score_oddities
+from distspec.store import Store
+from distspec.vae import reconstruct
+
+N_ODDEST = 10
+QUARTILES = ("best quarter", "second quarter", "third quarter", "worst quarter")
+
+
+def gather(
+    root: str, run_id: str, store: Store, archive: Archive, stages: list[Mapping[str, Any]]
+) -> ReportData:
+    """Collect what the report of a published run shows.
+
+    Parameters
+    ----------
+    root, run_id : str
+    store : Store
+    archive : Archive
+        Gives names of features and, where there is one, the truth.
+    stages : list of {stage, seconds, counts}
+    """
+    record, _, _ = load_run(run_url(root, run_id))
+    model = model_url(root, str(record["model_id"]))
+    vae, model_record = load_model(model)
+    tables = {name: dataset.to_table() for name, dataset in open_tables(root).items()}
+    objects = tables["objects"]
+    z_mean = store.latents(str(record["model_id"]))["z_mean"]
+
+    def examples(rows: NDArray[np.int64], captions: list[str]) -> Examples:
+        flux, ivar = store.spectra(rows)
+        return Examples(
+            object_id=objects["object_id"].take(pa.array(rows)).to_pylist(),
+            z=objects["z"].to_numpy()[rows],
+            flux=flux,
+            ivar=ivar,
+            recon=reconstruct(vae, torch.from_numpy(z_mean[rows])).numpy(),
+            caption=captions,
+        )
+
+    mse = objects["recon_mse"].to_numpy()
+    quartiles = _quartile_rows(mse)
+    oddest = np.argsort(objects["anomaly_rank"].to_numpy())[:N_ODDEST]
+    why = tables["anomalies"]["why"].to_pylist()
+    score = objects["anomaly_score"].to_numpy()
+    return ReportData(
+        run={**record, "stages": stages, "best_epoch": model_record["metrics"]["best_epoch"]},
+        wave_rest=store.frozen.grid.wave_rest,
+        history=load_history(model),
+        examples=examples(
+            quartiles,
+            [f"{QUARTILES[i]}: error {mse[row]:.3f}" for i, row in enumerate(quartiles)],
+        ),
+        oddest=examples(
+            oddest, [f"score {score[row]:.2f}: {why[i]}" for i, row in enumerate(oddest)]
+        ),
+        scores=score_against(objects, archive.truth(), int(record["seed"])),
+        lines=archive.lines,
+        reference=store.frozen.reference,
+        query=duckdb_line(root),
+        **{name: tables[name] for name in tables},
+    )
+
+
+def _quartile_rows(mse: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the median member of each quarter of the sample by error, (4,) or fewer, no row twice."""
+    order = np.argsort(mse, kind="stable")
+    middle = ((np.arange(4) + 0.5) / 4 * len(order)).astype(np.int64)
+    return order[np.unique(middle)]
+
+
+def score_against(objects: pa.Table, truth: pa.Table | None, seed: int) -> dict[str, Any] | None:
+    """Compare labels and ranks with a truth table; None where there is none, or none of these spectra.
+
+    Parameters
+    ----------
+    objects : pa.Table
+        object_id, cluster_label, anomaly_rank.
+    truth : pa.Table or None
+        object_id, truth_class, anomaly_type.
+    seed : int
+        Of the shuffled labels.
+
+    Returns
+    -------
+    dict or None
+        ``labels`` and ``oddities``; see `distspec.scoring`.
+    """
+    if truth is None:
+        return None
+    known = objects.select(["object_id", "cluster_label", "anomaly_rank"]).join(
+        truth, "object_id", join_type="inner"
+    )
+    if not len(known):
+        return None
+    known = known.sort_by("anomaly_rank")
+    anomaly_type = np.array(known["anomaly_type"].to_pylist(), dtype=object)
+    ordinary = anomaly_type == ""
+    labels = score_labels(
+        known["cluster_label"].to_numpy()[ordinary].tolist(),
+        np.array(known["truth_class"].to_pylist(), dtype=object)[ordinary].tolist(),
+        np.random.default_rng(seed),
+    )
+    scores: dict[str, Any] = {
+        "labels": labels,
+        "note": f"{int(ordinary.sum())} spectra of a known class, {int((~ordinary).sum())} known anomalies.",
+    }
+    if (~ordinary).any():
+        scores |= score_oddities(known["anomaly_rank"].to_numpy(), anomaly_type.tolist())
+    return scores

@@ -1,0 +1,189 @@
+"""The pipeline: the stages in order, each doing only what is missing, one line of log each."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from distspec import catalog, evidence
+from distspec.config import Config, parse
+from distspec.lineage import has_run, model_id, now, run_id
+from distspec.outcome import Outcome
+from distspec.places import exists, get_json, join, put_json, run_url, store_url
+from distspec.report import write_report
+from distspec.stages.cluster import cluster
+from distspec.stages.embed import embed_store
+from distspec.stages.ingest import ingest
+from distspec.stages.session import session
+from distspec.stages.synthesize import synthesize
+from distspec.stages.train import train
+from distspec.store import Store, open_store
+
+log = logging.getLogger("distspec")
+
+
+def _synthesize(config: Config) -> Outcome:
+    if config.synthetic is None:
+        return Outcome({"recipe": config.recipe}, did_work=False)
+    return synthesize(config.synthetic_url(), config.synthetic)
+
+
+def _ingest(config: Config) -> Outcome:
+    return ingest(config.root, config.archive, config.grid, config.norm, config.ingest)
+
+
+def _train(config: Config) -> Outcome:
+    return train(config.root, config.vae, config.training, config.seed)
+
+
+def _embed(config: Config) -> Outcome:
+    return embed_store(config.root, config.vae, config.training, config.seed)
+
+
+def _cluster(config: Config) -> Outcome:
+    return cluster(
+        config.root, config.vae, config.training, config.clustering, config.seed, config.resolved()
+    )
+
+
+def _catalog(config: Config) -> Outcome:
+    store, run = current_run(config)
+    published = catalog.current(config.root) or {}
+    if (published.get("run_id"), published.get("snapshot_id")) == (run, store.snapshot_id):
+        return Outcome({"run": run}, did_work=False)
+    tables = catalog.build(config.root, run, store, config.catalog)
+    catalog.publish(config.root, tables, run, store.snapshot_id)
+    return Outcome({"run": run, **{name: len(table) for name, table in tables.items()}})
+
+
+def _report(config: Config) -> Outcome:
+    store, run = current_run(config)
+    url = join(run_url(config.root, run), "report")
+    made_of = {"run_id": run, "snapshot_id": store.snapshot_id}
+    if exists(join(url, "made_of.json")) and get_json(join(url, "made_of.json")) == made_of:
+        return Outcome({"page": join(url, "index.html")}, did_work=False)
+    records = [read_record(config.root, name) for name in STAGES]
+    stages = [record for record in records if record is not None]
+    data = evidence.gather(config.root, run, store, config.archive, stages)
+    page = write_report(data, url)
+    put_json(join(url, "made_of.json"), made_of)
+    return Outcome({"page": page})
+
+
+STAGES: Mapping[str, Callable[[Config], Outcome]] = {
+    "synthesize": _synthesize,
+    "ingest": _ingest,
+    "train": _train,
+    "embed": _embed,
+    "cluster": _cluster,
+    "catalog": _catalog,
+    "report": _report,
+}
+
+
+def current_run(config: Config) -> tuple[Store, str]:
+    """Return the store and the run that these settings make of it.
+
+    Raises
+    ------
+    FileNotFoundError
+        When that run has not been made.
+    """
+    store = open_store(store_url(config.root))
+    model = model_id(store.digest(), config.vae, config.training, config.seed)
+    run = run_id(model, config.clustering, config.seed)
+    if not has_run(run_url(config.root, run)):
+        raise FileNotFoundError(
+            f"no run {run} under {config.root}: run `python -m jobs.cluster` with these settings first"
+        )
+    return store, run
+
+
+def run_stages(config: Config, names: list[str]) -> bool:
+    """Run stages in order; return whether any of them had something to do."""
+    worked = False
+    with session(config.ray):
+        for name in names:
+            start = time.monotonic()
+            outcome = STAGES[name](config)
+            seconds = time.monotonic() - start
+            log.info(
+                "%-10s %6.1f s  %s%s",
+                name,
+                seconds,
+                "" if outcome.did_work else "nothing to do: ",
+                outcome,
+            )
+            if outcome.did_work:
+                worked = True
+                write_record(config.root, name, seconds, outcome)
+    return worked
+
+
+def write_record(root: str, stage: str, seconds: float, outcome: Outcome) -> None:
+    """Keep what a stage did when it last had something to do."""
+    record: dict[str, Any] = {"stage": stage, "ended": now(), "seconds": round(seconds, 2)}
+    put_json(join(root, "stages", f"{stage}.json"), {**record, "counts": dict(outcome.counts)})
+
+
+def read_record(root: str, stage: str) -> dict[str, Any] | None:
+    """Return what a stage did when it last had something to do."""
+    url = join(root, "stages", f"{stage}.json")
+    return get_json(url) if exists(url) else None
+
+
+def summary(config: Config) -> str:
+    """Return the end of a run in words: classes, oddest spectra, where things are, how to query them."""
+    classes = catalog.query(
+        config.root,
+        "SELECT cluster_label AS class, n_spectra, n_sources, round(z_p50, 2) AS z, "
+        "round(recon_mse_p50, 4) AS error FROM classes ORDER BY cluster_label",
+    )
+    oddest = catalog.query(
+        config.root,
+        "SELECT anomaly_rank AS rank, object_id, round(z, 2) AS z, round(anomaly_score, 2) AS score, why "
+        "FROM anomalies ORDER BY anomaly_rank LIMIT 10",
+    )
+    _, run = current_run(config)
+    sql = catalog.duckdb_line(config.root)
+    return "\n".join(
+        [
+            f"\n{len(classes)} classes",
+            format_table(classes),
+            "\nThe ten oddest spectra",
+            format_table(oddest),
+            f"\nCatalogue  {join(config.root, 'catalog', run)}",
+            f"Report     {join(run_url(config.root, run), 'report', 'index.html')}",
+            f"DuckDB     {sql}",
+            f'           (or: distspec query "SELECT * FROM classes" --root {config.root})',
+        ]
+    )
+
+
+def format_table(table: Any) -> str:
+    """Lay out a small Arrow table in columns for a terminal."""
+    rows = [[str(value) for value in row.values()] for row in table.to_pylist()]
+    columns = list(zip(table.column_names, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    lines = zip(*columns, strict=True)
+    return "\n".join(
+        "  " + "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def main(*names: str) -> None:
+    """Run stages from a command line: ``python -m jobs.STAGE RECIPE --root URL``."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    config = parse(prog=f"python -m jobs.{names[0] if len(names) == 1 else 'pipeline'}")
+    try:
+        worked = run_stages(config, list(names))
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
+        raise SystemExit(f"error: {error}") from error
+    if len(names) > 1:
+        if not worked:
+            print("Nothing to do: the catalogue is up to date with the archive.")
+        print(summary(config))

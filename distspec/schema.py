@@ -1,0 +1,164 @@
+"""The catalogue's tables: every column with its type, unit and meaning, spelled once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+DIMENSIONLESS = ""
+
+
+class Column(NamedTuple):
+    """One column; the unit is in the notation of astropy and the VO, "" for none."""
+
+    name: str
+    type: pa.DataType
+    unit: str
+    description: str
+
+
+OBJECT_ID = Column("object_id", pa.string(), "", "archive's unique key of the spectrum")
+SOURCE_ID = Column("source_id", pa.string(), "", "the thing on the sky; repeats of it share this")
+REDSHIFT = Column("z", pa.float64(), "", "redshift from the archive's catalogue; 0 for stars")
+SNR = Column("snr", pa.float32(), "", "median signal-to-noise ratio of a valid grid pixel")
+LABEL = Column("cluster_label", pa.int32(), "", "cluster, 0 the largest; -1 noise")
+RANK = Column("anomaly_rank", pa.int32(), "", "1 = oddest of the run")
+SCORE = Column("anomaly_score", pa.float32(), "dex", "mean of the parts; higher = odder")
+RECON_MSE = Column("recon_mse", pa.float32(), "", "mean over valid pixels of (arcsinh x - model)^2")
+RECON_CHI2 = Column("recon_chi2_red", pa.float32(), "", "mean over valid pixels of squared residual / error^2")
+WAVE_REST = Column("wave_rest", pa.float64(), "Angstrom", "rest-frame wavelength, vacuum")
+PARTS = (
+    Column("anomaly_recon", pa.float32(), "dex", "part: chi2 against spectra of the same S/N"),
+    Column("anomaly_density", pa.float32(), "dex", "part: density of the latents"),
+    Column("anomaly_neighbours", pa.float32(), "dex", "part: distance to the 10th neighbour in latent space"),
+)
+NORM_UNIT = "erg s-1 cm-2 Angstrom-1"
+
+
+def objects(n_latents: int) -> tuple[Column, ...]:
+    """Columns of ``objects``: a row a spectrum."""
+    f32, i32, text = pa.float32(), pa.int32(), pa.string()
+    return (
+        OBJECT_ID,
+        SOURCE_ID,
+        Column("version", text, "", "file date, reduction version and redshift as ingested"),
+        Column("root", text, "", "archive's field or programme folder"),
+        Column("srcid", text, "", "archive's source number within root"),
+        Column("grating", text, "", "disperser"),
+        Column("filter", text, "", "blocking filter"),
+        Column("grade", pa.int8(), "", "redshift grade: 3 robust ... 0 bad, -1 not graded"),
+        Column("ra", pa.float64(), "deg", "right ascension, ICRS"),
+        Column("dec", pa.float64(), "deg", "declination, ICRS"),
+        REDSHIFT,
+        Column("norm", pa.float64(), NORM_UNIT, "rest-frame flux density divided out, (1+z) x observed"),
+        Column("norm_err", pa.float64(), NORM_UNIT, "1 sigma uncertainty of norm"),
+        Column("norm_window", pa.int8(), "", "which normalisation window served, 0 the first choice"),
+        Column("slope", f32, "", "beta of f_lambda ~ lambda^beta over those windows"),
+        SNR,
+        Column("n_valid", i32, "", "valid pixels on the grid"),
+        Column("split", text, "", "train or validation"),
+        *(Column(f"z_mean_{i:02d}", f32, "", f"latent {i}: posterior mean") for i in range(n_latents)),
+        *(Column(f"z_log_var_{i:02d}", f32, "", f"latent {i}: ln posterior variance") for i in range(n_latents)),
+        Column("umap_0", f32, "", "map, first axis"),
+        Column("umap_1", f32, "", "map, second axis"),
+        RECON_MSE,
+        RECON_CHI2,
+        Column("log_prob", f32, "", "ln density of the latents under a Gaussian mixture"),
+        LABEL,
+        Column("cluster_prob", f32, "", "probability of that cluster"),
+        SCORE,
+        *PARTS,
+        RANK,
+    )
+
+
+CLASSES = (
+    LABEL,
+    Column("n_spectra", pa.int64(), "", "spectra in the class"),
+    Column("n_sources", pa.int64(), "", "sources in the class"),
+    Column("share", pa.float64(), "", "share of all spectra"),
+    Column("z_p16", pa.float64(), "", "16th percentile of redshift"),
+    Column("z_p50", pa.float64(), "", "median redshift"),
+    Column("z_p84", pa.float64(), "", "84th percentile of redshift"),
+    Column("snr_p50", pa.float64(), "", "median of snr"),
+    Column("recon_mse_p50", pa.float64(), "", "median of recon_mse"),
+)
+CLASS_MEDIANS = (
+    LABEL,
+    WAVE_REST,
+    Column("flux_p16", pa.float32(), "", "16th percentile of normalised f_lambda"),
+    Column("flux_p50", pa.float32(), "", "median normalised f_lambda"),
+    Column("flux_p84", pa.float32(), "", "84th percentile of normalised f_lambda"),
+    Column("n_valid", pa.int64(), "", "spectra with this pixel valid"),
+)
+ANOMALIES = (
+    RANK,
+    OBJECT_ID,
+    SOURCE_ID,
+    REDSHIFT,
+    SNR,
+    SCORE,
+    *PARTS,
+    RECON_CHI2,
+    LABEL,
+    Column("why", pa.string(), "", "what is odd about it, in words"),
+)
+QUARANTINE = (
+    OBJECT_ID,
+    Column("version", pa.string(), "", "file date, reduction version and redshift as listed"),
+    Column("uri", pa.string(), "", "where the file is"),
+    Column("reason", pa.string(), "", "one reason code"),
+    Column("seen", pa.string(), "", "what was found"),
+)
+SWEEP = (
+    Column("trial", pa.int32(), "", "number of the trial"),
+    Column("algorithm", pa.string(), "", "gmm: Gaussian mixture, full covariance"),
+    Column("k", pa.int32(), "", "clusters asked for"),
+    Column("seed", pa.int64(), "", "seed of the trial"),
+    Column("silhouette", pa.float64(), "", "silhouette on the map"),
+    Column("davies_bouldin", pa.float64(), "", "Davies-Bouldin index on the map"),
+    Column("bic", pa.float64(), "", "Bayesian information criterion"),
+    Column("sizes", pa.list_(pa.int32()), "", "spectra in each cluster"),
+    Column("seconds", pa.float64(), "s", "time the trial took"),
+    Column("chosen", pa.bool_(), "", "whether the run's labels are this trial's"),
+)
+
+
+def conform(values: Mapping[str, Any], columns: Sequence[Column], metadata: Mapping[str, str]) -> pa.Table:
+    """Return a table with these columns, in order, units and descriptions in the fields' metadata.
+
+    Examples
+    --------
+    >>> table = conform({"cluster_label": [0, 1], "wave_rest": [1.0, 2.0]}, [LABEL, WAVE_REST], {})
+    >>> table.schema.field("wave_rest").metadata[b"unit"]
+    b'Angstrom'
+    """
+    schema = pa.schema(
+        [
+            pa.field(c.name, c.type, metadata={"unit": c.unit, "description": c.description})
+            for c in columns
+        ],
+        metadata=dict(metadata),
+    )
+    arrays = [
+        value.cast(column.type)
+        if isinstance(value := values[column.name], pa.Array | pa.ChunkedArray)
+        else pa.array(value, column.type)
+        for column in columns
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def dictionary(schema: pa.Schema) -> pa.Table:
+    """Return a data dictionary, a row a column: name, type, unit, description."""
+    fields = [(field, field.metadata or {}) for field in schema]
+    return pa.table(
+        {
+            "column": [field.name for field, _ in fields],
+            "type": [str(field.type) for field, _ in fields],
+            "unit": [meta.get(b"unit", b"").decode() for _, meta in fields],
+            "description": [meta.get(b"description", b"").decode() for _, meta in fields],
+        }
+    )

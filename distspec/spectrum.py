@@ -1,0 +1,179 @@
+"""The small types that travel between stages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
+
+
+class Reason(StrEnum):
+    """Why a spectrum is in quarantine: one code a spectrum."""
+
+    NOT_FOUND = "not_found"
+    """The catalogue names it, the archive has no such file."""
+    UNREADABLE = "unreadable"
+    """The file is cut short, is no FITS file, or its server did not answer."""
+    BAD_TABLE = "bad_table"
+    """The file opens, but the spectrum's table, columns or units are not what the format says."""
+    BAD_WAVE = "bad_wave"
+    """Wavelengths are not finite, positive and strictly increasing."""
+    NO_REDSHIFT = "no_redshift"
+    """The redshift is missing, not finite, or not above -1."""
+    NO_VALID_PIXELS = "no_valid_pixels"
+    """Every pixel is masked."""
+    NO_OVERLAP = "no_overlap"
+    """No valid pixel falls on the store's wavelength grid."""
+    NO_NORMALISATION = "no_normalisation"
+    """No window has a flux that is positive beyond its noise."""
+
+
+class BadSpectrumError(Exception):
+    """A spectrum that cannot be used.
+
+    Parameters
+    ----------
+    reason : Reason
+        The one code it is quarantined under.
+    seen : str
+        What was found, in words that help whoever looks at the file next.
+    """
+
+    def __init__(self, reason: Reason, seen: str) -> None:
+        super().__init__(reason, seen)
+        self.reason = reason
+        self.seen = seen
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.seen}"
+
+
+@dataclass(frozen=True, slots=True)
+class Spectrum:
+    """One observed spectrum, as its archive holds it.
+
+    Attributes
+    ----------
+    object_id : str
+        The archive's unique key of the spectrum.
+    wave : (n,) [um, observed frame, vacuum]
+        Strictly increasing pixel centres.
+    flux : (n,) [unit]
+        Flux density; what stands in masked pixels has no meaning.
+    ivar : (n,) [unit⁻²]
+        Inverse variance; 0 marks a masked pixel, and nothing else does.
+    unit : str
+        An astropy unit string of a flux density, per frequency or per wavelength.
+    z : float
+        Redshift; 0 for stars.
+    """
+
+    object_id: str
+    wave: Floats
+    flux: Floats
+    ivar: Floats
+    unit: str
+    z: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """One row of the quarantine."""
+
+    object_id: str
+    version: str
+    uri: str
+    reason: Reason
+    seen: str
+
+
+@dataclass(frozen=True)
+class WaveGrid:
+    """A rest-frame wavelength grid, chosen once and frozen in the store.
+
+    Attributes
+    ----------
+    spacing : {"log", "uniform"}
+        Equal steps in ln λ or in λ.
+    start, stop : float [Å, rest frame]
+        Outer edges of the first and last pixel.
+    n_pixels : int
+
+    Examples
+    --------
+    >>> grid = WaveGrid("uniform", 1000.0, 2000.0, 10)
+    >>> grid.wave_rest[:2]
+    array([1050., 1150.])
+    >>> len(grid.edges)
+    11
+    """
+
+    spacing: Literal["log", "uniform"]
+    start: float
+    stop: float
+    n_pixels: int
+
+    @cached_property
+    def edges(self) -> Floats:
+        """Pixel edges, (L + 1,) [Å, rest frame]."""
+        space = np.geomspace if self.spacing == "log" else np.linspace
+        return space(self.start, self.stop, self.n_pixels + 1)
+
+    @cached_property
+    def wave_rest(self) -> Floats:
+        """Pixel centres, (L,) [Å, rest frame]: geometric means of the edges on a log grid."""
+        low, high = self.edges[:-1], self.edges[1:]
+        return np.sqrt(low * high) if self.spacing == "log" else 0.5 * (low + high)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the store keeps; ``WaveGrid(**d)`` brings it back."""
+        return {
+            "spacing": self.spacing,
+            "start": self.start,
+            "stop": self.stop,
+            "n_pixels": self.n_pixels,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SpectrumBatch:
+    """Spectra on one rest-frame grid, normalised: what preprocessing returns.
+
+    Attributes
+    ----------
+    object_id : (N,) str
+    flux : (N, L) float32 [f_λ / f_λ(reference wavelength)]
+        Linear; arcsinh belongs to the model's input and is never stored.
+    ivar : (N, L) float32 [1 / flux²]
+        0 marks a masked pixel.
+    norm, norm_err : (N,) [erg s⁻¹ cm⁻² Å⁻¹, rest frame: (1 + z) × observed f_λ]
+        The flux density that was divided out, and its 1σ uncertainty.
+    slope : (N,)
+        β of f_λ ∝ λ^β with which the norm was carried to the reference wavelength.
+    norm_window : (N,) int
+        Which declared window served: 0 is the first choice.
+    snr : (N,)
+        Median flux × √ivar over valid pixels of the grid.
+    n_valid : (N,) int
+        Valid pixels of the grid.
+    """
+
+    object_id: list[str]
+    flux: Floats32
+    ivar: Floats32
+    norm: Floats
+    norm_err: Floats
+    slope: Floats
+    norm_window: NDArray[np.int8]
+    snr: Floats32
+    n_valid: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.object_id)

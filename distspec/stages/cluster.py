@@ -1,0 +1,133 @@
+"""Clustering on Ray: one map, then a sweep of trials shared out over actors."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+from ray.util import ActorPool
+from tqdm import tqdm
+
+from distspec.clustering import (
+    Clustering,
+    ClusteringConfig,
+    Trial,
+    choose,
+    fit,
+    plan_trials,
+    score,
+    single_class,
+    umap_2d,
+)
+from distspec.lineage import has_run, model_id, now, run_id, save_run, versions
+from distspec.outcome import Outcome
+from distspec.places import get_json, join, model_url, run_url, store_url
+from distspec.spectrum import Floats
+from distspec.stages.session import n_cpus
+from distspec.store import open_store
+from distspec.training import TrainingConfig
+from distspec.vae import VAEConfig
+
+umap_task = ray.remote(num_cpus=1)(umap_2d)
+fit_task = ray.remote(num_cpus=1)(fit)
+
+
+@ray.remote(num_cpus=1)
+class Sweeper:
+    """Holds the map; runs trials on it."""
+
+    def __init__(self, points: Floats, silhouette_sample: int) -> None:
+        self.points = points
+        self.silhouette_sample = silhouette_sample
+
+    def run(self, trial: Trial) -> dict[str, Any]:
+        """Return one row of the sweep."""
+        start = time.monotonic()
+        clustering = fit(self.points, trial)
+        return {
+            **trial._asdict(),
+            **score(self.points, clustering, self.silhouette_sample),
+            "bic": clustering.bic,
+            "sizes": np.bincount(clustering.labels, minlength=trial.k).tolist(),
+            "seconds": time.monotonic() - start,
+        }
+
+
+def cluster(
+    root: str,
+    vae: VAEConfig,
+    training: TrainingConfig,
+    config: ClusteringConfig,
+    seed: int,
+    resolved: dict[str, Any],
+) -> Outcome:
+    """Map the latents to two dimensions, try every clustering, keep them all and choose the best.
+
+    Parameters
+    ----------
+    root : str
+    vae, training, seed : name the model
+    config : ClusteringConfig
+    resolved : dict
+        The whole configuration, kept with the run.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the model has not embedded every row.
+    """
+    store = open_store(store_url(root))
+    model = model_id(store.digest(), vae, training, seed)
+    name = run_id(model, config, seed)
+    if has_run(run_url(root, name)):
+        return Outcome({"run": name}, did_work=False)
+    if store.n_embedded(model) < store.n_rows:
+        raise FileNotFoundError(
+            f"model {model} has embedded {store.n_embedded(model)} of {store.n_rows} rows of {store.url}: "
+            "run `python -m jobs.embed` with these settings first"
+        )
+    latents = store.latents(model)["z_mean"].astype(np.float64)
+    points, adapted = ray.get(umap_task.remote(latents, config, seed))
+    trials, fewer = plan_trials(config, len(points), seed)
+    shared = ray.put(points)
+    rows = _sweep(shared, trials, config)
+    best = choose([row["silhouette"] for row in rows])
+    chosen: Clustering = (
+        single_class(len(points)) if best is None else ray.get(fit_task.remote(shared, trials[best]))
+    )
+    for i, row in enumerate(rows):
+        row["chosen"] = i == best
+    adapted = [*get_json(join(model_url(root, model), "model.json"))["adaptations"], *adapted, *fewer]
+    record = {
+        "run_id": name,
+        "recipe": resolved["recipe"],
+        "model_id": model,
+        "snapshot_id": store.snapshot_id,
+        "seed": seed,
+        "created": now(),
+        "versions": versions(),
+        "adaptations": adapted,
+        "config": resolved,
+        "clustering": asdict(config),
+    }
+    object_id = store.ledger(["object_id"])["object_id"]
+    save_run(run_url(root, name), object_id, points, chosen, rows, record)
+    best_score = float("nan") if best is None else float(rows[best]["silhouette"])
+    n_classes = len(np.unique(chosen.labels))
+    return Outcome(
+        {"run": name, "trials": len(rows), "classes": n_classes, "best_silhouette": best_score}
+    )
+
+
+def _sweep(points: Any, trials: list[Trial], config: ClusteringConfig) -> list[dict[str, Any]]:
+    """Run the trials on a pool of actors; rows come back in the order of the trials."""
+    if not trials:
+        return []
+    n_actors = min(config.actors or n_cpus(), len(trials))
+    actors = [Sweeper.remote(points, config.silhouette_sample) for _ in range(n_actors)]
+    results = ActorPool(actors).map(lambda actor, trial: actor.run.remote(trial), trials)
+    return list(tqdm(results, total=len(trials), desc="cluster", unit="trial", disable=None))

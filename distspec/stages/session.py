@@ -1,0 +1,69 @@
+"""Being connected to Ray: to the cluster a job was submitted to, or to one of our own on this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+
+import ray
+
+# One thread a worker: parallelism is Ray's, and oversubscribed BLAS stalls everything.
+WORKER_ENV = {
+    name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+}
+
+
+@dataclass(frozen=True)
+class RayConfig:
+    """Which Ray to use."""
+
+    address: str = ""
+    """A cluster's address; empty: $RAY_ADDRESS, else a Ray of our own on this machine."""
+    cpus: int = 0
+    """CPUs of a Ray of our own; 0: all."""
+
+
+@contextmanager
+def session(config: RayConfig) -> Iterator[None]:
+    """Be connected to Ray; a connection or a Ray that this opened is closed at the end."""
+    if ray.is_initialized():
+        yield
+        return
+    address = config.address or os.environ.get("RAY_ADDRESS") or "local"
+    here: dict[str, Any] = {}
+    if address == "local":
+        here = {"num_cpus": config.cpus or None, "include_dashboard": False}
+        # Nobody takes this machine away from itself.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    ray.init(
+        address=address,
+        logging_level=logging.WARNING,
+        runtime_env={"env_vars": WORKER_ENV, "worker_process_setup_hook": _quiet},
+        **here,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _quiet() -> None:
+    """Keep Ray Train's own announcements, and its complaint about a missing dashboard, out of our log."""
+    logging.getLogger("ray.train.v2").setLevel(logging.ERROR)
+
+
+def n_cpus() -> int:
+    """Return the CPUs of the cluster."""
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def n_gpus() -> int:
+    """Return the GPUs of the cluster."""
+    return int(ray.cluster_resources().get("GPU", 0))

@@ -1,0 +1,43 @@
+"""Writing a synthetic archive on Ray: tasks write disjoint ranges of its files."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import ray
+from tqdm import tqdm
+
+from distspec.archives.synthetic import SyntheticConfig, write_shard, write_tables
+from distspec.lineage import fingerprint
+from distspec.outcome import Outcome
+from distspec.places import exists, get_json, join, put_json
+from distspec.stages.bounded import in_order
+from distspec.stages.session import n_cpus
+
+SHARD = 100
+"""Files a task."""
+
+shard_task = ray.remote(num_cpus=1)(write_shard)
+
+
+def synthesize(url: str, config: SyntheticConfig) -> Outcome:
+    """Write a synthetic archive at `url`, unless this one is there already.
+
+    Raises
+    ------
+    ValueError
+        When another synthetic archive is there.
+    """
+    done, made_of = join(url, "synthetic.json"), {"fingerprint": fingerprint(asdict(config))}
+    if exists(done):
+        if get_json(done)["fingerprint"] != made_of["fingerprint"]:
+            raise ValueError(f"{url} holds another synthetic archive: use another --root")
+        return Outcome({"spectra": config.n_spectra, "archive": url}, did_work=False)
+    spans = [(start, min(start + SHARD, config.n_spectra)) for start in range(0, config.n_spectra, SHARD)]
+    tasks = in_order(lambda span: shard_task.remote(config, url, *span), spans, 2 * n_cpus())
+    with tqdm(total=config.n_spectra, desc="synthesize", unit="spectrum", disable=None) as bar:
+        for (start, stop), _ in zip(spans, tasks, strict=True):
+            bar.update(stop - start)
+    write_tables(config, url)
+    put_json(done, {**made_of, "config": asdict(config)})
+    return Outcome({"spectra": config.n_spectra, "archive": url})

@@ -1,0 +1,304 @@
+"""The growing store: spectra, ledger, quarantine and latents in one Icechunk repository.
+
+Layout (Zarr v3; open it with zarr or xarray from an Icechunk read-only session):
+
+    flux, ivar      (row, wave_rest)    float32, chunks of about 1.3 MB
+    wave_rest       (wave_rest,)        Å
+    LEDGER columns  (row,)              who each row is, and how it was normalised
+    quarantine/     (entry,)            what could not be used and why
+    latents/<model> (row, latent)       what each model says of each row
+
+Every commit holds rows, their ledger and the quarantine together, so a reader never sees one without the
+other; rows are only ever appended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import icechunk
+import numpy as np
+import pyarrow as pa
+import zarr
+from numpy.typing import NDArray
+
+from distspec.spectrum import Floats, Floats32, Rejected, SpectrumBatch, WaveGrid
+
+icechunk.set_logs_filter("error")  # one committer at a time is our rule; it need not warn at every open
+
+LEDGER: Mapping[str, str] = {
+    "object_id": "str",
+    "source_id": "str",
+    "version": "str",
+    "uri": "str",
+    "root": "str",
+    "srcid": "str",
+    "grating": "str",
+    "filter": "str",
+    "grade": "int8",
+    "ra": "float64",
+    "dec": "float64",
+    "z": "float64",
+    "norm": "float64",
+    "norm_err": "float64",
+    "slope": "float64",
+    "norm_window": "int8",
+    "snr": "float32",
+    "n_valid": "int32",
+}
+"""Columns of the ledger, a value a row; units as in `SpectrumBatch` and degrees."""
+
+QUARANTINE = ("object_id", "version", "uri", "reason", "seen")
+LATENTS = ("z_mean", "z_log_var", "recon_mse", "recon_chi2_red")
+CHUNK_BYTES = 1_300_000
+LEDGER_CHUNK = 16_384
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What is chosen when a store is made and never changes: rows of all years stay comparable."""
+
+    grid: WaveGrid
+    reference: float
+    """Rest wavelength [Å] at which the flux is 1."""
+    sample_slope: float
+    """UV slope used where a spectrum's own cannot be fitted."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """One state of a store.
+
+    `open_store` gives the newest state; `append` and `write_latents` commit and return the state after.
+    """
+
+    url: str
+    snapshot_id: str
+    group: zarr.Group
+
+    @property
+    def frozen(self) -> Frozen:
+        """What was chosen at creation."""
+        attrs = dict(self.group.attrs)
+        grid: Any = attrs["grid"]
+        return Frozen(WaveGrid(**grid), float(str(attrs["reference"])), float(str(attrs["sample_slope"])))
+
+    @property
+    def n_rows(self) -> int:
+        """Spectra in the store."""
+        return self._array("flux").shape[0]
+
+    @property
+    def chunk_rows(self) -> int:
+        """Spectra in one chunk."""
+        return self._array("flux").chunks[0]
+
+    def ledger(self, columns: Sequence[str] = tuple(LEDGER)) -> pa.Table:
+        """Return columns of the ledger, a row a spectrum."""
+        return pa.table({name: _to_arrow(self._array(name)) for name in columns})
+
+    def quarantine(self) -> pa.Table:
+        """Return the quarantine: object_id, version, uri, reason, seen."""
+        return pa.table({name: _to_arrow(self._array(f"quarantine/{name}")) for name in QUARANTINE})
+
+    def spectra(self, rows: NDArray[np.int64] | slice) -> tuple[Floats32, Floats32]:
+        """Return flux and ivar, (n, L) float32, of some rows in the order given."""
+        flux, ivar = self._array("flux"), self._array("ivar")
+        if isinstance(rows, slice):
+            return np.asarray(flux[rows]), np.asarray(ivar[rows])
+        return np.asarray(flux.oindex[rows]), np.asarray(ivar.oindex[rows])
+
+    def latents(self, model_id: str) -> dict[str, Floats32]:
+        """Return what a model says of the rows it has embedded; empty arrays where it has seen none."""
+        if f"latents/{model_id}" not in self.group:
+            return {}
+        return {
+            name: np.asarray(self._array(f"latents/{model_id}/{name}")[:]) for name in LATENTS
+        }
+
+    def n_embedded(self, model_id: str) -> int:
+        """Return how many rows, counted from the first, have latents of this model."""
+        if f"latents/{model_id}" not in self.group:
+            return 0
+        return self._array(f"latents/{model_id}/recon_mse").shape[0]
+
+    def digest(self) -> str:
+        """Return a SHA-256 of which spectra are in here on which grid: the name of a data set."""
+        attrs = dict(self.group.attrs)
+        names = self.ledger(["object_id", "version"]).to_pydict()
+        rows = sorted(zip(names["object_id"], names["version"], strict=True))
+        return hashlib.sha256(json.dumps([attrs, rows], sort_keys=True).encode()).hexdigest()
+
+    def _array(self, name: str) -> zarr.Array[Any]:
+        array = self.group[name]
+        if not isinstance(array, zarr.Array):
+            raise TypeError(f"{self.url}: {name} is no array; was the store made by something else?")
+        return array
+
+    def append(
+        self,
+        batch: SpectrumBatch,
+        identity: Mapping[str, Sequence[Any]],
+        rejected: Sequence[Rejected],
+        message: str,
+    ) -> Store:
+        """Commit a batch of rows, their ledger and what was rejected beside them.
+
+        Parameters
+        ----------
+        batch : SpectrumBatch
+        identity : mapping of column to (N,) values
+            The ledger columns that the batch does not hold.
+        rejected : sequence of Rejected
+        message : str
+            Commit message.
+
+        Raises
+        ------
+        RuntimeError
+            When another run committed meanwhile; nothing of this batch is then in the store.
+        """
+        session = _repository(self.url).writable_session("main")
+        group = zarr.open_group(session.store, mode="r+")
+        columns: dict[str, Any] = {name: getattr(batch, name, None) for name in LEDGER} | {**identity}
+        for name in LEDGER:
+            _extend(group, name, columns[name])
+        _extend(group, "flux", batch.flux)
+        _extend(group, "ivar", batch.ivar)
+        for name in QUARANTINE:
+            _extend(group, f"quarantine/{name}", [str(getattr(row, name)) for row in rejected])
+        return self._commit(session, message)
+
+    def write_latents(self, model_id: str, latents: Mapping[str, Floats32]) -> Store:
+        """Commit latents of the next rows that this model has not embedded yet."""
+        session = _repository(self.url).writable_session("main")
+        group = zarr.open_group(session.store, mode="r+")
+        for name in LATENTS:
+            path, values = f"latents/{model_id}/{name}", latents[name]
+            if path not in group:
+                dims = ("row", "latent")[: values.ndim]
+                group.create_array(
+                    path,
+                    shape=(0, *values.shape[1:]),
+                    chunks=(LEDGER_CHUNK, *values.shape[1:]),
+                    dtype="float32",
+                    dimension_names=dims,
+                )
+            _extend(group, path, values)
+        n_rows = len(latents["recon_mse"])
+        return self._commit(session, f"latents of model {model_id} for {n_rows} rows")
+
+    def _commit(self, session: icechunk.Session, message: str) -> Store:
+        try:
+            session.commit(message)
+        except icechunk.ConflictError as error:
+            raise RuntimeError(
+                f"another run committed to {self.url} meanwhile: wait for it to end, then run this again"
+            ) from error
+        return open_store(self.url)
+
+
+def create_store(url: str, frozen: Frozen) -> Store:
+    """Make an empty store.
+
+    Parameters
+    ----------
+    url : str
+        A folder, or s3://, gs:// or az:// bucket and prefix.
+    frozen : Frozen
+    """
+    grid = frozen.grid
+    session = icechunk.Repository.open_or_create(_storage(url)).writable_session("main")
+    group = zarr.create_group(session.store)
+    group.attrs.update(
+        {
+            "distspec_store": 1,
+            "grid": grid.to_dict(),
+            "reference": frozen.reference,
+            "sample_slope": frozen.sample_slope,
+            "flux_unit": f"f_lambda / f_lambda({frozen.reference:g} Angstrom, rest frame)",
+        }
+    )
+    wave = group.create_array("wave_rest", data=grid.wave_rest, dimension_names=("wave_rest",))
+    wave.attrs["units"] = "Angstrom"
+    rows = 2 ** max(0, round(np.log2(CHUNK_BYTES / (4 * grid.n_pixels))))
+    for name in ("flux", "ivar"):
+        group.create_array(
+            name,
+            shape=(0, grid.n_pixels),
+            chunks=(rows, grid.n_pixels),
+            dtype="float32",
+            fill_value=0.0,
+            dimension_names=("row", "wave_rest"),
+        )
+    text = {f"quarantine/{name}": ("str", "entry") for name in QUARANTINE}
+    for name, (dtype, dim) in ({k: (v, "row") for k, v in LEDGER.items()} | text).items():
+        group.create_array(
+            name, shape=(0,), chunks=(LEDGER_CHUNK,), dtype=dtype, dimension_names=(dim,)
+        )
+    session.commit("create")
+    return open_store(url)
+
+
+def open_store(url: str) -> Store:
+    """Open the newest state of a store.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no store at `url`.
+    """
+    if not store_exists(url):
+        raise FileNotFoundError(f"no store at {url}: run `python -m jobs.ingest RECIPE --root …` first")
+    session = _repository(url).readonly_session("main")
+    return Store(url, session.snapshot_id, zarr.open_group(session.store, mode="r"))
+
+
+def store_exists(url: str) -> bool:
+    """Tell whether there is a store at `url`; a creation cut short left none."""
+    if not icechunk.Repository.exists(_storage(url)):
+        return False
+    return "flux" in zarr.open_group(_repository(url).readonly_session("main").store, mode="r")
+
+
+def _repository(url: str) -> icechunk.Repository:
+    return icechunk.Repository.open(_storage(url))
+
+
+def _storage(url: str) -> icechunk.Storage:
+    """Map a URL to Icechunk's storage; credentials come from the environment."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme == "file":
+        return icechunk.local_filesystem_storage(rest if separator else url)
+    bucket, _, prefix = rest.partition("/")
+    if scheme == "s3":
+        return icechunk.s3_storage(bucket=bucket, prefix=prefix, from_env=True)
+    if scheme in {"gs", "gcs"}:
+        return icechunk.gcs_storage(bucket=bucket, prefix=prefix, from_env=True)
+    raise ValueError(f"--root {url}: use a folder, s3://bucket/prefix or gs://bucket/prefix")
+
+
+def _extend(group: zarr.Group, name: str, values: Any) -> None:
+    """Append along the first axis: only the partial last chunk is read again."""
+    array: Any = group[name]
+    n = array.shape[0]
+    array.resize((n + len(values), *array.shape[1:]))
+    if len(values):
+        array[n:] = np.asarray(values, dtype=array.dtype)
+
+
+def _to_arrow(array: zarr.Array[Any]) -> pa.Array:
+    values = np.asarray(array[:])
+    return pa.array(values.tolist(), pa.string()) if values.dtype.kind == "T" else pa.array(values)
+
+
+def known_sources(ledger: pa.Table) -> tuple[Floats, Floats, list[str]]:
+    """Return first position (ra, dec) [deg] and name of each source in a ledger."""
+    names = np.array(ledger["source_id"].to_pylist(), dtype=object)
+    _, first = np.unique(names.astype(str), return_index=True)
+    ra, dec = ledger["ra"].to_numpy(), ledger["dec"].to_numpy()
+    return ra[first], dec[first], names[first].tolist()

@@ -1,0 +1,1 @@
+"""Entry points for `ray job submit` and the command line: one a stage, and the pipeline."""
