@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from scipy.stats import rankdata
 from sklearn.mixture import GaussianMixture
 
@@ -94,7 +94,7 @@ def _neighbour_distance(latents: Floats32) -> Floats:
     k = min(N_NEIGHBOURS, len(latents) - 1)
     if k < 1:
         return np.zeros(len(latents))
-    distance, _ = cKDTree(latents).query(latents, k=k + 1)
+    distance, _ = KDTree(latents).query(latents, k=k + 1)
     return np.asarray(distance)[:, -1]
 
 

@@ -1,7 +1,7 @@
 """The catalogue: what a run says of every spectrum, published as Parquet and queried with SQL.
 
-    root/catalog/<run_id>/<table>/<snapshot_id>.parquet
-    root/catalog/current.json       which run and which files; the only thing ever replaced
+root/catalog/<run_id>/<table>/<snapshot_id>.parquet
+root/catalog/current.json       which run and which files; the only thing ever replaced
 """
 
 from __future__ import annotations
@@ -22,7 +22,16 @@ from distspec import schema
 from distspec.anomaly import PARTS, anomaly_scores, explain
 from distspec.identity import in_validation
 from distspec.lineage import load_model, load_run, now
-from distspec.places import catalog_url, exists, get_json, join, model_url, put_json, put_table, run_url
+from distspec.places import (
+    catalog_url,
+    exists,
+    get_json,
+    join,
+    model_url,
+    put_json,
+    put_table,
+    run_url,
+)
 from distspec.spectrum import Floats32
 from distspec.store import LATENTS, Store
 from distspec.vae import reconstruct
@@ -106,9 +115,7 @@ def _objects(
 ) -> pa.Table:
     ledger = store.ledger()
     n_latents = latents["z_mean"].shape[1]
-    scores = anomaly_scores(
-        latents["z_mean"], latents["recon_chi2_red"], ledger["snr"].to_numpy(), seed
-    )
+    scores = anomaly_scores(latents["z_mean"], latents["recon_chi2_red"], ledger["snr"].to_numpy(), seed)
     held_out = in_validation(ledger["source_id"].to_pylist(), validation_share)
     values: dict[str, Any] = {
         **_columns(ledger),
@@ -124,14 +131,14 @@ def _objects(
 
 def _classes(objects: pa.Table, origin: Mapping[str, str]) -> pa.Table:
     rows: list[dict[str, Any]] = []
-    for label in pc.unique(objects["cluster_label"]).sort().to_pylist():
-        members = objects.filter(pc.equal(objects["cluster_label"], label))
+    for label in sorted(objects["cluster_label"].unique().to_pylist()):
+        members = objects.filter(pc.field("cluster_label") == label)
         p16, p50, p84 = np.percentile(members["z"].to_numpy(), [16, 50, 84])
         rows.append(
             {
                 "cluster_label": label,
                 "n_spectra": len(members),
-                "n_sources": len(pc.unique(members["source_id"])),
+                "n_sources": len(members["source_id"].unique()),
                 "share": len(members) / len(objects),
                 "z_p16": p16,
                 "z_p50": p50,
@@ -177,9 +184,7 @@ def _anomalies(
     top = objects.take(pa.array(rows))
     parts = top.select(list(PARTS)).to_pylist()
     wave = store.frozen.grid.wave_rest
-    why = [
-        explain(part, residual[i], ivar[i] > 0, wave) for i, part in enumerate(parts)
-    ]
+    why = [explain(part, residual[i], ivar[i] > 0, wave) for i, part in enumerate(parts)]
     return schema.conform({**_columns(top), "why": why}, schema.ANOMALIES, origin)
 
 

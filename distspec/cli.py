@@ -11,7 +11,9 @@ from distspec.pipeline import format_table
 
 
 def query(sql: tyro.conf.Positional[str], root: str) -> None:
-    """Answer SQL over the current catalogue: tables objects, classes, class_medians, anomalies, sweep, quarantine.
+    """Answer SQL over the current catalogue.
+
+    Its tables: objects, classes, class_medians, anomalies, sweep, quarantine.
 
     Parameters
     ----------

@@ -37,9 +37,7 @@ class ClusteringConfig:
 
     def __post_init__(self) -> None:
         if not 2 <= self.k_min <= self.k_max:
-            raise ValueError(
-                f"clustering.k_min {self.k_min} and k_max {self.k_max}: need 2 ≤ k_min ≤ k_max"
-            )
+            raise ValueError(f"clustering.k_min {self.k_min} and k_max {self.k_max}: need 2 ≤ k_min ≤ k_max")
         if self.n_neighbors < 2 or self.seeds < 1:
             raise ValueError("clustering.n_neighbors must be at least 2 and clustering.seeds at least 1")
 
@@ -85,9 +83,7 @@ def plan_trials(config: ClusteringConfig, n: int, seed: int) -> tuple[list[Trial
             f"k tried up to {max(k_max, 1)} instead of {config.k_max}: "
             f"a silhouette needs fewer classes than the {n} spectra"
         )
-    trials = [
-        Trial("gmm", k, seed + i) for k in range(k_min, k_max + 1) for i in range(config.seeds)
-    ]
+    trials = [Trial("gmm", k, seed + i) for k in range(k_min, k_max + 1) for i in range(config.seeds)]
     return trials, adapted
 
 
@@ -156,9 +152,7 @@ def score(x: Floats, clustering: Clustering, sample: int) -> dict[str, float]:
         return {"silhouette": float("nan"), "davies_bouldin": float("nan")}
     size = sample if len(x) > sample else None
     return {
-        "silhouette": float(
-            silhouette_score(x, clustering.labels, sample_size=size, random_state=0)
-        ),
+        "silhouette": float(silhouette_score(x, clustering.labels, sample_size=size, random_state=0)),
         "davies_bouldin": float(davies_bouldin_score(x, clustering.labels)),
     }
 

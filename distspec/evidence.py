@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ QUARTILES = ("best quarter", "second quarter", "third quarter", "worst quarter")
 
 
 def gather(
-    root: str, run_id: str, store: Store, archive: Archive, stages: list[Mapping[str, Any]]
+    root: str, run_id: str, store: Store, archive: Archive, stages: Sequence[Mapping[str, Any]]
 ) -> ReportData:
     """Collect what the report of a published run shows.
 
@@ -67,9 +67,7 @@ def gather(
             quartiles,
             [f"{QUARTILES[i]}: error {mse[row]:.3f}" for i, row in enumerate(quartiles)],
         ),
-        oddest=examples(
-            oddest, [f"score {score[row]:.2f}: {why[i]}" for i, row in enumerate(oddest)]
-        ),
+        oddest=examples(oddest, [f"score {score[row]:.2f}: {why[i]}" for i, row in enumerate(oddest)]),
         scores=score_against(objects, archive.truth(), int(record["seed"])),
         lines=archive.lines,
         reference=store.frozen.reference,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from astropy import units
 from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from distspec.spectrum import Floats
 
@@ -59,7 +60,7 @@ def assign_sources(
     opens = np.ones(n_known + len(ra), dtype=bool)
     result = list(names)
     xyz = _unit_vectors(np.concatenate([known_ra, ra]), np.concatenate([known_dec, dec]))
-    tree = cKDTree(xyz)
+    tree = KDTree(xyz)
     radius = 2.0 * np.sin(np.radians(JOIN_RADIUS / 3600.0) / 2.0)
     for i, near in enumerate(tree.query_ball_point(xyz[n_known:], radius), start=n_known):
         if named[i - n_known]:
@@ -75,7 +76,7 @@ def _position_names(ra: Floats, dec: Floats) -> list[str]:
     """IAU-style names, JHHMMSS.ss±DDMMSS.s: the position to about 0.1 arcsec."""
     if not len(ra):
         return []
-    sky = SkyCoord(ra * units.deg, dec * units.deg)
+    sky: Any = SkyCoord(ra * units.deg, dec * units.deg)
     hours = sky.ra.to_string(unit=units.hourangle, sep="", precision=2, pad=True)
     degrees = sky.dec.to_string(sep="", precision=1, pad=True, alwayssign=True)
     return [f"J{h}{d}" for h, d in zip(hours, degrees, strict=True)]

@@ -67,7 +67,11 @@ def versions() -> dict[str, str]:
 
 
 def save_model(
-    url: str, vae: SpectrumVAE, weights: Mapping[str, Tensor], history: pa.Table, record: Mapping[str, Any]
+    url: str,
+    vae: SpectrumVAE,
+    weights: Mapping[str, Tensor],
+    history: pa.Table,
+    record: Mapping[str, Any],
 ) -> None:
     """Write a model's folder; model.json comes last, so a folder that has one is whole.
 
@@ -111,7 +115,7 @@ def load_model(url: str) -> tuple[SpectrumVAE, dict[str, Any]]:
         raise ValueError(
             f"{url}/weights.safetensors is not what model.json vouches for: delete the folder and train again"
         )
-    config = {k: tuple(v) if isinstance(v, list) else v for k, v in record["vae"].items()}
+    config: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record["vae"].items()}
     vae = SpectrumVAE(record["sizes"], VAEConfig(**config))
     vae.load_state_dict(load_safetensors(content))
     vae.eval()
@@ -162,7 +166,10 @@ def has_run(url: str) -> bool:
 
 def load_run(url: str) -> tuple[dict[str, Any], pa.Table, pa.Table]:
     """Return a run's record, its labels (a row a spectrum) and its sweep (a row a trial)."""
-    labels, sweep = get_table(join(url, "clustering.parquet")), get_table(join(url, "sweep.parquet"))
+    labels, sweep = (
+        get_table(join(url, "clustering.parquet")),
+        get_table(join(url, "sweep.parquet")),
+    )
     return get_json(join(url, "run.json")), labels, sweep
 
 

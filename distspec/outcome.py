@@ -15,7 +15,9 @@ class Outcome:
 
     def __str__(self) -> str:
         return ", ".join(
-            f"{name} {value:,}" if isinstance(value, int) else f"{name} {value:.4g}"
+            f"{name} {value:,}"
+            if isinstance(value, int)
+            else f"{name} {value:.4g}"
             if isinstance(value, float)
             else f"{name} {value}"
             for name, value in self.counts.items()

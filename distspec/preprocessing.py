@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from astropy import units
@@ -198,16 +198,14 @@ def to_rest_frame(spectrum: Spectrum) -> tuple[Floats, Floats, Floats]:
 @lru_cache(maxsize=16)
 def _f_lambda_factor(unit: str) -> tuple[float, int]:
     """Return (k, p) with f_λ [erg s⁻¹ cm⁻² Å⁻¹] = k λ^p × flux [unit], λ in µm."""
-    density = units.Unit(unit)
+    density: Any = units.Unit(unit)
     if density.is_equivalent(F_LAMBDA):
         return float(density.to(F_LAMBDA)), 0
     # f_λ = f_ν c / λ²: one conversion at 1 µm gives the constant.
     return float((1.0 * density).to_value(F_LAMBDA, units.spectral_density(1.0 * units.um))), -2
 
 
-def find_anchor(
-    wave: Floats, flux: Floats, ivar: Floats, config: NormConfig, sample_slope: float
-) -> Anchor:
+def find_anchor(wave: Floats, flux: Floats, ivar: Floats, config: NormConfig, sample_slope: float) -> Anchor:
     """Return the flux density at the reference wavelength.
 
     The first window that serves gives a robust ivar-weighted mean; where that window does not hold the
@@ -225,9 +223,7 @@ def find_anchor(
     BadSpectrumError
         ``no_normalisation`` when no window serves; says what was seen in the first.
     """
-    means = np.array(
-        [window_mean(wave, flux, ivar, low, high) for low, high in config.windows]
-    )
+    means = np.array([window_mean(wave, flux, ivar, low, high) for low, high in config.windows])
     value, err, centre, n = means.T
     serves = (n >= config.min_pixels) & (value > config.min_snr * err) & (value > 0)
     if not serves.any():

@@ -27,12 +27,19 @@ LABEL = Column("cluster_label", pa.int32(), "", "cluster, 0 the largest; -1 nois
 RANK = Column("anomaly_rank", pa.int32(), "", "1 = oddest of the run")
 SCORE = Column("anomaly_score", pa.float32(), "dex", "mean of the parts; higher = odder")
 RECON_MSE = Column("recon_mse", pa.float32(), "", "mean over valid pixels of (arcsinh x - model)^2")
-RECON_CHI2 = Column("recon_chi2_red", pa.float32(), "", "mean over valid pixels of squared residual / error^2")
+RECON_CHI2 = Column(
+    "recon_chi2_red", pa.float32(), "", "mean over valid pixels of squared residual / error^2"
+)
 WAVE_REST = Column("wave_rest", pa.float64(), "Angstrom", "rest-frame wavelength, vacuum")
 PARTS = (
     Column("anomaly_recon", pa.float32(), "dex", "part: chi2 against spectra of the same S/N"),
     Column("anomaly_density", pa.float32(), "dex", "part: density of the latents"),
-    Column("anomaly_neighbours", pa.float32(), "dex", "part: distance to the 10th neighbour in latent space"),
+    Column(
+        "anomaly_neighbours",
+        pa.float32(),
+        "dex",
+        "part: distance to the 10th neighbour in latent space",
+    ),
 )
 NORM_UNIT = "erg s-1 cm-2 Angstrom-1"
 
@@ -60,7 +67,10 @@ def objects(n_latents: int) -> tuple[Column, ...]:
         Column("n_valid", i32, "", "valid pixels on the grid"),
         Column("split", text, "", "train or validation"),
         *(Column(f"z_mean_{i:02d}", f32, "", f"latent {i}: posterior mean") for i in range(n_latents)),
-        *(Column(f"z_log_var_{i:02d}", f32, "", f"latent {i}: ln posterior variance") for i in range(n_latents)),
+        *(
+            Column(f"z_log_var_{i:02d}", f32, "", f"latent {i}: ln posterior variance")
+            for i in range(n_latents)
+        ),
         Column("umap_0", f32, "", "map, first axis"),
         Column("umap_1", f32, "", "map, second axis"),
         RECON_MSE,
@@ -136,10 +146,7 @@ def conform(values: Mapping[str, Any], columns: Sequence[Column], metadata: Mapp
     b'Angstrom'
     """
     schema = pa.schema(
-        [
-            pa.field(c.name, c.type, metadata={"unit": c.unit, "description": c.description})
-            for c in columns
-        ],
+        [pa.field(c.name, c.type, metadata={"unit": c.unit, "description": c.description}) for c in columns],
         metadata=dict(metadata),
     )
     arrays = [

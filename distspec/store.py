@@ -116,9 +116,7 @@ class Store:
         """Return what a model says of the rows it has embedded; empty arrays where it has seen none."""
         if f"latents/{model_id}" not in self.group:
             return {}
-        return {
-            name: np.asarray(self._array(f"latents/{model_id}/{name}")[:]) for name in LATENTS
-        }
+        return {name: np.asarray(self._array(f"latents/{model_id}/{name}")[:]) for name in LATENTS}
 
     def n_embedded(self, model_id: str) -> int:
         """Return how many rows, counted from the first, have latents of this model."""
@@ -237,9 +235,7 @@ def create_store(url: str, frozen: Frozen) -> Store:
         )
     text = {f"quarantine/{name}": ("str", "entry") for name in QUARANTINE}
     for name, (dtype, dim) in ({k: (v, "row") for k, v in LEDGER.items()} | text).items():
-        group.create_array(
-            name, shape=(0,), chunks=(LEDGER_CHUNK,), dtype=dtype, dimension_names=(dim,)
-        )
+        group.create_array(name, shape=(0,), chunks=(LEDGER_CHUNK,), dtype=dtype, dimension_names=(dim,))
     session.commit("create")
     return open_store(url)
 
@@ -262,7 +258,11 @@ def store_exists(url: str) -> bool:
     """Tell whether there is a store at `url`; a creation cut short left none."""
     if not icechunk.Repository.exists(_storage(url)):
         return False
-    return "flux" in zarr.open_group(_repository(url).readonly_session("main").store, mode="r")
+    try:
+        zarr.open_group(_repository(url).readonly_session("main").store, mode="r")
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _repository(url: str) -> icechunk.Repository:

@@ -195,9 +195,10 @@ def fit(
     generator = torch.Generator().manual_seed(seed)
     stopping = EarlyStopping(config.patience)
     for epoch in range(config.max_epochs):
-        start, rate = time.monotonic(), schedule.get_last_lr()[0]
-        row = train_epoch(model, vae, train, config, optimizer, schedule, generator)
-        val_recon, val_kl, n = add_up(validate(vae, validation)).tolist()
+        start, rate = time.monotonic(), float(schedule.get_last_lr()[0])
+        row: Row = train_epoch(model, vae, train, config, optimizer, schedule, generator)
+        sums: list[float] = add_up(validate(vae, validation)).tolist()
+        val_recon, val_kl, n = sums
         row |= {"val_recon": val_recon / n, "val_kl": val_kl / n, "lr": rate}
         if not all(map(torch.isfinite, map(torch.tensor, row.values()))):
             raise FloatingPointError(

@@ -40,6 +40,8 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 """Our name of a column to the archive's, the newest release's first. Required in every release."""
 
+FLUX_UNIT = "uJy"
+
 FILE_NAME = re.compile(
     r"^(?P<root>.+?)_(?P<grating>[a-z0-9]+)-(?P<filter>[a-z0-9]+)_(?:(?P<program>[^_]+)_)?(?P<srcid>[^_]+)\.spec\.fits$"
 )
@@ -71,22 +73,18 @@ class DJA:
 
     def __post_init__(self) -> None:
         if not self.z_min < self.z_max:
-            raise ValueError(
-                f"--archive.z-min {self.z_min} must lie below --archive.z-max {self.z_max}"
-            )
+            raise ValueError(f"--archive.z-min {self.z_min} must lie below --archive.z-max {self.z_max}")
 
     def list(self) -> pa.Table:
         """Return the selected rows of the catalogue, sorted by ``object_id`` (a `LISTING` table)."""
         table = _standard_columns(read_table(self.catalog), self.catalog)
-        keep = pc.and_kleene(
-            pc.equal(table["grating"], self.grating.upper()),
-            pc.equal(table["filter"], self.filter.upper()),
+        keep = (
+            (pc.field("grating") == self.grating.upper())
+            & (pc.field("filter") == self.filter.upper())
+            & pc.field("grade").isin([*self.grades])
+            & (pc.field("z") > self.z_min)
+            & (pc.field("z") <= self.z_max)
         )
-        keep = pc.and_kleene(
-            keep, pc.is_in(table["grade"], value_set=pa.array(self.grades, pa.int8()))
-        )
-        keep = pc.and_kleene(keep, pc.greater(table["z"], self.z_min))
-        keep = pc.and_kleene(keep, pc.less_equal(table["z"], self.z_max))
         table = table.filter(keep).sort_by("object_id")
         return table.append_column(LISTING.field("uri"), self._uris(table)).select(LISTING.names)
 
@@ -94,8 +92,7 @@ class DJA:
         base = absolute(self.url)
         rows = zip(table["root"].to_pylist(), table["object_id"].to_pylist(), strict=True)
         places = [
-            [f"{base}/{layout.format(root=root, file=file)}" for layout in LAYOUTS]
-            for root, file in rows
+            [f"{base}/{layout.format(root=root, file=file)}" for layout in LAYOUTS] for root, file in rows
         ]
         layout = first_existing(places[0]) if places else 0
         return pa.array([place[layout] for place in places], pa.string())
@@ -103,14 +100,14 @@ class DJA:
     def read(self, entry: Entry) -> Spectrum:
         """Read one SPEC1D table; see `distspec.archives.protocol.Archive.read`."""
         columns = _read_spec1d(fetch(entry.uri))
-        flux, err = columns["flux"].value, columns["err"].to_value(columns["flux"].unit)
+        flux, err = columns["flux"], columns["err"]
         valid = valid_pixels(flux, err)
         return Spectrum(
             object_id=entry.object_id,
-            wave=columns["wave"].to_value(units.um),
+            wave=columns["wave"],
             flux=np.where(valid, flux, 0.0),
             ivar=np.where(valid, 1.0 / np.where(valid, err, 1.0) ** 2, 0.0),
-            unit=str(columns["flux"].unit),
+            unit=FLUX_UNIT,
             z=entry.z,
         )
 
@@ -151,18 +148,18 @@ def valid_pixels(flux: Floats, err: Floats) -> np.ndarray[Any, np.dtype[np.bool_
     return valid
 
 
-def _read_spec1d(content: bytes) -> dict[str, units.Quantity]:
-    """Return ``wave``, ``flux`` and ``err`` with their units, native-endian float64."""
+def _read_spec1d(content: bytes) -> dict[str, Floats]:
+    """Return ``wave`` [µm], ``flux`` and ``err`` [µJy], native-endian, whatever units the table is in."""
     try:
         with fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=True) as hdus:
             table: Any = hdus["SPEC1D"]
             data, columns = table.data, table.columns
             fields = {name.lower(): name for name in columns.names}
-            return {
-                name: np.array(data[fields[name]], dtype=np.float64)
-                * units.Unit(columns[fields[name]].unit or default)
-                for name, default in (("wave", "um"), ("flux", "uJy"), ("err", "uJy"))
-            }
+            result: dict[str, Floats] = {}
+            for name, unit in (("wave", "um"), ("flux", FLUX_UNIT), ("err", FLUX_UNIT)):
+                given: Any = units.Unit(columns[fields[name]].unit or unit)
+                result[name] = np.array(data[fields[name]], dtype=np.float64) * given.to(unit)
+            return result
     except KeyError as error:
         seen = f"{error.args[0]} is missing"
         raise BadSpectrumError(Reason.BAD_TABLE, seen) from error
@@ -183,40 +180,42 @@ def _standard_columns(table: pa.Table, url: str) -> pa.Table:
                 f"It has {', '.join(table.column_names[:12])} …"
             )
         picked[ours] = table[name]
-    files = picked["file"].cast(pa.string()).to_pylist()
-    names = [FILE_NAME.match(file or "") for file in files]
+    files: list[str] = [file or "" for file in picked["file"].cast(pa.string()).to_pylist()]
+    names = [FILE_NAME.match(file) for file in files]
 
-    def from_name(group: str) -> pa.Array:
-        return pa.array([match[group] if match else None for match in names], pa.string())
+    def from_name(group: str) -> list[str]:
+        return [match[group] if match else "" for match in names]
 
-    # The v2 table's "Grating" lists a source's *other* spectra; the file name is right in every release.
-    grating = table["grating"] if "grating" in table.column_names else from_name("grating")
-    filter_ = table["filter"] if "filter" in table.column_names else from_name("filter")
+    def upper(name: str) -> list[str]:
+        # The v2 table's "Grating" lists a source's *other* spectra: only the file name is right there.
+        values = table[name].to_pylist() if name in table.column_names else from_name(name)
+        return [(value or "").upper() for value in values]
+
     z = picked["z"].cast(pa.float64())
     standard = pa.table(
         {
-            "object_id": pa.array(files, pa.string()),
-            "source_key": pa.array([""] * len(files)),
-            "version": _version(table, z),
+            "object_id": files,
+            "source_key": [""] * len(files),
+            "version": _versions(table, z.to_pylist()),
             "ra": picked["ra"].cast(pa.float64()),
             "dec": picked["dec"].cast(pa.float64()),
             "z": z,
-            "root": picked["root"].cast(pa.string()),
-            "srcid": pc.coalesce(from_name("srcid"), pa.array(files, pa.string())),
-            "grating": pc.utf8_upper(grating),
-            "filter": pc.utf8_upper(filter_),
+            "root": picked["root"].cast(pa.string()).fill_null(""),
+            "srcid": [match["srcid"] if match else file for file, match in zip(files, names, strict=True)],
+            "grating": upper("grating"),
+            "filter": upper("filter"),
             "grade": picked["grade"].cast(pa.float64()).fill_null(-1).cast(pa.int8()),
         }
     )
-    return standard.filter(pc.is_valid(standard["object_id"]))
+    return standard.filter(pc.field("object_id") != "")
 
 
-def _version(table: pa.Table, z: pa.ChunkedArray) -> pa.Array:
-    """When the file was made, by which msaexp, and at which redshift: a change of any is a new version."""
+def _versions(table: pa.Table, z: list[float | None]) -> list[str]:
+    """When each file was made, by which msaexp, and its redshift: a change of any is a new version."""
     parts = [
-        pc.coalesce(table[name].cast(pa.string()), "")
+        ["" if value is None else str(value) for value in table[name].cast(pa.string()).to_pylist()]
         for name in ("ctime", "version")
         if name in table.column_names
     ]
-    redshift = pc.binary_join_element_wise("z=", pc.round(z, 5).cast(pa.string()), "")
-    return pc.binary_join_element_wise(*parts, redshift, " ", null_handling="replace")
+    redshifts = ["" if value is None else f"z={value:.5f}" for value in z]
+    return [" ".join(filter(None, row)) for row in zip(*parts, redshifts, strict=True)]

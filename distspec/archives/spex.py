@@ -5,7 +5,6 @@ Burgasser & Splat Development Team 2017, ASI Conf. Ser. 14, 7. Stars: z = 0.
 
 from __future__ import annotations
 
-import gzip
 import io
 import warnings
 from collections.abc import Mapping
@@ -14,7 +13,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
@@ -44,14 +42,11 @@ class SpeX:
         files = table["DATA_FILE"].cast(pa.string())
         keys = table["SOURCE_KEY"].cast(pa.string())
         base, n = absolute(self.url), len(table)
-        places = [
-            [f"{base}/{layout.format(file=file)}" for layout in LAYOUTS]
-            for file in files.to_pylist()
-        ]
+        places = [[f"{base}/{layout.format(file=file)}" for layout in LAYOUTS] for file in files.to_pylist()]
         layout = first_existing(places[0]) if places else 0
         columns = {
             "object_id": files,
-            "source_key": pc.binary_join_element_wise("SPL ", keys, ""),
+            "source_key": [f"SPL {key}" for key in keys.to_pylist()],
             "version": table["OBSERVATION_DATE"].cast(pa.string()),
             "uri": pa.array([place[layout] for place in places], pa.string()),
             "ra": table["RA"].cast(pa.float64()),
@@ -63,9 +58,7 @@ class SpeX:
             "filter": pa.array([""] * n),
             "grade": pa.array(np.full(n, -1, np.int8)),
         }
-        return pa.table([columns[name] for name in LISTING.names], names=LISTING.names).sort_by(
-            "object_id"
-        )
+        return pa.table([columns[name] for name in LISTING.names], names=LISTING.names).sort_by("object_id")
 
     def read(self, entry: Entry) -> Spectrum:
         """Read one file; see `distspec.archives.protocol.Archive.read`."""
@@ -112,13 +105,13 @@ def _planes(content: bytes) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)  # thousands of odd HISTORY cards
-            image = fits.getdata(io.BytesIO(gzip.decompress(content)), 0)
+            image: Any = fits.getdata(io.BytesIO(content), 0)
     except Exception as error:  # astropy raises nearly anything on a damaged file
         raise BadSpectrumError(Reason.UNREADABLE, f"{type(error).__name__}: {error}") from error
     planes = np.array(image, dtype=np.float64)
     if planes.ndim == 2 and planes.shape[0] > planes.shape[1]:
         planes = planes.T
     if planes.ndim != 2 or planes.shape[0] < 3:
-        seen = f"image of shape {np.shape(image)}: no (wavelength, flux, noise) planes"
+        seen = f"image of shape {image.shape}: no (wavelength, flux, noise) planes"
         raise BadSpectrumError(Reason.BAD_TABLE, seen)
     return planes

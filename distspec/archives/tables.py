@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import fsspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
+import pyarrow.parquet as pq
 from astropy.table import Table
+from pyarrow import csv
 
 from distspec.spectrum import BadSpectrumError, Reason
+
+GZIP_MAGIC = b"\x1f\x8b"
 
 
 def read_table(url: str) -> pa.Table:
@@ -29,10 +32,10 @@ def read_table(url: str) -> pa.Table:
         with fsspec.open(url, "rb", compression="gzip" if name.endswith(".gz") else None) as file:
             stem = name.removesuffix(".gz")
             if stem.endswith((".parquet", ".pq")):
-                return pa.parquet.read_table(file)
+                return pq.read_table(file)
             if stem.endswith(".ecsv"):
                 return _from_astropy(Table.read(file, format="ascii.ecsv"))
-            return pa.csv.read_csv(file)
+            return csv.read_csv(file)
     except FileNotFoundError as error:
         raise ValueError(f"no catalogue at {url}: set --archive.catalog to one") from error
     except pa.ArrowInvalid as error:
@@ -74,7 +77,7 @@ def first_existing(candidates: Sequence[str]) -> int:
 
 
 def fetch(uri: str) -> bytes:
-    """Return a file's bytes.
+    """Return a file's bytes, unpacked if they are gzipped, whatever its name says.
 
     Raises
     ------
@@ -83,7 +86,8 @@ def fetch(uri: str) -> bytes:
     """
     fs, path = fsspec.core.url_to_fs(uri)
     try:
-        return fs.cat_file(path)
+        content = bytes(fs.cat_file(path))
+        return gzip.decompress(content) if content.startswith(GZIP_MAGIC) else content
     except FileNotFoundError as error:
         raise BadSpectrumError(Reason.NOT_FOUND, f"no file at {uri}") from error
     except Exception as error:  # a service fails in as many ways as there are services

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import ray
 from ray.util import ActorPool
 from tqdm import tqdm
@@ -101,7 +100,11 @@ def cluster(
     )
     for i, row in enumerate(rows):
         row["chosen"] = i == best
-    adapted = [*get_json(join(model_url(root, model), "model.json"))["adaptations"], *adapted, *fewer]
+    adapted = [
+        *get_json(join(model_url(root, model), "model.json"))["adaptations"],
+        *adapted,
+        *fewer,
+    ]
     record = {
         "run_id": name,
         "recipe": resolved["recipe"],
@@ -118,9 +121,7 @@ def cluster(
     save_run(run_url(root, name), object_id, points, chosen, rows, record)
     best_score = float("nan") if best is None else float(rows[best]["silhouette"])
     n_classes = len(np.unique(chosen.labels))
-    return Outcome(
-        {"run": name, "trials": len(rows), "classes": n_classes, "best_silhouette": best_score}
-    )
+    return Outcome({"run": name, "trials": len(rows), "classes": n_classes, "best_silhouette": best_score})
 
 
 def _sweep(points: Any, trials: list[Trial], config: ClusteringConfig) -> list[dict[str, Any]]:
@@ -129,5 +130,5 @@ def _sweep(points: Any, trials: list[Trial], config: ClusteringConfig) -> list[d
         return []
     n_actors = min(config.actors or n_cpus(), len(trials))
     actors = [Sweeper.remote(points, config.silhouette_sample) for _ in range(n_actors)]
-    results = ActorPool(actors).map(lambda actor, trial: actor.run.remote(trial), trials)
+    results: Any = ActorPool(actors).map(lambda actor, trial: actor.run.remote(trial), trials)
     return list(tqdm(results, total=len(trials), desc="cluster", unit="trial", disable=None))

@@ -59,7 +59,8 @@ def embed_store(root: str, vae: VAEConfig, training: TrainingConfig, seed: int) 
     actors = [Embedder.remote(store.url, url) for _ in range(min(n_cpus(), len(ranges)))]
     parts: list[dict[str, Floats32]] = []
     with tqdm(total=store.n_rows - done, desc="embed", unit="spectrum", disable=None) as bar:
-        for part in ActorPool(actors).map(lambda actor, span: actor.embed.remote(*span), ranges):
+        results: Any = ActorPool(actors).map(lambda actor, span: actor.embed.remote(*span), ranges)
+        for part in results:
             parts.append(part)
             bar.update(len(part["recon_mse"]))
     latents: dict[str, Any] = {key: np.concatenate([part[key] for part in parts]) for key in LATENTS}

@@ -10,7 +10,17 @@ import ray
 from tqdm import tqdm
 
 from distspec.archives.protocol import Archive, Entry
-from distspec.ingestion import Committer, IngestConfig, entries, freeze, load, missing, pilot, read, split
+from distspec.ingestion import (
+    Committer,
+    IngestConfig,
+    entries,
+    freeze,
+    load,
+    missing,
+    pilot,
+    read,
+    split,
+)
 from distspec.outcome import Outcome
 from distspec.places import store_url
 from distspec.preprocessing import GridConfig, NormConfig
@@ -25,9 +35,7 @@ read_task = ray.remote(num_cpus=1)(read)
 load_task = ray.remote(num_cpus=1)(load)
 
 
-def ingest(
-    root: str, archive: Archive, grid: GridConfig, norm: NormConfig, config: IngestConfig
-) -> Outcome:
+def ingest(root: str, archive: Archive, grid: GridConfig, norm: NormConfig, config: IngestConfig) -> Outcome:
     """Bring the store up to what the archive lists.
 
     Parameters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,7 +30,7 @@ class Board:
 
 
 @contextmanager
-def shown(total: int, desc: str, unit: str) -> Iterator[Any]:
+def shown(total: int, desc: str, unit: str) -> Generator[Any]:
     """Yield a `Board`, and show on a terminal what is posted on it until the block ends."""
     board: Any = Board.remote()
     over = threading.Event()

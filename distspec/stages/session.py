@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +15,9 @@ os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
 import ray
 
 # One thread a worker: parallelism is Ray's, and oversubscribed BLAS stalls everything.
-WORKER_ENV = {
-    name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-}
+WORKER_ENV = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,12 @@ class RayConfig:
     """A cluster's address; empty: $RAY_ADDRESS, else a Ray of our own on this machine."""
     cpus: int = 0
     """CPUs of a Ray of our own; 0: all."""
+    temp_dir: str = ""
+    """Folder for the sessions and sockets of a Ray of our own; empty: Ray's own choice."""
 
 
 @contextmanager
-def session(config: RayConfig) -> Iterator[None]:
+def session(config: RayConfig) -> Generator[None]:
     """Be connected to Ray; a connection or a Ray that this opened is closed at the end."""
     if ray.is_initialized():
         yield
@@ -39,7 +41,11 @@ def session(config: RayConfig) -> Iterator[None]:
     address = config.address or os.environ.get("RAY_ADDRESS") or "local"
     here: dict[str, Any] = {}
     if address == "local":
-        here = {"num_cpus": config.cpus or None, "include_dashboard": False}
+        here = {
+            "num_cpus": config.cpus or None,
+            "include_dashboard": False,
+            "_temp_dir": config.temp_dir or None,
+        }
         # Nobody takes this machine away from itself.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     ray.init(

@@ -86,7 +86,7 @@ def split_rows(
     adapted: list[str] = []
     if len(validation_rows) < training.workers:
         adapted.append(
-            f"no source of {store.n_rows} spectra fell on the validation side: validated on the training spectra"
+            f"none of {store.n_rows} spectra fell on the validation side: validated on the training spectra"
         )
         train_rows = validation_rows = np.arange(store.n_rows)
     if len(train_rows) < 2 * training.workers:
@@ -154,7 +154,12 @@ def _worker(config: dict[str, Any]) -> None:
         "val_recon": best.best,
     }
     if rank == 0:
-        record = {**config["record"], "metrics": metrics, "adaptations": adapted, "device": str(device)}
+        record = {
+            **config["record"],
+            "metrics": metrics,
+            "adaptations": adapted,
+            "device": str(device),
+        }
         save_model(config["url"], vae, best.best_state, pa.Table.from_pylist(history), record)
     ray.train.report(metrics)
 

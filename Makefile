@@ -1,0 +1,52 @@
+# Everything a newcomer needs: `make demo` and `make test` set up by themselves.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+LOCK := infra/requirements.lock
+ROOT ?= out/demo
+
+export RAY_USAGE_STATS_ENABLED := 0
+
+.PHONY: demo test soak check format bench lock clean
+
+demo: $(VENV)/.installed  ## the whole pipeline on a synthetic archive
+	$(BIN)/python -m jobs.pipeline demo --root $(ROOT)
+
+test: $(VENV)/.installed-dev  ## every test but the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+soak: $(VENV)/.installed-dev  ## the slow ones
+	$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/.installed-dev  ## lint, format, types, who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed-dev  ## tests/benchmarks, one table; BENCH=name runs one alone
+	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+# The lock is a constraints file: exact versions, whichever extras are installed.
+$(VENV)/.installed: pyproject.toml $(LOCK)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c $(LOCK) -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -c $(LOCK) -e '.[test,check]'
+	touch $@
+
+lock:  ## remake the lock from pyproject.toml; torch stays where it is pinned
+	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/pip install --quiet "$$(grep ^torch== $(LOCK))" -e '.[test,check]'
+	sed -n '/^#/p' $(LOCK) > $(LOCK).new
+	$(VENV)-lock/bin/pip freeze --exclude-editable --exclude pip --exclude setuptools | sed 's/+cpu//' >> $(LOCK).new
+	mv $(LOCK).new $(LOCK) && rm -rf $(VENV)-lock
+
+clean:
+	rm -rf $(VENV) out

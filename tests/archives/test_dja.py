@@ -1,0 +1,214 @@
+import csv
+import gzip
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from distspec.archives.dja import DJA, PUBLIC_CATALOG, PUBLIC_URL, valid_pixels
+from distspec.archives.protocol import LISTING, Entry
+from distspec.ingestion import entries
+from distspec.spectrum import BadSpectrumError, Reason
+
+V4 = {
+    "file": ["b-v4_prism-clear_1234_7.spec.fits", "a-v4_prism-clear_1234_8.spec.fits"],
+    "srcid": [7, 8],
+    "ra": [150.1, 150.2],
+    "dec": [2.1, 2.2],
+    "grating": ["PRISM", "PRISM"],
+    "filter": ["CLEAR", "CLEAR"],
+    "root": ["b-v4", "a-v4"],
+    "ctime": ["2025-01-01T00:00:00", "2025-01-02T00:00:00"],
+    "version": ["0.9.5", "0.9.5"],
+    "z_best": [5.5, 6.5],
+    "grade": [3, 3],
+}
+
+
+def write_spec(path, n=60, **changed):
+    """A v4-like SPEC1D file with a known spectrum."""
+    wave = np.linspace(0.6, 5.3, n)
+    columns = {"wave": (wave, "um"), "flux": (wave * 0 + 2.0, "uJy"), "err": (wave * 0 + 0.1, "uJy")}
+    columns |= changed
+    table = fits.BinTableHDU.from_columns(
+        [fits.Column(k, "D", unit=v[1], array=v[0]) for k, v in columns.items() if v is not None],
+        name="SPEC1D",
+    )
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(path, overwrite=True)
+    return Entry("x", "", str(path), 5.0)
+
+
+@pytest.fixture
+def catalog(tmp_path):
+    url = tmp_path / "catalog.csv"
+    Table(V4).write(url, format="ascii.csv")
+    return url
+
+
+def test_defaults_point_at_the_public_archive():
+    assert DJA().catalog == PUBLIC_CATALOG
+    assert PUBLIC_URL.startswith("https://")
+
+
+def test_listing_is_sorted_and_typed(catalog):
+    listing = DJA(str(catalog), str(catalog.parent)).list()
+    assert listing.schema.names == LISTING.names
+    assert listing["object_id"].to_pylist() == sorted(V4["file"])
+    assert listing["z"].to_pylist() == [6.5, 5.5]
+    assert listing["version"][0].as_py() == "2025-01-02 00:00:00 0.9.5 z=6.50000"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "ecsv", "parquet"])
+def test_every_format_gives_the_same_listing(catalog, tmp_path, suffix):
+    url = tmp_path / f"other.{suffix}"
+    if suffix == "parquet":
+        pq.write_table(pa.table(V4), url)
+    elif suffix == "ecsv":
+        Table(V4).write(url, format="ascii.ecsv")
+    else:
+        content = catalog.read_bytes()
+        url.write_bytes(gzip.compress(content) if suffix.endswith("gz") else content)
+    expected = DJA(str(catalog), str(tmp_path)).list().drop_columns("version")
+    assert DJA(str(url), str(tmp_path)).list().drop_columns("version").equals(expected)
+
+
+def test_selection(catalog):
+    def ids(**kwargs):
+        return DJA(str(catalog), str(catalog.parent), **kwargs).list()["srcid"].to_pylist()
+
+    assert ids(z_min=6.0) == ["8"]
+    assert ids(z_max=6.0) == ["7"]
+    assert ids(grades=(2,)) == []
+    assert ids(grating="G395M") == []
+    assert ids(z_min=5.5) == ["8"], "z > z_min, not z ≥ z_min"
+
+
+def test_public_layout_is_root_then_file(catalog, tmp_path):
+    first = sorted(V4["file"])[0]
+    (tmp_path / "a-v4").mkdir()
+    (tmp_path / "a-v4" / first).touch()
+    assert DJA(str(catalog), str(tmp_path)).list()["uri"][0].as_py().endswith(f"/a-v4/{first}")
+    (tmp_path / "a-v4" / first).rename(tmp_path / first)
+    assert DJA(str(catalog), str(tmp_path)).list()["uri"][0].as_py().endswith(f"{tmp_path.name}/{first}")
+
+
+def test_reading_gives_flux_and_ivar(tmp_path):
+    spectrum = DJA().read(write_spec(tmp_path / "x.fits"))
+    assert spectrum.unit == "uJy"
+    assert spectrum.z == 5.0
+    assert np.allclose(spectrum.flux, 2.0)
+    assert np.allclose(spectrum.ivar, 100.0)
+    assert spectrum.wave.dtype.isnative
+
+
+def test_units_of_the_table_are_honoured(tmp_path):
+    wave = np.linspace(0.6, 5.3, 60)
+    entry = write_spec(
+        tmp_path / "x.fits",
+        wave=(wave * 1e4, "Angstrom"),
+        flux=(wave * 0 + 2e-3, "mJy"),
+        err=(wave * 0 + 1e-4, "mJy"),
+    )
+    spectrum = DJA().read(entry)
+    assert np.allclose(spectrum.wave, wave)
+    assert np.allclose(spectrum.flux, 2.0)
+    assert np.allclose(spectrum.ivar, 100.0)
+
+
+def test_validity_as_msaexp_defines_it(rng):
+    flux, err = np.ones(100), rng.uniform(0.9, 1.1, 100)
+    bad = {3: ("flux", np.nan), 10: ("err", np.nan), 20: ("err", 0.0), 30: ("err", -1.0), 40: ("flux", 0.0)}
+    for i, (what, value) in bad.items():
+        (flux if what == "flux" else err)[i] = value
+    err[50] = 0.1
+    flux[60] = -5.0
+    assert set(np.flatnonzero(~valid_pixels(flux, err))) == {*bad, 50}
+
+
+def test_masked_pixels_have_no_weight(tmp_path):
+    wave = np.linspace(0.6, 5.3, 60)
+    flux = np.ones(60)
+    flux[:5] = np.nan
+    spectrum = DJA().read(write_spec(tmp_path / "x.fits", flux=(flux, "uJy")))
+    assert np.array_equal(spectrum.ivar == 0, np.arange(60) < 5)
+    assert np.isfinite(spectrum.flux).all()
+    assert np.array_equal(spectrum.wave, wave)
+
+
+def test_a_gzipped_file_is_read_whatever_its_name(tmp_path):
+    entry = write_spec(tmp_path / "x.fits")
+    expected = DJA().read(entry)
+    (tmp_path / "x.fits").write_bytes(gzip.compress((tmp_path / "x.fits").read_bytes()))
+    assert np.array_equal(DJA().read(entry).flux, expected.flux)
+    (tmp_path / "x.fits").write_bytes((tmp_path / "x.fits").read_bytes()[:-40])
+    with pytest.raises(BadSpectrumError, match="unreadable"):
+        DJA().read(entry)
+
+
+def test_faults_have_reasons(tmp_path):
+    def reason(entry):
+        with pytest.raises(BadSpectrumError) as caught:
+            DJA().read(entry)
+        return caught.value.reason
+
+    assert reason(Entry("x", "", str(tmp_path / "no.fits"), 5.0)) is Reason.NOT_FOUND
+    html = tmp_path / "x.fits"
+    html.write_text("<html>404</html>")
+    assert reason(Entry("x", "", str(html), 5.0)) is Reason.UNREADABLE
+    assert reason(write_spec(tmp_path / "y.fits", err=None)) is Reason.BAD_TABLE
+    whole = write_spec(tmp_path / "z.fits")
+    content = (tmp_path / "z.fits").read_bytes()
+    (tmp_path / "z.fits").write_bytes(content[: len(content) // 2])
+    assert reason(whole) in {Reason.UNREADABLE, Reason.BAD_TABLE}
+    (tmp_path / "z.fits").write_bytes(b"")
+    assert reason(whole) is Reason.UNREADABLE
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("a,b\n1,2\n", "no column file"), ("", "CSV"), (None, "no catalogue")],
+)
+def test_a_wrong_catalogue_is_named(tmp_path, content, words):
+    url = tmp_path / "wrong.csv"
+    if content is not None:
+        url.write_text(content)
+    with pytest.raises(ValueError, match=words):
+        DJA(str(url), str(tmp_path)).list()
+
+
+def test_impossible_selection_is_refused():
+    with pytest.raises(ValueError, match="must lie below"):
+        DJA(z_min=5.0, z_max=4.0)
+
+
+def test_v1_and_v2_catalogues(dja_catalogs):
+    for release, n_all in (("v1", 3653), ("v2", 8218)):
+        url = dja_catalogs / f"DJA_{release}.csv"
+        everything = DJA(str(url), grades=(-1, 0, 1, 2, 3), z_min=-1.0).list()
+        assert len(everything) == n_all
+        with url.open() as file:
+            rows = [r for r in csv.DictReader(file) if "_prism-" in r["file"] and float(r["z"]) > 4]
+        paper = DJA(str(url)).list()
+        assert sorted(r["file"] for r in rows if r["grade"] == "3") == paper["object_id"].to_pylist()
+
+
+def test_real_files_against_astropy(dja_files):
+    archive = DJA(str(dja_files / "catalog.csv"), str(dja_files), grades=(-1, 0, 1, 2, 3), z_min=-1.0)
+    listing = archive.list()
+    with (dja_files / "catalog.csv").open() as file:
+        with_redshift = [row["file"] for row in csv.DictReader(file) if row["z_best"]]
+    assert listing["object_id"].to_pylist() == sorted(with_redshift)
+    lengths = set()
+    for entry in entries(listing):
+        spectrum = archive.read(entry)
+        table = fits.getdata(dja_files / entry.object_id, "SPEC1D")
+        assert np.array_equal(spectrum.wave, table["wave"])
+        good = spectrum.ivar > 0
+        assert np.array_equal(spectrum.flux[good], table["flux"][good])
+        assert np.allclose(spectrum.ivar[good], table["err"][good] ** -2.0)
+        assert good.mean() > 0.5
+        lengths.add(len(table))
+    assert lengths == {473, 435}

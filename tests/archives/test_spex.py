@@ -1,0 +1,86 @@
+import gzip
+import io
+from collections import Counter
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from distspec.archives.protocol import LISTING, Entry
+from distspec.archives.spex import SpeX
+from distspec.ingestion import entries, read
+from distspec.spectrum import BadSpectrumError, Reason
+
+
+def write(path, planes):
+    buffer = io.BytesIO()
+    fits.PrimaryHDU(np.asarray(planes, np.float32)).writeto(buffer)
+    path.write_bytes(gzip.compress(buffer.getvalue()))
+    return Entry(path.name, "", str(path), 0.0)
+
+
+PLANES = np.array([np.linspace(0.65, 2.55, 50), np.full(50, 1e-15), np.full(50, 1e-16)])
+
+
+@pytest.mark.parametrize("planes", [PLANES, PLANES.T, np.vstack([PLANES, np.zeros((1, 50))])])
+def test_every_layout_of_the_library(tmp_path, planes):
+    spectrum = SpeX(str(tmp_path)).read(write(tmp_path / "a.fits.gz", planes))
+    assert len(spectrum.wave) == 50
+    assert np.allclose(spectrum.flux * np.sqrt(spectrum.ivar), 10.0, rtol=1e-5)
+    assert spectrum.unit == "W m-2 um-1"
+
+
+def test_padding_is_dropped_and_noiseless_pixels_are_masked(tmp_path):
+    planes = PLANES.copy()
+    planes[0, -3:] = 0.0
+    planes[2, 10] = 0.0
+    spectrum = SpeX(str(tmp_path)).read(write(tmp_path / "a.fits.gz", planes))
+    assert len(spectrum.wave) == 47
+    assert np.flatnonzero(spectrum.ivar == 0).tolist() == [10]
+
+
+def test_faults_have_reasons(tmp_path):
+    archive = SpeX(str(tmp_path))
+    with pytest.raises(BadSpectrumError) as no_noise:
+        archive.read(write(tmp_path / "a.fits.gz", PLANES[:2]))
+    assert no_noise.value.reason is Reason.BAD_TABLE
+    (tmp_path / "b.fits.gz").write_bytes((tmp_path / "a.fits.gz").read_bytes()[:100])
+    with pytest.raises(BadSpectrumError) as cut:
+        archive.read(Entry("b", "", str(tmp_path / "b.fits.gz"), 0.0))
+    assert cut.value.reason is Reason.UNREADABLE
+
+
+def test_listing(tmp_path):
+    Table(
+        {
+            "DATA_FILE": ["b.fits.gz", "a.fits.gz"],
+            "SOURCE_KEY": [1, 1],
+            "OBSERVATION_DATE": [20010101, 20020202],
+            "RA": [10.0, 10.0],
+            "DEC": [5.0, 5.0],
+            "cls": ["M", "L"],
+        }
+    ).write(tmp_path / "labels.csv", format="ascii.csv")
+    archive = SpeX(str(tmp_path))
+    listing = archive.list()
+    assert listing.schema.names == LISTING.names
+    assert listing["object_id"].to_pylist() == ["a.fits.gz", "b.fits.gz"]
+    assert set(listing["source_key"].to_pylist()) == {"SPL 1"}
+    assert archive.truth()["truth_class"].to_pylist() == ["M", "L"]
+
+
+def test_without_a_url_it_says_what_to_set():
+    with pytest.raises(ValueError, match=r"--archive\.url"):
+        SpeX().list()
+
+
+def test_real_files(spex_files):
+    archive = SpeX(str(spex_files))
+    listing = archive.list()
+    assert len(listing) == 1331
+    spectra, _, rejected = read(archive, entries(listing))
+    assert len(spectra) == 1320
+    # Ten files hold no noise, one holds two orders: seen with astropy alone.
+    assert Counter(row.reason for row in rejected) == {Reason.BAD_TABLE: 11}
+    assert all(np.all(np.diff(spectrum.wave) > 0) for spectrum in spectra)

@@ -1,0 +1,115 @@
+"""Shared by all tests: where real data is, one local Ray, and made-up spectra with known answers."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distspec.spectrum import Spectrum, SpectrumBatch, WaveGrid
+from distspec.stages.session import RayConfig, session
+from distspec.store import Frozen, Store, create_store
+
+DATA = Path(os.environ.get("DISTSPEC_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+
+def real_data(name: str) -> Path:
+    folder = DATA / name
+    if not folder.exists():
+        pytest.skip(f"no real data at {folder}: set DISTSPEC_TEST_DATA to the folder that holds {name}/")
+    return folder
+
+
+@pytest.fixture
+def dja_files() -> Path:
+    return real_data("dja")
+
+
+@pytest.fixture
+def spex_files() -> Path:
+    return real_data("spex")
+
+
+@pytest.fixture
+def dja_catalogs() -> Path:
+    return real_data("catalogs")
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """One Ray for the whole session: in its own folder, with a short path for its sockets."""
+    with (
+        tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True) as folder,
+        session(RayConfig(address="local", cpus=2, temp_dir=folder)),
+    ):
+        yield
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20251123)
+
+
+def power_law(
+    object_id: str = "a.fits",
+    z: float = 5.0,
+    slope: float = -2.0,
+    amplitude: float = 1e-19,
+    snr: float = 20.0,
+    rng: np.random.Generator | None = None,
+) -> Spectrum:
+    """f_λ = amplitude (λ_obs / 1 µm)^slope [erg s⁻¹ cm⁻² Å⁻¹], noiseless without a generator."""
+    wave = np.geomspace(0.6, 5.3, 400)
+    flux = amplitude * wave**slope
+    sigma = np.abs(flux) / snr
+    noise = rng.normal(size=len(wave)) * sigma if rng is not None else 0.0
+    return Spectrum(object_id, wave, flux + noise, sigma**-2.0, "erg s-1 cm-2 AA-1", z)
+
+
+def batch_of(n: int, n_pixels: int, rng: np.random.Generator, prefix: str = "o") -> SpectrumBatch:
+    """Two kinds of spectra, told apart by their slope, a tenth of their pixels masked."""
+    x = np.linspace(-1, 1, n_pixels)
+    kind = rng.integers(0, 2, n) * 2.0 - 1.0
+    flux = np.exp(0.8 * kind[:, None] * x + 0.1 * rng.normal(size=(n, 1))) + 0.1 * rng.normal(
+        size=(n, n_pixels)
+    )
+    ivar = np.where(rng.random((n, n_pixels)) < 0.1, 0.0, 100.0)
+    return SpectrumBatch(
+        object_id=[f"{prefix}{i:04d}" for i in range(n)],
+        flux=flux.astype(np.float32),
+        ivar=ivar.astype(np.float32),
+        norm=np.ones(n),
+        norm_err=np.full(n, 0.1),
+        slope=np.full(n, -2.0),
+        norm_window=np.zeros(n, np.int8),
+        snr=np.full(n, 10.0, np.float32),
+        n_valid=np.count_nonzero(ivar, axis=1).astype(np.int32),
+    )
+
+
+def identity_of(n: int, prefix: str = "s") -> dict[str, list[object]]:
+    text = ("version", "uri", "root", "srcid", "grating", "filter")
+    return {
+        **{name: [name] * n for name in text},
+        "source_id": [f"{prefix}{i}" for i in range(n)],
+        "grade": [3] * n,
+        "ra": [i * 1e-2 for i in range(n)],
+        "dec": [0.0] * n,
+        "z": [5.0] * n,
+    }
+
+
+@pytest.fixture
+def small_grid() -> WaveGrid:
+    return WaveGrid("log", 1100.0, 8400.0, 32)
+
+
+@pytest.fixture
+def small_store(tmp_path: Path, small_grid: WaveGrid, rng: np.random.Generator) -> Store:
+    """Sixty spectra of sixty sources."""
+    store = create_store(str(tmp_path / "root" / "store"), Frozen(small_grid, 1500.0, -2.0))
+    return store.append(batch_of(60, small_grid.n_pixels, rng), identity_of(60), [], "sixty")
