@@ -144,8 +144,8 @@ def summary(config: Config) -> str:
     )
     oddest = catalog.query(
         config.root,
-        "SELECT anomaly_rank AS rank, object_id, round(z, 2) AS z, round(anomaly_score::DOUBLE, 2) AS score, why "
-        "FROM anomalies ORDER BY anomaly_rank LIMIT 10",
+        "SELECT anomaly_rank AS rank, object_id, round(z, 2) AS z, "
+        "round(anomaly_score::DOUBLE, 2) AS score, why FROM anomalies ORDER BY anomaly_rank LIMIT 10",
     )
     _, run = current_run(config)
     sql = catalog.duckdb_line(config.root)

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from distspec import figures
-from distspec.figures import Examples, Table, column
+from distspec.figures import Examples, column
 from distspec.spectrum import Floats
 
 __all__ = ["Examples", "ReportData", "write_report"]
@@ -134,7 +134,7 @@ def _median(values: Floats) -> float:
     return float(np.median(finite)) if finite.size else float("nan")
 
 
-def _by_split(objects: Table, name: str) -> str:
+def _by_split(objects: pa.Table, name: str) -> str:
     """Return the median of a column on each side of the split, in words."""
     if "split" not in objects.column_names:
         return ""
@@ -172,12 +172,12 @@ def headlines(data: ReportData) -> list[Headline]:
     ]
 
 
-def reasons(quarantine: Table) -> list[tuple[str, int]]:
+def reasons(quarantine: pa.Table) -> list[tuple[str, int]]:
     """Count the quarantine by reason, most frequent first."""
     return Counter(str(reason) for reason in quarantine["reason"].to_pylist()).most_common()
 
 
-def _worst_reason(quarantine: Table) -> str:
+def _worst_reason(quarantine: pa.Table) -> str:
     return " · ".join(f"{reason} {number(n)}" for reason, n in reasons(quarantine)[:3])
 
 

@@ -168,7 +168,9 @@ def test_an_empty_batch():
 
 
 def test_median_slope_of_a_sample():
-    assert median_slope([power_law(slope=s) for s in (-1.0, -2.0, -2.5)], NORM) == pytest.approx(-2.0, abs=0.02)
+    assert median_slope([power_law(slope=s) for s in (-1.0, -2.0, -2.5)], NORM) == pytest.approx(
+        -2.0, abs=0.02
+    )
     assert median_slope([], NORM) == NORM.slope
 
 

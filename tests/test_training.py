@@ -37,7 +37,12 @@ def sample():
 
 def test_the_papers_settings_are_the_defaults():
     config = TrainingConfig()
-    assert (config.batch_size, config.learning_rate, config.decay, config.decay_steps) == (64, 1e-4, 0.95, 500)
+    assert (config.batch_size, config.learning_rate, config.decay, config.decay_steps) == (
+        64,
+        1e-4,
+        0.95,
+        500,
+    )
     assert (config.clip_norm, config.patience, config.validation_share) == (2.0, 50, 0.15)
 
 

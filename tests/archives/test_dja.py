@@ -87,7 +87,7 @@ def test_selection(catalog):
 
 
 def test_public_layout_is_root_then_file(catalog, tmp_path):
-    first = sorted(V4["file"])[0]
+    first = min(V4["file"])
     (tmp_path / "a-v4").mkdir()
     (tmp_path / "a-v4" / first).touch()
     assert DJA(str(catalog), str(tmp_path)).list()["uri"][0].as_py().endswith(f"/a-v4/{first}")

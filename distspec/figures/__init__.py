@@ -1,0 +1,31 @@
+"""The report's figures: arrays and tables in, a matplotlib ``Figure`` out; no pyplot, no state left."""
+
+from distspec.figures.runs import best_epoch, latent_map, sweep_scores, training_curves
+from distspec.figures.spectra import Examples, class_spectra, odd_spectra, reconstructions
+from distspec.figures.style import (
+    class_colour,
+    class_marker,
+    column,
+    has_redshifts,
+    labels_of,
+    spread,
+    to_png,
+)
+
+__all__ = [
+    "Examples",
+    "best_epoch",
+    "class_colour",
+    "class_marker",
+    "class_spectra",
+    "column",
+    "has_redshifts",
+    "labels_of",
+    "latent_map",
+    "odd_spectra",
+    "reconstructions",
+    "spread",
+    "sweep_scores",
+    "to_png",
+    "training_curves",
+]
