@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.polynomial import Polynomial
 from numpy.typing import NDArray
-from scipy.ndimage import median_filter
 from scipy.spatial import KDTree
 from scipy.stats import rankdata
 from sklearn.mixture import GaussianMixture
@@ -17,6 +17,9 @@ from distspec.spectrum import Floats, Floats32
 N_NEIGHBOURS = 10
 ROWS_PER_GAUSSIAN = 100
 MAX_GAUSSIANS = 10
+MIN_SHARE = 0.02
+"""A group of less than this share of the sample does not count as ordinary."""
+CLIP, CLIP_ROUNDS = 3.0, 5
 
 PARTS: Mapping[str, str] = {
     "anomaly_recon": "reconstruction worse than of spectra of its S/N",
@@ -68,24 +71,40 @@ def _tail(oddness: Floats) -> Floats:
 
 
 def _excess(chi2: Floats32, snr: Floats32) -> Floats:
-    """Return ln χ² less the running median of ln χ² at the same S/N.
+    """Return ln χ² less what is usual at the same S/N: a parabola in arcsinh S/N, fitted without outliers.
 
     χ² of an imperfect model grows with S/N: without this, the brightest would be the oddest.
     """
-    log_chi2 = np.log(np.maximum(chi2, 1e-12)).astype(np.float64)
-    order = np.argsort(snr, kind="stable")
-    width = max(3, min(len(order), 201) | 1)
-    expected = np.empty_like(log_chi2)
-    expected[order] = median_filter(log_chi2[order], width, mode="nearest")
-    return log_chi2 - expected
+    x, y = np.arcsinh(snr).astype(np.float64), np.log(np.maximum(chi2, 1e-12)).astype(np.float64)
+    degree = min(2, len(np.unique(x)) - 1)
+    kept = np.ones(len(x), dtype=np.bool_)
+    excess = y
+    for _ in range(CLIP_ROUNDS):
+        excess = y - Polynomial.fit(x[kept], y[kept], degree)(x)
+        scatter = 1.4826 * np.median(np.abs(excess))
+        kept = np.abs(excess) <= CLIP * scatter
+        if np.count_nonzero(kept) <= degree:
+            break
+    return excess
 
 
 def _log_density(latents: Floats32, seed: int) -> Floats:
-    k = int(np.clip(len(latents) // ROWS_PER_GAUSSIAN, 1, MAX_GAUSSIANS))
-    if len(latents) < 2:
-        return np.zeros(len(latents))
+    """Return the log density of each row under a mixture of the sample's own large groups.
+
+    A Gaussian that fits a few outliers would call them ordinary: those of few members are left out.
+    """
+    n, n_latents = latents.shape
+    if n < 2:
+        return np.zeros(n)
+    k = int(np.clip(n // ROWS_PER_GAUSSIAN, 1, MAX_GAUSSIANS))
     x = latents.astype(np.float64)
     mixture: Any = GaussianMixture(k, random_state=seed, reg_covar=1e-4).fit(x)
+    large = mixture.weights_ * n >= max(2 * n_latents, MIN_SHARE * n)
+    if large.any():
+        mixture.weights_ = mixture.weights_[large] / mixture.weights_[large].sum()
+        mixture.means_ = mixture.means_[large]
+        mixture.covariances_ = mixture.covariances_[large]
+        mixture.precisions_cholesky_ = mixture.precisions_cholesky_[large]
     return np.asarray(mixture.score_samples(x))
 
 

@@ -1,0 +1,148 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from distspec import catalog, schema
+from distspec.clustering import Clustering
+from distspec.lineage import save_model, save_run
+from distspec.places import join, model_url, run_url
+from distspec.vae import SPECTRUM, SpectrumVAE, VAEConfig
+
+ORIGIN = {"run_id": "r-1", "model_id": "m-1"}
+
+
+@pytest.fixture
+def run(small_store, rng):
+    """A root with a store of sixty, a model (untrained) and a run of three classes and some noise."""
+    root = small_store.url.removesuffix("/store")
+    vae = SpectrumVAE({SPECTRUM: 32}, VAEConfig(hidden=(8, 4), dropout=(0.0, 0.0), n_latents=3))
+    record = {"training": {"validation_share": 0.15}, "metrics": {"best_epoch": 0}}
+    save_model(model_url(root, "m-1"), vae, vae.state_dict(), pa.table({"epoch": [0.0]}), record)
+    latents = {
+        "z_mean": rng.normal(size=(60, 3)).astype(np.float32),
+        "z_log_var": np.zeros((60, 3), np.float32),
+        "recon_mse": rng.random(60).astype(np.float32),
+        "recon_chi2_red": rng.random(60).astype(np.float32) + 0.5,
+    }
+    store = small_store.write_latents("m-1", latents)
+    labels = np.repeat([0, 1, 2, -1], [30, 20, 7, 3]).astype(np.int32)
+    chosen = Clustering(labels, np.full((60, 3), 1 / 3), 0.0)
+    trial = {"algorithm": "gmm", "k": 3, "seed": 0, "silhouette": 0.4, "davies_bouldin": 1.0, "bic": 1.0}
+    trial |= {"sizes": [30, 20, 7], "seconds": 0.1, "chosen": True}
+    object_id = store.ledger(["object_id"])["object_id"]
+    save_run(
+        run_url(root, "r-1"),
+        object_id,
+        rng.normal(size=(60, 2)),
+        chosen,
+        [trial],
+        {"model_id": "m-1", "seed": 0},
+    )
+    return root, store, labels
+
+
+@pytest.fixture
+def tables(run):
+    root, store, _ = run
+    return catalog.build(root, "r-1", store, catalog.CatalogConfig(n_anomalies=10))
+
+
+def test_a_row_a_spectrum(run, tables):
+    _, store, labels = run
+    objects = tables["objects"]
+    assert objects["object_id"].to_pylist() == store.ledger()["object_id"].to_pylist()
+    assert objects["cluster_label"].to_pylist() == labels.tolist()
+    assert sorted(objects["anomaly_rank"].to_pylist()) == list(range(1, 61))
+    assert np.allclose(objects["z_mean_01"].to_numpy(), store.latents("m-1")["z_mean"][:, 1])
+    assert set(objects["split"].to_pylist()) == {"train", "validation"}
+    assert objects.schema.metadata[b"run_id"] == b"r-1"
+
+
+def test_classes_add_up(run, tables):
+    classes = tables["classes"].to_pylist()
+    assert [(row["cluster_label"], row["n_spectra"]) for row in classes] == [
+        (-1, 3),
+        (0, 30),
+        (1, 20),
+        (2, 7),
+    ]
+    assert sum(row["share"] for row in classes) == pytest.approx(1.0)
+
+
+def test_class_medians_leave_masked_pixels_out(run, tables):
+    _, store, labels = run
+    medians = tables["class_medians"].to_pandas()
+    flux, ivar = store.spectra(np.flatnonzero(labels == 1))
+    expected = np.nanmedian(np.where(ivar > 0, flux, np.nan), axis=0)
+    ours = medians[medians.cluster_label == 1]
+    assert np.allclose(ours.flux_p50, expected, rtol=1e-6)
+    assert np.array_equal(ours.n_valid, np.count_nonzero(ivar, axis=0))
+    assert np.allclose(ours.wave_rest, store.frozen.grid.wave_rest)
+
+
+def test_anomalies_are_the_top_ranks_with_reasons(tables):
+    anomalies = tables["anomalies"].to_pylist()
+    assert [row["anomaly_rank"] for row in anomalies] == list(range(1, 11))
+    assert all("residual" in row["why"] for row in anomalies)
+    scores = [row["anomaly_score"] for row in anomalies]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_every_column_has_a_meaning_and_a_unit_that_astropy_knows(tables):
+    from astropy.units import Unit
+
+    for table in tables.values():
+        for row in schema.dictionary(table.schema).to_pylist():
+            assert row["description"], row["column"]
+            Unit(row["unit"])
+
+
+def test_published_tables_can_be_queried(run, tables):
+    root, store, _ = run
+    catalog.publish(root, tables, "r-1", store.snapshot_id)
+    answer = catalog.query(root, "SELECT count(*) AS n FROM objects JOIN classes USING (cluster_label)")
+    assert answer.to_pylist() == [{"n": 60}]
+    file = join(root, "catalog", catalog.current(root)["files"]["objects"])
+    assert pq.read_table(file).schema.field("norm").metadata[b"unit"] == b"erg s-1 cm-2 Angstrom-1"
+
+
+def test_the_old_catalogue_stays_until_the_new_one_is_whole(run, tables, monkeypatch):
+    root, store, _ = run
+    catalog.publish(root, tables, "r-1", store.snapshot_id)
+    before = catalog.current(root)
+
+    def disk_full(url, table, **kwargs):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(catalog, "put_table", disk_full)
+    with pytest.raises(OSError, match="no space"):
+        catalog.publish(root, tables, "r-2", "later")
+    assert catalog.current(root) == before
+    assert catalog.query(root, "SELECT count(*) AS n FROM objects").to_pylist() == [{"n": 60}]
+
+
+def test_a_bad_query_says_what_duckdb_says(run, tables):
+    root, store, _ = run
+    catalog.publish(root, tables, "r-1", store.snapshot_id)
+    with pytest.raises(ValueError, match="redshift"):
+        catalog.query(root, "SELECT redshift FROM objects")
+
+
+def test_before_anything_is_published_it_says_what_to_run(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"jobs\.pipeline"):
+        catalog.query(str(tmp_path), "SELECT 1")
+
+
+def test_the_duckdb_line_runs_in_any_duckdb(run, tables):
+    import duckdb
+
+    root, store, _ = run
+    catalog.publish(root, tables, "r-1", store.snapshot_id)
+    rows = duckdb.sql(catalog.duckdb_line(root)).fetchall()
+    assert [(label, n) for label, n, _ in rows] == [(0, 30), (1, 20), (2, 7), (-1, 3)]
+
+
+def test_impossible_settings_are_refused():
+    with pytest.raises(ValueError, match="n_anomalies"):
+        catalog.CatalogConfig(n_anomalies=0)

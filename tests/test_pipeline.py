@@ -1,0 +1,271 @@
+"""The whole pipeline, for real: on a small synthetic archive and on the real files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from distspec import catalog
+from distspec.cli import main as distspec
+from distspec.config import Config, demo, parse
+from distspec.pipeline import STAGES, current_run, main, run_stages, summary
+from distspec.places import get_json, run_url, store_url
+from distspec.store import open_store
+from distspec.training import TrainingConfig
+
+ALL = list(STAGES)
+
+
+def small(root: Path) -> Config:
+    """The demo in a few seconds: few spectra, few epochs, few seeds."""
+    config = demo(str(root))
+    return replace(
+        config,
+        synthetic=replace(config.synthetic, n_spectra=260, seed=4),
+        grid=replace(config.grid, n_pixels=128),
+        training=TrainingConfig(learning_rate=1e-3, max_epochs=8),
+        clustering=replace(config.clustering, seeds=2, k_max=7),
+    ).located()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, local_ray) -> Config:
+    config = small(tmp_path_factory.mktemp("small"))
+    assert run_stages(config, ALL)
+    return config
+
+
+def table(config: Config, name: str) -> pa.Table:
+    return catalog.open_tables(config.root)[name].to_table()
+
+
+def files_of(root: str) -> dict[str, float]:
+    return {str(path): path.stat().st_mtime_ns for path in Path(root).rglob("*") if path.is_file()}
+
+
+def test_counts_add_up(finished):
+    listing = finished.archive.list()
+    objects, quarantine = table(finished, "objects"), table(finished, "quarantine")
+    names = objects["object_id"].to_pylist() + quarantine["object_id"].to_pylist()
+    assert sorted(names) == listing["object_id"].to_pylist()
+    assert pc.sum(table(finished, "classes")["n_spectra"]).as_py() == len(objects)
+    assert len(table(finished, "sweep")) == 3 * 2
+
+
+def test_a_second_run_does_nothing(finished, caplog):
+    before = files_of(finished.root)
+    with caplog.at_level("INFO", logger="distspec"):
+        assert not run_stages(finished, ALL)
+    assert files_of(finished.root) == before
+    assert [record.getMessage().count("nothing to do") for record in caplog.records] == [1] * len(ALL)
+
+
+def test_the_same_seed_gives_the_same_catalogue(finished, tmp_path):
+    again = small(tmp_path)
+    run_stages(again, ALL)
+    for name in ("objects", "classes", "anomalies"):
+        one, two = table(finished, name), table(again, name)
+        assert one.schema.names == two.schema.names
+        for column in one.schema.names:
+            if pa.types.is_floating(one.schema.field(column).type):
+                assert np.allclose(one[column], two[column], atol=1e-4, equal_nan=True), column
+            else:
+                assert one[column].equals(two[column]), column
+
+
+def test_no_source_straddles_the_split(finished):
+    sides = table(finished, "objects").group_by("source_id").aggregate([("split", "count_distinct")])
+    assert set(sides["split_count_distinct"].to_pylist()) == {1}
+    objects = table(finished, "objects")
+    assert len(pc.unique(objects["source_id"])) < len(objects), "there are repeats to straddle it"
+
+
+def test_another_setting_redoes_only_what_depends_on_it(finished, caplog):
+    other = replace(finished, clustering=replace(finished.clustering, seeds=1))
+    with caplog.at_level("INFO", logger="distspec"):
+        run_stages(other, ALL)
+    did = {r.getMessage().split()[0]: "nothing to do" not in r.getMessage() for r in caplog.records}
+    assert did == {
+        "synthesize": False, "ingest": False, "train": False, "embed": False,
+        "cluster": True, "catalog": True, "report": True,
+    }  # fmt: skip
+    run_stages(finished, ["catalog", "report"])
+    assert catalog.current(finished.root)["run_id"] == current_run(finished)[1]
+
+
+def test_the_record_of_a_run_says_where_it_came_from(finished):
+    _, run = current_run(finished)
+    record = get_json(run_url(finished.root, run) + "/run.json")
+    assert record["config"] == json.loads(json.dumps(finished.resolved()))
+    assert record["recipe"] == "demo"
+    assert record["model_id"].startswith("m-")
+    assert {"torch", "distspec"} <= record["versions"].keys()
+    assert table(finished, "objects").schema.metadata[b"model_id"].decode() == record["model_id"]
+
+
+def test_the_report_scores_against_the_truth_beside_the_null(finished):
+    page = (Path(run_url(finished.root, current_run(finished)[1])) / "report" / "index.html").read_text()
+    for words in ("ARI", "NMI", "null", "top 1 %", "top 5 %", "quasar"):
+        assert words in page
+    assert "truth" not in set(open_store(store_url(finished.root)).ledger().schema.names)
+
+
+def test_the_summary_says_what_was_found_and_where(finished):
+    words = summary(finished)
+    assert "classes" in words
+    assert words.count(".spec.fits") == 10
+    assert "read_parquet(" in words
+    assert "index.html" in words
+
+
+def test_the_command_queries_the_catalogue(finished, monkeypatch, capsys):
+    def run(*args: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["distspec", *args, "--root", finished.root])
+        distspec()
+        return capsys.readouterr().out
+
+    assert "260" not in run("query", "SELECT count(*) AS n FROM quarantine")
+    assert "erg s-1 cm-2 Angstrom-1" in run("columns")
+    with pytest.raises(SystemExit, match=r"Nonsense|syntax"):
+        run("query", "Nonsense")
+
+
+def test_a_stage_out_of_order_says_what_to_run_first(tmp_path, local_ray):
+    config = small(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"jobs\.ingest"):
+        run_stages(config, ["train"])
+    run_stages(config, ["synthesize", "ingest"])
+    for stage, first in (
+        ("embed", "train"),
+        ("cluster", "embed"),
+        ("catalog", "cluster"),
+        ("report", "cluster"),
+    ):
+        with pytest.raises(FileNotFoundError, match=rf"jobs\.{first}"):
+            run_stages(config, [stage])
+
+
+def test_two_workers_train_one_model(finished, tmp_path):
+    """The same data on two workers: as good as on one, to the spread of a short training."""
+    config = replace(small(tmp_path), training=replace(finished.training, workers=2))
+    run_stages(config, ["synthesize", "ingest", "train", "embed"])
+    errors = []
+    for each in (finished, config):
+        models = [path for path in (Path(each.root) / "models").iterdir() if path.is_dir()]
+        record = get_json(str(models[0] / "model.json"))
+        assert (
+            record["metrics"]["n_train"] + record["metrics"]["n_validation"]
+            == open_store(store_url(each.root)).n_rows
+        )
+        errors.append(record["metrics"]["val_recon"])
+    assert errors[1] == pytest.approx(errors[0], rel=0.3)
+
+
+def test_an_archive_that_grew_adds_its_rows(finished, tmp_path):
+    config = small(tmp_path)
+    catalog_file = Path(config.archive.catalog)
+    run_stages(config, ["synthesize"])
+    whole = catalog_file.read_text().splitlines()
+    catalog_file.write_text("\n".join(whole[:151]) + "\n")
+    run_stages(config, ["ingest"])
+    store = open_store(store_url(config.root))
+    first, flux = store.ledger(), store.spectra(slice(None))[0]
+    catalog_file.write_text("\n".join(whole) + "\n")
+    run_stages(config, ["ingest"])
+    grown = open_store(store_url(config.root))
+    assert grown.ledger().slice(0, len(first)).equals(first)
+    assert np.array_equal(grown.spectra(slice(0, len(first)))[0], flux)
+    assert set(grown.ledger()["object_id"].to_pylist()) == set(
+        table(finished, "objects")["object_id"].to_pylist()
+    )
+
+
+def test_a_root_keeps_its_normalisation(finished):
+    other = replace(finished, norm=replace(finished.norm, reference=1600.0))
+    catalog_file = Path(finished.archive.catalog)
+    content = catalog_file.read_text()
+    row = content.splitlines()[1].split(",")
+    row[0] = "new-" + row[0]
+    catalog_file.write_text(content + ",".join(row) + "\n")
+    try:
+        with pytest.raises(ValueError, match="another --root"):
+            run_stages(other, ["ingest"])
+    finally:
+        catalog_file.write_text(content)
+
+
+@pytest.mark.parametrize("recipe", ["dja", "paper"])
+def test_real_dja_files(recipe, dja_files, tmp_path, local_ray, monkeypatch, capsys):
+    """The issue's own command, in process: every z > 4, grade-3 file is a row or has a reason."""
+    root = str(tmp_path / "dja")
+    flags = ["--archive.catalog", str(dja_files / "catalog.csv"), "--archive.url", str(dja_files)]
+    quick = ["--training.max-epochs", "30", "--clustering.seeds", "2"]
+    monkeypatch.setattr(sys, "argv", ["jobs.pipeline", recipe, "--root", root, *flags, *quick])
+    main(*ALL)
+    config = parse([recipe, "--root", root, *flags, *quick])
+    objects, quarantine = table(config, "objects"), table(config, "quarantine")
+    names = objects["object_id"].to_pylist() + quarantine["object_id"].to_pylist()
+    assert len(names) == 56
+    assert sorted(names) == config.archive.list()["object_id"].to_pylist()
+    assert quarantine["reason"].to_pylist() == ["no_normalisation"]
+    assert "The ten oddest spectra" in capsys.readouterr().out
+    _, run = current_run(config)
+    assert "batches of" in " ".join(get_json(run_url(root, run) + "/run.json")["adaptations"])
+    assert (Path(run_url(root, run)) / "report" / "index.html").stat().st_size > 100_000
+
+
+def test_real_stars(spex_files, tmp_path, local_ray):
+    flags = ["--archive.url", str(spex_files), "--training.max-epochs", "20", "--clustering.seeds", "1"]
+    config = parse(["spex", "--root", str(tmp_path / "spex"), *flags])
+    run_stages(config, ALL)
+    objects, quarantine = table(config, "objects"), table(config, "quarantine")
+    assert len(objects) + len(quarantine) == 1331
+    assert len(objects) > 1300
+    assert set(objects["z"].to_pylist()) == {0.0}
+    assert len(pc.unique(objects["source_id"])) < len(objects)
+    assert set(quarantine["reason"].to_pylist()) == {"bad_table", "no_normalisation"}
+    page = (Path(run_url(config.root, current_run(config)[1])) / "report" / "index.html").read_text()
+    assert "ARI" in page, "the stars have known classes"
+
+
+def test_a_single_spectrum_is_refused_with_the_remedy(dja_files, tmp_path, local_ray):
+    flags = ["--archive.catalog", str(dja_files / "catalog.csv"), "--archive.url", str(dja_files)]
+    config = parse(["dja", "--root", str(tmp_path / "one"), *flags, "--archive.z-min", "9.2"])
+    run_stages(config, ["ingest"])
+    assert open_store(store_url(config.root)).n_rows < 3
+    with pytest.raises(ValueError, match="training needs 2"):
+        run_stages(config, ["train"])
+
+
+def test_three_spectra_reach_a_report(dja_files, tmp_path, local_ray):
+    flags = ["--archive.catalog", str(dja_files / "catalog.csv"), "--archive.url", str(dja_files)]
+    config = parse(
+        [
+            "dja",
+            "--root",
+            str(tmp_path / "few"),
+            *flags,
+            "--archive.z-min",
+            "7.5",
+            "--training.max-epochs",
+            "3",
+        ]
+    )
+    run_stages(config, ALL)
+    assert 2 <= len(table(config, "objects")) <= 8
+
+
+def test_mistakes_end_with_one_line_and_a_status(tmp_path):
+    command = [sys.executable, "-m", "jobs.train", "dja", "--root", str(tmp_path / "nothing")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert "error: no store at" in ended.stderr

@@ -1,0 +1,60 @@
+
+import threading
+
+import pyarrow as pa
+import pytest
+
+from distspec.places import (
+    catalog_url,
+    exists,
+    get,
+    get_json,
+    get_table,
+    model_url,
+    put,
+    put_json,
+    put_table,
+    run_url,
+    store_url,
+)
+
+
+@pytest.mark.parametrize("root", ["{tmp}/r", "memory://bucket/r"])
+def test_what_is_put_can_be_got(root, tmp_path):
+    root = root.format(tmp=tmp_path)
+    url = model_url(root, "m-1") + "/model.json"
+    assert not exists(url)
+    put_json(url, {"Å": [1, 2]})
+    assert get_json(url) == {"Å": [1, 2]}
+    put_json(url, {"now": 3})
+    assert get_json(url) == {"now": 3}
+    table = pa.table({"a": [1.0, 2.0]})
+    put_table(run_url(root, "r-1") + "/t.parquet", table)
+    assert get_table(run_url(root, "r-1") + "/t.parquet").equals(table)
+
+
+def test_everything_lies_below_the_root():
+    for place in (store_url, catalog_url):
+        assert place("s3://b/root/").startswith("s3://b/root/")
+
+
+def test_a_reader_sees_old_or_new_never_a_part(tmp_path):
+    url = str(tmp_path / "current.json")
+    contents = {bytes([letter]) * 200_000 for letter in b"ab"}
+    put(url, b"a" * 200_000)
+    done = threading.Event()
+
+    def write():
+        for i in range(200):
+            put(url, (b"a", b"b")[i % 2] * 200_000)
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    seen = 0
+    while not done.is_set():
+        assert get(url) in contents
+        seen += 1
+    writer.join()
+    assert seen > 10
+    assert [path.name for path in tmp_path.iterdir()] == ["current.json"], "nothing is left beside it"
