@@ -21,6 +21,7 @@ from fsspec.core import url_to_fs
 from distspec import schema
 from distspec.anomaly import PARTS, anomaly_scores, explain
 from distspec.identity import in_validation
+from distspec.latents import LATENTS, read_latents
 from distspec.lineage import load_model, load_run, now
 from distspec.places import (
     catalog_url,
@@ -33,7 +34,7 @@ from distspec.places import (
     run_url,
 )
 from distspec.spectrum import Floats32
-from distspec.store import LATENTS, Store
+from distspec.store import Store
 from distspec.vae import reconstruct
 
 CURRENT = "current.json"
@@ -80,7 +81,7 @@ def build(root: str, run_id: str, store: Store, config: CatalogConfig) -> dict[s
         "snapshot_id": store.snapshot_id,
         "weights_sha256": str(model_record["weights_sha256"]),
     }
-    latents = store.latents(model)
+    latents = read_latents(store, model)
     objects = _objects(
         store,
         latents,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Annotated
 
 import tyro
@@ -40,6 +41,7 @@ def columns(root: str) -> None:
 
 def main() -> None:
     """Run ``distspec VERB``."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `distspec … | head` ends quietly
     verbs = (
         Annotated[None, tyro.conf.subcommand("query", constructor=query)]
         | Annotated[None, tyro.conf.subcommand("columns", constructor=columns)]

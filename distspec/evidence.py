@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from distspec.archives.protocol import Archive
 from distspec.catalog import duckdb_line, open_tables
+from distspec.latents import read_latents
 from distspec.lineage import load_history, load_model, load_run
 from distspec.places import model_url, run_url
 from distspec.report import Examples, ReportData
@@ -41,7 +42,7 @@ def gather(
     vae, model_record = load_model(model)
     tables = {name: dataset.to_table() for name, dataset in open_tables(root).items()}
     objects = tables["objects"]
-    z_mean = store.latents(str(record["model_id"]))["z_mean"]
+    z_mean = read_latents(store, str(record["model_id"]))["z_mean"]
 
     def examples(rows: NDArray[np.int64], captions: list[str]) -> Examples:
         flux, ivar = store.spectra(rows)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,8 +12,8 @@ import pyarrow as pa
 
 from distspec.archives.protocol import Archive, Entry
 from distspec.identity import assign_sources
-from distspec.preprocessing import NormConfig, median_slope, preprocess
-from distspec.spectrum import BadSpectrumError, Rejected, Spectrum, SpectrumBatch, WaveGrid
+from distspec.preprocessing import GridConfig, NormConfig, median_slope, preprocess
+from distspec.spectrum import BadSpectrumError, Floats, Rejected, Spectrum, SpectrumBatch, WaveGrid
 from distspec.store import Frozen, Store, known_sources
 
 PILOT = 256
@@ -102,9 +103,33 @@ def _rejected(entry: Entry, error: BadSpectrumError) -> Rejected:
     return Rejected(entry.object_id, entry.version, entry.uri, error.reason, error.seen)
 
 
-def freeze(spectra: Sequence[Spectrum], grid: WaveGrid, norm: NormConfig) -> Frozen:
-    """Return what a new store keeps for ever, from its pilot sample."""
-    return Frozen(grid, norm.reference, median_slope(spectra, norm))
+def settings(grid: GridConfig, norm: NormConfig) -> dict[str, Any]:
+    """Return the preprocessing settings as JSON keeps them."""
+    return json.loads(json.dumps({"grid": asdict(grid), "norm": asdict(norm)}))
+
+
+def freeze(spectra: Sequence[Spectrum], z: Floats, grid: GridConfig, norm: NormConfig) -> Frozen:
+    """Return what a new store keeps for ever, from its pilot sample and the listing's redshifts, (N,)."""
+    return Frozen(grid.resolve(z), norm.reference, median_slope(spectra, norm), settings(grid, norm))
+
+
+def check_settings(frozen: Frozen, grid: GridConfig, norm: NormConfig) -> None:
+    """Refuse settings that a store was not made with: its rows would not be comparable.
+
+    Raises
+    ------
+    ValueError
+        Names each setting, what it is in the store and what was asked for.
+    """
+    asked = settings(grid, norm)
+    differ = [
+        f"{part}.{name} is {value}, not {asked[part].get(name)}"
+        for part, kept in frozen.settings.items()
+        for name, value in kept.items()
+        if value != asked[part].get(name)
+    ]
+    if differ:
+        raise ValueError(f"this store's {'; '.join(differ)}: use another --root, or the same settings")
 
 
 class Committer:

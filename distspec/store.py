@@ -6,7 +6,7 @@ Layout (Zarr v3; open it with zarr or xarray from an Icechunk read-only session)
     wave_rest       (wave_rest,)        Å
     LEDGER columns  (row,)              who each row is, and how it was normalised
     quarantine/     (entry,)            what could not be used and why
-    latents/<model> (row, latent)       what each model says of each row
+    latents/<model> (row, latent)       what each model says of each row: see `distspec.latents`
 
 Every commit holds rows, their ledger and the quarantine together, so a reader never sees one without the
 other; rows are only ever appended.
@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import icechunk
@@ -53,7 +53,6 @@ LEDGER: Mapping[str, str] = {
 """Columns of the ledger, a value a row; units as in `SpectrumBatch` and degrees."""
 
 QUARANTINE = ("object_id", "version", "uri", "reason", "seen")
-LATENTS = ("z_mean", "z_log_var", "recon_mse", "recon_chi2_red")
 CHUNK_BYTES = 1_300_000
 LEDGER_CHUNK = 16_384
 
@@ -67,13 +66,15 @@ class Frozen:
     """Rest wavelength [Å] at which the flux is 1."""
     sample_slope: float
     """UV slope used where a spectrum's own cannot be fitted."""
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The preprocessing settings that were asked for, as JSON: later runs must ask for the same."""
 
 
 @dataclass(frozen=True)
 class Store:
     """One state of a store.
 
-    `open_store` gives the newest state; `append` and `write_latents` commit and return the state after.
+    `open_store` gives the newest state; `append` commits and returns the state after.
     """
 
     url: str
@@ -83,46 +84,34 @@ class Store:
     @property
     def frozen(self) -> Frozen:
         """What was chosen at creation."""
-        attrs = dict(self.group.attrs)
-        grid: Any = attrs["grid"]
-        return Frozen(WaveGrid(**grid), float(str(attrs["reference"])), float(str(attrs["sample_slope"])))
+        attrs: dict[str, Any] = dict(self.group.attrs)
+        grid = WaveGrid(**attrs["grid"])
+        return Frozen(grid, attrs["reference"], attrs["sample_slope"], attrs["settings"])
 
     @property
     def n_rows(self) -> int:
         """Spectra in the store."""
-        return self._array("flux").shape[0]
+        return self.array("flux").shape[0]
 
     @property
     def chunk_rows(self) -> int:
         """Spectra in one chunk."""
-        return self._array("flux").chunks[0]
+        return self.array("flux").chunks[0]
 
     def ledger(self, columns: Sequence[str] = tuple(LEDGER)) -> pa.Table:
         """Return columns of the ledger, a row a spectrum."""
-        return pa.table({name: _to_arrow(self._array(name)) for name in columns})
+        return pa.table({name: _to_arrow(self.array(name)) for name in columns})
 
     def quarantine(self) -> pa.Table:
         """Return the quarantine: object_id, version, uri, reason, seen."""
-        return pa.table({name: _to_arrow(self._array(f"quarantine/{name}")) for name in QUARANTINE})
+        return pa.table({name: _to_arrow(self.array(f"quarantine/{name}")) for name in QUARANTINE})
 
     def spectra(self, rows: NDArray[np.int64] | slice) -> tuple[Floats32, Floats32]:
         """Return flux and ivar, (n, L) float32, of some rows in the order given."""
-        flux, ivar = self._array("flux"), self._array("ivar")
+        flux, ivar = self.array("flux"), self.array("ivar")
         if isinstance(rows, slice):
             return np.asarray(flux[rows]), np.asarray(ivar[rows])
         return np.asarray(flux.oindex[rows]), np.asarray(ivar.oindex[rows])
-
-    def latents(self, model_id: str) -> dict[str, Floats32]:
-        """Return what a model says of the rows it has embedded; empty arrays where it has seen none."""
-        if f"latents/{model_id}" not in self.group:
-            return {}
-        return {name: np.asarray(self._array(f"latents/{model_id}/{name}")[:]) for name in LATENTS}
-
-    def n_embedded(self, model_id: str) -> int:
-        """Return how many rows, counted from the first, have latents of this model."""
-        if f"latents/{model_id}" not in self.group:
-            return 0
-        return self._array(f"latents/{model_id}/recon_mse").shape[0]
 
     def digest(self) -> str:
         """Return a SHA-256 of which spectra are in here on which grid: the name of a data set."""
@@ -131,7 +120,8 @@ class Store:
         rows = sorted(zip(names["object_id"], names["version"], strict=True))
         return hashlib.sha256(json.dumps([attrs, rows], sort_keys=True).encode()).hexdigest()
 
-    def _array(self, name: str) -> zarr.Array[Any]:
+    def array(self, name: str) -> zarr.Array[Any]:
+        """Return one Zarr array by its path."""
         array = self.group[name]
         if not isinstance(array, zarr.Array):
             raise TypeError(f"{self.url}: {name} is no array; was the store made by something else?")
@@ -160,7 +150,7 @@ class Store:
         RuntimeError
             When another run committed meanwhile; nothing of this batch is then in the store.
         """
-        session = _repository(self.url).writable_session("main")
+        session = repository(self.url).writable_session("main")
         group = zarr.open_group(session.store, mode="r+")
         columns: dict[str, Any] = {name: getattr(batch, name, None) for name in LEDGER} | {**identity}
         for name in LEDGER:
@@ -169,35 +159,24 @@ class Store:
         _extend(group, "ivar", batch.ivar)
         for name in QUARANTINE:
             _extend(group, f"quarantine/{name}", [str(getattr(row, name)) for row in rejected])
-        return self._commit(session, message)
+        return commit(self.url, session, message)
 
-    def write_latents(self, model_id: str, latents: Mapping[str, Floats32]) -> Store:
-        """Commit latents of the next rows that this model has not embedded yet."""
-        session = _repository(self.url).writable_session("main")
-        group = zarr.open_group(session.store, mode="r+")
-        for name in LATENTS:
-            path, values = f"latents/{model_id}/{name}", latents[name]
-            if path not in group:
-                dims = ("row", "latent")[: values.ndim]
-                group.create_array(
-                    path,
-                    shape=(0, *values.shape[1:]),
-                    chunks=(LEDGER_CHUNK, *values.shape[1:]),
-                    dtype="float32",
-                    dimension_names=dims,
-                )
-            _extend(group, path, values)
-        n_rows = len(latents["recon_mse"])
-        return self._commit(session, f"latents of model {model_id} for {n_rows} rows")
 
-    def _commit(self, session: icechunk.Session, message: str) -> Store:
-        try:
-            session.commit(message)
-        except icechunk.ConflictError as error:
-            raise RuntimeError(
-                f"another run committed to {self.url} meanwhile: wait for it to end, then run this again"
-            ) from error
-        return open_store(self.url)
+def commit(url: str, session: icechunk.Session, message: str) -> Store:
+    """Commit a session and return the state after.
+
+    Raises
+    ------
+    RuntimeError
+        When another run committed meanwhile; nothing of this session is then in the store.
+    """
+    try:
+        session.commit(message)
+    except icechunk.ConflictError as error:
+        raise RuntimeError(
+            f"another run committed to {url} meanwhile: wait for it to end, then run this again"
+        ) from error
+    return open_store(url)
 
 
 def create_store(url: str, frozen: Frozen) -> Store:
@@ -218,6 +197,7 @@ def create_store(url: str, frozen: Frozen) -> Store:
             "grid": grid.to_dict(),
             "reference": frozen.reference,
             "sample_slope": frozen.sample_slope,
+            "settings": dict(frozen.settings),
             "flux_unit": f"f_lambda / f_lambda({frozen.reference:g} Angstrom, rest frame)",
         }
     )
@@ -250,7 +230,7 @@ def open_store(url: str) -> Store:
     """
     if not store_exists(url):
         raise FileNotFoundError(f"no store at {url}: run `python -m jobs.ingest RECIPE --root …` first")
-    session = _repository(url).readonly_session("main")
+    session = repository(url).readonly_session("main")
     return Store(url, session.snapshot_id, zarr.open_group(session.store, mode="r"))
 
 
@@ -259,13 +239,14 @@ def store_exists(url: str) -> bool:
     if not icechunk.Repository.exists(_storage(url)):
         return False
     try:
-        zarr.open_group(_repository(url).readonly_session("main").store, mode="r")
+        zarr.open_group(repository(url).readonly_session("main").store, mode="r")
     except FileNotFoundError:
         return False
     return True
 
 
-def _repository(url: str) -> icechunk.Repository:
+def repository(url: str) -> icechunk.Repository:
+    """Open the Icechunk repository of a store."""
     return icechunk.Repository.open(_storage(url))
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from distspec import catalog, schema
 from distspec.clustering import Clustering
+from distspec.latents import finish, make_room, read_latents, write_part
 from distspec.lineage import save_model, save_run
 from distspec.places import join, model_url, run_url
 from distspec.vae import SPECTRUM, SpectrumVAE, VAEConfig
@@ -25,7 +26,8 @@ def run(small_store, rng):
         "recon_mse": rng.random(60).astype(np.float32),
         "recon_chi2_red": rng.random(60).astype(np.float32) + 0.5,
     }
-    store = small_store.write_latents("m-1", latents)
+    session = make_room(small_store.url, "m-1", 60, 3)
+    store = finish(small_store.url, session, [write_part(session.fork(), "m-1", 0, latents)], "m-1", 60)
     labels = np.repeat([0, 1, 2, -1], [30, 20, 7, 3]).astype(np.int32)
     chosen = Clustering(labels, np.full((60, 3), 1 / 3), 0.0)
     trial = {"algorithm": "gmm", "k": 3, "seed": 0, "silhouette": 0.4, "davies_bouldin": 1.0, "bic": 1.0}
@@ -54,7 +56,7 @@ def test_a_row_a_spectrum(run, tables):
     assert objects["object_id"].to_pylist() == store.ledger()["object_id"].to_pylist()
     assert objects["cluster_label"].to_pylist() == labels.tolist()
     assert sorted(objects["anomaly_rank"].to_pylist()) == list(range(1, 61))
-    assert np.allclose(objects["z_mean_01"].to_numpy(), store.latents("m-1")["z_mean"][:, 1])
+    assert np.allclose(objects["z_mean_01"].to_numpy(), read_latents(store, "m-1")["z_mean"][:, 1])
     assert set(objects["split"].to_pylist()) == {"train", "validation"}
     assert objects.schema.metadata[b"run_id"] == b"r-1"
 

@@ -1,5 +1,5 @@
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -10,6 +10,7 @@ from distspec.archives.protocol import LISTING, Entry
 from distspec.ingestion import (
     Committer,
     IngestConfig,
+    check_settings,
     concatenate,
     entries,
     freeze,
@@ -24,7 +25,8 @@ from distspec.store import Store, create_store
 from tests.conftest import power_law
 
 NORM = NormConfig()
-GRID = GridConfig(n_pixels=32).resolve(np.array([5.0]))
+GRID_CONFIG = GridConfig(n_pixels=32)
+GRID = GRID_CONFIG.resolve(np.array([5.0]))
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ NAMES = tuple(f"{kind}{i:02d}" for i in range(12) for kind in ("good", "bad", "d
 
 @pytest.fixture
 def store(tmp_path) -> Store:
-    return create_store(str(tmp_path / "store"), freeze([power_law()], GRID, NORM))
+    return create_store(str(tmp_path / "store"), freeze([power_law()], np.array([5.0]), GRID_CONFIG, NORM))
 
 
 def ingest(
@@ -111,7 +113,7 @@ def test_only_the_difference_is_missing(store):
 @pytest.mark.parametrize("size", [1, 4, 36])
 def test_rows_do_not_depend_on_batches_or_commits(store, tmp_path, size):
     reference = ingest(store, Fake(NAMES), 7)
-    other = create_store(str(tmp_path / "other"), freeze([power_law()], GRID, NORM))
+    other = create_store(str(tmp_path / "other"), freeze([power_law()], np.array([5.0]), GRID_CONFIG, NORM))
     other = ingest(other, Fake(NAMES), size, commit_rows=3)
     assert other.ledger().equals(reference.ledger())
     assert np.array_equal(other.spectra(slice(None))[0], reference.spectra(slice(None))[0])
@@ -120,7 +122,9 @@ def test_rows_do_not_depend_on_batches_or_commits(store, tmp_path, size):
 
 @pytest.mark.parametrize("stop_after", [0, 1, 3, 5])
 def test_a_run_cut_short_is_finished_by_the_next(store, tmp_path, stop_after):
-    undisturbed = create_store(str(tmp_path / "other"), freeze([power_law()], GRID, NORM))
+    undisturbed = create_store(
+        str(tmp_path / "other"), freeze([power_law()], np.array([5.0]), GRID_CONFIG, NORM)
+    )
     undisturbed = ingest(undisturbed, Fake(NAMES), 7)
     store = ingest(store, Fake(NAMES), 7, stop_after=stop_after)
     store = ingest(store, Fake(NAMES), 7)
@@ -154,3 +158,11 @@ def test_concatenated_batches_keep_their_rows():
 def test_impossible_settings_are_refused():
     with pytest.raises(ValueError, match=r"ingest\."):
         IngestConfig(batch_size=0)
+
+
+def test_a_store_keeps_the_settings_it_was_made_with(store):
+    check_settings(store.frozen, GRID_CONFIG, NORM)
+    with pytest.raises(ValueError, match=r"grid\.n_pixels is 32, not 64.*another --root"):
+        check_settings(store.frozen, replace(GRID_CONFIG, n_pixels=64), NORM)
+    with pytest.raises(ValueError, match=r"norm\.min_snr is 1.0, not 3.0"):
+        check_settings(store.frozen, GRID_CONFIG, replace(NORM, min_snr=3.0))

@@ -188,21 +188,12 @@ def test_an_archive_that_grew_adds_its_rows(finished, tmp_path):
     )
 
 
-def test_a_root_keeps_its_normalisation(finished):
-    other = replace(finished, norm=replace(finished.norm, reference=1600.0))
-    catalog_file = Path(finished.archive.catalog)
-    content = catalog_file.read_text()
-    row = content.splitlines()[1].split(",")
-    row[0] = "new-" + row[0]
-    catalog_file.write_text(content + ",".join(row) + "\n")
-    try:
-        with pytest.raises(ValueError, match="another --root"):
-            run_stages(other, ["ingest"])
-    finally:
-        catalog_file.write_text(content)
+def test_a_root_has_one_grid(finished):
+    with pytest.raises(ValueError, match=r"grid\.n_pixels is 128, not 64.*another --root"):
+        run_stages(replace(finished, grid=replace(finished.grid, n_pixels=64)), ["ingest"])
 
 
-@pytest.mark.parametrize("recipe", ["dja", "paper"])
+@pytest.mark.parametrize("recipe", ["dja", pytest.param("paper", marks=pytest.mark.slow)])
 def test_real_dja_files(recipe, dja_files, tmp_path, local_ray, monkeypatch, capsys):
     """The issue's own command, in process: every z > 4, grade-3 file is a row or has a reason."""
     root = str(tmp_path / "dja")
@@ -220,6 +211,17 @@ def test_real_dja_files(recipe, dja_files, tmp_path, local_ray, monkeypatch, cap
     _, run = current_run(config)
     assert "batches of" in " ".join(get_json(run_url(root, run) + "/run.json")["adaptations"])
     assert (Path(run_url(root, run)) / "report" / "index.html").stat().st_size > 100_000
+
+
+def test_the_papers_grid_on_real_files(dja_files, tmp_path, local_ray):
+    flags = ["--archive.catalog", str(dja_files / "catalog.csv"), "--archive.url", str(dja_files)]
+    config = parse(["paper", "--root", str(tmp_path / "paper"), *flags])
+    run_stages(config, ["ingest"])
+    store = open_store(store_url(config.root))
+    median_z = np.median(config.archive.list()["z"].to_numpy())
+    assert np.allclose(np.diff(store.frozen.grid.wave_rest), 3.0)
+    assert store.frozen.grid.start == pytest.approx(7000 / (1 + median_z))
+    assert store.n_rows + len(store.quarantine()) == 56
 
 
 def test_real_stars(spex_files, tmp_path, local_ray):

@@ -5,15 +5,10 @@ import xarray
 import zarr
 
 from distspec.spectrum import Reason, Rejected, WaveGrid
-from distspec.store import LATENTS, LEDGER, Frozen, create_store, known_sources, open_store, store_exists
+from distspec.store import LEDGER, Frozen, create_store, known_sources, open_store, store_exists
 from tests.conftest import batch_of, identity_of
 
 REJECTED = [Rejected("bad", "v1", "file:///bad", Reason.NO_OVERLAP, "5–6 Å")]
-
-
-def latents_of(n, n_latents=4, value=1.0):
-    shapes = {"z_mean": (n, n_latents), "z_log_var": (n, n_latents)}
-    return {name: np.full(shapes.get(name, (n,)), value, np.float32) for name in LATENTS}
 
 
 def test_rows_come_back_as_they_went_in(tmp_path, small_grid, rng):
@@ -93,20 +88,8 @@ def test_a_lost_race_is_an_error_and_loses_nothing(small_store, rng, monkeypatch
     assert not any(name.startswith("late") for name in names)
 
 
-def test_latents_follow_the_rows(small_store, rng):
-    assert small_store.latents("m") == {}
-    assert small_store.n_embedded("m") == 0
-    store = small_store.write_latents("m", latents_of(60))
-    store = store.append(batch_of(5, 32, rng, "p"), identity_of(5), [], "more")
-    assert store.n_embedded("m") == 60
-    store = store.write_latents("m", latents_of(5, value=2.0))
-    assert store.n_embedded("m") == store.n_rows
-    assert store.latents("m")["z_mean"][:, 0].tolist() == [1.0] * 60 + [2.0] * 5
-
-
 def test_the_digest_names_the_data_set(small_store, tmp_path, small_grid, rng):
     digest = small_store.digest()
-    assert small_store.write_latents("m", latents_of(60)).digest() == digest
     assert small_store.append(batch_of(1, 32, rng, "p"), identity_of(1), [], "one").digest() != digest
     other = create_store(str(tmp_path / "other"), Frozen(small_grid, 1600.0, -2.0))
     other = other.append(batch_of(60, 32, rng), identity_of(60), [], "sixty")

@@ -22,6 +22,7 @@ from distspec.clustering import (
     single_class,
     umap_2d,
 )
+from distspec.latents import n_embedded, read_latents
 from distspec.lineage import has_run, model_id, now, run_id, save_run, versions
 from distspec.outcome import Outcome
 from distspec.places import get_json, join, model_url, run_url, store_url
@@ -84,12 +85,12 @@ def cluster(
     name = run_id(model, config, seed)
     if has_run(run_url(root, name)):
         return Outcome({"run": name}, did_work=False)
-    if store.n_embedded(model) < store.n_rows:
+    if n_embedded(store, model) < store.n_rows:
         raise FileNotFoundError(
-            f"model {model} has embedded {store.n_embedded(model)} of {store.n_rows} rows of {store.url}: "
+            f"model {model} has embedded {n_embedded(store, model)} of {store.n_rows} rows of {store.url}: "
             "run `python -m jobs.embed` with these settings first"
         )
-    latents = store.latents(model)["z_mean"].astype(np.float64)
+    latents = read_latents(store, model)["z_mean"].astype(np.float64)
     points, adapted = ray.get(umap_task.remote(latents, config, seed))
     trials, fewer = plan_trials(config, len(points), seed)
     shared = ray.put(points)

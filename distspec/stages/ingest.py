@@ -13,6 +13,7 @@ from distspec.archives.protocol import Archive, Entry
 from distspec.ingestion import (
     Committer,
     IngestConfig,
+    check_settings,
     entries,
     freeze,
     load,
@@ -42,17 +43,20 @@ def ingest(root: str, archive: Archive, grid: GridConfig, norm: NormConfig, conf
     ----------
     root : str
     archive : Archive
-    grid, norm : the choices that a new store freezes; an old store keeps its own grid and reference
+    grid, norm : GridConfig, NormConfig
+        The choices that a new store freezes; an old store must have been made with the same.
     config : IngestConfig
 
     Raises
     ------
     ValueError
-        When the store was made with another normalisation wavelength, or there is nothing to make one of.
+        When the store was made with other settings, or there is nothing to make one of.
     """
     url = store_url(root)
     listing = archive.list()
     store = open_store(url) if store_exists(url) else None
+    if store is not None:
+        check_settings(store.frozen, grid, norm)
     todo = missing(listing, store)
     if not len(todo) and store is not None:
         return Outcome({"listed": len(listing), "in_store": store.n_rows}, did_work=False)
@@ -63,10 +67,6 @@ def ingest(root: str, archive: Archive, grid: GridConfig, norm: NormConfig, conf
     if store is None:
         store = _create(url, shared, todo, grid, norm, config, in_flight)
     frozen = store.frozen
-    if frozen.reference != norm.reference:
-        raise ValueError(
-            f"{url} is normalised at {frozen.reference} Å, not {norm.reference} Å: use another --root"
-        )
 
     def submit(batch: Any) -> ray.ObjectRef[Any]:
         return load_task.remote(shared, batch, frozen.grid, norm, frozen.sample_slope)
@@ -107,7 +107,7 @@ def _create(
     spectra: list[Spectrum] = []
     for good, _, _ in in_order(submit, split(sample, config.batch_size), in_flight):
         spectra += good
-    frozen = freeze(spectra, grid.resolve(np.asarray(listing["z"])), norm)
+    frozen = freeze(spectra, np.asarray(listing["z"]), grid, norm)
     log.info(
         "new store: %d pixels, %.0f–%.0f Å, UV slope of the sample %.2f",
         frozen.grid.n_pixels,
