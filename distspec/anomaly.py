@@ -19,6 +19,7 @@ ROWS_PER_GAUSSIAN = 100
 MAX_GAUSSIANS = 10
 MIN_SHARE = 0.02
 """A group of less than this share of the sample does not count as ordinary."""
+SURE_NORM = 3.0
 CLIP, CLIP_ROUNDS = 3.0, 5
 
 PARTS: Mapping[str, str] = {
@@ -118,13 +119,19 @@ def _neighbour_distance(latents: Floats32) -> Floats:
 
 
 def explain(
-    parts: Mapping[str, float], residual: Floats32, valid: NDArray[np.bool_], wave_rest: Floats
+    parts: Mapping[str, float],
+    norm_snr: float,
+    residual: Floats32,
+    valid: NDArray[np.bool_],
+    wave_rest: Floats,
 ) -> str:
     """Say in words why a spectrum is odd.
 
     Parameters
     ----------
     parts : the spectrum's `PARTS`
+    norm_snr : float
+        A scale that is uncertain moves a spectrum in latent space: it is said first.
     residual : (L,) [σ]
     valid : (L,) bool
     wave_rest : (L,) [Å]
@@ -132,12 +139,15 @@ def explain(
     Examples
     --------
     >>> parts = {"anomaly_recon": 2.0, "anomaly_density": 0.5, "anomaly_neighbours": 0.1}
-    >>> explain(parts, np.array([0, -9.0], np.float32), np.array([True, True]), np.array([4000.0, 5008.0]))
+    >>> residual, valid = np.array([0, -9.0], np.float32), np.array([True, True])
+    >>> explain(parts, 20.0, residual, valid, np.array([4000.0, 5008.0]))
     'reconstruction worse than of spectra of its S/N (top 1 %); largest residual -9.0 σ at 5008 Å'
     """
     # What stands out by itself, or else the one part that stands out most.
     high = [name for name in PARTS if parts[name] >= 1.5] or [max(PARTS, key=lambda p: parts[p])]
     words = [f"{PARTS[name]} (top {100 * 10 ** -parts[name]:.2g} %)" for name in high]
+    if norm_snr < SURE_NORM:
+        words.insert(0, f"scale uncertain (norm at {norm_snr:.1f} σ)")
     if valid.any():
         i = int(np.argmax(np.where(valid, np.abs(residual), 0)))
         words.append(f"largest residual {residual[i]:+.1f} σ at {wave_rest[i]:.0f} Å")

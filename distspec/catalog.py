@@ -17,12 +17,13 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import torch
 from fsspec.core import url_to_fs
+from numpy.typing import NDArray
 
 from distspec import schema
 from distspec.anomaly import PARTS, anomaly_scores, explain
 from distspec.identity import in_validation
 from distspec.latents import LATENTS, read_latents
-from distspec.lineage import load_model, load_run, now
+from distspec.lineage import fingerprint, load_model, load_run, now
 from distspec.places import (
     catalog_url,
     exists,
@@ -33,7 +34,7 @@ from distspec.places import (
     put_table,
     run_url,
 )
-from distspec.spectrum import Floats32
+from distspec.spectrum import Floats, Floats32
 from distspec.store import Store
 from distspec.vae import reconstruct
 
@@ -75,28 +76,30 @@ def build(root: str, run_id: str, store: Store, config: CatalogConfig) -> dict[s
     record, clustering, sweep = load_run(run_url(root, run_id))
     model = str(record["model_id"])
     vae, model_record = load_model(model_url(root, model))
+    wave = store.frozen.grid.wave_rest
     origin = {
         "run_id": run_id,
         "model_id": model,
         "snapshot_id": store.snapshot_id,
         "weights_sha256": str(model_record["weights_sha256"]),
     }
-    latents = read_latents(store, model)
+    rows = store.standing()
+    latents = {name: values[rows] for name, values in read_latents(store, model).items()}
     objects = _objects(
-        store,
+        store.ledger().take(pa.array(rows)),
         latents,
         clustering,
         int(record["seed"]),
         float(model_record["training"]["validation_share"]),
         origin,
     )
-    odd_rows = np.argsort(objects["anomaly_rank"].to_numpy())[: config.n_anomalies]
-    recon = reconstruct(vae, torch.from_numpy(latents["z_mean"][odd_rows])).numpy()
+    odd = np.argsort(objects["anomaly_rank"].to_numpy())[: config.n_anomalies]
+    recon = reconstruct(vae, torch.from_numpy(latents["z_mean"][odd])).numpy()
     return {
         "objects": objects,
         "classes": _classes(objects, origin),
-        "class_medians": _class_medians(objects, store, origin),
-        "anomalies": _anomalies(objects, odd_rows, store, recon, origin),
+        "class_medians": _class_medians(objects, rows, store, origin),
+        "anomalies": _anomalies(objects.take(pa.array(odd)), store.spectra(rows[odd]), recon, wave, origin),
         "sweep": schema.conform(_columns(sweep), schema.SWEEP, origin),
         "quarantine": schema.conform(_columns(store.quarantine()), schema.QUARANTINE, origin),
     }
@@ -107,14 +110,13 @@ def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
 
 
 def _objects(
-    store: Store,
+    ledger: pa.Table,
     latents: Mapping[str, Floats32],
     clustering: pa.Table,
     seed: int,
     validation_share: float,
     origin: Mapping[str, str],
 ) -> pa.Table:
-    ledger = store.ledger()
     n_latents = latents["z_mean"].shape[1]
     scores = anomaly_scores(latents["z_mean"], latents["recon_chi2_red"], ledger["snr"].to_numpy(), seed)
     held_out = in_validation(ledger["source_id"].to_pylist(), validation_share)
@@ -152,17 +154,20 @@ def _classes(objects: pa.Table, origin: Mapping[str, str]) -> pa.Table:
     return schema.conform(columns, schema.CLASSES, origin)
 
 
-def _class_medians(objects: pa.Table, store: Store, origin: Mapping[str, str]) -> pa.Table:
+def _class_medians(
+    objects: pa.Table, rows: NDArray[np.int64], store: Store, origin: Mapping[str, str]
+) -> pa.Table:
+    """`rows` of the store, (N,), one an object."""
     labels = objects["cluster_label"].to_numpy()
     wave = store.frozen.grid.wave_rest
     parts: list[pa.Table] = []
     for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
+        members = rows[labels == label]
         # Evenly spread over the class: the store's order is the archive's, so this is no biased sample.
-        rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MAX_STACK)).astype(np.int64)]
-        flux, ivar = store.spectra(rows)
+        members = members[np.linspace(0, len(members) - 1, min(len(members), MAX_STACK)).astype(np.int64)]
+        flux, ivar = store.spectra(members)
         n_valid = np.count_nonzero(ivar, axis=0)
-        enough = n_valid >= min(MIN_STACK, len(rows))
+        enough = n_valid >= min(MIN_STACK, len(members))
         percentiles = np.full((3, len(wave)), np.nan)
         stacked = np.where(ivar > 0, flux, np.nan)[:, enough & (n_valid > 0)]
         percentiles[:, enough & (n_valid > 0)] = np.nanpercentile(stacked, [16, 50, 84], axis=0)
@@ -177,28 +182,37 @@ def _class_medians(objects: pa.Table, store: Store, origin: Mapping[str, str]) -
 
 
 def _anomalies(
-    objects: pa.Table, rows: Any, store: Store, recon: Floats32, origin: Mapping[str, str]
+    top: pa.Table,
+    spectra: tuple[Floats32, Floats32],
+    recon: Floats32,
+    wave_rest: Floats,
+    origin: Mapping[str, str],
 ) -> pa.Table:
-    """`rows` in order of rank, and their reconstructions, (n, L)."""
-    flux, ivar = store.spectra(rows)
+    """`top` objects in order of rank; their flux and ivar, and their reconstructions, (n, L)."""
+    flux, ivar = spectra
     residual = (flux - recon) * np.sqrt(ivar)
-    top = objects.take(pa.array(rows))
-    parts = top.select(list(PARTS)).to_pylist()
-    wave = store.frozen.grid.wave_rest
-    why = [explain(part, residual[i], ivar[i] > 0, wave) for i, part in enumerate(parts)]
+    parts = top.select([*PARTS, "norm_snr"]).to_pylist()
+    why = [
+        explain(part, part["norm_snr"], residual[i], ivar[i] > 0, wave_rest) for i, part in enumerate(parts)
+    ]
     return schema.conform({**_columns(top), "why": why}, schema.ANOMALIES, origin)
 
 
-def publish(root: str, tables: Mapping[str, pa.Table], run_id: str, snapshot_id: str) -> dict[str, Any]:
+def publish(
+    root: str, tables: Mapping[str, pa.Table], run_id: str, snapshot_id: str, made_with: Mapping[str, Any]
+) -> dict[str, Any]:
     """Write a run's tables, then make them the current ones; return what current.json says.
 
-    A reader takes its file list from current.json, so it sees the old catalogue or the new one.
+    A reader takes its file list from current.json, so it sees the old catalogue or the new one; files are
+    named after what they were made of, so none is ever written over.
     """
     base = catalog_url(root)
-    files = {name: f"{run_id}/{name}/{snapshot_id}.parquet" for name in tables}
+    part = fingerprint(snapshot_id, dict(made_with))
+    files = {name: f"{run_id}/{name}/{part}.parquet" for name in tables}
     for name, table in tables.items():
         put_table(join(base, files[name]), table)
-    current = {"run_id": run_id, "snapshot_id": snapshot_id, "published": now(), "files": files}
+    current = {"run_id": run_id, "snapshot_id": snapshot_id, "made_with": dict(made_with)}
+    current |= {"published": now(), "files": files}
     put_json(join(base, CURRENT), current)
     return current
 

@@ -83,7 +83,9 @@ def plan_trials(config: ClusteringConfig, n: int, seed: int) -> tuple[list[Trial
             f"k tried up to {max(k_max, 1)} instead of {config.k_max}: "
             f"a silhouette needs fewer classes than the {n} spectra"
         )
-    trials = [Trial("gmm", k, seed + i) for k in range(k_min, k_max + 1) for i in range(config.seeds)]
+    trials = [
+        Trial("gmm", k, seed * config.seeds + i) for k in range(k_min, k_max + 1) for i in range(config.seeds)
+    ]
     return trials, adapted
 
 

@@ -42,10 +42,11 @@ def gather(
     vae, model_record = load_model(model)
     tables = {name: dataset.to_table() for name, dataset in open_tables(root).items()}
     objects = tables["objects"]
-    z_mean = read_latents(store, str(record["model_id"]))["z_mean"]
+    standing = store.standing()
+    z_mean = read_latents(store, str(record["model_id"]))["z_mean"][standing]
 
     def examples(rows: NDArray[np.int64], captions: list[str]) -> Examples:
-        flux, ivar = store.spectra(rows)
+        flux, ivar = store.spectra(standing[rows])
         return Examples(
             object_id=objects["object_id"].take(pa.array(rows)).to_pylist(),
             z=objects["z"].to_numpy()[rows],

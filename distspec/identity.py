@@ -58,12 +58,16 @@ def assign_sources(
             names[n_known + i] = key or names[n_known + i]
     named = np.array([bool(key) for key in source_key or [""] * len(ra)], dtype=bool)
     opens = np.ones(n_known + len(ra), dtype=bool)
+    # A source's first position is its anchor, also where the archive names the source.
+    opened = set(known_id)
     result = list(names)
     xyz = _unit_vectors(np.concatenate([known_ra, ra]), np.concatenate([known_dec, dec]))
     tree = KDTree(xyz)
     radius = 2.0 * np.sin(np.radians(JOIN_RADIUS / 3600.0) / 2.0)
     for i, near in enumerate(tree.query_ball_point(xyz[n_known:], radius), start=n_known):
         if named[i - n_known]:
+            opens[i] = names[i] not in opened
+            opened.add(names[i])
             continue
         earlier = np.array([j for j in near if j < i and opens[j]], dtype=int)
         if len(earlier):
@@ -76,6 +80,8 @@ def _position_names(ra: Floats, dec: Floats) -> list[str]:
     """IAU-style names, JHHMMSS.ss±DDMMSS.s: the position to about 0.1 arcsec."""
     if not len(ra):
         return []
+    # Rounded first: 359.999999° is 00h, not 24h.
+    ra = np.round(ra * 240.0, 2) % 86_400.0 / 240.0
     sky: Any = SkyCoord(ra * units.deg, dec * units.deg)
     hours = sky.ra.to_string(unit=units.hourangle, sep="", precision=2, pad=True)
     degrees = sky.dec.to_string(sep="", precision=1, pad=True, alwayssign=True)

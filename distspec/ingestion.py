@@ -13,7 +13,7 @@ import pyarrow as pa
 from distspec.archives.protocol import Archive, Entry
 from distspec.identity import assign_sources
 from distspec.preprocessing import GridConfig, NormConfig, median_slope, preprocess
-from distspec.spectrum import BadSpectrumError, Floats, Rejected, Spectrum, SpectrumBatch, WaveGrid
+from distspec.spectrum import BadSpectrumError, Floats, Reason, Rejected, Spectrum, SpectrumBatch, WaveGrid
 from distspec.store import Frozen, Store, known_sources
 
 PILOT = 256
@@ -82,11 +82,25 @@ def read(archive: Archive, batch: Sequence[Entry]) -> tuple[list[Spectrum], list
     rejected: list[Rejected] = []
     for entry in batch:
         try:
+            check_position(entry)
             spectra.append(archive.read(entry))
             good.append(entry)
         except BadSpectrumError as error:
             rejected.append(_rejected(entry, error))
     return spectra, good, rejected
+
+
+def check_position(entry: Entry) -> None:
+    """Refuse a spectrum that cannot be given to a source.
+
+    Raises
+    ------
+    BadSpectrumError
+        ``bad_position``.
+    """
+    if not (np.isfinite(entry.ra) and abs(entry.dec) <= 90.0):
+        seen = f"RA {entry.ra}, Dec {entry.dec} deg"
+        raise BadSpectrumError(Reason.BAD_POSITION, seen)
 
 
 def load(

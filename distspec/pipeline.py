@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from distspec import catalog, evidence
@@ -51,18 +53,22 @@ def _cluster(config: Config) -> Outcome:
 
 def _catalog(config: Config) -> Outcome:
     store, run = current_run(config)
-    published = catalog.current(config.root) or {}
-    if (published.get("run_id"), published.get("snapshot_id")) == (run, store.snapshot_id):
+    published, made_with = catalog.current(config.root) or {}, asdict(config.catalog)
+    made_of = {"run_id": run, "snapshot_id": store.snapshot_id, "made_with": made_with}
+    if made_of.items() <= published.items():
         return Outcome({"run": run}, did_work=False)
     tables = catalog.build(config.root, run, store, config.catalog)
-    catalog.publish(config.root, tables, run, store.snapshot_id)
+    catalog.publish(config.root, tables, run, store.snapshot_id, made_with)
     return Outcome({"run": run, **{name: len(table) for name, table in tables.items()}})
 
 
 def _report(config: Config) -> Outcome:
     store, run = current_run(config)
     url = join(run_url(config.root, run), "report")
-    made_of = {"run_id": run, "snapshot_id": store.snapshot_id}
+    made_of = {
+        "catalog": catalog.current(config.root),
+        "archive": json.loads(json.dumps(asdict(config.archive))),
+    }
     if exists(join(url, "made_of.json")) and get_json(join(url, "made_of.json")) == made_of:
         return Outcome({"page": join(url, "index.html")}, did_work=False)
     records = [read_record(config.root, name) for name in STAGES]

@@ -22,6 +22,8 @@ from distspec.spectrum import (
 )
 
 F_LAMBDA = units.Unit("erg s-1 cm-2 AA-1")
+MAX_FLUX = 1e6
+"""A pixel further than this from zero, in units of the norm, is masked."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class GridConfig:
         Examples
         --------
         >>> GridConfig("uniform", 7000, 55000, 0, 3.0, "observed").resolve(np.array([4.5, 5.0, 9.0]))
-        WaveGrid(spacing='uniform', start=1166.6666666666667, stop=9167.666666666668, n_pixels=2667)
+        WaveGrid(spacing='uniform', start=1166.6666666666667, stop=9167.666666666666, n_pixels=2667)
         """
         shrink = 1.0 + float(np.median(z)) if self.frame == "observed" else 1.0
         start, stop = self.start / shrink, self.stop / shrink
@@ -83,7 +85,9 @@ class NormConfig:
     )
     """Rest windows [Å], first choice first, clear of strong lines."""
     min_snr: float = 1.0
-    """A window serves when its mean exceeds this many times its error."""
+    """A window serves when its mean exceeds this many times its error …"""
+    sure_snr: float = 3.0
+    """… and the first that exceeds this many is taken; where none does, the one that errs least."""
     min_pixels: int = 3
     """A window serves when it has this many valid pixels."""
     max_slope_err: float = 1.0
@@ -94,8 +98,11 @@ class NormConfig:
     def __post_init__(self) -> None:
         if not self.windows or any(not 0 < low < high for low, high in self.windows):
             raise ValueError(f"norm.windows {self.windows}: give one or more (low, high) pairs [Å]")
-        if self.min_snr < 0 or self.min_pixels < 1:
-            raise ValueError("norm.min_snr must not be negative, norm.min_pixels at least 1")
+        if not 0 <= self.min_snr <= self.sure_snr or self.min_pixels < 1:
+            raise ValueError(
+                f"norm.min_snr {self.min_snr}, norm.sure_snr {self.sure_snr}: need 0 ≤ min_snr ≤ sure_snr; "
+                f"norm.min_pixels {self.min_pixels} must be at least 1"
+            )
 
 
 class Anchor(NamedTuple):
@@ -144,17 +151,23 @@ def preprocess(
             rejected.append((index, error))
             continue
         kept.append((spectrum, anchor))
-        fluxes.append((on_grid / anchor.norm).astype(np.float32))
-        ivars.append((ivar_on_grid * anchor.norm**2).astype(np.float32))
+        scaled = on_grid / anchor.norm
+        # A spike of 1e30 would be infinite in float32, and is no measurement.
+        believable = np.abs(scaled) < MAX_FLUX
+        fluxes.append(np.where(believable, scaled, 0.0).astype(np.float32))
+        ivars.append(np.where(believable, ivar_on_grid * anchor.norm**2, 0.0).astype(np.float32))
+    # Without a unit the shape of a spectrum is known, its brightness is not.
+    known = np.array([1.0 if spectrum.unit else np.nan for spectrum, _ in kept])
     flux_all = np.array(fluxes, np.float32).reshape(-1, grid.n_pixels)
     ivar_all = np.array(ivars, np.float32).reshape(-1, grid.n_pixels)
     batch = SpectrumBatch(
         object_id=[spectrum.object_id for spectrum, _ in kept],
         flux=flux_all,
         ivar=ivar_all,
-        norm=np.array([anchor.norm for _, anchor in kept]),
-        norm_err=np.array([anchor.err for _, anchor in kept]),
-        slope=np.array([anchor.slope for _, anchor in kept]),
+        norm=np.array([anchor.norm for _, anchor in kept]) * known,
+        norm_err=np.array([anchor.err for _, anchor in kept]) * known,
+        norm_snr=np.array([anchor.norm / anchor.err for _, anchor in kept], np.float32),
+        slope=np.array([anchor.slope if anchor.slope_fitted else np.nan for _, anchor in kept]),
         norm_window=np.array([anchor.window for _, anchor in kept], np.int8),
         snr=median_snr(flux_all, ivar_all),
         n_valid=np.count_nonzero(ivar_all, axis=1).astype(np.int32),
@@ -188,16 +201,20 @@ def to_rest_frame(spectrum: Spectrum) -> tuple[Floats, Floats, Floats]:
         i = int(backward[0])
         seen = f"pixel {i + 1} at {wave[i + 1]:.6g} µm does not lie redward of {wave[i]:.6g} µm"
         raise BadSpectrumError(Reason.BAD_WAVE, seen)
-    if not (spectrum.ivar > 0).any():
+    valid = np.isfinite(spectrum.flux) & np.isfinite(spectrum.ivar) & (spectrum.ivar > 0)
+    if not valid.any():
         raise BadSpectrumError(Reason.NO_VALID_PIXELS, f"0 of {len(wave)} pixels valid")
     factor, power = _f_lambda_factor(spectrum.unit)
     scale = (1.0 + z) * factor * wave**power
-    return wave * (1e4 / (1.0 + z)), spectrum.flux * scale, spectrum.ivar / scale**2
+    flux, ivar = np.where(valid, spectrum.flux, 0.0), np.where(valid, spectrum.ivar, 0.0)
+    return wave * (1e4 / (1.0 + z)), flux * scale, ivar / scale**2
 
 
 @lru_cache(maxsize=16)
 def _f_lambda_factor(unit: str) -> tuple[float, int]:
     """Return (k, p) with f_λ [erg s⁻¹ cm⁻² Å⁻¹] = k λ^p × flux [unit], λ in µm."""
+    if not unit:
+        return 1.0, 0
     density: Any = units.Unit(unit)
     if density.is_equivalent(F_LAMBDA):
         return float(density.to(F_LAMBDA)), 0
@@ -208,8 +225,9 @@ def _f_lambda_factor(unit: str) -> tuple[float, int]:
 def find_anchor(wave: Floats, flux: Floats, ivar: Floats, config: NormConfig, sample_slope: float) -> Anchor:
     """Return the flux density at the reference wavelength.
 
-    The first window that serves gives a robust ivar-weighted mean; where that window does not hold the
-    reference, the value is carried there by the slope fitted over all windows that serve.
+    The first window whose robust ivar-weighted mean is sure gives it; where none is sure, of those that are
+    positive beyond their noise the one that errs least. Where that window does not hold the reference, its
+    mean is carried there by the slope fitted over all windows that serve.
 
     Parameters
     ----------
@@ -233,14 +251,13 @@ def find_anchor(wave: Floats, flux: Floats, ivar: Floats, config: NormConfig, sa
     fitted = slope_err <= config.max_slope_err
     if not fitted:
         slope, slope_err = sample_slope, config.max_slope_err
-    window = int(np.argmax(serves))
-    low, high = config.windows[window]
-    if low <= config.reference <= high:
-        return Anchor(float(value[window]), float(err[window]), slope, fitted, window)
-    lever = np.log(config.reference / centre[window])
-    norm = float(value[window] * np.exp(slope * lever))
-    relative = np.hypot(err[window] / value[window], slope_err * lever)
-    return Anchor(norm, norm * float(relative), slope, fitted, window)
+    holds = np.array([low <= config.reference <= high for low, high in config.windows])
+    lever = np.where(holds | ~serves, 0.0, np.log(config.reference / np.where(serves, centre, 1.0)))
+    relative = np.hypot(err / np.where(serves, value, np.inf), slope_err * lever)
+    sure = serves & (value > config.sure_snr * err)
+    window = int(np.argmax(sure) if sure.any() else np.argmin(np.where(serves, relative, np.inf)))
+    norm = float(value[window] * np.exp(slope * lever[window]))
+    return Anchor(norm, norm * float(relative[window]), slope, fitted, window)
 
 
 def _fit_slope(value: Floats, err: Floats, centre: Floats) -> tuple[float, float]:
@@ -250,6 +267,8 @@ def _fit_slope(value: Floats, err: Floats, centre: Floats) -> tuple[float, float
     x, y, weight = np.log(centre), np.log(value), (value / err) ** 2
     dx = x - np.average(x, weights=weight)
     spread = float(np.sum(weight * dx**2))
+    if spread <= 0:
+        return 0.0, np.inf
     return float(np.sum(weight * dx * y)) / spread, spread**-0.5
 
 

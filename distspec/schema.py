@@ -22,6 +22,7 @@ class Column(NamedTuple):
 OBJECT_ID = Column("object_id", pa.string(), "", "archive's unique key of the spectrum")
 SOURCE_ID = Column("source_id", pa.string(), "", "the thing on the sky; repeats of it share this")
 REDSHIFT = Column("z", pa.float64(), "", "redshift from the archive's catalogue; 0 for stars")
+NORM_SNR = Column("norm_snr", pa.float32(), "", "norm / norm_err; a low one leaves the scale uncertain")
 SNR = Column("snr", pa.float32(), "", "median signal-to-noise ratio of a valid grid pixel")
 LABEL = Column("cluster_label", pa.int32(), "", "cluster, 0 the largest; -1 noise")
 RANK = Column("anomaly_rank", pa.int32(), "", "1 = oddest of the run")
@@ -50,7 +51,7 @@ def objects(n_latents: int) -> tuple[Column, ...]:
     return (
         OBJECT_ID,
         SOURCE_ID,
-        Column("version", text, "", "file date, reduction version and redshift as ingested"),
+        Column("version", text, "", "what changes when the file or its redshift does"),
         Column("root", text, "", "archive's field or programme folder"),
         Column("srcid", text, "", "archive's source number within root"),
         Column("grating", text, "", "disperser"),
@@ -60,9 +61,17 @@ def objects(n_latents: int) -> tuple[Column, ...]:
         Column("dec", pa.float64(), "deg", "declination, ICRS"),
         REDSHIFT,
         Column("norm", pa.float64(), NORM_UNIT, "rest-frame flux density divided out, (1+z) x observed"),
-        Column("norm_err", pa.float64(), NORM_UNIT, "1 sigma uncertainty of norm"),
+        Column(
+            "norm_err",
+            pa.float64(),
+            NORM_UNIT,
+            "1 sigma uncertainty of norm; both NaN where the file names no unit",
+        ),
+        NORM_SNR,
         Column("norm_window", pa.int8(), "", "which normalisation window served, 0 the first choice"),
-        Column("slope", f32, "", "beta of f_lambda ~ lambda^beta over those windows"),
+        Column(
+            "slope", f32, "", "fitted beta of f_lambda ~ lambda^beta; NaN where the sample's median stood in"
+        ),
         SNR,
         Column("n_valid", i32, "", "valid pixels on the grid"),
         Column("split", text, "", "train or validation"),
@@ -101,7 +110,7 @@ CLASS_MEDIANS = (
     Column("flux_p16", pa.float32(), "", "16th percentile of normalised f_lambda"),
     Column("flux_p50", pa.float32(), "", "median normalised f_lambda"),
     Column("flux_p84", pa.float32(), "", "84th percentile of normalised f_lambda"),
-    Column("n_valid", pa.int64(), "", "spectra with this pixel valid"),
+    Column("n_valid", pa.int64(), "", "spectra (of at most 5000 of the class) with this pixel valid"),
 )
 ANOMALIES = (
     RANK,
@@ -109,6 +118,7 @@ ANOMALIES = (
     SOURCE_ID,
     REDSHIFT,
     SNR,
+    NORM_SNR,
     SCORE,
     *PARTS,
     RECON_CHI2,
@@ -117,7 +127,7 @@ ANOMALIES = (
 )
 QUARANTINE = (
     OBJECT_ID,
-    Column("version", pa.string(), "", "file date, reduction version and redshift as listed"),
+    Column("version", pa.string(), "", "what changes when the file or its redshift does"),
     Column("uri", pa.string(), "", "where the file is"),
     Column("reason", pa.string(), "", "one reason code"),
     Column("seen", pa.string(), "", "what was found"),

@@ -27,6 +27,8 @@ class Reason(StrEnum):
     """Wavelengths are not finite, positive and strictly increasing."""
     NO_REDSHIFT = "no_redshift"
     """The redshift is missing, not finite, or not above -1."""
+    BAD_POSITION = "bad_position"
+    """Right ascension or declination is missing or not on the sky."""
     NO_VALID_PIXELS = "no_valid_pixels"
     """Every pixel is masked."""
     NO_OVERLAP = "no_overlap"
@@ -70,7 +72,8 @@ class Spectrum:
     ivar : (n,) [unit⁻²]
         Inverse variance; 0 marks a masked pixel, and nothing else does.
     unit : str
-        An astropy unit string of a flux density, per frequency or per wavelength.
+        An astropy unit string of a flux density, per frequency or per wavelength; "" where the file does
+        not say, which leaves the shape and no brightness.
     z : float
         Redshift; 0 for stars.
     """
@@ -154,9 +157,11 @@ class SpectrumBatch:
     ivar : (N, L) float32 [1 / flux²]
         0 marks a masked pixel.
     norm, norm_err : (N,) [erg s⁻¹ cm⁻² Å⁻¹, rest frame: (1 + z) × observed f_λ]
-        The flux density that was divided out, and its 1σ uncertainty.
+        The flux density that was divided out, and its 1σ uncertainty; NaN where the unit is unknown.
+    norm_snr : (N,)
+        norm / norm_err, known also where the unit is not.
     slope : (N,)
-        β of f_λ ∝ λ^β with which the norm was carried to the reference wavelength.
+        Fitted β of f_λ ∝ λ^β over the windows that serve; NaN where the sample's median stood in.
     norm_window : (N,) int
         Which declared window served: 0 is the first choice.
     snr : (N,)
@@ -170,6 +175,7 @@ class SpectrumBatch:
     ivar: Floats32
     norm: Floats
     norm_err: Floats
+    norm_snr: Floats32
     slope: Floats
     norm_window: NDArray[np.int8]
     snr: Floats32

@@ -45,6 +45,7 @@ LEDGER: Mapping[str, str] = {
     "z": "float64",
     "norm": "float64",
     "norm_err": "float64",
+    "norm_snr": "float32",
     "slope": "float64",
     "norm_window": "int8",
     "snr": "float32",
@@ -101,6 +102,12 @@ class Store:
     def ledger(self, columns: Sequence[str] = tuple(LEDGER)) -> pa.Table:
         """Return columns of the ledger, a row a spectrum."""
         return pa.table({name: _to_arrow(self.array(name)) for name in columns})
+
+    def standing(self) -> NDArray[np.int64]:
+        """Return the rows that stand: of several versions of one spectrum the newest, in order."""
+        names = np.array(self.ledger(["object_id"])["object_id"].to_pylist(), dtype=np.str_)
+        _, last = np.unique(names[::-1], return_index=True)
+        return np.sort(len(names) - 1 - last)
 
     def quarantine(self) -> pa.Table:
         """Return the quarantine: object_id, version, uri, reason, seen."""

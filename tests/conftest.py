@@ -84,6 +84,7 @@ def batch_of(n: int, n_pixels: int, rng: np.random.Generator, prefix: str = "o")
         ivar=ivar.astype(np.float32),
         norm=np.ones(n),
         norm_err=np.full(n, 0.1),
+        norm_snr=np.full(n, 10.0, np.float32),
         slope=np.full(n, -2.0),
         norm_window=np.zeros(n, np.int8),
         snr=np.full(n, 10.0, np.float32),

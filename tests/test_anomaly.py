@@ -57,7 +57,7 @@ def test_the_reason_names_what_stands_out():
     parts = {"anomaly_recon": 0.2, "anomaly_density": 2.5, "anomaly_neighbours": 1.9}
     wave = np.array([1500.0, 5008.0, 6565.0])
     residual = np.array([3.0, 99.0, -40.0], np.float32)
-    words = explain(parts, residual, np.array([True, False, True]), wave)
+    words = explain(parts, 20.0, residual, np.array([True, False, True]), wave)
     assert "sample is thin (top 0.32 %)" in words
     assert "nearest neighbours" in words
     assert "reconstruction" not in words
@@ -66,4 +66,10 @@ def test_the_reason_names_what_stands_out():
 
 def test_an_ordinary_spectrum_still_has_a_reason():
     parts = {"anomaly_recon": 0.2, "anomaly_density": 0.1, "anomaly_neighbours": 0.1}
-    assert "reconstruction" in explain(parts, np.zeros(1, np.float32), np.zeros(1, bool), np.ones(1))
+    assert "reconstruction" in explain(parts, 20.0, np.zeros(1, np.float32), np.zeros(1, bool), np.ones(1))
+
+
+def test_an_uncertain_scale_is_said_first():
+    parts = {"anomaly_recon": 0.2, "anomaly_density": 2.5, "anomaly_neighbours": 1.9}
+    words = explain(parts, 1.4, np.zeros(1, np.float32), np.zeros(1, bool), np.ones(1))
+    assert words.startswith("scale uncertain (norm at 1.4 σ); latents where")

@@ -102,7 +102,7 @@ def test_every_column_has_a_meaning_and_a_unit_that_astropy_knows(tables):
 
 def test_published_tables_can_be_queried(run, tables):
     root, store, _ = run
-    catalog.publish(root, tables, "r-1", store.snapshot_id)
+    catalog.publish(root, tables, "r-1", store.snapshot_id, {})
     answer = catalog.query(root, "SELECT count(*) AS n FROM objects JOIN classes USING (cluster_label)")
     assert answer.to_pylist() == [{"n": 60}]
     file = join(root, "catalog", catalog.current(root)["files"]["objects"])
@@ -111,7 +111,7 @@ def test_published_tables_can_be_queried(run, tables):
 
 def test_the_old_catalogue_stays_until_the_new_one_is_whole(run, tables, monkeypatch):
     root, store, _ = run
-    catalog.publish(root, tables, "r-1", store.snapshot_id)
+    catalog.publish(root, tables, "r-1", store.snapshot_id, {})
     before = catalog.current(root)
 
     def disk_full(url, table, **kwargs):
@@ -119,14 +119,14 @@ def test_the_old_catalogue_stays_until_the_new_one_is_whole(run, tables, monkeyp
 
     monkeypatch.setattr(catalog, "put_table", disk_full)
     with pytest.raises(OSError, match="no space"):
-        catalog.publish(root, tables, "r-2", "later")
+        catalog.publish(root, tables, "r-2", "later", {})
     assert catalog.current(root) == before
     assert catalog.query(root, "SELECT count(*) AS n FROM objects").to_pylist() == [{"n": 60}]
 
 
 def test_a_bad_query_says_what_duckdb_says(run, tables):
     root, store, _ = run
-    catalog.publish(root, tables, "r-1", store.snapshot_id)
+    catalog.publish(root, tables, "r-1", store.snapshot_id, {})
     with pytest.raises(ValueError, match="redshift"):
         catalog.query(root, "SELECT redshift FROM objects")
 
@@ -140,7 +140,7 @@ def test_the_duckdb_line_runs_in_any_duckdb(run, tables):
     import duckdb
 
     root, store, _ = run
-    catalog.publish(root, tables, "r-1", store.snapshot_id)
+    catalog.publish(root, tables, "r-1", store.snapshot_id, {})
     rows = duckdb.sql(catalog.duckdb_line(root)).fetchall()
     assert [(label, n) for label, n, _ in rows] == [(0, 30), (1, 20), (2, 7), (-1, 3)]
 

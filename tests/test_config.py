@@ -46,8 +46,8 @@ def test_stars_are_normalised_at_1_26_to_1_30_micron():
 def test_every_field_is_a_flag():
     config = parse(
         ["dja", "--root", "/r", "--seed", "3", "--archive.catalog", "c.csv", "--archive.url", "s3://bucket/x",
-         "--archive.grades", "3", "2", "--training.workers", "2", "--vae.n-latents", "8", "--clustering.seeds", "5",
-         "--grid.n-pixels", "320", "--training.gpu", "False"]
+         "--archive.grades", "3", "2", "--training.workers", "2", "--vae.n-latents", "8",
+         "--clustering.seeds", "5", "--grid.n-pixels", "320", "--training.gpu", "False"]
     )  # fmt: skip
     assert config.seed == 3
     assert (config.archive.catalog, config.archive.url, config.archive.grades) == (

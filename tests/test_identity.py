@@ -41,16 +41,21 @@ def test_the_archives_own_name_decides():
     assert ids == ["A", "B", "A"]
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(0, 40))
+def test_names_wrap_at_24_hours():
+    assert assign([359.9999999], [0.0]) == ["J000000.00+000000.0"]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 40), st.booleans())
 @settings(max_examples=40, deadline=None)
-def test_growing_in_two_steps_gives_what_one_step_gives(seed, cut):
+def test_growing_in_two_steps_gives_what_one_step_gives(seed, cut, mixed):
     rng = np.random.default_rng(seed)
     centre = rng.uniform(0, 5e-3, 15)
     ra, dec = (centre[rng.integers(0, 15, 40)] + rng.normal(0, 1e-4, 40) for _ in range(2))
-    whole = assign(ra, dec)
+    keys = [f"K{i % 4}" if mixed and i % 3 == 0 else "" for i in range(40)]
+    whole = assign(ra, dec, source_key=keys)
     first = whole[:cut]
     names, where = np.unique(np.array(first, dtype=str), return_index=True)
-    later = assign(ra[cut:], dec[cut:], ra[where], dec[where], names.tolist())
+    later = assign(ra[cut:], dec[cut:], ra[where], dec[where], names.tolist(), source_key=keys[cut:])
     assert first + later == whole
 
 

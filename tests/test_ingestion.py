@@ -134,6 +134,23 @@ def test_a_run_cut_short_is_finished_by_the_next(store, tmp_path, stop_after):
     )
 
 
+def test_a_bad_position_is_a_reason_not_an_end(store):
+    archive = Fake(("good00", "good01"))
+    listing = archive.list().to_pylist()
+    listing[0]["ra"] = float("nan")
+    batch = entries(pa.Table.from_pylist(listing, schema=LISTING))
+    loaded = load(archive, batch, GRID, NORM, -2.0)
+    assert loaded.batch.object_id == ["good01"]
+    assert [row.reason for row in loaded.rejected] == [Reason.BAD_POSITION]
+
+
+def test_the_newest_version_of_a_spectrum_stands(store):
+    store = ingest(store, Fake(("good00", "good01")), 7)
+    store = ingest(store, Fake(("good00", "good01"), versions={"good00": "v2"}), 7)
+    assert store.ledger(["object_id"])["object_id"].to_pylist() == ["good00", "good01", "good00"]
+    assert store.standing().tolist() == [1, 2]
+
+
 def test_a_key_listed_twice_is_taken_once():
     listing = pa.concat_tables([Fake(("a", "b")).list(), Fake(("a",), {"a": "v2"}).list()])
     assert missing(listing, None)["object_id"].to_pylist() == ["a", "b"]
@@ -148,7 +165,8 @@ def test_a_pilot_is_spread_over_the_listing():
 
 def test_concatenated_batches_keep_their_rows():
     parts = [
-        load(Fake(), [Entry(n, "v1", n, 5.0) for n in names], GRID, NORM, -2.0).batch for names in ("ab", "c")
+        load(Fake(), [Entry(n, "v1", n, 10.0, 2.0, 5.0) for n in names], GRID, NORM, -2.0).batch
+        for names in ("ab", "c")
     ]
     whole = concatenate(parts)
     assert whole.object_id == ["a", "b", "c"]

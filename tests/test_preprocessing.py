@@ -98,6 +98,7 @@ def test_one_window_alone_is_carried_by_the_samples_slope():
     flat = find_anchor(wave, flux, ivar, NORM, 0.0)
     assert not steep.slope_fitted
     assert steep.slope == -2.0
+    assert np.isnan(preprocess([lone], GRID, NORM, -2.0)[0].slope[0])
     assert steep.norm == pytest.approx(6.0 * 1e-19 * 0.9**-2.0, rel=0.02)
     assert flat.norm < steep.norm
     # A slope that is not known leaves its mark on the error.
@@ -158,6 +159,37 @@ def test_a_batch_is_its_spectra_one_by_one(rng):
     alone = [preprocess([spectrum], GRID, NORM, -2.0)[0] for spectrum in spectra]
     assert np.array_equal(together.flux, np.concatenate([one.flux for one in alone]))
     assert np.array_equal(together.norm_err, np.concatenate([one.norm_err for one in alone]))
+
+
+def test_a_spike_is_masked_and_harms_nothing(rng):
+    good = power_law(rng=rng)
+    flux = good.flux.copy()
+    flux[200], flux[210] = 1e30, np.nan
+    batch, rejected = preprocess([replace(good, flux=flux)], GRID, NORM, -2.0)
+    assert not rejected
+    assert np.isfinite(batch.flux).all()
+    assert np.isfinite(batch.ivar).all()
+    assert np.abs(batch.flux).max() < 100
+
+
+def test_without_a_unit_the_shape_is_known_and_the_brightness_is_not():
+    batch, rejected = preprocess([replace(power_law(), unit=""), power_law()], GRID, NORM, -2.0)
+    assert not rejected
+    assert np.allclose(batch.flux[0], batch.flux[1])
+    assert np.isnan(batch.norm[0])
+    assert np.isnan(batch.norm_err[0])
+    assert batch.norm_snr[0] == pytest.approx(batch.norm_snr[1])
+
+
+def test_where_no_window_is_sure_the_one_that_errs_least_serves():
+    whole = power_law(z=5.0, slope=-2.0)
+    rest = whole.wave * 1e4 / 6.0
+    err = np.where((rest > 1680) & (rest < 1840), 3.0, 12.0) * whole.flux
+    batch, rejected = preprocess([replace(whole, ivar=err**-2.0)], GRID, NORM, -2.0)
+    assert not rejected
+    assert batch.norm_window[0] == 1
+    assert batch.norm_snr[0] < 3
+    assert batch.norm[0] == pytest.approx(6e-19 * 0.9**-2.0, rel=0.02)
 
 
 def test_an_empty_batch():

@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,7 +21,7 @@ from astropy.io import fits
 from scipy.ndimage import median_filter
 
 from distspec.archives.protocol import LISTING, Entry
-from distspec.archives.tables import absolute, fetch, first_existing, read_table
+from distspec.archives.tables import absolute, choose_layout, fetch, read_table
 from distspec.lines import GALAXY_LINES
 from distspec.spectrum import BadSpectrumError, Floats, Reason, Spectrum
 
@@ -94,8 +95,7 @@ class DJA:
         places = [
             [f"{base}/{layout.format(root=root, file=file)}" for layout in LAYOUTS] for root, file in rows
         ]
-        layout = first_existing(places[0]) if places else 0
-        return pa.array([place[layout] for place in places], pa.string())
+        return pa.array(choose_layout(places), pa.string())
 
     def read(self, entry: Entry) -> Spectrum:
         """Read one SPEC1D table; see `distspec.archives.protocol.Archive.read`."""
@@ -159,7 +159,12 @@ def _read_spec1d(content: bytes) -> dict[str, Floats]:
             for name, unit in (("wave", "um"), ("flux", FLUX_UNIT), ("err", FLUX_UNIT)):
                 given: Any = units.Unit(columns[fields[name]].unit or unit)
                 result[name] = np.array(data[fields[name]], dtype=np.float64) * given.to(unit)
+            if any(values.shape != result["wave"].shape or values.ndim != 1 for values in result.values()):
+                shapes = {name: values.shape for name, values in result.items()}
+                raise BadSpectrumError(Reason.BAD_TABLE, f"columns of shapes {shapes}")
             return result
+    except BadSpectrumError:
+        raise
     except KeyError as error:
         seen = f"{error.args[0]} is missing"
         raise BadSpectrumError(Reason.BAD_TABLE, seen) from error
@@ -210,10 +215,22 @@ def _standard_columns(table: pa.Table, url: str) -> pa.Table:
     return standard.filter(pc.field("object_id") != "")
 
 
+def _canonical(value: object) -> str:
+    """Write a time or a text the same way whatever format the catalogue came in."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):  # pandas' timestamps are datetimes
+        return value.isoformat(timespec="milliseconds")
+    try:
+        return datetime.fromisoformat(str(value)).isoformat(timespec="milliseconds")
+    except ValueError:
+        return str(value)
+
+
 def _versions(table: pa.Table, z: list[float | None]) -> list[str]:
     """When each file was made, by which msaexp, and its redshift: a change of any is a new version."""
     parts = [
-        ["" if value is None else str(value) for value in table[name].cast(pa.string()).to_pylist()]
+        [_canonical(value) for value in table[name].to_pylist()]
         for name in ("ctime", "version")
         if name in table.column_names
     ]

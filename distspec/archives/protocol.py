@@ -38,6 +38,8 @@ class Entry:
     object_id: str
     version: str
     uri: str
+    ra: float
+    dec: float
     z: float
 
 

@@ -17,12 +17,15 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
 from distspec.archives.protocol import LISTING, Entry
-from distspec.archives.tables import absolute, fetch, first_existing, read_table
+from distspec.archives.tables import absolute, choose_layout, fetch, read_table
 from distspec.lines import STAR_FEATURES
 from distspec.spectrum import BadSpectrumError, Reason, Spectrum
 
 LAYOUTS = ("spectra/{file}", "{file}")
 """Where a file lies below the archive's URL."""
+
+UNITS = {"wm-2um-1": "W m-2 um-1", "ergss-1cm-2a-1": "erg s-1 cm-2 AA-1"}
+"""Spellings of YUNITS, without spaces and in lower case."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,11 @@ class SpeX:
         keys = table["SOURCE_KEY"].cast(pa.string())
         base, n = absolute(self.url), len(table)
         places = [[f"{base}/{layout.format(file=file)}" for layout in LAYOUTS] for file in files.to_pylist()]
-        layout = first_existing(places[0]) if places else 0
         columns = {
             "object_id": files,
             "source_key": [f"SPL {key}" for key in keys.to_pylist()],
             "version": table["OBSERVATION_DATE"].cast(pa.string()),
-            "uri": pa.array([place[layout] for place in places], pa.string()),
+            "uri": pa.array(choose_layout(places), pa.string()),
             "ra": table["RA"].cast(pa.float64()),
             "dec": table["DEC"].cast(pa.float64()),
             "z": pa.array(np.zeros(n)),
@@ -62,19 +64,18 @@ class SpeX:
 
     def read(self, entry: Entry) -> Spectrum:
         """Read one file; see `distspec.archives.protocol.Archive.read`."""
-        planes = _planes(fetch(entry.uri))
+        planes, unit = _planes(fetch(entry.uri))
         wave, flux, noise = planes[0], planes[1], planes[2]
         # Orders are padded with zeros or NaN at the ends: no wavelength, no pixel.
         real = np.isfinite(wave) & (wave > 0)
         wave, flux, noise = wave[real], flux[real], noise[real]
         valid = np.isfinite(flux) & np.isfinite(noise) & (noise > 0) & (flux != 0)
-        # f_λ is ~1e-15 W m⁻² µm⁻¹ = 1e-16 erg s⁻¹ cm⁻² Å⁻¹: no under- or overflow in float64.
         return Spectrum(
             object_id=entry.object_id,
             wave=wave,
             flux=np.where(valid, flux, 0.0),
             ivar=np.where(valid, 1.0 / np.where(valid, noise, 1.0) ** 2, 0.0),
-            unit="W m-2 um-1",
+            unit=unit,
             z=entry.z,
         )
 
@@ -97,15 +98,18 @@ class SpeX:
         return read_table(self.catalog or f"{absolute(self.url)}/labels.csv")
 
 
-def _planes(content: bytes) -> Any:
-    """Return the image as (planes, pixels) float64: wavelength, flux, noise, and perhaps flags.
+def _planes(content: bytes) -> tuple[Any, str]:
+    """Return the image as (planes, pixels) float64 — wavelength, flux, noise, perhaps flags — and its unit.
 
-    The library was filled over two decades: some files are stored transposed, some have no noise.
+    The library was filled over two decades: some files are stored transposed, some have no noise, and a
+    third do not say what unit their flux is in.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)  # thousands of odd HISTORY cards
             image: Any = fits.getdata(io.BytesIO(content), 0)
+            header = fits.getheader(io.BytesIO(content), 0)
+            unit = UNITS.get(str(header.get("YUNITS", "")).replace(" ", "").lower(), "")
     except Exception as error:  # astropy raises nearly anything on a damaged file
         raise BadSpectrumError(Reason.UNREADABLE, f"{type(error).__name__}: {error}") from error
     planes = np.array(image, dtype=np.float64)
@@ -114,4 +118,4 @@ def _planes(content: bytes) -> Any:
     if planes.ndim != 2 or planes.shape[0] < 3:
         seen = f"image of shape {image.shape}: no (wavelength, flux, noise) planes"
         raise BadSpectrumError(Reason.BAD_TABLE, seen)
-    return planes
+    return planes, unit

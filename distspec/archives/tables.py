@@ -16,6 +16,7 @@ from pyarrow import csv
 
 from distspec.spectrum import BadSpectrumError, Reason
 
+PROBES = 16
 GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -67,13 +68,21 @@ def absolute(url: str) -> str:
     return Path(url).resolve().as_uri()
 
 
-def first_existing(candidates: Sequence[str]) -> int:
-    """Return the index of the first URL that exists, or 0 where none does."""
-    for index, url in enumerate(candidates):
-        fs, path = fsspec.core.url_to_fs(url)
-        if fs.exists(path):
-            return index
-    return 0
+def choose_layout(places: Sequence[Sequence[str]]) -> list[str]:
+    """Return each file's URL in the layout under which a file is found first, else in the first layout.
+
+    Parameters
+    ----------
+    places : (n files) of (n layouts) URLs
+        Up to `PROBES` files, spread over the list, are looked for: one that is missing decides nothing.
+    """
+    step = max(1, len(places) // PROBES)
+    for file in places[::step]:
+        for layout, url in enumerate(file):
+            fs, path = fsspec.core.url_to_fs(url)
+            if fs.exists(path):
+                return [place[layout] for place in places]
+    return [place[0] for place in places]
 
 
 def fetch(uri: str) -> bytes:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import ray
 from ray.util import ActorPool
 from tqdm import tqdm
@@ -90,16 +91,17 @@ def cluster(
             f"model {model} has embedded {n_embedded(store, model)} of {store.n_rows} rows of {store.url}: "
             "run `python -m jobs.embed` with these settings first"
         )
-    latents = read_latents(store, model)["z_mean"].astype(np.float64)
+    rows = store.standing()
+    latents = read_latents(store, model)["z_mean"][rows].astype(np.float64)
     points, adapted = ray.get(umap_task.remote(latents, config, seed))
     trials, fewer = plan_trials(config, len(points), seed)
     shared = ray.put(points)
-    rows = _sweep(shared, trials, config)
-    best = choose([row["silhouette"] for row in rows])
+    sweep = _sweep(shared, trials, config)
+    best = choose([row["silhouette"] for row in sweep])
     chosen: Clustering = (
         single_class(len(points)) if best is None else ray.get(fit_task.remote(shared, trials[best]))
     )
-    for i, row in enumerate(rows):
+    for i, row in enumerate(sweep):
         row["chosen"] = i == best
     adapted = [
         *get_json(join(model_url(root, model), "model.json"))["adaptations"],
@@ -118,11 +120,11 @@ def cluster(
         "config": resolved,
         "clustering": asdict(config),
     }
-    object_id = store.ledger(["object_id"])["object_id"]
-    save_run(run_url(root, name), object_id, points, chosen, rows, record)
-    best_score = float("nan") if best is None else float(rows[best]["silhouette"])
+    object_id = store.ledger(["object_id"])["object_id"].take(pa.array(rows))
+    save_run(run_url(root, name), object_id, points, chosen, sweep, record)
+    best_score = float("nan") if best is None else float(sweep[best]["silhouette"])
     n_classes = len(np.unique(chosen.labels))
-    return Outcome({"run": name, "trials": len(rows), "classes": n_classes, "best_silhouette": best_score})
+    return Outcome({"run": name, "trials": len(sweep), "classes": n_classes, "best_silhouette": best_score})
 
 
 def _sweep(points: Any, trials: list[Trial], config: ClusteringConfig) -> list[dict[str, Any]]:

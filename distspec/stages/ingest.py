@@ -81,6 +81,7 @@ def ingest(root: str, archive: Archive, grid: GridConfig, norm: NormConfig, conf
     return Outcome(
         {
             "listed": len(listing),
+            "listed_twice": len(listing) - len(listing["object_id"].unique()),
             "new": len(todo),
             "stored": committer.n_rows,
             "quarantined": committer.n_rejected,

@@ -81,14 +81,16 @@ def split_rows(
     ValueError
         When fewer than two spectra a worker are left to train on.
     """
-    held_out = in_validation(store.ledger(["source_id"])["source_id"].to_pylist(), training.validation_share)
-    train_rows, validation_rows = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    standing = store.standing()
+    sources = store.ledger(["source_id"])["source_id"].take(pa.array(standing)).to_pylist()
+    held_out = in_validation(sources, training.validation_share)
+    train_rows, validation_rows = standing[~held_out], standing[held_out]
     adapted: list[str] = []
-    if len(validation_rows) < training.workers:
+    if len(validation_rows) < training.workers or len(train_rows) < 2 * training.workers:
         adapted.append(
-            f"none of {store.n_rows} spectra fell on the validation side: validated on the training spectra"
+            f"trained and validated on the same {len(standing)} spectra: too few sources to hold some out"
         )
-        train_rows = validation_rows = np.arange(store.n_rows)
+        train_rows = validation_rows = standing
     if len(train_rows) < 2 * training.workers:
         raise ValueError(
             f"{store.url} holds {store.n_rows} spectra: training needs 2 a worker; "

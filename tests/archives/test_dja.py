@@ -1,5 +1,8 @@
 import csv
 import gzip
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +13,7 @@ from astropy.table import Table
 
 from distspec.archives.dja import DJA, PUBLIC_CATALOG, PUBLIC_URL, valid_pixels
 from distspec.archives.protocol import LISTING, Entry
-from distspec.ingestion import entries
+from distspec.ingestion import entries, read
 from distspec.spectrum import BadSpectrumError, Reason
 
 V4 = {
@@ -38,7 +41,7 @@ def write_spec(path, n=60, **changed):
         name="SPEC1D",
     )
     fits.HDUList([fits.PrimaryHDU(), table]).writeto(path, overwrite=True)
-    return Entry("x", "", str(path), 5.0)
+    return Entry("x", "", str(path), 10.0, 2.0, 5.0)
 
 
 @pytest.fixture
@@ -58,7 +61,7 @@ def test_listing_is_sorted_and_typed(catalog):
     assert listing.schema.names == LISTING.names
     assert listing["object_id"].to_pylist() == sorted(V4["file"])
     assert listing["z"].to_pylist() == [6.5, 5.5]
-    assert listing["version"][0].as_py() == "2025-01-02 00:00:00 0.9.5 z=6.50000"
+    assert listing["version"][0].as_py() == "2025-01-02T00:00:00.000 0.9.5 z=6.50000"
 
 
 @pytest.mark.parametrize("suffix", ["csv", "csv.gz", "ecsv", "parquet"])
@@ -71,8 +74,7 @@ def test_every_format_gives_the_same_listing(catalog, tmp_path, suffix):
     else:
         content = catalog.read_bytes()
         url.write_bytes(gzip.compress(content) if suffix.endswith("gz") else content)
-    expected = DJA(str(catalog), str(tmp_path)).list().drop_columns("version")
-    assert DJA(str(url), str(tmp_path)).list().drop_columns("version").equals(expected)
+    assert DJA(str(url), str(tmp_path)).list().equals(DJA(str(catalog), str(tmp_path)).list())
 
 
 def test_selection(catalog):
@@ -93,6 +95,37 @@ def test_public_layout_is_root_then_file(catalog, tmp_path):
     assert DJA(str(catalog), str(tmp_path)).list()["uri"][0].as_py().endswith(f"/a-v4/{first}")
     (tmp_path / "a-v4" / first).rename(tmp_path / first)
     assert DJA(str(catalog), str(tmp_path)).list()["uri"][0].as_py().endswith(f"{tmp_path.name}/{first}")
+
+
+def test_a_missing_file_does_not_decide_the_layout(catalog, tmp_path):
+    (tmp_path / max(V4["file"])).touch()
+    uris = DJA(str(catalog), str(tmp_path)).list()["uri"].to_pylist()
+    assert uris == [f"file://{tmp_path}/{name}" for name in sorted(V4["file"])]
+
+
+def test_catalogue_and_files_over_http(tmp_path, catalog):
+    """As from the public archive, on loopback."""
+    write_spec(tmp_path / "a-v4_prism-clear_1234_8.spec.fits")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{server.server_port}"
+        archive = DJA(f"{base}/catalog.csv", base)
+        spectra, good, rejected = read(archive, entries(archive.list()))
+        server.shutdown()
+    assert [entry.object_id for entry in good] == ["a-v4_prism-clear_1234_8.spec.fits"]
+    assert np.allclose(spectra[0].flux, 2.0)
+    assert [row.reason for row in rejected] == [Reason.NOT_FOUND]
+
+
+def test_columns_of_another_shape_are_a_bad_table(tmp_path):
+    wave = np.linspace(0.6, 5.3, 60)
+    columns = [fits.Column(name, "D", array=wave) for name in ("wave", "err")]
+    columns.append(fits.Column("flux", "3D", array=np.ones((60, 3))))
+    table = fits.BinTableHDU.from_columns(columns, name="SPEC1D")
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(tmp_path / "x.fits")
+    with pytest.raises(BadSpectrumError, match="bad_table: columns of shapes"):
+        DJA().read(Entry("x", "", str(tmp_path / "x.fits"), 10.0, 2.0, 5.0))
 
 
 def test_reading_gives_flux_and_ivar(tmp_path):
@@ -154,10 +187,10 @@ def test_faults_have_reasons(tmp_path):
             DJA().read(entry)
         return caught.value.reason
 
-    assert reason(Entry("x", "", str(tmp_path / "no.fits"), 5.0)) is Reason.NOT_FOUND
+    assert reason(Entry("x", "", str(tmp_path / "no.fits"), 10.0, 2.0, 5.0)) is Reason.NOT_FOUND
     html = tmp_path / "x.fits"
     html.write_text("<html>404</html>")
-    assert reason(Entry("x", "", str(html), 5.0)) is Reason.UNREADABLE
+    assert reason(Entry("x", "", str(html), 10.0, 2.0, 5.0)) is Reason.UNREADABLE
     assert reason(write_spec(tmp_path / "y.fits", err=None)) is Reason.BAD_TABLE
     whole = write_spec(tmp_path / "z.fits")
     content = (tmp_path / "z.fits").read_bytes()

@@ -13,11 +13,11 @@ from distspec.ingestion import entries, read
 from distspec.spectrum import BadSpectrumError, Reason
 
 
-def write(path, planes):
+def write(path, planes, unit="Wm-2um-1"):
     buffer = io.BytesIO()
-    fits.PrimaryHDU(np.asarray(planes, np.float32)).writeto(buffer)
+    fits.PrimaryHDU(np.asarray(planes, np.float32), fits.Header({"YUNITS": unit})).writeto(buffer)
     path.write_bytes(gzip.compress(buffer.getvalue()))
-    return Entry(path.name, "", str(path), 0.0)
+    return Entry(path.name, "", str(path), 10.0, 2.0, 0.0)
 
 
 PLANES = np.array([np.linspace(0.65, 2.55, 50), np.full(50, 1e-15), np.full(50, 1e-16)])
@@ -29,6 +29,14 @@ def test_every_layout_of_the_library(tmp_path, planes):
     assert len(spectrum.wave) == 50
     assert np.allclose(spectrum.flux * np.sqrt(spectrum.ivar), 10.0, rtol=1e-5)
     assert spectrum.unit == "W m-2 um-1"
+
+
+@pytest.mark.parametrize(
+    ("written", "means"),
+    [("W m-2 um-1", "W m-2 um-1"), ("ergs s-1 cm-2 A-1", "erg s-1 cm-2 AA-1"), ("", ""), ("furlongs", "")],
+)
+def test_a_unit_that_is_not_told_is_not_guessed(tmp_path, written, means):
+    assert SpeX(str(tmp_path)).read(write(tmp_path / "a.fits.gz", PLANES, written)).unit == means
 
 
 def test_padding_is_dropped_and_noiseless_pixels_are_masked(tmp_path):
@@ -47,7 +55,7 @@ def test_faults_have_reasons(tmp_path):
     assert no_noise.value.reason is Reason.BAD_TABLE
     (tmp_path / "b.fits.gz").write_bytes((tmp_path / "a.fits.gz").read_bytes()[:100])
     with pytest.raises(BadSpectrumError) as cut:
-        archive.read(Entry("b", "", str(tmp_path / "b.fits.gz"), 0.0))
+        archive.read(Entry("b", "", str(tmp_path / "b.fits.gz"), 10.0, 2.0, 0.0))
     assert cut.value.reason is Reason.UNREADABLE
 
 

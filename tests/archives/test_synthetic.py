@@ -144,7 +144,9 @@ def test_the_dja_reader_reads_it(archive):
     listing = reader.list()
     assert 200 < len(listing) < config.n_spectra  # low grades and z < 4 are dropped
     for row in listing.slice(0, 20).to_pylist():
-        spectrum = reader.read(Entry(row["object_id"], row["version"], row["uri"], row["z"]))
+        spectrum = reader.read(
+            Entry(row["object_id"], row["version"], row["uri"], row["ra"], row["dec"], row["z"])
+        )
         assert spectrum.wave.shape == (473,)
         assert (spectrum.ivar > 0).sum() > 250
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from distspec.archives.synthetic import SyntheticConfig, write_shard, write_tabl
 
 
 @contextmanager
-def written(n_files: int, images: bool = False) -> Iterator[DJA]:
-    """Write `n_files`, of 39 kB or, with the two-dimensional spectra that real ones have, 280 kB."""
+def written(n_files: int, images: bool = False) -> Generator[DJA]:
+    """Write `n_files`, of 43 kB or, with the two-dimensional spectra that real ones have, 285 kB."""
     with tempfile.TemporaryDirectory(prefix="ds-") as folder:
         config = SyntheticConfig(n_spectra=n_files, images=images)
         write_shard(config, folder, 0, n_files)

@@ -7,7 +7,7 @@ loop over the same functions in one process. Workers have started and imported b
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -48,7 +48,7 @@ def _bare(root: str, archive: DJA) -> None:
 
 
 @contextmanager
-def _local_ray() -> Iterator[None]:
+def _local_ray() -> Generator[None]:
     """A Ray of our own, in a folder with a short path for its sockets."""
     with (
         tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True) as folder,
@@ -58,7 +58,7 @@ def _local_ray() -> Iterator[None]:
 
 
 @contextmanager
-def _fresh_roots() -> Iterator[Callable[[], str]]:
+def _fresh_roots() -> Generator[Callable[[], str]]:
     """Yield what names a new root at every call."""
     with tempfile.TemporaryDirectory(prefix="ds-") as folder:
         numbers = count()

@@ -35,9 +35,9 @@ class Row:
         return self.what, value, self.unit, spread(self.values), self.compared_with, ratio
 
 
-def rate(what: str, n: float, unit: str, seconds: Times) -> Row:
-    """Return the row of a work that does `n` of `unit` in so many seconds."""
-    return Row(what, f"{unit}/s", tuple(n / time for time in seconds))
+def rate(what: str, n: float, unit: str, times: Times) -> Row:
+    """Return the row of a work that does `n` of `unit` in so many seconds, one a repeat."""
+    return Row(what, f"{unit}/s", tuple(n / each for each in times))
 
 
 def seconds(work: Work) -> float:
@@ -47,15 +47,10 @@ def seconds(work: Work) -> float:
     return time.perf_counter() - start
 
 
-def repeated(work: Work, repeats: int = 5) -> Times:
-    """Run once to warm up, then `repeats` times: seconds each."""
-    work()
-    return tuple(seconds(work) for _ in range(repeats))
-
-
 def paired(a: Work, b: Work, repeats: int = 5) -> tuple[Times, Times]:
     """Run both once to warm up, then a, b, a, b …: seconds each of a, and of b."""
-    a(), b()
+    for work in (a, b):
+        work()
     pairs = [(seconds(a), seconds(b)) for _ in range(repeats)]
     return tuple(first for first, _ in pairs), tuple(second for _, second in pairs)
 

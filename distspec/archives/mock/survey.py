@@ -142,8 +142,13 @@ def _sources(repeats: Floats, which: Floats, share: float, twin: Bools) -> Ints:
     index = np.arange(len(repeats))
     source = index.copy()
     again = (repeats < share / (1.0 + share)) & (index > 0) & ~twin
+    free = ~again  # files that opened a source and have not been repeated
     for i in np.flatnonzero(again):
-        source[i] = source[int(which[i] * i)]
+        first = int(which[i] * i)
+        while first >= 0 and not free[first]:
+            first -= 1
+        if first >= 0:
+            source[i], free[first] = first, False
     return source
 
 
