@@ -51,7 +51,7 @@ def session(config: RayConfig) -> Generator[None]:
     ray.init(
         address=address,
         logging_level=logging.WARNING,
-        runtime_env={"env_vars": WORKER_ENV, "worker_process_setup_hook": _quiet},
+        runtime_env={"env_vars": WORKER_ENV, "worker_process_setup_hook": f"{__name__}.quiet"},
         **here,
     )
     try:
@@ -60,7 +60,7 @@ def session(config: RayConfig) -> Generator[None]:
         ray.shutdown()
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Keep Ray Train's own announcements, and its complaint about a missing dashboard, out of our log."""
     logging.getLogger("ray.train.v2").setLevel(logging.ERROR)
 
