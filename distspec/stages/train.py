@@ -64,7 +64,7 @@ def train(root: str, vae: VAEConfig, training: TrainingConfig, seed: int) -> Out
             },
             scaling_config=ScalingConfig(num_workers=training.workers, use_gpu=gpu),
             torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
-            run_config=RunConfig(name=name, storage_path=join(root, "train")),
+            run_config=RunConfig(name=name, storage_path=join(root, "models")),
         )
         trainer.fit()
     metrics: dict[str, Any] = get_json(join(url, "model.json"))["metrics"]
