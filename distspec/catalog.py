@@ -264,7 +264,7 @@ def duckdb_line(root: str) -> str:
     now_current = current(root)
     if now_current is None:
         raise FileNotFoundError(f"no catalogue under {root}")
-    objects = join(catalog_url(root), now_current["files"]["objects"])
+    objects = join(catalog_url(root), now_current["files"]["objects"]).replace("'", "''")
     return (
         "SELECT cluster_label, count(*) AS n, median(z) AS z FROM "
         f"read_parquet('{objects}') GROUP BY cluster_label ORDER BY n DESC"

@@ -70,6 +70,9 @@ def test_a_synthetic_archive_becomes_the_archive(tmp_path):
 def test_roots_mean_the_same_everywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert parse(["dja", "--root", "out/x/"]).root == str(tmp_path / "out" / "x")
+    assert parse(["dja", "--root", "a folder/with #signs"]).root == str(tmp_path / "a folder" / "with #signs")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert parse(["dja", "--root", "~/x"]).root == str(tmp_path / "x")
     assert parse(["dja", "--root", "s3://bucket/x/"]).root == "s3://bucket/x"
 
 

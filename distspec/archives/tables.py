@@ -65,7 +65,7 @@ def absolute(url: str) -> str:
     """
     if "://" in url:
         return url.rstrip("/")
-    return Path(url).resolve().as_uri()
+    return f"file://{Path(url).expanduser().resolve()}"
 
 
 def choose_layout(places: Sequence[Sequence[str]]) -> list[str]:
