@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,6 @@ from distspec.training import TrainingConfig
 from distspec.vae import VAEConfig
 
 umap_task = ray.remote(num_cpus=1)(umap_2d)
-fit_task = ray.remote(num_cpus=1)(fit)
 
 
 @ray.remote(num_cpus=1)
@@ -45,10 +43,14 @@ class Sweeper:
         self.points = points
         self.silhouette_sample = silhouette_sample
 
+    def cluster(self, trial: Trial) -> Clustering:
+        """Return a trial's clustering."""
+        return fit(self.points, trial)
+
     def run(self, trial: Trial) -> dict[str, Any]:
         """Return one row of the sweep."""
         start = time.monotonic()
-        clustering = fit(self.points, trial)
+        clustering = self.cluster(trial)
         return {
             **trial._asdict(),
             **score(self.points, clustering, self.silhouette_sample),
@@ -95,19 +97,8 @@ def cluster(
     latents = read_latents(store, model)["z_mean"][rows].astype(np.float64)
     points, adapted = ray.get(umap_task.remote(latents, config, seed))
     trials, fewer = plan_trials(config, len(points), seed)
-    shared = ray.put(points)
-    sweep = _sweep(shared, trials, config)
-    best = choose([row["silhouette"] for row in sweep])
-    chosen: Clustering = (
-        single_class(len(points)) if best is None else ray.get(fit_task.remote(shared, trials[best]))
-    )
-    for i, row in enumerate(sweep):
-        row["chosen"] = i == best
-    adapted = [
-        *get_json(join(model_url(root, model), "model.json"))["adaptations"],
-        *adapted,
-        *fewer,
-    ]
+    chosen, sweep = _sweep(points, trials, config)
+    trained = get_json(join(model_url(root, model), "model.json"))
     record = {
         "run_id": name,
         "recipe": resolved["recipe"],
@@ -116,22 +107,37 @@ def cluster(
         "seed": seed,
         "created": now(),
         "versions": versions(),
-        "adaptations": adapted,
+        "adaptations": [*trained["adaptations"], *adapted, *fewer],
         "config": resolved,
-        "clustering": asdict(config),
     }
     object_id = store.ledger(["object_id"])["object_id"].take(pa.array(rows))
     save_run(run_url(root, name), object_id, points, chosen, sweep, record)
-    best_score = float("nan") if best is None else float(sweep[best]["silhouette"])
-    n_classes = len(np.unique(chosen.labels))
-    return Outcome({"run": name, "trials": len(sweep), "classes": n_classes, "best_silhouette": best_score})
+    return Outcome(
+        {
+            "run": name,
+            "trials": len(sweep),
+            "classes": len(np.unique(chosen.labels)),
+            "best_silhouette": max(
+                (row["silhouette"] for row in sweep if row["chosen"]), default=float("nan")
+            ),
+        }
+    )
 
 
-def _sweep(points: Any, trials: list[Trial], config: ClusteringConfig) -> list[dict[str, Any]]:
-    """Run the trials on a pool of actors; rows come back in the order of the trials."""
+def _sweep(
+    points: Floats, trials: list[Trial], config: ClusteringConfig
+) -> tuple[Clustering, list[dict[str, Any]]]:
+    """Run the trials on a pool of actors; return the chosen clustering, and a row a trial in their order."""
     if not trials:
-        return []
+        return single_class(len(points)), []
+    shared: Any = ray.put(points)
     n_actors = min(config.actors or n_cpus(), len(trials))
-    actors = [Sweeper.remote(points, config.silhouette_sample) for _ in range(n_actors)]
+    actors: list[Any] = [Sweeper.remote(shared, config.silhouette_sample) for _ in range(n_actors)]
     results: Any = ActorPool(actors).map(lambda actor, trial: actor.run.remote(trial), trials)
-    return list(tqdm(results, total=len(trials), desc="cluster", unit="trial", disable=None))
+    rows = list(tqdm(results, total=len(trials), desc="cluster", unit="trial", disable=None))
+    best = choose([row["silhouette"] for row in rows])
+    rows = [{**row, "chosen": i == best} for i, row in enumerate(rows)]
+    if best is None:
+        return single_class(len(points)), rows
+    # By an actor of the pool: together they may hold every CPU, and a task would wait for ever.
+    return ray.get(actors[0].cluster.remote(trials[best])), rows
