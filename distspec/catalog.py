@@ -254,7 +254,10 @@ def query(root: str, sql: str) -> pa.Table:
         for name, dataset in open_tables(root).items():
             connection.register(name, dataset)
         try:
-            return connection.sql(sql).to_arrow_table()
+            answer: Any = connection.sql(sql)
+            if answer is None:
+                raise ValueError(f"{sql!r} gives no table: ask with SELECT")
+            return answer.to_arrow_table()
         except duckdb.Error as error:
             raise ValueError(str(error)) from error
 

@@ -38,6 +38,10 @@ class ClusteringConfig:
     def __post_init__(self) -> None:
         if not 2 <= self.k_min <= self.k_max:
             raise ValueError(f"clustering.k_min {self.k_min} and k_max {self.k_max}: need 2 ≤ k_min ≤ k_max")
+        if self.min_dist < 0 or self.silhouette_sample < 2 or self.actors < 0:
+            raise ValueError(
+                "clustering.min_dist and actors must not be negative, clustering.silhouette_sample at least 2"
+            )
         if self.n_neighbors < 2 or self.seeds < 1:
             raise ValueError("clustering.n_neighbors must be at least 2 and clustering.seeds at least 1")
 

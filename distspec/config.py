@@ -46,6 +46,8 @@ class Config:
     def __post_init__(self) -> None:
         if not self.root:
             raise ValueError("--root is empty: name a folder or a bucket URL")
+        if self.seed < 0:
+            raise ValueError(f"--seed {self.seed} must not be negative")
 
     def resolved(self) -> dict[str, Any]:
         """Return everything that was set, to be kept with a run."""

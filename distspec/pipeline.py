@@ -65,6 +65,10 @@ def _catalog(config: Config) -> Outcome:
 def _report(config: Config) -> Outcome:
     store, run = current_run(config)
     url = join(run_url(config.root, run), "report")
+    if (catalog.current(config.root) or {}).get("run_id") != run:
+        raise FileNotFoundError(
+            f"run {run} is not the published one: run `python -m jobs.catalog` with these settings first"
+        )
     made_of = {
         "catalog": catalog.current(config.root),
         "archive": json.loads(json.dumps(asdict(config.archive))),

@@ -158,6 +158,10 @@ class Store:
             When another run committed meanwhile; nothing of this batch is then in the store.
         """
         session = repository(self.url).writable_session("main")
+        if session.snapshot_id != self.snapshot_id:
+            raise RuntimeError(
+                f"another run committed to {self.url} meanwhile: wait for it to end, then run this again"
+            )
         group = zarr.open_group(session.store, mode="r+")
         columns: dict[str, Any] = {name: getattr(batch, name, None) for name in LEDGER} | {**identity}
         for name in LEDGER:
@@ -192,7 +196,7 @@ def create_store(url: str, frozen: Frozen) -> Store:
     Parameters
     ----------
     url : str
-        A folder, or s3://, gs:// or az:// bucket and prefix.
+        A folder, or s3:// or gs:// bucket and prefix.
     frozen : Frozen
     """
     grid = frozen.grid

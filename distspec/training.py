@@ -52,6 +52,11 @@ class TrainingConfig:
             raise ValueError("batch norm needs 2 spectra a worker: raise training.batch_size")
         if not 0 < self.validation_share < 1:
             raise ValueError(f"training.validation_share {self.validation_share} must lie in (0, 1)")
+        if not (self.learning_rate > 0 and 0 < self.decay <= 1 and self.clip_norm > 0):
+            raise ValueError(
+                f"training.learning_rate {self.learning_rate} and training.clip_norm {self.clip_norm} "
+                f"must be positive, training.decay {self.decay} in (0, 1]"
+            )
         if min(self.patience, self.max_epochs, self.decay_steps, self.threads) < 1:
             raise ValueError("training.patience, max_epochs, decay_steps and threads must be positive")
 

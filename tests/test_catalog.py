@@ -131,6 +131,13 @@ def test_a_bad_query_says_what_duckdb_says(run, tables):
         catalog.query(root, "SELECT redshift FROM objects")
 
 
+def test_a_query_without_an_answer_says_so(run, tables):
+    root, store, _ = run
+    catalog.publish(root, tables, "r-1", store.snapshot_id, {})
+    with pytest.raises(ValueError, match="gives no table"):
+        catalog.query(root, "")
+
+
 def test_before_anything_is_published_it_says_what_to_run(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"jobs\.pipeline"):
         catalog.query(str(tmp_path), "SELECT 1")

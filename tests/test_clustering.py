@@ -97,7 +97,7 @@ def test_the_map_repeats_exactly(rng):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"k_min": 1}, {"k_min": 9, "k_max": 5}, {"n_neighbors": 1}, {"seeds": 0}]
+    "settings", [{"k_min": 1}, {"min_dist": -1.0}, {"k_min": 9, "k_max": 5}, {"n_neighbors": 1}, {"seeds": 0}]
 )
 def test_impossible_sweeps_are_refused(settings):
     with pytest.raises(ValueError, match=r"clustering\."):

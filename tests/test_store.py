@@ -54,6 +54,13 @@ def test_rows_in_any_order(small_store):
     assert np.array_equal(some_ivar, ivar[rows])
 
 
+def test_a_run_that_fell_behind_appends_nothing(small_store, rng):
+    small_store.append(batch_of(5, 32, rng, "early"), identity_of(5), [], "the other run")
+    with pytest.raises(RuntimeError, match="another run committed"):
+        small_store.append(batch_of(5, 32, rng, "late"), identity_of(5), [], "the late run")
+    assert open_store(small_store.url).n_rows == 65
+
+
 def test_others_can_read_it(small_store):
     storage = icechunk.local_filesystem_storage(small_store.url)
     session = icechunk.Repository.open(storage).readonly_session("main")

@@ -184,6 +184,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(sample):
         {"batch_size": 63, "workers": 2},
         {"batch_size": 2, "workers": 2},
         {"validation_share": 0.0},
+        {"learning_rate": float("nan")},
+        {"decay": 5.0},
         {"max_epochs": 0},
         {"workers": 0},
     ],

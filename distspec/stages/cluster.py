@@ -131,7 +131,7 @@ def _sweep(
     if not trials:
         return single_class(len(points)), []
     shared: Any = ray.put(points)
-    n_actors = min(config.actors or n_cpus(), len(trials))
+    n_actors = min(config.actors or n_cpus(), n_cpus(), len(trials))
     actors: list[Any] = [Sweeper.remote(shared, config.silhouette_sample) for _ in range(n_actors)]
     results: Any = ActorPool(actors).map(lambda actor, trial: actor.run.remote(trial), trials)
     rows = list(tqdm(results, total=len(trials), desc="cluster", unit="trial", disable=None))

@@ -108,6 +108,11 @@ def _create(
     spectra: list[Spectrum] = []
     for good, _, _ in in_order(submit, split(sample, config.batch_size), in_flight):
         spectra += good
+    if not spectra:
+        raise ValueError(
+            f"none of the first {len(sample)} files could be read, the first being {sample[0].uri}: "
+            "check --archive.url"
+        )
     frozen = freeze(spectra, np.asarray(listing["z"]), grid, norm)
     log.info(
         "new store: %d pixels, %.0f–%.0f Å, UV slope of the sample %.2f",
