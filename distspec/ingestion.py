@@ -50,9 +50,11 @@ def missing(listing: pa.Table, store: Store | None) -> pa.Table:
     """
     seen: set[tuple[str, str]] = set()
     if store is not None:
-        for table in (store.ledger(["object_id", "version"]), store.quarantine()):
-            names = table["object_id"].to_pylist(), table["version"].to_pylist()
-            seen.update(zip(*names, strict=True))
+        ledger, quarantine = store.ledger(["object_id", "version"]), store.quarantine()
+        # Of a spectrum in the store its last version counts: one that comes back is new again.
+        seen.update(dict(zip(*(column.to_pylist() for column in ledger.columns), strict=True)).items())
+        rejected = quarantine["object_id"].to_pylist(), quarantine["version"].to_pylist()
+        seen.update(zip(*rejected, strict=True))
     ids, versions = listing["object_id"].to_pylist(), listing["version"].to_pylist()
     listed: set[str] = set()
     keep: list[bool] = []

@@ -149,6 +149,10 @@ def test_the_newest_version_of_a_spectrum_stands(store):
     store = ingest(store, Fake(("good00", "good01"), versions={"good00": "v2"}), 7)
     assert store.ledger(["object_id"])["object_id"].to_pylist() == ["good00", "good01", "good00"]
     assert store.standing().tolist() == [1, 2]
+    store = ingest(store, Fake(("good00", "good01")), 7)
+    assert store.ledger(["version"])["version"].to_pylist() == ["v1", "v1", "v2", "v1"]
+    assert store.standing().tolist() == [1, 3], "a version that comes back stands again"
+    assert len(missing(Fake(("good00", "good01")).list(), store)) == 0
 
 
 def test_a_key_listed_twice_is_taken_once():
