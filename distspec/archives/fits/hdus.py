@@ -1,0 +1,110 @@
+"""Finding one HDU in a file or in its beginning, and making sure that it is whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from distspec.archives.fits.cards import BLOCK, CARD, Header, Layout, layout, structural, unreadable
+from distspec.archives.fits.packing import recognise
+from distspec.spectrum import BadSpectrumError, Reason
+
+MAX_HEADER = 1000 * BLOCK
+"""Longest header [bytes]."""
+AHEAD = 16 * BLOCK
+"""How much to ask for where a header of unknown length begins [bytes]."""
+
+
+class Incomplete(Exception):
+    """What is asked for lies beyond the bytes given.
+
+    Parameters
+    ----------
+    needed : int
+        Try again with this many of the file's first bytes; more may be needed then.
+    """
+
+    def __init__(self, needed: int) -> None:
+        super().__init__(needed)
+        self.needed = needed
+
+
+@dataclass(frozen=True, slots=True)
+class Hdu:
+    """Where an HDU lies in the file [bytes], and what its header says."""
+
+    start: int
+    data: int
+    stop: int
+    header: Header
+    layout: Layout
+
+
+def find_hdu(content: bytes, name: str | int, total: int) -> Hdu:
+    """Return the first HDU of that name, its data within `content` and as its checksums say."""
+    recognise(content, total)
+    wanted = name.strip().upper() if isinstance(name, str) else name
+    found: Hdu | None = None
+    names: list[str] = []
+    start = 0
+    while start < total and (found is None or len(content) == total):
+        hdu = _hdu_at(content, start, total)
+        names.append(hdu.layout.name or (str(len(names)) if names else "PRIMARY"))
+        if found is None and wanted in {names[-1], len(names) - 1}:
+            found = hdu
+        start = hdu.stop
+    if found is None:
+        raise BadSpectrumError(Reason.BAD_TABLE, f"no HDU {name}; there are {', '.join(names)}")
+    if found.stop > len(content):
+        raise Incomplete(found.stop)
+    _check_sums(content, found)
+    return found
+
+
+def _hdu_at(content: bytes, start: int, total: int) -> Hdu:
+    if start and (begin := content[start : start + 9]) != b"XTENSION=" and len(begin) == 9:
+        what = "another file begins" if begin == b"SIMPLE  =" else f"{begin!r}, no HDU, stands"
+        raise unreadable(f"{what} at byte {start}")
+    end = _end_card(content, start, total)
+    stop = end + BLOCK - (end - start) % BLOCK
+    if stop > len(content):
+        raise Incomplete(stop)
+    block = np.frombuffer(content, np.uint8, stop - start, start)
+    if block.min() < 32 or block.max() > 126:
+        raise unreadable(f"header at byte {start} holds what is not ASCII text")
+    if not content[end + 3 : stop].isspace():
+        raise unreadable(f"header at byte {start} goes on after its END")
+    cards = block[: end - start].reshape(-1, CARD)
+    keys = cards[:, :8].tobytes()
+    declared = layout(cards[structural(keys)].tobytes())
+    data_stop = stop + declared.size
+    data_stop += -data_stop % BLOCK
+    if data_stop > total:
+        raise unreadable(f"cut short: an HDU ends at byte {data_stop} of {total}")
+    return Hdu(start, stop, data_stop, Header(keys, content[start:end]), declared)
+
+
+def _end_card(content: bytes, start: int, total: int) -> int:
+    """Return where the END card begins."""
+    limit = start + MAX_HEADER
+    end = content.find(b"END     ", start, limit)
+    while end >= 0 and (end - start) % CARD:
+        end = content.find(b"END     ", end + 1, limit)
+    if end >= 0:
+        return end
+    if len(content) < min(total, limit):
+        raise Incomplete(min(total, max(start, len(content)) + AHEAD))
+    raise unreadable(f"header at byte {start} has no END")
+
+
+def _check_sums(content: bytes, hdu: Hdu) -> None:
+    """Compare with CHECKSUM and DATASUM, sums in ones' complement (FITS standard 4.0, appendix J)."""
+    for key, start in (("DATASUM", hdu.data), ("CHECKSUM", hdu.start)):
+        stated = str(hdu.header.get(key) or "").strip()
+        if not stated:
+            continue
+        words = np.frombuffer(content, ">u4", (hdu.stop - start) // 4, start)
+        rest = int(words.sum(dtype=np.uint64)) - (int(stated) if key == "DATASUM" and stated.isdigit() else 0)
+        if rest % 0xFFFFFFFF:
+            raise BadSpectrumError(Reason.BAD_CHECKSUM, f"{hdu.layout.name or 'HDU'}: {key} is {stated}")
