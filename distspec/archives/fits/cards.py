@@ -23,6 +23,7 @@ CARD, BLOCK = 80, 2880
 MAX_BYTES = 1 << 30
 """Largest data that an HDU may declare, packed or unpacked."""
 MAX_AXES, MAX_COLUMNS = 8, 999
+_NO_VALUE = {"", "COMMENT", "HISTORY", "CONTINUE", "HIERARCH"}
 _UNSCALED = {"BSCALE": 1, "BZERO": 0, "BLANK": None}
 _ODD = ("TSCAL", "TZERO", "TDIM")
 
@@ -55,38 +56,24 @@ class Header(Mapping[str, Value]):
     keywords are not in it.
     """
 
-    def __init__(self, keys: bytes, cards: bytes) -> None:
-        self._keys, self._cards = keys, cards
+    def __init__(self, index: Mapping[str, int], cards: bytes) -> None:
+        self._index, self._cards = index, cards
 
     def __getitem__(self, key: str) -> Value:
-        i = self._find(key)
-        if i < 0:
-            raise KeyError(key)
-        stop = i + 1
-        while self._keys[8 * stop : 8 * stop + 8] == b"CONTINUE":
-            stop += 1
-        try:
-            value: Any = fits.Card.fromstring(self._cards[CARD * i : CARD * stop]).value
-        except Exception as error:  # astropy raises several things on a card that is none
-            raise unreadable(f"card {key}: {error}") from error
-        return None if isinstance(value, fits.card.Undefined) else value
+        start = CARD * self._index[key]
+        stop = start + CARD
+        while self._cards.startswith(b"CONTINUE", stop):
+            stop += CARD
+        return _parsed(self._cards[start:stop])
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self._find(key) >= 0
-
-    def _find(self, key: str) -> int:
-        field = key.upper().ljust(8).encode()
-        at = self._keys.find(field)
-        while at % 8 and at >= 0:
-            at = self._keys.find(field, at + 1)
-        return at // 8 if len(field) == 8 and not key.isspace() else -1
+        return key in self._index
 
     def __iter__(self) -> Iterator[str]:
-        keys = (self._keys[i : i + 8].decode().rstrip() for i in range(0, len(self._keys), 8))
-        return iter(dict.fromkeys(key for key in keys if key not in {"", "COMMENT", "HISTORY", "CONTINUE"}))
+        return iter(self._index)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self._index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +123,24 @@ class Layout:
 
 
 @lru_cache(maxsize=1024)
-def structural(keys: bytes) -> np.ndarray[Any, np.dtype[np.intp]]:
-    """Return which cards say where and what the data are, from the 8-byte keywords of all."""
-    fields = (keys[i : i + 8] for i in range(0, len(keys), 8))
-    return np.array([i for i, field in enumerate(fields) if _STRUCTURAL.match(field)], dtype=np.intp)
+def keywords(keys: bytes) -> tuple[Mapping[str, int], np.ndarray[Any, np.dtype[np.intp]]]:
+    """Return where each keyword first stands, and which cards are structural, from the keywords of 8 bytes."""
+    fields = [keys[i : i + 8] for i in range(0, len(keys), 8)]
+    index: dict[str, int] = {}
+    for i, field in enumerate(fields):
+        index.setdefault(field.decode().rstrip(), i)
+    for key in _NO_VALUE & index.keys():
+        del index[key]
+    return index, np.array([i for i, field in enumerate(fields) if _STRUCTURAL.match(field)], dtype=np.intp)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(cards: bytes) -> Value:
+    try:
+        value: Any = fits.Card.fromstring(cards).value
+    except Exception as error:  # astropy raises several things on a card that is none
+        raise unreadable(f"a card that cannot be read: {cards[:CARD].decode().rstrip()}") from error
+    return None if isinstance(value, fits.card.Undefined) else value
 
 
 @lru_cache(maxsize=1024)

@@ -6,14 +6,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distspec.archives.fits.cards import BLOCK, CARD, Header, Layout, layout, structural, unreadable
-from distspec.archives.fits.packing import recognise
+from distspec.archives.fits.cards import BLOCK, CARD, Header, Layout, keywords, layout, unreadable
 from distspec.spectrum import BadSpectrumError, Reason
 
 MAX_HEADER = 1000 * BLOCK
 """Longest header [bytes]."""
 AHEAD = 16 * BLOCK
 """How much to ask for where a header of unknown length begins [bytes]."""
+
+_STRANGERS = {
+    b"\x1f\x8b": "gzip, once unpacked still",
+    b"pk\x03\x04": "a zip archive",
+    b"<!doctype html": "an HTML page",
+    b"<html": "an HTML page",
+    b"<": "XML or HTML",
+    b"version https://git-lfs": "a Git-LFS pointer, not the file",
+    b"{": "JSON",
+}
+"""How files begin that are served in place of FITS, in lower case."""
 
 
 class Incomplete(Exception):
@@ -43,7 +53,7 @@ class Hdu:
 
 def find_hdu(content: bytes, name: str | int, total: int) -> Hdu:
     """Return the first HDU of that name, its data within `content` and as its checksums say."""
-    recognise(content, total)
+    _recognise(content, total)
     wanted = name.strip().upper() if isinstance(name, str) else name
     found: Hdu | None = None
     names: list[str] = []
@@ -62,6 +72,17 @@ def find_hdu(content: bytes, name: str | int, total: int) -> Hdu:
     return found
 
 
+def _recognise(content: bytes, total: int) -> None:
+    """Refuse what is no FITS file or no whole one, saying what it looks like; `total` is its size [bytes]."""
+    if not content.startswith(b"SIMPLE  ="):
+        begin = content[:512].lstrip().lower()
+        looks = next((what for magic, what in _STRANGERS.items() if begin.startswith(magic)), "no FITS file")
+        looks = "a tar archive" if content[257:262] == b"ustar" else looks
+        raise unreadable(f"{looks}: begins with {content[:60]!r}" if content else "an empty file")
+    if total % BLOCK:
+        raise unreadable(f"cut short, or with junk at its end: {total} bytes are not blocks of {BLOCK}")
+
+
 def _hdu_at(content: bytes, start: int, total: int) -> Hdu:
     if start and (begin := content[start : start + 9]) != b"XTENSION=" and len(begin) == 9:
         what = "another file begins" if begin == b"SIMPLE  =" else f"{begin!r}, no HDU, stands"
@@ -76,13 +97,13 @@ def _hdu_at(content: bytes, start: int, total: int) -> Hdu:
     if not content[end + 3 : stop].isspace():
         raise unreadable(f"header at byte {start} goes on after its END")
     cards = block[: end - start].reshape(-1, CARD)
-    keys = cards[:, :8].tobytes()
-    declared = layout(cards[structural(keys)].tobytes())
+    index, structural = keywords(cards[:, :8].tobytes())
+    declared = layout(cards[structural].tobytes())
     data_stop = stop + declared.size
     data_stop += -data_stop % BLOCK
     if data_stop > total:
         raise unreadable(f"cut short: an HDU ends at byte {data_stop} of {total}")
-    return Hdu(start, stop, data_stop, Header(keys, content[start:end]), declared)
+    return Hdu(start, stop, data_stop, Header(index, content[start:end]), declared)
 
 
 def _end_card(content: bytes, start: int, total: int) -> int:

@@ -1,0 +1,171 @@
+"""What msaexp writes: the SPEC1D table of a spectrum, and which of its pixels are valid.
+
+Versions 1, 2 and 4 of the DAWN JWST Archive's files (https://github.com/gbrammer/msaexp; Brammer 2023,
+doi:10.5281/zenodo.7299500).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from astropy import units
+from numba import njit
+
+from distspec.archives.fits import FitsTable, Header, read_table
+from distspec.spectrum import BadSpectrumError, Floats, Reason
+
+WAVE_UNIT, FLUX_UNIT = "um", "uJy"
+
+_SAY_AIR = ("AIRORVAC", "SPECSYS", "CTYPE1", "CTYPE2", "CTYPE3", "TCTYP1", "TCTYP2", "TCTYP3")
+
+_WIDTH = 11
+"""Pixels of the running median."""
+
+
+def parse_spec1d(content: bytes, total: int) -> tuple[Floats, Floats, Floats]:
+    """Return a spectrum as its SPEC1D table has it.
+
+    Parameters
+    ----------
+    content : bytes
+        The file, or its beginning.
+    total : int [bytes]
+        Size of the whole file.
+
+    Returns
+    -------
+    wave : (n,) [um]
+    flux, err : (n,) [uJy]
+        As they stand there, whatever they are; in these units also where the table's are others.
+
+    Raises
+    ------
+    Incomplete
+        When the table does not end within `content`.
+    BadSpectrumError
+        As `distspec.archives.fits.read_table`; ``bad_table`` also for columns that are missing, no numbers,
+        not one value a row or in units that do not convert, and for wavelengths in air.
+    """
+    table = read_table(content, "SPEC1D", total)
+    _refuse_air(table.header)
+    wave = _quantity(table, "wave", WAVE_UNIT)
+    flux, err = _quantity(table, "flux", FLUX_UNIT), _quantity(table, "err", FLUX_UNIT)
+    if wave.ndim != 1 or not len(wave) or not wave.shape == flux.shape == err.shape:
+        raise _bad_table(f"wave, flux and err of shapes {wave.shape}, {flux.shape} and {err.shape}")
+    return wave, flux, err
+
+
+def _quantity(table: FitsTable, name: str, unit: str) -> Floats:
+    values = table.column(name)
+    if values.dtype.kind not in "iuf":
+        raise _bad_table(f"column {name} holds {values.dtype}, not numbers")
+    factor = _factor(table.unit(name) or unit, unit)
+    values = values.astype(np.float64, copy=False)
+    return values if factor == 1.0 else values * factor
+
+
+@lru_cache
+def _factor(given: str, wanted: str) -> float:
+    """Return what to multiply by, from one unit to another; a magnitude or a logarithm is none."""
+    try:
+        unit = units.Unit(given)
+        scale: Any = unit.to(wanted) if isinstance(unit, units.UnitBase) else 0.0
+    except (ValueError, TypeError) as error:
+        raise _bad_table(f"unit {given!r} is not one of {wanted}: {error}") from error
+    if not 0.0 < scale < np.inf:
+        raise _bad_table(f"unit {given!r} is no linear one of {wanted}")
+    return float(scale)
+
+
+def _refuse_air(header: Header) -> None:
+    for key in _SAY_AIR:
+        if key in header and str(header[key]).strip().upper().startswith(("AIR", "AWAV")):
+            raise _bad_table(f"wavelengths in air: {key} is {header[key]}")
+    if header.get("VACUUM") is False:
+        raise _bad_table("wavelengths in air: VACUUM is F")
+
+
+def _bad_table(seen: str) -> BadSpectrumError:
+    return BadSpectrumError(Reason.BAD_TABLE, seen)
+
+
+@njit(cache=True)
+def valid_pixels(flux: Floats, err: Floats) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Tell which pixels msaexp calls valid.
+
+    Finite, err > 0, flux ≠ 0, and an error that is not implausibly small: above half the 5th percentile
+    and above a fifth of its own 11-pixel running median.
+
+    Parameters
+    ----------
+    flux, err : (n,) [any one flux density]
+
+    Returns
+    -------
+    (n,) bool
+
+    Examples
+    --------
+    >>> flux, err = np.ones(40), np.ones(40)
+    >>> flux[0], flux[1], err[2], err[20] = np.nan, 0.0, -1.0, 0.1
+    >>> np.flatnonzero(~valid_pixels(flux, err))
+    array([ 0,  1,  2, 20])
+    """
+    valid = np.isfinite(flux) & np.isfinite(err) & (err > 0.0) & (flux != 0.0)
+    if not valid.any():
+        return valid
+    good = err[valid]
+    floor, middle = 0.5 * percentile(good, 5.0), running_median(good)
+    i = 0
+    for j in range(len(valid)):
+        if valid[j]:
+            valid[j] = good[i] > floor and good[i] > 0.2 * middle[i]
+            i += 1
+    return valid
+
+
+@njit(cache=True)
+def percentile(values: Floats, q: float) -> float:
+    """Return `numpy.percentile`, interpolated linearly, to the last bit; for (n,) finite numbers, n ≥ 1."""
+    place = (len(values) - 1) * (q / 100.0)
+    below = int(place)
+    ordered = np.partition(values, below)
+    low = ordered[below]
+    if below + 1 == len(values):
+        return low
+    high, share = ordered[below + 1 :].min(), place - below
+    return high - (high - low) * (1.0 - share) if share >= 0.5 else low + (high - low) * share
+
+
+@njit(cache=True)
+def running_median(values: Floats) -> Floats:
+    """Return `scipy.ndimage.median_filter` of 11 pixels, mirrored at the ends, of (n,) finite numbers."""
+    n, half = len(values), _WIDTH // 2
+    median, window = np.empty(n), np.empty(_WIDTH)
+    for i in range(_WIDTH):
+        window[i] = values[_mirrored(i - half, n)]
+    window.sort()
+    median[0] = window[half]
+    for i in range(1, n):
+        leaves, enters = values[_mirrored(i - half - 1, n)], values[_mirrored(i + half, n)]
+        # The window stays sorted: the pixel that enters moves from where the other left to its place.
+        at = 0
+        while window[at] != leaves:
+            at += 1
+        while at + 1 < _WIDTH and window[at + 1] < enters:
+            window[at] = window[at + 1]
+            at += 1
+        while at > 0 and window[at - 1] > enters:
+            window[at] = window[at - 1]
+            at -= 1
+        window[at] = enters
+        median[i] = window[half]
+    return median
+
+
+@njit(cache=True)
+def _mirrored(i: int, n: int) -> int:
+    i %= 2 * n
+    return i if i < n else 2 * n - 1 - i
