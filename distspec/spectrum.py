@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from hashlib import blake2b
 from typing import Any, Literal
 
 import numpy as np
@@ -19,8 +21,22 @@ class Reason(StrEnum):
 
     NOT_FOUND = "not_found"
     """The catalogue names it, the archive has no such file."""
+    UNREACHABLE = "unreachable"
+    """Its server did not answer, or answered with an error, until the deadline passed."""
+    DENIED = "denied"
+    """Its server refused access."""
+    OUTSIDE = "outside"
+    """Its URL, or where that was redirected, lies outside the configured places."""
+    BAD_ID = "bad_id"
+    """Its key cannot be a name: empty, too long, or with a path or control characters in it."""
+    AMBIGUOUS = "ambiguous"
+    """One listing names the key more than once, each time with something else."""
+    TOO_LARGE = "too_large"
+    """The file, what it unpacks to, or a table's declared size is over the limit."""
     UNREADABLE = "unreadable"
-    """The file is cut short, is no FITS file, or its server did not answer."""
+    """The file is cut short, damaged or no FITS file."""
+    BAD_CHECKSUM = "bad_checksum"
+    """The bytes are not those that the file's own checksum vouches for."""
     BAD_TABLE = "bad_table"
     """The file opens, but the spectrum's table, columns or units are not what the format says."""
     BAD_WAVE = "bad_wave"
@@ -29,12 +45,22 @@ class Reason(StrEnum):
     """The redshift is missing, not finite, or not above -1."""
     BAD_POSITION = "bad_position"
     """Right ascension or declination is missing or not on the sky."""
+    NOT_A_TARGET = "not_a_target"
+    """A sky or broken fibre: no object was observed."""
+    FLAGGED = "flagged"
+    """The archive itself warns of its redshift."""
     NO_VALID_PIXELS = "no_valid_pixels"
     """Every pixel is masked."""
     NO_OVERLAP = "no_overlap"
     """No valid pixel falls on the store's wavelength grid."""
     NO_NORMALISATION = "no_normalisation"
     """No window has a flux that is positive beyond its noise."""
+    CRASHED = "crashed"
+    """Reading it ended the worker process, by itself and again."""
+
+
+PASSING = frozenset({Reason.NOT_FOUND, Reason.UNREACHABLE, Reason.DENIED, Reason.CRASHED})
+"""Causes that may be gone tomorrow: ``distspec retry`` reads these again."""
 
 
 class BadSpectrumError(Exception):
@@ -76,6 +102,8 @@ class Spectrum:
         not say, which leaves the shape and no brightness.
     z : float
         Redshift; 0 for stars.
+    ra, dec : float [deg, ICRS]
+        Where the file says; NaN where only the catalogue does.
     """
 
     object_id: str
@@ -84,6 +112,8 @@ class Spectrum:
     ivar: Floats
     unit: str
     z: float
+    ra: float = math.nan
+    dec: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +198,12 @@ class SpectrumBatch:
         Median flux × √ivar over valid pixels of the grid.
     n_valid : (N,) int
         Valid pixels of the grid.
+    ra, dec : (N,) [deg, ICRS]
+        Where the file said; NaN where only the catalogue does.
+    z : (N,)
+        The redshift that brought it to the rest frame.
+    checksum : (N,) uint64
+        Of its flux and ivar: `row_checksums`.
     """
 
     object_id: list[str]
@@ -180,6 +216,31 @@ class SpectrumBatch:
     norm_window: NDArray[np.int8]
     snr: Floats32
     n_valid: NDArray[np.int32]
+    ra: Floats
+    dec: Floats
+    z: Floats
+    checksum: NDArray[np.uint64]
 
     def __len__(self) -> int:
         return len(self.object_id)
+
+
+def row_checksums(flux: Floats32, ivar: Floats32) -> NDArray[np.uint64]:
+    """Return a checksum a row, that any machine gives for the same numbers.
+
+    BLAKE2b of 8 bytes, read little-endian, over the row's little-endian float32 flux, then ivar.
+
+    Parameters
+    ----------
+    flux, ivar : (N, L) float32
+
+    Returns
+    -------
+    (N,) uint64
+    """
+    digests: list[bytes] = []
+    for row in zip(np.ascontiguousarray(flux, "<f4"), np.ascontiguousarray(ivar, "<f4"), strict=True):
+        checksum = blake2b(row[0], digest_size=8)
+        checksum.update(row[1])
+        digests.append(checksum.digest())
+    return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distspec.spectrum import Spectrum, SpectrumBatch, WaveGrid
+from distspec.spectrum import Spectrum, SpectrumBatch, WaveGrid, row_checksums
 from distspec.stages.session import RayConfig, session
 from distspec.store import Frozen, Store, create_store
 
@@ -77,11 +77,12 @@ def batch_of(n: int, n_pixels: int, rng: np.random.Generator, prefix: str = "o")
     flux = np.exp(0.8 * kind[:, None] * x + 0.1 * rng.normal(size=(n, 1))) + 0.1 * rng.normal(
         size=(n, n_pixels)
     )
-    ivar = np.where(rng.random((n, n_pixels)) < 0.1, 0.0, 100.0)
+    flux = flux.astype(np.float32)
+    ivar = np.where(rng.random((n, n_pixels)) < 0.1, 0.0, 100.0).astype(np.float32)
     return SpectrumBatch(
         object_id=[f"{prefix}{i:04d}" for i in range(n)],
-        flux=flux.astype(np.float32),
-        ivar=ivar.astype(np.float32),
+        flux=flux,
+        ivar=ivar,
         norm=np.ones(n),
         norm_err=np.full(n, 0.1),
         norm_snr=np.full(n, 10.0, np.float32),
@@ -89,6 +90,10 @@ def batch_of(n: int, n_pixels: int, rng: np.random.Generator, prefix: str = "o")
         norm_window=np.zeros(n, np.int8),
         snr=np.full(n, 10.0, np.float32),
         n_valid=np.count_nonzero(ivar, axis=1).astype(np.int32),
+        ra=np.arange(n) * 1e-2,
+        dec=np.zeros(n),
+        z=np.full(n, 5.0),
+        checksum=row_checksums(flux, ivar),
     )
 
 

@@ -1,19 +1,23 @@
-from dataclasses import replace
+from dataclasses import fields, replace
+from hashlib import blake2b
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from astropy import units
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from distspec.normalisation import find_anchor, window_mean
 from distspec.preprocessing import (
     F_LAMBDA,
     GridConfig,
     NormConfig,
-    find_anchor,
     median_slope,
     preprocess,
     to_rest_frame,
 )
-from distspec.spectrum import BadSpectrumError, Reason, Spectrum
+from distspec.spectrum import BadSpectrumError, Reason, Spectrum, row_checksums
 from tests.conftest import power_law
 
 NORM = NormConfig()
@@ -234,3 +238,191 @@ def test_impossible_windows_are_refused():
 def test_error_names_what_was_seen():
     with pytest.raises(BadSpectrumError, match="does not lie redward"):
         to_rest_frame(replace(power_law(), wave=power_law().wave[::-1].copy()))
+
+
+def test_window_mean_is_the_weighted_mean(rng):
+    wave = np.linspace(1400, 1600, 41)
+    flux, ivar = rng.normal(3.0, 0.01, 41), rng.uniform(5e3, 2e4, 41)
+    inside = (wave >= 1450) & (wave <= 1550)
+    mean, err, centre, n = window_mean(wave, flux, ivar, 1450, 1550)
+    assert mean == pytest.approx(np.average(flux[inside], weights=ivar[inside]))
+    assert err == pytest.approx(np.sum(ivar[inside]) ** -0.5)
+    assert centre == pytest.approx(np.average(wave[inside], weights=ivar[inside]))
+    assert n == inside.sum()
+
+
+def test_window_mean_leaves_out_hot_pixels_but_not_a_slope():
+    wave = np.linspace(1450, 1550, 21)
+    slope = (wave / 1500) ** -2.5
+    ivar = np.full(21, 1e6)
+    steep, *_ = window_mean(wave, slope, ivar, 1450, 1550)
+    hot = slope.copy()
+    hot[5] = 50.0
+    mean, _, _, n = window_mean(wave, hot, ivar, 1450, 1550)
+    assert n == 20
+    assert mean == pytest.approx(steep, rel=0.01)
+
+
+def test_window_mean_of_nothing():
+    mean, err, _, n = window_mean(np.array([1.0, 2.0]), np.ones(2), np.zeros(2), 0.0, 3.0)
+    assert n == 0
+    assert np.isnan(mean)
+    assert np.isnan(err)
+
+
+def masked_except(spectrum, keep):
+    return replace(spectrum, ivar=np.where(np.isin(np.arange(400), keep), spectrum.ivar, 0.0))
+
+
+def cut(spectrum, pixels):
+    parts = {name: np.delete(getattr(spectrum, name), pixels) for name in ("wave", "flux", "ivar")}
+    return replace(spectrum, **parts)
+
+
+def with_wave(spectrum, wave):
+    return replace(spectrum, wave=np.array(wave, np.float64))
+
+
+def spotted(values, value):
+    values = values.copy()
+    values[::17] = value
+    return values
+
+
+UNUSABLE = {
+    "all NaN": (lambda s: replace(s, flux=s.flux * np.nan), "no_valid_pixels"),
+    "all infinite": (lambda s: replace(s, flux=s.flux * np.inf), "no_valid_pixels"),
+    "every pixel masked": (lambda s: replace(s, ivar=s.ivar * 0.0), "no_valid_pixels"),
+    "negative variance": (lambda s: replace(s, ivar=-s.ivar), "no_valid_pixels"),
+    "zero errors": (lambda s: replace(s, ivar=s.ivar * np.inf), "no_valid_pixels"),
+    "NaN errors": (lambda s: replace(s, ivar=s.ivar * np.nan), "no_valid_pixels"),
+    "errors next to zero": (lambda s: replace(s, ivar=s.ivar * 1e200), "no_valid_pixels"),
+    "zero flux": (lambda s: replace(s, flux=s.flux * 0.0), "no_normalisation"),
+    "endless errors": (lambda s: replace(s, ivar=s.ivar * 1e-200), "no_normalisation"),
+    "one valid pixel": (lambda s: masked_except(s, [190]), "no_normalisation"),
+    "wavelengths fall": (lambda s: with_wave(s, s.wave[::-1]), "bad_wave"),
+    "a wavelength twice": (lambda s: with_wave(s, np.sort([*s.wave[1:], s.wave[9]])), "bad_wave"),
+    "a NaN wavelength": (lambda s: with_wave(s, spotted(s.wave, np.nan)), "bad_wave"),
+    "an infinite wavelength": (lambda s: with_wave(s, [*s.wave[:-1], np.inf]), "bad_wave"),
+    "wavelengths from zero": (lambda s: with_wave(s, s.wave - s.wave[0]), "bad_wave"),
+    "a single pixel": (lambda s: cut(s, slice(1, None)), "bad_wave"),
+    "no pixel": (lambda s: cut(s, slice(None)), "bad_wave"),
+    "no overlap": (lambda s: with_wave(s, s.wave * 20.0), "no_overlap"),
+    "all on the grid masked": (lambda s: masked_except(s, [0, 1, 2, 399]), "no_overlap"),
+    "z far too high": (lambda s: replace(s, z=400.0), "no_overlap"),
+    "z NaN": (lambda s: replace(s, z=np.nan), "no_redshift"),
+    "z infinite": (lambda s: replace(s, z=np.inf), "no_redshift"),
+    "z -999": (lambda s: replace(s, z=-999.0), "no_redshift"),
+    "z -1": (lambda s: replace(s, z=-1.0), "no_redshift"),
+    "a flux short": (lambda s: replace(s, flux=s.flux[:-1]), "bad_table"),
+    "no flux density": (lambda s: replace(s, unit="km"), "bad_table"),
+    "no unit": (lambda s: replace(s, unit="counts per blob"), "bad_table"),
+}
+USABLE = {
+    "some NaN": lambda s: replace(s, flux=spotted(s.flux, np.nan)),
+    "some infinite": lambda s: replace(s, flux=spotted(s.flux, -np.inf)),
+    "some variances negative": lambda s: replace(s, ivar=spotted(s.ivar, -1.0)),
+    "some errors zero": lambda s: replace(s, ivar=spotted(s.ivar, np.inf)),
+    "some errors next to zero": lambda s: replace(s, ivar=spotted(s.ivar, 1e300)),
+    "some errors vanish in the rest frame": lambda s: replace(s, unit="uJy", ivar=spotted(s.ivar, 1e300)),
+    "spikes": lambda s: replace(s, flux=spotted(s.flux, 1e30)),
+    "spikes as high as numbers go": lambda s: replace(s, flux=spotted(s.flux, 1.7e308)),
+    "constant flux": lambda s: replace(s, flux=np.full(400, 1e-19)),
+    "a gap": lambda s: cut(s, slice(220, 250)),
+    "z beyond 14": lambda s: replace(s, z=20.0),
+    "z below 0": lambda s: with_wave(replace(s, z=-0.001), s.wave / 6.0),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("spoil", "reason"), UNUSABLE.values(), ids=UNUSABLE)
+def test_an_unusable_value_has_one_reason_and_harms_nobody(spoil, reason):
+    good = power_law()
+    alone, _ = preprocess([good], GRID, NORM, -2.0)
+    batch, rejected = preprocess([good, spoil(good), good], GRID, NORM, -2.0)
+    assert [(index, error.reason) for index, error in rejected] == [(1, reason)]
+    assert rejected[0][1].seen
+    assert np.array_equal(batch.flux, np.repeat(alone.flux, 2, axis=0))
+    assert median_slope([spoil(good), good], NORM) == pytest.approx(-2.0, abs=0.02)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("spoil", USABLE.values(), ids=USABLE)
+def test_a_usable_value_gives_a_finite_row(spoil):
+    batch, rejected = preprocess([spoil(power_law())], GRID, NORM, -2.0)
+    assert rejected == []
+    assert np.isfinite(batch.flux).all()
+    assert np.isfinite(batch.ivar).all()
+    assert np.all((batch.ivar > 0) | (batch.flux == 0))
+    assert np.isfinite([batch.norm[0], batch.norm_err[0], batch.norm_snr[0], batch.snr[0]]).all()
+    assert 0 < batch.n_valid[0] == np.count_nonzero(batch.ivar[0])
+    at_1500 = np.abs(GRID.wave_rest - 1500.0) < 20.0
+    assert np.allclose(batch.flux[0, at_1500][batch.ivar[0, at_1500] > 0], 1.0, atol=0.1)
+
+
+def test_nothing_covers_a_gap():
+    whole = power_law()
+    batch, _ = preprocess([cut(whole, slice(220, 250))], GRID, NORM, -2.0)
+    before, after = whole.wave[[219, 250]] * 1e4 / 6.0
+    inside = (GRID.edges[:-1] > 1.01 * before) & (GRID.edges[1:] < 0.99 * after)
+    assert inside.sum() > 30
+    assert not batch.ivar[0, inside].any()
+    assert np.all(batch.ivar[0, (GRID.edges[1:] < before) | (GRID.edges[:-1] > after)] > 0)
+
+
+def sample_of_all_kinds():
+    rng = np.random.default_rng(7)
+    kinds = [power_law(f"good {z}", z=z, slope=1 - z / 3, rng=rng) for z in (3.5, 5.0, 7.5, 11.0)]
+    kinds += [replace(power_law("Jy", rng=rng), unit="uJy"), replace(power_law("?", rng=rng), unit="")]
+    kinds += [replace(spoil(power_law(rng=rng)), object_id=name) for name, spoil in USABLE.items()]
+    return kinds + [replace(spoil(power_law()), object_id=name) for name, (spoil, _) in UNUSABLE.items()]
+
+
+KINDS = sample_of_all_kinds()
+
+
+@given(st.lists(st.integers(0, len(KINDS) - 1), min_size=1, max_size=40), st.data())
+@settings(deadline=None, max_examples=40)
+def test_any_order_and_any_split_gives_the_same_rows(order, data):
+    at = sorted(data.draw(st.lists(st.integers(0, len(order)), max_size=3)))
+    spectra = [KINDS[i] for i in order]
+    pieces = [spectra[start:stop] for start, stop in pairwise([0, *at, len(order)])]
+    batches = [preprocess(piece, GRID, NORM, -2.0)[0] for piece in pieces]
+    alone = [preprocess([spectrum], GRID, NORM, -2.0)[0] for spectrum in spectra]
+    names, names_alone = ([name for each in made for name in each.object_id] for made in (batches, alone))
+    assert names == names_alone
+    for name in (field.name for field in fields(alone[0]) if field.name != "object_id"):
+        together = np.concatenate([getattr(batch, name) for batch in batches])
+        one_by_one = np.concatenate([getattr(batch, name) for batch in alone])
+        assert together.dtype == one_by_one.dtype
+        assert np.array_equal(together, one_by_one, equal_nan=True)
+
+
+def test_input_is_left_as_it_was():
+    spectrum = power_law()
+    before = [array.copy() for array in (spectrum.wave, spectrum.flux, spectrum.ivar)]
+    for array in (spectrum.wave, spectrum.flux, spectrum.ivar):
+        array.setflags(write=False)
+    preprocess([replace(spectrum, z=np.nan), spectrum], GRID, NORM, -2.0)
+    assert np.array_equal(before, (spectrum.wave, spectrum.flux, spectrum.ivar))
+
+
+def test_position_redshift_and_checksum_go_with_the_row():
+    first, second = replace(power_law("a"), ra=150.1, dec=2.2), power_law("b", z=6.0)
+    batch, _ = preprocess([replace(first, z=-9.0), second, first], GRID, NORM, -2.0)
+    assert batch.object_id == ["b", "a"]
+    assert np.array_equal(batch.z, [6.0, 5.0])
+    assert np.array_equal(batch.ra, [np.nan, 150.1], equal_nan=True)
+    assert np.array_equal(batch.dec, [np.nan, 2.2], equal_nan=True)
+    row = batch.flux[1].astype("<f4").tobytes() + batch.ivar[1].astype("<f4").tobytes()
+    assert int(batch.checksum[1]) == int.from_bytes(blake2b(row, digest_size=8).digest(), "little")
+
+
+def test_a_checksum_knows_every_number():
+    rows = np.zeros((4, 8), np.float32), np.ones((4, 8), np.float32)
+    rows[0][1, 3], rows[1][2, 7], rows[0][3, 0] = 1e-30, 1.0000001, -0.0
+    checksums = row_checksums(*rows)
+    assert checksums.dtype == np.uint64
+    assert len(set(checksums.tolist())) == 4
+    assert np.array_equal(row_checksums(rows[0][:, ::-1][:, ::-1], rows[1]), checksums)
+    assert row_checksums(np.zeros((0, 8), np.float32), np.zeros((0, 8), np.float32)).shape == (0,)
