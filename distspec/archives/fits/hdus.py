@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
-from distspec.archives.fits.cards import BLOCK, CARD, Header, Layout, keywords, layout, unreadable
+from distspec.archives.fits.cards import BLOCK, CARD, Header, unreadable
+from distspec.archives.fits.layout import Layout, keywords, layout
 from distspec.spectrum import BadSpectrumError, Reason
 
 MAX_HEADER = 1000 * BLOCK
@@ -24,6 +26,8 @@ _STRANGERS = {
     b"{": "JSON",
 }
 """How files begin that are served in place of FITS, in lower case."""
+
+_SUM = re.compile(rb"(?:CHECKSUM= +'([^']*)'|DATASUM = +'( *\d* *)') *(?:/.*)?")
 
 
 class Incomplete(Exception):
@@ -103,7 +107,9 @@ def _hdu_at(content: bytes, start: int, total: int) -> Hdu:
     data_stop += -data_stop % BLOCK
     if data_stop > total:
         raise unreadable(f"cut short: an HDU ends at byte {data_stop} of {total}")
-    return Hdu(start, stop, data_stop, Header(index, content[start:end]), declared)
+    hdu = Hdu(start, stop, data_stop, Header(index, content[start:end]), declared)
+    _stated_sums(hdu.header)
+    return hdu
 
 
 def _end_card(content: bytes, start: int, total: int) -> int:
@@ -121,11 +127,20 @@ def _end_card(content: bytes, start: int, total: int) -> int:
 
 def _check_sums(content: bytes, hdu: Hdu) -> None:
     """Compare with CHECKSUM and DATASUM, sums in ones' complement (FITS standard 4.0, appendix J)."""
-    for key, start in (("DATASUM", hdu.data), ("CHECKSUM", hdu.start)):
-        stated = str(hdu.header.get(key) or "").strip()
-        if not stated:
-            continue
+    for key, stated in _stated_sums(hdu.header).items():
+        start = hdu.start if key == "CHECKSUM" else hdu.data
         words = np.frombuffer(content, ">u4", (hdu.stop - start) // 4, start)
-        rest = int(words.sum(dtype=np.uint64)) - (int(stated) if key == "DATASUM" and stated.isdigit() else 0)
+        rest = int(words.sum(dtype=np.uint64)) - (int(stated) if key == "DATASUM" else 0)
         if rest % 0xFFFFFFFF:
-            raise BadSpectrumError(Reason.BAD_CHECKSUM, f"{hdu.layout.name or 'HDU'}: {key} is {stated}")
+            raise BadSpectrumError(Reason.BAD_CHECKSUM, f"HDU {hdu.layout.name}: not of {key} {stated}")
+
+
+def _stated_sums(header: Header) -> dict[str, str]:
+    stated: dict[str, str] = {}
+    for key in ("CHECKSUM", "DATASUM"):
+        if key in header:
+            match = _SUM.fullmatch(header.cards(key))
+            if not match:
+                raise unreadable(f"a card that cannot be read: {header.cards(key).decode().rstrip()}")
+            stated[key] = (match[1] or match[2]).decode().strip()
+    return {key: value for key, value in stated.items() if value}

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from distspec.archives.fits.cards import BLOCK, CARD, TYPES, Column, Header, Layout, unreadable
+from distspec.archives.fits.cards import BLOCK, CARD, Header, unreadable
 from distspec.archives.fits.hdus import find_hdu
+from distspec.archives.fits.layout import TYPES, Column, Layout
 from distspec.spectrum import BadSpectrumError, Reason
 
 Array = np.ndarray[Any, np.dtype[Any]]

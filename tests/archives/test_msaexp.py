@@ -1,0 +1,139 @@
+import io
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import median_filter
+
+from distspec.archives.fits import Incomplete
+from distspec.archives.msaexp import parse_spec1d, percentile, running_median, valid_pixels
+from distspec.spectrum import BadSpectrumError, Reason
+
+WAVE = np.linspace(0.6, 5.3, 60)
+SPEC = {"wave": (WAVE, "um"), "flux": (WAVE * 0 + 2.0, "uJy"), "err": (WAVE * 0 + 0.1, "uJy")}
+
+
+def spec1d(cards=(), name="SPEC1D", **changed):
+    columns = [
+        fits.Column(key, "8A" if np.asarray(array).dtype.kind == "U" else "D", unit=unit, array=array)
+        for key, (array, unit) in ({key: value for key, value in (SPEC | changed).items() if value}).items()
+    ]
+    table = fits.BinTableHDU.from_columns(columns, name=name)
+    table.header.extend(cards)
+    buffer = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(buffer)
+    return buffer.getvalue()
+
+
+def parse(content):
+    return parse_spec1d(content, len(content))
+
+
+def test_columns_are_native_numbers():
+    for values, (expected, _) in zip(parse(spec1d()), SPEC.values(), strict=True):
+        assert values.dtype == np.dtype(float)
+        assert np.array_equal(values, expected)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("nm", 1e3), ("Angstrom", 1e4), ("m", 1e-6), ("", 1.0)])
+def test_wavelengths_in_any_unit(unit, factor):
+    assert np.allclose(parse(spec1d(wave=(WAVE * factor, unit)))[0], WAVE, rtol=1e-14)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("mJy", 1e-3), ("nJy", 1e3), ("1e-29 erg s-1 cm-2 Hz-1", 1.0)])
+def test_fluxes_in_any_unit(unit, factor):
+    content = spec1d(flux=(WAVE * 0 + 2.0 * factor, unit), err=(WAVE * 0 + 0.1 * factor, unit))
+    assert np.allclose(parse(content)[1], 2.0, rtol=1e-14)
+    assert np.allclose(parse(content)[2], 0.1, rtol=1e-14)
+
+
+def test_columns_in_another_case_and_order():
+    content = spec1d(wave=None, flux=None, FLUX=SPEC["flux"], Wave=SPEC["wave"], other=(WAVE, ""))
+    assert np.array_equal(parse(content)[0], WAVE)
+
+
+@pytest.mark.parametrize(
+    ("changed", "seen"),
+    [
+        ({"err": None}, "no column err"),
+        ({"name": "SPEC2D"}, "no HDU SPEC1D"),
+        ({"wave": (WAVE.astype(str), "um")}, "not numbers"),
+        ({"wave": (np.log10(WAVE), "dex(um)")}, "unit 'dex"),
+        ({"wave": (np.log10(WAVE), "log(um)")}, "unit 'log"),
+        ({"flux": (WAVE, "mag(AB)")}, "unit 'mag"),
+        ({"flux": (WAVE, "erg s-1 cm-2 AA-1")}, "unit 'erg"),
+        ({"wave": (WAVE, "furlong")}, "unit 'furlong'"),
+        ({"cards": [("AIRORVAC", "air")]}, "in air"),
+        ({"cards": [("TCTYP1", "AWAV")]}, "in air"),
+        ({"cards": [("VACUUM", False)]}, "in air"),
+    ],
+)
+def test_what_the_format_does_not_say_is_a_bad_table(changed, seen):
+    with pytest.raises(BadSpectrumError, match=seen) as caught:
+        parse(spec1d(**changed))
+    assert caught.value.reason is Reason.BAD_TABLE
+
+
+def test_vacuum_is_no_fault():
+    parse(spec1d(cards=[("AIRORVAC", "vac"), ("SPECSYS", "BARYCENT"), ("VACUUM", True)]))
+
+
+def test_one_value_a_row():
+    wide = fits.Column("flux", "3D", unit="uJy", array=np.ones((60, 3)))
+    others = [fits.Column(name, "D", array=WAVE) for name in ("wave", "err")]
+    buffer = io.BytesIO()
+    table = fits.BinTableHDU.from_columns([*others, wide], name="SPEC1D")
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(buffer)
+    with pytest.raises(BadSpectrumError, match="bad_table: wave, flux and err of shapes"):
+        parse(buffer.getvalue())
+
+
+def test_real_files_from_their_beginnings(dja_files):
+    for path in sorted(dja_files.glob("*.fits"))[::10]:
+        content = path.read_bytes()
+        if not content.startswith(b"SIMPLE"):
+            continue
+        with pytest.raises(Incomplete):
+            parse_spec1d(content[:8640], len(content))
+        table = fits.getdata(path, "SPEC1D")
+        for name, values in zip(SPEC, parse_spec1d(content[:80640], len(content)), strict=True):
+            assert np.array_equal(values, table[name], equal_nan=True)
+
+
+finite = st.floats(1e-6, 1e6)
+errors = st.lists(finite | st.sampled_from([1.0, 1.0, 0.1]), min_size=1, max_size=60).map(np.array)
+
+
+@settings(deadline=None)
+@given(errors)
+def test_running_median_is_scipys(values):
+    assert np.array_equal(running_median(values), median_filter(values, 11))
+
+
+@settings(deadline=None)
+@given(errors)
+def test_percentile_is_numpys(values):
+    assert percentile(values, 5.0) == np.percentile(values, 5)
+
+
+pixels = st.lists(
+    st.tuples(
+        st.sampled_from([1.0, -2.0, 0.0, np.nan, np.inf]),
+        finite | st.sampled_from([1.0, 1.0, 1.0, 0.1, 0.0, -1.0, np.nan, np.inf]),
+    ),
+    max_size=60,
+)
+
+
+@settings(deadline=None)
+@given(pixels)
+def test_validity_is_msaexps(rows):
+    flux, err = np.array(rows).reshape(-1, 2).T.copy()
+    expected = np.isfinite(flux) & np.isfinite(err) & (err > 0) & (flux != 0)
+    if expected.any():
+        good = err[expected]
+        plausible = (good > 0.5 * np.percentile(good, 5)) & (good > 0.2 * median_filter(good, 11))
+        expected[expected] = plausible
+    assert np.array_equal(valid_pixels(flux, err), expected)
