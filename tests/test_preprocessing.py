@@ -188,7 +188,8 @@ def test_without_a_unit_the_shape_is_known_and_the_brightness_is_not():
 def test_where_no_window_is_sure_the_one_that_errs_least_serves():
     whole = power_law(z=5.0, slope=-2.0)
     rest = whole.wave * 1e4 / 6.0
-    err = np.where((rest > 1680) & (rest < 1840), 3.0, 12.0) * whole.flux
+    second, fourth = (rest > 1680) & (rest < 1840), (rest > 1950) & (rest < 2300)
+    err = np.select([second, fourth], [3.0, 4.5], 12.0) * whole.flux
     batch, rejected = preprocess([replace(whole, ivar=err**-2.0)], GRID, NORM, -2.0)
     assert not rejected
     assert batch.norm_window[0] == 1
@@ -285,7 +286,7 @@ def with_wave(spectrum, wave):
 
 def spotted(values, value):
     values = values.copy()
-    values[::17] = value
+    values[::13] = value
     return values
 
 
@@ -356,6 +357,7 @@ def test_a_usable_value_gives_a_finite_row(spoil):
     assert np.all((batch.ivar > 0) | (batch.flux == 0))
     assert np.isfinite([batch.norm[0], batch.norm_err[0], batch.norm_snr[0], batch.snr[0]]).all()
     assert 0 < batch.n_valid[0] == np.count_nonzero(batch.ivar[0])
+    assert batch.norm_window[0] == 0
     at_1500 = np.abs(GRID.wave_rest - 1500.0) < 20.0
     assert np.allclose(batch.flux[0, at_1500][batch.ivar[0, at_1500] > 0], 1.0, atol=0.1)
 
