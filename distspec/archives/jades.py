@@ -1,0 +1,216 @@
+"""JADES: NIRSpec PRISM spectra of the GOODS fields, as that survey's own pipeline writes them.
+
+Formats: the 1D files (image HDUs WAVELENGTH [m], DATA and ERR [W/m²/m]) and the redshift tables of data
+releases 3 and 4 (D'Eugenio et al. 2025, ApJS 277, 4; Scholtz et al. 2025, arXiv 2510.01034;
+https://jades.herts.ac.uk/DR4). Redshifts are in the table alone. Wavelengths are in vacuum.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+from astropy import units
+
+from distspec.access import DEFAULT_ACCESS, AccessConfig, File, Listed, list_folder, read_whole
+from distspec.archives.fits import read_image
+from distspec.archives.fits import read_table as read_fits_table
+from distspec.archives.protocol import LISTING, Entry
+from distspec.archives.tables import absolute, read_table
+from distspec.lines import GALAXY_LINES
+from distspec.spectrum import BadSpectrumError, Floats, Reason, Spectrum
+
+WAVE_UNIT, FLUX_UNIT = "m", "W m-3"
+
+BAND = (0.5, 6.0)
+"""Wavelengths outside cannot come from the PRISM [µm]."""
+
+FILE_NAME = re.compile(
+    r"(?:hlsp_jades_jwst_nirspec_(?P<tier>.+)-)?(?P<id>\d+)_(?:clear-prism|prism_clear)_v[\d.]+_(?:x1d|1D)\.fits"
+)
+"""``hlsp_jades_jwst_nirspec_{tier}-{id}_clear-prism_v1.0_x1d.fits``, or ``{id}_prism_clear_v5.0_1D.fits``."""
+
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "file": ("file",),
+    "id": ("nirspec_id", "id"),
+    "tier": ("tier",),
+    "z": ("z_spec", "z"),
+    "ra": ("ra_targ", "ra"),
+    "dec": ("dec_targ", "dec"),
+    "flag": ("z_spec_flag",),
+}
+"""Our name of a column to those of the public tables and of tables of one's own, in lower case."""
+
+
+@dataclass(frozen=True)
+class JADES:
+    """JADES: PRISM spectra of one of its releases, and its table of redshifts."""
+
+    url: str = ""
+    """Folder or bucket below which the 1D files are."""
+    catalog: str = ""
+    """Redshift table: FITS as released, CSV, ECSV or Parquet; with a column file, url is not searched."""
+    z_column: str = ""
+    """Column of the redshift; empty: z_Spec or z."""
+    flags: tuple[str, ...] = ("A", "B", "C")
+    """Keep redshifts of these qualities, where the table has z_Spec_flag (A best, E none)."""
+
+    kind: ClassVar[str] = "jades"
+    lines: ClassVar[Mapping[str, float]] = GALAXY_LINES
+    spectrum_bytes: ClassVar[int] = 81_000
+
+    def list(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
+        """Return the PRISM files, sorted by ``object_id`` (a `LISTING` table).
+
+        Files whose redshift is of another quality are left out; those that the table does not have come
+        with z NaN, and are refused when read.
+        """
+        if not (self.url and self.catalog):
+            raise ValueError(
+                "--archive.url or --archive.catalog is empty: name the folder of 1D files and the table"
+            )
+        redshifts = _redshifts(self.catalog, self.z_column, access)
+        pairs = _match(redshifts, absolute(self.url), access)
+        pairs = [(file, row) for file, row in pairs if row.flag in {"", *self.flags}]
+        rows = [row for _, row in pairs]
+        columns: dict[str, Any] = {
+            "object_id": [file.url.rpartition("/")[2] for file, _ in pairs],
+            "source_key": [""] * len(rows),
+            "version": [f"z={row.z:.5f} {file.etag}".strip() for file, row in pairs],
+            "uri": [file.url for file, _ in pairs],
+            "ra": [row.ra for row in rows],
+            "dec": [row.dec for row in rows],
+            "z": [row.z for row in rows],
+            "root": [row.tier for row in rows],
+            "srcid": [row.id for row in rows],
+            "grating": ["PRISM"] * len(rows),
+            "filter": ["CLEAR"] * len(rows),
+            "grade": np.full(len(rows), -1, np.int8),
+        }
+        return pa.table(columns, schema=LISTING).sort_by("object_id")
+
+    async def read(self, entry: Entry, file: File) -> Spectrum:
+        """Read one file; see `distspec.archives.protocol.Archive.read`."""
+        if not np.isfinite(entry.z):
+            raise BadSpectrumError(Reason.NO_REDSHIFT, f"z = {entry.z}: no row of {self.catalog} has one")
+        wave, flux, err = _parse((await file.whole()).data)
+        valid = np.isfinite(flux) & np.isfinite(err) & (err > 0)
+        return Spectrum(
+            object_id=entry.object_id,
+            wave=wave,
+            flux=np.where(valid, flux, 0.0),
+            ivar=np.where(valid, 1.0 / np.where(valid, err, 1.0) ** 2, 0.0),
+            unit=FLUX_UNIT,
+            z=entry.z,
+        )
+
+    def truth(self) -> pa.Table | None:
+        """Return None: the archive comes without classes."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Redshift:
+    """One row of the redshift table; "" and NaN where it does not say."""
+
+    file: str = ""
+    id: str = ""
+    tier: str = ""
+    z: float = np.nan
+    ra: float = np.nan
+    dec: float = np.nan
+    flag: str = ""
+
+
+def _redshifts(url: str, z_column: str, access: AccessConfig) -> list[_Redshift]:
+    names, column = _open_table(url, access)
+    aliases = dict(ALIASES) | ({"z": (z_column.lower(),)} if z_column else {})
+    found = {ours: next((name for name in theirs if name in names), "") for ours, theirs in aliases.items()}
+    lost = [aliases[ours][0] for ours in ("z", "ra", "dec") if not found[ours]]
+    if lost or not (found["file"] or found["id"]):
+        raise ValueError(
+            f"{url} has no column {', '.join(lost) or 'file or NIRSpec_ID'}; it has {', '.join(names[:12])} …"
+        )
+    taken = {ours: column(name) for ours, name in found.items() if name}
+    rows = [dict(zip(taken, row, strict=True)) for row in zip(*taken.values(), strict=True)]
+    return [_Redshift(**{ours: _clean(ours, value) for ours, value in row.items()}) for row in rows]
+
+
+def _open_table(url: str, access: AccessConfig) -> tuple[Sequence[str], Callable[[str], list[Any]]]:
+    """Return a table's column names in lower case, and a function that returns the column of such a name."""
+    if not url.lower().removesuffix(".gz").endswith(".fits"):
+        table = read_table(url, access)
+        theirs = {name.lower(): name for name in table.column_names}
+        return [*theirs], lambda name: table[theirs[name]].to_pylist()
+    content = read_whole(absolute(url), access)
+    try:
+        try:
+            public = read_fits_table(content, "Obs_info")
+        except BadSpectrumError:
+            public = read_fits_table(content, 1)
+        return public.names, lambda name: public.column(name).tolist()
+    except BadSpectrumError as error:
+        raise ValueError(f"{url}: {error}") from error
+
+
+def _clean(ours: str, value: Any) -> Any:
+    if ours in {"z", "ra", "dec"}:
+        number = np.nan if value is None else float(value)
+        return np.nan if ours == "z" and number <= -1.0 else number  # -1: no redshift
+    text = "" if value is None else str(value).strip()
+    return text.lstrip("0") if ours == "id" else text
+
+
+def _match(redshifts: Sequence[_Redshift], base: str, access: AccessConfig) -> list[tuple[Listed, _Redshift]]:
+    """Return each file with its redshift: by the table's column file, else by what the files' names say."""
+    listed = [] if base.startswith("http") else list_folder(base, access, ".fits")
+    if any(row.file for row in redshifts):
+        known = {file.url: file for file in listed}
+        urls = [f"{base}/{row.file}" for row in redshifts]
+        files = [known.get(url, Listed(url, 0, "")) for url in urls]
+        return [(file, row) for file, row in zip(files, redshifts, strict=True) if row.file]
+    if base.startswith("http"):
+        raise ValueError(f"{base} cannot be listed: --archive.catalog needs a column file")
+    # Numbers repeat between tiers: alone, one that does says nothing.
+    count = Counter(row.id for row in redshifts)
+    by_id = {row.id: row for row in redshifts if count[row.id] == 1}
+    by_tier = {(row.tier.lower(), row.id): row for row in redshifts if row.tier}
+    pairs: list[tuple[Listed, _Redshift]] = []
+    for file in listed:
+        if match := FILE_NAME.fullmatch(file.url.rpartition("/")[2]):
+            tier, number = (match["tier"] or "").lower(), match["id"].lstrip("0")
+            row = by_tier.get((tier, number)) if tier and by_tier else by_id.get(number)
+            pairs.append((file, row or _Redshift(id=number, tier=tier)))
+    return pairs
+
+
+def _parse(content: bytes) -> tuple[Floats, Floats, Floats]:
+    """Return wavelength [µm], flux and error [`FLUX_UNIT`] of a 1D file."""
+    images = {
+        name: _image(content, name, unit)
+        for name, unit in (("WAVELENGTH", WAVE_UNIT), ("DATA", FLUX_UNIT), ("ERR", FLUX_UNIT))
+    }
+    wave, flux, err = images.values()
+    if wave.ndim != 1 or not wave.shape == flux.shape == err.shape:
+        shapes = {name: image.shape for name, image in images.items()}
+        raise BadSpectrumError(Reason.BAD_TABLE, f"images of shapes {shapes}")
+    wave = wave * 1e6
+    if not len(wave) or not (wave.min() > BAND[0] and wave.max() < BAND[1]):  # NaN fails too
+        span = f"{wave.min():.4g}–{wave.max():.4g} µm" if len(wave) else "no wavelengths"
+        raise BadSpectrumError(Reason.BAD_WAVE, f"{span}, where {BAND[0]}–{BAND[1]} µm can be: another unit?")
+    return wave, flux, err
+
+
+def _image(content: bytes, name: str, unit: str) -> Floats:
+    image, header = read_image(content, name)
+    stated = str(header.get("BUNIT") or unit)
+    try:
+        given: Any = units.Unit(stated)
+        return image.astype(np.float64) * float(given.to(unit))
+    except (ValueError, TypeError) as error:
+        raise BadSpectrumError(Reason.BAD_TABLE, f"{name} in {stated}, not {unit}") from error

@@ -1,0 +1,256 @@
+import csv
+import gzip
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from astropy.io import fits
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distspec.archives.protocol import LISTING
+from distspec.archives.sdss import SDSS, UNUSABLE
+from distspec.preprocessing import to_rest_frame
+from distspec.spectrum import Reason
+from tests.archives.reading import read_listing, read_path, reason
+from tests.conftest import real_data
+
+N = 400
+LOGLAM = np.linspace(3.58, 3.96, N)
+FLUX, IVAR = 5.0 + np.sin(np.arange(N)), np.full(N, 4.0)
+
+
+def write(path, upper=False, bunit="1E-17 erg/cm^2/s/Ang", vacuum=True, name="SPALL", tunit=None, **changed):
+    """A spec file; a column that is None is left out."""
+    coadd = {"flux": FLUX, "loglam": LOGLAM, "ivar": IVAR, "and_mask": np.zeros(N, np.int32)}
+    summary = {
+        "Z": 0.1,
+        "ZWARNING": 0,
+        "CLASS": "GALAXY",
+        "OBJTYPE": "GALAXY",
+        "PLUG_RA": 150.0,
+        "PLUG_DEC": 2.0,
+    }
+
+    def table(columns, extname):
+        names = [key for key in columns if changed.get(key, 0) is not None]
+        values = {key: np.atleast_1d(np.asarray(changed.get(key, columns[key]))) for key in names}
+        kinds = {"f": "E", "i": "J"}
+        return fits.BinTableHDU.from_columns(
+            [
+                fits.Column(
+                    key.upper() if upper else key.lower(),
+                    kinds.get(array.dtype.kind) or f"{array.dtype.itemsize // 4}A",
+                    array=array,
+                    unit=tunit if key == "flux" else None,
+                )
+                for key, array in values.items()
+            ],
+            name=extname,
+        )
+
+    header = fits.Header({"VACUUM": vacuum} | ({"BUNIT": bunit} if bunit else {}))
+    hdus = [fits.PrimaryHDU(header=header), table(coadd, "COADD"), table(summary, name)]
+    fits.HDUList(hdus).writeto(path, overwrite=True)
+    return path
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "spec-1234-56789-0042.fits"
+
+
+def read(path, **options):
+    return read_path(SDSS(str(path.parent), **options), path)
+
+
+def test_what_a_file_says(path):
+    spectrum = read(write(path))
+    assert spectrum.object_id == "spec-1234-56789-0042"
+    assert np.allclose(spectrum.wave, 10 ** (LOGLAM - 4), rtol=1e-6)
+    assert np.allclose(spectrum.flux, FLUX)
+    assert np.allclose(spectrum.ivar, IVAR)
+    assert (spectrum.z, spectrum.ra, spectrum.dec) == (pytest.approx(0.1), 150.0, 2.0)
+    _, flux, _ = to_rest_frame(spectrum)
+    assert np.allclose(flux, 1.1e-17 * FLUX), "rest-frame erg/s/cm²/Å"
+
+
+@pytest.mark.parametrize("upper", [True, False])
+@pytest.mark.parametrize("name", ["SPALL", "SPECOBJ"])
+def test_every_release(path, upper, name):
+    assert read(write(path, upper=upper, name=name)).z == pytest.approx(0.1)
+
+
+def test_single_exposures_behind_are_not_needed(path):
+    write(path)
+    with fits.open(path, mode="append") as hdus:
+        for i in range(3):
+            hdus.append(fits.ImageHDU(np.zeros((100, 1000), np.float32), name=f"B{i}"))
+    assert read(path).z == pytest.approx(0.1)
+
+
+def test_a_gzipped_file_is_listed_and_read(tmp_path, path):
+    write(path)
+    (tmp_path / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    assert read_listing(SDSS(str(tmp_path)))["spec-1234-56789-0042"].z == pytest.approx(0.1)
+
+
+@given(st.integers(0, 30), st.integers(0, N - 1))
+def test_bits_that_mean_unusable_mask_their_pixels(tmp_path_factory, bit, pixel):
+    mask = np.zeros(N, np.int32)
+    mask[pixel] = 1 << bit
+    spectrum = read(write(tmp_path_factory.getbasetemp() / "spec-1-1-1.fits", and_mask=mask))
+    assert np.flatnonzero(spectrum.ivar == 0).tolist() == ([pixel] if bit in UNUSABLE.values() else [])
+
+
+def test_no_measurement_is_masked(path):
+    flux, ivar = FLUX.copy(), IVAR.copy()
+    flux[3], ivar[5], ivar[7], ivar[9] = np.nan, 0.0, -1.0, np.inf
+    spectrum = read(write(path, flux=flux, ivar=ivar))
+    assert np.flatnonzero(spectrum.ivar == 0).tolist() == [3, 5, 7, 9]
+    assert np.isfinite(spectrum.flux).all()
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"OBJTYPE": "SKY "}, Reason.NOT_A_TARGET),
+        ({"ZWARNING": 1}, Reason.NOT_A_TARGET),
+        ({"ZWARNING": 128 + 4}, Reason.NOT_A_TARGET),
+        ({"flux": np.zeros(N)}, Reason.NOT_A_TARGET),
+        ({"flux": np.full(N, 3.0)}, Reason.NOT_A_TARGET),
+        ({"ivar": np.zeros(N)}, Reason.NO_VALID_PIXELS),
+        ({"flux": np.full(N, np.nan)}, Reason.NO_VALID_PIXELS),
+        ({"and_mask": np.full(N, 1 << 24, np.int32)}, Reason.NO_VALID_PIXELS),
+        ({"ZWARNING": 4}, Reason.FLAGGED),
+        ({"bunit": "erg/cm^2/s/Ang"}, Reason.BAD_TABLE),
+        ({"bunit": "uJy"}, Reason.BAD_TABLE),
+        ({"bunit": "furlongs"}, Reason.BAD_TABLE),
+        ({"tunit": "erg / (s cm2 Angstrom)"}, Reason.BAD_TABLE),
+        ({"flux": FLUX * 1e-17, "ivar": IVAR * 1e34}, Reason.BAD_TABLE),
+        ({"flux": FLUX * 1e17, "ivar": IVAR * 1e-34}, Reason.BAD_TABLE),
+        ({"ivar": None}, Reason.BAD_TABLE),
+        ({"and_mask": None}, Reason.BAD_TABLE),
+        ({"and_mask": np.zeros(N)}, Reason.BAD_TABLE),
+        ({"flux": np.array(["5.0"] * N)}, Reason.BAD_TABLE),
+        ({"Z": None}, Reason.BAD_TABLE),
+        ({"Z": np.array([0.1, 0.2]), "ZWARNING": np.array([0, 0])}, Reason.BAD_TABLE),
+        ({"name": "OTHER"}, Reason.BAD_TABLE),
+        ({"loglam": np.linspace(3800.0, 9200.0, N)}, Reason.BAD_WAVE),
+        ({"loglam": LOGLAM - 1}, Reason.BAD_WAVE),
+        ({"loglam": np.where(np.arange(N) == 5, np.nan, LOGLAM)}, Reason.BAD_WAVE),
+        ({"vacuum": False}, Reason.BAD_WAVE),
+    ],
+)
+def test_faults_have_reasons(path, changed, expected):
+    assert reason(read(write(path, **changed))) is expected
+
+
+def test_what_no_unit_says_is_the_formats(path):
+    assert reason(read(write(path, bunit=None))) is None
+    assert reason(read(write(path, bunit=None, tunit="1e-17 erg/s/cm2/Angstrom"))) is None
+
+
+def test_warnings_may_be_accepted_but_no_target_stays_none(path):
+    assert read(write(path, ZWARNING=4), accept_warnings=True).z == pytest.approx(0.1)
+    assert reason(read(write(path, ZWARNING=5), accept_warnings=True)) is Reason.NOT_A_TARGET
+
+
+def test_damage_at_any_place_is_seen_or_harmless(path):
+    content = write(path).read_bytes()
+    for cut in range(0, len(content), 1440):
+        path.write_bytes(content[:cut])
+        assert reason(read(path)) in {Reason.UNREADABLE, Reason.BAD_TABLE}, cut
+    path.write_bytes(content + content)
+    assert reason(read(path)) is Reason.UNREADABLE
+
+
+def test_listing(tmp_path):
+    for name in ("b/spec-1234-56789-0042.fits", "a/spec-015000-59146-4244181536.fits", "a/spZbest.fits"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write(tmp_path / name)
+    archive = SDSS(str(tmp_path))
+    listing = archive.list()
+    assert listing.schema.equals(LISTING)
+    assert listing["object_id"].to_pylist() == ["spec-015000-59146-4244181536", "spec-1234-56789-0042"]
+    assert listing["root"].to_pylist() == ["015000-59146", "1234-56789"]
+    assert listing["srcid"].to_pylist() == ["4244181536", "0042"]
+    before = dict(zip(listing["object_id"].to_pylist(), listing["version"].to_pylist(), strict=True))
+    write(tmp_path / "b/spec-1234-56789-0042.fits", Z=0.25)
+    after = dict(zip(*(archive.list()[name].to_pylist() for name in ("object_id", "version")), strict=True))
+    assert before["spec-1234-56789-0042"] != after["spec-1234-56789-0042"], "a changed file is a new version"
+    assert before["spec-015000-59146-4244181536"] == after["spec-015000-59146-4244181536"]
+
+
+def test_nothing_to_list_says_what_to_set(tmp_path):
+    with pytest.raises(ValueError, match=r"--archive\.url"):
+        SDSS().list()
+    with pytest.raises(ValueError, match=r"--archive\.catalog"):
+        SDSS("https://data.sdss.org/sas").list()
+    (tmp_path / "t.csv").write_text("name\nx\n")
+    with pytest.raises(ValueError, match="no column file"):
+        SDSS(str(tmp_path), str(tmp_path / "t.csv")).list()
+    assert len(SDSS(str(tmp_path)).list()) == 0
+
+
+def test_a_catalogue_names_the_files(tmp_path):
+    (tmp_path / "t.csv").write_text(
+        "file,version,class\n1234/spec-1234-56789-0042.fits,v5,QSO\n../spec-1-1-1.fits,v5,GALAXY\n"
+    )
+    archive = SDSS(f"{tmp_path}/x", str(tmp_path / "t.csv"))
+    (tmp_path / "x" / "1234").mkdir(parents=True)
+    write(tmp_path / "x" / "1234" / "spec-1234-56789-0042.fits")
+    results = read_listing(archive)
+    assert archive.list()["version"].to_pylist() == ["v5", "v5"]
+    assert results["spec-1234-56789-0042"].z == pytest.approx(0.1)
+    assert reason(results["spec-1-1-1"]) is Reason.OUTSIDE
+    assert archive.truth().to_pylist()[0] == {
+        "object_id": "spec-1234-56789-0042",
+        "truth_class": "QSO",
+        "anomaly_type": "",
+    }
+    assert SDSS(str(tmp_path)).truth() is None
+
+
+def test_real_files():
+    folder = real_data("sdss")
+    with (folder / "labels.csv").open() as file:
+        labels = {row["file"].removesuffix(".fits"): row for row in csv.DictReader(file)}
+    results = read_listing(SDSS(str(folder)))
+    assert set(results) == set(labels)
+    for name, row in labels.items():
+        flagged = int(row["zwarning"]) != 0
+        assert reason(results[name]) is (Reason.FLAGGED if flagged else None), name
+        if flagged:
+            continue
+        spectrum = results[name]
+        assert spectrum.z == pytest.approx(float(row["z"]))
+        assert len(spectrum.wave) == int(row["npix"])
+        with fits.open(folder / f"{name}.fits") as hdus:
+            coadd, header = hdus[1].data, hdus[0].header
+            good = spectrum.ivar > 0
+            assert np.array_equal(spectrum.flux[good], coadd["flux"][good].astype(float))
+            assert np.array_equal(spectrum.ivar[good], coadd["ivar"][good].astype(float))
+            assert not good[(coadd["ivar"] == 0) | (coadd["and_mask"] & (1 << 23) != 0)].any()
+            assert (spectrum.ra, spectrum.dec) == pytest.approx((header["PLUG_RA"], header["PLUG_DEC"]))
+
+
+def test_real_files_accepted_with_their_warnings_and_their_classes(tmp_path):
+    folder = real_data("sdss")
+    archive = SDSS(str(folder), str(folder / "labels.csv"), accept_warnings=True)
+    assert not [name for name, result in read_listing(archive).items() if reason(result)]
+    truth = archive.truth()
+    assert isinstance(truth, pa.Table)
+    assert set(truth["truth_class"].to_pylist()) == {"GALAXY", "QSO", "STAR"}
+
+
+def test_a_real_file_cut_anywhere(tmp_path):
+    name = "spec-0266-51630-0168.fits"
+    shutil.copy(real_data("sdss") / name, tmp_path / name)
+    (tmp_path / name).chmod(0o600)
+    content = (tmp_path / name).read_bytes()
+    for cut in range(0, len(content), 2880 * 7):
+        (tmp_path / name).write_bytes(content[:cut])
+        assert reason(read(tmp_path / name)) in {Reason.UNREADABLE, Reason.BAD_TABLE}, cut
