@@ -142,6 +142,10 @@ def test_what_is_not_plain_comes_out_right(column):
     assert_as_astropy(to_bytes(fits.BinTableHDU.from_columns([plain, column], name="SPEC1D")))
 
 
+def test_text_that_is_none(whole):
+    assert reason(whole.replace(b"ghijk", b"gh\xefjk"), column="label") is Reason.BAD_TABLE
+
+
 def test_scaled_columns():
     hdu = table_hdu()
     hdu.header.update({"TSCAL4": 0.5, "TZERO4": 10.0, "TNULL4": -1})
@@ -236,6 +240,8 @@ def test_what_follows_the_end_is_seen(whole):
         ("TTYPE1", "tTYPE1  = 'wave    '", Reason.UNREADABLE),
         ("TUNIT1", "TUNIT1 0= 'um'", Reason.UNREADABLE),
         ("PCOUNT", "COMMENT", Reason.UNREADABLE),
+        ("BITPIX", "BITPIX  =                    7", Reason.UNREADABLE),
+        ("GCOUNT", "COMMENT", Reason.UNREADABLE),
         ("TTYPE1", "TTYPE1  = ''", Reason.BAD_TABLE),
         ("TTYPE1", "COMMENT caf\x07", Reason.UNREADABLE),
         ("SIMPLE", "SIMPLE  =                    F", Reason.UNREADABLE),

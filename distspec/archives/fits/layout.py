@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+
 from distspec.archives.fits.cards import CARD, Value, strict_values, unreadable
 from distspec.spectrum import BadSpectrumError, Reason
 
@@ -117,8 +118,9 @@ def layout(cards: bytes) -> Layout:
         values = {"PCOUNT": 0, "GCOUNT": 1} | values
     axes = [_integer(values, f"NAXIS{i + 1}") for i in range(_integer(values, "NAXIS", highest=MAX_AXES))]
     bits, extra = _integer(values, "BITPIX", lowest=-64), _integer(values, "PCOUNT")
-    if bits not in _BITPIX or _integer(values, "GCOUNT") != 1:
-        raise unreadable(f"BITPIX {bits}, GCOUNT {values['GCOUNT']}")
+    groups = _integer(values, "GCOUNT")
+    if bits not in _BITPIX or groups != 1:
+        raise unreadable(f"BITPIX {bits}, GCOUNT {groups}")
     if kind != "IMAGE" and (bits != 8 or len(axes) != 2):
         raise unreadable(f"a table of BITPIX {bits} and NAXIS {len(axes)}")
     size = abs(bits) // 8 * (extra + math.prod(axes)) if axes else 0

@@ -127,7 +127,10 @@ def _decoded(stored: Array, column: Column) -> Array:
     if column.letter == "L":
         return stored == ord("T")
     if column.letter == "A":
-        return np.char.rstrip(np.char.decode(stored, "latin-1"))
+        try:
+            return np.char.rstrip(np.char.decode(stored, "ascii"))
+        except UnicodeDecodeError as error:
+            raise BadSpectrumError(Reason.BAD_TABLE, f"column {column.name}: {error}") from error
     return stored.astype(stored.dtype.newbyteorder("="))
 
 
