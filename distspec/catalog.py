@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import torch
-from fsspec.core import url_to_fs
 from numpy.typing import NDArray
 
 from distspec import schema
@@ -35,6 +34,7 @@ from distspec.places import (
     run_url,
 )
 from distspec.spectrum import Floats, Floats32
+from distspec.storage import filesystem
 from distspec.store import Store
 from distspec.vae import reconstruct
 
@@ -237,7 +237,7 @@ def open_tables(root: str) -> dict[str, ds.Dataset]:
     base = catalog_url(root)
     tables: dict[str, ds.Dataset] = {}
     for name, file in now_current["files"].items():
-        fs, path = url_to_fs(join(base, file))
+        fs, path = filesystem(join(base, file))
         tables[name] = ds.dataset(path, format="parquet", filesystem=fs)
     return tables
 

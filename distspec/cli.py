@@ -2,51 +2,179 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from typing import Annotated
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Annotated, Any, Literal
 
+import pyarrow.compute as pc
 import tyro
 
 from distspec import catalog, schema
+from distspec.config import recall
+from distspec.exporting import export_zarr
+from distspec.lease import hold
 from distspec.pipeline import format_table
+from distspec.places import store_url
+from distspec.snapshots import KEEP, collect_garbage, list_snapshots, tag
+from distspec.stages.ingest import ingest
+from distspec.stages.session import RayConfig, session
+from distspec.storage import StorageConfig
+from distspec.store import open_store
+from distspec.verification import verify as verify_store
 
 
-def query(sql: tyro.conf.Positional[str], root: str) -> None:
+@dataclass(frozen=True)
+class Rooted:
+    """What every verb takes."""
+
+    root: str
+    """Root of the project: a folder or a bucket URL."""
+    storage: StorageConfig = field(default_factory=StorageConfig)
+
+
+@dataclass(frozen=True)
+class Query(Rooted):
     """Answer SQL over the current catalogue.
 
     Its tables: objects, classes, class_medians, anomalies, sweep, quarantine.
-
-    Parameters
-    ----------
-    sql : str
-        DuckDB's SQL.
-    root : str
-        Root of the project.
     """
-    print(format_table(catalog.query(root, sql)))
+
+    sql: tyro.conf.Positional[str] = ""
+    """DuckDB's SQL."""
+
+    def run(self) -> None:
+        """Print the answer."""
+        print(format_table(catalog.query(self.root, self.sql)))
 
 
-def columns(root: str) -> None:
-    """List the tables and columns of the current catalogue with units and meaning.
+@dataclass(frozen=True)
+class Columns(Rooted):
+    """List the tables and columns of the current catalogue with units and meaning."""
 
-    Parameters
-    ----------
-    root : str
-        Root of the project.
-    """
-    for name, dataset in catalog.open_tables(root).items():
-        print(f"\n{name}: {dataset.count_rows():,} rows")
-        print(format_table(schema.dictionary(dataset.schema)))
+    def run(self) -> None:
+        """Print them."""
+        for name, dataset in catalog.open_tables(self.root).items():
+            print(f"\n{name}: {dataset.count_rows():,} rows")
+            print(format_table(schema.dictionary(dataset.schema)))
+
+
+@dataclass(frozen=True)
+class Verify(Rooted):
+    """Prove that the store is whole: every row, its checksum, the ledger and the history."""
+
+    at: str = ""
+    """A snapshot's id or tag; empty for the newest state."""
+
+    def run(self) -> None:
+        """Print what is wrong, and end with status 1 if anything is."""
+        store, problems = verify_store(self.root, self.at)
+        for problem in problems:
+            print(problem)
+        what = f"{store.n_rows:,} rows in {store.n_batches} batches, snapshot {store.snapshot_id}"
+        if problems:
+            raise SystemExit(f"error: {len(problems)} problems in {what}")
+        print(f"{what}: every row is there, its pixels as stored, ledger and history in order")
+
+
+@dataclass(frozen=True)
+class Quarantine(Rooted):
+    """Say what could not be used, and why."""
+
+    reason: str = ""
+    """Only this one, with every spectrum; empty: how many there are of each."""
+
+    def run(self) -> None:
+        """Print it."""
+        table = open_store(store_url(self.root)).quarantine()
+        if self.reason:
+            rows = table.filter(pc.field("reason") == self.reason)
+            print(format_table(rows.select(["object_id", "version", "uri", "seen"])))
+        else:
+            counts = table.group_by("reason").aggregate([("reason", "count")]).sort_by("reason")
+            print(format_table(counts.rename_columns(["reason", "spectra"])))
+
+
+@dataclass(frozen=True)
+class Retry(Rooted):
+    """Ingest as the last run did, and read again what is in quarantine for a cause that may have passed."""
+
+    ray: RayConfig = field(default_factory=RayConfig)
+
+    def run(self) -> None:
+        """Print what came of it."""
+        source = recall(self.root)
+        with hold(self.root, "retry") as lease, session(self.ray, self.storage.environment()):
+            print(ingest(self.root, source, lease, retry=True))
+
+
+@dataclass(frozen=True)
+class Snapshots(Rooted):
+    """List the store's snapshots, newest first, or give one a name that keeps it."""
+
+    name: str = ""
+    """Name to give, as to a data release."""
+    snapshot: str = ""
+    """The snapshot's id; empty: the newest."""
+
+    def run(self) -> None:
+        """Print them."""
+        if self.name:
+            store = open_store(store_url(self.root), self.snapshot)
+            tag(self.root, self.name, store.snapshot_id)
+        print(format_table(list_snapshots(self.root)))
+
+
+@dataclass(frozen=True)
+class GC(Rooted):
+    """Let snapshots go that are old and have no name, and the space that only they need."""
+
+    keep_days: float = KEEP.total_seconds() / 86_400
+    """A snapshot without a name may be read for so long [d]."""
+
+    def run(self) -> None:
+        """Print what went."""
+        with hold(self.root, "gc"):
+            counts = collect_garbage(self.root, timedelta(days=self.keep_days))
+        print(", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in counts.items()))
+
+
+@dataclass(frozen=True)
+class Export(Rooted):
+    """Copy the store to where nothing but Zarr is needed to read it."""
+
+    to: str = tyro.MISSING
+    """A new folder or bucket URL."""
+    format: Literal["zarr"] = "zarr"
+    """Plain Zarr v3."""
+    at: str = ""
+    """A snapshot's id or tag; empty for the newest state."""
+
+    def run(self) -> None:
+        """Print what was written."""
+        n = export_zarr(open_store(store_url(self.root), self.at), self.to)
+        print(f"{n:,} rows in {self.to}")
 
 
 def main() -> None:
     """Run ``distspec VERB``."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `distspec … | head` ends quietly
     verbs = (
-        Annotated[None, tyro.conf.subcommand("query", constructor=query)]
-        | Annotated[None, tyro.conf.subcommand("columns", constructor=columns)]
+        Annotated[Query, tyro.conf.subcommand("query")]
+        | Annotated[Columns, tyro.conf.subcommand("columns")]
+        | Annotated[Verify, tyro.conf.subcommand("verify")]
+        | Annotated[Quarantine, tyro.conf.subcommand("quarantine")]
+        | Annotated[Retry, tyro.conf.subcommand("retry")]
+        | Annotated[Snapshots, tyro.conf.subcommand("snapshots")]
+        | Annotated[GC, tyro.conf.subcommand("gc")]
+        | Annotated[Export, tyro.conf.subcommand("export")]
     )
+    verb: Any = tyro.cli(verbs, prog="distspec", description="Look after a root and query what it published.")
+    os.environ.update(verb.storage.environment())
+    run: Callable[[], None] = verb.run
     try:
-        tyro.cli(verbs, prog="distspec", description="Query what distspec has published under a root.")
-    except (ValueError, FileNotFoundError) as error:
+        run()
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
         raise SystemExit(f"error: {error}") from error

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any
 
 import tyro
 
+from distspec.access import AccessConfig
 from distspec.archives.dja import DJA
 from distspec.archives.spex import SpeX
 from distspec.archives.synthetic import SyntheticConfig
@@ -14,9 +17,11 @@ from distspec.archives.tables import absolute
 from distspec.catalog import CatalogConfig
 from distspec.clustering import ClusteringConfig
 from distspec.ingestion import IngestConfig
-from distspec.places import join
+from distspec.places import exists, get_json, join, put_json
 from distspec.preprocessing import GridConfig, NormConfig
+from distspec.stages.ingest import Source
 from distspec.stages.session import RayConfig
+from distspec.storage import StorageConfig
 from distspec.training import TrainingConfig
 from distspec.vae import VAEConfig
 
@@ -32,6 +37,8 @@ class Config:
     """Where the spectra come from."""
     synthetic: Annotated[SyntheticConfig | None, tyro.conf.arg(name="synthetic")] = None
     """Write a synthetic archive below the root first, and read that."""
+    access: AccessConfig = field(default_factory=AccessConfig)
+    storage: StorageConfig = field(default_factory=StorageConfig)
     seed: int = 0
     """Of weights, noise, shuffles, map and sweep."""
     grid: GridConfig = field(default_factory=GridConfig)
@@ -48,6 +55,10 @@ class Config:
             raise ValueError("--root is empty: name a folder or a bucket URL")
         if self.seed < 0:
             raise ValueError(f"--seed {self.seed} must not be negative")
+
+    def source(self) -> Source:
+        """Return what ingest needs."""
+        return Source(self.archive, self.access, self.grid, self.norm, self.ingest)
 
     def resolved(self) -> dict[str, Any]:
         """Return everything that was set, to be kept with a run."""
@@ -109,6 +120,45 @@ def spex(root: str) -> Config:
 
 
 RECIPES = {"demo": demo, "paper": paper, "dja": dja, "spex": spex}
+
+
+ARCHIVES: Mapping[str, type[DJA] | type[SpeX]] = {"dja": DJA, "spex": SpeX}
+
+
+def remember(root: str, source: Source) -> None:
+    """Keep under a root what it is ingested from, for `recall`."""
+    record = {"kind": source.archive.kind, **asdict(source)}
+    url = join(root, "archive.json")
+    record = json.loads(json.dumps(record))
+    if not exists(url) or get_json(url) != record:
+        put_json(url, record)
+
+
+def recall(root: str) -> Source:
+    """Return what a root was last ingested from.
+
+    Raises
+    ------
+    FileNotFoundError
+        When nothing was ingested there.
+    """
+    url = join(root, "archive.json")
+    if not exists(url):
+        raise FileNotFoundError(f"nothing was ingested into {root}: run `python -m jobs.ingest` first")
+    record = get_json(url)
+    archive = ARCHIVES[record["kind"]](**_tuples(record["archive"]))
+    access, grid = AccessConfig(**_tuples(record["access"])), GridConfig(**record["grid"])
+    norm, ingest = NormConfig(**_tuples(record["norm"])), IngestConfig(**record["config"])
+    return Source(archive, access, grid, norm, ingest)
+
+
+def _tuples(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn JSON's lists back into the tuples they were."""
+
+    def back(value: Any) -> Any:
+        return tuple(back(item) for item in value) if isinstance(value, list) else value
+
+    return {name: back(value) for name, value in record.items()}
 
 
 def parse(args: list[str] | None = None, prog: str | None = None) -> Config:

@@ -3,89 +3,118 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from astropy import units
-from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from distspec.spectrum import Floats
 
 JOIN_RADIUS = 0.5
-"""A spectrum this near [arcsec] to a source's first position is of that source."""
+"""A spectrum this near [arcsec] to a source's first position is of that source, unless told otherwise."""
+NONE = np.zeros(0)
 
 
-def assign_sources(
-    ra: Floats,
-    dec: Floats,
-    known_ra: Floats,
-    known_dec: Floats,
-    known_id: Sequence[str],
-    source_key: Sequence[str] | None = None,
-) -> list[str]:
-    """Give each new spectrum the source it belongs to.
+class Sources:
+    """The sources that there are, and to which of them each further spectrum belongs.
 
-    A spectrum joins the nearest source whose first position lies within `JOIN_RADIUS`, else it opens one
+    A spectrum joins the nearest source whose first position lies within `radius`, else it opens one
     named after its own position. Taken in the order given, so the answer depends on the listing alone.
 
     Parameters
     ----------
-    ra, dec : (N,) [deg, ICRS]
-        The new spectra.
-    known_ra, known_dec : (K,) [deg, ICRS]
-        First positions of the sources that there are.
-    known_id : (K,) str
-    source_key : (N,) str, optional
-        The archive's own name of the source; where it is not empty it decides, not the position.
-
-    Returns
-    -------
-    (N,) list of str
+    ra, dec : (K,) [deg, ICRS]
+        Positions of the spectra so far, in order.
+    names : (K,) str
+        Their sources.
+    radius : float [arcsec]
 
     Examples
     --------
-    >>> none = np.array([])
-    >>> assign_sources(np.array([10.0, 10.00005, 10.1]), np.array([2.0, 2.0, 2.0]), none, none, [])
+    >>> sources = Sources()
+    >>> sources.assign(np.array([10.0, 10.00005, 10.1]), np.array([2.0, 2.0, 2.0]))
     ['J004000.00+020000.0', 'J004000.00+020000.0', 'J004024.00+020000.0']
+    >>> sources.assign(np.array([10.1]), np.array([2.0]))
+    ['J004024.00+020000.0']
     """
-    n_known = len(known_id)
-    names = [*known_id, *_position_names(ra, dec)]
-    if source_key is not None:
-        for i, key in enumerate(source_key):
-            names[n_known + i] = key or names[n_known + i]
-    named = np.array([bool(key) for key in source_key or [""] * len(ra)], dtype=bool)
-    opens = np.ones(n_known + len(ra), dtype=bool)
-    # A source's first position is its anchor, also where the archive names the source.
-    opened = set(known_id)
-    result = list(names)
-    xyz = _unit_vectors(np.concatenate([known_ra, ra]), np.concatenate([known_dec, dec]))
-    tree = KDTree(xyz)
-    radius = 2.0 * np.sin(np.radians(JOIN_RADIUS / 3600.0) / 2.0)
-    for i, near in enumerate(tree.query_ball_point(xyz[n_known:], radius), start=n_known):
-        if named[i - n_known]:
-            opens[i] = names[i] not in opened
-            opened.add(names[i])
-            continue
-        earlier = np.array([j for j in near if j < i and opens[j]], dtype=int)
-        if len(earlier):
-            nearest = earlier[np.argmin(np.linalg.norm(xyz[earlier] - xyz[i], axis=1))]
-            result[i], opens[i] = result[nearest], False
-    return result[n_known:]
+
+    def __init__(
+        self,
+        ra: Floats = NONE,
+        dec: Floats = NONE,
+        names: Sequence[str] = (),
+        radius: float = JOIN_RADIUS,
+    ) -> None:
+        self._radius = 2.0 * np.sin(np.radians(radius / 3600.0) / 2.0)  # as a chord of the unit sphere
+        # A source's first position is its anchor, also where the archive names the source.
+        _, first = np.unique(np.asarray(names, dtype=np.dtypes.StringDType()), return_index=True)
+        first = np.sort(first)
+        self._names = [names[i] for i in first]
+        self._opened = set(self._names)
+        self._tree = KDTree(_unit_vectors(ra[first], dec[first]))
+        self._young = np.zeros((0, 3))  # anchors since the tree was made
+
+    def assign(self, ra: Floats, dec: Floats, source_key: Sequence[str] = ()) -> list[str]:
+        """Return the source of each new spectrum; what opens one is known from then on.
+
+        Parameters
+        ----------
+        ra, dec : (N,) [deg, ICRS]
+        source_key : (N,) str, optional
+            The archive's own name of the source; where it is not empty it decides, not the position.
+        """
+        xyz = _unit_vectors(ra, dec)
+        keys = source_key or [""] * len(ra)
+        own = [key or name for key, name in zip(keys, position_names(ra, dec), strict=True)]
+        points = np.concatenate([self._young, xyz])
+        indexed, before = self._tree.n, len(self._young)
+        among_old = self._tree.query_ball_point(xyz, self._radius)
+        among_young = KDTree(points).query_ball_point(xyz, self._radius)
+        opens = np.ones(len(points), dtype=bool)
+        result = list(own)
+        for i, key in enumerate(keys):
+            here = before + i
+            if key:
+                opens[here] = key not in self._opened
+                self._opened.add(key)
+                continue
+            near = [(self._tree.data[j], self._names[j]) for j in among_old[i]]
+            near += [
+                (points[j], self._names[indexed + j] if j < before else result[j - before])
+                for j in among_young[i]
+                if j < here and opens[j]
+            ]
+            if near:
+                result[i] = min(near, key=lambda anchor: math.dist(anchor[0], xyz[i]))[1]
+                opens[here] = False
+        self._names += [name for name, opened in zip(result, opens[before:], strict=True) if opened]
+        self._young = points[opens]
+        if len(self._young) > 0.25 * indexed + 16_384:  # seldom enough to cost next to nothing
+            self._tree = KDTree(np.concatenate([self._tree.data, self._young]))
+            self._young = np.zeros((0, 3))
+        return result
 
 
-def _position_names(ra: Floats, dec: Floats) -> list[str]:
+def position_names(ra: Floats, dec: Floats) -> list[str]:
     """IAU-style names, JHHMMSS.ss±DDMMSS.s: the position to about 0.1 arcsec."""
-    if not len(ra):
-        return []
-    # Rounded first: 359.999999° is 00h, not 24h.
-    ra = np.round(ra * 240.0, 2) % 86_400.0 / 240.0
-    sky: Any = SkyCoord(ra * units.deg, dec * units.deg)
-    hours = sky.ra.to_string(unit=units.hourangle, sep="", precision=2, pad=True)
-    degrees = sky.dec.to_string(sep="", precision=1, pad=True, alwayssign=True)
-    return [f"J{h}{d}" for h, d in zip(hours, degrees, strict=True)]
+    # In whole hundredths of a second and tenths of an arcsecond: 359.999999° is 00h, not 24h.
+    ticks = np.round(ra * 24_000.0).astype(np.int64) % 8_640_000
+    tenths = np.round(np.abs(dec) * 36_000.0).astype(np.int64)
+    return [
+        f"J{t // 360_000:02}{t // 6_000 % 60:02}{t // 100 % 60:02}.{t % 100:02}"
+        f"{sign}{d // 36_000:02}{d // 600 % 60:02}{d // 10 % 60:02}.{d % 10}"
+        for t, d, sign in zip(
+            ticks.tolist(), tenths.tolist(), np.where(np.signbit(dec), "-", "+").tolist(), strict=True
+        )
+    ]
+
+
+def separation(ra: Floats, dec: Floats, other_ra: Floats, other_dec: Floats) -> Floats:
+    """Return how far apart positions are, (N,) [arcsec], from (N,) [deg, ICRS] each."""
+    chord = np.linalg.norm(_unit_vectors(ra, dec) - _unit_vectors(other_ra, other_dec), axis=1)
+    return np.degrees(2.0 * np.arcsin(np.minimum(chord / 2.0, 1.0))) * 3600.0
 
 
 def _unit_vectors(ra: Floats, dec: Floats) -> NDArray[np.float64]:

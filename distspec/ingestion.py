@@ -1,67 +1,74 @@
-"""Ingest, apart from Ray: what is new, what a batch of files becomes, and in which order it is committed."""
+"""Ingest, apart from Ray: what a batch of files becomes. How it is committed: `distspec.committing`."""
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from distspec.access import AccessConfig, open_files
 from distspec.archives.protocol import Archive, Entry
-from distspec.identity import assign_sources
+from distspec.archives.tables import absolute
+from distspec.identity import JOIN_RADIUS
 from distspec.preprocessing import GridConfig, NormConfig, median_slope, preprocess
-from distspec.spectrum import BadSpectrumError, Floats, Reason, Rejected, Spectrum, SpectrumBatch, WaveGrid
-from distspec.store import Frozen, Store, known_sources
+from distspec.spectrum import (
+    PASSING,
+    BadSpectrumError,
+    Floats,
+    Reason,
+    Rejected,
+    Spectrum,
+    WaveGrid,
+)
+from distspec.store import LEDGER, Frozen
 
-PILOT = 256
-"""Spectra read before a store is made, to learn the sample's median slope."""
+PILOT_RUNS, PILOT_RUN = 16, 16
+"""Runs of neighbouring spectra, and spectra in each, read before a store is made."""
+OUTAGE = 8
+"""A batch of so many, none of which its server gave, is no bad batch but a server that is down."""
 
 
 @dataclass(frozen=True)
 class IngestConfig:
     """How an archive is read."""
 
-    batch_size: int = 64
-    """Files a Ray task."""
+    task_mb: float = 24.0
+    """What a Ray task reads, about [MB]."""
     in_flight: int = 0
     """Tasks at a time; 0: two a CPU."""
     commit_rows: int = 8192
     """Rows a commit: a killed run loses at most so many."""
+    join_radius: float = JOIN_RADIUS
+    """A spectrum this near [arcsec] to a source's first position is of that source; frozen with a store."""
+    max_bad_share: float = 0.5
+    """Fail, after committing what is good, when more than this share of what was read is bad."""
 
     def __post_init__(self) -> None:
-        if min(self.batch_size, self.commit_rows) < 1 or self.in_flight < 0:
-            raise ValueError("ingest.batch_size and commit_rows must be positive, in_flight not negative")
+        if self.task_mb <= 0 or self.commit_rows < 1 or self.in_flight < 0:
+            raise ValueError(
+                f"ingest.task_mb {self.task_mb} and commit_rows {self.commit_rows} must be positive, "
+                f"in_flight {self.in_flight} not negative"
+            )
+        if not 0.0 <= self.max_bad_share <= 1.0:
+            raise ValueError(f"ingest.max_bad_share {self.max_bad_share}: give a share from 0 to 1")
+
+    def batch_size(self, archive: Archive) -> int:
+        """Return how many spectra of an archive a task reads."""
+        return max(1, int(self.task_mb * 1e6 / archive.spectrum_bytes))
 
 
 class Loaded(NamedTuple):
-    """What a batch of files became: rows, and reasons for the rest."""
+    """What a batch of files became: flux and ivar, (n, L) each; their ledger; and reasons for the rest."""
 
-    batch: SpectrumBatch
+    block: Any
+    rows: pa.Table
     rejected: list[Rejected]
-
-
-def missing(listing: pa.Table, store: Store | None) -> pa.Table:
-    """Return the rows of a listing whose (object_id, version) the store has neither kept nor rejected.
-
-    One row an `object_id`: of several the first counts.
-    """
-    seen: set[tuple[str, str]] = set()
-    if store is not None:
-        ledger, quarantine = store.ledger(["object_id", "version"]), store.quarantine()
-        # Of a spectrum in the store its last version counts: one that comes back is new again.
-        seen.update(dict(zip(*(column.to_pylist() for column in ledger.columns), strict=True)).items())
-        rejected = quarantine["object_id"].to_pylist(), quarantine["version"].to_pylist()
-        seen.update(zip(*rejected, strict=True))
-    ids, versions = listing["object_id"].to_pylist(), listing["version"].to_pylist()
-    listed: set[str] = set()
-    keep: list[bool] = []
-    for object_id, version in zip(ids, versions, strict=True):
-        keep.append(object_id not in listed and (object_id, version) not in seen)
-        listed.add(object_id)
-    return listing.filter(pa.array(keep, pa.bool_()))
 
 
 def entries(listing: pa.Table) -> list[Entry]:
@@ -70,29 +77,50 @@ def entries(listing: pa.Table) -> list[Entry]:
     return [Entry(*row) for row in zip(*columns, strict=True)]
 
 
-def pilot(listing: pa.Table) -> list[Entry]:
-    """Return up to `PILOT` entries spread evenly over a listing."""
+def pilot(listing: pa.Table) -> pa.Table:
+    """Return up to `PILOT_RUNS` runs of neighbours spread evenly over a listing."""
     n = len(listing)
-    rows = np.unique(np.linspace(0, n - 1, min(n, PILOT)).round().astype(np.int64))
-    return entries(listing.take(pa.array(rows)))
+    if n <= PILOT_RUNS * PILOT_RUN:
+        return listing
+    starts = np.linspace(0, n - PILOT_RUN, PILOT_RUNS).round().astype(np.int64)
+    rows = np.unique(starts[:, None] + np.arange(PILOT_RUN))
+    return listing.take(pa.array(rows))
 
 
-def read(archive: Archive, batch: Sequence[Entry]) -> tuple[list[Spectrum], list[Entry], list[Rejected]]:
-    """Read files: the spectra, their entries, and what could not be read."""
-    spectra: list[Spectrum] = []
-    good: list[Entry] = []
-    rejected: list[Rejected] = []
-    for entry in batch:
-        try:
-            check_position(entry)
-            spectra.append(archive.read(entry))
-            good.append(entry)
-        except BadSpectrumError as error:
-            rejected.append(_rejected(entry, error))
-    return spectra, good, rejected
+def read(archive: Archive, access: AccessConfig, batch: Sequence[Entry]) -> list[Spectrum | BadSpectrumError]:
+    """Read spectra, many files at a time: each one as it is, or why it cannot be."""
+    return asyncio.run(_read(archive, access, batch))
 
 
-def check_position(entry: Entry) -> None:
+async def _read(
+    archive: Archive, access: AccessConfig, batch: Sequence[Entry]
+) -> list[Spectrum | BadSpectrumError]:
+    async with open_files(absolute(archive.url), access) as files:
+
+        async def read_file(url: str, group: Sequence[Entry]) -> list[Spectrum | BadSpectrumError]:
+            try:
+                file = files.file(url)
+            except BadSpectrumError as error:
+                return [error] * len(group)
+            return [await _read_one(archive, entry, file) for entry in group]
+
+        groups = [(url, list(group)) for url, group in groupby(batch, key=lambda entry: entry.file)]
+        parts = await asyncio.gather(*(read_file(url, group) for url, group in groups))
+    return [outcome for part in parts for outcome in part]
+
+
+async def _read_one(archive: Archive, entry: Entry, file: Any) -> Spectrum | BadSpectrumError:
+    try:
+        spectrum = await archive.read(entry, file)
+        check_position(entry, spectrum)
+    except BadSpectrumError as error:
+        return error
+    except Exception as error:  # a damaged file breaks a parser in ways that nobody foresaw
+        return BadSpectrumError(Reason.UNREADABLE, f"{type(error).__name__}: {error}")
+    return spectrum
+
+
+def check_position(entry: Entry, spectrum: Spectrum) -> None:
     """Refuse a spectrum that cannot be given to a source.
 
     Raises
@@ -100,23 +128,52 @@ def check_position(entry: Entry) -> None:
     BadSpectrumError
         ``bad_position``.
     """
-    if not (np.isfinite(entry.ra) and abs(entry.dec) <= 90.0):
-        seen = f"RA {entry.ra}, Dec {entry.dec} deg"
-        raise BadSpectrumError(Reason.BAD_POSITION, seen)
+    ra, dec = (entry.ra, entry.dec) if np.isfinite(entry.ra) else (spectrum.ra, spectrum.dec)
+    if not (np.isfinite(ra) and abs(dec) <= 90.0):
+        raise BadSpectrumError(Reason.BAD_POSITION, f"RA {ra}, Dec {dec} deg")
 
 
 def load(
-    archive: Archive, batch: Sequence[Entry], grid: WaveGrid, norm: NormConfig, sample_slope: float
+    archive: Archive,
+    access: AccessConfig,
+    listing: pa.Table,
+    grid: WaveGrid,
+    norm: NormConfig,
+    sample_slope: float,
 ) -> Loaded:
-    """Read and preprocess files: every entry ends as one row or one rejection."""
-    spectra, good, rejected = read(archive, batch)
-    rows, failures = preprocess(spectra, grid, norm, sample_slope)
-    rejected += [_rejected(good[index], error) for index, error in failures]
-    return Loaded(rows, rejected)
+    """Read and preprocess some rows of a listing: each ends as one row of the store or one rejection."""
+    batch = entries(listing)
+    outcomes = read(archive, access, batch)
+    good = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, Spectrum)]
+    spectra = [outcome for outcome in outcomes if isinstance(outcome, Spectrum)]
+    rejected = [
+        _rejected(entry, outcome)
+        for entry, outcome in zip(batch, outcomes, strict=True)
+        if isinstance(outcome, BadSpectrumError)
+    ]
+    result, failures = preprocess(spectra, grid, norm, sample_slope)
+    rejected += [_rejected(batch[good[index]], error) for index, error in failures]
+    failed = {index for index, _ in failures}
+    listed = listing.take(pa.array([i for k, i in enumerate(good) if k not in failed], pa.int64()))
+    here = np.isfinite(listed["ra"].to_numpy())
+    own: dict[str, Any] = {
+        "ra": np.where(here, listed["ra"].to_numpy(), result.ra),
+        "dec": np.where(here, listed["dec"].to_numpy(), result.dec),
+    }
+    own |= {name: getattr(result, name) for name in LEDGER if hasattr(result, name) and name not in own}
+    known = [name for name in (*LEDGER, "source_key") if name not in {"source_id", "batch"}]
+    rows = pa.table({name: own[name] if name in own else listed[name] for name in known})
+    return Loaded((result.flux, result.ivar), rows, rejected)
 
 
 def _rejected(entry: Entry, error: BadSpectrumError) -> Rejected:
     return Rejected(entry.object_id, entry.version, entry.uri, error.reason, error.seen)
+
+
+def is_outage(loaded: Loaded) -> bool:
+    """Tell whether a batch failed because its server is down or refuses everything."""
+    lost = [row for row in loaded.rejected if row.reason in PASSING]
+    return len(lost) >= OUTAGE and not len(loaded.rows) and len(lost) == len(loaded.rejected)
 
 
 def settings(grid: GridConfig, norm: NormConfig) -> dict[str, Any]:
@@ -124,12 +181,20 @@ def settings(grid: GridConfig, norm: NormConfig) -> dict[str, Any]:
     return json.loads(json.dumps({"grid": asdict(grid), "norm": asdict(norm)}))
 
 
-def freeze(spectra: Sequence[Spectrum], z: Floats, grid: GridConfig, norm: NormConfig) -> Frozen:
-    """Return what a new store keeps for ever, from its pilot sample and the listing's redshifts, (N,)."""
-    return Frozen(grid.resolve(z), norm.reference, median_slope(spectra, norm), settings(grid, norm))
+def freeze(
+    spectra: Sequence[Spectrum],
+    z: Floats,
+    grid: GridConfig,
+    norm: NormConfig,
+    join_radius: float = JOIN_RADIUS,
+    kind: str = "",
+) -> Frozen:
+    """Return what a new store keeps for ever, from its pilot sample and that sample's redshifts, (N,)."""
+    slope = median_slope(spectra, norm)
+    return Frozen(grid.resolve(z), norm.reference, slope, settings(grid, norm), join_radius, kind)
 
 
-def check_settings(frozen: Frozen, grid: GridConfig, norm: NormConfig) -> None:
+def check_settings(frozen: Frozen, grid: GridConfig, norm: NormConfig, join_radius: float, kind: str) -> None:
     """Refuse settings that a store was not made with: its rows would not be comparable.
 
     Raises
@@ -144,77 +209,8 @@ def check_settings(frozen: Frozen, grid: GridConfig, norm: NormConfig) -> None:
         for name, value in kept.items()
         if value != asked[part].get(name)
     ]
+    if frozen.join_radius != join_radius:
+        differ.append(f"ingest.join_radius is {frozen.join_radius}, not {join_radius}")
+    differ += [f"archive is {frozen.kind}, not {kind}"] if frozen.kind != kind else []
     if differ:
         raise ValueError(f"this store's {'; '.join(differ)}: use another --root, or the same settings")
-
-
-class Committer:
-    """Commits batches in the order of the listing: whole chunks while there are more to come.
-
-    Parameters
-    ----------
-    store : Store
-    listing : pa.Table
-        Of all that is being ingested.
-    commit_rows : int
-        Commit when so many rows wait.
-    """
-
-    def __init__(self, store: Store, listing: pa.Table, commit_rows: int) -> None:
-        self.store = store
-        self.n_rows = self.n_rejected = 0
-        self._row_of = {name: i for i, name in enumerate(listing["object_id"].to_pylist())}
-        self._listing = listing
-        self._commit_rows = commit_rows
-        self._waiting: list[Loaded] = []
-
-    def add(self, loaded: Loaded) -> None:
-        """Take the next batch; commit when enough rows wait."""
-        self._waiting.append(loaded)
-        if sum(len(part.batch) for part in self._waiting) >= self._commit_rows:
-            self.commit()
-
-    def commit(self) -> None:
-        """Commit whatever waits."""
-        if not self._waiting:
-            return
-        batch = concatenate([part.batch for part in self._waiting])
-        rejected = [row for part in self._waiting for row in part.rejected]
-        rows = self._listing.take(pa.array([self._row_of[name] for name in batch.object_id], pa.int64()))
-        identity: dict[str, Any] = {
-            name: rows[name].to_pylist() for name in rows.column_names if name != "source_key"
-        }
-        identity["source_id"] = self._sources(rows)
-        message = f"{len(batch)} spectra, {len(rejected)} rejected"
-        self.store = self.store.append(batch, identity, rejected, message)
-        self.n_rows += len(batch)
-        self.n_rejected += len(rejected)
-        self._waiting = []
-
-    def _sources(self, rows: pa.Table) -> list[str]:
-        ra, dec, names = known_sources(self.store.ledger(["source_id", "ra", "dec"]))
-        return assign_sources(
-            rows["ra"].to_numpy(),
-            rows["dec"].to_numpy(),
-            ra,
-            dec,
-            names,
-            rows["source_key"].to_pylist(),
-        )
-
-
-def concatenate(parts: Sequence[SpectrumBatch]) -> SpectrumBatch:
-    """Join batches on one grid."""
-    first = parts[0]
-    arrays: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in first.__dataclass_fields__
-        if name != "object_id"
-    }
-    return replace(first, object_id=[name for part in parts for name in part.object_id], **arrays)
-
-
-def split(items: Sequence[Entry], size: int) -> Iterator[Sequence[Entry]]:
-    """Cut a sequence into batches of `size`, the last one shorter."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

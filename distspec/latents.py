@@ -10,7 +10,6 @@ says how many rows are done, and commits. Killed in between, the rows count as n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import icechunk
@@ -18,7 +17,8 @@ import numpy as np
 import zarr
 
 from distspec.spectrum import Floats32
-from distspec.store import Store, commit, repository
+from distspec.store import Store, repository
+from distspec.transactions import commit
 
 LATENTS = ("z_mean", "z_log_var", "recon_mse", "recon_chi2_red")
 CHUNK = 4096
@@ -45,18 +45,6 @@ def read_latents(store: Store, model_id: str) -> dict[str, Floats32]:
     return {name: np.asarray(store.array(f"latents/{model_id}/{name}")[:n]) for name in LATENTS}
 
 
-def spans(start: int, stop: int) -> list[tuple[int, int]]:
-    """Cut rows into spans that share no chunk.
-
-    Examples
-    --------
-    >>> spans(100, 9000)
-    [(100, 4096), (4096, 8192), (8192, 9000)]
-    """
-    edges = [start, *range((start // CHUNK + 1) * CHUNK, stop, CHUNK), stop]
-    return list(pairwise(edges)) if stop > start else []
-
-
 def make_room(url: str, model_id: str, n_rows: int, n_latents: int) -> icechunk.Session:
     """Commit arrays long enough for `n_rows`; return a session to fork, and to merge forks into."""
     session = repository(url).writable_session("main")
@@ -78,14 +66,14 @@ def make_room(url: str, model_id: str, n_rows: int, n_latents: int) -> icechunk.
         array: Any = root[f"{path}/{name}"]
         array.resize((n_rows, *width))
     if session.has_uncommitted_changes:
-        commit(url, session, f"room for latents of model {model_id}")
+        commit(url, session, f"room for latents of model {model_id}", {"model_id": model_id})
     return repository(url).writable_session("main")
 
 
 def write_part(
     fork: icechunk.ForkSession, model_id: str, start: int, latents: Mapping[str, Floats32]
 ) -> icechunk.ForkSession:
-    """Write one of `spans` into a forked session, which goes back to be merged."""
+    """Write rows that share no chunk with others' into a forked session, which goes back to be merged."""
     root = zarr.open_group(fork.store, mode="r+")
     for name in LATENTS:
         array: Any = root[f"latents/{model_id}/{name}"]
@@ -99,4 +87,5 @@ def finish(
     """Merge what the forks hold, say that `n_rows` are done, and commit."""
     session.merge(*forks)
     zarr.open_group(session.store, mode="r+")[f"latents/{model_id}"].attrs["n_rows"] = n_rows
-    return commit(url, session, f"latents of model {model_id} for {n_rows} rows")
+    made_by = {"model_id": model_id, "embedded": n_rows}
+    return commit(url, session, f"latents of model {model_id} for {n_rows} rows", made_by)

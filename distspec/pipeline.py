@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -11,11 +12,13 @@ from dataclasses import asdict
 from typing import Any
 
 from distspec import catalog, evidence
-from distspec.config import Config, parse
+from distspec.config import Config, parse, remember
+from distspec.lease import Lease, hold
 from distspec.lineage import has_run, model_id, now, run_id
 from distspec.outcome import Outcome
 from distspec.places import exists, get_json, join, put_json, run_url, store_url
 from distspec.report import write_report
+from distspec.snapshots import run_tag, tag
 from distspec.stages.cluster import cluster
 from distspec.stages.embed import embed_store
 from distspec.stages.ingest import ingest
@@ -27,42 +30,44 @@ from distspec.store import Store, open_store
 log = logging.getLogger("distspec")
 
 
-def _synthesize(config: Config) -> Outcome:
+def _synthesize(config: Config, lease: Lease) -> Outcome:
     if config.synthetic is None:
         return Outcome({"recipe": config.recipe}, did_work=False)
     return synthesize(config.synthetic_url(), config.synthetic)
 
 
-def _ingest(config: Config) -> Outcome:
-    return ingest(config.root, config.archive, config.grid, config.norm, config.ingest)
+def _ingest(config: Config, lease: Lease) -> Outcome:
+    remember(config.root, config.source())
+    return ingest(config.root, config.source(), lease)
 
 
-def _train(config: Config) -> Outcome:
+def _train(config: Config, lease: Lease) -> Outcome:
     return train(config.root, config.vae, config.training, config.seed)
 
 
-def _embed(config: Config) -> Outcome:
+def _embed(config: Config, lease: Lease) -> Outcome:
     return embed_store(config.root, config.vae, config.training, config.seed)
 
 
-def _cluster(config: Config) -> Outcome:
+def _cluster(config: Config, lease: Lease) -> Outcome:
     return cluster(
         config.root, config.vae, config.training, config.clustering, config.seed, config.resolved()
     )
 
 
-def _catalog(config: Config) -> Outcome:
+def _catalog(config: Config, lease: Lease) -> Outcome:
     store, run = current_run(config)
     published, made_with = catalog.current(config.root) or {}, asdict(config.catalog)
     made_of = {"run_id": run, "snapshot_id": store.snapshot_id, "made_with": made_with}
     if made_of.items() <= published.items():
         return Outcome({"run": run}, did_work=False)
     tables = catalog.build(config.root, run, store, config.catalog)
+    tag(config.root, run_tag(run, store.snapshot_id), store.snapshot_id)
     catalog.publish(config.root, tables, run, store.snapshot_id, made_with)
     return Outcome({"run": run, **{name: len(table) for name, table in tables.items()}})
 
 
-def _report(config: Config) -> Outcome:
+def _report(config: Config, lease: Lease) -> Outcome:
     store, run = current_run(config)
     url = join(run_url(config.root, run), "report")
     if (catalog.current(config.root) or {}).get("run_id") != run:
@@ -83,7 +88,7 @@ def _report(config: Config) -> Outcome:
     return Outcome({"page": page})
 
 
-STAGES: Mapping[str, Callable[[Config], Outcome]] = {
+STAGES: Mapping[str, Callable[[Config, Lease], Outcome]] = {
     "synthesize": _synthesize,
     "ingest": _ingest,
     "train": _train,
@@ -113,12 +118,14 @@ def current_run(config: Config) -> tuple[Store, str]:
 
 
 def run_stages(config: Config, names: list[str]) -> bool:
-    """Run stages in order; return whether any of them had something to do."""
+    """Run stages in order, holding the root; return whether any of them had something to do."""
     worked = False
-    with session(config.ray):
+    os.environ.update(config.storage.environment())
+    what = names[0] if len(names) == 1 else "pipeline"
+    with hold(config.root, what) as lease, session(config.ray, config.storage.environment()):
         for name in names:
             start = time.monotonic()
-            outcome = STAGES[name](config)
+            outcome = STAGES[name](config, lease)
             seconds = time.monotonic() - start
             log.info(
                 "%-10s %6.1f s  %s%s",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import io
 import json
 import os
@@ -10,9 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import fsspec
+import obstore
 import pyarrow as pa
 import pyarrow.parquet as pq
+from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+from distspec.storage import bucket, split
 
 
 def join(url: str, *parts: str) -> str:
@@ -48,8 +53,14 @@ def catalog_url(root: str) -> str:
 
 def exists(url: str) -> bool:
     """Tell whether there is a file at `url`."""
-    fs, path = fsspec.core.url_to_fs(url)
-    return bool(fs.exists(path))
+    scheme, name, key = split(url)
+    if scheme == "file":
+        return Path(key).exists()
+    try:
+        obstore.head(bucket(scheme, name), key)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def put(url: str, content: bytes) -> None:
@@ -57,24 +68,73 @@ def put(url: str, content: bytes) -> None:
 
     An object store's put is atomic by itself; a local file is written beside its place and renamed.
     """
-    fs, path = fsspec.core.url_to_fs(url)
-    if "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)):
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(target)
-    else:
-        fs.pipe_file(path, content)
+    scheme, name, key = split(url)
+    if scheme != "file":
+        obstore.put(bucket(scheme, name), key, content)
+        return
+    target = Path(key)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    with beside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(target)
 
 
 def get(url: str) -> bytes:
-    """Read a file."""
-    fs, path = fsspec.core.url_to_fs(url)
-    return bytes(fs.cat_file(path))
+    """Read a file.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is none.
+    """
+    scheme, name, key = split(url)
+    if scheme == "file":
+        return Path(key).read_bytes()
+    return bytes(obstore.get(bucket(scheme, name), key).bytes())
+
+
+def get_versioned(url: str) -> tuple[bytes, str] | None:
+    """Return a file's content and its version, for `swap`; None where there is no file."""
+    scheme, name, key = split(url)
+    try:
+        if scheme == "file":
+            content = Path(key).read_bytes()
+            return content, hashlib.sha256(content).hexdigest()
+        result = obstore.get(bucket(scheme, name), key)
+        return bytes(result.bytes()), result.meta["e_tag"] or ""
+    except FileNotFoundError:
+        return None
+
+
+def swap(url: str, content: bytes, version: str | None) -> str | None:
+    """Write a file only if it is still the version that was read; None: only if there is none.
+
+    Of many that try at once one succeeds: a conditional put on object stores, a lock on local disk.
+
+    Returns
+    -------
+    str or None
+        The new version; None where another was quicker, and nothing was written.
+    """
+    scheme, name, key = split(url)
+    if scheme != "file":
+        mode: Any = "create" if version is None else {"e_tag": version}
+        try:
+            return obstore.put(bucket(scheme, name), key, content, mode=mode)["e_tag"]
+        except (AlreadyExistsError, PreconditionError, FileNotFoundError):
+            return None
+    folder = Path(key).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f".{Path(key).name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        now = get_versioned(url)
+        if (now and now[1]) != version:
+            return None
+        put(url, content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def put_json(url: str, record: Mapping[str, Any]) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,6 +16,7 @@ from matplotlib.figure import Figure
 
 from distspec import figures
 from distspec.figures import Examples, column
+from distspec.places import join, put
 from distspec.spectrum import Floats
 
 __all__ = ["Examples", "ReportData", "write_report"]
@@ -246,7 +246,7 @@ def write_report(data: ReportData, url: str) -> str:
     ----------
     data : ReportData
     url : str
-        A folder, anything that fsspec writes to; made if missing.
+        A folder or a bucket's prefix; made if missing.
 
     Returns
     -------
@@ -255,10 +255,7 @@ def write_report(data: ReportData, url: str) -> str:
     """
     pngs = {name: figures.to_png(figure) for name, figure in draw(data).items()}
     page = render(data, pngs)
-    files, folder = fsspec.core.url_to_fs(url)
-    folder = folder.rstrip("/")
-    files.makedirs(folder, exist_ok=True)
     for name, png in pngs.items():
-        files.pipe_file(f"{folder}/{name}.png", png)
-    files.pipe_file(f"{folder}/index.html", page.encode())
-    return f"{url.rstrip('/')}/index.html"
+        put(join(url, f"{name}.png"), png)
+    put(join(url, "index.html"), page.encode())
+    return join(url, "index.html")

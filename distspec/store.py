@@ -5,11 +5,13 @@ Layout (Zarr v3; open it with zarr or xarray from an Icechunk read-only session)
     flux, ivar      (row, wave_rest)    float32, chunks of about 1.3 MB
     wave_rest       (wave_rest,)        Å
     LEDGER columns  (row,)              who each row is, and how it was normalised
-    quarantine/     (entry,)            what could not be used and why
+    ledger_checksum (row,)              of those columns: `ledger_checksums`
+    quarantine/     (entry,)            a log: what could not be used and why, and what was settled since
+    marks/          (mark,)             a log: rows that the archive withdrew or brought back
     latents/<model> (row, latent)       what each model says of each row: see `distspec.latents`
 
 Every commit holds rows, their ledger and the quarantine together, so a reader never sees one without the
-other; rows are only ever appended.
+other. Rows and log entries are only ever appended: see `distspec.transactions`.
 """
 
 from __future__ import annotations
@@ -18,18 +20,25 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 import icechunk
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import zarr
 from numpy.typing import NDArray
 
-from distspec.spectrum import Floats, Floats32, Rejected, SpectrumBatch, WaveGrid
+from distspec.identity import JOIN_RADIUS
+from distspec.spectrum import Floats32, WaveGrid
+from distspec.storage import icechunk_storage
 
+pc: Any = pyarrow.compute  # its functions are made at run time, where no type checker sees them
 icechunk.set_logs_filter("error")  # one committer at a time is our rule; it need not warn at every open
 
+FORMAT = 2
+"""Of the layout; a store of another format is refused."""
 LEDGER: Mapping[str, str] = {
     "object_id": "str",
     "source_id": "str",
@@ -50,12 +59,24 @@ LEDGER: Mapping[str, str] = {
     "norm_window": "int8",
     "snr": "float32",
     "n_valid": "int32",
+    "checksum": "uint64",
+    "batch": "int32",
 }
-"""Columns of the ledger, a value a row; units as in `SpectrumBatch` and degrees."""
+"""Columns of the ledger, a value a row; units as in `SpectrumBatch` and degrees; batch: which commit."""
 
-QUARANTINE = ("object_id", "version", "uri", "reason", "seen")
+QUARANTINE: Mapping[str, str] = {
+    "object_id": "str",
+    "version": "str",
+    "uri": "str",
+    "reason": "str",
+    "seen": "str",
+    "batch": "int32",
+}
+"""Columns of the quarantine's log; an empty reason settles what was said of the object before."""
+MARKS: Mapping[str, str] = {"row": "int64", "withdrawn": "bool", "batch": "int32"}
+"""Columns of the log of marks; of several on a row the last one counts."""
 CHUNK_BYTES = 1_300_000
-LEDGER_CHUNK = 16_384
+LOG_CHUNK = 16_384
 
 
 @dataclass(frozen=True)
@@ -69,14 +90,15 @@ class Frozen:
     """UV slope used where a spectrum's own cannot be fitted."""
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The preprocessing settings that were asked for, as JSON: later runs must ask for the same."""
+    join_radius: float = JOIN_RADIUS
+    """A spectrum this near [arcsec] to a source's first position is of that source."""
+    kind: str = ""
+    """Which kind of archive it follows: `distspec.archives.protocol.Archive.kind`."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """One state of a store.
-
-    `open_store` gives the newest state; `append` commits and returns the state after.
-    """
+    """One state of a store: `open_store` gives the newest, or the one that is asked for."""
 
     url: str
     snapshot_id: str
@@ -86,13 +108,20 @@ class Store:
     def frozen(self) -> Frozen:
         """What was chosen at creation."""
         attrs: dict[str, Any] = dict(self.group.attrs)
-        grid = WaveGrid(**attrs["grid"])
-        return Frozen(grid, attrs["reference"], attrs["sample_slope"], attrs["settings"])
+        named = {
+            name: attrs[name] for name in ("reference", "sample_slope", "settings", "join_radius", "kind")
+        }
+        return Frozen(grid=WaveGrid(**attrs["grid"]), **named)
 
     @property
     def n_rows(self) -> int:
-        """Spectra in the store."""
+        """Spectra in the store, those that do not stand any more among them."""
         return self.array("flux").shape[0]
+
+    @property
+    def n_batches(self) -> int:
+        """Commits of rows, rejections and marks so far: the next one's number."""
+        return int(str(self.group.attrs["n_batches"]))
 
     @property
     def chunk_rows(self) -> int:
@@ -101,17 +130,36 @@ class Store:
 
     def ledger(self, columns: Sequence[str] = tuple(LEDGER)) -> pa.Table:
         """Return columns of the ledger, a row a spectrum."""
-        return pa.table({name: _to_arrow(self.array(name)) for name in columns})
+        return pa.table({name: pa.array(np.asarray(self.array(name)[:])) for name in columns})
+
+    def log(self, name: str, columns: Mapping[str, str]) -> pa.Table:
+        """Return a log, "quarantine" or "marks", from its first entry to its last."""
+        return pa.table({c: pa.array(np.asarray(self.array(f"{name}/{c}")[:])) for c in columns})
+
+    def latest(self) -> pa.Table:
+        """Return of each object its newest row: object_id, version, row, withdrawn; in order of rows."""
+        ledger = self.ledger(["object_id", "version"])
+        rows = pa.array(_last_of_each(ledger["object_id"]))
+        withdrawn = pa.array(self.withdrawn()).take(rows)
+        return ledger.take(rows).append_column("row", rows).append_column("withdrawn", withdrawn)
+
+    def withdrawn(self) -> NDArray[np.bool_]:
+        """Tell which rows the archive has withdrawn, (n_rows,)."""
+        marks = self.log("marks", MARKS)
+        flags = np.zeros(self.n_rows, dtype=bool)
+        for row, withdrawn in zip(marks["row"].to_numpy(), marks["withdrawn"].to_pylist(), strict=True):
+            flags[row] = withdrawn
+        return flags
 
     def standing(self) -> NDArray[np.int64]:
-        """Return the rows that stand: of several versions of one spectrum the newest, in order."""
-        names = np.array(self.ledger(["object_id"])["object_id"].to_pylist(), dtype=np.str_)
-        _, last = np.unique(names[::-1], return_index=True)
-        return np.sort(len(names) - 1 - last)
+        """Return the rows that stand: of each object the newest, less what was withdrawn, in order."""
+        latest = self.latest()
+        return latest.filter(pc.invert(latest["withdrawn"]))["row"].to_numpy()
 
     def quarantine(self) -> pa.Table:
-        """Return the quarantine: object_id, version, uri, reason, seen."""
-        return pa.table({name: _to_arrow(self.array(f"quarantine/{name}")) for name in QUARANTINE})
+        """Return what is in quarantine now, a row an object: object_id, version, uri, reason, seen, batch."""
+        log = self.log("quarantine", QUARANTINE)
+        return log.take(pa.array(_last_of_each(log["object_id"]))).filter(pc.field("reason") != "")
 
     def spectra(self, rows: NDArray[np.int64] | slice) -> tuple[Floats32, Floats32]:
         """Return flux and ivar, (n, L) float32, of some rows in the order given."""
@@ -121,11 +169,23 @@ class Store:
         return np.asarray(flux.oindex[rows]), np.asarray(ivar.oindex[rows])
 
     def digest(self) -> str:
-        """Return a SHA-256 of which spectra are in here on which grid: the name of a data set."""
-        attrs = dict(self.group.attrs)
-        names = self.ledger(["object_id", "version"]).to_pydict()
+        """Return a SHA-256 of which spectra stand in here on which grid: the name of a data set."""
+        frozen = self.frozen
+        made_with = [frozen.grid.to_dict(), frozen.reference, frozen.sample_slope, dict(frozen.settings)]
+        made_with.append(frozen.join_radius)
+        names = self.ledger(["object_id", "version"]).take(pa.array(self.standing())).to_pydict()
         rows = sorted(zip(names["object_id"], names["version"], strict=True))
-        return hashlib.sha256(json.dumps([attrs, rows], sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([made_with, rows], sort_keys=True).encode()).hexdigest()
+
+    def content_hash(self) -> str:
+        """Return a SHA-256 of every row, its source and its pixels, whatever commits brought them."""
+        columns = [name for name in LEDGER if name != "batch"]
+        rows = self.ledger(columns).append_column("withdrawn", pa.array(self.withdrawn()))
+        rows = rows.sort_by([("object_id", "ascending"), ("version", "ascending"), ("checksum", "ascending")])
+        sink = hashlib.sha256()
+        for name in rows.column_names:
+            sink.update(name.encode() + json.dumps(rows[name].to_pylist()).encode())
+        return sink.hexdigest()
 
     def array(self, name: str) -> zarr.Array[Any]:
         """Return one Zarr array by its path."""
@@ -134,61 +194,6 @@ class Store:
             raise TypeError(f"{self.url}: {name} is no array; was the store made by something else?")
         return array
 
-    def append(
-        self,
-        batch: SpectrumBatch,
-        identity: Mapping[str, Sequence[Any]],
-        rejected: Sequence[Rejected],
-        message: str,
-    ) -> Store:
-        """Commit a batch of rows, their ledger and what was rejected beside them.
-
-        Parameters
-        ----------
-        batch : SpectrumBatch
-        identity : mapping of column to (N,) values
-            The ledger columns that the batch does not hold.
-        rejected : sequence of Rejected
-        message : str
-            Commit message.
-
-        Raises
-        ------
-        RuntimeError
-            When another run committed meanwhile; nothing of this batch is then in the store.
-        """
-        session = repository(self.url).writable_session("main")
-        if session.snapshot_id != self.snapshot_id:
-            raise RuntimeError(
-                f"another run committed to {self.url} meanwhile: wait for it to end, then run this again"
-            )
-        group = zarr.open_group(session.store, mode="r+")
-        columns: dict[str, Any] = {name: getattr(batch, name, None) for name in LEDGER} | {**identity}
-        for name in LEDGER:
-            _extend(group, name, columns[name])
-        _extend(group, "flux", batch.flux)
-        _extend(group, "ivar", batch.ivar)
-        for name in QUARANTINE:
-            _extend(group, f"quarantine/{name}", [str(getattr(row, name)) for row in rejected])
-        return commit(self.url, session, message)
-
-
-def commit(url: str, session: icechunk.Session, message: str) -> Store:
-    """Commit a session and return the state after.
-
-    Raises
-    ------
-    RuntimeError
-        When another run committed meanwhile; nothing of this session is then in the store.
-    """
-    try:
-        session.commit(message)
-    except icechunk.ConflictError as error:
-        raise RuntimeError(
-            f"another run committed to {url} meanwhile: wait for it to end, then run this again"
-        ) from error
-    return open_store(url)
-
 
 def create_store(url: str, frozen: Frozen) -> Store:
     """Make an empty store.
@@ -196,19 +201,22 @@ def create_store(url: str, frozen: Frozen) -> Store:
     Parameters
     ----------
     url : str
-        A folder, or s3:// or gs:// bucket and prefix.
+        A folder, or s3://, gs:// or az:// bucket and prefix.
     frozen : Frozen
     """
     grid = frozen.grid
-    session = icechunk.Repository.open_or_create(_storage(url)).writable_session("main")
+    session = icechunk.Repository.open_or_create(icechunk_storage(url)).writable_session("main")
     group = zarr.create_group(session.store)
     group.attrs.update(
         {
-            "distspec_store": 1,
+            "distspec_store": FORMAT,
+            "n_batches": 0,
             "grid": grid.to_dict(),
             "reference": frozen.reference,
             "sample_slope": frozen.sample_slope,
             "settings": dict(frozen.settings),
+            "join_radius": frozen.join_radius,
+            "kind": frozen.kind,
             "flux_unit": f"f_lambda / f_lambda({frozen.reference:g} Angstrom, rest frame)",
         }
     )
@@ -224,30 +232,55 @@ def create_store(url: str, frozen: Frozen) -> Store:
             fill_value=0.0,
             dimension_names=("row", "wave_rest"),
         )
-    text = {f"quarantine/{name}": ("str", "entry") for name in QUARANTINE}
-    for name, (dtype, dim) in ({k: (v, "row") for k, v in LEDGER.items()} | text).items():
-        group.create_array(name, shape=(0,), chunks=(LEDGER_CHUNK,), dtype=dtype, dimension_names=(dim,))
+    ledger = {**LEDGER, "ledger_checksum": "uint64"}
+    logs = {"": (ledger, "row"), "quarantine/": (QUARANTINE, "entry"), "marks/": (MARKS, "mark")}
+    for prefix, (columns, dimension) in logs.items():
+        for name, dtype in columns.items():
+            group.create_array(
+                prefix + name, shape=(0,), chunks=(LOG_CHUNK,), dtype=dtype, dimension_names=(dimension,)
+            )
     session.commit("create")
     return open_store(url)
 
 
-def open_store(url: str) -> Store:
-    """Open the newest state of a store.
+def open_store(url: str, at: str = "") -> Store:
+    """Open the newest state of a store, or an earlier one.
+
+    Parameters
+    ----------
+    url : str
+    at : str
+        A snapshot's id or tag; empty for the newest.
 
     Raises
     ------
     FileNotFoundError
         When there is no store at `url`.
+    ValueError
+        When it has no such snapshot, or another version of distspec made it.
     """
     if not store_exists(url):
         raise FileNotFoundError(f"no store at {url}: run `python -m jobs.ingest RECIPE --root …` first")
-    session = repository(url).readonly_session("main")
-    return Store(url, session.snapshot_id, zarr.open_group(session.store, mode="r"))
+    repo = repository(url)
+    if not at:
+        session = repo.readonly_session("main")
+    elif at in repo.list_tags():
+        session = repo.readonly_session(tag=at)
+    else:
+        try:
+            session = repo.readonly_session(snapshot_id=at)
+        except (icechunk.IcechunkError, ValueError) as error:
+            raise ValueError(f"{url} has no snapshot or tag {at}: `distspec snapshots` lists them") from error
+    group = zarr.open_group(session.store, mode="r")
+    made = group.attrs["distspec_store"]
+    if made != FORMAT:
+        raise ValueError(f"{url} has format {made}, this distspec reads {FORMAT}: ingest into a new --root")
+    return Store(url, session.snapshot_id, group)
 
 
 def store_exists(url: str) -> bool:
     """Tell whether there is a store at `url`; a creation cut short left none."""
-    if not icechunk.Repository.exists(_storage(url)):
+    if not icechunk.Repository.exists(icechunk_storage(url)):
         return False
     try:
         zarr.open_group(repository(url).readonly_session("main").store, mode="r")
@@ -256,41 +289,40 @@ def store_exists(url: str) -> bool:
     return True
 
 
+def ledger_checksums(columns: Mapping[str, Any]) -> NDArray[np.uint64]:
+    """Return a checksum a row of the ledger, that any machine gives for the same values.
+
+    BLAKE2b of 8 bytes, read little-endian, over the row's numbers, little-endian in `LEDGER`'s order and
+    types, then its texts in UTF-8 with a NUL between them.
+
+    Parameters
+    ----------
+    columns : mapping
+        (n,) each, all of `LEDGER`.
+
+    Returns
+    -------
+    (n,) uint64
+    """
+    numbers = [(name, np.dtype(dtype).newbyteorder("<")) for name, dtype in LEDGER.items() if dtype != "str"]
+    packed = np.empty(len(columns["object_id"]), numbers)
+    for name, _ in numbers:
+        packed[name] = columns[name]
+    raw, size = packed.tobytes(), packed.itemsize
+    texts = zip(*(columns[name].tolist() for name, dtype in LEDGER.items() if dtype == "str"), strict=True)
+    digests = [
+        blake2b(raw[i * size : (i + 1) * size] + "\0".join(text).encode(), digest_size=8).digest()
+        for i, text in enumerate(texts)
+    ]
+    return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
+
+
 def repository(url: str) -> icechunk.Repository:
     """Open the Icechunk repository of a store."""
-    return icechunk.Repository.open(_storage(url))
+    return icechunk.Repository.open(icechunk_storage(url))
 
 
-def _storage(url: str) -> icechunk.Storage:
-    """Map a URL to Icechunk's storage; credentials come from the environment."""
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme == "file":
-        return icechunk.local_filesystem_storage(rest if separator else url)
-    bucket, _, prefix = rest.partition("/")
-    if scheme == "s3":
-        return icechunk.s3_storage(bucket=bucket, prefix=prefix, from_env=True)
-    if scheme in {"gs", "gcs"}:
-        return icechunk.gcs_storage(bucket=bucket, prefix=prefix, from_env=True)
-    raise ValueError(f"--root {url}: use a folder, s3://bucket/prefix or gs://bucket/prefix")
-
-
-def _extend(group: zarr.Group, name: str, values: Any) -> None:
-    """Append along the first axis: only the partial last chunk is read again."""
-    array: Any = group[name]
-    n = array.shape[0]
-    array.resize((n + len(values), *array.shape[1:]))
-    if len(values):
-        array[n:] = np.asarray(values, dtype=array.dtype)
-
-
-def _to_arrow(array: zarr.Array[Any]) -> pa.Array:
-    values = np.asarray(array[:])
-    return pa.array(values.tolist(), pa.string()) if values.dtype.kind == "T" else pa.array(values)
-
-
-def known_sources(ledger: pa.Table) -> tuple[Floats, Floats, list[str]]:
-    """Return first position (ra, dec) [deg] and name of each source in a ledger."""
-    names = np.array(ledger["source_id"].to_pylist(), dtype=object)
-    _, first = np.unique(names.astype(str), return_index=True)
-    ra, dec = ledger["ra"].to_numpy(), ledger["dec"].to_numpy()
-    return ra[first], dec[first], names[first].tolist()
+def _last_of_each(names: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Return the place of each name's last occurrence, in order."""
+    table = pa.table({"name": names, "place": np.arange(len(names))})
+    return np.sort(table.group_by("name").aggregate([("place", "max")])["place_max"].to_numpy())

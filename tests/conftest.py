@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from distspec.spectrum import Spectrum, SpectrumBatch, WaveGrid, row_checksums
+from distspec.access import AccessConfig, open_files
+from distspec.archives.protocol import Archive, Entry
+from distspec.archives.tables import absolute
+from distspec.spectrum import Rejected, Spectrum, SpectrumBatch, WaveGrid, row_checksums
 from distspec.stages.session import RayConfig, session
-from distspec.store import Frozen, Store, create_store
+from distspec.store import LEDGER, Frozen, Store, create_store
+from distspec.transactions import Transaction
 
 DATA = Path(os.environ.get("DISTSPEC_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
@@ -97,6 +104,32 @@ def batch_of(n: int, n_pixels: int, rng: np.random.Generator, prefix: str = "o")
     )
 
 
+def append(
+    store: Store,
+    batch: SpectrumBatch,
+    identity: Mapping[str, Sequence[object]],
+    rejected: Sequence[Rejected] = (),
+) -> Store:
+    """Commit a batch in one process, with the ledger columns that it does not hold."""
+    transaction = Transaction(store)
+    transaction.write_spectra(store.n_rows, batch.flux, batch.ivar)
+    columns = {name: identity.get(name, getattr(batch, name, None)) for name in LEDGER if name != "batch"}
+    transaction.append_rows(pa.table(columns))
+    transaction.append_rejected(rejected)
+    return transaction.commit(f"{len(batch)} spectra", {})
+
+
+def read_spectrum(archive: Archive, entry: Entry, base: str = "") -> Spectrum:
+    """Read one spectrum as ingest does; raise what is wrong with it."""
+    place = replace(entry, uri=absolute(entry.file) + entry.uri[len(entry.file) :])
+
+    async def read() -> Spectrum:
+        async with open_files(base or place.file.rpartition("/")[0], AccessConfig()) as files:
+            return await archive.read(place, files.file(place.file))
+
+    return asyncio.run(read())
+
+
 def identity_of(n: int, prefix: str = "s") -> dict[str, list[object]]:
     text = ("version", "uri", "root", "srcid", "grating", "filter")
     return {
@@ -118,4 +151,4 @@ def small_grid() -> WaveGrid:
 def small_store(tmp_path: Path, small_grid: WaveGrid, rng: np.random.Generator) -> Store:
     """Sixty spectra of sixty sources."""
     store = create_store(str(tmp_path / "root" / "store"), Frozen(small_grid, 1500.0, -2.0))
-    return store.append(batch_of(60, small_grid.n_pixels, rng), identity_of(60), [], "sixty")
+    return append(store, batch_of(60, small_grid.n_pixels, rng), identity_of(60))

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from astropy import units
@@ -6,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distspec.archives.dja import DJA
-from distspec.identity import JOIN_RADIUS, assign_sources, in_validation
+from distspec.identity import JOIN_RADIUS, Sources, in_validation, position_names, separation
 
 NONE = np.array([])
 ARCSEC = 1 / 3600
 
 
 def assign(ra, dec, *known, **kwargs):
-    return assign_sources(np.asarray(ra), np.asarray(dec), *(known or (NONE, NONE, [])), **kwargs)
+    return Sources(*(known or (NONE, NONE, []))).assign(np.asarray(ra), np.asarray(dec), **kwargs)
 
 
 def test_near_joins_and_far_opens():
@@ -62,7 +64,7 @@ def test_growing_in_two_steps_gives_what_one_step_gives(seed, cut, mixed):
 def test_real_releases_against_astropy(dja_catalogs):
     """Joining DJA v2 to v1 finds the sources that astropy's own matching finds."""
     old, new = (
-        DJA(str(dja_catalogs / f"DJA_{v}.csv"), grades=(-1, 0, 1, 2, 3), z_min=-1.0).list()
+        DJA(str(dja_catalogs / f"DJA_{v}.csv"), str(dja_catalogs), grades=(-1, 0, 1, 2, 3), z_min=-1.0).list()
         for v in ("v1", "v2")
     )
     assert (len(old), len(new)) == (3653, 8218)
@@ -78,6 +80,48 @@ def test_real_releases_against_astropy(dja_catalogs):
     # A new source that opened nearer by may take a spectrum that also lies near an old one.
     assert not np.any(joined & ~near)
     assert np.sum(near & ~joined) < 0.005 * near.sum()
+
+
+@given(st.lists(st.integers(1, 40), max_size=6), st.integers(0, 2**32 - 1))
+@settings(max_examples=25, deadline=None)
+def test_batches_do_not_matter(cuts, seed):
+    rng = np.random.default_rng(seed)
+    ra, dec = rng.uniform(0, 3e-3, 60), rng.uniform(0, 3e-3, 60)
+    whole, sources, parts = assign(ra, dec), Sources(), []
+    for start, stop in pairwise([0, *np.minimum(np.cumsum(cuts), 60).tolist(), 60]):
+        parts += sources.assign(ra[start:stop], dec[start:stop])
+    assert parts == whole
+
+
+def test_a_tree_made_anew_changes_nothing(monkeypatch):
+    rng = np.random.default_rng(3)
+    ra, dec = rng.uniform(0, 0.2, 40_000), rng.uniform(0, 0.2, 40_000)
+    sources = Sources()
+    parts = [
+        name for i in range(0, 40_000, 7000) for name in sources.assign(ra[i : i + 7000], dec[i : i + 7000])
+    ]
+    assert parts == assign(ra, dec)
+
+
+def test_the_radius_can_be_told():
+    ra, dec = np.array([10.0, 10.0]), np.array([0.0, 0.4 * ARCSEC])
+    assert len(set(Sources(radius=0.3).assign(ra, dec))) == 2
+    assert len(set(Sources(radius=0.5).assign(ra, dec))) == 1
+
+
+@given(st.floats(0, 360, exclude_max=True), st.floats(-90, 90))
+def test_names_are_astropys(ra, dec):
+    rounded = np.round(ra * 240.0, 2) % 86_400.0 / 240.0
+    sky = SkyCoord(rounded * units.deg, dec * units.deg)
+    hours = sky.ra.to_string(unit=units.hourangle, sep="", precision=2, pad=True)
+    degrees = sky.dec.to_string(sep="", precision=1, pad=True, alwayssign=True)
+    assert position_names(np.array([ra]), np.array([dec])) == [f"J{hours}{degrees}"]
+
+
+def test_separations_are_astropys(rng):
+    ra, dec, other_ra, other_dec = (rng.uniform(0, 60, 50) for _ in range(4))
+    sky, other = (SkyCoord(a * units.deg, d * units.deg) for a, d in ((ra, dec), (other_ra, other_dec)))
+    assert np.allclose(separation(ra, dec, other_ra, other_dec), sky.separation(other).arcsec)
 
 
 def test_split_holds_out_the_share_and_stays():

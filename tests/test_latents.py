@@ -3,9 +3,11 @@ import pickle
 import numpy as np
 import pytest
 
-from distspec.latents import LATENTS, finish, make_room, n_embedded, read_latents, spans, write_part
+from distspec import latents as latents_module
+from distspec.latents import LATENTS, finish, make_room, n_embedded, read_latents, write_part
 from distspec.store import open_store
-from tests.conftest import batch_of, identity_of
+from distspec.transactions import spans
+from tests.conftest import append, batch_of, identity_of
 
 
 def latents_of(n, n_latents=4, value=1.0):
@@ -18,7 +20,7 @@ def embed_all(store, value=1.0, parts=1):
     done = n_embedded(store, "m")
     session = make_room(store.url, "m", store.n_rows, 4)
     forks = []
-    for start, stop in spans(done, store.n_rows):
+    for start, stop in spans(done, store.n_rows, latents_module.CHUNK):
         fork = pickle.loads(pickle.dumps(session.fork()))
         forks.append(
             pickle.loads(pickle.dumps(write_part(fork, "m", start, latents_of(stop - start, value=value))))
@@ -29,7 +31,7 @@ def embed_all(store, value=1.0, parts=1):
 def test_latents_follow_the_rows(small_store, rng):
     assert n_embedded(small_store, "m") == 0
     store = embed_all(small_store)
-    store = store.append(batch_of(5, 32, rng, "p"), identity_of(5), [], "more")
+    store = append(store, batch_of(5, 32, rng, "p"), identity_of(5))
     assert n_embedded(store, "m") == 60
     store = embed_all(store, value=2.0)
     assert n_embedded(store, "m") == store.n_rows
@@ -42,7 +44,7 @@ def test_many_hands_write_one_array(small_store, rng, monkeypatch):
     monkeypatch.setattr("distspec.latents.CHUNK", 16)
     store = embed_all(small_store, value=3.0)
     assert np.all(read_latents(store, "m")["z_log_var"] == 3.0)
-    assert len(spans(0, 60)) == 4
+    assert len(spans(0, 60, latents_module.CHUNK)) == 4
 
 
 def test_killed_before_the_merge_nothing_counts_as_done(small_store):
@@ -60,12 +62,3 @@ def test_latents_do_not_change_the_data_set(small_store):
 def test_without_latents_it_names_the_model(small_store):
     with pytest.raises(KeyError, match="model m-7"):
         read_latents(small_store, "m-7")
-
-
-@pytest.mark.parametrize(("start", "stop"), [(0, 0), (5, 5), (0, 1), (0, 4096), (4095, 4097), (100, 20_000)])
-def test_spans_tile_the_rows_and_share_no_chunk(start, stop):
-    rows = [row for first, last in spans(start, stop) for row in range(first, last)]
-    assert rows == list(range(start, stop))
-    chunks = [{row // 4096 for row in (first, last - 1)} for first, last in spans(start, stop)]
-    assert all(len(chunk) == 1 for chunk in chunks)
-    assert len({*map(frozenset, chunks)}) == len(chunks)

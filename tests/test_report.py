@@ -5,7 +5,6 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -233,11 +232,3 @@ def test_missing_numbers_are_dashes():
     assert "– – – 1.00" not in words
     assert "– 1.00 – 1.00" in words
     assert not re.search(r"\bnan\b", words)
-
-
-def test_any_filesystem_holds_the_same_page(folder):
-    url = write_report(report_data(), "memory://runs/r1/report/")
-    assert url == "memory://runs/r1/report/index.html"
-    files = fsspec.filesystem("memory")
-    for path in folder.iterdir():
-        assert files.cat_file(f"/runs/r1/report/{path.name}") == path.read_bytes()

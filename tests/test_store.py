@@ -1,12 +1,14 @@
+from itertools import pairwise
+
 import icechunk
 import numpy as np
 import pytest
 import xarray
 import zarr
 
-from distspec.spectrum import Reason, Rejected, WaveGrid
-from distspec.store import LEDGER, Frozen, create_store, known_sources, open_store, store_exists
-from tests.conftest import batch_of, identity_of
+from distspec.spectrum import Reason, Rejected, SpectrumBatch, WaveGrid
+from distspec.store import LEDGER, QUARANTINE, Frozen, create_store, open_store, repository, store_exists
+from tests.conftest import append, batch_of, identity_of
 
 REJECTED = [Rejected("bad", "v1", "file:///bad", Reason.NO_OVERLAP, "5–6 Å")]
 
@@ -15,7 +17,7 @@ def test_rows_come_back_as_they_went_in(tmp_path, small_grid, rng):
     url = str(tmp_path / "store")
     store = create_store(url, Frozen(small_grid, 1500.0, -1.7))
     batch, identity = batch_of(10, 32, rng), identity_of(10)
-    store = store.append(batch, identity, REJECTED, "ten")
+    store = append(store, batch, identity, REJECTED)
     again = open_store(url)
     assert again.snapshot_id == store.snapshot_id
     flux, ivar = again.spectra(slice(None))
@@ -24,19 +26,10 @@ def test_rows_come_back_as_they_went_in(tmp_path, small_grid, rng):
     assert again.ledger().schema.names == list(LEDGER)
     assert again.ledger()["object_id"].to_pylist() == batch.object_id
     assert again.ledger()["source_id"].to_pylist() == identity["source_id"]
-    assert again.quarantine().to_pylist() == [
-        {"object_id": "bad", "version": "v1", "uri": "file:///bad", "reason": "no_overlap", "seen": "5–6 Å"}
-    ]
+    assert again.quarantine().schema.names == list(QUARANTINE)
+    values = ["bad", "v1", "file:///bad", "no_overlap", "5–6 Å", 0]
+    assert list(again.quarantine().to_pylist()[0].values()) == values
     assert again.frozen == Frozen(small_grid, 1500.0, -1.7)
-
-
-def test_it_grows_and_never_changes_what_is_there(small_store, rng):
-    before, _ = small_store.spectra(slice(None))
-    grown = small_store.append(batch_of(7, 32, rng, "p"), identity_of(7), [], "seven more")
-    after, _ = grown.spectra(slice(None))
-    assert grown.n_rows == 67
-    assert np.array_equal(after[:60], before)
-    assert small_store.n_rows == 60, "the old state still reads as it was"
 
 
 def test_chunks_are_of_about_a_megabyte(tmp_path):
@@ -52,13 +45,6 @@ def test_rows_in_any_order(small_store):
     some, some_ivar = small_store.spectra(rows)
     assert np.array_equal(some, flux[rows])
     assert np.array_equal(some_ivar, ivar[rows])
-
-
-def test_a_run_that_fell_behind_appends_nothing(small_store, rng):
-    small_store.append(batch_of(5, 32, rng, "early"), identity_of(5), [], "the other run")
-    with pytest.raises(RuntimeError, match="another run committed"):
-        small_store.append(batch_of(5, 32, rng, "late"), identity_of(5), [], "the late run")
-    assert open_store(small_store.url).n_rows == 65
 
 
 def test_others_can_read_it(small_store):
@@ -78,29 +64,49 @@ def test_an_uncommitted_write_is_invisible(small_store):
     assert np.any(open_store(small_store.url).spectra(slice(None))[0])
 
 
-def test_a_lost_race_is_an_error_and_loses_nothing(small_store, rng, monkeypatch):
-    late = batch_of(3, 32, rng, "late")
-    original = icechunk.Session.commit
-
-    def commit_after_another(session, message, **kwargs):
-        monkeypatch.setattr(icechunk.Session, "commit", original)
-        small_store.append(batch_of(5, 32, rng, "early"), identity_of(5), [], "the other run")
-        return original(session, message, **kwargs)
-
-    monkeypatch.setattr(icechunk.Session, "commit", commit_after_another)
-    with pytest.raises(RuntimeError, match="another run committed"):
-        small_store.append(late, identity_of(3), [], "the late run")
-    names = open_store(small_store.url).ledger(["object_id"])["object_id"].to_pylist()
-    assert len(names) == 65
-    assert not any(name.startswith("late") for name in names)
-
-
 def test_the_digest_names_the_data_set(small_store, tmp_path, small_grid, rng):
     digest = small_store.digest()
-    assert small_store.append(batch_of(1, 32, rng, "p"), identity_of(1), [], "one").digest() != digest
+    assert append(small_store, batch_of(1, 32, rng, "p"), identity_of(1)).digest() != digest
     other = create_store(str(tmp_path / "other"), Frozen(small_grid, 1600.0, -2.0))
-    other = other.append(batch_of(60, 32, rng), identity_of(60), [], "sixty")
+    other = append(other, batch_of(60, 32, rng), identity_of(60))
     assert other.digest() != digest
+
+
+def test_an_earlier_state_can_be_named(small_store, rng):
+    grown = append(small_store, batch_of(1, 32, rng, "p"), identity_of(1))
+    assert open_store(small_store.url, small_store.snapshot_id).n_rows == 60
+    repository(small_store.url).create_tag("first", small_store.snapshot_id)
+    assert open_store(small_store.url, "first").n_rows == 60
+    assert open_store(small_store.url).snapshot_id == grown.snapshot_id
+    with pytest.raises(ValueError, match="distspec snapshots"):
+        open_store(small_store.url, "no-such")
+
+
+def test_the_content_hash_is_of_rows_not_of_commits(tmp_path, small_grid):
+    batch, identity = batch_of(10, 32, np.random.default_rng(0)), identity_of(10)
+    hashes = set()
+    for cuts in ([0, 10], [0, 3, 10], [0, 1, 9, 10]):
+        store = create_store(str(tmp_path / str(len(cuts))), Frozen(small_grid, 1500.0, -2.0))
+        for start, stop in pairwise(cuts):
+            part = {name: values[start:stop] for name, values in identity.items()}
+            store = append(store, SpectrumBatch(**{k: v[start:stop] for k, v in fields(batch)}), part)
+        hashes.add(store.content_hash())
+    assert len(hashes) == 1
+    changed = SpectrumBatch(**dict(fields(batch)) | {"checksum": batch.checksum + np.uint64(1)})
+    store = create_store(str(tmp_path / "changed"), Frozen(small_grid, 1500.0, -2.0))
+    assert append(store, changed, identity).content_hash() not in hashes
+
+
+def fields(batch):
+    return [(name, getattr(batch, name)) for name in SpectrumBatch.__dataclass_fields__]
+
+
+def test_a_store_of_another_format_is_refused(small_store):
+    session = repository(small_store.url).writable_session("main")
+    zarr.open_group(session.store, mode="r+").attrs["distspec_store"] = 1
+    session.commit("old")
+    with pytest.raises(ValueError, match="format 1, this distspec reads"):
+        open_store(small_store.url)
 
 
 def test_without_a_store_it_says_what_to_run(tmp_path):
@@ -119,11 +125,3 @@ def test_a_creation_cut_short_can_be_done_again(tmp_path, small_grid):
 def test_an_unknown_scheme_is_refused():
     with pytest.raises(ValueError, match="s3://"):
         store_exists("ftp://host/x")
-
-
-def test_known_sources_are_first_positions(tmp_path, small_grid, rng):
-    store = create_store(str(tmp_path / "store"), Frozen(small_grid, 1500.0, -2.0))
-    identity = identity_of(3) | {"source_id": ["b", "a", "b"], "ra": [1.0, 2.0, 1.1]}
-    store = store.append(batch_of(3, 32, rng), identity, [], "three")
-    ra, _, names = known_sources(store.ledger())
-    assert dict(zip(names, ra, strict=True)) == {"a": 2.0, "b": 1.0}

@@ -6,7 +6,6 @@ Heintz et al. 2025, A&A 693, A60; de Graaff et al. 2025, A&A 697, A189).
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,14 +15,15 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from astropy import units
-from astropy.io import fits
-from scipy.ndimage import median_filter
 
+from distspec.access import DEFAULT_ACCESS, AccessConfig, File
+from distspec.archives.bulk import check_size, number_prism, read_spectrum
+from distspec.archives.fibers import read_head
+from distspec.archives.msaexp import FLUX_UNIT, parse_spec1d, valid_pixels
 from distspec.archives.protocol import LISTING, Entry
-from distspec.archives.tables import absolute, choose_layout, fetch, read_table
+from distspec.archives.tables import absolute, choose_layout, etags, read_table
 from distspec.lines import GALAXY_LINES
-from distspec.spectrum import BadSpectrumError, Floats, Reason, Spectrum
+from distspec.spectrum import Spectrum
 
 PUBLIC_URL = "https://s3.amazonaws.com/msaexp-nirspec/extractions"
 PUBLIC_CATALOG = f"{PUBLIC_URL}/dja_msaexp_emission_lines_v4.4.csv.gz"
@@ -41,7 +41,8 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 """Our name of a column to the archive's, the newest release's first. Required in every release."""
 
-FLUX_UNIT = "uJy"
+HEAD = 28 * 2880
+"""A file's first bytes, which hold its SPEC1D table: the images after it are not read."""
 
 FILE_NAME = re.compile(
     r"^(?P<root>.+?)_(?P<grating>[a-z0-9]+)-(?P<filter>[a-z0-9]+)_(?:(?P<program>[^_]+)_)?(?P<srcid>[^_]+)\.spec\.fits$"
@@ -54,9 +55,9 @@ class DJA:
     """DAWN JWST Archive: which spectra, and from where."""
 
     catalog: str = PUBLIC_CATALOG
-    """Catalogue: CSV, CSV.gz, ECSV or Parquet at any fsspec URL."""
+    """Catalogue: CSV, CSV.gz, ECSV or Parquet, a file or a URL."""
     url: str = PUBLIC_URL
-    """Folder or bucket that holds {root}/{file}, or the files directly."""
+    """Folder or bucket that holds {root}/{file}, or the files directly; with bulk, the folder of that."""
     grating: str = "PRISM"
     """Keep this disperser."""
     filter: str = "CLEAR"
@@ -67,44 +68,83 @@ class DJA:
     """Keep redshifts above this."""
     z_max: float = 20.0
     """Keep redshifts up to this."""
+    check_etags: bool = False
+    """A file's ETag is part of its version, also where the catalogue says when each was made."""
+    bulk: str = ""
+    """Read the catalogue's *.prism_spectra.fits, a file or a URL, not a file a spectrum (first loads)."""
     truth_table: str = ""
     """Table of object_id, truth_class, anomaly_type to score the labels against (optional)."""
 
+    kind: ClassVar[str] = "dja"
     lines: ClassVar[Mapping[str, float]] = GALAXY_LINES
+    spectrum_bytes: ClassVar[int] = HEAD
 
     def __post_init__(self) -> None:
         if not self.z_min < self.z_max:
             raise ValueError(f"--archive.z-min {self.z_min} must lie below --archive.z-max {self.z_max}")
+        if self.bulk and (self.grating.upper() != "PRISM" or self.bulk.endswith(".gz")):
+            raise ValueError(f"--archive.bulk {self.bulk}: PRISM spectra only, and not gzipped")
+        if self.bulk:
+            object.__setattr__(self, "url", absolute(self.bulk).rpartition("/")[0])
 
-    def list(self) -> pa.Table:
-        """Return the selected rows of the catalogue, sorted by ``object_id`` (a `LISTING` table)."""
-        table = _standard_columns(read_table(self.catalog), self.catalog)
+    def list(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
+        """Return the selected rows of the catalogue as a `LISTING` table.
+
+        Sorted by ``object_id``; with `bulk`, by place in that file, so that a batch reads neighbours.
+        """
+        catalog = read_table(self.catalog, access)
+        table = _standard_columns(catalog, self.catalog)
+        table = table.append_column("place", number_prism(table["grating"]))
         keep = (
-            (pc.field("grating") == self.grating.upper())
+            (pc.field("object_id") != "")
+            & (pc.field("grating") == self.grating.upper())
             & (pc.field("filter") == self.filter.upper())
             & pc.field("grade").isin([*self.grades])
             & (pc.field("z") > self.z_min)
             & (pc.field("z") <= self.z_max)
         )
+        if self.bulk:
+            n_prism = int(np.count_nonzero(table["place"].to_numpy() >= 0))
+            check_size(absolute(self.bulk), self.catalog, n_prism, access)
+            return self._in_bulk(table.filter(keep).sort_by("place"))
         table = table.filter(keep).sort_by("object_id")
-        return table.append_column(LISTING.field("uri"), self._uris(table)).select(LISTING.names)
+        uris = self._uris(table, access)
+        dated = not {"ctime", "version"}.isdisjoint(catalog.column_names)
+        if self.check_etags or not (dated or self.url.startswith("http")):
+            seen = pa.array(etags(uris.to_pylist(), absolute(self.url), access), pa.string())
+            joined: Any = pc
+            version = joined.binary_join_element_wise(table["version"], seen, " etag=")
+            table = table.set_column(table.column_names.index("version"), "version", version)
+        return table.append_column(LISTING.field("uri"), uris).select(LISTING.names)
 
-    def _uris(self, table: pa.Table) -> pa.Array:
+    def _in_bulk(self, table: pa.Table) -> pa.Table:
+        url = absolute(self.bulk)
+        uris = pa.array([f"{url}#{place}" for place in table["place"].to_pylist()], pa.string())
+        name = url.rpartition("/")[2]
+        version = pa.array([f"{version} bulk={name}".strip() for version in table["version"].to_pylist()])
+        table = table.set_column(table.column_names.index("version"), "version", version)
+        return table.append_column(LISTING.field("uri"), uris).select(LISTING.names)
+
+    def _uris(self, table: pa.Table, access: AccessConfig) -> pa.Array:
         base = absolute(self.url)
         rows = zip(table["root"].to_pylist(), table["object_id"].to_pylist(), strict=True)
         places = [
             [f"{base}/{layout.format(root=root, file=file)}" for layout in LAYOUTS] for root, file in rows
         ]
-        return pa.array(choose_layout(places), pa.string())
+        if base == PUBLIC_URL:
+            return pa.array([place[0] for place in places], pa.string())
+        return pa.array(choose_layout(places, base, access), pa.string())
 
-    def read(self, entry: Entry) -> Spectrum:
+    async def read(self, entry: Entry, file: File) -> Spectrum:
         """Read one SPEC1D table; see `distspec.archives.protocol.Archive.read`."""
-        columns = _read_spec1d(fetch(entry.uri))
-        flux, err = columns["flux"], columns["err"]
+        if self.bulk:
+            wave, flux, err = await read_spectrum(file, int(entry.part))
+        else:
+            wave, flux, err = await read_head(file, HEAD, parse_spec1d)
         valid = valid_pixels(flux, err)
         return Spectrum(
             object_id=entry.object_id,
-            wave=columns["wave"],
+            wave=wave,
             flux=np.where(valid, flux, 0.0),
             ivar=np.where(valid, 1.0 / np.where(valid, err, 1.0) ** 2, 0.0),
             unit=FLUX_UNIT,
@@ -116,62 +156,6 @@ class DJA:
         if not self.truth_table:
             return None
         return read_table(self.truth_table).select(["object_id", "truth_class", "anomaly_type"])
-
-
-def valid_pixels(flux: Floats, err: Floats) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Tell which pixels msaexp calls valid.
-
-    Finite, err > 0, flux ≠ 0, and an error that is not implausibly small: above half the 5th percentile
-    and above a fifth of its own 11-pixel running median.
-
-    Parameters
-    ----------
-    flux, err : (n,) [any one flux density]
-
-    Returns
-    -------
-    (n,) bool
-
-    Examples
-    --------
-    >>> flux, err = np.ones(40), np.ones(40)
-    >>> flux[0], flux[1], err[2], err[20] = np.nan, 0.0, -1.0, 0.1
-    >>> np.flatnonzero(~valid_pixels(flux, err))
-    array([ 0,  1,  2, 20])
-    """
-    valid = np.isfinite(flux) & np.isfinite(err) & (err > 0) & (flux != 0)
-    if not valid.any():
-        return valid
-    good = err[valid]
-    plausible = (good > 0.5 * np.percentile(good, 5)) & (good > 0.2 * median_filter(good, 11))
-    valid[valid] = plausible
-    return valid
-
-
-def _read_spec1d(content: bytes) -> dict[str, Floats]:
-    """Return ``wave`` [µm], ``flux`` and ``err`` [µJy], native-endian, whatever units the table is in."""
-    try:
-        with fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=True) as hdus:
-            table: Any = hdus["SPEC1D"]
-            data, columns = table.data, table.columns
-            fields = {name.lower(): name for name in columns.names}
-            result: dict[str, Floats] = {}
-            for name, unit in (("wave", "um"), ("flux", FLUX_UNIT), ("err", FLUX_UNIT)):
-                given: Any = units.Unit(columns[fields[name]].unit or unit)
-                result[name] = np.array(data[fields[name]], dtype=np.float64) * given.to(unit)
-            if any(values.shape != result["wave"].shape or values.ndim != 1 for values in result.values()):
-                shapes = {name: values.shape for name, values in result.items()}
-                raise BadSpectrumError(Reason.BAD_TABLE, f"columns of shapes {shapes}")
-            return result
-    except BadSpectrumError:
-        raise
-    except KeyError as error:
-        seen = f"{error.args[0]} is missing"
-        raise BadSpectrumError(Reason.BAD_TABLE, seen) from error
-    except (ValueError, TypeError) as error:
-        raise BadSpectrumError(Reason.BAD_TABLE, str(error)) from error
-    except Exception as error:  # astropy raises nearly anything on a damaged file
-        raise BadSpectrumError(Reason.UNREADABLE, f"{type(error).__name__}: {error}") from error
 
 
 def _standard_columns(table: pa.Table, url: str) -> pa.Table:
@@ -197,7 +181,7 @@ def _standard_columns(table: pa.Table, url: str) -> pa.Table:
         return [(value or "").upper() for value in values]
 
     z = picked["z"].cast(pa.float64())
-    standard = pa.table(
+    return pa.table(
         {
             "object_id": files,
             "source_key": [""] * len(files),
@@ -212,7 +196,6 @@ def _standard_columns(table: pa.Table, url: str) -> pa.Table:
             "grade": picked["grade"].cast(pa.float64()).fill_null(-1).cast(pa.int8()),
         }
     )
-    return standard.filter(pc.field("object_id") != "")
 
 
 def _canonical(value: object) -> str:

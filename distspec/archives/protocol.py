@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol
 
 import pyarrow as pa
 
+from distspec.access import AccessConfig, File
 from distspec.spectrum import Spectrum
 
 LISTING = pa.schema(
@@ -17,6 +18,7 @@ LISTING = pa.schema(
         pa.field("source_key", pa.string(), nullable=False),
         # Whatever changes when the spectrum or its redshift does.
         pa.field("version", pa.string(), nullable=False),
+        # The file; "#part" after it says which of its spectra.
         pa.field("uri", pa.string(), nullable=False),
         pa.field("ra", pa.float64(), nullable=False),
         pa.field("dec", pa.float64(), nullable=False),
@@ -28,7 +30,7 @@ LISTING = pa.schema(
         pa.field("grade", pa.int8(), nullable=False),
     ]
 )
-"""A row a spectrum, sorted by ``object_id``; positions in degrees (ICRS)."""
+"""A row a spectrum, sorted by ``object_id``; positions in degrees (ICRS), NaN where the file knows them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +44,48 @@ class Entry:
     dec: float
     z: float
 
+    @property
+    def file(self) -> str:
+        """URL of the file that holds the spectrum."""
+        return self.uri.partition("#")[0]
+
+    @property
+    def part(self) -> str:
+        """Which of the file's spectra; "" where it holds one."""
+        return self.uri.partition("#")[2]
+
 
 class Archive(Protocol):
     """An archive of spectra.
 
     Implementations are frozen dataclasses: their fields are the options that users set, and they travel
-    to Ray workers by value. A new archive is one new file that has these three methods.
+    to Ray workers by value. How to add one: the README beside this file.
     """
 
+    kind: ClassVar[str]
+    """Its name in recipes and records."""
     lines: ClassVar[Mapping[str, float]]
     """Features worth naming in its figures: rest-frame vacuum wavelengths [Å]."""
+    spectrum_bytes: ClassVar[int]
+    """Bytes that are read for one spectrum, about: sizes the tasks."""
 
-    def list(self) -> pa.Table:
+    @property
+    def url(self) -> str:
+        """Folder or bucket below which every file lies."""
+        ...
+
+    def list(self, access: AccessConfig = ...) -> pa.Table:
         """Return what the archive offers now and the selection keeps, as a `LISTING` table."""
         ...
 
-    def read(self, entry: Entry) -> Spectrum:
+    async def read(self, entry: Entry, file: File) -> Spectrum:
         """Read one spectrum.
+
+        Parameters
+        ----------
+        entry : Entry
+        file : File
+            The file at ``entry.file``; entries of one file share it, and what was read of it.
 
         Raises
         ------

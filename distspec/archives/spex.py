@@ -5,19 +5,17 @@ Burgasser & Splat Development Team 2017, ASI Conf. Ser. 14, 7. Stars: z = 0.
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-from astropy.io import fits
-from astropy.utils.exceptions import AstropyWarning
 
+from distspec.access import DEFAULT_ACCESS, AccessConfig, File
+from distspec.archives.fits import read_image
 from distspec.archives.protocol import LISTING, Entry
-from distspec.archives.tables import absolute, choose_layout, fetch, read_table
+from distspec.archives.tables import absolute, choose_layout, read_table
 from distspec.lines import STAR_FEATURES
 from distspec.spectrum import BadSpectrumError, Reason, Spectrum
 
@@ -37,11 +35,13 @@ class SpeX:
     catalog: str = ""
     """Table of DATA_FILE, SOURCE_KEY, RA, DEC, OBSERVATION_DATE, cls; empty: labels.csv in url."""
 
+    kind: ClassVar[str] = "spex"
     lines: ClassVar[Mapping[str, float]] = STAR_FEATURES
+    spectrum_bytes: ClassVar[int] = 20_000
 
-    def list(self) -> pa.Table:
+    def list(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
         """Return every spectrum of the table, sorted by ``object_id`` (a `LISTING` table)."""
-        table = self._table()
+        table = self._table(access)
         files = table["DATA_FILE"].cast(pa.string())
         keys = table["SOURCE_KEY"].cast(pa.string())
         base, n = absolute(self.url), len(table)
@@ -50,7 +50,7 @@ class SpeX:
             "object_id": files,
             "source_key": [f"SPL {key}" for key in keys.to_pylist()],
             "version": table["OBSERVATION_DATE"].cast(pa.string()),
-            "uri": pa.array(choose_layout(places), pa.string()),
+            "uri": pa.array(choose_layout(places, base, access), pa.string()),
             "ra": table["RA"].cast(pa.float64()),
             "dec": table["DEC"].cast(pa.float64()),
             "z": pa.array(np.zeros(n)),
@@ -62,9 +62,9 @@ class SpeX:
         }
         return pa.table([columns[name] for name in LISTING.names], names=LISTING.names).sort_by("object_id")
 
-    def read(self, entry: Entry) -> Spectrum:
+    async def read(self, entry: Entry, file: File) -> Spectrum:
         """Read one file; see `distspec.archives.protocol.Archive.read`."""
-        planes, unit = _planes(fetch(entry.uri))
+        planes, unit = _planes((await file.whole()).data)
         wave, flux, noise = planes[0], planes[1], planes[2]
         # Orders are padded with zeros or NaN at the ends: no wavelength, no pixel.
         real = np.isfinite(wave) & (wave > 0)
@@ -81,7 +81,7 @@ class SpeX:
 
     def truth(self) -> pa.Table | None:
         """Return the spectral classes M, L and T."""
-        table = self._table()
+        table = self._table(DEFAULT_ACCESS)
         if "cls" not in table.column_names:
             return None
         return pa.table(
@@ -92,10 +92,10 @@ class SpeX:
             }
         )
 
-    def _table(self) -> pa.Table:
+    def _table(self, access: AccessConfig) -> pa.Table:
         if not self.url:
             raise ValueError("--archive.url is empty: name the folder that holds the SpeX files")
-        return read_table(self.catalog or f"{absolute(self.url)}/labels.csv")
+        return read_table(self.catalog or f"{absolute(self.url)}/labels.csv", access)
 
 
 def _planes(content: bytes) -> tuple[Any, str]:
@@ -104,14 +104,8 @@ def _planes(content: bytes) -> tuple[Any, str]:
     The library was filled over two decades: some files are stored transposed, some have no noise, and a
     third do not say what unit their flux is in.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyWarning)  # thousands of odd HISTORY cards
-            image: Any = fits.getdata(io.BytesIO(content), 0)
-            header = fits.getheader(io.BytesIO(content), 0)
-            unit = UNITS.get(str(header.get("YUNITS", "")).replace(" ", "").lower(), "")
-    except Exception as error:  # astropy raises nearly anything on a damaged file
-        raise BadSpectrumError(Reason.UNREADABLE, f"{type(error).__name__}: {error}") from error
+    image, header = read_image(content, 0)
+    unit = UNITS.get(str(header.get("YUNITS", "")).replace(" ", "").lower(), "")
     planes = np.array(image, dtype=np.float64)
     if planes.ndim == 2 and planes.shape[0] > planes.shape[1]:
         planes = planes.T

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
@@ -36,6 +35,7 @@ from distspec.archives.mock.nirspec import (
 from distspec.archives.mock.populations import DRAWN, UNITS, Galaxies, draw
 from distspec.archives.mock.survey import ODDITIES, SyntheticConfig, plan
 from distspec.spectrum import Floats
+from distspec.storage import filesystem
 
 __all__ = ["ODDITIES", "SyntheticConfig", "plan", "simulate", "write_shard", "write_tables"]
 
@@ -75,7 +75,7 @@ _SLIT_ROWS = 31
 
 def write_shard(config: SyntheticConfig, url: str, start: int, stop: int) -> None:
     """Write files ``start`` to ``stop`` (exclusive) of the plan into the folder `url`."""
-    fs, folder = fsspec.core.url_to_fs(url)
+    fs, folder = filesystem(url)
     fs.makedirs(folder, exist_ok=True)
     shard = plan(config).slice(start, stop - start)
     for first in range(0, len(shard), _BLOCK):
@@ -89,7 +89,7 @@ def write_shard(config: SyntheticConfig, url: str, start: int, stop: int) -> Non
 
 def write_tables(config: SyntheticConfig, url: str) -> None:
     """Write ``catalog.csv``, which the pipeline reads, and ``truth.parquet``, which it must not."""
-    fs, folder = fsspec.core.url_to_fs(url)
+    fs, folder = filesystem(url)
     fs.makedirs(folder, exist_ok=True)
     table = plan(config)
     blocks: list[pa.Table] = []

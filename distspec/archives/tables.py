@@ -1,45 +1,49 @@
-"""Reading an archive's catalogue and finding its files, wherever fsspec can reach them."""
+"""Reading an archive's catalogue, and finding its files and their versions."""
 
 from __future__ import annotations
 
-import gzip
+import asyncio
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from astropy.table import Table
 from pyarrow import csv
 
+from distspec.access import DEFAULT_ACCESS, AccessConfig, is_below, list_folder, open_files, read_whole
 from distspec.spectrum import BadSpectrumError, Reason
+from distspec.storage import split
 
 PROBES = 16
-GZIP_MAGIC = b"\x1f\x8b"
 
 
-def read_table(url: str) -> pa.Table:
-    """Read a catalogue in CSV, gzipped CSV, ECSV or Parquet from any fsspec URL.
+def read_table(url: str, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
+    """Read a catalogue in CSV, gzipped CSV, ECSV or Parquet.
+
+    Parameters
+    ----------
+    url : str
+        A file, or http(s)://, s3://, gs:// or az://.
+    access : AccessConfig
 
     Raises
     ------
     ValueError
         When there is no such file or it is none of these formats; the message names the URL.
     """
-    name = url.lower()
+    content = read_whole(absolute(url), access)
+    stem = url.lower().removesuffix(".gz")
     try:
-        with fsspec.open(url, "rb", compression="gzip" if name.endswith(".gz") else None) as file:
-            stem = name.removesuffix(".gz")
-            if stem.endswith((".parquet", ".pq")):
-                return pq.read_table(file)
-            if stem.endswith(".ecsv"):
-                return _from_astropy(Table.read(file, format="ascii.ecsv"))
-            return csv.read_csv(file)
-    except FileNotFoundError as error:
-        raise ValueError(f"no catalogue at {url}: set --archive.catalog to one") from error
-    except pa.ArrowInvalid as error:
+        if stem.endswith((".parquet", ".pq")):
+            return pq.read_table(io.BytesIO(content))
+        if stem.endswith(".ecsv"):
+            return _from_astropy(Table.read(io.BytesIO(content), format="ascii.ecsv"))
+        return csv.read_csv(pa.BufferReader(content))
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise ValueError(
             f"{url} is no CSV, ECSV or Parquet table ({error}): its name must end in "
             ".csv, .csv.gz, .ecsv or .parquet, and its content match"
@@ -63,41 +67,53 @@ def absolute(url: str) -> str:
     >>> absolute("s3://bucket/spectra/")
     's3://bucket/spectra'
     """
-    if "://" in url:
+    if url.startswith(("http://", "https://")):
         return url.rstrip("/")
-    return f"file://{Path(url).expanduser().resolve()}"
+    scheme, bucket, key = split(url)
+    if scheme == "file":
+        return f"file://{Path(key).resolve()}"
+    return f"{scheme}://{bucket}/{key}".rstrip("/")
 
 
-def choose_layout(places: Sequence[Sequence[str]]) -> list[str]:
+def choose_layout(places: Sequence[Sequence[str]], base: str, access: AccessConfig) -> list[str]:
     """Return each file's URL in the layout under which a file is found first, else in the first layout.
 
     Parameters
     ----------
     places : (n files) of (n layouts) URLs
         Up to `PROBES` files, spread over the list, are looked for: one that is missing decides nothing.
+    base : str
+        The archive's URL.
+    access : AccessConfig
     """
     step = max(1, len(places) // PROBES)
-    for file in places[::step]:
-        for layout, url in enumerate(file):
-            fs, path = fsspec.core.url_to_fs(url)
-            if fs.exists(path):
-                return [place[layout] for place in places]
-    return [place[0] for place in places]
+    layout = asyncio.run(_first_found(places[::step][:PROBES], base, access))
+    return [place[layout] for place in places]
 
 
-def fetch(uri: str) -> bytes:
-    """Return a file's bytes, unpacked if they are gzipped, whatever its name says.
+async def _first_found(places: Sequence[Sequence[str]], base: str, access: AccessConfig) -> int:
+    async with open_files(base, access) as files:
+        for place in places:
+            for layout, url in enumerate(place):
+                try:
+                    await files.file(url).head(1)
+                except BadSpectrumError as error:
+                    if error.reason is Reason.UNREACHABLE:
+                        raise ValueError(f"the archive does not answer: {error.seen}") from error
+                    continue
+                return layout
+    return 0
+
+
+def etags(urls: Sequence[str], base: str, access: AccessConfig) -> list[str]:
+    """Return what changes when a file does, "" for one that is not there: see `distspec.access.Listed`.
+
+    One listing of the folder or bucket, whatever the number of files.
 
     Raises
     ------
-    BadSpectrumError
-        ``not_found`` or, for whatever else went wrong, ``unreadable``.
+    ValueError
+        Where the folder cannot be listed.
     """
-    fs, path = fsspec.core.url_to_fs(uri)
-    try:
-        content = bytes(fs.cat_file(path))
-        return gzip.decompress(content) if content.startswith(GZIP_MAGIC) else content
-    except FileNotFoundError as error:
-        raise BadSpectrumError(Reason.NOT_FOUND, f"no file at {uri}") from error
-    except Exception as error:  # a service fails in as many ways as there are services
-        raise BadSpectrumError(Reason.UNREADABLE, f"{type(error).__name__}: {error}") from error
+    found = {file.url: file.etag for file in list_folder(base, access)}
+    return [found.get(url, "") if is_below(url, base) else "" for url in urls]

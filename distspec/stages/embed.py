@@ -11,13 +11,14 @@ import torch
 from ray.util import ActorPool
 from tqdm import tqdm
 
-from distspec.latents import finish, make_room, n_embedded, read_latents, spans, write_part
+from distspec.latents import CHUNK, finish, make_room, n_embedded, read_latents, write_part
 from distspec.lineage import has_model, load_model, model_id
 from distspec.outcome import Outcome
 from distspec.places import model_url, store_url
 from distspec.stages.session import n_cpus
 from distspec.store import open_store
 from distspec.training import TrainingConfig
+from distspec.transactions import spans
 from distspec.vae import VAEConfig, embed
 
 
@@ -55,7 +56,7 @@ def embed_store(root: str, vae: VAEConfig, training: TrainingConfig, seed: int) 
     done = n_embedded(store, name)
     if done == store.n_rows:
         return Outcome({"model": name, "embedded": done}, did_work=False)
-    todo = spans(done, store.n_rows)
+    todo = spans(done, store.n_rows, CHUNK)
     writer = make_room(store.url, name, store.n_rows, vae.n_latents)
     actors = [Embedder.remote(store.url, url) for _ in range(min(n_cpus(), len(todo)))]
     results: Any = ActorPool(actors).map_unordered(

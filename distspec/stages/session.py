@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,8 @@ import ray
 WORKER_ENV = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
+
+NOTHING: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,15 @@ class RayConfig:
 
 
 @contextmanager
-def session(config: RayConfig) -> Generator[None]:
-    """Be connected to Ray; a connection or a Ray that this opened is closed at the end."""
+def session(config: RayConfig, environment: Mapping[str, str] = NOTHING) -> Generator[None]:
+    """Be connected to Ray; a connection or a Ray that this opened is closed at the end.
+
+    Parameters
+    ----------
+    config : RayConfig
+    environment : mapping
+        Environment variables of every worker.
+    """
     if ray.is_initialized():
         yield
         return
@@ -51,7 +60,10 @@ def session(config: RayConfig) -> Generator[None]:
     ray.init(
         address=address,
         logging_level=logging.WARNING,
-        runtime_env={"env_vars": WORKER_ENV, "worker_process_setup_hook": f"{__name__}.quiet"},
+        runtime_env={
+            "env_vars": {**WORKER_ENV, **environment},
+            "worker_process_setup_hook": f"{__name__}.quiet",
+        },
         **here,
     )
     try:

@@ -19,6 +19,7 @@ from distspec.identity import in_validation
 from distspec.lineage import has_model, model_id, now, save_model, versions
 from distspec.outcome import Outcome
 from distspec.places import get_json, join, model_url, store_url
+from distspec.snapshots import model_tag, tag
 from distspec.stages.progress import shown
 from distspec.stages.session import n_gpus
 from distspec.store import Store, open_store
@@ -47,6 +48,7 @@ def train(root: str, vae: VAEConfig, training: TrainingConfig, seed: int) -> Out
     name = model_id(store.digest(), vae, training, seed)
     url = model_url(root, name)
     if has_model(url):
+        _keep_snapshot(root, url)
         return Outcome({"model": name}, did_work=False)
     split_rows(store, training)  # too few spectra: say so here, not in a worker
     gpu = n_gpus() >= training.workers if training.gpu is None else training.gpu
@@ -67,8 +69,15 @@ def train(root: str, vae: VAEConfig, training: TrainingConfig, seed: int) -> Out
             run_config=RunConfig(name=name, storage_path=join(root, "models")),
         )
         trainer.fit()
+    _keep_snapshot(root, url)
     metrics: dict[str, Any] = get_json(join(url, "model.json"))["metrics"]
     return Outcome({"model": name, **metrics})
+
+
+def _keep_snapshot(root: str, url: str) -> None:
+    """Name the snapshot that a model was trained on after it: then it is not collected."""
+    record = get_json(join(url, "model.json"))
+    tag(root, model_tag(str(record["model_id"])), str(record["snapshot_id"]))
 
 
 def split_rows(

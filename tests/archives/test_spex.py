@@ -7,10 +7,12 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
+from distspec.access import DEFAULT_ACCESS
 from distspec.archives.protocol import LISTING, Entry
 from distspec.archives.spex import SpeX
 from distspec.ingestion import entries, read
-from distspec.spectrum import BadSpectrumError, Reason
+from distspec.spectrum import BadSpectrumError, Reason, Spectrum
+from tests.conftest import read_spectrum
 
 
 def write(path, planes, unit="Wm-2um-1"):
@@ -25,7 +27,7 @@ PLANES = np.array([np.linspace(0.65, 2.55, 50), np.full(50, 1e-15), np.full(50, 
 
 @pytest.mark.parametrize("planes", [PLANES, PLANES.T, np.vstack([PLANES, np.zeros((1, 50))])])
 def test_every_layout_of_the_library(tmp_path, planes):
-    spectrum = SpeX(str(tmp_path)).read(write(tmp_path / "a.fits.gz", planes))
+    spectrum = read_spectrum(SpeX(str(tmp_path)), write(tmp_path / "a.fits.gz", planes))
     assert len(spectrum.wave) == 50
     assert np.allclose(spectrum.flux * np.sqrt(spectrum.ivar), 10.0, rtol=1e-5)
     assert spectrum.unit == "W m-2 um-1"
@@ -36,14 +38,14 @@ def test_every_layout_of_the_library(tmp_path, planes):
     [("W m-2 um-1", "W m-2 um-1"), ("ergs s-1 cm-2 A-1", "erg s-1 cm-2 AA-1"), ("", ""), ("furlongs", "")],
 )
 def test_a_unit_that_is_not_told_is_not_guessed(tmp_path, written, means):
-    assert SpeX(str(tmp_path)).read(write(tmp_path / "a.fits.gz", PLANES, written)).unit == means
+    assert read_spectrum(SpeX(str(tmp_path)), write(tmp_path / "a.fits.gz", PLANES, written)).unit == means
 
 
 def test_padding_is_dropped_and_noiseless_pixels_are_masked(tmp_path):
     planes = PLANES.copy()
     planes[0, -3:] = 0.0
     planes[2, 10] = 0.0
-    spectrum = SpeX(str(tmp_path)).read(write(tmp_path / "a.fits.gz", planes))
+    spectrum = read_spectrum(SpeX(str(tmp_path)), write(tmp_path / "a.fits.gz", planes))
     assert len(spectrum.wave) == 47
     assert np.flatnonzero(spectrum.ivar == 0).tolist() == [10]
 
@@ -51,11 +53,11 @@ def test_padding_is_dropped_and_noiseless_pixels_are_masked(tmp_path):
 def test_faults_have_reasons(tmp_path):
     archive = SpeX(str(tmp_path))
     with pytest.raises(BadSpectrumError) as no_noise:
-        archive.read(write(tmp_path / "a.fits.gz", PLANES[:2]))
+        read_spectrum(archive, write(tmp_path / "a.fits.gz", PLANES[:2]))
     assert no_noise.value.reason is Reason.BAD_TABLE
     (tmp_path / "b.fits.gz").write_bytes((tmp_path / "a.fits.gz").read_bytes()[:100])
     with pytest.raises(BadSpectrumError) as cut:
-        archive.read(Entry("b", "", str(tmp_path / "b.fits.gz"), 10.0, 2.0, 0.0))
+        read_spectrum(archive, Entry("b", "", str(tmp_path / "b.fits.gz"), 10.0, 2.0, 0.0))
     assert cut.value.reason is Reason.UNREADABLE
 
 
@@ -87,7 +89,9 @@ def test_real_files(spex_files):
     archive = SpeX(str(spex_files))
     listing = archive.list()
     assert len(listing) == 1331
-    spectra, _, rejected = read(archive, entries(listing))
+    outcomes = read(archive, DEFAULT_ACCESS, entries(listing))
+    spectra = [outcome for outcome in outcomes if isinstance(outcome, Spectrum)]
+    rejected = [outcome for outcome in outcomes if not isinstance(outcome, Spectrum)]
     assert len(spectra) == 1320
     # Ten files hold no noise, one holds two orders: seen with astropy alone.
     assert Counter(row.reason for row in rejected) == {Reason.BAD_TABLE: 11}

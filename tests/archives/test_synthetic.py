@@ -23,6 +23,7 @@ from distspec.archives.synthetic import (
     write_tables,
 )
 from distspec.lines import GALAXY_LINES
+from tests.conftest import read_spectrum
 
 REAL = Path(os.environ.get("DISTSPEC_TEST_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 CARDS = """SRCNAME SOURCEID SRCRA SRCDEC PROGRAM GRATING FILTER EXPTIME NCOMBINE DATE VERSION
@@ -144,9 +145,8 @@ def test_the_dja_reader_reads_it(archive):
     listing = reader.list()
     assert 200 < len(listing) < config.n_spectra  # low grades and z < 4 are dropped
     for row in listing.slice(0, 20).to_pylist():
-        spectrum = reader.read(
-            Entry(row["object_id"], row["version"], row["uri"], row["ra"], row["dec"], row["z"])
-        )
+        entry = Entry(row["object_id"], row["version"], row["uri"], row["ra"], row["dec"], row["z"])
+        spectrum = read_spectrum(reader, entry)
         assert spectrum.wave.shape == (473,)
         assert (spectrum.ivar > 0).sum() > 250
 

@@ -1,0 +1,162 @@
+"""How an archive has grown: what its listing has that the store has not, and the other way round."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from numpy.typing import NDArray
+
+from distspec.spectrum import PASSING, Reason, Rejected
+from distspec.store import Store
+
+pc: Any = pyarrow.compute  # its functions are made at run time, where no type checker sees them
+MAX_ID = 200
+"""Characters of an object_id."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What one run has to do.
+
+    Attributes
+    ----------
+    todo : pa.Table
+        Rows of the listing to read: new objects and new versions.
+    rejected : list of Rejected
+        What the listing itself disqualifies, less what the quarantine knows already.
+    withdrawn, returned : (n,) int
+        Rows of the store that the listing no longer has, and that it has again.
+    settled : list of str
+        Objects in quarantine that are not listed any more, or whose version in the store is listed again.
+    """
+
+    todo: pa.Table
+    rejected: Sequence[Rejected]
+    withdrawn: NDArray[np.int64]
+    returned: NDArray[np.int64]
+    settled: Sequence[str]
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether store and listing agree."""
+        return not (
+            len(self.todo) + len(self.rejected) + len(self.withdrawn) + len(self.returned) + len(self.settled)
+        )
+
+
+def screen(listing: pa.Table) -> tuple[pa.Table, list[Rejected]]:
+    """Take out of a listing what cannot be used, whatever its file holds.
+
+    Keys become names in tables, files and pages: one that is empty, longer than `MAX_ID` or holds control
+    characters or a path is refused. Rows that are listed twice alike count once; a key that is listed with
+    differing rows is refused, for nobody can tell which is meant.
+
+    Returns
+    -------
+    pa.Table
+        One row a key, in the listing's order.
+    list of Rejected
+        One a refused key.
+    """
+    ids = listing["object_id"]
+    usable = pc.and_(
+        pc.and_(pc.utf8_is_printable(ids), pc.less_equal(pc.utf8_length(ids), MAX_ID)),
+        pc.invert(pc.match_substring_regex(ids, r"^\.*$|[/\\]")),
+    )
+    bad = listing.filter(pc.invert(usable))
+    rejected = [
+        _rejected(row, Reason.BAD_ID, f"key of {len(row['object_id'])} characters: {row['object_id'][:80]!r}")
+        for row in bad.to_pylist()
+    ]
+    listing = listing.filter(usable)
+    counts = listing["object_id"].value_counts()
+    twice = counts.filter(pc.greater(pc.struct_field(counts, "counts"), 1))
+    if not len(twice):
+        return listing, _once(rejected)
+    repeated = pc.is_in(listing["object_id"], value_set=pc.struct_field(twice, "values"))
+    places = np.flatnonzero(np.asarray(repeated))
+    groups: dict[str, list[int]] = {}
+    rows = dict(zip(places.tolist(), listing.take(pa.array(places)).to_pylist(), strict=True))
+    for place, row in rows.items():
+        groups.setdefault(row["object_id"], []).append(place)
+    keep = np.ones(len(listing), dtype=bool)
+    for group in groups.values():
+        versions = sorted({str(rows[place]) for place in group})
+        keep[group[1:]] = False
+        if len(versions) > 1:
+            keep[group[0]] = False
+            seen = f"listed {len(group)} times, with {len(versions)} different versions or places"
+            rejected.append(_rejected(rows[group[0]], Reason.AMBIGUOUS, seen))
+    return listing.filter(pa.array(keep)), _once(rejected)
+
+
+def difference(listing: pa.Table, store: Store | None, retry: bool = False) -> Difference:
+    """Compare a listing with the store's ledger and quarantine.
+
+    Parameters
+    ----------
+    listing : pa.Table
+        `distspec.archives.protocol.LISTING`.
+    store : Store or None
+        None before there is one.
+    retry : bool
+        Read again what is in quarantine for a passing cause.
+    """
+    listing, rejected = screen(listing)
+    none = np.zeros(0, np.int64)
+    if store is None:
+        return Difference(listing, rejected, none, none, [])
+    latest, quarantine = store.latest(), store.quarantine()
+    ids, versions = listing["object_id"], listing["version"]
+    row = pc.index_in(ids, value_set=latest["object_id"])
+    stored = _same(latest["version"].take(row), versions)
+    entry = pc.index_in(ids, value_set=quarantine["object_id"])
+    refused = _same(quarantine["version"].take(entry), versions)
+    if retry:
+        passing = np.isin(quarantine["reason"].to_pylist(), [str(reason) for reason in PASSING])
+        refused &= ~np.asarray(pa.array(passing, pa.bool_()).take(entry).fill_null(False))
+    gone = ~np.asarray(pc.is_in(latest["object_id"], value_set=ids))
+    was_withdrawn = np.asarray(latest["withdrawn"])
+    rows = latest["row"].to_numpy()
+    again = np.zeros(len(latest), dtype=bool)
+    again[np.asarray(row.filter(pa.array(stored)), dtype=np.int64)] = True
+    known = dict(zip(quarantine["object_id"].to_pylist(), quarantine["version"].to_pylist(), strict=True))
+    fresh = [r for r in rejected if known.get(r.object_id) != r.version]
+    named = {r.object_id for r in rejected}
+    unlisted = pc.invert(pc.is_in(quarantine["object_id"], value_set=ids))
+    settled = set(quarantine["object_id"].filter(unlisted).to_pylist()) - named
+    settled |= set(ids.filter(pc.and_(pa.array(stored), pc.is_valid(entry))).to_pylist())
+    return Difference(
+        todo=listing.filter(pa.array(~stored & ~refused)),
+        rejected=fresh,
+        withdrawn=rows[gone & ~was_withdrawn],
+        returned=rows[again & was_withdrawn],
+        settled=sorted(settled),
+    )
+
+
+def _same(known: pa.ChunkedArray, listed: pa.ChunkedArray) -> NDArray[np.bool_]:
+    return np.asarray(pc.equal(known, listed).fill_null(False))
+
+
+def _once(rejected: Sequence[Rejected]) -> list[Rejected]:
+    return list({row.object_id: row for row in rejected}.values())
+
+
+def _rejected(row: dict[str, str], reason: Reason, seen: str) -> Rejected:
+    return Rejected(_name(row["object_id"]), row["version"], row["uri"], reason, seen)
+
+
+def _name(object_id: str) -> str:
+    """Return what a key is called in the quarantine: itself, if it can be a name."""
+    if object_id.isprintable() and 0 < len(object_id) <= MAX_ID:
+        return object_id
+    digest = hashlib.sha256(object_id.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    shown = "".join(letter if letter.isprintable() else "?" for letter in object_id[:40])
+    return f"{shown}… [{digest}]"
