@@ -200,5 +200,5 @@ def _factor(given: str, unit: str) -> float:
     try:
         stated: Any = units.Unit(given)
         return float(stated.to(unit))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise BadSpectrumError(Reason.BAD_TABLE, f"unit {given}, not {unit}") from error

@@ -109,7 +109,7 @@ def check_unit(text: str, expected: str = FLUX_UNIT) -> None:
             warnings.simplefilter("ignore", units.UnitsWarning)
             given: Any = units.Unit(re.sub(r"\bAng\b", "AA", text))
             ratio = float(given.to(expected))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise BadSpectrumError(Reason.BAD_TABLE, seen) from error
     if not np.isclose(ratio, 1.0, rtol=1e-6):
         raise BadSpectrumError(Reason.BAD_TABLE, seen)

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -59,6 +60,8 @@ class JADES:
     """Column of the redshift; empty: z_Spec or z."""
     flags: tuple[str, ...] = ("A", "B", "C")
     """Keep redshifts of these qualities, where the table has z_Spec_flag (A best, E none)."""
+    z_min: float = -1.0
+    """Keep redshifts above this: above 3, 1500 Å are in the PRISM's range."""
 
     kind: ClassVar[str] = "jades"
     lines: ClassVar[Mapping[str, float]] = GALAXY_LINES
@@ -67,8 +70,8 @@ class JADES:
     def list(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
         """Return the PRISM files, sorted by ``object_id`` (a `LISTING` table).
 
-        Files whose redshift is of another quality are left out; those that the table does not have come
-        with z NaN, and are refused when read.
+        Files whose redshift is of another quality or too low are left out; those that the table does not
+        have come with z NaN, and are refused when read.
         """
         if not (self.url and self.catalog):
             raise ValueError(
@@ -76,7 +79,8 @@ class JADES:
             )
         redshifts = _redshifts(self.catalog, self.z_column, access)
         pairs = _match(redshifts, absolute(self.url), access)
-        pairs = [(file, row) for file, row in pairs if row.flag in {"", *self.flags}]
+        flags = {"", *self.flags}
+        pairs = [(file, row) for file, row in pairs if row.flag in flags and not row.z <= self.z_min]
         rows = [row for _, row in pairs]
         columns: dict[str, Any] = {
             "object_id": [file.url.rpartition("/")[2] for file, _ in pairs],
@@ -208,9 +212,13 @@ def _parse(content: bytes) -> tuple[Floats, Floats, Floats]:
 
 def _image(content: bytes, name: str, unit: str) -> Floats:
     image, header = read_image(content, name)
-    stated = str(header.get("BUNIT") or unit)
+    return image.astype(np.float64) * _factor(str(header.get("BUNIT") or unit), unit)
+
+
+@lru_cache
+def _factor(given: str, unit: str) -> float:
     try:
-        given: Any = units.Unit(stated)
-        return image.astype(np.float64) * float(given.to(unit))
-    except (ValueError, TypeError) as error:
-        raise BadSpectrumError(Reason.BAD_TABLE, f"{name} in {stated}, not {unit}") from error
+        stated: Any = units.Unit(given)
+        return float(stated.to(unit))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BadSpectrumError(Reason.BAD_TABLE, f"unit {given}, not {unit}") from error

@@ -133,6 +133,8 @@ def test_files_find_their_redshift_by_number_and_tier(release, table):
     assert set(z) == {*NAMES[:2], *NAMES[3:5], NAMES[6]}, "quality E and other gratings are left out"
     assert listing["root"].to_pylist() == ["", *["goods-n-mediumhst"] * 3, "goods-s-deephst"]
     assert listing["srcid"].to_pylist() == ["1882", "944", "945", "1882", "1882"]
+    far = JADES(str(release), str(release / table), z_min=2.5).list()["object_id"].to_pylist()
+    assert {*far} == {NAMES[0], NAMES[3], NAMES[4], NAMES[6]}, "z > z_min, and what has none"
     assert listing["version"].to_pylist()[-1].startswith("z=5.50000 ")
 
 
