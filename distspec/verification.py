@@ -194,7 +194,7 @@ def _chunks(store: Store, name: str) -> set[int]:
 
 
 def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().partition('\n')[0][:200]}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _rows(store: Store, flags: Any) -> str:
