@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from distspec.access import AccessConfig, open_files
+from distspec.access import AccessConfig, open_files, run
 from distspec.archives.protocol import Archive, Entry
 from distspec.archives.tables import absolute
 from distspec.identity import JOIN_RADIUS
@@ -89,7 +89,7 @@ def pilot(listing: pa.Table) -> pa.Table:
 
 def read(archive: Archive, access: AccessConfig, batch: Sequence[Entry]) -> list[Spectrum | BadSpectrumError]:
     """Read spectra, many files at a time: each one as it is, or why it cannot be."""
-    return asyncio.run(_read(archive, access, batch))
+    return run(_read(archive, access, batch))
 
 
 async def _read(

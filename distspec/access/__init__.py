@@ -3,6 +3,7 @@
 from distspec.access.config import DEFAULT_ACCESS, AccessConfig, Content, Listed
 from distspec.access.files import File, Files, is_below, open_files
 from distspec.access.folders import list_folder, read_whole
+from distspec.access.running import run
 from distspec.access.unpacking import unpack
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "list_folder",
     "open_files",
     "read_whole",
+    "run",
     "unpack",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from distspec import storage
 from distspec.access.config import AccessConfig, Listed
 from distspec.access.files import open_files
 from distspec.access.http import archive_bucket
+from distspec.access.running import run
 from distspec.spectrum import BadSpectrumError
 
 LONGEST = 3600.0
@@ -64,7 +64,7 @@ def read_whole(url: str, config: AccessConfig) -> bytes:
     limit = config.max_catalog_mb
     config = replace(config, max_file_mb=limit, max_unpacked_mb=limit, timeout=LONGEST, deadline=LONGEST)
     try:
-        return asyncio.run(read())
+        return run(read())
     except BadSpectrumError as error:
         raise ValueError(f"catalogue {url}: {error}") from error
 
