@@ -101,7 +101,8 @@ def test_a_process_killed_here_is_followed_at_once(tmp_path):
     with pytest.raises(RuntimeError, match=f"process {process.pid}"):
         take(str(tmp_path), "ingest")
     process.kill()
-    with hold(str(tmp_path), "ingest") as lease:  # not waited for yet: a zombie
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, but left a zombie
+    with hold(str(tmp_path), "ingest") as lease:
         assert lease.token == 2
     process.communicate()
 
