@@ -83,7 +83,7 @@ def table(
     units: Mapping[str, str] | None = None,
     rename: Callable[[str], str] = str,
 ) -> bytes:
-    """Write one table anew, of some rows, with columns changed (None: left out; a `fits.Column`: as it is)."""
+    """Write one table anew, of some rows, with columns changed (None: left out; a `fits.Column`: as is)."""
     hdus = opened(content)
     old = hdus[hdu]
     known = {column.name.lower(): column for column in old.columns}
@@ -104,6 +104,21 @@ def table(
     kept = fits.Header([each for each in old.header.cards if not each.keyword.startswith(own)])
     new = fits.BinTableHDU.from_columns(made, header=kept, name=old.name)
     return written(new if each is old else each for each in hdus)
+
+
+def cells(content: bytes, hdu: str, **values: Any) -> bytes:
+    """Write one value into all rows of some of a table's columns."""
+    hdus = opened(content)
+    for name, value in values.items():
+        hdus[hdu].data[name][:] = value
+    unsum(hdus[hdu])
+    return written(hdus)
+
+
+def unsum(hdu: Any) -> None:
+    """Take the checksums of what is changed on purpose away."""
+    for key in ("CHECKSUM", "DATASUM"):
+        hdu.header.remove(key, ignore_missing=True)
 
 
 def _format(array: Any) -> str:
@@ -136,5 +151,7 @@ def image(content: bytes, change: Callable[[dict[str, Any]], Mapping[str, Any]],
             hdu = fits.CompImageHDU(changed[hdu.name], header=hdu.header, name=hdu.name, **packed)
         elif hdu.name in changed:
             hdu.data = changed[hdu.name]
+        if hdu.name in changed:
+            unsum(hdu)
         result.append(hdu)
     return written(result)

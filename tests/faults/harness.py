@@ -300,6 +300,10 @@ class Outcomes:
             assert case.object_id not in refused, refused[case.object_id]["seen"]
             (case.compare or assert_same)(rows[case.object_id], undamaged(case.kind))
 
+    def row(self, case: Case) -> Row:
+        """Return the row that comes of a case."""
+        return self._of(case.kind)[0][case.object_id]
+
     def check_neighbours(self, kind: str) -> None:
         """Assert that every spectrum ended once, and the undamaged ones as if they were alone."""
         rows, refused = self._of(kind)
