@@ -1,0 +1,146 @@
+"""The SpeX Prism Library as it grew: real files, in the order in which they were observed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from pyarrow import csv
+
+from distspec.archives.spex import SpeX
+from distspec.config import spex
+from distspec.places import store_url
+from distspec.stages.ingest import Source, ingest
+from distspec.store import LEDGER, Store, open_store
+from distspec.verification import verify
+from tests.conftest import real_data
+from tests.growth.archives import files_of
+
+CUTS = (20040101, 20080101, 99999999)
+
+
+@dataclass(frozen=True)
+class Library:
+    """A root, and the table that says what the library holds now."""
+
+    folder: Path
+    table: pa.Table
+
+    @property
+    def root(self) -> str:
+        return str(self.folder / "root")
+
+    @property
+    def store(self) -> Store:
+        return open_store(store_url(self.root))
+
+    def ingest(self, table: pa.Table) -> dict[str, int]:
+        """Ingest what the table lists, and return what the run says."""
+        labels = self.folder / "labels.csv"
+        csv.write_csv(table, labels)
+        config = spex(self.root)
+        archive = SpeX(str(real_data("spex")), str(labels))
+        return dict(ingest(self.root, Source(archive, config.access, config.grid, config.norm)).counts)
+
+
+@pytest.fixture(scope="module")
+def table() -> pa.Table:
+    """Every fourth row of the real table."""
+    table = csv.read_csv(real_data("spex") / "labels.csv")
+    return table.take(pa.array(np.arange(0, len(table), 4)))
+
+
+@pytest.fixture(scope="module")
+def grown(table, tmp_path_factory, local_ray) -> tuple[Library, list[Store]]:
+    library = Library(tmp_path_factory.mktemp("spex"), table)
+    stores: list[Store] = []
+    for cut in CUTS:
+        library.ingest(table.filter(pc.less(table["OBSERVATION_DATE"], cut)))
+        stores.append(library.store)
+    return library, stores
+
+
+def names_of(store: Store) -> list[str]:
+    return store.ledger(["object_id"])["object_id"].to_pylist()
+
+
+def test_it_grows_by_what_was_observed_since(grown):
+    library, stores = grown
+    dates = dict(zip(*(library.table[n].to_pylist() for n in ("DATA_FILE", "OBSERVATION_DATE")), strict=True))
+    known: set[str] = set()
+    for store, cut in zip(stores, CUTS, strict=True):
+        found = {*names_of(store), *store.quarantine()["object_id"].to_pylist()}
+        assert found == {name for name, date in dates.items() if date < cut}
+        assert set(names_of(store)) > known, "each cut brings more"
+        known = set(names_of(store))
+        assert len(store.standing()) == store.n_rows
+    assert len(known) > 300
+
+
+def test_rows_of_the_first_years_are_what_they_were(grown):
+    _, stores = grown
+    for before in stores[:-1]:
+        for name in (*LEDGER, "flux", "ivar"):
+            one, two = before.array(name)[:], stores[-1].array(name)[: before.n_rows]
+            same = one == two if one.dtype.kind == "T" else one.view(np.uint8) == two.view(np.uint8)
+            assert np.all(same), name
+
+
+def test_the_library_names_its_sources(grown):
+    """Whatever their positions: stars move."""
+    library, stores = grown
+    keys = dict(zip(*(library.table[n].to_pylist() for n in ("DATA_FILE", "SOURCE_KEY")), strict=True))
+    ledger = stores[-1].ledger(["object_id", "source_id"]).to_pylist()
+    assert all(row["source_id"] == f"SPL {keys[row['object_id']]}" for row in ledger)
+    assert len({row["source_id"] for row in ledger}) < len(ledger)
+
+
+def test_grown_or_at_once_it_is_the_same(grown, tmp_path):
+    """But for what is chosen with a store: the median slope, taken from what there was then."""
+    library, stores = grown
+    assert stores[-1].frozen.sample_slope == stores[0].frozen.sample_slope
+    whole = Library(tmp_path, library.table)
+    whole.ingest(library.table)
+    fixed = whole.store.ledger(["object_id", "source_id", "version"]).sort_by("object_id")
+    assert fixed.equals(stores[-1].ledger(fixed.column_names).sort_by("object_id"))
+
+
+def test_a_changed_file_supersedes_and_one_withdrawn_returns(grown, table):
+    """In one test, for each step begins where the one before ended."""
+    library, stores = grown
+    n, names = stores[-1].n_rows, names_of(stores[-1])
+    changed, gone = names[3], names[10]
+    files = table["DATA_FILE"].to_pylist()
+    dates = table["OBSERVATION_DATE"].to_pylist()
+    dates[files.index(changed)] += 1
+    newer = table.set_column(table.column_names.index("OBSERVATION_DATE"), "OBSERVATION_DATE", [dates])
+    counts = library.ingest(newer)
+    assert (counts["new"], counts["stored"], counts["in_store"]) == (1, 1, n + 1)
+    store = library.store
+    assert names_of(store)[-1] == changed
+    assert 3 not in store.standing()
+    assert n in store.standing()
+    ledger = store.ledger(["version", "checksum", "source_id"]).to_pylist()
+    assert ledger[3]["version"] != ledger[n]["version"]
+    assert {**ledger[3], "version": ""} == {**ledger[n], "version": ""}, "the same pixels, the same source"
+
+    counts = library.ingest(newer.filter(pc.not_equal(newer["DATA_FILE"], gone)))
+    assert (counts["new"], counts["withdrawn"], counts["in_store"]) == (0, 1, n + 1)
+    store = library.store
+    assert np.flatnonzero(store.withdrawn()).tolist() == [10]
+    assert 10 not in store.standing()
+    assert names_of(store)[10] == gone, "it can still be read"
+
+    counts = library.ingest(newer)
+    assert (counts["new"], counts["returned"], counts["in_store"]) == (0, 1, n + 1)
+    assert not library.store.withdrawn().any()
+    assert 10 in library.store.standing()
+
+    before = files_of(library.root)
+    assert "stored" not in library.ingest(newer)
+    assert files_of(library.root) == before
+    assert verify(library.root)[1] == []
