@@ -10,7 +10,10 @@ from typing import Annotated, Any
 import tyro
 
 from distspec.access import AccessConfig
+from distspec.archives.desi import DESI
 from distspec.archives.dja import DJA
+from distspec.archives.jades import JADES
+from distspec.archives.sdss import SDSS
 from distspec.archives.spex import SpeX
 from distspec.archives.synthetic import SyntheticConfig
 from distspec.archives.tables import absolute
@@ -33,7 +36,7 @@ class Config:
     root: str
     """Folder (or bucket URL) that holds everything this project produces."""
     recipe: tyro.conf.Suppress[str]
-    archive: DJA | SpeX
+    archive: DJA | SpeX | SDSS | DESI | JADES
     """Where the spectra come from."""
     synthetic: Annotated[SyntheticConfig | None, tyro.conf.arg(name="synthetic")] = None
     """Write a synthetic archive below the root first, and read that."""
@@ -119,10 +122,55 @@ def spex(root: str) -> Config:
     )
 
 
-RECIPES = {"demo": demo, "paper": paper, "dja": dja, "spex": spex}
+OPTICAL_GRID = GridConfig(start=1300.0, stop=9100.0, n_pixels=2048)
+OPTICAL_NORM = NormConfig(
+    # 4200 Å lies between Hδ and Hγ, redward of the 4000 Å break, and is in band up to z = 1.4; the windows
+    # after it serve galaxies, those in the ultraviolet quasars.
+    reference=4200.0,
+    windows=(
+        (4150.0, 4250.0),
+        (5050.0, 5150.0),
+        (3550.0, 3690.0),
+        (5600.0, 5750.0),
+        (3000.0, 3100.0),
+        (2200.0, 2300.0),
+        (1970.0, 2030.0),
+        (1680.0, 1760.0),
+        (1430.0, 1470.0),
+    ),
+    slope=-1.0,
+)
 
 
-ARCHIVES: Mapping[str, type[DJA] | type[SpeX]] = {"dja": DJA, "spex": SpeX}
+def sdss(root: str) -> Config:
+    """Return the settings for spectra of the Sloan Digital Sky Survey: normalised at 4200 Å."""
+    training = TrainingConfig(learning_rate=1e-3)
+    return Config(root, "sdss", SDSS(), grid=OPTICAL_GRID, norm=OPTICAL_NORM, training=training)
+
+
+def desi(root: str) -> Config:
+    """Return the settings for coadds of the Dark Energy Spectroscopic Instrument: as sdss."""
+    training = TrainingConfig(learning_rate=1e-3)
+    return Config(root, "desi", DESI(), grid=OPTICAL_GRID, norm=OPTICAL_NORM, training=training)
+
+
+def jades(root: str) -> Config:
+    """Return the settings for PRISM spectra of a JADES release: grid and windows as dja, z > 3."""
+    return Config(root, "jades", JADES(z_min=3.0), training=TrainingConfig(learning_rate=1e-3))
+
+
+RECIPES = {
+    "demo": demo,
+    "paper": paper,
+    "dja": dja,
+    "spex": spex,
+    "sdss": sdss,
+    "desi": desi,
+    "jades": jades,
+}
+
+
+ARCHIVES: Mapping[str, Any] = {archive.kind: archive for archive in (DJA, SpeX, SDSS, DESI, JADES)}
 
 
 def remember(root: str, source: Source) -> None:

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from distspec.access import AccessConfig, open_files, run
+from distspec.access import AccessConfig, open_files
 from distspec.archives.protocol import Archive, Entry
 from distspec.archives.tables import absolute
+from distspec.growth import printable
 from distspec.identity import JOIN_RADIUS
 from distspec.preprocessing import GridConfig, NormConfig, median_slope, preprocess
 from distspec.spectrum import (
@@ -89,12 +90,18 @@ def pilot(listing: pa.Table) -> pa.Table:
 
 def read(archive: Archive, access: AccessConfig, batch: Sequence[Entry]) -> list[Spectrum | BadSpectrumError]:
     """Read spectra, many files at a time: each one as it is, or why it cannot be."""
-    return run(_read(archive, access, batch))
+    outcomes: list[Spectrum | BadSpectrumError] = []
+    # Not returned by `run`: in the main thread it would write out its result in words, for a log.
+    asyncio.run(_read(archive, access, batch, outcomes))
+    return outcomes
 
 
 async def _read(
-    archive: Archive, access: AccessConfig, batch: Sequence[Entry]
-) -> list[Spectrum | BadSpectrumError]:
+    archive: Archive,
+    access: AccessConfig,
+    batch: Sequence[Entry],
+    outcomes: list[Spectrum | BadSpectrumError],
+) -> None:
     async with open_files(absolute(archive.url), access) as files:
 
         async def read_file(url: str, group: Sequence[Entry]) -> list[Spectrum | BadSpectrumError]:
@@ -105,8 +112,8 @@ async def _read(
             return [await _read_one(archive, entry, file) for entry in group]
 
         groups = [(url, list(group)) for url, group in groupby(batch, key=lambda entry: entry.file)]
-        parts = await asyncio.gather(*(read_file(url, group) for url, group in groups))
-    return [outcome for part in parts for outcome in part]
+        for part in await asyncio.gather(*(read_file(url, group) for url, group in groups)):
+            outcomes += part
 
 
 async def _read_one(archive: Archive, entry: Entry, file: Any) -> Spectrum | BadSpectrumError:
@@ -167,7 +174,8 @@ def load(
 
 
 def _rejected(entry: Entry, error: BadSpectrumError) -> Rejected:
-    return Rejected(entry.object_id, entry.version, entry.uri, error.reason, error.seen)
+    uri, seen = printable(entry.uri), printable(error.seen)
+    return Rejected(entry.object_id, entry.version, uri, error.reason, seen)
 
 
 def is_outage(loaded: Loaded) -> bool:

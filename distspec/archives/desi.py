@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from distspec.access import DEFAULT_ACCESS, AccessConfig, File, Files, Listed, open_files
 from distspec.archives.cameras import Camera, join_cameras, read_camera
-from distspec.archives.fibers import FLUX_UNIT, list_files, masked, numbers, read_head
-from distspec.archives.fits import FitsTable, read_table
+from distspec.archives.fibers import FLUX_UNIT, list_files, masked, numbers
+from distspec.archives.fits import FitsTable, read_head, read_table
 from distspec.archives.protocol import LISTING, Entry
 from distspec.archives.tables import absolute
 from distspec.lines import GALAXY_LINES

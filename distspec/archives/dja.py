@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from distspec.access import DEFAULT_ACCESS, AccessConfig, File
 from distspec.archives.bulk import check_size, number_prism, read_spectrum
-from distspec.archives.fibers import read_head
+from distspec.archives.fits import read_head
 from distspec.archives.msaexp import FLUX_UNIT, parse_spec1d, valid_pixels
 from distspec.archives.protocol import LISTING, Entry
 from distspec.archives.tables import absolute, choose_layout, etags, read_table

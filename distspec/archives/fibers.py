@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from astropy import units
 
-from distspec.access import AccessConfig, File, Listed, list_folder
-from distspec.archives.fits import FitsTable, Incomplete
+from distspec.access import AccessConfig, Listed, list_folder
+from distspec.archives.fits import FitsTable
 from distspec.archives.tables import absolute, read_table
 from distspec.spectrum import BadSpectrumError, Floats, Reason
 
@@ -23,8 +22,6 @@ BAND = (0.3, 1.2)
 
 NOISE = (1e-5, 1e6)
 """A median error outside tells of a lost or doubled factor 1e-17 [1e-17 erg/s/cm²/Å]."""
-
-T = TypeVar("T")
 
 
 def list_files(url: str, catalog: str, prefix: str, access: AccessConfig) -> list[Listed]:
@@ -59,16 +56,6 @@ def list_files(url: str, catalog: str, prefix: str, access: AccessConfig) -> lis
     versions: list[Any] = table["version"].to_pylist() if known else [""] * len(files)
     rows = sorted(zip(files, versions, strict=True))
     return [Listed(f"{base}/{file}", 0, str(version or "")) for file, version in rows if file]
-
-
-async def read_head(file: File, n: int, parse: Callable[[bytes, int], T]) -> T:
-    """Parse a file's first `n` bytes, or as many as `parse` turns out to need."""
-    while True:
-        content, total = await file.head(n)
-        try:
-            return parse(content, total)
-        except Incomplete as more:
-            n = more.needed
 
 
 def numbers(table: FitsTable, name: str) -> Floats:

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from distspec.access import DEFAULT_ACCESS, AccessConfig, File
-from distspec.archives.fibers import FLUX_UNIT, check_unit, check_wave, list_files, masked, numbers, read_head
-from distspec.archives.fits import FitsTable
+from distspec.archives.fibers import FLUX_UNIT, check_unit, check_wave, list_files, masked, numbers
+from distspec.archives.fits import FitsTable, read_head
 from distspec.archives.fits import read_table as read_fits_table
 from distspec.archives.fits.hdus import find_hdu
 from distspec.archives.protocol import LISTING, Entry

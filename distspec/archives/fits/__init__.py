@@ -7,6 +7,6 @@ structural cards alone, after their sizes were checked. The beginning of a file 
 
 from distspec.archives.fits.cards import Header
 from distspec.archives.fits.hdus import Incomplete
-from distspec.archives.fits.reading import FitsTable, read_image, read_table
+from distspec.archives.fits.reading import FitsTable, read_head, read_image, read_table
 
-__all__ = ["FitsTable", "Header", "Incomplete", "read_image", "read_table"]
+__all__ = ["FitsTable", "Header", "Incomplete", "read_head", "read_image", "read_table"]

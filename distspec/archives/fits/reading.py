@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from astropy.io import fits
 
+from distspec.access import File
 from distspec.archives.fits.cards import BLOCK, CARD, Header, unreadable
-from distspec.archives.fits.hdus import find_hdu
+from distspec.archives.fits.hdus import Incomplete, find_hdu
 from distspec.archives.fits.layout import TYPES, Column, Layout
 from distspec.spectrum import BadSpectrumError, Reason
 
 Array = np.ndarray[Any, np.dtype[Any]]
+T = TypeVar("T")
 
 _EMPTY_PRIMARY = fits.PrimaryHDU().header.tostring().encode()
 
@@ -78,6 +80,16 @@ class FitsTable:
         with _opened_by_astropy(self._content, self._start, self._layout) as hdu:
             values = np.array(hdu.data.field(int(column.key) - 1))
         return values.astype(values.dtype.newbyteorder("="))
+
+
+async def read_head(file: File, n: int, parse: Callable[[bytes, int], T]) -> T:
+    """Parse a file's first `n` bytes, or as many as `parse` turns out to need."""
+    while True:
+        content, total = await file.head(n)
+        try:
+            return parse(content, total)
+        except Incomplete as more:
+            n = more.needed
 
 
 def read_table(content: bytes, name: str | int, total: int | None = None) -> FitsTable:
