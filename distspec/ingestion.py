@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from distspec.access import AccessConfig, open_files
+from distspec.access import AccessConfig, open_files, run
 from distspec.archives.protocol import Archive, Entry
 from distspec.archives.tables import absolute
 from distspec.growth import printable
@@ -90,18 +90,12 @@ def pilot(listing: pa.Table) -> pa.Table:
 
 def read(archive: Archive, access: AccessConfig, batch: Sequence[Entry]) -> list[Spectrum | BadSpectrumError]:
     """Read spectra, many files at a time: each one as it is, or why it cannot be."""
-    outcomes: list[Spectrum | BadSpectrumError] = []
-    # Not returned by `run`: in the main thread it would write out its result in words, for a log.
-    asyncio.run(_read(archive, access, batch, outcomes))
-    return outcomes
+    return run(_read(archive, access, batch))
 
 
 async def _read(
-    archive: Archive,
-    access: AccessConfig,
-    batch: Sequence[Entry],
-    outcomes: list[Spectrum | BadSpectrumError],
-) -> None:
+    archive: Archive, access: AccessConfig, batch: Sequence[Entry]
+) -> list[Spectrum | BadSpectrumError]:
     async with open_files(absolute(archive.url), access) as files:
 
         async def read_file(url: str, group: Sequence[Entry]) -> list[Spectrum | BadSpectrumError]:
@@ -112,8 +106,8 @@ async def _read(
             return [await _read_one(archive, entry, file) for entry in group]
 
         groups = [(url, list(group)) for url, group in groupby(batch, key=lambda entry: entry.file)]
-        for part in await asyncio.gather(*(read_file(url, group) for url, group in groups)):
-            outcomes += part
+        parts = await asyncio.gather(*(read_file(url, group) for url, group in groups))
+    return [outcome for part in parts for outcome in part]
 
 
 async def _read_one(archive: Archive, entry: Entry, file: Any) -> Spectrum | BadSpectrumError:

@@ -44,8 +44,9 @@ def test_only_the_stages_know_ray(module):
 def test_flags_in_the_readme_exist(capsys):
     from distspec.config import parse
 
-    with pytest.raises(SystemExit):
-        parse(["dja", "--help"])
+    for recipe in ("dja", "sdss"):
+        with pytest.raises(SystemExit):
+            parse([recipe, "--help"])
     documented = capsys.readouterr().out
     for flag in set(re.findall(r"--[a-z]+\.[a-z-]+", README)):
         assert flag in documented, flag

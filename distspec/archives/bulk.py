@@ -22,7 +22,7 @@ import pyarrow as pa
 from astropy import units
 from astropy.io import fits
 
-from distspec.access import AccessConfig, File, open_files
+from distspec.access import AccessConfig, File, open_files, run
 from distspec.spectrum import BadSpectrumError, Floats, Reason
 
 BLOCK = 4096
@@ -95,7 +95,7 @@ def check_size(url: str, catalog: str, n_rows: int, access: AccessConfig) -> Non
             return await read_layout(files.file(url))
 
     try:
-        layout = asyncio.run(read())
+        layout = run(read())
     except BadSpectrumError as error:
         raise ValueError(f"--archive.bulk {url}: {error}") from error
     if layout.n_spectra != n_rows:

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import pyarrow as pa
 
-from distspec.access import DEFAULT_ACCESS, AccessConfig, File, Files, Listed, open_files
+from distspec.access import DEFAULT_ACCESS, AccessConfig, File, Files, Listed, open_files, run
 from distspec.archives.cameras import Camera, join_cameras, read_camera
 from distspec.archives.fibers import FLUX_UNIT, list_files, masked, numbers
 from distspec.archives.fits import FitsTable, read_head, read_table
@@ -68,7 +68,7 @@ class DESI:
         files = list_files(self.url, self.catalog, "(?:coadd|redrock)-", access)
         coadds = [file for file in files if "/redrock-" not in file.url]
         etags = {file.url: file.etag for file in files}
-        tables = asyncio.run(self._targets(coadds, etags, absolute(self.url), access))
+        tables = run(self._targets(coadds, etags, absolute(self.url), access))
         return pa.concat_tables([LISTING.empty_table(), *tables]).sort_by("object_id")
 
     async def _targets(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ import pyarrow.parquet as pq
 from astropy.table import Table
 from pyarrow import csv
 
-from distspec.access import DEFAULT_ACCESS, AccessConfig, is_below, list_folder, open_files, read_whole
+from distspec.access import DEFAULT_ACCESS, AccessConfig, is_below, list_folder, open_files, read_whole, run
 from distspec.spectrum import BadSpectrumError, Reason
 from distspec.storage import split
 
@@ -87,7 +86,7 @@ def choose_layout(places: Sequence[Sequence[str]], base: str, access: AccessConf
     access : AccessConfig
     """
     step = max(1, len(places) // PROBES)
-    layout = asyncio.run(_first_found(places[::step][:PROBES], base, access))
+    layout = run(_first_found(places[::step][:PROBES], base, access))
     return [place[layout] for place in places]
 
 
