@@ -18,6 +18,10 @@ from distspec.store import Store
 pc: Any = pyarrow.compute  # its functions are made at run time, where no type checker sees them
 MAX_ID = 200
 """Characters of an object_id."""
+MAX_TEXT = 1000
+"""Characters of what the quarantine says."""
+LISTED = frozenset({Reason.BAD_ID, Reason.AMBIGUOUS})
+"""Faults of a listing, not of a file: a listing without them has the file read."""
 
 
 @dataclass(frozen=True)
@@ -118,14 +122,14 @@ def difference(listing: pa.Table, store: Store | None, retry: bool = False) -> D
     stored = _same(latest["version"].take(row), versions)
     entry = pc.index_in(ids, value_set=quarantine["object_id"])
     refused = _same(quarantine["version"].take(entry), versions)
-    if retry:
-        passing = np.isin(quarantine["reason"].to_pylist(), [str(reason) for reason in PASSING])
-        refused &= ~np.asarray(pa.array(passing, pa.bool_()).take(entry).fill_null(False))
+    again = LISTED | (PASSING if retry else frozenset())
+    once_more = np.isin(quarantine["reason"].to_pylist(), [str(reason) for reason in again])
+    refused &= ~np.asarray(pa.array(once_more, pa.bool_()).take(entry).fill_null(False))
     gone = ~np.asarray(pc.is_in(latest["object_id"], value_set=ids))
     was_withdrawn = np.asarray(latest["withdrawn"])
     rows = latest["row"].to_numpy()
-    again = np.zeros(len(latest), dtype=bool)
-    again[np.asarray(row.filter(pa.array(stored)), dtype=np.int64)] = True
+    is_listed = np.zeros(len(latest), dtype=bool)
+    is_listed[np.asarray(row.filter(pa.array(stored)), dtype=np.int64)] = True
     known = dict(zip(quarantine["object_id"].to_pylist(), quarantine["version"].to_pylist(), strict=True))
     fresh = [r for r in rejected if known.get(r.object_id) != r.version]
     named = {r.object_id for r in rejected}
@@ -136,7 +140,7 @@ def difference(listing: pa.Table, store: Store | None, retry: bool = False) -> D
         todo=listing.filter(pa.array(~stored & ~refused)),
         rejected=fresh,
         withdrawn=rows[gone & ~was_withdrawn],
-        returned=rows[again & was_withdrawn],
+        returned=rows[is_listed & was_withdrawn],
         settled=sorted(settled),
     )
 
@@ -150,7 +154,19 @@ def _once(rejected: Sequence[Rejected]) -> list[Rejected]:
 
 
 def _rejected(row: dict[str, str], reason: Reason, seen: str) -> Rejected:
-    return Rejected(_name(row["object_id"]), row["version"], row["uri"], reason, seen)
+    return Rejected(_name(row["object_id"]), row["version"], printable(row["uri"]), reason, printable(seen))
+
+
+def printable(text: str) -> str:
+    r"""Return text from a file, a server or a listing as a terminal and a page can show it.
+
+    Examples
+    --------
+    >>> print(printable("clear\x1b[2J λ"))
+    clear\x1b[2J λ
+    """
+    shown = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text[: MAX_TEXT + 1])
+    return shown if len(shown) <= MAX_TEXT else f"{shown[:MAX_TEXT]}…"
 
 
 def _name(object_id: str) -> str:

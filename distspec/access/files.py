@@ -7,6 +7,7 @@ itself; gs and az through obstore. Every failure is a `BadSpectrumError` with on
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -199,10 +200,14 @@ def _read_local(path: str, start: int, stop: int) -> Content:
             data = bytearray()
             while len(data) < stop - start and (part := file.read(stop - start - len(data))):
                 data += part
-    except FileNotFoundError as error:
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise BadSpectrumError(Reason.NOT_FOUND, f"no file at {path}") from error
     except PermissionError as error:
         raise BadSpectrumError(Reason.DENIED, f"{path}: {error.strerror}") from error
     except OSError as error:
-        raise BadSpectrumError(Reason.UNREACHABLE, f"{path}: {error}") from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise BadSpectrumError(
+                Reason.NOT_FOUND, f"no file has a name of {len(path)} characters"
+            ) from error
+        raise BadSpectrumError(Reason.UNREACHABLE, f"{path}: {error.strerror}") from error
     return Content(bytes(data), size)

@@ -93,7 +93,7 @@ async def _content(url: str, answer: aiohttp.ClientResponse, start: int, stop: i
         return Content(data[start:], size)
     if status == 416:
         return Content(b"", _content_range(answer.headers.get("Content-Range", ""))[2])
-    if status in {404, 410}:
+    if status in {404, 410, 414}:  # gone, or of a name too long
         raise BadSpectrumError(Reason.NOT_FOUND, f"no file at {url}")
     if status in {400, 401, 403}:
         body = await _at_most(answer, 4096)

@@ -191,7 +191,8 @@ def ingest(
     return open_store(url)
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Row:
     """One standing row of a store, wherever its file lay and whichever commit brought it."""
 
     ledger: Mapping[str, Any]

@@ -1,0 +1,204 @@
+"""Cases 61–72: keys that are listed twice, change, vanish, or are no names. 67 is among the services."""
+
+import duckdb
+import pytest
+
+from distspec.growth import difference
+from distspec.pipeline import format_table
+from distspec.spectrum import Reason
+from tests.faults.damage import table
+from tests.faults.harness import (
+    assert_only,
+    assert_same,
+    clean,
+    ingest,
+    quarantine,
+    sample,
+    standing,
+    write_parquet,
+)
+
+LIKE_A_PATH = ("../outside.fits", "/etc/passwd", "a/../../b", "..", ".", "...", "a\\b", "spec.fits/..")
+NO_NAMES = ("", "nul\0byte", "line\nbreak", "\x1b[2Jclear", "‮reversed", "x" * 201, "y" * 10_000)
+ODD_NAMES = (
+    "<script>alert(1)</script>".replace("/", "∕"),
+    "<img src=x onerror=alert(1)>",
+    "'; DROP TABLE objects; --",
+    'quote".spec.fits',
+    "{{ 7 * 7 }} ${HOME} `id`",
+    "%2e%2e%2fsecret",
+    "étoile λ 1.fits",
+    "=cmd|' C'!A0",
+)
+
+
+@pytest.fixture
+def files():
+    return sample("dja")
+
+
+def with_row(files, **changed):
+    """The catalogue with one more row, like the victim's but for what is changed."""
+    victim = next(row for row in files.rows if row["file"] == files.victim)
+    return [*files.rows, {**victim, **changed}]
+
+
+def run(tmp_path, archive, **options):
+    return ingest(str(tmp_path / "store"), archive, **options)
+
+
+def test_061_the_same_object_twice(files, tmp_path):
+    store = run(tmp_path, files.write(tmp_path / "archive", rows=with_row(files)))
+    assert standing(store) == clean("dja")
+    assert store.n_rows == len(clean("dja"))
+    assert not quarantine(store)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"version": "1.0.0"}, {"z_best": "3.3"}, {"ra": "151.0"}, {"root": "other"}]
+)
+def test_062_the_same_key_with_something_else(files, tmp_path, changed):
+    archive = files.write(tmp_path / "archive", rows=with_row(files, **changed))
+    store = run(tmp_path, archive)
+    assert_only(store, clean("dja"), files.victim, Reason.AMBIGUOUS, "listed 2 times, with 2 different")
+    assert difference(archive.list(), store).is_nothing
+    store = run(tmp_path, files.write(tmp_path / "archive"))
+    assert standing(store) == clean("dja"), "once the archive made up its mind"
+    assert not quarantine(store)
+
+
+def test_063_a_repeat_observation(files, tmp_path):
+    victim = next(row for row in files.rows if row["file"] == files.victim)
+    rows = with_row(files, file="again.spec.fits", ra=str(float(victim["ra"]) + 0.3 / 3600))
+    archive = files.write(tmp_path / "archive", {"again.spec.fits": files.contents[files.victim]}, rows)
+    found = standing(run(tmp_path, archive))
+    assert set(found) == {*clean("dja"), "again.spec.fits"}
+    first = found[files.victim].ledger["source_id"]
+    assert found["again.spec.fits"].ledger["source_id"] == first
+    sources = {row.ledger["source_id"] for row in found.values()}
+    assert len(sources) == len(clean("dja")), "two spectra, one source"
+    assert found["again.spec.fits"].flux.tobytes() == found[files.victim].flux.tobytes()
+
+
+@pytest.mark.parametrize("kind", ["dja", "sdss"])
+def test_064_the_same_key_with_a_new_etag(tmp_path, kind):
+    files = sample(kind)
+    options = {"check_etags": True} if kind == "dja" else {}
+    hdu, key = {"dja": ("SPEC1D", files.victim), "sdss": ("COADD", files.id_of(files.victim))}[kind]
+    before = run(tmp_path, files.write(tmp_path / "archive", **options))
+    longer = table(files.contents[files.victim], hdu, lambda c: {"flux": c["flux"] * 2.0, "more": c["flux"]})
+    store = run(tmp_path, files.write(tmp_path / "archive", {files.victim: longer}, **options))
+    assert store.n_rows == before.n_rows + 1
+    old, new = standing(before), standing(store)
+    assert old.pop(key) != new[key]
+    assert new.pop(key).ledger["norm"] == pytest.approx(2.0 * clean(kind)[key].ledger["norm"], rel=1e-6)
+    assert new == old, "what did not change stands as it stood"
+
+
+def test_065_gone_between_listing_and_reading(files, tmp_path):
+    archive = files.write(tmp_path / "archive")
+    listing = archive.list()
+    (tmp_path / "archive" / files.victim).unlink()
+    store = run(tmp_path, archive)
+    assert_only(store, clean("dja"), files.victim, Reason.NOT_FOUND, "no file at .*" + files.victim)
+    assert difference(listing, store).is_nothing, "it is not asked for again and again"
+    store = run(tmp_path, files.write(tmp_path / "archive"), retry=True)
+    assert standing(store) == clean("dja")
+    assert not quarantine(store)
+
+
+def test_066_withdrawn_from_the_catalogue(files, tmp_path):
+    run(tmp_path, files.write(tmp_path / "archive"))
+    fewer = [row for row in files.rows if row["file"] != files.victim]
+    store = run(tmp_path, files.write(tmp_path / "archive", rows=fewer))
+    assert standing(store) == {key: row for key, row in clean("dja").items() if key != files.victim}
+    assert store.n_rows == len(clean("dja")), "no row is ever lost"
+    assert not quarantine(store)
+    store = run(tmp_path, files.write(tmp_path / "archive"))
+    assert standing(store) == clean("dja"), "and it may come back"
+
+
+def test_068_a_row_without_a_file(files, tmp_path):
+    store = run(tmp_path, files.write(tmp_path / "archive", rows=with_row(files, file="nowhere.spec.fits")))
+    assert_only(store, clean("dja"), "nowhere.spec.fits", Reason.NOT_FOUND, "no file at .*/nowhere.spec.fits")
+
+
+def with_names(files, tmp_path, names, contents=True, **changed):
+    """An archive that has the victim under other names, too."""
+    rows = [*files.rows, *({**with_row(files, file=name)[-1], **changed} for name in names)]
+    archive = files.write(
+        tmp_path / "archive", dict.fromkeys(names, files.contents[files.victim]) if contents else {}
+    )
+    catalog = write_parquet(tmp_path / "catalog.parquet", rows)
+    return files.archive(tmp_path / "archive", [], catalog=catalog) if archive else None
+
+
+def test_069_070_keys_that_are_no_names(files, tmp_path):
+    (tmp_path / "outside.fits").write_bytes(files.contents[files.victim])
+    bad = [name for name in (*LIKE_A_PATH, *NO_NAMES) if name]  # DJA's selection has no empty ones
+    archive = with_names(files, tmp_path, bad, contents=False)
+    store = run(tmp_path, archive)
+    assert standing(store) == clean("dja")
+    entries = quarantine(store)
+    assert {entry["reason"] for entry in entries.values()} == {Reason.BAD_ID}
+    assert len(entries) == len(bad), "each is told apart"
+    for entry in entries.values():
+        shown = "".join(str(value) for value in entry.values())
+        assert shown.isprintable(), entry
+        assert len(entry["object_id"]) <= 200
+        assert len(entry["seen"]) < 500
+        assert "key of" in entry["seen"]
+    assert difference(archive.list(), store).is_nothing
+
+
+@pytest.mark.parametrize("root", ["../..", "a/../../..", "/etc", "x\n", "\\..\\.."])
+def test_069_a_folder_that_leads_outside(files, tmp_path, root):
+    (tmp_path / "secret.fits").write_bytes(files.contents[files.victim])
+    # The layout is the one under which the first file is found: with its root.
+    rows = [{**row, "root": "."} for row in files.rows]
+    archive = files.write(tmp_path / "archive")
+    rows.append({**with_row(files, file="secret.fits", root=root)[-1]})
+    (tmp_path / "archive" / ".").mkdir(exist_ok=True)
+    archive = files.archive(tmp_path / "archive", [], catalog=write_parquet(tmp_path / "c.parquet", rows))
+    store = run(tmp_path, archive)
+    assert "secret.fits" not in standing(store)
+    entry = quarantine(store)["secret.fits"]
+    assert entry["reason"] in {Reason.OUTSIDE, Reason.NOT_FOUND}
+    assert entry["reason"] == Reason.OUTSIDE or root == "/etc"
+    assert "".join(map(str, entry.values())).isprintable()
+
+
+def test_071_072_odd_names_are_names(files, tmp_path):
+    store = run(tmp_path, with_names(files, tmp_path, ODD_NAMES))
+    assert not quarantine(store)
+    found = standing(store)
+    assert set(found) == {*clean("dja"), *ODD_NAMES}
+    for name in ODD_NAMES:
+        assert_same(found[name], found[files.victim])
+
+
+def test_071_072_odd_names_stay_words(files, tmp_path):
+    """In SQL they are values, on a terminal words in columns."""
+    store = run(tmp_path, with_names(files, tmp_path, ODD_NAMES, contents=False))
+    refused = store.quarantine()
+    assert set(refused["object_id"].to_pylist()) == set(ODD_NAMES)
+    with duckdb.connect() as connection:
+        connection.register("quarantine", refused)
+        connection.register("ledger", store.ledger())
+        for name in ODD_NAMES:
+            quoted = name.replace("'", "''")
+            sql = f"SELECT object_id, seen FROM quarantine WHERE object_id = '{quoted}'"
+            assert [row[0] for row in connection.sql(sql).fetchall()] == [name]
+            asked = connection.execute("SELECT count(*) FROM quarantine WHERE object_id = ?", [name])
+            assert asked.fetchall() == [(1,)]
+        assert connection.sql("SELECT count(*) FROM ledger").fetchall() == [(len(clean("dja")),)]
+    lines = format_table(refused.select(["object_id", "reason"])).splitlines()
+    assert len(lines) == 1 + len(ODD_NAMES)
+    for name in ODD_NAMES:
+        assert sum(line.startswith(f"  {name} ") for line in lines) == 1, name
+
+
+def test_a_folder_is_no_file(files, tmp_path):
+    archive = files.write(tmp_path / "archive", {files.victim: None})
+    (tmp_path / "archive" / files.victim).mkdir()
+    assert_only(run(tmp_path, archive), clean("dja"), files.victim, Reason.NOT_FOUND, "no file at")
