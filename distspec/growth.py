@@ -78,7 +78,8 @@ def screen(listing: pa.Table) -> tuple[pa.Table, list[Rejected]]:
         _rejected(row, Reason.BAD_ID, f"key of {len(row['object_id'])} characters: {row['object_id'][:80]!r}")
         for row in bad.to_pylist()
     ]
-    listing = listing.filter(usable)
+    if len(bad):  # a listing is the largest thing that a run holds: no copy for nothing
+        listing = listing.filter(usable)
     counts = listing["object_id"].value_counts()
     twice = counts.filter(pc.greater(pc.struct_field(counts, "counts"), 1))
     if not len(twice):
