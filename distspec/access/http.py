@@ -59,13 +59,17 @@ async def read_http(
 
 
 def _redirected(url: str, target: str, location: str, config: AccessConfig) -> str:
-    there, here = urlsplit(urljoin(target, location)), urlsplit(target)
+    try:
+        there, here = urlsplit(urljoin(target, location)), urlsplit(target)
+    except ValueError as error:
+        raise BadSpectrumError(Reason.OUTSIDE, f"{url} is redirected to what is no URL") from error
     downgraded = here.scheme == "https" and there.scheme != "https"
     known = {here.netloc, *config.hosts}
     if there.scheme not in {"http", "https"} or downgraded or there.netloc not in known:
+        host = there.netloc.rpartition("@")[2]  # a password before it is not for the quarantine
         raise BadSpectrumError(
             Reason.OUTSIDE,
-            f"{url} is redirected to {there.scheme}://{there.netloc}: name that host in --access.hosts "
+            f"{url} is redirected to {there.scheme}://{host}: name that host in --access.hosts "
             "if it may serve the archive",
         )
     return there.geturl()
