@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet
 from astropy.cosmology import Planck18
 from astropy.io import fits
 
@@ -34,6 +33,7 @@ from distspec.archives.mock.nirspec import (
 )
 from distspec.archives.mock.populations import DRAWN, UNITS, Galaxies, draw
 from distspec.archives.mock.survey import ODDITIES, SyntheticConfig, plan
+from distspec.places import join, put, put_table
 from distspec.spectrum import Floats
 from distspec.storage import filesystem
 
@@ -89,8 +89,6 @@ def write_shard(config: SyntheticConfig, url: str, start: int, stop: int) -> Non
 
 def write_tables(config: SyntheticConfig, url: str) -> None:
     """Write ``catalog.csv``, which the pipeline reads, and ``truth.parquet``, which it must not."""
-    fs, folder = filesystem(url)
-    fs.makedirs(folder, exist_ok=True)
     table = plan(config)
     blocks: list[pa.Table] = []
     sn50: list[Floats] = []
@@ -99,11 +97,11 @@ def write_tables(config: SyntheticConfig, url: str) -> None:
         galaxies = _galaxies(config, rows)
         blocks.append(pa.table(asdict(galaxies)))
         sn50.append(_nominal_snr(galaxies, rows))
-    with fs.open(f"{folder}/catalog.csv", "wb") as file:
-        options = pyarrow.csv.WriteOptions(quoting_style="needed")
-        pyarrow.csv.write_csv(_catalog(table, np.concatenate(sn50)), file, options)
-    with fs.open(f"{folder}/truth.parquet", "wb") as file:
-        pyarrow.parquet.write_table(_truth(table, pa.concat_tables(blocks)), file)
+    catalog = io.BytesIO()  # Arrow's buffers are none that an object store's files take
+    options = pyarrow.csv.WriteOptions(quoting_style="needed")
+    pyarrow.csv.write_csv(_catalog(table, np.concatenate(sn50)), catalog, options)
+    put(join(url, "catalog.csv"), catalog.getvalue())
+    put_table(join(url, "truth.parquet"), _truth(table, pa.concat_tables(blocks)))
 
 
 def _catalog(table: pa.Table, sn50: Floats) -> pa.Table:
