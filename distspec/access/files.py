@@ -11,6 +11,7 @@ import errno
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import unquote
 
 import aiohttp
 import obstore
@@ -186,10 +187,11 @@ def is_below(url: str, base: str) -> bool:
     >>> is_below("https://example.org@10.0.0.1/a", "https://example.org")
     False
     """
-    inside = url[len(base) :] if url.startswith(base.rstrip("/") + "/") else None
-    return (
-        inside is not None and ".." not in inside.split("/") and "\\" not in inside and inside.isprintable()
-    )
+    if not url.startswith(base.rstrip("/") + "/"):
+        return False
+    inside = url[len(base) :]
+    steps = unquote(inside) if url.startswith("http") else inside  # a server takes %2e for a dot
+    return ".." not in steps.split("/") and "\\" not in steps and steps.isprintable()
 
 
 def _read_local(path: str, start: int, stop: int) -> Content:

@@ -139,11 +139,11 @@ def _content_range(header: str) -> tuple[int, int, int]:
     unit, _, rest = header.partition(" ")
     span, _, size = rest.partition("/")
     first, _, last = span.partition("-")
-    if unit != "bytes" or not size.isdigit():
+    if unit != "bytes" or not _is_number(size):
         raise PassingError(f"Content-Range {header!r}")
     if span == "*":
         return 0, -1, int(size)
-    if not (first.isdigit() and last.isdigit() and int(first) <= int(last) < int(size)):
+    if not (_is_number(first) and _is_number(last) and int(first) <= int(last) < int(size)):
         raise PassingError(f"Content-Range {header!r}")
     return int(first), int(last), int(size)
 
@@ -159,4 +159,8 @@ async def _at_most(answer: aiohttp.ClientResponse, n: int) -> bytes:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isdigit() else 0
+    return int(text) if _is_number(text) else 0
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 20
