@@ -28,7 +28,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed-dev  ## tests/benchmarks, one table; BENCH=name runs one alone
+bench: $(VENV)/.installed-bench  ## tests/benchmarks, one table; BENCH=name runs one alone
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 # The lock is a constraints file: exact versions, whichever extras are installed.
@@ -41,9 +41,13 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -c $(LOCK) -e '.[test,check]'
 	touch $@
 
+$(VENV)/.installed-bench: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet -c $(LOCK) -e '.[test,bench]'
+	touch $@
+
 lock:  ## remake the lock from pyproject.toml; torch stays where it is pinned
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/pip install --quiet "$$(grep ^torch== $(LOCK))" -e '.[test,check]'
+	$(VENV)-lock/bin/pip install --quiet "$$(grep ^torch== $(LOCK))" -e '.[test,check,bench]'
 	sed -n '/^#/p' $(LOCK) > $(LOCK).new
 	$(VENV)-lock/bin/pip freeze --exclude-editable --exclude pip --exclude setuptools | sed 's/+cpu//' >> $(LOCK).new
 	mv $(LOCK).new $(LOCK) && rm -rf $(VENV)-lock
