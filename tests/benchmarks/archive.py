@@ -1,21 +1,109 @@
-"""A synthetic archive on local disk, for the benchmarks that read files."""
+"""Synthetic archives for the benchmarks that read files, and roots and a Ray for those that ingest them."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
+import pyarrow as pa
+
+from distspec.access import DEFAULT_ACCESS, AccessConfig, File
 from distspec.archives.dja import DJA
+from distspec.archives.protocol import LISTING, Entry
 from distspec.archives.synthetic import SyntheticConfig, write_shard, write_tables
+from distspec.committing import Committer, Here
+from distspec.growth import difference
+from distspec.ingestion import entries, freeze, load, pilot, read
+from distspec.places import store_url
+from distspec.spectrum import Spectrum
+from distspec.stages.ingest import Source
+from distspec.stages.session import RayConfig, session
+from distspec.store import Store, create_store
+
+LATTICE = 1000
+"""Sources a row of the lattice, which lies a hundred times the joining radius apart."""
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """An archive of `n` spectra of as many sources whose files are those of a small archive, in turns."""
+
+    files: DJA
+    n: int
+
+    kind: ClassVar[str] = DJA.kind
+    lines: ClassVar[Mapping[str, float]] = DJA.lines
+    spectrum_bytes: ClassVar[int] = DJA.spectrum_bytes
+
+    @property
+    def url(self) -> str:
+        return self.files.url
+
+    def list(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
+        number = np.arange(self.n)
+        table = self.files.list(access)
+        table = table.take(pa.array(number % len(table)))
+        own = {
+            "object_id": pa.array([f"{i:07d}.spec.fits" for i in number.tolist()]),
+            "ra": pa.array(150.0 + (number % LATTICE) * 0.02),
+            "dec": pa.array((number // LATTICE) * 0.02),
+        }
+        columns = [own.get(name, table[name]) for name in LISTING.names]
+        return pa.table(columns, schema=LISTING)
+
+    async def read(self, entry: Entry, file: File) -> Spectrum:
+        return await self.files.read(entry, file)
+
+    def truth(self) -> None:
+        return None
 
 
 @contextmanager
-def written(n_files: int, images: bool = False) -> Generator[DJA]:
+def written(n_files: int, images: bool = False, url: str = "") -> Generator[DJA]:
     """Write `n_files`, of 43 kB or, with the two-dimensional spectra that real ones have, 285 kB."""
     with tempfile.TemporaryDirectory(prefix="ds-") as folder:
+        where = url or folder
         config = SyntheticConfig(n_spectra=n_files, images=images)
-        write_shard(config, folder, 0, n_files)
-        write_tables(config, folder)
-        yield DJA(catalog=str(Path(folder) / "catalog.csv"), url=folder)
+        write_shard(config, where, 0, n_files)
+        write_tables(config, where)
+        yield DJA(catalog=f"{where}/catalog.csv", url=where)
+
+
+def ingest_here(root: str, source: Source) -> Store:
+    """Do what the stage does with a new store, without Ray, in one process."""
+    archive, access, norm, config = source.archive, source.access, source.norm, source.config
+    found = difference(archive.list(access), None)
+    sample = [s for s in read(archive, access, entries(pilot(found.todo))) if isinstance(s, Spectrum)]
+    z = found.todo["z"].to_numpy()
+    frozen = freeze(sample, z, source.grid, norm, config.join_radius, archive.kind)
+    committer = Committer(create_store(store_url(root), frozen), config.commit_rows, Here())
+    size = config.batch_size(archive)
+    for start in range(0, len(found.todo), size):
+        batch = found.todo.slice(start, size)
+        committer.add(load(archive, access, batch, frozen.grid, norm, frozen.sample_slope))
+    committer.finish(found)
+    return committer.store
+
+
+@contextmanager
+def local_ray(cpus: int = 1) -> Generator[None]:
+    """A Ray of our own, in a folder with a short path for its sockets."""
+    with (
+        tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True) as folder,
+        session(RayConfig(address="local", cpus=cpus, temp_dir=folder)),
+    ):
+        yield
+
+
+@contextmanager
+def fresh_roots() -> Generator[Callable[[], str]]:
+    """Yield what names a new root at every call."""
+    with tempfile.TemporaryDirectory(prefix="ds-") as folder:
+        numbers = count()
+        yield lambda: str(Path(folder) / str(next(numbers)))

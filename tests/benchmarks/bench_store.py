@@ -16,15 +16,15 @@ import numpy as np
 from distspec.preprocessing import GridConfig
 from distspec.store import Frozen, Store, create_store
 from tests.benchmarks.timing import Row, paired, rate
-from tests.conftest import batch_of, identity_of
+from tests.conftest import append, batch_of, identity_of
 
 N_ROWS, N_RANDOM, BATCH, REPEATS = 8192, 1024, 64, 5
 
 
 def run() -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="ds-") as folder:
-        append, store = _append(Path(folder))
-        return [*append, *_read(store())]
+        rows, store = _append(Path(folder))
+        return [*rows, *_read(store())]
 
 
 def _append(folder: Path) -> tuple[list[Row], Callable[[], Store]]:
@@ -36,16 +36,16 @@ def _append(folder: Path) -> tuple[list[Row], Callable[[], Store]]:
         for _ in range(REPEATS + 2)
     ]
 
-    def append() -> Store:
-        return empty.pop().append(batch, identity, [], "benchmark")
+    def into_next() -> Store:
+        return append(empty.pop(), batch, identity)
 
     def save() -> None:
         np.save(folder / "flux.npy", batch.flux)
         np.save(folder / "ivar.npy", batch.ivar)
 
-    ours, theirs = paired(append, save, REPEATS)
+    ours, theirs = paired(into_next, save, REPEATS)
     bare = rate("np.save of flux and ivar", N_ROWS, "rows", theirs)
-    return [rate("append and commit", N_ROWS, "rows", ours).against(bare), bare], append
+    return [rate("append and commit", N_ROWS, "rows", ours).against(bare), bare], into_next
 
 
 def _read(store: Store) -> list[Row]:
