@@ -126,14 +126,17 @@ def difference(listing: pa.Table, store: Store | None, retry: bool = False) -> D
     again = LISTED | (PASSING if retry else frozenset())
     once_more = np.isin(quarantine["reason"].to_pylist(), [str(reason) for reason in again])
     refused &= ~np.asarray(pa.array(once_more, pa.bool_()).take(entry).fill_null(False))
-    gone = ~np.asarray(pc.is_in(latest["object_id"], value_set=ids))
+    named = {r.object_id for r in rejected}
+    # A key that the listing spoils is still there: what is known of it stands.
+    spoilt = pc.is_in(latest["object_id"], value_set=pa.array(sorted(named), pa.string()))
+    there = pc.or_(pc.is_in(latest["object_id"], value_set=ids), spoilt)
+    gone = ~np.asarray(there)
     was_withdrawn = np.asarray(latest["withdrawn"])
     rows = latest["row"].to_numpy()
     is_listed = np.zeros(len(latest), dtype=bool)
     is_listed[np.asarray(row.filter(pa.array(stored)), dtype=np.int64)] = True
     known = dict(zip(quarantine["object_id"].to_pylist(), quarantine["version"].to_pylist(), strict=True))
     fresh = [r for r in rejected if known.get(r.object_id) != r.version]
-    named = {r.object_id for r in rejected}
     unlisted = pc.invert(pc.is_in(quarantine["object_id"], value_set=ids))
     settled = set(quarantine["object_id"].filter(unlisted).to_pylist()) - named
     settled |= set(ids.filter(pc.and_(pa.array(stored), pc.is_valid(entry))).to_pylist())

@@ -86,3 +86,12 @@ def test_what_the_listing_disqualifies_is_told_once(store):
     assert difference(wrong, committer.store).is_nothing
     todo = difference(listing("good"), committer.store)
     assert len(todo.settled) == 2, "not listed any more"
+
+
+def test_a_key_that_the_listing_spoils_stands_as_it_was(store):
+    store = ingest(store, Fake(("good00", "good01")), 7)
+    listed = Fake(("good00", "good01")).list()
+    twice = pa.concat_tables([listed, Fake(("good00",), versions={"good00": "v2"}).list()])
+    todo = difference(twice, store)
+    assert [(row.object_id, row.reason) for row in todo.rejected] == [("good00", Reason.AMBIGUOUS)]
+    assert len(todo.withdrawn) == len(todo.todo) == 0

@@ -140,8 +140,8 @@ class Files:
         try:
             async with asyncio.timeout(self.config.deadline):
                 if scheme in {"gs", "az"}:
-                    return await self._tries(self._obstore, url, start, stop)
-                return await self._tries(read_http, self._session, url, start, stop, self.config)
+                    return await self._tries.copy()(self._obstore, url, start, stop)
+                return await self._tries.copy()(read_http, self._session, url, start, stop, self.config)
         except TimeoutError as error:
             seen = f"{url}: no answer in {self.config.deadline:g} s of tries"
             raise BadSpectrumError(Reason.UNREACHABLE, seen) from error

@@ -51,7 +51,11 @@ async def read_http(
                 if answer.status not in {301, 302, 303, 307, 308}:
                     limit = int(config.max_file_mb * 1e6)
                     return await _content(url, answer, start, stop, limit)
-                target = _redirected(url, target, answer.headers.get("Location", ""), config)
+                if "Location" not in answer.headers:
+                    elsewhere = answer.headers.get("x-amz-bucket-region", "another one")
+                    seen = f"{url}: the bucket is in region {elsewhere}, set --access.region"
+                    raise BadSpectrumError(Reason.DENIED, seen)
+                target = _redirected(url, target, answer.headers["Location"], config)
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         # A signed URL must stay out of every message.
         raise PassingError(f"{type(error).__name__} from {urlsplit(target).netloc}") from error

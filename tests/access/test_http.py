@@ -258,3 +258,9 @@ def test_a_private_bucket_is_signed_for(monkeypatch):
     assert url.startswith("http://minio:9000/b/k?")
     assert "X-Amz-Credential=KEYID" in url
     assert "secret" not in url
+
+
+def test_a_bucket_of_another_region_is_named(server):
+    server.serve("/x", b"", always=servers.status(301, **{"x-amz-bucket-region": "eu-north-1"}))
+    with pytest.raises(BadSpectrumError, match=r"denied: .*region eu-north-1, set --access\.region"):
+        read(f"{server.url}/x")
