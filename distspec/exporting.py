@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import zarr
 from tqdm import tqdm
-from zarr.errors import ContainsGroupError
+from zarr.errors import ContainsGroupError, ZarrUserWarning
 from zarr.storage import LocalStore, ObjectStore
 
 from distspec import storage
@@ -50,7 +51,10 @@ def export_zarr(store: Store, url: str) -> int:
     standing = np.zeros(store.n_rows, dtype=bool)
     standing[store.standing()] = True
     group.create_array("standing", data=standing, dimension_names=("row",))
-    zarr.consolidate_metadata(target)
+    with warnings.catch_warnings():
+        # Readers of version 3 know it, and those that do not read what is there all the same.
+        warnings.simplefilter("ignore", ZarrUserWarning)
+        zarr.consolidate_metadata(target)
     return store.n_rows
 
 

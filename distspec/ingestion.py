@@ -17,6 +17,7 @@ from distspec.archives.protocol import Archive, Entry
 from distspec.archives.tables import absolute
 from distspec.growth import printable
 from distspec.identity import JOIN_RADIUS
+from distspec.ledger import LEDGER
 from distspec.preprocessing import GridConfig, NormConfig, median_slope, preprocess
 from distspec.spectrum import (
     PASSING,
@@ -27,7 +28,7 @@ from distspec.spectrum import (
     Spectrum,
     WaveGrid,
 )
-from distspec.store import LEDGER, Frozen
+from distspec.store import Frozen
 
 PILOT_RUNS, PILOT_RUN = 16, 16
 """Runs of neighbouring spectra, and spectra in each, read before a store is made."""

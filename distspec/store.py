@@ -20,7 +20,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any
 
 import icechunk
@@ -31,6 +30,7 @@ import zarr
 from numpy.typing import NDArray
 
 from distspec.identity import JOIN_RADIUS
+from distspec.ledger import LEDGER, MARKS, QUARANTINE
 from distspec.spectrum import Floats32, WaveGrid
 from distspec.storage import icechunk_storage
 
@@ -39,42 +39,6 @@ icechunk.set_logs_filter("error")  # one committer at a time is our rule; it nee
 
 FORMAT = 2
 """Of the layout; a store of another format is refused."""
-LEDGER: Mapping[str, str] = {
-    "object_id": "str",
-    "source_id": "str",
-    "version": "str",
-    "uri": "str",
-    "root": "str",
-    "srcid": "str",
-    "grating": "str",
-    "filter": "str",
-    "grade": "int8",
-    "ra": "float64",
-    "dec": "float64",
-    "z": "float64",
-    "norm": "float64",
-    "norm_err": "float64",
-    "norm_snr": "float32",
-    "slope": "float64",
-    "norm_window": "int8",
-    "snr": "float32",
-    "n_valid": "int32",
-    "checksum": "uint64",
-    "batch": "int32",
-}
-"""Columns of the ledger, a value a row; units as in `SpectrumBatch` and degrees; batch: which commit."""
-
-QUARANTINE: Mapping[str, str] = {
-    "object_id": "str",
-    "version": "str",
-    "uri": "str",
-    "reason": "str",
-    "seen": "str",
-    "batch": "int32",
-}
-"""Columns of the quarantine's log; an empty reason settles what was said of the object before."""
-MARKS: Mapping[str, str] = {"row": "int64", "withdrawn": "bool", "batch": "int32"}
-"""Columns of the log of marks; of several on a row the last one counts."""
 CHUNK_BYTES = 1_300_000
 LOG_CHUNK = 16_384
 
@@ -280,8 +244,6 @@ def open_store(url: str, at: str = "") -> Store:
 
 def store_exists(url: str) -> bool:
     """Tell whether there is a store at `url`; a creation cut short left none."""
-    if not icechunk.Repository.exists(icechunk_storage(url)):
-        return False
     try:
         zarr.open_group(repository(url).readonly_session("main").store, mode="r")
     except FileNotFoundError:
@@ -289,37 +251,18 @@ def store_exists(url: str) -> bool:
     return True
 
 
-def ledger_checksums(columns: Mapping[str, Any]) -> NDArray[np.uint64]:
-    """Return a checksum a row of the ledger, that any machine gives for the same values.
-
-    BLAKE2b of 8 bytes, read little-endian, over the row's numbers, little-endian in `LEDGER`'s order and
-    types, then its texts in UTF-8 with a NUL between them.
-
-    Parameters
-    ----------
-    columns : mapping
-        (n,) each, all of `LEDGER`.
-
-    Returns
-    -------
-    (n,) uint64
-    """
-    numbers = [(name, np.dtype(dtype).newbyteorder("<")) for name, dtype in LEDGER.items() if dtype != "str"]
-    packed = np.empty(len(columns["object_id"]), numbers)
-    for name, _ in numbers:
-        packed[name] = columns[name]
-    raw, size = packed.tobytes(), packed.itemsize
-    texts = zip(*(columns[name].tolist() for name, dtype in LEDGER.items() if dtype == "str"), strict=True)
-    digests = [
-        blake2b(raw[i * size : (i + 1) * size] + "\0".join(text).encode(), digest_size=8).digest()
-        for i, text in enumerate(texts)
-    ]
-    return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
-
-
 def repository(url: str) -> icechunk.Repository:
-    """Open the Icechunk repository of a store."""
-    return icechunk.Repository.open(icechunk_storage(url))
+    """Open the Icechunk repository of a store.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is none at `url`.
+    """
+    storage = icechunk_storage(url)
+    if not icechunk.Repository.exists(storage):
+        raise FileNotFoundError(f"no store at {url}: run `python -m jobs.ingest RECIPE --root …` first")
+    return icechunk.Repository.open(storage)
 
 
 def _last_of_each(names: pa.ChunkedArray) -> NDArray[np.int64]:

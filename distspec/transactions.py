@@ -16,8 +16,9 @@ import pyarrow as pa
 import zarr
 from numpy.typing import NDArray
 
+from distspec.ledger import LEDGER, MARKS, QUARANTINE, ledger_checksums
 from distspec.spectrum import Floats32, Rejected
-from distspec.store import LEDGER, MARKS, QUARANTINE, Store, ledger_checksums, open_store, repository
+from distspec.store import Store, open_store, repository
 
 BEHIND = "another run committed to {url} meanwhile: wait for it to end, then run this again"
 

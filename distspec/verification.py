@@ -13,10 +13,11 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from distspec.identity import position_names, separation
+from distspec.ledger import LEDGER, MARKS, QUARANTINE, ledger_checksums
 from distspec.places import exists, get_json, join, model_url, store_url
 from distspec.snapshots import model_tag
 from distspec.spectrum import Reason, row_checksums
-from distspec.store import LEDGER, MARKS, QUARANTINE, Store, ledger_checksums, open_store, repository
+from distspec.store import Store, open_store, repository
 
 READERS = 4
 """Chunks read at a time."""
@@ -60,7 +61,9 @@ def _lengths(store: Store) -> Iterator[str]:
 
 
 def _unreadable(store: Store) -> Iterator[str]:
-    logs = [f"{log}/{name}" for log, columns in (("quarantine", QUARANTINE), ("marks", MARKS)) for name in columns]
+    logs = [
+        f"{log}/{name}" for log, columns in (("quarantine", QUARANTINE), ("marks", MARKS)) for name in columns
+    ]
     for name in (*LEDGER, "ledger_checksum", *logs):
         array = store.array(name)
         for start in range(0, array.shape[0], array.chunks[0]):

@@ -16,9 +16,10 @@ import pytest
 from distspec.access import AccessConfig, open_files
 from distspec.archives.protocol import Archive, Entry
 from distspec.archives.tables import absolute
+from distspec.ledger import LEDGER
 from distspec.spectrum import Rejected, Spectrum, SpectrumBatch, WaveGrid, row_checksums
 from distspec.stages.session import RayConfig, session
-from distspec.store import LEDGER, Frozen, Store, create_store
+from distspec.store import Frozen, Store, create_store
 from distspec.transactions import Transaction
 
 DATA = Path(os.environ.get("DISTSPEC_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")

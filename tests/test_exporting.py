@@ -13,8 +13,8 @@ from distspec import exporting
 from distspec import store as stores
 from distspec.cli import main
 from distspec.exporting import export_zarr
+from distspec.ledger import LEDGER
 from distspec.spectrum import Reason, Rejected, row_checksums
-from distspec.store import LEDGER
 from distspec.transactions import Transaction
 from tests.growth.making import grow, names, new_store
 

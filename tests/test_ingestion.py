@@ -18,8 +18,8 @@ from distspec.ingestion import (
     pilot,
     read,
 )
+from distspec.ledger import LEDGER
 from distspec.spectrum import BadSpectrumError, Reason, Rejected, row_checksums
-from distspec.store import LEDGER
 from tests.conftest import power_law
 from tests.fake import GRID, GRID_CONFIG, NORM, Fake
 

@@ -6,8 +6,9 @@ import pytest
 import xarray
 import zarr
 
+from distspec.ledger import LEDGER, QUARANTINE
 from distspec.spectrum import Reason, Rejected, SpectrumBatch, WaveGrid
-from distspec.store import LEDGER, QUARANTINE, Frozen, create_store, open_store, repository, store_exists
+from distspec.store import Frozen, create_store, open_store, repository, store_exists
 from tests.conftest import append, batch_of, identity_of
 
 REJECTED = [Rejected("bad", "v1", "file:///bad", Reason.NO_OVERLAP, "5–6 Å")]

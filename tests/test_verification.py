@@ -18,10 +18,11 @@ import zarr
 from distspec import store as stores
 from distspec.cli import main
 from distspec.identity import position_names
+from distspec.ledger import LEDGER
 from distspec.places import model_url, put_json, store_url
 from distspec.snapshots import model_tag, tag
 from distspec.spectrum import Reason, Rejected
-from distspec.store import LEDGER, Store, open_store, repository
+from distspec.store import Store, open_store, repository
 from distspec.transactions import Transaction, commit
 from distspec.verification import verify
 from tests.growth.making import grow, names, new_store, pixels, rows_of
