@@ -105,7 +105,9 @@ class Store:
         ledger = self.ledger(["object_id", "version"])
         rows = pa.array(_last_of_each(ledger["object_id"]))
         withdrawn = pa.array(self.withdrawn()).take(rows)
-        return ledger.take(rows).append_column("row", rows).append_column("withdrawn", withdrawn)
+        if len(rows) < len(ledger):  # seldom: no copy for nothing
+            ledger = ledger.take(rows)
+        return ledger.append_column("row", rows).append_column("withdrawn", withdrawn)
 
     def withdrawn(self) -> NDArray[np.bool_]:
         """Tell which rows the archive has withdrawn, (n_rows,)."""
