@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from distspec.access import DEFAULT_ACCESS, AccessConfig, File
 from distspec.archives.dja import DJA
@@ -48,13 +49,13 @@ class Repeated:
     def list(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
         number = np.arange(self.n)
         table = self.files.list(access)
-        table = table.take(pa.array(number % len(table)))
+        place = pa.array(number % len(table))
         own = {
-            "object_id": pa.array([f"{i:07d}.spec.fits" for i in number.tolist()]),
+            "object_id": pc.utf8_lpad(pa.array(number).cast(pa.string()), 7, "0"),
             "ra": pa.array(150.0 + (number % LATTICE) * 0.02),
             "dec": pa.array((number // LATTICE) * 0.02),
         }
-        columns = [own.get(name, table[name]) for name in LISTING.names]
+        columns = [own[name] if name in own else table[name].take(place) for name in LISTING.names]
         return pa.table(columns, schema=LISTING)
 
     async def read(self, entry: Entry, file: File) -> Spectrum:

@@ -1,9 +1,9 @@
 """Ingest of 8,000 new spectra from SeaweedFS on loopback into a new store on local disk.
 
-The archive is 300 files of 285 kB that come round and round, of each of which a range of 81 kB is read. Catalogue to last
-commit on a Ray of two CPUs, 32 requests at a time in each, against one process that does nothing but GET the
-same ranges in the same order, 64 at a time, through aiohttp on signed URLs: at least 0.7. The server runs on
-the same cores. Workers have started and imported before anything is timed.
+300 files of 285 kB come round and round; of each a range of 81 kB is read. Catalogue to last commit on a
+Ray of two CPUs, 32 requests at a time each, against one process that does nothing but GET the same ranges
+in the same order, 64 at a time, through aiohttp on signed URLs: at least 0.7. The server has the same cores.
+Workers have started and imported before anything is timed.
 """
 
 from __future__ import annotations
