@@ -112,7 +112,8 @@ def get_versioned(url: str) -> tuple[bytes, str] | None:
 def swap(url: str, content: bytes, version: str | None) -> str | None:
     """Write a file only if it is still the version that was read; None: only if there is none.
 
-    Of many that try at once one succeeds: a conditional put on object stores, a lock on local disk.
+    Of many that try at once one succeeds: a conditional put on object stores, a lock on local disk. Each
+    must have something else to write.
 
     Returns
     -------
@@ -125,7 +126,9 @@ def swap(url: str, content: bytes, version: str | None) -> str | None:
         try:
             return obstore.put(bucket(scheme, name), key, content, mode=mode)["e_tag"]
         except (AlreadyExistsError, PreconditionError, FileNotFoundError):
-            return None
+            # Where the answer to a first try was lost, the next finds what that one wrote.
+            there = get_versioned(url)
+            return there[1] if there and there[0] == content else None
     folder = Path(key).parent
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f".{Path(key).name}.lock").open("w") as lock:

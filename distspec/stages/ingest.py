@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from distspec.archives.protocol import Archive
 from distspec.committing import Committer, Piece, join
 from distspec.growth import difference
 from distspec.ingestion import (
+    PILOT_RUN,
     IngestConfig,
     Loaded,
     check_settings,
@@ -44,6 +46,8 @@ log = logging.getLogger(__name__)
 CHUNKS_A_TASK = 4
 WORKER_BYTES = 400e6
 """What a worker needs beside the spectra it holds: Python and its libraries."""
+FEW = 8
+"""So few bad spectra never fail a run, whatever their share: all that is new may be one bad file."""
 HELD = 6.0
 """A task holds its files' bytes about so many times: as read, as spectra, on the grid, as sent."""
 
@@ -141,19 +145,24 @@ def ingest(root: str, source: Source, lease: Lease | None = None, retry: bool = 
         return Outcome({"listed": len(listing), "in_store": store.n_rows}, did_work=False)
     n_listed = len(listing)
     del listing
+    pa.default_memory_pool().release_unused()  # what comparing took is needed no more, and is as large
     if store is None:
-        store = _create(url, source, todo.todo)
+        with _writing(url):
+            store = _create(url, source, todo.todo)
     made_by = {"distspec": "ingest", "archive": archive.kind, "lease": lease.token if lease else 0}
     committer = Committer(store, config.commit_rows, OnRay(), made_by, lease.check if lease else lambda: None)
     outage = False
-    with tqdm(total=len(todo.todo), desc="ingest", unit="spectrum", disable=None) as bar:
+    with (
+        _writing(url),
+        tqdm(total=len(todo.todo), desc="ingest", unit="spectrum", disable=None) as bar,
+    ):
         for loaded in _loaded(source, store.frozen, todo.todo):
             outage = is_outage(loaded)
             if outage:
                 break
             committer.add(loaded)
             bar.update(len(loaded.rows) + len(loaded.rejected))
-    committer.finish(todo)
+        committer.finish(todo)
     counts = {
         "listed": n_listed,
         "new": len(todo.todo),
@@ -169,13 +178,27 @@ def ingest(root: str, source: Source, lease: Lease | None = None, retry: bool = 
             f"{committer.n_rows:,} spectra are in the store, run this again for the rest"
         )
     bad = committer.n_rejected / max(1, committer.n_rows + committer.n_rejected)
-    if bad > config.max_bad_share:
+    # What is read again was bad before, and a share of next to nothing says nothing.
+    if not retry and committer.n_rejected >= FEW and bad > config.max_bad_share:
         raise RuntimeError(
             f"{committer.n_rejected:,} of {committer.n_rows + committer.n_rejected:,} spectra are bad, more "
             f"than ingest.max_bad_share {config.max_bad_share:g} (the good ones are in the store; "
             "`distspec quarantine` says what is wrong)"
         )
     return Outcome(counts)
+
+
+@contextmanager
+def _writing(url: str) -> Generator[None]:
+    """Say in one line why a store could not be written, here or by a task: a full disk, a lost bucket."""
+    try:
+        yield
+    except icechunk.IcechunkError as error:
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        why = str(cause).strip().partition("\n")[0].removeprefix("x ").strip()
+        raise RuntimeError(
+            f"{url} could not be written ({why}): all commits before it stand; run this again for the rest"
+        ) from error
 
 
 def _loaded(source: Source, frozen: Frozen, todo: pa.Table) -> Iterator[Loaded]:
@@ -217,7 +240,8 @@ def _one_by_one(source: Source, frozen: Frozen, rows: pa.Table, error: Exception
         return
     for half in (rows.slice(0, n // 2), rows.slice(n // 2)):
         half = half.take(pa.array(np.arange(len(half))))
-        made: Any = load_task.remote(source.archive, source.access, half, frozen, source.norm)
+        once_more: Any = load_task.options(max_retries=1)  # it has been tried often enough for bad luck
+        made: Any = once_more.remote(source.archive, source.access, half, frozen, source.norm)
         block, told = made
         try:
             yield Loaded(block, *ray.get(told))
@@ -230,16 +254,27 @@ def _memory_of_a_cpu() -> float:
     return float(ray.cluster_resources().get("memory", 4e9)) / n_cpus()
 
 
-@ray.remote(num_cpus=1)
+@ray.remote(num_cpus=1, max_retries=1)
 def read_task(archive: Archive, access: AccessConfig, listing: pa.Table) -> list[Spectrum]:
     """Read some rows of a listing, those that can be."""
     return [s for s in read(archive, access, entries(listing)) if isinstance(s, Spectrum)]
 
 
+def _if_it_lives(task: ray.ObjectRef[list[Spectrum]]) -> list[Spectrum]:
+    """Return what a pilot's task read; nothing where a file ends its worker, which ingest finds out later."""
+    try:
+        return ray.get(task)
+    except (WorkerCrashedError, OutOfMemoryError, RayTaskError):
+        return []
+
+
 def _create(url: str, source: Source, listing: pa.Table) -> Store:
     """Choose grid and median slope from the listing and a pilot sample of it, and make the store."""
     sample = pilot(listing)
-    spectra: list[Spectrum] = ray.get(read_task.remote(source.archive, source.access, sample))
+    starts = range(0, len(sample), PILOT_RUN)
+    runs = [sample.take(pa.array(np.arange(start, min(start + PILOT_RUN, len(sample))))) for start in starts]
+    reads = [read_task.remote(source.archive, source.access, run) for run in runs]
+    spectra = [spectrum for task in reads for spectrum in _if_it_lives(task)]
     if not spectra:
         first = sample["uri"][0].as_py() if len(sample) else "none"
         raise ValueError(

