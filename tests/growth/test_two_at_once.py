@@ -1,0 +1,77 @@
+"""Two jobs at once on one local root, as two users would start them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+
+from distspec.lease import hold
+from distspec.places import store_url
+from distspec.store import store_exists
+from distspec.verification import verify
+from tests.growth.archives import Growing
+from tests.growth.conftest import REPOSITORY
+
+N = 40
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    archive = Growing.make(tmp_path_factory.mktemp("archive"), N)
+    archive.offer(sorted(archive.rows))
+    return archive.folder
+
+
+def start(root: str, folder: Path) -> subprocess.Popen[str]:
+    """Start `jobs.ingest`, on this session's Ray."""
+    flags = {"--root": root, "--archive.url": str(folder), "--archive.catalog": f"{folder}/catalog.csv"}
+    flags |= {"--ray.address": ray.get_runtime_context().gcs_address, "--grid.n-pixels": "48"}
+    command = [sys.executable, "-m", "jobs.ingest", "dja", *(word for flag in flags.items() for word in flag)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=REPOSITORY, stdout=pipe, stderr=pipe, text=True)
+
+
+def test_one_works_and_the_other_says_who_holds_the_root(folder, tmp_path, local_ray):
+    root = str(tmp_path)
+    jobs = [start(root, folder) for _ in range(2)]
+    ended = [job.communicate(timeout=180)[1] for job in jobs]
+    codes = [job.returncode for job in jobs]
+    assert sorted(codes) == [0, 1], ended
+    loser = codes.index(1)
+    winner = jobs[1 - loser].pid
+    told = ended[loser]
+    assert "is held by ingest on " in told or "was taken by another run this very moment" in told
+    assert f"process {winner}, since" in told or "this very moment" in told
+    assert "Traceback" not in told
+    store, problems = verify(root)
+    assert problems == []
+    assert store.n_rows == N
+    assert store.n_batches == 1
+
+
+@pytest.mark.slow
+def test_a_job_on_a_root_that_is_held_touches_nothing(folder, tmp_path, local_ray):
+    root = str(tmp_path)
+    with hold(root, "gc"):
+        job = start(root, folder)
+        told = job.communicate(timeout=180)[1]
+    assert job.returncode == 1
+    assert "is held by gc on " in told
+    assert not store_exists(store_url(root))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lease.json.lock", "lease.json"]
+
+
+@pytest.mark.slow
+def test_the_lease_is_free_after_a_job_that_failed(folder, tmp_path, local_ray):
+    root = str(tmp_path)
+    job = start(root, tmp_path / "nowhere")
+    told = job.communicate(timeout=180)[1]
+    assert job.returncode == 1
+    assert "catalogue" in told
+    assert "Traceback" not in told
+    with hold(root, "next") as lease:
+        assert lease.token == 2
