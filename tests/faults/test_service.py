@@ -439,17 +439,41 @@ def test_082_one_of_many_conditional_puts(bucket):
     assert get_versioned(url)[0] == b"2"
 
 
-@pytest.mark.parametrize("code", [409, 412])
-@pytest.mark.parametrize("version", [None, '"abc"'])
-def test_082_a_conflict_is_lost_not_written(server, monkeypatch, code, version):
+@pytest.fixture
+def stand_in(server, monkeypatch):
+    """The misbehaving server as an S3 endpoint."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
     storage.open_bucket.cache_clear()
-    body = b"<?xml version='1.0'?><Error><Code>ConditionalRequestConflict</Code></Error>"
-    server.serve(f"/{BUCKET}/pointer.json", b"", always=servers.status(code, body))
-    assert swap(f"s3://{BUCKET}/pointer.json", b"1", version) is None
-    sent = server.asked(f"/{BUCKET}/pointer.json")
-    assert {request.method for request in sent} == {"PUT"}
-    assert all(("If-None-Match" in r.headers) == (version is None) for r in sent)
+    yield server
     storage.open_bucket.cache_clear()
+
+
+def refusing(code, there):
+    """Refuse what is put, and give what is there."""
+
+    def behave(handler, _):
+        if handler.command == "PUT":
+            handler.reply(code, b"<Error><Code>ConditionalRequestConflict</Code></Error>")
+        else:
+            handler.reply(200, there, ETag='"there"', Last_Modified="Tue, 24 Nov 2026 10:00:00 GMT")
+
+    return behave
+
+
+@pytest.mark.parametrize("code", [409, 412])
+@pytest.mark.parametrize("version", [None, '"abc"'])
+def test_082_a_conflict_is_lost_not_written(stand_in, code, version):
+    path = f"/{BUCKET}/pointer.json"
+    stand_in.serve(path, b"", always=refusing(code, b"another's"))
+    assert swap(f"s3:/{path}", b"1", version) is None
+    sent = [request for request in stand_in.asked(path) if request.method == "PUT"]
+    assert sent
+    assert all(("If-None-Match" in request.headers) == (version is None) for request in sent)
+
+
+def test_082_a_put_whose_answer_was_lost_is_written(stand_in):
+    path = f"/{BUCKET}/pointer.json"
+    stand_in.serve(path, b"", always=refusing(412, b"1"))
+    assert swap(f"s3:/{path}", b"1", None) == '"there"'
