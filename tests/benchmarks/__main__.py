@@ -25,8 +25,10 @@ HEADER = ("benchmark", "what", "value", "unit", "min–max", "compared with", "r
 RIGHT = {"value", "min–max"}
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
-# Read when numpy, torch and Ray are imported: nothing above imports them.
-os.environ |= {**dict.fromkeys(ONE_THREAD, "1"), "RAY_USAGE_STATS_ENABLED": "0"}
+# Read when numpy, torch and Ray are imported: nothing above imports them. Ray's workers are niced unless told
+# otherwise, and would wait for whatever else the machine does while what they are compared with does not.
+RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+os.environ |= {**dict.fromkeys(ONE_THREAD, "1"), **RAY}
 
 
 def main(names: Sequence[str]) -> None:
