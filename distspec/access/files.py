@@ -133,6 +133,9 @@ class Files:
         if len(content.data) > limit or (len(content.data) == limit and content.size > start + limit):
             seen = f"{url} has {content.size:,} bytes, more than {limit:,}"
             raise BadSpectrumError(Reason.TOO_LARGE, seen)
+        if len(content.data) < min(stop, content.size) - start:  # or who reads on would ask for ever
+            seen = f"{url} gives {len(content.data):,} bytes from byte {start:,}, of {content.size:,} in all"
+            raise BadSpectrumError(Reason.UNREADABLE, seen)
         return content
 
     async def _read_far(self, url: str, start: int, stop: int) -> Content:

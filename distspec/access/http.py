@@ -84,7 +84,7 @@ async def _content(url: str, answer: aiohttp.ClientResponse, start: int, stop: i
     status = answer.status
     if status == 206:
         first, last, size = _content_range(answer.headers.get("Content-Range", ""))
-        if first != start or last >= stop:
+        if first != start or last != min(stop, size) - 1:
             raise PassingError(f"asked for bytes {start}–{stop - 1}, was given {first}–{last}")
         data = await _at_most(answer, last - first + 1)
         if len(data) != last - first + 1:

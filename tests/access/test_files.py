@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from distspec.access import AccessConfig, is_below, open_files
+from distspec.access import AccessConfig, Content, is_below, open_files
 from distspec.spectrum import BadSpectrumError, Reason
 from tests.faults import servers
 from tests.faults.servers import serving
@@ -169,6 +169,14 @@ def test_what_a_disk_refuses(tmp_path):
     for name in ("folder", "file/below", "x" * 300, "none"):
         with pytest.raises(BadSpectrumError, match="not_found"):
             whole(base, name)
+
+
+def test_a_file_that_shrinks_while_it_is_read(tmp_path, monkeypatch):
+    """As an object store may: less comes than is said to be there."""
+    (tmp_path / "a").write_bytes(CONTENT)
+    monkeypatch.setattr("distspec.access.files._read_local", lambda *_: Content(CONTENT[:50], len(CONTENT)))
+    with pytest.raises(BadSpectrumError, match=r"unreadable: .* gives 50 bytes from byte 0, of 10,240"):
+        head(f"file://{tmp_path}", "a", 100)
 
 
 SEGMENT = st.text("ab.\\%~é \0\n/@:?#", max_size=6)

@@ -179,6 +179,13 @@ def other_range(handler: _Handler, content: bytes) -> None:
     handler.reply(206, content[start + 1 : stop], Content_Range=says)
 
 
+def less(handler: _Handler, content: bytes) -> None:
+    """Send less of a range than there is of it, and say so."""
+    start, stop = span(handler, content)
+    stop = min(stop, start + 1000)
+    handler.reply(206, content[start:stop], Content_Range=f"bytes {start}-{stop - 1}/{len(content)}")
+
+
 @contextmanager
 def serving(certificate: tuple[Path, Path] | None = None) -> Iterator[Server]:
     """Run a server on a port of the system's; over TLS with a certificate and its key."""

@@ -14,7 +14,7 @@ from distspec.spectrum import BadSpectrumError, Spectrum
 from tests.conftest import DATA
 from tests.faults import oracle
 from tests.faults.damage import BLOCK, opened
-from tests.faults.harness import sample
+from tests.faults.samples import sample
 
 ALL = ("dja", "sdss", "jades", "desi", "spex")
 KINDS = tuple(kind for kind in ALL if kind == "dja" or (DATA / kind).exists())

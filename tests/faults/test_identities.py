@@ -7,16 +7,8 @@ from distspec.growth import difference
 from distspec.pipeline import format_table
 from distspec.spectrum import Reason
 from tests.faults.damage import table
-from tests.faults.harness import (
-    assert_only,
-    assert_same,
-    clean,
-    ingest,
-    quarantine,
-    sample,
-    standing,
-    write_parquet,
-)
+from tests.faults.harness import assert_only, assert_same, clean, ingest, quarantine, standing
+from tests.faults.samples import sample, write_parquet
 
 LIKE_A_PATH = ("../outside.fits", "/etc/passwd", "a/../../b", "..", ".", "...", "a\\b", "spec.fits/..")
 NO_NAMES = ("", "nul\0byte", "line\nbreak", "\x1b[2Jclear", "‮reversed", "x" * 201, "y" * 10_000)

@@ -10,7 +10,8 @@ import distspec
 from distspec.access import AccessConfig
 from distspec.spectrum import Reason
 from tests.faults import test_files, test_tables, test_values
-from tests.faults.harness import assert_only, clean, ingest, quarantine, sample, standing
+from tests.faults.harness import assert_only, clean, ingest, quarantine, standing
+from tests.faults.samples import sample
 
 
 @pytest.mark.parametrize("kind", ["sdss", "jades", "desi"])

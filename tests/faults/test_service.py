@@ -25,16 +25,8 @@ from distspec.places import get_versioned, swap
 from distspec.spectrum import Reason
 from tests.faults import servers
 from tests.faults.damage import flip, place, summed
-from tests.faults.harness import (
-    assert_only,
-    assert_same,
-    clean,
-    ingest,
-    quarantine,
-    sample,
-    standing,
-    write_csv,
-)
+from tests.faults.harness import assert_only, assert_same, clean, ingest, quarantine, standing
+from tests.faults.samples import sample, write_csv
 
 QUICK = AccessConfig(attempts=3, timeout=5.0, deadline=20.0)
 UNREACHABLE, DENIED = Reason.UNREACHABLE, Reason.DENIED
@@ -110,6 +102,7 @@ PERSISTENT = {
     "078-cut-short": (servers.cut_short, UNREACHABLE, "from 127.0.0.1.*, 3 times"),
     "079-short-body": (servers.short_whole, UNREACHABLE, "from 127.0.0.1.*, 3 times"),
     "079-another-range": (servers.other_range, UNREACHABLE, "asked for bytes 0–"),
+    "079-less-than-there-is": (servers.less, UNREACHABLE, "was given 0–999, 3 times"),
     "079-no-content-range": (servers.status(206, b"x" * 46080), UNREACHABLE, "Content-Range ''"),
     "079-login-page": (servers.status(200, b"<html>login</html>"), Reason.UNREADABLE, "HTML"),
     "079-empty-body": (servers.status(200, b""), Reason.UNREADABLE, "empty file"),

@@ -5,7 +5,8 @@ import pytest
 
 from distspec.spectrum import Reason
 from tests.faults.damage import card, columns, header, image, opened, order, place, table, without, written
-from tests.faults.harness import Case, Outcomes, assert_close, clean, ingest, quarantine, sample, standing
+from tests.faults.harness import Case, Outcomes, assert_close, clean, ingest, quarantine, standing
+from tests.faults.samples import sample
 
 BAD_TABLE, BAD_WAVE = Reason.BAD_TABLE, Reason.BAD_WAVE
 STEP, NOTHING = 1e-9, -(1 << 40)

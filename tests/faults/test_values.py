@@ -5,7 +5,8 @@ import pytest
 
 from distspec.spectrum import Reason
 from tests.faults.damage import cells, image, table
-from tests.faults.harness import Case, Outcomes, assert_same, clean, ingest, quarantine, sample, undamaged
+from tests.faults.harness import Case, Outcomes, assert_same, clean, ingest, quarantine, undamaged
+from tests.faults.samples import sample
 
 BAD_WAVE, NO_PIXELS, NO_TARGET = Reason.BAD_WAVE, Reason.NO_VALID_PIXELS, Reason.NOT_A_TARGET
 KINDS = ("dja", "sdss", "jades", "desi")
