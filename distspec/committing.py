@@ -93,11 +93,11 @@ class Committer:
         self._waiting: list[tuple[pa.Table, Piece]] = []
         self._rejected: list[Rejected] = []
         self._n_waiting = 0
-        known = store.ledger(["ra", "dec", "source_id"])
+        known = store.ledger(["ra", "dec"])
         self._sources = Sources(
             known["ra"].to_numpy(),
             known["dec"].to_numpy(),
-            known["source_id"].to_pylist(),
+            np.asarray(store.array("source_id")[:]),
             store.frozen.join_radius,
         )
         self._quarantined = set(store.quarantine()["object_id"].to_pylist())

@@ -80,6 +80,8 @@ def screen(listing: pa.Table) -> tuple[pa.Table, list[Rejected]]:
     ]
     if len(bad):  # a listing is the largest thing that a run holds: no copy for nothing
         listing = listing.filter(usable)
+    if _grows(listing["object_id"]):
+        return listing, _once(rejected)
     counts = listing["object_id"].value_counts()
     twice = counts.filter(pc.greater(pc.struct_field(counts, "counts"), 1))
     if not len(twice):
@@ -147,6 +149,11 @@ def difference(listing: pa.Table, store: Store | None, retry: bool = False) -> D
         returned=rows[is_listed & was_withdrawn],
         settled=sorted(settled),
     )
+
+
+def _grows(ids: pa.ChunkedArray) -> bool:
+    """Tell whether each key comes after the one before: then, as in most listings, none is there twice."""
+    return bool(pc.all(pc.less(ids.slice(0, max(0, len(ids) - 1)), ids.slice(1))).as_py() in {True, None})
 
 
 def _same(known: pa.ChunkedArray, listed: pa.ChunkedArray) -> NDArray[np.bool_]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from distspec.spectrum import Floats
 JOIN_RADIUS = 0.5
 """A spectrum this near [arcsec] to a source's first position is of that source, unless told otherwise."""
 NONE = np.zeros(0)
+TEXT = np.dtypes.StringDType()
 
 
 class Sources:
@@ -27,7 +29,7 @@ class Sources:
     ----------
     ra, dec : (K,) [deg, ICRS]
         Positions of the spectra so far, in order.
-    names : (K,) str
+    names : (K,) str, a sequence or an array
         Their sources.
     radius : float [arcsec]
 
@@ -44,15 +46,15 @@ class Sources:
         self,
         ra: Floats = NONE,
         dec: Floats = NONE,
-        names: Sequence[str] = (),
+        names: Sequence[str] | NDArray[Any] = (),
         radius: float = JOIN_RADIUS,
     ) -> None:
         self._radius = 2.0 * np.sin(np.radians(radius / 3600.0) / 2.0)  # as a chord of the unit sphere
         # A source's first position is its anchor, also where the archive names the source.
-        _, first = np.unique(np.asarray(names, dtype=np.dtypes.StringDType()), return_index=True)
-        first = np.sort(first)
-        self._names = [names[i] for i in first]
-        self._opened = set(self._names)
+        packed: Any = np.asarray(names, dtype=TEXT)  # a third of what as many Python texts take
+        first = np.sort(np.unique(packed, return_index=True)[1])
+        self._names = packed[first]
+        self._keys: set[str] | None = None
         self._tree = KDTree(_unit_vectors(ra[first], dec[first]))
         self._young = np.zeros((0, 3))  # anchors since the tree was made
 
@@ -73,12 +75,15 @@ class Sources:
         among_old = self._tree.query_ball_point(xyz, self._radius)
         among_young = KDTree(points).query_ball_point(xyz, self._radius)
         opens = np.ones(len(points), dtype=bool)
+        if self._keys is None and any(keys):
+            self._keys = set(self._names.tolist())
+        opened = self._keys or set[str]()
         result = list(own)
         for i, key in enumerate(keys):
             here = before + i
             if key:
-                opens[here] = key not in self._opened
-                self._opened.add(key)
+                opens[here] = key not in opened
+                opened.add(key)
                 continue
             near = [(self._tree.data[j], self._names[j]) for j in among_old[i]]
             near += [
@@ -87,9 +92,9 @@ class Sources:
                 if j < here and opens[j]
             ]
             if near:
-                result[i] = min(near, key=lambda anchor: math.dist(anchor[0], xyz[i]))[1]
+                result[i] = str(min(near, key=lambda anchor: math.dist(anchor[0], xyz[i]))[1])
                 opens[here] = False
-        self._names += [name for name, opened in zip(result, opens[before:], strict=True) if opened]
+        self._names = np.concatenate([self._names, np.asarray(result, dtype=TEXT)[opens[before:]]])
         self._young = points[opens]
         if len(self._young) > 0.25 * indexed + 16_384:  # seldom enough to cost next to nothing
             self._tree = KDTree(np.concatenate([self._tree.data, self._young]))
