@@ -20,6 +20,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import icechunk
@@ -32,7 +33,7 @@ from numpy.typing import NDArray
 from distspec.identity import JOIN_RADIUS
 from distspec.ledger import LEDGER, MARKS, QUARANTINE
 from distspec.spectrum import Floats32, WaveGrid
-from distspec.storage import icechunk_storage
+from distspec.storage import icechunk_storage, split
 
 pc: Any = pyarrow.compute  # its functions are made at run time, where no type checker sees them
 icechunk.set_logs_filter("error")  # one committer at a time is our rule; it need not warn at every open
@@ -261,10 +262,13 @@ def repository(url: str) -> icechunk.Repository:
     FileNotFoundError
         When there is none at `url`.
     """
-    storage = icechunk_storage(url)
-    if not icechunk.Repository.exists(storage):
+    scheme, _, path = split(url)
+    # Icechunk makes the folder that it looks into.
+    if (scheme == "file" and not Path(path).is_dir()) or not icechunk.Repository.exists(
+        icechunk_storage(url)
+    ):
         raise FileNotFoundError(f"no store at {url}: run `python -m jobs.ingest RECIPE --root …` first")
-    return icechunk.Repository.open(storage)
+    return icechunk.Repository.open(icechunk_storage(url))
 
 
 def _last_of_each(names: pa.ChunkedArray) -> NDArray[np.int64]:

@@ -108,7 +108,7 @@ def reading(root: str) -> Iterator[list[int]]:
                     wrong.append(repr(error))
             except BaseException as error:
                 wrong.append(repr(error))
-            over.wait(0.1)
+            over.wait(0.25)  # two cores are soon busy with nothing but looking
 
     thread = threading.Thread(target=read)
     thread.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from distspec.stages.session import RayConfig, session
 from tests.growth import driver
 
 N_PIXELS = 2048
-FILES_A_TASK = 16
+FILES_A_TASK = 8
 """So many rows weigh more than the 100 kB that Ray keeps with the driver: they are lost with their node."""
 
 
@@ -50,6 +51,8 @@ def main(root: str, folder: str) -> None:
         driver.patch(Committer, "add", 1, lose_a_node, driver.nothing)
         with session(RayConfig(address=cluster.address)):
             print(ingest(root, source(folder)), flush=True)
+            while alive() > 2:  # Ray may not have noticed yet; the test's patience is bounded
+                time.sleep(0.5)
             print(f"nodes {alive()}", flush=True)
         cluster.shutdown()
 
