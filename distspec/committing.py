@@ -93,13 +93,7 @@ class Committer:
         self._waiting: list[tuple[pa.Table, Piece]] = []
         self._rejected: list[Rejected] = []
         self._n_waiting = 0
-        known = store.ledger(["ra", "dec"])
-        self._sources = Sources(
-            known["ra"].to_numpy(),
-            known["dec"].to_numpy(),
-            np.asarray(store.array("source_id")[:]),
-            store.frozen.join_radius,
-        )
+        self._sources: Sources | None = None
         self._quarantined = set(store.quarantine()["object_id"].to_pylist())
 
     def add(self, loaded: Loaded) -> None:
@@ -167,10 +161,18 @@ class Committer:
         if not tables:
             return [], pa.table({})
         rows = pa.concat_tables(tables)
+        if self._sources is None:  # not before: until then others have begun to read
+            self._sources = _sources(self.store)
         source_id = self._sources.assign(
             rows["ra"].to_numpy(), rows["dec"].to_numpy(), rows["source_key"].to_pylist()
         )
         return pieces, rows.append_column("source_id", pa.array(source_id, pa.string()))
+
+
+def _sources(store: Store) -> Sources:
+    ledger = store.ledger(["ra", "dec"])
+    names = np.asarray(store.array("source_id")[:])
+    return Sources(ledger["ra"].to_numpy(), ledger["dec"].to_numpy(), names, store.frozen.join_radius)
 
 
 def cut(pieces: Sequence[Piece], start: int, stop: int) -> list[Piece]:

@@ -129,10 +129,11 @@ def difference(listing: pa.Table, store: Store | None, retry: bool = False) -> D
     once_more = np.isin(quarantine["reason"].to_pylist(), [str(reason) for reason in again])
     refused &= ~np.asarray(pa.array(once_more, pa.bool_()).take(entry).fill_null(False))
     named = {r.object_id for r in rejected}
+    there = np.zeros(len(latest), dtype=bool)
+    there[np.asarray(row.drop_null(), dtype=np.int64)] = True
     # A key that the listing spoils is still there: what is known of it stands.
     spoilt = pc.is_in(latest["object_id"], value_set=pa.array(sorted(named), pa.string()))
-    there = pc.or_(pc.is_in(latest["object_id"], value_set=ids), spoilt)
-    gone = ~np.asarray(there)
+    gone = ~(there | np.asarray(spoilt))
     was_withdrawn = np.asarray(latest["withdrawn"])
     rows = latest["row"].to_numpy()
     is_listed = np.zeros(len(latest), dtype=bool)
@@ -143,12 +144,17 @@ def difference(listing: pa.Table, store: Store | None, retry: bool = False) -> D
     settled = set(quarantine["object_id"].filter(unlisted).to_pylist()) - named
     settled |= set(ids.filter(pc.and_(pa.array(stored), pc.is_valid(entry))).to_pylist())
     return Difference(
-        todo=listing.filter(pa.array(~stored & ~refused)),
+        todo=_those(listing, ~stored & ~refused),
         rejected=fresh,
         withdrawn=rows[gone & ~was_withdrawn],
         returned=rows[is_listed & was_withdrawn],
         settled=sorted(settled),
     )
+
+
+def _those(listing: pa.Table, rows: NDArray[np.bool_]) -> pa.Table:
+    """Return some rows; a listing is the largest thing that a run holds: no copy where all are meant."""
+    return listing if rows.all() else listing.filter(pa.array(rows))
 
 
 def _grows(ids: pa.ChunkedArray) -> bool:
