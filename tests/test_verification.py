@@ -251,6 +251,7 @@ def test_the_command_says_what_is_wrong_and_ends_with_1(store, monkeypatch, caps
 def test_a_store_that_is_none_says_so(tmp_path):
     with pytest.raises(FileNotFoundError, match="no store"):
         verify(str(tmp_path))
+    assert not [*tmp_path.iterdir()], "looking makes nothing"
     icechunk.Repository.create(icechunk.local_filesystem_storage(store_url(str(tmp_path))))
     with pytest.raises(FileNotFoundError, match="no store"):
         verify(str(tmp_path))
