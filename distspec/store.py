@@ -263,10 +263,8 @@ def repository(url: str) -> icechunk.Repository:
         When there is none at `url`.
     """
     scheme, _, path = split(url)
-    # Icechunk makes the folder that it looks into.
-    if (scheme == "file" and not Path(path).is_dir()) or not icechunk.Repository.exists(
-        icechunk_storage(url)
-    ):
+    is_place = scheme != "file" or Path(path).is_dir()  # Icechunk makes the folder that it looks into
+    if not is_place or not icechunk.Repository.exists(icechunk_storage(url)):
         raise FileNotFoundError(f"no store at {url}: run `python -m jobs.ingest RECIPE --root …` first")
     return icechunk.Repository.open(icechunk_storage(url))
 

@@ -118,7 +118,7 @@ def reading(root: str) -> Iterator[list[int]]:
         over.set()
         thread.join()
     assert not wrong, wrong[:3]
-    assert len(seen) > 3
+    assert seen, "nobody looked"
 
 
 def look(store: Store, before: int) -> int:
