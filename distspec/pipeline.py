@@ -13,6 +13,7 @@ from typing import Any
 
 from distspec import catalog, evidence
 from distspec.config import Config, parse, remember
+from distspec.growth import printable
 from distspec.lease import Lease, hold
 from distspec.lineage import has_run, model_id, now, run_id
 from distspec.outcome import Outcome
@@ -182,7 +183,7 @@ def summary(config: Config) -> str:
 
 def format_table(table: Any) -> str:
     """Lay out a small Arrow table in columns for a terminal."""
-    rows = [[str(value) for value in row.values()] for row in table.to_pylist()]
+    rows = [[printable(str(value)) for value in row.values()] for row in table.to_pylist()]
     columns = list(zip(table.column_names, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     lines = zip(*columns, strict=True)

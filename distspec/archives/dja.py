@@ -126,14 +126,15 @@ class DJA:
         return table.append_column(LISTING.field("uri"), uris).select(LISTING.names)
 
     def _uris(self, table: pa.Table, access: AccessConfig) -> pa.Array:
-        base = absolute(self.url)
-        rows = zip(table["root"].to_pylist(), table["object_id"].to_pylist(), strict=True)
-        places = [
-            [f"{base}/{layout.format(root=root, file=file)}" for layout in LAYOUTS] for root, file in rows
-        ]
-        if base == PUBLIC_URL:
-            return pa.array([place[0] for place in places], pa.string())
-        return pa.array(choose_layout(places, base, access), pa.string())
+        base, layout = absolute(self.url), LAYOUTS[0]
+        rows = table.select(["root", "object_id"]).rename_columns(["root", "file"])
+        if base != PUBLIC_URL:
+            layout = choose_layout(LAYOUTS, rows.to_pylist(), base, access)
+        roots, files = rows["root"].to_pylist(), rows["file"].to_pylist()
+        pairs = zip(roots, files, strict=True)
+        return pa.array(
+            (f"{base}/{layout.format(root=root, file=file)}" for root, file in pairs), pa.string()
+        )
 
     async def read(self, entry: Entry, file: File) -> Spectrum:
         """Read one SPEC1D table; see `distspec.archives.protocol.Archive.read`."""

@@ -45,12 +45,13 @@ class SpeX:
         files = table["DATA_FILE"].cast(pa.string())
         keys = table["SOURCE_KEY"].cast(pa.string())
         base, n = absolute(self.url), len(table)
-        places = [[f"{base}/{layout.format(file=file)}" for layout in LAYOUTS] for file in files.to_pylist()]
+        names = files.to_pylist()
+        layout = choose_layout(LAYOUTS, [{"file": name} for name in names], base, access)
         columns = {
             "object_id": files,
             "source_key": [f"SPL {key}" for key in keys.to_pylist()],
             "version": table["OBSERVATION_DATE"].cast(pa.string()),
-            "uri": pa.array(choose_layout(places, base, access), pa.string()),
+            "uri": [f"{base}/{layout.format(file=name)}" for name in names],
             "ra": table["RA"].cast(pa.float64()),
             "dec": table["DEC"].cast(pa.float64()),
             "z": pa.array(np.zeros(n)),

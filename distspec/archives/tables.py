@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,34 +74,39 @@ def absolute(url: str) -> str:
     return f"{scheme}://{bucket}/{key}".rstrip("/")
 
 
-def choose_layout(places: Sequence[Sequence[str]], base: str, access: AccessConfig) -> list[str]:
-    """Return each file's URL in the layout under which a file is found first, else in the first layout.
+def choose_layout(
+    layouts: Sequence[str], files: Sequence[Mapping[str, str]], base: str, access: AccessConfig
+) -> str:
+    """Return the layout under which a file is found first, else the first layout.
 
     Parameters
     ----------
-    places : (n files) of (n layouts) URLs
-        Up to `PROBES` files, spread over the list, are looked for: one that is missing decides nothing.
+    layouts : sequence of str
+        Paths below `base`, with the fields of a file's row in braces.
+    files : sequence of mappings
+        Up to `PROBES` of them, spread over all, are looked for: one that is missing decides nothing.
     base : str
         The archive's URL.
     access : AccessConfig
     """
-    step = max(1, len(places) // PROBES)
-    layout = run(_first_found(places[::step][:PROBES], base, access))
-    return [place[layout] for place in places]
+    probes = files[:: max(1, len(files) // PROBES)][:PROBES]
+    return run(_first_found(layouts, probes, base, access))
 
 
-async def _first_found(places: Sequence[Sequence[str]], base: str, access: AccessConfig) -> int:
+async def _first_found(
+    layouts: Sequence[str], probes: Sequence[Mapping[str, str]], base: str, access: AccessConfig
+) -> str:
     async with open_files(base, access) as files:
-        for place in places:
-            for layout, url in enumerate(place):
+        for row in probes:
+            for layout in layouts:
                 try:
-                    await files.file(url).head(1)
+                    await files.file(f"{base}/{layout.format(**row)}").head(1)
                 except BadSpectrumError as error:
                     if error.reason is Reason.UNREACHABLE:
                         raise ValueError(f"the archive does not answer: {error.seen}") from error
                     continue
                 return layout
-    return 0
+    return layouts[0]
 
 
 def etags(urls: Sequence[str], base: str, access: AccessConfig) -> list[str]:
