@@ -19,10 +19,9 @@ from distspec.archives.synthetic import SyntheticConfig
 from distspec.archives.tables import absolute
 from distspec.catalog import CatalogConfig
 from distspec.clustering import ClusteringConfig
-from distspec.ingestion import IngestConfig
+from distspec.ingestion import IngestConfig, Source
 from distspec.places import exists, get_json, join, put_json
 from distspec.preprocessing import GridConfig, NormConfig
-from distspec.stages.ingest import Source
 from distspec.stages.session import RayConfig
 from distspec.storage import StorageConfig
 from distspec.training import TrainingConfig

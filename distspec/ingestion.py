@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -63,6 +63,17 @@ class IngestConfig:
     def batch_size(self, archive: Archive) -> int:
         """Return how many spectra of an archive a task reads."""
         return max(1, int(self.task_mb * 1e6 / archive.spectrum_bytes))
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where spectra come from and how they are read."""
+
+    archive: Archive
+    access: AccessConfig = field(default_factory=AccessConfig)
+    grid: GridConfig = field(default_factory=GridConfig)
+    norm: NormConfig = field(default_factory=NormConfig)
+    config: IngestConfig = field(default_factory=IngestConfig)
 
 
 class Loaded(NamedTuple):

@@ -3,80 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import icechunk
 import numpy as np
 import pyarrow as pa
 import ray
-from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
+from ray.exceptions import RayTaskError
 from tqdm import tqdm
 
-from distspec.access import AccessConfig
-from distspec.archives.protocol import Archive
 from distspec.committing import Committer, Piece, join
 from distspec.growth import difference
-from distspec.ingestion import (
-    PILOT_RUN,
-    IngestConfig,
-    Loaded,
-    check_settings,
-    entries,
-    freeze,
-    is_outage,
-    load,
-    pilot,
-    read,
-)
+from distspec.ingestion import Source, check_settings, freeze, is_outage, pilot
 from distspec.lease import Lease
 from distspec.outcome import Outcome
 from distspec.places import store_url
-from distspec.preprocessing import GridConfig, NormConfig
-from distspec.spectrum import Floats32, Reason, Rejected, Spectrum
-from distspec.stages.bounded import done_in_order
-from distspec.stages.session import n_cpus
-from distspec.store import Frozen, Store, create_store, open_store, store_exists
+from distspec.spectrum import Floats32
+from distspec.stages.loading import loaded_in_order, read_runs
+from distspec.store import Store, create_store, open_store, store_exists
 from distspec.transactions import Transaction, write_chunks
 
 log = logging.getLogger(__name__)
 
 CHUNKS_A_TASK = 4
-WORKER_BYTES = 400e6
-"""What a worker needs beside the spectra it holds: Python and its libraries."""
-FEW = 8
-"""So few bad spectra never fail a run, whatever their share: all that is new may be one bad file."""
-HELD = 6.0
-"""A task holds its files' bytes about so many times: as read, as spectra, on the grid, as sent."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where spectra come from and how they are read."""
-
-    archive: Archive
-    access: AccessConfig = field(default_factory=AccessConfig)
-    grid: GridConfig = field(default_factory=GridConfig)
-    norm: NormConfig = field(default_factory=NormConfig)
-    config: IngestConfig = field(default_factory=IngestConfig)
-
-
-class Told(NamedTuple):
-    """A batch without its spectra, which stay where they were made."""
-
-    rows: pa.Table
-    rejected: list[Rejected]
-
-
-@ray.remote(num_cpus=1, num_returns=2)
-def load_task(
-    archive: Archive, access: AccessConfig, listing: pa.Table, frozen: Frozen, norm: NormConfig
-) -> tuple[tuple[Floats32, Floats32], Told]:
-    """Read and preprocess a batch: its spectra, and what is said of them."""
-    loaded = load(archive, access, listing, frozen.grid, norm, frozen.sample_slope)
-    return loaded.block, Told(loaded.rows, loaded.rejected)
+FEW = 2
+"""Fewer bad spectra never fail a run, whatever their share: all that is new may be one bad file."""
 
 
 @ray.remote(num_cpus=1)
@@ -156,7 +109,7 @@ def ingest(root: str, source: Source, lease: Lease | None = None, retry: bool = 
         _writing(url),
         tqdm(total=len(todo.todo), desc="ingest", unit="spectrum", disable=None) as bar,
     ):
-        for loaded in _loaded(source, store.frozen, todo.todo):
+        for loaded in loaded_in_order(source, store.frozen, todo.todo):
             outage = is_outage(loaded)
             if outage:
                 break
@@ -178,7 +131,7 @@ def ingest(root: str, source: Source, lease: Lease | None = None, retry: bool = 
             f"{committer.n_rows:,} spectra are in the store, run this again for the rest"
         )
     bad = committer.n_rejected / max(1, committer.n_rows + committer.n_rejected)
-    # What is read again was bad before, and a share of next to nothing says nothing.
+    # What is read again was bad before.
     if not retry and committer.n_rejected >= FEW and bad > config.max_bad_share:
         raise RuntimeError(
             f"{committer.n_rejected:,} of {committer.n_rows + committer.n_rejected:,} spectra are bad, more "
@@ -201,80 +154,10 @@ def _writing(url: str) -> Generator[None]:
         ) from error
 
 
-def _loaded(source: Source, frozen: Frozen, todo: pa.Table) -> Iterator[Loaded]:
-    """Yield what batches of a listing became, in its order, their blocks as Ray's objects."""
-    archive, config = source.archive, source.config
-    size = config.batch_size(archive)
-    shared = ray.put(archive)
-    memory = min(WORKER_BYTES + HELD * size * archive.spectrum_bytes, _memory_of_a_cpu())
-    task = load_task.options(memory=memory)
-    blocks: dict[Any, Any] = {}
-
-    def submit(batch: slice) -> ray.ObjectRef[Any]:
-        # Taken, not sliced: a slice would travel with the whole table.
-        rows = todo.take(pa.array(np.arange(batch.start, batch.stop)))
-        made: Any = task.remote(shared, source.access, rows, frozen, source.norm)
-        block, told = made
-        blocks[told] = block
-        return told
-
-    batches = (slice(start, min(start + size, len(todo))) for start in range(0, len(todo), size))
-    for batch, told in done_in_order(submit, batches, config.in_flight or 2 * n_cpus()):
-        block = blocks.pop(told)
-        try:
-            yield Loaded(block, *ray.get(told))
-        except (WorkerCrashedError, OutOfMemoryError, RayTaskError) as error:
-            yield from _one_by_one(source, frozen, todo.slice(batch.start, batch.stop - batch.start), error)
-
-
-def _one_by_one(source: Source, frozen: Frozen, rows: pa.Table, error: Exception) -> Iterator[Loaded]:
-    """Halve a batch that ends its worker until what does so stands alone."""
-    n = len(rows)
-    if n == 1:
-        entry = entries(rows)[0]
-        reason = Reason.UNREADABLE if isinstance(error, RayTaskError) else Reason.CRASHED
-        seen = f"{type(error).__name__}: {str(error).strip().splitlines()[-1][:300]}"
-        nothing = np.zeros((0, frozen.grid.n_pixels), np.float32)
-        rejected = [Rejected(entry.object_id, entry.version, entry.uri, reason, seen)]
-        yield Loaded(ray.put((nothing, nothing)), rows.slice(0, 0), rejected)
-        return
-    for half in (rows.slice(0, n // 2), rows.slice(n // 2)):
-        half = half.take(pa.array(np.arange(len(half))))
-        once_more: Any = load_task.options(max_retries=1)  # it has been tried often enough for bad luck
-        made: Any = once_more.remote(source.archive, source.access, half, frozen, source.norm)
-        block, told = made
-        try:
-            yield Loaded(block, *ray.get(told))
-        except (WorkerCrashedError, OutOfMemoryError, RayTaskError) as again:
-            yield from _one_by_one(source, frozen, half, again)
-
-
-def _memory_of_a_cpu() -> float:
-    """Return the cluster's memory for each of its CPUs [bytes]: more would never be granted to all."""
-    return float(ray.cluster_resources().get("memory", 4e9)) / n_cpus()
-
-
-@ray.remote(num_cpus=1, max_retries=1)
-def read_task(archive: Archive, access: AccessConfig, listing: pa.Table) -> list[Spectrum]:
-    """Read some rows of a listing, those that can be."""
-    return [s for s in read(archive, access, entries(listing)) if isinstance(s, Spectrum)]
-
-
-def _if_it_lives(task: ray.ObjectRef[list[Spectrum]]) -> list[Spectrum]:
-    """Return what a pilot's task read; nothing where a file ends its worker, which ingest finds out later."""
-    try:
-        return ray.get(task)
-    except (WorkerCrashedError, OutOfMemoryError, RayTaskError):
-        return []
-
-
 def _create(url: str, source: Source, listing: pa.Table) -> Store:
     """Choose grid and median slope from the listing and a pilot sample of it, and make the store."""
     sample = pilot(listing)
-    starts = range(0, len(sample), PILOT_RUN)
-    runs = [sample.take(pa.array(np.arange(start, min(start + PILOT_RUN, len(sample))))) for start in starts]
-    reads = [read_task.remote(source.archive, source.access, run) for run in runs]
-    spectra = [spectrum for task in reads for spectrum in _if_it_lives(task)]
+    spectra = read_runs(source, sample)
     if not spectra:
         first = sample["uri"][0].as_py() if len(sample) else "none"
         raise ValueError(

@@ -20,10 +20,9 @@ from distspec.archives.protocol import LISTING, Entry
 from distspec.archives.synthetic import SyntheticConfig, write_shard, write_tables
 from distspec.committing import Committer, Here
 from distspec.growth import difference
-from distspec.ingestion import entries, freeze, load, pilot, read
+from distspec.ingestion import Source, entries, freeze, load, pilot, read
 from distspec.places import store_url
 from distspec.spectrum import Spectrum
-from distspec.stages.ingest import Source
 from distspec.stages.session import RayConfig, session
 from distspec.store import Store, create_store
 

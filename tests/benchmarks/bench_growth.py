@@ -17,9 +17,10 @@ from pathlib import Path
 import ray
 
 from distspec.archives.dja import DJA
+from distspec.ingestion import Source
 from distspec.places import store_url
 from distspec.preprocessing import GridConfig
-from distspec.stages.ingest import Source, ingest
+from distspec.stages.ingest import ingest
 from distspec.store import open_store, repository
 from tests.benchmarks.archive import Repeated, fresh_roots, local_ray, written
 from tests.benchmarks.timing import Row, paired

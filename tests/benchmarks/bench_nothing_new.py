@@ -7,7 +7,8 @@ its time.
 
 from __future__ import annotations
 
-from distspec.stages.ingest import Source, ingest
+from distspec.ingestion import Source
+from distspec.stages.ingest import ingest
 from tests.benchmarks.archive import Repeated, fresh_roots, local_ray, written
 from tests.benchmarks.timing import Row, seconds
 

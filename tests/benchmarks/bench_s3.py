@@ -20,7 +20,8 @@ from yarl import URL
 from distspec.access import DEFAULT_ACCESS, AccessConfig
 from distspec.access.http import signed
 from distspec.archives.dja import HEAD
-from distspec.stages.ingest import Source, ingest
+from distspec.ingestion import Source
+from distspec.stages.ingest import ingest
 from tests.benchmarks.archive import Repeated, fresh_roots, local_ray, written
 from tests.benchmarks.timing import Row, paired, rate
 from tests.seaweed import S3, serve

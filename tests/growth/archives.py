@@ -17,9 +17,8 @@ from distspec.archives.dja import DJA
 from distspec.archives.mock.nirspec import N_PIXELS, WAVE, Exposure
 from distspec.archives.synthetic import SyntheticConfig, _to_fits, plan
 from distspec.archives.tables import absolute
-from distspec.ingestion import IngestConfig
+from distspec.ingestion import IngestConfig, Source
 from distspec.preprocessing import GridConfig, NormConfig
-from distspec.stages.ingest import Source
 
 GRID = GridConfig(n_pixels=48)
 ALL = {"grades": (-1, 0, 1, 2, 3), "z_min": -1.0}

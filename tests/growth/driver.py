@@ -18,9 +18,10 @@ import icechunk
 from distspec import store as stores
 from distspec.archives.dja import DJA
 from distspec.committing import Committer
+from distspec.ingestion import Source
 from distspec.lease import hold
 from distspec.stages import ingest as stage
-from distspec.stages.ingest import OnRay, Source, ingest
+from distspec.stages.ingest import OnRay, ingest
 from distspec.stages.session import RayConfig, session
 from distspec.transactions import Transaction
 from tests.growth.archives import ALL, source_of

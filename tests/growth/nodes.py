@@ -14,8 +14,9 @@ from ray.cluster_utils import Cluster
 
 from distspec import store as stores
 from distspec.committing import Committer
+from distspec.ingestion import Source
 from distspec.preprocessing import GridConfig
-from distspec.stages.ingest import Source, ingest
+from distspec.stages.ingest import ingest
 from distspec.stages.session import RayConfig, session
 from tests.growth import driver
 

@@ -20,6 +20,7 @@ from distspec.lease import hold
 from distspec.places import store_url
 from distspec.spectrum import Reason, Spectrum
 from distspec.stages import ingest as stage
+from distspec.stages import loading
 from distspec.stages.ingest import ingest
 from distspec.store import open_store
 from distspec.verification import verify
@@ -70,13 +71,13 @@ def dying(task: Any, marker: str) -> Callable[..., Any]:
     return die_after
 
 
-@pytest.mark.parametrize(("task", "returns"), [("write_task", 1), ("load_task", 2)])
+@pytest.mark.parametrize(("module", "task", "returns"), [(stage, "write_task", 1), (loading, "load_task", 2)])
 def test_a_task_that_dies_after_its_work_is_run_again(
-    undisturbed: Undisturbed, tmp_path, monkeypatch, small_chunks, task, returns
+    undisturbed: Undisturbed, tmp_path, monkeypatch, small_chunks, module, task, returns
 ):
     root, marker = str(tmp_path / "root"), str(tmp_path / "died")
-    again = ray.remote(num_cpus=1, num_returns=returns)(dying(getattr(stage, task), marker))
-    monkeypatch.setattr(stage, task, again)
+    again = ray.remote(num_cpus=1, num_returns=returns)(dying(getattr(module, task), marker))
+    monkeypatch.setattr(module, task, again)
     ingest(root, source(undisturbed.folder))
     assert Path(marker).exists(), "it did die"
     undisturbed.assert_same(root)

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from pyarrow import csv
 
 from distspec.identity import Sources
+from distspec.ingestion import Source
 from distspec.ledger import LEDGER
 from distspec.outcome import Outcome
 from distspec.places import store_url
-from distspec.stages.ingest import Source, ingest
+from distspec.stages.ingest import ingest
 from distspec.store import Store, open_store
 from distspec.verification import verify
 from tests.conftest import real_data

@@ -26,11 +26,13 @@ from distspec.access import AccessConfig, list_folder
 from distspec.archives.dja import DJA
 from distspec.archives.tables import etags
 from distspec.cli import main
+from distspec.ingestion import Source
 from distspec.lease import hold, take
 from distspec.places import exists, get_versioned, join, store_url, swap
 from distspec.snapshots import collect_garbage
 from distspec.stages import ingest as stage
-from distspec.stages.ingest import Source, ingest
+from distspec.stages import loading
+from distspec.stages.ingest import ingest
 from distspec.store import Store, open_store
 from distspec.transactions import Transaction
 from distspec.verification import verify
@@ -47,10 +49,11 @@ N = 60
 def on_s3(s3: S3, local_ray: None, monkeypatch: pytest.MonkeyPatch) -> S3:
     """The tasks of ingest know of the server, too."""
     env: Any = {"env_vars": s3.environment}
-    for name, returns in (("load_task", 2), ("write_task", 1), ("read_task", 1)):
-        function: Any = getattr(stage, name)._function
+    tasks = ((loading, "load_task", 2), (stage, "write_task", 1), (loading, "read_task", 1))
+    for module, name, returns in tasks:
+        function: Any = getattr(module, name)._function
         task = ray.remote(num_cpus=1, num_returns=returns, runtime_env=env)(function)
-        monkeypatch.setattr(stage, name, task)
+        monkeypatch.setattr(module, name, task)
     return s3
 
 

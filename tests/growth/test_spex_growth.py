@@ -13,9 +13,10 @@ from pyarrow import csv
 
 from distspec.archives.spex import SpeX
 from distspec.config import spex
+from distspec.ingestion import Source
 from distspec.ledger import LEDGER
 from distspec.places import store_url
-from distspec.stages.ingest import Source, ingest
+from distspec.stages.ingest import ingest
 from distspec.store import Store, open_store
 from distspec.verification import verify
 from tests.conftest import real_data

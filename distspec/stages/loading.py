@@ -1,0 +1,116 @@
+"""Loading on Ray: tasks of a size in bytes read and preprocess; those that die are halved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import ray
+from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
+
+from distspec.access import AccessConfig
+from distspec.archives.protocol import Archive
+from distspec.ingestion import PILOT_RUN, Loaded, Source, entries, load, read
+from distspec.preprocessing import NormConfig
+from distspec.spectrum import Floats32, Reason, Rejected, Spectrum
+from distspec.stages.bounded import done_in_order
+from distspec.stages.session import n_cpus
+from distspec.store import Frozen
+
+WORKER_BYTES = 400e6
+"""What a worker needs beside the spectra it holds: Python and its libraries."""
+HELD = 6.0
+"""A task holds its files' bytes about so many times: as read, as spectra, on the grid, as sent."""
+
+
+class Told(NamedTuple):
+    """A batch without its spectra, which stay where they were made."""
+
+    rows: pa.Table
+    rejected: list[Rejected]
+
+
+@ray.remote(num_cpus=1, num_returns=2)
+def load_task(
+    archive: Archive, access: AccessConfig, listing: pa.Table, frozen: Frozen, norm: NormConfig
+) -> tuple[tuple[Floats32, Floats32], Told]:
+    """Read and preprocess a batch: its spectra, and what is said of them."""
+    loaded = load(archive, access, listing, frozen.grid, norm, frozen.sample_slope)
+    return loaded.block, Told(loaded.rows, loaded.rejected)
+
+
+def loaded_in_order(source: Source, frozen: Frozen, todo: pa.Table) -> Iterator[Loaded]:
+    """Yield what batches of a listing became, in its order, their blocks as Ray's objects."""
+    archive, config = source.archive, source.config
+    size = config.batch_size(archive)
+    shared = ray.put(archive)
+    memory = min(WORKER_BYTES + HELD * size * archive.spectrum_bytes, _memory_of_a_cpu())
+    task = load_task.options(memory=memory)
+    blocks: dict[Any, Any] = {}
+
+    def submit(batch: slice) -> ray.ObjectRef[Any]:
+        # Taken, not sliced: a slice would travel with the whole table.
+        rows = todo.take(pa.array(np.arange(batch.start, batch.stop)))
+        made: Any = task.remote(shared, source.access, rows, frozen, source.norm)
+        block, told = made
+        blocks[told] = block
+        return told
+
+    batches = (slice(start, min(start + size, len(todo))) for start in range(0, len(todo), size))
+    for batch, told in done_in_order(submit, batches, config.in_flight or 2 * n_cpus()):
+        block = blocks.pop(told)
+        try:
+            yield Loaded(block, *ray.get(told))
+        except (WorkerCrashedError, OutOfMemoryError, RayTaskError) as error:
+            yield from _one_by_one(source, frozen, todo.slice(batch.start, batch.stop - batch.start), error)
+
+
+def _one_by_one(source: Source, frozen: Frozen, rows: pa.Table, error: Exception) -> Iterator[Loaded]:
+    """Halve a batch that ends its worker until what does so stands alone."""
+    n = len(rows)
+    if n == 1:
+        entry = entries(rows)[0]
+        reason = Reason.UNREADABLE if isinstance(error, RayTaskError) else Reason.CRASHED
+        seen = f"{type(error).__name__}: {str(error).strip().splitlines()[-1][:300]}"
+        nothing = np.zeros((0, frozen.grid.n_pixels), np.float32)
+        rejected = [Rejected(entry.object_id, entry.version, entry.uri, reason, seen)]
+        yield Loaded(ray.put((nothing, nothing)), rows.slice(0, 0), rejected)
+        return
+    for half in (rows.slice(0, n // 2), rows.slice(n // 2)):
+        half = half.take(pa.array(np.arange(len(half))))
+        once_more: Any = load_task.options(max_retries=1)  # it has been tried often enough for bad luck
+        made: Any = once_more.remote(source.archive, source.access, half, frozen, source.norm)
+        block, told = made
+        try:
+            yield Loaded(block, *ray.get(told))
+        except (WorkerCrashedError, OutOfMemoryError, RayTaskError) as again:
+            yield from _one_by_one(source, frozen, half, again)
+
+
+def _memory_of_a_cpu() -> float:
+    """Return the cluster's memory for each of its CPUs [bytes]: more would never be granted to all."""
+    return float(ray.cluster_resources().get("memory", 4e9)) / n_cpus()
+
+
+@ray.remote(num_cpus=1, max_retries=1)
+def read_task(archive: Archive, access: AccessConfig, listing: pa.Table) -> list[Spectrum]:
+    """Read some rows of a listing, those that can be."""
+    return [s for s in read(archive, access, entries(listing)) if isinstance(s, Spectrum)]
+
+
+def read_runs(source: Source, sample: pa.Table) -> list[Spectrum]:
+    """Read a pilot sample, each run of neighbours in a task of its own: one that dies costs no other."""
+    starts = range(0, len(sample), PILOT_RUN)
+    runs = [sample.take(pa.array(np.arange(start, min(start + PILOT_RUN, len(sample))))) for start in starts]
+    reads = [read_task.remote(source.archive, source.access, run) for run in runs]
+    return [spectrum for task in reads for spectrum in _if_it_lives(task)]
+
+
+def _if_it_lives(task: ray.ObjectRef[list[Spectrum]]) -> list[Spectrum]:
+    """Return what a pilot's task read; nothing where a file ends its worker, which ingest finds out later."""
+    try:
+        return ray.get(task)
+    except (WorkerCrashedError, OutOfMemoryError, RayTaskError):
+        return []
