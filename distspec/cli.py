@@ -16,7 +16,7 @@ from distspec import catalog, schema
 from distspec.config import recall
 from distspec.exporting import export_zarr
 from distspec.lease import hold
-from distspec.pipeline import format_table
+from distspec.pipeline import FAILURES, format_table, one_line
 from distspec.places import store_url
 from distspec.snapshots import KEEP, collect_garbage, list_snapshots, tag
 from distspec.stages.ingest import ingest
@@ -176,5 +176,5 @@ def main() -> None:
     run: Callable[[], None] = verb.run
     try:
         run()
-    except (ValueError, FileNotFoundError, RuntimeError) as error:
-        raise SystemExit(f"error: {error}") from error
+    except FAILURES as error:
+        raise SystemExit(one_line(error)) from error

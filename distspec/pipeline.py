@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from icechunk import IcechunkError
+from obstore.exceptions import BaseError as ObstoreError
+
 from distspec import catalog, evidence
 from distspec.config import Config, parse, remember
 from distspec.growth import printable
@@ -29,6 +32,9 @@ from distspec.stages.train import train
 from distspec.store import Store, open_store
 
 log = logging.getLogger("distspec")
+
+FAILURES = (ValueError, FileNotFoundError, RuntimeError, IcechunkError, ObstoreError)
+"""What ends a command in one line, not a traceback: wrong settings, a store that does not answer."""
 
 
 def _synthesize(config: Config, lease: Lease) -> Outcome:
@@ -181,6 +187,12 @@ def summary(config: Config) -> str:
     )
 
 
+def one_line(error: Exception) -> str:
+    """Return what a command that failed says of it."""
+    said = str(error).partition("\n\nDebug source")[0]  # what obstore adds is for its own makers
+    return "error: " + " ".join(said.split())
+
+
 def format_table(table: Any) -> str:
     """Lay out a small Arrow table in columns for a terminal."""
     rows = [[printable(str(value)) for value in row.values()] for row in table.to_pylist()]
@@ -199,8 +211,8 @@ def main(*names: str) -> None:
     config = parse(prog=f"python -m jobs.{names[0] if len(names) == 1 else 'pipeline'}")
     try:
         worked = run_stages(config, list(names))
-    except (ValueError, FileNotFoundError, RuntimeError) as error:
-        raise SystemExit(f"error: {error}") from error
+    except FAILURES as error:
+        raise SystemExit(one_line(error)) from error
     if len(names) > 1:
         if not worked:
             print("Nothing to do: the catalogue is up to date with the archive.")
