@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from astropy import units
 from astropy.io import fits
 
 from distspec.access import AccessConfig, File, open_files, run
+from distspec.archives.conversion import unit_factor
 from distspec.spectrum import BadSpectrumError, Floats, Reason
 
 BLOCK = 4096
@@ -185,7 +185,7 @@ def _layout(content: bytes, total: int) -> BulkLayout:
         numbers, offset = fields[name][:2]
         if numbers.base.kind != "f":
             raise BadSpectrumError(Reason.BAD_TABLE, f"column {name} is {numbers}")
-        found[name] = (int(offset), numbers.base.newbyteorder(">"), _factor(given[name] or unit, unit))
+        found[name] = (int(offset), numbers.base.newbyteorder(">"), unit_factor(given[name] or unit, unit))
     lengths = {name: int(np.prod(fields[name][0].shape, dtype=np.int64)) for name in COLUMNS}
     n_pixels, n_spectra = header["NAXIS2"], lengths["flux"]
     if lengths != {"wave": 1, "flux": n_spectra, "err": n_spectra}:
@@ -194,11 +194,3 @@ def _layout(content: bytes, total: int) -> BulkLayout:
         seen = f"cut short: {total} bytes of {data + header['NAXIS1'] * n_pixels}"
         raise BadSpectrumError(Reason.UNREADABLE, seen)
     return BulkLayout(data, header["NAXIS1"], n_pixels, n_spectra, found)
-
-
-def _factor(given: str, unit: str) -> float:
-    try:
-        stated: Any = units.Unit(given)
-        return float(stated.to(unit))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise BadSpectrumError(Reason.BAD_TABLE, f"unit {given}, not {unit}") from error

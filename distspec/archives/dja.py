@@ -20,7 +20,7 @@ from distspec.access import DEFAULT_ACCESS, AccessConfig, File
 from distspec.archives.bulk import check_size, number_prism, read_spectrum
 from distspec.archives.fits import read_head
 from distspec.archives.msaexp import FLUX_UNIT, parse_spec1d, valid_pixels
-from distspec.archives.protocol import LISTING, Entry
+from distspec.archives.protocol import LISTING, Entry, with_errors
 from distspec.archives.tables import absolute, choose_layout, etags, read_table
 from distspec.lines import GALAXY_LINES
 from distspec.spectrum import Spectrum
@@ -143,14 +143,7 @@ class DJA:
         else:
             wave, flux, err = await read_head(file, HEAD, parse_spec1d)
         valid = valid_pixels(flux, err)
-        return Spectrum(
-            object_id=entry.object_id,
-            wave=wave,
-            flux=np.where(valid, flux, 0.0),
-            ivar=np.where(valid, 1.0 / np.where(valid, err, 1.0) ** 2, 0.0),
-            unit=FLUX_UNIT,
-            z=entry.z,
-        )
+        return with_errors(entry, wave, flux, err, valid, FLUX_UNIT)
 
     def truth(self) -> pa.Table | None:
         """Return the table that `truth_table` names, if it names one."""

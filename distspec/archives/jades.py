@@ -11,17 +11,16 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-from astropy import units
 
 from distspec.access import DEFAULT_ACCESS, AccessConfig, File, Listed, list_folder, read_whole
+from distspec.archives.conversion import unit_factor
 from distspec.archives.fits import read_image
 from distspec.archives.fits import read_table as read_fits_table
-from distspec.archives.protocol import LISTING, Entry
+from distspec.archives.protocol import LISTING, Entry, with_errors
 from distspec.archives.tables import absolute, read_table
 from distspec.lines import GALAXY_LINES
 from distspec.spectrum import BadSpectrumError, Floats, Reason, Spectrum
@@ -104,14 +103,7 @@ class JADES:
             raise BadSpectrumError(Reason.NO_REDSHIFT, f"z = {entry.z}: no row of {self.catalog} has one")
         wave, flux, err = _parse((await file.whole()).data)
         valid = np.isfinite(flux) & np.isfinite(err) & (err > 0)
-        return Spectrum(
-            object_id=entry.object_id,
-            wave=wave,
-            flux=np.where(valid, flux, 0.0),
-            ivar=np.where(valid, 1.0 / np.where(valid, err, 1.0) ** 2, 0.0),
-            unit=FLUX_UNIT,
-            z=entry.z,
-        )
+        return with_errors(entry, wave, flux, err, valid, FLUX_UNIT)
 
     def truth(self) -> pa.Table | None:
         """Return None: the archive comes without classes."""
@@ -212,13 +204,4 @@ def _parse(content: bytes) -> tuple[Floats, Floats, Floats]:
 
 def _image(content: bytes, name: str, unit: str) -> Floats:
     image, header = read_image(content, name)
-    return image.astype(np.float64) * _factor(str(header.get("BUNIT") or unit), unit)
-
-
-@lru_cache
-def _factor(given: str, unit: str) -> float:
-    try:
-        stated: Any = units.Unit(given)
-        return float(stated.to(unit))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise BadSpectrumError(Reason.BAD_TABLE, f"unit {given}, not {unit}") from error
+    return image.astype(np.float64) * unit_factor(str(header.get("BUNIT") or unit), unit)

@@ -6,13 +6,12 @@ doi:10.5281/zenodo.7299500).
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from astropy import units
 from numba import njit
 
+from distspec.archives.conversion import unit_factor
 from distspec.archives.fits import FitsTable, Header, read_table
 from distspec.spectrum import BadSpectrumError, Floats, Reason
 
@@ -61,22 +60,9 @@ def _quantity(table: FitsTable, name: str, unit: str) -> Floats:
     values = table.column(name)
     if values.dtype.kind not in "iuf":
         raise _bad_table(f"column {name} holds {values.dtype}, not numbers")
-    factor = _factor(table.unit(name) or unit, unit)
+    factor = unit_factor(table.unit(name) or unit, unit)
     values = values.astype(np.float64, copy=False)
     return values if factor == 1.0 else values * factor
-
-
-@lru_cache
-def _factor(given: str, wanted: str) -> float:
-    """Return what to multiply by, from one unit to another; a magnitude or a logarithm is none."""
-    try:
-        unit: Any = units.Unit(given)
-        scale: Any = unit.to(wanted) if isinstance(unit, units.UnitBase) else 0.0
-    except (ValueError, TypeError) as error:
-        raise _bad_table(f"unit {given!r} is not one of {wanted}: {error}") from error
-    if not 0.0 < scale < np.inf:
-        raise _bad_table(f"unit {given!r} is no linear one of {wanted}")
-    return float(scale)
 
 
 def _refuse_air(header: Header) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from distspec.access import AccessConfig, File
-from distspec.spectrum import Spectrum
+from distspec.spectrum import Floats, Spectrum
 
 LISTING = pa.schema(
     [
@@ -53,6 +55,25 @@ class Entry:
     def part(self) -> str:
         """Which of the file's spectra; "" where it holds one."""
         return self.uri.partition("#")[2]
+
+
+def with_errors(
+    entry: Entry, wave: Floats, flux: Floats, err: Floats, valid: NDArray[np.bool_], unit: str
+) -> Spectrum:
+    """Return a spectrum whose file holds 1σ errors.
+
+    Parameters
+    ----------
+    entry : Entry
+    wave : (n,) [um]
+    flux, err : (n,) [unit]
+    valid : (n,) bool
+        Pixels that are not get no weight.
+    unit : str
+    """
+    with np.errstate(over="ignore"):  # an absurd error gives no finite weight, and is masked later
+        ivar = np.where(valid, 1.0 / np.where(valid, err, 1.0) ** 2, 0.0)
+    return Spectrum(entry.object_id, wave, np.where(valid, flux, 0.0), ivar, unit, entry.z)
 
 
 class Archive(Protocol):

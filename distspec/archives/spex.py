@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from distspec.access import DEFAULT_ACCESS, AccessConfig, File
 from distspec.archives.fits import read_image
-from distspec.archives.protocol import LISTING, Entry
+from distspec.archives.protocol import LISTING, Entry, with_errors
 from distspec.archives.tables import absolute, choose_layout, read_table
 from distspec.lines import STAR_FEATURES
 from distspec.spectrum import BadSpectrumError, Reason, Spectrum
@@ -71,14 +71,7 @@ class SpeX:
         real = np.isfinite(wave) & (wave > 0)
         wave, flux, noise = wave[real], flux[real], noise[real]
         valid = np.isfinite(flux) & np.isfinite(noise) & (noise > 0) & (flux != 0)
-        return Spectrum(
-            object_id=entry.object_id,
-            wave=wave,
-            flux=np.where(valid, flux, 0.0),
-            ivar=np.where(valid, 1.0 / np.where(valid, noise, 1.0) ** 2, 0.0),
-            unit=unit,
-            z=entry.z,
-        )
+        return with_errors(entry, wave, flux, noise, valid, unit)
 
     def truth(self) -> pa.Table | None:
         """Return the spectral classes M, L and T."""

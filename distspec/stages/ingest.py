@@ -125,20 +125,24 @@ def ingest(root: str, source: Source, lease: Lease | None = None, retry: bool = 
         "returned": len(todo.returned),
         "in_store": committer.store.n_rows,
     }
+    _judge(committer, source, outage, retry)
+    return Outcome(counts)
+
+
+def _judge(committer: Committer, source: Source, outage: bool, retry: bool) -> None:
+    """Fail a run whose archive is down, or of which too much is bad: what is good has been committed."""
+    good, bad, most = committer.n_rows, committer.n_rejected, source.config.max_bad_share
     if outage:
         raise RuntimeError(
-            f"a whole batch of files could not be had: {archive.url} seems to be down or to refuse us; "
-            f"{committer.n_rows:,} spectra are in the store, run this again for the rest"
+            f"a whole batch of files could not be had: {source.archive.url} seems to be down or to refuse us; "
+            f"{good:,} spectra are in the store, run this again for the rest"
         )
-    bad = committer.n_rejected / max(1, committer.n_rows + committer.n_rejected)
     # What is read again was bad before.
-    if not retry and committer.n_rejected >= FEW and bad > config.max_bad_share:
+    if not retry and bad >= FEW and bad > most * (good + bad):
         raise RuntimeError(
-            f"{committer.n_rejected:,} of {committer.n_rows + committer.n_rejected:,} spectra are bad, more "
-            f"than ingest.max_bad_share {config.max_bad_share:g} (the good ones are in the store; "
-            "`distspec quarantine` says what is wrong)"
+            f"{bad:,} of {good + bad:,} spectra are bad, more than ingest.max_bad_share {most:g} (the good "
+            "ones are in the store; `distspec quarantine` says what is wrong)"
         )
-    return Outcome(counts)
 
 
 @contextmanager

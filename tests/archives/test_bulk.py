@@ -131,7 +131,7 @@ def test_another_release_is_refused(release, spectra):
         (lambda path, f, e: path.write_bytes(b"<html>404</html>"), "unreadable"),
         (lambda path, f, e: path.write_bytes(path.read_bytes()[:-5000]), "cut short"),
         (lambda path, f, e: write_bulk(path, f, e, without="err"), "no column err"),
-        (lambda path, f, e: write_bulk(path, f, e, flux="m"), "unit m, not uJy"),
+        (lambda path, f, e: write_bulk(path, f, e, flux="m"), "unit .m. is not one of uJy"),
         (lambda path, f, e: write_bulk(path, f, e, dtype="J"), "column flux is"),
     ],
 )
