@@ -134,8 +134,8 @@ def _judge(committer: Committer, source: Source, outage: bool, retry: bool) -> N
     good, bad, most = committer.n_rows, committer.n_rejected, source.config.max_bad_share
     if outage:
         raise RuntimeError(
-            f"a whole batch of files could not be had: {source.archive.url} seems to be down or to refuse us; "
-            f"{good:,} spectra are in the store, run this again for the rest"
+            f"a whole batch of files could not be had: {source.archive.url} seems to be down or to refuse "
+            f"us; {good:,} spectra are in the store, run this again for the rest"
         )
     # What is read again was bad before.
     if not retry and bad >= FEW and bad > most * (good + bad):
