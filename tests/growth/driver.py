@@ -85,10 +85,16 @@ POINTS: dict[str, Callable[[int], None]] = {
 }
 
 
+ONCE = {"none", "store begun", "store being committed", "store made", "at the end"}
+"""Those that come once a run; the others at each commit of rows."""
+
+
 def main(root: str, folder: str, point: str, number: str) -> None:
     stores.CHUNK_BYTES = 4 * 48 * CHUNK_ROWS
     POINTS[point](int(number))
-    with hold(root, "ingest") as lease, session(RayConfig()):
+    # Where the store is on a server, the tasks must know of it, too.
+    server = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    with hold(root, "ingest") as lease, session(RayConfig(), server):
         print(ingest(root, source(folder, in_flight=1), lease))  # one worker starts sooner than two
 
 

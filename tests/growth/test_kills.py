@@ -26,10 +26,9 @@ from distspec.store import open_store
 from distspec.verification import verify
 from tests.growth.archives import ALL
 from tests.growth.conftest import BAD, Undisturbed, drive, quarantine_of, reading
-from tests.growth.driver import POINTS, source
+from tests.growth.driver import ONCE, POINTS, source
 
-SHORT = [("store begun", 0), ("forks written", 1), ("4 ms into the commit", 1)]
-ONCE = {"none", "store begun", "store being committed", "store made", "at the end"}
+SHORT = [("store begun", 0), ("forks written", 1)]
 LONG = [
     pytest.param(point, number, marks=pytest.mark.slow)
     for point in POINTS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -37,7 +38,9 @@ from distspec.store import Store, open_store
 from distspec.transactions import Transaction
 from distspec.verification import verify
 from tests.growth.archives import ALL, Growing, source_of
-from tests.growth.conftest import REPOSITORY
+from tests.growth.conftest import REPOSITORY, Undisturbed, drive, reading
+from tests.growth.driver import ONCE, POINTS
+from tests.growth.driver import source as killed_source
 from tests.growth.making import grow, names, new_store
 from tests.seaweed import S3, s3, seaweed
 
@@ -248,6 +251,29 @@ def job(root: str, url: str) -> subprocess.CompletedProcess[str]:
     flags |= {"--ray.address": ray.get_runtime_context().gcs_address, "--grid.n-pixels": "48"}
     command = [sys.executable, "-c", code, "dja", *(word for flag in flags.items() for word in flag)]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=180, check=False)
+
+
+@pytest.mark.parametrize(
+    ("point", "number"),
+    [
+        ("4 ms into the commit", 1),
+        *(
+            pytest.param(point, number, marks=pytest.mark.slow)
+            for point in POINTS
+            for number in ((0,) if point in ONCE else (0, 2))
+            if point != "none"
+        ),
+    ],
+)
+def test_killed_on_s3_and_run_again(undisturbed: Undisturbed, on_s3: S3, small_chunks, point, number):
+    root = on_s3.url(f"{point} {number}")
+    with reading(root):
+        ended = drive(root, undisturbed.folder, point, number)
+        assert ended.returncode == -signal.SIGKILL, ended.stderr[-2000:]
+        with hold(root, "ingest") as lease:
+            assert lease.token == 2
+            ingest(root, killed_source(undisturbed.folder), lease)
+    undisturbed.assert_same(root)
 
 
 def test_an_object_put_in_parts_has_a_version_that_is_no_md5(on_s3: S3, folder, tmp_path):
