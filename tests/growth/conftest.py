@@ -99,15 +99,18 @@ def reading(root: str) -> Iterator[list[int]]:
     wrong: list[str] = []
     over = threading.Event()
 
+    def read_once() -> None:
+        try:
+            seen.append(look(open_store(store_url(root)), seen[-1] if seen else 0))
+        except FileNotFoundError as error:
+            if seen or "no store" not in str(error):
+                wrong.append(repr(error))
+        except BaseException as error:
+            wrong.append(repr(error))
+
     def read() -> None:
         while not over.is_set():
-            try:
-                seen.append(look(open_store(store_url(root)), seen[-1] if seen else 0))
-            except FileNotFoundError as error:
-                if seen or "no store" not in str(error):
-                    wrong.append(repr(error))
-            except BaseException as error:
-                wrong.append(repr(error))
+            read_once()
             over.wait(0.25)  # two cores are soon busy with nothing but looking
 
     thread = threading.Thread(target=read)
@@ -117,6 +120,7 @@ def reading(root: str) -> Iterator[list[int]]:
     finally:
         over.set()
         thread.join()
+        read_once()  # the last state, whenever the thread looked last
     assert not wrong, wrong[:3]
     assert seen, "nobody looked"
 
