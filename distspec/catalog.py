@@ -94,7 +94,9 @@ def build(root: str, run_id: str, store: Store, config: CatalogConfig) -> dict[s
         origin,
     )
     odd = np.argsort(objects["anomaly_rank"].to_numpy())[: config.n_anomalies]
-    recon = reconstruct(vae, torch.from_numpy(latents["z_mean"][odd])).numpy()
+    z = torch.from_numpy(objects["z"].to_numpy()[odd].astype(np.float32))
+    recon = reconstruct(vae, torch.from_numpy(latents["z_mean"][odd]), z).numpy()
+    recon *= latents["amplitude"][odd, None]
     return {
         "objects": objects,
         "classes": _classes(objects, origin),

@@ -43,16 +43,21 @@ def gather(
     tables = {name: dataset.to_table() for name, dataset in open_tables(root).items()}
     objects = tables["objects"]
     standing = store.standing()
-    z_mean = read_latents(store, str(record["model_id"]))["z_mean"][standing]
+    latents = {
+        name: values[standing] for name, values in read_latents(store, str(record["model_id"])).items()
+    }
+    redshifts = objects["z"].to_numpy()
 
     def examples(rows: NDArray[np.int64], captions: list[str]) -> Examples:
         flux, ivar = store.spectra(standing[rows])
+        z_mean, z = latents["z_mean"][rows], redshifts[rows].astype(np.float32)
+        recon = reconstruct(vae, torch.from_numpy(z_mean), torch.from_numpy(z)).numpy()
         return Examples(
             object_id=objects["object_id"].take(pa.array(rows)).to_pylist(),
-            z=objects["z"].to_numpy()[rows],
+            z=redshifts[rows],
             flux=flux,
             ivar=ivar,
-            recon=reconstruct(vae, torch.from_numpy(z_mean[rows])).numpy(),
+            recon=recon * latents["amplitude"][rows, None],
             caption=captions,
         )
 

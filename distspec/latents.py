@@ -1,7 +1,7 @@
 """What each model says of every row of the store: written by many hands, seen when all are done.
 
     latents/<model>/z_mean, z_log_var       (row, latent)   float32
-    latents/<model>/recon_mse, recon_chi2_red   (row,)      float32
+    latents/<model>/amplitude, recon_mse, recon_chi2_red    (row,)  float32
 
 One process makes room and commits; others write whole chunks of forked sessions; the first merges them,
 says how many rows are done, and commits. Killed in between, the rows count as not done.
@@ -20,7 +20,7 @@ from distspec.spectrum import Floats32
 from distspec.store import Store, repository
 from distspec.transactions import commit
 
-LATENTS = ("z_mean", "z_log_var", "recon_mse", "recon_chi2_red")
+LATENTS = ("z_mean", "z_log_var", "amplitude", "recon_mse", "recon_chi2_red")
 CHUNK = 4096
 """Rows of a chunk: the least that one hand writes."""
 

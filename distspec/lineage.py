@@ -18,7 +18,7 @@ from torch import Tensor
 from distspec.clustering import Clustering, ClusteringConfig
 from distspec.places import exists, get, get_json, get_table, join, put, put_json, put_table
 from distspec.schema import SWEEP, conform
-from distspec.spectrum import Floats
+from distspec.spectrum import Floats, WaveGrid
 from distspec.training import TrainingConfig
 from distspec.vae import SpectrumVAE, VAEConfig
 
@@ -116,7 +116,7 @@ def load_model(url: str) -> tuple[SpectrumVAE, dict[str, Any]]:
             f"{url}/weights.safetensors is not what model.json vouches for: delete the folder and train again"
         )
     config: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record["vae"].items()}
-    vae = SpectrumVAE(record["sizes"], VAEConfig(**config))
+    vae = SpectrumVAE(record["sizes"], VAEConfig(**config), WaveGrid(**record["grid"]).wave_rest)
     vae.load_state_dict(load_safetensors(content))
     vae.eval()
     return vae, record

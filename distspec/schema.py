@@ -27,6 +27,9 @@ SNR = Column("snr", pa.float32(), "", "median signal-to-noise ratio of a valid g
 LABEL = Column("cluster_label", pa.int32(), "", "cluster, 0 the largest; -1 noise")
 RANK = Column("anomaly_rank", pa.int32(), "", "1 = oddest of the run")
 SCORE = Column("anomaly_score", pa.float32(), "dex", "mean of the parts; higher = odder")
+AMPLITUDE = Column(
+    "amplitude", pa.float32(), "", "factor from the decoded spectrum to the data; 1 where none is fitted"
+)
 RECON_MSE = Column("recon_mse", pa.float32(), "", "mean over valid pixels of (arcsinh x - model)^2")
 RECON_CHI2 = Column(
     "recon_chi2_red", pa.float32(), "", "mean over valid pixels of squared residual / error^2"
@@ -82,6 +85,7 @@ def objects(n_latents: int) -> tuple[Column, ...]:
         ),
         Column("umap_0", f32, "", "map, first axis"),
         Column("umap_1", f32, "", "map, second axis"),
+        AMPLITUDE,
         RECON_MSE,
         RECON_CHI2,
         Column("log_prob", f32, "", "ln density of the latents under a Gaussian mixture"),

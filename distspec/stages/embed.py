@@ -19,7 +19,7 @@ from distspec.stages.session import n_cpus
 from distspec.store import open_store
 from distspec.training import TrainingConfig
 from distspec.transactions import spans
-from distspec.vae import VAEConfig, embed
+from distspec.vae import Batch, VAEConfig, embed
 
 
 @ray.remote(num_cpus=1)
@@ -35,7 +35,9 @@ class Embedder:
     def embed(self, fork: icechunk.ForkSession, start: int, stop: int) -> icechunk.ForkSession:
         """Write `distspec.latents.LATENTS` of rows start … stop − 1 into a forked session."""
         flux, ivar = self.store.spectra(slice(start, stop))
-        result = embed(self.vae, torch.from_numpy(flux), torch.from_numpy(ivar))
+        z = np.asarray(self.store.array("z")[start:stop], np.float32)
+        batch = Batch.of_spectra(*(torch.from_numpy(each) for each in (flux, ivar, z)))
+        result = embed(self.vae, batch)
         latents = {name: values.numpy() for name, values in result.items()}
         return write_part(fork, self.model_id, start, latents)
 
