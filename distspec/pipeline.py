@@ -33,7 +33,7 @@ from distspec.store import Store, open_store
 
 log = logging.getLogger("distspec")
 
-FAILURES = (ValueError, FileNotFoundError, RuntimeError, IcechunkError, ObstoreError)
+FAILURES = (ValueError, FileNotFoundError, RuntimeError, FloatingPointError, IcechunkError, ObstoreError)
 """What ends a command in one line, not a traceback: wrong settings, a store that does not answer."""
 
 

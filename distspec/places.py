@@ -7,8 +7,10 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,37 @@ def get(url: str) -> bytes:
     if scheme == "file":
         return Path(key).read_bytes()
     return bytes(obstore.get(bucket(scheme, name), key).bytes())
+
+
+def names(url: str) -> list[str]:
+    """Return the names of the files below a folder, relative to it, sorted; none where there is no folder."""
+    scheme, name, key = split(url)
+    if scheme == "file":
+        folder = Path(key)
+        return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    prefix = f"{key}/"
+    pages = obstore.list(bucket(scheme, name), prefix)
+    return sorted(file["path"].removeprefix(prefix) for page in pages for file in page)
+
+
+def remove(url: str) -> None:
+    """Take a file away; one that is gone already is no error."""
+    scheme, name, key = split(url)
+    if scheme == "file":
+        Path(key).unlink(missing_ok=True)
+        return
+    with suppress(FileNotFoundError):
+        obstore.delete(bucket(scheme, name), key)
+
+
+def remove_folder(url: str) -> None:
+    """Take away what lies below a folder, and the folder."""
+    scheme, _, key = split(url)
+    if scheme == "file":
+        shutil.rmtree(key, ignore_errors=True)
+        return
+    for each in names(url):
+        remove(join(url, each))
 
 
 def get_versioned(url: str) -> tuple[bytes, str] | None:

@@ -1,18 +1,23 @@
-"""Training the VAE: one epoch, the learning-rate schedule, early stopping. No Ray in here."""
+"""Training the VAE: its settings, the learning rate, one step, and validation. torch, no Ray."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from distspec.vae import SpectrumVAE, elbo, kl_divergence, observe, reconstruction_loss
+from distspec.state import EarlyStopping, Row, State
+from distspec.team import Team
+from distspec.vae import Batch, SpectrumVAE
 
-Row = dict[str, float]
+HOW = frozenset(
+    {"threads", "gpu", "prefetch", "min_workers", "checkpoint_minutes", "checkpoint_steps"}
+    | {"max_failures", "max_preemptions", "tensorboard"}
+)
+"""Settings that change how fast and how safely a model is made, not which."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +42,43 @@ class TrainingConfig:
     """Share of sources held out."""
     workers: int = 1
     """Ray Train workers."""
+    min_workers: int = 0
+    """Go on with as few as these when workers are lost, and with more again when there is room; 0: with
+    exactly training.workers."""
     threads: int = 1
     """Torch threads a worker: more than cores / workers stalls training tenfold."""
     gpu: bool | None = None
     """One GPU a worker: yes, no, or (unset) when the cluster has as many."""
+    bf16: bool = True
+    """On a GPU, compute products in bfloat16."""
+    cache_mb: float = 2048.0
+    """Spectra up to this size [MB] are held by each worker; more are streamed from the store."""
+    window: int = 64
+    """Chunks of the store (1.3 MB of flux each) that a worker shuffles together when it streams."""
+    prefetch: int = 1
+    """Windows read ahead."""
+    checkpoint_minutes: float = 5.0
+    """Training that is cut short loses so much at most [min]."""
+    checkpoint_steps: int = 0
+    """Keep a checkpoint every so many steps, too; 0: by the clock alone."""
+    max_failures: int = 3
+    """Go on after so many failures of workers; -1: always."""
+    max_preemptions: int = -1
+    """Go on after so many machines were taken away, which are counted apart; -1: always."""
+    tensorboard: bool = False
+    """Write learning curves for TensorBoard, too: needs distspec[tensorboard]."""
 
     def __post_init__(self) -> None:
-        if self.workers < 1 or self.batch_size < 2 or self.batch_size % self.workers:
+        if self.workers < 1 or not 0 <= self.min_workers <= self.workers:
             raise ValueError(
-                f"training.batch_size {self.batch_size} must be a multiple of training.workers "
-                f"{self.workers}, and at least 2"
+                f"training.workers {self.workers} must be positive, and training.min_workers "
+                f"{self.min_workers} at most as many"
             )
-        if self.batch_size // self.workers < 2:
-            raise ValueError("batch norm needs 2 spectra a worker: raise training.batch_size")
+        if self.batch_size < 2 * self.workers:
+            raise ValueError(
+                f"training.batch_size {self.batch_size}: batch norm needs 2 spectra a worker, and "
+                f"training.workers is {self.workers}"
+            )
         if not 0 < self.validation_share < 1:
             raise ValueError(f"training.validation_share {self.validation_share} must lie in (0, 1)")
         if not (self.learning_rate > 0 and 0 < self.decay <= 1 and self.clip_norm > 0):
@@ -57,160 +86,66 @@ class TrainingConfig:
                 f"training.learning_rate {self.learning_rate} and training.clip_norm {self.clip_norm} "
                 f"must be positive, training.decay {self.decay} in (0, 1]"
             )
-        if min(self.patience, self.max_epochs, self.decay_steps, self.threads) < 1:
-            raise ValueError("training.patience, max_epochs, decay_steps and threads must be positive")
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Spectra in memory on one device: flux, ivar (n, L) float32."""
-
-    flux: Tensor
-    ivar: Tensor
-
-    def __len__(self) -> int:
-        return len(self.flux)
-
-
-@dataclass
-class EarlyStopping:
-    """Keep the best weights; say when `patience` epochs have passed without a better one.
-
-    Examples
-    --------
-    >>> stopping = EarlyStopping(patience=2)
-    >>> [stopping.update(epoch, value, {}) for epoch, value in enumerate([3.0, 2.0, 2.5, 2.0])]
-    [False, False, False, True]
-    >>> stopping.best_epoch
-    1
-    """
-
-    patience: int
-    best: float = float("inf")
-    best_epoch: int = -1
-    best_state: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
-
-    def update(self, epoch: int, value: float, state: dict[str, Tensor]) -> bool:
-        """Take one epoch's validation loss; return whether to stop."""
-        if value < self.best:
-            self.best, self.best_epoch = value, epoch
-            self.best_state = {name: tensor.detach().clone() for name, tensor in state.items()}
-        return epoch - self.best_epoch >= self.patience
-
-
-def make_optimizer(
-    model: nn.Module, config: TrainingConfig
-) -> tuple[torch.optim.Adam, torch.optim.lr_scheduler.StepLR]:
-    """Return Adam and its staircase schedule: × `decay` every `decay_steps` steps."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
-    schedule = torch.optim.lr_scheduler.StepLR(optimizer, config.decay_steps, config.decay)
-    return optimizer, schedule
-
-
-def batches(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield the rows of each batch of one epoch, shuffled; a last batch of one is left out."""
-    order = torch.randperm(n, generator=generator)
-    for rows in order.split(size):
-        if len(rows) > 1:  # batch norm has no variance of one
-            yield rows
-
-
-def train_epoch(
-    model: nn.Module,
-    vae: SpectrumVAE,
-    sample: Sample,
-    config: TrainingConfig,
-    optimizer: torch.optim.Adam,
-    schedule: torch.optim.lr_scheduler.StepLR,
-    generator: torch.Generator,
-) -> Row:
-    """Train one epoch; return its mean losses.
-
-    Parameters
-    ----------
-    model : the VAE itself, or the wrapper that shares its gradients between workers
-    vae : the VAE inside `model`
-    sample : this worker's spectra
-    """
-    model.train()
-    sums, n_seen = torch.zeros(4), 0
-    for rows in batches(len(sample), config.batch_size // config.workers, generator):
-        inputs = observe(sample.flux[rows], sample.ivar[rows])
-        losses = elbo(vae, model(inputs), inputs)
-        optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-        optimizer.step()
-        schedule.step()
-        sums += torch.stack(losses).detach().cpu() * len(rows)
-        n_seen += len(rows)
-    names = ("train_loss", "train_recon", "train_kl", "train_l2")
-    return dict(zip(names, (sums / n_seen).tolist(), strict=True))
-
-
-@torch.inference_mode()
-def validate(vae: SpectrumVAE, sample: Sample, batch_size: int = 1024) -> Tensor:
-    """Return Σ reconstruction loss, Σ KL and the number of spectra, (3,), decoded from z_mean."""
-    vae.eval()
-    sums = torch.zeros(3, dtype=torch.float64)
-    for start in range(0, len(sample), batch_size):
-        part = slice(start, start + batch_size)
-        inputs = observe(sample.flux[part], sample.ivar[part])
-        output = vae(inputs)
-        n = len(output.z_mean)
-        recon = float(reconstruction_loss(output.recon, inputs))
-        kl = float(kl_divergence(output.z_mean, output.z_log_var))
-        sums += torch.tensor([recon * n, kl * n, n], dtype=torch.float64)
-    return sums
-
-
-def fit(
-    model: nn.Module,
-    vae: SpectrumVAE,
-    train: Sample,
-    validation: Sample,
-    config: TrainingConfig,
-    seed: int,
-    on_epoch: Callable[[Row], Any],
-    add_up: Callable[[Tensor], Tensor] = lambda tensor: tensor,
-) -> EarlyStopping:
-    """Train until the validation reconstruction stops improving.
-
-    Parameters
-    ----------
-    model, vae : see `train_epoch`
-    train, validation : this worker's share of each
-    config : TrainingConfig
-    seed : int
-        Of this worker's shuffles.
-    on_epoch : called with each epoch's row of the history
-    add_up : sums a tensor over all workers, so that every worker stops at the same epoch
-
-    Returns
-    -------
-    EarlyStopping
-        Holds the best weights and their epoch.
-
-    Raises
-    ------
-    FloatingPointError
-        When a loss is no longer finite.
-    """
-    optimizer, schedule = make_optimizer(model, config)
-    generator = torch.Generator().manual_seed(seed)
-    stopping = EarlyStopping(config.patience)
-    for epoch in range(config.max_epochs):
-        start, rate = time.monotonic(), float(schedule.get_last_lr()[0])
-        row: Row = train_epoch(model, vae, train, config, optimizer, schedule, generator)
-        sums: list[float] = add_up(validate(vae, validation)).tolist()
-        val_recon, val_kl, n = sums
-        row |= {"val_recon": val_recon / n, "val_kl": val_kl / n, "lr": rate}
-        if not all(map(torch.isfinite, map(torch.tensor, row.values()))):
-            raise FloatingPointError(
-                f"a loss is not finite in epoch {epoch}: {row}; lower training.learning_rate"
+        if min(self.patience, self.max_epochs, self.decay_steps, self.threads, self.window) < 1:
+            raise ValueError("training.patience, max_epochs, decay_steps, threads, window must be positive")
+        if min(self.prefetch, self.checkpoint_steps, self.max_failures + 1, self.max_preemptions + 1) < 0:
+            raise ValueError(
+                "training.prefetch and checkpoint_steps cannot be negative, "
+                "max_failures and max_preemptions at least -1"
             )
-        stop = stopping.update(epoch, row["val_recon"], vae.state_dict())
-        on_epoch({"epoch": float(epoch), **row, "seconds": time.monotonic() - start})
-        if stop:
-            break
-    return stopping
+        if not (self.cache_mb >= 0 and self.checkpoint_minutes > 0):
+            raise ValueError(
+                f"training.cache_mb {self.cache_mb} cannot be negative, "
+                f"training.checkpoint_minutes {self.checkpoint_minutes} must be positive"
+            )
+
+    def defining(self) -> dict[str, Any]:
+        """Return the settings that decide which model comes out."""
+        return {name: value for name, value in asdict(self).items() if name not in HOW}
+
+
+def learning_rate(config: TrainingConfig, step: int) -> float:
+    """Return the learning rate of a step: × `decay` every `decay_steps`."""
+    return config.learning_rate * config.decay ** (step // config.decay_steps)
+
+
+def new_state(vae: SpectrumVAE, config: TrainingConfig) -> State:
+    """Return the state before the first step: Adam in one pass over all weights."""
+    optimizer = torch.optim.Adam(vae.parameters(), lr=config.learning_rate, fused=True)
+    return State(vae, optimizer, EarlyStopping(config.patience))
+
+
+def take_step(
+    state: State, batch: Batch, config: TrainingConfig, team: Team, weight: float
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Take one step; return this worker's losses and the norm of the averaged gradient, before clipping.
+
+    The gradient is averaged over the workers and then clipped, once: each worker clips the same one.
+    """
+    parameters = list(state.vae.parameters())
+    bf16 = config.bf16 and team.device.type == "cuda"
+    with torch.autocast(team.device.type, torch.bfloat16, enabled=bf16):
+        losses = state.vae(batch, state.step)
+    state.optimizer.zero_grad(set_to_none=True)
+    losses["total"].backward()
+    team.average_gradients(parameters, weight)
+    norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+    state.optimizer.param_groups[0]["lr"] = learning_rate(config, state.step)
+    state.optimizer.step()
+    return losses, norm
+
+
+@torch.no_grad()
+def validate(vae: SpectrumVAE, batches: Iterator[Batch], team: Team) -> Row:
+    """Return the mean losses over the held-out spectra of all workers, val_<term>."""
+    vae.eval()
+    names: tuple[str, ...] = ()
+    sums = torch.zeros(0, dtype=torch.float64)
+    for batch in batches:
+        terms = vae.validation(batch)
+        names = tuple(terms)
+        values = torch.stack([term.double() for term in terms.values()])
+        values = torch.cat([values, torch.full_like(values[:1], len(batch))])
+        sums = sums + values if len(sums) else values
+    *totals, n = team.add_up(sums).tolist()
+    return {f"val_{name}": total / n for name, total in zip(names, totals, strict=True)}

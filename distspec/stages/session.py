@@ -20,6 +20,8 @@ WORKER_ENV = dict.fromkeys(
 )
 
 NOTHING: Mapping[str, str] = {}
+OURS = "DISTSPEC_RAY_OF_OUR_OWN"
+"""Set in the environment of whoever uses a Ray that `session` has started."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ def session(config: RayConfig, environment: Mapping[str, str] = NOTHING) -> Gene
         }
         # Nobody takes this machine away from itself.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+        os.environ[OURS] = "1"
     ray.init(
         address=address,
         logging_level=logging.WARNING,
@@ -70,6 +73,7 @@ def session(config: RayConfig, environment: Mapping[str, str] = NOTHING) -> Gene
         yield
     finally:
         ray.shutdown()
+        os.environ.pop(OURS, None)
 
 
 def quiet() -> None:
@@ -85,3 +89,14 @@ def n_cpus() -> int:
 def n_gpus() -> int:
     """Return the GPUs of the cluster."""
     return int(ray.cluster_resources().get("GPU", 0))
+
+
+def room(each: Mapping[str, float]) -> int:
+    """Return how many workers the nodes that are there can hold, of so many "CPU", "GPU" … each."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return sum(min(int(node.get(name, 0.0) / need) for name, need in each.items()) for node in nodes)
+
+
+def can_grow() -> bool:
+    """Tell whether nodes may join: never a Ray of our own, and of another nobody knows."""
+    return OURS not in os.environ

@@ -1,36 +1,42 @@
-"""Training on Ray Train: each worker holds its share of the spectra and all stop together."""
+"""Training on Ray Train: each worker feeds itself from the store; what stops one is made good by the rest."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.fs
 import ray.train
 import torch
-import torch.distributed as dist
-from numpy.typing import NDArray
-from ray.train import RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer, get_device, prepare_model
+from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
-from distspec.identity import in_validation
-from distspec.lineage import has_model, model_id, now, save_model, versions
+from distspec.checkpoints import forget
+from distspec.curves import Curves, require_tensorboard
+from distspec.fitting import fit
+from distspec.lineage import model_id
 from distspec.outcome import Outcome
 from distspec.places import get_json, join, model_url, store_url
+from distspec.provision import provide, split_rows
 from distspec.snapshots import model_tag, tag
 from distspec.stages.progress import shown
-from distspec.stages.session import n_gpus
-from distspec.store import Store, open_store
-from distspec.training import Row, Sample, TrainingConfig, fit
+from distspec.stages.session import can_grow, n_gpus, room
+from distspec.state import Row
+from distspec.storage import filesystem, split
+from distspec.store import open_store
+from distspec.team import Team
+from distspec.training import TrainingConfig, new_state
 from distspec.vae import SPECTRUM, SpectrumVAE, VAEConfig
+from distspec.weights import has_model, origin, save_model
 
 log = logging.getLogger(__name__)
 
 
 def train(root: str, vae: VAEConfig, training: TrainingConfig, seed: int) -> Outcome:
     """Train a VAE on the store as it is now, unless these settings have made it already.
+
+    A training that was cut short goes on from its newest checkpoint.
 
     Parameters
     ----------
@@ -42,36 +48,108 @@ def train(root: str, vae: VAEConfig, training: TrainingConfig, seed: int) -> Out
     Raises
     ------
     ValueError
-        When there are too few spectra.
+        When there are too few spectra, or more workers are asked for than the cluster can hold.
+    FloatingPointError
+        When a gradient or a loss is not finite any more.
+    RuntimeError
+        When workers failed more often than `training.max_failures`.
     """
     store = open_store(store_url(root))
     name = model_id(store.digest(), vae, training, seed)
     url = model_url(root, name)
     if has_model(url):
+        forget(_checkpoints(url))  # a kill may have come just before that
         _keep_snapshot(root, url)
         return Outcome({"model": name}, did_work=False)
     split_rows(store, training)  # too few spectra: say so here, not in a worker
+    if training.tensorboard:
+        require_tensorboard()
     gpu = n_gpus() >= training.workers if training.gpu is None else training.gpu
+    scaling = _scaling(training, gpu)
     with shown(training.max_epochs, "train", "epoch") as board:
         trainer = TorchTrainer(
             _worker,
             train_loop_config={
                 "root": root,
                 "url": url,
+                "snapshot": store.snapshot_id,
                 "vae": vae,
                 "training": training,
                 "seed": seed,
-                "record": _origin(store, name, training, seed),
+                "record": origin(store, name, training, seed),
                 "board": board,
             },
-            scaling_config=ScalingConfig(num_workers=training.workers, use_gpu=gpu),
+            scaling_config=scaling,
             torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
-            run_config=RunConfig(name=name, storage_path=join(root, "models")),
+            run_config=RunConfig(
+                name=name,
+                failure_config=FailureConfig(
+                    max_failures=training.max_failures, max_preemption_failures=training.max_preemptions
+                ),
+                logging_config=LoggingConfig(log_level="ERROR"),
+                **_storage(root),
+            ),
         )
-        trainer.fit()
+        try:
+            failure = trainer.fit().return_value
+        except TrainingFailedError as error:
+            said = [line for line in str(error).splitlines() if line.strip()]
+            raise RuntimeError(
+                f"training failed more often than training.max_failures {training.max_failures} allows; "
+                f"run it again to go on from the last checkpoint. The last failure: {said[-1].strip()}"
+            ) from error
+    if failure:
+        raise FloatingPointError(failure)
+    forget(_checkpoints(url))
     _keep_snapshot(root, url)
     metrics: dict[str, Any] = get_json(join(url, "model.json"))["metrics"]
     return Outcome({"model": name, **metrics})
+
+
+def _checkpoints(url: str) -> str:
+    return join(url, "checkpoints")
+
+
+def _storage(root: str) -> dict[str, Any]:
+    """Return where Ray Train keeps its marks; buckets through our storage, which knows their endpoints."""
+    url = join(root, "models")
+    scheme, _, path = split(url)
+    if scheme == "file":
+        return {"storage_path": path}
+    bucket, path = filesystem(url)
+    return {
+        "storage_path": path,
+        "storage_filesystem": pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(bucket)),
+    }
+
+
+def _scaling(training: TrainingConfig, gpu: bool) -> ScalingConfig:
+    """Return how many workers there are to be, and what each takes.
+
+    Raises
+    ------
+    ValueError
+        When the cluster cannot hold them and will never grow.
+    """
+    each = {"CPU": float(training.threads), **({"GPU": 1.0} if gpu else {})}
+    least = training.min_workers or training.workers
+    there = room(each)
+    if there < least:
+        said = (
+            f"{least} workers of {training.threads} CPUs{' and a GPU' if gpu else ''} each are wanted, "
+            f"and the cluster has room for {there}"
+        )
+        if not can_grow():
+            raise ValueError(
+                f"{said}: lower training.workers or training.threads, or set training.min_workers"
+            )
+        log.warning("%s: waiting for more nodes", said)
+    is_elastic = 0 < training.min_workers < training.workers
+    return ScalingConfig(
+        num_workers=(training.min_workers, training.workers) if is_elastic else training.workers,
+        use_gpu=gpu,
+        resources_per_worker=each,
+    )
 
 
 def _keep_snapshot(root: str, url: str) -> None:
@@ -80,108 +158,57 @@ def _keep_snapshot(root: str, url: str) -> None:
     tag(root, model_tag(str(record["model_id"])), str(record["snapshot_id"]))
 
 
-def split_rows(
-    store: Store, training: TrainingConfig
-) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
-    """Return the rows to train on, those held out, and in words what was adapted to a small sample.
+def _worker(config: dict[str, Any]) -> str:
+    """Train; worker 0 writes the model. Return what made it impossible, empty where nothing did.
 
-    Raises
-    ------
-    ValueError
-        When fewer than two spectra a worker are left to train on.
+    Only what may pass, such as a lost worker, is left to Ray Train's retries; a gradient that is not finite
+    would be so again.
     """
-    standing = store.standing()
-    sources = store.ledger(["source_id"])["source_id"].take(pa.array(standing)).to_pylist()
-    held_out = in_validation(sources, training.validation_share)
-    train_rows, validation_rows = standing[~held_out], standing[held_out]
-    adapted: list[str] = []
-    if len(validation_rows) < training.workers or len(train_rows) < 2 * training.workers:
-        adapted.append(
-            f"trained and validated on the same {len(standing)} spectra: too few sources to hold some out"
-        )
-        train_rows = validation_rows = standing
-    if len(train_rows) < 2 * training.workers:
-        raise ValueError(
-            f"{store.url} holds {store.n_rows} spectra: training needs 2 a worker; "
-            "relax the selection (--archive.*) or look into the quarantine"
-        )
-    if len(train_rows) < training.batch_size:
-        adapted.append(
-            f"batches of {len(train_rows)} spectra instead of {training.batch_size}: there are no more"
-        )
-    return train_rows, validation_rows, adapted
-
-
-def _origin(store: Store, name: str, training: TrainingConfig, seed: int) -> dict[str, Any]:
-    return {
-        "model_id": name,
-        "seed": seed,
-        "snapshot_id": store.snapshot_id,
-        "data_digest": store.digest(),
-        "grid": store.frozen.grid.to_dict(),
-        "training": asdict(training),
-        "created": now(),
-        "versions": versions(),
-    }
-
-
-def _worker(config: dict[str, Any]) -> None:
-    """Train on this worker's share; worker 0 writes the model."""
     training: TrainingConfig = config["training"]
+    url, seed, device = config["url"], config["seed"], _device()
     context = ray.train.get_context()
-    rank, n_workers = context.get_world_rank(), context.get_world_size()
+    team = Team(context.get_world_rank(), context.get_world_size(), device)
     torch.set_num_threads(training.threads)
-    torch.manual_seed(config["seed"])  # the same first weights everywhere …
-    store = open_store(store_url(config["root"]))
-    train_rows, validation_rows, adapted = split_rows(store, training)
-    vae = SpectrumVAE({SPECTRUM: store.frozen.grid.n_pixels}, config["vae"])
-    device: Any = get_device()
-    model: Any = prepare_model(vae)
-    torch.manual_seed(config["seed"] + 1 + rank)  # … but noise and dropout of each worker's own
-    # Equal shares, so that all workers take the same number of steps.
-    share = train_rows[rank::n_workers][: len(train_rows) // n_workers]
-    history: list[Row] = []
+    store = open_store(store_url(config["root"]), at=config["snapshot"])
+    grid, rows = store.frozen.grid, split_rows(store, training)
+    torch.manual_seed(seed)
+    vae = SpectrumVAE({SPECTRUM: grid.n_pixels}, config["vae"], grid.wave_rest).to(device)
+    state = new_state(vae, training)
+    curves = Curves(url) if training.tensorboard and team.rank == 0 else None
 
     def on_epoch(row: Row) -> None:
-        history.append(row)
-        if rank == 0:
-            config["board"].post.remote(len(history), f"validation {row['val_recon']:.2f}")
+        if team.rank == 0:
+            config["board"].post.remote(len(state.history), f"validation {row['val_recon']:.2f}")
+        if curves:
+            curves.follow(state.history)
 
-    best = fit(
-        model,
-        vae,
-        _sample(store, share, device),
-        _sample(store, validation_rows[rank::n_workers], device),
-        training,
-        config["seed"] + rank,
-        on_epoch,
-        _add_up if n_workers > 1 else lambda tensor: tensor,
-    )
-    metrics: dict[str, Any] = {
-        "n_train": len(train_rows),
-        "n_validation": len(validation_rows),
-        "epochs": len(history),
-        "best_epoch": best.best_epoch,
-        "val_recon": best.best,
-    }
-    if rank == 0:
-        record = {
-            **config["record"],
-            "metrics": metrics,
-            "adaptations": adapted,
-            "device": str(device),
+    work = provide(store, rows, training, seed, team, _checkpoints(url), _called_away, on_epoch)
+    try:
+        best = fit(state, work)
+    except FloatingPointError as error:
+        return str(error)
+    if curves:
+        curves.close()
+    if team.rank == 0:
+        metrics: dict[str, Any] = {
+            "n_train": len(rows.train),
+            "n_validation": len(rows.held_out),
+            "epochs": len(state.history),
+            "best_epoch": best.best_epoch,
+            "val_recon": best.best,
         }
-        save_model(config["url"], vae, best.best_state, pa.Table.from_pylist(history), record)
-    ray.train.report(metrics)
+        adapted = {"adaptations": rows.adapted, "device": str(device)}
+        record = {**config["record"], **adapted, "metrics": metrics}
+        save_model(url, vae, best.best_state, pa.Table.from_pylist(state.history), record)
+    return ""
 
 
-def _sample(store: Store, rows: NDArray[np.int64], device: Any) -> Sample:
-    flux, ivar = store.spectra(rows)
-    return Sample(torch.from_numpy(flux).to(device), torch.from_numpy(ivar).to(device))
-
-
-def _add_up(tensor: torch.Tensor) -> torch.Tensor:
+def _device() -> torch.device:
     device: Any = get_device()
-    total = tensor.to(device)
-    dist.all_reduce(total)
-    return total.cpu()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def _called_away() -> bool:
+    return ray.train.get_preemption_info() is not None

@@ -1,0 +1,71 @@
+"""Learning curves for TensorBoard, which is optional: ``pip install distspec[tensorboard]``."""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from distspec.places import join, put
+
+SECONDS = 10.0
+"""Between two copies to where the model is."""
+
+
+def require_tensorboard() -> None:
+    """Refuse at once what would fail in a worker.
+
+    Raises
+    ------
+    ValueError
+        When the package is missing.
+    """
+    if find_spec("tensorboardX") is None:
+        raise ValueError(
+            "training.tensorboard needs a package that is not there: pip install 'distspec[tensorboard]'"
+        )
+
+
+class Curves:
+    """Writes rows of the history as events, and keeps a copy of them below the model.
+
+    Parameters
+    ----------
+    url : str
+        The model's folder: the events go into ``tensorboard/`` there.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.target = join(url, "tensorboard", "events.out.tfevents.distspec")
+        self.folder = tempfile.TemporaryDirectory(prefix="ds-")
+        writers: Any = importlib.import_module("tensorboardX")
+        self.writer = writers.SummaryWriter(self.folder.name)
+        self.copied = 0.0
+        self.n_written = 0
+
+    def follow(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Write the epochs of a history that are not written yet."""
+        for row in history[self.n_written :]:
+            for name, value in row.items():
+                side, _, term = name.rpartition("_")
+                if name != "epoch":
+                    self.writer.add_scalar(f"{term}/{side}" if side else name, value, int(row["epoch"]))
+        self.n_written = len(history)
+        if time.monotonic() - self.copied > SECONDS:
+            self._copy()
+
+    def close(self) -> None:
+        """Write what is still held back."""
+        self._copy()
+        self.writer.close()
+        self.folder.cleanup()
+
+    def _copy(self) -> None:
+        self.writer.flush()
+        (file,) = Path(self.folder.name).iterdir()
+        put(self.target, file.read_bytes())
+        self.copied = time.monotonic()
