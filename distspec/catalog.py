@@ -6,7 +6,7 @@ root/catalog/current.json       which run and which files; the only thing ever r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +15,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-import torch
 from numpy.typing import NDArray
 
 from distspec import schema
 from distspec.anomaly import PARTS, anomaly_scores, explain
+from distspec.diagnostics import measured
 from distspec.identity import in_validation
-from distspec.latents import LATENTS, read_latents
-from distspec.lineage import fingerprint, load_model, load_run, now
+from distspec.latents import SCALARS, VECTORS, read_latents
+from distspec.lineage import fingerprint, load_run, now
+from distspec.model import Model, load_model
 from distspec.places import (
     catalog_url,
     exists,
@@ -36,7 +37,6 @@ from distspec.places import (
 from distspec.spectrum import Floats, Floats32
 from distspec.storage import filesystem
 from distspec.store import Store
-from distspec.vae import reconstruct
 
 CURRENT = "current.json"
 MIN_STACK = 3
@@ -75,13 +75,13 @@ def build(root: str, run_id: str, store: Store, config: CatalogConfig) -> dict[s
     """
     record, clustering, sweep = load_run(run_url(root, run_id))
     model = str(record["model_id"])
-    vae, model_record = load_model(model_url(root, model))
+    vae = load_model(model_url(root, model))
     wave = store.frozen.grid.wave_rest
     origin = {
         "run_id": run_id,
         "model_id": model,
         "snapshot_id": store.snapshot_id,
-        "weights_sha256": str(model_record["weights_sha256"]),
+        "weights_sha256": str(vae.record["weights_sha256"]),
     }
     rows = store.standing()
     latents = {name: values[rows] for name, values in read_latents(store, model).items()}
@@ -90,12 +90,12 @@ def build(root: str, run_id: str, store: Store, config: CatalogConfig) -> dict[s
         latents,
         clustering,
         int(record["seed"]),
-        float(model_record["training"]["validation_share"]),
+        _split(store, rows, vae),
+        measured(store.frozen.kind),
         origin,
     )
     odd = np.argsort(objects["anomaly_rank"].to_numpy())[: config.n_anomalies]
-    z = torch.from_numpy(objects["z"].to_numpy()[odd].astype(np.float32))
-    recon = reconstruct(vae, torch.from_numpy(latents["z_mean"][odd]), z).numpy()
+    recon = vae.decode(latents["z_mean"][odd], objects["z"].to_numpy()[odd])
     recon *= latents["amplitude"][odd, None]
     return {
         "objects": objects,
@@ -116,22 +116,31 @@ def _objects(
     latents: Mapping[str, Floats32],
     clustering: pa.Table,
     seed: int,
-    validation_share: float,
+    split: Sequence[str],
+    measures: Sequence[schema.Column],
     origin: Mapping[str, str],
 ) -> pa.Table:
     n_latents = latents["z_mean"].shape[1]
     scores = anomaly_scores(latents["z_mean"], latents["recon_chi2_red"], ledger["snr"].to_numpy(), seed)
-    held_out = in_validation(ledger["source_id"].to_pylist(), validation_share)
     values: dict[str, Any] = {
         **_columns(ledger),
         **_columns(clustering.drop_columns("object_id")),
-        **{f"{name}_{i:02d}": latents[name][:, i] for name in LATENTS[:2] for i in range(n_latents)},
-        **{name: latents[name] for name in LATENTS[2:]},
+        **{f"{name}_{i:02d}": latents[name][:, i] for name in VECTORS for i in range(n_latents)},
+        **{name: latents[name] for name in (*SCALARS, *(column.name for column in measures))},
         **scores,
         "anomaly_rank": scores["anomaly_rank"].astype(np.int32),
-        "split": np.where(held_out, "validation", "train").tolist(),
+        "split": split,
     }
-    return schema.conform(values, schema.objects(n_latents), origin)
+    return schema.conform(values, schema.objects(n_latents, measures), origin)
+
+
+def _split(store: Store, rows: NDArray[np.int64], model: Model) -> list[str]:
+    """Say of each row whether the model was trained or validated on it."""
+    if model.record["data_digest"] != store.digest():
+        return ["none"] * len(rows)
+    sources = store.ledger(["source_id"])["source_id"].take(pa.array(rows)).to_pylist()
+    held_out = in_validation(sources, float(model.record["training"]["validation_share"]))
+    return np.where(held_out, "validation", "train").tolist()
 
 
 def _classes(objects: pa.Table, origin: Mapping[str, str]) -> pa.Table:

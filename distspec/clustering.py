@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import davies_bouldin_score, silhouette_score
 from sklearn.mixture import GaussianMixture
 
-from distspec.spectrum import Floats
+from distspec.spectrum import Floats, Floats32
 
 Labels = NDArray[np.int32]
 
@@ -32,6 +32,8 @@ class ClusteringConfig:
     """Fits of each number of Gaussians."""
     silhouette_sample: int = 10_000
     """Above so many spectra the silhouette is taken on a random sample of this size."""
+    measures: tuple[str, ...] = ()
+    """What is measured on the spectra themselves and counts beside the latents, such as lya_ew."""
     actors: int = 0
     """Ray actors that share the sweep; 0: one a CPU."""
 
@@ -91,6 +93,21 @@ def plan_trials(config: ClusteringConfig, n: int, seed: int) -> tuple[list[Trial
         Trial("gmm", k, seed * config.seeds + i) for k in range(k_min, k_max + 1) for i in range(config.seeds)
     ]
     return trials, adapted
+
+
+def features(latents: Floats32, beside: Floats) -> Floats:
+    """Return what is mapped, (N, D + M): latents (N, D), and other inputs (N, M) as wide as the widest.
+
+    Examples
+    --------
+    >>> features(np.array([[0, 1], [0, 3]], np.float32), np.array([[0.0], [8.0]]))
+    array([[0., 1., 0.],
+           [0., 3., 2.]])
+    """
+    latents_64 = latents.astype(np.float64)
+    spread = np.std(beside, axis=0)
+    scale = np.divide(latents_64.std(axis=0).max(), spread, out=np.zeros_like(spread), where=spread > 0)
+    return np.hstack([latents_64, beside * scale])
 
 
 def umap_2d(latents: Floats, config: ClusteringConfig, seed: int) -> tuple[Floats, list[str]]:

@@ -43,6 +43,8 @@ class Config:
     storage: StorageConfig = field(default_factory=StorageConfig)
     seed: int = 0
     """Of weights, noise, shuffles, map and sweep."""
+    model: str = ""
+    """Folder (or bucket URL) of a trained model to use as it is; empty: train one."""
     grid: GridConfig = field(default_factory=GridConfig)
     norm: NormConfig = field(default_factory=NormConfig)
     ingest: IngestConfig = field(default_factory=IngestConfig)
@@ -72,7 +74,8 @@ class Config:
         A synthetic archive becomes the archive to read.
         """
         root = absolute(self.root).removeprefix("file://")
-        config = replace(self, root=root)
+        model = absolute(self.model).removeprefix("file://") if self.model else ""
+        config = replace(self, root=root, model=model)
         if self.synthetic is None or not isinstance(self.archive, DJA):
             return config
         url = config.synthetic_url()

@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 
 from distspec.archives.protocol import Archive
 from distspec.catalog import duckdb_line, open_tables
 from distspec.latents import read_latents
-from distspec.lineage import load_history, load_model, load_run
+from distspec.lineage import load_run
+from distspec.model import load_model
 from distspec.places import model_url, run_url
 from distspec.report import Examples, ReportData
 from distspec.scoring import score_labels, score_oddities
 from distspec.store import Store
-from distspec.vae import reconstruct
+from distspec.weights import load_history
 
 N_ODDEST = 10
 QUARTILES = ("best quarter", "second quarter", "third quarter", "worst quarter")
@@ -39,7 +39,7 @@ def gather(
     """
     record, _, _ = load_run(run_url(root, run_id))
     model = model_url(root, str(record["model_id"]))
-    vae, model_record = load_model(model)
+    vae = load_model(model)
     tables = {name: dataset.to_table() for name, dataset in open_tables(root).items()}
     objects = tables["objects"]
     standing = store.standing()
@@ -50,8 +50,7 @@ def gather(
 
     def examples(rows: NDArray[np.int64], captions: list[str]) -> Examples:
         flux, ivar = store.spectra(standing[rows])
-        z_mean, z = latents["z_mean"][rows], redshifts[rows].astype(np.float32)
-        recon = reconstruct(vae, torch.from_numpy(z_mean), torch.from_numpy(z)).numpy()
+        recon = vae.decode(latents["z_mean"][rows], redshifts[rows])
         return Examples(
             object_id=objects["object_id"].take(pa.array(rows)).to_pylist(),
             z=redshifts[rows],
@@ -67,7 +66,7 @@ def gather(
     why = tables["anomalies"]["why"].to_pylist()
     score = objects["anomaly_score"].to_numpy()
     return ReportData(
-        run={**record, "stages": stages, "best_epoch": model_record["metrics"]["best_epoch"]},
+        run={**record, "stages": stages, "best_epoch": vae.record["metrics"]["best_epoch"]},
         wave_rest=store.frozen.grid.wave_rest,
         history=load_history(model),
         examples=examples(

@@ -1,10 +1,11 @@
-"""What each model says of every row of the store: written by many hands, seen when all are done.
+"""What each model says of every row of the store, and what is measured on the row itself.
 
-    latents/<model>/z_mean, z_log_var       (row, latent)   float32
-    latents/<model>/amplitude, recon_mse, recon_chi2_red    (row,)  float32
+    latents/<model>/z_mean, z_log_var                       (row, latent)   float32
+    latents/<model>/amplitude, recon_mse, recon_chi2_red    (row,)          float32
+    latents/<model>/<measure>                               (row,)          float32     `distspec.diagnostics`
 
-One process makes room and commits; others write whole chunks of forked sessions; the first merges them,
-says how many rows are done, and commits. Killed in between, the rows count as not done.
+Rows come in their order, any number in a commit, and the commit says how many are done: a run that is killed
+leaves what it committed.
 """
 
 from __future__ import annotations
@@ -12,27 +13,39 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import icechunk
 import numpy as np
 import zarr
 
+from distspec.diagnostics import measured
 from distspec.spectrum import Floats32
 from distspec.store import Store, repository
 from distspec.transactions import commit
 
-LATENTS = ("z_mean", "z_log_var", "amplitude", "recon_mse", "recon_chi2_red")
+VECTORS = ("z_mean", "z_log_var")
+SCALARS = ("amplitude", "recon_mse", "recon_chi2_red")
+LATENTS = (*VECTORS, *SCALARS)
 CHUNK = 4096
-"""Rows of a chunk: the least that one hand writes."""
+"""Rows of a chunk."""
+
+
+def columns(store: Store) -> tuple[str, ...]:
+    """Return what is kept of every row: `LATENTS`, and what is measured in archives of this kind."""
+    return (*LATENTS, *(column.name for column in measured(store.frozen.kind)))
 
 
 def n_embedded(store: Store, model_id: str) -> int:
-    """Return how many rows, counted from the first, have latents of this model."""
+    """Return how many rows, counted from the first, have latents of this model.
+
+    None where a column is missing that was not measured yet when they were made.
+    """
     path = f"latents/{model_id}"
-    return int(str(store.group[path].attrs["n_rows"])) if path in store.group else 0
+    if any(f"{path}/{name}" not in store.group for name in columns(store)):
+        return 0
+    return int(str(store.group[path].attrs["n_rows"]))
 
 
-def read_latents(store: Store, model_id: str) -> dict[str, Floats32]:
-    """Return `LATENTS` of the rows that a model has embedded, (n, latents) or (n,).
+def read_latents(store: Store, model_id: str, names: Sequence[str] = ()) -> dict[str, Floats32]:
+    """Return `columns`, those named or all, of the rows that a model has embedded, (n, latents) or (n,).
 
     Raises
     ------
@@ -42,50 +55,46 @@ def read_latents(store: Store, model_id: str) -> dict[str, Floats32]:
     n = n_embedded(store, model_id)
     if not n:
         raise KeyError(f"{store.url} has no latents of model {model_id}")
-    return {name: np.asarray(store.array(f"latents/{model_id}/{name}")[:n]) for name in LATENTS}
+    return {
+        name: np.asarray(store.array(f"latents/{model_id}/{name}")[:n]) for name in names or columns(store)
+    }
 
 
-def make_room(url: str, model_id: str, n_rows: int, n_latents: int) -> icechunk.Session:
-    """Commit arrays long enough for `n_rows`; return a session to fork, and to merge forks into."""
-    session = repository(url).writable_session("main")
-    root = zarr.open_group(session.store, mode="r+")
-    path = f"latents/{model_id}"
-    if path not in root:
-        root.create_group(path).attrs["n_rows"] = 0
-    for name in LATENTS:
-        width = (n_latents,) if name.startswith("z_") else ()
-        if f"{path}/{name}" not in root:
-            root.create_array(
-                f"{path}/{name}",
-                shape=(0, *width),
-                chunks=(CHUNK, *width),
+def append_latents(store: Store, model_id: str, start: int, latents: Mapping[str, Floats32]) -> Store:
+    """Commit what is said of the next rows, from `start` on; return the state after.
+
+    Parameters
+    ----------
+    store : Store
+        The newest state.
+    model_id : str
+    start : int
+        `n_embedded`: what is there beyond it is overwritten.
+    latents : mapping
+        All `columns`, (n, latents) or (n,).
+
+    Raises
+    ------
+    RuntimeError
+        When another run committed meanwhile; nothing of this is then in the store.
+    """
+    session = repository(store.url).writable_session("main")
+    group = zarr.open_group(session.store, mode="r+").require_group(f"latents/{model_id}")
+    stop = start + len(latents["z_mean"])
+    for name in columns(store):
+        values = latents[name]
+        if name not in group:
+            group.create_array(
+                name,
+                shape=(0, *values.shape[1:]),
+                chunks=(CHUNK, *values.shape[1:]),
                 dtype="float32",
                 fill_value=float("nan"),
-                dimension_names=("row", "latent")[: 1 + len(width)],
+                dimension_names=("row", "latent")[: values.ndim],
             )
-        array: Any = root[f"{path}/{name}"]
-        array.resize((n_rows, *width))
-    if session.has_uncommitted_changes:
-        commit(url, session, f"room for latents of model {model_id}", {"model_id": model_id})
-    return repository(url).writable_session("main")
-
-
-def write_part(
-    fork: icechunk.ForkSession, model_id: str, start: int, latents: Mapping[str, Floats32]
-) -> icechunk.ForkSession:
-    """Write rows that share no chunk with others' into a forked session, which goes back to be merged."""
-    root = zarr.open_group(fork.store, mode="r+")
-    for name in LATENTS:
-        array: Any = root[f"latents/{model_id}/{name}"]
-        array[start : start + len(latents[name])] = latents[name]
-    return fork
-
-
-def finish(
-    url: str, session: icechunk.Session, forks: Sequence[icechunk.ForkSession], model_id: str, n_rows: int
-) -> Store:
-    """Merge what the forks hold, say that `n_rows` are done, and commit."""
-    session.merge(*forks)
-    zarr.open_group(session.store, mode="r+")[f"latents/{model_id}"].attrs["n_rows"] = n_rows
-    made_by = {"model_id": model_id, "embedded": n_rows}
-    return commit(url, session, f"latents of model {model_id} for {n_rows} rows", made_by)
+        array: Any = group[name]
+        array.resize((stop, *values.shape[1:]))
+        array[start:] = values
+    group.attrs["n_rows"] = stop
+    made_by = {"model_id": model_id, "embedded": stop}
+    return commit(store.url, session, f"latents of model {model_id} for {stop} rows", made_by)

@@ -1,4 +1,4 @@
-"""What a model and a run came from: their names, their records, and the weights they vouch for."""
+"""What a model and a run came from: their names, and the records of runs."""
 
 from __future__ import annotations
 
@@ -11,16 +11,13 @@ from importlib.metadata import version
 from typing import Any
 
 import pyarrow as pa
-from safetensors.torch import load as load_safetensors
-from safetensors.torch import save as save_safetensors
-from torch import Tensor
 
+from distspec import schema
 from distspec.clustering import Clustering, ClusteringConfig
-from distspec.places import exists, get, get_json, get_table, join, put, put_json, put_table
-from distspec.schema import SWEEP, conform
-from distspec.spectrum import Floats, WaveGrid
+from distspec.places import exists, get_json, get_table, join, put_json, put_table
+from distspec.spectrum import Floats
 from distspec.training import TrainingConfig
-from distspec.vae import SpectrumVAE, VAEConfig
+from distspec.vae import VAEConfig
 
 PACKAGES = ("distspec", "numpy", "torch", "ray", "zarr", "icechunk", "scikit-learn", "umap-learn")
 
@@ -66,62 +63,6 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in PACKAGES}
 
 
-def save_model(
-    url: str,
-    vae: SpectrumVAE,
-    weights: Mapping[str, Tensor],
-    history: pa.Table,
-    record: Mapping[str, Any],
-) -> None:
-    """Write a model's folder; model.json comes last, so a folder that has one is whole.
-
-    Parameters
-    ----------
-    url : str
-        `distspec.places.model_url`.
-    vae : SpectrumVAE
-        Gives the architecture.
-    weights : mapping
-        The state to keep: the best epoch's, not the last one's.
-    history : pa.Table
-        A row an epoch.
-    record : mapping
-        Metrics and origin.
-    """
-    content = save_safetensors({name: value.contiguous().cpu() for name, value in weights.items()})
-    put(join(url, "weights.safetensors"), content)
-    put_table(join(url, "history.parquet"), history)
-    architecture = {"sizes": vae.sizes, "vae": asdict(vae.config)}
-    sha256 = hashlib.sha256(content).hexdigest()
-    put_json(join(url, "model.json"), {**record, **architecture, "weights_sha256": sha256})
-
-
-def has_model(url: str) -> bool:
-    """Tell whether a whole model lies at `url`."""
-    return exists(join(url, "model.json"))
-
-
-def load_model(url: str) -> tuple[SpectrumVAE, dict[str, Any]]:
-    """Return a model, ready to embed, and its record.
-
-    Raises
-    ------
-    ValueError
-        When the weights are not those that model.json vouches for.
-    """
-    record = get_json(join(url, "model.json"))
-    content = get(join(url, "weights.safetensors"))
-    if hashlib.sha256(content).hexdigest() != record["weights_sha256"]:
-        raise ValueError(
-            f"{url}/weights.safetensors is not what model.json vouches for: delete the folder and train again"
-        )
-    config: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record["vae"].items()}
-    vae = SpectrumVAE(record["sizes"], VAEConfig(**config), WaveGrid(**record["grid"]).wave_rest)
-    vae.load_state_dict(load_safetensors(content))
-    vae.eval()
-    return vae, record
-
-
 def save_run(
     url: str,
     object_id: pa.ChunkedArray,
@@ -144,8 +85,8 @@ def save_run(
     record : mapping
     """
     rows = [{"trial": i, **row} for i, row in enumerate(sweep)]
-    trials = {c.name: [row[c.name] for row in rows] for c in SWEEP}
-    put_table(join(url, "sweep.parquet"), conform(trials, SWEEP, {}))
+    trials = {c.name: [row[c.name] for row in rows] for c in schema.SWEEP}
+    put_table(join(url, "sweep.parquet"), schema.conform(trials, schema.SWEEP, {}))
     labels = pa.table(
         {
             "object_id": object_id,
@@ -171,8 +112,3 @@ def load_run(url: str) -> tuple[dict[str, Any], pa.Table, pa.Table]:
         get_table(join(url, "sweep.parquet")),
     )
     return get_json(join(url, "run.json")), labels, sweep
-
-
-def load_history(url: str) -> pa.Table:
-    """Return a model's training history, a row an epoch."""
-    return get_table(join(url, "history.parquet"))

@@ -30,6 +30,7 @@ from distspec.stages.session import session
 from distspec.stages.synthesize import synthesize
 from distspec.stages.train import train
 from distspec.store import Store, open_store
+from distspec.weights import adopt
 
 log = logging.getLogger("distspec")
 
@@ -49,17 +50,18 @@ def _ingest(config: Config, lease: Lease) -> Outcome:
 
 
 def _train(config: Config, lease: Lease) -> Outcome:
+    if config.model:
+        return Outcome({"model": adopt(config.root, config.model)}, did_work=False)
     return train(config.root, config.vae, config.training, config.seed)
 
 
 def _embed(config: Config, lease: Lease) -> Outcome:
-    return embed_store(config.root, config.vae, config.training, config.seed)
+    return embed_store(config.root, model_of(config, open_store(store_url(config.root))))
 
 
 def _cluster(config: Config, lease: Lease) -> Outcome:
-    return cluster(
-        config.root, config.vae, config.training, config.clustering, config.seed, config.resolved()
-    )
+    model = model_of(config, open_store(store_url(config.root)))
+    return cluster(config.root, model, config.clustering, config.seed, config.resolved())
 
 
 def _catalog(config: Config, lease: Lease) -> Outcome:
@@ -106,6 +108,16 @@ STAGES: Mapping[str, Callable[[Config, Lease], Outcome]] = {
 }
 
 
+def model_of(config: Config, store: Store) -> str:
+    """Name the model that these settings use: the one that they train here, or the one that they name.
+
+    That one is copied below the root, where it stays when its origin goes.
+    """
+    if config.model:
+        return adopt(config.root, config.model)
+    return model_id(store.digest(), config.vae, config.training, config.seed)
+
+
 def current_run(config: Config) -> tuple[Store, str]:
     """Return the store and the run that these settings make of it.
 
@@ -115,8 +127,7 @@ def current_run(config: Config) -> tuple[Store, str]:
         When that run has not been made.
     """
     store = open_store(store_url(config.root))
-    model = model_id(store.digest(), config.vae, config.training, config.seed)
-    run = run_id(model, config.clustering, config.seed)
+    run = run_id(model_of(config, store), config.clustering, config.seed)
     if not has_run(run_url(config.root, run)):
         raise FileNotFoundError(
             f"no run {run} under {config.root}: run `python -m jobs.cluster` with these settings first"

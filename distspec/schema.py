@@ -48,8 +48,8 @@ PARTS = (
 NORM_UNIT = "erg s-1 cm-2 Angstrom-1"
 
 
-def objects(n_latents: int) -> tuple[Column, ...]:
-    """Columns of ``objects``: a row a spectrum."""
+def objects(n_latents: int, measures: Sequence[Column] = ()) -> tuple[Column, ...]:
+    """Columns of ``objects``: a row a spectrum; `measures`: `distspec.diagnostics.measured`."""
     f32, i32, text = pa.float32(), pa.int32(), pa.string()
     return (
         OBJECT_ID,
@@ -77,7 +77,8 @@ def objects(n_latents: int) -> tuple[Column, ...]:
         ),
         SNR,
         Column("n_valid", i32, "", "valid pixels on the grid"),
-        Column("split", text, "", "train or validation"),
+        Column("split", text, "", "train or validation; none where the model was trained on other spectra"),
+        *measures,
         *(Column(f"z_mean_{i:02d}", f32, "", f"latent {i}: posterior mean") for i in range(n_latents)),
         *(
             Column(f"z_log_var_{i:02d}", f32, "", f"latent {i}: ln posterior variance")
@@ -150,6 +151,14 @@ SWEEP = (
 )
 
 
+HISTORY: Mapping[str, tuple[str, str]] = {
+    "epoch": ("", "number of the epoch, from 0"),
+    "lr": ("", "learning rate at its end"),
+    "seconds": ("s", "time that the epoch took"),
+}
+"""Units and descriptions of a model's learning curves, beside those of the terms of its losses."""
+
+
 def conform(values: Mapping[str, Any], columns: Sequence[Column], metadata: Mapping[str, str]) -> pa.Table:
     """Return a table with these columns, in order, units and descriptions in the fields' metadata.
 
@@ -170,6 +179,26 @@ def conform(values: Mapping[str, Any], columns: Sequence[Column], metadata: Mapp
         for column in columns
     ]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def describe_history(history: pa.Table) -> pa.Table:
+    """Return a model's learning curves, a row an epoch, with units and descriptions in the fields' metadata.
+
+    Examples
+    --------
+    >>> table = describe_history(pa.table({"epoch": [0], "val_recon": [3.5], "seconds": [1.0]}))
+    >>> dictionary(table.schema).select(["column", "unit", "description"]).to_pylist()[1:]
+    [{'column': 'val_recon', 'unit': '', 'description': 'recon: mean a spectrum of those held out'},
+     {'column': 'seconds', 'unit': 's', 'description': 'time that the epoch took'}]
+    """
+    sides = {"train": "mean a spectrum of those trained on", "val": "mean a spectrum of those held out"}
+    fields: list[pa.Field] = []
+    for field in history.schema:
+        side, _, term = field.name.partition("_")
+        plain = ("", f"{term}: {sides[side]}") if term and side in sides else ("", field.name)
+        unit, description = HISTORY.get(field.name, plain)
+        fields.append(field.with_metadata({"unit": unit, "description": description}))
+    return history.cast(pa.schema(fields))
 
 
 def dictionary(schema: pa.Schema) -> pa.Table:

@@ -16,21 +16,21 @@ from distspec.clustering import (
     ClusteringConfig,
     Trial,
     choose,
+    features,
     fit,
     plan_trials,
     score,
     single_class,
     umap_2d,
 )
+from distspec.diagnostics import strengths
 from distspec.latents import n_embedded, read_latents
-from distspec.lineage import has_run, model_id, now, run_id, save_run, versions
+from distspec.lineage import has_run, now, run_id, save_run, versions
 from distspec.outcome import Outcome
 from distspec.places import get_json, join, model_url, run_url, store_url
 from distspec.spectrum import Floats
 from distspec.stages.session import n_cpus
 from distspec.store import open_store
-from distspec.training import TrainingConfig
-from distspec.vae import VAEConfig
 
 umap_task = ray.remote(num_cpus=1)(umap_2d)
 
@@ -62,8 +62,7 @@ class Sweeper:
 
 def cluster(
     root: str,
-    vae: VAEConfig,
-    training: TrainingConfig,
+    model: str,
     config: ClusteringConfig,
     seed: int,
     resolved: dict[str, Any],
@@ -73,8 +72,11 @@ def cluster(
     Parameters
     ----------
     root : str
-    vae, training, seed : name the model
+    model : str
+        Its name.
     config : ClusteringConfig
+    seed : int
+        Of map and sweep.
     resolved : dict
         The whole configuration, kept with the run.
 
@@ -84,7 +86,6 @@ def cluster(
         When the model has not embedded every row.
     """
     store = open_store(store_url(root))
-    model = model_id(store.digest(), vae, training, seed)
     name = run_id(model, config, seed)
     if has_run(run_url(root, name)):
         return Outcome({"run": name}, did_work=False)
@@ -94,8 +95,9 @@ def cluster(
             "run `python -m jobs.embed` with these settings first"
         )
     rows = store.standing()
-    latents = read_latents(store, model)["z_mean"][rows].astype(np.float64)
-    points, adapted = ray.get(umap_task.remote(latents, config, seed))
+    answers = {name: values[rows] for name, values in read_latents(store, model).items()}
+    beside = strengths(store.frozen.kind, config.measures, answers)
+    points, adapted = ray.get(umap_task.remote(features(answers["z_mean"], beside), config, seed))
     trials, fewer = plan_trials(config, len(points), seed)
     chosen, sweep = _sweep(points, trials, config)
     trained = get_json(join(model_url(root, model), "model.json"))
@@ -107,7 +109,7 @@ def cluster(
         "seed": seed,
         "created": now(),
         "versions": versions(),
-        "adaptations": [*trained["adaptations"], *adapted, *fewer],
+        "adaptations": [*trained.get("adaptations", []), *adapted, *fewer],
         "config": resolved,
     }
     object_id = store.ledger(["object_id"])["object_id"].take(pa.array(rows))

@@ -1,76 +1,119 @@
-"""Embedding on Ray: actors that hold the model say what it makes of every row of the store."""
+"""Embedding on Ray: actors that hold the model say what it makes of every row; one process commits."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import cycle, islice
 from typing import Any
 
-import icechunk
 import numpy as np
 import ray
 import torch
-from ray.util import ActorPool
 from tqdm import tqdm
 
-from distspec.latents import CHUNK, finish, make_room, n_embedded, read_latents, write_part
-from distspec.lineage import has_model, load_model, model_id
+from distspec.diagnostics import measure
+from distspec.latents import CHUNK, append_latents, n_embedded, read_latents
+from distspec.model import Model, load_model
 from distspec.outcome import Outcome
 from distspec.places import model_url, store_url
-from distspec.stages.session import n_cpus
-from distspec.store import open_store
-from distspec.training import TrainingConfig
+from distspec.spectrum import Floats32
+from distspec.stages.bounded import in_order
+from distspec.stages.session import n_cpus, n_gpus
+from distspec.store import Store, open_store
 from distspec.transactions import spans
-from distspec.vae import Batch, VAEConfig, embed
+from distspec.weights import has_model
+
+COMMIT_SPANS = 16
+"""Spans a commit: a killed run loses at most so many times the rows of a chunk."""
+RESTARTS, RETRIES = 100, 3
+"""An actor that dies is replaced so often, and what it was at is done again so often."""
+ACTORS_A_GPU = 4
+"""They read in turn, so that the device does not wait."""
+
+Span = tuple[int, int]
 
 
-@ray.remote(num_cpus=1)
+@ray.remote(num_cpus=1, max_restarts=RESTARTS, max_task_retries=RETRIES)
 class Embedder:
-    """Holds a model and the store; embeds spans of rows and writes what it finds."""
+    """Holds a model and one state of the store."""
 
-    def __init__(self, store: str, model: str) -> None:
+    def __init__(self, store: str, snapshot_id: str, model: str, device: str) -> None:
         torch.set_num_threads(1)
-        self.store = open_store(store)
-        self.vae, record = load_model(model)
-        self.model_id = str(record["model_id"])
+        torch.set_float32_matmul_precision("highest")
+        self.store = open_store(store, snapshot_id)
+        self.model = load_model(model, device)
 
-    def embed(self, fork: icechunk.ForkSession, start: int, stop: int) -> icechunk.ForkSession:
-        """Write `distspec.latents.LATENTS` of rows start … stop − 1 into a forked session."""
-        flux, ivar = self.store.spectra(slice(start, stop))
-        z = np.asarray(self.store.array("z")[start:stop], np.float32)
-        batch = Batch.of_spectra(*(torch.from_numpy(each) for each in (flux, ivar, z)))
-        result = embed(self.vae, batch)
-        latents = {name: values.numpy() for name, values in result.items()}
-        return write_part(fork, self.model_id, start, latents)
+    def embed(self, span: Span) -> dict[str, Floats32]:
+        """Return `distspec.latents.columns` of rows start … stop − 1."""
+        return embed_span(self.store, self.model, span)
 
 
-def embed_store(root: str, vae: VAEConfig, training: TrainingConfig, seed: int) -> Outcome:
-    """Write latents and reconstruction errors of every row that this model has not embedded yet.
+def embed_span(store: Store, model: Model, span: Span) -> dict[str, Floats32]:
+    """Return `distspec.latents.columns` of rows start … stop − 1: the same bits whoever does it."""
+    rows, frozen = slice(*span), store.frozen
+    flux, ivar = store.spectra(rows)
+    z = np.asarray(store.array("z")[rows])
+    return model.embed(flux, ivar, z, span[0]) | measure(frozen.kind, flux, ivar, z, frozen.grid)
+
+
+def embed_store(root: str, name: str) -> Outcome:
+    """Write what a model makes of every row that it has not embedded yet, and what is measured on them.
+
+    Parameters
+    ----------
+    root : str
+    name : str
+        Of the model, below this root: trained on this store, or on another of the same grid and scale.
 
     Raises
     ------
     FileNotFoundError
-        When the model has not been trained.
+        When there is no such model.
+    ValueError
+        When the store is not on the model's grid and scale.
     """
     store = open_store(store_url(root))
-    name = model_id(store.digest(), vae, training, seed)
     url = model_url(root, name)
     if not has_model(url):
         raise FileNotFoundError(f"no model at {url}: run `python -m jobs.train` with these settings first")
     done = n_embedded(store, name)
     if done == store.n_rows:
         return Outcome({"model": name, "embedded": done}, did_work=False)
-    todo = spans(done, store.n_rows, CHUNK)
-    writer = make_room(store.url, name, store.n_rows, vae.n_latents)
-    actors = [Embedder.remote(store.url, url) for _ in range(min(n_cpus(), len(todo)))]
-    results: Any = ActorPool(actors).map_unordered(
-        lambda actor, span: actor.embed.remote(writer.fork(), *span), todo
-    )
-    forks = list(tqdm(results, total=len(todo), desc="embed", unit="span", disable=None))
-    latents = read_latents(finish(store.url, writer, forks, name, store.n_rows), name)
+    load_model(url).check_fits(store)
+    todo = spans(done, store.n_rows, max(CHUNK, store.chunk_rows))
+    results = embedded(hire(store, url, len(todo)), todo)
+    newest, start = store, done
+    for part in gathered(tqdm(results, total=len(todo), desc="embed", unit="span", disable=None)):
+        newest = append_latents(newest, name, start, part)
+        start += len(part["z_mean"])
+    errors = read_latents(newest, name, ("recon_mse", "recon_chi2_red"))
     return Outcome(
         {
             "model": name,
             "embedded": store.n_rows - done,
-            "median_recon_mse": float(np.median(latents["recon_mse"])),
-            "median_chi2_red": float(np.median(latents["recon_chi2_red"])),
+            "median_recon_mse": float(np.median(errors["recon_mse"])),
+            "median_chi2_red": float(np.median(errors["recon_chi2_red"])),
         }
     )
+
+
+def hire(store: Store, model: str, n_spans: int) -> list[Any]:
+    """Start actors for a state of a store and a model's folder: on the cluster's GPUs, else on its CPUs."""
+    gpus = n_gpus()
+    n = min(n_cpus(), n_spans, gpus * ACTORS_A_GPU or n_spans)
+    share, device = (1.0 / ACTORS_A_GPU, "cuda") if gpus else (0.0, "cpu")
+    kind: Any = Embedder.options(num_gpus=share)
+    return [kind.remote(store.url, store.snapshot_id, model, device) for _ in range(n)]
+
+
+def embedded(actors: Sequence[Any], todo: Sequence[Span]) -> Iterator[dict[str, Floats32]]:
+    """Yield `distspec.latents.columns` of spans, in their order; actors take them in turn."""
+    turn = cycle(actors)
+    return in_order(lambda span: next(turn).embed.remote(span), todo, 2 * len(actors))
+
+
+def gathered(results: Iterable[Mapping[str, Floats32]]) -> Iterator[dict[str, Floats32]]:
+    """Join `COMMIT_SPANS` results at a time."""
+    each = iter(results)
+    while group := list(islice(each, COMMIT_SPANS)):
+        yield {name: np.concatenate([part[name] for part in group]) for name in group[0]}

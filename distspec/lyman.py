@@ -1,0 +1,233 @@
+"""Lyα, measured on the spectrum itself: its net equivalent width, whatever the instrument blurs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import erfc, exp, sqrt
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from distspec.lines import GALAXY_LINES
+from distspec.spectrum import Floats, Floats32, WaveGrid
+
+LYA = GALAXY_LINES["Lyα"]
+NEAR, REDWARD = (1150.0, 1290.0), ((1290.0, 1520.0), (1680.0, 1860.0))
+"""Rest windows [Å]: Lyα with its break, and the continuum clear of strong lines."""
+PIVOT, SLOPE, SLOPE_SPREAD = 1400.0, -2.0, 1.0
+"""Expected UV slope β: it counts where a spectrum says little of its own."""
+FOREST_SPREAD = 1.0
+"""Likewise, of the light that the Lyman forest lets through over its mean."""
+CLIP, CLIP_ROUNDS = 4.0, 2
+MIN_LINE, MIN_CONTINUUM = 0.8, 0.3
+"""Lyα is covered where valid pixels hold these shares of the line's profile and of the windows."""
+FLOOR, FLOOR_SHARE = 1.5, 0.05
+"""What the fit gets wrong without any noise [Å, and share of the width]: dust bends the continuum."""
+
+_kernel = njit(cache=True, nogil=True, error_model="numpy")
+
+
+class Disperser:
+    """How an instrument spreads light over its detector.
+
+    Parameters
+    ----------
+    wave : [um, observed]
+        Increasing.
+    resolution : λ / FWHM at `wave`
+    pixels : float
+        Of the detector, in a FWHM.
+    """
+
+    def __init__(self, wave: Sequence[float], resolution: Sequence[float], pixels: float) -> None:
+        self.pixels = pixels
+        self.log_wave: Floats = np.linspace(np.log(wave[0]), np.log(wave[-1]), 2048)
+        each = np.exp(np.interp(self.log_wave, np.log(wave), np.log(resolution)))
+        steps = 0.5 * (each[1:] + each[:-1]) * np.diff(self.log_wave)
+        self.place: Floats = np.concatenate([[0.0], np.cumsum(steps)])
+        """Where light of `log_wave` [ln um] falls, in FWHM: there lines are equally wide everywhere."""
+
+
+PRISM = Disperser(
+    (0.54, 0.57, 0.6, 0.65, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 5.52),
+    (83, 75, 68, 59, 52, 42.6, 37, 33.8, 32.2, 31.8, 32.3, 35.3, 41.9, 51, 75, 106, 144, 189, 300, 375),
+    2.2,
+)
+"""JWST/NIRSpec's prism: λ / (2.2 Δλ) of the detector's pixels, the pre-launch curve."""
+
+
+def lya(
+    flux: Floats32, ivar: Floats32, z: Floats, grid: WaveGrid, disperser: Disperser
+) -> dict[str, Floats32]:
+    """Measure the net rest equivalent width of Lyα: emission positive, damped absorption negative.
+
+    Weighted least squares of four amplitudes: a power law redward of Lyα (expanded about `SLOPE`, pixels
+    beyond `CLIP` σ of it left out), the light that the forest lets through, and a line that the instrument
+    does not resolve; the break is as sharp as the instrument. Where grid pixels are finer than the
+    detector's, they show one noise several times, which counts once. The error holds the continuum's share,
+    grows where the continuum scatters more than `ivar` says, and is never below `FLOOR`. A continuum below
+    its own 1σ is taken to be that σ: the width is then a lower limit, with an error at least as large.
+
+    Parameters
+    ----------
+    flux, ivar : (N, L) [f_λ / f_λ(reference)]
+    z : (N,)
+    grid : WaveGrid
+    disperser : Disperser
+
+    Returns
+    -------
+    dict
+        ``lya_ew``, ``lya_ew_err`` [Å, rest], (N,) float32; NaN where not covered.
+    """
+    wave = grid.wave_rest
+    near = (wave >= NEAR[0]) & (wave < NEAR[1])
+    redward = np.any([(low <= wave) & (wave < high) for low, high in REDWARD], axis=0)
+    result = np.full((len(z), 2), np.nan)
+    if near.any() and redward.any():
+        instrument = disperser.log_wave, disperser.place, float(disperser.pixels)
+        columns = np.flatnonzero(near), np.flatnonzero(redward)
+        _lya_each(flux, ivar, np.asarray(z, np.float64), wave, grid.edges, *columns, *instrument, result)
+    return {name: result[:, i].astype(np.float32) for i, name in enumerate(("lya_ew", "lya_ew_err"))}
+
+
+@_kernel
+def _lya_each(
+    flux: Floats32,
+    ivar: Floats32,
+    z: Floats,
+    wave: Floats,
+    edges: Floats,
+    near: NDArray[np.int64],
+    redward: NDArray[np.int64],
+    table: Floats,
+    place: Floats,
+    pixels: float,
+    result: Floats,
+) -> None:
+    """Fill `result`, (N, 2), where Lyα is covered."""
+    # Of a line: the instrument's width, the detector's pixel, and that pixel again, which the grid cuts.
+    sigma = np.sqrt(1.0 / 2.3548**2 + 1.0 / (6.0 * pixels**2))
+    power, bend = (wave / PIVOT) ** SLOPE, np.log(wave / PIVOT)
+    at_lya = (LYA / PIVOT) ** SLOPE * np.array([1.0, np.log(LYA / PIVOT), 0.0, 0.0])
+    weight, term = np.zeros(len(wave)), np.zeros(4)
+    for k in range(len(z)):
+        stretch, n_valid = np.log(1e-4 * (1.0 + z[k])), 0
+        line_at = _place(np.log(LYA) + stretch, table, place)
+        for i in redward:
+            spanned = pixels * (
+                _place(np.log(edges[i + 1]) + stretch, table, place)
+                - _place(np.log(edges[i]) + stretch, table, place)
+            )
+            known = ivar[k, i] > 0.0 and spanned > 0.0
+            weight[i] = ivar[k, i] / _repeats(spanned) if known else 0.0
+            n_valid += known
+        if n_valid == 0 or n_valid < MIN_CONTINUUM * len(redward):
+            continue
+        # Sums of the windows redward, which hold neither line nor forest; those come on top.
+        normal, right, excess = _continuum(flux[k], ivar[k], weight, redward, power, bend)
+        seen, below = 0.0, _place(np.log(edges[near[0]]) + stretch, table, place)
+        for i in near:
+            above = _place(np.log(edges[i + 1]) + stretch, table, place)
+            share = _below((above - line_at) / sigma) - _below((below - line_at) / sigma)
+            step = _below((0.5 * (below + above) - line_at) / sigma)
+            spanned, below = pixels * (above - below), above
+            if not (ivar[k, i] > 0.0 and spanned > 0.0):
+                continue
+            seen += share
+            term[0] = power[i] * step
+            term[1] = term[0] * bend[i]
+            term[2] = power[i] * (1.0 - step) * _forest(wave[i] / LYA * (1.0 + z[k]))
+            term[3] = share / (edges[i + 1] - edges[i])
+            w = ivar[k, i] / _repeats(spanned)
+            for m in range(4):
+                right[m] += w * term[m] * flux[k, i]
+                for n in range(4):
+                    normal[m, n] += w * term[m] * term[n]
+        if seen >= MIN_LINE and not np.isnan(excess):
+            covariance = np.linalg.inv(normal)
+            fit = covariance @ right
+            covariance *= excess
+            under_var = at_lya @ covariance @ at_lya
+            under = max(at_lya @ fit, np.sqrt(under_var))
+            ew, shared = fit[3] / under, np.sum(covariance[3] * at_lya)
+            variance = (covariance[3, 3] - 2.0 * ew * shared + ew**2 * under_var) / under**2
+            result[k, 0] = ew
+            result[k, 1] = np.sqrt(variance + FLOOR**2 + (FLOOR_SHARE * ew) ** 2)
+
+
+@_kernel
+def _continuum(
+    flux: Floats32,
+    ivar: Floats32,
+    weight: Floats,
+    redward: NDArray[np.int64],
+    power: Floats,
+    bend: Floats,
+) -> tuple[Floats, Floats, float]:
+    """Return normal equations (4, 4), (4,) of the windows and priors, and how much too small errors are.
+
+    Takes pixels that lie far from the continuum out of `weight`.
+    """
+    normal, right = np.zeros((4, 4)), np.zeros(4)
+    level, slope, scale = 0.0, 0.0, 0.0
+    for turn in range(CLIP_ROUNDS + 1):
+        normal[:2, :2], right[:2] = 0.0, 0.0
+        for i in redward:
+            off = flux[i] - power[i] * (level + slope * bend[i])
+            if turn > 0 and off**2 * ivar[i] > CLIP**2:
+                weight[i] = 0.0
+            w = weight[i] * power[i]
+            normal[0, 0] += w * power[i]
+            normal[0, 1] += w * power[i] * bend[i]
+            normal[1, 1] += w * power[i] * bend[i] ** 2
+            right[0] += w * flux[i]
+            right[1] += w * flux[i] * bend[i]
+        if normal[0, 0] == 0.0:  # nothing is near: a spectrum of outliers has no continuum
+            return normal, right, np.nan
+        scale = max(abs(right[0] / normal[0, 0]), normal[0, 0] ** -0.5)
+        normal[1, 0], normal[1, 1] = normal[0, 1], normal[1, 1] + (SLOPE_SPREAD * scale) ** -2
+        det = normal[0, 0] * normal[1, 1] - normal[0, 1] ** 2
+        level = (normal[1, 1] * right[0] - normal[0, 1] * right[1]) / det
+        slope = (normal[0, 0] * right[1] - normal[0, 1] * right[0]) / det
+    normal[2, 2] = (FOREST_SPREAD * scale) ** -2
+    right[2] = normal[2, 2] * scale
+    scatter, n_free = 0.0, -2.0
+    for i in redward:
+        if weight[i] > 0.0:
+            scatter += (flux[i] - power[i] * (level + slope * bend[i])) ** 2 * weight[i]
+            n_free += weight[i] / ivar[i]
+    return normal, right, max(1.0, float(scatter / max(n_free, 1.0)))
+
+
+@_kernel
+def _place(log_wave: float, table: Floats, place: Floats) -> float:
+    """Return where light of ln λ [ln um] falls on the detector, in FWHM; NaN beside it."""
+    at = (log_wave - table[0]) / (table[1] - table[0])
+    i = int(at)
+    if not 0.0 <= at < len(table) - 1:
+        return np.nan
+    return place[i] + (at - i) * (place[i + 1] - place[i])
+
+
+@_kernel
+def _below(x: float) -> float:
+    """Return the normal distribution's share below x."""
+    return 0.5 * erfc(-x / sqrt(2.0))
+
+
+@_kernel
+def _repeats(pixels: float) -> float:
+    """Return how many grid pixels, each so many detector pixels wide, repeat one independent noise.
+
+    Of a grid that cuts the detector's pixels anywhere: 1 where its own are much wider.
+    """
+    variance = 1.0 - pixels / 3.0 if pixels < 1.0 else (1.0 - 1.0 / (3.0 * pixels)) / pixels
+    return 1.0 / (pixels * variance)
+
+
+@_kernel
+def _forest(one_plus_z: float) -> float:
+    """Return the mean share of light that the Lyα forest lets through (Becker et al. 2013, eq. 5)."""
+    return exp(0.132 - 0.751 * (one_plus_z / 4.5) ** 2.90)
