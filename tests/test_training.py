@@ -1,38 +1,16 @@
-import copy
+"""Settings, learning rate, one step, validation."""
 
-import numpy as np
+from dataclasses import fields
+
 import pytest
 import torch
-from torch import nn
 
-from distspec.training import (
-    EarlyStopping,
-    Sample,
-    TrainingConfig,
-    batches,
-    fit,
-    make_optimizer,
-    train_epoch,
-    validate,
-)
-from distspec.vae import SPECTRUM, SpectrumVAE, VAEConfig, embed
+from distspec.state import EarlyStopping
+from distspec.team import Team
+from distspec.training import HOW, TrainingConfig, learning_rate, take_step, validate
+from tests.training.making import small_state, spectra
 
-L = 24
-SMALL = VAEConfig(hidden=(32, 16), dropout=(0.1, 0.1), n_latents=4)
-
-
-def model(seed=0, config=SMALL):
-    torch.manual_seed(seed)
-    return SpectrumVAE({SPECTRUM: L}, config)
-
-
-@pytest.fixture
-def sample():
-    generator = torch.Generator().manual_seed(3)
-    factors = torch.randn(200, 2, generator=generator)
-    shapes = torch.stack([torch.linspace(-1, 1, L), torch.linspace(-1, 1, L) ** 2])
-    flux = 1.0 + factors @ shapes + 0.05 * torch.randn(200, L, generator=generator)
-    return Sample(flux, torch.full((200, L), 400.0))
+ALONE = Team()
 
 
 def test_the_papers_settings_are_the_defaults():
@@ -47,15 +25,16 @@ def test_the_papers_settings_are_the_defaults():
 
 
 def test_learning_rate_falls_by_a_twentieth_every_500_steps():
-    optimizer, schedule = make_optimizer(nn.Linear(2, 2), TrainingConfig())
-    rates = []
-    for _ in range(1501):
-        rates.append(schedule.get_last_lr()[0])
-        optimizer.step()
-        schedule.step()
+    rates = [learning_rate(TrainingConfig(), step) for step in range(1501)]
     assert rates[0] == rates[499] == pytest.approx(1e-4)
     assert rates[500] == rates[999] == pytest.approx(1e-4 * 0.95)
     assert rates[1500] == pytest.approx(1e-4 * 0.95**3)
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    staircase = torch.optim.lr_scheduler.StepLR(torch.optim.Adam([parameter], lr=1e-4), 500, 0.95)
+    for rate in rates:
+        assert rate == pytest.approx(staircase.get_last_lr()[0], rel=1e-12)
+        staircase.optimizer.step()
+        staircase.step()
 
 
 def test_early_stopping_waits_for_50_epochs_without_a_better_one():
@@ -68,7 +47,7 @@ def test_early_stopping_waits_for_50_epochs_without_a_better_one():
 
 
 def test_the_best_weights_are_kept_not_the_last():
-    weight = nn.Parameter(torch.tensor(1.0))
+    weight = torch.nn.Parameter(torch.tensor(1.0))
     stopping = EarlyStopping(5)
     stopping.update(0, 1.0, {"w": weight})
     with torch.no_grad():
@@ -77,117 +56,62 @@ def test_the_best_weights_are_kept_not_the_last():
     assert stopping.best_state["w"].item() == 1.0
 
 
-def test_batches_hold_every_row_once():
-    rows = list(batches(130, 64, torch.Generator().manual_seed(0)))
-    assert [len(part) for part in rows] == [64, 64, 2]
-    assert sorted(torch.cat(rows).tolist()) == list(range(130))
-    # Batch norm has no variance of one.
-    assert [len(part) for part in batches(129, 64, torch.Generator())] == [64, 64]
+@pytest.mark.parametrize("clip_norm", [0.5, 1e9])
+def test_gradients_are_clipped_and_the_norm_before_is_told(clip_norm):
+    config = TrainingConfig(clip_norm=clip_norm)
+    state, batch = small_state(config), spectra(64)
+    _, norm = take_step(state, batch, config, ALONE, 1.0)
+    gradient = torch.cat([p.grad.flatten() for p in state.vae.parameters() if p.grad is not None]).norm()
+    assert norm > 0.6, "an untrained model's gradient is long"
+    assert gradient.item() == pytest.approx(min(norm.item(), clip_norm), rel=1e-4)
 
 
-def test_gradients_are_clipped(sample, monkeypatch):
-    norms = []
-    vae = model()
-    config = TrainingConfig(clip_norm=0.5)
-    optimizer, schedule = make_optimizer(vae, config)
-    step = optimizer.step
-
-    def spy(*args, **kwargs):
-        norms.append(torch.cat([p.grad.flatten() for p in vae.parameters()]).norm().item())
-        return step(*args, **kwargs)
-
-    monkeypatch.setattr(optimizer, "step", spy)
-    train_epoch(vae, vae, sample, config, optimizer, schedule, torch.Generator().manual_seed(0))
-    assert max(norms) <= 0.5 * (1 + 1e-5)
-    assert min(norms) > 0.4, "an untrained model's gradients are long: all should be at the limit"
+def test_each_step_has_its_learning_rate():
+    config = TrainingConfig(learning_rate=1e-3, decay=0.5, decay_steps=1)
+    state, batch = small_state(config), spectra(64)
+    for state.step in range(3):
+        take_step(state, batch, config, ALONE, 1.0)
+        assert state.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3 * 0.5**state.step)
 
 
-def test_validation_is_the_mean_over_spectra_whatever_the_batches(sample):
-    vae = model()
-    one, many = (validate(vae, sample, batch_size=size) for size in (7, 1000))
-    assert torch.allclose(one, many, rtol=1e-5)
-    expected = embed(vae, sample.flux, sample.ivar)["recon_mse"].sum() * L
-    assert one[0].item() == pytest.approx(expected.item(), rel=1e-4)
-    assert one[2].item() == len(sample)
-
-
-def test_fit_learns_and_repeats_exactly(sample):
-    config = TrainingConfig(learning_rate=3e-3, max_epochs=15)
-
-    def run():
-        vae, history = model(), []
-        torch.manual_seed(11)
-        best = fit(vae, vae, sample, sample, config, 5, history.append)
-        return best, history
-
-    (best, history), (again, _) = run(), run()
-    assert history[-1]["val_recon"] < 0.5 * history[0]["val_recon"]
-    assert best.best == min(row["val_recon"] for row in history)
-    assert again.best == best.best
-    assert all(torch.equal(best.best_state[name], again.best_state[name]) for name in best.best_state)
-
-
-def test_fit_stops_early(sample):
-    vae, history = model(), []
-    config = TrainingConfig(learning_rate=1e-12, patience=3, max_epochs=100)
-    # With dropout the running statistics still drift: freeze them so that nothing can improve.
-    for layer in vae.modules():
-        if isinstance(layer, nn.BatchNorm1d):
-            layer.momentum = 0.0
-    fit(vae, vae, sample, sample, config, 0, history.append)
-    assert len(history) < 20
-
-
-def test_a_plain_loop_gives_the_same_losses(sample):
-    """The paper's step written out once more, with nothing of ours but the module's weights."""
-    config = TrainingConfig(learning_rate=1e-3, batch_size=50)
-    ours = model(config=VAEConfig(hidden=(32, 16), dropout=(0.0, 0.0), n_latents=4))
-    plain = copy.deepcopy(ours)
-    optimizer, schedule = make_optimizer(ours, config)
-    torch.manual_seed(2)
-    row = train_epoch(ours, ours, sample, config, optimizer, schedule, torch.Generator().manual_seed(9))
-
-    adam = torch.optim.Adam(plain.parameters(), lr=1e-3)
-    torch.manual_seed(2)
-    order = torch.randperm(200, generator=torch.Generator().manual_seed(9))
-    totals = []
-    plain.train()
-    for rows in order.split(50):
-        x = torch.arcsinh(sample.flux[rows])
-        hidden = plain.encoder(x)
-        mean, log_var = plain.to_mean(hidden), plain.to_log_var(hidden)
-        z = mean + torch.exp(log_var / 2) * torch.randn_like(mean)
-        x_hat = plain.to_output(plain.decoder(z))
-        loss = ((x - x_hat) ** 2).sum() / 50
-        loss = loss - 0.5 * (1 + log_var - mean**2 - log_var.exp()).sum() / 50
-        for stack in (plain.encoder, plain.decoder):
-            loss = loss + 1e-3 * sum((m.weight**2).sum() for m in stack if isinstance(m, nn.Linear))
-        adam.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(plain.parameters(), 2.0)
-        adam.step()
-        totals.append(loss.item())
-    assert row["train_loss"] == pytest.approx(np.mean(totals), rel=1e-5)
-
-
-def test_a_loss_that_is_not_finite_stops_the_run(sample):
-    vae = model()
+def test_validation_is_the_mean_over_spectra_whatever_the_batches():
+    state, batch = small_state(TrainingConfig()), spectra(50)
+    one = validate(state.vae, iter([batch]), ALONE)
+    many = validate(state.vae, iter([batch[i : i + 7] for i in range(0, 50, 7)]), ALONE)
+    assert set(one) >= {"val_recon", "val_kl"}
+    assert one == pytest.approx(many, rel=1e-5)
     with torch.no_grad():
-        vae.to_output.bias.fill_(float("inf"))
-    with pytest.raises(FloatingPointError, match="epoch 0"):
-        fit(vae, vae, sample, sample, TrainingConfig(max_epochs=2), 0, lambda row: None)
+        state.vae.eval()
+        expected = float(state.vae.validation(batch)["recon"]) / 50
+    assert one["val_recon"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_models_name_knows_what_changes_it():
+    """Every setting is on one side or the other; a new one is on the safe side."""
+    assert set(TrainingConfig().defining()) | HOW == {field.name for field in fields(TrainingConfig)}
+    assert (
+        TrainingConfig(threads=4, gpu=True, checkpoint_minutes=1.0).defining() == TrainingConfig().defining()
+    )
+    assert TrainingConfig(cache_mb=1.0).defining() != TrainingConfig().defining()
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        {"batch_size": 63, "workers": 2},
-        {"batch_size": 2, "workers": 2},
+        {"batch_size": 3, "workers": 2},
+        {"batch_size": 1},
+        {"workers": 2, "min_workers": 3},
         {"validation_share": 0.0},
         {"learning_rate": float("nan")},
         {"decay": 5.0},
         {"max_epochs": 0},
         {"workers": 0},
+        {"window": 0},
+        {"prefetch": -1},
+        {"cache_mb": -1.0},
+        {"checkpoint_minutes": 0.0},
+        {"checkpoint_steps": -1},
+        {"max_failures": -2},
     ],
 )
 def test_impossible_settings_are_refused(settings):
@@ -195,14 +119,20 @@ def test_impossible_settings_are_refused(settings):
         TrainingConfig(**settings)
 
 
+def test_the_batch_need_not_be_a_multiple_of_the_workers():
+    assert TrainingConfig(batch_size=64, workers=3).workers == 3
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
-def test_a_gpu_trains_like_the_cpu(sample):
-    config = TrainingConfig(learning_rate=3e-3, max_epochs=10)
-    results = []
-    for device in ("cpu", "cuda"):
-        vae = model(config=VAEConfig(hidden=(32, 16), dropout=(0.0, 0.0), n_latents=4)).to(device)
-        here = Sample(sample.flux.to(device), sample.ivar.to(device))
-        results.append(fit(vae, vae, here, here, config, 5, lambda row: None).best)
-    # The draws of z differ between devices: the same optimum, not the same path.
-    assert results[1] == pytest.approx(results[0], rel=0.25)
+def test_bf16_on_a_gpu_steps_much_like_float32():
+    losses = []
+    for bf16 in (True, False):
+        config = TrainingConfig(bf16=bf16)
+        state = small_state(config)
+        state.vae.to("cuda")
+        team = Team(device=torch.device("cuda"))
+        torch.manual_seed(1)
+        losses.append(float(take_step(state, spectra(64).to("cuda"), config, team, 1.0)[0]["total"]))
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)

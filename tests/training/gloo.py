@@ -1,0 +1,77 @@
+"""What three workers do together, each a process of its own: `run` starts them, and they do `scenarios`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from distspec.fitting import fit
+from distspec.team import Team
+from distspec.training import TrainingConfig
+from distspec.vae import Batch
+from tests.training.making import small_state, spectra, work_on
+
+SIZE = 3
+CONFIG = TrainingConfig(learning_rate=1e-3, max_epochs=3, window=2, workers=SIZE)
+"""Batches of 64 for three: 21, 21 and 22."""
+
+
+def run(folder: Path) -> list[dict[str, Tensor]]:
+    """Run the scenarios, and return what each worker has to show."""
+    torch.multiprocessing.spawn(_start, (str(folder),), nprocs=SIZE)
+    return [load_file(folder / f"{rank}.safetensors") for rank in range(SIZE)]
+
+
+def _start(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", f"file://{folder}/meeting", timedelta(seconds=60), rank=rank, world_size=SIZE
+    )
+    save_file(scenarios(Team(rank, SIZE), folder), f"{folder}/{rank}.safetensors")
+    dist.destroy_process_group()
+
+
+def scenarios(team: Team, folder: str) -> dict[str, Tensor]:
+    """Return weights by scenario, and what the workers told each other."""
+    batch = spectra(200)
+    shown = {
+        "sum": team.add_up(torch.tensor([1.0, float(team.rank)])),
+        "flags": team.from_first(torch.tensor([team.rank == 0, False])),
+        "all": torch.stack(team.gather(torch.tensor([team.rank]))),
+    }
+
+    def train(name: str, config: TrainingConfig, url: str = "", streamed: bool = False) -> None:
+        state = small_state(config, seed=team.rank)  # the first one's weights must count
+        fit(state, work_on(batch, batch, config, team, url, streamed))
+        shown.update({f"{name}/{key}": value for key, value in state.vae.state_dict().items()})
+        shown[f"{name}/losses"] = torch.tensor([row["train_total"] for row in state.history])
+        shown[f"{name}/val"] = torch.tensor([row["val_recon"] for row in state.history])
+
+    for kind in ("cached", "streamed"):
+        url, is_streamed = f"{folder}/{kind}", kind == "streamed"
+        train(kind, CONFIG, streamed=is_streamed)
+        # The last checkpoint is of step 4, in the middle of the second epoch.
+        train(f"{kind} kept", replace(CONFIG, max_epochs=2, checkpoint_steps=4), url, is_streamed)
+        train(f"{kind} again", CONFIG, url, is_streamed)
+        train(f"{kind} grown", CONFIG, f"{folder}/{kind} of one", is_streamed)
+    shown["said"] = _bad(batch, team)
+    return shown
+
+
+def _bad(batch: Batch, team: Team) -> Tensor:
+    """Return, as bytes, what a worker says of a value that is not finite in one worker's rows."""
+    value, ivar = (tensor.clone() for tensor in batch.spectrum)
+    value[:, 0], ivar[:, 0] = torch.where(torch.arange(200) == 50, float("nan"), 1.0), 100.0
+    spoilt = Batch.of_spectra(value, ivar, batch.z)
+    try:
+        fit(small_state(CONFIG), work_on(spoilt, batch, CONFIG, team))
+    except FloatingPointError as error:
+        return torch.tensor(list(str(error).encode().ljust(4000)), dtype=torch.uint8)
+    return torch.zeros(4000, dtype=torch.uint8)
