@@ -180,11 +180,11 @@ class Model:
         parts: list[dict[str, NDArray[Any]]] = []
         for start in range(-(first % BATCH), max(n, 1), BATCH):
             rows, inside = slice(max(start, 0), start + BATCH), slice(max(-start, 0), n - start)
-            tensors = [torch.zeros((BATCH, *each.shape[1:])) for each in inputs]
-            for tensor, each in zip(tensors, inputs, strict=True):
-                tensor[inside] = torch.from_numpy(np.ascontiguousarray(each[rows]))
+            padded = [np.zeros((BATCH, *each.shape[1:]), np.float32) for each in inputs]
+            for whole, each in zip(padded, inputs, strict=True):
+                whole[inside] = each[rows]
             with torch.inference_mode():
-                found = function(*(tensor.to(self.device) for tensor in tensors))
+                found = function(*(torch.from_numpy(each).to(self.device) for each in padded))
             parts.append({name: value[inside].cpu().numpy() for name, value in found.items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

@@ -1,14 +1,15 @@
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from distspec import catalog, schema
 from distspec.clustering import Clustering
-from distspec.latents import finish, make_room, read_latents, write_part
-from distspec.lineage import save_model, save_run
-from distspec.places import join, model_url, run_url
-from distspec.vae import SPECTRUM, SpectrumVAE, VAEConfig
+from distspec.diagnostics import measured
+from distspec.latents import append_latents, read_latents
+from distspec.lineage import save_run
+from distspec.model import load_model
+from distspec.places import get_json, join, model_url, put_json, run_url
+from tests import models
 
 ORIGIN = {"run_id": "r-1", "model_id": "m-1"}
 
@@ -17,17 +18,15 @@ ORIGIN = {"run_id": "r-1", "model_id": "m-1"}
 def run(small_store, rng):
     """A root with a store of sixty, a model (untrained) and a run of three classes and some noise."""
     root = small_store.url.removesuffix("/store")
-    vae = SpectrumVAE({SPECTRUM: 32}, VAEConfig(hidden=(8, 4), dropout=(0.0, 0.0), n_latents=3))
-    record = {"training": {"validation_share": 0.15}, "metrics": {"best_epoch": 0}}
-    save_model(model_url(root, "m-1"), vae, vae.state_dict(), pa.table({"epoch": [0.0]}), record)
+    models.save(small_store, root)
     latents = {
         "z_mean": rng.normal(size=(60, 3)).astype(np.float32),
         "z_log_var": np.zeros((60, 3), np.float32),
+        "amplitude": np.full(60, 2.0, np.float32),
         "recon_mse": rng.random(60).astype(np.float32),
         "recon_chi2_red": rng.random(60).astype(np.float32) + 0.5,
     }
-    session = make_room(small_store.url, "m-1", 60, 3)
-    store = finish(small_store.url, session, [write_part(session.fork(), "m-1", 0, latents)], "m-1", 60)
+    store = append_latents(small_store, "m-1", 0, latents)
     labels = np.repeat([0, 1, 2, -1], [30, 20, 7, 3]).astype(np.int32)
     chosen = Clustering(labels, np.full((60, 3), 1 / 3), 0.0)
     trial = {"algorithm": "gmm", "k": 3, "seed": 0, "silhouette": 0.4, "davies_bouldin": 1.0, "bic": 1.0}
@@ -59,6 +58,35 @@ def test_a_row_a_spectrum(run, tables):
     assert np.allclose(objects["z_mean_01"].to_numpy(), read_latents(store, "m-1")["z_mean"][:, 1])
     assert set(objects["split"].to_pylist()) == {"train", "validation"}
     assert objects.schema.metadata[b"run_id"] == b"r-1"
+
+
+def test_a_model_of_other_spectra_has_no_split(run):
+    root, store, _ = run
+    url = join(model_url(root, "m-1"), "model.json")
+    put_json(url, get_json(url) | {"data_digest": "another"})
+    objects = catalog.build(root, "r-1", store, catalog.CatalogConfig())["objects"]
+    assert set(objects["split"].to_pylist()) == {"none"}
+
+
+def test_what_is_measured_has_its_columns_where_it_is(run, tables):
+    assert "lya_ew" not in tables["objects"].column_names, "not in archives of no kind"
+    columns = schema.objects(3, measured("dja"))
+    assert [(c.name, c.unit) for c in columns if c.name.startswith("lya")] == [
+        ("lya_ew", "Angstrom"),
+        ("lya_ew_err", "Angstrom"),
+    ]
+
+
+def test_residuals_are_against_the_reconstruction_times_its_amplitude(run, tables):
+    root, store, _ = run
+    latents = read_latents(store, "m-1")
+    odd = tables["anomalies"].to_pylist()[0]
+    row = store.ledger(["object_id"])["object_id"].to_pylist().index(odd["object_id"])
+    flux, ivar = store.spectra(slice(row, row + 1))
+    recon = 2.0 * load_model(model_url(root, "m-1")).decode(latents["z_mean"][row : row + 1], 5.0)
+    residual = ((flux - recon) * np.sqrt(ivar))[0]
+    worst = np.argmax(np.abs(residual))
+    assert f"largest residual {residual[worst]:+.1f} σ" in odd["why"]
 
 
 def test_classes_add_up(run, tables):

@@ -7,6 +7,7 @@ from distspec.clustering import (
     ClusteringConfig,
     Trial,
     choose,
+    features,
     fit,
     plan_trials,
     score,
@@ -87,6 +88,18 @@ def test_small_samples_are_adapted_and_say_so(n, rng):
     assert bool(about_k) == (n <= 15)
     for trial in trials[:3]:
         assert np.isfinite(score(points, fit(points, trial), 100)["silhouette"]) or trial.k == n - 1
+
+
+def test_other_inputs_are_as_wide_as_the_widest_latent(rng):
+    latents = (rng.normal(size=(80, 4)) * [0.01, 0.1, 1.0, 2.0]).astype(np.float32)
+    beside = np.where(rng.random((80, 2)) < 0.5, 0.0, rng.normal(size=(80, 2)) * [30.0, 0.1])
+    x = features(latents, np.hstack([beside, np.zeros((80, 1))]))
+    assert x.shape == (80, 7)
+    assert np.array_equal(x[:, :4], latents.astype(np.float64))
+    assert np.allclose(x[:, 4:6].std(axis=0), x[:, 3].std())
+    assert np.array_equal(x[:, 4:6] == 0, beside == 0), "what is not covered stays 0"
+    assert not x[:, 6].any()
+    assert np.array_equal(features(latents, np.zeros((80, 0))), latents.astype(np.float64))
 
 
 def test_the_map_repeats_exactly(rng):

@@ -29,6 +29,7 @@ from distspec.archives.tables import etags
 from distspec.cli import main
 from distspec.ingestion import Source
 from distspec.lease import hold, take
+from distspec.model import load_model
 from distspec.places import exists, get_versioned, join, store_url, swap
 from distspec.snapshots import collect_garbage
 from distspec.stages import ingest as stage
@@ -37,11 +38,13 @@ from distspec.stages.ingest import ingest
 from distspec.store import Store, open_store
 from distspec.transactions import Transaction
 from distspec.verification import verify
+from distspec.weights import adopt
 from tests.growth.archives import ALL, Growing, source_of
 from tests.growth.conftest import REPOSITORY, Undisturbed, drive, reading
 from tests.growth.driver import ONCE, POINTS
 from tests.growth.driver import source as killed_source
 from tests.growth.making import grow, names, new_store
+from tests.models import save as save_model
 from tests.seaweed import S3, s3, seaweed
 
 __all__ = ["s3", "seaweed"]
@@ -323,3 +326,12 @@ def test_a_folder_is_listed_with_sizes_and_versions(s3: S3, tmp_path):
     head = s3.client.head_object(Bucket=s3.bucket, Key=s3.key("archive/0003.fits"))
     assert found[3].etag == head["ETag"].strip('"')
     assert join(url, "0003.fits") == found[3].url
+
+
+def test_a_model_on_s3_is_the_same_model(s3: S3, small_store: Store):
+    here = save_model(small_store, small_store.url.removesuffix("/store"))
+    there = s3.url("root")
+    adopt(there, here)
+    flux, ivar = small_store.spectra(slice(0, 3))
+    one, two = (load_model(url).encode(flux, ivar, 5.0) for url in (here, join(there, "models/m-1")))
+    assert np.array_equal(one, two)
