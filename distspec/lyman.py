@@ -126,7 +126,11 @@ def _lya_each(
         if n_valid == 0 or n_valid < MIN_CONTINUUM * len(redward):
             continue
         # Sums of the windows redward, which hold neither line nor forest; those come on top.
-        normal, right, excess = _continuum(flux[k], ivar[k], weight, redward, power, bend)
+        known_ivar = ivar[k][redward].astype(np.float64)
+        known_flux = np.where(known_ivar > 0.0, flux[k][redward].astype(np.float64), 0.0)
+        normal, right, excess = _continuum(
+            known_flux, known_ivar, weight[redward], power[redward], bend[redward]
+        )
         seen, below = 0.0, _place(np.log(edges[near[0]]) + stretch, table, place)
         for i in near:
             above = _place(np.log(edges[i + 1]) + stretch, table, place)
@@ -159,46 +163,37 @@ def _lya_each(
 
 @_kernel
 def _continuum(
-    flux: Floats32,
-    ivar: Floats32,
-    weight: Floats,
-    redward: NDArray[np.int64],
-    power: Floats,
-    bend: Floats,
+    flux: Floats, ivar: Floats, weight: Floats, power: Floats, bend: Floats
 ) -> tuple[Floats, Floats, float]:
     """Return normal equations (4, 4), (4,) of the windows and priors, and how much too small errors are.
 
-    Takes pixels that lie far from the continuum out of `weight`.
+    Pixels further than `CLIP` from it, in units of the larger of their own error and the scatter, are left
+    out, starting from the median.
     """
     normal, right = np.zeros((4, 4)), np.zeros(4)
-    level, slope, scale = 0.0, 0.0, 0.0
-    for turn in range(CLIP_ROUNDS + 1):
-        normal[:2, :2], right[:2] = 0.0, 0.0
-        for i in redward:
-            off = flux[i] - power[i] * (level + slope * bend[i])
-            if turn > 0 and off**2 * ivar[i] > CLIP**2:
-                weight[i] = 0.0
-            w = weight[i] * power[i]
-            normal[0, 0] += w * power[i]
-            normal[0, 1] += w * power[i] * bend[i]
-            normal[1, 1] += w * power[i] * bend[i] ** 2
-            right[0] += w * flux[i]
-            right[1] += w * flux[i] * bend[i]
+    ratio = (flux / power)[weight > 0.0]
+    level, slope = float(np.median(ratio)), 0.0
+    spread = 1.4826 * float(np.median(np.abs(ratio - level)))
+    reach = CLIP * np.maximum(1.0 / np.sqrt(ivar), spread * power)
+    near = weight
+    for _ in range(CLIP_ROUNDS + 1):
+        off = flux - power * (level + slope * bend)
+        near = np.where(np.abs(off) <= reach, weight, 0.0)
+        normal[0, 0], normal[0, 1] = np.sum(near * power**2), np.sum(near * power**2 * bend)
+        right[0], right[1] = np.sum(near * power * flux), np.sum(near * power * flux * bend)
         if normal[0, 0] == 0.0:  # nothing is near: a spectrum of outliers has no continuum
             return normal, right, np.nan
         scale = max(abs(right[0] / normal[0, 0]), normal[0, 0] ** -0.5)
-        normal[1, 0], normal[1, 1] = normal[0, 1], normal[1, 1] + (SLOPE_SPREAD * scale) ** -2
+        normal[1, 0] = normal[0, 1]
+        normal[1, 1] = np.sum(near * power**2 * bend**2) + (SLOPE_SPREAD * scale) ** -2
+        normal[2, 2] = (FOREST_SPREAD * scale) ** -2
+        right[2] = normal[2, 2] * scale
         det = normal[0, 0] * normal[1, 1] - normal[0, 1] ** 2
         level = (normal[1, 1] * right[0] - normal[0, 1] * right[1]) / det
         slope = (normal[0, 0] * right[1] - normal[0, 1] * right[0]) / det
-    normal[2, 2] = (FOREST_SPREAD * scale) ** -2
-    right[2] = normal[2, 2] * scale
-    scatter, n_free = 0.0, -2.0
-    for i in redward:
-        if weight[i] > 0.0:
-            scatter += (flux[i] - power[i] * (level + slope * bend[i])) ** 2 * weight[i]
-            n_free += weight[i] / ivar[i]
-    return normal, right, max(1.0, float(scatter / max(n_free, 1.0)))
+    off = flux - power * (level + slope * bend)
+    n_free = np.sum(np.where(near > 0.0, near / ivar, 0.0)) - 2.0
+    return normal, right, max(1.0, float(np.sum(near * off**2) / max(n_free, 1.0)))
 
 
 @_kernel
