@@ -12,7 +12,7 @@ from distspec.fitting import fit
 from distspec.state import seed_noise
 from distspec.team import Team
 from distspec.training import learning_rate
-from tests.training.gloo import CONFIG, SIZE, run
+from tests.training.gloo import CONFIG, SIZE, scenarios, together
 from tests.training.making import same, small_state, spectra, work_on
 
 
@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shown(folder):
-    return run(folder)
+    return together(SIZE, scenarios, folder)
 
 
 def weights(shown, name):

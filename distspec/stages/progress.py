@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
 POLL_SECONDS = 0.5
@@ -32,7 +33,9 @@ class Board:
 @contextmanager
 def shown(total: int, desc: str, unit: str) -> Generator[Any]:
     """Yield a `Board`, and show on a terminal what is posted on it until the block ends."""
-    board: Any = Board.remote()
+    # On this machine: another may be lost.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    board: Any = Board.options(scheduling_strategy=here).remote()
     over = threading.Event()
     with tqdm(total=total, desc=desc, unit=unit, disable=None) as bar:
 

@@ -1,7 +1,8 @@
-"""What three workers do together, each a process of its own: `run` starts them, and they do `scenarios`."""
+"""What three workers do together, each a process of its own: `together` starts them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -23,22 +24,24 @@ CONFIG = TrainingConfig(learning_rate=1e-3, max_epochs=3, window=2, workers=SIZE
 """Batches of 64 for three: 21, 21 and 22."""
 
 
-def run(folder: Path) -> list[dict[str, Tensor]]:
-    """Run the scenarios, and return what each worker has to show."""
-    torch.multiprocessing.spawn(_start, (str(folder),), nprocs=SIZE)
-    return [load_file(folder / f"{rank}.safetensors") for rank in range(SIZE)]
+Shown = dict[str, Tensor]
 
 
-def _start(rank: int, folder: str) -> None:
+def together(size: int, function: Callable[[Team, str], Shown], folder: Path) -> list[Shown]:
+    """Run a function in processes of their own, which know each other; return what each has to show."""
+    torch.multiprocessing.spawn(_start, (size, function, str(folder)), nprocs=size)
+    return [load_file(folder / f"{rank}.safetensors") for rank in range(size)]
+
+
+def _start(rank: int, size: int, function: Callable[[Team, str], Shown], folder: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", f"file://{folder}/meeting", timedelta(seconds=60), rank=rank, world_size=SIZE
-    )
-    save_file(scenarios(Team(rank, SIZE), folder), f"{folder}/{rank}.safetensors")
+    patience = timedelta(seconds=60)
+    dist.init_process_group("gloo", f"file://{folder}/meeting", patience, rank=rank, world_size=size)
+    save_file(function(Team(rank, size), folder), f"{folder}/{rank}.safetensors")
     dist.destroy_process_group()
 
 
-def scenarios(team: Team, folder: str) -> dict[str, Tensor]:
+def scenarios(team: Team, folder: str) -> Shown:
     """Return weights by scenario, and what the workers told each other."""
     batch = spectra(200)
     shown = {

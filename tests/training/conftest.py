@@ -1,0 +1,100 @@
+"""What an undisturbed training comes to, without Ray; and drivers that are to be killed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+
+import pytest
+import ray
+import torch
+from safetensors.torch import load
+from torch import Tensor
+
+from distspec.fitting import fit
+from distspec.places import get, join, names, store_url
+from distspec.provision import provide, split_rows
+from distspec.store import open_store
+from distspec.team import Team
+from distspec.training import new_state
+from distspec.vae import SPECTRUM, SpectrumVAE
+from tests.training.driver import N_SPECTRA, SEED, config
+from tests.training.gloo import together
+from tests.training.making import SMALL, small_store
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> str:
+    """A root with a store of its own: row for row the same each time."""
+    small_store(tmp_path, N_SPECTRA)
+    return str(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray Train looks after its workers ten times as often."""
+    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+
+
+def undisturbed(order: str, team: Team, folder: str) -> dict[str, Tensor]:
+    """Train as `_worker` does on a team of this size, but for Ray; return the best weights."""
+    settings = config(team.size, order)
+    store = open_store(store_url(folder))
+    torch.manual_seed(SEED)
+    grid = store.frozen.grid
+    state = new_state(SpectrumVAE({SPECTRUM: grid.n_pixels}, SMALL, grid.wave_rest), settings)
+    rows = split_rows(store, settings)
+    work = provide(store, rows, settings, SEED, team, "", lambda: False, lambda row: None)
+    return fit(state, work).best_state
+
+
+@pytest.fixture(scope="session")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Tensor]]:
+    """Give the weights that an undisturbed training by so many workers comes to."""
+
+    @cache
+    def weights(workers: int, order: str = "cached") -> dict[str, Tensor]:
+        folder, train = tmp_path_factory.mktemp("undisturbed"), partial(undisturbed, order)
+        small_store(folder, N_SPECTRA)
+        if workers > 1:
+            return together(workers, train, folder)[0]
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # two add up in another order than one
+        best = train(Team(), str(folder))
+        torch.set_num_threads(threads)
+        return best
+
+    return weights
+
+
+def drive(root: str, workers: int, order: str, *points: str) -> subprocess.CompletedProcess[str]:
+    """Run `tests.training.driver` on this session's Ray."""
+    environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    command = [sys.executable, "-m", "tests.training.driver", root, str(workers), order, *points]
+    return subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=180, check=False
+    )
+
+
+def finished(root: str) -> dict[str, Tensor]:
+    """Return the weights of the one model under a root, which has kept no checkpoint."""
+    files = names(join(root, "models"))
+    (weights,) = [name for name in files if name.endswith("weights.safetensors")]
+    assert not [name for name in files if "checkpoints" in name]
+    return load(get(join(root, "models", weights)))
+
+
+def kept(root: str) -> dict[int, bool]:
+    """Return the steps of which there are checkpoints' files, and whether each has its JSON."""
+    found: dict[int, bool] = {}
+    for name in names(join(root, "models")):
+        parts = name.split("/")
+        if parts[1] == "checkpoints":
+            found[int(parts[2])] = found.get(int(parts[2]), False) or parts[3] == "checkpoint.json"
+    return found

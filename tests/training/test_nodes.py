@@ -1,0 +1,50 @@
+"""A machine that goes: the others finish, with as many workers elsewhere, or with fewer."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from distspec.places import get_json, join, names
+from distspec.stages.train import train
+from tests.training.conftest import REPOSITORY, finished
+from tests.training.driver import SEED, config
+from tests.training.making import SMALL, same, small_store
+
+
+def on_nodes(root: str, workers: int, min_workers: int, n_nodes: int) -> str:
+    """Run `tests.training.nodes` to its end."""
+    command = [sys.executable, "-m", "tests.training.nodes", root, *map(str, (workers, min_workers, n_nodes))]
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    ended = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=400, check=False
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert "a node is lost" in ended.stdout
+    assert "training goes on at step 16" in ended.stdout + ended.stderr
+    return ended.stdout
+
+
+@pytest.mark.slow
+def test_a_third_node_takes_over(root, expected):
+    on_nodes(root, workers=2, min_workers=0, n_nodes=3)
+    assert same(finished(root), expected(2))
+
+
+@pytest.mark.slow
+def test_with_fewer_workers_the_model_is_as_good(root, tmp_path_factory, local_ray):
+    """One of two workers is left: the validation loss lies within the spread of four seeds."""
+    on_nodes(root, workers=2, min_workers=1, n_nodes=2)
+    losses = []
+    for seed in range(4):
+        other = str(tmp_path_factory.mktemp("seed"))
+        small_store(other, 400)
+        losses.append(train(other, SMALL, config(2), SEED + seed).counts["val_recon"])
+    (record,) = [name for name in names(join(root, "models")) if name.endswith("model.json")]
+    metrics = get_json(join(root, "models", record))["metrics"]
+    spread = max(losses) - min(losses)
+    assert min(losses) - spread < metrics["val_recon"] < max(losses) + spread
+    assert metrics["epochs"] == 10

@@ -1,0 +1,21 @@
+"""A root in a bucket: store, checkpoints, model and Ray Train's own marks, all through one endpoint."""
+
+from __future__ import annotations
+
+from distspec.places import names
+from tests.seaweed import s3, seaweed
+from tests.training.conftest import drive, finished
+from tests.training.driver import N_SPECTRA
+from tests.training.making import same, small_store
+
+__all__ = ["s3", "seaweed"]
+
+
+def test_training_in_a_bucket(s3, expected, local_ray):
+    root = s3.url("root")
+    small_store(root, N_SPECTRA)
+    ended = drive(root, 1, "cached")
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert same(finished(root), expected(1))
+    # Ray Train found its place there, too.
+    assert any(name.endswith(".validate_storage_marker") for name in names(f"{root}/models"))
