@@ -111,14 +111,14 @@ def _lya_each(
     sigma = np.sqrt(1.0 / 2.3548**2 + 1.0 / (6.0 * pixels**2))
     power, bend = (wave / PIVOT) ** SLOPE, np.log(wave / PIVOT)
     at_lya = (LYA / PIVOT) ** SLOPE * np.array([1.0, np.log(LYA / PIVOT), 0.0, 0.0])
-    weight, term = np.zeros(len(wave)), np.zeros(4)
+    log_edges, weight, term = np.log(edges), np.zeros(len(wave)), np.zeros(4)
     for k in range(len(z)):
         stretch, n_valid = np.log(1e-4 * (1.0 + z[k])), 0
         line_at = _place(np.log(LYA) + stretch, table, place)
         for i in redward:
             spanned = pixels * (
-                _place(np.log(edges[i + 1]) + stretch, table, place)
-                - _place(np.log(edges[i]) + stretch, table, place)
+                _place(log_edges[i + 1] + stretch, table, place)
+                - _place(log_edges[i] + stretch, table, place)
             )
             known = ivar[k, i] > 0.0 and spanned > 0.0
             weight[i] = ivar[k, i] / _repeats(spanned) if known else 0.0
@@ -131,9 +131,9 @@ def _lya_each(
         normal, right, excess = _continuum(
             known_flux, known_ivar, weight[redward], power[redward], bend[redward]
         )
-        seen, below = 0.0, _place(np.log(edges[near[0]]) + stretch, table, place)
+        seen, below = 0.0, _place(log_edges[near[0]] + stretch, table, place)
         for i in near:
-            above = _place(np.log(edges[i + 1]) + stretch, table, place)
+            above = _place(log_edges[i + 1] + stretch, table, place)
             share = _below((above - line_at) / sigma) - _below((below - line_at) / sigma)
             step = _below((0.5 * (below + above) - line_at) / sigma)
             spanned, below = pixels * (above - below), above

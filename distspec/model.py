@@ -178,13 +178,14 @@ class Model:
         """Apply a function of tensors to rows, `BATCH` at a time and at fixed places."""
         n = len(inputs[0])
         parts: list[dict[str, NDArray[Any]]] = []
+        buffers = [np.zeros((BATCH, *each.shape[1:]), np.float32) for each in inputs]
         for start in range(-(first % BATCH), max(n, 1), BATCH):
             rows, inside = slice(max(start, 0), start + BATCH), slice(max(-start, 0), n - start)
-            padded = [np.zeros((BATCH, *each.shape[1:]), np.float32) for each in inputs]
-            for whole, each in zip(padded, inputs, strict=True):
-                whole[inside] = each[rows]
+            for buffer, each in zip(buffers, inputs, strict=True):
+                buffer[: inside.start], buffer[max(inside.stop, 0) :] = 0.0, 0.0
+                buffer[inside] = each[rows]
             with torch.inference_mode():
-                found = function(*(torch.from_numpy(each).to(self.device) for each in padded))
+                found = function(*(torch.from_numpy(each).to(self.device) for each in buffers))
             parts.append({name: value[inside].cpu().numpy() for name, value in found.items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import distspec
@@ -67,7 +67,8 @@ def test_encode_embed_and_reconstruct_say_the_same(model):
     assert np.allclose(found["recon_chi2_red"], chi2, rtol=1e-4)
 
 
-@settings(max_examples=6, deadline=None)
+@example(cuts={1}, first=0)  # a pass of one row multiplies by another kernel
+@settings(max_examples=5, deadline=None)
 @given(cuts=st.sets(st.integers(1, 2 * BATCH + 99), max_size=3), first=st.integers(0, 3 * BATCH))
 def test_how_rows_are_cut_changes_no_bit(model, cuts, first):
     flux, ivar, z = spectra(2 * BATCH + 100)

@@ -16,7 +16,7 @@ import pytest
 from distspec import catalog
 from distspec.cli import main as distspec
 from distspec.config import Config, demo, parse
-from distspec.pipeline import STAGES, current_run, main, run_stages, summary
+from distspec.pipeline import STAGES, current_run, main, model_of, run_stages, summary
 from distspec.places import get_json, run_url, store_url
 from distspec.store import open_store
 from distspec.training import TrainingConfig
@@ -188,6 +188,27 @@ def test_an_archive_that_grew_adds_its_rows(finished, tmp_path):
     assert set(grown.ledger()["object_id"].to_pylist()) == set(
         table(finished, "objects")["object_id"].to_pylist()
     )
+
+
+def test_a_model_made_elsewhere_serves_another_archive(finished, tmp_path):
+    """Nothing is trained; latents, classes and report are of the new archive, and say whose model it was."""
+    made = Path(finished.root) / "models" / model_of(finished, current_run(finished)[0])
+    config = small(tmp_path)
+    config = replace(config, synthetic=replace(config.synthetic, n_spectra=60, seed=5), model=str(made))
+    config = replace(config, clustering=replace(config.clustering, measures=("lya_ew",))).located()
+    assert run_stages(config, ALL)
+    objects = table(config, "objects")
+    assert objects.schema.metadata[b"model_id"].decode() == made.name
+    assert set(objects["split"].to_pylist()) == {"none"}
+    assert np.isfinite(objects["lya_ew"].to_numpy()).mean() > 0.5
+    record = get_json(run_url(config.root, current_run(config)[1]) + "/run.json")
+    assert record["config"]["model"] == str(made)
+    copied = get_json(str(Path(config.root) / "models" / made.name / "model.json"))
+    assert copied["data_digest"] == open_store(store_url(finished.root)).digest()
+    assert not run_stages(config, ALL)
+    with pytest.raises(ValueError, match=r"knows 128 log pixels.*holds 64 log pixels"):
+        other = replace(config, root=str(tmp_path / "other"), grid=replace(config.grid, n_pixels=64))
+        run_stages(other, ["ingest", "embed"])
 
 
 def test_a_root_has_one_grid(finished):

@@ -80,7 +80,7 @@ def embed_store(root: str, name: str) -> Outcome:
     if done == store.n_rows:
         return Outcome({"model": name, "embedded": done}, did_work=False)
     load_model(url).check_fits(store)
-    todo = spans(done, store.n_rows, max(CHUNK, store.chunk_rows))
+    todo = spans(done, store.n_rows, span_rows(store))
     results = embedded(hire(store, url, len(todo)), todo)
     newest, start = store, done
     for part in gathered(tqdm(results, total=len(todo), desc="embed", unit="span", disable=None)):
@@ -95,6 +95,11 @@ def embed_store(root: str, name: str) -> Outcome:
             "median_chi2_red": float(np.median(errors["recon_chi2_red"])),
         }
     )
+
+
+def span_rows(store: Store) -> int:
+    """Return the rows of a span: whole chunks of spectra, and of latents."""
+    return max(CHUNK, store.chunk_rows)
 
 
 def hire(store: Store, model: str, n_spans: int) -> list[Any]:

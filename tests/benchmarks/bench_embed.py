@@ -1,30 +1,111 @@
-"""`embed`: 8,192 spectra of 640 pixels in memory, 2,048 a call as the stage does, one torch thread.
+"""Embedding a store with the stage's actor, against `distspec.vae.embed` of as many spectra in memory.
 
-Its dense layers' FLOP/s as a share of what bare single-precision products reach at the same batch.
+16,384 spectra of 640 pixels and the default VAE, in pairs: an actor of one thread reads whole chunks from
+local disk (the page cache), embeds and hands back what it found; one process of one thread embeds batches of
+the same size. Then the same of an archive in which Lyα is measured, too, and with the commits. What it takes
+an actor to start, import and load is a row of its own. Last, what embedding says beyond encoding and decoding,
+and the dense layers of these against bare single-precision products.
 """
 
 from __future__ import annotations
 
-from distspec.vae import embed
+import tempfile
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import torch
+
+from distspec.latents import append_latents
+from distspec.model import BATCH
+from distspec.preprocessing import GridConfig
+from distspec.stages.embed import embedded, gathered, hire, span_rows
+from distspec.store import Frozen, Store, create_store, open_store
+from distspec.training import TrainingConfig
+from distspec.transactions import spans
+from distspec.vae import Batch, SpectrumVAE, embed
+from distspec.weights import origin, save_model
+from tests.benchmarks.archive import local_ray
 from tests.benchmarks.sgemm import forward_gflop, make_sample, make_vae, sgemm
 from tests.benchmarks.timing import Row, paired, rate
+from tests.conftest import append, batch_of, identity_of
 
-N_SPECTRA, BATCH = 8192, 2048
+N_SPECTRA, REPEATS = 16_384, 5
 
 
 def run() -> list[Row]:
+    torch.set_num_threads(1)
     vae, (flux, ivar) = make_vae(), make_sample(N_SPECTRA)
+    whole = Batch.of_spectra(flux, ivar, torch.full((N_SPECTRA,), 5.0))
+    vae.prepare(whole[: 2 * BATCH])
+    vae.eval()
 
-    def whole() -> None:
-        for part in zip(flux.split(BATCH), ivar.split(BATCH), strict=True):
-            embed(vae, *part)
+    @torch.inference_mode()
+    def there_and_back() -> None:
+        for start in range(0, N_SPECTRA, BATCH):
+            part = whole[start : start + BATCH]
+            vae.decode(vae.encode(part)[0], part.z)
 
+    def passes() -> None:
+        for start in range(0, N_SPECTRA, BATCH):
+            embed(vae, whole[start : start + BATCH])
+
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="ds-") as folder, local_ray():
+        for kind, what in (("", "an actor"), ("dja", "an actor, Lyα too")):
+            store, model = make_root(Path(folder) / f"of_{kind}", kind, whole, vae)
+            begun = time.perf_counter()
+            actors = hire(store, model, n_spans=1)
+            ray.get(actors[0].__ray_ready__.remote())
+            start = time.perf_counter() - begun
+            ours, theirs = paired(partial(results, store, actors), passes, REPEATS)
+            bare = rate("bare embed", N_SPECTRA, "spectra", theirs)
+            rows.append(rate(what, N_SPECTRA, "spectra", ours).against(bare))
+            if kind:
+                ours, theirs = paired(partial(commits, store, actors, count()), passes, REPEATS)
+                bare = rate("bare embed", N_SPECTRA, "spectra", theirs)
+                rows.append(rate(f"{what}, and commits", N_SPECTRA, "spectra", ours).against(bare))
+            rows.append(Row(f"{what}: to start", "s", (start,)))
+            for actor in actors:
+                ray.kill(actor)
     gflop = forward_gflop(vae, N_SPECTRA)
     products, products_gflop = sgemm(BATCH, gflop)
-    ours, theirs = paired(whole, products, repeats=9)
+    ours, theirs = paired(passes, there_and_back, REPEATS)
+    bare = rate("encode and decode", N_SPECTRA, "spectra", theirs)
+    rows.append(rate("bare embed", N_SPECTRA, "spectra", ours).against(bare))
+    ours, theirs = paired(there_and_back, products, REPEATS)
     peak = rate(f"sgemm, batch {BATCH}", products_gflop, "GFLOP", theirs)
-    return [
-        rate("embed", N_SPECTRA, "spectra", ours),
-        rate("its dense layers", gflop, "GFLOP", ours).against(peak),
-        peak,
-    ]
+    return [*rows, rate("encode and decode, dense layers", gflop, "GFLOP", ours).against(peak), peak]
+
+
+def make_root(root: Path, kind: str, spectra: Batch, vae: SpectrumVAE) -> tuple[Store, str]:
+    """Return a store of the spectra, of an archive of some kind, and the folder of a model of it."""
+    grid, n = GridConfig().resolve(np.array([5.0])), len(spectra)
+    flux, ivar = (each.numpy() for each in spectra.spectrum)
+    batch = replace(batch_of(n, 1, np.random.default_rng(0)), flux=flux, ivar=ivar)
+    store = create_store(str(root / "store"), Frozen(grid, 1500.0, -2.0, kind=kind))
+    store = append(store, batch, identity_of(n))
+    record = origin(store, "m-1", TrainingConfig(), 0)
+    save_model(str(root / "m-1"), vae, vae.state_dict(), pa.table({"epoch": [0.0]}), record)
+    return store, str(root / "m-1")
+
+
+def results(store: Store, actors: Sequence[Any]) -> None:
+    """Have every row embedded."""
+    deque(embedded(actors, spans(0, store.n_rows, span_rows(store))), maxlen=0)
+
+
+def commits(store: Store, actors: Sequence[Any], numbers: Iterator[int]) -> None:
+    """Have every row embedded by a model of another name, and commit what is found."""
+    newest, start, name = open_store(store.url), 0, f"m-{next(numbers)}"
+    for part in gathered(embedded(actors, spans(0, store.n_rows, span_rows(store)))):
+        newest = append_latents(newest, name, start, part)
+        start += len(part["z_mean"])

@@ -1,0 +1,157 @@
+"""Embedding on actors: the bits of one process, whatever grows, dies or is cut short."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+import torch
+
+from distspec.latents import columns, n_embedded, read_latents
+from distspec.model import load_model
+from distspec.places import model_url, store_url
+from distspec.spectrum import WaveGrid
+from distspec.stages import embed as stage
+from distspec.stages.embed import embed_span, embed_store, embedded, hire
+from distspec.store import Frozen, Store, create_store, open_store, repository
+from distspec.transactions import spans
+from distspec.weights import adopt
+from tests import models
+from tests.conftest import append, batch_of, identity_of
+
+GRID = WaveGrid("log", 1100.0, 8400.0, 64)
+ROWS, N = 16, 150
+
+
+@pytest.fixture
+def root(tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A store of 150 spectra of the kind that Lyα is measured of, and a model; small spans and commits."""
+    monkeypatch.setattr(stage, "span_rows", lambda store: ROWS)
+    monkeypatch.setattr(stage, "COMMIT_SPANS", 2)
+    return rooted(tmp_path / "root", rng)
+
+
+def rooted(folder: Path, rng: np.random.Generator) -> str:
+    store = create_store(store_url(str(folder)), Frozen(GRID, 1500.0, -2.0, kind="dja"))
+    store = append(store, batch_of(N, 64, rng), identity_of(N))
+    models.save(store, str(folder))
+    return str(folder)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def alone(root: str) -> Mapping[str, np.ndarray]:
+    """What one process says of the whole store."""
+    store = open_store(store_url(root))
+    return embed_span(store, load_model(model_url(root, "m-1")), (0, store.n_rows))
+
+
+def assert_whole(root: str) -> Store:
+    store = open_store(store_url(root))
+    found, expected = read_latents(store, "m-1"), alone(root)
+    assert n_embedded(store, "m-1") == store.n_rows
+    assert found.keys() == expected.keys() == set(columns(store))
+    for name, values in expected.items():
+        assert np.array_equal(found[name], values, equal_nan=True), name
+    assert np.isfinite(found["lya_ew"]).any()
+    return store
+
+
+def test_neither_cuts_nor_growth_change_a_bit(root, rng, local_ray, one_thread, monkeypatch):
+    """The process that commits dies after its first commit; then the store grows, and the rest is done."""
+    whole = stage.append_latents
+
+    def once(store, name, start, latents):
+        if start:
+            raise KeyboardInterrupt
+        return whole(store, name, start, latents)
+
+    monkeypatch.setattr(stage, "append_latents", once)
+    with pytest.raises(KeyboardInterrupt):
+        embed_store(root, "m-1")
+    monkeypatch.setattr(stage, "append_latents", whole)
+    store = open_store(store_url(root))
+    assert n_embedded(store, "m-1") == 32
+    append(store, batch_of(37, 64, rng, "p"), identity_of(37))
+    assert embed_store(root, "m-1").counts["embedded"] == N + 37 - 32
+    store = assert_whole(root)
+    done = [info.metadata.get("embedded") for info in repository(store.url).ancestry(branch="main")]
+    assert [n for n in done[::-1] if n] == [32, 64, 96, 128, 160, 187]
+    assert not embed_store(root, "m-1").did_work
+
+
+def test_an_actor_that_dies_is_replaced(root, local_ray, one_thread):
+    store = open_store(store_url(root))
+    actors = hire(store, model_url(root, "m-1"), 10)
+    todo = spans(0, N, ROWS)
+    pids = [ray.get(actor.__ray_call__.remote(lambda self: os.getpid())) for actor in actors]
+    results = []
+    for result in embedded(actors, todo):
+        results.append(result)
+        if len(results) == 1:
+            os.kill(pids[0], signal.SIGKILL)
+    expected = alone(root)
+    for name, values in expected.items():
+        joined = np.concatenate([result[name] for result in results])
+        assert np.array_equal(joined, values, equal_nan=True), name
+    after = [ray.get(actor.__ray_call__.remote(lambda self: os.getpid())) for actor in actors]
+    assert set(after) != set(pids), "it was killed"
+
+
+def test_another_grid_is_refused_and_nothing_written(root, tmp_path, local_ray):
+    other = str(tmp_path / "other")
+    store = create_store(store_url(other), Frozen(WaveGrid("log", 1100.0, 8400.0, 32), 1500.0, -2.0))
+    store = append(store, batch_of(5, 32, np.random.default_rng(0)), identity_of(5))
+    adopt(other, model_url(root, "m-1"))
+    with pytest.raises(ValueError, match=r"knows 64 log pixels.*holds 32 log pixels"):
+        embed_store(other, "m-1")
+    assert open_store(store.url).snapshot_id == store.snapshot_id
+
+
+def test_a_model_that_is_not_there_is_named(root):
+    with pytest.raises(FileNotFoundError, match=r"models/m-9.*jobs\.train"):
+        embed_store(root, "m-9")
+
+
+DRIVER = """
+import os, signal, sys
+from distspec.stages import embed as stage
+from distspec.stages.session import RayConfig, session
+root, number, temp_dir = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+stage.span_rows, stage.COMMIT_SPANS = lambda store: 16, 2
+whole, calls = stage.append_latents, iter(range(10**6))
+def append(*args):
+    if next(calls) == number:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(*args)
+stage.append_latents = append
+with session(RayConfig(address="local", cpus=2, temp_dir=temp_dir)):
+    stage.embed_store(root, "m-1")
+"""
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_killed_goes_on(tmp_path, rng, one_thread):
+    """By SIGKILL, before its third commit, and then before its second."""
+    root = rooted(tmp_path / "root", rng)
+    env = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    for number, rows in ((2, 64), (1, 96), (99, N)):
+        temp_dir = f"/tmp/ds-{os.getpid()}-{number}"
+        command = [sys.executable, "-c", DRIVER, root, str(number), temp_dir]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
+        assert ended.returncode == (0 if number == 99 else -signal.SIGKILL), ended.stderr[-2000:]
+        assert n_embedded(open_store(store_url(root)), "m-1") == rows
+    assert_whole(root)
