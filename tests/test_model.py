@@ -129,6 +129,19 @@ def test_from_files_to_latents_without_a_store(model):
     assert np.isfinite(model.encode(batch.flux, batch.ivar, batch.z)[0]).all()
 
 
+def test_the_readme_encodes_a_strangers_spectrum(url):
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    section = readme.split("## Use a model")[1]
+    code = section.split("```python")[1].split("```")[0]
+    raw = power_law("mine", z=5.1)
+    names = {"wave": raw.wave, "flux": raw.flux * 1e19, "ivar": raw.ivar * 1e-38}
+    exec(code.replace("out/demo/models/MODEL", url), names)
+    assert names["z_mean"].shape == (1, 3)
+    assert names["recon"].shape == names["farther"].shape == (1, 32)
+    assert names["made_up"].shape == (10, 32)
+    assert names["rejected"] == []
+
+
 def test_a_relative_path_will_do(url, monkeypatch):
     folder = Path(url)
     monkeypatch.chdir(folder.parents[1])

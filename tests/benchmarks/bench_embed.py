@@ -3,8 +3,8 @@
 16,384 spectra of 640 pixels and the default VAE, in pairs: an actor of one thread reads whole chunks from
 local disk (the page cache), embeds and hands back what it found; one process of one thread embeds batches of
 the same size. Then the same of an archive in which Lyα is measured, too, and with the commits. What it takes
-an actor to start, import and load is a row of its own. Last, what embedding says beyond encoding and decoding,
-and the dense layers of these against bare single-precision products.
+an actor to start, import and load is a row of its own. Last, what embedding costs beyond encoding and
+decoding, and the dense layers of these against bare single-precision products.
 """
 
 from __future__ import annotations
