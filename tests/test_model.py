@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -78,6 +79,14 @@ def test_how_rows_are_cut_changes_no_bit(model, cuts, first):
         part = slice(start, stop)
         for name, values in model.embed(flux[part], ivar[part], z[part], first + start).items():
             assert np.array_equal(values, whole[name][part]), name
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_says_the_same(model, url):
+    found = distspec.load_model(url, "cuda").embed(*spectra(50))
+    for name, values in model.embed(*spectra(50)).items():
+        assert np.allclose(found[name], values, rtol=1e-3, atol=1e-4), name
 
 
 def test_masked_pixels_may_hold_anything(model):

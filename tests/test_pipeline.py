@@ -195,7 +195,8 @@ def test_a_model_made_elsewhere_serves_another_archive(finished, tmp_path):
     made = Path(finished.root) / "models" / model_of(finished, current_run(finished)[0])
     config = small(tmp_path)
     config = replace(config, synthetic=replace(config.synthetic, n_spectra=60, seed=5), model=str(made))
-    config = replace(config, clustering=replace(config.clustering, measures=("lya_ew",))).located()
+    clustering = replace(config.clustering, seeds=1, k_max=5, measures=("lya_ew",))
+    config = replace(config, clustering=clustering).located()
     assert run_stages(config, ALL)
     objects = table(config, "objects")
     assert objects.schema.metadata[b"model_id"].decode() == made.name

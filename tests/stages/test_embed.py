@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -149,9 +150,9 @@ def test_a_driver_that_is_killed_goes_on(tmp_path, rng, one_thread):
     root = rooted(tmp_path / "root", rng)
     env = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     for number, rows in ((2, 64), (1, 96), (99, N)):
-        temp_dir = f"/tmp/ds-{os.getpid()}-{number}"
-        command = [sys.executable, "-c", DRIVER, root, str(number), temp_dir]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
+        with tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True) as temp_dir:
+            command = [sys.executable, "-c", DRIVER, root, str(number), temp_dir]
+            ended = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
         assert ended.returncode == (0 if number == 99 else -signal.SIGKILL), ended.stderr[-2000:]
         assert n_embedded(open_store(store_url(root)), "m-1") == rows
     assert_whole(root)
