@@ -42,18 +42,22 @@ class Curves:
     def __init__(self, url: str) -> None:
         self.target = join(url, "tensorboard", "events.out.tfevents.distspec")
         self.folder = tempfile.TemporaryDirectory(prefix="ds-")
-        writers: Any = importlib.import_module("tensorboardX")
-        self.writer = writers.SummaryWriter(self.folder.name)
+        # Its SummaryWriter writes in a thread, and its flush does not wait for that: write events ourselves.
+        files: Any = importlib.import_module("tensorboardX.event_file_writer")
+        self.events: Any = importlib.import_module("tensorboardX.proto.event_pb2")
+        self.writer = files.EventsWriter(join(self.folder.name, "events"))
         self.copied = 0.0
         self.n_written = 0
 
     def follow(self, history: Sequence[Mapping[str, float]]) -> None:
         """Write the epochs of a history that are not written yet."""
         for row in history[self.n_written :]:
+            event = self.events.Event(wall_time=time.time(), step=int(row["epoch"]))
             for name, value in row.items():
                 side, _, term = name.rpartition("_")
                 if name != "epoch":
-                    self.writer.add_scalar(f"{term}/{side}" if side else name, value, int(row["epoch"]))
+                    event.summary.value.add(tag=f"{term}/{side}" if side else name, simple_value=value)
+            self.writer.write_event(event)
         self.n_written = len(history)
         if time.monotonic() - self.copied > SECONDS:
             self._copy()

@@ -9,9 +9,12 @@ from distspec.places import (
     get_json,
     get_table,
     model_url,
+    names,
     put,
     put_json,
     put_table,
+    remove,
+    remove_folder,
     run_url,
     store_url,
 )
@@ -55,3 +58,17 @@ def test_a_reader_sees_old_or_new_never_a_part(tmp_path):
     writer.join()
     assert seen > 10
     assert [path.name for path in tmp_path.iterdir()] == ["current.json"], "nothing is left beside it"
+
+
+def test_names_are_below_a_folder_and_go(tmp_path):
+    url = str(tmp_path / "folder")
+    assert names(url) == []
+    for name in ("b", "a/x", "a/y"):
+        put(f"{url}/{name}", b"1")
+    assert names(url) == ["a/x", "a/y", "b"]
+    remove(f"{url}/a/x")
+    remove(f"{url}/a/x")
+    assert names(url) == ["a/y", "b"]
+    remove_folder(url)
+    remove_folder(url)
+    assert names(url) == []
