@@ -24,6 +24,8 @@ from distspec.store import Store
 from distspec.vae import Batch, Measured
 
 VALIDATION_BATCH = 1024
+READS = 8
+"""Chunks read at a time: on an object store each takes its round trip."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -55,15 +57,18 @@ class Reader:
         size, n_pixels = self.store.chunk_rows, self.store.frozen.grid.n_pixels
         flux, ivar = (np.empty((len(rows), n_pixels), np.float32) for _ in range(2))
         order = np.argsort(rows)
-        ordered = rows[order]
-        chunk = ordered // size
-        cuts = np.flatnonzero(np.diff(chunk)) + 1
-        for part in np.split(order, cuts) if len(rows) else []:
+        cuts = np.flatnonzero(np.diff(rows[order] // size)) + 1
+
+        def fill(part: NDArray[np.int64]) -> None:
             first = int(rows[part[0]])
             start = first - first % size
             there = self.store.spectra(slice(start, min(start + size, self.store.n_rows)))
             for values, read in zip((flux, ivar), there, strict=True):
                 values[part] = read[rows[part] - start]
+
+        if len(rows):
+            with ThreadPoolExecutor(READS, "read") as threads:
+                list(threads.map(fill, np.split(order, cuts)))
         return flux, ivar
 
 

@@ -61,7 +61,7 @@ class Team:
     def share_state(self, module: nn.Module) -> None:
         """Give every worker the first one's weights and buffers."""
         with torch.no_grad():
-            for tensor in module.state_dict().values():
+            for tensor in (*module.parameters(), *module.buffers()):
                 tensor.copy_(self.from_first(tensor))
 
     def average_gradients(self, parameters: Iterable[nn.Parameter], weight: float) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from distspec.fitting import fit
 from distspec.places import get, join, names, store_url
 from distspec.provision import provide, split_rows
+from distspec.state import EarlyStopping
 from distspec.store import open_store
 from distspec.team import Team
 from distspec.training import new_state
@@ -42,16 +43,25 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 
 
-def undisturbed(order: str, team: Team, folder: str) -> dict[str, Tensor]:
-    """Train as `_worker` does on a team of this size, but for Ray; return the best weights."""
+def trained(order: str, seed: int, team: Team, folder: str) -> EarlyStopping:
+    """Train as `_worker` does on a team of this size, but for Ray."""
     settings = config(team.size, order)
     store = open_store(store_url(folder))
-    torch.manual_seed(SEED)
+    torch.manual_seed(seed)
     grid = store.frozen.grid
     state = new_state(SpectrumVAE({SPECTRUM: grid.n_pixels}, SMALL, grid.wave_rest), settings)
     rows = split_rows(store, settings)
-    work = provide(store, rows, settings, SEED, team, "", lambda: False, lambda row: None)
-    return fit(state, work).best_state
+    return fit(state, provide(store, rows, settings, seed, team, "", lambda: False, lambda row: None))
+
+
+def undisturbed(order: str, team: Team, folder: str) -> dict[str, Tensor]:
+    """Return the best weights."""
+    return trained(order, SEED, team, folder).best_state
+
+
+def losses(team: Team, folder: str) -> dict[str, Tensor]:
+    """Return the best validation losses of four seeds."""
+    return {"losses": torch.tensor([trained("cached", SEED + i, team, folder).best for i in range(4)])}
 
 
 @pytest.fixture(scope="session")
