@@ -111,30 +111,33 @@ def _lya_each(
     sigma = np.sqrt(1.0 / 2.3548**2 + 1.0 / (6.0 * pixels**2))
     power, bend = (wave / PIVOT) ** SLOPE, np.log(wave / PIVOT)
     at_lya = (LYA / PIVOT) ** SLOPE * np.array([1.0, np.log(LYA / PIVOT), 0.0, 0.0])
-    log_edges, weight, term = np.log(edges), np.zeros(len(wave)), np.zeros(4)
+    log_edges, term = np.log(edges), np.zeros(4)
+    # Of the windows redward: flux, ivar and weight.
+    y, error, weight = np.zeros(len(redward)), np.zeros(len(redward)), np.zeros(len(redward))
+    red_power, red_bend = power[redward], bend[redward]
     for k in range(len(z)):
         stretch, n_valid = np.log(1e-4 * (1.0 + z[k])), 0
         line_at = _place(np.log(LYA) + stretch, table, place)
-        for i in redward:
-            spanned = pixels * (
-                _place(log_edges[i + 1] + stretch, table, place)
-                - _place(log_edges[i] + stretch, table, place)
-            )
+        for j in range(len(redward)):
+            i = redward[j]
+            below = _place(log_edges[i] + stretch, table, place)
+            spanned = pixels * (_place(log_edges[i + 1] + stretch, table, place) - below)
             known = ivar[k, i] > 0.0 and spanned > 0.0
-            weight[i] = ivar[k, i] / _repeats(spanned) if known else 0.0
+            y[j], error[j], weight[j] = 0.0, np.inf, 0.0
+            if known:
+                y[j], error[j] = flux[k, i], ivar[k, i] ** -0.5
+                weight[j] = ivar[k, i] / _repeats(spanned)
             n_valid += known
         if n_valid == 0 or n_valid < MIN_CONTINUUM * len(redward):
             continue
         # Sums of the windows redward, which hold neither line nor forest; those come on top.
-        known_ivar = ivar[k][redward].astype(np.float64)
-        known_flux = np.where(known_ivar > 0.0, flux[k][redward].astype(np.float64), 0.0)
-        normal, right, excess = _continuum(
-            known_flux, known_ivar, weight[redward], power[redward], bend[redward]
-        )
+        normal, right, excess = _continuum(y, error, weight, red_power, red_bend)
         seen, below = 0.0, _place(log_edges[near[0]] + stretch, table, place)
+        share_below = _below((below - line_at) / sigma)
         for i in near:
             above = _place(log_edges[i + 1] + stretch, table, place)
-            share = _below((above - line_at) / sigma) - _below((below - line_at) / sigma)
+            share_above = _below((above - line_at) / sigma)
+            share, share_below = share_above - share_below, share_above
             step = _below((0.5 * (below + above) - line_at) / sigma)
             spanned, below = pixels * (above - below), above
             if not (ivar[k, i] > 0.0 and spanned > 0.0):
@@ -163,7 +166,7 @@ def _lya_each(
 
 @_kernel
 def _continuum(
-    flux: Floats, ivar: Floats, weight: Floats, power: Floats, bend: Floats
+    flux: Floats, error: Floats, weight: Floats, power: Floats, bend: Floats
 ) -> tuple[Floats, Floats, float]:
     """Return normal equations (4, 4), (4,) of the windows and priors, and how much too small errors are.
 
@@ -174,25 +177,25 @@ def _continuum(
     ratio = (flux / power)[weight > 0.0]
     level, slope = float(np.median(ratio)), 0.0
     spread = 1.4826 * float(np.median(np.abs(ratio - level)))
-    reach = CLIP * np.maximum(1.0 / np.sqrt(ivar), spread * power)
+    reach, first, second = CLIP * np.maximum(error, spread * power), power**2, power**2 * bend
     near = weight
     for _ in range(CLIP_ROUNDS + 1):
         off = flux - power * (level + slope * bend)
         near = np.where(np.abs(off) <= reach, weight, 0.0)
-        normal[0, 0], normal[0, 1] = np.sum(near * power**2), np.sum(near * power**2 * bend)
-        right[0], right[1] = np.sum(near * power * flux), np.sum(near * power * flux * bend)
+        normal[0, 0], normal[0, 1] = near @ first, near @ second
+        right[0], right[1] = near @ (power * flux), near @ (power * bend * flux)
         if normal[0, 0] == 0.0:  # nothing is near: a spectrum of outliers has no continuum
             return normal, right, np.nan
         scale = max(abs(right[0] / normal[0, 0]), normal[0, 0] ** -0.5)
         normal[1, 0] = normal[0, 1]
-        normal[1, 1] = np.sum(near * power**2 * bend**2) + (SLOPE_SPREAD * scale) ** -2
+        normal[1, 1] = near @ (second * bend) + (SLOPE_SPREAD * scale) ** -2
         normal[2, 2] = (FOREST_SPREAD * scale) ** -2
         right[2] = normal[2, 2] * scale
         det = normal[0, 0] * normal[1, 1] - normal[0, 1] ** 2
         level = (normal[1, 1] * right[0] - normal[0, 1] * right[1]) / det
         slope = (normal[0, 0] * right[1] - normal[0, 1] * right[0]) / det
     off = flux - power * (level + slope * bend)
-    n_free = np.sum(np.where(near > 0.0, near / ivar, 0.0)) - 2.0
+    n_free = np.sum(np.where(near > 0.0, near * error**2, 0.0)) - 2.0
     return normal, right, max(1.0, float(np.sum(near * off**2) / max(n_free, 1.0)))
 
 
