@@ -20,6 +20,9 @@ PIVOT, SLOPE, SLOPE_SPREAD = 1400.0, -2.0, 1.0
 FOREST_SPREAD = 1.0
 """Likewise, of the light that the Lyman forest lets through over its mean."""
 CLIP, CLIP_ROUNDS = 4.0, 2
+SURE, SINGULAR = 1e4, 1e-10
+"""No pixel has more than so many times the continuum's usual weight; what is less determined than this is not
+measured."""
 MIN_LINE, MIN_CONTINUUM = 0.8, 0.3
 """Lyα is covered where valid pixels hold these shares of the line's profile and of the windows."""
 FLOOR, FLOOR_SHARE = 1.5, 0.05
@@ -112,8 +115,8 @@ def _lya_each(
     power, bend = (wave / PIVOT) ** SLOPE, np.log(wave / PIVOT)
     at_lya = (LYA / PIVOT) ** SLOPE * np.array([1.0, np.log(LYA / PIVOT), 0.0, 0.0])
     log_edges, term = np.log(edges), np.zeros(4)
-    # Of the windows redward: flux, ivar and weight.
-    y, error, weight = np.zeros(len(redward)), np.zeros(len(redward)), np.zeros(len(redward))
+    # Of the windows redward: flux, inverse variance, and how often its noise is seen.
+    y, weight, repeats = np.zeros(len(redward)), np.zeros(len(redward)), np.zeros(len(redward))
     red_power, red_bend = power[redward], bend[redward]
     for k in range(len(z)):
         stretch, n_valid = np.log(1e-4 * (1.0 + z[k])), 0
@@ -123,15 +126,17 @@ def _lya_each(
             below = _place(log_edges[i] + stretch, table, place)
             spanned = pixels * (_place(log_edges[i + 1] + stretch, table, place) - below)
             known = ivar[k, i] > 0.0 and spanned > 0.0
-            y[j], error[j], weight[j] = 0.0, np.inf, 0.0
+            y[j], weight[j], repeats[j] = 0.0, 0.0, 1.0
             if known:
-                y[j], error[j] = flux[k, i], ivar[k, i] ** -0.5
-                weight[j] = ivar[k, i] / _repeats(spanned)
+                y[j], weight[j], repeats[j] = flux[k, i], ivar[k, i], _repeats(spanned)
             n_valid += known
         if n_valid == 0 or n_valid < MIN_CONTINUUM * len(redward):
             continue
+        most = SURE * np.median(weight[weight > 0.0])
+        weight = np.minimum(weight, most)
+        error = weight**-0.5  # infinite where masked
         # Sums of the windows redward, which hold neither line nor forest; those come on top.
-        normal, right, excess = _continuum(y, error, weight, red_power, red_bend)
+        normal, right, excess = _continuum(y, error, weight / repeats, red_power, red_bend)
         seen, below = 0.0, _place(log_edges[near[0]] + stretch, table, place)
         share_below = _below((below - line_at) / sigma)
         for i in near:
@@ -147,13 +152,17 @@ def _lya_each(
             term[1] = term[0] * bend[i]
             term[2] = power[i] * (1.0 - step) * _forest(wave[i] / LYA * (1.0 + z[k]))
             term[3] = share / (edges[i + 1] - edges[i])
-            w = ivar[k, i] / _repeats(spanned)
+            w = min(np.float64(ivar[k, i]), most) / _repeats(spanned)
             for m in range(4):
                 right[m] += w * term[m] * flux[k, i]
                 for n in range(4):
                     normal[m, n] += w * term[m] * term[n]
         if seen >= MIN_LINE and not np.isnan(excess):
-            covariance = np.linalg.inv(normal)
+            unit = 1.0 / np.sqrt(np.diag(normal))
+            normal *= np.outer(unit, unit)
+            if not np.linalg.det(normal) > SINGULAR:
+                continue
+            covariance = np.linalg.inv(normal) * np.outer(unit, unit)
             fit = covariance @ right
             covariance *= excess
             under_var = at_lya @ covariance @ at_lya
