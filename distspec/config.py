@@ -20,6 +20,7 @@ from distspec.archives.tables import absolute
 from distspec.catalog import CatalogConfig
 from distspec.clustering import ClusteringConfig
 from distspec.ingestion import IngestConfig, Source
+from distspec.lyman import PRISM_RESOLUTION
 from distspec.places import exists, get_json, join, put_json
 from distspec.preprocessing import GridConfig, NormConfig
 from distspec.stages.session import RayConfig
@@ -87,6 +88,33 @@ class Config:
         return join(self.root, "archive")
 
 
+SPECTRAL_VAE = VAEConfig(
+    # What pays on spectra of any archive: README's table of ablations.
+    dropout=(0.2, 0.2, 0.2, 0.1),
+    decoder_dropout=False,
+    l2=0.0,
+    likelihood="gaussian",
+    standardise=True,
+    linear=True,
+    impute=True,
+    profile_amplitude=True,
+    halves=True,
+    agreement=20.0,
+    calibrate=True,
+)
+PRISM_VAE = replace(
+    SPECTRAL_VAE,
+    condition_on_z=True,
+    hide_below=1230.0,
+    resolution=PRISM_RESOLUTION,
+    blur=True,
+    shift_z=True,
+)
+"""For galaxies at many redshifts seen by JWST/NIRSpec's prism."""
+FAST = TrainingConfig(learning_rate=2e-3, decay_steps=25, max_epochs=30, patience=15)
+"""For some thousands of spectra; with many more, let decay_steps grow as they do."""
+
+
 def demo(root: str) -> Config:
     """Return the demonstration: a synthetic archive, minutes on a laptop."""
     return Config(
@@ -94,8 +122,9 @@ def demo(root: str) -> Config:
         "demo",
         DJA(),
         synthetic=SyntheticConfig(),
-        training=TrainingConfig(learning_rate=1e-3, max_epochs=120, patience=25),
-        clustering=ClusteringConfig(seeds=10),
+        vae=PRISM_VAE,
+        training=replace(FAST, max_epochs=45),
+        clustering=ClusteringConfig(seeds=10, measures=("lya_ew",)),
     )
 
 
@@ -107,7 +136,8 @@ def paper(root: str) -> Config:
 
 def dja(root: str) -> Config:
     """Return what we would run on the DAWN JWST Archive: one log grid, a faster schedule."""
-    return Config(root, "dja", DJA(), training=TrainingConfig(learning_rate=1e-3))
+    clustering = ClusteringConfig(measures=("lya_ew",))
+    return Config(root, "dja", DJA(), vae=PRISM_VAE, training=FAST, clustering=clustering)
 
 
 def spex(root: str) -> Config:
@@ -119,7 +149,8 @@ def spex(root: str) -> Config:
         SpeX(),
         grid=GridConfig(start=6600.0, stop=25400.0, n_pixels=512),
         norm=NormConfig(reference=12800.0, windows=windows, slope=0.0),
-        training=TrainingConfig(learning_rate=1e-3),
+        vae=SPECTRAL_VAE,
+        training=replace(FAST, max_epochs=120, patience=40),
         clustering=ClusteringConfig(k_min=2),
     )
 
@@ -158,7 +189,7 @@ def desi(root: str) -> Config:
 
 def jades(root: str) -> Config:
     """Return the settings for PRISM spectra of a JADES release: grid and windows as dja, z > 3."""
-    return Config(root, "jades", JADES(z_min=3.0), training=TrainingConfig(learning_rate=1e-3))
+    return Config(root, "jades", JADES(z_min=3.0), vae=PRISM_VAE, training=FAST)
 
 
 RECIPES = {

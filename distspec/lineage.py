@@ -42,9 +42,7 @@ def model_id(digest: str, vae: VAEConfig, training: TrainingConfig, seed: int) -
     digest : str
         Of the data set: `distspec.store.Store.digest`.
     """
-    # Threads and device change how fast, not what.
-    what = {k: v for k, v in asdict(training).items() if k not in {"threads", "gpu"}}
-    return "m-" + fingerprint(digest, asdict(vae), what, seed)
+    return "m-" + fingerprint(digest, asdict(vae), training.defining(), seed)
 
 
 def run_id(model: str, clustering: ClusteringConfig, seed: int) -> str:

@@ -52,12 +52,13 @@ class Disperser:
         """Where light of `log_wave` [ln um] falls, in FWHM: there lines are equally wide everywhere."""
 
 
-PRISM = Disperser(
-    (0.54, 0.57, 0.6, 0.65, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 5.52),
-    (83, 75, 68, 59, 52, 42.6, 37, 33.8, 32.2, 31.8, 32.3, 35.3, 41.9, 51, 75, 106, 144, 189, 300, 375),
-    2.2,
-)
-"""JWST/NIRSpec's prism: λ / (2.2 Δλ) of the detector's pixels, the pre-launch curve."""
+PRISM_RESOLUTION = (
+    (0.54, 83.0), (0.57, 75.0), (0.6, 68.0), (0.65, 59.0), (0.7, 52.0), (0.8, 42.6), (0.9, 37.0),
+    (1.0, 33.8), (1.1, 32.2), (1.2, 31.8), (1.3, 32.3), (1.5, 35.3), (1.75, 41.9), (2.0, 51.0),
+    (2.5, 75.0), (3.0, 106.0), (3.5, 144.0), (4.0, 189.0), (5.0, 300.0), (5.52, 375.0),
+)  # fmt: skip
+"""JWST/NIRSpec's prism: (wavelength [um, observed], λ / (2.2 Δλ) of the detector's pixels), before launch."""
+PRISM = Disperser([wave for wave, _ in PRISM_RESOLUTION], [r for _, r in PRISM_RESOLUTION], 2.2)
 
 
 def lya(

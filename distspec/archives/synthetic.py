@@ -80,7 +80,7 @@ def write_shard(config: SyntheticConfig, url: str, start: int, stop: int) -> Non
     shard = plan(config).slice(start, stop - start)
     for first in range(0, len(shard), _BLOCK):
         rows: list[dict[str, Any]] = shard.slice(first, _BLOCK).to_pylist()
-        for row, flux in zip(rows, _noise_free(config, rows), strict=True):
+        for row, flux in zip(rows, noise_free(config, rows), strict=True):
             artefact = row["anomaly_type"] if row["anomaly_type"] in ARTEFACTS else ""
             rng = np.random.default_rng([config.seed, _FILE, row["index"]])
             exposure = expose(flux, row["exptime"], artefact, rng)
@@ -94,7 +94,7 @@ def write_tables(config: SyntheticConfig, url: str) -> None:
     sn50: list[Floats] = []
     for first in range(0, len(table), 32 * _BLOCK):
         rows: list[dict[str, Any]] = table.slice(first, 32 * _BLOCK).to_pylist()
-        galaxies = _galaxies(config, rows)
+        galaxies = galaxies_of(config, rows)
         blocks.append(pa.table(asdict(galaxies)))
         sn50.append(_nominal_snr(galaxies, rows))
     catalog = io.BytesIO()  # Arrow's buffers are none that an object store's files take
@@ -156,7 +156,7 @@ def _continuum_fnu(galaxies: Galaxies, z: Floats, wave_rest: Floats) -> Floats:
     return at_4200[:, None] * continuum(galaxies, wave_rest) * (wave_rest / 4200.0) ** 2
 
 
-def _galaxies(config: SyntheticConfig, rows: Sequence[dict[str, Any]]) -> Galaxies:
+def galaxies_of(config: SyntheticConfig, rows: Sequence[dict[str, Any]]) -> Galaxies:
     """Draw each row's galaxy; the same source, and the same twin, gives the same one."""
     keys = [(_GALAXY, row["source"]) if row["twin_id"] < 0 else (_TWIN, row["twin_id"]) for row in rows]
     normals = np.array([_normals(config.seed, *key) for key in keys])
@@ -175,11 +175,11 @@ def _normals(seed: int, stream: int, number: int) -> Floats:
     return np.random.default_rng([seed, stream, number]).standard_normal(len(DRAWN))
 
 
-def _noise_free(config: SyntheticConfig, rows: Sequence[dict[str, Any]]) -> Floats:
+def noise_free(config: SyntheticConfig, rows: Sequence[dict[str, Any]]) -> Floats:
     """Return what the detector would show of each row without noise, (N, 473) [uJy]."""
     # A dwarf is at z = 0, where no galaxy is simulated; its row is replaced below.
     z = np.array([row["z_true"] or 1.0 for row in rows])
-    flux = simulate(_galaxies(config, rows), z)
+    flux = simulate(galaxies_of(config, rows), z)
     for i, row in enumerate(rows):
         if row["anomaly_type"] == "brown_dwarf":
             brightness = 10.0 ** (-0.4 + 0.3 * _normals(config.seed, _GALAXY, row["source"])[0])

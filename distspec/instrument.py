@@ -1,0 +1,93 @@
+"""What a spectrograph does to a spectrum on a logarithmic rest-frame grid: blur, pixels, coverage."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+PIXELS_PER_FWHM = 2.2
+"""Detector pixels in a resolution element, FWHM."""
+_FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))  # of a Gaussian, in standard deviations
+_BLURS = (0.25, 1.0, 4.0, 16.0, 64.0)
+"""Variances [grid pixels²] of the Gaussians between which a blur is interpolated."""
+_HALF_WIDTH = 25
+
+
+class Instrument(nn.Module):
+    """A resolving power, seen from the pixels of one logarithmic rest-frame grid.
+
+    Parameters
+    ----------
+    wave_rest : (L,) [Å]
+        The grid's pixels, equally spaced in ln λ.
+    resolution : sequence of (wave [µm, observed], R = λ / FWHM)
+        Increasing wavelengths; the first and the last are where the instrument's range ends.
+    """
+
+    def __init__(self, wave_rest: NDArray[np.float64], resolution: tuple[tuple[float, float], ...]) -> None:
+        super().__init__()
+        ln_wave, ln_r = np.log(np.array(resolution, np.float64)).T
+        self.step = float(np.log(wave_rest[-1] / wave_rest[0]) / (len(wave_rest) - 1))
+        self.start = float(np.log(wave_rest[0] * 1e-4) - ln_wave[0])  # of the grid, from the range's blue end
+        self.n_pixels = len(wave_rest)
+        self.range = float(ln_wave[-1] - ln_wave[0])
+        fine = ln_wave[0] + self.step * np.arange(round(self.range / self.step) + 1)
+        fwhm = np.exp(-np.interp(fine, ln_wave, ln_r)) / self.step
+        self.register_buffer("fwhm", torch.tensor(fwhm, dtype=torch.float32), persistent=False)
+        at = torch.arange(-_HALF_WIDTH, _HALF_WIDTH + 1.0)
+        kernels = torch.exp(-0.5 * at**2 / torch.tensor(_BLURS)[:, None])
+        kernels = kernels / kernels.sum(dim=1, keepdim=True)
+        self.register_buffer("kernels", kernels[:, None], persistent=False)
+
+    def place(self, z: Tensor) -> Tensor:
+        """Return where the grid's pixels fall in the instrument's range, (B, L) [grid steps]."""
+        first = (self.start + torch.log1p(z)) / self.step
+        return first[:, None] + torch.arange(self.n_pixels, device=z.device)
+
+    def fwhm_at(self, z: Tensor) -> Tensor:
+        """Return the resolution element at each pixel, (B, L) [grid pixels]; at the ends, that of the end."""
+        fwhm: Tensor = self.fwhm  # pyright: ignore[reportAssignmentType]
+        return fwhm[self.place(z).round().long().clamp(0, len(fwhm) - 1)]
+
+    def native_pixels(self, z: Tensor) -> Tensor:
+        """Return how many detector pixels each grid pixel counts for, (B, L), at most 1.
+
+        Where the grid is finer than the detector, one measurement fills several of its pixels.
+        """
+        return (PIXELS_PER_FWHM / self.fwhm_at(z)).clamp(max=1.0)
+
+    def covers(self, z: Tensor) -> Tensor:
+        """Tell which pixels lie in the instrument's range at redshifts z, (B, L)."""
+        place = self.place(z)
+        return (place >= 0.0) & (place <= self.range / self.step)
+
+    def observe(self, flux: Tensor, z: Tensor) -> Tensor:
+        """Blur spectra, (B, L), as the instrument does at redshifts z, (B,)."""
+        return self._blur(flux, (self.fwhm_at(z) / _FWHM).square())
+
+    def degrade(self, flux: Tensor, mask: Tensor, z: Tensor, to: Tensor) -> Tensor:
+        """Return spectra seen at z, (B, L), as blurred as they would be at redshifts `to`; never sharper."""
+        more = (self.fwhm_at(to).square() - self.fwhm_at(z).square()).clamp(min=0.0) / _FWHM**2
+        blurred = self._blur(flux * mask, more) / self._blur(mask, more).clamp(min=1e-3)
+        return torch.where(more > _BLURS[0], blurred, flux)
+
+    def _blur(self, flux: Tensor, variance: Tensor) -> Tensor:
+        """Convolve with Gaussians of `variance`, (B, L) [grid pixels²], between neighbouring `_BLURS`."""
+        kernels: Tensor = self.kernels  # pyright: ignore[reportAssignmentType]
+        padded = functional.pad(flux[:, None], (_HALF_WIDTH, _HALF_WIDTH), mode="replicate")
+        blurred = functional.conv1d(padded, kernels)
+        # Variances add: between two Gaussians, weights linear in the variance give the right second moment.
+        position = torch.log(variance.clamp(_BLURS[0], _BLURS[-1]) / _BLURS[0]) / math.log(4.0)
+        lower = position.floor().clamp(max=len(_BLURS) - 2)
+        low, high = (_BLURS[0] * 4.0**k for k in (lower, lower + 1.0))
+        share = (variance.clamp(_BLURS[0], _BLURS[-1]) - low) / (high - low)
+        index = lower.long()[:, None]
+        return (
+            torch.gather(blurred, 1, index)[:, 0] * (1.0 - share)
+            + torch.gather(blurred, 1, index + 1)[:, 0] * share
+        )
