@@ -149,7 +149,8 @@ def spex(root: str) -> Config:
         SpeX(),
         grid=GridConfig(start=6600.0, stop=25400.0, n_pixels=512),
         norm=NormConfig(reference=12800.0, windows=windows, slope=0.0),
-        vae=SPECTRAL_VAE,
+        # Stars of one sequence: its neighbours are found better without PCA's whitened axes.
+        vae=replace(SPECTRAL_VAE, linear=False),
         training=replace(FAST, max_epochs=120, patience=40),
         clustering=ClusteringConfig(k_min=2),
     )

@@ -1,0 +1,81 @@
+"""The definitions of what a good model is, held against cases whose answer is known."""
+
+import numpy as np
+import pytest
+
+from distspec.spectrum import WaveGrid
+from tests.benchmarks import quality
+
+
+def test_native_pixels_take_the_means_of_what_they_cover(rng):
+    grid = WaveGrid("log", 1000.0, 4000.0, 900)
+    wave = np.geomspace(1300.0, 3900.0, 120)[None]
+
+    def density(x):
+        return 1.0 + 0.3 * np.sin(x / 150.0)
+
+    def integral(x):
+        return x - 45.0 * np.cos(x / 150.0)
+
+    recon = np.diff(integral(grid.edges)) / np.diff(grid.edges)
+    native = quality.to_native(recon[None].astype(np.float32), grid, wave)
+    middle = 0.5 * (wave[0, 1:] + wave[0, :-1])
+    inner = np.diff(integral(middle)) / np.diff(middle)
+    assert native[0, 1:-1] == pytest.approx(inner, rel=1e-4)
+    assert not np.isfinite(quality.to_native(recon[None], grid, np.geomspace(900.0, 3900.0, 120)[None])).all()
+    assert density(1500.0) > 0
+
+
+def test_errors_and_chi2_by_hand():
+    native, target = np.array([[1.0, 2.0, np.nan]]), np.array([[0.0, 2.5, 9.0]])
+    ivar = np.array([[4.0, 0.0, 1.0]])
+    assert quality.errors(native, target, ivar)[0] == pytest.approx(np.arcsinh(1.0) ** 2)
+    assert quality.chi2_red(native, target, ivar)[0] == pytest.approx(4.0)
+
+
+def test_a_leak_is_seen_and_its_absence_too(rng):
+    classes = np.repeat(["a", "b"], 300)
+    nuisance = rng.normal(size=600) + np.where(classes == "a", 3.0, 0.0)
+    clean = rng.normal(size=(600, 4)) + (classes == "a")[:, None]
+    leaky = clean + 0.7 * nuisance[:, None]
+    assert max(quality.leaks(clean, nuisance, classes)) < 0.05
+    assert min(quality.leaks(leaky, nuisance, classes)) > 0.4
+    # Classes that differ in the nuisance, and nothing else, are no leak.
+    apart = clean + 5.0 * (classes == "a")[:, None]
+    assert max(quality.leaks(apart, nuisance, classes)) < 0.05
+
+
+def test_a_hidden_bend_is_seen_by_neighbours_only(rng):
+    nuisance = rng.normal(size=800)
+    latents = np.column_stack([nuisance, rng.normal(size=800) * 0.1])
+    linear, near = quality.leaks(latents, nuisance**2, np.full(800, "a"))
+    assert near > 0.8
+    assert abs(linear) < 0.1
+
+
+def test_nearest_itself_counts_views_that_find_their_own(rng):
+    mean = rng.normal(size=(200, 5))
+    assert quality.nearest_itself(mean, mean + 1e-3).all()
+    assert quality.nearest_itself(mean, rng.permutation(mean)).mean() < 0.05
+
+
+def test_posterior_ratio_is_one_where_widths_are_right(rng):
+    sigma = rng.uniform(0.1, 1.0, size=(4000, 3))
+    means = sigma * rng.normal(size=(4000, 3)), sigma * rng.normal(size=(4000, 3))
+    assert quality.posterior_ratio(means, (sigma**2, sigma**2)) == pytest.approx(1.0, abs=0.05)
+    assert quality.posterior_ratio(means, (sigma**2 / 4, sigma**2 / 4)) == pytest.approx(4.0, abs=0.2)
+
+
+def test_participation_counts_dimensions(rng):
+    assert quality.participation_ratio(rng.normal(size=(5000, 6))) == pytest.approx(6.0, abs=0.1)
+    one = rng.normal(size=(5000, 1)) * np.ones(6) + 1e-3 * rng.normal(size=(5000, 6))
+    assert quality.participation_ratio(one) == pytest.approx(1.0, abs=0.01)
+
+
+def test_the_probe_knows_a_class_that_is_apart(rng):
+    classes = np.where(rng.random(400) < 0.3, "lae", "other")
+    latents = rng.normal(size=(400, 3)) + 6.0 * (classes == "lae")[:, None]
+    found = quality.probe(latents, classes)
+    assert min(found.values()) > 0.95
+    nothing = quality.probe(rng.normal(size=(400, 3)), classes)
+    assert nothing["recall"] < 0.3
