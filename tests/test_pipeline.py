@@ -223,7 +223,7 @@ def test_real_dja_files(recipe, dja_files, tmp_path, local_ray, monkeypatch, cap
     """The issue's own command, in process: every z > 4, grade-3 file is a row or has a reason."""
     root = str(tmp_path / "dja")
     flags = ["--archive.catalog", str(dja_files / "catalog.csv"), "--archive.url", str(dja_files)]
-    quick = ["--training.max-epochs", "30", "--clustering.seeds", "2"]
+    quick = ["--training.max-epochs", "8", "--clustering.seeds", "2"]
     monkeypatch.setattr(sys, "argv", ["jobs.pipeline", recipe, "--root", root, *flags, *quick])
     main(*ALL)
     config = parse([recipe, "--root", root, *flags, *quick])
@@ -250,7 +250,7 @@ def test_the_papers_grid_on_real_files(dja_files, tmp_path, local_ray):
 
 
 def test_real_stars(spex_files, tmp_path, local_ray):
-    flags = ["--archive.url", str(spex_files), "--training.max-epochs", "20", "--clustering.seeds", "1"]
+    flags = ["--archive.url", str(spex_files), "--training.max-epochs", "5", "--clustering.seeds", "1"]
     config = parse(["spex", "--root", str(tmp_path / "spex"), *flags])
     run_stages(config, ALL)
     objects, quarantine = table(config, "objects"), table(config, "quarantine")
