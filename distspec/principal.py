@@ -52,11 +52,12 @@ class Components(nn.Module):
             Independent measurements that each value counts for.
         z_terms : (B, n_z)
         """
-        base = z_terms @ self.z_slopes
-        weight = weights(variance, counts)
-        coefficients, covariance = _solve(self.axes, weight, weight * (y - base))
-        widths = covariance.diagonal(dim1=1, dim2=2)
-        return coefficients, widths, base + coefficients @ self.axes
+        with torch.autocast(y.device.type, enabled=False):  # half precision solves no equations
+            base = z_terms @ self.z_slopes
+            weight = weights(variance, counts)
+            coefficients, covariance = _solve(self.axes, weight, weight * (y - base))
+            widths = covariance.diagonal(dim1=1, dim2=2)
+            return coefficients, widths, base + coefficients @ self.axes
 
 
 def weights(variance: Tensor, counts: Tensor) -> Tensor:
@@ -65,14 +66,13 @@ def weights(variance: Tensor, counts: Tensor) -> Tensor:
 
 
 def _solve(axes: Tensor, weight: Tensor, weighted: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the posterior's means, (B, q), and covariances, (B, q, q), in single precision throughout."""
+    """Return the posterior's means, (B, q), and covariances, (B, q, q)."""
     q = len(axes)
-    with torch.autocast(axes.device.type, enabled=False):
-        pairs = (axes[:, None] * axes[None]).reshape(q * q, -1)
-        precision = (weight @ pairs.T).view(-1, q, q) + torch.eye(q, device=axes.device)
-        root = torch.linalg.cholesky(precision)
-        means = torch.cholesky_solve((weighted @ axes.T)[:, :, None], root)[:, :, 0]
-        return means, torch.cholesky_inverse(root)
+    pairs = (axes[:, None] * axes[None]).reshape(q * q, -1)
+    precision = (weight @ pairs.T).view(-1, q, q) + torch.eye(q, device=axes.device)
+    root = torch.linalg.cholesky(precision)
+    means = torch.cholesky_solve((weighted @ axes.T)[:, :, None], root)[:, :, 0]
+    return means, torch.cholesky_inverse(root)
 
 
 def arcsinh_moments(value: Tensor, ivar: Tensor) -> tuple[Tensor, Tensor]:

@@ -349,16 +349,20 @@ class SpectrumVAE(nn.Module):
             if config.linear:
                 given.append(0.5 * log_var)
         hidden = self.encoder(torch.cat(given, dim=1))
+        with torch.autocast(hidden.device.type, enabled=False):
+            moved, widened = self.to_mean(hidden.float()), self.to_log_var(hidden.float())
         if not config.linear:
-            return self.to_mean(hidden), self.to_log_var(hidden)
-        return mean + self.to_mean(hidden), (log_var + self.to_log_var(hidden)).clamp(-14.0, 4.0)
+            return moved, widened
+        return mean + moved, (log_var + widened).clamp(-14.0, 4.0)
 
     def _decoded(self, latent: Tensor, z: Tensor) -> Tensor:
         """Return arcsinh reconstructions, (B, D), before any amplitude."""
         config, given = self.config, torch.cat([latent, self._z_terms(z)], dim=1)
-        out = self.to_output(self.decoder(given))
-        if config.linear:
-            out = out + self.linear(given)
+        hidden = self.decoder(given)
+        with torch.autocast(z.device.type, enabled=False):  # half precision is coarser than good spectra
+            out = self.to_output(hidden.float())
+            if config.linear:
+                out = out + self.linear(given.float())
         if config.standardise:
             out = self.mean + self.spread * out
         if config.likelihood == "gaussian":

@@ -272,6 +272,7 @@ def test_a_single_spectrum_is_refused_with_the_remedy(dja_files, tmp_path, local
         run_stages(config, ["train"])
 
 
+@pytest.mark.slow
 def test_three_spectra_reach_a_report(dja_files, tmp_path, local_ray):
     flags = ["--archive.catalog", str(dja_files / "catalog.csv"), "--archive.url", str(dja_files)]
     config = parse(

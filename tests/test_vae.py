@@ -369,3 +369,14 @@ def test_weights_and_scales_survive_a_round_trip(galaxies):
 def test_impossible_architectures_are_refused(settings):
     with pytest.raises(ValueError, match=r"vae\."):
         VAEConfig(**settings)
+
+
+def test_half_precision_spoils_neither_equations_nor_spectra(galaxies):
+    batch, _ = galaxies
+    model = prepared(PRISM, batch)
+    model.eval()
+    exact = model.encode(batch)[0], model.validation(batch)["recon"].item()
+    with torch.autocast("cpu", torch.bfloat16):
+        mean, recon = model.encode(batch)[0], model.validation(batch)["recon"].item()
+    assert torch.allclose(mean, exact[0], atol=2e-3)
+    assert recon == pytest.approx(exact[1], rel=2e-3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from distspec.places import names
 from tests.seaweed import s3, seaweed
 from tests.training.conftest import drive, finished
@@ -11,6 +13,7 @@ from tests.training.making import same, small_store
 __all__ = ["s3", "seaweed"]
 
 
+@pytest.mark.slow
 def test_training_in_a_bucket(s3, expected, local_ray):
     root = s3.url("root")
     small_store(root, N_SPECTRA)
