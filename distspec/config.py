@@ -27,6 +27,7 @@ from distspec.stages.session import RayConfig
 from distspec.storage import StorageConfig
 from distspec.training import TrainingConfig
 from distspec.vae import VAEConfig
+from distspec.weights import tuples
 
 
 @dataclass(frozen=True)
@@ -228,19 +229,10 @@ def recall(root: str) -> Source:
     if not exists(url):
         raise FileNotFoundError(f"nothing was ingested into {root}: run `python -m jobs.ingest` first")
     record = get_json(url)
-    archive = ARCHIVES[record["kind"]](**_tuples(record["archive"]))
-    access, grid = AccessConfig(**_tuples(record["access"])), GridConfig(**record["grid"])
-    norm, ingest = NormConfig(**_tuples(record["norm"])), IngestConfig(**record["config"])
+    archive = ARCHIVES[record["kind"]](**tuples(record["archive"]))
+    access, grid = AccessConfig(**tuples(record["access"])), GridConfig(**record["grid"])
+    norm, ingest = NormConfig(**tuples(record["norm"])), IngestConfig(**record["config"])
     return Source(archive, access, grid, norm, ingest)
-
-
-def _tuples(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn JSON's lists back into the tuples they were."""
-
-    def back(value: Any) -> Any:
-        return tuple(back(item) for item in value) if isinstance(value, list) else value
-
-    return {name: back(value) for name, value in record.items()}
 
 
 def parse(args: list[str] | None = None, prog: str | None = None) -> Config:

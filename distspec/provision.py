@@ -12,7 +12,7 @@ import pyarrow as pa
 from distspec.epochs import Dealt, Deck, Rows, Shuffling, Whole, sample
 from distspec.feeding import Cached, Feed, Reader, Streamed, slices, sweep
 from distspec.fitting import Work
-from distspec.identity import in_validation
+from distspec.identity import in_validation, repeats
 from distspec.keeping import Keeper
 from distspec.state import Row
 from distspec.store import Store
@@ -31,6 +31,17 @@ class Split:
     train: Rows
     held_out: Rows
     adapted: list[str]
+
+
+MAX_REPEATS = 4096
+"""Sources seen twice, at most, that say how wide posteriors must be."""
+
+
+def repeated_rows(store: Store) -> Rows:
+    """Return two rows that stand of each source that was observed more than once, (n, 2)."""
+    standing = store.standing()
+    sources = store.ledger(["source_id"])["source_id"].take(pa.array(standing)).to_pylist()
+    return standing[repeats(sources)][:MAX_REPEATS]
 
 
 def split_rows(store: Store, training: TrainingConfig) -> Split:

@@ -9,7 +9,7 @@ from distspec.epochs import Dealt, Whole
 from distspec.feeding import Cached, Streamed
 from distspec.fitting import fit
 from distspec.identity import in_validation
-from distspec.provision import provide, split_rows
+from distspec.provision import provide, repeated_rows, split_rows
 from distspec.team import Team
 from distspec.training import TrainingConfig
 from tests.conftest import append, batch_of, identity_of
@@ -76,3 +76,9 @@ def test_workers_share_the_held_out_spectra(store):
     counts = [sum(map(len, share)) for share in shares]
     assert sum(counts) == len(rows.held_out)
     assert max(counts) - min(counts) <= 1
+
+
+def test_two_rows_of_each_source_that_was_seen_again(small_store, small_grid, rng):
+    assert repeated_rows(small_store).shape == (0, 2)
+    again = append(small_store, batch_of(20, small_grid.n_pixels, rng, "again"), identity_of(20))
+    assert repeated_rows(again).tolist() == [[row, 60 + row] for row in range(20)]

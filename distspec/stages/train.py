@@ -15,11 +15,10 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from distspec.checkpoints import forget
 from distspec.curves import Curves, require_tensorboard
 from distspec.fitting import fit
-from distspec.identity import repeats
 from distspec.lineage import model_id
 from distspec.outcome import Outcome
 from distspec.places import get_json, join, model_url, store_url
-from distspec.provision import provide, split_rows
+from distspec.provision import provide, repeated_rows, split_rows
 from distspec.snapshots import model_tag, tag
 from distspec.stages.progress import shown
 from distspec.stages.session import can_grow, n_gpus, room
@@ -32,9 +31,6 @@ from distspec.vae import SPECTRUM, SpectrumVAE, VAEConfig
 from distspec.weights import has_model, origin, save_model
 
 log = logging.getLogger(__name__)
-
-MAX_REPEATS = 4096
-"""Sources seen twice, at most, that say how wide posteriors must be."""
 
 
 def train(root: str, vae: VAEConfig, training: TrainingConfig, seed: int) -> Outcome:
@@ -202,11 +198,8 @@ def _worker(config: dict[str, Any]) -> str:
             "val_recon": best.best,
         }
         vae.load_state_dict(best.best_state)
-        standing = store.standing()
-        pairs = standing[
-            repeats(store.ledger(["source_id"])["source_id"].take(pa.array(standing)).to_pylist())
-        ]
-        vae.calibrate(*(work.read(pairs[:MAX_REPEATS, k]) for k in (0, 1)))
+        twice = repeated_rows(store)
+        vae.calibrate(*(work.read(twice[:, k]) for k in (0, 1)))
         adapted = {"adaptations": rows.adapted, "device": str(device)}
         record = {**config["record"], **adapted, "metrics": metrics}
         save_model(url, vae, vae.state_dict(), pa.Table.from_pylist(state.history), record)
