@@ -28,6 +28,9 @@ TRUSTED = 0.1
 MIN_AMPLITUDE = 0.05
 MIN_REPEATS = 30
 """Sources seen twice that are needed to say how wide posteriors must be."""
+CLIPPED, CLIPPINGS = 5.0, 10
+CHI2_MEDIAN = 0.4549
+"""Of χ² of one degree of freedom."""
 _TINY = 1e-12
 
 
@@ -306,13 +309,18 @@ class SpectrumVAE(nn.Module):
         Parameters
         ----------
         one, other : Batch
-            Two observations of each of some sources. Noise, redshift errors and bad pixels all count.
+            Two observations of each of some sources. Noise and redshift errors count; the few pairs that
+            disagree by more than `CLIPPED` σ, by artefacts, do not.
         """
         if not self.config.calibrate or len(one) < MIN_REPEATS:
             return
         self.eval()
         (mean, log_var), (mean2, log_var2) = (self._posterior(self._joined(b)) for b in (one, other))
-        ratio = ((mean - mean2).square() / (log_var.exp() + log_var2.exp())).mean(dim=0)
+        squared = (mean - mean2).square() / (log_var.exp() + log_var2.exp())
+        ratio = squared.median(dim=0).values / CHI2_MEDIAN
+        for _ in range(CLIPPINGS):
+            kept = squared < CLIPPED**2 * ratio
+            ratio = (squared * kept).sum(dim=0) / kept.sum(dim=0)
         self.widening.copy_(ratio.clamp(min=1e-3).log())
 
     def l2_penalty(self) -> Tensor:

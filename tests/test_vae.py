@@ -282,6 +282,11 @@ def test_repeats_calibrate_posteriors(galaxies):
     assert torch.allclose(ratio, torch.ones_like(ratio), rtol=1e-4)
     assert (model.widening > 1.0).all()
     before = model.widening.clone()
+    spoilt = again[torch.arange(len(again))]
+    spoilt.spectrum.value[:5] *= -30.0
+    model.calibrate(batch, spoilt)
+    assert torch.allclose(model.widening, before, atol=0.1), "artefacts count as noise"
+    before = model.widening.clone()
     model.calibrate(batch[:10], again[:10])
     assert torch.equal(before, model.widening), "ten repeats say too little"
 
