@@ -1,55 +1,14 @@
-"""Measures read off a spectrum itself, by no model, each with its error; over whole batches.
-
-Which are taken depends on the kind of archive: `MEASURES`. A new one is a function and a line there.
-"""
+"""Physical measures of spectra, each with its error; over whole batches, whatever was measured on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pyarrow as pa
 
-from distspec.lyman import PRISM, lya
+from distspec.measures import MEASURES
 from distspec.schema import Column
 from distspec.spectrum import Floats, Floats32, WaveGrid
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A number that a function reads off each spectrum, with its error.
-
-    Attributes
-    ----------
-    value, error : what they are
-    scale : float
-        A value that is much, in its unit.
-    of : callable
-        Flux, ivar (N, L), z (N,) and their grid to a mapping of both names to (N,) float32, NaN where not
-        covered. A row's numbers depend on that row alone.
-    """
-
-    value: Column
-    error: Column
-    scale: float
-    of: Callable[[Floats32, Floats32, Floats, WaveGrid], Mapping[str, Floats32]]
-
-
-LYA_EW = Measure(
-    Column(
-        "lya_ew",
-        pa.float32(),
-        "Angstrom",
-        "net rest equivalent width of Lya, emission positive; NaN where not covered",
-    ),
-    Column("lya_ew_err", pa.float32(), "Angstrom", "1 sigma uncertainty of lya_ew, continuum included"),
-    25.0,
-    partial(lya, disperser=PRISM),
-)
-MEASURES: Mapping[str, tuple[Measure, ...]] = {"dja": (LYA_EW,), "jades": (LYA_EW,)}
-"""What is measured, by kind of archive (`distspec.archives.protocol.Archive.kind`); of others nothing."""
 
 
 def measured(kind: str) -> tuple[Column, ...]:
@@ -57,8 +16,8 @@ def measured(kind: str) -> tuple[Column, ...]:
 
     Examples
     --------
-    >>> [column.name for column in measured("dja")], measured("spex")
-    (['lya_ew', 'lya_ew_err'], ())
+    >>> [column.name for column in measured("spex")][:4], measured("none")
+    (['h2o_j', 'h2o_j_err', 'ch4_j', 'ch4_j_err'], ())
     """
     return tuple(column for each in MEASURES.get(kind, ()) for column in (each.value, each.error))
 
@@ -96,7 +55,9 @@ def strengths(kind: str, names: Sequence[str], values: Mapping[str, Floats32]) -
             f"{', '.join(known) or 'none'}"
         )
     found = [
-        np.arcsinh(values[name] / np.hypot(values[known[name].error.name], known[name].scale))
+        np.arcsinh(
+            (values[name] - known[name].zero) / np.hypot(values[known[name].error.name], known[name].scale)
+        )
         for name in names
     ]
     shape = len(next(iter(values.values()))), len(names)

@@ -121,15 +121,15 @@ def _lya_each(
     red_power, red_bend = power[redward], bend[redward]
     for k in range(len(z)):
         stretch, n_valid = np.log(1e-4 * (1.0 + z[k])), 0
-        line_at = _place(np.log(LYA) + stretch, table, place)
+        line_at = place_of(np.log(LYA) + stretch, table, place)
         for j in range(len(redward)):
             i = redward[j]
-            below = _place(log_edges[i] + stretch, table, place)
-            spanned = pixels * (_place(log_edges[i + 1] + stretch, table, place) - below)
+            below = place_of(log_edges[i] + stretch, table, place)
+            spanned = pixels * (place_of(log_edges[i + 1] + stretch, table, place) - below)
             known = ivar[k, i] > 0.0 and spanned > 0.0
             y[j], weight[j], repeats[j] = 0.0, 0.0, 1.0
             if known:
-                y[j], weight[j], repeats[j] = flux[k, i], ivar[k, i], _repeats(spanned)
+                y[j], weight[j], repeats[j] = flux[k, i], ivar[k, i], repeats_of(spanned)
             n_valid += known
         if n_valid == 0 or n_valid < MIN_CONTINUUM * len(redward):
             continue
@@ -138,10 +138,10 @@ def _lya_each(
         error = weight**-0.5  # infinite where masked
         # Sums of the windows redward, which hold neither line nor forest; those come on top.
         normal, right, excess = _continuum(y, error, weight / repeats, red_power, red_bend)
-        seen, below = 0.0, _place(log_edges[near[0]] + stretch, table, place)
+        seen, below = 0.0, place_of(log_edges[near[0]] + stretch, table, place)
         share_below = _below((below - line_at) / sigma)
         for i in near:
-            above = _place(log_edges[i + 1] + stretch, table, place)
+            above = place_of(log_edges[i + 1] + stretch, table, place)
             share_above = _below((above - line_at) / sigma)
             share, share_below = share_above - share_below, share_above
             step = _below((0.5 * (below + above) - line_at) / sigma)
@@ -153,7 +153,7 @@ def _lya_each(
             term[1] = term[0] * bend[i]
             term[2] = power[i] * (1.0 - step) * _forest(wave[i] / LYA * (1.0 + z[k]))
             term[3] = share / (edges[i + 1] - edges[i])
-            w = min(np.float64(ivar[k, i]), most) / _repeats(spanned)
+            w = min(np.float64(ivar[k, i]), most) / repeats_of(spanned)
             for m in range(4):
                 right[m] += w * term[m] * flux[k, i]
                 for n in range(4):
@@ -210,7 +210,7 @@ def _continuum(
 
 
 @_kernel
-def _place(log_wave: float, table: Floats, place: Floats) -> float:
+def place_of(log_wave: float, table: Floats, place: Floats) -> float:
     """Return where light of ln λ [ln um] falls on the detector, in FWHM; NaN beside it."""
     at = (log_wave - table[0]) / (table[1] - table[0])
     i = int(at)
@@ -226,7 +226,7 @@ def _below(x: float) -> float:
 
 
 @_kernel
-def _repeats(pixels: float) -> float:
+def repeats_of(pixels: float) -> float:
     """Return how many grid pixels, each so many detector pixels wide, repeat one independent noise.
 
     Of a grid that cuts the detector's pixels anywhere: 1 where its own are much wider.
