@@ -19,8 +19,9 @@ from distspec.spectrum import Floats, Floats32, WaveGrid
 COMMON_Z: Mapping[str, float] = {"dja": 5.0, "jades": 5.0, "sdss": 0.1, "desi": 0.1, "spex": 0.0}
 """Where reconstructions are decoded, by kind of archive: all windows are then in the instrument's range."""
 PREFIX = "recon_"
-CERTAIN = 1e12
-"""Inverse variance of a reconstruction, which has no noise."""
+CERTAIN = 1e4
+"""Inverse variance of a reconstruction: it has no noise, but no model is better than a hundredth of the flux
+at the reference wavelength. It bounds the width of a line over no continuum."""
 BATCH = 4096
 """Rows that are decoded at a time: a multiple of a model's own passes."""
 
@@ -136,6 +137,25 @@ def space(kind: str, values: Mapping[str, Floats32]) -> Floats:
     ]
     beside = strengths(kind, [each.value.name for each in _of(kind, "spectrum")], values)
     return np.hstack([np.nan_to_num(np.array(recon).T.reshape(len(beside), len(recon))), beside])
+
+
+def space_errors(kind: str, values: Mapping[str, Floats32]) -> Floats:
+    """Return the 1σ errors of `space`, (N, axes): those of the columns, to first order; infinite where none.
+
+    Parameters
+    ----------
+    kind : str
+        Of the archive.
+    values : mapping
+        The columns `axes` and their errors, (N,) each.
+    """
+    found: list[Floats] = []
+    for name in axes(kind):
+        each = next(m for m in MEASURES[kind] if m.value.name == name.removeprefix(PREFIX))
+        error = values[f"{name}_err"].astype(np.float64)
+        scale = np.hypot(each.scale, error) if each.space == "spectrum" else each.scale
+        found.append(error / np.hypot(values[name].astype(np.float64) - each.zero, scale))
+    return np.nan_to_num(np.array(found).T.reshape(-1, len(found)), nan=np.inf, posinf=np.inf)
 
 
 def _of(kind: str, where: str) -> tuple[Measure, ...]:

@@ -69,12 +69,13 @@ class Spectra(NamedTuple):
 def window_means(spectra: Spectra, windows: Sequence[Window], power: int, detector: Disperser) -> Means:
     """Return mean flux densities times (λ / centre of all windows)^power, in the flux's unit.
 
-    Pixels that a window's end cuts count by the share that lies inside. Where the grid's pixels are finer
-    than the detector's, they show one noise several times; it counts once.
+    Pixels that a window's end cuts count by the share that lies inside. Noise is independent from one of the
+    detector's pixels to the next: where the grid's are finer, they show one noise several times, which counts
+    once, and where the grid or a window cuts a detector's pixel, both sides share its noise.
     """
     edges, wave = spectra.grid.edges, spectra.grid.wave_rest
-    shares = np.array([np.diff(np.clip(edges, low, high)) for low, high in windows])
-    used = np.flatnonzero(shares.any(axis=0))
+    inside = np.array([np.diff(np.clip(edges, low, high)) for low, high in windows])
+    used = np.flatnonzero(inside.any(axis=0))
     means = Means(*(np.full((len(spectra.z), len(windows)), np.nan) for _ in Means._fields))
     means.cover[:] = 0.0
     if len(used):
@@ -85,7 +86,8 @@ def window_means(spectra: Spectra, windows: Sequence[Window], power: int, detect
             np.asarray(spectra.z, np.float64),
             wave[columns],
             np.log(edges[columns.start : columns.stop + 1]),
-            shares[:, columns] / np.array([high - low for low, high in windows])[:, None],
+            inside[:, columns] / np.array([high - low for low, high in windows])[:, None],
+            inside[:, columns] / np.diff(edges)[columns],
             (wave[columns] / np.mean(windows)) ** power,
             detector.log_wave,
             detector.place,
@@ -103,6 +105,7 @@ def _window_means(
     wave: Floats,
     log_edges: Floats,
     shares: Floats,
+    parts: Floats,
     scale: Floats,
     table: Floats,
     place: Floats,
@@ -112,9 +115,12 @@ def _window_means(
     centre: Floats,
     cover: Floats,
 ) -> None:
-    """Fill value, variance, centre and cover, (N, K), of windows of which pixels hold `shares`, (K, L)."""
+    """Fill value, variance, centre and cover, (N, K), of windows of which pixels hold `shares`, (K, L).
+
+    `parts`, (K, L), of the pixels are inside.
+    """
     n_windows = len(shares)
-    sums = np.zeros((n_windows, 4))
+    sums = np.zeros((n_windows, 5))
     for row in range(len(z)):
         stretch = np.log(1e-4 * (1.0 + z[row]))
         sums[:] = 0.0
@@ -133,11 +139,12 @@ def _window_means(
                     sums[k, 1] += share * y
                     sums[k, 2] += share**2 * noise
                     sums[k, 3] += share * wave[i]
+                    sums[k, 4] += parts[k, i] * spanned
         for k in range(n_windows):
             cover[row, k] = sums[k, 0]
             if sums[k, 0] > 0.0:
                 value[row, k] = sums[k, 1] / sums[k, 0]
-                variance[row, k] = sums[k, 2] / sums[k, 0] ** 2
+                variance[row, k] = sums[k, 2] / sums[k, 0] ** 2 / repeats_of(sums[k, 4])
                 centre[row, k] = sums[k, 3] / sums[k, 0]
 
 
