@@ -87,7 +87,7 @@ def measure_reconstructions(
         The model's.
     z_mean, z_log_var : (N, latents)
     n_draws : int
-        Each costs as much as the measures themselves.
+        Each costs as much as the values do; of none, errors are NaN.
     seed : int
         Of the directions.
 
@@ -114,7 +114,8 @@ def measure_reconstructions(
                 squares[name] += np.square(value - values[name], dtype=np.float64)
         for each in measures:
             found[each.value.name][rows] = values[each.value.name]
-            found[each.error.name][rows] = np.sqrt(squares[each.value.name] / max(n_draws, 1))
+            if n_draws:
+                found[each.error.name][rows] = np.sqrt(squares[each.value.name] / n_draws)
     return {PREFIX + name: value for name, value in found.items()}
 
 

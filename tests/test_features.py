@@ -50,6 +50,9 @@ def test_values_and_errors_are_those_of_the_posterior():
     assert found["recon_uv_slope_err"] == pytest.approx(sigma[:, 0], rel=0.02), "as many draws as latents"
     assert found["recon_halpha_ew"] == pytest.approx(100.0 * mean[:, 1], rel=0.02, abs=3.0)
     assert found["recon_halpha_ew_err"] == pytest.approx(100.0 * sigma[:, 1], rel=0.1)
+    alone = measure_reconstructions("dja", decode, GRID, mean, log_var, n_draws=0)
+    assert np.array_equal(alone["recon_uv_slope"], found["recon_uv_slope"])
+    assert np.isnan(alone["recon_uv_slope_err"]).all()
 
 
 def test_fewer_or_more_draws_are_right_on_average():
