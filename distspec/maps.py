@@ -119,8 +119,8 @@ def place(near: Neighbourhood, embedding: Floats, x: Floats) -> Floats:
     """Return where points, (M, D), lie on a map, (N, d), of others: where their neighbours pull them.
 
     The place of least Σ w ln(1 + a r²ᵇ), r the distances on the map to the neighbours: what UMAP pulls by,
-    without what it pushes by. Starting from the neighbours' mean, which falls between classes, a few reweighted
-    means come down in the class that most neighbours are in.
+    without what it pushes by. Starting from the neighbours' mean, which falls between classes, a few
+    reweighted means come down in the class that most neighbours are in.
 
     Parameters
     ----------
