@@ -3,7 +3,8 @@
 A Gaussian's log density is linear in the features φ(z) = (1, z, z zᵀ), and all that maximisation needs are
 responsibility-weighted sums of φ: both steps are matrix products, whatever the covariances are held to. Where
 columns have unit variance |z|² ≤ N, and differences of moments lose nothing that matters in float64.
-(Exponentials alone in float32 would save a sixth of the time.)
+(float32 took an eighth less time and changed mean log-likelihoods by up to 1e-3; exponentials alone in
+float32 took no less.)
 """
 
 from __future__ import annotations
