@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from distspec import schema
 from distspec.anomaly import PARTS, anomaly_scores, explain
 from distspec.diagnostics import measured
+from distspec.features import reconstructed
 from distspec.identity import in_validation
 from distspec.latents import SCALARS, VECTORS, read_latents
 from distspec.lineage import fingerprint, load_run, now
@@ -71,9 +72,10 @@ def build(root: str, run_id: str, store: Store, config: CatalogConfig) -> dict[s
     Returns
     -------
     dict
-        Tables ``objects``, ``classes``, ``class_medians``, ``anomalies``, ``sweep``, ``quarantine``.
+        Tables ``objects``, ``classes``, ``class_medians``, ``anomalies``, ``sweep``, ``nulls``,
+        ``confusion``, ``latents``, ``quarantine``.
     """
-    record, clustering, sweep = load_run(run_url(root, run_id))
+    record, found = load_run(run_url(root, run_id))
     model = str(record["model_id"])
     vae = load_model(model_url(root, model))
     wave = store.frozen.grid.wave_rest
@@ -88,10 +90,11 @@ def build(root: str, run_id: str, store: Store, config: CatalogConfig) -> dict[s
     objects = _objects(
         store.ledger().take(pa.array(rows)),
         latents,
-        clustering,
+        found["clustering"],
         int(record["seed"]),
         _split(store, rows, vae),
         measured(store.frozen.kind),
+        reconstructed(store.frozen.kind),
         origin,
     )
     odd = np.argsort(objects["anomaly_rank"].to_numpy())[: config.n_anomalies]
@@ -99,10 +102,13 @@ def build(root: str, run_id: str, store: Store, config: CatalogConfig) -> dict[s
     recon *= latents["amplitude"][odd, None]
     return {
         "objects": objects,
-        "classes": _classes(objects, origin),
+        "classes": _classes(objects, float(record["clustering"]["core_stability"]), origin),
         "class_medians": _class_medians(objects, rows, store, origin),
         "anomalies": _anomalies(objects.take(pa.array(odd)), store.spectra(rows[odd]), recon, wave, origin),
-        "sweep": schema.conform(_columns(sweep), schema.SWEEP, origin),
+        "sweep": schema.conform(_columns(found["sweep"]), schema.SWEEP, origin),
+        "nulls": schema.conform(_columns(found["nulls"]), schema.NULLS, origin),
+        "confusion": schema.conform(_columns(found["confusion"]), schema.CONFUSION, origin),
+        "latents": schema.conform(_columns(found["latents"]), schema.LATENT_PAIRS, origin),
         "quarantine": schema.conform(_columns(store.quarantine()), schema.QUARANTINE, origin),
     }
 
@@ -118,6 +124,7 @@ def _objects(
     seed: int,
     split: Sequence[str],
     measures: Sequence[schema.Column],
+    reconstructed: Sequence[schema.Column],
     origin: Mapping[str, str],
 ) -> pa.Table:
     n_latents = latents["z_mean"].shape[1]
@@ -131,7 +138,9 @@ def _objects(
         "anomaly_rank": scores["anomaly_rank"].astype(np.int32),
         "split": split,
     }
-    return schema.conform(values, schema.objects(n_latents, measures), origin)
+    n_classes = sum(name.startswith("cluster_prob_") for name in clustering.column_names)
+    beside = [column for column in reconstructed if column.name in values]
+    return schema.conform(values, schema.objects(n_latents, (*measures, *beside), n_classes), origin)
 
 
 def _split(store: Store, rows: NDArray[np.int64], model: Model) -> list[str]:
@@ -143,7 +152,7 @@ def _split(store: Store, rows: NDArray[np.int64], model: Model) -> list[str]:
     return np.where(held_out, "validation", "train").tolist()
 
 
-def _classes(objects: pa.Table, origin: Mapping[str, str]) -> pa.Table:
+def _classes(objects: pa.Table, core: float, origin: Mapping[str, str]) -> pa.Table:
     rows: list[dict[str, Any]] = []
     for label in sorted(objects["cluster_label"].unique().to_pylist()):
         members = objects.filter(pc.field("cluster_label") == label)
@@ -159,6 +168,8 @@ def _classes(objects: pa.Table, origin: Mapping[str, str]) -> pa.Table:
                 "z_p84": p84,
                 "snr_p50": np.median(members["snr"].to_numpy()),
                 "recon_mse_p50": np.median(members["recon_mse"].to_numpy()),
+                "stability_p50": np.median(members["cluster_stability"].to_numpy()),
+                "core_share": np.mean(members["cluster_stability"].to_numpy() >= core),
             }
         )
     columns = {c.name: [row[c.name] for row in rows] for c in schema.CLASSES}

@@ -1,192 +1,302 @@
-"""Clustering: the map, one `fit` for every algorithm, the scores of a trial, and which trial is chosen."""
+"""Clustering of points: every algorithm behind one `fit`, and what a clustering says of other points."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import davies_bouldin_score, silhouette_score
-from sklearn.mixture import GaussianMixture
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial import KDTree
+from sklearn.cluster import DBSCAN, HDBSCAN, OPTICS, KMeans
+from sklearn.mixture import BayesianGaussianMixture
 
-from distspec.spectrum import Floats, Floats32
+from distspec.mixture import Mixture, Start, fit_mixtures
+from distspec.spectrum import Floats
 
 Labels = NDArray[np.int32]
 
-
-@dataclass(frozen=True)
-class ClusteringConfig:
-    """The map and the sweep over it."""
-
-    n_neighbors: int = 15
-    """UMAP's neighbourhood."""
-    min_dist: float = 0.1
-    """UMAP's least distance between points on the map."""
-    k_min: int = 5
-    """Fewest Gaussians tried."""
-    k_max: int = 15
-    """Most Gaussians tried."""
-    seeds: int = 100
-    """Fits of each number of Gaussians."""
-    silhouette_sample: int = 10_000
-    """Above so many spectra the silhouette is taken on a random sample of this size."""
-    measures: tuple[str, ...] = ()
-    """What is measured on the spectra themselves and counts beside the latents, such as lya_ew."""
-    actors: int = 0
-    """Ray actors that share the sweep; 0: one a CPU."""
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.k_min <= self.k_max:
-            raise ValueError(f"clustering.k_min {self.k_min} and k_max {self.k_max}: need 2 ≤ k_min ≤ k_max")
-        if self.min_dist < 0 or self.silhouette_sample < 2 or self.actors < 0:
-            raise ValueError(
-                "clustering.min_dist and actors must not be negative, clustering.silhouette_sample at least 2"
-            )
-        if self.n_neighbors < 2 or self.seeds < 1:
-            raise ValueError("clustering.n_neighbors must be at least 2 and clustering.seeds at least 1")
+N_VOTES = 10
+"""Fitted points whose memberships a new point takes the mean of."""
+EDGE = 3.0
+"""A new point farther from its neighbours than so many times the usual distance belongs nowhere."""
+MIN_SAMPLES = 10
+"""Points that make a neighbourhood dense: DBSCAN's, OPTICS's and HDBSCAN's."""
 
 
-class Trial(NamedTuple):
-    """One fit of the sweep."""
+class Setting(NamedTuple):
+    """An algorithm and its parameters: those that it has no use for keep their defaults."""
 
     algorithm: str
-    k: int
-    seed: int
+    k: int = 0
+    """Clusters asked for; 0 where the algorithm finds their number."""
+    variant: str = ""
+    """Of mixtures the covariance (full, tied, diag), of hierarchies the linkage (ward, average)."""
+    scale: float = 0.0
+    """Of dbscan the share of points that are dense, of hdbscan and optics a cluster's least share."""
+
+    def __str__(self) -> str:
+        """Say it in a few words."""
+        words = [self.algorithm, self.variant]
+        words += [f"k = {self.k}"] if self.k else []
+        words += [f"{self.scale:g}"] if self.scale else []
+        return " ".join(word for word in words if word)
+
+
+class Predictor(Protocol):
+    """What a clustering says of any points."""
+
+    def posterior(self, x: Floats) -> Floats:
+        """Return probabilities of each cluster, (N, K); what a row lacks to 1 is noise."""
+        ...
 
 
 @dataclass(frozen=True)
 class Clustering:
-    """Labels of a sample.
+    """A clustering of N points.
 
+    Attributes
+    ----------
     labels : (N,) int32
-        0 is the largest class, then in order of size; -1 is noise.
-    prob : (N, K) float64
-        Membership probabilities, columns in the order of the labels.
+        0 is the largest cluster, then in order of size; -1 is noise.
+    prob : (N, K)
+        Membership probabilities, columns in the order of the labels; 0 and 1 where the algorithm has none.
     bic : float
+        Bayesian information criterion; NaN where there is no likelihood.
+    predictor : Predictor
     """
 
     labels: Labels
     prob: Floats
     bic: float
+    predictor: Predictor
 
 
-def plan_trials(config: ClusteringConfig, n: int, seed: int) -> tuple[list[Trial], list[str]]:
-    """Return the trials for a sample of `n`, and in words what was adapted to a small one.
+@dataclass(frozen=True)
+class Neighbours:
+    """Says of a point what the fitted points around it are, by themselves: for clusters without a model.
 
-    Examples
-    --------
-    >>> trials, adapted = plan_trials(ClusteringConfig(seeds=1), 9, 0)
-    >>> [trial.k for trial in trials], adapted
-    ([5, 6, 7, 8], ['k tried up to 8 instead of 15: a silhouette needs fewer classes than the 9 spectra'])
+    Attributes
+    ----------
+    points : (N, D)
+    prob : (N, K)
+    reach : float
+        Distance beyond which a point is nobody's neighbour.
     """
-    adapted: list[str] = []
-    k_max = min(config.k_max, n - 1)
-    k_min = min(config.k_min, max(2, k_max))
-    if k_max < config.k_max:
-        adapted.append(
-            f"k tried up to {max(k_max, 1)} instead of {config.k_max}: "
-            f"a silhouette needs fewer classes than the {n} spectra"
-        )
-    trials = [
-        Trial("gmm", k, seed * config.seeds + i) for k in range(k_min, k_max + 1) for i in range(config.seeds)
-    ]
-    return trials, adapted
+
+    points: Floats
+    prob: Floats
+    reach: float
+
+    @classmethod
+    def of(cls, points: Floats, prob: Floats) -> Neighbours:
+        """Build it; `reach` follows from how far fitted points lie apart."""
+        n = min(N_VOTES, len(points) - 1)
+        apart = _to_neighbour(points, n + 1)
+        return cls(points, prob, EDGE * float(np.quantile(apart, 0.95)))
+
+    def posterior(self, x: Floats) -> Floats:
+        """Return the mean membership of a point's neighbours, (M, K)."""
+        n = min(N_VOTES, len(self.points))
+        distance, index = KDTree(self.points).query(x, k=n)
+        distance, index = distance.reshape(len(x), n), index.reshape(len(x), n)
+        return self.prob[index].mean(axis=1) * (distance[:, -1:] <= self.reach)
 
 
-def features(latents: Floats32, beside: Floats) -> Floats:
-    """Return what is mapped, (N, D + M): latents (N, D), and other inputs (N, M) as wide as the widest.
+@dataclass(frozen=True)
+class Centres:
+    """Says of a point which centre, (K, D), is its nearest."""
 
-    Examples
-    --------
-    >>> features(np.array([[0, 1], [0, 3]], np.float32), np.array([[0.0], [8.0]]))
-    array([[0., 1., 0.],
-           [0., 3., 2.]])
-    """
-    latents_64 = latents.astype(np.float64)
-    spread = np.std(beside, axis=0)
-    scale = np.divide(latents_64.std(axis=0).max(), spread, out=np.zeros_like(spread), where=spread > 0)
-    return np.hstack([latents_64, beside * scale])
+    centres: Floats
+
+    def posterior(self, x: Floats) -> Floats:
+        """Return 1 for the nearest centre and 0 for the others, (N, K)."""
+        _, nearest = KDTree(self.centres).query(x)
+        return np.eye(len(self.centres))[nearest]
 
 
-def umap_2d(latents: Floats, config: ClusteringConfig, seed: int) -> tuple[Floats, list[str]]:
-    """Return the map, (N, 2), of latents, (N, D), and in words what was adapted to a small sample.
+def fit(x: Floats, setting: Setting, rng: np.random.Generator) -> Clustering:
+    """Cluster points; the same points, setting and state of `rng` give the same labels.
 
-    One thread and a fixed seed, so that the same latents give the same map.
-    """
-    n = len(latents)
-    if n < 5:  # too few for any neighbourhood: the two leading latents, padded
-        flat = np.zeros((n, 2))
-        flat[:, : min(2, latents.shape[1])] = latents[:, :2]
-        return flat, [f"no UMAP of {n} spectra: the map shows the first two latents"]
-    from umap import UMAP  # 13 s the first time it is imported: only where it is needed
-
-    neighbors = min(config.n_neighbors, n - 1)
-    adapted = (
-        [f"UMAP looks at {neighbors} neighbours instead of {config.n_neighbors}: {n} spectra"]
-        if neighbors < config.n_neighbors
-        else []
-    )
-    # Spectral layouts need more points than a handful; random ones do not.
-    init = "spectral" if n > 20 else "random"
-    umap: Any = UMAP(
-        n_components=2,
-        n_neighbors=neighbors,
-        min_dist=config.min_dist,
-        init=init,
-        random_state=seed,
-        n_jobs=1,
-    )
-    return np.asarray(umap.fit_transform(latents), dtype=np.float64), adapted
-
-
-def fit(x: Floats, trial: Trial) -> Clustering:
-    """Cluster points, (N, D), as a trial says; the same trial gives the same labels.
+    Parameters
+    ----------
+    x : (N, D)
+    setting : Setting
+    rng : numpy Generator
 
     Raises
     ------
     ValueError
-        When the trial names an algorithm there is not.
+        When there is no such algorithm, a number is not finite, or there are fewer points than clusters.
     """
-    if trial.algorithm != "gmm":
-        raise ValueError(f"no clustering algorithm {trial.algorithm!r}: use 'gmm'")
-    mixture: Any = GaussianMixture(trial.k, random_state=trial.seed).fit(x)
-    prob = np.asarray(mixture.predict_proba(x))
-    raw = prob.argmax(axis=1)
-    order = np.argsort(-np.bincount(raw, minlength=trial.k), kind="stable")
-    rank = np.empty(trial.k, np.int32)
-    rank[order] = np.arange(trial.k)
-    return Clustering(rank[raw], prob[:, order], float(mixture.bic(x)))
+    return fit_all(x, [setting], [int(rng.integers(2**31))])[0]
 
 
-def single_class(n: int) -> Clustering:
-    """Return the clustering of a sample too small to divide."""
-    return Clustering(np.zeros(n, np.int32), np.ones((n, 1)), float("nan"))
+def fit_all(
+    x: Floats, settings: Sequence[Setting], seeds: Sequence[int], starts: int = 1
+) -> list[Clustering]:
+    """Cluster the same points in many ways, mixtures all at once.
 
+    Parameters
+    ----------
+    x : (N, D)
+    settings : sequence of Setting
+    seeds : sequence of int
+        One a setting.
+    starts : int
+        A mixture is begun so often, and the likeliest kept.
 
-def score(x: Floats, clustering: Clustering, sample: int) -> dict[str, float]:
-    """Return silhouette and Davies–Bouldin index of labels over points, (N, D).
-
-    NaN where they are not defined: one class, or as many as points.
+    Raises
+    ------
+    ValueError
+        As `fit`.
     """
-    n_classes = len(np.unique(clustering.labels))
-    if not 2 <= n_classes < len(x):
-        return {"silhouette": float("nan"), "davies_bouldin": float("nan")}
-    size = sample if len(x) > sample else None
-    return {
-        "silhouette": float(silhouette_score(x, clustering.labels, sample_size=size, random_state=0)),
-        "davies_bouldin": float(davies_bouldin_score(x, clustering.labels)),
+    _check(x, settings)
+    mixtures = [i for i, each in enumerate(settings) if each.algorithm == "gmm"]
+    begun = [
+        Start(settings[i].k, settings[i].variant or "full", seeds[i] * starts + j)
+        for i in mixtures
+        for j in range(starts)
+    ]
+    fitted = fit_mixtures(x, begun)
+    best = {
+        i: min(fitted[j * starts : (j + 1) * starts], key=lambda mixture: mixture.bic)
+        for j, i in enumerate(mixtures)
     }
+    return [
+        _of_model(x, best[i], best[i].bic) if i in best else _ALGORITHMS[each.algorithm](x, each, seeds[i])
+        for i, each in enumerate(settings)
+    ]
 
 
-def choose(silhouettes: Sequence[float]) -> int | None:
-    """Return the index of the trial with the best silhouette (the paper's rule), the first of equals.
+def _check(x: Floats, settings: Sequence[Setting]) -> None:
+    if not np.isfinite(x).all():
+        raise ValueError(f"point {int(np.argwhere(~np.isfinite(x))[0][0])} is not finite: leave it out")
+    for each in settings:
+        if each.algorithm != "gmm" and each.algorithm not in _ALGORITHMS:
+            raise ValueError(f"no clustering algorithm {each.algorithm!r}: there are {', '.join(ALGORITHMS)}")
+        if len(x) < max(each.k, 2):
+            raise ValueError(f"{each} of {len(x)} points: give at least {max(each.k, 2)}")
+
+
+def _ordered(raw: NDArray[Any], k: int) -> NDArray[np.int64]:
+    """Return clusters 0 … k − 1, largest first, by labels in which −1 is noise."""
+    return np.argsort(-np.bincount(raw[raw >= 0], minlength=k), kind="stable")
+
+
+def _of_model(x: Floats, mixture: Mixture, bic: float) -> Clustering:
+    prob = mixture.posterior(x)
+    order = _ordered(prob.argmax(axis=1), prob.shape[1])
+    mixture = replace(
+        mixture,
+        weights=mixture.weights[order],
+        means=mixture.means[order],
+        covariances=mixture.covariances[order],
+    )
+    prob = prob[:, order]
+    return Clustering(prob.argmax(axis=1).astype(np.int32), prob, bic, mixture)
+
+
+def _of_labels(x: Floats, raw: NDArray[Any], strength: Floats | None = None) -> Clustering:
+    """Return the clustering of labels, −1 noise, with each point's strength of membership."""
+    k = int(raw.max(initial=-1)) + 1
+    order = _ordered(raw, k)
+    rank = np.append(np.argsort(order), -1)  # the last is noise's
+    labels = rank[raw].astype(np.int32)
+    member = np.eye(k + 1)[labels][:, :k]
+    prob = member if strength is None else member * strength[:, None]
+    return Clustering(labels, prob, float("nan"), Neighbours.of(x, member))
+
+
+def _bayesian(x: Floats, setting: Setting, seed: int) -> Clustering:
+    model: Any = BayesianGaussianMixture(
+        n_components=setting.k, random_state=seed, max_iter=300, reg_covar=1e-6
+    ).fit(x)
+    used = np.bincount(model.predict(x), minlength=setting.k) > 0
+    weights = model.weights_[used] / model.weights_[used].sum()
+    bound = float(model.lower_bound_)
+    mixture = Mixture(
+        weights, model.means_[used], model.covariances_[used], bound, float("nan"), int(model.n_iter_), True
+    )
+    return _of_model(x, mixture, float("nan"))
+
+
+def _k_means(x: Floats, setting: Setting, seed: int) -> Clustering:
+    algorithm: Any = KMeans
+    model = algorithm(setting.k, n_init=1, random_state=seed).fit(x)
+    order = _ordered(model.labels_, setting.k)
+    labels = np.argsort(order)[model.labels_].astype(np.int32)
+    centres = Centres(np.asarray(model.cluster_centers_, np.float64)[order])
+    return Clustering(labels, np.eye(setting.k)[labels], float("nan"), centres)
+
+
+def _dbscan(x: Floats, setting: Setting, seed: int) -> Clustering:
+    n = min(MIN_SAMPLES, len(x) - 1)
+    apart = _to_neighbour(x, n)
+    eps = max(float(np.quantile(apart, setting.scale)), 1e-12)
+    return _of_labels(x, DBSCAN(eps=eps, min_samples=n).fit(x).labels_)
+
+
+def _to_neighbour(x: Floats, n: int) -> Floats:
+    """Return the distance of every point to its n-th nearest, itself the first."""
+    distance, _ = KDTree(x).query(x, k=n)
+    return np.asarray(distance).reshape(len(x), n)[:, -1]
+
+
+def _least(n: int, share: float) -> int:
+    return int(np.clip(round(share * n), 2, n))
+
+
+def _hdbscan(x: Floats, setting: Setting, seed: int) -> Clustering:
+    algorithm: Any = HDBSCAN
+    model = algorithm(
+        min_cluster_size=_least(len(x), setting.scale), min_samples=min(MIN_SAMPLES, len(x) - 1), copy=True
+    )
+    model.fit(x)
+    return _of_labels(x, np.maximum(model.labels_, -1), np.nan_to_num(model.probabilities_))
+
+
+def _optics(x: Floats, setting: Setting, seed: int) -> Clustering:
+    model: Any = OPTICS(
+        min_samples=min(MIN_SAMPLES, len(x) - 1), min_cluster_size=_least(len(x), setting.scale)
+    )
+    return _of_labels(x, model.fit(x).labels_)
+
+
+def _hierarchy(x: Floats, setting: Setting, seed: int) -> Clustering:
+    tree = linkage(x, setting.variant or "ward")
+    return _of_labels(x, fcluster(tree, setting.k, "maxclust") - 1)
+
+
+_ALGORITHMS: Mapping[str, Callable[[Floats, Setting, int], Clustering]] = {
+    "bgmm": _bayesian,
+    "kmeans": _k_means,
+    "dbscan": _dbscan,
+    "optics": _optics,
+    "hdbscan": _hdbscan,
+    "hierarchy": _hierarchy,
+}
+ALGORITHMS = ("gmm", *_ALGORITHMS)
+"""Gaussian mixtures, Bayesian ones, k-means, DBSCAN, OPTICS, HDBSCAN, agglomerative hierarchies."""
+
+
+def labels_of(prob: Floats) -> Labels:
+    """Return the likeliest cluster of each row of a posterior, (N, K); −1 where noise is likelier.
 
     Examples
     --------
-    >>> choose([0.3, float("nan"), 0.5, 0.5])
-    2
+    >>> labels_of(np.array([[0.2, 0.7], [0.3, 0.2]]))
+    array([ 1, -1], dtype=int32)
     """
-    values = np.array(silhouettes, dtype=np.float64)
-    return None if not np.isfinite(values).any() else int(np.nanargmax(values))
+    if not prob.shape[1]:
+        return np.full(len(prob), -1, np.int32)
+    best = prob.argmax(axis=1)
+    noise = 1.0 - prob.sum(axis=1)
+    return np.where(prob[np.arange(len(prob)), best] > noise, best, -1).astype(np.int32)
+
+
+def single_class(n: int) -> Floats:
+    """Return the memberships, (n, 1), of a sample too small to divide."""
+    return np.ones((n, 1))

@@ -18,13 +18,13 @@ from distspec.archives.spex import SpeX
 from distspec.archives.synthetic import SyntheticConfig
 from distspec.archives.tables import absolute
 from distspec.catalog import CatalogConfig
-from distspec.clustering import ClusteringConfig
 from distspec.ingestion import IngestConfig, Source
 from distspec.lyman import PRISM_RESOLUTION
 from distspec.places import exists, get_json, join, put_json
 from distspec.preprocessing import GridConfig, NormConfig
 from distspec.stages.session import RayConfig
 from distspec.storage import StorageConfig
+from distspec.sweep import ClusteringConfig
 from distspec.training import TrainingConfig
 from distspec.vae import VAEConfig
 from distspec.weights import tuples
@@ -116,6 +116,21 @@ FAST = TrainingConfig(learning_rate=2e-3, decay_steps=25, max_epochs=30, patienc
 """For some thousands of spectra; with many more, let decay_steps grow as they do."""
 
 
+CONSENSUS = ClusteringConfig(
+    rule="consensus",
+    spaces=("features", "latents", "map"),
+    algorithms=("gmm", "kmeans", "hdbscan"),
+    k_min=5,
+    k_max=12,
+    covariances=("full", "tied", "diag"),
+    seeds=10,
+    starts=5,
+    resample=0.8,
+    maps=3,
+)
+"""Classes that repeat, in physical measures, latents or on maps."""
+
+
 def demo(root: str) -> Config:
     """Return the demonstration: a synthetic archive, minutes on a laptop."""
     return Config(
@@ -125,7 +140,7 @@ def demo(root: str) -> Config:
         synthetic=SyntheticConfig(),
         vae=PRISM_VAE,
         training=replace(FAST, max_epochs=45),
-        clustering=ClusteringConfig(seeds=10, measures=("lya_ew",)),
+        clustering=replace(CONSENSUS, measures=("lya_ew",), seeds=5, maps=2),
     )
 
 
@@ -137,7 +152,7 @@ def paper(root: str) -> Config:
 
 def dja(root: str) -> Config:
     """Return what we would run on the DAWN JWST Archive: one log grid, a faster schedule."""
-    clustering = ClusteringConfig(measures=("lya_ew",))
+    clustering = replace(CONSENSUS, measures=("lya_ew",), null_draws=19)
     return Config(root, "dja", DJA(), vae=PRISM_VAE, training=FAST, clustering=clustering)
 
 
@@ -153,7 +168,7 @@ def spex(root: str) -> Config:
         # Stars of one sequence: its neighbours are found better without PCA's whitened axes.
         vae=replace(SPECTRAL_VAE, linear=False),
         training=replace(FAST, max_epochs=120, patience=40),
-        clustering=ClusteringConfig(k_min=2),
+        clustering=replace(CONSENSUS, k_min=2, null_draws=19),
     )
 
 

@@ -20,6 +20,7 @@ from distspec.scoring import score_labels, score_oddities
 from distspec.store import Store
 from distspec.weights import load_history
 
+SHOWN = ("objects", "classes", "class_medians", "anomalies", "quarantine", "sweep", "confusion")
 N_ODDEST = 10
 QUARTILES = ("best quarter", "second quarter", "third quarter", "worst quarter")
 
@@ -37,7 +38,7 @@ def gather(
         Gives names of features and, where there is one, the truth.
     stages : list of {stage, seconds, counts}
     """
-    record, _, _ = load_run(run_url(root, run_id))
+    record, _ = load_run(run_url(root, run_id))
     model = model_url(root, str(record["model_id"]))
     vae = load_model(model)
     tables = {name: dataset.to_table() for name, dataset in open_tables(root).items()}
@@ -78,7 +79,7 @@ def gather(
         lines=archive.lines,
         reference=store.frozen.reference,
         query=duckdb_line(root),
-        **{name: tables[name] for name in tables},
+        **{name: tables[name] for name in SHOWN},
     )
 
 

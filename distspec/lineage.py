@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -12,14 +12,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from distspec import schema
-from distspec.clustering import Clustering, ClusteringConfig
 from distspec.places import exists, get_json, get_table, join, put_json, put_table
-from distspec.spectrum import Floats
+from distspec.sweep import ClusteringConfig
 from distspec.training import TrainingConfig
 from distspec.vae import VAEConfig
 
 PACKAGES = ("distspec", "numpy", "torch", "ray", "zarr", "icechunk", "scikit-learn", "umap-learn")
+
+RUN_TABLES = ("clustering", "sweep", "nulls", "confusion", "latents")
+"""A row a spectrum, a trial, a trial on structureless data, a pair of classes, a pair of latents."""
 
 
 def fingerprint(*parts: object) -> str:
@@ -45,10 +46,9 @@ def model_id(digest: str, vae: VAEConfig, training: TrainingConfig, seed: int) -
     return "m-" + fingerprint(digest, asdict(vae), training.defining(), seed)
 
 
-def run_id(model: str, clustering: ClusteringConfig, seed: int) -> str:
-    """Name the run that clusters a model's latents with these settings."""
-    what = {k: v for k, v in asdict(clustering).items() if k != "actors"}
-    return "r-" + fingerprint(model, what, seed)
+def run_id(model: str, digest: str, clustering: ClusteringConfig, seed: int) -> str:
+    """Name the run that clusters what a model says of a data set with these settings."""
+    return "r-" + fingerprint(model, digest, clustering.defining(), seed)
 
 
 def now() -> str:
@@ -61,40 +61,19 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in PACKAGES}
 
 
-def save_run(
-    url: str,
-    object_id: pa.ChunkedArray,
-    points: Floats,
-    chosen: Clustering,
-    sweep: Sequence[Mapping[str, Any]],
-    record: Mapping[str, Any],
-) -> None:
+def save_run(url: str, tables: Mapping[str, pa.Table], record: Mapping[str, Any]) -> None:
     """Write a run's folder; run.json comes last, so a folder that has one is whole.
 
     Parameters
     ----------
     url : str
         `distspec.places.run_url`.
-    object_id : (N,) str
-    points : (N, 2)
-        The map.
-    chosen : Clustering
-    sweep : rows of `distspec.schema.SWEEP`, less the number of the trial
+    tables : mapping
+        `RUN_TABLES`.
     record : mapping
     """
-    rows = [{"trial": i, **row} for i, row in enumerate(sweep)]
-    trials = {c.name: [row[c.name] for row in rows] for c in schema.SWEEP}
-    put_table(join(url, "sweep.parquet"), schema.conform(trials, schema.SWEEP, {}))
-    labels = pa.table(
-        {
-            "object_id": object_id,
-            "umap_0": points[:, 0],
-            "umap_1": points[:, 1],
-            "cluster_label": chosen.labels,
-            "cluster_prob": chosen.prob.max(axis=1),
-        }
-    )
-    put_table(join(url, "clustering.parquet"), labels)
+    for name in RUN_TABLES:
+        put_table(join(url, f"{name}.parquet"), tables[name])
     put_json(join(url, "run.json"), record)
 
 
@@ -103,10 +82,7 @@ def has_run(url: str) -> bool:
     return exists(join(url, "run.json"))
 
 
-def load_run(url: str) -> tuple[dict[str, Any], pa.Table, pa.Table]:
-    """Return a run's record, its labels (a row a spectrum) and its sweep (a row a trial)."""
-    labels, sweep = (
-        get_table(join(url, "clustering.parquet")),
-        get_table(join(url, "sweep.parquet")),
-    )
-    return get_json(join(url, "run.json")), labels, sweep
+def load_run(url: str) -> tuple[dict[str, Any], dict[str, pa.Table]]:
+    """Return a run's record and its `RUN_TABLES`."""
+    tables = {name: get_table(join(url, f"{name}.parquet")) for name in RUN_TABLES}
+    return get_json(join(url, "run.json")), tables

@@ -151,3 +151,23 @@ def _nearest(x: Floats32, of: Floats32, k: int) -> tuple[NDArray[np.int64], Floa
     search: Any = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(x)
     distances, indices = search.kneighbors(of)
     return indices, distances.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Map:
+    """A map of a sample, and where other points would lie on it.
+
+    points : (N, n_components)
+    """
+
+    near: Neighbourhood
+    points: Floats
+
+    @classmethod
+    def of(cls, near: Neighbourhood, layout: Layout) -> Map:
+        """Lay it out."""
+        return cls(near, lay_out(near, layout))
+
+    def transform(self, x: Floats) -> Floats:
+        """Return where points, (M, D), lie, (M, n_components): see `place`."""
+        return place(self.near, self.points, x)

@@ -127,7 +127,7 @@ def current_run(config: Config) -> tuple[Store, str]:
         When that run has not been made.
     """
     store = open_store(store_url(config.root))
-    run = run_id(model_of(config, store), config.clustering, config.seed)
+    run = run_id(model_of(config, store), store.digest(), config.clustering, config.seed)
     if not has_run(run_url(config.root, run)):
         raise FileNotFoundError(
             f"no run {run} under {config.root}: run `python -m jobs.cluster` with these settings first"

@@ -22,6 +22,7 @@ from distspec.spectrum import Floats
 __all__ = ["Examples", "ReportData", "write_report"]
 
 QUARANTINE_ROWS = 50
+CONFUSION_ROWS = 12
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class ReportData:
         One row a spectrum that could not be used: object_id, uri, reason, seen.
     sweep : Table
         trial, algorithm, k, seed, silhouette, bic, seconds, chosen (bool).
+    confusion : Table
+        A row a pair of classes that trade members: cluster_label, other_label, share, n_torn, examples.
     history : Table
         epoch, train_recon, train_kl, val_recon, val_kl, lr.
     examples : Examples
@@ -84,6 +87,7 @@ class ReportData:
     anomalies: pa.Table
     quarantine: pa.Table
     sweep: pa.Table
+    confusion: pa.Table
     history: pa.Table
     examples: Examples
     oddest: Examples
@@ -226,6 +230,7 @@ def render(data: ReportData, pngs: Mapping[str, bytes]) -> str:
         has_redshifts=figures.has_redshifts(column(data.objects, "z")),
         classes=classes,
         anomalies=data.anomalies.slice(0, len(data.oddest.object_id) or 10).to_pylist(),
+        torn=sorted(data.confusion.to_pylist(), key=_share, reverse=True)[:CONFUSION_ROWS],
         reasons=reasons(data.quarantine),
         n_quarantined=data.quarantine.num_rows,
         quarantine=data.quarantine.slice(0, QUARANTINE_ROWS).to_pylist(),
@@ -233,6 +238,10 @@ def render(data: ReportData, pngs: Mapping[str, bytes]) -> str:
         config=json.dumps(data.run.get("config", {}), indent=2, ensure_ascii=False, default=str),
         query=data.query,
     )
+
+
+def _share(row: Mapping[str, Any]) -> float:
+    return float(row["share"])
 
 
 def _is_noise(row: Mapping[str, Any]) -> bool:

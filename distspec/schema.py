@@ -48,8 +48,27 @@ PARTS = (
 NORM_UNIT = "erg s-1 cm-2 Angstrom-1"
 
 
-def objects(n_latents: int, measures: Sequence[Column] = ()) -> tuple[Column, ...]:
-    """Columns of ``objects``: a row a spectrum; `measures`: `distspec.diagnostics.measured`."""
+def clustering(n_classes: int) -> tuple[Column, ...]:
+    """Columns of what a run says of every spectrum."""
+    f32 = pa.float32()
+    return (
+        Column("umap_0", f32, "", "map, first axis"),
+        Column("umap_1", f32, "", "map, second axis"),
+        LABEL,
+        Column("cluster_prob", f32, "", "probability of that cluster"),
+        Column("cluster_entropy", f32, "", "entropy of the memberships: 0 sure, 1 torn between all"),
+        Column(
+            "cluster_stability",
+            f32,
+            "",
+            "share of its cluster's members with it in the mean repeat; 0 of noise",
+        ),
+        *(Column(f"cluster_prob_{k:02d}", f32, "", f"probability of cluster {k}") for k in range(n_classes)),
+    )
+
+
+def objects(n_latents: int, measures: Sequence[Column] = (), n_classes: int = 0) -> tuple[Column, ...]:
+    """Columns of ``objects``: a row a spectrum; `measures`: of it and of its reconstruction."""
     f32, i32, text = pa.float32(), pa.int32(), pa.string()
     return (
         OBJECT_ID,
@@ -84,14 +103,11 @@ def objects(n_latents: int, measures: Sequence[Column] = ()) -> tuple[Column, ..
             Column(f"z_log_var_{i:02d}", f32, "", f"latent {i}: ln posterior variance")
             for i in range(n_latents)
         ),
-        Column("umap_0", f32, "", "map, first axis"),
-        Column("umap_1", f32, "", "map, second axis"),
         AMPLITUDE,
         RECON_MSE,
         RECON_CHI2,
         Column("log_prob", f32, "", "ln density of the latents under a Gaussian mixture"),
-        LABEL,
-        Column("cluster_prob", f32, "", "probability of that cluster"),
+        *clustering(n_classes),
         SCORE,
         *PARTS,
         RANK,
@@ -108,6 +124,10 @@ CLASSES = (
     Column("z_p84", pa.float64(), "", "84th percentile of redshift"),
     Column("snr_p50", pa.float64(), "", "median of snr"),
     Column("recon_mse_p50", pa.float64(), "", "median of recon_mse"),
+    Column("stability_p50", pa.float64(), "", "median of cluster_stability"),
+    Column(
+        "core_share", pa.float64(), "", "share of its spectra whose repeats agree (clustering.core-stability)"
+    ),
 )
 CLASS_MEDIANS = (
     LABEL,
@@ -137,17 +157,56 @@ QUARANTINE = (
     Column("reason", pa.string(), "", "one reason code"),
     Column("seen", pa.string(), "", "what was found"),
 )
+_TRIAL = (
+    Column("space", pa.string(), "", "where points lie: features, latents, map"),
+    Column("n_neighbors", pa.int32(), "", "UMAP's neighbourhood; 0: no map"),
+    Column("dims", pa.int32(), "", "UMAP's dimensions; 0: no map"),
+    Column("map_seed", pa.int64(), "", "seed of the map"),
+    Column("algorithm", pa.string(), "", "gmm, bgmm, kmeans, dbscan, optics, hdbscan or hierarchy"),
+    Column("k", pa.int32(), "", "clusters asked for, or found where the algorithm finds them"),
+    Column("variant", pa.string(), "", "covariance of Gaussians, linkage of hierarchies"),
+    Column(
+        "scale", pa.float64(), "", "share of points that are dense (dbscan) or a cluster's least (others)"
+    ),
+    Column("repeat", pa.int32(), "", "number of the repeat of this setting"),
+    Column("seed", pa.int64(), "", "seed of the trial"),
+    Column("n_clusters", pa.int32(), "", "clusters found"),
+    Column("sizes", pa.list_(pa.int64()), "", "spectra in each cluster"),
+    Column("noise_share", pa.float64(), "", "share of spectra in no cluster"),
+    Column("silhouette", pa.float64(), "", "mean silhouette in its space; noise counts 0"),
+    Column("silhouette_err", pa.float64(), "", "its standard error where it was sampled, else 0"),
+    Column("silhouette_latents", pa.float64(), "", "mean silhouette of the labels in the latent space"),
+    Column("davies_bouldin", pa.float64(), "", "Davies-Bouldin index in its space; noise left out"),
+    Column("dbcv", pa.float64(), "", "density-based validity on a sample; NaN where not asked for"),
+    Column("bic", pa.float64(), "", "Bayesian information criterion; NaN without a likelihood"),
+    Column("stability", pa.float64(), "", "mean adjusted Rand index with the setting's other repeats"),
+    Column("seconds", pa.float64(), "s", "time the trial took"),
+)
 SWEEP = (
     Column("trial", pa.int32(), "", "number of the trial"),
-    Column("algorithm", pa.string(), "", "gmm: Gaussian mixture, full covariance"),
-    Column("k", pa.int32(), "", "clusters asked for"),
-    Column("seed", pa.int64(), "", "seed of the trial"),
-    Column("silhouette", pa.float64(), "", "silhouette on the map"),
-    Column("davies_bouldin", pa.float64(), "", "Davies-Bouldin index on the map"),
-    Column("bic", pa.float64(), "", "Bayesian information criterion"),
-    Column("sizes", pa.list_(pa.int32()), "", "spectra in each cluster"),
-    Column("seconds", pa.float64(), "s", "time the trial took"),
-    Column("chosen", pa.bool_(), "", "whether the run's labels are this trial's"),
+    *_TRIAL,
+    Column("null_percentile", pa.float64(), "", "share of structureless draws whose silhouette is less"),
+    Column(
+        "chosen", pa.bool_(), "", "whether the classes are this trial's, or of the consensus of its setting"
+    ),
+)
+NULLS = (
+    Column("null", pa.string(), "", "gaussian: the sample's covariance; permuted: columns shuffled"),
+    Column("draw", pa.int32(), "", "number of the draw"),
+    *_TRIAL,
+)
+CONFUSION = (
+    LABEL,
+    Column("other_label", pa.int32(), "", "another cluster"),
+    Column("share", pa.float64(), "", "mean probability of the other among this one's members"),
+    Column("n_torn", pa.int64(), "", "members at least half as likely of the other"),
+    Column("examples", pa.list_(pa.string()), "", "object_id of members most likely of the other"),
+)
+LATENT_PAIRS = (
+    Column("latent", pa.int32(), "", "number of a latent"),
+    Column("other_latent", pa.int32(), "", "number of another"),
+    Column("mutual_information", pa.float64(), "", "of their posterior means over the sample [nat]"),
+    Column("alignment", pa.float64(), "", "cosine of what moving either does to spectra; 1: the same"),
 )
 
 

@@ -3,15 +3,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from distspec import catalog, schema
-from distspec.clustering import Clustering
 from distspec.diagnostics import measured
 from distspec.latents import append_latents, read_latents
 from distspec.lineage import save_run
 from distspec.model import load_model
 from distspec.places import get_json, join, model_url, put_json, run_url
+from distspec.runs import clustering_table
 from tests import models
 
 ORIGIN = {"run_id": "r-1", "model_id": "m-1"}
+
+
+def empty(columns):
+    return schema.conform({column.name: [] for column in columns}, columns, {})
 
 
 @pytest.fixture
@@ -28,18 +32,19 @@ def run(small_store, rng):
     }
     store = append_latents(small_store, "m-1", 0, latents)
     labels = np.repeat([0, 1, 2, -1], [30, 20, 7, 3]).astype(np.int32)
-    chosen = Clustering(labels, np.full((60, 3), 1 / 3), 0.0)
-    trial = {"algorithm": "gmm", "k": 3, "seed": 0, "silhouette": 0.4, "davies_bouldin": 1.0, "bic": 1.0}
-    trial |= {"sizes": [30, 20, 7], "seconds": 0.1, "chosen": True}
+    said = {
+        "label": labels,
+        "prob": np.full((60, 3), 1 / 3),
+        "entropy": np.zeros(60),
+        "stability": np.ones(60),
+    }
     object_id = store.ledger(["object_id"])["object_id"]
-    save_run(
-        run_url(root, "r-1"),
-        object_id,
-        rng.normal(size=(60, 2)),
-        chosen,
-        [trial],
-        {"model_id": "m-1", "seed": 0},
-    )
+    parts = {"sweep": schema.SWEEP, "nulls": schema.NULLS, "confusion": schema.CONFUSION}
+    parts["latents"] = schema.LATENT_PAIRS
+    found = {name: empty(columns) for name, columns in parts.items()}
+    found["clustering"] = clustering_table(object_id, rng.normal(size=(60, 2)), said, {}, ())
+    record = {"model_id": "m-1", "seed": 0, "clustering": {"core_stability": 0.9}}
+    save_run(run_url(root, "r-1"), found, record)
     return root, store, labels
 
 

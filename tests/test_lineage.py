@@ -1,7 +1,7 @@
 from dataclasses import replace
 
-from distspec.clustering import ClusteringConfig
 from distspec.lineage import model_id, run_id, versions
+from distspec.sweep import ClusteringConfig
 from distspec.training import TrainingConfig
 from tests.models import SMALL
 
@@ -20,10 +20,11 @@ def test_ids_name_what_was_set():
         model_id("digest", SMALL, training, 1),
     }
     assert len(others | {name}) == 5
-    run = run_id(name, ClusteringConfig(), 0)
-    assert run == run_id(name, ClusteringConfig(actors=7), 0)
-    assert run != run_id(name, ClusteringConfig(seeds=7), 0)
-    assert run != run_id(name, ClusteringConfig(measures=("lya_ew",)), 0)
+    run = run_id(name, "digest", ClusteringConfig(), 0)
+    assert run == run_id(name, "digest", ClusteringConfig(actors=7), 0)
+    assert run != run_id(name, "digest", ClusteringConfig(seeds=7), 0)
+    assert run != run_id(name, "grown", ClusteringConfig(), 0)
+    assert run != run_id(name, "digest", ClusteringConfig(measures=("lya_ew",)), 0)
 
 
 def test_versions_are_recorded():

@@ -24,6 +24,9 @@ from distspec.training import TrainingConfig
 ALL = list(STAGES)
 
 
+QUICK = {"spaces": ("features", "map"), "algorithms": ("gmm", "hdbscan"), "seeds": 2, "maps": 1, "k_max": 6}
+
+
 def small(root: Path) -> Config:
     """The demo in a few seconds: few spectra, few epochs, few seeds."""
     config = demo(str(root))
@@ -32,7 +35,7 @@ def small(root: Path) -> Config:
         synthetic=replace(config.synthetic, n_spectra=260, seed=4),
         grid=replace(config.grid, n_pixels=128),
         training=TrainingConfig(learning_rate=1e-3, max_epochs=8),
-        clustering=replace(config.clustering, seeds=2, k_max=7),
+        clustering=replace(config.clustering, **QUICK),
     ).located()
 
 
@@ -59,7 +62,7 @@ def test_counts_add_up(finished):
     names = objects["object_id"].to_pylist() + quarantine["object_id"].to_pylist()
     assert sorted(names) == listing["object_id"].to_pylist()
     assert pc.sum(table(finished, "classes")["n_spectra"]).as_py() == len(objects)
-    assert len(table(finished, "sweep")) == 3 * 2
+    assert len(table(finished, "sweep")) == 2 * 2 * (3 * 2 + 3), "spaces, repeats, Gaussians and shares"
 
 
 def test_a_second_run_does_nothing(finished, caplog):
@@ -91,10 +94,11 @@ def test_no_source_straddles_the_split(finished):
 
 
 def test_another_setting_redoes_only_what_depends_on_it(finished, caplog):
-    other = replace(finished, clustering=replace(finished.clustering, seeds=1))
+    other = replace(finished, clustering=replace(finished.clustering, rule="silhouette"))
     with caplog.at_level("INFO", logger="distspec"):
         run_stages(other, ALL)
-    did = {r.getMessage().split()[0]: "nothing to do" not in r.getMessage() for r in caplog.records}
+    said = {r.getMessage().split()[0]: r.getMessage() for r in caplog.records}
+    did = {stage: "nothing to do" not in said[stage] for stage in ALL}
     assert did == {
         "synthesize": False, "ingest": False, "train": False, "embed": False,
         "cluster": True, "catalog": True, "report": True,
@@ -155,6 +159,7 @@ def test_a_stage_out_of_order_says_what_to_run_first(tmp_path, local_ray):
             run_stages(config, [stage])
 
 
+@pytest.mark.slow
 def test_two_workers_train_one_model(finished, tmp_path):
     """The same data on two workers: as good as on one, to the spread of a short training."""
     config = replace(small(tmp_path), training=replace(finished.training, workers=2))
@@ -195,7 +200,7 @@ def test_a_model_made_elsewhere_serves_another_archive(finished, tmp_path):
     made = Path(finished.root) / "models" / model_of(finished, current_run(finished)[0])
     config = small(tmp_path)
     config = replace(config, synthetic=replace(config.synthetic, n_spectra=60, seed=5), model=str(made))
-    clustering = replace(config.clustering, seeds=1, k_max=5, measures=("lya_ew",))
+    clustering = replace(config.clustering, k_max=5, measures=("lya_ew",))
     config = replace(config, clustering=clustering).located()
     assert run_stages(config, ALL)
     objects = table(config, "objects")
@@ -224,6 +229,8 @@ def test_real_dja_files(recipe, dja_files, tmp_path, local_ray, monkeypatch, cap
     root = str(tmp_path / "dja")
     flags = ["--archive.catalog", str(dja_files / "catalog.csv"), "--archive.url", str(dja_files)]
     quick = ["--training.max-epochs", "8", "--clustering.seeds", "2"]
+    if recipe == "dja":
+        quick += ["--clustering.null-draws", "2", "--clustering.spaces", "features", "latents"]
     monkeypatch.setattr(sys, "argv", ["jobs.pipeline", recipe, "--root", root, *flags, *quick])
     main(*ALL)
     config = parse([recipe, "--root", root, *flags, *quick])
@@ -250,7 +257,8 @@ def test_the_papers_grid_on_real_files(dja_files, tmp_path, local_ray):
 
 
 def test_real_stars(spex_files, tmp_path, local_ray):
-    flags = ["--archive.url", str(spex_files), "--training.max-epochs", "5", "--clustering.seeds", "1"]
+    flags = ["--archive.url", str(spex_files), "--training.max-epochs", "5", "--clustering.seeds", "2"]
+    flags += ["--clustering.null-draws", "0", "--clustering.spaces", "features", "--clustering.k-max", "4"]
     config = parse(["spex", "--root", str(tmp_path / "spex"), *flags])
     run_stages(config, ALL)
     objects, quarantine = table(config, "objects"), table(config, "quarantine")

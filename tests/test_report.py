@@ -82,6 +82,9 @@ def report_data(n: int = 60, n_odd: int = 3, n_bad: int = 60, z: float = 1.0) ->
             "trial": [0, 1], "algorithm": ["gmm", "gmm"], "k": [2, 3], "seed": [0, 0],
             "silhouette": [0.2, 0.3], "chosen": [True, False],
         }),
+        confusion=pa.table({
+            "cluster_label": [0], "other_label": [1], "share": [0.2], "n_torn": [3], "examples": [[EVIL]],
+        }),
         history=pa.table({
             "epoch": [0, 1], "train_recon": [2.0, 1.0], "val_recon": [2.0, 1.5],
             "train_kl": [0.1, 1.0], "val_kl": [0.1, 1.1], "lr": [1e-3, 1e-3],

@@ -86,13 +86,13 @@ def recipe(row: str) -> tuple[Config, TrainingConfig]:
 
 
 @lru_cache(maxsize=4)
-def _archive(row: str) -> tuple[WaveGrid, Batch, Batch, tuple[Batch, Batch]]:
+def training_archive(row: str) -> tuple[WaveGrid, Batch, Batch, tuple[Batch, Batch]]:
     """Return the grid, what is trained on, what training stops by, and the sources seen twice."""
     config, training = recipe(row)
     grid = config.grid.resolve(_Z)
     flux, ivar, z, sources = archive(N_FILES, ARCHIVE_SEED, grid, config.norm)
     kept = in_validation(sources, training.validation_share)
-    whole = _batch(flux, ivar, z)
+    whole = as_batch(flux, ivar, z)
     twice = torch.from_numpy(repeats(sources))
     parts = whole[torch.from_numpy(~kept)], whole[torch.from_numpy(kept)]
     return grid, *parts, (whole[twice[:, 0]], whole[twice[:, 1]])
@@ -104,7 +104,7 @@ def _held(row: str, which: str) -> Held:
     return held_out(*HELD[which], config.grid.resolve(_Z), config.norm)
 
 
-def _batch(flux: Any, ivar: Any, z: Any) -> Batch:
+def as_batch(flux: Any, ivar: Any, z: Any) -> Batch:
     return Batch.of_spectra(*(torch.from_numpy(np.asarray(a, np.float32)) for a in (flux, ivar, z)))
 
 
@@ -188,7 +188,7 @@ def judge(model: SpectrumVAE, held: Held, grid: WaveGrid) -> dict[str, float]:
 
 
 def _embedded(model: SpectrumVAE, view: View) -> dict[str, Any]:
-    found = embed(model, _batch(view.flux, view.ivar, view.z))
+    found = embed(model, as_batch(view.flux, view.ivar, view.z))
     return {name: values.double().numpy() for name, values in found.items()}
 
 
@@ -202,7 +202,7 @@ def _lya_columns(measured: Mapping[str, Any]) -> Any:
 def run(row: str, seed: int, which: str) -> dict[str, float]:
     """Train and judge one row from one seed."""
     _, training = recipe(row)
-    grid, train, held, twice = _archive(row if row == "paper" else "dja")
+    grid, train, held, twice = training_archive(row if row == "paper" else "dja")
     model = fitted(ROWS[row], training, grid, train, held, twice, seed)
     return judge(model, _held(row if row == "paper" else "dja", which), grid)
 

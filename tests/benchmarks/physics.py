@@ -27,7 +27,7 @@ from distspec.diagnostics import measure, strengths
 from distspec.features import measure_reconstructions, space
 from distspec.measures import MEASURES
 from distspec.vae import embed, reconstruct
-from tests.benchmarks.ablation import DJA, _archive, _batch, _held, fitted, recipe
+from tests.benchmarks.ablation import DJA, _held, as_batch, fitted, recipe, training_archive
 from tests.benchmarks.real_quality import _stored
 from tests.conftest import DATA
 
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def _dja(n_seeds: int, models: Path | None) -> None:
-    held, (grid, *data) = _held("dja", "reported"), _archive("dja")
+    held, (grid, *data) = _held("dja", "reported"), training_archive("dja")
     view = held.first
     own = measure("dja", view.flux, view.ivar, view.z, grid)
     lya = strengths("dja", ("lya_ew",), own)
@@ -62,7 +62,7 @@ def _dja(n_seeds: int, models: Path | None) -> None:
             model = fitted(DJA, recipe("dja")[1], grid, *data, seed)
         found = {
             name: values.numpy()
-            for name, values in embed(model, _batch(view.flux, view.ivar, view.z)).items()
+            for name, values in embed(model, as_batch(view.flux, view.ivar, view.z)).items()
         }
         recon = measure_reconstructions(
             "dja",

@@ -27,7 +27,7 @@ from distspec.config import RECIPES, Config
 from distspec.identity import in_validation, repeats
 from distspec.store import Store
 from distspec.vae import Batch, embed, reconstruct
-from tests.benchmarks.ablation import ROWS, _archive, fitted, recipe
+from tests.benchmarks.ablation import ROWS, fitted, recipe, training_archive
 from tests.benchmarks.archive import ingest_here
 from tests.conftest import DATA
 
@@ -52,7 +52,7 @@ def _stored(name: str, root: str) -> tuple[Config, Store]:
     return config, ingest_here(root, config.source())
 
 
-def _batch(store: Store) -> Batch:
+def as_batch(store: Store) -> Batch:
     flux, ivar = store.spectra(store.standing())
     z = store.ledger(["z"])["z"].to_numpy()[store.standing()].astype(np.float32)
     return Batch.of_spectra(*(torch.from_numpy(a) for a in (flux, ivar, z)))
@@ -61,7 +61,7 @@ def _batch(store: Store) -> Batch:
 def _spex(n_seeds: int) -> None:
     with TemporaryDirectory(prefix="ds-") as root:
         config, store = _stored("spex", root)
-        batch, ledger = _batch(store), store.ledger(["object_id", "source_id"])
+        batch, ledger = as_batch(store), store.ledger(["object_id", "source_id"])
         labels = pyarrow.csv.read_csv(DATA / "spex" / "labels.csv").to_pydict()
         known = dict(
             zip(labels["DATA_FILE"], zip(labels["cls"], labels["SPEX_TYPE"], strict=True), strict=True)
@@ -115,7 +115,7 @@ def _dja(n_seeds: int) -> None:
     excess: dict[str, list[float]] = {"paper": [], "dja": []}
     for row in excess:
         with TemporaryDirectory(prefix="ds-") as root:
-            grid, train, held, twice = _archive(row)
+            grid, train, held, twice = training_archive(row)
             config, store = _stored("dja", root)
             made, _ = recipe(row)
             # The model's own grid, on the real files.
@@ -123,7 +123,7 @@ def _dja(n_seeds: int) -> None:
                 config.grid, spacing=grid.spacing, start=grid.start, stop=grid.stop, n_pixels=grid.n_pixels
             )
             store = ingest_here(f"{root}/again", replace(config, grid=fixed, norm=made.norm).source())
-            batch = _batch(store)
+            batch = as_batch(store)
             for seed in range(n_seeds):
                 model = fitted(ROWS[row], recipe(row)[1], grid, train, held, twice, seed)
                 excess[row].append(_hidden_excess(model, batch, grid.wave_rest))

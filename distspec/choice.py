@@ -1,0 +1,190 @@
+"""Which clustering of a sweep a run's classes are taken from, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from distspec.clustering import Setting
+from distspec.consensus import stability
+from distspec.nulls import Against, against
+from distspec.spectrum import Floats
+from distspec.sweep import ClusteringConfig
+from distspec.trials import Result
+
+MAX_NOISE = 0.5
+"""A clustering that leaves more of the sample out is of a few."""
+
+
+class Way(NamedTuple):
+    """A setting in a space, whatever the seeds."""
+
+    space: str
+    setting: Setting
+
+    @classmethod
+    def of(cls, result: Result) -> Way:
+        """Return the way that a trial went."""
+        return cls(result.trial.space.title, result.trial.setting)
+
+    def __str__(self) -> str:
+        """Say it in a few words."""
+        return f"{self.setting} in {self.space}"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a sweep says of every way.
+
+    Attributes
+    ----------
+    repeats : mapping of Way to list of int
+        Its trials on the data, by their places among the results.
+    stability : (T,)
+        Of each result on the data: its mean adjusted Rand index with the other repeats of its way.
+    silhouette, repeatability : Against or None
+        Both scores against structureless data; None where none was drawn.
+    """
+
+    repeats: Mapping[Way, Sequence[int]]
+    stability: Floats
+    silhouette: Against | None
+    repeatability: Against | None
+
+    def mean_stability(self, way: Way) -> float:
+        """Return a way's mean over its repeats; NaN where there is one alone."""
+        return float(np.mean(self.stability[self.repeats[way]]))
+
+    def beats_null(self, way: Way) -> bool | None:
+        """Tell whether a way scores more than structureless data, of all ways and both scores."""
+        tests = [test for test in (self.silhouette, self.repeatability) if test is not None]
+        return any(test.excess[way] > test.threshold for test in tests) if tests else None
+
+
+def judge(results: Sequence[Result], config: ClusteringConfig) -> Judgement:
+    """Compare repeats with each other, and the data's scores with those of structureless data."""
+    own = [result for result in results if not result.trial.data.is_null]
+    repeats: dict[Way, list[int]] = {}
+    for place, result in enumerate(own):
+        repeats.setdefault(Way.of(result), []).append(place)
+    stable = np.full(len(own), np.nan)
+    for places in repeats.values():
+        stable[places] = stability([own[place].labels.astype(np.int32) for place in places])
+    drawn: dict[str, dict[Way, dict[int, list[Result]]]] = {}
+    for result in results:
+        data = result.trial.data
+        if data.is_null:
+            of_kind = drawn.setdefault(data.kind, {}).setdefault(Way.of(result), {})
+            of_kind.setdefault(data.draw, []).append(result)
+    silhouette = {way: _silhouette([own[i] for i in places]) for way, places in repeats.items()}
+    repeatable = {way: float(np.mean(stable[places])) for way, places in repeats.items()}
+    null_silhouette, null_repeatable = (
+        {
+            kind: {way: [score(each) for each in draws.values()] for way, draws in ways.items()}
+            for kind, ways in drawn.items()
+        }
+        for score in (_silhouette, _repeatability)
+    )
+    # Two scores have two chances: each at half the level.
+    tests = (
+        against(silhouette, null_silhouette, config.level / 2),
+        against(repeatable, null_repeatable, config.level / 2) if config.null_seeds > 1 else None,
+    )
+    return Judgement(repeats, stable, *tests)
+
+
+def _silhouette(results: Sequence[Result]) -> float:
+    return float(np.mean([np.nan_to_num(each.scores["silhouette"]) for each in results]))
+
+
+def _repeatability(results: Sequence[Result]) -> float:
+    return float(np.mean([each.scores["stability"] for each in results]))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The way that a run's classes are taken from.
+
+    Attributes
+    ----------
+    way : Way
+    k : int
+        Classes that the consensus has at most; of the published rule those of its trial.
+    trial : int or None
+        The place among the results whose labels are taken as they are; None: of the consensus of its repeats.
+    why : str
+    """
+
+    way: Way
+    k: int
+    trial: int | None
+    why: str
+
+
+def choose(results: Sequence[Result], judgement: Judgement, config: ClusteringConfig) -> Choice | None:
+    """Return the way that is chosen; None where nothing could be clustered.
+
+    The published rule takes the trial with the best silhouette, the first of equals. The other one asks that
+    a clustering repeats (`ClusteringConfig.min_stability`) and beats its null; of those that do, it takes, in
+    the first of `ClusteringConfig.spaces` that has any, the one whose silhouette exceeds the silhouettes of
+    structureless data by most. It says so where none does.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        Those on the data, in the order that `judgement` counts.
+    judgement : Judgement
+    config : ClusteringConfig
+    """
+    if config.rule == "silhouette":
+        values = np.array([result.scores["silhouette"] for result in results], np.float64)
+        if not np.isfinite(values).any():
+            return None
+        best = int(np.nanargmax(values))
+        why = f"the best silhouette of {len(values)} trials, {values[best]:.3f}"
+        way = Way.of(results[best])
+        return Choice(way, results[best].n_clusters, best, _with_null(why, judgement.beats_null(way)))
+    ways = [
+        way
+        for way, places in judgement.repeats.items()
+        if min(results[i].n_clusters for i in places) >= 2
+        and np.mean([results[i].noise_share for i in places]) <= MAX_NOISE
+    ]
+    if not ways:
+        return None
+    words: list[str] = []
+    repeat = [way for way in ways if judgement.mean_stability(way) >= config.min_stability]
+    if not repeat:
+        repeat = [max(ways, key=judgement.mean_stability)]
+        words.append(f"no clustering repeats at {config.min_stability:g}")
+    beat = [way for way in repeat if judgement.beats_null(way) is not False]
+    if not beat:
+        words.append("none beats its null: classes may be of nothing but noise")
+        beat = repeat
+
+    def separation(way: Way) -> float:
+        mean = float(np.mean([results[i].scores["silhouette"] for i in judgement.repeats[way]]))
+        return mean - judgement.silhouette.mean[way] if judgement.silhouette else mean
+
+    # Silhouettes of different spaces do not compare: what is in the space named first comes first.
+    first = next(name for name in config.spaces if any(way.space.startswith(name) for way in beat))
+    best = max((way for way in beat if way.space.startswith(first)), key=separation)
+    places = judgement.repeats[best]
+    what = "exceeds its null's by most" if judgement.silhouette else "is best"
+    words.insert(
+        0,
+        f"of {len(repeat)} of {len(ways)} clusterings that repeat "
+        f"(mean adjusted Rand index {judgement.mean_stability(best):.2f}), "
+        f"the one in {best.space} whose silhouette {what}",
+    )
+    k = int(np.median([results[i].n_clusters for i in places]))
+    return Choice(best, k, None, "; ".join(words))
+
+
+def _with_null(why: str, beats: bool | None) -> str:
+    if beats is None:
+        return why
+    return f"{why}; it {'beats' if beats else 'does not beat'} its null"

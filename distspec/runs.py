@@ -1,0 +1,111 @@
+"""The tables of a run: what it says of every spectrum, of every trial, of classes and of latents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from distspec import schema
+from distspec.choice import Choice, Judgement, Way
+from distspec.spectrum import Floats32
+from distspec.trials import Result
+
+
+def clustering_table(
+    object_id: pa.ChunkedArray,
+    points: Floats32,
+    said: Mapping[str, Any],
+    measures: Mapping[str, Floats32],
+    columns: Sequence[schema.Column],
+) -> pa.Table:
+    """Return a row a spectrum.
+
+    Parameters
+    ----------
+    object_id : (N,) str
+    points : (N, 2)
+        The map.
+    said : mapping
+        ``label``, ``prob``, ``entropy``, ``stability``: see `distspec.stages.assigning.described`.
+    measures : mapping
+        What `columns` say, (N,) each.
+    columns : sequence of Column
+    """
+    prob, label = said["prob"], said["label"]
+    own = np.where(label >= 0, np.take_along_axis(prob, np.maximum(label, 0)[:, None], 1)[:, 0], 0.0)
+    values: dict[str, Any] = {
+        "object_id": object_id,
+        "umap_0": points[:, 0],
+        "umap_1": points[:, 1],
+        "cluster_label": label,
+        "cluster_prob": own,
+        "cluster_entropy": said["entropy"],
+        "cluster_stability": said["stability"],
+        **{f"cluster_prob_{k:02d}": prob[:, k] for k in range(prob.shape[1])},
+        **measures,
+    }
+    return schema.conform(values, (schema.OBJECT_ID, *schema.clustering(prob.shape[1]), *columns), {})
+
+
+def sweep_table(results: Sequence[Result], judgement: Judgement, choice: Choice | None) -> pa.Table:
+    """Return a row a trial on the sample itself; the chosen one marked, of a consensus its first repeat."""
+    own = [each for each in results if not each.trial.data.is_null]
+    chosen = None
+    if choice is not None:
+        chosen = judgement.repeats[choice.way][0] if choice.trial is None else choice.trial
+    test = judgement.silhouette
+    rows = [
+        {
+            **_row(i, each),
+            "null_percentile": test.percentile[Way.of(each)] if test else float("nan"),
+            "stability": judgement.stability[i],
+            "chosen": i == chosen,
+        }
+        for i, each in enumerate(own)
+    ]
+    return schema.conform({c.name: [row[c.name] for row in rows] for c in schema.SWEEP}, schema.SWEEP, {})
+
+
+def nulls_table(results: Sequence[Result]) -> pa.Table:
+    """Return a row a trial on structureless data."""
+    rows = [
+        {"null": each.trial.data.kind, "draw": each.trial.data.draw, **_row(i, each)}
+        for i, each in enumerate(each for each in results if each.trial.data.is_null)
+    ]
+    return schema.conform({c.name: [row[c.name] for row in rows] for c in schema.NULLS}, schema.NULLS, {})
+
+
+def _row(number: int, result: Result) -> dict[str, Any]:
+    trial, space = result.trial, result.trial.space
+    return {
+        "trial": number,
+        "space": space.name,
+        "n_neighbors": space.n_neighbors,
+        "dims": space.dims,
+        "map_seed": space.seed,
+        **trial.setting._asdict(),
+        "k": trial.setting.k or result.n_clusters,
+        "repeat": trial.repeat,
+        "seed": trial.seed,
+        "n_clusters": result.n_clusters,
+        "sizes": result.sizes.tolist(),
+        "noise_share": result.noise_share,
+        **result.scores,
+        "seconds": result.seconds,
+    }
+
+
+def confusion_table(rows: Sequence[Mapping[str, Any]], object_id: pa.ChunkedArray) -> pa.Table:
+    """Return rows of `distspec.degeneracy.confusion`, their examples by name."""
+    columns = {c.name: [row[c.name] for row in rows] for c in schema.CONFUSION}
+    columns["examples"] = [object_id.take(pa.array(row["examples"], pa.int64())).to_pylist() for row in rows]
+    return schema.conform(columns, schema.CONFUSION, {})
+
+
+def latents_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Return rows of `distspec.degeneracy.latent_pairs`."""
+    columns = {c.name: [row[c.name] for row in rows] for c in schema.LATENT_PAIRS}
+    return schema.conform(columns, schema.LATENT_PAIRS, {})

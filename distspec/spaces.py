@@ -1,0 +1,78 @@
+"""The spaces that are clustered: a model's latents, physical measures of its reconstructions, and maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distspec.nulls import structureless
+from distspec.spectrum import Floats, Floats32
+from distspec.sweep import Data, Space
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What spectra are told by: one model's answers, or those of structureless data.
+
+    Attributes
+    ----------
+    latents : (N, D)
+        With what is measured beside them.
+    features : (N, F)
+        `distspec.features.space`; F may be 0.
+    """
+
+    latents: Floats32
+    features: Floats32
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def take(self, rows: NDArray[np.int64] | slice) -> Sample:
+        """Return some of the spectra."""
+        return Sample(self.latents[rows], self.features[rows])
+
+    def without_structure(self, data: Data, seed: int) -> Sample:
+        """Return data of as many spectra without structure; this one where `data` is the sample itself."""
+        return Sample(
+            *(
+                structureless(x.astype(np.float64), data, seed).astype(np.float32)
+                for x in (self.latents, self.features)
+            )
+        )
+
+    def base(self, space: Space) -> Floats32:
+        """Return where spectra lie in a space, or what its map is made of, (N, D)."""
+        return self.features if space.name == "features" else self.latents
+
+
+def joined(latents: Floats32, beside: Floats) -> Floats32:
+    """Return latents (N, D), and other numbers (N, M) as wide as the widest of them, (N, D + M).
+
+    Examples
+    --------
+    >>> joined(np.array([[0, 1], [0, 3]], np.float32), np.array([[0.0], [8.0]]))
+    array([[0., 1., 0.],
+           [0., 3., 2.]], dtype=float32)
+    """
+    spread = np.std(beside, axis=0)
+    widest = latents.std(axis=0, dtype=np.float64).max()
+    scale = np.divide(widest, spread, out=np.zeros_like(spread), where=spread > 0)
+    return np.hstack([latents, beside * scale]).astype(np.float32)
+
+
+def in_posterior_widths(z_mean: Floats32, z_log_var: Floats32) -> Floats32:
+    """Return latents in units of their posteriors' root mean square width, (N, D).
+
+    A latent that says nothing has a posterior as wide as the prior, and shrinks.
+
+    Examples
+    --------
+    >>> in_posterior_widths(np.ones((2, 1), np.float32), np.log(np.full((2, 1), 0.25, np.float32)))
+    array([[2.],
+           [2.]], dtype=float32)
+    """
+    width = np.sqrt(np.exp(z_log_var, dtype=np.float64).mean(axis=0))
+    return (z_mean / width).astype(np.float32)

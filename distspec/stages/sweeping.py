@@ -1,0 +1,194 @@
+"""The sweep on Ray: actors that hold the sample make maps and trials; what is done is kept."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from ray.util import ActorPool
+from tqdm import tqdm
+
+from distspec.maps import Layout, Map, Neighbourhood, neighbourhood
+from distspec.places import get_table, join, names, put_table
+from distspec.spaces import Sample
+from distspec.stages.session import n_cpus
+from distspec.sweep import ClusteringConfig, Data, Job, Space
+from distspec.trials import Result, fitted, from_table, run, to_table
+
+log = logging.getLogger("distspec")
+
+RESTARTS, RETRIES = 100, 3
+"""An actor that dies is replaced so often, and what it was at is done again so often."""
+
+
+@ray.remote(num_cpus=1, max_restarts=RESTARTS, max_task_retries=RETRIES)
+class Sweeper:
+    """Makes maps and trials of a sample, as a model sees it, and of data like it without structure."""
+
+    def __init__(self, config: ClusteringConfig, most: Mapping[str, int], seed: int) -> None:
+        torch.set_num_threads(1)
+        self.config, self.most, self.seed = config, most, seed
+
+    def pid(self) -> int:
+        """Return its process, for whoever wants to know."""
+        return os.getpid()
+
+    def neighbourhood(self, sample: Sample, space: Space) -> Neighbourhood:
+        """Return the graph that maps of a sample with so many neighbours share."""
+        dims = tuple(sorted({2, *self.config.dims}))
+        return neighbourhood(sample.base(space).astype(np.float64), space.n_neighbors, dims)
+
+    def map(self, near: Neighbourhood, space: Space) -> Map:
+        """Return a map."""
+        return Map.of(near, Layout(space.seed, self.config.min_dist, space.dims))
+
+    def run(self, sample: Sample, job: Job, place: Map | None) -> tuple[Job, list[Result], float]:
+        """Make a job's trials, and say how long it took; maps of data without structure are made here."""
+        start = time.monotonic()
+        sample = sample.without_structure(job.data, self.seed)
+        if job.space.dims:
+            points = (place or self.map(self.neighbourhood(sample, job.space), job.space)).points
+        else:
+            points = sample.base(job.space).astype(np.float64)
+        latents = sample.latents.astype(np.float64)
+        results = run(points, latents, job.trials, self.config, self.most)
+        return job, results, time.monotonic() - start
+
+    def refit(self, sample: Sample, job: Job, place: Map | None) -> list[Any]:
+        """Return what the clusterings of a job's trials say of any points, in their order."""
+        points = place.points if place else sample.base(job.space).astype(np.float64)
+        return [each.predictor for each, _ in fitted(points, job.trials, self.config, self.most)]
+
+
+class Sweep:
+    """Jobs on a pool of actors, and what came of them; a rerun makes only what is missing. A context manager.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        As each model sees them, the run's own first.
+    config : ClusteringConfig
+    most : mapping
+        `distspec.trials.limits`.
+    seed : int
+    folder : str
+        URL where the results of jobs are kept until the run is whole.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        config: ClusteringConfig,
+        most: Mapping[str, int],
+        seed: int,
+        folder: str,
+    ) -> None:
+        self._samples: list[Any] = [ray.put(sample) for sample in samples]
+        n_actors = min(config.actors or n_cpus(), n_cpus())
+        self.actors: list[Any] = [Sweeper.remote(config, most, seed) for _ in range(n_actors)]
+        self.folder = folder
+        self._maps: dict[tuple[Data, Space], Any] = {}
+
+    def __enter__(self) -> Sweep:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Give the actors' CPUs back: tasks beside them would wait for ever."""
+        for actor in self.actors:
+            ray.kill(actor)
+
+    def maps(self, places: Iterable[tuple[Data, Space]]) -> dict[tuple[Data, Space], Map]:
+        """Return maps, those that are not there yet made on the actors."""
+        todo = sorted({place for place in places if place[1].dims} - self._maps.keys())
+        pool: Any = ActorPool(self.actors)
+        near = {(data, space.n_neighbors): space for data, space in todo}
+        graphs = pool.map(
+            lambda actor, key: actor.neighbourhood.remote(self._of(key[0]), near[key]), list(near)
+        )
+        shared = {key: ray.put(graph) for key, graph in zip(near, graphs, strict=True)}
+        made = pool.map(
+            lambda actor, each: actor.map.remote(shared[each[0], each[1].n_neighbors], each[1]), todo
+        )
+        bar = tqdm(made, total=len(todo), desc="map", unit="map", disable=None if todo else True)
+        for place, each in zip(todo, bar, strict=True):
+            self._maps[place] = ray.put(each)
+        return {place: ray.get(ref) for place, ref in self._maps.items()}
+
+    def run(self, jobs: Sequence[Job]) -> list[Result]:
+        """Return the results of every job's trials, in their order."""
+        found = self._kept(jobs)
+        todo = [job for job in jobs if job.number not in found]
+        if todo:
+            self.maps((job.data, job.space) for job in todo if not job.data.is_null)
+        firsts = _firsts(todo)
+        rest = [job for job in todo if job not in firsts]
+        n_trials = sum(len(job.trials) for job in todo)
+        pace: dict[tuple[Any, ...], float] = {}
+        with tqdm(total=n_trials, desc="cluster", unit="trial", disable=None if todo else True) as bar:
+            for batch in (firsts, rest):
+                if batch is rest and rest:
+                    log.info("cluster: %s", _forecast(rest, pace, len(self.actors)))
+                for job, results, seconds in self._made(batch):
+                    put_table(self._url(job), to_table(results))
+                    found[job.number] = results
+                    pace[_kind(job)] = seconds / len(results)
+                    bar.update(len(results))
+        return [result for job in jobs for result in found[job.number]]
+
+    def refit(self, jobs: Sequence[Job]) -> list[Any]:
+        """Return the predictors of every job's trials, in their order."""
+        pool: Any = ActorPool(self.actors)
+        made = pool.map(
+            lambda actor, job: actor.refit.remote(
+                self._of(job.data), job, self._maps.get((job.data, job.space))
+            ),
+            jobs,
+        )
+        return [each for job in made for each in job]
+
+    def _made(self, jobs: Sequence[Job]) -> Iterable[tuple[Job, list[Result], float]]:
+        pool: Any = ActorPool(self.actors)
+        return pool.map_unordered(
+            lambda actor, job: actor.run.remote(
+                self._of(job.data), job, self._maps.get((job.data, job.space))
+            ),
+            jobs,
+        )
+
+    def _of(self, data: Data) -> Any:
+        """Return the sample that data are, or are made like."""
+        return self._samples[0 if data.is_null else data.draw]
+
+    def _kept(self, jobs: Sequence[Job]) -> dict[int, list[Result]]:
+        there = set(names(self.folder))
+        return {
+            job.number: from_table(get_table(self._url(job)), job.trials)
+            for job in jobs
+            if f"{job.number:05d}.parquet" in there
+        }
+
+    def _url(self, job: Job) -> str:
+        return join(self.folder, f"{job.number:05d}.parquet")
+
+
+def _kind(job: Job) -> tuple[Any, ...]:
+    return job.data.is_null, job.space._replace(seed=0), job.trials[0].setting.algorithm
+
+
+def _firsts(jobs: Sequence[Job]) -> list[Job]:
+    """Return the first job of each kind: they are timed, and say what the others will take."""
+    return [next(group) for _, group in groupby(sorted(jobs, key=_kind), key=_kind)]
+
+
+def _forecast(rest: Sequence[Job], pace: Mapping[tuple[Any, ...], float], n_actors: int) -> str:
+    """Say how long jobs will take, from the seconds that a trial of each kind took."""
+    seconds = sum(pace[_kind(job)] * len(job.trials) for job in rest) / n_actors
+    n_trials = sum(len(job.trials) for job in rest)
+    return f"{n_trials:,} more trials take about {seconds:,.0f} s on {n_actors} actors"

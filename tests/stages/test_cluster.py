@@ -1,0 +1,113 @@
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+import ray
+from sklearn.metrics import adjusted_rand_score
+
+from distspec.consensus import agree
+from distspec.spaces import Sample
+from distspec.stages.assigning import Fitted, Repeat, assign
+from distspec.stages.sweeping import Sweep
+from distspec.sweep import ClusteringConfig, plan, settings
+from distspec.trials import limits
+
+CONFIG = ClusteringConfig(
+    rule="consensus",
+    spaces=("features", "latents"),
+    algorithms=("gmm", "kmeans", "hdbscan"),
+    k_min=3,
+    k_max=4,
+    seeds=3,
+    resample=0.8,
+    null_draws=1,
+    actors=2,
+)
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return np.random.default_rng(0).permutation(np.repeat(np.arange(3), [120, 90, 60]))
+
+
+@pytest.fixture(scope="module")
+def sample(truth):
+    rng = np.random.default_rng(1)
+    latents = rng.normal(size=(270, 4)) + 7.0 * np.eye(4)[truth]
+    return Sample(latents.astype(np.float32), (latents[:, :3] + 1.0).astype(np.float32))
+
+
+def jobs_of(sample):
+    return plan(CONFIG, settings(CONFIG, len(sample))[0], 0)
+
+
+def started(sample, folder):
+    return Sweep([sample], CONFIG, limits(CONFIG, len(sample), 1e9)[0], 0, str(folder))
+
+
+def of(results):
+    return [(each.trial, each.labels.tolist(), repr(dict(each.scores))) for each in results]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(sample, local_ray, tmp_path_factory):
+    with started(sample, tmp_path_factory.mktemp("work")) as sweep:
+        return of(sweep.run(jobs_of(sample)))
+
+
+def test_actors_killed_mid_sweep_change_nothing(sample, undisturbed, tmp_path):
+    kills = []
+
+    def kill(pids):
+        while len(list(tmp_path.iterdir())) < 5:
+            time.sleep(0.01)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            kills.append(pid)
+
+    with started(sample, tmp_path) as sweep:
+        pids = ray.get([actor.pid.remote() for actor in sweep.actors])
+        thread = threading.Thread(target=kill, args=(pids,))
+        thread.start()
+        results = sweep.run(jobs_of(sample))
+        thread.join()
+    assert len(kills) == 2
+    assert of(results) == undisturbed
+
+
+def test_a_rerun_makes_only_what_is_missing(sample, undisturbed, tmp_path):
+    jobs = jobs_of(sample)
+    with started(sample, tmp_path) as sweep:
+        sweep.run(jobs)
+    kept = {path: path.stat().st_mtime_ns for path in sorted(tmp_path.iterdir())}
+    assert len(kept) == len(jobs)
+    missing = list(kept)[2:5]
+    for path in missing:
+        path.unlink()
+    with started(sample, tmp_path) as sweep:
+        assert of(sweep.run(jobs)) == undisturbed
+    assert {path for path, at in kept.items() if path.stat().st_mtime_ns != at} == set(missing)
+
+
+def test_everyone_is_labelled_as_the_sample_says(sample, truth, local_ray, tmp_path):
+    few = Sample(sample.latents[::3], sample.features[::3])
+    jobs = jobs_of(few)
+    wanted = [
+        job._replace(trials=(trial,))
+        for job in jobs
+        for trial in job.trials
+        if not job.data.is_null and str(trial.setting) == "kmeans k = 3" and job.space.name == "features"
+    ]
+    with started(few, tmp_path) as sweep:
+        results, predictors = sweep.run(wanted), sweep.refit(wanted)
+    repeats = [each.labels.astype(np.int32) for each in results]
+    consensus = agree(repeats, 3, np.random.default_rng(0))
+    made = [Repeat(0, job.space, each) for job, each in zip(wanted, predictors, strict=True)]
+    said = assign(Fitted(made, {}, consensus, None), [sample])
+    assert adjusted_rand_score(truth, said["label"]) == 1.0
+    assert np.array_equal(said["label"][::3], consensus.labels)
+    assert said["prob"].shape == (270, 3)
+    assert said["stability"].min() > 0.9

@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+
+from distspec.choice import Way, choose, judge
+from distspec.clustering import Setting
+from distspec.sweep import ClusteringConfig, Data, Space, Trial
+from distspec.trials import SCORES, Result
+
+CONSENSUS = ClusteringConfig(rule="consensus", spaces=("features", "map"), seeds=4, null_draws=5)
+FEATURES, MAP = Space("features"), Space("map", 15, 2, 0)
+
+
+def result(space, setting, repeat, labels, silhouette, data=None, stability=float("nan")):
+    labels = np.asarray(labels, np.int16)
+    scores = dict.fromkeys(SCORES, float("nan")) | {"silhouette": silhouette, "stability": stability}
+    trial = Trial(data or Data(), space, setting, repeat, repeat)
+    sizes, noise = np.bincount(labels[labels >= 0]), float(np.sum(labels < 0) / max(len(labels), 1))
+    return Result(trial, labels, sizes, noise, scores, 0.1)
+
+
+def sweep(rng, space, setting, k, wobble, silhouette, null=0.1):
+    truth = np.repeat(np.arange(k), 60)
+    found = []
+    for repeat in range(4):
+        labels = np.where(rng.random(60 * k) < wobble, rng.integers(0, k, 60 * k), truth)
+        found.append(result(space, setting, repeat, labels, silhouette))
+    for kind in ("gaussian", "permuted"):
+        for draw in range(5):
+            score = null + 0.01 * rng.normal()
+            found.append(result(space, setting, 0, [], score, Data(kind, draw), 0.3 + 0.01 * rng.normal()))
+    return found
+
+
+def chosen(results, config=CONSENSUS):
+    judgement = judge(results, config)
+    own = [each for each in results if not each.trial.data.is_null]
+    return choose(own, judgement, config), judgement
+
+
+def test_the_published_rule_takes_the_best_silhouette(rng):
+    config = ClusteringConfig()
+    results = [
+        result(MAP, Setting("gmm", k, "full"), 0, [0, 0, 1, 1], s) for k, s in ((5, 0.3), (6, 0.5), (7, 0.5))
+    ]
+    choice, _ = chosen(results, config)
+    assert (choice.trial, choice.way.setting.k, choice.k) == (1, 6, 2)
+    assert chosen([], config)[0] is None
+    assert chosen([result(MAP, Setting("gmm", 5, "full"), 0, [0, 0], float("nan"))], config)[0] is None
+
+
+def test_what_repeats_and_exceeds_its_null_most_is_chosen_in_the_first_space(rng):
+    steady, loose = Setting("gmm", 3, "tied"), Setting("gmm", 4, "tied")
+    small = Setting("gmm", 2, "tied")
+    results = [
+        *sweep(rng, FEATURES, small, 2, 0.02, 0.45, null=0.4),
+        *sweep(rng, FEATURES, steady, 3, 0.02, 0.30, null=0.1),
+        *sweep(rng, FEATURES, loose, 4, 0.5, 0.60, null=0.1),
+        *sweep(rng, MAP, steady, 3, 0.0, 0.90, null=0.1),
+    ]
+    choice, judgement = chosen(results)
+    assert choice.way == Way("features", steady)
+    assert judgement.beats_null(choice.way)
+    assert choice.k == 3
+    assert "repeat" in choice.why
+
+
+def test_where_the_first_space_holds_nothing_the_next_does(rng):
+    setting = Setting("gmm", 3, "tied")
+    results = [
+        *sweep(rng, FEATURES, setting, 3, 0.6, 0.3), *sweep(rng, MAP, setting, 3, 0.0, 0.4),
+    ]  # fmt: skip
+    assert chosen(results)[0].way.space.startswith("map")
+
+
+def test_what_does_not_repeat_or_beat_its_null_is_called_that(rng):
+    choice, judgement = chosen(sweep(rng, FEATURES, Setting("gmm", 3, "tied"), 3, 0.6, 0.1, null=0.3))
+    assert "no clustering repeats" in choice.why
+    assert judgement.beats_null(choice.way) is False
+    assert "none beats its null" in choice.why
+
+
+def test_a_clustering_of_a_few_is_none(rng):
+    labels = np.full(100, -1)
+    labels[:10], labels[10:20] = 0, 1
+    results = [result(FEATURES, Setting("hdbscan", scale=0.05), i, labels, 0.9) for i in range(3)]
+    assert chosen(results)[0] is None
+
+
+@pytest.mark.parametrize("config", [CONSENSUS, ClusteringConfig()])
+def test_without_draws_nothing_is_said_of_nulls(rng, config):
+    results = [
+        each for each in sweep(rng, FEATURES, Setting("gmm", 3), 3, 0.0, 0.5) if not each.trial.data.is_null
+    ]
+    choice, judgement = chosen(results, config)
+    assert judgement.beats_null(choice.way) is None
+    assert "null" not in choice.why
