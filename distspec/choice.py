@@ -17,6 +17,8 @@ from distspec.trials import Result
 
 MAX_NOISE = 0.5
 """A clustering that leaves more of the sample out is of a few."""
+BASELINES = ("kmeans",)
+"""Algorithms to compare with: they divide whatever they are given, and are not chosen where others are tried."""
 
 
 class Way(NamedTuple):
@@ -153,6 +155,7 @@ def choose(results: Sequence[Result], judgement: Judgement, config: ClusteringCo
         if min(results[i].n_clusters for i in places) >= 2
         and np.mean([results[i].noise_share for i in places]) <= MAX_NOISE
     ]
+    ways = [way for way in ways if way.setting.algorithm not in BASELINES] or ways
     if not ways:
         return None
     words: list[str] = []

@@ -14,6 +14,8 @@ from distspec.sweep import DATA, GAUSSIAN, NULLS, Data
 
 TAIL_DRAWS = 5
 """Fewest draws of a kind that a tail is fitted to."""
+LEAST_SPREAD = 0.02
+"""Of a score's draws: an algorithm that finds nothing in most of them has no spread to be measured by."""
 
 
 def structureless(x: Floats, data: Data, seed: int) -> Floats:
@@ -122,7 +124,7 @@ def _excess(own: Floats, draws: Floats) -> Floats:
     """Return (own − mean) / standard deviation of draws, (S, n), widened as their number asks for."""
     n = draws.shape[1]
     spread = draws.std(axis=1, ddof=1) * np.sqrt(1.0 + 1.0 / n)
-    return (own - draws.mean(axis=1)) / np.maximum(spread, 1e-9)
+    return (own - draws.mean(axis=1)) / np.maximum(spread, LEAST_SPREAD)
 
 
 def _tail(largest: Floats, most: float, level: float) -> tuple[float, float]:

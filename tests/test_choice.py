@@ -94,3 +94,10 @@ def test_without_draws_nothing_is_said_of_nulls(rng, config):
     choice, judgement = chosen(results, config)
     assert judgement.beats_null(choice.way) is None
     assert "null" not in choice.why
+
+
+def test_the_baseline_is_chosen_only_where_it_is_alone(rng):
+    baseline, other = Setting("kmeans", 3), Setting("gmm", 3, "tied")
+    alone = sweep(rng, FEATURES, baseline, 3, 0.0, 0.9)
+    assert chosen(alone)[0].way.setting == baseline
+    assert chosen([*alone, *sweep(rng, FEATURES, other, 3, 0.02, 0.4)])[0].way.setting == other
