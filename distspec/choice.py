@@ -18,7 +18,7 @@ from distspec.trials import Result
 MAX_NOISE = 0.5
 """A clustering that leaves more of the sample out is of a few."""
 BASELINES = ("kmeans",)
-"""Algorithms to compare with: they divide whatever they are given, and are not chosen where others are tried."""
+"""Algorithms to compare with: they divide whatever they are given; not chosen where others are tried."""
 
 
 class Way(NamedTuple):
