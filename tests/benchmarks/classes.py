@@ -3,7 +3,7 @@
 ``python -m tests.benchmarks.classes --seeds 4 --jobs 2``: for each seed a model of either recipe is trained
 anew (weights and order differ), embeds the same held-out made-up sources, and is clustered with seeds of its
 own. True classes are the simulator's. Macro F1: each class of the run is called what most
-of its members are. Nulls are not drawn here (`--nulls N` draws N of each kind).
+of its members are. `--nulls N` draws N of each kind of structureless data.
 """
 
 from __future__ import annotations
@@ -147,12 +147,13 @@ def report(row: str, runs: Sequence[Mapping[str, Any]]) -> None:
 def main() -> None:
     """Run either recipe from several seeds."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("rows", nargs="*", metavar="RECIPE", help="dja, paper; both where none is named")
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
-    parser.add_argument("--nulls", type=int, default=0, help="draws of each kind")
+    parser.add_argument("--nulls", type=int, default=5, help="draws of each kind")
     given = parser.parse_args()
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
-        for row in ("dja", "paper"):
+        for row in given.rows or ("dja", "paper"):
             runs = list(pool.map(partial(once, row, n_nulls=given.nulls), range(given.seeds)))
             report(row, runs)
             sys.stdout.flush()
