@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 LOCK := infra/requirements.lock
 ROOT ?= out/demo
 
+# A file's tests stay together: they share what they set up.
+TWO_AT_A_TIME := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 export RAY_USAGE_STATS_ENABLED := 0
 
 .PHONY: demo test soak check format bench lock clean
@@ -13,7 +16,7 @@ demo: $(VENV)/.installed  ## the whole pipeline on a synthetic archive
 	$(BIN)/python -m jobs.pipeline demo --root $(ROOT)
 
 test: $(VENV)/.installed-dev  ## every test but the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(TWO_AT_A_TIME)
 
 soak: $(VENV)/.installed-dev  ## the slow ones
 	$(BIN)/python -m pytest -m slow

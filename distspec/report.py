@@ -23,6 +23,7 @@ __all__ = ["Examples", "ReportData", "write_report"]
 
 QUARANTINE_ROWS = 50
 CONFUSION_ROWS = 12
+LATENT_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class ReportData:
         trial, algorithm, k, seed, silhouette, bic, seconds, chosen (bool).
     confusion : Table
         A row a pair of classes that trade members: cluster_label, other_label, share, n_torn, examples.
+    latents : Table
+        A row a pair of latents: latent, other_latent, mutual_information, alignment.
     history : Table
         epoch, train_recon, train_kl, val_recon, val_kl, lr.
     examples : Examples
@@ -88,6 +91,7 @@ class ReportData:
     quarantine: pa.Table
     sweep: pa.Table
     confusion: pa.Table
+    latents: pa.Table
     history: pa.Table
     examples: Examples
     oddest: Examples
@@ -230,7 +234,8 @@ def render(data: ReportData, pngs: Mapping[str, bytes]) -> str:
         has_redshifts=figures.has_redshifts(column(data.objects, "z")),
         classes=classes,
         anomalies=data.anomalies.slice(0, len(data.oddest.object_id) or 10).to_pylist(),
-        torn=sorted(data.confusion.to_pylist(), key=_share, reverse=True)[:CONFUSION_ROWS],
+        torn=_largest(data.confusion, "share", CONFUSION_ROWS),
+        degenerate=_largest(data.latents, "alignment", LATENT_ROWS),
         reasons=reasons(data.quarantine),
         n_quarantined=data.quarantine.num_rows,
         quarantine=data.quarantine.slice(0, QUARANTINE_ROWS).to_pylist(),
@@ -240,8 +245,12 @@ def render(data: ReportData, pngs: Mapping[str, bytes]) -> str:
     )
 
 
-def _share(row: Mapping[str, Any]) -> float:
-    return float(row["share"])
+def _largest(table: pa.Table, name: str, n: int) -> list[dict[str, Any]]:
+    """Return the rows with the largest finite values of a column, largest first."""
+    values = column(table, name)
+    order = np.argsort(-values, kind="stable")
+    rows: list[dict[str, Any]] = table.take(pa.array(order[np.isfinite(values[order])][:n])).to_pylist()
+    return rows
 
 
 def _is_noise(row: Mapping[str, Any]) -> bool:

@@ -85,6 +85,10 @@ def report_data(n: int = 60, n_odd: int = 3, n_bad: int = 60, z: float = 1.0) ->
         confusion=pa.table({
             "cluster_label": [0], "other_label": [1], "share": [0.2], "n_torn": [3], "examples": [[EVIL]],
         }),
+        latents=pa.table({
+            "latent": [1, 2, 2], "other_latent": [0, 0, 1],
+            "mutual_information": [0.1, 0.2, 0.0], "alignment": [0.41, 0.87, np.nan],
+        }),
         history=pa.table({
             "epoch": [0, 1], "train_recon": [2.0, 1.0], "val_recon": [2.0, 1.5],
             "train_kl": [0.1, 1.0], "val_kl": [0.1, 1.1], "lr": [1e-3, 1e-3],
@@ -178,6 +182,8 @@ def test_words_from_files_are_escaped(page):
         '"latents": 10',
         "WHERE z < 2 AND snr > 3;",
         "The first 50, one by one",
+        "probability of the other torn members examples 0 1 20.0 % 3",
+        "mutual information [nat] 2 0 0.87 0.20 1 0 0.41 0.10 Silhouette against",
     ],
 )
 def test_the_page_says_what_the_run_found(page, words):

@@ -84,15 +84,16 @@ def _spex(n_seeds: int) -> None:
             "PCA-16:",
             _neighbours(components, kept, classes, types),
         )
-        found: list[tuple[float, float]] = []
+        found: list[tuple[float, float, float]] = []
         for seed in range(n_seeds):
             pairs = batch[twice[:, 0]], batch[twice[:, 1]]
             model = fitted(config.vae, config.training, store.frozen.grid, train, held, pairs, seed)
             latents = embed(model, batch)["z_mean"].numpy()
             found.append(_neighbours(latents, kept, classes, types))
             print("spex", seed, found[-1], flush=True)
-        _say("spex, 10-NN accuracy", [a for a, _ in found])
-        _say("spex, error in subtypes", [e for _, e in found])
+        _say("spex, 10-NN accuracy", [a for a, _, _ in found])
+        _say("spex, error in subtypes", [e for _, e, _ in found])
+        _say("spex, share of the wrong that are M9, L0, L9 or T0", [near for _, _, near in found])
 
 
 def _subtype(text: str) -> float:
@@ -101,14 +102,19 @@ def _subtype(text: str) -> float:
     return "MLT".index(found[1]) * 10.0 + float(found[2]) if found else np.nan
 
 
-def _neighbours(latents: Any, kept: Any, classes: Any, types: Any) -> tuple[float, float]:
-    """Return how many held-out stars' class ten neighbours tell, and the mean error in subtypes."""
+def _neighbours(latents: Any, kept: Any, classes: Any, types: Any) -> tuple[float, float, float]:
+    """Return how many held-out stars' class ten neighbours tell, and the mean error in subtypes.
+
+    And how many of those that they get wrong are where one class becomes the next: M9, L0, L9, T0.
+    """
     index = (
         NearestNeighbors(n_neighbors=10).fit(latents[~kept]).kneighbors(latents[kept], return_distance=False)
     )
     votes = [max(sorted(set(near)), key=list(near).count) for near in classes[~kept][index]]
     errors = np.abs(np.nanmedian(types[~kept][index], axis=1) - types[kept])
-    return float(np.mean(np.array(votes) == classes[kept])), float(np.nanmean(errors))
+    right = np.array(votes) == classes[kept]
+    border = np.isin(np.floor(types[kept]), (9, 10, 19, 20))
+    return float(right.mean()), float(np.nanmean(errors)), float(border[~right].mean())
 
 
 def _dja(n_seeds: int) -> None:

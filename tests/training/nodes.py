@@ -1,6 +1,6 @@
-"""Training on three nodes, one of which is lost: ``python -m tests.training.nodes ROOT WORKERS MIN_WORKERS``.
+"""Training on nodes, one of which is lost: ``python -m tests.training.nodes ROOT WORKERS MIN_WORKERS NODES``.
 
-The head has no CPU to give, each node one. A worker notes its node at step 20 and waits there for its end.
+The head has no CPU to give, each node one. The last worker notes its node at step 20 and waits for its end.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def note_node(given: dict[str, Any]) -> None:
 
 
 def main(root: str, workers: str, min_workers: str, n_nodes: str) -> None:
-    driver.POINTS["lost"] = driver.before_step(note_node, 1)
+    driver.POINTS["lost"] = driver.before_step(note_node, int(workers) - 1)
     stage._worker = driver.hurt([f"lost@{STEP}"])
     with tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True) as temporary:
         memory = {"object_store_memory": 80_000_000}

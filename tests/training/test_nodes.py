@@ -28,10 +28,10 @@ def on_nodes(root: str, workers: int, min_workers: int, n_nodes: int) -> str:
     return ended.stdout
 
 
-@pytest.mark.slow
-def test_a_third_node_takes_over(root, expected):
-    on_nodes(root, workers=2, min_workers=0, n_nodes=3)
-    assert same(finished(root), expected(2))
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_another_node_takes_over(root, expected, workers):
+    on_nodes(root, workers=workers, min_workers=0, n_nodes=workers + 1)
+    assert same(finished(root), expected(workers))
 
 
 @pytest.mark.slow
