@@ -1,66 +1,170 @@
-"""How odd each spectrum is: badly reconstructed for its noise, or alone in latent space."""
+"""How odd each spectrum is: what a reconstruction leaves of it, or alone in latent space; and why, in words.
+
+What is ordinary is fitted once, to a sample (`fit`). What is odd about a spectrum is then a matter of that
+spectrum (`Scorer.parts`, `distspec.misfit`), span by span; only ranks need all of them (`combine`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.polynomial import Polynomial
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 from scipy.stats import rankdata
-from sklearn.mixture import GaussianMixture
+from sklearn.ensemble import IsolationForest
+from sklearn.neighbors import NearestNeighbors
 
+from distspec.mixture import Mixture, Start, fit_mixtures
 from distspec.spectrum import Floats, Floats32
 
 N_NEIGHBOURS = 10
+N_REFERENCE = 10_000
+"""Points of the sample among which neighbours are looked for."""
+N_TREES, TREE_SAMPLE = 200, 512
 ROWS_PER_GAUSSIAN = 100
 MAX_GAUSSIANS = 10
 MIN_SHARE = 0.02
 """A group of less than this share of the sample does not count as ordinary."""
 SURE_NORM = 3.0
 CLIP, CLIP_ROUNDS = 3.0, 5
+ROWS_PER_STEP, MAX_STEPS = 200, 30
+"""Of the S/N at which spectra are compared."""
+SMALL_CLASS = 50
+"""A class of so many spectra moves half-way from the sample's usual misfit to its own."""
+LATENT_WEIGHT = 0.3
+"""Of the mean of the parts in latent space, beside the larger of the two that tell what was left over."""
+
+SPOILT, MOST_SPOILT = 0.5, 1.5
+"""How much odder spectra must be that artefacts spoil [dex]."""
 
 PARTS: Mapping[str, str] = {
-    "anomaly_recon": "reconstruction worse than of spectra of its S/N",
+    "anomaly_recon": "reconstruction worse than of spectra of its S/N and class",
+    "anomaly_line": "a feature as wide as a line that the reconstruction lacks",
     "anomaly_density": "latents where the sample is thin",
     "anomaly_neighbours": "far from its nearest neighbours in latent space",
+    "anomaly_forest": "latents that few cuts set apart",
 }
 """The parts of the score and what each says in words."""
+MISFITS = ("anomaly_recon", "anomaly_line")
+LATENTS = ("anomaly_density", "anomaly_neighbours", "anomaly_forest")
 
 
-def anomaly_scores(
-    latents: Floats32, recon_chi2_red: Floats32, snr: Floats32, seed: int
-) -> dict[str, Floats]:
-    """Score every spectrum against the sample it is in.
+@dataclass(frozen=True)
+class Scorer:
+    """What is ordinary in latent space: plain arrays and trees, so that it travels.
 
-    Each part is −log10 of the share of the sample at least as odd, so parts are comparable whatever their
-    units; the score is their mean.
+    Attributes
+    ----------
+    mixture : Mixture or None
+        Of the sample's own large groups.
+    reference : (R, D)
+        Points of the sample.
+    forest : sklearn IsolationForest, or None
+    """
+
+    mixture: Mixture | None
+    reference: Floats32
+    forest: Any
+
+    def parts(self, latents: Floats32) -> dict[str, Floats32]:
+        """Return how odd points are, the higher the odder, in each part's own unit, (N,) each.
+
+        Returns
+        -------
+        dict
+            ``density``, −ln of the density; ``neighbours``, the distance to the `N_NEIGHBOURS`-th other point
+            of the reference; ``forest``, how few cuts set a point apart.
+        """
+        n, x = len(latents), latents.astype(np.float64)
+        if self.mixture is None or not n:
+            return {name: np.zeros(n, np.float32) for name in ("density", "neighbours", "forest")}
+        k = min(N_NEIGHBOURS, len(self.reference) - 1)
+        near = NearestNeighbors(n_neighbors=k + 1).fit(self.reference.astype(np.float64))
+        distance = np.asarray(near.kneighbors(x)[0])
+        # One of the reference is its own nearest, up to rounding.
+        own = distance[:, 0] <= 1e-6 * (1.0 + np.abs(x).max(axis=1))
+        found = {
+            "density": -self.mixture.log_prob(x),
+            "neighbours": np.where(own, distance[:, k], distance[:, k - 1]),
+            "forest": -self.forest.score_samples(x),
+        }
+        return {name: values.astype(np.float32) for name, values in found.items()}
+
+
+def fit(latents: Floats32, seed: int) -> Scorer:
+    """Return what is ordinary in a sample.
+
+    A Gaussian that fits a few outliers would call them ordinary: those of few members are left out.
 
     Parameters
     ----------
     latents : (N, D)
-    recon_chi2_red : (N,)
-    snr : (N,)
     seed : int
+    """
+    n, n_latents = latents.shape
+    rng = np.random.default_rng(seed)
+    reference = latents[np.sort(rng.choice(n, min(n, N_REFERENCE), replace=False))]
+    x = latents.astype(np.float64)
+    if n < 2:
+        return Scorer(None, reference, None)
+    k = int(np.clip(n // ROWS_PER_GAUSSIAN, 1, MAX_GAUSSIANS))
+    mixture = fit_mixtures(x, [Start(k, "full", seed)])[0]
+    large = mixture.weights * n >= max(2 * n_latents, MIN_SHARE * n)
+    if large.any():
+        mixture = replace(
+            mixture,
+            weights=mixture.weights[large] / mixture.weights[large].sum(),
+            means=mixture.means[large],
+            covariances=mixture.covariances[large],
+        )
+    forest = IsolationForest(n_estimators=N_TREES, max_samples=min(TREE_SAMPLE, n), random_state=seed)
+    return Scorer(mixture, reference, forest.fit(x))
+
+
+def combine(
+    raw: Mapping[str, Floats32], snr: Floats32, label: NDArray[np.int32], artefact_score: Floats32
+) -> dict[str, Floats]:
+    """Score every spectrum against all others.
+
+    Each part is −log10 of the share of spectra at least as odd, so parts are comparable whatever their units:
+    misfit against what is usual at the same S/N and in the same class, latents against those of the same S/N.
+    Spectra that artefacts spoil must be odder than others to rank with them: by `SPOILT` for each doubling of
+    `artefact_score` beyond 1, at most by `MOST_SPOILT`. None is left out.
+
+    Parameters
+    ----------
+    raw : mapping
+        ``recon`` and ``line`` of `distspec.misfit.misfit`; `Scorer.parts`; (N,) each.
+    snr : (N,)
+    label : (N,)
+        Classes; -1 noise.
+    artefact_score : (N,)
+        1 or more: spoilt.
 
     Returns
     -------
     dict
-        The `PARTS`, ``log_prob`` (log density of the latents under a Gaussian mixture), ``anomaly_score``
-        (higher = odder), each (N,), and ``anomaly_rank`` (1 = oddest).
+        The `PARTS`, ``log_prob`` (ln density of the latents), ``anomaly_score`` (higher = odder), each (N,),
+        and ``anomaly_rank`` (1 = oddest).
     """
-    log_prob = _log_density(latents, seed)
-    parts = {
-        "anomaly_recon": _tail(_excess(recon_chi2_red, snr)),
-        "anomaly_density": _tail(-log_prob),
-        "anomaly_neighbours": _tail(_neighbour_distance(latents)),
+    odd = {
+        "anomaly_recon": _against_class(_excess(raw["recon"], snr), label),
+        "anomaly_line": raw["line"].astype(np.float64),
+        "anomaly_density": _against_snr(raw["density"], snr),
+        "anomaly_neighbours": _against_snr(np.log(np.maximum(raw["neighbours"], 1e-12)), snr),
+        "anomaly_forest": _against_snr(raw["forest"], snr),
     }
-    score = np.mean(list(parts.values()), axis=0)
+    parts = {name: _tail(values) for name, values in odd.items()}
+    left_over = np.max([parts[name] for name in MISFITS], axis=0)
+    score = left_over + LATENT_WEIGHT * np.mean([parts[name] for name in LATENTS], axis=0)
+    doublings = np.log2(np.maximum(artefact_score.astype(np.float64), 1.0))
+    score = score - np.minimum(SPOILT * doublings, MOST_SPOILT)
     return {
         **parts,
-        "log_prob": log_prob,
+        "log_prob": -raw["density"].astype(np.float64),
         "anomaly_score": score,
         "anomaly_rank": rankdata(-score, method="ordinal").astype(np.float64),
     }
@@ -89,33 +193,28 @@ def _excess(chi2: Floats32, snr: Floats32) -> Floats:
     return excess
 
 
-def _log_density(latents: Floats32, seed: int) -> Floats:
-    """Return the log density of each row under a mixture of the sample's own large groups.
+def _against_class(excess: Floats, label: NDArray[np.int32]) -> Floats:
+    """Return an excess less its class's median; of small classes, of which that says little, less of it."""
+    against = excess.copy()
+    for each in np.unique(label[label >= 0]):
+        members = label == each
+        n = np.count_nonzero(members)
+        against[members] -= np.median(excess[members]) * n / (n + SMALL_CLASS)
+    return against
 
-    A Gaussian that fits a few outliers would call them ordinary: those of few members are left out.
+
+def _against_snr(values: Floats | Floats32, snr: Floats32) -> Floats:
+    """Return values less the median at the same S/N, over the scatter above it.
+
+    Spectra that say little are encoded near the middle of the latent space, bright ones at its ends.
     """
-    n, n_latents = latents.shape
-    if n < 2:
-        return np.zeros(n)
-    k = int(np.clip(n // ROWS_PER_GAUSSIAN, 1, MAX_GAUSSIANS))
-    x = latents.astype(np.float64)
-    mixture: Any = GaussianMixture(k, random_state=seed, reg_covar=1e-4).fit(x)
-    large = mixture.weights_ * n >= max(2 * n_latents, MIN_SHARE * n)
-    if large.any():
-        mixture.weights_ = mixture.weights_[large] / mixture.weights_[large].sum()
-        mixture.means_ = mixture.means_[large]
-        mixture.covariances_ = mixture.covariances_[large]
-        mixture.precisions_cholesky_ = mixture.precisions_cholesky_[large]
-    return np.asarray(mixture.score_samples(x))
-
-
-def _neighbour_distance(latents: Floats32) -> Floats:
-    """Return the distance to the `N_NEIGHBOURS`-th nearest other spectrum."""
-    k = min(N_NEIGHBOURS, len(latents) - 1)
-    if k < 1:
-        return np.zeros(len(latents))
-    distance, _ = KDTree(latents).query(latents, k=k + 1)
-    return np.asarray(distance)[:, -1]
+    x, y = np.arcsinh(snr).astype(np.float64), values.astype(np.float64)
+    n_steps = int(np.clip(len(y) // ROWS_PER_STEP, 1, MAX_STEPS))
+    steps = np.array_split(np.argsort(x, kind="stable"), n_steps)
+    centre = [np.median(x[step]) for step in steps]
+    p50, p84 = np.array([np.percentile(y[step], [50.0, 84.0]) for step in steps]).T
+    scatter = np.interp(x, centre, np.maximum(p84 - p50, 1e-9))
+    return (y - np.interp(x, centre, p50)) / scatter
 
 
 def explain(
@@ -138,10 +237,10 @@ def explain(
 
     Examples
     --------
-    >>> parts = {"anomaly_recon": 2.0, "anomaly_density": 0.5, "anomaly_neighbours": 0.1}
+    >>> parts = dict.fromkeys(PARTS, 0.1) | {"anomaly_recon": 2.0}
     >>> residual, valid = np.array([0, -9.0], np.float32), np.array([True, True])
     >>> explain(parts, 20.0, residual, valid, np.array([4000.0, 5008.0]))
-    'reconstruction worse than of spectra of its S/N (top 1 %); largest residual -9.0 σ at 5008 Å'
+    'reconstruction worse than of spectra of its S/N and class (top 1 %); largest residual -9.0 σ at 5008 Å'
     """
     # What stands out by itself, or else the one part that stands out most.
     high = [name for name in PARTS if parts[name] >= 1.5] or [max(PARTS, key=lambda p: parts[p])]

@@ -2,12 +2,13 @@
 
 A line is never narrower than the instrument makes it, light is never negative, noise scatters as much as
 errors say, and a spectrum does not run away where the detector ends. What departs from that is measured in
-each spectrum alone: no model, no other spectrum. Distances are in pixels of the detector, of which the grid has
-several in some places and shares one among several in others.
+each spectrum alone: no model, no other spectrum. Distances are in pixels of the detector: a pixel of the grid
+holds several of them in some places, and is a part of one in others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +19,8 @@ from distspec.lyman import Disperser, place_of, repeats_of
 from distspec.spectrum import Floats, Floats32, WaveGrid
 
 SHARPEST = 0.75
-"""A point source in a slit is seen this much sharper than the instrument's nominal resolution (de Graaff et
-al. 2024, A&A 684, A87, section 3.2 and figure A.1)."""
+"""No line is seen more sharply than this share of the instrument's nominal width: of 150 lines in real files
+of NIRSpec's prism none is below 0.84."""
 SURE = 4.0
 """Standard deviations beyond which an excursion is no chance."""
 SYSTEMATIC = 0.03
@@ -27,10 +28,29 @@ SYSTEMATIC = 0.03
 UNEXPLAINED = 0.3
 """Share of a spike's height that the sharpest line through its neighbours leaves."""
 NEAR = 8.0
-"""How far the level beside a spike, a negative run and an end are looked at [detector pixels]."""
+"""How far the level beside a spike, a negative run and an end reach [detector pixels]."""
 RUN_SURE = 6.0
-END, INSIDE = 8.0, 30.0
+"""Standard deviations below zero at which a run is masked."""
+INSIDE = 30.0
+"""How far from the end the level lies to which it is compared [detector pixels]."""
 MIN_PIXELS = 20
+LIMITS: Mapping[str, float] = {
+    "artefact_spikes": 25.0,
+    "artefact_negative": 5.0,
+    "artefact_edge": 2.5,
+    "artefact_scatter": 4.0,
+    "artefact_gaps": 0.8,
+}
+"""What is bad, in each part's own unit: there `artefact_score` is 1."""
+WORDS: Mapping[str, str] = {
+    "artefact_spikes": "spikes sharper than the instrument",
+    "artefact_negative": "a run of negative flux",
+    "artefact_edge": "flux runs away at an end",
+    "artefact_scatter": "noise beyond its errors",
+    "artefact_gaps": "few valid pixels",
+}
+COLUMNS = (*LIMITS, "artefact_score", "n_masked")
+"""What `Artefacts.columns` says of each spectrum."""
 
 _kernel = njit(cache=True, nogil=True, error_model="numpy")
 
@@ -61,9 +81,35 @@ class Artefacts(NamedTuple):
     gaps: Floats32
     bad: NDArray[np.bool_]
 
+    @property
+    def score(self) -> Floats32:
+        """The worst part over its limit, (N,): from 1 on, a spectrum is spoilt."""
+        parts = self.spikes, self.negative, self.edge, self.scatter, self.gaps
+        over = [part / limit for part, limit in zip(parts, LIMITS.values(), strict=True)]
+        return np.maximum(np.max(over, axis=0), 0.0).astype(np.float32)
+
+    def columns(self) -> dict[str, Floats32]:
+        """Return `COLUMNS`, (N,) each."""
+        parts = (self.spikes, self.negative, self.edge, self.scatter, self.gaps, self.score)
+        n_masked = np.count_nonzero(self.bad, axis=1).astype(np.float32)
+        return dict(zip(COLUMNS, (*parts, n_masked), strict=True))
+
+
+def worst(parts: Mapping[str, float]) -> str:
+    """Say in words what is worst about a spectrum, of which `LIMITS` are known; "" where nothing is bad.
+
+    Examples
+    --------
+    >>> worst(dict.fromkeys(LIMITS, 0.0) | {"artefact_spikes": 90.0})
+    'spikes sharper than the instrument (2.2 times the limit)'
+    """
+    over = {name: parts[name] / limit for name, limit in LIMITS.items()}
+    name = max(over, key=lambda each: over[each])
+    return f"{WORDS[name]} ({over[name]:.1f} times the limit)" if over[name] >= 1.0 else ""
+
 
 def find_artefacts(
-    flux: Floats32, ivar: Floats32, z: Floats, grid: WaveGrid, detector: Disperser
+    flux: Floats32, ivar: Floats32, z: Floats, grid: WaveGrid, detector: Disperser | None
 ) -> Artefacts:
     """Look for bad pixels; a row's answer depends on that row alone.
 
@@ -73,22 +119,37 @@ def find_artefacts(
         In any unit of f_λ; masked pixels, of ivar 0, may hold anything.
     z : (N,)
     grid : WaveGrid
-    detector : Disperser
+    detector : Disperser or None
+        None: each of the grid's pixels is taken for one of the detector's, as wide as its resolution.
     """
     n, n_pixels = flux.shape
     parts, bad = np.zeros((n, 5)), np.zeros((n, n_pixels), np.bool_)
-    _each(
-        flux,
-        ivar,
-        np.asarray(z, np.float64),
-        np.log(grid.edges),
-        detector.log_wave,
-        detector.place,
-        float(detector.pixels),
-        parts,
-        bad,
-    )
+    table, place, pixels = laid_out(detector)
+    _each(flux, ivar, np.asarray(z, np.float64), np.log(grid.edges), table, place, pixels, parts, bad)
     return Artefacts(*parts.T.astype(np.float32), bad)
+
+
+def laid_out(detector: Disperser | None) -> tuple[Floats, Floats, float]:
+    """Return what `positions` takes: tables of ln λ [ln um] and of places [FWHM], pixels in a FWHM."""
+    if detector is None:
+        return np.zeros(0), np.zeros(0), 1.0
+    return detector.log_wave, detector.place, float(detector.pixels)
+
+
+@_kernel
+def positions(
+    log_edges: Floats, z: float, table: Floats, place: Floats, pixels: float, at: Floats, width: Floats
+) -> None:
+    """Fill in where the grid's pixels lie on the detector and how wide they are, (L,); NaN beside it."""
+    if len(table) == 0:
+        for i in range(len(at)):
+            at[i], width[i] = i, 1.0
+        return
+    stretch = np.log(1e-4 * (1.0 + z))
+    below = pixels * place_of(log_edges[0] + stretch, table, place)
+    for i in range(len(at)):
+        above = pixels * place_of(log_edges[i + 1] + stretch, table, place)
+        at[i], width[i], below = 0.5 * (below + above), above - below, above
 
 
 @_kernel
@@ -106,12 +167,9 @@ def _each(
     n_pixels = flux.shape[1]
     at, width = np.zeros(n_pixels), np.zeros(n_pixels)
     for k in range(len(z)):
-        stretch = np.log(1e-4 * (1.0 + z[k]))
-        below = pixels * place_of(log_edges[0] + stretch, table, place)
+        positions(log_edges, z[k], table, place, pixels, at, width)
         n_inside, n_valid = 0, 0
         for i in range(n_pixels):
-            above = pixels * place_of(log_edges[i + 1] + stretch, table, place)
-            at[i], width[i], below = 0.5 * (below + above), above - below, above
             n_inside += not np.isnan(at[i])
             n_valid += ivar[k, i] > 0.0 and not np.isnan(at[i])
         parts[k, 3], parts[k, 4] = 1.0, 1.0
@@ -154,9 +212,7 @@ def _scatter(f: Floats, sigma: Floats, x: Floats, w: Floats) -> float:
 
 
 @_kernel
-def _spikes(
-    f: Floats, sigma: Floats, x: Floats, w: Floats, pixels: float, flags: NDArray[np.bool_]
-) -> float:
+def _spikes(f: Floats, sigma: Floats, x: Floats, w: Floats, pixels: float, flags: NDArray[np.bool_]) -> float:
     """Flag spikes; return their summed heights [σ of a detector pixel].
 
     A line whose height is h above its surroundings has neighbours, one detector pixel away on both sides,
@@ -210,7 +266,7 @@ def _spikes(
 
 @_kernel
 def _levels(f: Floats, x: Floats, i: int, step: float, sign: float) -> tuple[float, float]:
-    """Return the fifth lowest and the fifth highest sign × flux beside a pixel, beyond the reach of a line."""
+    """Return the 20th and the 80th percentile of sign × flux beside a pixel, beyond the reach of a line."""
     beside, n, j = np.zeros(len(f)), 0, i
     while j >= 0 and x[i] - x[j] <= NEAR:
         if x[i] - x[j] > 2.0 * step:
@@ -257,10 +313,10 @@ def _negative(f: Floats, sigma: Floats, x: Floats, w: Floats, flags: NDArray[np.
 def _end(f: Floats, sigma: Floats, x: Floats) -> float:
     """Return by how much the median pixel at the beginning stands above those farther inside [σ]."""
     last, first, stop = 0, 0, 0
-    while last < len(f) and x[last] - x[0] < END:
+    while last < len(f) and x[last] - x[0] < NEAR:
         last += 1
     first = last
-    while first < len(f) and x[first] - x[0] < 1.5 * END:
+    while first < len(f) and x[first] - x[0] < 1.5 * NEAR:
         first += 1
     stop = first
     while stop < len(f) and x[stop] - x[0] < INSIDE:

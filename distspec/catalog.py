@@ -18,7 +18,9 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from distspec import schema
-from distspec.anomaly import PARTS, anomaly_scores, explain
+from distspec.anomaly import PARTS, explain
+from distspec.artefacts import COLUMNS as ARTEFACTS
+from distspec.artefacts import LIMITS, worst
 from distspec.diagnostics import measured
 from distspec.features import reconstructed
 from distspec.identity import in_validation
@@ -51,7 +53,7 @@ class CatalogConfig:
     """What the catalogue holds."""
 
     n_anomalies: int = 200
-    """Rows of the table of anomalies."""
+    """Rows of the table of anomalies, and at most of that of artefacts."""
 
     def __post_init__(self) -> None:
         if self.n_anomalies < 1:
@@ -72,8 +74,8 @@ def build(root: str, run_id: str, store: Store, config: CatalogConfig) -> dict[s
     Returns
     -------
     dict
-        Tables ``objects``, ``classes``, ``class_medians``, ``anomalies``, ``sweep``, ``nulls``,
-        ``confusion``, ``latents``, ``quarantine``.
+        Tables ``objects``, ``classes``, ``class_medians``, ``anomalies``, ``artefacts``, ``sweep``,
+        ``nulls``, ``confusion``, ``latents``, ``quarantine``.
     """
     record, found = load_run(run_url(root, run_id))
     model = str(record["model_id"])
@@ -91,7 +93,6 @@ def build(root: str, run_id: str, store: Store, config: CatalogConfig) -> dict[s
         store.ledger().take(pa.array(rows)),
         latents,
         found["clustering"],
-        int(record["seed"]),
         _split(store, rows, vae),
         measured(store.frozen.kind),
         reconstructed(store.frozen.kind),
@@ -105,6 +106,7 @@ def build(root: str, run_id: str, store: Store, config: CatalogConfig) -> dict[s
         "classes": _classes(objects, float(record["clustering"]["core_stability"]), origin),
         "class_medians": _class_medians(objects, rows, store, origin),
         "anomalies": _anomalies(objects.take(pa.array(odd)), store.spectra(rows[odd]), recon, wave, origin),
+        "artefacts": _artefacts(objects, config.n_anomalies, origin),
         "sweep": schema.conform(_columns(found["sweep"]), schema.SWEEP, origin),
         "nulls": schema.conform(_columns(found["nulls"]), schema.NULLS, origin),
         "confusion": schema.conform(_columns(found["confusion"]), schema.CONFUSION, origin),
@@ -121,21 +123,17 @@ def _objects(
     ledger: pa.Table,
     latents: Mapping[str, Floats32],
     clustering: pa.Table,
-    seed: int,
     split: Sequence[str],
     measures: Sequence[schema.Column],
     reconstructed: Sequence[schema.Column],
     origin: Mapping[str, str],
 ) -> pa.Table:
     n_latents = latents["z_mean"].shape[1]
-    scores = anomaly_scores(latents["z_mean"], latents["recon_chi2_red"], ledger["snr"].to_numpy(), seed)
     values: dict[str, Any] = {
         **_columns(ledger),
         **_columns(clustering.drop_columns("object_id")),
         **{f"{name}_{i:02d}": latents[name][:, i] for name in VECTORS for i in range(n_latents)},
-        **{name: latents[name] for name in (*SCALARS, *(column.name for column in measures))},
-        **scores,
-        "anomaly_rank": scores["anomaly_rank"].astype(np.int32),
+        **{name: latents[name] for name in (*SCALARS, *ARTEFACTS, *(column.name for column in measures))},
         "split": split,
     }
     n_classes = sum(name.startswith("cluster_prob_") for name in clustering.column_names)
@@ -218,6 +216,15 @@ def _anomalies(
         explain(part, part["norm_snr"], residual[i], ivar[i] > 0, wave_rest) for i, part in enumerate(parts)
     ]
     return schema.conform({**_columns(top), "why": why}, schema.ANOMALIES, origin)
+
+
+def _artefacts(objects: pa.Table, most: int, origin: Mapping[str, str]) -> pa.Table:
+    """Return the spectra that artefacts spoil, the worst first."""
+    score = objects["artefact_score"].to_numpy()
+    order = np.argsort(-score, kind="stable")
+    bad = objects.take(pa.array(order[score[order] >= 1.0][:most]))
+    why = [worst(parts) for parts in bad.select(list(LIMITS)).to_pylist()]
+    return schema.conform({**_columns(bad), "why": why}, schema.SPOILT, origin)
 
 
 def publish(

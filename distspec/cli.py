@@ -39,7 +39,8 @@ class Rooted:
 class Query(Rooted):
     """Answer SQL over the current catalogue.
 
-    Its tables: objects, classes, class_medians, anomalies, sweep, nulls, confusion, latents, quarantine.
+    Its tables: objects, classes, class_medians, anomalies, artefacts, sweep, nulls, confusion, latents,
+    quarantine.
     """
 
     sql: tyro.conf.Positional[str] = ""

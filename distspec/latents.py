@@ -2,6 +2,7 @@
 
     latents/<model>/z_mean, z_log_var                       (row, latent)   float32
     latents/<model>/amplitude, recon_mse, recon_chi2_red    (row,)          float32
+    latents/<model>/<artefact>                              (row,)          float32     `distspec.artefacts`
     latents/<model>/<measure>                               (row,)          float32     `distspec.diagnostics`
 
 Rows come in their order, any number in a commit, and the commit says how many are done: a run that is killed
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import zarr
 
+from distspec.artefacts import COLUMNS as ARTEFACTS
 from distspec.diagnostics import measured
 from distspec.spectrum import Floats32
 from distspec.store import Store, repository
@@ -24,13 +26,14 @@ from distspec.transactions import commit
 VECTORS = ("z_mean", "z_log_var")
 SCALARS = ("amplitude", "recon_mse", "recon_chi2_red")
 LATENTS = (*VECTORS, *SCALARS)
+"""What a model says of a row."""
 CHUNK = 4096
 """Rows of a chunk."""
 
 
 def columns(store: Store) -> tuple[str, ...]:
-    """Return what is kept of every row: `LATENTS`, and what is measured in archives of this kind."""
-    return (*LATENTS, *(column.name for column in measured(store.frozen.kind)))
+    """Return what is kept of every row: `LATENTS`, artefacts, what is measured in archives of this kind."""
+    return (*LATENTS, *ARTEFACTS, *(column.name for column in measured(store.frozen.kind)))
 
 
 def n_embedded(store: Store, model_id: str) -> int:

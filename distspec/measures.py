@@ -209,3 +209,5 @@ MEASURES: Mapping[str, tuple[Measure, ...]] = {
     "spex": STARS,
 }
 """What is measured, by kind of archive (`distspec.archives.protocol.Archive.kind`); of others nothing."""
+DETECTORS: Mapping[str, Disperser] = {"dja": PRISM, "jades": PRISM, "sdss": SDSS, "desi": DESI, "spex": SPEX}
+"""What spectra were taken with, by kind of archive; of others it is not known."""

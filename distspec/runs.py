@@ -18,6 +18,7 @@ def clustering_table(
     object_id: pa.ChunkedArray,
     points: Floats32,
     said: Mapping[str, Any],
+    odd: Mapping[str, Any],
     measures: Mapping[str, Floats32],
     columns: Sequence[schema.Column],
 ) -> pa.Table:
@@ -30,6 +31,8 @@ def clustering_table(
         The map.
     said : mapping
         ``label``, ``prob``, ``entropy``, ``stability``: see `distspec.stages.assigning.described`.
+    odd : mapping
+        What `distspec.anomaly.combine` returns.
     measures : mapping
         What `columns` say, (N,) each.
     columns : sequence of Column
@@ -45,9 +48,12 @@ def clustering_table(
         "cluster_entropy": said["entropy"],
         "cluster_stability": said["stability"],
         **{f"cluster_prob_{k:02d}": prob[:, k] for k in range(prob.shape[1])},
+        **odd,
+        "anomaly_rank": odd["anomaly_rank"].astype(np.int32),
         **measures,
     }
-    return schema.conform(values, (schema.OBJECT_ID, *schema.clustering(prob.shape[1]), *columns), {})
+    known = (schema.OBJECT_ID, *schema.clustering(prob.shape[1]), *schema.ODDNESS, *columns)
+    return schema.conform(values, known, {})
 
 
 def sweep_table(results: Sequence[Result], judgement: Judgement, choice: Choice | None) -> pa.Table:

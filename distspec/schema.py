@@ -26,7 +26,12 @@ NORM_SNR = Column("norm_snr", pa.float32(), "", "norm / norm_err; a low one leav
 SNR = Column("snr", pa.float32(), "", "median signal-to-noise ratio of a valid grid pixel")
 LABEL = Column("cluster_label", pa.int32(), "", "cluster, 0 the largest; -1 noise")
 RANK = Column("anomaly_rank", pa.int32(), "", "1 = oddest of the run")
-SCORE = Column("anomaly_score", pa.float32(), "dex", "mean of the parts; higher = odder")
+SCORE = Column(
+    "anomaly_score",
+    pa.float32(),
+    "dex",
+    "larger of recon and line, 0.3 of the mean of the others, less what artefacts explain",
+)
 AMPLITUDE = Column(
     "amplitude", pa.float32(), "", "factor from the decoded spectrum to the data; 1 where none is fitted"
 )
@@ -36,14 +41,33 @@ RECON_CHI2 = Column(
 )
 WAVE_REST = Column("wave_rest", pa.float64(), "Angstrom", "rest-frame wavelength, vacuum")
 PARTS = (
-    Column("anomaly_recon", pa.float32(), "dex", "part: chi2 against spectra of the same S/N"),
-    Column("anomaly_density", pa.float32(), "dex", "part: density of the latents"),
+    Column("anomaly_recon", pa.float32(), "dex", "part: misfit against spectra of the same S/N and class"),
+    Column("anomaly_line", pa.float32(), "dex", "part: largest misfit as wide as a line"),
+    Column("anomaly_density", pa.float32(), "dex", "part: density of the latents, against the same S/N"),
     Column(
         "anomaly_neighbours",
         pa.float32(),
         "dex",
-        "part: distance to the 10th neighbour in latent space",
+        "part: distance to the 10th neighbour in latent space, against the same S/N",
     ),
+    Column("anomaly_forest", pa.float32(), "dex", "part: isolation in latent space, against the same S/N"),
+)
+LOG_PROB = Column("log_prob", pa.float32(), "", "ln density of the latents under a Gaussian mixture")
+ODDNESS = (LOG_PROB, SCORE, *PARTS, RANK)
+ARTEFACTS = (
+    Column(
+        "artefact_spikes", pa.float32(), "", "summed heights of spikes sharper than the instrument [sigma]"
+    ),
+    Column("artefact_negative", pa.float32(), "", "how far below 0 the most negative run lies [sigma]"),
+    Column(
+        "artefact_edge", pa.float32(), "", "how far either end stands above what is inside [sigma a pixel]"
+    ),
+    Column("artefact_scatter", pa.float32(), "", "scatter from pixel to pixel over its errors; 1: right"),
+    Column("artefact_gaps", pa.float32(), "", "share of the pixels in the instrument's range that is masked"),
+    Column(
+        "artefact_score", pa.float32(), "", "worst of these over its limit; from 1 on the spectrum is spoilt"
+    ),
+    Column("n_masked", pa.float32(), "", "valid pixels masked as bad before it was encoded"),
 )
 NORM_UNIT = "erg s-1 cm-2 Angstrom-1"
 
@@ -106,11 +130,9 @@ def objects(n_latents: int, measures: Sequence[Column] = (), n_classes: int = 0)
         AMPLITUDE,
         RECON_MSE,
         RECON_CHI2,
-        Column("log_prob", f32, "", "ln density of the latents under a Gaussian mixture"),
+        *ARTEFACTS,
         *clustering(n_classes),
-        SCORE,
-        *PARTS,
-        RANK,
+        *ODDNESS,
     )
 
 
@@ -149,6 +171,16 @@ ANOMALIES = (
     RECON_CHI2,
     LABEL,
     Column("why", pa.string(), "", "what is odd about it, in words"),
+)
+SPOILT = (
+    OBJECT_ID,
+    SOURCE_ID,
+    REDSHIFT,
+    SNR,
+    *ARTEFACTS,
+    SCORE,
+    LABEL,
+    Column("why", pa.string(), "", "what is worst about it, in words"),
 )
 QUARANTINE = (
     OBJECT_ID,

@@ -122,7 +122,7 @@ def _measure(url: str, kind: str, z_mean: Floats32, z_log_var: Floats32) -> dict
 def assign(fitted: Fitted, samples: Sequence[Sample]) -> dict[str, Any]:
     """Return `described` of every spectrum, as each model sees them."""
     shared = ray.put(fitted)
-    return _joined(
+    return in_spans(
         "assign", len(samples[0]), lambda rows: _assign.remote(shared, [s.take(rows) for s in samples])
     )
 
@@ -130,19 +130,19 @@ def assign(fitted: Fitted, samples: Sequence[Sample]) -> dict[str, Any]:
 def place(fitted: Map, base: Floats32) -> Floats32:
     """Return where spectra lie on a map, (N, dims)."""
     shared = ray.put(fitted)
-    return _joined("place", len(base), lambda rows: _place.remote(shared, base[rows]))
+    return in_spans("place", len(base), lambda rows: _place.remote(shared, base[rows]))
 
 
 def measure(url: str, kind: str, z_mean: Floats32, z_log_var: Floats32) -> dict[str, Floats32]:
     """Return `distspec.features.measure_reconstructions` of every spectrum that a model has embedded."""
-    return _joined(
+    return in_spans(
         "measure", len(z_mean), lambda rows: _measure.remote(url, kind, z_mean[rows], z_log_var[rows])
     )
 
 
-def _joined(what: str, n: int, submit: Any) -> Any:
-    """Return what tasks make of spans of `n` rows, end to end."""
-    spans = [slice(start, min(start + SPAN, n)) for start in range(0, n, SPAN)]
+def in_spans(what: str, n: int, submit: Any, size: int = SPAN) -> Any:
+    """Return what tasks make of spans of `n` rows, `size` each, end to end."""
+    spans = [slice(start, min(start + size, n)) for start in range(0, n, size)]
     bar = tqdm(in_order(submit, spans, 2 * n_cpus()), total=len(spans), desc=what, unit="span", disable=None)
     parts = list(bar)
     if isinstance(parts[0], np.ndarray):

@@ -12,6 +12,7 @@ import pyarrow as pa
 import ray
 from numpy.typing import NDArray
 
+from distspec.anomaly import combine
 from distspec.choice import Choice, Judgement, choose, judge
 from distspec.clustering import Labels, single_class
 from distspec.consensus import Consensus, agree
@@ -29,6 +30,7 @@ from distspec.sampling import sample_rows
 from distspec.spaces import Sample, in_posterior_widths, joined
 from distspec.spectrum import Floats32
 from distspec.stages.assigning import Fitted, Repeat, assign, described, measure, place
+from distspec.stages.oddities import find_oddities
 from distspec.stages.session import n_cpus
 from distspec.stages.sweeping import Sweep
 from distspec.store import Store, open_store
@@ -93,11 +95,23 @@ def cluster(
         lambda latent: vae.decode(latent, float(np.median(redshifts))),
         np.random.default_rng(seed),
     )
-    object_id = store.ledger(["object_id"])["object_id"].take(pa.array(rows))
+    answers = seen[0].answers
+    raw = find_oddities(
+        store,
+        model_url(root, model),
+        rows,
+        answers,
+        in_posterior_widths(answers["z_mean"], answers["z_log_var"]),
+        fitted,
+        seed,
+    )
+    ledger = store.ledger(["object_id", "snr"]).take(pa.array(rows))
+    odd = combine(raw, ledger["snr"].to_numpy(), said["label"], answers["artefact_score"])
+    object_id = ledger["object_id"]
     measures = {name: seen[0].answers[name] for name in seen[0].measured}
     columns = reconstructed(store.frozen.kind) if measures else ()
     tables = {
-        "clustering": clustering_table(object_id, points.astype(np.float32), said, measures, columns),
+        "clustering": clustering_table(object_id, points.astype(np.float32), said, odd, measures, columns),
         "sweep": sweep_table(results, judgement, choice),
         "nulls": nulls_table(results),
         "confusion": confusion_table(confusion(said["label"], said["prob"]), object_id),

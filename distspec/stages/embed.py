@@ -11,8 +11,10 @@ import ray
 import torch
 from tqdm import tqdm
 
+from distspec.artefacts import find_artefacts
 from distspec.diagnostics import measure
 from distspec.latents import CHUNK, append_latents, n_embedded, read_latents
+from distspec.measures import DETECTORS
 from distspec.model import Model, load_model
 from distspec.outcome import Outcome
 from distspec.places import model_url, store_url
@@ -49,11 +51,17 @@ class Embedder:
 
 
 def embed_span(store: Store, model: Model, span: Span) -> dict[str, Floats32]:
-    """Return `distspec.latents.columns` of rows start … stop − 1: the same bits whoever does it."""
+    """Return `distspec.latents.columns` of rows start … stop − 1: the same bits whoever does it.
+
+    Bad pixels are masked first: neither latents nor χ² nor measures see them.
+    """
     rows, frozen = slice(*span), store.frozen
     flux, ivar = store.spectra(rows)
     z = np.asarray(store.array("z")[rows])
-    return model.embed(flux, ivar, z, span[0]) | measure(frozen.kind, flux, ivar, z, frozen.grid)
+    artefacts = find_artefacts(flux, ivar, z, frozen.grid, DETECTORS.get(frozen.kind))
+    ivar = np.where(artefacts.bad, np.float32(0.0), ivar)
+    said = model.embed(flux, ivar, z, span[0]) | artefacts.columns()
+    return said | measure(frozen.kind, flux, ivar, z, frozen.grid)
 
 
 def embed_store(root: str, name: str) -> Outcome:
