@@ -1,60 +1,114 @@
 import numpy as np
 import pytest
 
-from distspec.anomaly import PARTS, anomaly_scores, explain
+from distspec.anomaly import LATENTS, PARTS, combine, explain, fit
 
 
 @pytest.fixture
 def sample(rng):
+    """Latents, and of an imperfect model χ² that grows with S/N for everybody."""
     n = 800
     snr = rng.lognormal(1.5, 0.6, n).astype(np.float32)
-    # An imperfect model: χ² grows with S/N for everybody.
-    chi2 = ((1 + 0.05 * snr**2) * rng.lognormal(0, 0.1, n)).astype(np.float32)
-    return rng.normal(size=(n, 6)).astype(np.float32), chi2, snr
+    recon = ((1 + 0.05 * snr**2) * rng.lognormal(0, 0.1, n)).astype(np.float32)
+    line = rng.lognormal(1.2, 0.1, n).astype(np.float32)
+    return rng.normal(size=(n, 6)).astype(np.float32), {"recon": recon, "line": line}, snr
+
+
+def scores(sample, label=None, artefact_score=None, seed=0):
+    latents, left, snr = sample
+    label = np.zeros(len(snr), np.int32) if label is None else label
+    bad = np.zeros(len(snr), np.float32) if artefact_score is None else artefact_score
+    return combine({**left, **fit(latents, seed).parts(latents)}, snr, label, bad)
 
 
 def test_badly_reconstructed_for_its_noise_is_odd(sample):
-    latents, chi2, snr = sample
+    _, left, snr = sample
     faint = int(np.argmin(snr))
-    chi2[faint] *= 4
-    scores = anomaly_scores(latents, chi2, snr, 0)
-    assert scores["anomaly_recon"].argmax() == faint
-    assert chi2[faint] < 0.1 * chi2.max(), "it is not the largest χ² that counts"
+    left["recon"][faint] *= 4
+    assert scores(sample)["anomaly_recon"].argmax() == faint
+    assert left["recon"][faint] < 0.1 * left["recon"].max(), "it is not the largest χ² that counts"
+
+
+def test_a_class_that_is_badly_reconstructed_is_not_odd_for_that(sample):
+    _, left, _ = sample
+    label = (np.arange(800) < 200).astype(np.int32)
+    left["recon"][:200] *= 2
+    with_class, without = scores(sample, label)["anomaly_recon"], scores(sample)["anomaly_recon"]
+    assert with_class[:200].mean() < without[:200].mean() - 0.2
+
+
+def test_a_line_that_the_model_lacks_is_odd(sample):
+    sample[1]["line"][5] = 40.0
+    found = scores(sample)
+    assert found["anomaly_line"].argmax() == 5
+    assert found["anomaly_rank"][5] <= 3
 
 
 def test_alone_in_latent_space_is_odd(sample):
-    latents, chi2, snr = sample
-    latents[17] = 9.0
-    scores = anomaly_scores(latents, chi2, snr, 0)
-    assert scores["anomaly_density"].argmax() == 17
-    assert scores["anomaly_neighbours"].argmax() == 17
-    assert scores["log_prob"].argmin() == 17
+    sample[0][17] = 9.0
+    found = scores(sample)
+    for part in LATENTS:
+        assert found[part].argmax() == 17, part
+    assert found["log_prob"].argmin() == 17
+
+
+def test_spans_say_what_the_whole_says(sample):
+    latents = sample[0]
+    scorer = fit(latents[::2], 0)
+    whole = scorer.parts(latents)
+    for name, values in whole.items():
+        cut = np.concatenate([scorer.parts(latents[:300])[name], scorer.parts(latents[300:])[name]])
+        assert np.allclose(values, cut, rtol=1e-5), name
+
+
+def test_one_of_the_reference_is_not_its_own_neighbour(sample):
+    latents = sample[0]
+    inside = fit(latents, 0).parts(latents)["neighbours"]
+    assert inside.min() > 0.1
+    moved = fit(latents, 0).parts(latents + np.float32(1e-3))["neighbours"]
+    assert np.median(inside / moved) == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_seed_decides(sample):
+    one, same, other = (scores(sample, seed=seed)["anomaly_score"] for seed in (1, 1, 2))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_spoilt_spectra_must_be_odder_and_none_is_left_out(sample):
+    bad = np.zeros(800, np.float32)
+    bad[::4] = np.float32(4.0)
+    found, plain = scores(sample, artefact_score=bad), scores(sample)
+    assert np.allclose(plain["anomaly_score"][::4] - found["anomaly_score"][::4], 1.0)
+    assert sorted(found["anomaly_rank"]) == list(range(1, 801))
+    sample[1]["recon"][0] *= 1e3
+    sample[0][0] = 9.0
+    assert scores(sample, artefact_score=bad)["anomaly_rank"][0] < 40
 
 
 def test_ranks_follow_the_score(sample):
-    scores = anomaly_scores(*sample, 0)
-    order = np.argsort(scores["anomaly_rank"])
-    assert sorted(scores["anomaly_rank"]) == list(range(1, 801))
-    assert np.all(np.diff(scores["anomaly_score"][order]) <= 0)
-    assert np.allclose(scores["anomaly_score"], np.mean([scores[part] for part in PARTS], axis=0))
+    found = scores(sample)
+    order = np.argsort(found["anomaly_rank"])
+    assert sorted(found["anomaly_rank"]) == list(range(1, 801))
+    assert np.all(np.diff(found["anomaly_score"][order]) <= 0)
 
 
 def test_a_part_is_the_share_at_least_as_odd(sample):
-    parts = anomaly_scores(*sample, 0)["anomaly_recon"]
-    assert parts.max() == pytest.approx(np.log10(800))
-    assert np.mean(parts >= 2) == pytest.approx(0.01, abs=2e-3)
+    found = scores(sample)
+    for part in PARTS:
+        assert found[part].max() == pytest.approx(np.log10(800)), part
+        assert np.mean(found[part] >= 2) == pytest.approx(0.01, abs=2e-3)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 30])
 def test_small_samples_have_scores(n, rng):
-    scores = anomaly_scores(
-        rng.normal(size=(n, 4)).astype(np.float32), np.ones(n, np.float32), np.ones(n, np.float32), 0
-    )
-    assert all(np.isfinite(values).all() and len(values) == n for values in scores.values())
+    latents, ones = rng.normal(size=(n, 4)).astype(np.float32), np.ones(n, np.float32)
+    found = scores((latents, {"recon": ones, "line": ones}, ones))
+    assert all(np.isfinite(values).all() and len(values) == n for values in found.values())
 
 
 def test_the_reason_names_what_stands_out():
-    parts = {"anomaly_recon": 0.2, "anomaly_density": 2.5, "anomaly_neighbours": 1.9}
+    parts = dict.fromkeys(PARTS, 0.2) | {"anomaly_density": 2.5, "anomaly_neighbours": 1.9}
     wave = np.array([1500.0, 5008.0, 6565.0])
     residual = np.array([3.0, 99.0, -40.0], np.float32)
     words = explain(parts, 20.0, residual, np.array([True, False, True]), wave)
@@ -65,11 +119,11 @@ def test_the_reason_names_what_stands_out():
 
 
 def test_an_ordinary_spectrum_still_has_a_reason():
-    parts = {"anomaly_recon": 0.2, "anomaly_density": 0.1, "anomaly_neighbours": 0.1}
+    parts = dict.fromkeys(PARTS, 0.1) | {"anomaly_recon": 0.2}
     assert "reconstruction" in explain(parts, 20.0, np.zeros(1, np.float32), np.zeros(1, bool), np.ones(1))
 
 
 def test_an_uncertain_scale_is_said_first():
-    parts = {"anomaly_recon": 0.2, "anomaly_density": 2.5, "anomaly_neighbours": 1.9}
+    parts = dict.fromkeys(PARTS, 0.2) | {"anomaly_density": 2.5}
     words = explain(parts, 1.4, np.zeros(1, np.float32), np.zeros(1, bool), np.ones(1))
     assert words.startswith("scale uncertain (norm at 1.4 σ); latents where")

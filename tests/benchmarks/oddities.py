@@ -155,7 +155,7 @@ def recalls(rank: Any, archive: Archive, top: float = TOP) -> dict[str, float]:
 
 
 def spoilt(artefacts: Artefacts, archive: Archive) -> dict[str, float]:
-    """Return which share of each kind of artefact scores more than 95 % of ordinary spectra, and of oddities."""
+    """Return which share of each kind of artefact, and of oddities, scores more than 95 % of the ordinary."""
     ordinary, score = archive.kind == "", artefacts.score
     limit = np.percentile(score[ordinary], 95.0)
     kinds = [kind for kind in np.unique(archive.kind).tolist() if kind.startswith("artefact")]
@@ -206,7 +206,7 @@ def main() -> None:
                 if masked and row == "dja":
                     ranks |= {f"{row}, {name} alone": -said[name] for name in PARTS}
                 if not masked and row == "paper":
-                    # The published way: how badly spectra are reconstructed, by the loss that it was trained by.
+                    # How badly spectra are reconstructed, by the loss that the published model has.
                     ranks |= {"paper, reconstruction error alone": -said["recon_mse"]}
                 for name, rank in ranks.items():
                     found.setdefault(name, []).append(recalls(rank, made))
