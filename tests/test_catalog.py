@@ -3,6 +3,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from distspec import catalog, schema
+from distspec.anomaly import combine
+from distspec.artefacts import COLUMNS, LIMITS
 from distspec.diagnostics import measured
 from distspec.latents import append_latents, read_latents
 from distspec.lineage import save_run
@@ -11,6 +13,7 @@ from distspec.places import get_json, join, model_url, put_json, run_url
 from distspec.runs import clustering_table
 from tests import models
 
+RAW = ("recon", "line", "density", "neighbours", "forest")
 ORIGIN = {"run_id": "r-1", "model_id": "m-1"}
 
 
@@ -29,7 +32,10 @@ def run(small_store, rng):
         "amplitude": np.full(60, 2.0, np.float32),
         "recon_mse": rng.random(60).astype(np.float32),
         "recon_chi2_red": rng.random(60).astype(np.float32) + 0.5,
+        **{name: np.zeros(60, np.float32) for name in COLUMNS},
     }
+    latents["artefact_edge"][7], latents["artefact_score"][7] = 2.0 * LIMITS["artefact_edge"], 2.0
+    latents["artefact_spikes"][9], latents["artefact_score"][9] = 3.0 * LIMITS["artefact_spikes"], 3.0
     store = append_latents(small_store, "m-1", 0, latents)
     labels = np.repeat([0, 1, 2, -1], [30, 20, 7, 3]).astype(np.int32)
     said = {
@@ -38,11 +44,14 @@ def run(small_store, rng):
         "entropy": np.zeros(60),
         "stability": np.ones(60),
     }
-    object_id = store.ledger(["object_id"])["object_id"]
+    ledger = store.ledger(["object_id", "snr"])
+    object_id, snr = ledger["object_id"], ledger["snr"].to_numpy()
+    raw = {name: rng.random(60).astype(np.float32) for name in RAW}
+    odd = combine(raw, snr, labels, latents["artefact_score"])
     parts = {"sweep": schema.SWEEP, "nulls": schema.NULLS, "confusion": schema.CONFUSION}
     parts["latents"] = schema.LATENT_PAIRS
     found = {name: empty(columns) for name, columns in parts.items()}
-    found["clustering"] = clustering_table(object_id, rng.normal(size=(60, 2)), said, {}, ())
+    found["clustering"] = clustering_table(object_id, rng.normal(size=(60, 2)), said, odd, {}, ())
     record = {"model_id": "m-1", "seed": 0, "clustering": {"core_stability": 0.9}}
     save_run(run_url(root, "r-1"), found, record)
     return root, store, labels
@@ -114,6 +123,17 @@ def test_class_medians_leave_masked_pixels_out(run, tables):
     assert np.allclose(ours.flux_p50, expected, rtol=1e-6)
     assert np.array_equal(ours.n_valid, np.count_nonzero(ivar, axis=0))
     assert np.allclose(ours.wave_rest, store.frozen.grid.wave_rest)
+
+
+def test_spoilt_spectra_are_listed_apart_and_not_left_out(tables):
+    spoilt = tables["artefacts"].to_pylist()
+    ids = tables["objects"]["object_id"].to_pylist()
+    assert [row["object_id"] for row in spoilt] == [ids[9], ids[7]]
+    assert [row["why"].split(" (")[0] for row in spoilt] == [
+        "spikes sharper than the instrument",
+        "flux runs away at an end",
+    ]
+    assert len(ids) == 60
 
 
 def test_anomalies_are_the_top_ranks_with_reasons(tables):

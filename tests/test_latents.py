@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 import zarr
 
+from distspec.artefacts import COLUMNS
 from distspec.latents import CHUNK, LATENTS, append_latents, columns, n_embedded, read_latents
 from distspec.store import Frozen, create_store, open_store, repository
 from tests.conftest import append, batch_of, identity_of
 
 
-def latents_of(n, n_latents=4, value=1.0, names=LATENTS):
+def latents_of(n, n_latents=4, value=1.0, names=(*LATENTS, *COLUMNS)):
     shapes = {"z_mean": (n, n_latents), "z_log_var": (n, n_latents)}
     return {name: np.full(shapes.get(name, (n,)), value, np.float32) for name in names}
 
