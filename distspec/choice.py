@@ -17,6 +17,8 @@ from distspec.trials import Result
 
 MAX_NOISE = 0.5
 """A clustering that leaves more of the sample out is of a few."""
+MIN_CLASSES = 2.0
+"""Effective classes of a clustering, at least: fewer, and nearly all of the sample is in one of them."""
 BASELINES = ("kmeans",)
 """Algorithms to compare with: they divide whatever they are given; not chosen where others are tried."""
 
@@ -130,9 +132,9 @@ def choose(results: Sequence[Result], judgement: Judgement, config: ClusteringCo
     """Return the way that is chosen; None where nothing could be clustered.
 
     The published rule takes the trial with the best silhouette, the first of equals. The other one asks that
-    a clustering repeats (`ClusteringConfig.min_stability`) and beats its null; of those that do, it takes, in
-    the first of `ClusteringConfig.spaces` that has any, the one whose silhouette exceeds the silhouettes of
-    structureless data by most. It says so where none does.
+    a clustering divides the sample (`MIN_CLASSES`), repeats (`ClusteringConfig.min_stability`) and beats its
+    null; of those that do, it takes, in the first of `ClusteringConfig.spaces` that has any, the one that
+    repeats best: silhouettes are highest where a few lie far from all others. It says so where none does.
 
     Parameters
     ----------
@@ -149,12 +151,7 @@ def choose(results: Sequence[Result], judgement: Judgement, config: ClusteringCo
         why = f"the best silhouette of {len(values)} trials, {values[best]:.3f}"
         way = Way.of(results[best])
         return Choice(way, results[best].n_clusters, best, _with_null(why, judgement.beats_null(way)))
-    ways = [
-        way
-        for way, places in judgement.repeats.items()
-        if min(results[i].n_clusters for i in places) >= 2
-        and np.mean([results[i].noise_share for i in places]) <= MAX_NOISE
-    ]
+    ways = [way for way, places in judgement.repeats.items() if _divides([results[i] for i in places])]
     ways = [way for way in ways if way.setting.algorithm not in BASELINES] or ways
     if not ways:
         return None
@@ -168,23 +165,32 @@ def choose(results: Sequence[Result], judgement: Judgement, config: ClusteringCo
         words.append("none beats its null: classes may be of nothing but noise")
         beat = repeat
 
-    def separation(way: Way) -> float:
-        mean = float(np.mean([results[i].scores["silhouette"] for i in judgement.repeats[way]]))
-        return mean - judgement.silhouette.mean[way] if judgement.silhouette else mean
-
-    # Silhouettes of different spaces do not compare: what is in the space named first comes first.
+    # Clusterings of different spaces do not compare: what is in the space named first comes first.
     first = next(name for name in config.spaces if any(way.space.startswith(name) for way in beat))
-    best = max((way for way in beat if way.space.startswith(first)), key=separation)
+    best = max((way for way in beat if way.space.startswith(first)), key=judgement.mean_stability)
     places = judgement.repeats[best]
-    what = "exceeds its null's by most" if judgement.silhouette else "is best"
     words.insert(
         0,
-        f"of {len(repeat)} of {len(ways)} clusterings that repeat "
-        f"(mean adjusted Rand index {judgement.mean_stability(best):.2f}), "
-        f"the one in {best.space} whose silhouette {what}",
+        f"of {len(repeat)} of {len(ways)} clusterings that repeat, the one in {best.space} that repeats best "
+        f"(mean adjusted Rand index {judgement.mean_stability(best):.2f})",
     )
     k = int(np.median([results[i].n_clusters for i in places]))
     return Choice(best, k, None, "; ".join(words))
+
+
+def _divides(results: Sequence[Result]) -> bool:
+    """Tell whether repeats of a clustering divide the sample: not a few against the rest, or all as noise."""
+    if min(result.n_clusters for result in results) < 2:
+        return False
+    noise = float(np.mean([result.noise_share for result in results]))
+    return noise <= MAX_NOISE and float(np.mean([_effective(result) for result in results])) >= MIN_CLASSES
+
+
+def _effective(result: Result) -> float:
+    """Return exp of the entropy of the classes' shares, noise being one of them."""
+    assigned = result.sizes / result.sizes.sum() * (1.0 - result.noise_share)
+    shares = np.append(assigned, result.noise_share)
+    return float(np.exp(-np.sum(shares[shares > 0] * np.log(shares[shares > 0]))))
 
 
 def _with_null(why: str, beats: bool | None) -> str:

@@ -48,7 +48,7 @@ def test_the_published_rule_takes_the_best_silhouette(rng):
     assert chosen([result(MAP, Setting("gmm", 5, "full"), 0, [0, 0], float("nan"))], config)[0] is None
 
 
-def test_what_repeats_and_exceeds_its_null_most_is_chosen_in_the_first_space(rng):
+def test_what_repeats_best_and_beats_its_null_is_chosen_in_the_first_space(rng):
     steady, loose = Setting("gmm", 3, "tied"), Setting("gmm", 4, "tied")
     small = Setting("gmm", 2, "tied")
     results = [
@@ -101,3 +101,14 @@ def test_the_baseline_is_chosen_only_where_it_is_alone(rng):
     alone = sweep(rng, FEATURES, baseline, 3, 0.0, 0.9)
     assert chosen(alone)[0].way.setting == baseline
     assert chosen([*alone, *sweep(rng, FEATURES, other, 3, 0.02, 0.4)])[0].way.setting == other
+
+
+def test_a_few_against_the_rest_do_not_divide_the_sample():
+    few, even = Setting("hdbscan", scale=0.02), Setting("gmm", 2, "tied")
+    labels = np.repeat([0, 1], [190, 10])
+    results = [
+        *(result(FEATURES, few, i, labels, 0.8) for i in range(4)),
+        *(result(FEATURES, even, i, np.roll(np.repeat([0, 1], 100), i), 0.4) for i in range(4)),
+    ]
+    assert chosen(results)[0].way.setting == even
+    assert chosen(results[:4])[0] is None
