@@ -19,7 +19,7 @@ LEAST_SPREAD = 0.02
 
 
 def structureless(x: Floats, data: Data, seed: int) -> Floats:
-    """Return data like `x`, (N, D), without its structure; `x` itself where `data` is the sample.
+    """Return data like `x`, (N, D), without its structure; `x` itself where `data` is the sample or D is 0.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def structureless(x: Floats, data: Data, seed: int) -> Floats:
         itself, so that every single distribution stays and nothing of what joins them.
     seed : int
     """
-    if data.kind == DATA:
+    if data.kind == DATA or not x.size:
         return x
     rng = np.random.default_rng([seed, NULLS.index(data.kind), data.draw])
     if data.kind == GAUSSIAN:
