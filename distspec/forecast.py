@@ -45,7 +45,8 @@ def resident() -> Resident:
     now = psutil.Process().memory_info().rss / MB
     if not status.exists():
         return Resident(now, now)
-    return Resident(now, float(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024 / MB)
+    peak = float(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024 / MB
+    return Resident(now, max(now, peak))  # the system's peak is brought up to date now and then
 
 
 def most_rows(algorithm: str, memory: float) -> int:

@@ -116,7 +116,7 @@ def lay_out(near: Neighbourhood, layout: Layout) -> Floats:
 
 
 class Seen(NamedTuple):
-    """Which of a neighbourhood's points are nearest to others, (M, k), nearest first, and how far they are."""
+    """Which of a neighbourhood's points are nearest to others, (M, k), nearest first, and how far."""
 
     indices: NDArray[np.int64]
     distances: Floats32

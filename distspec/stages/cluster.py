@@ -160,8 +160,7 @@ def _summary(
                 "percentile": test.percentile[choice.way],
                 "mean": test.mean[choice.way],
                 "excess": test.excess[choice.way],
-                "threshold": test.threshold,
-                "chance_anywhere": test.chance,
+                "chance": test.chance[choice.way],
             }
     return found
 
