@@ -57,8 +57,10 @@ REPEATS, EVERY = 6, 0.2
 
 def run() -> list[Row]:
     few, many = (_afresh(n) for n in (FEW, MANY))
-    rows = [Row(f"{n:,} rows labelled", "s", (each["seconds"],)) for n, each in ((MANY, many), (FEW, few))]
-    found = [rows[0].against(rows[1]), rows[1]]
+    found: list[Row] = []
+    for name, what in (("seconds", "rows labelled"), ("CPU", "rows, CPU of all processes")):
+        more, fewer = (Row(f"{n:,} {what}", "s", (each[name],)) for n, each in ((MANY, many), (FEW, few)))
+        found += [more.against(fewer), fewer]
     for n, each in ((MANY, many), (FEW, few)):
         found += [
             Row(f"{n:,} rows, {name}", unit, (each[name],))
@@ -86,11 +88,12 @@ def sample_of(n: int) -> tuple[Sample, np.ndarray]:
 
 
 class Watch(threading.Thread):
-    """Adds up what this process and all that it has started hold by themselves, and what they share."""
+    """Adds up what this process and all that it has started hold, what they share once, and CPU time."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.peak, self.done = 0.0, threading.Event()
+        self.cpu: dict[int, float] = {}
 
     def run(self) -> None:
         while not self.done.wait(EVERY):
@@ -99,6 +102,7 @@ class Watch(threading.Thread):
             for each in [me, *me.children(recursive=True)]:
                 try:
                     info = each.memory_info()
+                    self.cpu[each.pid] = sum(each.cpu_times()[:2])
                 except psutil.NoSuchProcess:
                     continue
                 held += info.rss - info.shared
@@ -115,10 +119,12 @@ def main(n: int) -> None:
         start = time.monotonic()
         found = label([sample], CONFIG, 0, folder)
         took = time.monotonic() - start
+        used = sum(watch.cpu.values())
     watch.done.set()
     expected, real = found.expected, found.took
     said = {
         "seconds": took,
+        "CPU": used,
         "of all processes": watch.peak,
         "driver": resident().peak,
         "actor": real.actor_mb,
