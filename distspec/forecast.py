@@ -18,13 +18,13 @@ from distspec.clustering import Setting
 from distspec.consensus import AGREEMENT_SAMPLE
 from distspec.sweep import BATCHED, ClusteringConfig, Job, Space
 
-PAIR_BYTES = {"hierarchy": 12.0, "dbscan": 9.0}
+PAIR_BYTES = {"hierarchy": 9.0, "dbscan": 9.0}
 """Working memory, a pair of points: of an agglomerative tree; of neighbour lists where all are neighbours."""
 SLOW = {"optics": 3_000}
 """Points that an algorithm is given at most, whatever the memory: it would take longer than all others."""
 POINT_BYTES = 1_500.0
 """Of trees, graphs and lists of neighbours, a point."""
-AGREEMENT_BYTES = 20.0
+AGREEMENT_BYTES = 12.0
 """Of a consensus's co-association and its tree, a pair of points."""
 SILHOUETTE_ROWS = 1024
 """Of the distances that are held at a time."""
@@ -54,7 +54,7 @@ def most_rows(algorithm: str, memory: float) -> int:
 
     Examples
     --------
-    >>> most_rows("hierarchy", 1.2e9), most_rows("dbscan", 0.9e9), most_rows("optics", 1e12)
+    >>> most_rows("hierarchy", 0.9e9), most_rows("dbscan", 0.9e9), most_rows("optics", 1e12)
     (10000, 10000, 3000)
     """
     fits = int(np.sqrt(memory / PAIR_BYTES[algorithm])) if algorithm in PAIR_BYTES else 2**62

@@ -78,7 +78,7 @@ def test_what_has_no_room_is_fitted_to_fewer():
     config = replace(CONFIG, algorithms=("hierarchy", "dbscan", "optics", "gmm"), resample=1.0)
     most, words = limits(config, 10_000, 1e6 * PAIR_BYTES["hierarchy"])
     assert most["hierarchy"] == most_rows("hierarchy", 1e6 * PAIR_BYTES["hierarchy"]) == 1000
-    assert most["dbscan"] < 2_000
+    assert most["dbscan"] == 1000
     assert most["gmm"] == 10_000
     assert len(words) == 3
     assert "hierarchy is fitted to 1,000 of 10,000" in words[0]
