@@ -19,6 +19,8 @@ MAX_NOISE = 0.5
 """A clustering that leaves more of the sample out is of a few."""
 MIN_CLASSES = 2.0
 """Effective classes of a clustering, at least: fewer, and nearly all of the sample is in one of them."""
+SURE = 0.995
+"""A mean adjusted Rand index beyond this counts as this."""
 BASELINES = ("kmeans",)
 """Algorithms to compare with: they divide whatever they are given; not chosen where others are tried."""
 
@@ -51,12 +53,15 @@ class Judgement:
         Of each result on the data: its mean adjusted Rand index with the other repeats of its way.
     silhouette, repeatability : Against or None
         Both scores against structureless data; None where none was drawn.
+    level : float
+        `ClusteringConfig.level`.
     """
 
     repeats: Mapping[Way, Sequence[int]]
     stability: Floats
     silhouette: Against | None
     repeatability: Against | None
+    level: float
 
     def mean_stability(self, way: Way) -> float:
         """Return a way's mean over its repeats; NaN where there is one alone."""
@@ -65,7 +70,8 @@ class Judgement:
     def beats_null(self, way: Way) -> bool | None:
         """Tell whether a way scores more than structureless data, of all ways and both scores."""
         tests = [test for test in (self.silhouette, self.repeatability) if test is not None]
-        return any(test.excess[way] > test.threshold for test in tests) if tests else None
+        # Two scores have two chances: each at half the level.
+        return any(test.chance[way] <= self.level / 2 for test in tests) if tests else None
 
 
 def judge(results: Sequence[Result], config: ClusteringConfig) -> Judgement:
@@ -84,28 +90,43 @@ def judge(results: Sequence[Result], config: ClusteringConfig) -> Judgement:
             of_kind = drawn.setdefault(data.kind, {}).setdefault(Way.of(result), {})
             of_kind.setdefault(data.draw, []).append(result)
     silhouette = {way: _silhouette([own[i] for i in places]) for way, places in repeats.items()}
-    repeatable = {way: float(np.mean(stable[places])) for way, places in repeats.items()}
+    repeatable = {
+        way: _repeatability([own[i] for i in places], stable[places]) for way, places in repeats.items()
+    }
     null_silhouette, null_repeatable = (
         {
             kind: {way: [score(each) for each in draws.values()] for way, draws in ways.items()}
             for kind, ways in drawn.items()
         }
-        for score in (_silhouette, _repeatability)
+        for score in (_silhouette, _null_repeatability)
     )
-    # Two scores have two chances: each at half the level.
     tests = (
-        against(silhouette, null_silhouette, config.level / 2),
-        against(repeatable, null_repeatable, config.level / 2) if config.null_seeds > 1 else None,
+        against(silhouette, null_silhouette, _family),
+        against(repeatable, null_repeatable, _family) if min(config.null_seeds, config.seeds) > 1 else None,
     )
-    return Judgement(repeats, stable, *tests)
+    return Judgement(repeats, stable, *tests, config.level)
+
+
+def _family(way: Way) -> str:
+    """Return with which other ways' chances a way is held together."""
+    return way.setting.algorithm
 
 
 def _silhouette(results: Sequence[Result]) -> float:
     return float(np.mean([np.nan_to_num(each.scores["silhouette"]) for each in results]))
 
 
-def _repeatability(results: Sequence[Result]) -> float:
-    return float(np.mean([each.scores["stability"] for each in results]))
+def _null_repeatability(results: Sequence[Result]) -> float:
+    return _repeatability(results, np.array([each.scores["stability"] for each in results]))
+
+
+def _repeatability(results: Sequence[Result], stable: Floats) -> float:
+    """Return Fisher's z of the mean adjusted Rand index: what is left of an index near 1 counts in ratios.
+
+    Repeats that find fewer than two clusters agree perfectly on nothing: they count with 0.
+    """
+    index = np.where([each.n_clusters >= 2 for each in results], stable, 0.0)
+    return float(np.arctanh(np.clip(index.mean(), -SURE, SURE)))
 
 
 @dataclass(frozen=True)
