@@ -53,7 +53,7 @@ ALGORITHMS = {
     "hierarchy": 4_000,
 }
 """Points that each is given."""
-REPEATS, EVERY = 6, 0.2
+REPEATS, PAIRS, EVERY = 12, 2, 0.2
 
 
 def run() -> list[Row]:
@@ -153,19 +153,22 @@ def _two_actors() -> list[Row]:
             )
             sample, _ = sample_of(n)
             tried, most = settings(config, n)[0][:1], limits(config, n, 4e9)[0]
-            jobs, times, busy = plan(config, tried, 0), [], []
-            for n_actors in (1, 2):
+            jobs = plan(config, tried, 0)
+            times: dict[int, list[float]] = {1: [], 2: []}
+            busy: list[float] = []
+            for n_actors in (1, 2) * PAIRS:
                 with Sweep([sample], replace(config, actors=n_actors), most, 0, root()) as sweep:
                     sweep.warm(N_LATENTS, tried)
                     start = time.perf_counter()
                     made = sweep.run(jobs)
-                    times.append(time.perf_counter() - start)
-                    busy.append(sum(each.seconds for each in made) / n_actors / times[-1])
+                    times[n_actors].append(time.perf_counter() - start)
+                if n_actors == 2:
+                    busy.append(sum(each.seconds for each in made) / 2 / times[2][-1])
             what = f"{algorithm}, {n:,} points × {REPEATS}"
             one, two = (
-                Row(f"{what}, {w}", "s", (t,)) for w, t in zip(("one actor", "two"), times, strict=True)
+                Row(f"{what}, {w}", "s", tuple(times[n])) for n, w in ((1, "one actor"), (2, "two actors"))
             )
-            rows += [one.against(two), Row(f"{what}, busy share of two actors", "", (busy[1],))]
+            rows += [one.against(two), Row(f"{what}, busy share of two actors", "", tuple(busy))]
     return rows
 
 
