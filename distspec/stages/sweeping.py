@@ -160,19 +160,21 @@ class Sweep:
         if todo:
             self.maps((job.data, job.space) for job in todo if not job.data.is_null)
         first = firsts(todo)
-        rest = [job for job in todo if job not in first]
+        timed = {job.number for job in first}
+        rest = [job for job in todo if job.number not in timed]
         n_trials, start = sum(len(job.trials) for job in todo), time.monotonic()
         pace: dict[Kind, float] = {}
         with tqdm(total=n_trials, desc="cluster", unit="trial", disable=None if todo else True) as bar:
-            for batch in (first, rest):
-                if batch is rest and rest:
-                    more = seconds(rest, pace, len(self.actors))
-                    expected(time.monotonic() - start + more)
-                for job, results, took in self._made(batch):
-                    put_table(self._url(job), to_table(results))
-                    found[job.number] = results
+            for job, results, took in self._made([*first, *rest]):
+                put_table(self._url(job), to_table(results))
+                found[job.number] = results
+                bar.update(len(results))
+                if job.number in timed:
                     pace[Kind.of(job)] = took / work(job)
-                    bar.update(len(results))
+                    timed.remove(job.number)
+                    if not timed:
+                        more = [job for job in rest if job.number not in found]
+                        expected(time.monotonic() - start + seconds(more, pace, len(self.actors)))
         return [result for job in jobs for result in found[job.number]]
 
     def refit(self, jobs: Sequence[Job]) -> list[Any]:

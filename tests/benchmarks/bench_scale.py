@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -28,7 +29,7 @@ from distspec.stages.sweeping import Sweep
 from distspec.sweep import ClusteringConfig, plan, settings
 from distspec.trials import limits
 from tests.benchmarks.archive import fresh_roots, local_ray
-from tests.benchmarks.timing import Row, seconds
+from tests.benchmarks.timing import Row
 
 FEW, MANY, N_CLASSES, N_LATENTS = 100_000, 1_000_000, 6, 16
 CONFIG = ClusteringConfig(
@@ -52,7 +53,7 @@ ALGORITHMS = {
     "hierarchy": 4_000,
 }
 """Points that each is given."""
-REPEATS, EVERY = 6, 0.2
+REPEATS, PAIRS, EVERY = 12, 2, 0.2
 
 
 def run() -> list[Row]:
@@ -143,6 +144,7 @@ def _afresh(n: int) -> Mapping[str, float]:
 
 
 def _two_actors() -> list[Row]:
+    """Return how much faster two are, and how much of the time both were at work, whoever else was, too."""
     rows: list[Row] = []
     with local_ray(cpus=2), fresh_roots() as root:
         for algorithm, n in ALGORITHMS.items():
@@ -150,23 +152,23 @@ def _two_actors() -> list[Row]:
                 spaces=("latents",), algorithms=(algorithm,), k_min=8, k_max=8, seeds=REPEATS
             )
             sample, _ = sample_of(n)
-            tried, most = settings(config, n)[0], limits(config, n, 4e9)[0]
-            times: list[tuple[float, ...]] = []
-            for n_actors in (2, 1):
-                with Sweep([sample], config, most, 0, root()) as sweep:
-                    sweep.actors = sweep.actors[:n_actors]
+            tried, most = settings(config, n)[0][:1], limits(config, n, 4e9)[0]
+            jobs = plan(config, tried, 0)
+            times: dict[int, list[float]] = {1: [], 2: []}
+            busy: list[float] = []
+            for n_actors in (1, 2) * PAIRS:
+                with Sweep([sample], replace(config, actors=n_actors), most, 0, root()) as sweep:
                     sweep.warm(N_LATENTS, tried)
-                    jobs = [job for job in plan(config, tried, 0) if job.trials[0].setting == tried[0]]
-                    took = []
-                    for _ in range(2):
-                        sweep.folder = root()
-                        took.append(seconds(lambda jobs=jobs, sweep=sweep: sweep.run(jobs)))
-                    times.append(tuple(took))
-            two, one = (
-                Row(f"{algorithm}, {n:,} points, {w}", "s", t)
-                for w, t in zip(("two actors", "one"), times, strict=True)
+                    start = time.perf_counter()
+                    made = sweep.run(jobs)
+                    times[n_actors].append(time.perf_counter() - start)
+                if n_actors == 2:
+                    busy.append(sum(each.seconds for each in made) / 2 / times[2][-1])
+            what = f"{algorithm}, {n:,} points × {REPEATS}"
+            one, two = (
+                Row(f"{what}, {w}", "s", tuple(times[n])) for n, w in ((1, "one actor"), (2, "two actors"))
             )
-            rows.append(one.against(two))
+            rows += [one.against(two), Row(f"{what}, busy share of two actors", "", tuple(busy))]
     return rows
 
 
