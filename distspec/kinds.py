@@ -7,25 +7,26 @@ not covered holds as likely as not, as one of infinite error would: not covered 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr
 
+from distspec.criteria import Read
 from distspec.spectrum import Floats, Floats32
 
 ARCHIVES = ("dja", "jades")
 """Kinds of archives whose spectra are named."""
 UNKNOWN = "unknown"
-LIKELY = 0.5
-"""A kind is suggested where its criteria hold more likely than not."""
+LIKELY, PERHAPS = 0.5, 0.1
+"""A kind is suggested where its criteria hold more likely than not, and is told of from the second on."""
 
 BETA_UV, BETA_OPT, V_SHAPE = -0.2, 0.0, 0.5
 """A V has β_UV below the first, β_opt above the second, and their difference above the third: Hviding et al.
-2025 (A&A 702, A57). Every point source with such a V has broad lines, they find; the bluer, photometric limits
-of Kocevski et al. 2025 (ApJ 986, 126) are β_UV < −0.37 and β_opt > 0."""
+2025 (A&A 702, A57), who find that every point source with such a V has broad lines. On slopes of photometry,
+Kocevski et al. 2025 (ApJ 986, 126) have β_UV < −0.37 and β_opt > 0."""
 DORMANT, BREAK = 50.0, 1.4
 """Rest equivalent width of Hα [Å] below, and f_ν(4200 Å) / f_ν(3500 Å) above which a galaxy no longer forms
 stars: Covelo-Paz et al. 2025 (arXiv 2506.22540)."""
@@ -36,15 +37,10 @@ EMITTER = 25.0
 FIRST_GALAXIES = -2.59
 """Mean β_UV of galaxies at z = 11.5, at the blue limit of stars without dust: Cullen et al. 2024 (MNRAS 531,
 997)."""
-DETECTED, IMPOSSIBLE = 3.0, 5.0
-"""In σ: a line is there from the first on, as Lyα's searches have it (Tang et al. 2024); what cannot be is an
-artefact from the second on."""
+IMPOSSIBLE = 5.0
+"""What cannot be is an artefact from so many σ on."""
 OF_DOUBLET = 2.98 / 3.98
 """Share of [O III] 5008 in 4960 + 5008 (Storey & Zeippen 2000, MNRAS 312, 813)."""
-TO_HALPHA = 2.86 * (6564.6 / 4862.7) ** 2
-"""Equivalent width of Hα over Hβ's: case B at 10⁴ K over a continuum that is flat in f_ν."""
-
-_POINTS = (np.arange(32) + 0.5) / 32.0
 
 
 class Suggested(NamedTuple):
@@ -53,73 +49,6 @@ class Suggested(NamedTuple):
     kind: list[str]
     confidence: Floats32
     why: list[str]
-
-
-class Read:
-    """What was read off N spectra.
-
-    Parameters
-    ----------
-    values : mapping
-        The columns of `distspec.diagnostics.measured`, (N,) each; NaN where not covered.
-    """
-
-    def __init__(self, values: Mapping[str, Floats32]) -> None:
-        self._values = values
-
-    def __getitem__(self, name: str) -> tuple[Floats, Floats]:
-        """Return a measure and its error; "balmer_ew" is the best there is of Hα's equivalent width [Å]."""
-        if name != "balmer_ew":
-            return self._values[name].astype(np.float64), self._values[f"{name}_err"].astype(np.float64)
-        value, error = self["halpha_ew"]
-        for other, factor in (("halpha_blue_ew", 1.0), ("hbeta_ew", TO_HALPHA)):
-            instead, its_error = self[other]
-            value, error = (
-                np.where(np.isnan(value), factor * instead, value),
-                np.where(np.isnan(value), factor * its_error, error),
-            )
-        return value, error
-
-    def covers(self, name: str) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        """Tell of which spectra a measure could be taken, (N,)."""
-        return ~np.isnan(self[name][0])
-
-    def above(self, name: str, threshold: float) -> Floats:
-        """Return how likely a measure exceeds a threshold, (N,); 0.5 where not covered."""
-        value, error = self[name]
-        return np.where(np.isnan(value), 0.5, ndtr((value - threshold) / error))
-
-    def below(self, name: str, threshold: float) -> Floats:
-        """Return how likely a measure lies below a threshold, (N,); 0.5 where not covered."""
-        return 1.0 - self.above(name, threshold)
-
-    def emits(self, thresholds: Mapping[str, float]) -> Floats:
-        """Return how likely any covered line is detected and wider than its threshold [Å], (N,).
-
-        0.5 where none is covered.
-        """
-        none = np.ones(len(self["beta_uv"][0]))
-        for name, threshold in thresholds.items():
-            value, error = self[name]
-            snr = self._values.get(name.replace("_ew", "_snr"))
-            detected = ndtr((value / error if snr is None else snr.astype(np.float64)) - DETECTED)
-            none *= np.where(self.covers(name), 1.0 - detected * self.above(name, threshold), 1.0)
-        covered = np.any([self.covers(name) for name in thresholds], axis=0)
-        return np.where(covered, 1.0 - none, 0.5)
-
-    def is_v(self) -> Floats:
-        """Return how likely β_UV < `BETA_UV`, β_opt > `BETA_OPT` and β_opt − β_UV > `V_SHAPE`, (N,).
-
-        The third hangs on the other two: the integral over β_UV is done by the quantiles of what lies below
-        its threshold.
-        """
-        (uv, uv_error), (opt, opt_error) = self["beta_uv"], self["beta_opt"]
-        blue = self.below("beta_uv", BETA_UV)
-        within = uv[:, None] + uv_error[:, None] * ndtri(np.maximum(_POINTS * blue[:, None], 1e-300))
-        within = np.where(self.covers("beta_uv")[:, None], within, -np.inf)
-        needed = np.maximum(BETA_OPT, within + V_SHAPE)
-        red = ndtr((opt[:, None] - needed) / opt_error[:, None]).mean(axis=1)
-        return blue * np.where(self.covers("beta_opt"), red, 0.5)
 
 
 @dataclass(frozen=True)
@@ -135,12 +64,18 @@ class Rule:
         The measures that they are about.
     holds : callable
         How likely they hold of N spectra, (N,).
+    beside : tuple of str
+        Measures that are told with them where they are covered.
+    any_will_do : bool
+        Whether it can be told from any one of its measures.
     """
 
     kind: str
     says: str
     shows: tuple[str, ...]
     holds: Callable[[Read], Floats]
+    beside: tuple[str, ...] = ()
+    any_will_do: bool = False
 
 
 def _impossible(read: Read) -> Floats:
@@ -155,44 +90,47 @@ def _impossible(read: Read) -> Floats:
 RULES = (
     Rule(
         "artefact",
-        f"flux below 0, or more of it below Lya than above, by {IMPOSSIBLE:g} sigma",
+        f"flux below 0, or more of it below Lyα than above, by {IMPOSSIBLE:g} σ",
         ("lowest_snr", "lyman_break"),
         _impossible,
+        any_will_do=True,
     ),
     Rule(
         "LRD",
-        f"V-shape: beta_UV < {BETA_UV:g}, beta_opt > {BETA_OPT:g}, apart by {V_SHAPE:g} (Hviding+25); "
-        f"not dormant: EW(Ha) > {DORMANT:g} A (Covelo-Paz+25)",
+        f"V-shape: β_UV < −{-BETA_UV:g}, β_opt > {BETA_OPT:g}, apart by {V_SHAPE:g} (Hviding+25); "
+        f"not dormant: EW(Hα) > {DORMANT:g} Å (Covelo-Paz+25)",
         ("beta_uv", "beta_opt", "balmer_ew"),
-        lambda read: read.is_v() * read.above("balmer_ew", DORMANT),
+        lambda read: read.is_v(BETA_UV, BETA_OPT, V_SHAPE) * read.above("balmer_ew", DORMANT),
+        ("halpha_fwhm",),
     ),
     Rule(
         "quenched",
-        f"Balmer break > {BREAK:g}, EW(Ha) < {DORMANT:g} A (Covelo-Paz+25)",
+        f"Balmer break > {BREAK:g}, EW(Hα) < {DORMANT:g} Å (Covelo-Paz+25)",
         ("balmer_break", "balmer_ew"),
         lambda read: read.above("balmer_break", BREAK) * read.below("balmer_ew", DORMANT),
     ),
     Rule(
         "EELG",
-        f"EW([O III] 5008) or EW(Ha) > {EXTREME:g} A (Boyett+24), detected",
+        f"EW([O III] 5008) or EW(Hα) > {EXTREME:g} Å (Boyett+24), detected",
         ("oiii_ew", "halpha_ew"),
         lambda read: read.emits({"oiii_ew": EXTREME / OF_DOUBLET, "halpha_ew": EXTREME}),
+        any_will_do=True,
     ),
     Rule(
         "LAE",
-        f"EW(Lya) > {EMITTER:g} A, detected (Tang+24)",
+        f"EW(Lyα) > {EMITTER:g} Å, detected (Tang+24)",
         ("lya_ew",),
         lambda read: read.emits({"lya_ew": EMITTER}),
     ),
     Rule(
         "high-z analog",
-        f"beta_UV < {FIRST_GALAXIES:g}, the mean at z = 11.5 (Cullen+24)",
+        f"β_UV < −{-FIRST_GALAXIES:g}, the mean at z = 11.5 (Cullen+24)",
         ("beta_uv",),
         lambda read: read.below("beta_uv", FIRST_GALAXIES),
     ),
     Rule(
         "star-forming",
-        f"EW(Ha) > {DORMANT:g} A (Covelo-Paz+25)",
+        f"EW(Hα) > {DORMANT:g} Å (Covelo-Paz+25)",
         ("balmer_ew",),
         lambda read: read.above("balmer_ew", DORMANT),
     ),
@@ -201,20 +139,21 @@ RULES = (
 KINDS = (*(rule.kind for rule in RULES), UNKNOWN)
 
 WORDS: Mapping[str, tuple[str, str, int]] = {
-    "beta_uv": ("beta_UV", "", 1),
-    "beta_opt": ("beta_opt", "", 1),
-    "balmer_ew": ("EW(Ha)", " A", 0),
-    "halpha_ew": ("EW(Ha)", " A", 0),
-    "oiii_ew": ("EW([O III] 4960 + 5008)", " A", 0),
-    "lya_ew": ("EW(Lya)", " A", 0),
+    "beta_uv": ("β_UV", "", 1),
+    "beta_opt": ("β_opt", "", 1),
+    "balmer_ew": ("EW(Hα)", " Å", 0),
+    "halpha_ew": ("EW(Hα)", " Å", 0),
+    "oiii_ew": ("EW([O III] 4960 + 5008)", " Å", 0),
+    "halpha_fwhm": ("Hα broader than the instrument by", " km/s", 0),
+    "lya_ew": ("EW(Lyα)", " Å", 0),
     "balmer_break": ("Balmer break", "", 1),
-    "lyman_break": ("light left below Lya", "", 1),
-    "lowest_snr": ("lowest window at", " sigma", 1),
+    "lyman_break": ("light left below Lyα", "", 1),
+    "lowest_snr": ("lowest window at", " σ", 1),
 }
 """How measures are called in reasons: name, unit, digits."""
 
 
-def suggest(archive: str, values: Mapping[str, Floats32]) -> Suggested:
+def suggest(archive: str, values: Mapping[str, Floats32], n: int) -> Suggested:
     """Suggest what kinds of galaxies spectra show.
 
     Parameters
@@ -222,14 +161,15 @@ def suggest(archive: str, values: Mapping[str, Floats32]) -> Suggested:
     archive : str
         Kind of the archive that they are from.
     values : mapping
-        The columns of `distspec.diagnostics.measured`, (N,) each, among others.
+        The columns of `distspec.diagnostics.measured`, (n,) each, among others.
+    n : int
+        How many they are.
 
     Examples
     --------
-    >>> suggest("spex", {"h2o_j": np.zeros(1, np.float32)}).why
+    >>> suggest("spex", {}, 1).why
     ['no rules for archives of kind spex']
     """
-    n = len(next(iter(values.values())))
     if archive not in ARCHIVES:
         words = [f"no rules for archives of kind {archive}"] * n
         return Suggested([UNKNOWN] * n, np.full(n, np.nan, np.float32), words)
@@ -239,48 +179,47 @@ def suggest(archive: str, values: Mapping[str, Floats32]) -> Suggested:
     # Of unknown: that none of the rules holds.
     alone = np.cumprod(np.vstack([np.ones(n), 1.0 - holds]), axis=0)
     confidence = np.vstack([holds, np.ones(n)])[first, np.arange(n)] * alone[first, np.arange(n)]
-    shown = {name: read[name] for rule in RULES for name in rule.shows}
-    why = [_reason(int(first[i]), holds[:, i], {k: (v[i], e[i]) for k, (v, e) in shown.items()}) for i in range(n)]
+    shown = {name: read[name] for rule in RULES for name in (*rule.shows, *rule.beside)}
+    why: list[str] = []
+    for i in range(n):
+        one = {name: (float(value[i]), float(error[i])) for name, (value, error) in shown.items()}
+        why.append(_reason(int(first[i]), holds[:, i], one))
     return Suggested([KINDS[i] for i in first], confidence.astype(np.float32), why)
 
 
 def _reason(first: int, holds: Floats, read: Mapping[str, tuple[float, float]]) -> str:
     """Say why a spectrum is called what it is: `first` of `RULES`, or none, by what was `read` off it."""
-    missing = [i for i, rule in enumerate(RULES) if any(np.isnan(read[name][0]) for name in rule.shows)]
     if first == len(RULES):
         nearest = int(np.argmax(holds))
         parts = [f"no rule holds; nearest {RULES[nearest].kind} {holds[nearest]:.2f}", _shown(nearest, read)]
     else:
         parts = [_shown(first, read), RULES[first].says]
-    also = [f"{RULES[i].kind} {holds[i]:.2f}" for i in range(first + 1, len(RULES) - 1) if holds[i] > LIKELY]
-    if also:
-        parts.append(f"also {', '.join(also)}")
-    unsaid = [RULES[i].kind for i in missing if 0 < i < min(first, len(RULES) - 1) and _cannot_say(i, read)]
+    unsaid = [i for i, rule in enumerate(RULES[:-1]) if _cannot_say(rule, read)]
+    perhaps = [i for i in range(min(first, len(RULES) - 1)) if holds[i] > PERHAPS and i not in unsaid]
+    also = [i for i in range(first + 1, len(RULES) - 1) if holds[i] > LIKELY]
+    for word, rules in {"perhaps": perhaps, "also": also}.items():
+        if rules:
+            parts.append(f"{word} {', '.join(f'{RULES[i].kind} {holds[i]:.2f}' for i in rules)}")
     if unsaid:
-        parts.append(f"cannot say whether {', '.join(unsaid)}: not covered")
+        parts.append(f"not covered: {', '.join(RULES[i].kind for i in unsaid)}")
     return "; ".join(parts)
 
 
-def _cannot_say(rule: int, read: Mapping[str, tuple[float, float]]) -> bool:
-    """Tell whether all of a rule's measures, or those that it cannot do without, are not covered."""
-    lost = [np.isnan(read[name][0]) for name in RULES[rule].shows]
-    return all(lost) if RULES[rule].kind == "EELG" else any(lost)
+def _cannot_say(rule: Rule, read: Mapping[str, tuple[float, float]]) -> bool:
+    """Tell whether what a rule needs is not covered."""
+    lost = [np.isnan(read[name][0]) for name in rule.shows]
+    return all(lost) if rule.any_will_do else any(lost)
 
 
 def _shown(rule: int, read: Mapping[str, tuple[float, float]]) -> str:
     """Return a rule's measures with their errors, in words."""
     words: list[str] = []
-    for name in RULES[rule].shows:
+    for name in (*RULES[rule].shows, *RULES[rule].beside):
         (label, unit, digits), (value, error) = WORDS[name], read[name]
-        if np.isnan(value):
-            words.append(f"{label} not covered")
-        elif name == "lowest_snr":
+        if name == "lowest_snr":
             words.append(f"{label} {value:.{digits}f}{unit}")
-        else:
+        elif not np.isnan(value):
             words.append(f"{label} {value:.{digits}f} ± {error:.{digits}f}{unit}")
-    return ", ".join(words)
-
-
-def counts(kinds: Sequence[str]) -> dict[str, int]:
-    """Return how many spectra are of each kind, in the order of `KINDS`, those that occur."""
-    return {kind: kinds.count(kind) for kind in KINDS if kind in kinds}
+        elif name in RULES[rule].shows:
+            words.append(f"{label} not covered")
+    return ", ".join(words).replace(" -", " −")

@@ -14,7 +14,9 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from distspec.breadth import breadth
 from distspec.indices import F_LAMBDA, F_NU, Spectra, Window, line, ratio, slope
+from distspec.lines import GALAXY_LINES
 from distspec.lyman import PRISM, Disperser, lya
 from distspec.schema import Column
 from distspec.slopes import difference, lowest, power_law
@@ -211,6 +213,11 @@ PRISM_GALAXIES = (
     _measure(
         "v_shape", "", "beta_opt - beta_uv",
         partial(difference, red=RED_OF_BALMER, blue=BLUE_OF_BALMER, detector=PRISM), 0.0, 1.0, "",
+    ),
+    _measure(
+        "halpha_fwhm", "km s-1",
+        "FWHM of Halpha with [N II] beyond the instrument's, of 10 sigma at least",
+        partial(breadth, wave=GALAXY_LINES["Hα"], detector=PRISM), 0.0, 1000.0, "",
     ),
     _measure(
         "lowest_snr", "", "least mean flux of the windows of beta_uv and beta_opt in units of its noise",

@@ -4,8 +4,8 @@
 
 real: the 76 real DJA files of grade 3 (`DISTSPEC_TEST_DATA`), a row each: redshift, published class, kind,
 confidence, reason; and how many of the published Little Red Dots at z > 4 come out as such. control: made-up
-archives of N spectra with artefacts and oddities, by true class; how many that are no Little Red Dots come out
-as some. windows: how both hang on where and how slopes are taken. speed: spectra a second of one core.
+archives of N spectra with artefacts and oddities, by true class; how many that are no Little Red Dots come
+out as some. windows: how both hang on where and how slopes are taken. speed: spectra a second of one core.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from distspec.access import DEFAULT_ACCESS
 from distspec.archives.mock.survey import SyntheticConfig, plan
 from distspec.archives.synthetic import noise_free
 from distspec.config import RECIPES
+from distspec.criteria import Read
 from distspec.diagnostics import measure
-from distspec.indices import Spectra, slope
+from distspec.indices import Spectra
 from distspec.ingestion import entries, read
-from distspec.kinds import BETA_OPT, BETA_UV, DORMANT, KINDS, Read, Suggested, suggest
+from distspec.kinds import BETA_OPT, BETA_UV, DORMANT, KINDS, LIKELY, V_SHAPE, Suggested, suggest
 from distspec.lyman import PRISM
 from distspec.measures import BLUE_OF_BALMER, PRISM_GALAXIES, RED_OF_BALMER
 from distspec.preprocessing import preprocess
@@ -89,14 +90,15 @@ def _control(seed: int, n: int) -> Seen:
 
 def _suggested(seen: Seen) -> Suggested:
     batch, grid, _ = seen
-    return suggest("dja", measure("dja", batch.flux, batch.ivar, batch.z, grid))
+    return suggest("dja", measure("dja", batch.flux, batch.ivar, batch.z, grid), len(batch))
 
 
 def _say_real(real: Seen, _: Sequence[Seen]) -> None:
     batch, known, said = real[0], real[2], _suggested(real)
     for i in np.argsort(-batch.z):
         name = batch.object_id[i].removesuffix(".spec.fits").replace("_prism-clear", "")
-        print(f"{name:42s} {batch.z[i]:5.2f} {known[i]:4s} {said.kind[i]:12s} {said.confidence[i]:.2f}  {said.why[i]}")
+        verdict = f"{said.kind[i]:12s} {said.confidence[i]:.2f}  {said.why[i]}"
+        print(f"{name:42s} {batch.z[i]:5.2f} {known[i]:4s} {verdict}")
     far = [i for i, k in enumerate(known) if k == "LRD" and batch.z[i] > 4.0]
     near = [i for i, k in enumerate(known) if k == "LRD" and batch.z[i] <= 4.0]
     for what, rows in {"z > 4": far, "z ≤ 4": near}.items():
@@ -123,30 +125,32 @@ def _say_control(_: Seen, control: Sequence[Seen]) -> None:
 
 def _say_windows(real: Seen, control: Sequence[Seen]) -> None:
     """Print how many come out as LRD by other windows, estimators and limits, all else equal."""
-    red = {measure.value.name: measure for measure in PRISM_GALAXIES}
+    known = {each.value.name: each for each in PRISM_GALAXIES}
     shorter = [window for window in RED_OF_BALMER if window[0] > 4100.0]
     longer = [*shorter, (6810.0, 6990.0)]
 
     def fitted(windows: Sequence[tuple[float, float]]) -> Callable[[Spectra], Any]:
         return lambda some: power_law(some, windows, PRISM)
 
+    uv, optical = fitted(BLUE_OF_BALMER), fitted(RED_OF_BALMER)
     ways: Mapping[str, tuple[Callable[[Spectra], Any], Callable[[Spectra], Any], float, float]] = {
-        "as it is": (fitted(BLUE_OF_BALMER), fitted(RED_OF_BALMER), BETA_UV, BETA_OPT),
-        "limits of Kocevski+25": (fitted(BLUE_OF_BALMER), fitted(RED_OF_BALMER), -0.37, 0.0),
-        "optical 4150-6240": (fitted(BLUE_OF_BALMER), fitted(shorter), BETA_UV, BETA_OPT),
-        "optical 4005-6990": (fitted(BLUE_OF_BALMER), fitted([*RED_OF_BALMER, longer[-1]]), BETA_UV, BETA_OPT),
-        "optical 4150-6990": (fitted(BLUE_OF_BALMER), fitted(longer), BETA_UV, BETA_OPT),
+        "as it is": (uv, optical, BETA_UV, BETA_OPT),
+        "limits of Kocevski+25": (uv, optical, -0.37, 0.0),
+        "optical 4150-6240": (uv, fitted(shorter), BETA_UV, BETA_OPT),
+        "optical 4005-6990": (uv, fitted([*RED_OF_BALMER, longer[-1]]), BETA_UV, BETA_OPT),
+        "optical 4150-6990": (uv, fitted(longer), BETA_UV, BETA_OPT),
         "slopes of class space": (
-            lambda some: _of(red["uv_slope"], some), lambda some: _of(red["optical_slope"], some),
+            lambda some: _of(known["uv_slope"], some), lambda some: _of(known["optical_slope"], some),
             BETA_UV, BETA_OPT,
         ),
     }  # fmt: skip
-    for name, (blue, optical, uv, opt) in ways.items():
-        counts = [_vs(seen, blue, optical, uv, opt) for seen in (real, *control)]
+    for name, way in ways.items():
+        counts = [_vs(seen, *way) for seen in (real, *control)]
         far = np.array([k == "LRD" for k in real[2]]) & (real[0].z > 4.0)
         others = [np.array([t != "lrd" for t in seen[2]]) for seen in control]
         rates = [found[rows].mean() for found, rows in zip(counts[1:], others, strict=True)]
-        print(f"{name:24s} LRD at z > 4: {counts[0][far].sum()}; no LRDs: {np.mean(rates):.4f} ± {np.std(rates, ddof=1):.4f}")
+        wrong = f"{np.mean(rates):.4f} ± {np.std(rates, ddof=1):.4f}"
+        print(f"{name:24s} LRD at z > 4: {counts[0][far].sum()}; no LRDs: {wrong}")
 
 
 def _of(measure_: Any, some: Spectra) -> Any:
@@ -160,10 +164,9 @@ def _vs(seen: Seen, blue: Any, optical: Any, uv_limit: float, opt_limit: float) 
     some = Spectra(batch.flux, batch.ivar, batch.z, grid)
     values = measure("dja", *some)
     for name, (value, error) in {"beta_uv": blue(some), "beta_opt": optical(some)}.items():
-        shift = (uv_limit - BETA_UV) if name == "beta_uv" else (opt_limit - BETA_OPT)
-        values[name], values[f"{name}_err"] = np.float32(value - shift), np.float32(error)
+        values[name], values[f"{name}_err"] = np.float32(value), np.float32(error)
     again = Read(values)
-    return again.is_v() * again.above("balmer_ew", DORMANT) > 0.5
+    return again.is_v(uv_limit, opt_limit, V_SHAPE) * again.above("balmer_ew", DORMANT) > LIKELY
 
 
 def _say_speed(real: Seen, _: Sequence[Seen]) -> None:
@@ -175,7 +178,7 @@ def _say_speed(real: Seen, _: Sequence[Seen]) -> None:
         start = time.process_time()
         values = measure("dja", *many, z, grid)
         middle = time.process_time()
-        suggest("dja", values)
+        suggest("dja", values, len(z))
         rates.append((len(z) / (middle - start), len(z) / (time.process_time() - middle)))
     for what, each in zip(("measured", "named"), zip(*rates[1:], strict=True), strict=True):
         print(f"{what}: {statistics.median(each):,.0f} spectra/s a core ({min(each):,.0f}–{max(each):,.0f})")
