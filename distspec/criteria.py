@@ -61,7 +61,7 @@ class Read:
 
         0.5 where none is covered.
         """
-        none = np.ones(len(self["beta_uv"][0]))
+        none = np.ones_like(self[next(iter(thresholds))][0])
         for name, threshold in thresholds.items():
             value, error = self[name]
             snr = self._values.get(name.replace("_ew", "_snr"))

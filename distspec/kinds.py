@@ -194,7 +194,7 @@ def _reason(first: int, holds: Floats, read: Mapping[str, tuple[float, float]]) 
         parts = [f"no rule holds; nearest {RULES[nearest].kind} {holds[nearest]:.2f}", _shown(nearest, read)]
     else:
         parts = [_shown(first, read), RULES[first].says]
-    unsaid = [i for i, rule in enumerate(RULES[:-1]) if _cannot_say(rule, read)]
+    unsaid = [i for i, rule in enumerate(RULES) if _cannot_say(rule, read)]
     perhaps = [i for i in range(min(first, len(RULES) - 1)) if holds[i] > PERHAPS and i not in unsaid]
     also = [i for i in range(first + 1, len(RULES) - 1) if holds[i] > LIKELY]
     for word, rules in {"perhaps": perhaps, "also": also}.items():

@@ -25,9 +25,9 @@ _kernel = njit(cache=True, nogil=True, error_model="numpy")
 def power_law(spectra: Spectra, windows: Sequence[Window], detector: Disperser) -> tuple[Floats, Floats]:
     """Return β of f_λ ∝ λ^β and its error, (N,) each: mean and standard deviation of its posterior.
 
-    Gaussian noise on the windows' mean fluxes, which may be negative; any positive amplitude and any β
-    between the steepest are as likely before. So a spectrum that says nothing has β = 0 ± 3.5. Windows that
-    are not covered take no part: where too few are, NaN.
+    Gaussian noise on the windows' mean fluxes, which may be negative; any β between the steepest and, of
+    each, any positive signal over noise are as likely before. So a spectrum that says nothing has
+    β = 0 ± 3.5. Windows that are not covered take no part: where too few are, NaN.
     """
     means = window_means(spectra, windows, F_NU, detector)
     low, high = np.log(np.array(windows).T)
@@ -91,7 +91,7 @@ def _power_law(
                 power += weight[k] * shape[k] ** 2
                 match += weight[k] * shape[k] * mean[k]
                 shape[k] *= ratio[k]
-            evidence[i] = _ln_positive(match / sqrt(power)) - 0.5 * log(power)
+            evidence[i] = _ln_positive(match / sqrt(power))
             best = max(best, evidence[i])
         total, first_moment, second_moment = 0.0, 0.0, 0.0
         for i in range(n_steps):
@@ -105,7 +105,7 @@ def _power_law(
 
 @_kernel
 def _ln_positive(x: float) -> float:
-    """Return the log of ∫ exp(x a − a² / 2) da over a > 0, but for a constant: an amplitude's evidence."""
+    """Return ln ∫ exp(x a − a² / 2) da over a > 0: the evidence of a signal whose fit is x σ."""
     if x < -30.0:
         return -log(-x)
     return 0.5 * x**2 + log(0.5 * erfc(-x / sqrt(2.0))) + 0.9189385332046727
