@@ -180,6 +180,7 @@ def suggest(archive: str, values: Mapping[str, Floats32], n: int) -> Suggested:
     alone = np.cumprod(np.vstack([np.ones(n), 1.0 - holds]), axis=0)
     confidence = np.vstack([holds, np.ones(n)])[first, np.arange(n)] * alone[first, np.arange(n)]
     shown = {name: read[name] for rule in RULES for name in (*rule.shows, *rule.beside)}
+    shown["halpha_blue_ew"] = read["halpha_blue_ew"]
     why: list[str] = []
     for i in range(n):
         one = {name: (float(value[i]), float(error[i])) for name, (value, error) in shown.items()}
@@ -216,6 +217,8 @@ def _shown(rule: int, read: Mapping[str, tuple[float, float]]) -> str:
     words: list[str] = []
     for name in (*RULES[rule].shows, *RULES[rule].beside):
         (label, unit, digits), (value, error) = WORDS[name], read[name]
+        if name == "balmer_ew" and np.isnan([read["halpha_ew"][0], read["halpha_blue_ew"][0]]).all():
+            label += " by Hβ"
         if name == "lowest_snr":
             words.append(f"{label} {value:.{digits}f}{unit}")
         elif not np.isnan(value):

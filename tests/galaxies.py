@@ -25,8 +25,8 @@ def place(wave, z):
 def line(wave, z, km_s=0.0):
     """A line's profile on the grid [1/Å], as broad as the prism and its own FWHM make it."""
     at = np.log(1e-4 * wave * (1.0 + z))
-    per_step = 1e-3 / np.diff(np.interp([at, at + 1e-3], PRISM.log_wave, PRISM.place))[0]
-    fwhm = np.hypot(1.0, km_s / (299792.458 * per_step))
+    step = np.diff(np.interp([at, at + 1e-3], PRISM.log_wave, PRISM.place))[0]
+    fwhm = np.hypot(1.0, km_s / 299792.458 * step / 1e-3)
     sigma = np.sqrt(fwhm**2 / (8.0 * np.log(2.0)) + 1.0 / (6.0 * PRISM.pixels**2))
     share = np.diff(ndtr((place(GRID.edges, z) - place(wave, z)) / sigma))
     return share / np.diff(GRID.edges)

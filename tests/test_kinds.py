@@ -73,6 +73,7 @@ def test_reasons_say_what_was_measured():
     assert "Hviding+25" in why
     assert "also" not in said(spectra(MADE["star-forming"])).why[0]
     both = galaxy({"Hα": 1200.0, "Hβ": 80.0, "Lyα": 150.0}, -1.5, 1.0)
+    assert "EW(Hα) by Hβ" in said(spectra(galaxy(ORDINARY, z=8.5), 20.0, 8.5)).why[0]
     assert "also EELG 1.00, LAE 1.00" in said(spectra(both)).why[0]
 
 
