@@ -126,7 +126,8 @@ def find_artefacts(
     parts, bad = np.zeros((n, 5)), np.zeros((n, n_pixels), np.bool_)
     table, place, pixels = laid_out(detector)
     _each(flux, ivar, np.asarray(z, np.float64), np.log(grid.edges), table, place, pixels, parts, bad)
-    return Artefacts(*parts.T.astype(np.float32), bad)
+    spikes, negative, edge, scatter, gaps = parts.T.astype(np.float32)
+    return Artefacts(spikes, negative, edge, scatter, gaps, bad)
 
 
 def laid_out(detector: Disperser | None) -> tuple[Floats, Floats, float]:

@@ -21,9 +21,10 @@ from distspec import schema
 from distspec.anomaly import PARTS, explain
 from distspec.artefacts import COLUMNS as ARTEFACTS
 from distspec.artefacts import LIMITS, worst
-from distspec.diagnostics import measured
+from distspec.diagnostics import measure, measured
 from distspec.features import reconstructed
 from distspec.identity import in_validation
+from distspec.kinds import Suggested, suggest
 from distspec.latents import SCALARS, VECTORS, read_latents
 from distspec.lineage import fingerprint, load_run, now
 from distspec.model import Model, load_model
@@ -94,6 +95,7 @@ def build(root: str, run_id: str, store: Store, config: CatalogConfig) -> dict[s
         latents,
         found["clustering"],
         _split(store, rows, vae),
+        suggest(store.frozen.kind, latents, len(rows)),
         measured(store.frozen.kind),
         reconstructed(store.frozen.kind),
         origin,
@@ -101,10 +103,12 @@ def build(root: str, run_id: str, store: Store, config: CatalogConfig) -> dict[s
     odd = np.argsort(objects["anomaly_rank"].to_numpy())[: config.n_anomalies]
     recon = vae.decode(latents["z_mean"][odd], objects["z"].to_numpy()[odd])
     recon *= latents["amplitude"][odd, None]
+    medians = _class_medians(objects, rows, store, origin)
+    core = float(record["clustering"]["core_stability"])
     return {
         "objects": objects,
-        "classes": _classes(objects, float(record["clustering"]["core_stability"]), origin),
-        "class_medians": _class_medians(objects, rows, store, origin),
+        "classes": _classes(objects, core, _kinds_of(medians, objects, store), origin),
+        "class_medians": medians,
         "anomalies": _anomalies(objects.take(pa.array(odd)), store.spectra(rows[odd]), recon, wave, origin),
         "artefacts": _artefacts(objects, config.n_anomalies, origin),
         "sweep": schema.conform(_columns(found["sweep"]), schema.SWEEP, origin),
@@ -124,6 +128,7 @@ def _objects(
     latents: Mapping[str, Floats32],
     clustering: pa.Table,
     split: Sequence[str],
+    kinds: Suggested,
     measures: Sequence[schema.Column],
     reconstructed: Sequence[schema.Column],
     origin: Mapping[str, str],
@@ -135,6 +140,7 @@ def _objects(
         **{f"{name}_{i:02d}": latents[name][:, i] for name in VECTORS for i in range(n_latents)},
         **{name: latents[name] for name in (*SCALARS, *ARTEFACTS, *(column.name for column in measures))},
         "split": split,
+        **_named(kinds),
     }
     n_classes = sum(name.startswith("cluster_prob_") for name in clustering.column_names)
     beside = [column for column in reconstructed if column.name in values]
@@ -150,7 +156,28 @@ def _split(store: Store, rows: NDArray[np.int64], model: Model) -> list[str]:
     return np.where(held_out, "validation", "train").tolist()
 
 
-def _classes(objects: pa.Table, core: float, origin: Mapping[str, str]) -> pa.Table:
+def _named(kinds: Suggested) -> dict[str, Any]:
+    return dict(zip((column.name for column in schema.KINDS), kinds, strict=True))
+
+
+def _kinds_of(medians: pa.Table, objects: pa.Table, store: Store) -> Suggested:
+    """Suggest what classes are from their median spectra and median redshifts, in the order of `medians`.
+
+    A median's error is that of a Gaussian's whose 68 % are as wide as the class.
+    """
+    shape = -1, store.frozen.grid.n_pixels
+    low, flux, high = (medians[f"flux_p{p}"].to_numpy().reshape(shape) for p in (16, 50, 84))
+    n_valid = np.maximum(medians["n_valid"].to_numpy().reshape(shape), 1)
+    sigma = 0.5 * (high - low) * np.sqrt(np.pi / 2.0 / n_valid)
+    ivar = np.where(sigma > 0.0, sigma, np.inf) ** -2.0
+    labels, z = objects["cluster_label"].to_numpy(), objects["z"].to_numpy()
+    at = np.array([np.median(z[labels == label]) for label in np.unique(labels)])
+    spectra = np.nan_to_num(flux).astype(np.float32), ivar.astype(np.float32)
+    values = measure(store.frozen.kind, *spectra, at, store.frozen.grid)
+    return suggest(store.frozen.kind, values, len(at))
+
+
+def _classes(objects: pa.Table, core: float, kinds: Suggested, origin: Mapping[str, str]) -> pa.Table:
     rows: list[dict[str, Any]] = []
     for label in sorted(objects["cluster_label"].unique().to_pylist()):
         members = objects.filter(pc.field("cluster_label") == label)
@@ -170,7 +197,7 @@ def _classes(objects: pa.Table, core: float, origin: Mapping[str, str]) -> pa.Ta
                 "core_share": np.mean(members["cluster_stability"].to_numpy() >= core),
             }
         )
-    columns = {c.name: [row[c.name] for row in rows] for c in schema.CLASSES}
+    columns = {name: [row[name] for row in rows] for name in rows[0]} | _named(kinds)
     return schema.conform(columns, schema.CLASSES, origin)
 
 

@@ -17,6 +17,10 @@ from distspec.trials import Result
 
 MAX_NOISE = 0.5
 """A clustering that leaves more of the sample out is of a few."""
+MIN_CLASSES = 2.0
+"""Effective classes of a clustering, at least: fewer, and nearly all of the sample is in one of them."""
+SURE = 0.995
+"""A mean adjusted Rand index beyond this counts as this."""
 BASELINES = ("kmeans",)
 """Algorithms to compare with: they divide whatever they are given; not chosen where others are tried."""
 
@@ -49,12 +53,15 @@ class Judgement:
         Of each result on the data: its mean adjusted Rand index with the other repeats of its way.
     silhouette, repeatability : Against or None
         Both scores against structureless data; None where none was drawn.
+    level : float
+        `ClusteringConfig.level`.
     """
 
     repeats: Mapping[Way, Sequence[int]]
     stability: Floats
     silhouette: Against | None
     repeatability: Against | None
+    level: float
 
     def mean_stability(self, way: Way) -> float:
         """Return a way's mean over its repeats; NaN where there is one alone."""
@@ -63,7 +70,8 @@ class Judgement:
     def beats_null(self, way: Way) -> bool | None:
         """Tell whether a way scores more than structureless data, of all ways and both scores."""
         tests = [test for test in (self.silhouette, self.repeatability) if test is not None]
-        return any(test.excess[way] > test.threshold for test in tests) if tests else None
+        # Two scores have two chances: each at half the level.
+        return any(test.chance[way] <= self.level / 2 for test in tests) if tests else None
 
 
 def judge(results: Sequence[Result], config: ClusteringConfig) -> Judgement:
@@ -82,28 +90,43 @@ def judge(results: Sequence[Result], config: ClusteringConfig) -> Judgement:
             of_kind = drawn.setdefault(data.kind, {}).setdefault(Way.of(result), {})
             of_kind.setdefault(data.draw, []).append(result)
     silhouette = {way: _silhouette([own[i] for i in places]) for way, places in repeats.items()}
-    repeatable = {way: float(np.mean(stable[places])) for way, places in repeats.items()}
+    repeatable = {
+        way: _repeatability([own[i] for i in places], stable[places]) for way, places in repeats.items()
+    }
     null_silhouette, null_repeatable = (
         {
             kind: {way: [score(each) for each in draws.values()] for way, draws in ways.items()}
             for kind, ways in drawn.items()
         }
-        for score in (_silhouette, _repeatability)
+        for score in (_silhouette, _null_repeatability)
     )
-    # Two scores have two chances: each at half the level.
     tests = (
-        against(silhouette, null_silhouette, config.level / 2),
-        against(repeatable, null_repeatable, config.level / 2) if config.null_seeds > 1 else None,
+        against(silhouette, null_silhouette, _family),
+        against(repeatable, null_repeatable, _family) if min(config.null_seeds, config.seeds) > 1 else None,
     )
-    return Judgement(repeats, stable, *tests)
+    return Judgement(repeats, stable, *tests, config.level)
+
+
+def _family(way: Way) -> str:
+    """Return with which other ways' chances a way is held together."""
+    return way.setting.algorithm
 
 
 def _silhouette(results: Sequence[Result]) -> float:
     return float(np.mean([np.nan_to_num(each.scores["silhouette"]) for each in results]))
 
 
-def _repeatability(results: Sequence[Result]) -> float:
-    return float(np.mean([each.scores["stability"] for each in results]))
+def _null_repeatability(results: Sequence[Result]) -> float:
+    return _repeatability(results, np.array([each.scores["stability"] for each in results]))
+
+
+def _repeatability(results: Sequence[Result], stable: Floats) -> float:
+    """Return Fisher's z of the mean adjusted Rand index: what is left of an index near 1 counts in ratios.
+
+    Repeats that find fewer than two clusters agree perfectly on nothing: they count with 0.
+    """
+    index = np.where([each.n_clusters >= 2 for each in results], stable, 0.0)
+    return float(np.arctanh(np.clip(index.mean(), -SURE, SURE)))
 
 
 @dataclass(frozen=True)
@@ -130,9 +153,9 @@ def choose(results: Sequence[Result], judgement: Judgement, config: ClusteringCo
     """Return the way that is chosen; None where nothing could be clustered.
 
     The published rule takes the trial with the best silhouette, the first of equals. The other one asks that
-    a clustering repeats (`ClusteringConfig.min_stability`) and beats its null; of those that do, it takes, in
-    the first of `ClusteringConfig.spaces` that has any, the one whose silhouette exceeds the silhouettes of
-    structureless data by most. It says so where none does.
+    a clustering divides the sample (`MIN_CLASSES`), repeats (`ClusteringConfig.min_stability`) and beats its
+    null; of those that do, it takes, in the first of `ClusteringConfig.spaces` that has any, the one that
+    repeats best: silhouettes are highest where a few lie far from all others. It says so where none does.
 
     Parameters
     ----------
@@ -149,12 +172,7 @@ def choose(results: Sequence[Result], judgement: Judgement, config: ClusteringCo
         why = f"the best silhouette of {len(values)} trials, {values[best]:.3f}"
         way = Way.of(results[best])
         return Choice(way, results[best].n_clusters, best, _with_null(why, judgement.beats_null(way)))
-    ways = [
-        way
-        for way, places in judgement.repeats.items()
-        if min(results[i].n_clusters for i in places) >= 2
-        and np.mean([results[i].noise_share for i in places]) <= MAX_NOISE
-    ]
+    ways = [way for way, places in judgement.repeats.items() if _divides([results[i] for i in places])]
     ways = [way for way in ways if way.setting.algorithm not in BASELINES] or ways
     if not ways:
         return None
@@ -168,23 +186,32 @@ def choose(results: Sequence[Result], judgement: Judgement, config: ClusteringCo
         words.append("none beats its null: classes may be of nothing but noise")
         beat = repeat
 
-    def separation(way: Way) -> float:
-        mean = float(np.mean([results[i].scores["silhouette"] for i in judgement.repeats[way]]))
-        return mean - judgement.silhouette.mean[way] if judgement.silhouette else mean
-
-    # Silhouettes of different spaces do not compare: what is in the space named first comes first.
+    # Clusterings of different spaces do not compare: what is in the space named first comes first.
     first = next(name for name in config.spaces if any(way.space.startswith(name) for way in beat))
-    best = max((way for way in beat if way.space.startswith(first)), key=separation)
+    best = max((way for way in beat if way.space.startswith(first)), key=judgement.mean_stability)
     places = judgement.repeats[best]
-    what = "exceeds its null's by most" if judgement.silhouette else "is best"
     words.insert(
         0,
-        f"of {len(repeat)} of {len(ways)} clusterings that repeat "
-        f"(mean adjusted Rand index {judgement.mean_stability(best):.2f}), "
-        f"the one in {best.space} whose silhouette {what}",
+        f"of {len(repeat)} of {len(ways)} clusterings that repeat, the one in {best.space} that repeats best "
+        f"(mean adjusted Rand index {judgement.mean_stability(best):.2f})",
     )
     k = int(np.median([results[i].n_clusters for i in places]))
     return Choice(best, k, None, "; ".join(words))
+
+
+def _divides(results: Sequence[Result]) -> bool:
+    """Tell whether repeats of a clustering divide the sample: not a few against the rest, or all as noise."""
+    if min(result.n_clusters for result in results) < 2:
+        return False
+    noise = float(np.mean([result.noise_share for result in results]))
+    return noise <= MAX_NOISE and float(np.mean([_effective(result) for result in results])) >= MIN_CLASSES
+
+
+def _effective(result: Result) -> float:
+    """Return exp of the entropy of the classes' shares, noise being one of them."""
+    assigned = result.sizes / result.sizes.sum() * (1.0 - result.noise_share)
+    shares = np.append(assigned, result.noise_share)
+    return float(np.exp(-np.sum(shares[shares > 0] * np.log(shares[shares > 0]))))
 
 
 def _with_null(why: str, beats: bool | None) -> str:

@@ -12,6 +12,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial import KDTree
 from sklearn.cluster import DBSCAN, HDBSCAN, OPTICS, KMeans
 from sklearn.mixture import BayesianGaussianMixture
+from sklearn.neighbors import NearestNeighbors
 
 from distspec.mixture import Mixture, Start, fit_mixtures
 from distspec.spectrum import Floats
@@ -22,6 +23,8 @@ N_VOTES = 10
 """Fitted points whose memberships a new point takes the mean of."""
 EDGE = 3.0
 """A new point farther from its neighbours than so many times the usual distance belongs nowhere."""
+TREE_DIMS = 6
+"""Above so many dimensions a tree is slower than all distances: of 16,000 points in 16-D nine times."""
 MIN_SAMPLES = 10
 """Points that make a neighbourhood dense: DBSCAN's, OPTICS's and HDBSCAN's."""
 
@@ -99,9 +102,7 @@ class Neighbours:
 
     def posterior(self, x: Floats) -> Floats:
         """Return the mean membership of a point's neighbours, (M, K)."""
-        n = min(N_VOTES, len(self.points))
-        distance, index = KDTree(self.points).query(x, k=n)
-        distance, index = distance.reshape(len(x), n), index.reshape(len(x), n)
+        distance, index = _nearest(self.points, x, min(N_VOTES, len(self.points)))
         return self.prob[index].mean(axis=1) * (distance[:, -1:] <= self.reach)
 
 
@@ -241,8 +242,15 @@ def _dbscan(x: Floats, setting: Setting, seed: int) -> Clustering:
 
 def _to_neighbour(x: Floats, n: int) -> Floats:
     """Return the distance of every point to its n-th nearest, itself the first."""
-    distance, _ = KDTree(x).query(x, k=n)
-    return np.asarray(distance).reshape(len(x), n)[:, -1]
+    return _nearest(x, x, n)[0][:, -1]
+
+
+def _nearest(x: Floats, of: Floats, k: int) -> tuple[Floats, NDArray[np.int64]]:
+    """Return how far the k nearest of points, (N, D), are from others, (M, D), and which they are, (M, k)."""
+    algorithm = "kd_tree" if x.shape[1] <= TREE_DIMS else "brute"
+    search: Any = NearestNeighbors(n_neighbors=k, algorithm=algorithm).fit(x)
+    distance, index = search.kneighbors(of)
+    return distance, index
 
 
 def _least(n: int, share: float) -> int:

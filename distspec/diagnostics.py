@@ -19,7 +19,7 @@ def measured(kind: str) -> tuple[Column, ...]:
     >>> [column.name for column in measured("spex")][:4], measured("none")
     (['h2o_j', 'h2o_j_err', 'ch4_j', 'ch4_j_err'], ())
     """
-    return tuple(column for each in MEASURES.get(kind, ()) for column in (each.value, each.error))
+    return tuple(column for each in MEASURES.get(kind, ()) for column in each.columns)
 
 
 def measure(kind: str, flux: Floats32, ivar: Floats32, z: Floats, grid: WaveGrid) -> dict[str, Floats32]:

@@ -179,23 +179,34 @@ def ratio(
     return _covered(means.cover >= MIN_COVER, found, error)
 
 
-def width(
-    spectra: Spectra, blue: Window, line: Window, red: Window, detector: Disperser
-) -> tuple[Floats, Floats]:
-    """Return a line's equivalent width [Å] and its error, (N,) each: emission positive.
+def line(
+    spectra: Spectra, blue: Window, middle: Window, red: Window, detector: Disperser
+) -> tuple[Floats, Floats, Floats]:
+    """Return a line's equivalent width [Å], its error, and its flux in units of its noise, (N,) each.
 
-    The continuum is a straight line in f_ν through the means beside the line. One below its own 1σ is taken
-    to be that σ: the width is then a lower limit.
+    Emission is positive. The continuum is a straight line in f_ν through the means of two windows, beside
+    the line or both on one side of it. One below its own 1σ is taken to be that σ: the width is then a lower
+    limit; the flux over its noise is not touched by that.
     """
-    means = window_means(spectra, (blue, line, red), F_NU, detector)
+    means = window_means(spectra, (blue, middle, red), F_NU, detector)
     share = (means.centre[:, 1] - means.centre[:, 0]) / (means.centre[:, 2] - means.centre[:, 0])
     under = (1.0 - share) * means.value[:, 0] + share * means.value[:, 2]
     variance = (1.0 - share) ** 2 * means.variance[:, 0] + share**2 * means.variance[:, 2]
     level, relative = _positive(under, variance)
     over = (means.value[:, 1] - under) / level
     error = np.sqrt(means.variance[:, 1] / level**2 + (1.0 + over) ** 2 * relative)
-    span = line[1] - line[0]
-    return _covered(means.cover >= np.array([MIN_COVER, ALL, MIN_COVER]), span * over, span * error)
+    sure = (means.value[:, 1] - under) / np.sqrt(means.variance[:, 1] + variance)
+    span = middle[1] - middle[0]
+    covered = means.cover >= np.array([MIN_COVER, ALL, MIN_COVER])
+    width, error = _covered(covered, span * over, span * error)
+    return width, error, np.where(np.isnan(width), np.nan, sure)
+
+
+def width(
+    spectra: Spectra, blue: Window, middle: Window, red: Window, detector: Disperser
+) -> tuple[Floats, Floats]:
+    """Return a line's equivalent width [Å] and its error, (N,) each: as `line`."""
+    return line(spectra, blue, middle, red, detector)[:2]
 
 
 def _positive(value: Floats, variance: Floats) -> tuple[Floats, Floats]:

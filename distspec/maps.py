@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,7 +115,21 @@ def lay_out(near: Neighbourhood, layout: Layout) -> Floats:
     return np.asarray(found, dtype=np.float64)
 
 
-def place(near: Neighbourhood, embedding: Floats, x: Floats) -> Floats:
+class Seen(NamedTuple):
+    """Which of a neighbourhood's points are nearest to others, (M, k), nearest first, and how far."""
+
+    indices: NDArray[np.int64]
+    distances: Floats32
+
+
+def seen_from(near: Neighbourhood, x: Floats) -> Seen | None:
+    """Return what points, (M, D), see of a neighbourhood: the same for all of its maps. None: it has none."""
+    if near.graph is None:
+        return None
+    return Seen(*_nearest(near.x, np.ascontiguousarray(x, dtype=np.float32), near.n_neighbors))
+
+
+def place(near: Neighbourhood, embedding: Floats, x: Floats, seen: Seen | None = None) -> Floats:
     """Return where points, (M, D), lie on a map, (N, d), of others: where their neighbours pull them.
 
     The place of least Σ w ln(1 + a r²ᵇ), r the distances on the map to the neighbours: what UMAP pulls by,
@@ -128,12 +142,15 @@ def place(near: Neighbourhood, embedding: Floats, x: Floats) -> Floats:
         What was laid out.
     embedding : (N, d)
     x : (M, D)
+    seen : Seen or None
+        `seen_from`, where it is known already.
     """
-    if near.graph is None:
+    seen = seen or seen_from(near, x)
+    if seen is None:
         return lay_out(
             replace(near, x=np.asarray(x, dtype=np.float32)), Layout(0, n_components=embedding.shape[1])
         )
-    indices, distances = _nearest(near.x, np.ascontiguousarray(x, dtype=np.float32), near.n_neighbors)
+    indices, distances = seen
     beyond = distances.astype(np.float64) - distances[:, :1]
     scale = beyond.mean(axis=1, keepdims=True)
     strength = np.exp(-np.divide(beyond, scale, out=np.zeros_like(beyond), where=scale > 0))
@@ -168,6 +185,6 @@ class Map:
         """Lay it out."""
         return cls(near, lay_out(near, layout))
 
-    def transform(self, x: Floats) -> Floats:
+    def transform(self, x: Floats, seen: Seen | None = None) -> Floats:
         """Return where points, (M, D), lie, (M, n_components): see `place`."""
-        return place(self.near, self.points, x)
+        return place(self.near, self.points, x, seen)

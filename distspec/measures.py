@@ -6,17 +6,20 @@ one is a line here. Windows are rest-frame, in vacuum; those published in air we
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
-from distspec.indices import F_LAMBDA, F_NU, Spectra, Window, ratio, slope, width
+from distspec.breadth import breadth
+from distspec.indices import F_LAMBDA, F_NU, Spectra, Window, line, ratio, slope
+from distspec.lines import GALAXY_LINES
 from distspec.lyman import PRISM, Disperser, lya
 from distspec.schema import Column
+from distspec.slopes import difference, lowest, power_law
 from distspec.spectrum import Floats, Floats32, WaveGrid
 
 
@@ -45,22 +48,35 @@ class Measure:
     of: Callable[[Floats32, Floats32, Floats, WaveGrid], Mapping[str, Floats32]]
     zero: float = 0.0
     space: Literal["reconstruction", "spectrum", ""] = "reconstruction"
+    sure: Column | None = None
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """All that it says of a spectrum."""
+        return (self.value, self.error, *([self.sure] if self.sure else []))
 
 
 def _measure(
     name: str, unit: str, what: str, by: Any, zero: float, scale: float, space: Any = "reconstruction"
 ) -> Measure:
     """Return a measure of a function of `distspec.indices`, whose windows and detector are set."""
+    value = Column(name, pa.float32(), unit, f"{what}; NaN where not covered")
+    error = Column(f"{name}_err", pa.float32(), unit, f"1 sigma uncertainty of {name}")
+    return Measure(value, error, scale, _reading((value, error), by), zero, space)
+
+
+def _reading(columns: Sequence[Column], by: Any) -> Callable[..., dict[str, Floats32]]:
+    """Return what reads the columns off spectra, given a function that returns them in order."""
 
     def of(flux: Floats32, ivar: Floats32, z: Floats, grid: WaveGrid) -> dict[str, Floats32]:
         found = by(Spectra(flux, ivar, z, grid))
-        return {
-            column: part.astype(np.float32) for column, part in zip((name, f"{name}_err"), found, strict=True)
-        }
+        return {column.name: part.astype(np.float32) for column, part in zip(columns, found, strict=True)}
 
-    value = Column(name, pa.float32(), unit, f"{what}; NaN where not covered")
-    error = Column(f"{name}_err", pa.float32(), unit, f"1 sigma uncertainty of {name}")
-    return Measure(value, error, scale, of, zero, space)
+    return of
+
+
+def _sure(name: str) -> Column:
+    return Column(name.replace("_ew", "_snr"), pa.float32(), "", f"flux of the line of {name} over its noise")
 
 
 def _slope(name: str, what: str, windows: tuple[Window, ...], detector: Disperser, scale: float) -> Measure:
@@ -78,10 +94,18 @@ def _ratio(
 
 
 def _width(
-    name: str, what: str, windows: tuple[Window, Window, Window], detector: Disperser, scale: float
+    name: str,
+    what: str,
+    windows: tuple[Window, Window, Window],
+    detector: Disperser,
+    scale: float,
+    space: Any = "reconstruction",
 ) -> Measure:
-    by = partial(width, blue=windows[0], line=windows[1], red=windows[2], detector=detector)
-    return _measure(name, "Angstrom", f"rest equivalent width of {what}, emission positive", by, 0.0, scale)
+    by = partial(line, blue=windows[0], middle=windows[1], red=windows[2], detector=detector)
+    what = f"rest equivalent width of {what}, emission positive"
+    plain = _measure(name, "Angstrom", what, by, 0.0, scale, space)
+    sure = _sure(name)
+    return replace(plain, of=_reading((plain.value, plain.error, sure), by), sure=sure)
 
 
 SPEX = Disperser(
@@ -107,6 +131,16 @@ LYA_EW = Measure(
     partial(lya, disperser=PRISM),
     space="spectrum",
 )
+"""Its width is its flux over a fitted continuum, so that its width over its error says how sure it is."""
+BLUE_OF_BALMER = (
+    (1342.0, 1371.0), (1407.0, 1515.0), (1720.0, 1840.0), (1970.0, 2200.0), (2200.0, 2450.0),
+    (2450.0, 2750.0), (2860.0, 3230.0), (3230.0, 3640.0),
+)  # fmt: skip
+RED_OF_BALMER = (
+    (4005.0, 4065.0), (4150.0, 4280.0), (4410.0, 4780.0), (5110.0, 5450.0), (5450.0, 5790.0),
+    (5970.0, 6240.0),
+)  # fmt: skip
+"""Windows of the continuum between strong lines: a resolution element clear of those of `distspec.lines`."""
 PRISM_GALAXIES = (
     LYA_EW,
     # What the intergalactic medium lets through tells the redshift: of no class.
@@ -153,6 +187,41 @@ PRISM_GALAXIES = (
     _width(
         "halpha_ew", "Halpha with [N II]",
         ((6100.0, 6250.0), (6455.0, 6660.0), (6800.0, 6960.0)), PRISM, 20.0,
+    ),
+    # From here on, for names of kinds (`distspec.kinds`) alone.
+    # Beyond z = 7 the continuum redward of Hα is out of the prism's range before the line is.
+    _width(
+        "halpha_blue_ew", "Halpha with [N II] over the continuum blueward, extended",
+        ((5110.0, 5790.0), (6455.0, 6660.0), (5970.0, 6240.0)), PRISM, 20.0, "",
+    ),
+    # The prism blends them at z < 12.
+    _width(
+        "heii_ew", "He II 1640 with O III] 1664",
+        ((1430.0, 1505.0), (1600.0, 1710.0), (1720.0, 1830.0)), PRISM, 5.0, "",
+    ),
+    # What the V of Little Red Dots is told by: power laws on both sides of the Balmer limit, where it turns
+    # (Setton et al. 2024, arXiv 2411.03424), clear of lines as the prism blurs them (Hviding et al. 2025,
+    # A&A 702, A57).
+    _measure(
+        "beta_uv", "", "beta of f_lambda ~ lambda^beta over all that is free of lines, 1342-3640 Angstrom",
+        partial(power_law, windows=BLUE_OF_BALMER, detector=PRISM), -2.0, 0.5, "",
+    ),
+    _measure(
+        "beta_opt", "", "beta of f_lambda ~ lambda^beta over all that is free of lines, 4005-6240 Angstrom",
+        partial(power_law, windows=RED_OF_BALMER, detector=PRISM), -2.0, 1.0, "",
+    ),
+    _measure(
+        "v_shape", "", "beta_opt - beta_uv",
+        partial(difference, red=RED_OF_BALMER, blue=BLUE_OF_BALMER, detector=PRISM), 0.0, 1.0, "",
+    ),
+    _measure(
+        "halpha_fwhm", "km s-1",
+        "FWHM of Halpha with [N II] beyond the instrument's, of 10 sigma at least",
+        partial(breadth, wave=GALAXY_LINES["Hα"], detector=PRISM), 0.0, 1000.0, "",
+    ),
+    _measure(
+        "lowest_snr", "", "least mean flux of the windows of beta_uv and beta_opt in units of its noise",
+        partial(lowest, windows=(*BLUE_OF_BALMER, *RED_OF_BALMER), detector=PRISM), 0.0, 1.0, "",
     ),
 )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,14 @@ from distspec.sweep import DATA, GAUSSIAN, NULLS, Data
 
 TAIL_DRAWS = 5
 """Fewest draws of a kind that a tail is fitted to."""
+TAIL_REACHED = 10
+"""From so many draws on that reach a score their count says how often that is; below it the tail does."""
 LEAST_SPREAD = 0.02
 """Of a score's draws: an algorithm that finds nothing in most of them has no spread to be measured by."""
 
 
 def structureless(x: Floats, data: Data, seed: int) -> Floats:
-    """Return data like `x`, (N, D), without its structure; `x` itself where `data` is the sample.
+    """Return data like `x`, (N, D), without its structure; `x` itself where `data` is the sample or D is 0.
 
     Parameters
     ----------
@@ -29,7 +31,7 @@ def structureless(x: Floats, data: Data, seed: int) -> Floats:
         itself, so that every single distribution stays and nothing of what joins them.
     seed : int
     """
-    if data.kind == DATA:
+    if data.kind == DATA or not x.size:
         return x
     rng = np.random.default_rng([seed, NULLS.index(data.kind), data.draw])
     if data.kind == GAUSSIAN:
@@ -45,42 +47,44 @@ class Against:
     Attributes
     ----------
     percentile : mapping
-        Of each setting: the share of draws that score less, ties half, of the kind that scores more.
+        Of each name: the share of draws that score less, ties half, of the kind that scores more.
     mean : mapping
-        Of each setting: the mean of the draws, of the kind that scores more.
+        Of each name: the mean of the draws, of the kind that scores more.
     excess : mapping
-        Of each setting: score less the mean of the draws, in their standard deviations; the lesser of kinds.
-    chance : float
-        How often structureless data would score so far beyond its like in any setting of the sweep.
-    threshold : float
-        The excess that they reach in any setting at the level asked for.
+        Of each name: score less the mean of the draws, in their standard deviations; the lesser of kinds.
+    chance : mapping
+        Of each name: how often structureless data would score so far beyond its like under any name; of the
+        kind where that is more often.
     """
 
     percentile: Mapping[Any, float]
     mean: Mapping[Any, float]
     excess: Mapping[Any, float]
-    chance: float
-    threshold: float
+    chance: Mapping[Any, float]
 
 
 def against(
-    scores: Mapping[Any, float], drawn: Mapping[str, Mapping[Any, Sequence[float]]], level: float
+    scores: Mapping[Any, float],
+    drawn: Mapping[str, Mapping[Any, Sequence[float]]],
+    family: Callable[[Any], object] = lambda name: None,
 ) -> Against | None:
-    """Hold the score of each setting against the same setting's on draws of structureless data.
+    """Hold each score against those of the same name on draws of structureless data.
 
-    A sweep of many settings has many chances: the excess is therefore held against the largest that any
-    setting has on each draw, itself held against the other draws. A Gumbel distribution fitted to these
-    largest gives the chance, so that 19 draws say something of a level of 1 %; with 99 and more, they are
-    counted.
+    A sweep of many settings has many chances: an excess is therefore held against the largest of its family
+    on each draw, itself held against the other draws. A Gumbel distribution fitted to these largest gives
+    the chance where it is rarer than draws can tell, so that 19 of them say something of a level of 1 %.
+    Families are tested apart, each having its share of the chances (Bonferroni), since a score that is
+    mostly still and seldom leaps, such as that of an algorithm that finds no clusters in most draws, would
+    hide what the steady ones have to say.
 
     Parameters
     ----------
     scores : mapping
-        Setting to score; more is better.
+        Name to score; more is better.
     drawn : mapping
-        Kind of null, to setting, to a score of each draw.
-    level : float
-        The false alarm rate asked for.
+        Kind of null, to name, to a score of each draw.
+    family : callable
+        Of a name.
 
     Returns
     -------
@@ -90,34 +94,35 @@ def against(
     kinds = [kind for kind in drawn if drawn[kind] and min(map(len, drawn[kind].values())) >= 2]
     if not kinds:
         return None
-    each = [_against(scores, drawn[kind], level) for kind in kinds]
-    strict = max(each, key=lambda found: found.chance)
-    return Against(
-        {name: min(found.percentile[name] for found in each) for name in scores},
-        {name: max(found.mean[name] for found in each) for name in scores},
-        {name: min(found.excess[name] for found in each) for name in scores},
-        strict.chance,
-        max(found.threshold for found in each),
-    )
+    families: dict[object, list[Any]] = {}
+    for name in scores:
+        families.setdefault(family(name), []).append(name)
+    each = [
+        _against({name: scores[name] for name in names}, drawn[kind], len(families))
+        for kind in kinds
+        for names in families.values()
+    ]
+    worst: dict[str, dict[Any, float]] = {}
+    for field, most in (("percentile", min), ("mean", max), ("excess", min), ("chance", max)):
+        found: dict[Any, float] = {}
+        for against in each:
+            for name, value in getattr(against, field).items():
+                found[name] = most(found.get(name, value), value)
+        worst[field] = found
+    return Against(**worst)
 
 
-def _against(scores: Mapping[Any, float], drawn: Mapping[Any, Sequence[float]], level: float) -> Against:
+def _against(scores: Mapping[Any, float], drawn: Mapping[Any, Sequence[float]], n_families: int) -> Against:
     names = [name for name in scores if name in drawn]
     own = np.array([scores[name] for name in names])
-    draws = np.array([drawn[name] for name in names], np.float64)  # (settings, draws)
+    draws = np.array([drawn[name] for name in names], np.float64)  # (names, draws)
     n = draws.shape[1]
     below = (draws < own[:, None]).sum(axis=1) + 0.5 * (draws == own[:, None]).sum(axis=1)
     excess = _excess(own, draws)
-    largest = np.array([np.nanmax(_excess(draws[:, i], np.delete(draws, i, axis=1))) for i in range(n)])
-    most = float(np.nanmax(excess))
-    chance, threshold = _tail(largest, most, level)
-    return Against(
-        {name: float(b / n) for name, b in zip(names, below, strict=True)},
-        dict(zip(names, draws.mean(axis=1).tolist(), strict=True)),
-        {name: float(e) for name, e in zip(names, excess, strict=True)},
-        chance,
-        threshold,
-    )
+    largest = np.array([_excess(draws[:, i], np.delete(draws, i, axis=1)).max() for i in range(n)])
+    chance = np.minimum(n_families * _tail(largest, excess), 1.0)
+    values = below / n, draws.mean(axis=1), excess, chance
+    return Against(*(dict(zip(names, each.tolist(), strict=True)) for each in values))
 
 
 def _excess(own: Floats, draws: Floats) -> Floats:
@@ -127,16 +132,17 @@ def _excess(own: Floats, draws: Floats) -> Floats:
     return (own - draws.mean(axis=1)) / np.maximum(spread, LEAST_SPREAD)
 
 
-def _tail(largest: Floats, most: float, level: float) -> tuple[float, float]:
-    """Return how often the largest excess reaches `most`, and what it reaches at `level`."""
+def _tail(largest: Floats, excess: Floats) -> Floats:
+    """Return how often the largest excess of a draw reaches others, (S,)."""
     n = len(largest)
-    if n * level >= 1.0 or n < TAIL_DRAWS:
-        rank = int(np.count_nonzero(largest >= most))
-        return (1 + rank) / (1 + n), float(np.sort(largest)[::-1][min(int(n * level), n - 1)])
+    reached = (largest >= excess[:, None]).sum(axis=1)
+    counted = (1.0 + reached) / (1.0 + n)
+    if n < TAIL_DRAWS:
+        return counted
     # Moments, not the likelihood: the fit of a few draws shall not hang on the least of them. Their own
     # uncertainty widens it, as a prediction interval does.
     scale = max(float(largest.std(ddof=1)) * np.sqrt(6.0) / np.pi, 1e-9)
     place = float(largest.mean()) - np.euler_gamma * scale
     wider = 1.0 + norm.isf(0.16) / np.sqrt(2.0 * (n - 1))
     tail: Any = gumbel_r(place, scale * wider)
-    return float(tail.sf(most)), float(tail.isf(level))
+    return np.where(reached >= TAIL_REACHED, counted, tail.sf(excess))

@@ -69,6 +69,13 @@ ARTEFACTS = (
     ),
     Column("n_masked", pa.float32(), "", "valid pixels masked as bad before it was encoded"),
 )
+KINDS = (
+    Column(
+        "kind", pa.string(), "", "suggested kind of galaxy, by published rules on its measures, or unknown"
+    ),
+    Column("kind_confidence", pa.float32(), "", "how likely they hold, and those that come before do not"),
+    Column("kind_why", pa.string(), "", "what was measured, whose rule it is, what is not covered, in words"),
+)
 NORM_UNIT = "erg s-1 cm-2 Angstrom-1"
 
 
@@ -122,6 +129,7 @@ def objects(n_latents: int, measures: Sequence[Column] = (), n_classes: int = 0)
         Column("n_valid", i32, "", "valid pixels on the grid"),
         Column("split", text, "", "train or validation; none where the model was trained on other spectra"),
         *measures,
+        *KINDS,
         *(Column(f"z_mean_{i:02d}", f32, "", f"latent {i}: posterior mean") for i in range(n_latents)),
         *(
             Column(f"z_log_var_{i:02d}", f32, "", f"latent {i}: ln posterior variance")
@@ -150,6 +158,7 @@ CLASSES = (
     Column(
         "core_share", pa.float64(), "", "share of its spectra whose repeats agree (clustering.core-stability)"
     ),
+    *(column._replace(description=f"{column.description}; of its median spectrum") for column in KINDS),
 )
 CLASS_MEDIANS = (
     LABEL,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from distspec.clustering import Clustering, Labels, fit_all, labels_of
 from distspec.consensus import stability
+from distspec.forecast import most_rows
 from distspec.silhouettes import silhouettes
 from distspec.spectrum import Floats
 from distspec.sweep import ClusteringConfig, Trial
@@ -22,10 +23,6 @@ SCORES = (
     "silhouette", "silhouette_err", "silhouette_latents", "davies_bouldin", "dbcv", "bic", "stability",
 )  # fmt: skip
 """What a trial is judged by; stability, against the other repeats, where the data have no structure."""
-HIERARCHY_BYTES = 12.0
-"""Working memory of an agglomerative tree, a pair of points."""
-SLOW = {"optics": 3_000}
-"""Points that an algorithm is given at most, whatever the memory: it would take longer than all others."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +54,6 @@ class Result:
     def n_clusters(self) -> int:
         """How many there are, noise not counted."""
         return len(self.sizes)
-
-
-def most_rows(algorithm: str, memory: float) -> int:
-    """Return how many points an algorithm can be given in so many bytes of memory."""
-    fits = int(np.sqrt(memory / HIERARCHY_BYTES)) if algorithm == "hierarchy" else 2**62
-    return min(fits, SLOW.get(algorithm, 2**62))
 
 
 def limits(config: ClusteringConfig, n: int, memory: float) -> tuple[dict[str, int], list[str]]:

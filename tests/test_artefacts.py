@@ -16,7 +16,9 @@ Z, ERR = 5.0, 0.05
 
 def seen(added, rng=None, ivar=None, z=Z):
     """A flat continuum of S/N 20 with something added in native pixels [σ], on the grid."""
-    flux = 1.0 + ERR * (np.zeros(len(WAVE)) + added + (0.0 if rng is None else rng.standard_normal(len(WAVE))))
+    flux = 1.0 + ERR * (
+        np.zeros(len(WAVE)) + added + (0.0 if rng is None else rng.standard_normal(len(WAVE)))
+    )
     ivar = np.full(len(WAVE), ERR**-2) if ivar is None else ivar
     batch, _ = preprocess([Spectrum("a", WAVE, flux, ivar, "uJy", z)], GRID, NormConfig(), -2.0)
     return batch.flux, batch.ivar

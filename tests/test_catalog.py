@@ -1,4 +1,7 @@
+from types import SimpleNamespace
+
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -12,6 +15,7 @@ from distspec.model import load_model
 from distspec.places import get_json, join, model_url, put_json, run_url
 from distspec.runs import clustering_table
 from tests import models
+from tests.galaxies import GRID, WAVE, galaxy
 
 RAW = ("recon", "line", "density", "neighbours", "forest")
 ORIGIN = {"run_id": "r-1", "model_id": "m-1"}
@@ -208,3 +212,32 @@ def test_the_duckdb_line_runs_in_any_duckdb(run, tables):
 def test_impossible_settings_are_refused():
     with pytest.raises(ValueError, match="n_anomalies"):
         catalog.CatalogConfig(n_anomalies=0)
+
+
+def test_spectra_and_classes_have_a_kind_or_say_why_not(tables):
+    for name in ("objects", "classes"):
+        rows = tables[name].to_pylist()
+        assert {row["kind"] for row in rows} == {"unknown"}
+        assert {row["kind_why"] for row in rows} == {"no rules for archives of kind "}
+
+
+def test_a_class_is_named_by_its_median_spectrum_where_it_is_known():
+    made = {0: galaxy({"Hα": 800.0}, -1.5, 1.0), 3: galaxy({"Hα": 300.0}), 4: galaxy({"Hα": 300.0})}
+    parts, z = [], {0: [5.9, 6.0, 6.4], 3: [6.0, 6.0, 6.1], 4: [6.0, 6.0, 6.0]}
+    for label, flux in made.items():
+        values = {
+            "cluster_label": np.full(640, label),
+            "wave_rest": WAVE,
+            **{f"flux_p{p}": flux + by for p, by in ((16, -0.05), (50, 0.0), (84, 0.05))},
+            "n_valid": np.where(WAVE > 3000.0, 3, 0) if label == 4 else np.full(640, 3),
+        }
+        for p in (16, 50, 84):
+            values[f"flux_p{p}"] = np.where(values["n_valid"] > 0, values[f"flux_p{p}"], np.nan)
+        parts.append(schema.conform(values, schema.CLASS_MEDIANS, {}))
+    labels = np.repeat(list(z), 3)
+    objects = pa.table({"cluster_label": labels, "z": np.concatenate(list(z.values()))})
+    store = SimpleNamespace(frozen=SimpleNamespace(kind="dja", grid=GRID))
+    found = catalog._kinds_of(pa.concat_tables(parts), objects, store)
+    assert found.kind == ["LRD", "star-forming", "star-forming"]
+    assert "not covered: LRD, LAE, high-z analog" in found.why[2]
+    assert found.confidence[2] < found.confidence[1]

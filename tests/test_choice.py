@@ -3,8 +3,9 @@ import pytest
 
 from distspec.choice import Way, choose, judge
 from distspec.clustering import Setting
-from distspec.sweep import ClusteringConfig, Data, Space, Trial
-from distspec.trials import SCORES, Result
+from distspec.spaces import Sample
+from distspec.sweep import ClusteringConfig, Data, Space, Trial, plan, settings
+from distspec.trials import SCORES, Result, limits, run
 
 CONSENSUS = ClusteringConfig(rule="consensus", spaces=("features", "map"), seeds=4, null_draws=5)
 FEATURES, MAP = Space("features"), Space("map", 15, 2, 0)
@@ -15,7 +16,7 @@ def result(space, setting, repeat, labels, silhouette, data=None, stability=floa
     scores = dict.fromkeys(SCORES, float("nan")) | {"silhouette": silhouette, "stability": stability}
     trial = Trial(data or Data(), space, setting, repeat, repeat)
     sizes, noise = np.bincount(labels[labels >= 0]), float(np.sum(labels < 0) / max(len(labels), 1))
-    return Result(trial, labels, sizes, noise, scores, 0.1)
+    return Result(trial, labels, sizes if len(labels) else np.array([60, 60]), noise, scores, 0.1)
 
 
 def sweep(rng, space, setting, k, wobble, silhouette, null=0.1):
@@ -48,7 +49,7 @@ def test_the_published_rule_takes_the_best_silhouette(rng):
     assert chosen([result(MAP, Setting("gmm", 5, "full"), 0, [0, 0], float("nan"))], config)[0] is None
 
 
-def test_what_repeats_and_exceeds_its_null_most_is_chosen_in_the_first_space(rng):
+def test_what_repeats_best_and_beats_its_null_is_chosen_in_the_first_space(rng):
     steady, loose = Setting("gmm", 3, "tied"), Setting("gmm", 4, "tied")
     small = Setting("gmm", 2, "tied")
     results = [
@@ -101,3 +102,42 @@ def test_the_baseline_is_chosen_only_where_it_is_alone(rng):
     alone = sweep(rng, FEATURES, baseline, 3, 0.0, 0.9)
     assert chosen(alone)[0].way.setting == baseline
     assert chosen([*alone, *sweep(rng, FEATURES, other, 3, 0.02, 0.4)])[0].way.setting == other
+
+
+def test_a_few_against_the_rest_do_not_divide_the_sample():
+    few, even = Setting("hdbscan", scale=0.02), Setting("gmm", 2, "tied")
+    labels = np.repeat([0, 1], [190, 10])
+    results = [
+        *(result(FEATURES, few, i, labels, 0.8) for i in range(4)),
+        *(result(FEATURES, even, i, np.roll(np.repeat([0, 1], 100), i), 0.4) for i in range(4)),
+    ]
+    assert chosen(results)[0].way.setting == even
+    assert chosen(results[:4])[0] is None
+
+
+def beats_its_null(points, seed):
+    config = ClusteringConfig(
+        rule="consensus", spaces=("latents",), algorithms=("gmm", "kmeans"), k_min=3, k_max=3,
+        covariances=("tied",), seeds=3, resample=0.8, null_draws=12,
+    )  # fmt: skip
+    sample = Sample(points.astype(np.float32), np.zeros((len(points), 0), np.float32))
+    most, _ = limits(config, len(points), 1e9)
+    results = []
+    for job in plan(config, settings(config, len(points))[0], seed):
+        of = sample.without_structure(job.data, seed).latents.astype(np.float64)
+        results += run(of, of, job.trials, config, most)
+    choice, judgement = chosen(results, config)
+    return judgement.beats_null(choice.way)
+
+
+def test_a_whole_sweep_rarely_finds_classes_in_noise_and_finds_those_that_are_there():
+    """The short form of `tests.benchmarks.null_control`."""
+    widths = 0.7 ** np.arange(6)
+    alarms = 0
+    for seed in range(5):
+        rng = np.random.default_rng([seed, 1])
+        noise = rng.normal(size=(500, 6)) if seed % 2 else rng.standard_t(4.0, (500, 6))
+        alarms += beats_its_null(noise * widths, seed)
+    assert alarms <= 1
+    members = np.repeat(np.arange(3), [250, 150, 100])
+    assert beats_its_null((noise + 5.0 * np.eye(6)[members]) * widths, 0)

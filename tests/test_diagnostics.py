@@ -3,6 +3,7 @@ import pytest
 
 from distspec.diagnostics import MEASURES, measure, measured, strengths
 from distspec.spectrum import WaveGrid
+from tests.galaxies import galaxy, spectra
 
 GRID = WaveGrid("log", 1100.0, 8400.0, 320)
 
@@ -36,3 +37,24 @@ def test_what_an_archive_has_not_is_named():
         ValueError, match=r"clustering\.measures lya_ew: of archives of kind 'none' there are none"
     ):
         strengths("none", ("lya_ew",), values([1.0], [1.0]))
+
+
+def test_lines_say_how_sure_they_are_even_over_no_continuum():
+    some = spectra(galaxy({"Hα": 300.0, "[O II]": 0.0}), 20.0)
+    found = measure("dja", *some)
+    assert found["halpha_snr"][0] > 10
+    assert abs(found["oii_snr"][0]) < 3
+    bare = some._replace(flux=(some.flux - galaxy({})).astype(np.float32))
+    lost = measure("dja", *bare)
+    assert lost["halpha_snr"][0] == pytest.approx(found["halpha_snr"][0], rel=0.05)
+    assert lost["halpha_ew"][0] < 3 * lost["halpha_ew_err"][0] < np.inf
+    assert np.isnan(measure("dja", *spectra(galaxy({"Hα": 300.0}), z=8.0))["halpha_snr"][0])
+
+
+def test_he_ii_and_halpha_at_the_red_end_have_their_widths():
+    near = measure("dja", *spectra(galaxy({"He II": 30.0, "Hα": 300.0}), 50.0))
+    assert near["heii_ew"][0] == pytest.approx(30.0, rel=0.1)
+    assert near["halpha_blue_ew"][0] == pytest.approx(300.0, rel=0.05)
+    far = measure("dja", *spectra(galaxy({"Hα": 300.0}, z=7.1), 50.0, 7.1))
+    assert np.isnan(far["halpha_ew"][0])
+    assert far["halpha_blue_ew"][0] == pytest.approx(300.0, rel=0.05)

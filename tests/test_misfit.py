@@ -11,7 +11,7 @@ N = 200
 
 @pytest.fixture
 def sample(rng):
-    """Spectra whose reconstruction is wrong by a tenth in one half and right in the other; noise as stated."""
+    """Spectra whose reconstruction is wrong by a tenth in one half, right in the other; noise as stated."""
     recon = np.ones((N, 640), np.float32)
     wrong = np.where(np.arange(640) < 320, 0.1, 0.0)
     flux = recon * (1.0 + wrong * rng.standard_normal((N, 640))) + 0.02 * rng.standard_normal((N, 640))

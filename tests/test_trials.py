@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import silhouette_score
 
+from distspec.forecast import PAIR_BYTES, most_rows
 from distspec.sweep import ClusteringConfig, Data, plan, settings
-from distspec.trials import HIERARCHY_BYTES, from_table, limits, most_rows, run, to_table
+from distspec.trials import from_table, limits, run, to_table
 
 CONFIG = ClusteringConfig(
     rule="consensus",
@@ -74,8 +75,10 @@ def test_results_are_kept_whole(points):
 
 
 def test_what_has_no_room_is_fitted_to_fewer():
-    config = replace(CONFIG, algorithms=("hierarchy", "optics"), resample=1.0)
-    most, words = limits(config, 10_000, 1e6 * HIERARCHY_BYTES)
-    assert most["hierarchy"] == most_rows("hierarchy", 1e6 * HIERARCHY_BYTES) == 1000
-    assert len(words) == 2
+    config = replace(CONFIG, algorithms=("hierarchy", "dbscan", "optics", "gmm"), resample=1.0)
+    most, words = limits(config, 10_000, 1e6 * PAIR_BYTES["hierarchy"])
+    assert most["hierarchy"] == most_rows("hierarchy", 1e6 * PAIR_BYTES["hierarchy"]) == 1000
+    assert most["dbscan"] == 1000
+    assert most["gmm"] == 10_000
+    assert len(words) == 3
     assert "hierarchy is fitted to 1,000 of 10,000" in words[0]

@@ -15,7 +15,7 @@ from distspec.clustering import Labels, Predictor, labels_of
 from distspec.consensus import Consensus
 from distspec.degeneracy import entropy
 from distspec.features import measure_reconstructions
-from distspec.maps import Map
+from distspec.maps import Map, Seen, seen_from
 from distspec.model import load_model
 from distspec.spaces import Sample
 from distspec.spectrum import Floats, Floats32
@@ -56,25 +56,40 @@ class Fitted:
     consensus : Consensus
     single : int or None
         The repeat whose own clusters are the classes; None: those of the consensus.
+    shown : Map or None
+        Where spectra are drawn, of the first model's latents.
     """
 
     repeats: Sequence[Repeat]
     places: Mapping[tuple[int, Space], Map]
     consensus: Consensus
     single: int | None
+    shown: Map | None = None
 
     def describe(self, samples: Sequence[Sample]) -> dict[str, Any]:
-        """Return `described` of spectra, as each model sees them."""
+        """Return `described` of spectra, as each model sees them, and their ``points`` on the shown map."""
         points: dict[tuple[int, Space], Floats] = {}
+        seen: dict[tuple[int, int], Seen | None] = {}
         found: list[Floats] = []
+
+        def on(map: Map, model: int, base: Floats) -> Floats:
+            # Maps that differ in seed or dimensions see the same neighbours: most of the time goes there.
+            key = model, map.near.n_neighbors
+            if key not in seen:
+                seen[key] = seen_from(map.near, base)
+            return map.transform(base, seen[key])
+
         for each in self.repeats:
             key = each.model, each.space
             if key not in points:
                 base = samples[each.model].base(each.space).astype(np.float64)
-                points[key] = self.places[key].transform(base) if each.space.dims else base
+                points[key] = on(self.places[key], each.model, base) if each.space.dims else base
             found.append(each.predictor.posterior(points[key]))
         prob = None if self.single is None else found[self.single]
-        return described(self.consensus, [labels_of(each) for each in found], prob)
+        said = described(self.consensus, [labels_of(each) for each in found], prob)
+        if self.shown is not None:
+            said["points"] = on(self.shown, 0, samples[0].latents.astype(np.float64)).astype(np.float32)
+        return said
 
 
 def described(consensus: Consensus, repeats: Sequence[Labels], prob: Floats | None = None) -> dict[str, Any]:

@@ -2,42 +2,33 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray
 from numpy.typing import NDArray
 
 from distspec.anomaly import combine
-from distspec.choice import Choice, Judgement, choose, judge
-from distspec.clustering import Labels, single_class
-from distspec.consensus import Consensus, agree
+from distspec.choice import Choice, Judgement
 from distspec.degeneracy import confusion, latent_pairs
 from distspec.diagnostics import strengths
 from distspec.features import reconstructed, space
 from distspec.latents import n_embedded, read_latents
 from distspec.lineage import has_run, now, run_id, save_run, versions
-from distspec.maps import Map
 from distspec.model import load_model
 from distspec.outcome import Outcome
 from distspec.places import get_json, join, model_url, remove_folder, run_url, store_url
 from distspec.runs import clustering_table, confusion_table, latents_table, nulls_table, sweep_table
-from distspec.sampling import sample_rows
 from distspec.spaces import Sample, in_posterior_widths, joined
 from distspec.spectrum import Floats32
-from distspec.stages.assigning import Fitted, Repeat, assign, described, measure, place
+from distspec.stages.assigning import measure
+from distspec.stages.labelling import label
 from distspec.stages.oddities import find_oddities
-from distspec.stages.session import n_cpus
-from distspec.stages.sweeping import Sweep
 from distspec.store import Store, open_store
-from distspec.sweep import ClusteringConfig, Data, Job, Space, plan, settings
-from distspec.trials import Result, limits
-
-log = logging.getLogger("distspec")
+from distspec.sweep import ClusteringConfig
+from distspec.trials import Result
 
 
 def cluster(
@@ -72,22 +63,8 @@ def cluster(
         return Outcome({"run": name}, did_work=False)
     rows = store.standing()
     seen = [_seen(root, store, each, rows, config) for each in (model, *config.also)]
-    whole = [each.sample for each in seen]
-    fitted = sample_rows(whole[0].latents, config.sample, np.random.default_rng([seed, len(rows)]))
-    samples = [sample.take(fitted) for sample in whole]
-    tried, adapted = settings(config, len(fitted))
-    most, fewer = limits(config, len(fitted), ray.cluster_resources().get("memory", 8e9) / n_cpus())
-    if len(fitted) < len(rows):
-        fewer.insert(0, f"the sweep is fitted to {len(fitted):,} of {len(rows):,} spectra; all are labelled")
-    with Sweep(samples, config, most, seed, join(url, "work")) as sweep:
-        results = sweep.run(plan(config, tried, seed))
-        own = [result for result in results if not result.trial.data.is_null]
-        judgement = judge(results, config)
-        choice = choose(own, judgement, config)
-        found = _found(sweep, own, judgement, choice, samples, len(rows), seed)
-        shown = _shown(sweep, config, seed)
-    said = assign(found, whole) if isinstance(found, Fitted) else found
-    points = shown.points if len(fitted) == len(rows) else place(shown, whole[0].latents)
+    found = label([each.sample for each in seen], config, seed, join(url, "work"))
+    said, judgement, choice = found.said, found.judgement, found.choice
     vae, redshifts = load_model(model_url(root, model)), np.asarray(store.array("z"))[rows]
     pairs = latent_pairs(
         seen[0].answers["z_mean"],
@@ -102,7 +79,7 @@ def cluster(
         rows,
         answers,
         in_posterior_widths(answers["z_mean"], answers["z_log_var"]),
-        fitted,
+        found.fitted,
         seed,
     )
     ledger = store.ledger(["object_id", "snr"]).take(pa.array(rows))
@@ -111,9 +88,9 @@ def cluster(
     measures = {name: seen[0].answers[name] for name in seen[0].measured}
     columns = reconstructed(store.frozen.kind) if measures else ()
     tables = {
-        "clustering": clustering_table(object_id, points.astype(np.float32), said, odd, measures, columns),
-        "sweep": sweep_table(results, judgement, choice),
-        "nulls": nulls_table(results),
+        "clustering": clustering_table(object_id, found.points, said, odd, measures, columns),
+        "sweep": sweep_table(found.results, judgement, choice),
+        "nulls": nulls_table(found.results),
         "confusion": confusion_table(confusion(said["label"], said["prob"]), object_id),
         "latents": latents_table(pairs),
     }
@@ -126,13 +103,14 @@ def cluster(
         "seed": seed,
         "created": now(),
         "versions": versions(),
-        "adaptations": [*trained.get("adaptations", []), *adapted, *fewer, *shown.near.adapted],
-        "clustering": _summary(judgement, choice, said, config, len(own)),
+        "adaptations": [*trained.get("adaptations", []), *found.adapted],
+        "clustering": _summary(judgement, choice, said, config, len(found.own)),
+        "forecast": {"expected": asdict(found.expected), "took": asdict(found.took)},
         "config": resolved,
     }
     save_run(url, tables, record)
     remove_folder(join(url, "work"))
-    return Outcome({"run": name, "trials": len(results), **_counts(own, said, judgement, choice)})
+    return Outcome({"run": name, "trials": len(found.results), **_counts(found.own, said, judgement, choice)})
 
 
 @dataclass(frozen=True)
@@ -166,55 +144,6 @@ def _seen(root: str, store: Store, model: str, rows: NDArray[np.int64], config: 
     return _Seen(answers, tuple(measured), Sample(joined(latents, beside), features))
 
 
-def _found(
-    sweep: Sweep,
-    own: Sequence[Result],
-    judgement: Judgement,
-    choice: Choice | None,
-    samples: Sequence[Sample],
-    n: int,
-    seed: int,
-) -> Fitted | dict[str, Any]:
-    """Return `described` of every spectrum where the sample is all `n`, or else what labels them."""
-    if choice is None:
-        one = np.zeros(n, np.int32)
-        return described(Consensus.of([one], one), [one], single_class(n))
-    trials = [own[i].trial for i in judgement.repeats[choice.way]]
-    others = [trial._replace(data=Data(draw=model)) for model in range(1, len(samples)) for trial in trials]
-    elsewhere = sweep.run(_alone(others, len(own) + 1_000_000))
-    repeats = [own[i] for i in judgement.repeats[choice.way]] + elsewhere
-    labels: list[Labels] = [each.labels.astype(np.int32) for each in repeats]
-    if choice.trial is not None:
-        consensus = Consensus.of(labels, own[choice.trial].labels.astype(np.int32))
-        single = repeats.index(own[choice.trial])
-    else:
-        consensus, single = agree(labels, choice.k, np.random.default_rng(seed)), None
-    if n == len(samples[0]) and single is None:
-        return described(consensus, labels)
-    made = sweep.refit(_alone([each.trial for each in repeats], 0))
-    places = {
-        (data.draw, space): place
-        for (data, space), place in sweep.maps((r.trial.data, r.trial.space) for r in repeats).items()
-    }
-    return Fitted(
-        [Repeat(r.trial.data.draw, r.trial.space, each) for r, each in zip(repeats, made, strict=True)],
-        places,
-        consensus,
-        single,
-    )
-
-
-def _alone(trials: Sequence[Any], first: int) -> list[Job]:
-    """Return a job for each trial, numbered from `first`."""
-    return [Job(first + i, each.data, each.space, (each,)) for i, each in enumerate(trials)]
-
-
-def _shown(sweep: Sweep, config: ClusteringConfig, seed: int) -> Map:
-    """Return the map on which spectra are drawn."""
-    where = Data(), Space("map", config.n_neighbors[0], 2, seed * config.maps)
-    return sweep.maps([where])[where]
-
-
 def _summary(
     judgement: Judgement,
     choice: Choice | None,
@@ -245,8 +174,7 @@ def _summary(
                 "percentile": test.percentile[choice.way],
                 "mean": test.mean[choice.way],
                 "excess": test.excess[choice.way],
-                "threshold": test.threshold,
-                "chance_anywhere": test.chance,
+                "chance": test.chance[choice.way],
             }
     return found
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,15 +13,16 @@ import torch
 from ray.util import ActorPool
 from tqdm import tqdm
 
+from distspec.clustering import Setting
+from distspec.forecast import Kind, Resident, firsts, resident, seconds, work
 from distspec.maps import Layout, Map, Neighbourhood, neighbourhood
 from distspec.places import get_table, join, names, put_table
 from distspec.spaces import Sample
 from distspec.stages.session import n_cpus
-from distspec.sweep import ClusteringConfig, Data, Job, Space
+from distspec.sweep import ClusteringConfig, Data, Job, Space, Trial
 from distspec.trials import Result, fitted, from_table, run, to_table
 
-log = logging.getLogger("distspec")
-
+WARM_ROWS = 64
 RESTARTS, RETRIES = 100, 3
 """An actor that dies is replaced so often, and what it was at is done again so often."""
 
@@ -39,6 +38,20 @@ class Sweeper:
     def pid(self) -> int:
         """Return its process, for whoever wants to know."""
         return os.getpid()
+
+    def warm(self, dims: int, tried: Sequence[Setting]) -> Resident:
+        """Import and compile what trials need on a few points, so that jobs are timed by themselves."""
+        points = np.random.default_rng(0).normal(size=(WARM_ROWS, dims))
+        first = {each.algorithm: each for each in tried if each.k < WARM_ROWS / 2}
+        trials = [Trial(Data(), Space("latents"), each, 0, 0) for each in first.values()]
+        run(points, points, trials, self.config, dict.fromkeys(first, WARM_ROWS))
+        if "map" in self.config.spaces:
+            Map.of(neighbourhood(points, self.config.n_neighbors[0]), Layout(0))
+        return resident()
+
+    def memory(self) -> Resident:
+        """Return what its process holds, and has held."""
+        return resident()
 
     def neighbourhood(self, sample: Sample, space: Space) -> Neighbourhood:
         """Return the graph that maps of a sample with so many neighbours share."""
@@ -65,6 +78,10 @@ class Sweeper:
         """Return what the clusterings of a job's trials say of any points, in their order."""
         points = place.points if place else sample.base(job.space).astype(np.float64)
         return [each.predictor for each, _ in fitted(points, job.trials, self.config, self.most)]
+
+
+def _unsaid(seconds: float) -> None:
+    """Tell nobody."""
 
 
 class Sweep:
@@ -121,25 +138,43 @@ class Sweep:
             self._maps[place] = ray.put(each)
         return {place: ray.get(ref) for place, ref in self._maps.items()}
 
-    def run(self, jobs: Sequence[Job]) -> list[Result]:
-        """Return the results of every job's trials, in their order."""
+    def warm(self, dims: int, tried: Sequence[Setting]) -> float:
+        """Make actors ready for points in so many dimensions; return what the largest holds then [MB]."""
+        return max(each.now for each in ray.get([actor.warm.remote(dims, tried) for actor in self.actors]))
+
+    def peak(self) -> float:
+        """Return the most that any actor has held [MB]."""
+        return max(each.peak for each in ray.get([actor.memory.remote() for actor in self.actors]))
+
+    def run(self, jobs: Sequence[Job], expected: Callable[[float], None] = _unsaid) -> list[Result]:
+        """Return the results of every job's trials, in their order.
+
+        Parameters
+        ----------
+        jobs : sequence of Job
+        expected : callable
+            Is told how long they take [s], once the first job of each kind has been timed.
+        """
         found = self._kept(jobs)
         todo = [job for job in jobs if job.number not in found]
         if todo:
             self.maps((job.data, job.space) for job in todo if not job.data.is_null)
-        firsts = _firsts(todo)
-        rest = [job for job in todo if job not in firsts]
-        n_trials = sum(len(job.trials) for job in todo)
-        pace: dict[tuple[Any, ...], float] = {}
+        first = firsts(todo)
+        timed = {job.number for job in first}
+        rest = [job for job in todo if job.number not in timed]
+        n_trials, start = sum(len(job.trials) for job in todo), time.monotonic()
+        pace: dict[Kind, float] = {}
         with tqdm(total=n_trials, desc="cluster", unit="trial", disable=None if todo else True) as bar:
-            for batch in (firsts, rest):
-                if batch is rest and rest:
-                    log.info("cluster: %s", _forecast(rest, pace, len(self.actors)))
-                for job, results, seconds in self._made(batch):
-                    put_table(self._url(job), to_table(results))
-                    found[job.number] = results
-                    pace[_kind(job)] = seconds / len(results)
-                    bar.update(len(results))
+            for job, results, took in self._made([*first, *rest]):
+                put_table(self._url(job), to_table(results))
+                found[job.number] = results
+                bar.update(len(results))
+                if job.number in timed:
+                    pace[Kind.of(job)] = took / work(job)
+                    timed.remove(job.number)
+                    if not timed:
+                        more = [job for job in rest if job.number not in found]
+                        expected(time.monotonic() - start + seconds(more, pace, len(self.actors)))
         return [result for job in jobs for result in found[job.number]]
 
     def refit(self, jobs: Sequence[Job]) -> list[Any]:
@@ -176,19 +211,3 @@ class Sweep:
 
     def _url(self, job: Job) -> str:
         return join(self.folder, f"{job.number:05d}.parquet")
-
-
-def _kind(job: Job) -> tuple[Any, ...]:
-    return job.data.is_null, job.space._replace(seed=0), job.trials[0].setting.algorithm
-
-
-def _firsts(jobs: Sequence[Job]) -> list[Job]:
-    """Return the first job of each kind: they are timed, and say what the others will take."""
-    return [next(group) for _, group in groupby(sorted(jobs, key=_kind), key=_kind)]
-
-
-def _forecast(rest: Sequence[Job], pace: Mapping[tuple[Any, ...], float], n_actors: int) -> str:
-    """Say how long jobs will take, from the seconds that a trial of each kind took."""
-    seconds = sum(pace[_kind(job)] * len(job.trials) for job in rest) / n_actors
-    n_trials = sum(len(job.trials) for job in rest)
-    return f"{n_trials:,} more trials take about {seconds:,.0f} s on {n_actors} actors"

@@ -2,17 +2,21 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import ray
 from sklearn.metrics import adjusted_rand_score
 
+from distspec.clustering import Setting, fit, labels_of
 from distspec.consensus import agree
+from distspec.maps import Layout, Map, neighbourhood
 from distspec.spaces import Sample
 from distspec.stages.assigning import Fitted, Repeat, assign
+from distspec.stages.labelling import label
 from distspec.stages.sweeping import Sweep
-from distspec.sweep import ClusteringConfig, plan, settings
+from distspec.sweep import ClusteringConfig, Space, plan, settings
 from distspec.trials import limits
 
 CONFIG = ClusteringConfig(
@@ -111,3 +115,35 @@ def test_everyone_is_labelled_as_the_sample_says(sample, truth, local_ray, tmp_p
     assert np.array_equal(said["label"][::3], consensus.labels)
     assert said["prob"].shape == (270, 3)
     assert said["stability"].min() > 0.9
+
+
+def test_latents_alone_are_labelled_from_a_sample_of_them(sample, truth, local_ray, tmp_path):
+    config = replace(
+        CONFIG, spaces=("latents",), algorithms=("gmm", "kmeans"), covariances=("tied",), k_max=3,
+        null_draws=0, sample=120,
+    )  # fmt: skip
+    found = label([sample], config, 0, str(tmp_path))
+    assert adjusted_rand_score(truth, found.said["label"]) > 0.95
+    assert found.points.shape == (270, 2)
+    assert np.isfinite(found.points).all()
+    assert found.adapted == ["the sweep is fitted to 120 of 270 spectra; all are labelled"]
+    assert 1 / 1.5 < found.expected.actor_mb / found.took.actor_mb < 1.5
+    assert found.took.seconds > 0
+
+
+def test_the_shown_map_is_seen_by_the_same_neighbours_as_any(sample):
+    near = neighbourhood(sample.latents[:150], 10)
+    maps = [Map.of(near, Layout(seed)) for seed in (0, 1)]
+    spaces = [Space("map", 10, 2, seed) for seed in (0, 1)]
+    made = [fit(m.points, Setting("gmm", 3, "tied"), np.random.default_rng(0)) for m in maps]
+    consensus = agree([each.labels for each in made], 3, np.random.default_rng(0))
+    repeats = [Repeat(0, space, each.predictor) for space, each in zip(spaces, made, strict=True)]
+    places = {(0, space): each for space, each in zip(spaces, maps, strict=True)}
+    rest = sample.take(slice(150, None))
+    said = Fitted(repeats, places, consensus, None, maps[1]).describe([rest])
+    alone = [
+        labels_of(each.predictor.posterior(m.transform(rest.latents)))
+        for each, m in zip(made, maps, strict=True)
+    ]
+    assert np.array_equal(said["prob"], consensus.probabilities(alone).astype(np.float32))
+    assert np.array_equal(said["points"], maps[1].transform(rest.latents).astype(np.float32))

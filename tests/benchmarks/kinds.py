@@ -1,0 +1,188 @@
+"""Kinds that `distspec.kinds` suggests for real spectra of published Little Red Dots, and for a control.
+
+    python -m tests.benchmarks.kinds [--seeds N] [--spectra N] [real | control | windows | speed]
+
+real: the 76 real DJA files of grade 3 (`DISTSPEC_TEST_DATA`), a row each: redshift, published class, kind,
+confidence, reason; and how many of the published Little Red Dots at z > 4 come out as such. control: made-up
+archives of N spectra with artefacts and oddities, by true class; how many that are no Little Red Dots come
+out as some. windows: how both hang on where and how slopes are taken. speed: spectra a second of one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from distspec.access import DEFAULT_ACCESS
+from distspec.archives.mock.survey import SyntheticConfig, plan
+from distspec.archives.synthetic import noise_free
+from distspec.config import RECIPES
+from distspec.criteria import Read
+from distspec.diagnostics import measure
+from distspec.indices import Spectra
+from distspec.ingestion import entries, read
+from distspec.kinds import BETA_OPT, BETA_UV, DORMANT, KINDS, LIKELY, V_SHAPE, Suggested, suggest
+from distspec.lyman import PRISM
+from distspec.measures import BLUE_OF_BALMER, PRISM_GALAXIES, RED_OF_BALMER
+from distspec.preprocessing import preprocess
+from distspec.slopes import power_law
+from distspec.spectrum import Spectrum, SpectrumBatch, WaveGrid
+from tests.benchmarks.survey import SAMPLE_SLOPE, _observe, _selected
+from tests.conftest import DATA
+
+Seen = tuple[SpectrumBatch, WaveGrid, list[str]]
+"""Spectra, their grid, and what each is known to be."""
+
+
+def main() -> None:
+    """Print what was asked for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("what", nargs="*", default=["real", "control", "windows", "speed"])
+    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--spectra", type=int, default=2000)
+    given = parser.parse_args()
+    real = _real()
+    control = [_control(seed, given.spectra) for seed in range(given.seeds)]
+    for what in given.what:
+        {"real": _say_real, "control": _say_control, "windows": _say_windows, "speed": _say_speed}[what](
+            real, control
+        )
+
+
+def _real() -> Seen:
+    """Return the real files of grade 3, known to be LRD or not."""
+    config, folder = RECIPES["dja"]("unused"), DATA / "dja"
+    tables = {"catalog": str(folder / "catalog.csv"), "url": str(folder), "z_min": 0.0}
+    archive = replace(config.archive, **tables)
+    listed = entries(archive.list())
+    spectra = [each for each in read(archive, DEFAULT_ACCESS, listed) if isinstance(each, Spectrum)]
+    grid = config.grid.resolve(np.array([5.0]))
+    batch, rejected = preprocess(spectra, grid, config.norm, SAMPLE_SLOPE)
+    for i, why in rejected:
+        print(f"not in the store: {spectra[i].object_id}, z = {spectra[i].z:.2f}: {why}")
+    with (folder / "catalog.csv").open() as file:
+        known = {row["file"]: row["known_class"] or "none" for row in csv.DictReader(file)}
+    return batch, grid, [known[name] for name in batch.object_id]
+
+
+def _control(seed: int, n: int) -> Seen:
+    """Return a made-up archive as recipe `dja` selects it, with artefacts and oddities."""
+    config, dja = SyntheticConfig(n_spectra=n, seed=seed), RECIPES["dja"]("unused")
+    table = _selected(plan(config))
+    rows: list[dict[str, Any]] = table.to_pylist()
+    artefacts = [row["anomaly_type"] if row["anomaly_type"].startswith("artefact") else "" for row in rows]
+    rngs = [np.random.default_rng([seed, 4, row["index"]]) for row in rows]
+    flux, z, exptime = noise_free(config, rows), table["z"].to_numpy(), table["exptime"].to_numpy()
+    spectra = _observe(flux, z, exptime, artefacts, rngs)
+    grid = dja.grid.resolve(np.array([5.0]))
+    batch, _ = preprocess(spectra, grid, dja.norm, SAMPLE_SLOPE)
+    truth = [artefacts[int(i)] or rows[int(i)]["truth_class"] for i in batch.object_id]
+    return batch, grid, truth
+
+
+def _suggested(seen: Seen) -> Suggested:
+    batch, grid, _ = seen
+    return suggest("dja", measure("dja", batch.flux, batch.ivar, batch.z, grid), len(batch))
+
+
+def _say_real(real: Seen, _: Sequence[Seen]) -> None:
+    batch, known, said = real[0], real[2], _suggested(real)
+    for i in np.argsort(-batch.z):
+        name = batch.object_id[i].removesuffix(".spec.fits").replace("_prism-clear", "")
+        verdict = f"{said.kind[i]:12s} {said.confidence[i]:.2f}  {said.why[i]}"
+        print(f"{name:42s} {batch.z[i]:5.2f} {known[i]:4s} {verdict}")
+    far = [i for i, k in enumerate(known) if k == "LRD" and batch.z[i] > 4.0]
+    near = [i for i, k in enumerate(known) if k == "LRD" and batch.z[i] <= 4.0]
+    for what, rows in {"z > 4": far, "z ≤ 4": near}.items():
+        found = sum(said.kind[i] == "LRD" for i in rows)
+        print(f"published LRDs at {what} in the store: {len(rows)}, called LRD: {found}")
+    others = Counter(said.kind[i] for i, k in enumerate(known) if k != "LRD")
+    print("not published as LRDs:", dict(others))
+
+
+def _say_control(_: Seen, control: Sequence[Seen]) -> None:
+    rates: list[float] = []
+    table: Counter[tuple[str, str]] = Counter()
+    for seen in control:
+        said = _suggested(seen).kind
+        table.update(zip(seen[2], said, strict=True))
+        rates.append(statistics.mean(k == "LRD" for k, t in zip(said, seen[2], strict=True) if t != "lrd"))
+    truths = sorted({truth for truth, _ in table})
+    print(f"{'truth':24s}" + "".join(f"{kind:>15s}" for kind in KINDS))
+    for truth in truths:
+        print(f"{truth:24s}" + "".join(f"{table[truth, kind]:15d}" for kind in KINDS))
+    spread = statistics.stdev(rates) if len(rates) > 1 else float("nan")
+    print(f"no LRDs called LRD: {statistics.mean(rates):.4f} ± {spread:.4f} over {len(rates)} archives")
+
+
+def _say_windows(real: Seen, control: Sequence[Seen]) -> None:
+    """Print how many come out as LRD by other windows, estimators and limits, all else equal."""
+    known = {each.value.name: each for each in PRISM_GALAXIES}
+    shorter = [window for window in RED_OF_BALMER if window[0] > 4100.0]
+    longer = [*shorter, (6810.0, 6990.0)]
+
+    def fitted(windows: Sequence[tuple[float, float]]) -> Callable[[Spectra], Any]:
+        return lambda some: power_law(some, windows, PRISM)
+
+    uv, optical = fitted(BLUE_OF_BALMER), fitted(RED_OF_BALMER)
+    ways: Mapping[str, tuple[Callable[[Spectra], Any], Callable[[Spectra], Any], float, float]] = {
+        "as it is": (uv, optical, BETA_UV, BETA_OPT),
+        "limits of Kocevski+25": (uv, optical, -0.37, 0.0),
+        "optical 4150-6240": (uv, fitted(shorter), BETA_UV, BETA_OPT),
+        "optical 4005-6990": (uv, fitted([*RED_OF_BALMER, longer[-1]]), BETA_UV, BETA_OPT),
+        "optical 4150-6990": (uv, fitted(longer), BETA_UV, BETA_OPT),
+        "slopes of class space": (
+            lambda some: _of(known["uv_slope"], some), lambda some: _of(known["optical_slope"], some),
+            BETA_UV, BETA_OPT,
+        ),
+    }  # fmt: skip
+    for name, way in ways.items():
+        counts = [_vs(seen, *way) for seen in (real, *control)]
+        far = np.array([k == "LRD" for k in real[2]]) & (real[0].z > 4.0)
+        others = [np.array([t != "lrd" for t in seen[2]]) for seen in control]
+        rates = [found[rows].mean() for found, rows in zip(counts[1:], others, strict=True)]
+        wrong = f"{np.mean(rates):.4f} ± {np.std(rates, ddof=1):.4f}"
+        print(f"{name:24s} LRD at z > 4: {counts[0][far].sum()}; no LRDs: {wrong}")
+
+
+def _of(measure_: Any, some: Spectra) -> Any:
+    found = measure_.of(*some)
+    return found[measure_.value.name].astype(float), found[measure_.error.name].astype(float)
+
+
+def _vs(seen: Seen, blue: Any, optical: Any, uv_limit: float, opt_limit: float) -> Any:
+    """Tell which spectra are LRDs by other slopes and limits: V and no dormant galaxy, (N,)."""
+    batch, grid, _ = seen
+    some = Spectra(batch.flux, batch.ivar, batch.z, grid)
+    values = measure("dja", *some)
+    for name, (value, error) in {"beta_uv": blue(some), "beta_opt": optical(some)}.items():
+        values[name], values[f"{name}_err"] = np.float32(value), np.float32(error)
+    again = Read(values)
+    return again.is_v(uv_limit, opt_limit, V_SHAPE) * again.above("balmer_ew", DORMANT) > LIKELY
+
+
+def _say_speed(real: Seen, _: Sequence[Seen]) -> None:
+    batch, grid, _ = real
+    many = [np.tile(a, (140, 1)) for a in (batch.flux, batch.ivar)]
+    z = np.tile(batch.z, 140)
+    rates: list[tuple[float, float]] = []
+    for _ in range(6):
+        start = time.process_time()
+        values = measure("dja", *many, z, grid)
+        middle = time.process_time()
+        suggest("dja", values, len(z))
+        rates.append((len(z) / (middle - start), len(z) / (time.process_time() - middle)))
+    for what, each in zip(("measured", "named"), zip(*rates[1:], strict=True), strict=True):
+        print(f"{what}: {statistics.median(each):,.0f} spectra/s a core ({min(each):,.0f}–{max(each):,.0f})")
+
+
+if __name__ == "__main__":
+    main()
