@@ -20,7 +20,10 @@ from distspec.scoring import score_labels, score_oddities
 from distspec.store import Store
 from distspec.weights import load_history
 
-SHOWN = ("objects", "classes", "class_medians", "anomalies", "quarantine", "sweep", "confusion", "latents")
+SHOWN = (
+    *("objects", "classes", "class_medians", "anomalies", "artefacts", "quarantine"),
+    *("sweep", "confusion", "latents"),
+)
 N_ODDEST = 10
 QUARTILES = ("best quarter", "second quarter", "third quarter", "worst quarter")
 

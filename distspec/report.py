@@ -22,6 +22,7 @@ from distspec.spectrum import Floats
 __all__ = ["Examples", "ReportData", "write_report"]
 
 QUARANTINE_ROWS = 50
+SPOILT_ROWS = 10
 CONFUSION_ROWS = 12
 LATENT_ROWS = 8
 
@@ -48,6 +49,8 @@ class ReportData:
         Long: cluster_label, wave_rest, flux_p16, flux_p50, flux_p84; NaN where too few spectra.
     anomalies : Table
         anomaly_rank, object_id, z, snr, anomaly_score, cluster_label, why; sorted by rank.
+    artefacts : Table
+        The spectra that artefacts spoil, the worst first: object_id, snr, artefact_score, why.
     quarantine : Table
         One row a spectrum that could not be used: object_id, uri, reason, seen.
     sweep : Table
@@ -88,6 +91,7 @@ class ReportData:
     classes: pa.Table
     class_medians: pa.Table
     anomalies: pa.Table
+    artefacts: pa.Table
     quarantine: pa.Table
     sweep: pa.Table
     confusion: pa.Table
@@ -234,6 +238,7 @@ def render(data: ReportData, pngs: Mapping[str, bytes]) -> str:
         has_redshifts=figures.has_redshifts(column(data.objects, "z")),
         classes=classes,
         anomalies=data.anomalies.slice(0, len(data.oddest.object_id) or 10).to_pylist(),
+        spoilt=data.artefacts.slice(0, SPOILT_ROWS).to_pylist(),
         torn=_largest(data.confusion, "share", CONFUSION_ROWS),
         degenerate=_largest(data.latents, "alignment", LATENT_ROWS),
         reasons=reasons(data.quarantine),

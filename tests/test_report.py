@@ -77,6 +77,10 @@ def report_data(n: int = 60, n_odd: int = 3, n_bad: int = 60, z: float = 1.0) ->
             "z": np.full(n_odd, z), "snr": np.ones(n_odd), "anomaly_score": np.ones(n_odd),
             "cluster_label": np.zeros(n_odd, int), "why": pa.array([EVIL] * n_odd, "string"),
         }),
+        artefacts=pa.table({
+            "object_id": pa.array([EVIL] * n_odd, "string"), "snr": np.ones(n_odd),
+            "artefact_score": np.full(n_odd, 2.5), "why": pa.array([f"spikes {EVIL}"] * n_odd, "string"),
+        }),
         quarantine=quarantine(n_bad),
         sweep=pa.table({
             "trial": [0, 1], "algorithm": ["gmm", "gmm"], "k": [2, 3], "seed": [0, 0],
@@ -182,6 +186,7 @@ def test_words_from_files_are_escaped(page):
         '"latents": 10',
         "WHERE z < 2 AND snr > 3;",
         "The first 50, one by one",
+        'artefacts what is worst <script>alert("$x_{")</script> 1.00 2.50 spikes',
         "probability of the other torn members examples 0 1 20.0 % 3",
         "mutual information [nat] 2 0 0.87 0.20 1 0 0.41 0.10 Silhouette against",
     ],
