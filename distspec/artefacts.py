@@ -101,7 +101,7 @@ def worst(parts: Mapping[str, float]) -> str:
     Examples
     --------
     >>> worst(dict.fromkeys(LIMITS, 0.0) | {"artefact_spikes": 90.0})
-    'spikes sharper than the instrument (2.2 times the limit)'
+    'spikes sharper than the instrument (3.6 times the limit)'
     """
     over = {name: parts[name] / limit for name, limit in LIMITS.items()}
     name = max(over, key=lambda each: over[each])
