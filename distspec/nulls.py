@@ -128,7 +128,7 @@ def _against(scores: Mapping[Any, float], drawn: Mapping[Any, Sequence[float]], 
 def _excess(own: Floats, draws: Floats) -> Floats:
     """Return (own − mean) / standard deviation of draws, (S, n), widened as their number asks for."""
     n = draws.shape[1]
-    spread = draws.std(axis=1, ddof=1) * np.sqrt(1.0 + 1.0 / n)
+    spread = draws.std(axis=1, ddof=1) * np.sqrt(1.0 + 1.0 / n) if n > 1 else np.zeros(len(draws))
     return (own - draws.mean(axis=1)) / np.maximum(spread, LEAST_SPREAD)
 
 

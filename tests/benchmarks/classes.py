@@ -80,11 +80,13 @@ def swept(sample: Sample, config: ClusteringConfig, seed: int) -> list[Result]:
     return results
 
 
-def once(row: str, seed: int, n_nulls: int) -> dict[str, Any]:
+def once(row: str, seed: int, n_nulls: int, spaces: Sequence[str]) -> dict[str, Any]:
     """Train, embed and cluster; return labels, stability and what was chosen."""
     settings_of, training = recipe(row)
     config = (
-        settings_of.clustering if row == "paper" else replace(dja("unused").clustering, null_draws=n_nulls)
+        settings_of.clustering
+        if row == "paper"
+        else replace(dja("unused").clustering, null_draws=n_nulls, spaces=tuple(spaces))
     )
     grid, train, held, twice = training_archive(row)
     model = fitted(ROWS[row], training, grid, train, held, twice, seed)
@@ -151,10 +153,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
     parser.add_argument("--nulls", type=int, default=5, help="draws of each kind")
+    parser.add_argument("--spaces", nargs="+", default=dja("unused").clustering.spaces, help="of recipe dja")
     given = parser.parse_args()
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
         for row in given.rows or ("dja", "paper"):
-            runs = list(pool.map(partial(once, row, n_nulls=given.nulls), range(given.seeds)))
+            runs = list(
+                pool.map(partial(once, row, n_nulls=given.nulls, spaces=given.spaces), range(given.seeds))
+            )
             report(row, runs)
             sys.stdout.flush()
 
