@@ -152,10 +152,11 @@ class Choice:
 def choose(results: Sequence[Result], judgement: Judgement, config: ClusteringConfig) -> Choice | None:
     """Return the way that is chosen; None where nothing could be clustered.
 
-    The published rule takes the trial with the best silhouette, the first of equals. The other one asks that
-    a clustering divides the sample (`MIN_CLASSES`), repeats (`ClusteringConfig.min_stability`) and beats its
-    null; of those that do, it takes, in the first of `ClusteringConfig.spaces` that has any, the one that
-    repeats best: silhouettes are highest where a few lie far from all others. It says so where none does.
+    The published rule takes the trial with the best silhouette, the first of equals. The other asks that
+    a clustering divides the sample (`MIN_CLASSES`) and repeats (`ClusteringConfig.min_stability`). Of those in
+    the first of `ClusteringConfig.spaces` that has any, and of these those that beat their null, it takes the
+    one that repeats best: silhouettes are highest where a few lie far from all others. It says so where none
+    does; the next space is not asked then, since what divides latents need not be physics.
 
     Parameters
     ----------
@@ -181,18 +182,17 @@ def choose(results: Sequence[Result], judgement: Judgement, config: ClusteringCo
     if not repeat:
         repeat = [max(ways, key=judgement.mean_stability)]
         words.append(f"no clustering repeats at {config.min_stability:g}")
+    # Clusterings of different spaces do not compare: what is in the space named first comes first.
+    first = next(name for name in config.spaces if any(way.space.startswith(name) for way in repeat))
+    repeat = [way for way in repeat if way.space.startswith(first)]
     beat = [way for way in repeat if judgement.beats_null(way) is not False]
     if not beat:
         words.append("none beats its null: classes may be of nothing but noise")
-        beat = repeat
-
-    # Clusterings of different spaces do not compare: what is in the space named first comes first.
-    first = next(name for name in config.spaces if any(way.space.startswith(name) for way in beat))
-    best = max((way for way in beat if way.space.startswith(first)), key=judgement.mean_stability)
+    best = max(beat or repeat, key=judgement.mean_stability)
     places = judgement.repeats[best]
     words.insert(
         0,
-        f"of {len(repeat)} of {len(ways)} clusterings that repeat, the one in {best.space} that repeats best "
+        f"of {len(beat or repeat)} clusterings in {best.space} that may be chosen, the one that repeats best "
         f"(mean adjusted Rand index {judgement.mean_stability(best):.2f})",
     )
     k = int(np.median([results[i].n_clusters for i in places]))

@@ -28,7 +28,7 @@ class ClusteringConfig:
     of a clustering agree on that repeats and beats its null."""
     spaces: tuple[str, ...] = ("map",)
     """Of features (measures of decoded spectra), latents, map (UMAP of the latents); classes are taken
-    from the first in which a clustering holds."""
+    from the first in which a clustering repeats."""
     algorithms: tuple[str, ...] = ("gmm",)
     """Of gmm, bgmm, kmeans, dbscan, optics, hdbscan, hierarchy."""
     k_min: int = 5
