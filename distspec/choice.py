@@ -152,11 +152,11 @@ class Choice:
 def choose(results: Sequence[Result], judgement: Judgement, config: ClusteringConfig) -> Choice | None:
     """Return the way that is chosen; None where nothing could be clustered.
 
-    The published rule takes the trial with the best silhouette, the first of equals. The other asks that
-    a clustering divides the sample (`MIN_CLASSES`) and repeats (`ClusteringConfig.min_stability`). Of those in
-    the first of `ClusteringConfig.spaces` that has any, and of these those that beat their null, it takes the
-    one that repeats best: silhouettes are highest where a few lie far from all others. It says so where none
-    does; the next space is not asked then, since what divides latents need not be physics.
+    The published rule takes the trial with the best silhouette, the first of equals. The other asks that a
+    clustering divides the sample (`MIN_CLASSES`) and repeats (`ClusteringConfig.min_stability`). Of those in
+    the first of `ClusteringConfig.spaces` that has any, and of these those that beat their null, it takes
+    the one that repeats best: silhouettes are highest where a few lie far from all others. It says so where
+    none does; the next space is not asked then, since what divides latents need not be physics.
 
     Parameters
     ----------
