@@ -249,6 +249,13 @@ LATENT_PAIRS = (
     Column("mutual_information", pa.float64(), "", "of their posterior means over the sample [nat]"),
     Column("alignment", pa.float64(), "", "cosine of what moving either does to spectra; 1: the same"),
 )
+LABELS = (
+    OBJECT_ID,
+    Column("human_label", pa.string(), "", "what somebody says it is; empty: the last label is taken back"),
+    Column("who", pa.string(), "", "who said so"),
+    Column("when", pa.timestamp("us", "UTC"), "", "when"),
+    Column("note", pa.string(), "", "in their own words"),
+)
 
 
 HISTORY: Mapping[str, tuple[str, str]] = {
