@@ -142,6 +142,7 @@ class _Api:
                 "lines": dict(self._lines),
                 "columns": [column._asdict() for column in explored.columns.values()],
                 "classes": explored.classes,
+                "oddest": [self._entry(i) for i in explored.oddest()],
                 "who": self._notebook.who,
                 "label_names": suggested[:MAX_NAMES] if names is None else names,
                 "marks": MARKS,
@@ -152,7 +153,9 @@ class _Api:
                     "sigma": style.SIGMA,
                     "model": style.MODEL,
                     "faint": style.FAINT,
-                    "ramp": [mpl.colors.to_hex(c) for c in mpl.colormaps["viridis"](np.linspace(0, 0.95, 64))],
+                    "ramp": [
+                        mpl.colors.to_hex(c) for c in mpl.colormaps["viridis"](np.linspace(0, 0.95, 64))
+                    ],
                 },
             }
         )
@@ -173,10 +176,7 @@ class _Api:
     def object(self, request: Request) -> Response:
         explored, i = self._explored, self._index(request.path_params["i"])
         facts = explored.facts(i)
-        near = [
-            {"row": j, "distance": apart, "object_id": explored.names[j], "z": explored.facts(j)["z"]}
-            for j, apart in explored.neighbours(i)
-        ]
+        near = [{**self._entry(j), "distance": apart} for j, apart in explored.neighbours(i)]
         said = self._notebook.of(facts["object_id"])
         return _json({"facts": facts, "page": explored.page(i), "neighbours": near, "said": said})
 
@@ -225,6 +225,11 @@ class _Api:
         sink = io.BytesIO()
         pyarrow.csv.write_csv(table, sink)
         return Response(sink.getvalue(), media_type="text/csv; charset=utf-8")
+
+    def _entry(self, i: int) -> dict[str, Any]:
+        """Return what a list says of an object."""
+        facts = self._explored.facts(i)
+        return {"row": i, **{name: facts[name] for name in ("object_id", "z", "anomaly_score")}}
 
     def _rows(self, asked: Mapping[str, Any]) -> list[int]:
         rows = asked.get("rows")

@@ -203,6 +203,10 @@ class Explored:
         order = np.lexsort((some, apart))[:N_NEIGHBOURS]
         return [(int(some[k]), float(apart[k])) for k in order]
 
+    def oddest(self) -> list[int]:
+        """Return the first few by rank of oddness."""
+        return np.argsort(self.table["anomaly_rank"].to_numpy(), kind="stable")[:N_NEIGHBOURS].tolist()
+
     def facts(self, i: int) -> dict[str, Any]:
         """Return an object's row without its latents; what is not finite is None."""
         row: dict[str, Any] = self.table.slice(i, 1).to_pylist()[0]

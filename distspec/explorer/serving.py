@@ -38,20 +38,28 @@ def serve(
     ValueError
         When something else listens there.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((LOOPBACK, port))
-        except OSError as error:
-            raise ValueError(f"--port {port}: {error.strerror}; 0 takes one that is free") from error
+    with listen(port) as listener:
         port, token = listener.getsockname()[1], secrets.token_urlsafe(32)
         app = Guard(make_app(explored, notebook, lines), token, port)
         url = f"http://{LOOPBACK}:{port}/{token}/"
         print(f"{len(explored):,} spectra of run {explored.record['run_id']}: {url}\nCtrl-C ends", flush=True)
-        listener.listen(128)
         if browser:
             webbrowser.open(url)
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, proxy_headers=False
         )
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def listen(port: int) -> socket.socket:
+    """Return a socket that listens on the loopback address; port 0: any that is free.
+
+    Raises
+    ------
+    ValueError
+        When something else listens there.
+    """
+    try:
+        return socket.create_server((LOOPBACK, port), backlog=128)
+    except OSError as error:
+        raise ValueError(f"--port {port}: {error.strerror}; 0 takes one that is free") from error

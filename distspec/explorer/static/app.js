@@ -65,8 +65,10 @@ class Page {
       button.addEventListener("click", () => this.zoom(Number(button.dataset.zoom)));
     }
     document.addEventListener("keydown", (event) => this.press(event));
-    const others = meta(table);
-    $("points").setAttribute("aria-label", others);
+    $("points").setAttribute(
+      "aria-label",
+      `Map of ${count(table.n)} in the model's latent space, made flat by UMAP. Find opens one by name.`,
+    );
   }
 
   get target() {
@@ -140,7 +142,7 @@ class Page {
     for (const id of ["clear", "export"]) $(id).disabled = !rows.length;
     document.querySelector("[name=target][value=selection]").disabled = !rows.length;
     if (!rows.length) this.aim("open");
-    $("selected").textContent = rows.length || how ? `${count(rows.length)} ${how}` : "None: draw around points, or find some.";
+    $("selected").textContent = rows.length || how ? `${count(rows.length)}${how && `: ${how}`}` : "None: draw around points, or find some.";
     this.listSelected();
     this.map.show(this.map.visible, rows);
   }
@@ -230,9 +232,6 @@ class Page {
     event.preventDefault();
   }
 }
-
-const meta = (table) =>
-  `Map of ${count(table.n)} in the model's latent space, made flat by UMAP; a colour a class. Use Find to open one by name.`;
 
 begin().catch((error) => {
   $("failure").hidden = false;

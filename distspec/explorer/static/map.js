@@ -38,7 +38,7 @@ export class ScatterMap extends EventTarget {
 
   get dotSize() {
     const closeness = Math.log2(this.view.scale / this.whole);
-    const base = this.order.length > 3e5 ? 1.5 : this.order.length > 3e4 ? 2 : 4;
+    const base = this.order.length > 3e5 ? 1.5 : this.order.length > 3e4 ? 2 : 4.5;
     return Math.min(Math.max(base * 2 ** (0.45 * closeness), 1), 11);
   }
 
@@ -132,6 +132,7 @@ export class ScatterMap extends EventTarget {
       if (this.points.layers.length && Math.abs(this.dotSize - this.size) > 0.3) this.layout();
       this.points.draw(this.view);
       this.drawOver();
+      for (const name of ["x", "y", "scale"]) this.element.dataset[name] = this.view[name];
     });
   }
 

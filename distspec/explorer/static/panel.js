@@ -12,6 +12,7 @@ export class Panel extends EventTarget {
     this.legend = legend;
     this.row = -1;
     $("frame").addEventListener("change", (event) => this.chart?.setFrame(event.target.value));
+    $("oddest").replaceChildren(...table.meta.oddest.map((odd) => this.entry(odd, `${number(odd.anomaly_score, 3)} dex`)));
   }
 
   async open(row) {
@@ -42,29 +43,32 @@ export class Panel extends EventTarget {
       facts.z === 0 ? "" : `z = ${number(facts.z, 5)}`,
       `S/N ${number(facts.snr, 3)} a pixel`,
       this.table.className(facts.cluster_label),
-      facts.kind ? `${facts.kind} (${number(facts.kind_confidence, 2)})` : "",
+      facts.kind && facts.kind !== "unknown" ? `${facts.kind} (confidence ${number(facts.kind_confidence, 2)})` : "",
       `anomaly score ${number(facts.anomaly_score, 3)} dex${odd}`,
     ];
     $("brief").textContent = words.filter(Boolean).join("  ·  ");
     $("why").textContent = facts.kind_why ?? "";
     $("why").hidden = !facts.kind_why;
     this.listSaid(said);
-    $("neighbours").replaceChildren(...neighbours.map((near) => {
-      const button = make(
-        "button", { type: "button", className: "entry" },
-        make("i", { className: "dot", style: { background: this.legend.colourOf(near.row) } }),
-        make("span", { textContent: near.object_id, className: "id" }),
-        make("span", { className: "n", textContent: `${near.z ? `z ${number(near.z, 3)}  ` : ""}${number(near.distance, 3)} σ` }),
-      );
-      button.addEventListener("click", () => this.dispatchEvent(new CustomEvent("open", { detail: near.row })));
-      return make("li", {}, button);
-    }));
+    $("neighbours").replaceChildren(...neighbours.map((near) => this.entry(near, `${number(near.distance, 3)} σ`)));
     const rows = Object.entries(facts).map(([name, value]) => {
       const column = this.table.columns.get(name);
       const head = make("th", { scope: "row", textContent: name, title: column?.description ?? "" });
       return make("tr", {}, head, make("td", { textContent: number(value, 6) }), make("td", { textContent: column?.unit ?? "" }));
     });
     $("facts").tBodies[0].replaceChildren(...rows);
+  }
+
+  // A line that opens another spectrum.
+  entry({ row, object_id, z }, words) {
+    const button = make(
+      "button", { type: "button", className: "entry" },
+      make("i", { className: "dot", style: { background: this.legend.colourOf(row) } }),
+      make("span", { textContent: object_id, className: "id" }),
+      make("span", { className: "n", textContent: `${z ? `z ${number(z, 3)}  ` : ""}${words}` }),
+    );
+    button.addEventListener("click", () => this.dispatchEvent(new CustomEvent("open", { detail: row })));
+    return make("li", {}, button);
   }
 
   listSaid(said) {

@@ -16,12 +16,12 @@ void main() {
 const FRAGMENT = `#version 300 es
 precision mediump float;
 in vec4 shade;
-uniform float round;
+uniform float round;  // radius [device pixel]; 0: a square will do
 out vec4 painted;
 void main() {
-  vec2 from = 2.0 * gl_PointCoord - 1.0;
-  if (round > 0.0 && dot(from, from) > 1.0) discard;
-  painted = vec4(shade.rgb * shade.a, shade.a);
+  float apart = length(2.0 * gl_PointCoord - 1.0);
+  float alpha = shade.a * (round > 0.0 ? clamp((1.0 - apart) * round, 0.0, 1.0) : 1.0);
+  painted = vec4(shade.rgb * alpha, alpha);
 }`;
 
 export class NoWebGL extends Error {}
@@ -108,7 +108,7 @@ export class Points {
     for (const { rows, size, tint } of this.layers) {
       const pixels = Math.max(size * ratio, 1);
       gl.uniform1f(this.uniforms.size, pixels);
-      gl.uniform1f(this.uniforms.round, pixels > 3 ? 1 : 0);
+      gl.uniform1f(this.uniforms.round, pixels > 2.5 ? pixels / 2 : 0);
       gl.uniform4fv(this.uniforms.tint, tint ?? [0, 0, 0, 0]);
       if (rows.length) gl.drawElements(gl.POINTS, rows.length, gl.UNSIGNED_INT, 4 * start);
       start += rows.length;

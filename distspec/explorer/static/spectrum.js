@@ -159,6 +159,7 @@ export class SpectrumChart {
     ctx.fillStyle = "#555";
     ctx.strokeStyle = "#b6bac1";
     ctx.lineWidth = devicePixelRatio;
+    ctx.textAlign = "left";
     ctx.textBaseline = "middle";
     const foot = bbox.top + 0.17 * bbox.height;
     lines.forEach((line, i) => {
