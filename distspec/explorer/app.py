@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from importlib.resources import files
 from pathlib import PurePath
@@ -70,7 +70,7 @@ def make_app(explored: Explored, notebook: Notebook, lines: Mapping[str, float])
     api = _Api(explored, notebook, lines)
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         yield
         await run_in_threadpool(notebook.close)
 
@@ -257,7 +257,7 @@ def _posted(answer: Callable[[Mapping[str, Any]], Response]) -> Callable[[Reques
 
 
 @contextmanager
-def _as_answer() -> Iterator[None]:
+def _as_answer() -> Generator[None]:
     """Answer with what was wrong with what was asked."""
     try:
         yield

@@ -154,7 +154,8 @@ class Notebook:
 def open_notebook(root: str, who: str) -> Notebook:
     """Open what has been said of a root's spectra, to say more as `who`."""
     said = history(root)
-    return Notebook(root, who, *(_words(standing(said, marks).to_pylist()) for marks in (False, True)))
+    labels, marks = (_words(standing(said, marks).to_pylist()) for marks in (False, True))
+    return Notebook(root, who, labels, marks)
 
 
 def _words(rows: Sequence[Mapping[str, Any]]) -> dict[Key, Word]:

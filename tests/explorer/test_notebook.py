@@ -1,7 +1,7 @@
 """Saying, taking back, and what stands after."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distspec.explorer.notebook import open_notebook
@@ -22,6 +22,7 @@ def stands(root):
     ]
 
 
+@settings(deadline=None, max_examples=30)
 @given(
     st.lists(
         st.one_of(

@@ -318,7 +318,7 @@ def test_without_webgl_the_page_says_so(chromium, address):
 
 
 def test_the_policy_is_enforced_here(chromium, address):
-    """A policy that stops others' scripts is what the page's own ran under: else the tests above say little."""
+    """The page ran under a policy that stops other scripts: else the tests above say little."""
     page = chromium.new_page()
     page.goto(address)
     with pytest.raises(Exception, match="unsafe-eval"):
