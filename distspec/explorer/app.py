@@ -29,6 +29,7 @@ import matplotlib as mpl
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
+from matplotlib.colors import to_hex
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -154,7 +155,7 @@ class _Api:
                     "model": style.MODEL,
                     "faint": style.FAINT,
                     "ramp": [
-                        mpl.colors.to_hex(c) for c in mpl.colormaps["viridis"](np.linspace(0, 0.95, 64))
+                        to_hex(c) for c in mpl.colormaps["viridis"](np.linspace(0, 0.95, 64))
                     ],
                 },
             }

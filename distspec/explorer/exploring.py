@@ -275,8 +275,8 @@ def position(asked: str) -> tuple[float, float, float] | None:
     if parts is None:
         return None
     try:
-        ra = Angle(parts[1], "hourangle" if re.search("[:h]", parts[1]) else "deg")
-        dec = Angle(parts[2], "deg")
+        ra: Any = Angle(parts[1], "hourangle" if re.search("[:h]", parts[1]) else "deg")
+        dec: Any = Angle(parts[2], "deg")
         radius = float(parts[3] or MATCH_RADIUS)
     except ValueError:
         return None

@@ -194,7 +194,7 @@ def test_filters_and_the_legend_hide(page, explored):
     page.get_by_label("Column to filter by").select_option("object_id")
     page.get_by_label("object_id contains").fill("o001")
     page.get_by_label("object_id contains").press("Enter")
-    wait(lambda: page.locator("#shown").inner_text().startswith("3 of"))
+    wait(lambda: page.locator("#shown").inner_text() == "2 of 400 shown")  # o0013 and o0017
     page.get_by_label("Remove this filter").click()
     page.locator("#legend .entry").nth(1).click()
     wait(lambda: page.locator("#shown").inner_text() == "")
@@ -209,7 +209,7 @@ def test_lasso_label_undo_and_export(page, explored, root, tmp_path):
     page.keyboard.press("l")
     assert page.locator("#lasso").get_attribute("aria-pressed") == "true"
     lasso(page)
-    wait(lambda: page.locator("#selected").inner_text().startswith("1"))
+    wait(lambda: re.match(r"\d", page.locator("#selected").inner_text()) is not None)
     n = int(re.match(r"\d+", page.locator("#selected").inner_text())[0])
     u = explored.table["umap_0"].to_numpy()
     middle = float(page.locator("#map").get_attribute("data-x"))
@@ -321,10 +321,10 @@ def test_the_policy_is_enforced_here(chromium, address):
     """The page ran under a policy that stops other scripts: else the tests above say little."""
     page = chromium.new_page()
     page.goto(address)
-    with pytest.raises(Exception, match="unsafe-eval"):
-        page.wait_for_function("1 + 1")
+    insert = "document.head.append(Object.assign(document.createElement('script'), {text: 'window.ran = 1'}))"
     with page.expect_event("console", lambda said: "Content Security Policy" in said.text):
-        page.evaluate("document.head.append(Object.assign(document.createElement('script'), {text: '1'}))")
+        page.evaluate(insert)
+    assert page.evaluate("window.ran") is None
     page.close()
 
 

@@ -3,7 +3,7 @@
 import { uPlot } from "./libraries.js";
 import { number, ticks } from "./dom.js";
 
-const TOP = 0.24; // of the plot's height is left free for the lines' names
+const NAMES = 68; // [CSS pixel] of the plot's height is left free for the lines' names
 const FONT = '11px system-ui, "DejaVu Sans", sans-serif';
 
 export class SpectrumChart {
@@ -43,7 +43,7 @@ export class SpectrumChart {
       other: observed ? `rest wavelength [${last > 1e4 ? "µm" : "Å"}]` : "observed wavelength [µm]",
       // In the other frame, one unit of this axis:
       toOther: observed ? (last > 1e4 ? 1 : 1e4) / stretch : (1 + z) * (micron ? 1 : 1e-4),
-      y: absolute ? `f_λ [10${superscript(power)} erg s⁻¹ cm⁻² Å⁻¹]` : `f_λ / f_λ(${where})`,
+      y: absolute ? `fλ [10${superscript(power)} erg s⁻¹ cm⁻² Å⁻¹]` : `fλ / fλ(${where})`,
       hasOther: z !== 0,
     };
   }
@@ -88,9 +88,9 @@ export class SpectrumChart {
     };
     const upperChart = new uPlot(
       {
-        width: this.width(), height: this.height(), legend: { show: false }, padding: [axes.hasOther ? 0 : 8, 10, 0, 0],
+        width: this.width(), height: this.height(), legend: { show: false }, padding: [axes.hasOther ? 0 : 8, 18, 0, 0],
         scales: { x: { time: false, range: (_, low, high) => (low === axes.wave[0] && high === axes.wave[n - 1] ? span : [low, high]) },
-          y: { range: () => fluxRange(data, fitted) } },
+          y: { range: (u) => fluxRange(NAMES + 10, u.bbox.height / devicePixelRatio, data, fitted) } },
         axes: [{ ...wave, label: axes.x }, { ...flank, label: axes.y }, ...(axes.hasOther ? [other] : [])],
         series: [
           {},
@@ -108,7 +108,7 @@ export class SpectrumChart {
     );
     const lowerChart = new uPlot(
       {
-        width: this.width(), height: 96, legend: { show: false }, padding: [6, 10, 0, 0],
+        width: this.width(), height: 96, legend: { show: false }, padding: [6, 18, 0, 0],
         scales: { x: { time: false, range: (_, low, high) => (low === axes.wave[0] && high === axes.wave[n - 1] ? span : [low, high]) },
           y: { range: () => symmetric(residual) } },
         axes: [{ ...wave, size: 8, values: () => [], labelSize: 0 }, { ...flank, label: "residual / σ", space: 22 }],
@@ -142,7 +142,7 @@ export class SpectrumChart {
     ctx.setLineDash([2 * devicePixelRatio, 3 * devicePixelRatio]);
     for (const line of this.linesWithin(u, axes)) {
       ctx.beginPath();
-      ctx.moveTo(line.u, bbox.top + 0.2 * bbox.height);
+      ctx.moveTo(line.u, bbox.top + (NAMES + 8) * devicePixelRatio);
       ctx.lineTo(line.u, bbox.top + bbox.height);
       ctx.stroke();
     }
@@ -161,10 +161,10 @@ export class SpectrumChart {
     ctx.lineWidth = devicePixelRatio;
     ctx.textAlign = "left";
     ctx.textBaseline = "middle";
-    const foot = bbox.top + 0.17 * bbox.height;
+    const foot = bbox.top + NAMES * devicePixelRatio;
     lines.forEach((line, i) => {
       ctx.beginPath();
-      ctx.moveTo(line.u, bbox.top + 0.2 * bbox.height);
+      ctx.moveTo(line.u, bbox.top + (NAMES + 8) * devicePixelRatio);
       ctx.lineTo(placed[i], foot);
       ctx.stroke();
       ctx.save();
@@ -218,13 +218,14 @@ function band(u, colours) {
 }
 
 // Limits that hold the curves, but not their one or two wildest pixels, and leave room for names.
-function fluxRange(...curves) {
+function fluxRange(names, height, ...curves) {
   const parts = curves.map((curve) => curve.filter((v) => v !== null && Number.isFinite(v)).sort((a, b) => a - b)).filter((c) => c.length);
   if (!parts.length) return [0, 1];
   const low = Math.min(...parts.map((c) => c[Math.ceil(0.003 * (c.length - 1))]));
   const high = Math.max(...parts.map((c) => c[Math.floor(0.997 * (c.length - 1))]));
   const pad = 0.1 * (high - low) || 0.5;
-  return [low - pad, high + pad + (TOP / (1 - TOP)) * (high - low + 2 * pad)];
+  const part = Math.min(names / Math.max(height, 1), 0.5);
+  return [low - pad, high + pad + (part / (1 - part)) * (high - low + 2 * pad)];
 }
 
 function symmetric(values) {
