@@ -81,16 +81,16 @@ def away(page: Any) -> None:
     page.locator("#points").focus()
 
 
-def lasso(page: Any) -> None:
-    """Draw around all of the map's left half."""
+def lasso(page: Any, explored: Any) -> list[int]:
+    """Draw around about the map's left half, its edge where no point is; return the rows inside."""
     box = page.locator("#points").bounding_box()
-    left, top, width, height = box["x"] + 3, box["y"] + 3, box["width"], box["height"] - 6
-    corners = [
-        (left, top),
-        (left + 0.5 * width, top),
-        (left + 0.5 * width, top + height),
-        (left, top + height),
-    ]
+    u = np.sort(explored.table["umap_0"].to_numpy())[150:250]
+    gap = int(np.argmax(np.diff(u)))
+    edge = float(0.5 * (u[gap] + u[gap + 1]))
+    x, scale = (float(page.locator("#map").get_attribute(f"data-{name}")) for name in ("x", "scale"))
+    left, middle = box["x"] + 3, box["x"] + 0.5 * box["width"] + (edge - x) * scale
+    top, bottom = box["y"] + 3, box["y"] + box["height"] - 3
+    corners = [(left, top), (middle, top), (middle, bottom), (left, bottom)]
     page.mouse.move(*corners[0])
     page.mouse.down()
     for corner in corners[1:]:

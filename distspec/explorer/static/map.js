@@ -121,16 +121,19 @@ export class ScatterMap extends EventTarget {
 
   ring(rings) {
     this.rings = rings;
-    this.draw();
+    this.draw(false);
   }
 
-  draw() {
+  // Rings and the lasso lie on a canvas of their own: for them the points need not be drawn again.
+  draw(points = true) {
+    this.stale ||= points;
     if (this.waiting) return;
     this.waiting = true;
     requestAnimationFrame(() => {
       this.waiting = false;
       if (this.points.layers.length && Math.abs(this.dotSize - this.size) > 0.3) this.layout();
-      this.points.draw(this.view);
+      if (this.stale) this.points.draw(this.view);
+      this.stale = false;
       this.drawOver();
       for (const name of ["x", "y", "scale"]) this.element.dataset[name] = this.view[name];
     });
@@ -248,7 +251,7 @@ export class ScatterMap extends EventTarget {
       if (this.path) this.path.push(here);
       else if (from.moved) this.move(here[0] - from.last[0], here[1] - from.last[1]);
       from.last = here;
-      this.draw();
+      this.draw(false);
     });
     const end = (event, kept) => {
       if (!from) return;
@@ -258,7 +261,7 @@ export class ScatterMap extends EventTarget {
       this.path = null;
       if (kept && path && moved) fire("lasso", this.inside(path));
       else if (kept && !moved) fire("click", this.under(...at(event)));
-      this.draw();
+      this.draw(false);
     };
     canvas.addEventListener("pointerup", (event) => end(event, true));
     canvas.addEventListener("pointercancel", (event) => end(event, false));
