@@ -1,8 +1,8 @@
 """The explorer's page in headless Chromium, drawn by its software renderer: no GPU.
 
 First paint: from opening the address until the map has been drawn, not only asked for. Click: from letting
-the mouse go until the frame after the spectrum's curves. 100,000 spectra of 64 pixels, untrained model; `ROWS`
-in the environment for another number. Server and browser share the machine.
+the mouse go until the frame after the spectrum's curves. 100,000 spectra of 64 pixels, untrained model;
+`ROWS` in the environment for another number. Server and browser share the machine.
 """
 
 from __future__ import annotations
