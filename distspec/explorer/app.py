@@ -154,9 +154,7 @@ class _Api:
                     "sigma": style.SIGMA,
                     "model": style.MODEL,
                     "faint": style.FAINT,
-                    "ramp": [
-                        to_hex(c) for c in mpl.colormaps["viridis"](np.linspace(0, 0.95, 64))
-                    ],
+                    "ramp": [to_hex(c) for c in mpl.colormaps["viridis"](np.linspace(0, 0.95, 64))],
                 },
             }
         )
