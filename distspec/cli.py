@@ -21,18 +21,10 @@ from distspec.places import store_url
 from distspec.snapshots import KEEP, collect_garbage, list_snapshots, tag
 from distspec.stages.ingest import ingest
 from distspec.stages.session import RayConfig, session
-from distspec.storage import StorageConfig
 from distspec.store import open_store
+from distspec.verbs.placing import Place, Similar
+from distspec.verbs.rooted import Rooted
 from distspec.verification import verify as verify_store
-
-
-@dataclass(frozen=True)
-class Rooted:
-    """What every verb takes."""
-
-    root: str
-    """Root of the project: a folder or a bucket URL."""
-    storage: StorageConfig = field(default_factory=StorageConfig)
 
 
 @dataclass(frozen=True)
@@ -171,6 +163,8 @@ def main() -> None:
         | Annotated[Snapshots, tyro.conf.subcommand("snapshots")]
         | Annotated[GC, tyro.conf.subcommand("gc")]
         | Annotated[Export, tyro.conf.subcommand("export")]
+        | Annotated[Similar, tyro.conf.subcommand("similar")]
+        | Annotated[Place, tyro.conf.subcommand("place")]
     )
     verb: Any = tyro.cli(verbs, prog="distspec", description="Look after a root and query what it published.")
     os.environ.update(verb.storage.environment())

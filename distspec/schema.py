@@ -144,6 +144,20 @@ def objects(n_latents: int, measures: Sequence[Column] = (), n_classes: int = 0)
     )
 
 
+def placed(n_latents: int, measures: Sequence[Column], n_classes: int) -> tuple[Column, ...]:
+    """Columns of spectra that are not of a run and are told by it: those of ``objects`` that they have."""
+    f32 = pa.float32()
+    known = {column.name: column for column in objects(n_latents, measures, n_classes)}
+    lacking = {"source_id", "version", "root", "srcid", "grating", "filter", "grade", "ra", "dec", "split"}
+    beside = {
+        "anomaly_rank": RANK._replace(description="the rank it would have among the run's; 1 = oddest"),
+        "why": Column("why", pa.string(), "", "what is odd about it, in words"),
+        "neighbours": Column("neighbours", pa.list_(pa.string()), "", "object_id of the nearest of the run"),
+        "distances": Column("distances", pa.list_(f32), "", f"of those, {DISTANCE.description}"),
+    }
+    return tuple((known | beside)[name] for name in (known | beside) if name not in lacking)
+
+
 CLASSES = (
     LABEL,
     Column("n_spectra", pa.int64(), "", "spectra in the class"),
@@ -197,6 +211,16 @@ QUARANTINE = (
     Column("uri", pa.string(), "", "where the file is"),
     Column("reason", pa.string(), "", "one reason code"),
     Column("seen", pa.string(), "", "what was found"),
+)
+DISTANCE = Column("distance", pa.float32(), "", "in latent space, in posterior widths: 1 is what noise does")
+SIMILAR = (
+    Column("query_id", pa.string(), "", "archive's unique key of the spectrum that others are near to"),
+    Column("rank", pa.int32(), "", "1 = nearest"),
+    OBJECT_ID,
+    DISTANCE,
+    REDSHIFT,
+    LABEL,
+    *KINDS[:2],
 )
 _TRIAL = (
     Column("space", pa.string(), "", "where points lie: features, latents, map"),
