@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from distspec.model import Model as Model
     from distspec.model import load_model as load_model
+    from distspec.nearest import similar as similar
     from distspec.placing import Placer as Placer
     from distspec.reranking import rerank as rerank
-    from distspec.similar import similar as similar
     from distspec.verbs.placing import place as place
 
 __version__ = "0.1.0"
@@ -20,7 +20,7 @@ _WHERE = {
     "load_model": "model",
     "place": "verbs.placing",
     "rerank": "reranking",
-    "similar": "similar",
+    "similar": "nearest",
 }
 
 

@@ -23,6 +23,7 @@ from distspec.stages.ingest import ingest
 from distspec.stages.session import RayConfig, session
 from distspec.store import open_store
 from distspec.verbs.placing import Place, Similar
+from distspec.verbs.reranking import Rerank
 from distspec.verbs.rooted import Rooted
 from distspec.verification import verify as verify_store
 
@@ -165,6 +166,7 @@ def main() -> None:
         | Annotated[Export, tyro.conf.subcommand("export")]
         | Annotated[Similar, tyro.conf.subcommand("similar")]
         | Annotated[Place, tyro.conf.subcommand("place")]
+        | Annotated[Rerank, tyro.conf.subcommand("rerank")]
     )
     verb: Any = tyro.cli(verbs, prog="distspec", description="Look after a root and query what it published.")
     os.environ.update(verb.storage.environment())

@@ -25,9 +25,9 @@ from distspec.latents import SCALARS, VECTORS
 from distspec.measures import DETECTORS
 from distspec.misfit import misfit
 from distspec.model import Model, load_model
+from distspec.nearest import Spectra
 from distspec.places import exists, get_arrays, get_json, join, model_url, run_url, store_url
 from distspec.preprocessing import NormConfig, preprocess
-from distspec.similar import Spectra
 from distspec.spectrum import BadSpectrumError, Floats32, Rejected, Spectrum, SpectrumBatch
 from distspec.store import Frozen, open_store
 from distspec.weights import tuples

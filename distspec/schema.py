@@ -222,6 +222,20 @@ SIMILAR = (
     LABEL,
     *KINDS[:2],
 )
+RERANKED = (
+    Column("feedback_rank", pa.int32(), "", "1 = oddest after what people marked"),
+    OBJECT_ID,
+    REDSHIFT,
+    Column("mark", pa.string(), "", "what people say of it: interesting, ordinary or nothing"),
+    Column(
+        "feedback_score",
+        pa.float32(),
+        "dex",
+        "-log10 of shares at least as odd: by the run and by the marks",
+    ),
+    RANK,
+    SCORE,
+)
 _TRIAL = (
     Column("space", pa.string(), "", "where points lie: features, latents, map"),
     Column("n_neighbors", pa.int32(), "", "UMAP's neighbourhood; 0: no map"),

@@ -11,10 +11,10 @@ import tyro
 
 from distspec.archives.loose import redshifts
 from distspec.config import recall
+from distspec.nearest import similar
 from distspec.pipeline import format_table
 from distspec.places import put_table
 from distspec.placing import Placed, Placer, place_files
-from distspec.similar import similar
 from distspec.verbs.rooted import Rooted
 
 

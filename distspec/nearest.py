@@ -26,6 +26,8 @@ MANY = 64
 """From so many points on whose neighbours are looked for a tree is quicker than all distances to each."""
 NEAR_MATCHES, AROUND = 5, 200
 """Names suggested for one that is unknown; names that begin or end most like it, of which they are taken."""
+LATENTS = ("z_mean_", "z_log_var_")
+"""What the columns of latents begin with."""
 SHOWN = ("object_id", "z", "cluster_label", "kind", "kind_confidence")
 
 
@@ -54,15 +56,9 @@ class Spectra:
             Before anything was published.
         """
         objects = open_tables(root)["objects"]
-        means, widths = (
-            [name for name in objects.schema.names if name.startswith(prefix)]
-            for prefix in ("z_mean_", "z_log_var_")
-        )
-        table = objects.to_table(columns=[*SHOWN, "anomaly_score", *means, *widths])
-        z_mean, z_log_var = (
-            np.stack([table[name].to_numpy() for name in each], axis=1) for each in (means, widths)
-        )
-        return cls(table.select([*SHOWN, "anomaly_score"]), in_posterior_widths(z_mean, z_log_var))
+        names = [name for name in objects.schema.names if name.startswith(LATENTS)]
+        table = objects.to_table(columns=[*SHOWN, "anomaly_score", *names])
+        return cls(table.select([*SHOWN, "anomaly_score"]), latents_of(table))
 
     def rows(self, object_ids: Sequence[str]) -> NDArray[np.int64]:
         """Return where spectra stand in the table.
@@ -141,6 +137,15 @@ def similar(root: str, object_id: str | Sequence[str], n: int = 10) -> pa.Table:
     if n < 1:
         raise ValueError(f"n = {n}: ask for at least one neighbour")
     return Spectra.open(root).similar([object_id] if isinstance(object_id, str) else list(object_id), n)
+
+
+def latents_of(objects: pa.Table) -> Floats32:
+    """Return latents in posterior widths, (N, D), of rows of ``objects`` with the columns `LATENTS`."""
+    z_mean, z_log_var = (
+        np.stack([objects[name].to_numpy() for name in objects.schema.names if name.startswith(each)], axis=1)
+        for each in LATENTS
+    )
+    return in_posterior_widths(z_mean, z_log_var)
 
 
 def _others(near: NDArray[np.int64], row: int, n: int) -> NDArray[np.int64]:
