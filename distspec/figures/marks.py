@@ -22,8 +22,9 @@ def found_by_marks(progress: Progress) -> Figure:
     figure = Figure((0.62 * WIDTH, 2.5), dpi=DPI)
     ax = figure.subplots()
     looks = np.arange(len(progress.found))
-    ax.fill_between(looks, progress.own, progress.own + progress.unmarked, step="post", color=FAINT, alpha=0.3,
-                    lw=0, label="… were all that nobody marked interesting")  # fmt: skip
+    most = progress.own + progress.unmarked
+    label = "… were all that nobody marked interesting"
+    ax.fill_between(looks, progress.own, most, step="post", color=FAINT, alpha=0.3, lw=0, label=label)
     ax.step(looks, progress.own, where="post", color=DATA, lw=1.0, ls="--", label="in the run's own order")
     ax.step(looks, progress.found, where="post", color=MODEL, lw=1.4, label="as they were marked")
     top = max(int(progress.found[-1]), int(progress.own[-1]), 1)

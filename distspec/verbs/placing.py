@@ -11,10 +11,12 @@ import tyro
 
 from distspec.archives.loose import redshifts
 from distspec.config import recall
+from distspec.growth import printable
 from distspec.nearest import similar
 from distspec.pipeline import format_table
 from distspec.places import put_table
 from distspec.placing import Placed, Placer, place_files
+from distspec.spectrum import Reason
 from distspec.verbs.rooted import Rooted
 
 
@@ -63,7 +65,9 @@ class Place(Rooted):
         if len(placed.table):
             print(_summary(placed.table))
         for each in placed.rejected:
-            print(f"\n{each.uri}: {each.reason}: {each.seen}")
+            print("\n" + printable(f"{each.uri}: {each.reason}: {each.seen}"))
+        if any(each.reason is Reason.NO_REDSHIFT for each in placed.rejected):
+            print("\ngive redshifts with --z, or a table of them with --redshifts")
         if not len(placed.table):
             raise SystemExit("error: none of these could be used")
 
