@@ -93,16 +93,8 @@ def test_a_bad_file_has_a_reason_and_the_others_go_on(run, objects, files, tmp_p
     table = tmp_path / "z.csv"
     table.write_text(f"file,z\n{good.name},{objects['z'][0].as_py()}\ncut.spec.fits,5\n")
     named = [str(good), str(tmp_path / "cut.spec.fits"), str(tmp_path / "none.spec.fits")]
-    words = [
-        "place",
-        *named,
-        "--root",
-        run.root,
-        "--redshifts",
-        str(table),
-        "--to",
-        str(tmp_path / "out.parquet"),
-    ]
+    out = str(tmp_path / "out.parquet")
+    words = ["place", *named, "--root", run.root, "--redshifts", str(table), "--to", out]
     monkeypatch.setattr("sys.argv", ["distspec", *words])
     main()
     said = capsys.readouterr().out
