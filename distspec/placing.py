@@ -113,9 +113,14 @@ class Placer:
         norm = NormConfig(**tuples(self.frozen.settings["norm"]))
         batch, failures = preprocess(spectra, self.frozen.grid, norm, self.frozen.sample_slope)
         rejected = [Rejected(spectra[i].object_id, "", "", e.reason, e.seen) for i, e in failures]
-        return Placed(self._told(batch, n), rejected)
+        fitted, n_latents = self.yardstick.fitted, self.models[0].n_latents
+        columns = schema.placed(n_latents, measured(self.frozen.kind), fitted.consensus.k)
+        said = self._told(batch, n) if len(batch) else {column.name: [] for column in columns}
+        origin = {"run_id": str(self.run["run_id"]), "model_id": str(self.run["model_id"])}
+        return Placed(schema.conform(said, columns, origin), rejected)
 
-    def _told(self, batch: SpectrumBatch, n: int) -> pa.Table:
+    def _told(self, batch: SpectrumBatch, n: int) -> dict[str, Any]:
+        """Return the columns of `distspec.schema.placed`."""
         kind, config = self.frozen.kind, self.run["config"]["clustering"]
         said: dict[str, Floats32] = {}
         ivar, samples = batch.ivar, []
@@ -147,11 +152,12 @@ class Placer:
         kinds = suggest(kind, said, len(batch))
         prob, label = found["prob"], found["label"]
         residual = (batch.flux - recon) * np.sqrt(batch.ivar)
-        columns = measured(kind)
-        values: dict[str, Any] = {
+        measures = {column.name: said[column.name] for column in measured(kind)}
+        return {
             **{name: getattr(batch, name) for name in ("object_id", "z", "norm", "norm_err", "norm_snr")},
             **{name: getattr(batch, name) for name in ("norm_window", "slope", "snr", "n_valid")},
-            **{name: said[name] for name in (*SCALARS, *ARTEFACTS, *(column.name for column in columns))},
+            **{name: said[name] for name in (*SCALARS, *ARTEFACTS)},
+            **measures,
             **{f"{name}_{i:02d}": each for name in VECTORS for i, each in enumerate(said[name].T)},
             **dict(zip((column.name for column in schema.KINDS), kinds, strict=True)),
             "umap_0": found["points"][:, 0],
@@ -176,9 +182,6 @@ class Placer:
             "neighbours": [names.take(pa.array(row)).to_pylist() for row in index],
             "distances": distance.tolist(),
         }
-        n_latents = said["z_mean"].shape[1]
-        origin = {"run_id": str(self.run["run_id"]), "model_id": str(self.run["model_id"])}
-        return schema.conform(values, schema.placed(n_latents, columns, prob.shape[1]), origin)
 
 
 def place_files(

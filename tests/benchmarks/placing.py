@@ -4,8 +4,8 @@
 
 ROOT is that of a finished pipeline whose archive is still there and whose classes are of features or latents.
 First every file of the catalogue is placed. Then the spectra are cut in `--folds` parts: the repeats of the
-chosen setting are fitted again without one, in turn, what they agree on is matched to the run's classes on the
-others, and labels the part; beside it what the ten nearest of the others say, in latents and in that space.
+chosen setting are fitted again without one, in turn; what they agree on is matched to the run's classes on
+the others, and labels the part; beside it what the ten nearest of the others say, in latents and there.
 """
 
 from __future__ import annotations
@@ -115,9 +115,8 @@ def main() -> None:
     left_out, near, near_there = (np.full(len(own), -1, np.int32) for _ in range(3))
     for number, part in enumerate(parts):
         rest = np.setdiff1d(np.arange(len(own)), part)
-        fitted = refitted(
-            sample.take(rest), Space(chosen["space"]), tried, config, int(own.max()) + 1, number
-        )
+        where = Space(chosen["space"])
+        fitted = refitted(sample.take(rest), where, tried, config, n_classes, number)
         called = matched(own[rest], fitted.consensus.labels)
         found = fitted.describe([sample.take(part)])["label"]
         left_out[part] = [called.get(int(label), -1) for label in found]
