@@ -2,7 +2,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distspec.feedback import INTERESTING, ORDINARY, PARTS, Progress, rescore
@@ -48,6 +48,7 @@ def test_the_kind_that_is_marked_interesting_comes_first(sample, interesting, or
     assert (wanted[:, None] > unwanted).mean() > 0.9
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=40), st.randoms())
 def test_progress_counts_what_is_known(interesting, random):
     rank = np.array(random.sample(range(1, 100), len(interesting)))
