@@ -107,7 +107,7 @@ def build(root: str, run_id: str, store: Store, config: CatalogConfig) -> dict[s
     core = float(record["clustering"]["core_stability"])
     return {
         "objects": objects,
-        "classes": _classes(objects, core, _kinds_of(medians, objects, store), origin),
+        "classes": _classes(objects, core, _measures_of(medians, objects, store), store.frozen.kind, origin),
         "class_medians": medians,
         "anomalies": _anomalies(objects.take(pa.array(odd)), store.spectra(rows[odd]), recon, wave, origin),
         "artefacts": _artefacts(objects, config.n_anomalies, origin),
@@ -160,8 +160,8 @@ def _named(kinds: Suggested) -> dict[str, Any]:
     return dict(zip((column.name for column in schema.KINDS), kinds, strict=True))
 
 
-def _kinds_of(medians: pa.Table, objects: pa.Table, store: Store) -> Suggested:
-    """Suggest what classes are from their median spectra and median redshifts, in the order of `medians`.
+def _measures_of(medians: pa.Table, objects: pa.Table, store: Store) -> dict[str, Floats32]:
+    """Measure classes' median spectra at their median redshifts, in the order of `medians`.
 
     A median's error is that of a Gaussian's whose 68 % are as wide as the class.
     """
@@ -173,11 +173,12 @@ def _kinds_of(medians: pa.Table, objects: pa.Table, store: Store) -> Suggested:
     labels, z = objects["cluster_label"].to_numpy(), objects["z"].to_numpy()
     at = np.array([np.median(z[labels == label]) for label in np.unique(labels)])
     spectra = np.nan_to_num(flux).astype(np.float32), ivar.astype(np.float32)
-    values = measure(store.frozen.kind, *spectra, at, store.frozen.grid)
-    return suggest(store.frozen.kind, values, len(at))
+    return measure(store.frozen.kind, *spectra, at, store.frozen.grid)
 
 
-def _classes(objects: pa.Table, core: float, kinds: Suggested, origin: Mapping[str, str]) -> pa.Table:
+def _classes(
+    objects: pa.Table, core: float, of_medians: Mapping[str, Floats32], kind: str, origin: Mapping[str, str]
+) -> pa.Table:
     rows: list[dict[str, Any]] = []
     for label in sorted(objects["cluster_label"].unique().to_pylist()):
         members = objects.filter(pc.field("cluster_label") == label)
@@ -197,8 +198,9 @@ def _classes(objects: pa.Table, core: float, kinds: Suggested, origin: Mapping[s
                 "core_share": np.mean(members["cluster_stability"].to_numpy() >= core),
             }
         )
-    columns = {name: [row[name] for row in rows] for name in rows[0]} | _named(kinds)
-    return schema.conform(columns, schema.CLASSES, origin)
+    columns: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
+    columns |= {**of_medians, **_named(suggest(kind, of_medians, len(rows)))}
+    return schema.conform(columns, schema.classes(measured(kind)), origin)
 
 
 def _class_medians(

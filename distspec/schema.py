@@ -144,7 +144,7 @@ def objects(n_latents: int, measures: Sequence[Column] = (), n_classes: int = 0)
     )
 
 
-CLASSES = (
+_CLASSES = (
     LABEL,
     Column("n_spectra", pa.int64(), "", "spectra in the class"),
     Column("n_sources", pa.int64(), "", "sources in the class"),
@@ -158,8 +158,15 @@ CLASSES = (
     Column(
         "core_share", pa.float64(), "", "share of its spectra whose repeats agree (clustering.core-stability)"
     ),
-    *(column._replace(description=f"{column.description}; of its median spectrum") for column in KINDS),
 )
+
+
+def classes(measures: Sequence[Column] = ()) -> tuple[Column, ...]:
+    """Columns of ``classes``; `measures` and kinds are of a class's median spectrum."""
+    of_median = (*KINDS, *measures)
+    return *_CLASSES, *(c._replace(description=f"{c.description}; of its median spectrum") for c in of_median)
+
+
 CLASS_MEDIANS = (
     LABEL,
     WAVE_REST,
