@@ -197,8 +197,8 @@ def _loss(logits: Floats, code: Ints, weight: Floats) -> float:
 
 def _temperature(logits: Floats, code: Ints, weight: Floats) -> float:
     """Return what logits are divided by to be as sure as they are right (Guo et al. 2017, PMLR 70, 1321)."""
-    found = minimize_scalar(
-        lambda t: _loss(logits / np.exp(t), code, weight), (np.log(COOLEST), np.log(HOTTEST)), method="bounded",
-        bounds=(np.log(COOLEST), np.log(HOTTEST)),
-    )  # fmt: skip
+    limits = float(np.log(COOLEST)), float(np.log(HOTTEST))
+    found: Any = minimize_scalar(
+        lambda t: _loss(logits / np.exp(t), code, weight), bounds=limits, method="bounded"
+    )
     return float(np.exp(found.x))

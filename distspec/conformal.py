@@ -1,10 +1,10 @@
 """Sets of labels that hold the right one at a stated rate, for each label by itself.
 
 Cross-conformal prediction (Vovk 2015, Ann. Math. Artif. Intell. 74, 9), Mondrian by label: a label is in a
-spectrum's set unless fewer than a share `error` of the spectra that people gave it look less like it. Each
-labelled spectrum was judged by a model that had not seen its source, and is compared with what that same model
-says of the new one (CV+; Romano et al. 2020, NeurIPS 33, 3581). Sources count, not spectra: repeats of one
-share its weight (Lee, Barber & Willett 2023, arXiv 2306.06342).
+spectrum's set unless at most a share `error` of the spectra that people gave it look as little like it. Each
+labelled spectrum was judged by a model that had not seen its source, and is compared with what that same
+model says of the new one (CV+; Romano et al. 2020, NeurIPS 33, 3581). Sources count, not spectra: repeats
+of one share its weight (Lee, Barber & Willett 2023, arXiv 2306.06342).
 """
 
 from __future__ import annotations

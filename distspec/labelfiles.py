@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -105,10 +104,11 @@ def _text(table: pa.Table, name: str, url: str) -> list[str]:
     if table.column_names.count(name) > 1:
         raise ValueError(f"{url} has {table.column_names.count(name)} columns {name}: leave one")
     values: list[Any] = table[name].to_pylist()
-    form: Callable[[Any], str] = lambda value: (
-        value.isoformat() if isinstance(value, datetime) else str(value)
-    )
-    return ["" if value is None else form(value) for value in values]
+    return ["" if value is None else _form(value) for value in values]
+
+
+def _form(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _problem(row: dict[str, str]) -> str:
