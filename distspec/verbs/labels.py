@@ -39,7 +39,8 @@ class Label(Rooted):
             more = f" and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
             raise ValueError(
                 f"{self.file} names spectra that {self.root} does not hold: "
-                f"{', '.join(lines[:SHOWN])}{more}; nothing was kept: mend them, or leave them out with --skip-unknown"
+                f"{', '.join(lines[:SHOWN])}{more}; "
+                "nothing was kept: mend them, or leave them out with --skip-unknown"
             )
         add(self.root, found.said)
         print(f"{len(found.said):,} labels kept; `distspec classify` learns them")
