@@ -175,8 +175,8 @@ def summary(config: Config) -> str:
     """Return the end of a run in words: classes, oddest spectra, where things are, how to query them."""
     classes = catalog.query(
         config.root,
-        "SELECT cluster_label AS class, n_spectra, n_sources, round(z_p50, 2) AS z, "
-        "round(recon_mse_p50, 4) AS error FROM classes ORDER BY cluster_label",
+        "SELECT coalesce(class_id, 'noise') AS class, class_name AS name, n_spectra, n_sources, "
+        "round(z_p50, 2) AS z, round(recon_mse_p50, 4) AS error FROM classes ORDER BY cluster_label",
     )
     oddest = catalog.query(
         config.root,

@@ -12,6 +12,7 @@ def data(seed, n=900):
     )
 
 
+@pytest.mark.filterwarnings("ignore:WARNING. your conformalization dataset has less labels")
 @pytest.mark.parametrize("error", [0.05, 0.1, 0.3])
 def test_sets_are_those_of_mapie_label_by_label(error):
     """Of one model, a label's threshold is that of split conformal prediction on its spectra alone."""
