@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
@@ -46,6 +46,8 @@ from distspec.spaces import in_posterior_widths
 from distspec.spectrum import Floats, Floats32
 from distspec.storage import filesystem
 from distspec.store import Store, open_store
+
+pc: Any = pyarrow.compute  # its functions are made at run time, where no type checker sees them
 
 CURRENT = "current.json"
 LEARNT = ("predictions", "label_scores")
@@ -157,7 +159,8 @@ def _identities(
     given = tables["class_ids"].to_table()
     objects = tables["objects"].to_table(columns=["object_id", "class_id", "previous_class_id"])
     if now_current["run_id"] != run_id:
-        return identify(run_id, object_id, labels, points, Published(*objects.columns[:2], given))
+        last = Published(objects["object_id"], objects["class_id"], given)
+        return identify(run_id, object_id, labels, points, last)
     classes = tables["classes"].to_table(filter=pc.field("cluster_label") >= 0).sort_by("cluster_label")
     previous = objects["previous_class_id"].take(pc.index_in(object_id, objects["object_id"]))
     ids, change = classes["class_id"].to_pylist(), classes["change"].to_pylist()

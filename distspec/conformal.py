@@ -61,8 +61,9 @@ def p_values(own: Floats, label: Ints, weight: Floats, fold: Ints, said: Floats)
     >>> p_values(own, zeros, np.ones(9), zeros, said)[:, 0].tolist()
     [1.0, 0.6, 0.1]
     """
-    found = np.zeros(said.shape[1:])
-    for k in range(found.shape[1]):
+    _, n, n_labels = said.shape
+    found = np.zeros((n, n_labels))
+    for k in range(n_labels):
         total = weight[label == k].sum()
         for f in range(len(said)):
             mine = (label == k) & (fold == f)

@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
+from numpy.typing import NDArray
 
 from distspec import schema
-from distspec.spectrum import Floats
+from distspec.spectrum import Floats, Floats32
 from distspec.succession import MOST, Fates, Ints, Overlap, fates, overlap, successors
+
+pc: Any = pyarrow.compute  # its functions are made at run time, where no type checker sees them
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,17 @@ class Identities:
     changes: pa.Table
     given: pa.Table
 
-    def of(self, labels: Ints) -> pa.Array:
+    def of(self, labels: Ints | NDArray[np.int32]) -> pa.Array:
         """Return the class of each of these labels, null of noise."""
         return pa.array(self.class_id, pa.string()).take(pa.array(labels, mask=labels < 0))
 
 
 def identify(
-    run_id: str, object_id: pa.ChunkedArray, labels: Ints, points: Floats, last: Published | None
+    run_id: str,
+    object_id: pa.ChunkedArray,
+    labels: Ints | NDArray[np.int32],
+    points: Floats | Floats32,
+    last: Published | None,
 ) -> Identities:
     """Tell who the classes of a run are, and what changed since the last.
 
@@ -78,7 +85,7 @@ def identify(
     last : Published, optional
         None: there was no run before.
     """
-    labels = labels.astype(np.int64)
+    codes = labels.astype(np.int64)
     if last is None:
         none = pa.array([], pa.string())
         last = Published(pa.chunked_array([none]), pa.chunked_array([none]), _given([]))
@@ -93,8 +100,8 @@ def identify(
     left = np.ones(len(code), bool)
     left[place[place >= 0]] = False
     lost = np.bincount(code[left & (code >= 0)], minlength=len(before))
-    found = overlap(old, labels, points, lost)
-    sizes = np.bincount(labels[labels >= 0], minlength=found.shared.shape[1])
+    found = overlap(old, codes, points.astype(np.float64), lost)
+    sizes = np.bincount(codes[codes >= 0], minlength=found.shared.shape[1])
     mine = last.given.filter(pc.equal(last.given["run_id"], run_id)).sort_by("cluster_label")
     if len(mine):
         ids = mine["class_id"].to_pylist()
@@ -112,7 +119,7 @@ def identify(
 
 def _named(continued: Ints, before: Sequence[str], sizes: Ints, given: pa.Table) -> list[str]:
     last = max((int(each.removeprefix("c-")) for each in given["class_id"].to_pylist()), default=0)
-    ids = [before[i] if i >= 0 else "" for i in continued]
+    ids: list[str] = [str(before[int(i)]) if i >= 0 else "" for i in continued]
     for label in np.argsort(-sizes, kind="stable"):
         if not ids[label]:
             last += 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from distspec import schema
 from distspec.classifier import MIN_SOURCES, Classifier, Scale, Strings, sources_of
@@ -18,6 +18,8 @@ from distspec.measures import MEASURES
 from distspec.spaces import in_posterior_widths, joined
 from distspec.spectrum import Floats, Floats32
 from distspec.suggesting import suggest
+
+pc: Any = pyarrow.compute  # its functions are made at run time, where no type checker sees them
 
 N_NEXT = 50
 """Spectra that are suggested."""
@@ -35,7 +37,7 @@ def columns_for(kind: str, names: list[str]) -> list[str]:
     return ["object_id", "source_id", *latents, *measured]
 
 
-def points_of(objects: pa.Table, kind: str) -> Floats32:
+def points_of(objects: pa.Table, kind: str) -> Floats:
     """Return where spectra lie for the classifier, (N, D): latents in posterior widths, and `beside`."""
 
     def gathered(vector: str) -> Floats32:
@@ -44,7 +46,7 @@ def points_of(objects: pa.Table, kind: str) -> Floats32:
 
     values = {name: objects[name].to_numpy() for name in columns_for(kind, objects.column_names)[2:]}
     latents = in_posterior_widths(*(gathered(vector) for vector in VECTORS))
-    return joined(latents, strengths(kind, beside(kind), values))
+    return joined(latents, strengths(kind, beside(kind), values)).astype(np.float64)
 
 
 def predict(

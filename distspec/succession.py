@@ -98,7 +98,7 @@ def _spheres(labels: Ints, points: Floats, n: int) -> tuple[Floats, Floats]:
     """Return each class's centre, (n, D), and its mean squared distance from it, (n,); NaN of none."""
     centre, square = np.full((n, points.shape[1]), np.nan), np.full(n, np.nan)
     for label in range(n):
-        own = points[labels == label].astype(np.float64)
+        own = points[labels == label]
         if len(own):
             centre[label] = own.mean(axis=0)
             square[label] = np.square(own - centre[label]).sum(axis=1).mean()

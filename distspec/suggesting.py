@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
@@ -44,7 +46,8 @@ def suggest(points: Floats, prob: Floats, source: NDArray[np.str_], n: int) -> N
     pool = order[np.sort(first)][: POOL * n]
     if len(pool) <= n:
         return pool
-    groups = KMeans(n, n_init=1, random_state=0).fit(points[pool], sample_weight=doubt[pool] + 1e-9)
+    k_means: Any = KMeans  # n_init is an int or "auto"
+    groups = k_means(n, n_init=1, random_state=0).fit(points[pool], sample_weight=doubt[pool] + 1e-9)
     distance = groups.transform(points[pool])
     picked = np.unique(distance.argmin(axis=0))
     return pool[picked]
