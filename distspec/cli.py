@@ -21,26 +21,18 @@ from distspec.places import store_url
 from distspec.snapshots import KEEP, collect_garbage, list_snapshots, tag
 from distspec.stages.ingest import ingest
 from distspec.stages.session import RayConfig, session
-from distspec.storage import StorageConfig
 from distspec.store import open_store
+from distspec.verbs.labels import Classify, Label, Labels
+from distspec.verbs.rooted import Rooted
 from distspec.verification import verify as verify_store
-
-
-@dataclass(frozen=True)
-class Rooted:
-    """What every verb takes."""
-
-    root: str
-    """Root of the project: a folder or a bucket URL."""
-    storage: StorageConfig = field(default_factory=StorageConfig)
 
 
 @dataclass(frozen=True)
 class Query(Rooted):
     """Answer SQL over the current catalogue.
 
-    Its tables: objects, classes, class_medians, anomalies, artefacts, sweep, nulls, confusion, latents,
-    quarantine.
+    Its tables: objects, classes, class_medians, anomalies, artefacts, changes, class_ids, sweep, nulls,
+    confusion, latents, quarantine; where people labelled spectra predictions and label_scores.
     """
 
     sql: tyro.conf.Positional[str] = ""
@@ -171,6 +163,9 @@ def main() -> None:
         | Annotated[Snapshots, tyro.conf.subcommand("snapshots")]
         | Annotated[GC, tyro.conf.subcommand("gc")]
         | Annotated[Export, tyro.conf.subcommand("export")]
+        | Annotated[Label, tyro.conf.subcommand("label")]
+        | Annotated[Labels, tyro.conf.subcommand("labels")]
+        | Annotated[Classify, tyro.conf.subcommand("classify")]
     )
     verb: Any = tyro.cli(verbs, prog="distspec", description="Look after a root and query what it published.")
     os.environ.update(verb.storage.environment())

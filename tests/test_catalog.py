@@ -228,6 +228,7 @@ def test_a_class_is_named_by_its_median_spectrum_where_it_is_known():
     for label, flux in made.items():
         values = {
             "cluster_label": np.full(640, label),
+            "class_id": [f"c-{label:04d}"] * 640,
             "wave_rest": WAVE,
             **{f"flux_p{p}": flux + by for p, by in ((16, -0.05), (50, 0.0), (84, 0.05))},
             "n_valid": np.where(WAVE > 3000.0, 3, 0) if label == 4 else np.full(640, 3),

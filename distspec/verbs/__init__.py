@@ -1,0 +1,1 @@
+"""Verbs of the command `distspec`, a file a group."""
