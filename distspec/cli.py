@@ -22,6 +22,7 @@ from distspec.snapshots import KEEP, collect_garbage, list_snapshots, tag
 from distspec.stages.ingest import ingest
 from distspec.stages.session import RayConfig, session
 from distspec.store import open_store
+from distspec.verbs.labels import Classify, Label, Labels
 from distspec.verbs.placing import Place, Similar
 from distspec.verbs.reranking import Rerank
 from distspec.verbs.rooted import Rooted
@@ -32,8 +33,8 @@ from distspec.verification import verify as verify_store
 class Query(Rooted):
     """Answer SQL over the current catalogue.
 
-    Its tables: objects, classes, class_medians, anomalies, artefacts, sweep, nulls, confusion, latents,
-    quarantine.
+    Its tables: objects, classes, class_medians, anomalies, artefacts, changes, class_ids, sweep, nulls,
+    confusion, latents, quarantine; where people labelled spectra predictions and label_scores.
     """
 
     sql: tyro.conf.Positional[str] = ""
@@ -167,6 +168,9 @@ def main() -> None:
         | Annotated[Similar, tyro.conf.subcommand("similar")]
         | Annotated[Place, tyro.conf.subcommand("place")]
         | Annotated[Rerank, tyro.conf.subcommand("rerank")]
+        | Annotated[Label, tyro.conf.subcommand("label")]
+        | Annotated[Labels, tyro.conf.subcommand("labels")]
+        | Annotated[Classify, tyro.conf.subcommand("classify")]
     )
     verb: Any = tyro.cli(verbs, prog="distspec", description="Look after a root and query what it published.")
     os.environ.update(verb.storage.environment())

@@ -15,7 +15,7 @@ from difflib import get_close_matches
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from distspec import schema
 from distspec.catalog import open_tables
@@ -28,7 +28,7 @@ NEAR_MATCHES, AROUND = 5, 200
 """Names suggested for one that is unknown; names that begin or end most like it, of which they are taken."""
 LATENTS = ("z_mean_", "z_log_var_")
 """What the columns of latents begin with."""
-SHOWN = ("object_id", "z", "cluster_label", "kind", "kind_confidence")
+SHOWN = ("object_id", "z", "cluster_label", "class_id", "class_name", "kind", "kind_confidence")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Spectra:
         """Return how far the `n` nearest spectra are from points, (M, D), and their rows, (M, n)."""
         n = min(n, len(self.points))
         if len(points) >= MANY:
-            distance, index = cKDTree(self.points).query(points, k=np.arange(1, n + 1))
+            distance, index = KDTree(self.points).query(points, k=np.arange(1, n + 1))
             return distance, index.astype(np.int64)
         distances, indices = np.empty((len(points), n)), np.empty((len(points), n), np.int64)
         for i, point in enumerate(points):

@@ -14,7 +14,7 @@ from typing import Any
 from icechunk import IcechunkError
 from obstore.exceptions import BaseError as ObstoreError
 
-from distspec import catalog, evidence
+from distspec import catalog, evidence, labels
 from distspec.config import Config, parse, remember
 from distspec.growth import printable
 from distspec.lease import Lease, hold
@@ -67,7 +67,8 @@ def _cluster(config: Config, lease: Lease) -> Outcome:
 
 def _catalog(config: Config, lease: Lease) -> Outcome:
     store, run = current_run(config)
-    published, made_with = catalog.current(config.root) or {}, asdict(config.catalog)
+    published = catalog.current(config.root) or {}
+    made_with = {**asdict(config.catalog), "labels": labels.digest(config.root)}
     made_of = {"run_id": run, "snapshot_id": store.snapshot_id, "made_with": made_with}
     if made_of.items() <= published.items():
         return Outcome({"run": run}, did_work=False)
@@ -177,8 +178,8 @@ def summary(config: Config) -> str:
     """Return the end of a run in words: classes, oddest spectra, where things are, how to query them."""
     classes = catalog.query(
         config.root,
-        "SELECT cluster_label AS class, n_spectra, n_sources, round(z_p50, 2) AS z, "
-        "round(recon_mse_p50, 4) AS error FROM classes ORDER BY cluster_label",
+        "SELECT coalesce(class_id, 'noise') AS class, class_name AS name, n_spectra, n_sources, "
+        "round(z_p50, 2) AS z, round(recon_mse_p50, 4) AS error FROM classes ORDER BY cluster_label",
     )
     oddest = catalog.query(
         config.root,

@@ -163,6 +163,7 @@ class Placer:
             "umap_0": found["points"][:, 0],
             "umap_1": found["points"][:, 1],
             "cluster_label": label,
+            **self._names(label.tolist()),
             "cluster_prob": np.where(label >= 0, prob[np.arange(len(label)), np.maximum(label, 0)], 0.0),
             "cluster_entropy": found["entropy"],
             "cluster_stability": found["stability"],
@@ -182,6 +183,13 @@ class Placer:
             "neighbours": [names.take(pa.array(row)).to_pylist() for row in index],
             "distances": distance.tolist(),
         }
+
+    def _names(self, labels: Sequence[int]) -> dict[str, list[str | None]]:
+        """Return the lasting names of clusters, and what they are called."""
+        columns = ("class_id", "class_name")
+        known = self.spectra.table.select(["cluster_label", *columns]).group_by(["cluster_label", *columns])
+        rows = {row["cluster_label"]: row for row in known.aggregate([]).to_pylist()}
+        return {name: [rows[label][name] if label in rows else None for label in labels] for name in columns}
 
 
 def place_files(

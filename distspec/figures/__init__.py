@@ -2,7 +2,14 @@
 
 from distspec.figures.marks import found_by_marks
 from distspec.figures.runs import best_epoch, latent_map, sweep_scores, training_curves
-from distspec.figures.spectra import Examples, class_spectra, odd_spectra, reconstructions
+from distspec.figures.spectra import (
+    IN_A_ROW,
+    Examples,
+    class_members,
+    class_spectra,
+    odd_spectra,
+    reconstructions,
+)
 from distspec.figures.style import (
     class_colour,
     class_marker,
@@ -14,10 +21,12 @@ from distspec.figures.style import (
 )
 
 __all__ = [
+    "IN_A_ROW",
     "Examples",
     "best_epoch",
     "class_colour",
     "class_marker",
+    "class_members",
     "class_spectra",
     "column",
     "found_by_marks",
