@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
@@ -25,6 +25,8 @@ from distspec.diagnostics import measure, measured
 from distspec.features import reconstructed
 from distspec.identity import in_validation
 from distspec.kinds import Suggested, suggest
+from distspec.labels import class_name, digest, history, standing, verdicts
+from distspec.lasting import Identities, Published, identify
 from distspec.latents import SCALARS, VECTORS, read_latents
 from distspec.lineage import fingerprint, load_run, now
 from distspec.model import Model, load_model
@@ -37,12 +39,19 @@ from distspec.places import (
     put_json,
     put_table,
     run_url,
+    store_url,
 )
+from distspec.predicting import columns_for, predict
+from distspec.spaces import in_posterior_widths
 from distspec.spectrum import Floats, Floats32
 from distspec.storage import filesystem
-from distspec.store import Store
+from distspec.store import Store, open_store
+
+pc: Any = pyarrow.compute  # its functions are made at run time, where no type checker sees them
 
 CURRENT = "current.json"
+LEARNT = ("predictions", "label_scores")
+"""Tables that people's labels make."""
 MIN_STACK = 3
 """A class median needs this many valid spectra in a pixel."""
 MAX_STACK = 5_000
@@ -55,8 +64,12 @@ class CatalogConfig:
 
     n_anomalies: int = 200
     """Rows of the table of anomalies, and at most of that of artefacts."""
+    error: float = 0.1
+    """Sets of labels leave out the right one this often, of each label."""
 
     def __post_init__(self) -> None:
+        if not 0 < self.error < 1:
+            raise ValueError(f"catalog.error {self.error} must lie between 0 and 1")
         if self.n_anomalies < 1:
             raise ValueError(f"catalog.n_anomalies {self.n_anomalies} must be at least 1")
 
@@ -75,8 +88,9 @@ def build(root: str, run_id: str, store: Store, config: CatalogConfig) -> dict[s
     Returns
     -------
     dict
-        Tables ``objects``, ``classes``, ``class_medians``, ``anomalies``, ``artefacts``, ``sweep``,
-        ``nulls``, ``confusion``, ``latents``, ``quarantine``.
+        Tables ``objects``, ``classes``, ``class_medians``, ``anomalies``, ``artefacts``, ``changes``,
+        ``class_ids``, ``sweep``, ``nulls``, ``confusion``, ``latents``, ``quarantine`` and, where people
+        labelled spectra, ``predictions`` and ``label_scores``.
     """
     record, found = load_run(run_url(root, run_id))
     model = str(record["model_id"])
@@ -90,14 +104,25 @@ def build(root: str, run_id: str, store: Store, config: CatalogConfig) -> dict[s
     }
     rows = store.standing()
     latents = {name: values[rows] for name, values in read_latents(store, model).items()}
+    ledger = store.ledger().take(pa.array(rows))
+    people = verdicts(standing(history(root)))
+    labels = found["clustering"]["cluster_label"].to_numpy()
+    points = in_posterior_widths(latents["z_mean"], latents["z_log_var"])
+    identities = _identities(root, run_id, ledger["object_id"], labels, points)
     objects = _objects(
-        store.ledger().take(pa.array(rows)),
+        ledger,
         latents,
         found["clustering"],
         _split(store, rows, vae),
         suggest(store.frozen.kind, latents, len(rows)),
         measured(store.frozen.kind),
         reconstructed(store.frozen.kind),
+        {
+            "class_id": identities.of(labels),
+            "class_name": pa.nulls(len(rows), pa.string()),
+            "previous_class_id": identities.previous,
+            "human_label": people["human_label"].take(pc.index_in(ledger["object_id"], people["object_id"])),
+        },
         origin,
     )
     odd = np.argsort(objects["anomaly_rank"].to_numpy())[: config.n_anomalies]
@@ -105,18 +130,49 @@ def build(root: str, run_id: str, store: Store, config: CatalogConfig) -> dict[s
     recon *= latents["amplitude"][odd, None]
     medians = _class_medians(objects, rows, store, origin)
     core = float(record["clustering"]["core_stability"])
+    of_medians, kind = _measures_of(medians, objects, store), store.frozen.kind
+    classes = _classes(objects, core, of_medians, kind, identities.change, origin)
     return {
-        "objects": objects,
-        "classes": _classes(objects, core, _kinds_of(medians, objects, store), origin),
+        "objects": _with_names(objects, classes),
+        "classes": classes,
         "class_medians": medians,
         "anomalies": _anomalies(objects.take(pa.array(odd)), store.spectra(rows[odd]), recon, wave, origin),
         "artefacts": _artefacts(objects, config.n_anomalies, origin),
+        "changes": identities.changes.replace_schema_metadata(origin),
+        "class_ids": identities.given.replace_schema_metadata(origin),
         "sweep": schema.conform(_columns(found["sweep"]), schema.SWEEP, origin),
         "nulls": schema.conform(_columns(found["nulls"]), schema.NULLS, origin),
         "confusion": schema.conform(_columns(found["confusion"]), schema.CONFUSION, origin),
         "latents": schema.conform(_columns(found["latents"]), schema.LATENT_PAIRS, origin),
         "quarantine": schema.conform(_columns(store.quarantine()), schema.QUARANTINE, origin),
+        **predict(objects, store.frozen.kind, people, config.error, origin),
     }
+
+
+def _identities(
+    root: str, run_id: str, object_id: pa.ChunkedArray, labels: NDArray[np.int32], points: Floats32
+) -> Identities:
+    """Tell who a run's classes are, from what is published; of the published run as it was told then."""
+    now_current = current(root)
+    if now_current is None or "class_ids" not in now_current["files"]:
+        return identify(run_id, object_id, labels, points, None)
+    tables = open_tables(root)
+    given = tables["class_ids"].to_table()
+    objects = tables["objects"].to_table(columns=["object_id", "class_id", "previous_class_id"])
+    if now_current["run_id"] != run_id:
+        last = Published(objects["object_id"], objects["class_id"], given)
+        return identify(run_id, object_id, labels, points, last)
+    classes = tables["classes"].to_table(filter=pc.field("cluster_label") >= 0).sort_by("cluster_label")
+    previous = objects["previous_class_id"].take(pc.index_in(object_id, objects["object_id"]))
+    ids, change = classes["class_id"].to_pylist(), classes["change"].to_pylist()
+    return Identities(ids, change, previous, tables["changes"].to_table(), given)
+
+
+def _with_names(objects: pa.Table, classes: pa.Table) -> pa.Table:
+    """Return objects with the names of their classes."""
+    at = objects.schema.get_field_index("class_name")
+    names = classes["class_name"].take(pc.index_in(objects["cluster_label"], classes["cluster_label"]))
+    return objects.set_column(at, objects.schema.field(at), names)
 
 
 def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
@@ -131,6 +187,7 @@ def _objects(
     kinds: Suggested,
     measures: Sequence[schema.Column],
     reconstructed: Sequence[schema.Column],
+    named: Mapping[str, pa.Array],
     origin: Mapping[str, str],
 ) -> pa.Table:
     n_latents = latents["z_mean"].shape[1]
@@ -141,6 +198,7 @@ def _objects(
         **{name: latents[name] for name in (*SCALARS, *ARTEFACTS, *(column.name for column in measures))},
         "split": split,
         **_named(kinds),
+        **named,
     }
     n_classes = sum(name.startswith("cluster_prob_") for name in clustering.column_names)
     beside = [column for column in reconstructed if column.name in values]
@@ -160,8 +218,8 @@ def _named(kinds: Suggested) -> dict[str, Any]:
     return dict(zip((column.name for column in schema.KINDS), kinds, strict=True))
 
 
-def _kinds_of(medians: pa.Table, objects: pa.Table, store: Store) -> Suggested:
-    """Suggest what classes are from their median spectra and median redshifts, in the order of `medians`.
+def _measures_of(medians: pa.Table, objects: pa.Table, store: Store) -> dict[str, Floats32]:
+    """Measure classes' median spectra at their median redshifts, in the order of `medians`.
 
     A median's error is that of a Gaussian's whose 68 % are as wide as the class.
     """
@@ -173,18 +231,29 @@ def _kinds_of(medians: pa.Table, objects: pa.Table, store: Store) -> Suggested:
     labels, z = objects["cluster_label"].to_numpy(), objects["z"].to_numpy()
     at = np.array([np.median(z[labels == label]) for label in np.unique(labels)])
     spectra = np.nan_to_num(flux).astype(np.float32), ivar.astype(np.float32)
-    values = measure(store.frozen.kind, *spectra, at, store.frozen.grid)
-    return suggest(store.frozen.kind, values, len(at))
+    return measure(store.frozen.kind, *spectra, at, store.frozen.grid)
 
 
-def _classes(objects: pa.Table, core: float, kinds: Suggested, origin: Mapping[str, str]) -> pa.Table:
+def _classes(
+    objects: pa.Table,
+    core: float,
+    of_medians: Mapping[str, Floats32],
+    kind: str,
+    change: Sequence[str],
+    origin: Mapping[str, str],
+) -> pa.Table:
     rows: list[dict[str, Any]] = []
-    for label in sorted(objects["cluster_label"].unique().to_pylist()):
+    labels = sorted(objects["cluster_label"].unique().to_pylist())
+    kinds = suggest(kind, of_medians, len(labels))
+    for label, called in zip(labels, kinds.kind, strict=True):
         members = objects.filter(pc.field("cluster_label") == label)
         p16, p50, p84 = np.percentile(members["z"].to_numpy(), [16, 50, 84])
         rows.append(
             {
                 "cluster_label": label,
+                "class_id": members["class_id"][0].as_py(),
+                "class_name": None if label < 0 else class_name(called, members["human_label"].to_pylist()),
+                "change": None if label < 0 else change[label],
                 "n_spectra": len(members),
                 "n_sources": len(members["source_id"].unique()),
                 "share": len(members) / len(objects),
@@ -197,8 +266,9 @@ def _classes(objects: pa.Table, core: float, kinds: Suggested, origin: Mapping[s
                 "core_share": np.mean(members["cluster_stability"].to_numpy() >= core),
             }
         )
-    columns = {name: [row[name] for row in rows] for name in rows[0]} | _named(kinds)
-    return schema.conform(columns, schema.CLASSES, origin)
+    columns: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
+    columns |= {**of_medians, **_named(kinds)}
+    return schema.conform(columns, schema.classes(measured(kind)), origin)
 
 
 def _class_medians(
@@ -218,8 +288,10 @@ def _class_medians(
         percentiles = np.full((3, len(wave)), np.nan)
         stacked = np.where(ivar > 0, flux, np.nan)[:, enough & (n_valid > 0)]
         percentiles[:, enough & (n_valid > 0)] = np.nanpercentile(stacked, [16, 50, 84], axis=0)
+        name = objects["class_id"][int(np.argmax(labels == label))].as_py()
         values = {
             "cluster_label": np.full(len(wave), label),
+            "class_id": [name] * len(wave),
             "wave_rest": wave,
             **dict(zip(("flux_p16", "flux_p50", "flux_p84"), percentiles, strict=True)),
             "n_valid": n_valid,
@@ -271,6 +343,47 @@ def publish(
     current |= {"published": now(), "files": files}
     put_json(join(base, CURRENT), current)
     return current
+
+
+def classify(root: str, error: float) -> dict[str, pa.Table]:
+    """Learn people's labels anew and publish what that says; the other tables stay as they are.
+
+    A reader sees the old or the new of ``predictions`` and ``label_scores``.
+
+    Parameters
+    ----------
+    root : str
+    error : float
+        See `CatalogConfig`.
+
+    Returns
+    -------
+    dict
+        See `distspec.predicting.predict`.
+
+    Raises
+    ------
+    FileNotFoundError
+        Before anything was published.
+    ValueError
+        When nobody labelled a spectrum of the published run.
+    """
+    CatalogConfig(error=error)
+    published = open_tables(root)["objects"]
+    now_current = current(root) or {}
+    kind = open_store(store_url(root), now_current["snapshot_id"]).frozen.kind
+    objects = published.to_table(columns=columns_for(kind, published.schema.names))
+    origin = {name.decode(): value.decode() for name, value in (published.schema.metadata or {}).items()}
+    tables = predict(objects, kind, verdicts(standing(history(root))), error, origin)
+    if not tables:
+        raise ValueError(f"no labels of the spectra published under {root}: `distspec label FILE` adds some")
+    part = fingerprint(now_current["snapshot_id"], digest(root), error)
+    files = {name: f"{now_current['run_id']}/{name}/{part}.parquet" for name in tables}
+    for name, table in tables.items():
+        put_table(join(catalog_url(root), files[name]), table)
+    kept = {name: file for name, file in now_current["files"].items() if name not in LEARNT}
+    put_json(join(catalog_url(root), CURRENT), {**now_current, "files": kept | files})
+    return tables
 
 
 def current(root: str) -> dict[str, Any] | None:

@@ -23,6 +23,9 @@ from distspec.stages.ingest import ingest
 from distspec.stages.session import RayConfig, session
 from distspec.store import open_store
 from distspec.verbs.explore import Explore
+from distspec.verbs.labels import Classify, Label, Labels
+from distspec.verbs.placing import Place, Similar
+from distspec.verbs.reranking import Rerank
 from distspec.verbs.rooted import Rooted
 from distspec.verification import verify as verify_store
 
@@ -31,8 +34,8 @@ from distspec.verification import verify as verify_store
 class Query(Rooted):
     """Answer SQL over the current catalogue.
 
-    Its tables: objects, classes, class_medians, anomalies, artefacts, sweep, nulls, confusion, latents,
-    quarantine.
+    Its tables: objects, classes, class_medians, anomalies, artefacts, changes, class_ids, sweep, nulls,
+    confusion, latents, quarantine; where people labelled spectra predictions and label_scores.
     """
 
     sql: tyro.conf.Positional[str] = ""
@@ -163,6 +166,12 @@ def main() -> None:
         | Annotated[Snapshots, tyro.conf.subcommand("snapshots")]
         | Annotated[GC, tyro.conf.subcommand("gc")]
         | Annotated[Export, tyro.conf.subcommand("export")]
+        | Annotated[Similar, tyro.conf.subcommand("similar")]
+        | Annotated[Place, tyro.conf.subcommand("place")]
+        | Annotated[Rerank, tyro.conf.subcommand("rerank")]
+        | Annotated[Label, tyro.conf.subcommand("label")]
+        | Annotated[Labels, tyro.conf.subcommand("labels")]
+        | Annotated[Classify, tyro.conf.subcommand("classify")]
         | Annotated[Explore, tyro.conf.subcommand("explore")]
     )
     verb: Any = tyro.cli(verbs, prog="distspec", description="Look after a root and query what it published.")

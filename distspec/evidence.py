@@ -11,18 +11,21 @@ from numpy.typing import NDArray
 
 from distspec.archives.protocol import Archive
 from distspec.catalog import duckdb_line, open_tables
+from distspec.diagnostics import measured
+from distspec.figures import IN_A_ROW
 from distspec.latents import read_latents
 from distspec.lineage import load_run
 from distspec.model import load_model
 from distspec.places import model_url, run_url
 from distspec.report import Examples, ReportData
+from distspec.reranking import progress
 from distspec.scoring import score_labels, score_oddities
 from distspec.store import Store
 from distspec.weights import load_history
 
 SHOWN = (
     *("objects", "classes", "class_medians", "anomalies", "artefacts", "quarantine"),
-    *("sweep", "confusion", "latents"),
+    *("sweep", "nulls", "confusion", "latents"),
 )
 N_ODDEST = 10
 QUARTILES = ("best quarter", "second quarter", "third quarter", "worst quarter")
@@ -67,6 +70,7 @@ def gather(
     mse = objects["recon_mse"].to_numpy()
     quartiles = _quartile_rows(mse)
     oddest = np.argsort(objects["anomaly_rank"].to_numpy())[:N_ODDEST]
+    members = typical_rows(objects)
     why = tables["anomalies"]["why"].to_pylist()
     score = objects["anomaly_score"].to_numpy()
     return ReportData(
@@ -77,11 +81,15 @@ def gather(
             quartiles,
             [f"{QUARTILES[i]}: error {mse[row]:.3f}" for i, row in enumerate(quartiles)],
         ),
+        members=examples(members, _in_short(objects.take(pa.array(members)))),
+        member_label=objects["cluster_label"].to_numpy()[members],
+        measures=measured(store.frozen.kind),
         oddest=examples(oddest, [f"score {score[row]:.2f}: {why[i]}" for i, row in enumerate(oddest)]),
         scores=score_against(objects, archive.truth(), int(record["seed"])),
         lines=archive.lines,
         reference=store.frozen.reference,
         query=duckdb_line(root),
+        marks=progress(root, objects),
         **{name: tables[name] for name in SHOWN},
     )
 
@@ -91,6 +99,40 @@ def _quartile_rows(mse: NDArray[np.float64]) -> NDArray[np.int64]:
     order = np.argsort(mse, kind="stable")
     middle = ((np.arange(4) + 0.5) / 4 * len(order)).astype(np.int64)
     return order[np.unique(middle)]
+
+
+def typical_rows(objects: pa.Table) -> NDArray[np.int64]:
+    """Return rows of a few members of each class: faint, middling and bright ones of its steadier half.
+
+    Parameters
+    ----------
+    objects : pa.Table
+        cluster_label, cluster_stability, snr.
+    """
+    label, stability, snr = (
+        objects[name].to_numpy() for name in ("cluster_label", "cluster_stability", "snr")
+    )
+    shares = (np.arange(IN_A_ROW) + 0.5) / IN_A_ROW
+    found: list[NDArray[np.int64]] = []
+    for each in np.unique(label):
+        rows = np.flatnonzero(label == each)
+        rows = rows[stability[rows] >= np.median(stability[rows])]
+        rows = rows[np.argsort(snr[rows], kind="stable")]
+        found.append(rows[np.unique((shares * len(rows)).astype(np.int64))])
+    return np.concatenate(found)
+
+
+def _in_short(objects: pa.Table) -> list[str]:
+    """Say of each object its redshift, unless it is a star's, its S/N and its suggested kind."""
+    rows = objects.select(["z", "snr", "kind"]).to_pylist()
+    return [
+        ", ".join(
+            [f"z {row['z']:.2f}"] * bool(row["z"])
+            + [f"S/N {row['snr']:.1f}"]
+            + [row["kind"]] * bool(row["kind"])
+        )
+        for row in rows
+    ]
 
 
 def score_against(objects: pa.Table, truth: pa.Table | None, seed: int) -> dict[str, Any] | None:

@@ -8,20 +8,31 @@ from __future__ import annotations
 
 import io
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distspec import schema
+from distspec.lineage import fingerprint
 from distspec.places import get, get_versioned, join, names, put_table, remove, swap
 
 COMPACTED = "labels.parquet"
 MARKS = ("interesting", "ordinary")
 """Labels that say nothing of classes: whether an anomaly is worth a look. One spectrum may have both."""
 TRIES = 10
+NAMING = 3
+"""A class is named by so many of its spectra's labels, if they are most."""
+VERDICTS = pa.schema(
+    [
+        *(pa.field(name, pa.string()) for name in ("object_id", "human_label")),
+        *(pa.field(name, pa.int64()) for name in ("people", "agree")),
+        pa.field("tied", pa.list_(pa.string())),
+    ]
+)
 
 
 class Said(NamedTuple):
@@ -31,6 +42,7 @@ class Said(NamedTuple):
     human_label: str
     who: str = ""
     note: str = ""
+    when: datetime | None = None
 
 
 def labels_url(root: str) -> str:
@@ -46,7 +58,7 @@ def add(root: str, said: Sequence[Said], when: datetime | None = None) -> pa.Tab
     root : str
     said : sequence of Said
     when : datetime, optional
-        Now, if not given.
+        Of what does not say when itself; now, if not given.
 
     Raises
     ------
@@ -57,7 +69,8 @@ def add(root: str, said: Sequence[Said], when: datetime | None = None) -> pa.Tab
         raise ValueError("a label without an object_id: every row must name its spectrum")
     at = when or datetime.now(UTC)
     columns = {name: [getattr(each, name) for each in said] for name in Said._fields}
-    table = schema.conform({**columns, "when": [at] * len(said)}, schema.LABELS, {})
+    columns["when"] = [each.when or at for each in said]
+    table = schema.conform(columns, schema.LABELS, {})
     put_table(join(labels_url(root), f"{at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex}.parquet"), table)
     return table
 
@@ -118,6 +131,66 @@ def standing(said: pa.Table, marks: bool = False) -> pa.Table:
         elif (row["human_label"] in MARKS) == marks:
             last[row["object_id"], row["who"]] = i
     return said.take(pa.array(sorted(last.values()), pa.int64()))
+
+
+def verdicts(said: pa.Table) -> pa.Table:
+    """Return what most people call each spectrum: object_id, human_label, people, agree, tied.
+
+    ``human_label`` is null where two labels have as many people; ``tied`` then names them.
+
+    Parameters
+    ----------
+    said : Table
+        `standing`: a row a person and spectrum.
+
+    Examples
+    --------
+    >>> said = pa.table({"object_id": ["a", "a", "a", "b", "b"], "human_label": list("xyxxy")})
+    >>> verdicts(said).to_pylist()[0]
+    {'object_id': 'a', 'human_label': 'x', 'people': 3, 'agree': 2, 'tied': []}
+    >>> verdicts(said).to_pylist()[1]
+    {'object_id': 'b', 'human_label': None, 'people': 2, 'agree': 1, 'tied': ['x', 'y']}
+    """
+    votes: dict[str, Counter[str]] = {}
+    for name, label in zip(said["object_id"].to_pylist(), said["human_label"].to_pylist(), strict=True):
+        votes.setdefault(name, Counter())[label] += 1
+    rows: list[dict[str, Any]] = []
+    for name, counts in sorted(votes.items()):
+        agree = max(counts.values())
+        top = sorted(label for label, n in counts.items() if n == agree)
+        label, tied = (top[0], []) if len(top) == 1 else (None, top)
+        people = counts.total()
+        rows.append({"object_id": name, "human_label": label, "people": people, "agree": agree, "tied": tied})
+    return pa.Table.from_pylist(rows, VERDICTS)
+
+
+def class_name(kind: str, labels: Sequence[str | None]) -> str:
+    """Return what a class is called: its suggested kind, and what most of its labelled spectra are called.
+
+    Parameters
+    ----------
+    kind : str
+        "unknown" says nothing.
+    labels : of its spectra, None of most
+
+    Examples
+    --------
+    >>> class_name("EELG", ["LAE", None, "LAE", "LAE", "x"]), class_name("unknown", ["LAE"] * 3)
+    ('EELG; people: LAE', 'LAE')
+    >>> class_name("EELG", ["LAE", None])
+    'EELG'
+    """
+    counts = Counter(label for label in labels if label is not None)
+    called = [label for label, n in counts.items() if n >= NAMING and 2 * n > counts.total()]
+    if not called or called[0] == kind:
+        return kind
+    return called[0] if kind == "unknown" else f"{kind}; people: {called[0]}"
+
+
+def digest(root: str) -> str:
+    """Return what changes when a spectrum's verdict does; "" without any."""
+    found = verdicts(standing(history(root)))
+    return fingerprint(found.select(["object_id", "human_label"]).to_pylist()) if len(found) else ""
 
 
 def compact(root: str) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 from icechunk import IcechunkError
 from obstore.exceptions import BaseError as ObstoreError
 
-from distspec import catalog, evidence
+from distspec import catalog, evidence, labels
 from distspec.config import Config, parse, remember
 from distspec.growth import printable
 from distspec.lease import Lease, hold
@@ -22,6 +22,7 @@ from distspec.lineage import has_run, model_id, now, run_id
 from distspec.outcome import Outcome
 from distspec.places import exists, get_json, join, put_json, run_url, store_url
 from distspec.report import write_report
+from distspec.reranking import marked
 from distspec.snapshots import run_tag, tag
 from distspec.stages.cluster import cluster
 from distspec.stages.embed import embed_store
@@ -66,7 +67,8 @@ def _cluster(config: Config, lease: Lease) -> Outcome:
 
 def _catalog(config: Config, lease: Lease) -> Outcome:
     store, run = current_run(config)
-    published, made_with = catalog.current(config.root) or {}, asdict(config.catalog)
+    published = catalog.current(config.root) or {}
+    made_with = {**asdict(config.catalog), "labels": labels.digest(config.root)}
     made_of = {"run_id": run, "snapshot_id": store.snapshot_id, "made_with": made_with}
     if made_of.items() <= published.items():
         return Outcome({"run": run}, did_work=False)
@@ -87,6 +89,8 @@ def _report(config: Config, lease: Lease) -> Outcome:
         "catalog": catalog.current(config.root),
         "archive": json.loads(json.dumps(asdict(config.archive))),
     }
+    if said := marked(config.root):
+        made_of["marks"] = said
     if exists(join(url, "made_of.json")) and get_json(join(url, "made_of.json")) == made_of:
         return Outcome({"page": join(url, "index.html")}, did_work=False)
     records = [read_record(config.root, name) for name in STAGES]
@@ -174,8 +178,8 @@ def summary(config: Config) -> str:
     """Return the end of a run in words: classes, oddest spectra, where things are, how to query them."""
     classes = catalog.query(
         config.root,
-        "SELECT cluster_label AS class, n_spectra, n_sources, round(z_p50, 2) AS z, "
-        "round(recon_mse_p50, 4) AS error FROM classes ORDER BY cluster_label",
+        "SELECT coalesce(class_id, 'noise') AS class, class_name AS name, n_spectra, n_sources, "
+        "round(z_p50, 2) AS z, round(recon_mse_p50, 4) AS error FROM classes ORDER BY cluster_label",
     )
     oddest = catalog.query(
         config.root,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,13 @@ import numpy as np
 import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from distspec import figures
+from distspec.feedback import Progress
 from distspec.figures import Examples, column
 from distspec.places import join, put
+from distspec.schema import Column
 from distspec.spectrum import Floats
 
 __all__ = ["Examples", "ReportData", "write_report"]
@@ -43,7 +46,8 @@ class ReportData:
         One row a spectrum used: object_id, z, umap_0, umap_1, recon_mse, recon_chi2_red,
         cluster_label; split, optional.
     classes : Table
-        cluster_label, n_spectra, n_sources, share, z_p16, z_p50, z_p84, snr_p50, recon_mse_p50;
+        cluster_label, n_spectra, n_sources, share, z_p16, z_p50, z_p84, snr_p50, recon_mse_p50,
+        stability_p50, core_share, kind, kind_confidence, kind_why and `measures` of their median spectra;
         class_id and class_name, optional.
     class_medians : Table
         Long: cluster_label, wave_rest, flux_p16, flux_p50, flux_p84; NaN where too few spectra.
@@ -54,7 +58,9 @@ class ReportData:
     quarantine : Table
         One row a spectrum that could not be used: object_id, uri, reason, seen.
     sweep : Table
-        trial, algorithm, k, seed, silhouette, bic, seconds, chosen (bool).
+        trial, space, algorithm, k, seed, silhouette, bic, seconds, chosen (bool).
+    nulls : Table
+        space, k, silhouette: of trials on structureless data.
     confusion : Table
         A row a pair of classes that trade members: cluster_label, other_label, share, n_torn, examples.
     latents : Table
@@ -64,6 +70,12 @@ class ReportData:
     examples : Examples
         One of each quartile of reconstruction error, lowest first; ``caption`` names quartile and
         error.
+    members : Examples
+        A few of each class; ``caption`` is redshift, S/N and kind.
+    member_label : (n,)
+        Their classes.
+    measures : sequence of Column
+        What is measured of spectra: values, and their errors as ``<name>_err``.
     oddest : Examples
         The top-ranked, first rank first; ``caption`` is score and reason in words.
     scores : mapping or None
@@ -83,6 +95,8 @@ class ReportData:
         Where fluxes were normalised.
     query : str
         A DuckDB line that reads the catalogue.
+    marks : Progress or None
+        How many interesting spectra people found, mark by mark; None where nobody marked any.
     """
 
     run: Mapping[str, Any]
@@ -94,15 +108,20 @@ class ReportData:
     artefacts: pa.Table
     quarantine: pa.Table
     sweep: pa.Table
+    nulls: pa.Table
     confusion: pa.Table
     latents: pa.Table
     history: pa.Table
     examples: Examples
+    members: Examples
+    member_label: NDArray[np.int64]
+    measures: Sequence[Column]
     oddest: Examples
     scores: Mapping[str, Any] | None
     lines: Mapping[str, float]
     reference: float
     query: str
+    marks: Progress | None = None
 
 
 @dataclass(frozen=True)
@@ -198,14 +217,18 @@ def draw(data: ReportData) -> dict[str, Figure]:
     objects = data.objects
     umap = np.stack([column(objects, "umap_0"), column(objects, "umap_1")], axis=1)
     best = data.run.get("best_epoch")
-    return {
+    marks = {} if data.marks is None else {"marks": figures.found_by_marks(data.marks)}
+    return marks | {
         "reconstructions": figures.reconstructions(data.wave_rest, data.examples, data.reference),
         "classes": figures.class_spectra(data.class_medians, objects, data.lines, data.reference),
+        "members": figures.class_members(
+            data.wave_rest, data.members, data.member_label, data.lines, data.reference
+        ),
         "map": figures.latent_map(
             umap, figures.labels_of(objects), column(objects, "z"), column(objects, "recon_mse")
         ),
         "oddest": figures.odd_spectra(data.wave_rest, data.oddest, data.lines, data.reference),
-        "sweep": figures.sweep_scores(data.sweep),
+        "sweep": figures.sweep_scores(data.sweep, data.nulls),
         "training": figures.training_curves(
             data.history, figures.best_epoch(data.history) if best is None else float(best)
         ),
@@ -237,6 +260,8 @@ def render(data: ReportData, pngs: Mapping[str, bytes]) -> str:
         images={name: base64.b64encode(png).decode() for name, png in pngs.items()},
         has_redshifts=figures.has_redshifts(column(data.objects, "z")),
         classes=classes,
+        most_like=most_like(data.confusion),
+        class_measures=class_measures(classes, data.measures),
         anomalies=data.anomalies.slice(0, len(data.oddest.object_id) or 10).to_pylist(),
         spoilt=data.artefacts.slice(0, SPOILT_ROWS).to_pylist(),
         torn=_largest(data.confusion, "share", CONFUSION_ROWS),
@@ -245,9 +270,32 @@ def render(data: ReportData, pngs: Mapping[str, bytes]) -> str:
         n_quarantined=data.quarantine.num_rows,
         quarantine=data.quarantine.slice(0, QUARANTINE_ROWS).to_pylist(),
         scores=data.scores,
+        marks=data.marks,
         config=json.dumps(data.run.get("config", {}), indent=2, ensure_ascii=False, default=str),
         query=data.query,
     )
+
+
+def most_like(confusion: pa.Table) -> dict[int, tuple[int, float]]:
+    """Return of each class the one that its members are most likely of instead, and how likely in the mean.
+
+    Examples
+    --------
+    >>> most_like(pa.table({"cluster_label": [0, 0], "other_label": [1, 2], "share": [0.1, 0.2]}))
+    {0: (2, 0.2)}
+    """
+    rows = sorted(confusion.to_pylist(), key=lambda row: row["share"])
+    return {row["cluster_label"]: (row["other_label"], row["share"]) for row in rows}
+
+
+def class_measures(
+    classes: Sequence[Mapping[str, Any]], measures: Sequence[Column]
+) -> list[tuple[Column, list[tuple[float, float]]]]:
+    """Return each measure with its value and error in every class; one that none covers is left out."""
+    names = {column.name for column in measures}
+    values = [column for column in measures if f"{column.name}_err" in names]
+    rows = [(each, [(row[each.name], row[f"{each.name}_err"]) for row in classes]) for each in values]
+    return [(each, cells) for each, cells in rows if any(np.isfinite(value) for value, _ in cells)]
 
 
 def _largest(table: pa.Table, name: str, n: int) -> list[dict[str, Any]]:

@@ -25,6 +25,15 @@ REDSHIFT = Column("z", pa.float64(), "", "redshift from the archive's catalogue;
 NORM_SNR = Column("norm_snr", pa.float32(), "", "norm / norm_err; a low one leaves the scale uncertain")
 SNR = Column("snr", pa.float32(), "", "median signal-to-noise ratio of a valid grid pixel")
 LABEL = Column("cluster_label", pa.int32(), "", "cluster, 0 the largest; -1 noise")
+CLASS_ID = Column("class_id", pa.string(), "", "class under the name that lasts from run to run; null: noise")
+CLASS_NAME = Column(
+    "class_name", pa.string(), "", "kind suggested for the class, and what people call most of its labelled"
+)
+PREVIOUS = Column("previous_class_id", pa.string(), "", "class in the run published before; null: none")
+HUMAN_LABEL = Column(
+    "human_label", pa.string(), "", "what most people call it; null: nobody does, or as many call it another"
+)
+IDENTITY = (CLASS_ID, CLASS_NAME, PREVIOUS)
 RANK = Column("anomaly_rank", pa.int32(), "", "1 = oddest of the run")
 SCORE = Column(
     "anomaly_score",
@@ -130,6 +139,7 @@ def objects(n_latents: int, measures: Sequence[Column] = (), n_classes: int = 0)
         Column("split", text, "", "train or validation; none where the model was trained on other spectra"),
         *measures,
         *KINDS,
+        HUMAN_LABEL,
         *(Column(f"z_mean_{i:02d}", f32, "", f"latent {i}: posterior mean") for i in range(n_latents)),
         *(
             Column(f"z_log_var_{i:02d}", f32, "", f"latent {i}: ln posterior variance")
@@ -140,12 +150,50 @@ def objects(n_latents: int, measures: Sequence[Column] = (), n_classes: int = 0)
         RECON_CHI2,
         *ARTEFACTS,
         *clustering(n_classes),
+        *IDENTITY,
         *ODDNESS,
     )
 
 
-CLASSES = (
+def placed(n_latents: int, measures: Sequence[Column], n_classes: int) -> tuple[Column, ...]:
+    """Columns of spectra that are not of a run and are told by it: those of ``objects`` that they have."""
+    f32 = pa.float32()
+    known = {column.name: column for column in objects(n_latents, measures, n_classes)}
+    lacking = {"source_id", "version", "root", "srcid", "grating", "filter", "grade", "ra", "dec", "split"}
+    lacking |= {HUMAN_LABEL.name, PREVIOUS.name}
+    beside = {
+        "anomaly_rank": RANK._replace(description="the rank it would have among the run's; 1 = oddest"),
+        "why": Column("why", pa.string(), "", "what is odd about it, in words"),
+        "neighbours": Column("neighbours", pa.list_(pa.string()), "", "object_id of the nearest of the run"),
+        "distances": Column("distances", pa.list_(f32), "", f"of those, {DISTANCE.description}"),
+    }
+    return tuple((known | beside)[name] for name in (known | beside) if name not in lacking)
+
+
+def predictions(names: Sequence[str]) -> tuple[Column, ...]:
+    """Columns of what every spectrum is likely called, given the labels that people used."""
+    f32 = pa.float32()
+    return (
+        OBJECT_ID,
+        HUMAN_LABEL,
+        Column("label", pa.string(), "", "most probable label; of a labelled source, by models without it"),
+        Column("label_prob", f32, "", "its probability, as if all labels were equally common"),
+        Column(
+            "label_set",
+            pa.list_(pa.string()),
+            "",
+            "labels not refuted at the stated error; empty: none of them fits",
+        ),
+        Column("label_next", pa.int32(), "", "1 = most useful to label next; null: not suggested"),
+        *(Column(f"p_{name}", f32, "", f"probability of {name}") for name in names),
+    )
+
+
+_CLASSES = (
     LABEL,
+    CLASS_ID,
+    CLASS_NAME,
+    Column("change", pa.string(), "", "since the run before: kept, new, split or merged; null: noise"),
     Column("n_spectra", pa.int64(), "", "spectra in the class"),
     Column("n_sources", pa.int64(), "", "sources in the class"),
     Column("share", pa.float64(), "", "share of all spectra"),
@@ -158,10 +206,18 @@ CLASSES = (
     Column(
         "core_share", pa.float64(), "", "share of its spectra whose repeats agree (clustering.core-stability)"
     ),
-    *(column._replace(description=f"{column.description}; of its median spectrum") for column in KINDS),
 )
+
+
+def classes(measures: Sequence[Column] = ()) -> tuple[Column, ...]:
+    """Columns of ``classes``; `measures` and kinds are of a class's median spectrum."""
+    of_median = (*KINDS, *measures)
+    return *_CLASSES, *(c._replace(description=f"{c.description}; of its median spectrum") for c in of_median)
+
+
 CLASS_MEDIANS = (
     LABEL,
+    CLASS_ID,
     WAVE_REST,
     Column("flux_p16", pa.float32(), "", "16th percentile of normalised f_lambda"),
     Column("flux_p50", pa.float32(), "", "median normalised f_lambda"),
@@ -179,6 +235,7 @@ ANOMALIES = (
     *PARTS,
     RECON_CHI2,
     LABEL,
+    CLASS_ID,
     Column("why", pa.string(), "", "what is odd about it, in words"),
 )
 SPOILT = (
@@ -189,6 +246,7 @@ SPOILT = (
     *ARTEFACTS,
     SCORE,
     LABEL,
+    CLASS_ID,
     Column("why", pa.string(), "", "what is worst about it, in words"),
 )
 QUARANTINE = (
@@ -197,6 +255,32 @@ QUARANTINE = (
     Column("uri", pa.string(), "", "where the file is"),
     Column("reason", pa.string(), "", "one reason code"),
     Column("seen", pa.string(), "", "what was found"),
+)
+DISTANCE = Column("distance", pa.float32(), "", "in latent space, in posterior widths: 1 is what noise does")
+SIMILAR = (
+    Column("query_id", pa.string(), "", "archive's unique key of the spectrum that others are near to"),
+    Column("rank", pa.int32(), "", "1 = nearest"),
+    OBJECT_ID,
+    DISTANCE,
+    REDSHIFT,
+    LABEL,
+    CLASS_ID,
+    CLASS_NAME,
+    *KINDS[:2],
+)
+RERANKED = (
+    Column("feedback_rank", pa.int32(), "", "1 = oddest after what people marked"),
+    OBJECT_ID,
+    REDSHIFT,
+    Column("mark", pa.string(), "", "what people say of it: interesting, ordinary or nothing"),
+    Column(
+        "feedback_score",
+        pa.float32(),
+        "dex",
+        "-log10 of shares at least as odd: by the run and by the marks",
+    ),
+    RANK,
+    SCORE,
 )
 _TRIAL = (
     Column("space", pa.string(), "", "where points lie: features, latents, map"),
@@ -248,6 +332,40 @@ LATENT_PAIRS = (
     Column("other_latent", pa.int32(), "", "number of another"),
     Column("mutual_information", pa.float64(), "", "of their posterior means over the sample [nat]"),
     Column("alignment", pa.float64(), "", "cosine of what moving either does to spectra; 1: the same"),
+)
+CLASS_IDS = (
+    CLASS_ID,
+    Column("run_id", pa.string(), "", "a run that was published"),
+    LABEL,
+    Column("n_spectra", pa.int64(), "", "spectra of the class in that run"),
+)
+CHANGES = (
+    CLASS_ID,
+    PREVIOUS,
+    Column(
+        "change",
+        pa.string(),
+        "",
+        "kept, split, merged, moved, new, gone, added, withdrawn, from noise or to noise",
+    ),
+    Column("n_spectra", pa.int64(), "", "spectra that went from the one to the other"),
+    Column("jaccard", pa.float64(), "", "shared over all that either holds, of the spectra in both runs"),
+    Column("share_of_previous", pa.float64(), "", "share of the previous class that is in this one"),
+    Column("share_of_class", pa.float64(), "", "share of this class that is from the previous one"),
+    Column(
+        "distance", pa.float64(), "", "between their centres, in root mean square radii; inf: nothing left"
+    ),
+    Column("why", pa.string(), "", "in words"),
+)
+LABEL_SCORES = (
+    Column("human_label", pa.string(), "", "what people call spectra"),
+    Column("n_spectra", pa.int64(), "", "spectra that most people call so"),
+    Column("n_sources", pa.int64(), "", "their sources, those left out that are called otherwise, too"),
+    Column("n_needed", pa.int64(), "", "sources that it takes before a set can leave the label out"),
+    Column("recall", pa.float64(), "", "share of them that is called so by models without their source"),
+    Column("coverage", pa.float64(), "", "share of them whose sets hold it, made without their source"),
+    Column("n_alone", pa.int64(), "", "spectra without a label whose set holds this one alone"),
+    Column("verdict", pa.string(), "", "whether there are enough, and how many are missing, in words"),
 )
 LABELS = (
     OBJECT_ID,

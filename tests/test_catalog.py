@@ -9,6 +9,7 @@ from distspec import catalog, schema
 from distspec.anomaly import combine
 from distspec.artefacts import COLUMNS, LIMITS
 from distspec.diagnostics import measured
+from distspec.kinds import suggest
 from distspec.latents import append_latents, read_latents
 from distspec.lineage import save_run
 from distspec.model import load_model
@@ -227,6 +228,7 @@ def test_a_class_is_named_by_its_median_spectrum_where_it_is_known():
     for label, flux in made.items():
         values = {
             "cluster_label": np.full(640, label),
+            "class_id": [f"c-{label:04d}"] * 640,
             "wave_rest": WAVE,
             **{f"flux_p{p}": flux + by for p, by in ((16, -0.05), (50, 0.0), (84, 0.05))},
             "n_valid": np.where(WAVE > 3000.0, 3, 0) if label == 4 else np.full(640, 3),
@@ -237,7 +239,8 @@ def test_a_class_is_named_by_its_median_spectrum_where_it_is_known():
     labels = np.repeat(list(z), 3)
     objects = pa.table({"cluster_label": labels, "z": np.concatenate(list(z.values()))})
     store = SimpleNamespace(frozen=SimpleNamespace(kind="dja", grid=GRID))
-    found = catalog._kinds_of(pa.concat_tables(parts), objects, store)
+    values = catalog._measures_of(pa.concat_tables(parts), objects, store)
+    found = suggest("dja", values, len(z))
     assert found.kind == ["LRD", "star-forming", "star-forming"]
     assert "not covered: LRD, LAE, high-z analog" in found.why[2]
     assert found.confidence[2] < found.confidence[1]

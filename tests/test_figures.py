@@ -15,6 +15,7 @@ from distspec.lines import GALAXY_LINES, STAR_FEATURES
 
 WAVE = np.geomspace(1100.0, 8400.0, 64)
 WAVE_STARS = np.geomspace(6500.0, 25600.0, 64)
+NULLS = pa.table({"space": ["map"], "k": [3], "silhouette": [0.15]})
 
 
 def examples(n: int, *, masked: bool = False, name: str = "object") -> Examples:
@@ -37,7 +38,7 @@ def medians(labels: list[int], wave: np.ndarray, value: float = 1.0) -> pa.Table
 
 
 def sweep(**columns: list) -> pa.Table:
-    rows = {"algorithm": ["gmm"] * 3, "k": [2, 3, 4], "silhouette": [0.1, 0.3, 0.2]}
+    rows = {"space": ["map"] * 3, "algorithm": ["gmm"] * 3, "k": [2, 3, 4], "silhouette": [0.1, 0.3, 0.2]}
     return pa.table({**rows, "chosen": [False, True, False], **columns})
 
 
@@ -165,16 +166,31 @@ def test_best_epoch_is_the_lowest_validation_loss():
     assert np.isnan(figures.best_epoch(history(0)))
 
 
-def test_sweep_rings_the_chosen_trial():
-    figure = figures.sweep_scores(sweep())
+def test_sweep_rings_the_chosen_trial_and_shows_what_noise_scores():
+    figure = figures.sweep_scores(sweep(), NULLS)
     drawn(figure)
     assert "chosen: gmm, k = 3, silhouette 0.300" in texts(figure)
+    assert "structureless data" in texts(figure)
+
+
+def test_sweep_has_a_panel_a_space():
+    figure = figures.sweep_scores(sweep(space=["features", "map", "map"]), NULLS)
+    drawn(figure)
+    assert [ax.get_title() for ax in figure.axes] == ["space: features", "space: map"]
 
 
 def test_sweep_with_nothing_known_or_nothing_chosen():
-    drawn(figures.sweep_scores(sweep(silhouette=pa.array([None] * 3, "float64"))))
-    drawn(figures.sweep_scores(sweep(k=pa.array([None, 3, 4]), chosen=[None, False, False])))
-    drawn(figures.sweep_scores(sweep().slice(0, 0)))
+    none = NULLS.slice(0, 0)
+    drawn(figures.sweep_scores(sweep(silhouette=pa.array([None] * 3, "float64")), none))
+    drawn(figures.sweep_scores(sweep(k=pa.array([None, 3, 4]), chosen=[None, False, False]), none))
+    drawn(figures.sweep_scores(sweep().slice(0, 0), none))
+
+
+def test_members_stand_a_row_a_class():
+    figure = figures.class_members(WAVE, examples(4), np.array([-1, 0, 0, 0]), GALAXY_LINES, 1500.0)
+    drawn(figure)
+    assert {"noise (−1)", "class 0"} <= {ax.get_ylabel() for ax in figure.axes}
+    drawn(figures.class_members(WAVE, examples(0), np.zeros(0, int), GALAXY_LINES, 1500.0))
 
 
 def test_labels_are_spread_as_little_as_needed():

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from distspec import catalog
+from distspec import catalog, labels
 from distspec.cli import main as distspec
 from distspec.config import Config, demo, parse
 from distspec.pipeline import STAGES, current_run, main, model_of, run_stages, summary
@@ -193,6 +193,40 @@ def test_an_archive_that_grew_adds_its_rows(finished, tmp_path):
     assert set(grown.ledger()["object_id"].to_pylist()) == set(
         table(finished, "objects")["object_id"].to_pylist()
     )
+
+
+@pytest.mark.slow
+def test_classes_of_a_grown_archive_are_followed_and_labels_stay(tmp_path, local_ray):
+    """A fifth more spectra, seen by the same model and clustered anew; then people's labels."""
+    config = small(tmp_path)
+    catalog_file = Path(config.archive.catalog)
+    run_stages(config, ["synthesize"])
+    whole = catalog_file.read_text().splitlines()
+    catalog_file.write_text("\n".join(whole[:217]) + "\n")
+    run_stages(config, ALL)
+    first = table(config, "objects")
+    made = Path(config.root) / "models" / model_of(config, open_store(store_url(config.root)))
+    labels.add(
+        config.root, [labels.Said(name, "seen", "ann") for name in first["object_id"].to_pylist()[:20]]
+    )
+    catalog_file.write_text("\n".join(whole) + "\n")
+    grown = replace(config, model=str(made))
+    assert run_stages(grown, ALL)
+    second, changes = table(grown, "objects"), table(grown, "changes")
+    assert second["human_label"].to_pylist().count("seen") == 20
+    before = dict(zip(first["object_id"].to_pylist(), first["class_id"].to_pylist(), strict=True))
+    was = [before.get(name) for name in second["object_id"].to_pylist()]
+    assert second["previous_class_id"].to_pylist() == was
+    kept = set(changes.filter(pc.equal(changes["change"], "kept"))["class_id"].to_pylist())
+    assert kept, "some class goes on"
+    assert kept == set(before.values()) & set(second["class_id"].to_pylist()) - {None}
+    assert pc.sum(changes.filter(pc.is_valid(changes["class_id"]))["n_spectra"]).as_py() == sum(
+        each is not None for each in second["class_id"].to_pylist()
+    )
+    assert not run_stages(grown, ALL)
+    labels.add(config.root, [labels.Said(second["object_id"][200].as_py(), "new", "bob")])
+    assert run_stages(grown, ["catalog"])
+    assert table(grown, "changes").equals(changes)
 
 
 def test_a_model_made_elsewhere_serves_another_archive(finished, tmp_path):

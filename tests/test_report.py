@@ -10,12 +10,15 @@ import pyarrow as pa
 import pytest
 from matplotlib.image import imread
 
+from distspec.feedback import Progress
 from distspec.lines import GALAXY_LINES
 from distspec.report import Examples, ReportData, headlines, render, write_report
+from distspec.schema import Column
 
 WAVE = np.geomspace(1100.0, 8400.0, 48)
 EVIL = '<script>alert("$x_{")</script>'
-PNGS = {"reconstructions", "classes", "map", "oddest", "sweep", "training"}
+PNGS = {"reconstructions", "classes", "members", "map", "oddest", "sweep", "training"}
+MEASURES = (Column("uv_slope", pa.float32(), "", EVIL), Column("uv_slope_err", pa.float32(), "", ""))
 SCORES = {
     "labels": [{"measure": "ARI", "value": 0.2134, "null_p50": 0.0, "null_p95": 0.011}],
     "oddities": [{"selected": "top 1 %", "recall": 0.41, "null": 0.01, "n_oddities": 40}],
@@ -44,9 +47,15 @@ def classes(labels: np.ndarray) -> pa.Table:
         "z_p84",
         "snr_p50",
         "recon_mse_p50",
+        "stability_p50",
+        "core_share",
+        "kind_confidence",
+        "uv_slope",
+        "uv_slope_err",
     )
     known = np.unique(labels)
-    return pa.table({"cluster_label": known, **{name: np.ones(len(known)) for name in numbers}})
+    words = {name: pa.array([EVIL] * len(known), "string") for name in ("kind", "kind_why")}
+    return pa.table({"cluster_label": known, **{name: np.ones(len(known)) for name in numbers}, **words})
 
 
 def report_data(n: int = 60, n_odd: int = 3, n_bad: int = 60, z: float = 1.0) -> ReportData:
@@ -83,9 +92,11 @@ def report_data(n: int = 60, n_odd: int = 3, n_bad: int = 60, z: float = 1.0) ->
         }),
         quarantine=quarantine(n_bad),
         sweep=pa.table({
-            "trial": [0, 1], "algorithm": ["gmm", "gmm"], "k": [2, 3], "seed": [0, 0],
+            "trial": [0, 1], "space": ["map", "map"],
+            "algorithm": ["gmm", "gmm"], "k": [2, 3], "seed": [0, 0],
             "silhouette": [0.2, 0.3], "chosen": [True, False],
         }),
+        nulls=pa.table({"space": ["map"], "k": [2], "silhouette": [0.1]}),
         confusion=pa.table({
             "cluster_label": [0], "other_label": [1], "share": [0.2], "n_torn": [3], "examples": [[EVIL]],
         }),
@@ -98,6 +109,9 @@ def report_data(n: int = 60, n_odd: int = 3, n_bad: int = 60, z: float = 1.0) ->
             "train_kl": [0.1, 1.0], "val_kl": [0.1, 1.1], "lr": [1e-3, 1e-3],
         }),
         examples=examples(min(n, 4)),
+        members=examples(n_members := min(n, 5)),
+        member_label=np.arange(n_members) // 3,
+        measures=MEASURES,
         oddest=examples(n_odd),
         scores=SCORES,
         lines=GALAXY_LINES,
@@ -246,3 +260,13 @@ def test_missing_numbers_are_dashes():
     assert "– – – 1.00" not in words
     assert "– 1.00 – 1.00" in words
     assert not re.search(r"\bnan\b", words)
+
+
+def test_marks_have_a_figure_and_a_sentence(tmp_path):
+    marks = Progress.of(np.array([True, False, True]), np.array([9, 1, 2]))
+    data = dataclasses.replace(report_data(), marks=marks)
+    page = Path(write_report(data, str(tmp_path))).read_text()
+    assert "Of 3 spectra that people marked, 2 are interesting" in page
+    assert "1 of these among its first 3, of which nobody has looked at 1" in " ".join(page.split())
+    assert imread(tmp_path / "marks.png").std() > 0.05
+    assert "Marked by people" not in render(report_data(), dict.fromkeys(PNGS, b""))

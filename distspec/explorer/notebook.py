@@ -99,7 +99,7 @@ class Notebook:
         when = max(datetime.now(UTC), last + timedelta(microseconds=1))
         add(self.root, said, when)
         self._spoke = True
-        for name, label, who, note in said:
+        for name, label, who, note, _ in said:
             if label:
                 (self.marks if label in MARKS else self.labels)[name, who] = Word(label, when, note)
             else:

@@ -1,7 +1,15 @@
 """The report's figures: arrays and tables in, a matplotlib ``Figure`` out; no pyplot, no state left."""
 
+from distspec.figures.marks import found_by_marks
 from distspec.figures.runs import best_epoch, latent_map, sweep_scores, training_curves
-from distspec.figures.spectra import Examples, class_spectra, odd_spectra, reconstructions
+from distspec.figures.spectra import (
+    IN_A_ROW,
+    Examples,
+    class_members,
+    class_spectra,
+    odd_spectra,
+    reconstructions,
+)
 from distspec.figures.style import (
     class_colour,
     class_marker,
@@ -13,12 +21,15 @@ from distspec.figures.style import (
 )
 
 __all__ = [
+    "IN_A_ROW",
     "Examples",
     "best_epoch",
     "class_colour",
     "class_marker",
+    "class_members",
     "class_spectra",
     "column",
+    "found_by_marks",
     "has_redshifts",
     "labels_of",
     "latent_map",

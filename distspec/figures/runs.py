@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
@@ -165,35 +168,52 @@ def training_curves(history: pa.Table, best: float) -> Figure:
 
 
 @styled
-def sweep_scores(sweep: pa.Table) -> Figure:
-    """Draw silhouette against the number of classes, a point a trial, the chosen one ringed.
+def sweep_scores(sweep: pa.Table, nulls: pa.Table) -> Figure:
+    """Draw silhouette against the number of classes, a panel a space, a point a trial, the chosen one ringed.
 
     Parameters
     ----------
     sweep : pa.Table
-        algorithm, k, silhouette, chosen.
+        space, algorithm, k, silhouette, chosen.
+    nulls : pa.Table
+        space, k, silhouette: of the same trials on structureless data.
     """
-    k, silhouette = column(sweep, "k"), column(sweep, "silhouette")
-    known = np.isfinite(k) & np.isfinite(silhouette)
-    algorithm = [str(name) for name in sweep["algorithm"].to_pylist()]
+    known = np.isfinite(column(sweep, "k")) & np.isfinite(column(sweep, "silhouette"))
     if not known.any():
         return message("no trial has a silhouette")
+    spaces = list(dict.fromkeys(str(name) for name in sweep["space"].to_pylist()))
+    algorithms = sorted({str(name) for name in sweep["algorithm"].to_pylist()})
     figure = Figure((WIDTH, 2.9), dpi=DPI)
-    ax = figure.subplots()
-    for i, name in enumerate(sorted(set(algorithm))):
-        here = known & np.array([a == name for a in algorithm])
-        colour, marker = class_colour(i), MARKERS[i % len(MARKERS)]
+    panels = figure.subplots(1, len(spaces), sharey=True, squeeze=False)[0]
+    for ax, space in zip(panels, spaces, strict=True):
+        here = nulls.filter(pc.field("space") == space)
+        ax.plot(column(here, "k"), column(here, "silhouette"), "_", color=UNCLASSIFIED, ms=5, mew=0.8,
+                label="structureless data", zorder=1)  # fmt: skip
+        _draw_trials(ax, sweep.filter(pc.field("space") == space), algorithms)
+        ax.set(xlabel="number of classes k", title=f"space: {space}")
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        ax.grid(axis="y", color="#e6e6e6", lw=0.5)
+        ax.set_axisbelow(True)
+    panels[0].set_ylabel("mean silhouette")
+    named = {name: line for ax in panels for line, name in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(named.values()), list(named), loc="outside upper center", ncols=5)
+    return figure
+
+
+def _draw_trials(ax: Axes, trials: pa.Table, algorithms: Sequence[str]) -> None:
+    """Draw a space's trials: each algorithm in its colour, lines through the medians at each k."""
+    k, silhouette = column(trials, "k"), column(trials, "silhouette")
+    known = np.isfinite(k) & np.isfinite(silhouette)
+    algorithm = np.array([str(name) for name in trials["algorithm"].to_pylist()], object)
+    for i, name in enumerate(algorithms):
+        here = known & (algorithm == name)
+        if not here.any():
+            continue
         steps = np.unique(k[here])
         middle = [np.median(silhouette[here & (k == step)]) for step in steps]
-        ax.plot(steps, middle, color=colour, lw=0.9)
-        ax.plot(k[here], silhouette[here], marker, color=colour, ms=3.5, mew=0, alpha=0.6,
-                label=name)  # fmt: skip
-    for i in np.flatnonzero([bool(row) for row in sweep["chosen"].to_pylist()]):
+        ax.plot(steps, middle, color=class_colour(i), lw=0.9)
+        ax.plot(k[here], silhouette[here], MARKERS[i % len(MARKERS)], color=class_colour(i), ms=3.5, mew=0,
+                alpha=0.6, label=name)  # fmt: skip
+    for i in np.flatnonzero([bool(row) for row in trials["chosen"].to_pylist()]):
         choice = f"chosen: {algorithm[i]}, k = {k[i]:.0f}, silhouette {silhouette[i]:.3f}"
         ax.plot(k[i], silhouette[i], "o", ms=9, mfc="none", mec=DATA, mew=1.2, label=choice)
-    ax.set(xlabel="number of classes k", ylabel="mean silhouette")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.grid(axis="y", color="#e6e6e6", lw=0.5)
-    ax.set_axisbelow(True)
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=4)
-    return figure

@@ -33,6 +33,8 @@ from distspec.figures.style import (
 )
 from distspec.spectrum import Floats, Floats32
 
+IN_A_ROW = 3
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -232,6 +234,52 @@ def class_spectra(
     _name_features(axes[0, 0], list(axes[:, 0]), lines, unit, width)
     if len(ratios) > 1:
         _draw_redshifts(list(axes[:, 1]), labels, z, shown)
+    figure.supylabel(_flux_label(reference), size=7.5)
+    return figure
+
+
+@styled
+def class_members(
+    wave_rest: Floats,
+    examples: Examples,
+    labels: NDArray[np.int64],
+    lines: Mapping[str, float],
+    reference: float,
+) -> Figure:
+    """Draw a few members of each class, a row a class.
+
+    Parameters
+    ----------
+    wave_rest : (L,) [Å, rest frame]
+    examples : Examples
+    labels : (n,)
+        Their classes; as many of each as there is room for, 3.
+    lines : mapping of str to float
+        Features to rule: rest wavelength [Å].
+    reference : float [Å]
+    """
+    shown = np.unique(labels).tolist()
+    if not shown:
+        return message("no class to show")
+    figure = Figure((WIDTH, 0.8 + 1.15 * len(shown)), dpi=DPI)
+    axes = figure.subplots(len(shown), IN_A_ROW, sharex=True, squeeze=False)
+    wave, unit, label = _wave_axis(wave_rest)
+    axes[0, 0].set_xlim(_span(wave, np.any(examples.ivar > 0, axis=0)))
+    for row, number in zip(axes, shown, strict=True):
+        members = np.flatnonzero(labels == number)[:IN_A_ROW].tolist()
+        for ax, i in zip(row, members, strict=False):
+            _draw_spectrum(ax, wave, examples, i)
+            name = examples.object_id[i]
+            name = name if len(name) <= 26 else f"{name[:9]}…{name[-16:]}"
+            ax.set_title(f"{name}\n{examples.caption[i]}", loc="left", size=5.5, parse_math=False, pad=2)
+            for x in lines.values():
+                ax.axvline(unit * x, color=FAINT, lw=0.4, ls=":", zorder=0)
+        for ax in row[len(members) :]:
+            ax.set_axis_off()
+        row[0].set_ylabel(class_word(number), rotation=0, ha="right", va="center", size=6.5)
+        row[0].yaxis.label.set_color(class_colour(number))
+    legend(figure, axes[0, 0])
+    figure.supxlabel(label, size=7.5)
     figure.supylabel(_flux_label(reference), size=7.5)
     return figure
 

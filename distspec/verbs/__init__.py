@@ -1,1 +1,1 @@
-"""Verbs of the command ``distspec``, a file a group."""
+"""Verbs of the command `distspec`, a file a group."""

@@ -47,8 +47,8 @@ def run() -> list[Row]:
     return rows
 
 
-def spectra() -> Batch:
-    return Batch.of_spectra(*make_sample(N_SPECTRA), torch.full((N_SPECTRA,), 5.0))
+def spectra(n: int = N_SPECTRA) -> Batch:
+    return Batch.of_spectra(*make_sample(n), torch.full((n,), 5.0))
 
 
 def new(batch: int, whole: Batch) -> State:
@@ -59,11 +59,13 @@ def new(batch: int, whole: Batch) -> State:
     return new_state(vae, TrainingConfig(batch_size=batch))
 
 
-def our_epoch(batch: int, team: Team) -> Callable[[], Any]:
+def our_epoch(batch: int, team: Team, n: int = N_SPECTRA, bf16: bool = True) -> Callable[[], Any]:
     """Return one epoch of the loop that the stage runs."""
-    whole = spectra()
-    state, config = new(batch, whole), TrainingConfig(batch_size=batch)
-    shuffling = Whole(Deck(np.arange(N_SPECTRA), batch, 0))
+    whole = spectra(n)
+    state, config = new(batch, whole), TrainingConfig(batch_size=batch, bf16=bf16)
+    state.vae.to(team.device)
+    whole = whole.to(team.device)
+    shuffling = Whole(Deck(np.arange(n), batch, 0))
     feed = Cached(shuffling.deck.rows, whole, team.rank)
     # Its checkpoints are due in a year: what is timed is asking.
     keeper = Keeper("nowhere", shuffling, team, 525_600.0)
@@ -78,17 +80,20 @@ def our_epoch(batch: int, team: Team) -> Callable[[], Any]:
     return epoch
 
 
-def bare_epoch(batch: int) -> tuple[Callable[[], None], SpectrumVAE]:
-    """Return as many steps as any script would take them, and the model."""
-    whole = spectra()
-    vae, generator = new(batch, whole).vae, torch.Generator().manual_seed(0)
+def bare_epoch(batch: int, n: int = N_SPECTRA, device: str = "cpu") -> tuple[Callable[[], None], SpectrumVAE]:
+    """Return as many steps as any script would take them, and the model; on a GPU in bfloat16."""
+    whole = spectra(n)
+    vae, generator = new(batch, whole).vae.to(device), torch.Generator(device).manual_seed(0)
+    whole = whole.to(device)
     adam = torch.optim.Adam(vae.parameters(), lr=1e-4, fused=True)
     vae.train()
 
     def epoch() -> None:
-        for step, rows in enumerate(torch.randperm(N_SPECTRA, generator=generator).split(batch)):
+        for step, rows in enumerate(torch.randperm(n, generator=generator, device=device).split(batch)):
             adam.zero_grad(set_to_none=True)
-            vae(whole[rows], step)["total"].backward()
+            with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+                losses = vae(whole[rows], step)
+            losses["total"].backward()
             nn.utils.clip_grad_norm_(vae.parameters(), 2.0)
             adam.step()
 

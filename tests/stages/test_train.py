@@ -63,11 +63,12 @@ def test_the_curves_and_the_snapshot_are_kept(tmp_path, local_ray, monkeypatch):
 
 def test_more_workers_than_a_ray_of_our_own_can_hold_are_refused(tmp_path, local_ray):
     small_store(tmp_path, 100)
-    cpus = int(ray.cluster_resources()["CPU"])
+    here = ray.cluster_resources()
+    cpus, gpus = int(here["CPU"]), int(here.get("GPU", 0))
     for config in (
         TrainingConfig(workers=cpus + 1),
         TrainingConfig(threads=cpus + 1),
-        TrainingConfig(gpu=True),
+        TrainingConfig(gpu=True, workers=gpus + 1),
     ):
         with pytest.raises(ValueError, match=r"the cluster has room for \d: lower training\.workers"):
             train(str(tmp_path), SMALL, config, 0)
