@@ -1,8 +1,4 @@
-"""The catalogue: what a run says of every spectrum, published as Parquet and queried with SQL.
-
-root/catalog/<run_id>/<table>/<snapshot_id>.parquet
-root/catalog/current.json       which run and which files; the only thing ever replaced
-"""
+"""The catalogue: what a run says of every spectrum, put together, published and queried."""
 
 from __future__ import annotations
 
@@ -10,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from distspec import schema
@@ -26,23 +20,27 @@ from distspec.features import reconstructed
 from distspec.identity import in_validation
 from distspec.kinds import Suggested, suggest
 from distspec.latents import SCALARS, VECTORS, read_latents
-from distspec.lineage import fingerprint, load_run, now
+from distspec.lineage import load_run
 from distspec.model import Model, load_model
-from distspec.places import (
-    catalog_url,
-    exists,
-    get_json,
-    join,
-    model_url,
-    put_json,
-    put_table,
-    run_url,
-)
+from distspec.places import model_url, run_url
+from distspec.publishing import current, editions, open_tables, publish, republish
+from distspec.querying import duckdb_line, query
+from distspec.sky import healpix
 from distspec.spectrum import Floats, Floats32
-from distspec.storage import filesystem
 from distspec.store import Store
 
-CURRENT = "current.json"
+__all__ = [
+    "CatalogConfig",
+    "build",
+    "current",
+    "duckdb_line",
+    "editions",
+    "open_tables",
+    "publish",
+    "query",
+    "republish",
+]
+
 MIN_STACK = 3
 """A class median needs this many valid spectra in a pixel."""
 MAX_STACK = 5_000
@@ -92,6 +90,7 @@ def build(root: str, run_id: str, store: Store, config: CatalogConfig) -> dict[s
     latents = {name: values[rows] for name, values in read_latents(store, model).items()}
     objects = _objects(
         store.ledger().take(pa.array(rows)),
+        rows,
         latents,
         found["clustering"],
         _split(store, rows, vae),
@@ -125,6 +124,7 @@ def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
 
 def _objects(
     ledger: pa.Table,
+    rows: NDArray[np.int64],
     latents: Mapping[str, Floats32],
     clustering: pa.Table,
     split: Sequence[str],
@@ -139,6 +139,8 @@ def _objects(
         **_columns(clustering.drop_columns("object_id")),
         **{f"{name}_{i:02d}": latents[name][:, i] for name in VECTORS for i in range(n_latents)},
         **{name: latents[name] for name in (*SCALARS, *ARTEFACTS, *(column.name for column in measures))},
+        "store_row": rows,
+        "_healpix_29": healpix(ledger["ra"].to_numpy(), ledger["dec"].to_numpy()),
         "split": split,
         **_named(kinds),
     }
@@ -252,79 +254,3 @@ def _artefacts(objects: pa.Table, most: int, origin: Mapping[str, str]) -> pa.Ta
     bad = objects.take(pa.array(order[score[order] >= 1.0][:most]))
     why = [worst(parts) for parts in bad.select(list(LIMITS)).to_pylist()]
     return schema.conform({**_columns(bad), "why": why}, schema.SPOILT, origin)
-
-
-def publish(
-    root: str, tables: Mapping[str, pa.Table], run_id: str, snapshot_id: str, made_with: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Write a run's tables, then make them the current ones; return what current.json says.
-
-    A reader takes its file list from current.json, so it sees the old catalogue or the new one; files are
-    named after what they were made of, so none is ever written over.
-    """
-    base = catalog_url(root)
-    part = fingerprint(snapshot_id, dict(made_with))
-    files = {name: f"{run_id}/{name}/{part}.parquet" for name in tables}
-    for name, table in tables.items():
-        put_table(join(base, files[name]), table)
-    current = {"run_id": run_id, "snapshot_id": snapshot_id, "made_with": dict(made_with)}
-    current |= {"published": now(), "files": files}
-    put_json(join(base, CURRENT), current)
-    return current
-
-
-def current(root: str) -> dict[str, Any] | None:
-    """Return what current.json says, or None before anything was published."""
-    url = join(catalog_url(root), CURRENT)
-    return get_json(url) if exists(url) else None
-
-
-def open_tables(root: str) -> dict[str, ds.Dataset]:
-    """Return the current catalogue's tables as Arrow datasets; columns and rows are read when asked for.
-
-    Raises
-    ------
-    FileNotFoundError
-        Before anything was published.
-    """
-    now_current = current(root)
-    if now_current is None:
-        raise FileNotFoundError(f"no catalogue under {root}: run `python -m jobs.pipeline` first")
-    base = catalog_url(root)
-    tables: dict[str, ds.Dataset] = {}
-    for name, file in now_current["files"].items():
-        fs, path = filesystem(join(base, file))
-        tables[name] = ds.dataset(path, format="parquet", filesystem=fs)
-    return tables
-
-
-def query(root: str, sql: str) -> pa.Table:
-    """Answer SQL (DuckDB's) over the current catalogue; each table is a view of its name.
-
-    Raises
-    ------
-    ValueError
-        When DuckDB does not understand the query; the message is DuckDB's.
-    """
-    with duckdb.connect() as connection:
-        for name, dataset in open_tables(root).items():
-            connection.register(name, dataset)
-        try:
-            answer: Any = connection.sql(sql)
-            if answer is None:
-                raise ValueError(f"{sql!r} gives no table: ask with SELECT")
-            return answer.to_arrow_table()
-        except duckdb.Error as error:
-            raise ValueError(str(error)) from error
-
-
-def duckdb_line(root: str) -> str:
-    """Return SQL that any DuckDB can run on the current catalogue's files."""
-    now_current = current(root)
-    if now_current is None:
-        raise FileNotFoundError(f"no catalogue under {root}")
-    objects = join(catalog_url(root), now_current["files"]["objects"]).replace("'", "''")
-    return (
-        "SELECT cluster_label, count(*) AS n, median(z) AS z FROM "
-        f"read_parquet('{objects}') GROUP BY cluster_label ORDER BY n DESC"
-    )

@@ -46,14 +46,14 @@ def gather(
     vae = load_model(model)
     tables = {name: dataset.to_table() for name, dataset in open_tables(root).items()}
     objects = tables["objects"]
-    standing = store.standing()
+    in_store = objects["store_row"].to_numpy()
     latents = {
-        name: values[standing] for name, values in read_latents(store, str(record["model_id"])).items()
+        name: values[in_store] for name, values in read_latents(store, str(record["model_id"])).items()
     }
     redshifts = objects["z"].to_numpy()
 
     def examples(rows: NDArray[np.int64], captions: list[str]) -> Examples:
-        flux, ivar = store.spectra(standing[rows])
+        flux, ivar = store.spectra(in_store[rows])
         recon = vae.decode(latents["z_mean"][rows], redshifts[rows])
         return Examples(
             object_id=objects["object_id"].take(pa.array(rows)).to_pylist(),

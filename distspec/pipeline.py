@@ -21,6 +21,7 @@ from distspec.lease import Lease, hold
 from distspec.lineage import has_run, model_id, now, run_id
 from distspec.outcome import Outcome
 from distspec.places import exists, get_json, join, put_json, run_url, store_url
+from distspec.publishing import edition_of
 from distspec.report import write_report
 from distspec.snapshots import run_tag, tag
 from distspec.stages.cluster import cluster
@@ -67,9 +68,11 @@ def _cluster(config: Config, lease: Lease) -> Outcome:
 def _catalog(config: Config, lease: Lease) -> Outcome:
     store, run = current_run(config)
     published, made_with = catalog.current(config.root) or {}, asdict(config.catalog)
-    made_of = {"run_id": run, "snapshot_id": store.snapshot_id, "made_with": made_with}
-    if made_of.items() <= published.items():
+    edition = edition_of(store.snapshot_id, made_with)
+    if (published.get("run_id"), published.get("edition")) == (run, edition):
         return Outcome({"run": run}, did_work=False)
+    if again := catalog.republish(config.root, run, edition):
+        return Outcome({"run": run, **again["rows"]})
     tables = catalog.build(config.root, run, store, config.catalog)
     tag(config.root, run_tag(run, store.snapshot_id), store.snapshot_id)
     catalog.publish(config.root, tables, run, store.snapshot_id, made_with)

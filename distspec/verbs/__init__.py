@@ -1,0 +1,1 @@
+"""The verbs of the command `distspec`, a file a group."""
