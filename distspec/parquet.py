@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -68,11 +68,12 @@ def write(url: str, table: pa.Table, order: NDArray[np.int64] | None = None) -> 
 
 def described(table: pa.Table) -> pa.Schema:
     """Return a table's schema with what astropy and the VO read beside what Arrow reads."""
+    widths = _widths(table)
     said = {
         b"table_meta_yaml": _astropy_header(table.schema).encode(),
         b"IVOA.VOTable-Parquet.version": b"1.0",
-        b"IVOA.VOTable-Parquet.content": _votable_header(table.schema),
-        **{f"table::len::{name}".encode(): str(n).encode() for name, n in _widths(table).items()},
+        b"IVOA.VOTable-Parquet.content": _votable_header(table.schema, widths),
+        **{f"table::len::{name}".encode(): str(n).encode() for name, n in widths.items()},
     }
     return table.schema.with_metadata({**(table.schema.metadata or {}), **said})
 
@@ -109,19 +110,19 @@ def _astropy_header(schema: pa.Schema) -> str:
     return "\n".join(get_yaml_from_header({"cols": columns}))
 
 
-def _votable_header(schema: pa.Schema) -> bytes:
+def _votable_header(schema: pa.Schema, widths: Mapping[str, int]) -> bytes:
     file, resource = VOTableFile(version="1.3"), Resource()
     table = TableElement(file)
     file.resources.append(resource)
     resource.tables.append(table)
     for column in schema:
-        many = pa.types.is_list(column.type) or pa.types.is_string(column.type)
+        text = f"{widths[column.name]}*" if pa.types.is_string(column.type) else None
         field = Field(
             file,
             name=column.name,
             ID=column.name,
             datatype=VO_TYPES[_element(column)],
-            arraysize="*" if many else None,
+            arraysize="*" if pa.types.is_list(column.type) else text,
             unit=vo_unit(_said(column, "unit")) or None,
             ucd=_said(column, "ucd") or None,
         )

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distspec import catalog, schema
+from distspec import catalog, publishing, schema
 from distspec.anomaly import combine
 from distspec.artefacts import COLUMNS, LIMITS
 from distspec.diagnostics import measured
@@ -171,10 +171,10 @@ def test_the_old_catalogue_stays_until_the_new_one_is_whole(run, tables, monkeyp
     catalog.publish(root, tables, "r-1", store.snapshot_id, {})
     before = catalog.current(root)
 
-    def disk_full(url, table, **kwargs):
+    def disk_full(url, table, order):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(catalog, "put_table", disk_full)
+    monkeypatch.setattr(publishing, "write", disk_full)
     with pytest.raises(OSError, match="no space"):
         catalog.publish(root, tables, "r-2", "later", {})
     assert catalog.current(root) == before

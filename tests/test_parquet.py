@@ -16,8 +16,14 @@ from distspec import parquet
 from distspec.places import put_table
 from distspec.storage import filesystem
 from tests import published
+from tests.seaweed import s3, seaweed  # noqa: F401
 
 MADE = published.tables(200)
+
+
+def same(one, two):
+    """Tell whether tables hold the same, NaN being NaN."""
+    return one.schema.names == two.schema.names and one.to_pandas().equals(two.to_pandas())
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +40,7 @@ def test_pyarrow_finds_units_in_the_fields(files, name):
     assert found.schema.equals(MADE[name].schema, check_metadata=False)
     for field in MADE[name].schema:
         assert found.schema.field(field.name).metadata == field.metadata
-    assert found.equals(MADE[name])
+    assert same(found, MADE[name])
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -58,7 +64,7 @@ def test_the_virtual_observatory_finds_its_header(files, name):
     for field in MADE[name].schema:
         said = {key.decode(): value.decode() for key, value in field.metadata.items()}
         assert found[field.name].unit == (Unit(said["unit"]) if said["unit"] else None), field.name
-        assert found[field.name].description == said["description"]
+        assert " ".join(found[field.name].description.split()) == said["description"]
     assert found["object_id" if "object_id" in found.colnames else "cluster_label"][0] is not None
 
 
@@ -116,8 +122,8 @@ def test_what_fails_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_bucket_holds_the_same_file(s3):
+def test_a_bucket_holds_the_same_file(s3):  # noqa: F811
     parquet.write(s3.url("objects.parquet"), MADE["objects"])
     put_table(s3.url("small.parquet"), pa.table({"a": [1]}))
     fs, path = filesystem(s3.url("objects.parquet"))
-    assert pq.read_table(path, filesystem=fs).equals(MADE["objects"])
+    assert same(pq.read_table(path, filesystem=fs), MADE["objects"])
