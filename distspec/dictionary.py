@@ -15,7 +15,7 @@ FILE = Path(__file__).with_name("CATALOGUE.md")
 OPENING = """# The catalogue's tables
 
 Every column with its type, unit and meaning, and its UCD where it has one. Made from `distspec/schema.py` and
-`distspec/measures.py` by `python -m distspec.dictionary`. `distspec columns --root ROOT` lists those of a catalogue.
+`distspec/measures.py` by `python -m distspec.dictionary`; `distspec columns --root ROOT` lists a root's own.
 """
 TABLES: Mapping[str, tuple[str, Sequence[Column]]] = {
     "objects": ("a row a spectrum; latents (16) and classes as many as there are", schema.objects(1, (), 1)),

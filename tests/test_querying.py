@@ -119,7 +119,7 @@ def test_objects_are_found_by_id_whatever_the_order(root, made):
 def test_an_error_names_what_is_wrong_and_what_there_is(root, made):
     with pytest.raises(ValueError, match="redshift"):
         query(root, "SELECT redshift FROM objects")
-    with pytest.raises(ValueError, match=r"galaxies.*tables: objects, classes"):
+    with pytest.raises(ValueError, match=r"(?s)galaxies.*tables: objects, classes"):
         query(root, "SELECT * FROM galaxies")
     with pytest.raises(ValueError, match=r"r-none is not published.*there are r-made"):
         query(root, "SELECT 1", "r-none")
