@@ -136,7 +136,7 @@ def fit(x: Floats, setting: Setting, rng: np.random.Generator) -> Clustering:
 
 
 def fit_all(
-    x: Floats, settings: Sequence[Setting], seeds: Sequence[int], starts: int = 1
+    x: Floats, settings: Sequence[Setting], seeds: Sequence[int], starts: int = 1, device: str = "cpu"
 ) -> list[Clustering]:
     """Cluster the same points in many ways, mixtures all at once.
 
@@ -148,6 +148,8 @@ def fit_all(
         One a setting.
     starts : int
         A mixture is begun so often, and the likeliest kept.
+    device : str
+        Where `gmm` computes, as torch names it.
 
     Raises
     ------
@@ -161,7 +163,7 @@ def fit_all(
         for i in mixtures
         for j in range(starts)
     ]
-    fitted = fit_mixtures(x, begun)
+    fitted = fit_mixtures(x, begun, device=device)
     best = {
         i: min(fitted[j * starts : (j + 1) * starts], key=lambda mixture: mixture.bic)
         for j, i in enumerate(mixtures)

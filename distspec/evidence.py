@@ -122,15 +122,11 @@ def typical_rows(objects: pa.Table) -> NDArray[np.int64]:
 
 def _in_short(objects: pa.Table) -> list[str]:
     """Say of each object its redshift, unless it is a star's, its S/N and its suggested kind."""
-    rows = objects.select(["z", "snr", "kind"]).to_pylist()
-    return [
-        ", ".join(
-            [f"z {row['z']:.2f}"] * bool(row["z"])
-            + [f"S/N {row['snr']:.1f}"]
-            + [row["kind"]] * bool(row["kind"])
-        )
-        for row in rows
-    ]
+    columns = (objects[name].to_pylist() for name in ("z", "snr", "kind"))
+    words = (
+        (f"z {z:.2f}" if z else "", f"S/N {snr:.1f}", kind) for z, snr, kind in zip(*columns, strict=True)
+    )
+    return [", ".join(filter(None, each)) for each in words]
 
 
 def score_against(objects: pa.Table, truth: pa.Table | None, seed: int) -> dict[str, Any] | None:

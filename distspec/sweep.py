@@ -73,6 +73,8 @@ class ClusteringConfig:
     """Points on which the density-based validity index is taken; 0: it is not."""
     actors: int = 0
     """Ray actors that share the sweep; 0: one a CPU."""
+    gpu: bool = False
+    """Fit Gaussian mixtures on the cluster's GPUs, each shared by four actors."""
 
     def __post_init__(self) -> None:
         if not 2 <= self.k_min <= self.k_max:

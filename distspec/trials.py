@@ -86,7 +86,9 @@ def fitted(
         rows = np.sort(drawn)
     # Fewer points than clusters happen in small samples that are resampled.
     rows = rows if len(rows) > max(t.setting.k for t in trials) else np.arange(n)
-    made = fit_all(points[rows], [t.setting for t in trials], [t.seed for t in trials], config.starts)
+    device = "cuda" if config.gpu else "cpu"
+    chosen, seeds = [t.setting for t in trials], [t.seed for t in trials]
+    made = fit_all(points[rows], chosen, seeds, config.starts, device)
     found: list[tuple[Clustering, Labels]] = []
     for each in made:
         labels = each.labels if len(rows) == n else labels_of(each.predictor.posterior(points))

@@ -20,7 +20,7 @@ from distspec.outcome import Outcome
 from distspec.places import model_url, store_url
 from distspec.spectrum import Floats32
 from distspec.stages.bounded import in_order
-from distspec.stages.session import n_cpus, n_gpus
+from distspec.stages.session import ACTORS_A_GPU, n_cpus, n_gpus
 from distspec.store import Store, open_store
 from distspec.transactions import spans
 from distspec.weights import has_model
@@ -29,8 +29,6 @@ COMMIT_SPANS = 16
 """Spans a commit: a killed run loses at most so many times the rows of a chunk."""
 RESTARTS, RETRIES = 100, 3
 """An actor that dies is replaced so often, and what it was at is done again so often."""
-ACTORS_A_GPU = 4
-"""They read in turn, so that the device does not wait."""
 
 Span = tuple[int, int]
 

@@ -86,6 +86,10 @@ def n_cpus() -> int:
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
+ACTORS_A_GPU = 4
+"""They take turns at it, so that the device does not wait."""
+
+
 def n_gpus() -> int:
     """Return the GPUs of the cluster."""
     return int(ray.cluster_resources().get("GPU", 0))

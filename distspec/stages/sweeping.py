@@ -18,7 +18,7 @@ from distspec.forecast import Kind, Resident, firsts, resident, seconds, work
 from distspec.maps import Layout, Map, Neighbourhood, neighbourhood
 from distspec.places import get_table, join, names, put_table
 from distspec.spaces import Sample
-from distspec.stages.session import n_cpus
+from distspec.stages.session import ACTORS_A_GPU, n_cpus, n_gpus
 from distspec.sweep import ClusteringConfig, Data, Job, Space, Trial
 from distspec.trials import Result, fitted, from_table, run, to_table
 
@@ -108,8 +108,13 @@ class Sweep:
         folder: str,
     ) -> None:
         self._samples: list[Any] = [ray.put(sample) for sample in samples]
-        n_actors = min(config.actors or n_cpus(), n_cpus())
-        self.actors: list[Any] = [Sweeper.remote(config, most, seed) for _ in range(n_actors)]
+        share, n_actors = 0.0, min(config.actors or n_cpus(), n_cpus())
+        if config.gpu:
+            if not n_gpus():
+                raise ValueError("clustering.gpu: the cluster has no GPU; leave it out to fit on CPUs")
+            share, n_actors = 1.0 / ACTORS_A_GPU, min(n_actors, n_gpus() * ACTORS_A_GPU)
+        kind: Any = Sweeper.options(num_gpus=share)
+        self.actors: list[Any] = [kind.remote(config, most, seed) for _ in range(n_actors)]
         self.folder = folder
         self._maps: dict[tuple[Data, Space], Any] = {}
 

@@ -62,6 +62,25 @@ def undisturbed(sample, local_ray, tmp_path_factory):
         return of(sweep.run(jobs_of(sample)))
 
 
+def test_gpus_that_are_not_there_are_refused(sample, local_ray, tmp_path):
+    if ray.cluster_resources().get("GPU"):
+        pytest.skip("there is a GPU")
+    with pytest.raises(ValueError, match=r"clustering\.gpu: the cluster has no GPU"):
+        Sweep([sample], replace(CONFIG, gpu=True), {}, 0, str(tmp_path))
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_sweep_finds_the_same_classes(sample, truth, local_ray, tmp_path):
+    if not ray.cluster_resources().get("GPU"):
+        pytest.skip("no CUDA device")
+    config = replace(CONFIG, gpu=True)
+    with Sweep([sample], config, limits(config, len(sample), 1e9)[0], 0, str(tmp_path)) as sweep:
+        found = [each for each in sweep.run(jobs_of(sample)) if not each.trial.data.is_null]
+    right = [each for each in found if each.trial.setting.algorithm == "gmm" and each.n_clusters == 3]
+    assert all(adjusted_rand_score(truth, each.labels) > 0.9 for each in right)
+    assert right
+
+
 def test_actors_killed_mid_sweep_change_nothing(sample, undisturbed, tmp_path):
     kills = []
 
