@@ -16,6 +16,7 @@ from obstore.exceptions import BaseError as ObstoreError
 
 from distspec import catalog, evidence, labels
 from distspec.config import Config, parse, remember
+from distspec.contents import build
 from distspec.growth import printable
 from distspec.lease import Lease, hold
 from distspec.lineage import has_run, model_id, now, run_id
@@ -71,7 +72,7 @@ def _catalog(config: Config, lease: Lease) -> Outcome:
     made_of = {"run_id": run, "snapshot_id": store.snapshot_id, "made_with": made_with}
     if made_of.items() <= published.items():
         return Outcome({"run": run}, did_work=False)
-    tables = catalog.build(config.root, run, store, config.catalog)
+    tables = build(config.root, run, store, config.catalog)
     tag(config.root, run_tag(run, store.snapshot_id), store.snapshot_id)
     catalog.publish(config.root, tables, run, store.snapshot_id, made_with)
     return Outcome({"run": run, **{name: len(table) for name, table in tables.items()}})

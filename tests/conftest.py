@@ -13,14 +13,24 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from distspec import schema
 from distspec.access import AccessConfig, open_files
+from distspec.anomaly import combine
 from distspec.archives.protocol import Archive, Entry
 from distspec.archives.tables import absolute
+from distspec.artefacts import COLUMNS, LIMITS
+from distspec.catalog import CatalogConfig
+from distspec.contents import build
+from distspec.latents import append_latents
 from distspec.ledger import LEDGER
+from distspec.lineage import save_run
+from distspec.places import run_url
+from distspec.runs import clustering_table
 from distspec.spectrum import Rejected, Spectrum, SpectrumBatch, WaveGrid, row_checksums
 from distspec.stages.session import RayConfig, session
 from distspec.store import Frozen, Store, create_store
 from distspec.transactions import Transaction
+from tests import models
 
 DATA = Path(os.environ.get("DISTSPEC_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
@@ -153,3 +163,52 @@ def small_store(tmp_path: Path, small_grid: WaveGrid, rng: np.random.Generator) 
     """Sixty spectra of sixty sources."""
     store = create_store(str(tmp_path / "root" / "store"), Frozen(small_grid, 1500.0, -2.0))
     return append(store, batch_of(60, small_grid.n_pixels, rng), identity_of(60))
+
+
+RAW = ("recon", "line", "density", "neighbours", "forest")
+
+
+def empty(columns: Sequence[schema.Column]) -> pa.Table:
+    return schema.conform({column.name: [] for column in columns}, columns, {})
+
+
+@pytest.fixture
+def run(small_store: Store, rng: np.random.Generator) -> tuple[str, Store, np.ndarray]:
+    """A root with a store of sixty, a model (untrained) and a run of three classes and some noise."""
+    root = small_store.url.removesuffix("/store")
+    models.save(small_store, root)
+    latents = {
+        "z_mean": rng.normal(size=(60, 3)).astype(np.float32),
+        "z_log_var": np.zeros((60, 3), np.float32),
+        "amplitude": np.full(60, 2.0, np.float32),
+        "recon_mse": rng.random(60).astype(np.float32),
+        "recon_chi2_red": rng.random(60).astype(np.float32) + 0.5,
+        **{name: np.zeros(60, np.float32) for name in COLUMNS},
+    }
+    latents["artefact_edge"][7], latents["artefact_score"][7] = 2.0 * LIMITS["artefact_edge"], 2.0
+    latents["artefact_spikes"][9], latents["artefact_score"][9] = 3.0 * LIMITS["artefact_spikes"], 3.0
+    store = append_latents(small_store, "m-1", 0, latents)
+    labels = np.repeat([0, 1, 2, -1], [30, 20, 7, 3]).astype(np.int32)
+    said = {
+        "label": labels,
+        "prob": np.full((60, 3), 1 / 3),
+        "entropy": np.zeros(60),
+        "stability": np.ones(60),
+    }
+    ledger = store.ledger(["object_id", "snr"])
+    object_id, snr = ledger["object_id"], ledger["snr"].to_numpy()
+    raw = {name: rng.random(60).astype(np.float32) for name in RAW}
+    odd = combine(raw, snr, labels, latents["artefact_score"])
+    parts = {"sweep": schema.SWEEP, "nulls": schema.NULLS, "confusion": schema.CONFUSION}
+    parts["latents"] = schema.LATENT_PAIRS
+    found = {name: empty(columns) for name, columns in parts.items()}
+    found["clustering"] = clustering_table(object_id, rng.normal(size=(60, 2)), said, odd, {}, ())
+    record = {"model_id": "m-1", "seed": 0, "clustering": {"core_stability": 0.9}}
+    save_run(run_url(root, "r-1"), found, record)
+    return root, store, labels
+
+
+@pytest.fixture
+def tables(run: tuple[str, Store, np.ndarray]) -> dict[str, pa.Table]:
+    root, store, _ = run
+    return build(root, "r-1", store, CatalogConfig(n_anomalies=10))

@@ -8,13 +8,13 @@ import pytest
 
 from distspec import catalog, labels
 from distspec.cli import main as distspec
+from distspec.contents import build
 from distspec.lineage import load_run, save_run
 from distspec.places import get_json, put_json, run_url
-from tests.test_catalog import run, tables  # noqa: F401
 
 
 @pytest.fixture
-def root(run, tables):  # noqa: F811
+def root(run, tables):
     url, store, _ = run
     catalog.publish(url, tables, "r-1", store.snapshot_id, {"labels": ""})
     return url
@@ -107,12 +107,12 @@ def test_too_few_are_said_so_with_how_many_are_missing(root, command, tmp_path):
         command("classify", "--error", "1.5")
 
 
-def test_a_catalogue_that_is_built_knows_what_people_say(run, tables, root):  # noqa: F811
+def test_a_catalogue_that_is_built_knows_what_people_say(run, tables, root):
     _, store, _ = run
     ids = table(root, "objects")["object_id"].to_pylist()
     labels.add(root, [labels.Said(name, "LRD", "ann") for name in ids[:5]])
     labels.add(root, [labels.Said(ids[40], "odd", "ann")])
-    made = catalog.build(root, "r-1", store, catalog.CatalogConfig(n_anomalies=10))
+    made = build(root, "r-1", store, catalog.CatalogConfig(n_anomalies=10))
     objects = made["objects"].to_pylist()
     assert [row["human_label"] for row in objects[:6]] == ["LRD"] * 5 + [None]
     names = {row["class_id"]: row["class_name"] for row in made["classes"].to_pylist()}
@@ -122,7 +122,7 @@ def test_a_catalogue_that_is_built_knows_what_people_say(run, tables, root):  # 
     assert made["label_scores"]["human_label"].to_pylist() == ["LRD", "odd"]
 
 
-def test_classes_of_the_next_run_have_the_names_of_the_last(run, tables, root):  # noqa: F811
+def test_classes_of_the_next_run_have_the_names_of_the_last(run, tables, root):
     """The same classes in another order, under another run's name; then the first run again."""
     url, store, cluster = run
     record, found = load_run(run_url(url, "r-1"))
@@ -132,27 +132,27 @@ def test_classes_of_the_next_run_have_the_names_of_the_last(run, tables, root): 
     found["clustering"] = found["clustering"].set_column(at, field, [order[cluster]])
     save_run(run_url(url, "r-2"), found, record | {"run_id": "r-2"})
     first = table(url, "objects")
-    second = catalog.build(url, "r-2", store, catalog.CatalogConfig(n_anomalies=10))
+    second = build(url, "r-2", store, catalog.CatalogConfig(n_anomalies=10))
     assert second["objects"]["class_id"].equals(first["class_id"])
     assert second["objects"]["previous_class_id"].equals(first["class_id"])
     assert second["changes"]["change"].to_pylist() == ["kept"] * 3
     catalog.publish(url, second, "r-2", store.snapshot_id, {})
-    rebuilt = catalog.build(url, "r-2", store, catalog.CatalogConfig(n_anomalies=20))
+    rebuilt = build(url, "r-2", store, catalog.CatalogConfig(n_anomalies=20))
     for name in ("changes", "class_ids"):
         assert rebuilt[name].equals(second[name]), name
     assert rebuilt["classes"]["change"].equals(second["classes"]["change"])
     assert rebuilt["objects"]["previous_class_id"].equals(first["class_id"])
-    again = catalog.build(url, "r-1", store, catalog.CatalogConfig(n_anomalies=10))
+    again = build(url, "r-1", store, catalog.CatalogConfig(n_anomalies=10))
     assert again["objects"]["class_id"].equals(first["class_id"])
     assert sorted(again["class_ids"]["run_id"].to_pylist()) == ["r-1"] * 3 + ["r-2"] * 3
 
 
-def test_a_catalogue_from_before_classes_had_names_is_no_obstacle(run, root):  # noqa: F811
+def test_a_catalogue_from_before_classes_had_names_is_no_obstacle(run, root):
     url, store, _ = run
     place = f"{url}/catalog/current.json"
     old = get_json(place)
     for name in ("class_ids", "changes"):
         del old["files"][name]
     put_json(place, old)
-    made = catalog.build(url, "r-1", store, catalog.CatalogConfig())
+    made = build(url, "r-1", store, catalog.CatalogConfig())
     assert set(made["changes"]["change"].to_pylist()) == {"new"}
