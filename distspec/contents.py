@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 from numpy.typing import NDArray
 
 from distspec import schema
 from distspec.anomaly import PARTS, explain
+from distspec.arrow import pc
 from distspec.artefacts import COLUMNS as ARTEFACTS
 from distspec.artefacts import LIMITS, worst
 from distspec.catalog import CatalogConfig, current, open_tables
@@ -29,8 +29,6 @@ from distspec.predicting import predict
 from distspec.spaces import in_posterior_widths
 from distspec.spectrum import Floats, Floats32
 from distspec.store import Store
-
-pc: Any = pyarrow.compute  # its functions are made at run time, where no type checker sees them
 
 MIN_STACK = 3
 """A class median needs this many valid spectra in a pixel."""

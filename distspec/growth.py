@@ -5,17 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 from numpy.typing import NDArray
 
+from distspec.arrow import pc
 from distspec.spectrum import PASSING, Reason, Rejected
 from distspec.store import Store
 
-pc: Any = pyarrow.compute  # its functions are made at run time, where no type checker sees them
 MAX_ID = 200
 """Characters of an object_id."""
 MAX_TEXT = 1000

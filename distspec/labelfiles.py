@@ -8,14 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 import pyarrow.parquet as pq
 from pyarrow import csv
 
+from distspec.arrow import pc
 from distspec.labels import Said
 from distspec.places import get
-
-pc: Any = pyarrow.compute  # its functions are made at run time, where no type checker sees them
 
 COLUMNS = ("object_id", "human_label", "who", "when", "note")
 REQUIRED = COLUMNS[:2]

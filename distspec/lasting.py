@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 from numpy.typing import NDArray
 
 from distspec import schema
+from distspec.arrow import pc
 from distspec.spectrum import Floats, Floats32
 from distspec.succession import MOST, Fates, Ints, Overlap, fates, overlap, successors
-
-pc: Any = pyarrow.compute  # its functions are made at run time, where no type checker sees them
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
 from distspec import schema
+from distspec.arrow import pc
 from distspec.classifier import MIN_SOURCES, Classifier, Scale, Strings, sources_of
 from distspec.conformal import needed, sets
 from distspec.diagnostics import strengths
@@ -18,8 +18,6 @@ from distspec.measures import MEASURES
 from distspec.spaces import in_posterior_widths, joined
 from distspec.spectrum import Floats, Floats32
 from distspec.suggesting import suggest
-
-pc: Any = pyarrow.compute  # its functions are made at run time, where no type checker sees them
 
 N_NEXT = 50
 """Spectra that are suggested."""

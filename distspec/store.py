@@ -26,16 +26,15 @@ from typing import Any
 import icechunk
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 import zarr
 from numpy.typing import NDArray
 
+from distspec.arrow import pc
 from distspec.identity import JOIN_RADIUS
 from distspec.ledger import LEDGER, MARKS, QUARANTINE
 from distspec.spectrum import Floats32, WaveGrid
 from distspec.storage import icechunk_storage, split
 
-pc: Any = pyarrow.compute  # its functions are made at run time, where no type checker sees them
 icechunk.set_logs_filter("error")  # one committer at a time is our rule; it need not warn at every open
 
 FORMAT = 2

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import getpass
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 import tyro
 
 from distspec import catalog
+from distspec.arrow import pc
 from distspec.labelfiles import SHOWN, read_labels
 from distspec.labels import add, compact, history, standing, verdicts
 from distspec.lease import hold
@@ -18,8 +17,6 @@ from distspec.pipeline import format_table
 from distspec.places import store_url
 from distspec.store import open_store
 from distspec.verbs.rooted import Rooted
-
-pc: Any = pyarrow.compute  # its functions are made at run time, where no type checker sees them
 
 
 @dataclass(frozen=True)
