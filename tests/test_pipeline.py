@@ -50,6 +50,15 @@ def table(config: Config, name: str) -> pa.Table:
     return catalog.open_tables(config.root)[name].to_table()
 
 
+def shortened(config: Config, n: int) -> str:
+    """Make the archive, leave `n` spectra in its catalogue, and return the whole one."""
+    run_stages(config, ["synthesize"])
+    file = Path(config.archive.catalog)
+    whole = file.read_text()
+    file.write_text("".join(whole.splitlines(keepends=True)[: n + 1]))
+    return whole
+
+
 def files_of(root: str) -> dict[str, float]:
     """Every file with its time, but the lease, which each run takes and gives back."""
     files = [path for path in Path(root).rglob("*") if path.is_file() and "lease.json" not in path.name]
@@ -178,14 +187,11 @@ def test_two_workers_train_one_model(finished, tmp_path):
 
 def test_an_archive_that_grew_adds_its_rows(finished, tmp_path):
     config = small(tmp_path)
-    catalog_file = Path(config.archive.catalog)
-    run_stages(config, ["synthesize"])
-    whole = catalog_file.read_text().splitlines()
-    catalog_file.write_text("\n".join(whole[:151]) + "\n")
+    whole = shortened(config, 150)
     run_stages(config, ["ingest"])
     store = open_store(store_url(config.root))
     first, flux = store.ledger(), store.spectra(slice(None))[0]
-    catalog_file.write_text("\n".join(whole) + "\n")
+    Path(config.archive.catalog).write_text(whole)
     run_stages(config, ["ingest"])
     grown = open_store(store_url(config.root))
     assert grown.ledger().slice(0, len(first)).equals(first)
@@ -199,17 +205,14 @@ def test_an_archive_that_grew_adds_its_rows(finished, tmp_path):
 def test_classes_of_a_grown_archive_are_followed_and_labels_stay(tmp_path, local_ray):
     """A fifth more spectra, seen by the same model and clustered anew; then people's labels."""
     config = small(tmp_path)
-    catalog_file = Path(config.archive.catalog)
-    run_stages(config, ["synthesize"])
-    whole = catalog_file.read_text().splitlines()
-    catalog_file.write_text("\n".join(whole[:217]) + "\n")
+    whole = shortened(config, 216)
     run_stages(config, ALL)
     first = table(config, "objects")
     made = Path(config.root) / "models" / model_of(config, open_store(store_url(config.root)))
     labels.add(
         config.root, [labels.Said(name, "seen", "ann") for name in first["object_id"].to_pylist()[:20]]
     )
-    catalog_file.write_text("\n".join(whole) + "\n")
+    Path(config.archive.catalog).write_text(whole)
     grown = replace(config, model=str(made))
     assert run_stages(grown, ALL)
     second, changes = table(grown, "objects"), table(grown, "changes")
