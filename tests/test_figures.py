@@ -173,6 +173,10 @@ def test_sweep_rings_the_chosen_trial_and_shows_what_noise_scores():
     assert "structureless data" in texts(figure)
 
 
+def test_nothing_is_said_of_structureless_data_that_were_not_drawn():
+    assert "structureless data" not in texts(figures.sweep_scores(sweep(), NULLS.slice(0, 0)))
+
+
 def test_sweep_has_a_panel_a_space():
     figure = figures.sweep_scores(sweep(space=["features", "map", "map"]), NULLS)
     drawn(figure)

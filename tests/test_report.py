@@ -257,5 +257,5 @@ def test_missing_numbers_are_dashes():
     named = table.append_column("class_name", pa.array([EVIL] * table.num_rows))
     words = words_of(dataclasses.replace(data, classes=named))
     assert "– – – 1.00" not in words
-    assert "– 1.00 – 1.00" in words
+    assert "– (1.00–1.00)" in words
     assert not re.search(r"\bnan\b", words)

@@ -187,8 +187,9 @@ def sweep_scores(sweep: pa.Table, nulls: pa.Table) -> Figure:
     panels = figure.subplots(1, len(spaces), sharey=True, squeeze=False)[0]
     for ax, space in zip(panels, spaces, strict=True):
         here = nulls.filter(pc.field("space") == space)
-        ax.plot(column(here, "k"), column(here, "silhouette"), "_", color=UNCLASSIFIED, ms=5, mew=0.8,
-                label="structureless data", zorder=1)  # fmt: skip
+        if len(here):
+            ax.plot(column(here, "k"), column(here, "silhouette"), "_", color=UNCLASSIFIED, ms=5, mew=0.8,
+                    label="structureless data", zorder=1)  # fmt: skip
         _draw_trials(ax, sweep.filter(pc.field("space") == space), algorithms)
         ax.set(xlabel="number of classes k", title=f"space: {space}")
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))

@@ -277,7 +277,6 @@ def class_members(
         for ax in row[len(members) :]:
             ax.set_axis_off()
         row[0].set_ylabel(class_word(number), rotation=0, ha="right", va="center", size=6.5)
-        row[0].yaxis.label.set_color(class_colour(number))
     legend(figure, axes[0, 0])
     figure.supxlabel(label, size=7.5)
     figure.supylabel(_flux_label(reference), size=7.5)
