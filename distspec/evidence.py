@@ -23,7 +23,7 @@ from distspec.store import Store
 from distspec.weights import load_history
 
 SHOWN = (
-    *("objects", "classes", "class_medians", "anomalies", "artefacts", "quarantine"),
+    *("objects", "classes", "class_medians", "changes", "anomalies", "artefacts", "quarantine"),
     *("sweep", "nulls", "confusion", "latents"),
 )
 N_ODDEST = 10

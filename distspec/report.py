@@ -25,6 +25,7 @@ __all__ = ["Examples", "ReportData", "write_report"]
 
 QUARANTINE_ROWS = 50
 SPOILT_ROWS = 10
+CHANGE_ROWS = 20
 CONFUSION_ROWS = 12
 LATENT_ROWS = 8
 
@@ -50,6 +51,9 @@ class ReportData:
         class_id and class_name, optional.
     class_medians : Table
         Long: cluster_label, wave_rest, flux_p16, flux_p50, flux_p84; NaN where too few spectra.
+    changes : Table
+        What became of the last run's classes: class_id, previous_class_id, change, n_spectra, why; the
+        largest first.
     anomalies : Table
         anomaly_rank, object_id, z, snr, anomaly_score, cluster_label, why; sorted by rank.
     artefacts : Table
@@ -101,6 +105,7 @@ class ReportData:
     objects: pa.Table
     classes: pa.Table
     class_medians: pa.Table
+    changes: pa.Table
     anomalies: pa.Table
     artefacts: pa.Table
     quarantine: pa.Table
@@ -257,6 +262,8 @@ def render(data: ReportData, pngs: Mapping[str, bytes]) -> str:
         classes=classes,
         most_like=most_like(data.confusion),
         class_measures=class_measures(classes, data.measures),
+        changes=data.changes.slice(0, CHANGE_ROWS).to_pylist(),
+        n_changes=data.changes.num_rows,
         anomalies=data.anomalies.slice(0, len(data.oddest.object_id) or 10).to_pylist(),
         spoilt=data.artefacts.slice(0, SPOILT_ROWS).to_pylist(),
         torn=_largest(data.confusion, "share", CONFUSION_ROWS),

@@ -80,6 +80,10 @@ def report_data(n: int = 60, n_odd: int = 3, n_bad: int = 60, z: float = 1.0) ->
         class_medians=pa.table({
             "cluster_label": np.repeat(each, 48), "wave_rest": np.tile(WAVE, len(each)), **curve,
         }),
+        changes=pa.table({
+            "class_id": ["c-0001"], "previous_class_id": ["c-0001"], "change": ["kept"], "n_spectra": [9],
+            "why": [f"90% of it {EVIL}"],
+        }),
         anomalies=pa.table({
             "anomaly_rank": np.arange(n_odd) + 1, "object_id": pa.array([EVIL] * n_odd, "string"),
             "z": np.full(n_odd, z), "snr": np.ones(n_odd), "anomaly_score": np.ones(n_odd),
@@ -247,6 +251,13 @@ def test_stars_have_no_redshift_column():
     words = words_of(dataclasses.replace(report_data(z=0.0), scores={}))
     assert "No redshift differs from 0" in words
     assert "z, median" not in words
+
+
+def test_what_changed_is_told_where_there_was_a_run_before():
+    data = report_data()
+    assert "kept c-0001 c-0001 9 90% of it" in words_of(data)
+    new = data.changes.set_column(2, "change", pa.array(["new"]))
+    assert "all are new" in words_of(dataclasses.replace(data, changes=new))
 
 
 def test_missing_numbers_are_dashes():
