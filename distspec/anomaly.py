@@ -124,97 +124,166 @@ def fit(latents: Floats32, seed: int) -> Scorer:
     return Scorer(mixture, reference, forest.fit(x))
 
 
+@dataclass(frozen=True)
+class Usual:
+    """What is usual among spectra: by it they are scored, and others as if they were among them.
+
+    Attributes
+    ----------
+    chi2 : Polynomial
+        ln χ² by arcsinh S/N.
+    classes : (K,)
+        What is left of that in each class.
+    steps : mapping
+        Of `LATENTS`: centres in arcsinh S/N, medians there, and scatters above them, (3, steps) each.
+    sorted : mapping
+        Of `PARTS`: how odd all are, in the part's own unit, (N,) each.
+    """
+
+    chi2: Polynomial
+    classes: Floats
+    steps: Mapping[str, Floats]
+    sorted: Mapping[str, Floats]
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Floats32], snr: Floats32, label: NDArray[np.int32]) -> Usual:
+        """Return what is usual among spectra, of which is known what `score` takes."""
+        chi2 = _usual_chi2(raw["recon"], snr)
+        classes = _usual_of_classes(_log_chi2(raw["recon"]) - chi2(_x(snr)), label)
+        latents = zip(LATENTS, _latents(raw), strict=True)
+        steps = {name: _at_snr(values, snr) for name, values in latents}
+        nothing: dict[str, Floats] = {}
+        odd = cls(chi2, classes, steps, nothing)._oddness(raw, snr, label)
+        return cls(chi2, classes, steps, {name: np.sort(values) for name, values in odd.items()})
+
+    def score(
+        self,
+        raw: Mapping[str, Floats32],
+        snr: Floats32,
+        label: NDArray[np.int32],
+        artefact_score: Floats32,
+    ) -> dict[str, Floats]:
+        """Score spectra against those that are usual.
+
+        Each part is −log10 of the share of those at least as odd, so parts are comparable whatever their
+        units: misfit against what is usual at the same S/N and in the same class, latents against those of
+        the same S/N. Spectra that artefacts spoil must be odder than others to rank with them: by `SPOILT`
+        for each doubling of `artefact_score` beyond 1, at most by `MOST_SPOILT`. None is left out.
+
+        Parameters
+        ----------
+        raw : mapping
+            ``recon`` and ``line`` of `distspec.misfit.misfit`; `Scorer.parts`; (N,) each.
+        snr : (N,)
+        label : (N,)
+            Classes; -1 noise.
+        artefact_score : (N,)
+            1 or more: spoilt.
+
+        Returns
+        -------
+        dict
+            The `PARTS`, ``log_prob`` (ln density of the latents), ``anomaly_score`` (higher = odder), each
+            (N,).
+        """
+        odd = self._oddness(raw, snr, label)
+        parts = {name: _tail(values, self.sorted[name]) for name, values in odd.items()}
+        left_over = np.max([parts[name] for name in MISFITS], axis=0)
+        score = left_over + LATENT_WEIGHT * np.mean([parts[name] for name in LATENTS], axis=0)
+        doublings = np.log2(np.maximum(artefact_score.astype(np.float64), 1.0))
+        score = score - np.minimum(SPOILT * doublings, MOST_SPOILT)
+        return {**parts, "log_prob": -raw["density"].astype(np.float64), "anomaly_score": score}
+
+    def _oddness(
+        self, raw: Mapping[str, Floats32], snr: Floats32, label: NDArray[np.int32]
+    ) -> dict[str, Floats]:
+        excess = _log_chi2(raw["recon"]) - self.chi2(_x(snr))
+        # Of noise, the last, nothing is taken off.
+        against = excess - np.append(self.classes, 0.0)[np.where(label < len(self.classes), label, -1)]
+        latents = zip(LATENTS, _latents(raw), strict=True)
+        return {
+            "anomaly_recon": against,
+            "anomaly_line": raw["line"].astype(np.float64),
+            **{name: _above_usual(values, snr, self.steps[name]) for name, values in latents},
+        }
+
+
 def combine(
     raw: Mapping[str, Floats32], snr: Floats32, label: NDArray[np.int32], artefact_score: Floats32
 ) -> dict[str, Floats]:
-    """Score every spectrum against all others.
+    """Score every spectrum against all others: `Usual.score`, and ``anomaly_rank`` (1 = oddest)."""
+    found = Usual.of(raw, snr, label).score(raw, snr, label, artefact_score)
+    return found | {"anomaly_rank": rankdata(-found["anomaly_score"], method="ordinal").astype(np.float64)}
 
-    Each part is −log10 of the share of spectra at least as odd, so parts are comparable whatever their units:
-    misfit against what is usual at the same S/N and in the same class, latents against those of the same S/N.
-    Spectra that artefacts spoil must be odder than others to rank with them: by `SPOILT` for each doubling of
-    `artefact_score` beyond 1, at most by `MOST_SPOILT`. None is left out.
 
-    Parameters
-    ----------
-    raw : mapping
-        ``recon`` and ``line`` of `distspec.misfit.misfit`; `Scorer.parts`; (N,) each.
-    snr : (N,)
-    label : (N,)
-        Classes; -1 noise.
-    artefact_score : (N,)
-        1 or more: spoilt.
+def _tail(odd: Floats, usual: Floats) -> Floats:
+    """−log10 of the share of those that are usual, sorted, at least as odd, equals counting half.
 
-    Returns
-    -------
-    dict
-        The `PARTS`, ``log_prob`` (ln density of the latents), ``anomaly_score`` (higher = odder), each (N,),
-        and ``anomaly_rank`` (1 = oddest).
+    0 for the most ordinary, log10 N for the oddest of them.
     """
-    odd = {
-        "anomaly_recon": _against_class(_excess(raw["recon"], snr), label),
-        "anomaly_line": raw["line"].astype(np.float64),
-        "anomaly_density": _against_snr(raw["density"], snr),
-        "anomaly_neighbours": _against_snr(np.log(np.maximum(raw["neighbours"], 1e-12)), snr),
-        "anomaly_forest": _against_snr(raw["forest"], snr),
-    }
-    parts = {name: _tail(values) for name, values in odd.items()}
-    left_over = np.max([parts[name] for name in MISFITS], axis=0)
-    score = left_over + LATENT_WEIGHT * np.mean([parts[name] for name in LATENTS], axis=0)
-    doublings = np.log2(np.maximum(artefact_score.astype(np.float64), 1.0))
-    score = score - np.minimum(SPOILT * doublings, MOST_SPOILT)
-    return {
-        **parts,
-        "log_prob": -raw["density"].astype(np.float64),
-        "anomaly_score": score,
-        "anomaly_rank": rankdata(-score, method="ordinal").astype(np.float64),
-    }
+    n = len(usual)
+    below, up_to = (np.searchsorted(usual, odd, side) for side in ("left", "right"))
+    return -np.log10((n - up_to + (up_to - below + 1) / 2) / n)
 
 
-def _tail(oddness: Floats) -> Floats:
-    """−log10 of the share of the sample at least as odd: 0 for the most ordinary, log10 N for the oddest."""
-    return -np.log10(rankdata(-oddness, method="average") / len(oddness))
+def _x(snr: Floats32) -> Floats:
+    return np.arcsinh(snr).astype(np.float64)
 
 
-def _excess(chi2: Floats32, snr: Floats32) -> Floats:
-    """Return ln χ² less what is usual at the same S/N: a parabola in arcsinh S/N, fitted without outliers.
+def _log_chi2(chi2: Floats32) -> Floats:
+    return np.log(np.maximum(chi2, 1e-12)).astype(np.float64)
+
+
+def _latents(raw: Mapping[str, Floats32]) -> tuple[Floats32, ...]:
+    """Return what lies behind `LATENTS`."""
+    return raw["density"], np.log(np.maximum(raw["neighbours"], 1e-12)), raw["forest"]
+
+
+def _usual_chi2(chi2: Floats32, snr: Floats32) -> Polynomial:
+    """Return the usual ln χ² at each S/N: a parabola in arcsinh S/N, fitted without outliers.
 
     χ² of an imperfect model grows with S/N: without this, the brightest would be the oddest.
     """
-    x, y = np.arcsinh(snr).astype(np.float64), np.log(np.maximum(chi2, 1e-12)).astype(np.float64)
+    x, y = _x(snr), _log_chi2(chi2)
     degree = min(2, len(np.unique(x)) - 1)
     kept = np.ones(len(x), dtype=np.bool_)
-    excess = y
+    usual = Polynomial([0.0])
     for _ in range(CLIP_ROUNDS):
-        excess = y - Polynomial.fit(x[kept], y[kept], degree)(x)
+        usual = Polynomial.fit(x[kept], y[kept], degree)
+        excess = y - usual(x)
         scatter = 1.4826 * np.median(np.abs(excess))
         kept = np.abs(excess) <= CLIP * scatter
         if np.count_nonzero(kept) <= degree:
             break
-    return excess
+    return usual
 
 
-def _against_class(excess: Floats, label: NDArray[np.int32]) -> Floats:
-    """Return an excess less its class's median; of small classes, of which that says little, less of it."""
-    against = excess.copy()
+def _usual_of_classes(excess: Floats, label: NDArray[np.int32]) -> Floats:
+    """Return each class's median excess; of small classes, of which that says little, less of it."""
+    usual = np.zeros(int(label.max(initial=-1)) + 1)
     for each in np.unique(label[label >= 0]):
         members = label == each
         n = np.count_nonzero(members)
-        against[members] -= np.median(excess[members]) * n / (n + SMALL_CLASS)
-    return against
+        usual[each] = np.median(excess[members]) * n / (n + SMALL_CLASS)
+    return usual
 
 
-def _against_snr(values: Floats | Floats32, snr: Floats32) -> Floats:
+def _at_snr(values: Floats32, snr: Floats32) -> Floats:
+    """Return steps in S/N: centres, medians there, and scatters above them, (3, steps)."""
+    x, y = _x(snr), values.astype(np.float64)
+    n_steps = int(np.clip(len(y) // ROWS_PER_STEP, 1, MAX_STEPS))
+    steps = np.array_split(np.argsort(x, kind="stable"), n_steps)
+    p50, p84 = np.array([np.percentile(y[step], [50.0, 84.0]) for step in steps]).T
+    return np.array([[np.median(x[step]) for step in steps], p50, np.maximum(p84 - p50, 1e-9)])
+
+
+def _above_usual(values: Floats32, snr: Floats32, steps: Floats) -> Floats:
     """Return values less the median at the same S/N, over the scatter above it.
 
     Spectra that say little are encoded near the middle of the latent space, bright ones at its ends.
     """
-    x, y = np.arcsinh(snr).astype(np.float64), values.astype(np.float64)
-    n_steps = int(np.clip(len(y) // ROWS_PER_STEP, 1, MAX_STEPS))
-    steps = np.array_split(np.argsort(x, kind="stable"), n_steps)
-    centre = [np.median(x[step]) for step in steps]
-    p50, p84 = np.array([np.percentile(y[step], [50.0, 84.0]) for step in steps]).T
-    scatter = np.interp(x, centre, np.maximum(p84 - p50, 1e-9))
-    return (y - np.interp(x, centre, p50)) / scatter
+    x, (centre, p50, scatter) = _x(snr), steps
+    return (values.astype(np.float64) - np.interp(x, centre, p50)) / np.interp(x, centre, scatter)
 
 
 def explain(

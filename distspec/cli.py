@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-import pyarrow.compute as pc
 import tyro
 
 from distspec import catalog, schema
+from distspec.arrow import pc
 from distspec.config import recall
 from distspec.exporting import export_zarr
 from distspec.lease import hold
@@ -22,7 +22,10 @@ from distspec.snapshots import KEEP, collect_garbage, list_snapshots, tag
 from distspec.stages.ingest import ingest
 from distspec.stages.session import RayConfig, session
 from distspec.store import open_store
+from distspec.verbs.explore import Explore
 from distspec.verbs.labels import Classify, Label, Labels
+from distspec.verbs.placing import Place, Similar
+from distspec.verbs.reranking import Rerank
 from distspec.verbs.rooted import Rooted
 from distspec.verification import verify as verify_store
 
@@ -163,9 +166,13 @@ def main() -> None:
         | Annotated[Snapshots, tyro.conf.subcommand("snapshots")]
         | Annotated[GC, tyro.conf.subcommand("gc")]
         | Annotated[Export, tyro.conf.subcommand("export")]
+        | Annotated[Similar, tyro.conf.subcommand("similar")]
+        | Annotated[Place, tyro.conf.subcommand("place")]
+        | Annotated[Rerank, tyro.conf.subcommand("rerank")]
         | Annotated[Label, tyro.conf.subcommand("label")]
         | Annotated[Labels, tyro.conf.subcommand("labels")]
         | Annotated[Classify, tyro.conf.subcommand("classify")]
+        | Annotated[Explore, tyro.conf.subcommand("explore")]
     )
     verb: Any = tyro.cli(verbs, prog="distspec", description="Look after a root and query what it published.")
     os.environ.update(verb.storage.environment())

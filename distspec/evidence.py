@@ -18,6 +18,7 @@ from distspec.lineage import load_run
 from distspec.model import load_model
 from distspec.places import model_url, run_url
 from distspec.report import Examples, ReportData
+from distspec.reranking import progress
 from distspec.scoring import score_labels, score_oddities
 from distspec.store import Store
 from distspec.weights import load_history
@@ -88,6 +89,7 @@ def gather(
         lines=archive.lines,
         reference=store.frozen.reference,
         query=duckdb_line(root),
+        marks=progress(root, objects),
         **{name: tables[name] for name in SHOWN},
     )
 

@@ -100,13 +100,18 @@ def pilot(listing: pa.Table) -> pa.Table:
     return listing.take(pa.array(rows))
 
 
-def read(archive: Archive, access: AccessConfig, batch: Sequence[Entry]) -> list[Spectrum | BadSpectrumError]:
-    """Read spectra, many files at a time: each one as it is, or why it cannot be."""
-    return run(_read(archive, access, batch))
+def read(
+    archive: Archive, access: AccessConfig, batch: Sequence[Entry], positions: bool = True
+) -> list[Spectrum | BadSpectrumError]:
+    """Read spectra, many files at a time: each one as it is, or why it cannot be.
+
+    `positions`: one that cannot be given to a source, for want of its position, is bad.
+    """
+    return run(_read(archive, access, batch, positions))
 
 
 async def _read(
-    archive: Archive, access: AccessConfig, batch: Sequence[Entry]
+    archive: Archive, access: AccessConfig, batch: Sequence[Entry], positions: bool
 ) -> list[Spectrum | BadSpectrumError]:
     async with open_files(absolute(archive.url), access) as files:
 
@@ -115,17 +120,18 @@ async def _read(
                 file = files.file(url)
             except BadSpectrumError as error:
                 return [error] * len(group)
-            return [await _read_one(archive, entry, file) for entry in group]
+            return [await _read_one(archive, entry, file, positions) for entry in group]
 
         groups = [(url, list(group)) for url, group in groupby(batch, key=lambda entry: entry.file)]
         parts = await asyncio.gather(*(read_file(url, group) for url, group in groups))
     return [outcome for part in parts for outcome in part]
 
 
-async def _read_one(archive: Archive, entry: Entry, file: Any) -> Spectrum | BadSpectrumError:
+async def _read_one(archive: Archive, entry: Entry, file: Any, position: bool) -> Spectrum | BadSpectrumError:
     try:
         spectrum = await archive.read(entry, file)
-        check_position(entry, spectrum)
+        if position:
+            check_position(entry, spectrum)
     except BadSpectrumError as error:
         return error
     except Exception as error:  # a damaged file breaks a parser in ways that nobody foresaw

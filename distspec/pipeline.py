@@ -23,6 +23,7 @@ from distspec.lineage import has_run, model_id, now, run_id
 from distspec.outcome import Outcome
 from distspec.places import exists, get_json, join, put_json, run_url, store_url
 from distspec.report import write_report
+from distspec.reranking import marked
 from distspec.snapshots import run_tag, tag
 from distspec.stages.cluster import cluster
 from distspec.stages.embed import embed_store
@@ -89,6 +90,8 @@ def _report(config: Config, lease: Lease) -> Outcome:
         "catalog": catalog.current(config.root),
         "archive": json.loads(json.dumps(asdict(config.archive))),
     }
+    if said := marked(config.root):
+        made_of["marks"] = said
     if exists(join(url, "made_of.json")) and get_json(join(url, "made_of.json")) == made_of:
         return Outcome({"page": join(url, "index.html")}, did_work=False)
     records = [read_record(config.root, name) for name in STAGES]

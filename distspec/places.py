@@ -14,9 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import obstore
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 
 from distspec.storage import bucket, split
@@ -193,3 +195,16 @@ def put_table(url: str, table: pa.Table, row_group_size: int = 65_536) -> None:
 def get_table(url: str) -> pa.Table:
     """Read a Parquet file."""
     return pq.read_table(io.BytesIO(get(url)))
+
+
+def put_arrays(url: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays by name as one compressed .npz; none of objects."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    put(url, buffer.getvalue())
+
+
+def get_arrays(url: str) -> dict[str, NDArray[Any]]:
+    """Read a .npz; nothing in it is unpickled."""
+    with np.load(io.BytesIO(get(url)), allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from distspec import figures
+from distspec.feedback import Progress
 from distspec.figures import Examples, column
 from distspec.places import join, put
 from distspec.schema import Column
@@ -98,6 +99,8 @@ class ReportData:
         Where fluxes were normalised.
     query : str
         A DuckDB line that reads the catalogue.
+    marks : Progress or None
+        How many interesting spectra people found, mark by mark; None where nobody marked any.
     """
 
     run: Mapping[str, Any]
@@ -123,6 +126,7 @@ class ReportData:
     lines: Mapping[str, float]
     reference: float
     query: str
+    marks: Progress | None = None
 
 
 @dataclass(frozen=True)
@@ -218,7 +222,8 @@ def draw(data: ReportData) -> dict[str, Figure]:
     objects = data.objects
     umap = np.stack([column(objects, "umap_0"), column(objects, "umap_1")], axis=1)
     best = data.run.get("best_epoch")
-    return {
+    marks = {} if data.marks is None else {"marks": figures.found_by_marks(data.marks)}
+    return marks | {
         "reconstructions": figures.reconstructions(data.wave_rest, data.examples, data.reference),
         "classes": figures.class_spectra(data.class_medians, objects, data.lines, data.reference),
         "members": figures.class_members(
@@ -272,6 +277,7 @@ def render(data: ReportData, pngs: Mapping[str, bytes]) -> str:
         n_quarantined=data.quarantine.num_rows,
         quarantine=data.quarantine.slice(0, QUARANTINE_ROWS).to_pylist(),
         scores=data.scores,
+        marks=data.marks,
         config=json.dumps(data.run.get("config", {}), indent=2, ensure_ascii=False, default=str),
         query=data.query,
     )

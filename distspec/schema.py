@@ -155,6 +155,21 @@ def objects(n_latents: int, measures: Sequence[Column] = (), n_classes: int = 0)
     )
 
 
+def placed(n_latents: int, measures: Sequence[Column], n_classes: int) -> tuple[Column, ...]:
+    """Columns of spectra that are not of a run and are told by it: those of ``objects`` that they have."""
+    f32 = pa.float32()
+    known = {column.name: column for column in objects(n_latents, measures, n_classes)}
+    lacking = {"source_id", "version", "root", "srcid", "grating", "filter", "grade", "ra", "dec", "split"}
+    lacking |= {HUMAN_LABEL.name, PREVIOUS.name}
+    beside = {
+        "anomaly_rank": RANK._replace(description="the rank it would have among the run's; 1 = oddest"),
+        "why": Column("why", pa.string(), "", "what is odd about it, in words"),
+        "neighbours": Column("neighbours", pa.list_(pa.string()), "", "object_id of the nearest of the run"),
+        "distances": Column("distances", pa.list_(f32), "", f"of those, {DISTANCE.description}"),
+    }
+    return tuple((known | beside)[name] for name in (known | beside) if name not in lacking)
+
+
 def predictions(names: Sequence[str]) -> tuple[Column, ...]:
     """Columns of what every spectrum is likely called, given the labels that people used."""
     f32 = pa.float32()
@@ -240,6 +255,32 @@ QUARANTINE = (
     Column("uri", pa.string(), "", "where the file is"),
     Column("reason", pa.string(), "", "one reason code"),
     Column("seen", pa.string(), "", "what was found"),
+)
+DISTANCE = Column("distance", pa.float32(), "", "in latent space, in posterior widths: 1 is what noise does")
+SIMILAR = (
+    Column("query_id", pa.string(), "", "archive's unique key of the spectrum that others are near to"),
+    Column("rank", pa.int32(), "", "1 = nearest"),
+    OBJECT_ID,
+    DISTANCE,
+    REDSHIFT,
+    LABEL,
+    CLASS_ID,
+    CLASS_NAME,
+    *KINDS[:2],
+)
+RERANKED = (
+    Column("feedback_rank", pa.int32(), "", "1 = oddest after what people marked"),
+    OBJECT_ID,
+    REDSHIFT,
+    Column("mark", pa.string(), "", "what people say of it: interesting, ordinary or nothing"),
+    Column(
+        "feedback_score",
+        pa.float32(),
+        "dex",
+        "-log10 of shares at least as odd: by the run and by the marks",
+    ),
+    RANK,
+    SCORE,
 )
 _TRIAL = (
     Column("space", pa.string(), "", "where points lie: features, latents, map"),

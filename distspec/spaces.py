@@ -48,6 +48,39 @@ class Sample:
         return self.features if space.name == "features" else self.latents
 
 
+@dataclass(frozen=True)
+class Frame:
+    """What brings one model's answers to where the spectra of a run lie, other spectra's as well.
+
+    Attributes
+    ----------
+    widths : (D,)
+        What latents are divided by: `posterior_widths`, or 1.
+    scale : (M,)
+        What the numbers beside them are multiplied by: `scale_beside`.
+    """
+
+    widths: Floats
+    scale: Floats
+
+    @classmethod
+    def of(cls, z_mean: Floats32, widths: Floats, beside: Floats) -> Frame:
+        """Return that of a run's own spectra: latents (N, D), numbers beside them (N, M)."""
+        return cls(widths, scale_beside((z_mean / widths).astype(np.float32), beside))
+
+    def sample(self, z_mean: Floats32, beside: Floats, features: Floats32) -> Sample:
+        """Return where spectra lie: by latents (N, D), numbers beside them (N, M), features (N, F)."""
+        latents = (z_mean / self.widths).astype(np.float32)
+        return Sample(np.hstack([latents, beside * self.scale]).astype(np.float32), features)
+
+
+def scale_beside(latents: Floats32, beside: Floats) -> Floats:
+    """Return what makes numbers, (N, M), as wide as the widest of latents, (N, D); 0 for constants."""
+    spread = np.std(beside, axis=0)
+    widest = latents.std(axis=0, dtype=np.float64).max()
+    return np.divide(widest, spread, out=np.zeros_like(spread), where=spread > 0)
+
+
 def joined(latents: Floats32, beside: Floats) -> Floats32:
     """Return latents (N, D), and other numbers (N, M) as wide as the widest of them, (N, D + M).
 
@@ -57,10 +90,12 @@ def joined(latents: Floats32, beside: Floats) -> Floats32:
     array([[0., 1., 0.],
            [0., 3., 2.]], dtype=float32)
     """
-    spread = np.std(beside, axis=0)
-    widest = latents.std(axis=0, dtype=np.float64).max()
-    scale = np.divide(widest, spread, out=np.zeros_like(spread), where=spread > 0)
-    return np.hstack([latents, beside * scale]).astype(np.float32)
+    return np.hstack([latents, beside * scale_beside(latents, beside)]).astype(np.float32)
+
+
+def posterior_widths(z_log_var: Floats32) -> Floats:
+    """Return the root mean square width of the posteriors along each latent, (D,)."""
+    return np.sqrt(np.exp(z_log_var, dtype=np.float64).mean(axis=0))
 
 
 def in_posterior_widths(z_mean: Floats32, z_log_var: Floats32) -> Floats32:
@@ -74,5 +109,4 @@ def in_posterior_widths(z_mean: Floats32, z_log_var: Floats32) -> Floats32:
     array([[2.],
            [2.]], dtype=float32)
     """
-    width = np.sqrt(np.exp(z_log_var, dtype=np.float64).mean(axis=0))
-    return (z_mean / width).astype(np.float32)
+    return (z_mean / posterior_widths(z_log_var)).astype(np.float32)

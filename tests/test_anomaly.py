@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from distspec.anomaly import LATENTS, PARTS, combine, explain, fit
+from distspec.anomaly import LATENTS, PARTS, Usual, combine, explain, fit
 
 
 @pytest.fixture
@@ -127,3 +127,31 @@ def test_an_uncertain_scale_is_said_first():
     parts = dict.fromkeys(PARTS, 0.2) | {"anomaly_density": 2.5}
     words = explain(parts, 1.4, np.zeros(1, np.float32), np.zeros(1, bool), np.ones(1))
     assert words.startswith("scale uncertain (norm at 1.4 σ); latents where")
+
+
+def test_a_spectrum_of_the_run_scored_again_gets_its_own_score(rng):
+    n = 400
+    names = ("recon", "line", "density", "neighbours", "forest")
+    raw = {name: rng.random(n).astype(np.float32) for name in names}
+    raw["line"][:40] = 0.0  # ties
+    snr, label = (9 * rng.random(n)).astype(np.float32), rng.integers(-1, 3, n).astype(np.int32)
+    artefacts = (3 * rng.random(n)).astype(np.float32)
+    whole = combine(raw, snr, label, artefacts)
+    some = slice(3, n, 7)
+    few = {name: values[some] for name, values in raw.items()}
+    again = Usual.of(raw, snr, label).score(few, snr[some], label[some], artefacts[some])
+    assert all(np.array_equal(again[name], whole[name][some]) for name in again)
+
+
+def test_one_odder_than_all_scores_above_them(rng):
+    n = 300
+    raw = {
+        name: rng.random(n).astype(np.float32)
+        for name in ("recon", "line", "density", "neighbours", "forest")
+    }
+    snr, label = np.full(n, 5.0, np.float32), np.zeros(n, np.int32)
+    usual = Usual.of(raw, snr, label)
+    odd = {name: np.full(1, 9.0, np.float32) for name in raw}
+    found = usual.score(odd, snr[:1], np.array([5], np.int32), np.ones(1, np.float32))
+    assert found["anomaly_line"][0] == pytest.approx(np.log10(2 * n)), "half of one in n"
+    assert found["anomaly_score"][0] > combine(raw, snr, label, np.ones(n, np.float32))["anomaly_score"].max()

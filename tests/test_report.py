@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from matplotlib.image import imread
 
+from distspec.feedback import Progress
 from distspec.lines import GALAXY_LINES
 from distspec.report import Examples, ReportData, headlines, render, write_report
 from distspec.schema import Column
@@ -270,3 +271,13 @@ def test_missing_numbers_are_dashes():
     assert "– – – 1.00" not in words
     assert "– (1.00–1.00)" in words
     assert not re.search(r"\bnan\b", words)
+
+
+def test_marks_have_a_figure_and_a_sentence(tmp_path):
+    marks = Progress.of(np.array([True, False, True]), np.array([9, 1, 2]))
+    data = dataclasses.replace(report_data(), marks=marks)
+    page = Path(write_report(data, str(tmp_path))).read_text()
+    assert "Of 3 spectra that people marked, 2 are interesting" in page
+    assert "1 of these among its first 3, of which nobody has looked at 1" in " ".join(page.split())
+    assert imread(tmp_path / "marks.png").std() > 0.05
+    assert "Marked by people" not in render(report_data(), dict.fromkeys(PNGS, b""))

@@ -71,6 +71,11 @@ class DESI:
         tables = run(self._targets(coadds, etags, absolute(self.url), access))
         return pa.concat_tables([LISTING.empty_table(), *tables]).sort_by("object_id")
 
+    def list_file(self, url: str, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
+        """Return the targets of one coadd that its redrock file knows, as `list` does."""
+        base = url.rpartition("/")[0]
+        return pa.concat_tables(run(self._targets([Listed(url, 0, "")], {}, base, access)))
+
     async def _targets(
         self, coadds: list[Listed], etags: Mapping[str, str], base: str, access: AccessConfig
     ) -> list[pa.Table]:

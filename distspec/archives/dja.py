@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from distspec.access import DEFAULT_ACCESS, AccessConfig, File
 from distspec.archives.bulk import check_size, number_prism, read_spectrum
@@ -22,6 +21,7 @@ from distspec.archives.fits import read_head
 from distspec.archives.msaexp import FLUX_UNIT, parse_spec1d, valid_pixels
 from distspec.archives.protocol import LISTING, Entry, with_errors
 from distspec.archives.tables import absolute, choose_layout, etags, read_table
+from distspec.arrow import pc
 from distspec.lines import GALAXY_LINES
 from distspec.spectrum import Spectrum
 

@@ -1,5 +1,6 @@
 """The report's figures: arrays and tables in, a matplotlib ``Figure`` out; no pyplot, no state left."""
 
+from distspec.figures.marks import found_by_marks
 from distspec.figures.runs import best_epoch, latent_map, sweep_scores, training_curves
 from distspec.figures.spectra import (
     IN_A_ROW,
@@ -28,6 +29,7 @@ __all__ = [
     "class_members",
     "class_spectra",
     "column",
+    "found_by_marks",
     "has_redshifts",
     "labels_of",
     "latent_map",

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from distspec.anomaly import combine
+from distspec.anomaly import Usual, combine
 from distspec.choice import Choice, Judgement
 from distspec.degeneracy import confusion, latent_pairs
 from distspec.diagnostics import strengths
@@ -19,9 +19,9 @@ from distspec.latents import n_embedded, read_latents
 from distspec.lineage import has_run, now, run_id, save_run, versions
 from distspec.model import load_model
 from distspec.outcome import Outcome
-from distspec.places import get_json, join, model_url, remove_folder, run_url, store_url
+from distspec.places import get_json, join, model_url, put_arrays, remove_folder, run_url, store_url
 from distspec.runs import clustering_table, confusion_table, latents_table, nulls_table, sweep_table
-from distspec.spaces import Sample, in_posterior_widths, joined
+from distspec.spaces import Frame, Sample, posterior_widths
 from distspec.spectrum import Floats32
 from distspec.stages.assigning import measure
 from distspec.stages.labelling import label
@@ -29,6 +29,7 @@ from distspec.stages.oddities import find_oddities
 from distspec.store import Store, open_store
 from distspec.sweep import ClusteringConfig
 from distspec.trials import Result
+from distspec.yardstick import YARDSTICK, Yardstick
 
 
 def cluster(
@@ -73,17 +74,12 @@ def cluster(
         np.random.default_rng(seed),
     )
     answers = seen[0].answers
-    raw = find_oddities(
-        store,
-        model_url(root, model),
-        rows,
-        answers,
-        in_posterior_widths(answers["z_mean"], answers["z_log_var"]),
-        found.fitted,
-        seed,
-    )
+    widths = posterior_widths(answers["z_log_var"])
+    latents = (answers["z_mean"] / widths).astype(np.float32)
+    raw, error = find_oddities(store, model_url(root, model), rows, answers, latents, found.fitted, seed)
     ledger = store.ledger(["object_id", "snr"]).take(pa.array(rows))
-    odd = combine(raw, ledger["snr"].to_numpy(), said["label"], answers["artefact_score"])
+    snr = ledger["snr"].to_numpy()
+    odd = combine(raw, snr, said["label"], answers["artefact_score"])
     object_id = ledger["object_id"]
     measures = {name: seen[0].answers[name] for name in seen[0].measured}
     columns = reconstructed(store.frozen.kind) if measures else ()
@@ -108,6 +104,10 @@ def cluster(
         "forecast": {"expected": asdict(found.expected), "took": asdict(found.took)},
         "config": resolved,
     }
+    usual = Usual.of(raw, snr, said["label"])
+    frames = [each.frame for each in seen]
+    kept = Yardstick(found.how, frames, widths, latents[found.fitted], seed, error, usual)
+    put_arrays(join(url, YARDSTICK), kept.to_arrays())
     save_run(url, tables, record)
     remove_folder(join(url, "work"))
     return Outcome({"run": name, "trials": len(found.results), **_counts(found.own, said, judgement, choice)})
@@ -120,6 +120,7 @@ class _Seen:
     answers: Mapping[str, Floats32]
     measured: Sequence[str]
     sample: Sample
+    frame: Frame
 
 
 def _seen(root: str, store: Store, model: str, rows: NDArray[np.int64], config: ClusteringConfig) -> _Seen:
@@ -137,11 +138,12 @@ def _seen(root: str, store: Store, model: str, rows: NDArray[np.int64], config: 
         measured = measure(model_url(root, model), kind, answers["z_mean"], answers["z_log_var"])
         answers |= measured
         features = space(kind, answers).astype(np.float32)
-    latents = answers["z_mean"]
-    if config.rule == "consensus":
-        latents = in_posterior_widths(latents, answers["z_log_var"])
+    consensus = config.rule == "consensus"
+    widths = posterior_widths(answers["z_log_var"]) if consensus else np.ones(answers["z_mean"].shape[1])
     beside = strengths(kind, config.measures, answers)
-    return _Seen(answers, tuple(measured), Sample(joined(latents, beside), features))
+    frame = Frame.of(answers["z_mean"], widths, beside)
+    sample = frame.sample(answers["z_mean"], beside, features)
+    return _Seen(answers, tuple(measured), sample, frame)
 
 
 def _summary(

@@ -11,10 +11,8 @@ import ray
 import torch
 from tqdm import tqdm
 
-from distspec.artefacts import find_artefacts
-from distspec.diagnostics import measure
+from distspec.embedding import embed_spectra
 from distspec.latents import CHUNK, append_latents, n_embedded, read_latents
-from distspec.measures import DETECTORS
 from distspec.model import Model, load_model
 from distspec.outcome import Outcome
 from distspec.places import model_url, store_url
@@ -49,17 +47,10 @@ class Embedder:
 
 
 def embed_span(store: Store, model: Model, span: Span) -> dict[str, Floats32]:
-    """Return `distspec.latents.columns` of rows start … stop − 1: the same bits whoever does it.
-
-    Bad pixels are masked first: neither latents nor χ² nor measures see them.
-    """
-    rows, frozen = slice(*span), store.frozen
-    flux, ivar = store.spectra(rows)
+    """Return `distspec.latents.columns` of rows start … stop − 1: the same bits whoever does it."""
+    rows = slice(*span)
     z = np.asarray(store.array("z")[rows])
-    artefacts = find_artefacts(flux, ivar, z, frozen.grid, DETECTORS.get(frozen.kind))
-    ivar = np.where(artefacts.bad, np.float32(0.0), ivar)
-    said = model.embed(flux, ivar, z, span[0]) | artefacts.columns()
-    return said | measure(frozen.kind, flux, ivar, z, frozen.grid)
+    return embed_spectra(model, store.frozen.kind, *store.spectra(rows), z, span[0])[0]
 
 
 def embed_store(root: str, name: str) -> Outcome:

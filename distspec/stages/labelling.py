@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,15 @@ import ray
 from numpy.typing import NDArray
 
 from distspec.choice import Choice, Judgement, choose, judge
-from distspec.clustering import Labels, single_class
+from distspec.clustering import Labels
 from distspec.consensus import Consensus, agree
+from distspec.fitted import Fitted, Repeat, described, undivided
 from distspec.forecast import Need, Size, actor_bytes, driver_bytes, resident
 from distspec.maps import Map
 from distspec.sampling import sample_rows
 from distspec.spaces import Sample
 from distspec.spectrum import Floats32
-from distspec.stages.assigning import Fitted, Repeat, assign, described, place
+from distspec.stages.assigning import assign, place
 from distspec.stages.session import n_cpus
 from distspec.stages.sweeping import Sweep
 from distspec.sweep import ClusteringConfig, Data, Job, Space, plan, settings
@@ -40,11 +41,13 @@ class Labelled:
     Attributes
     ----------
     said : mapping
-        `distspec.stages.assigning.described` of all spectra.
+        `distspec.fitted.described` of all spectra.
     points : (N, 2)
         Where they lie on the map that is shown.
     fitted : (S,)
         Which of them the sweep was fitted to.
+    how : Fitted
+        What labels any spectrum.
     results : sequence of Result
     judgement : Judgement
     choice : Choice or None
@@ -57,6 +60,7 @@ class Labelled:
     said: Mapping[str, Any]
     points: Floats32
     fitted: NDArray[np.int64]
+    how: Fitted
     results: Sequence[Result]
     judgement: Judgement
     choice: Choice | None
@@ -111,9 +115,9 @@ def label(samples: Sequence[Sample], config: ClusteringConfig, seed: int, folder
         judgement = judge(results, config)
         choice = choose(found, judgement, config)
         shown = _shown(sweep, config, seed)
-        how = _found(sweep, found, judgement, choice, few, shown, n, seed)
+        how, said = _found(sweep, found, judgement, choice, few, shown, n, seed)
         peak = sweep.peak()
-    said = assign(how, samples) if isinstance(how, Fitted) else how
+    said = said or assign(how if len(rows) < n else replace(how, shown=None), samples)
     if len(rows) == n:
         points = shown.points
     else:
@@ -123,7 +127,7 @@ def label(samples: Sequence[Sample], config: ClusteringConfig, seed: int, folder
         log.info("cluster: the sweep took %s", took)
     adapted += shown.near.adapted
     return Labelled(
-        said, points.astype(np.float32), rows, results, judgement, choice, adapted, expected, took
+        said, points.astype(np.float32), rows, how, results, judgement, choice, adapted, expected, took
     )
 
 
@@ -145,11 +149,10 @@ def _found(
     shown: Map,
     n: int,
     seed: int,
-) -> Fitted | dict[str, Any]:
-    """Return `described` of every spectrum where the sample is all `n`, or else what labels them."""
+) -> tuple[Fitted, dict[str, Any] | None]:
+    """Return what labels spectra, and `described` of every one where it is known: the sample is all `n`."""
     if choice is None:
-        one = np.zeros(n, np.int32)
-        return described(Consensus.of([one], one), [one], single_class(n))
+        return undivided(samples[0], shown), None
     trials = [own[i].trial for i in judgement.repeats[choice.way]]
     others = [trial._replace(data=Data(draw=model)) for model in range(1, len(samples)) for trial in trials]
     elsewhere = sweep.run(_alone(others, len(own) + 1_000_000))
@@ -160,20 +163,14 @@ def _found(
         single = repeats.index(own[choice.trial])
     else:
         consensus, single = agree(labels, choice.k, np.random.default_rng(seed)), None
-    if n == len(samples[0]) and single is None:
-        return described(consensus, labels)
+    known = described(consensus, labels) if n == len(samples[0]) and single is None else None
     made = sweep.refit(_alone([each.trial for each in repeats], 0))
     places = {
         (data.draw, space): place
         for (data, space), place in sweep.maps((r.trial.data, r.trial.space) for r in repeats).items()
     }
-    return Fitted(
-        [Repeat(r.trial.data.draw, r.trial.space, each) for r, each in zip(repeats, made, strict=True)],
-        places,
-        consensus,
-        single,
-        shown if n > len(samples[0]) else None,
-    )
+    fitted = [Repeat(r.trial.data.draw, r.trial.space, each) for r, each in zip(repeats, made, strict=True)]
+    return Fitted(fitted, places, consensus, single, shown), known
 
 
 def _alone(trials: Sequence[Any], first: int) -> list[Job]:

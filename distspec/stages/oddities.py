@@ -91,8 +91,10 @@ def find_oddities(
     latents: Floats32,
     sample: NDArray[np.int64],
     seed: int,
-) -> dict[str, Floats32]:
-    """Return how odd each spectrum is by itself, what `distspec.anomaly.combine` takes, (N,) each.
+) -> tuple[dict[str, Floats32], Floats32]:
+    """Return how odd each spectrum is by itself, (N,) each, and the model's usual error, (L,).
+
+    The first is what `distspec.anomaly.Usual` takes.
 
     Parameters
     ----------
@@ -121,4 +123,4 @@ def find_oddities(
         part = {name: values[span] for name, values in needed.items()}
         return _judge.remote(shared, rows[span], part, latents[span])
 
-    return in_spans("oddities", len(rows), submit, SPAN)
+    return in_spans("oddities", len(rows), submit, SPAN), error

@@ -11,9 +11,10 @@ from sklearn.metrics import adjusted_rand_score
 
 from distspec.clustering import Setting, fit, labels_of
 from distspec.consensus import agree
+from distspec.fitted import Fitted, Repeat
 from distspec.maps import Layout, Map, neighbourhood
 from distspec.spaces import Sample
-from distspec.stages.assigning import Fitted, Repeat, assign
+from distspec.stages.assigning import assign
 from distspec.stages.labelling import label
 from distspec.stages.sweeping import Sweep
 from distspec.sweep import ClusteringConfig, Space, plan, settings

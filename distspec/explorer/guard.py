@@ -1,0 +1,93 @@
+"""Who may talk to the explorer: the page that was opened with this launch's address, and nothing else.
+
+The token is the first part of every path, not a cookie: cookies of 127.0.0.1 go to whatever listens there, on
+any port. A Host header that is not this server's own is refused, so that no other site's name can be made to
+point here (DNS rebinding); what changes something must come from the page itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from secrets import compare_digest
+
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_BODY = 32 * 2**20
+"""Largest request [bytes]: a selection of a few million objects."""
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+@dataclass(frozen=True)
+class Guard:
+    """An ASGI application that lets only its own page through to another.
+
+    Attributes
+    ----------
+    app : ASGI application
+        Sees paths without the token.
+    token : str
+    port : int
+        Where it listens on the loopback address.
+    """
+
+    app: ASGIApp
+    token: str
+    port: int
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or refuse it."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                extra = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                message = {**message, "headers": [*message.get("headers", ()), *extra]}
+            await send(message)
+
+        refusal, path = self._judge(scope)
+        if refusal is not None:
+            await refusal(scope, receive, guarded)
+            return
+        await self.app({**scope, "path": path, "raw_path": path.encode()}, receive, guarded)
+
+    def _judge(self, scope: Scope) -> tuple[PlainTextResponse | None, str]:
+        """Return why a request is refused, or None and its path without the token."""
+        headers: dict[bytes, list[bytes]] = {}
+        for name, value in scope["headers"]:
+            headers.setdefault(name, []).append(value)
+        hosts = [f"{name}:{self.port}".encode() for name in ("127.0.0.1", "localhost")]
+        if (host := headers.get(b"host", [])) not in [[name] for name in hosts]:
+            return PlainTextResponse("this server answers at 127.0.0.1 only\n", 421), ""
+        token, slash, rest = scope["path"].removeprefix("/").partition("/")
+        if not (slash and compare_digest(token.encode(), self.token.encode())):
+            return PlainTextResponse("open the address that `distspec explore` printed\n", 403), ""
+        path = "/" + rest
+        if scope["method"] in ("GET", "HEAD"):
+            return None, path
+        if headers.get(b"origin", []) != [b"http://" + host[0]]:
+            return PlainTextResponse("not from this page\n", 403), ""
+        if headers.get(b"content-type", []) != [b"application/json"]:
+            return PlainTextResponse("JSON only\n", 415), ""
+        length = headers.get(b"content-length", [b""])[0]
+        if not length.isdigit():
+            return PlainTextResponse("say how long the request is\n", 411), ""
+        if int(length) > MAX_BODY:
+            return PlainTextResponse(f"at most {MAX_BODY:,} bytes\n", 413), ""
+        return None, path

@@ -1,0 +1,45 @@
+"""The command itself: an address, answers, and an end by Ctrl-C that leaves the labels compacted."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from urllib.request import Request, urlopen
+
+import pytest
+
+from distspec.explorer.serving import LOOPBACK, listen
+from distspec.labels import history, labels_url
+from distspec.places import names
+
+COMMAND = [sys.executable, "-c", "from distspec.cli import main; main()", "explore", "--no-browser"]
+
+
+def test_explore_serves_until_interrupted(root):
+    args = [*COMMAND, "--root", root, "--who", "ann"]
+    with subprocess.Popen(args, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
+        said = process.stdout.readline()
+        url = re.fullmatch(r"400 spectra of run r-1: (http://127\.0\.0\.1:\d+/[\w-]{43}/)\n", said)[1]
+        with urlopen(url) as answer:
+            assert b"distspec explorer" in answer.read()
+        origin = url.split("/", 3)
+        headers = {"content-type": "application/json", "origin": "/".join(origin[:3])}
+        label = Request(f"{url}api/labels", json.dumps({"rows": [3], "label": "LRD"}).encode(), headers)
+        with urlopen(label) as answer:
+            assert answer.status == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    assert history(root).select(["object_id", "human_label", "who"]).to_pylist() == [
+        {"object_id": "o0003", "human_label": "LRD", "who": "ann"}
+    ]
+    assert [name for name in names(labels_url(root)) if name.endswith(".parquet")] == ["labels.parquet"]
+
+
+def test_only_the_loopback_address_and_a_port_that_is_free():
+    with listen(0) as listener:
+        host, port = listener.getsockname()
+        assert host == LOOPBACK
+        with pytest.raises(ValueError, match=f"--port {port}: .*0 takes one that is free"):
+            listen(port)
