@@ -1,29 +1,29 @@
-"""The catalogue: published as Parquet, and queried with SQL.
+"""The published catalogues of a root: which files are whose, which are current, and opening them.
 
-root/catalog/<run_id>/<table>/<snapshot_id>.parquet
-root/catalog/current.json       which run and which files; the only thing ever replaced
+root/catalog/<run_id>/<table>/<edition>.parquet
+root/catalog/<run_id>/<edition>.json    the record of an edition, written once, after its files
+root/catalog/current.json               a copy of the record that is current; the only thing ever replaced
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
+from numpy.typing import NDArray
 
-from distspec.labels import digest, history, standing, verdicts
 from distspec.lineage import fingerprint, now
-from distspec.places import catalog_url, exists, get_json, join, put_json, put_table, store_url
-from distspec.predicting import columns_for, predict
+from distspec.parquet import write
+from distspec.places import catalog_url, exists, get_json, join, names, put_json
 from distspec.storage import filesystem
-from distspec.store import open_store
 
 CURRENT = "current.json"
-LEARNT = ("predictions", "label_scores")
-"""Tables that people's labels make."""
+FORMAT = 2
+"""Of the files: those of another format are published anew."""
 
 
 @dataclass(frozen=True)
@@ -43,117 +43,143 @@ class CatalogConfig:
 
 
 def publish(
-    root: str, tables: Mapping[str, pa.Table], run_id: str, snapshot_id: str, made_with: Mapping[str, Any]
+    root: str,
+    tables: Mapping[str, pa.Table],
+    run_id: str,
+    snapshot_id: str,
+    made_with: Mapping[str, Any],
+    keep: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Write a run's tables, then make them the current ones; return what current.json says.
+    """Write a run's tables, then make them the current ones; return their record.
 
-    A reader takes its file list from current.json, so it sees the old catalogue or the new one; files are
-    named after what they were made of, so none is ever written over.
-    """
-    base = catalog_url(root)
-    part = fingerprint(snapshot_id, dict(made_with))
-    files = {name: f"{run_id}/{name}/{part}.parquet" for name in tables}
-    for name, table in tables.items():
-        put_table(join(base, files[name]), table)
-    current = {"run_id": run_id, "snapshot_id": snapshot_id, "made_with": dict(made_with)}
-    current |= {"published": now(), "files": files}
-    put_json(join(base, CURRENT), current)
-    return current
-
-
-def classify(root: str, error: float) -> dict[str, pa.Table]:
-    """Learn people's labels anew and publish what that says; the other tables stay as they are.
-
-    A reader sees the old or the new of ``predictions`` and ``label_scores``.
+    A reader takes its files from a record, so it sees one edition whole: files and records are named after
+    what they were made of, the edition before among it, and none is ever written over.
 
     Parameters
     ----------
     root : str
-    error : float
-        See `CatalogConfig`.
-
-    Returns
-    -------
-    dict
-        See `distspec.predicting.predict`.
-
-    Raises
-    ------
-    FileNotFoundError
-        Before anything was published.
-    ValueError
-        When nobody labelled a spectrum of the published run.
+    tables : mapping
+    run_id, snapshot_id : str
+    made_with : mapping
+        Settings, as JSON holds them.
+    keep : collection of str
+        Tables of the current edition that are of this one, too, as they are.
     """
-    CatalogConfig(error=error)
-    published = open_tables(root)["objects"]
-    now_current = current(root) or {}
-    kind = open_store(store_url(root), now_current["snapshot_id"]).frozen.kind
-    objects = published.to_table(columns=columns_for(kind, published.schema.names))
-    origin = {name.decode(): value.decode() for name, value in (published.schema.metadata or {}).items()}
-    tables = predict(objects, kind, verdicts(standing(history(root))), error, origin)
-    if not tables:
-        raise ValueError(f"no labels of the spectra published under {root}: `distspec label FILE` adds some")
-    part = fingerprint(now_current["snapshot_id"], digest(root), error)
-    files = {name: f"{now_current['run_id']}/{name}/{part}.parquet" for name in tables}
+    base, before = catalog_url(root), current(root) or {"edition": "", "files": {}, "rows": {}}
+    edition = fingerprint(FORMAT, run_id, snapshot_id, dict(made_with), before.get("edition", ""))
+    files = {name: f"{run_id}/{name}/{edition}.parquet" for name in tables}
     for name, table in tables.items():
-        put_table(join(catalog_url(root), files[name]), table)
-    kept = {name: file for name, file in now_current["files"].items() if name not in LEARNT}
-    put_json(join(catalog_url(root), CURRENT), {**now_current, "files": kept | files})
-    return tables
+        write(join(base, files[name]), table, reading_order(table) if name == "objects" else None)
+    record: dict[str, Any] = {
+        "format": FORMAT,
+        "number": before.get("number", 0) + 1,
+        "run_id": run_id,
+        "edition": edition,
+        "snapshot_id": snapshot_id,
+        "made_with": dict(made_with),
+        "published": now(),
+        "files": {name: before["files"][name] for name in keep} | files,
+        "rows": {name: before["rows"][name] for name in keep}
+        | {name: len(table) for name, table in tables.items()},
+    }
+    put_json(join(base, run_id, f"{edition}.json"), record)
+    put_json(join(base, CURRENT), record)
+    return record
+
+
+def is_current(root: str, run_id: str, snapshot_id: str, made_with: Mapping[str, Any]) -> bool:
+    """Tell whether what is current was published of this."""
+    made_of = {"format": FORMAT, "run_id": run_id, "snapshot_id": snapshot_id, "made_with": dict(made_with)}
+    return made_of.items() <= (current(root) or {}).items()
+
+
+def reading_order(objects: pa.Table) -> NDArray[np.int64]:
+    """Return the order of rows in the file of ``objects``, (N,).
+
+    By class, then by decade of `anomaly_rank` (1, 2–10, 11–100 …), then along the sky. A class is one stretch
+    of the file; the oddest of all are at the beginning of each class; and what lies together on the sky
+    lies together in each decade, so that few row groups hold it.
+
+    Examples
+    --------
+    >>> columns = {"cluster_label": [1, 0, 0, 0], "anomaly_rank": [1, 20, 90, 2], "_healpix_29": [4, 3, 2, 9]}
+    >>> reading_order(pa.table(columns))
+    array([3, 2, 1, 0])
+    """
+    label, rank, cell = (
+        objects[name].to_numpy() for name in ("cluster_label", "anomaly_rank", "_healpix_29")
+    )
+    return np.lexsort((cell, np.ceil(np.log10(rank)), label))
 
 
 def current(root: str) -> dict[str, Any] | None:
-    """Return what current.json says, or None before anything was published."""
+    """Return the record of the current edition, or None before anything was published."""
     url = join(catalog_url(root), CURRENT)
     return get_json(url) if exists(url) else None
 
 
-def open_tables(root: str) -> dict[str, ds.Dataset]:
-    """Return the current catalogue's tables as Arrow datasets; columns and rows are read when asked for.
+def editions(root: str) -> list[dict[str, Any]]:
+    """Return the records of all that was published, the oldest first."""
+    base = catalog_url(root)
+    files = [name for name in names(base) if name.count("/") == 1 and name.endswith(".json")]
+    return sorted((get_json(join(base, file)) for file in files), key=lambda record: record["number"])
+
+
+def record_of(root: str, run: str = "") -> dict[str, Any]:
+    """Return a record: the current one, or the newest of a run.
+
+    Parameters
+    ----------
+    root : str
+    run : str
+        A run's id, or <run_id>/<edition>; empty: what is current.
 
     Raises
     ------
     FileNotFoundError
         Before anything was published.
+    ValueError
+        When that run was not.
     """
     now_current = current(root)
     if now_current is None:
         raise FileNotFoundError(f"no catalogue under {root}: run `python -m jobs.pipeline` first")
-    base = catalog_url(root)
-    tables: dict[str, ds.Dataset] = {}
-    for name, file in now_current["files"].items():
-        fs, path = filesystem(join(base, file))
-        tables[name] = ds.dataset(path, format="parquet", filesystem=fs)
-    return tables
+    if not run:
+        return now_current
+    known = editions(root)
+    found = [record for record in known if run in (record["run_id"], edition_name(record))]
+    if not found:
+        runs = ", ".join(dict.fromkeys(record["run_id"] for record in known)) or "none"
+        raise ValueError(f"run {run} is not published under {root}: there are {runs} (`distspec runs`)")
+    return found[-1]
 
 
-def query(root: str, sql: str) -> pa.Table:
-    """Answer SQL (DuckDB's) over the current catalogue; each table is a view of its name.
+def edition_name(record: Mapping[str, Any]) -> str:
+    """Return what names an edition among all of a root."""
+    return f"{record['run_id']}/{record['edition']}"
+
+
+def open_tables(root: str, run: str = "") -> dict[str, ds.Dataset]:
+    """Return a catalogue's tables as Arrow datasets; columns and rows are read when asked for.
+
+    Parameters
+    ----------
+    root : str
+    run : str
+        A published run's id (`distspec runs`); empty: what is current.
 
     Raises
     ------
+    FileNotFoundError
+        Before anything was published.
     ValueError
-        When DuckDB does not understand the query; the message is DuckDB's.
+        When that run was not.
     """
-    with duckdb.connect() as connection:
-        for name, dataset in open_tables(root).items():
-            connection.register(name, dataset)
-        try:
-            answer: Any = connection.sql(sql)
-            if answer is None:
-                raise ValueError(f"{sql!r} gives no table: ask with SELECT")
-            return answer.to_arrow_table()
-        except duckdb.Error as error:
-            raise ValueError(str(error)) from error
+    files = record_of(root, run)["files"]
+    return {name: open_file(join(catalog_url(root), file)) for name, file in files.items()}
 
 
-def duckdb_line(root: str) -> str:
-    """Return SQL that any DuckDB can run on the current catalogue's files."""
-    now_current = current(root)
-    if now_current is None:
-        raise FileNotFoundError(f"no catalogue under {root}")
-    objects = join(catalog_url(root), now_current["files"]["objects"]).replace("'", "''")
-    return (
-        "SELECT cluster_label, count(*) AS n, median(z) AS z FROM "
-        f"read_parquet('{objects}') GROUP BY cluster_label ORDER BY n DESC"
-    )
+def open_file(url: str) -> ds.Dataset:
+    """Return a Parquet file as an Arrow dataset."""
+    fs, path = filesystem(url)
+    return ds.dataset(path, format="parquet", filesystem=fs)

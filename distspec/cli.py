@@ -7,14 +7,12 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 
-from distspec import catalog, schema
 from distspec.arrow import pc
 from distspec.config import recall
-from distspec.exporting import export_zarr
 from distspec.lease import hold
 from distspec.pipeline import FAILURES, format_table, one_line
 from distspec.places import store_url
@@ -22,39 +20,13 @@ from distspec.snapshots import KEEP, collect_garbage, list_snapshots, tag
 from distspec.stages.ingest import ingest
 from distspec.stages.session import RayConfig, session
 from distspec.store import open_store
+from distspec.verbs.catalogue import Columns, Export, Query, Runs
 from distspec.verbs.explore import Explore
 from distspec.verbs.labels import Classify, Label, Labels
 from distspec.verbs.placing import Place, Similar
 from distspec.verbs.reranking import Rerank
 from distspec.verbs.rooted import Rooted
 from distspec.verification import verify as verify_store
-
-
-@dataclass(frozen=True)
-class Query(Rooted):
-    """Answer SQL over the current catalogue.
-
-    Its tables: objects, classes, class_medians, anomalies, artefacts, changes, class_ids, sweep, nulls,
-    confusion, latents, quarantine; where people labelled spectra predictions and label_scores.
-    """
-
-    sql: tyro.conf.Positional[str] = ""
-    """DuckDB's SQL."""
-
-    def run(self) -> None:
-        """Print the answer."""
-        print(format_table(catalog.query(self.root, self.sql)))
-
-
-@dataclass(frozen=True)
-class Columns(Rooted):
-    """List the tables and columns of the current catalogue with units and meaning."""
-
-    def run(self) -> None:
-        """Print them."""
-        for name, dataset in catalog.open_tables(self.root).items():
-            print(f"\n{name}: {dataset.count_rows():,} rows")
-            print(format_table(schema.dictionary(dataset.schema)))
 
 
 @dataclass(frozen=True)
@@ -137,29 +109,13 @@ class GC(Rooted):
         print(", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in counts.items()))
 
 
-@dataclass(frozen=True)
-class Export(Rooted):
-    """Copy the store to where nothing but Zarr is needed to read it."""
-
-    to: str = tyro.MISSING
-    """A new folder or bucket URL."""
-    format: Literal["zarr"] = "zarr"
-    """Plain Zarr v3."""
-    at: str = ""
-    """A snapshot's id or tag; empty for the newest state."""
-
-    def run(self) -> None:
-        """Print what was written."""
-        n = export_zarr(open_store(store_url(self.root), self.at), self.to)
-        print(f"{n:,} rows in {self.to}")
-
-
 def main() -> None:
     """Run ``distspec VERB``."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `distspec … | head` ends quietly
     verbs = (
         Annotated[Query, tyro.conf.subcommand("query")]
         | Annotated[Columns, tyro.conf.subcommand("columns")]
+        | Annotated[Runs, tyro.conf.subcommand("runs")]
         | Annotated[Verify, tyro.conf.subcommand("verify")]
         | Annotated[Quarantine, tyro.conf.subcommand("quarantine")]
         | Annotated[Retry, tyro.conf.subcommand("retry")]

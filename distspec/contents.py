@@ -26,6 +26,7 @@ from distspec.lineage import load_run
 from distspec.model import Model, load_model
 from distspec.places import model_url, run_url
 from distspec.predicting import predict
+from distspec.sky import healpix
 from distspec.spaces import in_posterior_widths
 from distspec.spectrum import Floats, Floats32
 from distspec.store import Store
@@ -58,12 +59,8 @@ def build(root: str, run_id: str, store: Store, config: CatalogConfig) -> dict[s
     model = str(record["model_id"])
     vae = load_model(model_url(root, model))
     wave = store.frozen.grid.wave_rest
-    origin = {
-        "run_id": run_id,
-        "model_id": model,
-        "snapshot_id": store.snapshot_id,
-        "weights_sha256": str(vae.record["weights_sha256"]),
-    }
+    made_of = run_id, model, store.snapshot_id, str(vae.record["weights_sha256"])
+    origin = dict(zip(schema.ORIGIN, made_of, strict=True))
     rows = store.standing()
     latents = {name: values[rows] for name, values in read_latents(store, model).items()}
     ledger = store.ledger().take(pa.array(rows))
@@ -73,6 +70,7 @@ def build(root: str, run_id: str, store: Store, config: CatalogConfig) -> dict[s
     identities = _identities(root, run_id, ledger["object_id"], labels, points)
     objects = _objects(
         ledger,
+        rows,
         latents,
         found["clustering"],
         _split(store, rows, vae),
@@ -143,6 +141,7 @@ def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
 
 def _objects(
     ledger: pa.Table,
+    rows: NDArray[np.int64],
     latents: Mapping[str, Floats32],
     clustering: pa.Table,
     split: Sequence[str],
@@ -158,6 +157,8 @@ def _objects(
         **_columns(clustering.drop_columns("object_id")),
         **{f"{name}_{i:02d}": latents[name][:, i] for name in VECTORS for i in range(n_latents)},
         **{name: latents[name] for name in (*SCALARS, *ARTEFACTS, *(column.name for column in measures))},
+        "store_row": rows,
+        "_healpix_29": healpix(ledger["ra"].to_numpy(), ledger["dec"].to_numpy()),
         "split": split,
         **_named(kinds),
         **named,

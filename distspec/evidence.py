@@ -10,13 +10,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from distspec.archives.protocol import Archive
-from distspec.catalog import duckdb_line, open_tables
+from distspec.catalog import open_tables
 from distspec.diagnostics import measured
 from distspec.figures import IN_A_ROW
 from distspec.latents import read_latents
 from distspec.lineage import load_run
 from distspec.model import load_model
 from distspec.places import model_url, run_url
+from distspec.querying import duckdb_line
 from distspec.report import Examples, ReportData
 from distspec.reranking import progress
 from distspec.scoring import score_labels, score_oddities
@@ -49,14 +50,14 @@ def gather(
     vae = load_model(model)
     tables = {name: dataset.to_table() for name, dataset in open_tables(root).items()}
     objects = tables["objects"]
-    standing = store.standing()
+    in_store = objects["store_row"].to_numpy()
     latents = {
-        name: values[standing] for name, values in read_latents(store, str(record["model_id"])).items()
+        name: values[in_store] for name, values in read_latents(store, str(record["model_id"])).items()
     }
     redshifts = objects["z"].to_numpy()
 
     def examples(rows: NDArray[np.int64], captions: list[str]) -> Examples:
-        flux, ivar = store.spectra(standing[rows])
+        flux, ivar = store.spectra(in_store[rows])
         recon = vae.decode(latents["z_mean"][rows], redshifts[rows])
         return Examples(
             object_id=objects["object_id"].take(pa.array(rows)).to_pylist(),

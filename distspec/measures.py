@@ -60,7 +60,7 @@ def _measure(
     name: str, unit: str, what: str, by: Any, zero: float, scale: float, space: Any = "reconstruction"
 ) -> Measure:
     """Return a measure of a function of `distspec.indices`, whose windows and detector are set."""
-    value = Column(name, pa.float32(), unit, f"{what}; NaN where not covered")
+    value = Column(name, pa.float32(), unit, f"{what}; null where not covered")
     error = Column(f"{name}_err", pa.float32(), unit, f"1 sigma uncertainty of {name}")
     return Measure(value, error, scale, _reading((value, error), by), zero, space)
 
@@ -124,7 +124,7 @@ LYA_EW = Measure(
         "lya_ew",
         pa.float32(),
         "Angstrom",
-        "net rest equivalent width of Lya, emission positive; NaN where not covered",
+        "net rest equivalent width of Lya, emission positive; null where not covered",
     ),
     Column("lya_ew_err", pa.float32(), "Angstrom", "1 sigma uncertainty of lya_ew, continuum included"),
     25.0,

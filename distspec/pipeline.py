@@ -22,6 +22,7 @@ from distspec.lease import Lease, hold
 from distspec.lineage import has_run, model_id, now, run_id
 from distspec.outcome import Outcome
 from distspec.places import exists, get_json, join, put_json, run_url, store_url
+from distspec.querying import duckdb_line, query
 from distspec.report import write_report
 from distspec.reranking import marked
 from distspec.snapshots import run_tag, tag
@@ -68,10 +69,8 @@ def _cluster(config: Config, lease: Lease) -> Outcome:
 
 def _catalog(config: Config, lease: Lease) -> Outcome:
     store, run = current_run(config)
-    published = catalog.current(config.root) or {}
     made_with = {**asdict(config.catalog), "labels": labels.digest(config.root)}
-    made_of = {"run_id": run, "snapshot_id": store.snapshot_id, "made_with": made_with}
-    if made_of.items() <= published.items():
+    if catalog.is_current(config.root, run, store.snapshot_id, made_with):
         return Outcome({"run": run}, did_work=False)
     tables = build(config.root, run, store, config.catalog)
     tag(config.root, run_tag(run, store.snapshot_id), store.snapshot_id)
@@ -177,18 +176,18 @@ def read_record(root: str, stage: str) -> dict[str, Any] | None:
 
 def summary(config: Config) -> str:
     """Return the end of a run in words: classes, oddest spectra, where things are, how to query them."""
-    classes = catalog.query(
+    classes = query(
         config.root,
         "SELECT coalesce(class_id, 'noise') AS class, class_name AS name, n_spectra, n_sources, "
         "round(z_p50, 2) AS z, round(recon_mse_p50, 4) AS error FROM classes ORDER BY cluster_label",
     )
-    oddest = catalog.query(
+    oddest = query(
         config.root,
         "SELECT anomaly_rank AS rank, object_id, round(z, 2) AS z, "
         "round(anomaly_score::DOUBLE, 2) AS score, why FROM anomalies ORDER BY anomaly_rank LIMIT 10",
     )
     _, run = current_run(config)
-    sql = catalog.duckdb_line(config.root)
+    sql = duckdb_line(config.root)
     return "\n".join(
         [
             f"\n{len(classes)} classes",

@@ -8,11 +8,12 @@ import io
 import json
 import os
 import shutil
+import tempfile
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import obstore
@@ -76,14 +77,40 @@ def put(url: str, content: bytes) -> None:
     if scheme != "file":
         obstore.put(bucket(scheme, name), key, content)
         return
-    target = Path(key)
+    with _beside(Path(key)) as file:
+        file.write(content)
+
+
+@contextmanager
+def writing(url: str) -> Generator[IO[bytes]]:
+    """Give a file to write to, of any size; what was written is then at `url`, seen whole or not at all.
+
+    What goes to a bucket is written to the local disk first: memory holds none of it.
+    """
+    scheme, name, key = split(url)
+    if scheme == "file":
+        with _beside(Path(key)) as file:
+            yield file
+        return
+    with tempfile.TemporaryFile() as file:
+        yield file
+        file.seek(0)
+        obstore.put(bucket(scheme, name), key, file)
+
+
+@contextmanager
+def _beside(target: Path) -> Generator[IO[bytes]]:
+    """Give a file beside its place, and put it there."""
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(target)
+    try:
+        with beside.open("w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def get(url: str) -> bytes:
@@ -187,9 +214,8 @@ def get_json(url: str) -> dict[str, Any]:
 
 def put_table(url: str, table: pa.Table, row_group_size: int = 65_536) -> None:
     """Write a table as one Parquet file."""
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", row_group_size=row_group_size)
-    put(url, buffer.getvalue())
+    with writing(url) as file:
+        pq.write_table(table, file, compression="zstd", row_group_size=row_group_size)
 
 
 def get_table(url: str) -> pa.Table:

@@ -10,17 +10,23 @@ import pyarrow as pa
 
 from distspec import schema
 from distspec.arrow import pc
+from distspec.catalog import CatalogConfig, open_tables, publish, record_of
 from distspec.classifier import MIN_SOURCES, Classifier, Scale, Strings, sources_of
 from distspec.conformal import needed, sets
 from distspec.diagnostics import strengths
+from distspec.labels import digest, history, standing, verdicts
 from distspec.latents import VECTORS
 from distspec.measures import MEASURES
+from distspec.places import store_url
 from distspec.spaces import in_posterior_widths, joined
 from distspec.spectrum import Floats, Floats32
+from distspec.store import open_store
 from distspec.suggesting import suggest
 
 N_NEXT = 50
 """Spectra that are suggested."""
+LEARNT = ("predictions", "label_scores")
+"""Tables that people's labels make."""
 
 
 def beside(kind: str) -> tuple[str, ...]:
@@ -108,6 +114,42 @@ def predict(
         "predictions": predictions,
         "label_scores": _scores(counts, given, classifier, rows, tested, error, origin),
     }
+
+
+def classify(root: str, error: float) -> dict[str, pa.Table]:
+    """Learn people's labels anew and publish what that says; the other tables stay as they are.
+
+    Parameters
+    ----------
+    root : str
+    error : float
+        See `distspec.catalog.CatalogConfig`.
+
+    Returns
+    -------
+    dict
+        See `predict`.
+
+    Raises
+    ------
+    FileNotFoundError
+        Before anything was published.
+    ValueError
+        When nobody labelled a spectrum of the published run.
+    """
+    CatalogConfig(error=error)
+    published, record = open_tables(root)["objects"], record_of(root)
+    kind = open_store(store_url(root), record["snapshot_id"]).frozen.kind
+    objects = published.to_table(columns=columns_for(kind, published.schema.names))
+    metadata = published.schema.metadata
+    origin = {name: metadata[name.encode()].decode() for name in schema.ORIGIN}
+    tables = predict(objects, kind, verdicts(standing(history(root))), error, origin)
+    if not tables:
+        raise ValueError(f"no labels of the spectra published under {root}: `distspec label FILE` adds some")
+    made_with = record["made_with"] | {"classified": {"labels": digest(root), "error": error}}
+    kept = [name for name in record["files"] if name not in LEARNT]
+    publish(root, tables, record["run_id"], record["snapshot_id"], made_with, kept)
+    return tables
 
 
 def _tested(classifier: Classifier, given: Strings, rows: Any, prob: Floats, inside: Any) -> dict[str, Any]:

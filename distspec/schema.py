@@ -8,23 +8,28 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 DIMENSIONLESS = ""
+ORIGIN: tuple[str, ...] = ("run_id", "model_id", "snapshot_id", "weights_sha256")
+"""What the metadata of every table of a catalogue names: what it was made of."""
 
 
 class Column(NamedTuple):
-    """One column; the unit is in the notation of astropy and the VO, "" for none."""
+    """One column; the unit is in the notation of astropy, "" for none; the UCD is the IVOA's (UCD1+)."""
 
     name: str
     type: pa.DataType
     unit: str
     description: str
+    ucd: str = ""
 
 
-OBJECT_ID = Column("object_id", pa.string(), "", "archive's unique key of the spectrum")
-SOURCE_ID = Column("source_id", pa.string(), "", "the thing on the sky; repeats of it share this")
-REDSHIFT = Column("z", pa.float64(), "", "redshift from the archive's catalogue; 0 for stars")
+OBJECT_ID = Column("object_id", pa.string(), "", "archive's unique key of the spectrum", "meta.id;meta.main")
+SOURCE_ID = Column("source_id", pa.string(), "", "the thing on the sky; repeats of it share this", "meta.id")
+STORE_ROW = Column("store_row", pa.int64(), "", "row of the spectrum in the store; it never moves")
+REDSHIFT = Column("z", pa.float64(), "", "redshift from the archive's catalogue; 0 for stars", "src.redshift")
+HEALPIX = Column("_healpix_29", pa.int64(), "", "HEALPix cell of ra, dec: order 29, nested", "pos.healpix")
 NORM_SNR = Column("norm_snr", pa.float32(), "", "norm / norm_err; a low one leaves the scale uncertain")
-SNR = Column("snr", pa.float32(), "", "median signal-to-noise ratio of a valid grid pixel")
-LABEL = Column("cluster_label", pa.int32(), "", "cluster, 0 the largest; -1 noise")
+SNR = Column("snr", pa.float32(), "", "median signal-to-noise ratio of a valid grid pixel", "stat.snr")
+LABEL = Column("cluster_label", pa.int32(), "", "cluster, 0 the largest; -1 noise", "meta.code.class")
 CLASS_ID = Column("class_id", pa.string(), "", "class under the name that lasts from run to run; null: noise")
 CLASS_NAME = Column(
     "class_name", pa.string(), "", "kind suggested for the class, and what people call most of its labelled"
@@ -34,7 +39,7 @@ HUMAN_LABEL = Column(
     "human_label", pa.string(), "", "what most people call it; null: nobody does, or as many call it another"
 )
 IDENTITY = (CLASS_ID, CLASS_NAME, PREVIOUS)
-RANK = Column("anomaly_rank", pa.int32(), "", "1 = oddest of the run")
+RANK = Column("anomaly_rank", pa.int32(), "", "1 = oddest of the run", "meta.number")
 SCORE = Column(
     "anomaly_score",
     pa.float32(),
@@ -48,7 +53,7 @@ RECON_MSE = Column("recon_mse", pa.float32(), "", "mean over valid pixels of (ar
 RECON_CHI2 = Column(
     "recon_chi2_red", pa.float32(), "", "mean over valid pixels of squared residual / error^2"
 )
-WAVE_REST = Column("wave_rest", pa.float64(), "Angstrom", "rest-frame wavelength, vacuum")
+WAVE_REST = Column("wave_rest", pa.float64(), "Angstrom", "rest-frame wavelength, vacuum", "em.wl")
 PARTS = (
     Column("anomaly_recon", pa.float32(), "dex", "part: misfit against spectra of the same S/N and class"),
     Column("anomaly_line", pa.float32(), "dex", "part: largest misfit as wide as a line"),
@@ -113,26 +118,28 @@ def objects(n_latents: int, measures: Sequence[Column] = (), n_classes: int = 0)
     return (
         OBJECT_ID,
         SOURCE_ID,
+        STORE_ROW,
         Column("version", text, "", "what changes when the file or its redshift does"),
         Column("root", text, "", "archive's field or programme folder"),
         Column("srcid", text, "", "archive's source number within root"),
         Column("grating", text, "", "disperser"),
         Column("filter", text, "", "blocking filter"),
         Column("grade", pa.int8(), "", "redshift grade: 3 robust ... 0 bad, -1 not graded"),
-        Column("ra", pa.float64(), "deg", "right ascension, ICRS"),
-        Column("dec", pa.float64(), "deg", "declination, ICRS"),
+        Column("ra", pa.float64(), "deg", "right ascension, ICRS", "pos.eq.ra;meta.main"),
+        Column("dec", pa.float64(), "deg", "declination, ICRS", "pos.eq.dec;meta.main"),
+        HEALPIX,
         REDSHIFT,
         Column("norm", pa.float64(), NORM_UNIT, "rest-frame flux density divided out, (1+z) x observed"),
         Column(
             "norm_err",
             pa.float64(),
             NORM_UNIT,
-            "1 sigma uncertainty of norm; both NaN where the file names no unit",
+            "1 sigma uncertainty of norm; both null where the file names no unit",
         ),
         NORM_SNR,
         Column("norm_window", pa.int8(), "", "which normalisation window served, 0 the first choice"),
         Column(
-            "slope", f32, "", "fitted beta of f_lambda ~ lambda^beta; NaN where the sample's median stood in"
+            "slope", f32, "", "fitted beta of f_lambda ~ lambda^beta; null where the sample's median stood in"
         ),
         SNR,
         Column("n_valid", i32, "", "valid pixels on the grid"),
@@ -160,7 +167,7 @@ def placed(n_latents: int, measures: Sequence[Column], n_classes: int) -> tuple[
     f32 = pa.float32()
     known = {column.name: column for column in objects(n_latents, measures, n_classes)}
     lacking = {"source_id", "version", "root", "srcid", "grating", "filter", "grade", "ra", "dec", "split"}
-    lacking |= {HUMAN_LABEL.name, PREVIOUS.name}
+    lacking |= {HUMAN_LABEL.name, PREVIOUS.name, STORE_ROW.name, HEALPIX.name}
     beside = {
         "anomaly_rank": RANK._replace(description="the rank it would have among the run's; 1 = oddest"),
         "why": Column("why", pa.string(), "", "what is odd about it, in words"),
@@ -302,8 +309,8 @@ _TRIAL = (
     Column("silhouette_err", pa.float64(), "", "its standard error where it was sampled, else 0"),
     Column("silhouette_latents", pa.float64(), "", "mean silhouette of the labels in the latent space"),
     Column("davies_bouldin", pa.float64(), "", "Davies-Bouldin index in its space; noise left out"),
-    Column("dbcv", pa.float64(), "", "density-based validity on a sample; NaN where not asked for"),
-    Column("bic", pa.float64(), "", "Bayesian information criterion; NaN without a likelihood"),
+    Column("dbcv", pa.float64(), "", "density-based validity on a sample; null where not asked for"),
+    Column("bic", pa.float64(), "", "Bayesian information criterion; null without a likelihood"),
     Column("stability", pa.float64(), "", "mean adjusted Rand index with the setting's other repeats"),
     Column("seconds", pa.float64(), "s", "time the trial took"),
 )
@@ -394,7 +401,7 @@ def conform(values: Mapping[str, Any], columns: Sequence[Column], metadata: Mapp
     b'Angstrom'
     """
     schema = pa.schema(
-        [pa.field(c.name, c.type, metadata={"unit": c.unit, "description": c.description}) for c in columns],
+        [pa.field(c.name, c.type, metadata=_said_of(c)) for c in columns],
         metadata=dict(metadata),
     )
     arrays = [
@@ -404,6 +411,11 @@ def conform(values: Mapping[str, Any], columns: Sequence[Column], metadata: Mapp
         for column in columns
     ]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _said_of(column: Column) -> dict[str, str]:
+    said = {"unit": column.unit, "description": column.description}
+    return said | {"ucd": column.ucd} if column.ucd else said
 
 
 def describe_history(history: pa.Table) -> pa.Table:

@@ -1,60 +1,89 @@
-import pyarrow.parquet as pq
+"""Editions: whole, written once, all of them kept."""
+
 import pytest
 
 from distspec import catalog
-from distspec.places import join
+from distspec.querying import query
+from tests.published import published
 
 
-def test_published_tables_can_be_queried(run, tables):
-    root, store, _ = run
-    catalog.publish(root, tables, "r-1", store.snapshot_id, {})
-    answer = catalog.query(root, "SELECT count(*) AS n FROM objects JOIN classes USING (cluster_label)")
-    assert answer.to_pylist() == [{"n": 60}]
-    file = join(root, "catalog", catalog.current(root)["files"]["objects"])
-    assert pq.read_table(file).schema.field("norm").metadata[b"unit"] == b"erg s-1 cm-2 Angstrom-1"
-
-
-def test_the_old_catalogue_stays_until_the_new_one_is_whole(run, tables, monkeypatch):
-    root, store, _ = run
-    catalog.publish(root, tables, "r-1", store.snapshot_id, {})
+def test_the_old_catalogue_stays_until_the_new_one_is_whole(tmp_path, monkeypatch):
+    root = str(tmp_path)
+    published(root, 60)
     before = catalog.current(root)
+    write = catalog.write
 
-    def disk_full(url, table, **kwargs):
-        raise OSError("no space left on device")
+    def disk_full(url, table, order=None):
+        if "/sweep/" in url:
+            raise OSError("no space left on device")
+        return write(url, table, order)
 
-    monkeypatch.setattr(catalog, "put_table", disk_full)
+    monkeypatch.setattr(catalog, "write", disk_full)
     with pytest.raises(OSError, match="no space"):
-        catalog.publish(root, tables, "r-2", "later", {})
+        published(root, 70, "r-2")
     assert catalog.current(root) == before
-    assert catalog.query(root, "SELECT count(*) AS n FROM objects").to_pylist() == [{"n": 60}]
+    assert len(catalog.editions(root)) == 1
+    assert query(root, "SELECT count(*) AS n FROM objects").to_pylist() == [{"n": 60}]
 
 
-def test_a_bad_query_says_what_duckdb_says(run, tables):
-    root, store, _ = run
-    catalog.publish(root, tables, "r-1", store.snapshot_id, {})
-    with pytest.raises(ValueError, match="redshift"):
-        catalog.query(root, "SELECT redshift FROM objects")
+def test_no_file_is_written_over(tmp_path):
+    root = str(tmp_path)
+    published(root, 50, "r-a")
+    first = catalog.current(root)
+    published(root, 50, "r-b")
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
+    published(root, 50, "r-a")
+    again = catalog.current(root)
+    assert again["run_id"] == first["run_id"]
+    assert again["edition"] != first["edition"], "what was published between may have changed it"
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+    assert [catalog.edition_name(record) for record in catalog.editions(root)][2] == f"r-a/{again['edition']}"
+    assert catalog.record_of(root, f"r-a/{first['edition']}") == first
+    assert catalog.record_of(root, "r-a") == again
 
 
-def test_a_query_without_an_answer_says_so(run, tables):
-    root, store, _ = run
-    catalog.publish(root, tables, "r-1", store.snapshot_id, {})
-    with pytest.raises(ValueError, match="gives no table"):
-        catalog.query(root, "")
+def test_tables_that_stay_are_those_of_the_edition_before(tmp_path):
+    root = str(tmp_path)
+    made = published(root, 50)
+    before = catalog.current(root)
+    kept = [name for name in made if name != "sweep"]
+    catalog.publish(root, {"sweep": made["nulls"]}, "r-made", "snapshot", {"n": 1}, kept)
+    after = catalog.current(root)
+    assert {name for name in made if before["files"][name] != after["files"][name]} == {"sweep"}
+    assert after["rows"] == before["rows"] | {"sweep": len(made["nulls"])}
 
 
-def test_before_anything_is_published_it_says_what_to_run(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"jobs\.pipeline"):
-        catalog.query(str(tmp_path), "SELECT 1")
+def test_what_is_current_is_known(tmp_path):
+    root = str(tmp_path)
+    made_with = {"n_anomalies": 20}
+    assert not catalog.is_current(root, "r-made", "snapshot", made_with)
+    published(root, 50)
+    assert catalog.is_current(root, "r-made", "snapshot", made_with)
+    assert not catalog.is_current(root, "r-made", "later", made_with)
+    assert not catalog.is_current(root, "r-made", "snapshot", {"n_anomalies": 30})
 
 
-def test_the_duckdb_line_runs_in_any_duckdb(run, tables):
-    import duckdb
+def test_files_of_an_older_format_are_published_anew(tmp_path, monkeypatch):
+    published(str(tmp_path), 50)
+    monkeypatch.setattr(catalog, "FORMAT", catalog.FORMAT + 1)
+    assert not catalog.is_current(str(tmp_path), "r-made", "snapshot", {"n_anomalies": 20})
 
-    root, store, _ = run
-    catalog.publish(root, tables, "r-1", store.snapshot_id, {})
-    rows = duckdb.sql(catalog.duckdb_line(root)).fetchall()
-    assert [(label, n) for label, n, _ in rows] == [(0, 30), (1, 20), (2, 7), (-1, 3)]
+
+def test_past_runs_stay_and_can_be_compared(tmp_path):
+    root = str(tmp_path)
+    old = published(root, 100, "r-old", 1)
+    new = published(root, 120, "r-new", 2)
+    assert query(root, "SELECT count(*) AS n FROM objects").to_pylist() == [{"n": 120}]
+    assert query(root, "SELECT count(*) AS n FROM objects", "r-old").to_pylist() == [{"n": 100}]
+    assert catalog.open_tables(root, "r-old")["objects"].count_rows() == len(old["objects"])
+    moved = query(
+        root,
+        'SELECT count(*) AS n FROM objects JOIN "r-old".objects AS o USING (object_id) '
+        "WHERE o.cluster_label <> objects.cluster_label",
+    )
+    labels = [table["objects"]["cluster_label"].to_numpy()[:100] for table in (old, new)]
+    assert moved.to_pylist() == [{"n": int((labels[0] != labels[1]).sum())}]
+    assert [record["run_id"] for record in catalog.editions(root)] == ["r-old", "r-new"]
 
 
 def test_impossible_settings_are_refused():

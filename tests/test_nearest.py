@@ -4,7 +4,7 @@ import pytest
 import distspec
 from distspec import nearest as module
 from distspec.nearest import Spectra, similar
-from tests.published import publish
+from tests.plane import publish
 
 
 @pytest.fixture

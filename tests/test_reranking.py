@@ -5,7 +5,7 @@ import pytest
 import distspec
 from distspec.labels import Said, add
 from distspec.reranking import marked, progress, rerank
-from tests.published import publish
+from tests.plane import publish
 
 
 @pytest.fixture

@@ -226,8 +226,6 @@ def open_explored(root: str) -> Explored:
     ------
     FileNotFoundError
         Before anything was published.
-    ValueError
-        When the catalogue names spectra that its store does not hold.
     """
     tables, record = open_tables(root), current(root)
     assert record is not None, "open_tables has read it"
@@ -235,12 +233,7 @@ def open_explored(root: str) -> Explored:
     store = open_store(store_url(root), record["snapshot_id"])
     dataset = tables["objects"]
     table = dataset.to_table([name for name in dataset.schema.names if not LATENTS.fullmatch(name)])
-    latest = store.latest()
-    places = pc.index_in(table["object_id"], latest["object_id"].combine_chunks())
-    if places.null_count:
-        missing = table["object_id"].filter(places.is_null())[0]
-        raise ValueError(f"{root}: object {missing} of the catalogue is not in the store: publish it again")
-    rows = latest["row"].take(places).to_numpy()
+    rows = table["store_row"].to_numpy()
     said = read_latents(store, str(run["model_id"]), ("z_mean", "z_log_var"))
     z_mean, z_log_var = said["z_mean"][rows], said["z_log_var"][rows]
     return Explored(

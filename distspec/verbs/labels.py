@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import pyarrow as pa
 import tyro
 
-from distspec import catalog
 from distspec.arrow import pc
 from distspec.labelfiles import SHOWN, read_labels
 from distspec.labels import add, compact, history, standing, verdicts
 from distspec.lease import hold
 from distspec.pipeline import format_table
 from distspec.places import store_url
+from distspec.predicting import classify
 from distspec.store import open_store
 from distspec.verbs.rooted import Rooted
 
@@ -92,7 +92,7 @@ class Classify(Rooted):
     def run(self) -> None:
         """Print what was learnt."""
         with hold(self.root, "classify"):
-            tables = catalog.classify(self.root, self.error)
+            tables = classify(self.root, self.error)
         print(format_table(tables["label_scores"]))
         if "predictions" not in tables:
             print("\nIt takes two labels, each of two sources or more.")

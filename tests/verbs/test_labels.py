@@ -31,7 +31,8 @@ def command(root, monkeypatch, capsys):
 
 
 def table(root, name):
-    return catalog.open_tables(root)[name].to_table()
+    found = catalog.open_tables(root)[name].to_table()
+    return found.sort_by("store_row") if name == "objects" else found
 
 
 def sides(root):
@@ -69,7 +70,7 @@ def test_from_a_file_to_predictions(root, command, tmp_path):
     after = catalog.current(root)
     assert {name: after["files"][name] for name in before["files"]} == before["files"]
     predictions = table(root, "predictions")
-    assert predictions["object_id"].equals(table(root, "objects")["object_id"])
+    assert set(predictions["object_id"].to_pylist()) == set(table(root, "objects")["object_id"].to_pylist())
     right = [
         row["label"] == truth[row["object_id"]]
         for row in predictions.to_pylist()
