@@ -297,12 +297,12 @@ def most_like(confusion: pa.Table) -> dict[int, tuple[int, float]]:
 
 def class_measures(
     classes: Sequence[Mapping[str, Any]], measures: Sequence[Column]
-) -> list[tuple[Column, list[tuple[float, float]]]]:
+) -> list[tuple[Column, list[tuple[float | None, float | None]]]]:
     """Return each measure with its value and error in every class; one that none covers is left out."""
     names = {column.name for column in measures}
     values = [column for column in measures if f"{column.name}_err" in names]
     rows = [(each, [(row[each.name], row[f"{each.name}_err"]) for row in classes]) for each in values]
-    return [(each, cells) for each, cells in rows if any(np.isfinite(value) for value, _ in cells)]
+    return [(each, cells) for each, cells in rows if any(value is not None for value, _ in cells)]
 
 
 def _largest(table: pa.Table, name: str, n: int) -> list[dict[str, Any]]:

@@ -1,5 +1,7 @@
 """Editions: whole, written once, all of them kept."""
 
+import threading
+
 import pytest
 
 from distspec import catalog
@@ -24,6 +26,32 @@ def test_the_old_catalogue_stays_until_the_new_one_is_whole(tmp_path, monkeypatc
     assert catalog.current(root) == before
     assert len(catalog.editions(root)) == 1
     assert query(root, "SELECT count(*) AS n FROM objects").to_pylist() == [{"n": 60}]
+
+
+def test_a_reader_sees_one_edition_whole(tmp_path):
+    """While others are published, tables that are opened together are of the same spectra."""
+    root, done = str(tmp_path), threading.Event()
+    published(root, 40, "r-0")
+
+    def publish_others():
+        for i in range(1, 9):
+            published(root, 40 + i, f"r-{i}", seed=i)
+        done.set()
+
+    writer = threading.Thread(target=publish_others)
+    writer.start()
+    sizes, last = set(), False
+    while not last:
+        last = done.is_set()
+        found = catalog.open_tables(root)
+        n = found["objects"].count_rows()
+        assert found["predictions"].count_rows() == n
+        runs = query(root, "SELECT count(*) AS n, (SELECT count(*) FROM predictions) AS p FROM objects")
+        assert runs["n"] == runs["p"]
+        sizes.add(n)
+    writer.join()
+    assert len(sizes) > 2, "it was read while it changed"
+    assert max(sizes) == 48
 
 
 def test_no_file_is_written_over(tmp_path):
