@@ -278,6 +278,6 @@ def test_marks_have_a_figure_and_a_sentence(tmp_path):
     data = dataclasses.replace(report_data(), marks=marks)
     page = Path(write_report(data, str(tmp_path))).read_text()
     assert "Of 3 spectra that people marked, 2 are interesting" in page
-    assert "1 of these among its first 3, of which nobody has looked at 1" in " ".join(page.split())
+    assert "1 of these among its first 3, of which 1 is unmarked" in " ".join(page.split())
     assert imread(tmp_path / "marks.png").std() > 0.05
     assert "Marked by people" not in render(report_data(), dict.fromkeys(PNGS, b""))

@@ -12,9 +12,9 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
-from distspec.publishing import reading_order
 
 from distspec import parquet, schema
+from distspec.catalog import reading_order
 from distspec.sky import healpix, span
 from tests.benchmarks.timing import Row, paired
 
