@@ -175,8 +175,12 @@ def open_tables(root: str, run: str = "") -> dict[str, ds.Dataset]:
     ValueError
         When that run was not.
     """
-    files = record_of(root, run)["files"]
-    return {name: open_file(join(catalog_url(root), file)) for name, file in files.items()}
+    return tables_of(root, record_of(root, run))
+
+
+def tables_of(root: str, record: Mapping[str, Any]) -> dict[str, ds.Dataset]:
+    """Return the tables that a record names, as `open_tables`."""
+    return {name: open_file(join(catalog_url(root), file)) for name, file in record["files"].items()}
 
 
 def open_file(url: str) -> ds.Dataset:

@@ -14,7 +14,7 @@ from distspec.anomaly import PARTS, explain
 from distspec.arrow import pc
 from distspec.artefacts import COLUMNS as ARTEFACTS
 from distspec.artefacts import LIMITS, worst
-from distspec.catalog import CatalogConfig, current, open_tables
+from distspec.catalog import CatalogConfig, current, tables_of
 from distspec.diagnostics import measure, measured
 from distspec.features import reconstructed
 from distspec.identity import in_validation
@@ -116,7 +116,7 @@ def _identities(
     now_current = current(root)
     if now_current is None or "class_ids" not in now_current["files"]:
         return identify(run_id, object_id, labels, points, None)
-    tables = open_tables(root)
+    tables = tables_of(root, now_current)
     given = tables["class_ids"].to_table()
     objects = tables["objects"].to_table(columns=["object_id", "class_id", "previous_class_id"])
     if now_current["run_id"] != run_id:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as ds
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
@@ -48,15 +49,8 @@ class Spectra:
     points: Floats32
 
     @classmethod
-    def open(cls, root: str) -> Spectra:
-        """Read them.
-
-        Raises
-        ------
-        FileNotFoundError
-            Before anything was published.
-        """
-        objects = open_tables(root)["objects"]
+    def read(cls, objects: ds.Dataset) -> Spectra:
+        """Read them from the table ``objects``."""
         names = [name for name in objects.schema.names if name.startswith(LATENTS)]
         table = objects.to_table(columns=[*SHOWN, "anomaly_score", *names])
         return cls(table.select([*SHOWN, "anomaly_score"]), latents_of(table))
@@ -138,7 +132,9 @@ def similar(root: str, object_id: str | Sequence[str], n: int = 10) -> pa.Table:
     """
     if n < 1:
         raise ValueError(f"n = {n}: ask for at least one neighbour")
-    return Spectra.open(root).similar([object_id] if isinstance(object_id, str) else list(object_id), n)
+    return Spectra.read(open_tables(root)["objects"]).similar(
+        [object_id] if isinstance(object_id, str) else list(object_id), n
+    )
 
 
 def latents_of(objects: pa.Table) -> Floats32:

@@ -15,7 +15,7 @@ from distspec.anomaly import PARTS, explain
 from distspec.archives.loose import entries_of
 from distspec.archives.protocol import Archive, Entry
 from distspec.artefacts import COLUMNS as ARTEFACTS
-from distspec.catalog import current
+from distspec.catalog import record_of, tables_of
 from distspec.diagnostics import measured, strengths
 from distspec.embedding import embed_spectra
 from distspec.features import measure_reconstructions, space
@@ -85,9 +85,7 @@ class Placer:
         FileNotFoundError
             Before anything was published, or where its run was made before runs kept what this needs.
         """
-        published = current(root)
-        if published is None:
-            raise FileNotFoundError(f"no catalogue under {root}: run `python -m jobs.pipeline` first")
+        published = record_of(root)
         url = run_url(root, str(published["run_id"]))
         if not exists(join(url, YARDSTICK)):
             raise FileNotFoundError(
@@ -98,7 +96,13 @@ class Placer:
         names = [str(run["model_id"]), *run["config"]["clustering"]["also"]]
         models = [load_model(model_url(root, name)) for name in names]
         yardstick = Yardstick.from_arrays(get_arrays(join(url, YARDSTICK)))
-        return cls(run, open_store(store_url(root)).frozen, models, yardstick, Spectra.open(root))
+        return cls(
+            run,
+            open_store(store_url(root)).frozen,
+            models,
+            yardstick,
+            Spectra.read(tables_of(root, published)["objects"]),
+        )
 
     def place(self, spectra: Sequence[Spectrum], n: int = 5) -> Placed:
         """Tell spectra by the run: each as if it were one more of its archive.

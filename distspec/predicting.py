@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from distspec import schema
 from distspec.arrow import pc
-from distspec.catalog import CatalogConfig, open_tables, publish, record_of
+from distspec.catalog import CatalogConfig, publish, record_of, tables_of
 from distspec.classifier import MIN_SOURCES, Classifier, Scale, Strings, sources_of
 from distspec.conformal import needed, sets
 from distspec.diagnostics import strengths
@@ -138,7 +138,8 @@ def classify(root: str, error: float) -> dict[str, pa.Table]:
         When nobody labelled a spectrum of the published run.
     """
     CatalogConfig(error=error)
-    published, record = open_tables(root)["objects"], record_of(root)
+    record = record_of(root)
+    published = tables_of(root, record)["objects"]
     kind = open_store(store_url(root), record["snapshot_id"]).frozen.kind
     objects = published.to_table(columns=columns_for(kind, published.schema.names))
     metadata = published.schema.metadata

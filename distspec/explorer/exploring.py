@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from distspec.archives.pages import page
 from distspec.arrow import pc
-from distspec.catalog import current, open_tables
+from distspec.catalog import record_of, tables_of
 from distspec.latents import read_latents
 from distspec.lineage import load_run
 from distspec.model import Model, load_model
@@ -227,8 +227,8 @@ def open_explored(root: str) -> Explored:
     FileNotFoundError
         Before anything was published.
     """
-    tables, record = open_tables(root), current(root)
-    assert record is not None, "open_tables has read it"
+    record = record_of(root)
+    tables = tables_of(root, record)
     run, _ = load_run(run_url(root, record["run_id"]))
     store = open_store(store_url(root), record["snapshot_id"])
     dataset = tables["objects"]

@@ -18,6 +18,7 @@ import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
 from distspec import catalog
+from distspec.arrow import pc
 from distspec.config import Config, parse
 from distspec.evidence import score_against
 from distspec.pipeline import STAGES, current_run, run_stages
@@ -61,7 +62,7 @@ def main() -> None:
         for row in scores.get("oddities", ()):
             values[f"recall of oddities, {row['selected']}"].append(row["recall"])
             nulls[f"recall of oddities, {row['selected']}"].append(row["null"])
-        values["silhouette"].append(max(sweep["silhouette"].to_pylist()))
+        values["silhouette"].append(pc.max(sweep["silhouette"]).as_py())
         values["median reconstruction error"].append(statistics.median(objects["recon_mse"].to_pylist()))
         values["median χ² a pixel"].append(statistics.median(objects["recon_chi2_red"].to_pylist()))
         values["core share"].append(found["core_share"])
