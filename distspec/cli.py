@@ -23,6 +23,7 @@ from distspec.store import open_store
 from distspec.verbs.catalogue import Columns, Export, Query, Runs
 from distspec.verbs.explore import Explore
 from distspec.verbs.labels import Classify, Label, Labels
+from distspec.verbs.operations import History, Rollback, Status
 from distspec.verbs.placing import Place, Similar
 from distspec.verbs.reranking import Rerank
 from distspec.verbs.rooted import Rooted
@@ -128,6 +129,9 @@ def main() -> None:
         | Annotated[Label, tyro.conf.subcommand("label")]
         | Annotated[Labels, tyro.conf.subcommand("labels")]
         | Annotated[Classify, tyro.conf.subcommand("classify")]
+        | Annotated[Status, tyro.conf.subcommand("status")]
+        | Annotated[History, tyro.conf.subcommand("history")]
+        | Annotated[Rollback, tyro.conf.subcommand("rollback")]
         | Annotated[Explore, tyro.conf.subcommand("explore")]
     )
     verb: Any = tyro.cli(verbs, prog="distspec", description="Look after a root and query what it published.")

@@ -114,6 +114,12 @@ class Lease:
                 self._holder, self._version = holder, version
 
 
+def holder(root: str) -> Holder | None:
+    """Return who holds a root, or held it last; None where nobody ever has."""
+    seen = get_versioned(join(root, "lease.json"))
+    return _holder(seen[0]) if seen else None
+
+
 @contextmanager
 def hold(root: str, what: str) -> Generator[Lease]:
     """Hold a root while the block runs.
