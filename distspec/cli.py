@@ -13,8 +13,9 @@ import tyro
 
 from distspec.arrow import pc
 from distspec.config import recall
+from distspec.endings import FAILURES, ending
 from distspec.lease import hold
-from distspec.pipeline import FAILURES, format_table, one_line
+from distspec.pipeline import format_table
 from distspec.places import store_url
 from distspec.snapshots import KEEP, collect_garbage, list_snapshots, tag
 from distspec.stages.ingest import ingest
@@ -140,4 +141,4 @@ def main() -> None:
     try:
         run()
     except FAILURES as error:
-        raise SystemExit(one_line(error)) from error
+        raise ending(error) from error

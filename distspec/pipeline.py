@@ -11,13 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from icechunk import IcechunkError
-from obstore.exceptions import BaseError as ObstoreError
-
 from distspec import catalog, evidence, labels
 from distspec.arrow import pc
 from distspec.config import Config, parse, remember
 from distspec.contents import build
+from distspec.endings import FAILURES, ending, stoppable
 from distspec.growth import printable
 from distspec.journal import Journal, kept
 from distspec.lease import Lease, hold
@@ -38,9 +36,6 @@ from distspec.store import Store, open_store
 from distspec.weights import adopt
 
 log = logging.getLogger("distspec")
-
-FAILURES = (ValueError, FileNotFoundError, RuntimeError, FloatingPointError, IcechunkError, ObstoreError)
-"""What ends a command in one line, not a traceback: wrong settings, a store that does not answer."""
 
 
 @dataclass(frozen=True)
@@ -229,12 +224,6 @@ def summary(config: Config) -> str:
     )
 
 
-def one_line(error: Exception) -> str:
-    """Return what a command that failed says of it."""
-    said = str(error).partition("\n\nDebug source")[0]  # what obstore adds is for its own makers
-    return "error: " + " ".join(said.split())
-
-
 def format_table(table: Any) -> str:
     """Lay out a small Arrow table in columns for a terminal."""
     rows = [[printable(str(value)) for value in row.values()] for row in table.to_pylist()]
@@ -252,9 +241,10 @@ def main(*names: str) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     config = parse(prog=f"python -m jobs.{names[0] if len(names) == 1 else 'pipeline'}")
     try:
-        worked = run_stages(config, list(names))
+        with stoppable():
+            worked = run_stages(config, list(names))
     except FAILURES as error:
-        raise SystemExit(one_line(error)) from error
+        raise ending(error) from error
     if len(names) > 1:
         if not worked:
             print("Nothing to do: the catalogue is up to date with the archive.")
