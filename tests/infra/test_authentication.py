@@ -46,7 +46,7 @@ def cluster(tmp_path_factory):
 def connect(address, home, **said):
     return subprocess.run(
         [sys.executable, "-c", THEIRS, address],
-        env=environment(home, **said),
+        env=environment(home, RAY_NUM_REDIS_GET_RETRIES="1", **said),
         capture_output=True,
         text=True,
         timeout=120,
