@@ -99,7 +99,7 @@ def _refuse_secrets(settings: Mapping[str, Any], place: str = "") -> None:
     """Raise where a setting holds a password: settings are written into records that others read."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            _refuse_secrets(value, f"{place}{name}.")  # pyright: ignore[reportUnknownArgumentType]
+            _refuse_secrets(value, f"{place}{name}.")
         elif isinstance(value, str) and "://" in value:
             url = urlsplit(value)
             signed = {key.lower() for key, _ in parse_qsl(url.query)} & SIGNATURES
