@@ -22,6 +22,7 @@ from distspec.ingestion import IngestConfig, Source
 from distspec.lyman import PRISM_RESOLUTION
 from distspec.places import exists, get_json, join, put_json
 from distspec.preprocessing import GridConfig, NormConfig
+from distspec.retraining import RetrainConfig
 from distspec.stages.session import RayConfig
 from distspec.storage import StorageConfig
 from distspec.sweep import ClusteringConfig
@@ -52,6 +53,7 @@ class Config:
     ingest: IngestConfig = field(default_factory=IngestConfig)
     vae: VAEConfig = field(default_factory=VAEConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    retrain: RetrainConfig = field(default_factory=RetrainConfig)
     clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
     catalog: CatalogConfig = field(default_factory=CatalogConfig)
     ray: RayConfig = field(default_factory=RayConfig)
