@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any
+from urllib.parse import parse_qsl, urlsplit
 
 import tyro
 
@@ -63,6 +64,7 @@ class Config:
             raise ValueError("--root is empty: name a folder or a bucket URL")
         if self.seed < 0:
             raise ValueError(f"--seed {self.seed} must not be negative")
+        _refuse_secrets(asdict(self))
 
     def source(self) -> Source:
         """Return what ingest needs."""
@@ -89,6 +91,25 @@ class Config:
     def synthetic_url(self) -> str:
         """Return where a synthetic archive is written."""
         return join(self.root, "archive")
+
+
+SIGNATURES = frozenset({"x-amz-signature", "x-goog-signature", "awsaccesskeyid", "signature", "sig"})
+"""Parameters of a URL that let in whoever holds it."""
+
+
+def _refuse_secrets(settings: Mapping[str, Any], place: str = "") -> None:
+    """Raise where a setting holds a password: settings are written into records that others read."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            _refuse_secrets(value, f"{place}{name}.")
+        elif isinstance(value, str) and "://" in value:
+            url = urlsplit(value)
+            signed = {key.lower() for key, _ in parse_qsl(url.query)} & SIGNATURES
+            if signed or ":" in url.netloc.rpartition("@")[0]:
+                raise ValueError(
+                    f"--{place}{name} holds a password or a signature, and settings are written into "
+                    "records: give a plain URL, and credentials by the environment"
+                )
 
 
 SPECTRAL_VAE = VAEConfig(
