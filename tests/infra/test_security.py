@@ -51,8 +51,3 @@ def test_the_flags_that_are_named_are_flags(deployment):
     for flag, value in {"--ingest.commit-rows": "100", "--training.checkpoint-minutes": "2"}.items():
         assert flag in deployment.texts[GUIDE]
         parse(["dja", "--root", "/r", flag, value])
-
-
-def test_the_places_for_others_are_marked(deployment):
-    assert "## Sizing\n" in deployment.texts[GUIDE]
-    assert "## Operations\n" in deployment.texts[GUIDE]
