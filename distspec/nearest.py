@@ -79,13 +79,7 @@ class Spectra:
             return distance, index.astype(np.int64)
         distances, indices = np.empty((len(points), n)), np.empty((len(points), n), np.int64)
         for i, point in enumerate(points):
-            apart = self.points - point
-            square = np.einsum("nd,nd->n", apart, apart)
-            near = np.argpartition(square, n - 1)[:n]
-            # In double precision, as the tree has them.
-            exact = np.linalg.norm(self.points[near].astype(np.float64) - point, axis=1)
-            order = np.lexsort((near, exact))
-            distances[i], indices[i] = exact[order], near[order]
+            distances[i], indices[i] = nearest_to(self.points, point, n)
         return distances, indices
 
     def similar(self, object_ids: Sequence[str], n: int) -> pa.Table:
@@ -135,6 +129,18 @@ def similar(root: str, object_id: str | Sequence[str], n: int = 10) -> pa.Table:
     return Spectra.read(open_tables(root)["objects"]).similar(
         [object_id] if isinstance(object_id, str) else list(object_id), n
     )
+
+
+def nearest_to(points: Floats32, point: Floats32, n: int) -> tuple[Floats, NDArray[np.int64]]:
+    """Return how far the `n` nearest of points, (N, D), are from one, (D,), and their rows; nearest first."""
+    n = min(n, len(points))
+    apart = points - point
+    square = np.einsum("nd,nd->n", apart, apart)
+    near = np.argpartition(square, n - 1)[:n]
+    # In double precision, as a tree has them.
+    exact = np.linalg.norm(points[near].astype(np.float64) - point, axis=1)
+    order = np.lexsort((near, exact))
+    return exact[order], near[order]
 
 
 def latents_of(objects: pa.Table) -> Floats32:

@@ -97,23 +97,6 @@ def test_files_of_an_older_format_are_published_anew(tmp_path, monkeypatch):
     assert not catalog.is_current(str(tmp_path), "r-made", "snapshot", {"n_anomalies": 20})
 
 
-def test_past_runs_stay_and_can_be_compared(tmp_path):
-    root = str(tmp_path)
-    old = published(root, 100, "r-old", 1)
-    new = published(root, 120, "r-new", 2)
-    assert query(root, "SELECT count(*) AS n FROM objects").to_pylist() == [{"n": 120}]
-    assert query(root, "SELECT count(*) AS n FROM objects", "r-old").to_pylist() == [{"n": 100}]
-    assert catalog.open_tables(root, "r-old")["objects"].count_rows() == len(old["objects"])
-    moved = query(
-        root,
-        'SELECT count(*) AS n FROM objects JOIN "r-old".objects AS o USING (object_id) '
-        "WHERE o.cluster_label <> objects.cluster_label",
-    )
-    labels = [table["objects"]["cluster_label"].to_numpy()[:100] for table in (old, new)]
-    assert moved.to_pylist() == [{"n": int((labels[0] != labels[1]).sum())}]
-    assert [record["run_id"] for record in catalog.editions(root)] == ["r-old", "r-new"]
-
-
 def test_impossible_settings_are_refused():
     with pytest.raises(ValueError, match="n_anomalies"):
         catalog.CatalogConfig(n_anomalies=0)

@@ -18,19 +18,19 @@ from numpy.typing import NDArray
 from distspec.archives.pages import page
 from distspec.arrow import pc
 from distspec.catalog import record_of, tables_of
+from distspec.identity import separation
 from distspec.latents import read_latents
 from distspec.lineage import load_run
 from distspec.model import Model, load_model
+from distspec.nearest import nearest_to
 from distspec.places import model_url, run_url, store_url
 from distspec.spaces import in_posterior_widths
-from distspec.spectrum import Floats, Floats32
+from distspec.spectrum import Floats32
 from distspec.store import Store, open_store
 
 MAX_CATEGORIES = 64
 """A text column with more different values is no category: it can be searched, not coloured by."""
 N_NEIGHBOURS = 12
-CANDIDATES = 64
-"""So many, nearest in single precision, are measured again in double."""
 MATCH_RADIUS = 5.0
 """Around a position, where no radius is given [arcsec]."""
 MAX_FOUND = 10_000
@@ -107,16 +107,6 @@ class Explored:
     def _places(self) -> dict[str, int]:
         return {name: i for i, name in enumerate(self.names)}
 
-    @cached_property
-    def _norms(self) -> Floats32:
-        return np.einsum("ij,ij->i", self.latents, self.latents)
-
-    @cached_property
-    def _directions(self) -> Floats:
-        """Positions on the unit sphere, (N, 3)."""
-        ra, dec = (np.radians(self.table[name].to_numpy()) for name in ("ra", "dec"))
-        return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
-
     def _described(self, field: pa.Field) -> Described:
         said = field.metadata or {}
         unit, description = (said.get(key, b"").decode() for key in (b"unit", b"description"))
@@ -162,10 +152,8 @@ class Explored:
 
     def near(self, ra: float, dec: float, radius: float) -> NDArray[np.uint32]:
         """Return the objects within a radius [arcsec] of a position [deg, ICRS], nearest first."""
-        at = np.radians([ra, dec])
-        to = [np.cos(at[1]) * np.cos(at[0]), np.cos(at[1]) * np.sin(at[0]), np.sin(at[1])]
-        chord = np.linalg.norm(self._directions - np.array(to), axis=1)  # exact where cosines are not
-        apart = 2.0 * np.degrees(np.arcsin(np.minimum(0.5 * chord, 1.0))) * 3600.0
+        of_all = self.table["ra"].to_numpy(), self.table["dec"].to_numpy()
+        apart = separation(*of_all, np.array([ra]), np.array([dec]))
         inside = np.flatnonzero(apart <= radius)
         return inside[np.argsort(apart[inside], kind="stable")].astype(np.uint32)
 
@@ -192,14 +180,9 @@ class Explored:
 
     def neighbours(self, i: int) -> list[tuple[int, float]]:
         """Return the nearest others in latent space, and how far they are [sigma of the posteriors]."""
-        near = self._norms - 2.0 * (self.latents @ self.latents[i])
-        n = min(CANDIDATES, len(self))
-        some = np.argpartition(near, n - 1)[:n]
-        some = some[some != i]
-        between = self.latents[some].astype(np.float64) - self.latents[i]
-        apart = np.sqrt(np.einsum("ij,ij->i", between, between))
-        order = np.lexsort((some, apart))[:N_NEIGHBOURS]
-        return [(int(some[k]), float(apart[k])) for k in order]
+        apart, rows = nearest_to(self.latents, self.latents[i], N_NEIGHBOURS + 1)
+        others = np.flatnonzero(rows != i)[:N_NEIGHBOURS]
+        return [(int(rows[k]), float(apart[k])) for k in others]
 
     def oddest(self) -> list[int]:
         """Return the first few by rank of oddness."""
