@@ -52,11 +52,24 @@ def rescore(
     if not marks.any():
         return own
     x = np.column_stack([*(parts[name] for name in PARTS), latents]).astype(np.float64)
-    return own + _tail(_learnt(x, marks, seed))
+    return own + _tail(learnt(x, marks, seed))
 
 
-def _learnt(x: Floats, marks: NDArray[np.int8], seed: int) -> Floats:
-    """Return how odd a forest finds points that has been told of some, (N,), the higher the odder."""
+def learnt(x: Floats, marks: NDArray[np.int8], seed: int) -> Floats:
+    """Return how odd a forest finds points that has been told of some, (N,), the higher the odder.
+
+    Parameters
+    ----------
+    x : (N, D)
+    marks : (N,) int8
+        `INTERESTING`, `ORDINARY`, or 0 of those nobody marked.
+    seed : int
+
+    Raises
+    ------
+    RuntimeError
+        When coniferest is not installed.
+    """
     try:
         from coniferest.aadforest import AADForest
     except ImportError as error:

@@ -64,7 +64,7 @@ def ways(said: Mapping[str, NDArray[np.float32]], seed: int, every: bool) -> dic
 
 
 def _alone(x: Floats, score: NDArray[np.float32], marks: NDArray[np.int8], seed: int) -> Floats:
-    return feedback._learnt(x, marks, seed) if marks.any() else score.astype(np.float64)  # pyright: ignore
+    return feedback.learnt(x, marks, seed) if marks.any() else score.astype(np.float64)
 
 
 def table(rows: Mapping[tuple[str, str], Sequence[Sequence[float]]], numbers: Mapping[str, int]) -> str:
