@@ -48,11 +48,13 @@ $(VENV)/.installed-bench: $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet -c $(LOCK) -e '.[test,bench]'
 	touch $@
 
-lock:  ## remake the lock from pyproject.toml; torch stays where it is pinned
+lock:  ## remake the lock from pyproject.toml; torch and what CUDA needs stay where they are pinned
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/pip install --quiet "$$(grep ^torch== $(LOCK))" -e '.[test,check,bench]'
+	grep -E '^(torch==|triton==|cuda-|nvidia-)' $(LOCK) > $(VENV)-lock/kept
+	$(VENV)-lock/bin/pip install --quiet -c $(VENV)-lock/kept -e '.[test,check,bench,cluster,feedback,tensorboard]'
 	sed -n '/^#/p' $(LOCK) > $(LOCK).new
-	$(VENV)-lock/bin/pip freeze --exclude-editable --exclude pip --exclude setuptools | sed 's/+cpu//' >> $(LOCK).new
+	{ $(VENV)-lock/bin/pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu//'; cat $(VENV)-lock/kept; } \
+		| LC_ALL=C sort --ignore-case --unique >> $(LOCK).new
 	mv $(LOCK).new $(LOCK) && rm -rf $(VENV)-lock
 
 clean:

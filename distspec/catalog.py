@@ -49,6 +49,7 @@ def publish(
     snapshot_id: str,
     made_with: Mapping[str, Any],
     keep: Collection[str] = (),
+    base: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write a run's tables, then make them the current ones; return their record.
 
@@ -63,13 +64,16 @@ def publish(
     made_with : mapping
         Settings, as JSON holds them.
     keep : collection of str
-        Tables of the current edition that are of this one, too, as they are.
+        Tables of an edition that are of this one, too, as they are.
+    base : mapping, optional
+        The record of that edition; None: of the current one.
     """
-    base, before = catalog_url(root), current(root) or {"edition": "", "files": {}, "rows": {}}
+    url, before = catalog_url(root), current(root) or {"edition": "", "files": {}, "rows": {}}
+    base = before if base is None else base
     edition = fingerprint(FORMAT, run_id, snapshot_id, dict(made_with), before.get("edition", ""))
     files = {name: f"{run_id}/{name}/{edition}.parquet" for name in tables}
     for name, table in tables.items():
-        write(join(base, files[name]), table, reading_order(table) if name == "objects" else None)
+        write(join(url, files[name]), table, reading_order(table) if name == "objects" else None)
     record: dict[str, Any] = {
         "format": FORMAT,
         "number": before.get("number", 0) + 1,
@@ -78,12 +82,12 @@ def publish(
         "snapshot_id": snapshot_id,
         "made_with": dict(made_with),
         "published": now(),
-        "files": {name: before["files"][name] for name in keep} | files,
-        "rows": {name: before["rows"][name] for name in keep}
+        "files": {name: base["files"][name] for name in keep} | files,
+        "rows": {name: base["rows"][name] for name in keep}
         | {name: len(table) for name, table in tables.items()},
     }
-    put_json(join(base, run_id, f"{edition}.json"), record)
-    put_json(join(base, CURRENT), record)
+    put_json(join(url, run_id, f"{edition}.json"), record)
+    put_json(join(url, CURRENT), record)
     return record
 
 

@@ -13,8 +13,9 @@ import tyro
 
 from distspec.arrow import pc
 from distspec.config import recall
+from distspec.endings import FAILURES, ending
 from distspec.lease import hold
-from distspec.pipeline import FAILURES, format_table, one_line
+from distspec.pipeline import format_table
 from distspec.places import store_url
 from distspec.snapshots import KEEP, collect_garbage, list_snapshots, tag
 from distspec.stages.ingest import ingest
@@ -23,6 +24,7 @@ from distspec.store import open_store
 from distspec.verbs.catalogue import Columns, Export, Query, Runs
 from distspec.verbs.explore import Explore
 from distspec.verbs.labels import Classify, Label, Labels
+from distspec.verbs.operations import History, Rollback, Status
 from distspec.verbs.placing import Place, Similar
 from distspec.verbs.reranking import Rerank
 from distspec.verbs.rooted import Rooted
@@ -128,6 +130,9 @@ def main() -> None:
         | Annotated[Label, tyro.conf.subcommand("label")]
         | Annotated[Labels, tyro.conf.subcommand("labels")]
         | Annotated[Classify, tyro.conf.subcommand("classify")]
+        | Annotated[Status, tyro.conf.subcommand("status")]
+        | Annotated[History, tyro.conf.subcommand("history")]
+        | Annotated[Rollback, tyro.conf.subcommand("rollback")]
         | Annotated[Explore, tyro.conf.subcommand("explore")]
     )
     verb: Any = tyro.cli(verbs, prog="distspec", description="Look after a root and query what it published.")
@@ -136,4 +141,4 @@ def main() -> None:
     try:
         run()
     except FAILURES as error:
-        raise SystemExit(one_line(error)) from error
+        raise ending(error) from error

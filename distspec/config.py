@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any
+from urllib.parse import parse_qsl, urlsplit
 
 import tyro
 
@@ -22,6 +23,7 @@ from distspec.ingestion import IngestConfig, Source
 from distspec.lyman import PRISM_RESOLUTION
 from distspec.places import exists, get_json, join, put_json
 from distspec.preprocessing import GridConfig, NormConfig
+from distspec.retraining import RetrainConfig
 from distspec.stages.session import RayConfig
 from distspec.storage import StorageConfig
 from distspec.sweep import ClusteringConfig
@@ -52,6 +54,7 @@ class Config:
     ingest: IngestConfig = field(default_factory=IngestConfig)
     vae: VAEConfig = field(default_factory=VAEConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    retrain: RetrainConfig = field(default_factory=RetrainConfig)
     clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
     catalog: CatalogConfig = field(default_factory=CatalogConfig)
     ray: RayConfig = field(default_factory=RayConfig)
@@ -61,6 +64,7 @@ class Config:
             raise ValueError("--root is empty: name a folder or a bucket URL")
         if self.seed < 0:
             raise ValueError(f"--seed {self.seed} must not be negative")
+        _refuse_secrets(asdict(self))
 
     def source(self) -> Source:
         """Return what ingest needs."""
@@ -87,6 +91,25 @@ class Config:
     def synthetic_url(self) -> str:
         """Return where a synthetic archive is written."""
         return join(self.root, "archive")
+
+
+SIGNATURES = frozenset({"x-amz-signature", "x-goog-signature", "awsaccesskeyid", "signature", "sig"})
+"""Parameters of a URL that let in whoever holds it."""
+
+
+def _refuse_secrets(settings: Mapping[str, Any], place: str = "") -> None:
+    """Raise where a setting holds a password: settings are written into records that others read."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            _refuse_secrets(value, f"{place}{name}.")
+        elif isinstance(value, str) and "://" in value:
+            url = urlsplit(value)
+            signed = {key.lower() for key, _ in parse_qsl(url.query)} & SIGNATURES
+            if signed or ":" in url.netloc.rpartition("@")[0]:
+                raise ValueError(
+                    f"--{place}{name} holds a password or a signature, and settings are written into "
+                    "records: give a plain URL, and credentials by the environment"
+                )
 
 
 SPECTRAL_VAE = VAEConfig(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from icechunk import IcechunkError
 from numpy.typing import NDArray
 
 from distspec import schema
@@ -29,7 +30,7 @@ from distspec.predicting import predict
 from distspec.sky import healpix
 from distspec.spaces import in_posterior_widths
 from distspec.spectrum import Floats, Floats32
-from distspec.store import Store
+from distspec.store import Store, open_store
 
 MIN_STACK = 3
 """A class median needs this many valid spectra in a pixel."""
@@ -169,12 +170,17 @@ def _objects(
 
 
 def _split(store: Store, rows: NDArray[np.int64], model: Model) -> list[str]:
-    """Say of each row whether the model was trained or validated on it."""
+    """Say of each row whether the model was trained or validated on it, or has not seen it."""
+    known = rows
     if model.record["data_digest"] != store.digest():
-        return ["none"] * len(rows)
+        try:
+            known = open_store(store.url, str(model.record["snapshot_id"])).standing()
+        except (ValueError, IcechunkError):  # it was trained elsewhere
+            known = rows[:0]
     sources = store.ledger(["source_id"])["source_id"].take(pa.array(rows)).to_pylist()
     held_out = in_validation(sources, float(model.record["training"]["validation_share"]))
-    return np.where(held_out, "validation", "train").tolist()
+    seen = np.where(held_out, "validation", "train")
+    return np.where(np.isin(rows, known), seen, "none").tolist()
 
 
 def _named(kinds: Suggested) -> dict[str, Any]:

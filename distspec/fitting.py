@@ -17,7 +17,7 @@ from distspec.keeping import Keeper
 from distspec.state import EarlyStopping, Row, State, seed_noise
 from distspec.team import Team
 from distspec.training import TrainingConfig, learning_rate, take_step, validate
-from distspec.vae import Batch
+from distspec.vae import Batch, SpectrumVAE
 
 GPU_LOOKS_EVERY = 50
 """Steps after which a GPU is asked whether all is finite: asking makes it wait."""
@@ -34,7 +34,7 @@ class Work:
     shuffling : decides the order of each epoch
     feed : gives this worker's batches
     validation : yields this worker's share of the held-out spectra
-    sample : gives training spectra that the model takes its scales from; asked before the first step
+    begin : gives the model what it starts from, before the first step
     read : gives any rows; asked when a gradient is not finite
     names : gives the object ids of rows; likewise
     keeper : Keeper
@@ -46,7 +46,7 @@ class Work:
     shuffling: Shuffling
     feed: Feed
     validation: Callable[[], Iterator[Batch]]
-    sample: Callable[[], Batch]
+    begin: Callable[[SpectrumVAE], Any]
     read: Callable[[Rows], Batch]
     names: Callable[[Rows], Sequence[str]]
     keeper: Keeper
@@ -70,7 +70,7 @@ def fit(state: State, work: Work) -> EarlyStopping:
     """
     if not work.keeper.resume(state):
         if work.team.rank == 0:
-            state.vae.prepare(work.sample())
+            work.begin(state.vae)
         work.team.share_state(state.vae)
         seed_noise(work.shuffling.deck.seed, work.team, 0)
     stop = False

@@ -28,6 +28,10 @@ RENEWED = 15.0
 """Seconds from one renewal to the next."""
 
 
+class HeldError(RuntimeError):
+    """Another works on the root now."""
+
+
 @dataclass(frozen=True)
 class Holder:
     """Who holds a root, as ``lease.json`` says."""
@@ -114,6 +118,12 @@ class Lease:
                 self._holder, self._version = holder, version
 
 
+def holder(root: str) -> Holder | None:
+    """Return who holds a root, or held it last; None where nobody ever has."""
+    seen = get_versioned(join(root, "lease.json"))
+    return _holder(seen[0]) if seen else None
+
+
 @contextmanager
 def hold(root: str, what: str) -> Generator[Lease]:
     """Hold a root while the block runs.
@@ -126,7 +136,7 @@ def hold(root: str, what: str) -> Generator[Lease]:
 
     Raises
     ------
-    RuntimeError
+    HeldError
         When another holds it; the message says who.
     """
     lease = take(root, what)
@@ -142,7 +152,7 @@ def take(root: str, what: str) -> Lease:
     seen = get_versioned(url)
     before = _holder(seen[0]) if seen else None
     if before is not None and not before.is_gone(now):
-        raise RuntimeError(
+        raise HeldError(
             f"{root} is held by {before}: wait for it to end; if it died elsewhere, the lease ends "
             f"{before.renewed + LIVES - now:.0f} s from now"
         )
@@ -159,7 +169,7 @@ def take(root: str, what: str) -> Lease:
     )
     version = swap(url, _bytes(holder), seen[1] if seen else None)
     if version is None:
-        raise RuntimeError(f"{root} was taken by another run this very moment: wait for it to end")
+        raise HeldError(f"{root} was taken by another run this very moment: wait for it to end")
     return Lease(url, holder, version)
 
 

@@ -35,15 +35,20 @@ def fingerprint(*parts: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def model_id(digest: str, vae: VAEConfig, training: TrainingConfig, seed: int) -> str:
+def model_id(digest: str, vae: VAEConfig, training: TrainingConfig, seed: int, parent: str = "") -> str:
     """Name the model that these settings make of a data set: the same settings find it again.
 
     Parameters
     ----------
     digest : str
         Of the data set: `distspec.store.Store.digest`.
+    vae, training, seed
+        Its settings.
+    parent : str
+        The model whose weights it starts from; empty: it starts anew.
     """
-    return "m-" + fingerprint(digest, asdict(vae), training.defining(), seed)
+    warm = [parent] if parent else []
+    return "m-" + fingerprint(digest, asdict(vae), training.defining(), seed, *warm)
 
 
 def run_id(model: str, digest: str, clustering: ClusteringConfig, seed: int) -> str:

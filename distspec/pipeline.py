@@ -8,18 +8,18 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from icechunk import IcechunkError
-from obstore.exceptions import BaseError as ObstoreError
-
 from distspec import catalog, evidence, labels
+from distspec.arrow import pc
 from distspec.config import Config, parse, remember
 from distspec.contents import build
+from distspec.endings import FAILURES, ending, stoppable
 from distspec.growth import printable
+from distspec.journal import Journal, kept
 from distspec.lease import Lease, hold
-from distspec.lineage import has_run, model_id, now, run_id
+from distspec.lineage import has_run, now, run_id
 from distspec.outcome import Outcome
 from distspec.places import exists, get_json, join, put_json, run_url, store_url
 from distspec.querying import duckdb_line, query
@@ -29,45 +29,55 @@ from distspec.snapshots import run_tag, tag
 from distspec.stages.cluster import cluster
 from distspec.stages.embed import embed_store
 from distspec.stages.ingest import ingest
+from distspec.stages.serving import Wanted, serve, serving
 from distspec.stages.session import session
 from distspec.stages.synthesize import synthesize
-from distspec.stages.train import train
 from distspec.store import Store, open_store
 from distspec.weights import adopt
 
 log = logging.getLogger("distspec")
 
-FAILURES = (ValueError, FileNotFoundError, RuntimeError, FloatingPointError, IcechunkError, ObstoreError)
-"""What ends a command in one line, not a traceback: wrong settings, a store that does not answer."""
+
+@dataclass(frozen=True)
+class At:
+    """What a stage works with: the settings, the root's lease, and who is told."""
+
+    config: Config
+    lease: Lease
+    journal: Journal
 
 
-def _synthesize(config: Config, lease: Lease) -> Outcome:
+def _synthesize(at: At) -> Outcome:
+    config = at.config
     if config.synthetic is None:
         return Outcome({"recipe": config.recipe}, did_work=False)
     return synthesize(config.synthetic_url(), config.synthetic)
 
 
-def _ingest(config: Config, lease: Lease) -> Outcome:
+def _ingest(at: At) -> Outcome:
+    config = at.config
     remember(config.root, config.source())
-    return ingest(config.root, config.source(), lease)
+    return ingest(config.root, config.source(), at.lease)
 
 
-def _train(config: Config, lease: Lease) -> Outcome:
+def _train(at: At) -> Outcome:
+    config = at.config
     if config.model:
         return Outcome({"model": adopt(config.root, config.model)}, did_work=False)
-    return train(config.root, config.vae, config.training, config.seed)
+    return serve(config.root, _wanted(config), config.retrain, at.lease, at.journal.say)
 
 
-def _embed(config: Config, lease: Lease) -> Outcome:
-    return embed_store(config.root, model_of(config, open_store(store_url(config.root))))
+def _embed(at: At) -> Outcome:
+    return embed_store(at.config.root, model_of(at.config))
 
 
-def _cluster(config: Config, lease: Lease) -> Outcome:
-    model = model_of(config, open_store(store_url(config.root)))
-    return cluster(config.root, model, config.clustering, config.seed, config.resolved())
+def _cluster(at: At) -> Outcome:
+    config = at.config
+    return cluster(config.root, model_of(config), config.clustering, config.seed, config.resolved())
 
 
-def _catalog(config: Config, lease: Lease) -> Outcome:
+def _catalog(at: At) -> Outcome:
+    config = at.config
     store, run = current_run(config)
     made_with = {**asdict(config.catalog), "labels": labels.digest(config.root)}
     if catalog.is_current(config.root, run, store.snapshot_id, made_with):
@@ -78,7 +88,8 @@ def _catalog(config: Config, lease: Lease) -> Outcome:
     return Outcome({"run": run, **{name: len(table) for name, table in tables.items()}})
 
 
-def _report(config: Config, lease: Lease) -> Outcome:
+def _report(at: At) -> Outcome:
+    config = at.config
     store, run = current_run(config)
     url = join(run_url(config.root, run), "report")
     if (catalog.current(config.root) or {}).get("run_id") != run:
@@ -101,7 +112,7 @@ def _report(config: Config, lease: Lease) -> Outcome:
     return Outcome({"page": page})
 
 
-STAGES: Mapping[str, Callable[[Config, Lease], Outcome]] = {
+STAGES: Mapping[str, Callable[[At], Outcome]] = {
     "synthesize": _synthesize,
     "ingest": _ingest,
     "train": _train,
@@ -112,14 +123,23 @@ STAGES: Mapping[str, Callable[[Config, Lease], Outcome]] = {
 }
 
 
-def model_of(config: Config, store: Store) -> str:
-    """Name the model that these settings use: the one that they train here, or the one that they name.
+def model_of(config: Config) -> str:
+    """Name the model that these settings use: the one that serves here, or the one that they name.
 
     That one is copied below the root, where it stays when its origin goes.
     """
     if config.model:
         return adopt(config.root, config.model)
-    return model_id(store.digest(), config.vae, config.training, config.seed)
+    return serving(config.root, _wanted(config))
+
+
+def _wanted(config: Config) -> Wanted:
+    """Return what is asked of a model; clusterings of as many clusters as are published must repeat on it."""
+    k, published = config.clustering.k_min, catalog.current(config.root)
+    if published is not None:
+        classes = catalog.tables_of(config.root, published)["classes"]
+        k = classes.count_rows(filter=pc.field("cluster_label") >= 0)
+    return Wanted(config.vae, config.training, config.seed, config.clustering.spaces, max(k, 2))
 
 
 def current_run(config: Config) -> tuple[Store, str]:
@@ -131,7 +151,7 @@ def current_run(config: Config) -> tuple[Store, str]:
         When that run has not been made.
     """
     store = open_store(store_url(config.root))
-    run = run_id(model_of(config, store), store.digest(), config.clustering, config.seed)
+    run = run_id(model_of(config), store.digest(), config.clustering, config.seed)
     if not has_run(run_url(config.root, run)):
         raise FileNotFoundError(
             f"no run {run} under {config.root}: run `python -m jobs.cluster` with these settings first"
@@ -141,25 +161,27 @@ def current_run(config: Config) -> tuple[Store, str]:
 
 def run_stages(config: Config, names: list[str]) -> bool:
     """Run stages in order, holding the root; return whether any of them had something to do."""
-    worked = False
     os.environ.update(config.storage.environment())
     what = names[0] if len(names) == 1 else "pipeline"
-    with hold(config.root, what) as lease, session(config.ray, config.storage.environment()):
+    with (
+        hold(config.root, what) as lease,
+        kept(Journal(config.root, lease, what, config.recipe)) as journal,
+        session(config.ray, config.storage.environment()),
+    ):
+        at = At(config, lease, journal)
         for name in names:
             start = time.monotonic()
-            outcome = STAGES[name](config, lease)
+            outcome = STAGES[name](at)
             seconds = time.monotonic() - start
-            log.info(
-                "%-10s %6.1f s  %s%s",
-                name,
-                seconds,
-                "" if outcome.did_work else "nothing to do: ",
-                outcome,
+            nothing = "" if outcome.did_work else "nothing to do: "
+            log.info("%-10s %6.1f s  %s%s", name, seconds, nothing, outcome)
+            journal.say(
+                "stage", stage=name, seconds=round(seconds, 2), worked=outcome.did_work, **outcome.counts
             )
             if outcome.did_work:
-                worked = True
+                journal.worked = True
                 write_record(config.root, name, seconds, outcome)
-    return worked
+    return journal.worked
 
 
 def write_record(root: str, stage: str, seconds: float, outcome: Outcome) -> None:
@@ -202,12 +224,6 @@ def summary(config: Config) -> str:
     )
 
 
-def one_line(error: Exception) -> str:
-    """Return what a command that failed says of it."""
-    said = str(error).partition("\n\nDebug source")[0]  # what obstore adds is for its own makers
-    return "error: " + " ".join(said.split())
-
-
 def format_table(table: Any) -> str:
     """Lay out a small Arrow table in columns for a terminal."""
     rows = [[printable(str(value)) for value in row.values()] for row in table.to_pylist()]
@@ -225,9 +241,10 @@ def main(*names: str) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     config = parse(prog=f"python -m jobs.{names[0] if len(names) == 1 else 'pipeline'}")
     try:
-        worked = run_stages(config, list(names))
+        with stoppable():
+            worked = run_stages(config, list(names))
     except FAILURES as error:
-        raise SystemExit(one_line(error)) from error
+        raise ending(error) from error
     if len(names) > 1:
         if not worked:
             print("Nothing to do: the catalogue is up to date with the archive.")

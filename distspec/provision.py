@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
+from torch import Tensor
 
 from distspec.epochs import Dealt, Deck, Rows, Shuffling, Whole, sample
 from distspec.feeding import Cached, Feed, Reader, Streamed, slices, sweep
@@ -18,7 +19,7 @@ from distspec.state import Row
 from distspec.store import Store
 from distspec.team import Team
 from distspec.training import TrainingConfig
-from distspec.vae import Batch
+from distspec.vae import Batch, SpectrumVAE
 
 PREPARED_ON = 16_384
 """Training spectra from which the model takes its scales before the first step."""
@@ -83,6 +84,7 @@ def provide(
     checkpoints: str,
     called_away: Callable[[], bool],
     on_epoch: Callable[[Row], Any],
+    weights: Mapping[str, Tensor] | None = None,
 ) -> Work:
     """Return what one worker trains with: held on the device where all spectra fit, else streamed.
 
@@ -97,6 +99,7 @@ def provide(
     checkpoints : URL of their folder; empty: none are kept
     called_away : see `distspec.keeping.Keeper`
     on_epoch : takes each epoch's row of the history
+    weights : those to start from; None: new ones, with scales from a sample of the spectra
     """
     reader = Reader(store, team.device)
     deck = Deck(split.train, min(training.batch_size, len(split.train)), seed)
@@ -115,13 +118,20 @@ def provide(
     validation: Callable[[], Iterator[Batch]] = partial(sweep, reader.read, mine, window, training.prefetch)
     if len(mine) <= fitting:
         validation = partial(slices, reader.read(mine))
+
+    def begin(vae: SpectrumVAE) -> None:
+        if weights is None:
+            vae.prepare(reader.read(sample(deck, store.chunk_rows, PREPARED_ON)))
+        else:
+            vae.load_state_dict(weights)
+
     return Work(
         config=training,
         team=team,
         shuffling=shuffling,
         feed=feed,
         validation=validation,
-        sample=lambda: reader.read(sample(deck, store.chunk_rows, PREPARED_ON)),
+        begin=begin,
         read=reader.read,
         names=lambda rows: store.ledger(["object_id"])["object_id"].take(pa.array(rows)).to_pylist(),
         keeper=Keeper(

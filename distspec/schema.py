@@ -143,7 +143,7 @@ def objects(n_latents: int, measures: Sequence[Column] = (), n_classes: int = 0)
         ),
         SNR,
         Column("n_valid", i32, "", "valid pixels on the grid"),
-        Column("split", text, "", "train or validation; none where the model was trained on other spectra"),
+        Column("split", text, "", "train or validation; none of a spectrum that the model has not seen"),
         *measures,
         *KINDS,
         HUMAN_LABEL,

@@ -28,12 +28,13 @@ VOUCHED = {"weights_sha256": "weights.safetensors", "history_sha256": "history.p
 """What model.json vouches for."""
 
 
-def origin(store: Store, name: str, training: TrainingConfig, seed: int) -> dict[str, Any]:
+def origin(store: Store, name: str, training: TrainingConfig, seed: int, parent: str = "") -> dict[str, Any]:
     """Return what the record of a model says of where it comes from, and what it can be used on."""
     frozen = store.frozen
     return {
         "model_id": name,
         "seed": seed,
+        "parent": parent,
         "snapshot_id": store.snapshot_id,
         "data_digest": store.digest(),
         "kind": frozen.kind,
@@ -118,6 +119,27 @@ def read_record(url: str) -> dict[str, Any]:
     if not has_model(url):
         raise FileNotFoundError(f"no model at {url}: name the folder that holds model.json, ROOT/models/<id>")
     return get_json(join(url, "model.json"))
+
+
+def settings_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decided which model came out, by the names of flags; defaults for what came later.
+
+    Parameters
+    ----------
+    record : mapping
+        ``model.json``.
+    """
+
+    def known(kind: type[Any], given: Mapping[str, Any]) -> Any:
+        names = {field.name for field in fields(kind)}
+        return kind(**{name: value for name, value in tuples(given).items() if name in names})
+
+    vae, training = known(VAEConfig, record["vae"]), known(TrainingConfig, record["training"])
+    return {
+        **{f"vae.{name}": value for name, value in asdict(vae).items()},
+        **{f"training.{name}": value for name, value in training.defining().items()},
+        "seed": record["seed"],
+    }
 
 
 def adopt(root: str, url: str) -> str:

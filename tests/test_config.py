@@ -99,3 +99,28 @@ def test_a_missing_root_is_asked_for(capsys):
     with pytest.raises(SystemExit):
         parse(["dja"])
     assert "--root" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flag", "url"),
+    [
+        ("--archive.url", "https://ann:wolke7@archive.example.org/x"),
+        ("--archive.catalog", "https://archive.example.org/c.csv?a=1&X-Amz-Signature=wolke7"),
+        ("--storage.endpoint-url", "http://ann:wolke7@minio:9000"),
+        ("--model", "https://example.org/m?sig=wolke7"),
+    ],
+)
+def test_no_secret_is_a_setting(flag, url, capsys):
+    """Settings are written into archive.json, run.json and the ledger."""
+    with pytest.raises(SystemExit) as refused:
+        parse(["dja", "--root", "/r", flag, url])
+    said = f"{refused.value}{''.join(capsys.readouterr())}"
+    assert f"{flag.replace('-url', '_url')} holds a password or a signature" in said
+    assert "wolke7" not in said
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.org/a@b:c/d", "s3://bucket/x?y=sig", "https://ann@example.org"]
+)
+def test_what_only_looks_like_a_secret_is_taken(url):
+    assert parse(["dja", "--root", "/r", "--archive.url", url]).archive.url == url

@@ -12,6 +12,7 @@ from distspec.kinds import suggest
 from distspec.latents import read_latents
 from distspec.model import load_model
 from distspec.places import get_json, join, model_url, put_json
+from distspec.store import repository
 from tests.galaxies import GRID, WAVE, galaxy
 
 
@@ -26,10 +27,17 @@ def test_a_row_a_spectrum(run, tables):
     assert objects.schema.metadata[b"run_id"] == b"r-1"
 
 
-def test_a_model_of_other_spectra_has_no_split(run):
+def test_the_split_is_of_what_the_model_has_seen(run, tables):
+    """A store that has grown knows which rows there were; of a model made elsewhere nothing is known."""
     root, store, _ = run
     url = join(model_url(root, "m-1"), "model.json")
-    put_json(url, get_json(url) | {"data_digest": "another"})
+    split = tables["objects"]["split"].to_pylist()
+    for snapshot, words in ((store.snapshot_id, split), ("Z" * 20, ["none"] * 60)):
+        put_json(url, get_json(url) | {"data_digest": "another", "snapshot_id": snapshot})
+        objects = build(root, "r-1", store, CatalogConfig())["objects"]
+        assert objects["split"].to_pylist() == words
+    before = list(repository(store.url).ancestry(branch="main"))[-1].id  # of no row
+    put_json(url, get_json(url) | {"snapshot_id": before})
     objects = build(root, "r-1", store, CatalogConfig())["objects"]
     assert set(objects["split"].to_pylist()) == {"none"}
 

@@ -16,8 +16,10 @@ import pytest
 from distspec import catalog, labels
 from distspec.cli import main as distspec
 from distspec.config import Config, demo, parse
+from distspec.journal import events, jobs
 from distspec.pipeline import STAGES, current_run, main, model_of, run_stages, summary
 from distspec.places import get_json, run_url, store_url
+from distspec.retraining import RetrainConfig
 from distspec.store import open_store
 from distspec.training import TrainingConfig
 
@@ -60,8 +62,9 @@ def shortened(config: Config, n: int) -> str:
 
 
 def files_of(root: str) -> dict[str, float]:
-    """Every file with its time, but the lease, which each run takes and gives back."""
+    """Every file with its time, but the lease, which each run takes and gives back, and what it did."""
     files = [path for path in Path(root).rglob("*") if path.is_file() and "lease.json" not in path.name]
+    files = [path for path in files if path.parents[1].name != "jobs"]
     return {str(path): path.stat().st_mtime_ns for path in files}
 
 
@@ -203,18 +206,20 @@ def test_an_archive_that_grew_adds_its_rows(finished, tmp_path):
 
 @pytest.mark.slow
 def test_classes_of_a_grown_archive_are_followed_and_labels_stay(tmp_path, local_ray):
-    """A fifth more spectra, seen by the same model and clustered anew; then people's labels."""
+    """A fifth more spectra: seen by the same model and clustered anew, then by a challenger; and labels."""
     config = small(tmp_path)
     whole = shortened(config, 216)
     run_stages(config, ALL)
     first = table(config, "objects")
-    made = Path(config.root) / "models" / model_of(config, open_store(store_url(config.root)))
+    made = model_of(config)
     labels.add(
         config.root, [labels.Said(name, "seen", "ann") for name in first["object_id"].to_pylist()[:20]]
     )
     Path(config.archive.catalog).write_text(whole)
-    grown = replace(config, model=str(made))
+    grown = replace(config, retrain=RetrainConfig(grown=0.5))
     assert run_stages(grown, ALL)
+    assert model_of(grown) == made, "too little has changed"
+    assert set(table(config, "objects")["split"].to_pylist()) == {"train", "validation", "none"}
     second, changes = table(grown, "objects"), table(grown, "changes")
     assert second["human_label"].to_pylist().count("seen") == 20
     before = dict(zip(first["object_id"].to_pylist(), first["class_id"].to_pylist(), strict=True))
@@ -230,11 +235,22 @@ def test_classes_of_a_grown_archive_are_followed_and_labels_stay(tmp_path, local
     labels.add(config.root, [labels.Said(second["object_id"][200].as_py(), "new", "bob")])
     assert run_stages(grown, ["catalog"])
     assert table(grown, "changes").equals(changes)
+    assert run_stages(config, ALL)
+    decision, verdict = (
+        next(each for each in events(config.root, jobs(config.root)[-1].number) if each["kind"] == kind)
+        for kind in ("decision", "verdict")
+    )
+    assert "spectra added" in decision["why"]
+    assert (model_of(config) == verdict["challenger"]) is verdict["promote"]
+    third = table(config, "objects")
+    assert third.schema.metadata[b"model_id"].decode() == model_of(config)
+    then = dict(zip(second["object_id"].to_pylist(), second["class_id"].to_pylist(), strict=True))
+    assert third["previous_class_id"].to_pylist() == [then[name] for name in third["object_id"].to_pylist()]
 
 
 def test_a_model_made_elsewhere_serves_another_archive(finished, tmp_path):
     """Nothing is trained; latents, classes and report are of the new archive, and say whose model it was."""
-    made = Path(finished.root) / "models" / model_of(finished, current_run(finished)[0])
+    made = Path(finished.root) / "models" / model_of(finished)
     config = small(tmp_path)
     config = replace(config, synthetic=replace(config.synthetic, n_spectra=60, seed=5), model=str(made))
     clustering = replace(config.clustering, k_max=5, measures=("lya_ew",))

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from distspec.epochs import Dealt, Whole
 from distspec.feeding import Cached, Streamed
@@ -26,9 +27,10 @@ def store(tmp_path_factory):
     return append(store, batch_of(10, L, np.random.default_rng(1)), {**names, "version": ["v2"] * 10})
 
 
-def provided(store, config, team=None):
+def provided(store, config, team=None, weights=None):
     rows = split_rows(store, config)
-    return rows, provide(store, rows, config, 0, team or Team(), "", lambda: False, lambda row: None)
+    none = "", lambda: False, lambda row: None
+    return rows, provide(store, rows, config, 0, team or Team(), *none, weights)
 
 
 def test_only_what_stands_is_trained_on_and_no_source_is_on_both_sides(store):
@@ -56,11 +58,24 @@ def test_what_fits_is_held_and_the_rest_is_streamed(store, cache_mb, feed):
     assert isinstance(work.feed, feed)
     assert isinstance(work.shuffling, Whole if feed is Cached else Dealt)
     assert sum(map(len, work.validation())) == len(rows.held_out)
-    assert len(work.sample()) == len(rows.train)
     assert list(work.names(rows.train[:2])) == [f"o{row:04d}" for row in rows.train[:2]]
     state = small_state(CONFIG)
     fit(state, work)
     assert (len(state.history), state.epoch) == (2, 2)
+
+
+def test_it_begins_anew_or_with_the_weights_of_another(store):
+    anew, other = small_state(CONFIG).vae, small_state(CONFIG, seed=1).vae
+    rows, work = provided(store, CONFIG)
+    seen = []
+    anew.prepare = lambda batch: seen.append(len(batch))
+    work.begin(anew)
+    assert seen == [len(rows.train)]
+    _, work = provided(store, CONFIG, weights=other.state_dict())
+    work.begin(anew)
+    assert len(seen) == 1
+    for name, value in other.state_dict().items():
+        assert torch.equal(anew.state_dict()[name], value), name
 
 
 def test_just_what_fits_is_held(store):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,6 +62,7 @@ def session(config: RayConfig, environment: Mapping[str, str] = NOTHING) -> Gene
         # Nobody takes this machine away from itself.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         os.environ[OURS] = "1"
+    told_to_end = signal.getsignal(signal.SIGTERM)  # Ray puts a handler of its own in its place
     ray.init(
         address=address,
         logging_level=logging.WARNING,
@@ -69,6 +72,8 @@ def session(config: RayConfig, environment: Mapping[str, str] = NOTHING) -> Gene
         },
         **here,
     )
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, told_to_end)
     try:
         yield
     finally:

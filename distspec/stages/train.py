@@ -28,12 +28,12 @@ from distspec.store import open_store
 from distspec.team import Team
 from distspec.training import TrainingConfig, new_state
 from distspec.vae import SPECTRUM, SpectrumVAE, VAEConfig
-from distspec.weights import has_model, origin, save_model
+from distspec.weights import has_model, origin, read_model, save_model
 
 log = logging.getLogger(__name__)
 
 
-def train(root: str, vae: VAEConfig, training: TrainingConfig, seed: int) -> Outcome:
+def train(root: str, vae: VAEConfig, training: TrainingConfig, seed: int, parent: str = "") -> Outcome:
     """Train a VAE on the store as it is now, unless these settings have made it already.
 
     A training that was cut short goes on from its newest checkpoint.
@@ -44,6 +44,8 @@ def train(root: str, vae: VAEConfig, training: TrainingConfig, seed: int) -> Out
     vae : VAEConfig
     training : TrainingConfig
     seed : int
+    parent : str
+        The model of this root whose weights it starts from; empty: it starts anew.
 
     Raises
     ------
@@ -55,7 +57,7 @@ def train(root: str, vae: VAEConfig, training: TrainingConfig, seed: int) -> Out
         When workers failed more often than `training.max_failures`.
     """
     store = open_store(store_url(root))
-    name = model_id(store.digest(), vae, training, seed)
+    name = model_id(store.digest(), vae, training, seed, parent)
     url = model_url(root, name)
     if has_model(url):
         forget(_checkpoints(url))  # a kill may have come just before that
@@ -76,7 +78,8 @@ def train(root: str, vae: VAEConfig, training: TrainingConfig, seed: int) -> Out
                 "vae": vae,
                 "training": training,
                 "seed": seed,
-                "record": origin(store, name, training, seed),
+                "record": origin(store, name, training, seed, parent),
+                "parent": model_url(root, parent) if parent else "",
                 "board": board,
             },
             scaling_config=scaling,
@@ -182,7 +185,8 @@ def _worker(config: dict[str, Any]) -> str:
         if curves:
             curves.follow(state.history)
 
-    work = provide(store, rows, training, seed, team, _checkpoints(url), _called_away, on_epoch)
+    weights = read_model(config["parent"])[0].state_dict() if config["parent"] else None
+    work = provide(store, rows, training, seed, team, _checkpoints(url), _called_away, on_epoch, weights)
     try:
         best = fit(state, work)
     except FloatingPointError as error:

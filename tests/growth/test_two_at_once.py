@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import ray
 
+from distspec.endings import HELD
 from distspec.lease import hold
 from distspec.places import store_url
 from distspec.store import store_exists
@@ -40,8 +41,8 @@ def test_one_works_and_the_other_says_who_holds_the_root(folder, tmp_path, local
     jobs = [start(root, folder) for _ in range(2)]
     ended = [job.communicate(timeout=180)[1] for job in jobs]
     codes = [job.returncode for job in jobs]
-    assert sorted(codes) == [0, 1], ended
-    loser = codes.index(1)
+    assert sorted(codes) == [0, HELD], ended
+    loser = codes.index(HELD)
     winner = jobs[1 - loser].pid
     told = ended[loser]
     assert "is held by ingest on " in told or "was taken by another run this very moment" in told
@@ -59,7 +60,7 @@ def test_a_job_on_a_root_that_is_held_touches_nothing(folder, tmp_path, local_ra
     with hold(root, "gc"):
         job = start(root, folder)
         told = job.communicate(timeout=180)[1]
-    assert job.returncode == 1
+    assert job.returncode == HELD
     assert "is held by gc on " in told
     assert not store_exists(store_url(root))
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lease.json.lock", "lease.json"]

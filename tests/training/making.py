@@ -61,7 +61,7 @@ def work_on(
         shuffling=shuffling,
         feed=own.get("feed", feed),
         validation=partial(slices, held_out[slice(team.rank, None, team.size)]),
-        sample=lambda: train,
+        begin=lambda vae: vae.prepare(train),
         read=read,
         names=lambda rows: [f"o{row}" for row in rows],
         keeper=Keeper(
