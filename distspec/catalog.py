@@ -7,6 +7,7 @@ root/catalog/current.json               a copy of the record that is current; th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +17,25 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from distspec.lineage import fingerprint, now
+from distspec.lease import Lease
+from distspec.lineage import fingerprint, now, sealed
 from distspec.parquet import write
-from distspec.places import catalog_url, exists, get_json, join, names, put_json
+from distspec.places import (
+    as_json,
+    catalog_url,
+    exists,
+    get_json,
+    get_versioned,
+    join,
+    names,
+    put_json,
+    run_url,
+    swap,
+)
 from distspec.storage import filesystem
 
 CURRENT = "current.json"
-FORMAT = 2
+FORMAT = 3
 """Of the files: those of another format are published anew."""
 
 
@@ -50,6 +63,7 @@ def publish(
     made_with: Mapping[str, Any],
     keep: Collection[str] = (),
     base: Mapping[str, Any] | None = None,
+    lease: Lease | None = None,
 ) -> dict[str, Any]:
     """Write a run's tables, then make them the current ones; return their record.
 
@@ -67,14 +81,23 @@ def publish(
         Tables of an edition that are of this one, too, as they are.
     base : mapping, optional
         The record of that edition; None: of the current one.
+    lease : Lease, optional
+        Of the root: who lost it makes nothing current.
+
+    Raises
+    ------
+    RuntimeError
+        When the lease is lost, or a later holder has published already.
     """
-    url, before = catalog_url(root), current(root) or {"edition": "", "files": {}, "rows": {}}
+    url, before = catalog_url(root), current(root) or {"edition": "", "files": {}, "rows": {}, "sha256": {}}
     base = before if base is None else base
     edition = fingerprint(FORMAT, run_id, snapshot_id, dict(made_with), before.get("edition", ""))
     files = {name: f"{run_id}/{name}/{edition}.parquet" for name in tables}
-    for name, table in tables.items():
-        write(join(url, files[name]), table, reading_order(table) if name == "objects" else None)
-    record: dict[str, Any] = {
+    made = {
+        name: write(join(url, files[name]), table, reading_order(table) if name == "objects" else None).sha256
+        for name, table in tables.items()
+    }
+    record = {
         "format": FORMAT,
         "number": before.get("number", 0) + 1,
         "run_id": run_id,
@@ -85,15 +108,39 @@ def publish(
         "files": {name: base["files"][name] for name in keep} | files,
         "rows": {name: base["rows"][name] for name in keep}
         | {name: len(table) for name, table in tables.items()},
+        "sha256": {name: base["sha256"][name] for name in keep} | made,
+        "run_seal": _run_seal(root, run_id),
+        "token": lease.token if lease else 0,
     }
+    record = sealed(record)
     put_json(join(url, run_id, f"{edition}.json"), record)
-    put_json(join(url, CURRENT), record)
+    _make_current(root, record, lease)
     return record
+
+
+def _make_current(root: str, record: Mapping[str, Any], lease: Lease | None) -> None:
+    url = join(catalog_url(root), CURRENT)
+    if lease is None:
+        put_json(url, record)
+        return
+    lease.check()
+    seen = get_versioned(url)
+    if seen and json.loads(seen[0]).get("token", 0) > lease.token:
+        raise RuntimeError(f"{url} was written by a later run: this one has lost {root}; run it again")
+    if swap(url, as_json(record), seen[1] if seen else None) is None:
+        raise RuntimeError(f"{url} was replaced by another run this very moment: run this again")
+
+
+def _run_seal(root: str, run_id: str) -> str:
+    """Return the seal of a run's record; empty where there is no such run."""
+    url = join(run_url(root, run_id), "run.json")
+    return str(get_json(url)["seal"]) if exists(url) else ""
 
 
 def is_current(root: str, run_id: str, snapshot_id: str, made_with: Mapping[str, Any]) -> bool:
     """Tell whether what is current was published of this."""
     made_of = {"format": FORMAT, "run_id": run_id, "snapshot_id": snapshot_id, "made_with": dict(made_with)}
+    made_of["run_seal"] = _run_seal(root, run_id)
     return made_of.items() <= (current(root) or {}).items()
 
 

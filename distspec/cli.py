@@ -24,29 +24,11 @@ from distspec.store import open_store
 from distspec.verbs.catalogue import Columns, Export, Query, Runs
 from distspec.verbs.explore import Explore
 from distspec.verbs.labels import Classify, Label, Labels
+from distspec.verbs.lineage import Lineage, Remake, Verify
 from distspec.verbs.operations import History, Rollback, Status
 from distspec.verbs.placing import Place, Similar
 from distspec.verbs.reranking import Rerank
 from distspec.verbs.rooted import Rooted
-from distspec.verification import verify as verify_store
-
-
-@dataclass(frozen=True)
-class Verify(Rooted):
-    """Prove that the store is whole: every row, its checksum, the ledger and the history."""
-
-    at: str = ""
-    """A snapshot's id or tag; empty for the newest state."""
-
-    def run(self) -> None:
-        """Print what is wrong, and end with status 1 if anything is."""
-        store, problems = verify_store(self.root, self.at)
-        for problem in problems:
-            print(problem)
-        what = f"{store.n_rows:,} rows in {store.n_batches} batches, snapshot {store.snapshot_id}"
-        if problems:
-            raise SystemExit(f"error: {len(problems)} problems in {what}")
-        print(f"{what}: every row is there, its pixels as stored, ledger and history in order")
 
 
 @dataclass(frozen=True)
@@ -119,6 +101,8 @@ def main() -> None:
         | Annotated[Columns, tyro.conf.subcommand("columns")]
         | Annotated[Runs, tyro.conf.subcommand("runs")]
         | Annotated[Verify, tyro.conf.subcommand("verify")]
+        | Annotated[Lineage, tyro.conf.subcommand("lineage")]
+        | Annotated[Remake, tyro.conf.subcommand("remake")]
         | Annotated[Quarantine, tyro.conf.subcommand("quarantine")]
         | Annotated[Retry, tyro.conf.subcommand("retry")]
         | Annotated[Snapshots, tyro.conf.subcommand("snapshots")]

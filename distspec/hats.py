@@ -81,7 +81,7 @@ def export_hats(root: str, url: str, run: str = "") -> int:
     for cell in tqdm(cells, desc="export", unit="file", disable=None):
         file = join(url, "dataset", cell.path)
         table = _within(objects, cell)
-        said = write(file, table, np.argsort(table[HEALPIX.name].to_numpy(), kind="stable"))
+        said = write(file, table, np.argsort(table[HEALPIX.name].to_numpy(), kind="stable")).footer
         said.set_file_path(cell.path)
         written.append(said)
     _put_metadata(url, objects.schema, written)

@@ -1,4 +1,8 @@
-"""What a model and a run came from: their names, and the records of runs."""
+"""What a model and a run came from: their names, the code that made them, and records that vouch for both.
+
+A record is sealed: it holds a SHA-256 over everything else that it says. It vouches for files by theirs, and
+for the record before it by that one's seal, so a catalogue's record vouches for all that it came from.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
 from typing import Any
 
 import pyarrow as pa
@@ -62,8 +69,38 @@ def now() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of distspec and of what its numbers depend on."""
-    return {name: version(name) for name in PACKAGES}
+    """Return the versions of distspec, of its code, and of what its numbers depend on."""
+    return {"code": code(), "python": python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+@cache
+def code() -> str:
+    """Return 12 hex digits that name the source that runs, however it was installed."""
+    package = Path(__file__).parent
+    files = sorted(package.rglob("*.py"))
+    return fingerprint([(file.relative_to(package).as_posix(), file.read_text()) for file in files])
+
+
+def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record with its seal."""
+    return {**record, "seal": _seal(record)}
+
+
+def is_intact(record: Mapping[str, Any]) -> bool:
+    """Tell whether a record says what it said when it was sealed.
+
+    Examples
+    --------
+    >>> record = sealed({"model_id": "m-1", "seed": 0})
+    >>> is_intact(record), is_intact({**record, "seed": 1})
+    (True, False)
+    """
+    return record.get("seal") == _seal({name: value for name, value in record.items() if name != "seal"})
+
+
+def _seal(record: Mapping[str, Any]) -> str:
+    as_read = json.loads(json.dumps(record))  # tuples and numbers as names come back as lists and texts
+    return hashlib.sha256(json.dumps(as_read, sort_keys=True).encode()).hexdigest()
 
 
 def save_run(url: str, tables: Mapping[str, pa.Table], record: Mapping[str, Any]) -> None:
@@ -76,10 +113,12 @@ def save_run(url: str, tables: Mapping[str, pa.Table], record: Mapping[str, Any]
     tables : mapping
         `RUN_TABLES`.
     record : mapping
+        Under ``files``, where it is given: SHA-256 of what else lies in the folder, by name.
     """
-    for name in RUN_TABLES:
-        put_table(join(url, f"{name}.parquet"), tables[name])
-    put_json(join(url, "run.json"), record)
+    written = {
+        f"{name}.parquet": put_table(join(url, f"{name}.parquet"), tables[name]) for name in RUN_TABLES
+    }
+    put_json(join(url, "run.json"), sealed({**record, "files": {**record.get("files", {}), **written}}))
 
 
 def has_run(url: str) -> bool:

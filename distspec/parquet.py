@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,7 @@ from astropy.units import Unit
 from numpy.typing import NDArray
 
 from distspec.arrow import pc
-from distspec.places import writing
+from distspec.places import digest, writing
 
 ROW_GROUP = 65_536
 """Rows that a reader takes or skips at once."""
@@ -38,8 +38,15 @@ VO_TYPES = {
 }
 
 
-def write(url: str, table: pa.Table, order: NDArray[np.int64] | None = None) -> pq.FileMetaData:
-    """Write a table as one Parquet file, seen whole or not at all; return what its footer says.
+class Written(NamedTuple):
+    """What was written: what the file's footer says, and its SHA-256."""
+
+    footer: pq.FileMetaData
+    sha256: str
+
+
+def write(url: str, table: pa.Table, order: NDArray[np.int64] | None = None) -> Written:
+    """Write a table as one Parquet file, seen whole or not at all.
 
     Parameters
     ----------
@@ -58,17 +65,15 @@ def write(url: str, table: pa.Table, order: NDArray[np.int64] | None = None) -> 
     schema = described(table)
     footer: list[pq.FileMetaData] = []
     texts: Any = [field.name for field in schema if not pa.types.is_floating(field.type)]
-    with (
-        writing(url) as file,
-        pq.ParquetWriter(
+    with writing(url) as file:
+        with pq.ParquetWriter(
             file, schema, compression="zstd", use_dictionary=texts, metadata_collector=footer
-        ) as writer,
-    ):
-        for start in range(0, max(len(table), 1), ROW_GROUP):
-            part = slice(start, start + ROW_GROUP)
-            rows = table.slice(start, ROW_GROUP) if order is None else table.take(pa.array(order[part]))
-            writer.write_table(_without_nan(rows).cast(schema), row_group_size=ROW_GROUP)
-    return footer[0]
+        ) as writer:
+            for start in range(0, max(len(table), 1), ROW_GROUP):
+                part = slice(start, start + ROW_GROUP)
+                rows = table.slice(start, ROW_GROUP) if order is None else table.take(pa.array(order[part]))
+                writer.write_table(_without_nan(rows).cast(schema), row_group_size=ROW_GROUP)
+        return Written(footer[0], digest(file))
 
 
 def _without_nan(table: pa.Table) -> pa.Table:

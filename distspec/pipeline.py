@@ -84,8 +84,10 @@ def _catalog(at: At) -> Outcome:
         return Outcome({"run": run}, did_work=False)
     tables = build(config.root, run, store, config.catalog)
     tag(config.root, run_tag(run, store.snapshot_id), store.snapshot_id)
-    catalog.publish(config.root, tables, run, store.snapshot_id, made_with)
-    return Outcome({"run": run, **{name: len(table) for name, table in tables.items()}})
+    record = catalog.publish(config.root, tables, run, store.snapshot_id, made_with, lease=at.lease)
+    return Outcome(
+        {"run": run, "seal": record["seal"], **{name: len(table) for name, table in tables.items()}}
+    )
 
 
 def _report(at: At) -> Outcome:

@@ -127,6 +127,31 @@ def get(url: str) -> bytes:
     return bytes(obstore.get(bucket(scheme, name), key).bytes())
 
 
+def digest(file: IO[bytes]) -> str:
+    """Return the SHA-256 of all that was written to a file."""
+    file.flush()
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+def sha256(url: str) -> str:
+    """Return the SHA-256 of a file of any size.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is none.
+    """
+    scheme, name, key = split(url)
+    if scheme == "file":
+        with Path(key).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    found = hashlib.sha256()
+    for part in obstore.get(bucket(scheme, name), key).stream():
+        found.update(part)
+    return found.hexdigest()
+
+
 def names(url: str) -> list[str]:
     """Return the names of the files below a folder, relative to it, sorted; none where there is no folder."""
     scheme, name, key = split(url)
@@ -204,7 +229,12 @@ def swap(url: str, content: bytes, version: str | None) -> str | None:
 
 def put_json(url: str, record: Mapping[str, Any]) -> None:
     """Write a record as JSON."""
-    put(url, json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False).encode())
+    put(url, as_json(record))
+
+
+def as_json(record: Mapping[str, Any]) -> bytes:
+    """Return a record as JSON, the same bytes whatever order it is in."""
+    return json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False).encode()
 
 
 def get_json(url: str) -> dict[str, Any]:
@@ -212,10 +242,11 @@ def get_json(url: str) -> dict[str, Any]:
     return json.loads(get(url))
 
 
-def put_table(url: str, table: pa.Table, row_group_size: int = 65_536) -> None:
-    """Write a table as one Parquet file."""
+def put_table(url: str, table: pa.Table, row_group_size: int = 65_536) -> str:
+    """Write a table as one Parquet file; return its SHA-256."""
     with writing(url) as file:
         pq.write_table(table, file, compression="zstd", row_group_size=row_group_size)
+        return digest(file)
 
 
 def get_table(url: str) -> pa.Table:
@@ -223,11 +254,12 @@ def get_table(url: str) -> pa.Table:
     return pq.read_table(io.BytesIO(get(url)))
 
 
-def put_arrays(url: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays by name as one compressed .npz; none of objects."""
+def put_arrays(url: str, arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Write arrays by name as one compressed .npz, none of objects; return its SHA-256."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     put(url, buffer.getvalue())
+    return digest(buffer)
 
 
 def get_arrays(url: str) -> dict[str, NDArray[Any]]:

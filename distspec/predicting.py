@@ -16,6 +16,7 @@ from distspec.conformal import needed, sets
 from distspec.diagnostics import strengths
 from distspec.labels import digest, history, standing, verdicts
 from distspec.latents import VECTORS
+from distspec.lease import Lease
 from distspec.measures import MEASURES
 from distspec.places import store_url
 from distspec.spaces import in_posterior_widths, joined
@@ -116,7 +117,7 @@ def predict(
     }
 
 
-def classify(root: str, error: float) -> dict[str, pa.Table]:
+def classify(root: str, error: float, lease: Lease | None = None) -> dict[str, pa.Table]:
     """Learn people's labels anew and publish what that says; the other tables stay as they are.
 
     Parameters
@@ -124,6 +125,8 @@ def classify(root: str, error: float) -> dict[str, pa.Table]:
     root : str
     error : float
         See `distspec.catalog.CatalogConfig`.
+    lease : Lease, optional
+        Of the root.
 
     Returns
     -------
@@ -149,7 +152,7 @@ def classify(root: str, error: float) -> dict[str, pa.Table]:
         raise ValueError(f"no labels of the spectra published under {root}: `distspec label FILE` adds some")
     made_with = record["made_with"] | {"classified": {"labels": digest(root), "error": error}}
     kept = [name for name in record["files"] if name not in LEARNT]
-    publish(root, tables, record["run_id"], record["snapshot_id"], made_with, kept)
+    publish(root, tables, record["run_id"], record["snapshot_id"], made_with, kept, record, lease)
     return tables
 
 

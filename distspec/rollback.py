@@ -55,9 +55,8 @@ def roll_back(root: str, model: str, who: str, lease: Lease) -> dict[str, Any] |
     ids = ids.cast(given[0].schema).replace_schema_metadata(given[1].schema.metadata)
     made_with = record["made_with"] | {"again": record["edition"]}
     keep = [name for name in record["files"] if name != "class_ids"]
-    return publish(
-        root, {"class_ids": ids}, record["run_id"], record["snapshot_id"], made_with, keep, base=record
-    )
+    tables, of = {"class_ids": ids}, (record["run_id"], record["snapshot_id"])
+    return publish(root, tables, *of, made_with, keep, base=record, lease=lease)
 
 
 def let_go(root: str, who: str, lease: Lease) -> str:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import icechunk
 import pyarrow as pa
+from tqdm import tqdm
 
-from distspec.places import exists, join, model_url, run_url, store_url
-from distspec.store import repository
+from distspec.places import exists, get, join, model_url, names, put, run_url, store_url
+from distspec.store import Store, open_store, repository
 
 KEEP = timedelta(days=30)
 """A snapshot without a name may be read for so long."""
+COPIERS = 8
+"""Files copied at a time."""
 
 
 def tag(root: str, name: str, snapshot_id: str) -> None:
@@ -41,6 +45,41 @@ def run_tag(run_id: str, snapshot_id: str) -> str:
     return f"run-{run_id}-{snapshot_id[:8]}"
 
 
+def clone(root: str, snapshot_id: str, into: str) -> Store:
+    """Copy the store of a root below another, as it was at a snapshot; return the copy.
+
+    Run it under the root's lease: what a commit in the making writes would be half there.
+
+    Parameters
+    ----------
+    root : str
+    snapshot_id : str
+    into : str
+        A root without a store.
+
+    Raises
+    ------
+    FileExistsError
+        When there is one.
+    ValueError
+        When the snapshot is gone.
+    """
+    mine, theirs = store_url(root), store_url(into)
+    open_store(mine, snapshot_id)
+    if names(theirs):
+        raise FileExistsError(f"{theirs} is there already: name a new root")
+    files = names(mine)
+
+    def copy(name: str) -> None:
+        put(join(theirs, name), get(join(mine, name)))
+
+    with ThreadPoolExecutor(COPIERS) as pool:
+        for _ in tqdm(pool.map(copy, files), total=len(files), desc="store", unit="file", disable=None):
+            pass
+    repository(theirs).reset_branch("main", snapshot_id)
+    return open_store(theirs)
+
+
 def list_snapshots(root: str) -> pa.Table:
     """Return the snapshots that can be read, newest first.
 
@@ -51,8 +90,8 @@ def list_snapshots(root: str) -> pa.Table:
     for name in sorted(repo.list_tags()):
         tags.setdefault(repo.lookup_tag(name), []).append(name)
     infos = {info.id: info for info in repo.ancestry(branch="main")}
-    for names in list(tags.values()):  # what only a name keeps stands on no branch any more
-        infos |= {info.id: info for info in list(repo.ancestry(tag=names[0]))[:1]}
+    for same in list(tags.values()):  # what only a name keeps stands on no branch any more
+        infos |= {info.id: info for info in list(repo.ancestry(tag=same[0]))[:1]}
     rows = [
         {
             "snapshot_id": info.id,

@@ -16,7 +16,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from distspec.lineage import now, versions
+from distspec.lineage import now, sealed, versions
 from distspec.places import exists, get, get_json, get_table, join, model_url, put, put_json, put_table
 from distspec.schema import describe_history
 from distspec.spectrum import WaveGrid
@@ -77,7 +77,7 @@ def save_model(
     put_table(join(url, "history.parquet"), describe_history(history))
     vouched = {name: _sha256(get(join(url, file))) for name, file in VOUCHED.items()}
     made = {"sizes": vae.sizes, "vae": asdict(vae.config), **vouched}
-    put_json(join(url, "model.json"), {**record, **made})
+    put_json(join(url, "model.json"), sealed({**record, **made}))
 
 
 def has_model(url: str) -> bool:

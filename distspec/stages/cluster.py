@@ -19,7 +19,7 @@ from distspec.latents import n_embedded, read_latents
 from distspec.lineage import has_run, now, run_id, save_run, versions
 from distspec.model import load_model
 from distspec.outcome import Outcome
-from distspec.places import get_json, join, model_url, put_arrays, remove_folder, run_url, store_url
+from distspec.places import join, model_url, put_arrays, remove_folder, run_url, store_url
 from distspec.runs import clustering_table, confusion_table, latents_table, nulls_table, sweep_table
 from distspec.spaces import Frame, Sample, posterior_widths
 from distspec.spectrum import Floats32
@@ -29,6 +29,7 @@ from distspec.stages.oddities import find_oddities
 from distspec.store import Store, open_store
 from distspec.sweep import ClusteringConfig
 from distspec.trials import Result
+from distspec.weights import read_record
 from distspec.yardstick import YARDSTICK, Yardstick
 
 
@@ -90,24 +91,28 @@ def cluster(
         "confusion": confusion_table(confusion(said["label"], said["prob"]), object_id),
         "latents": latents_table(pairs),
     }
-    trained = get_json(join(model_url(root, model), "model.json"))
+    usual = Usual.of(raw, snr, said["label"])
+    kept = Yardstick(
+        found.how, [each.frame for each in seen], widths, latents[found.fitted], seed, error, usual
+    )
+    trained = {each: read_record(model_url(root, each)) for each in (model, *config.also)}
     record = {
         "run_id": name,
         "recipe": resolved["recipe"],
         "model_id": model,
+        "models": {each: known["seal"] for each, known in trained.items()},
+        "weights_sha256": trained[model]["weights_sha256"],
         "snapshot_id": store.snapshot_id,
+        "data_digest": store.digest(),
         "seed": seed,
         "created": now(),
         "versions": versions(),
-        "adaptations": [*trained.get("adaptations", []), *found.adapted],
+        "adaptations": [*trained[model].get("adaptations", []), *found.adapted],
         "clustering": _summary(judgement, choice, said, config, len(found.own)),
         "forecast": {"expected": asdict(found.expected), "took": asdict(found.took)},
         "config": resolved,
+        "files": {YARDSTICK: put_arrays(join(url, YARDSTICK), kept.to_arrays())},
     }
-    usual = Usual.of(raw, snr, said["label"])
-    frames = [each.frame for each in seen]
-    kept = Yardstick(found.how, frames, widths, latents[found.fitted], seed, error, usual)
-    put_arrays(join(url, YARDSTICK), kept.to_arrays())
     save_run(url, tables, record)
     remove_folder(join(url, "work"))
     return Outcome({"run": name, "trials": len(found.results), **_counts(found.own, said, judgement, choice)})

@@ -91,8 +91,8 @@ class Classify(Rooted):
 
     def run(self) -> None:
         """Print what was learnt."""
-        with hold(self.root, "classify"):
-            tables = classify(self.root, self.error)
+        with hold(self.root, "classify") as lease:
+            tables = classify(self.root, self.error, lease)
         print(format_table(tables["label_scores"]))
         if "predictions" not in tables:
             print("\nIt takes two labels, each of two sources or more.")
