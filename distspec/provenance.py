@@ -21,11 +21,11 @@ from tqdm import tqdm
 
 from distspec import schema
 from distspec.arrow import pc
-from distspec.catalog import current, edition_name, editions, open_file, record_of
+from distspec.catalog import current, edition_name, open_file, record_of
 from distspec.champion import champion
 from distspec.latents import VECTORS, read_latents
-from distspec.lineage import RUN_TABLES, is_intact
-from distspec.places import catalog_url, exists, get_json, join, model_url, names, run_url, sha256, store_url
+from distspec.lineage import is_intact
+from distspec.places import catalog_url, get_json, join, model_url, names, run_url, sha256, store_url
 from distspec.snapshots import model_tag
 from distspec.store import Store, open_store, repository
 from distspec.weights import VOUCHED, read_record
@@ -138,14 +138,42 @@ def broken(root: str) -> list[str]:
     list of str
         What is wrong, in words that name files and records; empty where nothing is.
     """
-    known, digests = editions(root), _Digests(root)
-    checks = [_current(root, known), _models(root, digests), _runs(root, digests)]
-    found = [problem for check in checks for problem in check]
-    seen: set[str] = set()
-    for edition in known:
-        found += _edition(root, edition, seen)
-    newest = current(root)
-    return [*found, *_rows(root, newest)] if newest and not found else found
+    known, found = _records(root)
+    digests, seen = _Digests(root), set[str]()
+    for file, record in known.items():
+        found += [f"{file}: {problem}" for problem in _record(root, file, record, known, digests, seen)]
+    found += _current(root, known)
+    if found or (newest := current(root)) is None:
+        return found
+    try:
+        return list(_rows(root, newest))
+    except Exception as error:  # a damaged chunk breaks its decoder in as many ways as there are codecs
+        said = " ".join(str(error).split())[:200]
+        return [f"latents of {edition_name(newest)} cannot be read: {type(error).__name__}: {said}"]
+
+
+Records = Mapping[str, Mapping[str, Any]]
+"""By their files, relative to the root: models, runs, editions."""
+
+
+def _records(root: str) -> tuple[Records, list[str]]:
+    """Return the records of a root that are what was sealed, and what is wrong with the others."""
+    found: dict[str, Mapping[str, Any]] = {}
+    problems: list[str] = []
+    for folder, name in (("models", "model.json"), ("runs", "run.json"), ("catalog", "")):
+        for file in names(join(root, folder)):
+            if file.count("/") != 1 or not (file.endswith(f"/{name}") if name else file.endswith(".json")):
+                continue
+            try:
+                record = get_json(join(root, folder, file))
+            except ValueError as error:
+                problems.append(f"{folder}/{file} is no JSON: {error}")
+                continue
+            if is_intact(record):
+                found[f"{folder}/{file}"] = record
+            else:
+                problems.append(f"{folder}/{file} was altered: it is not what was sealed")
+    return found, problems
 
 
 class _Digests:
@@ -154,6 +182,7 @@ class _Digests:
     def __init__(self, root: str) -> None:
         self._url = store_url(root)
         self._known: dict[str, str | None] = {}
+        self.tags = repository(self._url).list_tags()
 
     def of(self, snapshot: str) -> str | None:
         """Return a snapshot's digest; None where there is no such snapshot."""
@@ -165,86 +194,61 @@ class _Digests:
         return self._known[snapshot]
 
 
-def _current(root: str, known: list[dict[str, Any]]) -> Iterator[str]:
+def _current(root: str, known: Records) -> Iterator[str]:
+    published = [record for file, record in known.items() if file.startswith("catalog/")]
     now = current(root)
-    if now is not None and now not in known:
+    if now is not None and now not in published:
         yield f"catalog/current.json is the record of no edition: {edition_name(now)}"
-    if now is None and known:
-        yield f"catalog/current.json is gone: {edition_name(known[-1])} was published last"
+    if now is None and published:
+        last = max(published, key=lambda record: record["number"])
+        yield f"catalog/current.json is gone: {edition_name(last)} was published last"
 
 
-def _models(root: str, digests: _Digests) -> Iterator[str]:
-    here = {name.split("/")[0] for name in names(join(root, "models")) if name.endswith("/model.json")}
-    tags = repository(store_url(root)).list_tags()
-    for name in sorted(here):
-        record = read_record(model_url(root, name))
-        yield from _sealed(f"models/{name}/model.json", record)
-        files = {file: str(record.get(vouched)) for vouched, file in VOUCHED.items()}
-        yield from _files(root, f"models/{name}", files, f"models/{name}/model.json")
-        if model_tag(name) in tags:  # else it was trained elsewhere
-            yield from _data(f"models/{name}/model.json", record, digests)
+def _record(
+    root: str, file: str, record: Mapping[str, Any], known: Records, digests: _Digests, seen: set[str]
+) -> Iterator[str]:
+    """Check what a record vouches for; `seen`: files that need no second look."""
+    kind, folder = file.split("/")[0], file.rpartition("/")[0]
+    if kind == "models":
+        files = {f"{folder}/{name}": record[digest] for digest, name in VOUCHED.items()}
+        named: Mapping[str, str] = {}
+    elif kind == "runs":
+        files = {f"{folder}/{name}": digest for name, digest in record["files"].items()}
+        named = {f"models/{model}/model.json": seal for model, seal in record["models"].items()}
+    else:
+        files = {f"catalog/{name}": record["sha256"][table] for table, name in record["files"].items()}
+        named = {f"runs/{record['run_id']}/run.json": record["run_seal"]}
+    fresh = {name: digest for name, digest in files.items() if f"{name} {digest}" not in seen}
+    seen |= {f"{name} {digest}" for name, digest in fresh.items()}
+    yield from _files(root, fresh)
+    for name, seal in named.items():
+        if name not in known:
+            yield f"what it is made of, {name}, is gone or was altered"
+        elif known[name]["seal"] != seal:
+            yield f"it was made of another {name} than is there"
+    if kind == "catalog" or (kind == "models" and model_tag(record["model_id"]) not in digests.tags):
+        return  # the data are the run's; or the model was trained elsewhere
+    digest = digests.of(record["snapshot_id"])
+    if digest is None:
+        yield f"its snapshot {record['snapshot_id']} is gone"
+    elif digest != record["data_digest"]:
+        yield f"its data are not what stands in snapshot {record['snapshot_id']}"
 
 
-def _runs(root: str, digests: _Digests) -> Iterator[str]:
-    here = {name.split("/")[0] for name in names(join(root, "runs")) if name.endswith("/run.json")}
-    for name in sorted(here):
-        record, url = get_json(join(run_url(root, name), "run.json")), f"runs/{name}/run.json"
-        yield from _sealed(url, record)
-        files = record.get("files", {})
-        if missing := {f"{table}.parquet" for table in RUN_TABLES} - files.keys():
-            yield f"{url} does not vouch for {', '.join(sorted(missing))}"
-        yield from _files(root, f"runs/{name}", files, url)
-        yield from _data(url, record, digests)
-        for model, seal in record.get("models", {}).items():
-            if not exists(join(model_url(root, model), "model.json")):
-                yield f"{url} is of model {model}, which is gone"
-            elif read_record(model_url(root, model)).get("seal") != seal:
-                yield f"models/{model}/model.json is not the record that {url} was made with"
-
-
-def _edition(root: str, edition: Mapping[str, Any], seen: set[str]) -> Iterator[str]:
-    """Check an edition's record, and those of its files that were not seen with another."""
-    url = f"catalog/{edition_name(edition)}.json"
-    yield from _sealed(url, edition)
-    files = {edition["files"][name]: edition["sha256"].get(name, "") for name in edition["files"]}
-    fresh = {file: digest for file, digest in files.items() if f"{file} {digest}" not in seen}
-    seen |= {f"{file} {digest}" for file, digest in fresh.items()}
-    yield from _files(root, "catalog", fresh, url)
-    run = join(run_url(root, edition["run_id"]), "run.json")
-    if not exists(run):
-        yield f"{url} is of run {edition['run_id']}, which is gone"
-    elif get_json(run).get("seal") != edition["run_seal"]:
-        yield f"runs/{edition['run_id']}/run.json is not the record that {url} was made with"
-
-
-def _sealed(url: str, record: Mapping[str, Any]) -> Iterator[str]:
-    if not is_intact(record):
-        yield f"{url} was altered: it is not what was sealed"
-
-
-def _files(root: str, folder: str, files: Mapping[str, str], voucher: str) -> Iterator[str]:
+def _files(root: str, files: Mapping[str, str]) -> Iterator[str]:
     def check(item: tuple[str, str]) -> str | None:
-        file, digest = item
+        name, digest = item
         try:
-            altered = sha256(join(root, folder, file)) != digest
+            altered = sha256(join(root, name)) != digest
         except FileNotFoundError:
-            return f"{folder}/{file} is gone"
-        return f"{folder}/{file} is not what {voucher} vouches for" if altered else None
+            return f"{name} is gone"
+        return f"{name} is not what it vouches for" if altered else None
 
     with ThreadPoolExecutor(READERS) as pool:
         found = pool.map(check, files.items())
-        for problem in tqdm(found, total=len(files), desc=voucher, unit="file", leave=False, disable=None):
+        for problem in tqdm(found, total=len(files), desc="verify", unit="file", leave=False, disable=None):
             if problem is not None:
                 yield problem
-
-
-def _data(url: str, record: Mapping[str, Any], digests: _Digests) -> Iterator[str]:
-    snapshot = str(record.get("snapshot_id"))
-    digest = digests.of(snapshot)
-    if digest is None:
-        yield f"{url} is of snapshot {snapshot}, which is gone"
-    elif digest != record.get("data_digest"):
-        yield f"{url} is not of what stands in snapshot {snapshot}"
 
 
 def _rows(root: str, edition: Mapping[str, Any]) -> Iterator[str]:

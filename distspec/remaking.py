@@ -65,14 +65,14 @@ def remake(root: str, name: str, into: str) -> list[str]:
     made = cluster(into, record["model_id"], settings, record["seed"], record["config"]).counts["run"]
     _, before = load_run(run_url(root, name))
     _, after = load_run(run_url(into, str(made)))
-    return [problem for table in before for problem in _differing(table, before[table], after[table])]
+    return [problem for table in before for problem in differing(table, before[table], after[table])]
 
 
 def newer(root: str, name: str) -> Mapping[str, tuple[str, str]]:
     """Return what made a model or a run and is of another version now: by name, then and now."""
     record = read_record(model_url(root, name)) if name.startswith("m-") else _record_of_run(root, name)
     then, here = record["versions"], versions()
-    return {each: (then[each], here[each]) for each in here if then.get(each, "") != here[each]}
+    return {each: (then.get(each, "none"), here[each]) for each in here if then.get(each) != here[each]}
 
 
 def _record_of_run(root: str, name: str) -> dict[str, Any]:
@@ -112,8 +112,14 @@ def _settings(kind: type[Settings], record: Mapping[str, Any], where: str) -> Se
     return kind(**tuples(record))
 
 
-def _differing(name: str, before: pa.Table, after: pa.Table) -> Iterator[str]:
-    """Say in which columns a table came out otherwise."""
+def differing(name: str, before: pa.Table, after: pa.Table) -> Iterator[str]:
+    """Say in which columns a table came out otherwise; `TIMES` are never the same.
+
+    Parameters
+    ----------
+    name : str
+    before, after : Table
+    """
     if len(before) != len(after):
         yield f"{name} has {len(after):,} rows, it had {len(before):,}"
         return
@@ -126,7 +132,7 @@ def _differing(name: str, before: pa.Table, after: pa.Table) -> Iterator[str]:
             then, now = (table[column].to_numpy() for table in (before, after))
             apart = ~((then == now) | (np.isnan(then) & np.isnan(now)))
             if apart.any():
-                most = np.nanmax(np.abs(then - now)[apart])
+                most = np.abs(then - now)[apart].max()
                 yield f"{name}: {column} of {int(apart.sum()):,} rows differs, by up to {most:.2g}"
         elif n := sum(x != y for x, y in zip(*(t[column].to_pylist() for t in (before, after)), strict=True)):
             yield f"{name}: {column} of {n:,} rows differs"

@@ -23,13 +23,14 @@ from distspec.catalog import CatalogConfig
 from distspec.contents import build
 from distspec.latents import append_latents
 from distspec.ledger import LEDGER
-from distspec.lineage import save_run
-from distspec.places import run_url
+from distspec.lineage import now, save_run, versions
+from distspec.places import model_url, run_url
 from distspec.runs import clustering_table
 from distspec.spectrum import Rejected, Spectrum, SpectrumBatch, WaveGrid, row_checksums
 from distspec.stages.session import RayConfig, session
 from distspec.store import Frozen, Store, create_store
 from distspec.transactions import Transaction
+from distspec.weights import read_record
 from tests import models
 
 DATA = Path(os.environ.get("DISTSPEC_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
@@ -203,7 +204,20 @@ def run(small_store: Store, rng: np.random.Generator) -> tuple[str, Store, np.nd
     parts["latents"] = schema.LATENT_PAIRS
     found = {name: empty(columns) for name, columns in parts.items()}
     found["clustering"] = clustering_table(object_id, rng.normal(size=(60, 2)), said, odd, {}, ())
-    record = {"model_id": "m-1", "seed": 0, "clustering": {"core_stability": 0.9}}
+    model = read_record(model_url(root, "m-1"))
+    record = {
+        "run_id": "r-1",
+        "recipe": "made",
+        "model_id": "m-1",
+        "models": {"m-1": model["seal"]},
+        "snapshot_id": store.snapshot_id,
+        "data_digest": store.digest(),
+        "seed": 0,
+        "created": now(),
+        "versions": versions(),
+        "clustering": {"core_stability": 0.9},
+        "config": {},
+    }
     save_run(run_url(root, "r-1"), found, record)
     return root, store, labels
 

@@ -117,7 +117,7 @@ def test_rows_are_put_in_order_a_row_group_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(parquet, "ROW_GROUP", 64)
     order = np.argsort(MADE["objects"]["anomaly_rank"].to_numpy())
     url = str(tmp_path / "objects.parquet")
-    footer = parquet.write(url, MADE["objects"], order)
+    footer = parquet.write(url, MADE["objects"], order).footer
     assert footer.num_row_groups == 4
     assert pq.read_table(url)["anomaly_rank"].to_pylist() == list(range(1, 201))
     assert pq.read_metadata(url).num_rows == footer.num_rows == 200

@@ -19,6 +19,8 @@ from distspec.config import Config, demo, parse
 from distspec.journal import events, jobs
 from distspec.pipeline import STAGES, current_run, main, model_of, run_stages, summary
 from distspec.places import get_json, run_url, store_url
+from distspec.provenance import broken
+from distspec.remaking import remake
 from distspec.retraining import RetrainConfig
 from distspec.store import open_store
 from distspec.training import TrainingConfig
@@ -96,6 +98,14 @@ def test_the_same_seed_gives_the_same_catalogue(finished, tmp_path):
                 assert np.allclose(one[column], two[column], atol=1e-4, equal_nan=True), column
             else:
                 assert one[column].equals(two[column]), column
+
+
+def test_a_run_and_its_model_are_made_again_from_their_records(finished, tmp_path):
+    """Also after the archive has grown and other settings were tried: records and snapshots are enough."""
+    run, model = current_run(finished)[1], model_of(finished)
+    assert remake(finished.root, run, str(tmp_path / "run")) == []
+    assert remake(finished.root, model, str(tmp_path / "model")) == []
+    assert broken(finished.root) == []
 
 
 def test_no_source_straddles_the_split(finished):
