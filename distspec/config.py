@@ -232,6 +232,23 @@ def jades(root: str) -> Config:
     return Config(root, "jades", JADES(z_min=3.0), vae=PRISM_VAE, training=FAST)
 
 
+def soak(root: str) -> Config:
+    """Return settings that take the whole pipeline through everything in seconds, to see what it survives."""
+    return Config(
+        root,
+        "soak",
+        DJA(),
+        grid=GridConfig(n_pixels=64),
+        ingest=IngestConfig(task_mb=1.0, commit_rows=64),
+        vae=VAEConfig(hidden=(32, 16), dropout=(0.1, 0.1), n_latents=4),
+        training=TrainingConfig(learning_rate=2e-3, max_epochs=4, workers=2, checkpoint_steps=4),
+        retrain=RetrainConfig(grown=0.3),
+        clustering=ClusteringConfig(
+            spaces=("latents",), k_min=3, k_max=4, covariances=("tied",), seeds=2, actors=1
+        ),
+    )
+
+
 RECIPES = {
     "demo": demo,
     "paper": paper,
@@ -240,6 +257,7 @@ RECIPES = {
     "sdss": sdss,
     "desi": desi,
     "jades": jades,
+    "soak": soak,
 }
 
 

@@ -1,0 +1,180 @@
+"""A cluster as users have it, on loopback: `ray start` machines with token authentication, that can be lost.
+
+Each machine is `ray start --block` with a temporary folder of its own; nothing is shared but what S3 holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from tests.seaweed import free_ports
+
+REPOSITORY = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+START = 90.0
+"""A machine has so long [s] to join."""
+STORE = 80_000_000
+"""Of objects, a machine [bytes]."""
+
+
+@dataclass
+class Machine:
+    """A node of the cluster: everything that `ray start` started."""
+
+    process: subprocess.Popen[bytes]
+    folder: str
+
+    def family(self) -> list[psutil.Process]:
+        """Return its processes, the first first."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            first = psutil.Process(self.process.pid)
+            return [first, *first.children(recursive=True)]
+        return []
+
+    def lose(self) -> None:
+        """Let it go as a machine goes whose power is cut."""
+        family = self.family()
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGSTOP)  # nobody of it sees another go
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.process.wait()
+
+
+@dataclass
+class Machines:
+    """The head, and machines that come and go."""
+
+    environment: Mapping[str, str]
+    address: str
+    dashboard: str
+    stack: ExitStack
+    head: Machine
+    others: list[Machine] = field(default_factory=list[Machine])
+
+    def add(self, cpus: int = 1) -> Machine:
+        """Let a machine join."""
+        machine = _start(self.stack, self.environment, cpus, [f"--address={self.address}"])
+        self.others.append(machine)
+        return machine
+
+    def lose(self, machine: Machine) -> None:
+        """Lose a machine."""
+        self.others.remove(machine)
+        machine.lose()
+
+    def workers(self) -> list[psutil.Process]:
+        """Return the processes that are at tasks or actors of jobs now."""
+        found: list[psutil.Process] = []
+        for machine in (self.head, *self.others):
+            for process in machine.family():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    name = " ".join(process.cmdline())
+                    if name.startswith("ray::") and not name.startswith(("ray::IDLE", "ray::JobSupervisor")):
+                        found.append(process)
+        return found
+
+    def drivers(self) -> list[psutil.Process]:
+        """Return the processes of jobs that were submitted."""
+        found: list[psutil.Process] = []
+        for process in self.head.family():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                words = process.cmdline()
+                if words[1:2] == ["-m"] and words[2].startswith("jobs."):
+                    found.append(process)
+        return found
+
+    def ray(self, *words: str, **kept: str) -> subprocess.CompletedProcess[str]:
+        """Run Ray's command as somebody who has the token."""
+        return subprocess.run(
+            [str(BIN / "ray"), *words],
+            cwd=REPOSITORY,
+            env={**self.environment, "RAY_ADDRESS": self.dashboard, **kept},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+
+    def submit(self, job: str, *words: str, wait: bool = True) -> subprocess.CompletedProcess[str]:
+        """Submit a job by ``ray job submit``, under an id of its own."""
+        how = [] if wait else ["--no-wait"]
+        return self.ray("job", "submit", "--submission-id", job, *how, "--working-dir", ".", "--", *words)
+
+    def status(self, job: str) -> str:
+        """Return what Ray says of a job."""
+        return self.ray("job", "status", job).stdout
+
+
+def environment_of(folder: str, **more: str) -> dict[str, str]:
+    """Return the environment of machines and of who submits, with a token that only they have."""
+    token = Path(folder) / "token" / "auth_token"
+    token.parent.mkdir(mode=0o700)
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return {
+        **kept,
+        "HOME": folder,
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        **more,
+    }
+
+
+@contextmanager
+def machines(cpus: tuple[int, ...] = (1, 1, 1), **environment: str) -> Generator[Machines]:
+    """Yield a cluster of as many machines as there are numbers of CPUs; the first is the head."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True)
+        )
+        env = environment_of(folder, **environment)
+        gcs, dashboard = free_ports(2)
+        words = ["--head", f"--port={gcs}", f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1"]
+        head = _start(stack, env, cpus[0], words)
+        found = Machines(env, f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", stack, head)
+        _wait(found)
+        for each in cpus[1:]:
+            found.add(each)
+        yield found
+
+
+def _start(stack: ExitStack, environment: Mapping[str, str], cpus: int, words: list[str]) -> Machine:
+    folder = stack.enter_context(
+        tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True)
+    )
+    command = [str(BIN / "ray"), "start", "--block", "--node-ip-address=127.0.0.1", *words]
+    command += [f"--num-cpus={cpus}", f"--object-store-memory={STORE}", f"--temp-dir={folder}"]
+    command += ["--dashboard-agent-listen-port=0"] if "--head" not in words else []
+    with Path(folder, "ray-start.log").open("wb") as log:
+        process = subprocess.Popen(command, env=dict(environment), stdout=log, stderr=log, cwd=folder)
+    machine = Machine(process, folder)
+    stack.callback(machine.lose)
+    return machine
+
+
+def _wait(found: Machines) -> None:
+    until = time.monotonic() + START
+    while (listed := found.ray("job", "list")).returncode:
+        if found.head.process.poll() is not None or time.monotonic() > until:
+            log = Path(found.head.folder, "ray-start.log").read_text()
+            raise RuntimeError(f"no head: {listed.stderr[-1000:]} {log[-2000:]}")
+        time.sleep(0.5)
