@@ -162,8 +162,9 @@ def _start(stack: ExitStack, environment: Mapping[str, str], cpus: int, words: l
         tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True)
     )
     command = [str(BIN / "ray"), "start", "--block", "--node-ip-address=127.0.0.1", *words]
+    # Several machines on this one: what listens must find a port of its own.
     command += [f"--num-cpus={cpus}", f"--object-store-memory={STORE}", f"--temp-dir={folder}"]
-    command += ["--dashboard-agent-listen-port=0"] if "--head" not in words else []
+    command += ["--dashboard-agent-listen-port=0"]
     with Path(folder, "ray-start.log").open("wb") as log:
         process = subprocess.Popen(command, env=dict(environment), stdout=log, stderr=log, cwd=folder)
     machine = Machine(process, folder)
@@ -172,9 +173,10 @@ def _start(stack: ExitStack, environment: Mapping[str, str], cpus: int, words: l
 
 
 def _wait(found: Machines) -> None:
+    """Wait until it takes jobs."""
     until = time.monotonic() + START
-    while (listed := found.ray("job", "list")).returncode:
+    while (tried := found.submit("ready", "true", wait=False)).returncode:
         if found.head.process.poll() is not None or time.monotonic() > until:
             log = Path(found.head.folder, "ray-start.log").read_text()
-            raise RuntimeError(f"no head: {listed.stderr[-1000:]} {log[-2000:]}")
+            raise RuntimeError(f"no head: {tried.stderr[-1000:]} {log[-2000:]}")
         time.sleep(0.5)

@@ -1,0 +1,136 @@
+"""Jobs as users submit them: `ray job submit` to three machines with a token, everything on S3."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from distspec import catalog
+from distspec.journal import events, jobs
+from distspec.lease import hold, holder
+from distspec.pipeline import STAGES
+from tests.cluster.machines import Machines, machines
+from tests.seaweed import S3, seaweed
+from tests.soak.archive import Archive
+
+__all__ = ["seaweed"]
+PATIENCE = 120.0
+"""What is waited for comes so soon [s]."""
+
+
+@pytest.fixture(scope="module")
+def server(seaweed) -> Iterator[S3]:
+    """The object store, and a place in it."""
+    found = S3(*seaweed, uuid.uuid4().hex[:12])
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in found.environment.items():
+            patch.setenv(name, value)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def there(server: S3) -> Iterator[Machines]:
+    """Three machines that share nothing but that."""
+    with machines(**server.environment) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def arguments(server: S3) -> list[str]:
+    """Recipe `soak` on an archive of 75 spectra, four of them bad."""
+    archive = Archive.make(server, 1, seed=0)
+    archive.grow(0)
+    return ["soak", *archive.arguments(), "--root"]
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    until = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.3)
+
+
+def stages(root: str) -> list[str]:
+    """Return the stages that the last job under a root is done with."""
+    known = jobs(root)
+    return (
+        [each["stage"] for each in events(root, known[-1].number) if each["kind"] == "stage"] if known else []
+    )
+
+
+def test_stopped_submitted_again_and_again(there, server, arguments):
+    """What is stopped in the middle the same submission finishes; after that there is nothing to do."""
+    root = server.url("root")
+    pipeline = ["python", "-m", "jobs.pipeline", *arguments, root]
+    there.submit("first", *pipeline, wait=False)
+    wait_for(lambda: "ingest" in stages(root))
+    stopped = there.ray("job", "stop", "first")
+    assert "was stopped" in stopped.stdout + stopped.stderr
+    assert "STOPPED" in there.status("first").upper()
+    wait_for(lambda: holder(root).released)
+    assert jobs(root)[0].status == "stopped"
+
+    second = there.submit("second", *pipeline)
+    assert second.returncode == 0, second.stdout[-3000:]
+    assert "SUCCEEDED" in there.status("second").upper()
+    assert stages(root) == list(STAGES)
+    assert [f" INFO {name} " in second.stdout for name in STAGES] == [True] * len(STAGES)
+    assert "ingest" in second.stdout.partition("nothing to do")[2], (
+        "what the first had done was not done again"
+    )
+    published = catalog.record_of(root)
+    quarantine = catalog.tables_of(root, published)["quarantine"].to_table()
+    assert published["rows"]["objects"] + len(quarantine) == 75
+
+    third = there.submit("third", *pipeline)
+    assert third.returncode == 0, third.stdout[-3000:]
+    assert "Nothing to do: the catalogue is up to date" in third.stdout
+    assert catalog.record_of(root) == published
+    assert not jobs(root)[-1].worked
+
+
+def test_how_it_ended_is_said_by_a_status(there, server, arguments):
+    root = server.url("held")
+    with hold(root, "another"):
+        held = there.submit("held", "python", "-m", "jobs.ingest", *arguments, root)
+        wrong = there.submit(
+            "wrong", "python", "-m", "jobs.ingest", *arguments, root, "--ingest.nonsense", "1"
+        )
+    impossible = there.submit("impossible", "python", "-m", "jobs.embed", *arguments, server.url("empty"))
+    assert "failed with exit code 75" in held.stdout
+    assert "is held by another" in held.stdout
+    assert "failed with exit code 2" in wrong.stdout
+    assert "nonsense" in wrong.stdout
+    assert "failed with exit code 1" in impossible.stdout
+    assert "error: no store at" in impossible.stdout
+    assert all(each.returncode for each in (held, wrong, impossible))
+
+
+def test_who_has_no_token_is_refused(there):
+    for said in ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_TOKEN": "0" * 64, "RAY_AUTH_TOKEN_PATH": ""}):
+        refused = there.ray("job", "submit", "--submission-id", "stranger", "--", "true", **said)
+        assert refused.returncode
+        assert "token" in (refused.stdout + refused.stderr).lower()
+    assert "stranger" not in there.ray("job", "list").stdout
+
+
+@pytest.mark.slow
+def test_every_stage_is_a_job(there, server, arguments):
+    """One after the other they make what the pipeline makes."""
+    root = server.url("stages")
+    for name in STAGES:
+        ended = there.submit(f"stage-{name}", "python", "-m", f"jobs.{name}", *arguments, root)
+        assert ended.returncode == 0, ended.stdout[-3000:]
+    assert [job.what for job in jobs(root)] == list(STAGES)
+    whole = server.url("whole")
+    ended = there.submit("whole", "python", "-m", "jobs.pipeline", *arguments, whole)
+    assert ended.returncode == 0, ended.stdout[-3000:]
+    one, two = (
+        catalog.open_tables(each)["objects"].to_table().sort_by("object_id").drop_columns("anomaly_rank")
+        for each in (root, whole)
+    )
+    assert catalog.record_of(root)["run_id"] == catalog.record_of(whole)["run_id"]
+    assert one["class_id"].equals(two["class_id"])
