@@ -82,6 +82,8 @@ class Loaded(NamedTuple):
     block: Any
     rows: pa.Table
     rejected: list[Rejected]
+    n_bytes: int = 0
+    """Read for it."""
 
 
 def entries(listing: pa.Table) -> list[Entry]:
@@ -107,12 +109,12 @@ def read(
 
     `positions`: one that cannot be given to a source, for want of its position, is bad.
     """
-    return run(_read(archive, access, batch, positions))
+    return run(_read(archive, access, batch, positions))[0]
 
 
 async def _read(
     archive: Archive, access: AccessConfig, batch: Sequence[Entry], positions: bool
-) -> list[Spectrum | BadSpectrumError]:
+) -> tuple[list[Spectrum | BadSpectrumError], int]:
     async with open_files(absolute(archive.url), access) as files:
 
         async def read_file(url: str, group: Sequence[Entry]) -> list[Spectrum | BadSpectrumError]:
@@ -124,7 +126,8 @@ async def _read(
 
         groups = [(url, list(group)) for url, group in groupby(batch, key=lambda entry: entry.file)]
         parts = await asyncio.gather(*(read_file(url, group) for url, group in groups))
-    return [outcome for part in parts for outcome in part]
+        n_bytes = files.n_bytes
+    return [outcome for part in parts for outcome in part], n_bytes
 
 
 async def _read_one(archive: Archive, entry: Entry, file: Any, position: bool) -> Spectrum | BadSpectrumError:
@@ -162,7 +165,7 @@ def load(
 ) -> Loaded:
     """Read and preprocess some rows of a listing: each ends as one row of the store or one rejection."""
     batch = entries(listing)
-    outcomes = read(archive, access, batch)
+    outcomes, n_bytes = run(_read(archive, access, batch, positions=True))
     good = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, Spectrum)]
     spectra = [outcome for outcome in outcomes if isinstance(outcome, Spectrum)]
     rejected = [
@@ -182,7 +185,7 @@ def load(
     own |= {name: getattr(result, name) for name in LEDGER if hasattr(result, name) and name not in own}
     known = [name for name in (*LEDGER, "source_key") if name not in {"source_id", "batch"}]
     rows = pa.table({name: own[name] if name in own else listed[name] for name in known})
-    return Loaded((result.flux, result.ivar), rows, rejected)
+    return Loaded((result.flux, result.ivar), rows, rejected, n_bytes)
 
 
 def _rejected(entry: Entry, error: BadSpectrumError) -> Rejected:

@@ -32,6 +32,7 @@ from distspec.stages.ingest import ingest
 from distspec.stages.serving import Wanted, serve, serving
 from distspec.stages.session import session
 from distspec.stages.synthesize import synthesize
+from distspec.stages.telling import running
 from distspec.store import Store, open_store
 from distspec.weights import adopt
 
@@ -173,7 +174,8 @@ def run_stages(config: Config, names: list[str]) -> bool:
         at = At(config, lease, journal)
         for name in names:
             start = time.monotonic()
-            outcome = STAGES[name](at)
+            with running(name, config.recipe):
+                outcome = STAGES[name](at)
             seconds = time.monotonic() - start
             nothing = "" if outcome.did_work else "nothing to do: "
             log.info("%-10s %6.1f s  %s%s", name, seconds, nothing, outcome)

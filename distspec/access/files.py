@@ -96,6 +96,8 @@ class Files:
         self._base = base.rstrip("/")
         self._session = session
         self._slots = asyncio.Semaphore(config.in_flight)
+        self.n_bytes = 0
+        """Read so far."""
         self._tries = AsyncRetrying(
             retry=retry_if_exception_type(PassingError),
             stop=stop_after_attempt(config.attempts),
@@ -136,6 +138,7 @@ class Files:
         if len(content.data) < min(stop, content.size) - start:  # or who reads on would ask for ever
             seen = f"{url} gives {len(content.data):,} bytes from byte {start:,}, of {content.size:,} in all"
             raise BadSpectrumError(Reason.UNREADABLE, seen)
+        self.n_bytes += len(content.data)
         return content
 
     async def _read_far(self, url: str, start: int, stop: int) -> Content:

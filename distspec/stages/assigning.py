@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import ray
 import torch
-from tqdm import tqdm
 
 from distspec.features import measure_reconstructions
 from distspec.fitted import Fitted
@@ -17,6 +16,7 @@ from distspec.model import load_model
 from distspec.spaces import Sample
 from distspec.spectrum import Floats32
 from distspec.stages.bounded import in_order
+from distspec.stages.progress import Progress
 from distspec.stages.session import n_cpus
 
 SPAN = 16_384
@@ -64,8 +64,7 @@ def measure(url: str, kind: str, z_mean: Floats32, z_log_var: Floats32) -> dict[
 def in_spans(what: str, n: int, submit: Any, size: int = SPAN) -> Any:
     """Return what tasks make of spans of `n` rows, `size` each, end to end."""
     spans = [slice(start, min(start + size, n)) for start in range(0, n, size)]
-    bar = tqdm(in_order(submit, spans, 2 * n_cpus()), total=len(spans), desc=what, unit="span", disable=None)
-    parts = list(bar)
+    parts = list(Progress(what, len(spans), "span").over(in_order(submit, spans, 2 * n_cpus())))
     if isinstance(parts[0], np.ndarray):
         return np.concatenate(parts)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

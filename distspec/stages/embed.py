@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import ray
 import torch
-from tqdm import tqdm
 
 from distspec.embedding import embed_spectra
 from distspec.latents import CHUNK, append_latents, n_embedded, read_latents
@@ -18,6 +17,7 @@ from distspec.outcome import Outcome
 from distspec.places import model_url, store_url
 from distspec.spectrum import Floats32
 from distspec.stages.bounded import in_order
+from distspec.stages.progress import Progress
 from distspec.stages.session import ACTORS_A_GPU, n_cpus, n_gpus
 from distspec.store import Store, open_store
 from distspec.transactions import spans
@@ -79,8 +79,8 @@ def embed_store(root: str, name: str) -> Outcome:
     load_model(url).check_fits(store)
     todo = spans(done, store.n_rows, span_rows(store))
     results = embedded(hire(store, url, len(todo)), todo)
-    newest, start = store, done
-    for part in gathered(tqdm(results, total=len(todo), desc="embed", unit="span", disable=None)):
+    newest, start, progress = store, done, Progress("embed", store.n_rows - done, "spectrum")
+    for part in gathered(progress.over(results, lambda part: len(part["z_mean"]))):
         newest = append_latents(newest, name, start, part)
         start += len(part["z_mean"])
     errors = read_latents(newest, name, ("recon_mse", "recon_chi2_red"))

@@ -12,16 +12,18 @@ import numpy as np
 import pyarrow as pa
 import ray
 from ray.exceptions import RayTaskError
-from tqdm import tqdm
 
 from distspec.committing import Committer, Piece, join
 from distspec.growth import difference
 from distspec.ingestion import Source, check_settings, freeze, is_outage, pilot
 from distspec.lease import Lease
+from distspec.metrics import BYTES, REJECTED, SHARE
 from distspec.outcome import Outcome
 from distspec.places import store_url
 from distspec.spectrum import Floats32
 from distspec.stages.loading import loaded_in_order, read_runs
+from distspec.stages.progress import Progress
+from distspec.stages.telling import count, gauge
 from distspec.store import Store, create_store, open_store, store_exists
 from distspec.transactions import Transaction, write_chunks
 
@@ -107,15 +109,20 @@ def ingest(root: str, source: Source, lease: Lease | None = None, retry: bool = 
     outage = False
     with (
         _writing(url),
-        tqdm(total=len(todo.todo), desc="ingest", unit="spectrum", disable=None) as bar,
+        Progress("ingest", len(todo.todo), "spectrum") as progress,
     ):
         for loaded in loaded_in_order(source, store.frozen, todo.todo):
             outage = is_outage(loaded)
             if outage:
                 break
             committer.add(loaded)
-            bar.update(len(loaded.rows) + len(loaded.rejected))
+            progress.advance(len(loaded.rows) + len(loaded.rejected), f"{committer.n_rejected:,} quarantined")
+            count(BYTES, loaded.n_bytes)
+            for row in loaded.rejected:
+                count(REJECTED, 1, reason=str(row.reason))
         committer.finish(todo)
+    bad = len(committer.store.quarantine())
+    gauge(SHARE, bad / max(1, bad + committer.store.n_rows))
     counts = {
         "listed": n_listed,
         "new": len(todo.todo),

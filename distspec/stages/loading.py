@@ -30,6 +30,7 @@ class Told(NamedTuple):
 
     rows: pa.Table
     rejected: list[Rejected]
+    n_bytes: int
 
 
 @ray.remote(num_cpus=1, num_returns=2)
@@ -38,7 +39,7 @@ def load_task(
 ) -> tuple[tuple[Floats32, Floats32], Told]:
     """Read and preprocess a batch: its spectra, and what is said of them."""
     loaded = load(archive, access, listing, frozen.grid, norm, frozen.sample_slope)
-    return loaded.block, Told(loaded.rows, loaded.rejected)
+    return loaded.block, Told(loaded.rows, loaded.rejected, loaded.n_bytes)
 
 
 def loaded_in_order(source: Source, frozen: Frozen, todo: pa.Table) -> Iterator[Loaded]:

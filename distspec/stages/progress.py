@@ -1,48 +1,125 @@
-"""A progress bar here for work that runs in one far process."""
+"""How far a stage is: a bar on a terminal, a line of log now and then elsewhere, and metrics."""
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
+from distspec.metrics import DONE, LOSS, QUEUE, RATE
+from distspec.stages.telling import count, gauge
+from distspec.state import Row
+
+log = logging.getLogger("distspec")
+
 POLL_SECONDS = 0.5
+EVERY = 30.0
+"""Seconds from one line of log to the next."""
+Item = TypeVar("Item")
+
+
+class Progress:
+    """How far a stage is, of `total` units; a context manager."""
+
+    def __init__(self, stage: str, total: int, unit: str) -> None:
+        self.stage, self.total, self.unit = stage, total, unit
+        self.done = 0
+        self._began = self._said = time.monotonic()
+        self._bar: Any = tqdm(total=total, desc=stage, unit=unit, disable=None)
+
+    def __enter__(self) -> Progress:
+        self._queue()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Leave no queue behind that nobody is at."""
+        self._bar.close()
+        gauge(QUEUE, 0.0, stage=self.stage, unit=self.unit)
+
+    def advance(self, n: int, word: str = "") -> None:
+        """Say that `n` more are done, and a word about it."""
+        self.done += n
+        self._bar.set_postfix_str(word, refresh=False)
+        self._bar.update(n)
+        count(DONE, n, stage=self.stage, unit=self.unit)
+        self._queue()
+        now = time.monotonic()
+        if self._bar.disable and now - self._said >= EVERY:
+            self._said = now
+            log.info(line(self.stage, self.done, self.total, self.unit, now - self._began, word))
+
+    def over(self, items: Iterable[Item], size: Callable[[Item], int] = lambda _: 1) -> Iterator[Item]:
+        """Yield items, each of which is so many units."""
+        with self:
+            for item in items:
+                self.advance(size(item))
+                yield item
+
+    def _queue(self) -> None:
+        gauge(QUEUE, self.total - self.done, stage=self.stage, unit=self.unit)
+
+
+def line(stage: str, done: int, total: int, unit: str, seconds: float, word: str = "") -> str:
+    """Return how far a stage is, in a line.
+
+    Examples
+    --------
+    >>> line("ingest", 12_000, 100_000, "spectrum", 25.0)
+    'ingest     12,000 of 100,000 (spectrum), 480 a second, 3 min to go'
+    >>> line("train", 2, 40, "epoch", 30.0, "validation 212.07")
+    'train      2 of 40 (epoch), 4 a minute, 10 min to go; validation 212.07'
+    """
+    rate = done / max(seconds, 1e-9)
+    pace = f"{rate:,.0f} a second" if rate >= 10 else f"{60 * rate:,.0f} a minute"
+    left = (total - done) / rate if done else float("inf")
+    to_go = (
+        f"{left:.0f} s" if left < 90 else f"{left / 60:.0f} min" if left < 5400 else f"{left / 3600:.1f} h"
+    )
+    said = f"{stage:10} {done:,} of {total:,} ({unit}), {pace}, {to_go} to go"
+    return f"{said}; {word}" if word else said
 
 
 @ray.remote(num_cpus=0)
 class Board:
-    """Where the far process posts how far it is and a word about it."""
+    """Where a far process posts what it has done."""
 
     def __init__(self) -> None:
-        self.state: tuple[int, str] = (0, "")
+        self.state: tuple[int, Row] = (0, {})
 
-    def post(self, done: int, word: str) -> None:
-        """Say how many units are done."""
-        self.state = (done, word)
+    def post(self, done: int, row: Row) -> None:
+        """Say how many epochs are done, and the row of the last one."""
+        self.state = (done, row)
 
-    def read(self) -> tuple[int, str]:
+    def read(self) -> tuple[int, Row]:
         """Return what was posted last."""
         return self.state
 
 
 @contextmanager
-def shown(total: int, desc: str, unit: str) -> Generator[Any]:
-    """Yield a `Board`, and show on a terminal what is posted on it until the block ends."""
+def shown(total: int, stage: str, unit: str) -> Generator[Any]:
+    """Yield a `Board`, and show what is posted on it until the block ends."""
     # On this machine: another may be lost.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     board: Any = Board.options(scheduling_strategy=here).remote()
     over = threading.Event()
-    with tqdm(total=total, desc=desc, unit=unit, disable=None) as bar:
+    with Progress(stage, total, unit) as progress:
 
         def refresh() -> None:
-            done, word = ray.get(board.read.remote())
-            bar.set_postfix_str(word, refresh=False)
-            bar.update(done - bar.n)
+            done, row = ray.get(board.read.remote())
+            if done == progress.done:
+                return
+            for term, value in row.items():
+                if term.startswith(("train_", "val_")):
+                    gauge(LOSS, value, term=term)
+            gauge(RATE, row["lr"])
+            progress.advance(done - progress.done, f"validation {row['val_recon']:.2f}")
 
         def watch() -> None:
             while not over.wait(POLL_SECONDS):

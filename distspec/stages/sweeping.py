@@ -11,13 +11,13 @@ import numpy as np
 import ray
 import torch
 from ray.util import ActorPool
-from tqdm import tqdm
 
 from distspec.clustering import Setting
 from distspec.forecast import Kind, Resident, firsts, resident, seconds, work
 from distspec.maps import Layout, Map, Neighbourhood, neighbourhood
 from distspec.places import get_table, join, names, put_table
 from distspec.spaces import Sample
+from distspec.stages.progress import Progress
 from distspec.stages.session import ACTORS_A_GPU, n_cpus, n_gpus
 from distspec.sweep import ClusteringConfig, Data, Job, Space, Trial
 from distspec.trials import Result, fitted, from_table, run, to_table
@@ -138,8 +138,7 @@ class Sweep:
         made = pool.map(
             lambda actor, each: actor.map.remote(shared[each[0], each[1].n_neighbors], each[1]), todo
         )
-        bar = tqdm(made, total=len(todo), desc="map", unit="map", disable=None if todo else True)
-        for place, each in zip(todo, bar, strict=True):
+        for place, each in zip(todo, Progress("cluster", len(todo), "map").over(made), strict=True):
             self._maps[place] = ray.put(each)
         return {place: ray.get(ref) for place, ref in self._maps.items()}
 
@@ -169,11 +168,11 @@ class Sweep:
         rest = [job for job in todo if job.number not in timed]
         n_trials, start = sum(len(job.trials) for job in todo), time.monotonic()
         pace: dict[Kind, float] = {}
-        with tqdm(total=n_trials, desc="cluster", unit="trial", disable=None if todo else True) as bar:
+        with Progress("cluster", n_trials, "trial") as progress:
             for job, results, took in self._made([*first, *rest]):
                 put_table(self._url(job), to_table(results))
                 found[job.number] = results
-                bar.update(len(results))
+                progress.advance(len(results))
                 if job.number in timed:
                     pace[Kind.of(job)] = took / work(job)
                     timed.remove(job.number)

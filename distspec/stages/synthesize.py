@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import ray
-from tqdm import tqdm
 
 from distspec.archives.synthetic import SyntheticConfig, write_shard, write_tables
 from distspec.lineage import fingerprint
 from distspec.outcome import Outcome
 from distspec.places import exists, get_json, join, put_json
 from distspec.stages.bounded import in_order
+from distspec.stages.progress import Progress
 from distspec.stages.session import n_cpus
 
 SHARD = 100
@@ -35,9 +35,9 @@ def synthesize(url: str, config: SyntheticConfig) -> Outcome:
         return Outcome({"spectra": config.n_spectra, "archive": url}, did_work=False)
     spans = [(start, min(start + SHARD, config.n_spectra)) for start in range(0, config.n_spectra, SHARD)]
     tasks = in_order(lambda span: shard_task.remote(config, url, *span), spans, 2 * n_cpus())
-    with tqdm(total=config.n_spectra, desc="synthesize", unit="spectrum", disable=None) as bar:
+    with Progress("synthesize", config.n_spectra, "spectrum") as progress:
         for (start, stop), _ in zip(spans, tasks, strict=True):
-            bar.update(stop - start)
+            progress.advance(stop - start)
     write_tables(config, url)
     put_json(done, {**made_of, "config": asdict(config)})
     return Outcome({"spectra": config.n_spectra, "archive": url})

@@ -181,7 +181,7 @@ def _worker(config: dict[str, Any]) -> str:
 
     def on_epoch(row: Row) -> None:
         if team.rank == 0:
-            config["board"].post.remote(len(state.history), f"validation {row['val_recon']:.2f}")
+            config["board"].post.remote(len(state.history), row)
         if curves:
             curves.follow(state.history)
 

@@ -175,7 +175,7 @@ def _start(stack: ExitStack, environment: Mapping[str, str], cpus: int, words: l
 def _wait(found: Machines) -> None:
     """Wait until it takes jobs."""
     until = time.monotonic() + START
-    while (tried := found.submit("ready", "true", wait=False)).returncode:
+    while (tried := found.ray("job", "submit", "--no-wait", "--", "true")).returncode:
         if found.head.process.poll() is not None or time.monotonic() > until:
             log = Path(found.head.folder, "ray-start.log").read_text()
             raise RuntimeError(f"no head: {tried.stderr[-1000:]} {log[-2000:]}")

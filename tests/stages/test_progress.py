@@ -1,0 +1,108 @@
+"""How far a stage is: lines where there is no terminal, a bar where there is, and what Prometheus reads."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import time
+import urllib.request
+
+import pytest
+import ray
+import tqdm as tqdm_module
+
+from distspec.metrics import BYTES, DONE, LOSS, METRICS, QUEUE, RATE, REJECTED, RUNNING, SHARE
+from distspec.stages import progress as progress_module
+from distspec.stages.progress import Progress, shown
+from distspec.stages.telling import count, gauge, running
+
+SCRAPED = 60.0
+"""Ray tells its metrics within so long [s]."""
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    monkeypatch.setattr(progress_module, "EVERY", 0.0)
+
+
+def test_where_there_is_no_terminal_lines_are_logged(local_ray, caplog, monkeypatch):
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    with caplog.at_level(logging.INFO, logger="distspec"), Progress("ingest", 40, "spectrum") as progress:
+        progress.advance(10, "1 quarantined")
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert re.fullmatch(
+        r"ingest     10 of 40 \(spectrum\), [\d,]+ a second, \d+ s to go; 1 quarantined", said
+    )
+
+
+def test_not_too_often(local_ray, caplog, monkeypatch):
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    monkeypatch.setattr(progress_module, "EVERY", 3600.0)
+    with caplog.at_level(logging.INFO, logger="distspec"), Progress("embed", 40, "spectrum") as progress:
+        for _ in range(40):
+            progress.advance(1)
+    assert not caplog.records
+
+
+def test_on_a_terminal_a_bar_is_drawn(local_ray, caplog, monkeypatch):
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setattr(tqdm_module.tqdm, "monitor_interval", 0)
+    with caplog.at_level(logging.INFO, logger="distspec"), Progress("embed", 4, "spectrum") as progress:
+        for _ in range(4):
+            progress.advance(1)
+    assert "4/4" in screen.getvalue()
+    assert not caplog.records
+
+
+def test_what_a_far_process_posts_is_shown(local_ray, caplog, monkeypatch):
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    with caplog.at_level(logging.INFO, logger="distspec"), shown(3, "train", "epoch") as board:
+        ray.get(board.post.remote(2, {"lr": 1e-3, "val_recon": 212.066, "train_total": 3.0}))
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith("train      2 of 3 (epoch)")
+    assert said.endswith("validation 212.07")
+
+
+def test_prometheus_reads_every_metric_by_its_name_and_tags(local_ray):
+    with running("ingest", "demo"):
+        count(BYTES, 81_000)
+        count(REJECTED, 1, reason="no_redshift")
+        gauge(SHARE, 0.25)
+        gauge(LOSS, 3.5, term="val_recon")
+        gauge(RATE, 1e-4)
+        with Progress("ingest", 40, "spectrum") as progress:
+            progress.advance(15)
+            found = scraped()
+    tags = {RUNNING: {"stage": "ingest"}, REJECTED: {"reason": "no_redshift"}, LOSS: {"term": "val_recon"}}
+    tags |= {metric: {"stage": "ingest", "unit": "spectrum"} for metric in (DONE, QUEUE)}
+    values = {RUNNING: 1, DONE: 15, QUEUE: 25, BYTES: 81_000, REJECTED: 1, SHARE: 0.25, LOSS: 3.5, RATE: 1e-4}
+    for metric in METRICS:
+        expected = {"recipe": "demo", **tags.get(metric, {})}
+        (value,) = [v for labels, v in found[metric.exported] if expected.items() <= labels.items()]
+        assert value == pytest.approx(values[metric]), metric.name
+
+
+def scraped() -> dict[str, list[tuple[dict[str, str], float]]]:
+    """Return what this node tells Prometheus of us, once it tells everything."""
+    (node,) = [node for node in ray.nodes() if node["Alive"]]
+    url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    until = time.monotonic() + SCRAPED
+    while True:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            text = answer.read().decode()
+        found: dict[str, list[tuple[dict[str, str], float]]] = {}
+        for name, labels, value in re.findall(r"^(ray_distspec_\w+)\{([^}]*)\} (\S+)$", text, re.MULTILINE):
+            read = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+            found.setdefault(name, []).append((read, float(value)))
+        here = {name for name, each in found.items() if any(tags.get("recipe") == "demo" for tags, _ in each)}
+        if {metric.exported for metric in METRICS} <= here:
+            return found
+        assert time.monotonic() < until, sorted(found)
+        time.sleep(1.0)
