@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -140,9 +141,10 @@ def _night(saboteur: Saboteur, archive: Archive, root: str, number: int, listed:
         wait = saboteur.begin(job, kind) if is_hurt else str
         ended = saboteur.machines.submit(job, *words)
         befell = wait() or "nothing"
-        night.attempts.append(befell if not ended.returncode else f"{befell}: {_why(ended.stdout)}")
-        if not ended.returncode:
+        if "SUCCEEDED" in saboteur.machines.status(job).upper():  # `submit` ends with 0 of a stopped job, too
+            night.attempts.append(befell)
             break
+        night.attempts.append(f"{befell}: {_why(ended.stdout)}")
         assert len(night.attempts) < ATTEMPTS, ended.stdout[-3000:]
     if (number % FOUND == 0 and number) or _passing(root):
         night.retried = True
@@ -154,8 +156,8 @@ def _night(saboteur: Saboteur, archive: Archive, root: str, number: int, listed:
 
 def _why(log: str) -> str:
     """Return what a job that failed says of it last."""
-    said = [line for line in log.splitlines() if "error:" in line or "exit code" in line or "stopped" in line]
-    return said[-1].split("INFO")[-1].strip()[:150] if said else "ended"
+    said = re.findall(r"error: .{0,100}|exit code \d+|was stopped", log)
+    return said[-1] if said else "ended"
 
 
 def _passing(root: str) -> bool:
