@@ -17,7 +17,7 @@ from distspec.spaces import Sample
 from distspec.spectrum import Floats32
 from distspec.stages.bounded import in_order
 from distspec.stages.progress import Progress
-from distspec.stages.session import n_cpus
+from distspec.stages.session import two_a_cpu
 
 SPAN = 16_384
 """Rows of a task: a multiple of a model's passes."""
@@ -64,7 +64,7 @@ def measure(url: str, kind: str, z_mean: Floats32, z_log_var: Floats32) -> dict[
 def in_spans(what: str, n: int, submit: Any, size: int = SPAN) -> Any:
     """Return what tasks make of spans of `n` rows, `size` each, end to end."""
     spans = [slice(start, min(start + size, n)) for start in range(0, n, size)]
-    parts = list(Progress(what, len(spans), "span").over(in_order(submit, spans, 2 * n_cpus())))
+    parts = list(Progress(what, len(spans), "span").over(in_order(submit, spans, two_a_cpu)))
     if isinstance(parts[0], np.ndarray):
         return np.concatenate(parts)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

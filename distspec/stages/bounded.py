@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 
 
 def in_order(
-    submit: Callable[[Item], ray.ObjectRef[Any]], items: Iterable[Item], in_flight: int
+    submit: Callable[[Item], ray.ObjectRef[Any]], items: Iterable[Item], in_flight: Callable[[], int]
 ) -> Iterator[Any]:
     """Yield the results of tasks in the order of their items, at most `in_flight` running at a time."""
     for _, done in done_in_order(submit, items, in_flight):
@@ -20,18 +20,19 @@ def in_order(
 
 
 def done_in_order(
-    submit: Callable[[Item], ray.ObjectRef[Any]], items: Iterable[Item], in_flight: int
+    submit: Callable[[Item], ray.ObjectRef[Any]], items: Iterable[Item], in_flight: Callable[[], int]
 ) -> Iterator[tuple[Item, ray.ObjectRef[Any]]]:
     """Yield items, in their order, and what was submitted for them, once it is done.
 
     At most `in_flight` tasks run at a time, and at most twice as many are held: results that wait for an
-    earlier one count, so memory is bounded whatever the order they end in.
+    earlier one count, so memory is bounded whatever the order they end in. It is asked again before each
+    task, and may grow as machines come: what waits is what makes an autoscaler add them.
     """
     todo = iter(items)
     held: deque[tuple[Item, ray.ObjectRef[Any]]] = deque()
     running: set[ray.ObjectRef[Any]] = set()
     while True:
-        while len(running) < in_flight and len(held) < 2 * in_flight:
+        while len(running) < (most := in_flight()) and len(held) < 2 * most:
             try:
                 item = next(todo)
             except StopIteration:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import cycle, islice
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,9 @@ from distspec.outcome import Outcome
 from distspec.places import model_url, store_url
 from distspec.spectrum import Floats32
 from distspec.stages.bounded import in_order
+from distspec.stages.crew import Crew
 from distspec.stages.progress import Progress
-from distspec.stages.session import ACTORS_A_GPU, n_cpus, n_gpus
+from distspec.stages.session import ACTORS_A_GPU, n_gpus
 from distspec.store import Store, open_store
 from distspec.transactions import spans
 from distspec.weights import has_model
@@ -78,11 +79,12 @@ def embed_store(root: str, name: str) -> Outcome:
         return Outcome({"model": name, "embedded": done}, did_work=False)
     load_model(url).check_fits(store)
     todo = spans(done, store.n_rows, span_rows(store))
-    results = embedded(hire(store, url, len(todo)), todo)
+    crew = hire(store, url, len(todo))
     newest, start, progress = store, done, Progress("embed", store.n_rows - done, "spectrum")
-    for part in gathered(progress.over(results, lambda part: len(part["z_mean"]))):
+    for part in gathered(progress.over(embedded(crew, todo), lambda part: len(part["z_mean"]))):
         newest = append_latents(newest, name, start, part)
         start += len(part["z_mean"])
+    crew.dismiss()
     errors = read_latents(newest, name, ("recon_mse", "recon_chi2_red"))
     return Outcome(
         {
@@ -99,19 +101,24 @@ def span_rows(store: Store) -> int:
     return max(CHUNK, store.chunk_rows)
 
 
-def hire(store: Store, model: str, n_spans: int) -> list[Any]:
+def hire(store: Store, model: str, n_spans: int) -> Crew:
     """Start actors for a state of a store and a model's folder: on the cluster's GPUs, else on its CPUs."""
     gpus = n_gpus()
-    n = min(n_cpus(), n_spans, gpus * ACTORS_A_GPU or n_spans)
+    most = min(n_spans, gpus * ACTORS_A_GPU or n_spans)
     share, device = (1.0 / ACTORS_A_GPU, "cuda") if gpus else (0.0, "cpu")
     kind: Any = Embedder.options(num_gpus=share)
-    return [kind.remote(store.url, store.snapshot_id, model, device) for _ in range(n)]
+    return Crew(lambda: kind.remote(store.url, store.snapshot_id, model, device), most)
 
 
-def embedded(actors: Sequence[Any], todo: Sequence[Span]) -> Iterator[dict[str, Floats32]]:
+def embedded(crew: Crew, todo: Sequence[Span]) -> Iterator[dict[str, Floats32]]:
     """Yield `distspec.latents.columns` of spans, in their order; actors take them in turn."""
-    turn = cycle(actors)
-    return in_order(lambda span: next(turn).embed.remote(span), todo, 2 * len(actors))
+    turns = count()
+
+    def submit(span: Span) -> Any:
+        here = crew.here()
+        return here[next(turns) % len(here)].embed.remote(span)
+
+    return in_order(submit, todo, lambda: 2 * len(crew.here()))
 
 
 def gathered(results: Iterable[Mapping[str, Floats32]]) -> Iterator[dict[str, Floats32]]:

@@ -16,7 +16,7 @@ from distspec.ingestion import PILOT_RUN, Loaded, Source, entries, load, read
 from distspec.preprocessing import NormConfig
 from distspec.spectrum import Floats32, Reason, Rejected, Spectrum
 from distspec.stages.bounded import done_in_order
-from distspec.stages.session import n_cpus
+from distspec.stages.session import n_cpus, two_a_cpu
 from distspec.store import Frozen
 
 WORKER_BYTES = 400e6
@@ -60,7 +60,7 @@ def loaded_in_order(source: Source, frozen: Frozen, todo: pa.Table) -> Iterator[
         return told
 
     batches = (slice(start, min(start + size, len(todo))) for start in range(0, len(todo), size))
-    for batch, told in done_in_order(submit, batches, config.in_flight or 2 * n_cpus()):
+    for batch, told in done_in_order(submit, batches, lambda: config.in_flight or two_a_cpu()):
         block = blocks.pop(told)
         try:
             yield Loaded(block, *ray.get(told))

@@ -91,6 +91,11 @@ def n_cpus() -> int:
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
+def two_a_cpu() -> int:
+    """Return how many tasks keep the cluster's CPUs busy; those that wait make it grow where it can."""
+    return 2 * n_cpus()
+
+
 ACTORS_A_GPU = 4
 """They take turns at it, so that the device does not wait."""
 

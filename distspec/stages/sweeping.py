@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import ray
 import torch
-from ray.util import ActorPool
 
 from distspec.clustering import Setting
 from distspec.forecast import Kind, Resident, firsts, resident, seconds, work
 from distspec.maps import Layout, Map, Neighbourhood, neighbourhood
 from distspec.places import get_table, join, names, put_table
 from distspec.spaces import Sample
+from distspec.stages.crew import Crew
 from distspec.stages.progress import Progress
-from distspec.stages.session import ACTORS_A_GPU, n_cpus, n_gpus
+from distspec.stages.session import ACTORS_A_GPU, n_gpus
 from distspec.sweep import ClusteringConfig, Data, Job, Space, Trial
 from distspec.trials import Result, fitted, from_table, run, to_table
 
 WARM_ROWS = 64
+MANY = 10_000
+"""Actors at most, where nothing else bounds them."""
 RESTARTS, RETRIES = 100, 3
 """An actor that dies is replaced so often, and what it was at is done again so often."""
 
@@ -62,7 +64,7 @@ class Sweeper:
         """Return a map."""
         return Map.of(near, Layout(space.seed, self.config.min_dist, space.dims))
 
-    def run(self, sample: Sample, job: Job, place: Map | None) -> tuple[Job, list[Result], float]:
+    def run(self, sample: Sample, job: Job, place: Map | None) -> tuple[list[Result], float]:
         """Make a job's trials, and say how long it took; maps of data without structure are made here."""
         start = time.monotonic()
         sample = sample.without_structure(job.data, self.seed)
@@ -72,7 +74,7 @@ class Sweeper:
             points = sample.base(job.space).astype(np.float64)
         latents = sample.latents.astype(np.float64)
         results = run(points, latents, job.trials, self.config, self.most)
-        return job, results, time.monotonic() - start
+        return results, time.monotonic() - start
 
     def refit(self, sample: Sample, job: Job, place: Map | None) -> list[Any]:
         """Return what the clusterings of a job's trials say of any points, in their order."""
@@ -108,13 +110,13 @@ class Sweep:
         folder: str,
     ) -> None:
         self._samples: list[Any] = [ray.put(sample) for sample in samples]
-        share, n_actors = 0.0, min(config.actors or n_cpus(), n_cpus())
+        share, n_actors = 0.0, config.actors or MANY
         if config.gpu:
             if not n_gpus():
                 raise ValueError("clustering.gpu: the cluster has no GPU; leave it out to fit on CPUs")
             share, n_actors = 1.0 / ACTORS_A_GPU, min(n_actors, n_gpus() * ACTORS_A_GPU)
         kind: Any = Sweeper.options(num_gpus=share)
-        self.actors: list[Any] = [kind.remote(config, most, seed) for _ in range(n_actors)]
+        self.crew = Crew(lambda: kind.remote(config, most, seed), n_actors)
         self.folder = folder
         self._maps: dict[tuple[Data, Space], Any] = {}
 
@@ -122,33 +124,33 @@ class Sweep:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Give the actors' CPUs back: tasks beside them would wait for ever."""
-        for actor in self.actors:
-            ray.kill(actor)
+        """Give the actors' CPUs back."""
+        self.crew.dismiss()
 
     def maps(self, places: Iterable[tuple[Data, Space]]) -> dict[tuple[Data, Space], Map]:
         """Return maps, those that are not there yet made on the actors."""
         todo = sorted({place for place in places if place[1].dims} - self._maps.keys())
-        pool: Any = ActorPool(self.actors)
         near = {(data, space.n_neighbors): space for data, space in todo}
-        graphs = pool.map(
+        graphs = self.crew.all(
             lambda actor, key: actor.neighbourhood.remote(self._of(key[0]), near[key]), list(near)
         )
         shared = {key: ray.put(graph) for key, graph in zip(near, graphs, strict=True)}
-        made = pool.map(
+        made = self.crew.each(
             lambda actor, each: actor.map.remote(shared[each[0], each[1].n_neighbors], each[1]), todo
         )
-        for place, each in zip(todo, Progress("cluster", len(todo), "map").over(made), strict=True):
+        for place, each in Progress("cluster", len(todo), "map").over(made):
             self._maps[place] = ray.put(each)
         return {place: ray.get(ref) for place, ref in self._maps.items()}
 
     def warm(self, dims: int, tried: Sequence[Setting]) -> float:
         """Make actors ready for points in so many dimensions; return what the largest holds then [MB]."""
-        return max(each.now for each in ray.get([actor.warm.remote(dims, tried) for actor in self.actors]))
+        return max(
+            each.now for each in ray.get([actor.warm.remote(dims, tried) for actor in self.crew.here()])
+        )
 
     def peak(self) -> float:
         """Return the most that any actor has held [MB]."""
-        return max(each.peak for each in ray.get([actor.memory.remote() for actor in self.actors]))
+        return max(each.peak for each in ray.get([actor.memory.remote() for actor in self.crew.here()]))
 
     def run(self, jobs: Sequence[Job], expected: Callable[[float], None] = _unsaid) -> list[Result]:
         """Return the results of every job's trials, in their order.
@@ -169,7 +171,7 @@ class Sweep:
         n_trials, start = sum(len(job.trials) for job in todo), time.monotonic()
         pace: dict[Kind, float] = {}
         with Progress("cluster", n_trials, "trial") as progress:
-            for job, results, took in self._made([*first, *rest]):
+            for job, (results, took) in self._made([*first, *rest]):
                 put_table(self._url(job), to_table(results))
                 found[job.number] = results
                 progress.advance(len(results))
@@ -178,13 +180,12 @@ class Sweep:
                     timed.remove(job.number)
                     if not timed:
                         more = [job for job in rest if job.number not in found]
-                        expected(time.monotonic() - start + seconds(more, pace, len(self.actors)))
+                        expected(time.monotonic() - start + seconds(more, pace, len(self.crew.here())))
         return [result for job in jobs for result in found[job.number]]
 
     def refit(self, jobs: Sequence[Job]) -> list[Any]:
         """Return the predictors of every job's trials, in their order."""
-        pool: Any = ActorPool(self.actors)
-        made = pool.map(
+        made = self.crew.all(
             lambda actor, job: actor.refit.remote(
                 self._of(job.data), job, self._maps.get((job.data, job.space))
             ),
@@ -192,9 +193,8 @@ class Sweep:
         )
         return [each for job in made for each in job]
 
-    def _made(self, jobs: Sequence[Job]) -> Iterable[tuple[Job, list[Result], float]]:
-        pool: Any = ActorPool(self.actors)
-        return pool.map_unordered(
+    def _made(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, tuple[list[Result], float]]]:
+        return self.crew.each(
             lambda actor, job: actor.run.remote(
                 self._of(job.data), job, self._maps.get((job.data, job.space))
             ),

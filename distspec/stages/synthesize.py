@@ -12,7 +12,7 @@ from distspec.outcome import Outcome
 from distspec.places import exists, get_json, join, put_json
 from distspec.stages.bounded import in_order
 from distspec.stages.progress import Progress
-from distspec.stages.session import n_cpus
+from distspec.stages.session import two_a_cpu
 
 SHARD = 100
 """Files a task."""
@@ -34,7 +34,7 @@ def synthesize(url: str, config: SyntheticConfig) -> Outcome:
             raise ValueError(f"{url} holds another synthetic archive: use another --root")
         return Outcome({"spectra": config.n_spectra, "archive": url}, did_work=False)
     spans = [(start, min(start + SHARD, config.n_spectra)) for start in range(0, config.n_spectra, SHARD)]
-    tasks = in_order(lambda span: shard_task.remote(config, url, *span), spans, 2 * n_cpus())
+    tasks = in_order(lambda span: shard_task.remote(config, url, *span), spans, two_a_cpu)
     with Progress("synthesize", config.n_spectra, "spectrum") as progress:
         for (start, stop), _ in zip(spans, tasks, strict=True):
             progress.advance(stop - start)

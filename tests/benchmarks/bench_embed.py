@@ -12,21 +12,20 @@ from __future__ import annotations
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray
 import torch
 
 from distspec.latents import append_latents
 from distspec.model import BATCH
 from distspec.preprocessing import GridConfig
+from distspec.stages.crew import Crew
 from distspec.stages.embed import embedded, gathered, hire, span_rows
 from distspec.store import Frozen, Store, create_store, open_store
 from distspec.training import TrainingConfig
@@ -63,19 +62,18 @@ def run() -> list[Row]:
         for kind, what in (("", "an actor"), ("dja", "an actor, Lyα too")):
             store, model = make_root(Path(folder) / f"of_{kind}", kind, whole, vae)
             begun = time.perf_counter()
-            actors = hire(store, model, n_spans=1)
-            ray.get(actors[0].__ray_ready__.remote())
+            crew = hire(store, model, n_spans=1)
+            crew.here()
             start = time.perf_counter() - begun
-            ours, theirs = paired(partial(results, store, actors), passes, REPEATS)
+            ours, theirs = paired(partial(results, store, crew), passes, REPEATS)
             bare = rate("bare embed", N_SPECTRA, "spectra", theirs)
             rows.append(rate(what, N_SPECTRA, "spectra", ours).against(bare))
             if kind:
-                ours, theirs = paired(partial(commits, store, actors, count()), passes, REPEATS)
+                ours, theirs = paired(partial(commits, store, crew, count()), passes, REPEATS)
                 bare = rate("bare embed", N_SPECTRA, "spectra", theirs)
                 rows.append(rate(f"{what}, and commits", N_SPECTRA, "spectra", ours).against(bare))
             rows.append(Row(f"{what}: to start", "s", (start,)))
-            for actor in actors:
-                ray.kill(actor)
+            crew.dismiss()
     gflop = forward_gflop(vae, N_SPECTRA)
     products, products_gflop = sgemm(BATCH, gflop)
     ours, theirs = paired(passes, there_and_back, REPEATS)
@@ -98,14 +96,14 @@ def make_root(root: Path, kind: str, spectra: Batch, vae: SpectrumVAE) -> tuple[
     return store, str(root / "m-1")
 
 
-def results(store: Store, actors: Sequence[Any]) -> None:
+def results(store: Store, crew: Crew) -> None:
     """Have every row embedded."""
-    deque(embedded(actors, spans(0, store.n_rows, span_rows(store))), maxlen=0)
+    deque(embedded(crew, spans(0, store.n_rows, span_rows(store))), maxlen=0)
 
 
-def commits(store: Store, actors: Sequence[Any], numbers: Iterator[int]) -> None:
+def commits(store: Store, crew: Crew, numbers: Iterator[int]) -> None:
     """Have every row embedded by a model of another name, and commit what is found."""
     newest, start, name = open_store(store.url), 0, f"m-{next(numbers)}"
-    for part in gathered(embedded(actors, spans(0, store.n_rows, span_rows(store)))):
+    for part in gathered(embedded(crew, spans(0, store.n_rows, span_rows(store)))):
         newest = append_latents(newest, name, start, part)
         start += len(part["z_mean"])

@@ -69,7 +69,7 @@ class Machines:
 
     def add(self, cpus: int = 1) -> Machine:
         """Let a machine join."""
-        machine = _start(self.stack, self.environment, cpus, [f"--address={self.address}"])
+        machine = start(self.stack, self.environment, cpus, [f"--address={self.address}"])
         self.others.append(machine)
         return machine
 
@@ -149,7 +149,7 @@ def machines(cpus: tuple[int, ...] = (1, 1, 1), **environment: str) -> Generator
         env = environment_of(folder, **environment)
         gcs, dashboard = free_ports(2)
         words = ["--head", f"--port={gcs}", f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1"]
-        head = _start(stack, env, cpus[0], words)
+        head = start(stack, env, cpus[0], words)
         found = Machines(env, f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", stack, head)
         _wait(found)
         for each in cpus[1:]:
@@ -157,7 +157,7 @@ def machines(cpus: tuple[int, ...] = (1, 1, 1), **environment: str) -> Generator
         yield found
 
 
-def _start(stack: ExitStack, environment: Mapping[str, str], cpus: int, words: list[str]) -> Machine:
+def start(stack: ExitStack, environment: Mapping[str, str], cpus: int, words: list[str]) -> Machine:
     folder = stack.enter_context(
         tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True)
     )

@@ -93,7 +93,9 @@ def test_actors_killed_mid_sweep_change_nothing(sample, undisturbed, tmp_path):
             kills.append(pid)
 
     with started(sample, tmp_path) as sweep:
-        pids = ray.get([actor.pid.remote() for actor in sweep.actors])
+        while len(sweep.crew.here()) < 2:
+            time.sleep(0.1)
+        pids = ray.get([actor.pid.remote() for actor in sweep.crew.here()])
         thread = threading.Thread(target=kill, args=(pids,))
         thread.start()
         results = sweep.run(jobs_of(sample))

@@ -96,11 +96,11 @@ def test_neither_cuts_nor_growth_change_a_bit(root, rng, local_ray, one_thread, 
 
 def test_an_actor_that_dies_is_replaced(root, local_ray, one_thread):
     store = open_store(store_url(root))
-    actors = hire(store, model_url(root, "m-1"), 10)
+    crew = hire(store, model_url(root, "m-1"), 10)
     todo = spans(0, N, ROWS)
-    pids = [ray.get(actor.__ray_call__.remote(lambda self: os.getpid())) for actor in actors]
+    pids = [ray.get(actor.__ray_call__.remote(lambda self: os.getpid())) for actor in crew.here()]
     results = []
-    for result in embedded(actors, todo):
+    for result in embedded(crew, todo):
         results.append(result)
         if len(results) == 1:
             os.kill(pids[0], signal.SIGKILL)
@@ -108,7 +108,7 @@ def test_an_actor_that_dies_is_replaced(root, local_ray, one_thread):
     for name, values in expected.items():
         joined = np.concatenate([result[name] for result in results])
         assert np.array_equal(joined, values, equal_nan=True), name
-    after = [ray.get(actor.__ray_call__.remote(lambda self: os.getpid())) for actor in actors]
+    after = [ray.get(actor.__ray_call__.remote(lambda self: os.getpid())) for actor in crew.here()]
     assert set(after) != set(pids), "it was killed"
 
 

@@ -1,0 +1,83 @@
+"""Actors that share work: as many as the machines hold, more of them as machines come."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import ray
+
+from distspec.stages.session import can_grow, n_cpus
+
+LOOK = 2.0
+"""Seconds between looks at who has come, while nothing else happens."""
+Item = TypeVar("Item")
+
+
+class Crew:
+    """Actors of one kind.
+
+    Those that no machine has room for yet wait, which tells an autoscaler to add machines; they get no work
+    before they are there, so a machine that never comes holds nothing up. They end with whoever hired them.
+
+    Parameters
+    ----------
+    hire : callable
+        Starts an actor that needs a CPU.
+    most : int
+        Actors that there is work for.
+    """
+
+    def __init__(self, hire: Callable[[], Any], most: int) -> None:
+        self._hire, self._most = hire, most
+        self._coming: dict[Any, Any] = {}
+        self._here: list[Any] = []
+
+    def here(self) -> list[Any]:
+        """Return those that are there: at least one, which is waited for."""
+        # Twice as many as there are CPUs: it doubles what a cluster has, each time it has come.
+        most = min(self._most, n_cpus() * (2 if can_grow() else 1))
+        while len(self._here) + len(self._coming) < most:
+            actor = self._hire()
+            self._coming[actor.__ray_ready__.remote()] = actor
+        if self._coming:
+            patience = 0.0 if self._here else None
+            come, _ = ray.wait(list(self._coming), num_returns=1, timeout=patience)
+            if come:
+                come, _ = ray.wait(list(self._coming), num_returns=len(self._coming), timeout=0.0)
+            ray.get(come)  # one that could not be started says why
+            self._here += [self._coming.pop(ready) for ready in come]
+        return self._here
+
+    def each(self, submit: Callable[[Any, Item], Any], items: Iterable[Item]) -> Iterator[tuple[Item, Any]]:
+        """Yield items with what became of them, as it comes: each actor is at one at a time.
+
+        Parameters
+        ----------
+        submit : callable
+            Takes an actor and an item; returns Ray's reference to what becomes of it.
+        items : iterable
+        """
+        todo, busy = deque(items), dict[Any, tuple[Any, Item]]()
+        while todo or busy:
+            working = [actor for actor, _ in busy.values()]
+            for actor in self.here() if todo else ():
+                if actor not in working and todo:
+                    item = todo.popleft()
+                    busy[submit(actor, item)] = actor, item
+            done, _ = ray.wait(list(busy), num_returns=1, timeout=LOOK if todo else None)
+            for made in done:
+                yield busy.pop(made)[1], ray.get(made)
+
+    def all(self, submit: Callable[[Any, Item], Any], items: Iterable[Item]) -> list[Any]:
+        """Return what became of items, in their order."""
+        numbered = list(enumerate(items))
+        found = {number: made for (number, _), made in self.each(lambda a, i: submit(a, i[1]), numbered)}
+        return [found[number] for number, _ in numbered]
+
+    def dismiss(self) -> None:
+        """Give their CPUs back: tasks beside them would wait for ever."""
+        for actor in [*self._here, *self._coming.values()]:
+            ray.kill(actor)
+        self._here, self._coming = [], {}

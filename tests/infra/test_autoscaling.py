@@ -1,0 +1,121 @@
+"""Machines come when a sweep starts and go when it has ended, on Ray's autoscaler and its pretended machines.
+
+`ray.cluster_utils.AutoscalingCluster` does the same, but begins and ends with ``ray stop``, which ends every
+Ray of this host, and needs a file that Ray's wheels leave out: so `ray start` is told here what it would be.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from ray._private.services import get_node_ip_address
+from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
+
+from tests.cluster.machines import REPOSITORY, environment_of, start
+from tests.seaweed import free_ports
+
+HEAD = "ray.head.default"
+MOST, IDLE = 2, 0.1
+"""Machines beside the head, and minutes after which an idle one goes."""
+DRIVER = """
+import json, sys, threading, time
+import numpy as np, ray
+from distspec.spaces import Sample
+from distspec.stages.labelling import label
+from distspec.stages.session import RayConfig, session
+from distspec.sweep import ClusteringConfig
+
+def alive():
+    return sum(node["Alive"] for node in ray.nodes())
+
+points = np.random.default_rng(0).normal(size=(1500, 4)).astype(np.float32)
+config = ClusteringConfig(spaces=("latents",), k_min=2, k_max=6, seeds=6)
+seen, over = [], threading.Event()
+
+def watch():
+    while not over.wait(0.2):
+        seen.append(alive())
+
+with session(RayConfig(address=sys.argv[1])):
+    before = alive()
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    found = label([Sample(points, np.zeros((1500, 0), np.float32))], config, 0, sys.argv[2])
+    over.set()
+    watcher.join()
+    until = time.monotonic() + 90.0
+    while alive() > 1 and time.monotonic() < until:
+        time.sleep(0.2)
+    print(json.dumps({"before": before, "most": max(seen), "after": alive(), "trials": len(found.results)}))
+"""
+
+
+def test_machines_come_with_the_sweep_and_go_with_it(tmp_path):
+    (port,) = free_ports(1)
+    address = f"{get_node_ip_address()}:{port}"
+    with ExitStack() as stack:
+        folder = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True)
+        )
+        pretended = {
+            "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+            "RAY_FAKE_CLUSTER": "1",
+            "RAY_enable_autoscaler_v2": "1",
+            "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
+            "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
+        }
+        environment = environment_of(folder, **pretended)
+        config = Path(folder, "autoscaling.json")
+        config.write_text(json.dumps(autoscaling(address)))
+        words = ["--head", f"--port={port}", f"--autoscaling-config={config}", "--include-dashboard=false"]
+        start(stack, environment, 0, words)
+        said = subprocess.run(
+            [sys.executable, "-c", DRIVER, address, str(tmp_path / "work")],
+            cwd=REPOSITORY,
+            env={**environment, "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+    assert said.returncode == 0, said.stderr[-3000:]
+    seen = json.loads(said.stdout.splitlines()[-1])
+    assert seen == {"before": 1, "most": 1 + MOST, "after": 1, "trials": 30}
+
+
+def autoscaling(address: str) -> dict[str, object]:
+    """Return what the autoscaler is told: a head without CPUs, and machines of one."""
+    machine = {"CPU": 1, "object_store_memory": 80_000_000}
+    steps = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
+    return {
+        "cluster_name": "pretended",
+        "max_workers": MOST,
+        "idle_timeout_minutes": IDLE,
+        "upscaling_speed": 1.0,
+        "provider": {
+            "type": "external",
+            "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+            "launch_multiple": True,
+            "disable_node_updaters": True,
+            "head_node_id": FAKE_HEAD_NODE_ID,
+            "gcs_address": address,
+        },
+        "available_node_types": {
+            HEAD: {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+            "cpu": {"resources": machine, "node_config": {}, "min_workers": 0, "max_workers": MOST},
+        },
+        "head_node_type": HEAD,
+        "auth": {},
+        "docker": {},
+        "file_mounts": {},
+        "file_mounts_sync_continuously": False,
+        "cluster_synced_files": [],
+        "rsync_exclude": [],
+        "rsync_filter": [],
+        **{f"{step}_commands": list[str]() for step in steps},
+    }
