@@ -11,6 +11,7 @@ import ray
 import torch
 from tqdm import tqdm
 
+from distspec import resources
 from distspec.embedding import embed_spectra
 from distspec.latents import CHUNK, append_latents, n_embedded, read_latents
 from distspec.model import Model, load_model
@@ -18,7 +19,7 @@ from distspec.outcome import Outcome
 from distspec.places import model_url, store_url
 from distspec.spectrum import Floats32
 from distspec.stages.bounded import in_order
-from distspec.stages.session import ACTORS_A_GPU, n_cpus, n_gpus
+from distspec.stages.session import ACTORS_A_GPU, n_gpus, places
 from distspec.store import Store, open_store
 from distspec.transactions import spans
 from distspec.weights import has_model
@@ -102,9 +103,11 @@ def span_rows(store: Store) -> int:
 def hire(store: Store, model: str, n_spans: int) -> list[Any]:
     """Start actors for a state of a store and a model's folder: on the cluster's GPUs, else on its CPUs."""
     gpus = n_gpus()
-    n = min(n_cpus(), n_spans, gpus * ACTORS_A_GPU or n_spans)
     share, device = (1.0 / ACTORS_A_GPU, "cuda") if gpus else (0.0, "cpu")
-    kind: Any = Embedder.options(num_gpus=share)
+    memory = resources.span(span_rows(store), store.frozen.grid.n_pixels)
+    there = places("an actor that embeds", {"CPU": 1.0, "memory": memory}, "use a grid of fewer pixels")
+    n = min(there, n_spans, gpus * ACTORS_A_GPU or n_spans)
+    kind: Any = Embedder.options(num_gpus=share, memory=memory)
     return [kind.remote(store.url, store.snapshot_id, model, device) for _ in range(n)]
 
 

@@ -13,12 +13,13 @@ import torch
 from ray.util import ActorPool
 from tqdm import tqdm
 
+from distspec import resources
 from distspec.clustering import Setting
 from distspec.forecast import Kind, Resident, firsts, resident, seconds, work
 from distspec.maps import Layout, Map, Neighbourhood, neighbourhood
 from distspec.places import get_table, join, names, put_table
 from distspec.spaces import Sample
-from distspec.stages.session import ACTORS_A_GPU, n_cpus, n_gpus
+from distspec.stages.session import ACTORS_A_GPU, n_gpus, places
 from distspec.sweep import ClusteringConfig, Data, Job, Space, Trial
 from distspec.trials import Result, fitted, from_table, run, to_table
 
@@ -97,6 +98,13 @@ class Sweep:
     seed : int
     folder : str
         URL where the results of jobs are kept until the run is whole.
+    memory : float
+        What an actor is given [bytes].
+
+    Raises
+    ------
+    ValueError
+        When no node has so much memory, or there is no GPU where one is asked for.
     """
 
     def __init__(
@@ -106,14 +114,17 @@ class Sweep:
         most: Mapping[str, int],
         seed: int,
         folder: str,
+        memory: float = resources.TORCH,
     ) -> None:
+        each = {"CPU": 1.0, "memory": memory}
+        there = places("an actor of the sweep", each, "lower --clustering.sample, seeds or k_max")
         self._samples: list[Any] = [ray.put(sample) for sample in samples]
-        share, n_actors = 0.0, min(config.actors or n_cpus(), n_cpus())
+        share, n_actors = 0.0, min(config.actors or there, there)
         if config.gpu:
             if not n_gpus():
                 raise ValueError("clustering.gpu: the cluster has no GPU; leave it out to fit on CPUs")
             share, n_actors = 1.0 / ACTORS_A_GPU, min(n_actors, n_gpus() * ACTORS_A_GPU)
-        kind: Any = Sweeper.options(num_gpus=share)
+        kind: Any = Sweeper.options(num_gpus=share, memory=memory)
         self.actors: list[Any] = [kind.remote(config, most, seed) for _ in range(n_actors)]
         self.folder = folder
         self._maps: dict[tuple[Data, Space], Any] = {}

@@ -9,6 +9,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPES
 from ray._private.ray_constants import DEFAULT_OBJECT_STORE_MEMORY_PROPORTION
 from ray.autoscaler._private.util import prepare_config
 
+from distspec import resources
 from distspec.config import Config
 from distspec.ingestion import IngestConfig
 from distspec.stages import assigning, embed, ingest, loading, oddities, sweeping, synthesize
@@ -61,7 +62,7 @@ def _instance(kind: str, shares: float) -> dict[str, float]:
 
 
 def _task_bytes(task_mb: float) -> float:
-    return loading.WORKER_BYTES + loading.HELD * task_mb * 1e6
+    return resources.loading(task_mb * 1e6)
 
 
 def resource_problems(deployment: Deployment) -> Iterator[str]:
