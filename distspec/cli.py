@@ -26,8 +26,8 @@ from distspec.verbs.explore import Explore
 from distspec.verbs.labels import Classify, Label, Labels
 from distspec.verbs.lineage import Lineage, Remake, Verify
 from distspec.verbs.operations import History, Rollback, Status
-from distspec.verbs.plan import Plan
 from distspec.verbs.placing import Place, Similar
+from distspec.verbs.plan import Plan
 from distspec.verbs.reranking import Rerank
 from distspec.verbs.rooted import Rooted
 

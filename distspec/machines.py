@@ -49,8 +49,8 @@ def parsed(text: str) -> tuple[Group, ...]:
         found = _GROUP.fullmatch(part.strip().lower())
         if found is None or "0" in found.groups()[:2] or not float(found[3]):
             raise ValueError(
-                f"machines {text!r}: {part!r} is not COUNTxCPUScpuGBgb, such as 4x8cpu32gb or, with a GPU each, "
-                "1x8cpu32gb1gpu; join groups by +"
+                f"machines {text!r}: {part!r} is not COUNTxCPUScpuGBgb, such as 4x8cpu32gb or, with a GPU "
+                "each, 1x8cpu32gb1gpu; join groups by +"
             )
         groups.append(Group(int(found[1]), int(found[2]), float(found[3]) * GB, int(found[4] or 0)))
     return tuple(groups)

@@ -1,19 +1,17 @@
 """What so many spectra need on given machines: tasks, memory, hours, storage; from measured rates. Pure.
 
-What grows with all spectra: reading, training (× epochs), embedding, measuring, judging, labelling, catalogue.
-What does not: the sweep, silhouettes, maps and consensus see a sample of at most `clustering.sample` spectra;
-models are compared on at most `distspec.evaluation.MOST`. What is done by the driver alone no CPU but its own
-makes faster. Rates are CPU seconds, measured where `Rates.taken` says; on other machines give your own.
+What grows with all spectra: reading, training (× epochs), embedding, measuring, judging, labelling, and a
+little faster the catalogue, which is sorted. What does not: the sweep, silhouettes, maps and consensus see a
+sample of at most `clustering.sample` spectra; models are compared on at most `distspec.evaluation.MOST`. What
+the driver does alone no CPU but its own makes faster.
 """
 
 from __future__ import annotations
 
-import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, log2
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,15 +23,15 @@ from distspec.evaluation import MOST
 from distspec.forecast import Size, actor_bytes, driver_bytes, work
 from distspec.latents import CHUNK
 from distspec.machines import Group, at_a_time
+from distspec.rates import Rates, grown
 from distspec.schema import objects as columns_of_objects
-from distspec.sweep import ClusteringConfig, Job, plan, settings
+from distspec.sweep import Job, plan, settings
 from distspec.trials import limits
 
 HOUR = 3600.0
-RATES = Path(__file__).parent / "rates.json"
 CHUNK_BYTES = 1_300_000
-SHARD, SPAN_JUDGED, SPAN_LABELLED = 100, 4096, 16_384
-"""Spectra of a task: that writes a made-up archive, that judges oddities, that labels."""
+SHARD, SPAN_JUDGED = 100, 4096
+"""Spectra of a task: that writes a made-up archive, that judges oddities."""
 N_FEATURES = 16
 TYPICAL_Z = 5.0
 """Redshift at which a grid of the observed frame is counted."""
@@ -42,48 +40,6 @@ LISTED, COPIES = 450.0, 4.0
 memory while it is put together, sorted and written."""
 DRIVER = 700e6
 """What the driver holds of a small archive [bytes]."""
-
-
-@dataclass(frozen=True)
-class Rates:
-    """CPU seconds a unit of work, and bytes a spectrum: `tests/benchmarks/rates.py` takes them.
-
-    Attributes
-    ----------
-    taken : mapping
-        When, on what, with what, at which sizes.
-    start : mapping
-        Stage to seconds whatever the size: of the ``driver``, and of each ``worker``.
-    unit : mapping
-        Part to seconds a spectrum; of ``train`` an epoch.
-    sweep : mapping
-        ``fit``, ``silhouettes``, ``map``: what a unit takes at ``points`` points, at few, and how it grows.
-    bytes : mapping
-        Folder to bytes a spectrum and whatever the size; ``row`` of the catalogue in memory.
-    gpu : mapping
-        Seconds of a ``step`` of training, and of a ``spectrum`` in it.
-    """
-
-    taken: Mapping[str, Any]
-    start: Mapping[str, Mapping[str, float]]
-    unit: Mapping[str, float]
-    sweep: Mapping[str, Any]
-    bytes: Mapping[str, Any]
-    gpu: Mapping[str, Any]
-
-    @classmethod
-    def read(cls, file: Path = RATES) -> Rates:
-        """Read them.
-
-        Raises
-        ------
-        ValueError
-            When a file holds no rates.
-        """
-        try:
-            return cls(**json.loads(file.read_text()))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{file} holds no rates: `python -m tests.benchmarks.rates` writes some") from error
 
 
 @dataclass(frozen=True)
@@ -216,7 +172,7 @@ class _At:
     def stage(
         self, name: str, tasks: int, memory: float, driver: float, workers: float, most: int = 0
     ) -> Stage:
-        here = at_a_time(f"{name}: a process", memory, self.groups)
+        here = at_a_time(f"{name}: a process", memory, self.groups) if tasks else 1
         start = self.rates.start[name]
         begin = start["driver"], start["worker"]
         return Stage(name, tasks, min(here, most or here), memory, *begin, driver, workers)
@@ -264,11 +220,16 @@ class _At:
         rest = self.unit("judge") + (self.unit("features") if "features" in config.spaces else 0.0)
         if self.n > n:
             rest += self.rates.unit["label"] * config.seeds / self.rates.taken["repeats"]
-        memory = resources.TORCH + actor_bytes(self.size(jobs), config, tried, most)
+        memory = max(
+            resources.TORCH + actor_bytes(self.size(jobs), config, tried, most),
+            resources.measuring(self.pixels) if "features" in config.spaces else 0.0,
+            resources.span(SPAN_JUDGED, self.pixels),
+        )
         agree = self.rates.sweep["agree"]
         points = self.rates.sweep["points"]
         together = agree * (min(n, AGREEMENT_SAMPLE) / points) ** 2 * (config.rule == "consensus")
-        trials = sum(len(job.trials) for job in jobs)
+        # Of structureless data no labels come back.
+        trials = sum(len(job.trials) for job in jobs if not job.data.is_null)
         judged = self.rates.sweep["judge"] * trials * n
         driver = together + judged + self.n * self.rates.unit["gather"]
         return self.stage("cluster", len(jobs), memory, driver, sweep + self.n * rest)
@@ -293,7 +254,7 @@ class _At:
     def seconds_of(self, jobs: Sequence[Job], most: Mapping[str, int]) -> Iterator[float]:
         """Yield what the trials of each algorithm in each space take."""
         config, points = self.config.clustering, self.rates.sweep["points"]
-        todo: Counter[str] = Counter()
+        todo: dict[str, float] = defaultdict(float)
         trials: Counter[str] = Counter()
         for job in jobs:
             # A job may hold trials of several algorithms: those on structureless data.
@@ -310,16 +271,16 @@ class _At:
             algorithm = key.partition(".")[2]
             fitted = most[algorithm] / self.rates.taken["resample"]
             starts = config.starts / self.rates.taken["starts"] if algorithm == "gmm" else 1.0
-            yield starts * units * _grown(self.rates.sweep["fit"][key], fitted, points)
+            yield starts * units * grown(self.rates.sweep["fit"][key], fitted, points)
             scored = min(self.sample, config.silhouette_sample)
-            yield trials[key] * _grown(self.rates.sweep["silhouettes"][key], scored, points)
+            yield trials[key] * grown(self.rates.sweep["silhouettes"][key], scored, points)
 
     def maps(self, jobs: Sequence[Job]) -> float:
         """Return what the maps take that the sweep needs, and the one that is shown."""
         points = self.rates.sweep["points"]
         spaces = {(job.data, job.space) for job in jobs if job.space.dims}
         graphs = {(data, space.n_neighbors) for data, space in spaces}
-        graph, layout = (_grown(self.rates.sweep["map"][k], self.sample, points) for k in ("graph", "layout"))
+        graph, layout = (grown(self.rates.sweep["map"][k], self.sample, points) for k in ("graph", "layout"))
         return (len(graphs) or 1) * graph + (len(spaces) + 1) * layout
 
     def catalog(self) -> Stage:
@@ -346,69 +307,3 @@ class _At:
         cluster = 2.0 * 4.0 * width * self.n + driver_bytes(self.size(jobs), config)
         catalogue = COPIES * self.rates.bytes["row"] * self.n
         return DRIVER + max(ingest, cluster, catalogue)
-
-
-def _grown(rate: Mapping[str, float], n: float, points: float) -> float:
-    """Return what a unit takes at `n` points, from what it took at few, at `points`, and how it grew."""
-    more = max(rate["seconds"] - rate["floor"], 0.0)
-    return rate["floor"] + more * (n / points) ** rate["grows"]
-
-
-def table(plan: Plan) -> list[tuple[str, ...]]:
-    """Return a plan's stages as words, the names of the columns first."""
-    rows = [("stage", "tasks", "at a time", "memory each", "hours", "bound by")]
-    for stage in plan.stages:
-        tasks = f"{stage.tasks:,}" if stage.tasks else ""
-        here = f"{stage.at_a_time:,}" if stage.tasks else "driver"
-        memory = _bytes(stage.memory) if stage.tasks else ""
-        rows.append((stage.name, tasks, here, memory, _hours(stage.seconds / HOUR), stage.bound))
-    return rows
-
-
-SUMMARY = ("spectra", "workers", "the driver's memory", "hours", "most of them", "read", "kept")
-
-
-def summary(plan: Plan) -> tuple[str, ...]:
-    """Return a plan in one row of `SUMMARY`."""
-    words = " + ".join(
-        f"{each.count} × {each.cpus} CPUs, {each.memory / machines.GB:g} GB"
-        f"{f', {each.gpus} GPU' if each.gpus else ''}"
-        for each in plan.groups
-    )
-    longest = plan.longest
-    share = longest.seconds / HOUR / plan.hours
-    return (
-        f"{plan.spectra:,}",
-        words,
-        _bytes(plan.driver),
-        _hours(plan.hours),
-        f"{longest.name} {share:.0%}: {longest.bound}",
-        _bytes(plan.read),
-        _bytes(sum(plan.storage.values())),
-    )
-
-
-def storage_table(plan: Plan) -> list[tuple[str, str]]:
-    """Return what is read and kept as words, the names of the columns first."""
-    kept = [(f"kept in {name}/", _bytes(size)) for name, size in plan.storage.items()]
-    return [("storage", "size"), ("read of the archive, once", _bytes(plan.read)), *kept]
-
-
-def conditions(rates: Rates) -> str:
-    """Say where rates come from, and what they leave out."""
-    taken = rates.taken
-    return (
-        f"Rates: CPU seconds of recipe {taken['recipe']} on {taken['spectra']:,} spectra of {taken['pixels']} "
-        f"pixels, {taken['when']}, {taken['on']}; to take them again: {taken['again']}. A GPU's: "
-        f"{rates.gpu['on']}. Archives are read from local disk; a network's speed is not counted. More CPUs are "
-        "taken to share work evenly."
-    )
-
-
-def _bytes(value: float) -> str:
-    unit, size = next((each for each in (("TB", 1e12), ("GB", 1e9)) if value >= each[1]), ("MB", 1e6))
-    return f"{value / size:,.0f} {unit}" if value >= 10 * size else f"{value / size:.1f} {unit}"
-
-
-def _hours(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"

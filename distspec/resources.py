@@ -1,7 +1,7 @@
 """How much memory tasks and actors are given, from the data's size; pure.
 
 Ray puts no more on a node than its memory holds by what is declared here: what a process needs to be there at
-all, and what it holds of the data at its worst moment. Numbers of arrays are those that stand at the same time;
+all, and what it holds of the data at its worst moment. Arrays are counted that stand at the same time;
 `make bench BENCH=memory` holds every formula against measured peaks at two sizes.
 """
 
@@ -13,18 +13,22 @@ WORKER = 400 * MB
 TORCH = 600 * MB
 """That, torch and compiled functions: what embeds, labels and judges."""
 COMPILING = 900 * MB
-"""That, and the compiler at work on all measures: what measures reconstructions or trains."""
+"""That, and the compiler at work on all measures: what compares models."""
+MEASURING = 700 * MB
+"""Likewise what measures reconstructions, beside what it decodes, …"""
+DECODED, DECODED_ARRAYS = 4096, 12.0
+"""… spectra at a time (`distspec.features.BATCH`), in so many arrays."""
 HELD = 6.0
 """A task holds its files' bytes about so many times: as read, as spectra, on the grid, as sent."""
 SPAN_ARRAYS = 16.0
 """Arrays (rows × pixels, 4 bytes) of a span: flux, ivar, what is masked, smoothed and made of them."""
 PREPARED = 16_384
 """Training spectra (`distspec.provision.PREPARED_ON`) that scales are taken from before the first step, …"""
-PREPARED_ARRAYS = 12.0
+PREPARED_ARRAYS = 24.0
 """… in so many arrays at a time."""
 SPECTRUM = 8.0
 """Bytes a pixel of flux and ivar."""
-ROW = 400.0
+ROW = 700.0
 """Bytes a row of the store, of whoever asks which rows stand and of which sources they are."""
 
 
@@ -42,6 +46,11 @@ def loading(batch_bytes: float) -> float:
 def span(rows: int, n_pixels: int) -> float:
     """Return what embedding or judging a span of spectra needs [bytes]."""
     return TORCH + SPAN_ARRAYS * 4.0 * rows * n_pixels
+
+
+def measuring(n_pixels: int) -> float:
+    """Return what measuring a model's reconstructions needs, some at a time of however many [bytes]."""
+    return MEASURING + DECODED_ARRAYS * 4.0 * DECODED * n_pixels
 
 
 def labelling(rows: int, n_repeats: int, k: int, sample: int, dims: int) -> float:
@@ -96,7 +105,7 @@ def training(
     most = min(window, max(n_train, n_held_out))
     held = train + validation + streams * (prefetch + 2) * most
     moment = max(PREPARED_ARRAYS / 2.0 * min(PREPARED, n_train), max(train, validation, most))
-    return COMPILING + ROW * n_rows + a_spectrum * (held + moment)
+    return TORCH + ROW * n_rows + a_spectrum * (held + moment)
 
 
 def evaluating(n_rows: int, rows: int, n_pixels: int) -> float:

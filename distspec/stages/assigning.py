@@ -34,7 +34,7 @@ def _place(place: Map, base: Floats32) -> Floats32:
     return place.transform(base.astype(np.float64)).astype(np.float32)
 
 
-@ray.remote(num_cpus=1, memory=resources.COMPILING, max_retries=3)
+@ray.remote(num_cpus=1, max_retries=3)
 def _measure(url: str, kind: str, z_mean: Floats32, z_log_var: Floats32) -> dict[str, Floats32]:
     torch.set_num_threads(1)
     model = load_model(url)
@@ -61,10 +61,13 @@ def place(fitted: Map, base: Floats32) -> Floats32:
     return in_spans("place", len(base), lambda rows: task.remote(shared, base[rows]))
 
 
-def measure(url: str, kind: str, z_mean: Floats32, z_log_var: Floats32) -> dict[str, Floats32]:
+def measure(url: str, kind: str, n_pixels: int, z_mean: Floats32, z_log_var: Floats32) -> dict[str, Floats32]:
     """Return `distspec.features.measure_reconstructions` of every spectrum that a model has embedded."""
+    memory = resources.measuring(n_pixels)
+    places("a task that measures", {"CPU": 1.0, "memory": memory}, "use a grid of fewer pixels")
+    task = _measure.options(memory=memory)
     return in_spans(
-        "measure", len(z_mean), lambda rows: _measure.remote(url, kind, z_mean[rows], z_log_var[rows])
+        "measure", len(z_mean), lambda rows: task.remote(url, kind, z_mean[rows], z_log_var[rows])
     )
 
 

@@ -20,6 +20,7 @@ from distspec.stages.bounded import done_in_order
 from distspec.stages.session import n_cpus, places
 from distspec.store import Frozen
 
+
 class Told(NamedTuple):
     """A batch without its spectra, which stay where they were made."""
 

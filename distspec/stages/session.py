@@ -129,8 +129,8 @@ def places(what: str, each: Mapping[str, float], remedy: str) -> int:
     need = each.get("memory", 0.0)
     if memory and max(memory) < need:
         raise ValueError(
-            f"{what} needs {need / 1e6:,.0f} MB of memory, and the largest node gives {max(memory) / 1e6:,.0f} "
-            f"MB to Ray: {remedy}, or use larger nodes"
+            f"{what} needs {need / 1e6:,.0f} MB of memory, and the largest node gives Ray "
+            f"{max(memory) / 1e6:,.0f} MB: {remedy}, or use larger nodes"
         )
     return max(1, there)
 

@@ -154,8 +154,8 @@ def _scaling(training: TrainingConfig, gpu: bool, memory: float) -> ScalingConfi
     there = room(each)
     if there < least:
         said = (
-            f"{least} workers of {training.threads} CPUs, {memory / 1e6:,.0f} MB{' and a GPU' if gpu else ''} "
-            f"each are wanted, and the cluster has room for {there}"
+            f"{least} workers of {training.threads} CPUs{', a GPU' if gpu else ''} and "
+            f"{memory / 1e6:,.0f} MB each are wanted, and the cluster has room for {there}"
         )
         if not can_grow():
             raise ValueError(

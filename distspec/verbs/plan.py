@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from distspec.config import RECIPES
-from distspec.machines import n_nodes, parsed
-from distspec.planning import RATES, SUMMARY, Rates, conditions, planned, storage_table, summary, table
+from distspec.machines import GB, n_nodes, parsed
+from distspec.planning import HOUR, planned
+from distspec.planning import Plan as Planned
+from distspec.rates import RATES, Rates
 from distspec.storage import StorageConfig
 
 
@@ -29,10 +31,10 @@ class Plan:
     rates: Path = RATES
     """Your own, as `python -m tests.benchmarks.rates` writes them."""
     price: float = 0.0
-    """Of any machine an hour, in whatever money: says what it comes to, the driver's machine too; 0: nothing."""
+    """Of a machine an hour, in any money, to say what it comes to, the driver's machine too; 0: not said."""
     brief: bool = False
     """Print one row of a table: what is needed in all."""
-    storage: StorageConfig = StorageConfig()
+    storage: StorageConfig = field(default_factory=StorageConfig)
 
     def run(self) -> None:
         """Print it."""
@@ -51,8 +53,70 @@ class Plan:
         print(_markdown([SUMMARY, summary(plan)]), end="\n\n")
         if self.price:
             machines = n_nodes(groups) + 1
-            print(f"{machines} machines, {plan.hours:,.2f} hours: {machines * plan.hours * self.price:,.2f}\n")
+            print(
+                f"{machines} machines, {plan.hours:,.2f} hours: {machines * plan.hours * self.price:,.2f}\n"
+            )
         print(conditions(rates))
+
+
+def table(plan: Planned) -> list[tuple[str, ...]]:
+    """Return a plan's stages as words, the names of the columns first."""
+    rows = [("stage", "tasks", "at a time", "memory each", "hours", "bound by")]
+    for stage in plan.stages:
+        tasks = f"{stage.tasks:,}" if stage.tasks else ""
+        here = f"{stage.at_a_time:,}" if stage.tasks else "driver"
+        memory = _bytes(stage.memory) if stage.tasks else ""
+        rows.append((stage.name, tasks, here, memory, _hours(stage.seconds / HOUR), stage.bound))
+    return rows
+
+
+SUMMARY = ("spectra", "workers", "the driver's memory", "hours", "most of them", "read", "kept")
+
+
+def summary(plan: Planned) -> tuple[str, ...]:
+    """Return a plan in one row of `SUMMARY`."""
+    words = " + ".join(
+        f"{each.count} × {each.cpus} CPUs, {each.memory / GB:g} GB{f', {each.gpus} GPU' if each.gpus else ''}"
+        for each in plan.groups
+    )
+    longest = plan.longest
+    share = longest.seconds / HOUR / plan.hours
+    return (
+        f"{plan.spectra:,}",
+        words,
+        _bytes(plan.driver),
+        _hours(plan.hours),
+        f"{longest.name} {share:.0%}: {longest.bound}",
+        _bytes(plan.read),
+        _bytes(sum(plan.storage.values())),
+    )
+
+
+def storage_table(plan: Planned) -> list[tuple[str, str]]:
+    """Return what is read and kept as words, the names of the columns first."""
+    kept = [(f"kept in {name}/", _bytes(size)) for name, size in plan.storage.items()]
+    return [("storage", "size"), ("read of the archive, once", _bytes(plan.read)), *kept]
+
+
+def conditions(rates: Rates) -> str:
+    """Say where rates come from, and what they leave out."""
+    taken = rates.taken
+    return (
+        f"Rates: CPU seconds of recipe {taken['recipe']}, {taken['spectra']:,} spectra of {taken['pixels']} "
+        f"pixels, {taken['when']}, {taken['on']}. To take them again: {taken['again']}.\n"
+        f"A GPU's: {rates.gpu['on']}.\n"
+        "Hours are those of idle machines that read from a local disk: a network's speed is not counted, and "
+        "CPUs are taken to share work evenly."
+    )
+
+
+def _bytes(value: float) -> str:
+    unit, size = next((each for each in (("TB", 1e12), ("GB", 1e9)) if value >= each[1]), ("MB", 1e6))
+    return f"{value / size:,.0f} {unit}" if value >= 10 * size else f"{value / size:.1f} {unit}"
+
+
+def _hours(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:

@@ -1,4 +1,4 @@
-"""CPU seconds of what stages do to a spectrum, or to a unit of the sweep: one after the other in this process."""
+"""CPU seconds of what stages do to a spectrum, and of units of the sweep, one by one in this process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ from distspec.features import measure_reconstructions, space
 from distspec.forecast import work
 from distspec.growth import difference
 from distspec.ingestion import load
-from distspec.latents import read_latents
 from distspec.maps import Layout, Map, neighbourhood
 from distspec.model import load_model
 from distspec.places import get_arrays, join, model_url, run_url, store_url
@@ -92,17 +91,13 @@ def of_spectra(config: Config, run: str) -> dict[str, float]:
     of = said["z_mean"], said["z_log_var"]
     timed(
         "features",
-        lambda m: measure_reconstructions(
-            frozen.kind, model.decode, model.grid, *(each[:m] for each in of)
-        ),
+        lambda m: measure_reconstructions(frozen.kind, model.decode, model.grid, *(each[:m] for each in of)),
         n,
     )
     spaces = config.clustering.spaces
     timed("compare", lambda m: evaluate(model, store, np.arange(m), spaces, 5, 0), min(n, 1_000))
     latents = (said["z_mean"] / kept.widths).astype(np.float32)
-    ordinary = _Ordinary(
-        kept.scorer, kept.error, store.url, store.snapshot_id, model_url(root, name)
-    )
+    ordinary = _Ordinary(kept.scorer, kept.error, store.url, store.snapshot_id, model_url(root, name))
     raw = timed(
         "judge",
         lambda m: ordinary.judge(np.arange(m), {key: said[key][:m] for key in SAID}, latents[:m]),
@@ -156,9 +151,7 @@ def _tables(
     answers = {name: np.concatenate([values] * times) for name, values in said.items()}
     gathered = cpu(lambda: combine(repeated, snr, label, artefact))
     odd = combine(repeated, snr, label, artefact)
-    gathered += cpu(
-        lambda: clustering_table(many["object_id"], answers["points"], answers, odd, {}, ())
-    )
+    gathered += cpu(lambda: clustering_table(many["object_id"], answers["points"], answers, odd, {}, ()))
     with tempfile.TemporaryDirectory(prefix="ds-") as folder:
         file = str(Path(folder) / "objects.parquet")
         written = cpu(lambda: parquet.write(file, many, reading_order(many)))
@@ -169,7 +162,10 @@ def of_sweep(config: Config, run: str) -> dict[str, Any]:
     """Return what a unit of the sweep takes on a run's own spectra: at few, at half and at all of them."""
     torch.set_num_threads(1)
     kept = Yardstick.from_arrays(get_arrays(join(run_url(config.root, run), YARDSTICK)))
-    objects, kind = open_tables(config.root)["objects"].to_table(), open_store(store_url(config.root)).frozen.kind
+    objects, kind = (
+        open_tables(config.root)["objects"].to_table(),
+        open_store(store_url(config.root)).frozen.kind,
+    )
     sample, sweep = _sample(kept, objects, kind), config.clustering
     at = {"latents": sample.latents.astype(np.float64), "features": sample.features.astype(np.float64)}
     n = len(sample)
@@ -201,14 +197,15 @@ def of_sweep(config: Config, run: str) -> dict[str, Any]:
             found["fit"][key] = law(sizes, fits[1:], 2.0)
             found["silhouettes"][key] = law(sizes, scores[1:], 2.0)
     labels = [
-        fit_all(at["latents"], [Setting("kmeans", sweep.k_min)], [seed])[0].labels for seed in range(sweep.seeds)
+        fit_all(at["latents"], [Setting("kmeans", sweep.k_min)], [seed])[0].labels
+        for seed in range(sweep.seeds)
     ]
     found["agree"] = cpu(lambda: agree(labels, sweep.k_min, np.random.default_rng(0)))
     return found
 
 
 def law(sizes: tuple[int, ...], seconds: list[float], most: float) -> dict[str, float]:
-    """Return what a unit takes at the fewest and the most points, and the power it grows by from half to all."""
+    """Return what a unit takes at the fewest and the most points, and by which power it grows to these."""
     floor, half, whole = seconds
     more, less = max(whole - floor, 1e-9), max(half - floor, 1e-9)
     grows = float(np.clip(np.log(more / less) / np.log(sizes[2] / sizes[1]), 1.0, most))

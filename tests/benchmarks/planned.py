@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.planned [--runs FOLDER] [--sizes 500 8000]
 
-The rates were taken on 2,000 spectra, so both are four times off. CPU seconds of all processes are what to look at
-where the machine is shared; seconds are those of a clock, and mean something where nobody else is at work. Aimed
-at: within 1.5 × in total. Runs that are in the folder already are not made again.
+The rates were taken on 2,000 spectra, so both are four times off. CPU seconds of all processes are what to
+look at where the machine is shared; a clock's seconds mean something where nobody else is at work. Aimed at:
+within 1.5 × in total. Runs that are in the folder already are not made again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any
 
 from distspec.config import demo
 from distspec.machines import parsed
-from distspec.planning import RATES, Plan, Rates, Stage, planned
+from distspec.planning import Plan, Stage, planned
+from distspec.rates import RATES, Rates
 from tests.benchmarks.rates import CPUS, made
 
 MACHINES = f"1x{CPUS}cpu16gb"
@@ -29,7 +30,9 @@ def main() -> None:
     parser.add_argument("--rates", type=Path, default=RATES)
     given = parser.parse_args()
     rates = Rates.read(given.rates)
-    print("| spectra | stage | CPU s: planned | ran | ran ÷ planned | seconds: planned | ran | ran ÷ planned |")
+    print(
+        "| spectra | stage | CPU s: planned | ran | ran ÷ planned | seconds: planned | ran | ran ÷ planned |"
+    )
     print("|---:|---|---:|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory(prefix="ds-") as temporary:
         folder = (given.runs or Path(temporary)).absolute()

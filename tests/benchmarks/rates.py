@@ -2,9 +2,10 @@
 
     python -m tests.benchmarks.rates [--runs FOLDER] [--to FILE]
 
-Recipe `demo` is run on 2,000 made-up spectra on a Ray of two CPUs; what is done to a spectrum is then timed in one
-process on those (`pieces`), training by what it took there. A run of 120 spectra tells what stages take whatever
-the size. All in CPU seconds, which hardly know who else is at work. Runs that are in the folder are not made again.
+Recipe `demo` is run on 2,000 made-up spectra on a Ray of two CPUs; what is done to a spectrum is then timed
+in one process on those (`pieces`), training by what it took there. A run of 120 spectra tells what stages
+take whatever the size. All in CPU seconds, which hardly know who else is at work. Runs that are in the folder are
+not made again.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ TO = Path(__file__).parents[2] / "distspec" / "rates.json"
 GPU = {
     "step": 17.7e-3,
     "spectrum": 3.4e-7,
-    "on": "one NVIDIA H100 (README): recipe demo, 42 epochs of 28 steps in 21 s; a spectrum more in a step of the "
-    "plain model, 64 against 8,192, times as much as demo's step takes longer",
+    "on": "one NVIDIA H100 (README): 42 epochs of 28 steps of recipe demo in 21 s; what a larger batch adds "
+    "is the plain model's, times as much as its step is shorter",
 }
 """Seconds of a step, and of a spectrum in it: not taken here, which has no GPU."""
 TRAINERS = ("RayTrainWorker", "RayTrainWorker.run_train_fn")
@@ -60,7 +61,8 @@ def rates(root: str, tiny: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[
     """Put together what runs and pieces say."""
     from distspec.config import parse
     from distspec.machines import parsed
-    from distspec.planning import Rates, planned
+    from distspec.planning import planned
+    from distspec.rates import Rates
     from tests.benchmarks.pieces import MANY, building, of_spectra, of_sweep
 
     config = parse(["demo", "--root", root, "--synthetic.n-spectra", str(SIZE)])
@@ -114,19 +116,12 @@ def rates(root: str, tiny: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[
 
 def _trained(tiny: Mapping[str, Any], whole: Mapping[str, Any]) -> float:
     """Return seconds of training a spectrum an epoch, of all spectra, those held out among them."""
-    used, seen = (
-        [of(each["stages"]["train"]) * (1 if of is _of_trainers else each["spectra"]) for each in (tiny, whole)]
-        for of in (_of_trainers, _epochs)
-    )
+    stages = [each["stages"]["train"] for each in (tiny, whole)]
+    used = [sum(stage["cpu"].get(title, 0.0) for title in TRAINERS) for stage in stages]
+    seen = [
+        stage["counts"]["epochs"] * each["spectra"] for stage, each in zip(stages, (tiny, whole), strict=True)
+    ]
     return (used[1] - used[0]) / (seen[1] - seen[0])
-
-
-def _of_trainers(stage: Mapping[str, Any]) -> float:
-    return sum(stage["cpu"].get(title, 0.0) for title in TRAINERS)
-
-
-def _epochs(stage: Mapping[str, Any]) -> float:
-    return stage["counts"]["epochs"]
 
 
 def _more(tiny: Mapping[str, Any], whole: Mapping[str, Any], stage: str, who: str) -> float:

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.stage_costs N CPUS ROOT [FLAG …]
 
-runs recipe `demo` on N made-up spectra on a Ray of so many CPUs, stage by stage in one process, and prints JSON.
-CPU seconds are what to compare where a machine is shared: they hardly know who else is at work.
+runs recipe `demo` on N made-up spectra on a Ray of so many CPUs, stage by stage, and prints JSON. CPU seconds
+are what to compare where a machine is shared: they hardly know who else is at work.
 """
 
 from __future__ import annotations
