@@ -53,9 +53,8 @@ class Plan:
         print(_markdown([SUMMARY, summary(plan)]), end="\n\n")
         if self.price:
             machines = n_nodes(groups) + 1
-            print(
-                f"{machines} machines, {plan.hours:,.2f} hours: {machines * plan.hours * self.price:,.2f}\n"
-            )
+            cost = machines * plan.hours * self.price
+            print(f"{machines} machines for {plan.hours:,.2f} hours come to {cost:,.2f}\n")
         print(conditions(rates))
 
 

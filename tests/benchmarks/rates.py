@@ -4,8 +4,8 @@
 
 Recipe `demo` is run on 2,000 made-up spectra on a Ray of two CPUs; what is done to a spectrum is then timed
 in one process on those (`pieces`), training by what it took there. A run of 120 spectra tells what stages
-take whatever the size. All in CPU seconds, which hardly know who else is at work. Runs that are in the folder are
-not made again.
+take whatever the size. All in CPU seconds, which hardly know who else is at work. Runs that are in the folder
+are not made again.
 """
 
 from __future__ import annotations
