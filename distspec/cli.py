@@ -27,6 +27,7 @@ from distspec.verbs.labels import Classify, Label, Labels
 from distspec.verbs.lineage import Lineage, Remake, Verify
 from distspec.verbs.operations import History, Rollback, Status
 from distspec.verbs.placing import Place, Similar
+from distspec.verbs.plan import Plan
 from distspec.verbs.reranking import Rerank
 from distspec.verbs.rooted import Rooted
 
@@ -117,6 +118,7 @@ def main() -> None:
         | Annotated[Status, tyro.conf.subcommand("status")]
         | Annotated[History, tyro.conf.subcommand("history")]
         | Annotated[Rollback, tyro.conf.subcommand("rollback")]
+        | Annotated[Plan, tyro.conf.subcommand("plan")]
         | Annotated[Explore, tyro.conf.subcommand("explore")]
     )
     verb: Any = tyro.cli(verbs, prog="distspec", description="Look after a root and query what it published.")

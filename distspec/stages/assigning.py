@@ -9,6 +9,7 @@ import numpy as np
 import ray
 import torch
 
+from distspec import resources
 from distspec.features import measure_reconstructions
 from distspec.fitted import Fitted
 from distspec.maps import Map
@@ -17,7 +18,7 @@ from distspec.spaces import Sample
 from distspec.spectrum import Floats32
 from distspec.stages.bounded import in_order
 from distspec.stages.progress import Progress
-from distspec.stages.session import two_a_cpu
+from distspec.stages.session import places, two_a_cpu
 
 SPAN = 16_384
 """Rows of a task: a multiple of a model's passes."""
@@ -42,22 +43,31 @@ def _measure(url: str, kind: str, z_mean: Floats32, z_log_var: Floats32) -> dict
 
 def assign(fitted: Fitted, samples: Sequence[Sample]) -> dict[str, Any]:
     """Return `distspec.fitted.described` of every spectrum, as each model sees them."""
-    shared = ray.put(fitted)
+    consensus, dims = fitted.consensus, samples[0].latents.shape[1] + samples[0].features.shape[1]
+    k = max(map(len, consensus.meaning))
+    memory = resources.labelling(SPAN, len(fitted.repeats), k, len(consensus.labels), dims)
+    places("a task that labels", {"CPU": 1.0, "memory": memory}, "lower --clustering.seeds or sample")
+    shared, task = ray.put(fitted), _assign.options(memory=memory)
     return in_spans(
-        "assign", len(samples[0]), lambda rows: _assign.remote(shared, [s.take(rows) for s in samples])
+        "assign", len(samples[0]), lambda rows: task.remote(shared, [s.take(rows) for s in samples])
     )
 
 
 def place(fitted: Map, base: Floats32) -> Floats32:
     """Return where spectra lie on a map, (N, dims)."""
-    shared = ray.put(fitted)
-    return in_spans("place", len(base), lambda rows: _place.remote(shared, base[rows]))
+    memory = resources.labelling(SPAN, 0, 0, len(fitted.near.x), base.shape[1])
+    places("a task that places on a map", {"CPU": 1.0, "memory": memory}, "lower --clustering.sample")
+    shared, task = ray.put(fitted), _place.options(memory=memory)
+    return in_spans("place", len(base), lambda rows: task.remote(shared, base[rows]))
 
 
-def measure(url: str, kind: str, z_mean: Floats32, z_log_var: Floats32) -> dict[str, Floats32]:
+def measure(url: str, kind: str, n_pixels: int, z_mean: Floats32, z_log_var: Floats32) -> dict[str, Floats32]:
     """Return `distspec.features.measure_reconstructions` of every spectrum that a model has embedded."""
+    memory = resources.measuring(n_pixels)
+    places("a task that measures", {"CPU": 1.0, "memory": memory}, "use a grid of fewer pixels")
+    task = _measure.options(memory=memory)
     return in_spans(
-        "measure", len(z_mean), lambda rows: _measure.remote(url, kind, z_mean[rows], z_log_var[rows])
+        "measure", len(z_mean), lambda rows: task.remote(url, kind, z_mean[rows], z_log_var[rows])
     )
 
 

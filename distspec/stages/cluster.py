@@ -140,7 +140,8 @@ def _seen(root: str, store: Store, model: str, rows: NDArray[np.int64], config: 
     measured: dict[str, Floats32] = {}
     features = np.zeros((len(rows), 0), np.float32)
     if "features" in config.spaces:
-        measured = measure(model_url(root, model), kind, answers["z_mean"], answers["z_log_var"])
+        of = answers["z_mean"], answers["z_log_var"]
+        measured = measure(model_url(root, model), kind, store.frozen.grid.n_pixels, *of)
         answers |= measured
         features = space(kind, answers).astype(np.float32)
     consensus = config.rule == "consensus"

@@ -24,20 +24,22 @@ class Crew:
     Parameters
     ----------
     hire : callable
-        Starts an actor that needs a CPU.
+        Starts an actor.
     most : int
         Actors that there is work for.
+    room : callable
+        Says how many the machines hold that are there.
     """
 
-    def __init__(self, hire: Callable[[], Any], most: int) -> None:
-        self._hire, self._most = hire, most
+    def __init__(self, hire: Callable[[], Any], most: int, room: Callable[[], int] = n_cpus) -> None:
+        self._hire, self._most, self._room = hire, most, room
         self._coming: dict[Any, Any] = {}
         self._here: list[Any] = []
 
     def here(self) -> list[Any]:
         """Return those that are there: at least one, which is waited for."""
-        # Twice as many as there are CPUs: it doubles what a cluster has, each time it has come.
-        most = min(self._most, n_cpus() * (2 if can_grow() else 1))
+        # Twice as many as there is room for: it doubles what a cluster has, each time it has come.
+        most = min(self._most, self._room() * (2 if can_grow() else 1))
         while len(self._here) + len(self._coming) < most:
             actor = self._hire()
             self._coming[actor.__ray_ready__.remote()] = actor

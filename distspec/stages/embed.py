@@ -10,6 +10,7 @@ import numpy as np
 import ray
 import torch
 
+from distspec import resources
 from distspec.embedding import embed_spectra
 from distspec.latents import CHUNK, append_latents, n_embedded, read_latents
 from distspec.model import Model, load_model
@@ -19,7 +20,7 @@ from distspec.spectrum import Floats32
 from distspec.stages.bounded import in_order
 from distspec.stages.crew import Crew
 from distspec.stages.progress import Progress
-from distspec.stages.session import ACTORS_A_GPU, n_gpus
+from distspec.stages.session import ACTORS_A_GPU, n_gpus, places
 from distspec.store import Store, open_store
 from distspec.transactions import spans
 from distspec.weights import has_model
@@ -106,8 +107,14 @@ def hire(store: Store, model: str, n_spans: int) -> Crew:
     gpus = n_gpus()
     most = min(n_spans, gpus * ACTORS_A_GPU or n_spans)
     share, device = (1.0 / ACTORS_A_GPU, "cuda") if gpus else (0.0, "cpu")
-    kind: Any = Embedder.options(num_gpus=share)
-    return Crew(lambda: kind.remote(store.url, store.snapshot_id, model, device), most)
+    memory = resources.span(span_rows(store), store.frozen.grid.n_pixels)
+    each = {"CPU": 1.0, "memory": memory}
+    kind: Any = Embedder.options(num_gpus=share, memory=memory)
+    return Crew(
+        lambda: kind.remote(store.url, store.snapshot_id, model, device),
+        most,
+        lambda: places("an actor that embeds", each, "use a grid of fewer pixels"),
+    )
 
 
 def embedded(crew: Crew, todo: Sequence[Span]) -> Iterator[dict[str, Floats32]]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import ray
 from ray.exceptions import RayTaskError
 
+from distspec import resources
 from distspec.committing import Committer, Piece, join
 from distspec.growth import difference
 from distspec.ingestion import Source, check_settings, freeze, is_outage, pilot
@@ -34,7 +35,7 @@ FEW = 2
 """Fewer bad spectra never fail a run, whatever their share: all that is new may be one bad file."""
 
 
-@ray.remote(num_cpus=1)
+@ray.remote(num_cpus=1, memory=resources.WORKER)
 def write_task(
     fork: icechunk.ForkSession, n_rows: int, chunks: Sequence[tuple[int, Sequence[Piece]]], *blocks: Any
 ) -> icechunk.ForkSession:

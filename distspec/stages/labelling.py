@@ -15,6 +15,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
+from distspec import resources
 from distspec.choice import Choice, Judgement, choose, judge
 from distspec.clustering import Labels
 from distspec.consensus import Consensus, agree
@@ -97,9 +98,10 @@ def label(samples: Sequence[Sample], config: ClusteringConfig, seed: int, folder
         adapted.append(f"the sweep is fitted to {len(rows):,} of {n:,} spectra; all are labelled")
     jobs = plan(config, tried, seed)
     size = Size(n, len(rows), _widest(few[0]), sum(len(job.trials) for job in jobs))
-    with Sweep(few, config, most, seed, folder) as sweep:
+    needed = actor_bytes(size, config, tried, most)
+    with Sweep(few, config, most, seed, folder, resources.TORCH + needed) as sweep:
         base, own = sweep.warm(size.dims, tried), resident()
-        actor = base + actor_bytes(size, config, tried, most) / MB
+        actor = base + needed / MB
         driver = max(own.peak, own.now + driver_bytes(size, config) / MB)
         expected = Need(0.0, actor, driver)
 
@@ -132,8 +134,9 @@ def label(samples: Sequence[Sample], config: ClusteringConfig, seed: int, folder
 
 
 def memory_of_actor() -> float:
-    """Return how many bytes an actor may hold."""
-    return ray.cluster_resources().get("memory", 8e9) / n_cpus()
+    """Return how many bytes of points an actor may hold, where there is one for each CPU."""
+    each = ray.cluster_resources().get("memory", 8e9) / n_cpus()
+    return max(each - resources.TORCH, 0.1 * each)
 
 
 def _widest(sample: Sample) -> int:

@@ -10,19 +10,15 @@ import pyarrow as pa
 import ray
 from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 
+from distspec import resources
 from distspec.access import AccessConfig
 from distspec.archives.protocol import Archive
 from distspec.ingestion import PILOT_RUN, Loaded, Source, entries, load, read
 from distspec.preprocessing import NormConfig
 from distspec.spectrum import Floats32, Reason, Rejected, Spectrum
 from distspec.stages.bounded import done_in_order
-from distspec.stages.session import n_cpus, two_a_cpu
+from distspec.stages.session import places, two_a_cpu
 from distspec.store import Frozen
-
-WORKER_BYTES = 400e6
-"""What a worker needs beside the spectra it holds: Python and its libraries."""
-HELD = 6.0
-"""A task holds its files' bytes about so many times: as read, as spectra, on the grid, as sent."""
 
 
 class Told(NamedTuple):
@@ -47,8 +43,9 @@ def loaded_in_order(source: Source, frozen: Frozen, todo: pa.Table) -> Iterator[
     archive, config = source.archive, source.config
     size = config.batch_size(archive)
     shared = ray.put(archive)
-    memory = min(WORKER_BYTES + HELD * size * archive.spectrum_bytes, _memory_of_a_cpu())
-    task = load_task.options(memory=memory)
+    memory = resources.loading(size * archive.spectrum_bytes)
+    places("a task of ingest", {"CPU": 1.0, "memory": memory}, "lower --ingest.task-mb")
+    task: Any = load_task.options(memory=memory)
     blocks: dict[Any, Any] = {}
 
     def submit(batch: slice) -> ray.ObjectRef[Any]:
@@ -81,7 +78,9 @@ def _one_by_one(source: Source, frozen: Frozen, rows: pa.Table, error: Exception
         return
     for half in (rows.slice(0, n // 2), rows.slice(n // 2)):
         half = half.take(pa.array(np.arange(len(half))))
-        once_more: Any = load_task.options(max_retries=1)  # it has been tried often enough for bad luck
+        # It has been tried often enough for bad luck.
+        memory = resources.loading(len(half) * source.archive.spectrum_bytes)
+        once_more: Any = load_task.options(memory=memory, max_retries=1)
         made: Any = once_more.remote(source.archive, source.access, half, frozen, source.norm)
         block, told = made
         try:
@@ -90,12 +89,7 @@ def _one_by_one(source: Source, frozen: Frozen, rows: pa.Table, error: Exception
             yield from _one_by_one(source, frozen, half, again)
 
 
-def _memory_of_a_cpu() -> float:
-    """Return the cluster's memory for each of its CPUs [bytes]: more would never be granted to all."""
-    return float(ray.cluster_resources().get("memory", 4e9)) / n_cpus()
-
-
-@ray.remote(num_cpus=1, max_retries=1)
+@ray.remote(num_cpus=1, memory=resources.WORKER, max_retries=1)
 def read_task(archive: Archive, access: AccessConfig, listing: pa.Table) -> list[Spectrum]:
     """Read some rows of a listing, those that can be."""
     return [s for s in read(archive, access, entries(listing)) if isinstance(s, Spectrum)]

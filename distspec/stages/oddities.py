@@ -12,6 +12,7 @@ import ray
 import torch
 from numpy.typing import NDArray
 
+from distspec import resources
 from distspec.anomaly import Scorer, fit
 from distspec.artefacts import find_artefacts
 from distspec.measures import DETECTORS
@@ -19,6 +20,7 @@ from distspec.misfit import misfit, model_error
 from distspec.model import Model, load_model
 from distspec.spectrum import Floats, Floats32
 from distspec.stages.assigning import in_spans
+from distspec.stages.session import places
 from distspec.store import Store, open_store
 
 SPAN = 4096
@@ -121,6 +123,9 @@ def find_oddities(
 
     def submit(span: slice) -> Any:
         part = {name: values[span] for name, values in needed.items()}
-        return _judge.remote(shared, rows[span], part, latents[span])
+        return task.remote(shared, rows[span], part, latents[span])
 
+    memory = resources.span(SPAN, store.frozen.grid.n_pixels)
+    places("a task that judges oddities", {"CPU": 1.0, "memory": memory}, "use a grid of fewer pixels")
+    task: Any = _judge.options(memory=memory)
     return in_spans("oddities", len(rows), submit, SPAN), error

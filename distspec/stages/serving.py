@@ -12,8 +12,9 @@ import numpy as np
 import ray
 from ray.exceptions import RayTaskError
 
+from distspec import resources
 from distspec.champion import Champion, champion, crown
-from distspec.evaluation import evaluate, held_out
+from distspec.evaluation import MOST, evaluate, held_out
 from distspec.latents import read_latents
 from distspec.lease import Lease
 from distspec.lineage import model_id
@@ -33,6 +34,7 @@ from distspec.retraining import (
     judge,
 )
 from distspec.stages.embed import embed_store
+from distspec.stages.session import places
 from distspec.stages.train import train
 from distspec.store import Store, open_store
 from distspec.training import TrainingConfig
@@ -186,8 +188,11 @@ def _judged(
 ) -> tuple[Verdict, list[dict[str, Any]]]:
     """Return the verdict on a challenger, and what either did."""
     names = [name] if now is None else [now.model_id, name]
+    memory = resources.evaluating(store.n_rows, min(MOST, store.n_rows), store.frozen.grid.n_pixels)
+    places("a task that compares models", {"CPU": 1.0, "memory": memory}, "use a grid of fewer pixels")
+    task: Any = _evaluate.options(memory=memory)
     tasks: list[Any] = [
-        _evaluate.remote(store.url, store.snapshot_id, model_url(root, each), wanted) for each in names
+        task.remote(store.url, store.snapshot_id, model_url(root, each), wanted) for each in names
     ]
     try:
         found: list[Evaluation] = ray.get(tasks)

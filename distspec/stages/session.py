@@ -111,6 +111,39 @@ def room(each: Mapping[str, float]) -> int:
     return sum(min(int(node.get(name, 0.0) / need) for name, need in each.items()) for node in nodes)
 
 
+def places(what: str, each: Mapping[str, float], remedy: str) -> int:
+    """Return for how many of `what` there is room, of so many "CPU", "GPU" and bytes of "memory" each.
+
+    At least 1 where no node is there yet: what is asked for makes a cluster grow.
+
+    Parameters
+    ----------
+    what : str
+        Its name, for the error.
+    each : mapping
+    remedy : str
+        What to do about it, for the error.
+
+    Raises
+    ------
+    ValueError
+        When nodes are there and not one of them has so much memory.
+    """
+    there = room(each)
+    memory = [node["Resources"].get("memory", 0.0) for node in ray.nodes() if _works(node)]
+    need = each.get("memory", 0.0)
+    if memory and max(memory) < need:
+        raise ValueError(
+            f"{what} needs {need / 1e6:,.0f} MB of memory, and the largest node gives Ray "
+            f"{max(memory) / 1e6:,.0f} MB: {remedy}, or use larger nodes"
+        )
+    return max(1, there)
+
+
+def _works(node: Mapping[str, Any]) -> bool:
+    return node["Alive"] and node["Resources"].get("CPU", 0.0) >= 1.0
+
+
 def can_grow() -> bool:
     """Tell whether nodes may join: never a Ray of our own, and of another nobody knows."""
     return OURS not in os.environ

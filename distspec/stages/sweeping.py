@@ -11,6 +11,7 @@ import numpy as np
 import ray
 import torch
 
+from distspec import resources
 from distspec.clustering import Setting
 from distspec.forecast import Kind, Resident, firsts, resident, seconds, work
 from distspec.maps import Layout, Map, Neighbourhood, neighbourhood
@@ -18,7 +19,7 @@ from distspec.places import get_table, join, names, put_table
 from distspec.spaces import Sample
 from distspec.stages.crew import Crew
 from distspec.stages.progress import Progress
-from distspec.stages.session import ACTORS_A_GPU, n_gpus
+from distspec.stages.session import ACTORS_A_GPU, n_gpus, places
 from distspec.sweep import ClusteringConfig, Data, Job, Space, Trial
 from distspec.trials import Result, fitted, from_table, run, to_table
 
@@ -99,6 +100,13 @@ class Sweep:
     seed : int
     folder : str
         URL where the results of jobs are kept until the run is whole.
+    memory : float
+        What an actor is given [bytes].
+
+    Raises
+    ------
+    ValueError
+        When no node has so much memory, or there is no GPU where one is asked for.
     """
 
     def __init__(
@@ -108,15 +116,21 @@ class Sweep:
         most: Mapping[str, int],
         seed: int,
         folder: str,
+        memory: float = resources.TORCH,
     ) -> None:
+        each = {"CPU": 1.0, "memory": memory}
         self._samples: list[Any] = [ray.put(sample) for sample in samples]
         share, n_actors = 0.0, config.actors or MANY
         if config.gpu:
             if not n_gpus():
                 raise ValueError("clustering.gpu: the cluster has no GPU; leave it out to fit on CPUs")
             share, n_actors = 1.0 / ACTORS_A_GPU, min(n_actors, n_gpus() * ACTORS_A_GPU)
-        kind: Any = Sweeper.options(num_gpus=share)
-        self.crew = Crew(lambda: kind.remote(config, most, seed), n_actors)
+        kind: Any = Sweeper.options(num_gpus=share, memory=memory)
+        self.crew = Crew(
+            lambda: kind.remote(config, most, seed),
+            n_actors,
+            lambda: places("an actor of the sweep", each, "lower --clustering.sample, seeds or k_max"),
+        )
         self.folder = folder
         self._maps: dict[tuple[Data, Space], Any] = {}
 

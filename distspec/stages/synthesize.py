@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import ray
 
+from distspec import resources
 from distspec.archives.synthetic import SyntheticConfig, write_shard, write_tables
 from distspec.lineage import fingerprint
 from distspec.outcome import Outcome
@@ -17,7 +18,7 @@ from distspec.stages.session import two_a_cpu
 SHARD = 100
 """Files a task."""
 
-shard_task = ray.remote(num_cpus=1)(write_shard)
+shard_task = ray.remote(num_cpus=1, memory=resources.WORKER)(write_shard)
 
 
 def synthesize(url: str, config: SyntheticConfig) -> Outcome:

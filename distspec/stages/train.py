@@ -12,19 +12,20 @@ import torch
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
+from distspec import resources
 from distspec.checkpoints import forget
 from distspec.curves import Curves, require_tensorboard
 from distspec.fitting import fit
 from distspec.lineage import model_id
 from distspec.outcome import Outcome
 from distspec.places import get_json, join, model_url, store_url
-from distspec.provision import provide, repeated_rows, split_rows
+from distspec.provision import Split, provide, repeated_rows, split_rows
 from distspec.snapshots import model_tag, tag
 from distspec.stages.progress import shown
 from distspec.stages.session import can_grow, n_gpus, room
 from distspec.state import Row
 from distspec.storage import filesystem, split
-from distspec.store import open_store
+from distspec.store import Store, open_store
 from distspec.team import Team
 from distspec.training import TrainingConfig, new_state
 from distspec.vae import SPECTRUM, SpectrumVAE, VAEConfig
@@ -63,11 +64,11 @@ def train(root: str, vae: VAEConfig, training: TrainingConfig, seed: int, parent
         forget(_checkpoints(url))  # a kill may have come just before that
         _keep_snapshot(root, url)
         return Outcome({"model": name}, did_work=False)
-    split_rows(store, training)  # too few spectra: say so here, not in a worker
+    rows = split_rows(store, training)  # too few spectra: say so here, not in a worker
     if training.tensorboard:
         require_tensorboard()
     gpu = n_gpus() >= training.workers if training.gpu is None else training.gpu
-    scaling = _scaling(training, gpu)
+    scaling = _scaling(training, gpu, _memory(store, rows, training))
     with shown(training.max_epochs, "train", "epoch") as board:
         trainer = TorchTrainer(
             _worker,
@@ -126,25 +127,40 @@ def _storage(root: str) -> dict[str, Any]:
     }
 
 
-def _scaling(training: TrainingConfig, gpu: bool) -> ScalingConfig:
-    """Return how many workers there are to be, and what each takes.
+def _memory(store: Store, rows: Split, training: TrainingConfig) -> float:
+    """Return what a worker needs [bytes]; of as few as there may be, as each holds the more spectra."""
+    fewest = training.min_workers or training.workers
+    return resources.training(
+        store.n_rows,
+        len(rows.train),
+        -(-len(rows.held_out) // fewest),
+        store.frozen.grid.n_pixels,
+        training.cache_mb,
+        training.window * store.chunk_rows,
+        training.prefetch,
+    )
+
+
+def _scaling(training: TrainingConfig, gpu: bool, memory: float) -> ScalingConfig:
+    """Return how many workers there are to be, and what each takes, `memory` [bytes] of it.
 
     Raises
     ------
     ValueError
         When the cluster cannot hold them and will never grow.
     """
-    each = {"CPU": float(training.threads), **({"GPU": 1.0} if gpu else {})}
+    each = {"CPU": float(training.threads), "memory": memory, **({"GPU": 1.0} if gpu else {})}
     least = training.min_workers or training.workers
     there = room(each)
     if there < least:
         said = (
-            f"{least} workers of {training.threads} CPUs{' and a GPU' if gpu else ''} each are wanted, "
-            f"and the cluster has room for {there}"
+            f"{least} workers of {training.threads} CPUs{', a GPU' if gpu else ''} and "
+            f"{memory / 1e6:,.0f} MB each are wanted, and the cluster has room for {there}"
         )
         if not can_grow():
             raise ValueError(
-                f"{said}: lower training.workers or training.threads, or set training.min_workers"
+                f"{said}: lower training.workers, training.threads, training.cache_mb or training.window, or "
+                "set training.min_workers"
             )
         log.warning("%s: waiting for more nodes", said)
     is_elastic = 0 < training.min_workers < training.workers

@@ -17,6 +17,7 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
+from tests.benchmarks.machine import cpu_model
 from tests.benchmarks.timing import seconds
 
 HERE = Path(__file__).parent
@@ -58,14 +59,6 @@ def conditions() -> list[str]:
         ", ".join(packages),
         f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}; medians; pairs alternate in one process",
     ]
-
-
-def cpu_model() -> str:
-    """Return the processor's name, where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(models, platform.processor() or platform.machine())
 
 
 def aligned(table: Sequence[Sequence[str]]) -> list[str]:

@@ -9,8 +9,11 @@ from moto.ec2.models.instance_types import INSTANCE_TYPES
 from ray._private.ray_constants import DEFAULT_OBJECT_STORE_MEMORY_PROPORTION
 from ray.autoscaler._private.util import prepare_config
 
+from distspec import machines, resources
 from distspec.config import Config
 from distspec.ingestion import IngestConfig
+from distspec.planning import planned
+from distspec.rates import Rates
 from distspec.stages import assigning, embed, ingest, loading, oddities, sweeping, synthesize
 from distspec.stages.session import ACTORS_A_GPU
 from tests.infra.agreement import parsed
@@ -18,6 +21,8 @@ from tests.infra.deployment import LAUNCHERS, Deployment
 
 GIB = 2**30
 STAGES = (assigning, embed, ingest, loading, oddities, sweeping, synthesize)
+PLANNED, LARGE = 10**6, "1x64cpu1000gb"
+"""Spectra whose stages a group must hold, and a machine that holds any."""
 BULK_MB = 400.0
 """What README advises a task to read of a bulk product."""
 
@@ -61,7 +66,7 @@ def _instance(kind: str, shares: float) -> dict[str, float]:
 
 
 def _task_bytes(task_mb: float) -> float:
-    return loading.WORKER_BYTES + loading.HELD * task_mb * 1e6
+    return resources.loading(task_mb * 1e6)
 
 
 def resource_problems(deployment: Deployment) -> Iterator[str]:
@@ -77,6 +82,12 @@ def resource_problems(deployment: Deployment) -> Iterator[str]:
     of_jobs = [c for _, job, args in deployment.jobs() if isinstance(c := parsed(job, args), Config)]
     workers = max(config.training.workers for config in of_jobs)
     threads = max(config.training.threads for config in of_jobs)
+    needs = {
+        stage.name: stage.memory
+        for config in of_jobs
+        for stage in planned(config, PLANNED, machines.parsed(LARGE), Rates.read()).stages
+        if stage.tasks
+    }
     for name, kind, offers, fewest, most, image in _groups(deployment):
         where = f"{name}: {kind}"
         if not offers:
@@ -89,6 +100,8 @@ def resource_problems(deployment: Deployment) -> Iterator[str]:
                 yield f"{where}: too few GPUs for {workers} workers of training"
             if offers["CPU"] < max(threads, ACTORS_A_GPU * an_actor * offers.get("GPU", 0)):
                 yield f"{where}: {offers['CPU']} CPUs cannot hold {ACTORS_A_GPU} actors a GPU"
+            if offers["memory"] < needs["train"]:
+                yield f"{where}: {offers['memory']:.3g} bytes cannot hold a worker of training"
             if not image.endswith("-cuda"):
                 yield f"{where}: {image} has no CUDA"
         else:
@@ -98,6 +111,9 @@ def resource_problems(deployment: Deployment) -> Iterator[str]:
                 yield f"{where}: no task fits"
             if offers["memory"] < offers["CPU"] * _task_bytes(IngestConfig().task_mb):
                 yield f"{where}: {offers['memory']:.3g} bytes cannot hold a task on every CPU"
+            for stage, need in needs.items():
+                if stage != "train" and offers["memory"] < need:
+                    yield f"{where}: {offers['memory']:.3g} bytes cannot hold a process of {stage}"
             if offers["memory"] < _task_bytes(BULK_MB):
                 yield f"{where}: no task of a bulk product fits"
             if not image.endswith("-cpu"):

@@ -90,6 +90,8 @@ BROKEN = [
     ("resource", AWS, "ray2.60.0-cuda", "ray2.60.0-cpu", "no CUDA"),
     ("resource", GCP, "CPU: 8, GPU: 1", "CPU: 2, GPU: 1", "actors a GPU"),
     ("resource", RAYJOB, "memory: 26Gi", "memory: 4Gi", "every CPU"),
+    ("resource", RAYJOB, "memory: 26Gi", "memory: 3Gi", "a worker of training"),
+    ("resource", RAYJOB, "memory: 26Gi", "memory: 1Gi", "a process of cluster"),
     ("resource", RAYCLUSTER, 'requests: { cpu: "7"', 'requests: { cpu: "1"', "requests are not limits"),
     ("resource", RAYJOB, "--training.gpu True", "--training.gpu None", "say --training.gpu True"),
 ]

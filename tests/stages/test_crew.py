@@ -51,10 +51,9 @@ def test_in_order_where_asked(crew):
     assert crew.all(lambda actor, item: actor.work.remote(item), []) == []
 
 
-def test_no_more_than_there_is_work_for_or_cpus(local_ray, monkeypatch):
+def test_no_more_than_there_is_work_or_room_for(local_ray):
     for most, cpus, expected in ((1, 8, 1), (5, 3, 3)):
-        monkeypatch.setattr(module, "n_cpus", lambda cpus=cpus: cpus)
-        crew = Crew(hand, most)
+        crew = Crew(hand, most, lambda cpus=cpus: cpus)
         while len(crew.here()) < expected:
             time.sleep(0.1)
         assert len(crew.here()) == expected
@@ -64,7 +63,6 @@ def test_no_more_than_there_is_work_for_or_cpus(local_ray, monkeypatch):
 def test_who_never_comes_holds_nothing_up(local_ray, monkeypatch):
     """As a machine that a cloud has not got: more are asked for where a cluster may grow."""
     monkeypatch.setattr(module, "can_grow", lambda: True)
-    monkeypatch.setattr(module, "n_cpus", lambda: 1)
     hired = []
     kinds = cycle((hand, never))
 
@@ -72,7 +70,7 @@ def test_who_never_comes_holds_nothing_up(local_ray, monkeypatch):
         hired.append(next(kinds)())
         return hired[-1]
 
-    crew = Crew(hire, 9)
+    crew = Crew(hire, 9, lambda: 1)
     found = dict(crew.each(lambda actor, item: actor.work.remote(item), range(6)))
     assert sorted(found) == list(range(6))
     assert len(hired) == 2
@@ -82,9 +80,8 @@ def test_who_never_comes_holds_nothing_up(local_ray, monkeypatch):
 
 def test_more_join_while_work_goes_on(local_ray, monkeypatch):
     cpus = [1]
-    monkeypatch.setattr(module, "n_cpus", lambda: cpus[0])
     monkeypatch.setattr(module, "LOOK", 0.1)
-    crew = Crew(hand, 9)
+    crew = Crew(hand, 9, lambda: cpus[0])
     pids = set()
     for done, (_, (_, pid)) in enumerate(crew.each(lambda actor, item: actor.work.remote(item), range(120))):
         cpus[0] = 1 if done < 3 else 3

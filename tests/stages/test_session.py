@@ -2,6 +2,10 @@ import os
 import subprocess
 import sys
 
+import pytest
+
+from distspec.stages import session
+
 TWICE = """
 import ray
 from distspec.stages.session import RayConfig, n_cpus, session
@@ -22,3 +26,21 @@ def test_a_process_can_have_one_ray_after_another():
         [sys.executable, "-c", TWICE], capture_output=True, text=True, timeout=180, env=env
     )
     assert ended.stdout.endswith("twice\n"), ended.stderr[-2000:]
+
+
+def nodes_of(*resources):
+    return lambda: [{"Alive": alive, "Resources": each} for alive, each in resources]
+
+
+def test_what_no_node_can_hold_is_refused_with_the_number(monkeypatch):
+    node, dead = {"CPU": 8.0, "memory": 4e9}, {"CPU": 8.0, "memory": 64e9}
+    monkeypatch.setattr(session.ray, "nodes", nodes_of((True, node), (True, {"CPU": 0.0}), (False, dead)))
+    assert session.places("an actor", {"CPU": 1.0, "memory": 1.5e9}, "lower it") == 2
+    assert session.places("an actor", {"CPU": 1.0, "memory": 1e8}, "lower it") == 8
+    with pytest.raises(ValueError, match=r"an actor needs 5,000 MB .* 4,000 MB: lower it"):
+        session.places("an actor", {"CPU": 1.0, "memory": 5e9}, "lower it")
+
+
+def test_where_no_worker_is_there_yet_one_is_asked_for(monkeypatch):
+    monkeypatch.setattr(session.ray, "nodes", nodes_of((True, {"CPU": 0.0, "memory": 1e9})))
+    assert session.places("an actor", {"CPU": 1.0, "memory": 5e9}, "lower it") == 1

@@ -1,0 +1,134 @@
+"""Is what tasks and actors are given what they take? Measured peaks over what `distspec.resources` says.
+
+Two runs of recipe `demo`: 400 spectra of 640 pixels and 4,500 of 2,048, two epochs, two repeats. Peaks are
+private memory of each process, looked at ten times a second. Then what a row of the store costs whoever asks
+which rows stand.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from distspec import resources
+from distspec.committing import Committer, Here
+from distspec.config import Config, parse
+from distspec.evaluation import MOST
+from distspec.forecast import Size, actor_bytes, resident
+from distspec.growth import difference
+from distspec.ingestion import Source, entries, freeze, load, read
+from distspec.latents import CHUNK
+from distspec.preprocessing import GridConfig
+from distspec.provision import split_rows
+from distspec.store import create_store, open_store
+from distspec.sweep import plan, settings
+from distspec.training import TrainingConfig
+from distspec.trials import limits
+from tests.benchmarks.archive import Repeated, fresh_roots, written
+from tests.benchmarks.stage_costs import afresh
+from tests.benchmarks.timing import Row
+
+SIZES = ((400, 640), (4_500, 2_048))
+FLAGS = ("--training.max-epochs", "2", "--clustering.seeds", "2", "--clustering.starts", "1")
+N_ROWS = (20_000, 120_000)
+CHUNK_BYTES = 1_300_000
+
+
+def run() -> list[Row]:
+    rows: list[Row] = []
+    with fresh_roots() as root:
+        for n, pixels in SIZES:
+            flags = [*FLAGS, "--grid.n-pixels", str(pixels)]
+            config = parse(["demo", "--root", root(), "--synthetic.n-spectra", str(n), *flags])
+            rows += _against(config, afresh(n, 2, config.root, flags))
+        few, many = (_asked(root(), n) for n in N_ROWS)
+    a_row = 1e6 * (many - few) / (N_ROWS[1] - N_ROWS[0])
+    return [*rows, Row("a row of the store, to whoever asks which stand", "B", (a_row,))]
+
+
+def _against(config: Config, ran: Mapping[str, Any]) -> list[Row]:
+    n, pixels = ran["spectra"], config.grid.n_pixels
+    peaks: dict[str, float] = {}
+    for stage in ran["stages"].values():
+        for title, peak in stage["peaks"].items():
+            kind = title.partition(".")[0]
+            peaks[kind] = max(peaks.get(kind, 0.0), peak)
+    return [
+        Row(
+            f"{kind}, {n:,} spectra of {pixels:,} pixels: of {given / 1e6:,.0f} MB given",
+            "",
+            (peaks[kind] * 1e6 / given,),
+        )
+        for kind, given in declared(config, n).items()
+        if kind in peaks
+    ]
+
+
+def declared(config: Config, n: int) -> dict[str, float]:
+    """Return what each kind of task or actor is given for `n` spectra [bytes]."""
+    training, pixels = config.training, config.grid.n_pixels
+    held_out = round(n * training.validation_share)
+    chunk = max(1, CHUNK_BYTES // (4 * pixels))
+    given = training.cache_mb, training.window * chunk, training.prefetch
+    sweep = config.clustering
+    tried, _ = settings(sweep, n)
+    size = Size(n, n, config.vae.n_latents, sum(len(job.trials) for job in plan(sweep, tried, 0)))
+    most, _ = limits(sweep, n, 4e9)
+    batch = min(config.ingest.batch_size(config.archive), n) * config.archive.spectrum_bytes
+    return {
+        "write_shard": resources.WORKER,
+        "load_task": resources.loading(batch),
+        "write_task": resources.WORKER,
+        "RayTrainWorker": resources.training(n, n - held_out, held_out, pixels, *given),
+        "_evaluate": resources.evaluating(n, min(MOST, n), pixels),
+        "Embedder": resources.span(max(CHUNK, chunk), pixels),
+        "_measure": resources.measuring(pixels),
+        "Sweeper": resources.TORCH + actor_bytes(size, sweep, tried, most),
+        "_judge": resources.span(CHUNK, pixels),
+    }
+
+
+def _asked(root: str, n: int) -> float:
+    """Return by how much asking raises the peak of a fresh process [MB], at `n` rows."""
+    with written(100) as files:
+        source = Source(Repeated(files, n), grid=GridConfig(n_pixels=16))
+        listing = source.archive.list(source.access)
+        first = listing.slice(0, 100)
+        spectra = [each for each in read(files, source.access, entries(first)) if hasattr(each, "flux")]
+        frozen = freeze(spectra, first["z"].to_numpy(), source.grid, source.norm, kind=files.kind)
+        made = load(source.archive, source.access, first, frozen.grid, source.norm, frozen.sample_slope)
+        committer = Committer(create_store(root, frozen), 1 << 20, Here())
+        good = len(made.rows)
+        whole = listing.slice(0, n // good * good)
+        times = len(whole) // good
+        rows = pa.concat_tables([made.rows] * times)
+        for name in ("object_id", "ra", "dec", "source_key"):
+            if name in whole.column_names:
+                rows = rows.set_column(
+                    rows.schema.get_field_index(name), name, whole[name].cast(rows.schema.field(name).type)
+                )
+        block = tuple(np.concatenate([each] * times) for each in made.block)
+        committer.add(made._replace(rows=rows, block=block, rejected=[]))
+        committer.finish(difference(whole, None))
+    command = [sys.executable, "-m", "tests.benchmarks.bench_memory", root]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main(url: str) -> None:
+    """Ask, and print how far the peak rose [MB]."""
+    before = resident().now
+    rows = split_rows(open_store(url), TrainingConfig())
+    print(json.dumps(resident().peak - before), flush=True)
+    assert len(rows.train)
+
+
+if __name__ == "__main__":
+    main(str(Path(sys.argv[1])))

@@ -1,0 +1,212 @@
+"""CPU seconds of what stages do to a spectrum, and of units of the sweep, one by one in this process."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from distspec import parquet
+from distspec.anomaly import combine
+from distspec.archives.synthetic import write_shard
+from distspec.catalog import open_tables, reading_order
+from distspec.clustering import Setting, fit_all
+from distspec.committing import Committer, Here
+from distspec.config import Config
+from distspec.consensus import agree
+from distspec.contents import build
+from distspec.evaluation import evaluate
+from distspec.features import measure_reconstructions, space
+from distspec.forecast import work
+from distspec.growth import difference
+from distspec.ingestion import load
+from distspec.maps import Layout, Map, neighbourhood
+from distspec.model import load_model
+from distspec.places import get_arrays, join, model_url, run_url, store_url
+from distspec.runs import clustering_table
+from distspec.silhouettes import silhouettes
+from distspec.spaces import Sample
+from distspec.stages.embed import embed_span
+from distspec.stages.oddities import SAID, _Ordinary
+from distspec.store import create_store, open_store
+from distspec.sweep import plan, settings
+from distspec.trials import fitted
+from distspec.yardstick import YARDSTICK, Yardstick
+
+MANY = 100_000
+"""Rows to which a catalogue is repeated: what a table costs a row is seen on no fewer."""
+FEW, FLOOR = 64, 120
+"""Spectra that warm up; points at which a trial costs little but being one."""
+
+
+def cpu(work: Callable[[], Any]) -> float:
+    """Return the CPU seconds of one call."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def of_spectra(config: Config, run: str) -> dict[str, float]:
+    """Return seconds a spectrum of each part, on a root that was published; catalogue's at `MANY` rows."""
+    torch.set_num_threads(1)
+    root, source, store = config.root, config.source(), open_store(store_url(config.root))
+    archive, frozen, n = source.archive, store.frozen, store.n_rows
+    kept = Yardstick.from_arrays(get_arrays(join(run_url(root, run), YARDSTICK)))
+    objects = open_tables(root)["objects"].to_table()
+    name = objects.schema.metadata[b"model_id"].decode()
+    model = load_model(model_url(root, name))
+    listing = archive.list(source.access)
+    found: dict[str, float] = {}
+
+    def timed(what: str, work: Callable[[int], Any], units: int) -> Any:
+        made: list[Any] = []
+        work(min(FEW, units))
+        found[what] = cpu(lambda: made.append(work(units))) / units
+        return made[0]
+
+    with tempfile.TemporaryDirectory(prefix="ds-") as folder:
+        assert config.synthetic is not None
+        made_up = config.synthetic
+        timed("synthesize", lambda m: write_shard(made_up, folder, 0, m), 400)
+        given = frozen.grid, source.norm, frozen.sample_slope
+        loaded = timed("load", lambda m: load(archive, source.access, listing.slice(0, m), *given), n)
+
+        def commit(m: int) -> None:
+            url = str(Path(folder) / str(m))
+            committer = Committer(create_store(url, frozen), source.config.commit_rows, Here())
+            rows = loaded.rows.slice(0, m)
+            flux, ivar = (each[: len(rows)] for each in loaded.block)
+            committer.add(loaded._replace(block=(flux, ivar), rows=rows))
+            committer.finish(difference(listing.slice(0, m), None))
+
+        timed("commit", commit, len(loaded.rows))
+    said = timed("embed", lambda m: embed_span(store, model, (0, m)), n)
+    of = said["z_mean"], said["z_log_var"]
+    timed(
+        "features",
+        lambda m: measure_reconstructions(frozen.kind, model.decode, model.grid, *(each[:m] for each in of)),
+        n,
+    )
+    spaces = config.clustering.spaces
+    timed("compare", lambda m: evaluate(model, store, np.arange(m), spaces, 5, 0), min(n, 1_000))
+    latents = (said["z_mean"] / kept.widths).astype(np.float32)
+    ordinary = _Ordinary(kept.scorer, kept.error, store.url, store.snapshot_id, model_url(root, name))
+    raw = timed(
+        "judge",
+        lambda m: ordinary.judge(np.arange(m), {key: said[key][:m] for key in SAID}, latents[:m]),
+        n,
+    )
+    sample, shown = _sample(kept, objects, frozen.kind), _shown(kept, objects, frozen.kind)
+    how = replace(kept.fitted, shown=shown)
+    labelled = timed("label", lambda m: how.describe([sample.take(slice(0, m))]), len(objects))
+    found |= _tables(objects, raw, labelled, config)
+    return found
+
+
+def building(config: Config, run: str) -> float:
+    """Return the seconds in which a run's tables are put together."""
+    store = open_store(store_url(config.root))
+    return min(cpu(lambda: build(config.root, run, store, config.catalog)) for _ in range(3))
+
+
+def _sample(kept: Yardstick, objects: pa.Table, kind: str) -> Sample:
+    """Return what the run's spectra are told by."""
+    mean = np.array([objects[f"z_mean_{i:02d}"].to_numpy() for i in range(len(kept.widths))]).T
+    values = {name: objects[name].to_numpy() for name in objects.column_names if _is_number(objects, name)}
+    features = space(kind, values).astype(np.float32)
+    frame = kept.frames[0]
+    from distspec.diagnostics import strengths
+
+    beside = strengths(kind, ("lya_ew",), values)
+    return frame.sample(mean.astype(np.float32), beside, features)
+
+
+def _is_number(table: pa.Table, name: str) -> bool:
+    return pa.types.is_floating(table.schema.field(name).type)
+
+
+def _shown(kept: Yardstick, objects: pa.Table, kind: str) -> Map:
+    if kept.fitted.shown is not None:
+        return kept.fitted.shown
+    return Map.of(neighbourhood(_sample(kept, objects, kind).latents.astype(np.float64), 15), Layout(0))
+
+
+def _tables(
+    objects: pa.Table, raw: Mapping[str, Any], said: Mapping[str, Any], config: Config
+) -> dict[str, float]:
+    """Return what the driver does to a row once the workers are through, and what a catalogue's row takes."""
+    times = -(-MANY // len(objects))
+    many = pa.concat_tables([objects] * times).combine_chunks()
+    n = len(many)
+    label, snr = np.asarray(many["cluster_label"]), np.asarray(many["snr"]).astype(np.float32)
+    artefact = np.asarray(many["artefact_score"]).astype(np.float32)
+    repeated = {name: np.resize(values, n) for name, values in raw.items()}
+    answers = {name: np.concatenate([values] * times) for name, values in said.items()}
+    gathered = cpu(lambda: combine(repeated, snr, label, artefact))
+    odd = combine(repeated, snr, label, artefact)
+    gathered += cpu(lambda: clustering_table(many["object_id"], answers["points"], answers, odd, {}, ()))
+    with tempfile.TemporaryDirectory(prefix="ds-") as folder:
+        file = str(Path(folder) / "objects.parquet")
+        written = cpu(lambda: parquet.write(file, many, reading_order(many)))
+    return {"gather": gathered / n, "write": written / n, "row_bytes": many.nbytes / n}
+
+
+def of_sweep(config: Config, run: str) -> dict[str, Any]:
+    """Return what a unit of the sweep takes on a run's own spectra: at few, at half and at all of them."""
+    torch.set_num_threads(1)
+    kept = Yardstick.from_arrays(get_arrays(join(run_url(config.root, run), YARDSTICK)))
+    objects, kind = (
+        open_tables(config.root)["objects"].to_table(),
+        open_store(store_url(config.root)).frozen.kind,
+    )
+    sample, sweep = _sample(kept, objects, kind), config.clustering
+    at = {"latents": sample.latents.astype(np.float64), "features": sample.features.astype(np.float64)}
+    n = len(sample)
+    sizes = (FLOOR, n // 2, n)
+    found: dict[str, Any] = {"points": n, "fit": {}, "silhouettes": {}, "map": {}}
+    Map.of(neighbourhood(at["latents"][:FEW], 15), Layout(0))  # compiled here
+    near = {size: neighbourhood(at["latents"][:size], 15) for size in sizes}
+    graphs = [cpu(lambda size=size: neighbourhood(at["latents"][:size], 15)) for size in sizes]
+    found["map"]["graph"] = law(sizes, graphs, 2.0)
+    found["map"]["layout"] = law(sizes, [cpu(lambda s=s: Map.of(near[s], Layout(0))) for s in sizes], 2.0)
+    at["map"] = Map.of(near[n], Layout(0)).points
+    tried, _ = settings(sweep, n)
+    jobs = plan(sweep, tried, 0)
+    for where, points in at.items():
+        for name in sweep.algorithms:
+            job = next(j for j in jobs if j.space.name == where and j.trials[0].setting.algorithm == name)
+            fits: list[float] = []
+            scores: list[float] = []
+            for size in (FEW, *sizes):
+                trials = [t for t in job.trials if t.setting.k < size // 2]
+                made: list[Any] = []
+                most = {name: round(sweep.resample * size)}
+                fit = cpu(lambda p=points[:size], t=trials, m=most, o=made: o.extend(fitted(p, t, sweep, m)))
+                fits.append(fit / work(job._replace(trials=tuple(trials))))
+                labels = np.array([each for _, each in made], np.int32)
+                both = points[:size], at["latents"][:size]
+                scores.append(sum(cpu(lambda x=x, y=labels: silhouettes(x, y)) for x in both) / len(trials))
+            key = f"{where}.{name}"
+            found["fit"][key] = law(sizes, fits[1:], 2.0)
+            found["silhouettes"][key] = law(sizes, scores[1:], 2.0)
+    labels = [
+        fit_all(at["latents"], [Setting("kmeans", sweep.k_min)], [seed])[0].labels
+        for seed in range(sweep.seeds)
+    ]
+    found["agree"] = cpu(lambda: agree(labels, sweep.k_min, np.random.default_rng(0)))
+    return found
+
+
+def law(sizes: tuple[int, ...], seconds: list[float], most: float) -> dict[str, float]:
+    """Return what a unit takes at the fewest and the most points, and by which power it grows to these."""
+    floor, half, whole = seconds
+    more, less = max(whole - floor, 1e-9), max(half - floor, 1e-9)
+    grows = float(np.clip(np.log(more / less) / np.log(sizes[2] / sizes[1]), 1.0, most))
+    return {"floor": floor, "seconds": whole, "grows": grows}
