@@ -17,6 +17,7 @@ from ray._private.services import get_node_ip_address
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
 from tests.cluster.machines import REPOSITORY, environment_of, start
+from tests.infra import pretended
 from tests.seaweed import free_ports
 
 HEAD = "ray.head.default"
@@ -62,14 +63,15 @@ def test_machines_come_with_the_sweep_and_go_with_it(tmp_path):
         folder = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True)
         )
-        pretended = {
+        switches = {
+            "PYTHONPATH": str(REPOSITORY),
             "AUTOSCALER_UPDATE_INTERVAL_S": "1",
             "RAY_FAKE_CLUSTER": "1",
             "RAY_enable_autoscaler_v2": "1",
             "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
             "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
         }
-        environment = environment_of(folder, **pretended)
+        environment = environment_of(folder, **switches)
         config = Path(folder, "autoscaling.json")
         config.write_text(json.dumps(autoscaling(address)))
         words = ["--head", f"--port={port}", f"--autoscaling-config={config}", "--include-dashboard=false"]
@@ -77,7 +79,7 @@ def test_machines_come_with_the_sweep_and_go_with_it(tmp_path):
         said = subprocess.run(
             [sys.executable, "-c", DRIVER, address, str(tmp_path / "work")],
             cwd=REPOSITORY,
-            env={**environment, "PYTHONPATH": str(REPOSITORY)},
+            env=environment,
             capture_output=True,
             text=True,
             timeout=240,
@@ -90,7 +92,7 @@ def test_machines_come_with_the_sweep_and_go_with_it(tmp_path):
 
 def autoscaling(address: str) -> dict[str, object]:
     """Return what the autoscaler is told: a head without CPUs, and machines of one."""
-    machine = {"CPU": 1, "object_store_memory": 80_000_000}
+    machine = {"CPU": 1, "memory": 4_000_000_000, "object_store_memory": 80_000_000}
     steps = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
     return {
         "cluster_name": "pretended",
@@ -99,7 +101,7 @@ def autoscaling(address: str) -> dict[str, object]:
         "upscaling_speed": 1.0,
         "provider": {
             "type": "external",
-            "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+            "module": f"{pretended.__name__}.{pretended.Provider.__name__}",
             "launch_multiple": True,
             "disable_node_updaters": True,
             "head_node_id": FAKE_HEAD_NODE_ID,
