@@ -14,8 +14,8 @@ from obstore.exceptions import BaseError as ObstoreError
 
 from distspec.lease import HeldError
 
-FAILURES = (ValueError, FileNotFoundError, RuntimeError, FloatingPointError, IcechunkError, ObstoreError)
-"""What ends a command in one line, not a traceback: wrong settings, a store that does not answer."""
+FAILURES = (ValueError, OSError, RuntimeError, FloatingPointError, IcechunkError, ObstoreError)
+"""What ends a command in one line, not a traceback: wrong settings, a full disk, a silent store."""
 HELD, STOPPED = 75, 128 + signal.SIGTERM
 """Exit statuses: try again later (EX_TEMPFAIL), ended by a signal; 1 is any other failure, 2 wrong flags."""
 

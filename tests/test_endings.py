@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from distspec.endings import HELD, STOPPED
 from distspec.journal import events, jobs
 from distspec.lease import hold, holder
@@ -18,6 +20,7 @@ def pipeline(root, *flags):
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
 
 
+@pytest.mark.slow  # `tests/cluster` stops a submitted job
 def test_a_stopped_job_lets_go_and_the_next_goes_on(tmp_path):
     with pipeline(tmp_path) as job:
         for line in job.stderr:

@@ -87,6 +87,7 @@ def test_a_second_run_does_nothing(finished, caplog):
     assert [record.getMessage().count("nothing to do") for record in caplog.records] == [1] * len(ALL)
 
 
+@pytest.mark.slow  # what is made again from its record is the same to the last bit
 def test_the_same_seed_gives_the_same_catalogue(finished, tmp_path):
     again = small(tmp_path)
     run_stages(again, ALL)
@@ -319,6 +320,7 @@ def test_the_papers_grid_on_real_files(dja_files, tmp_path, local_ray):
     assert store.n_rows + len(store.quarantine()) == 56
 
 
+@pytest.mark.slow
 def test_real_stars(spex_files, tmp_path, local_ray):
     flags = ["--archive.url", str(spex_files), "--training.max-epochs", "5", "--clustering.seeds", "2"]
     flags += ["--clustering.null-draws", "0", "--clustering.spaces", "features", "--clustering.k-max", "4"]

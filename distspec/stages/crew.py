@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -10,8 +12,12 @@ import ray
 
 from distspec.stages.session import can_grow, n_cpus
 
+log = logging.getLogger("distspec")
+
 LOOK = 2.0
-"""Seconds between looks at who has come, while nothing else happens."""
+"""Seconds between looks at who has come, and at who is silent, while nothing else happens."""
+SILENT, TIMES = 900.0, 20.0
+"""An actor hangs that has been at one thing for so long [s], and so many times as long as anything took."""
 Item = TypeVar("Item")
 
 
@@ -61,16 +67,24 @@ class Crew:
             Takes an actor and an item; returns Ray's reference to what becomes of it.
         items : iterable
         """
-        todo, busy = deque(items), dict[Any, tuple[Any, Item]]()
+        todo, busy, longest = deque(items), dict[Any, tuple[Any, Item, float]](), 0.0
         while todo or busy:
-            working = [actor for actor, _ in busy.values()]
+            working = [actor for actor, _, _ in busy.values()]
             for actor in self.here() if todo else ():
                 if actor not in working and todo:
                     item = todo.popleft()
-                    busy[submit(actor, item)] = actor, item
-            done, _ = ray.wait(list(busy), num_returns=1, timeout=LOOK if todo else None)
+                    busy[submit(actor, item)] = actor, item, time.monotonic()
+            done, _ = ray.wait(list(busy), num_returns=1, timeout=LOOK)
+            now = time.monotonic()
             for made in done:
-                yield busy.pop(made)[1], ray.get(made)
+                _, item, since = busy.pop(made)
+                longest = max(longest, now - since)
+                yield item, ray.get(made)
+            for made, (actor, item, since) in busy.items():
+                if now - since > max(SILENT, TIMES * longest):
+                    log.warning("an actor was silent for %.0f s: it is started again", now - since)
+                    ray.kill(actor, no_restart=False)  # and what it was at is done again
+                    busy[made] = actor, item, now
 
     def all(self, submit: Callable[[Any, Item], Any], items: Iterable[Item]) -> list[Any]:
         """Return what became of items, in their order."""

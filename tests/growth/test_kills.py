@@ -17,7 +17,7 @@ from distspec.access import File
 from distspec.archives.dja import DJA
 from distspec.archives.protocol import Entry
 from distspec.lease import hold
-from distspec.places import store_url
+from distspec.places import get_json, put_json, store_url
 from distspec.spectrum import Reason, Spectrum
 from distspec.stages import ingest as stage
 from distspec.stages import loading
@@ -138,6 +138,15 @@ def test_a_full_disk_is_an_error_and_no_half_commit(undisturbed: Undisturbed, sm
     ingest(root, source(undisturbed.folder))
     assert open_store(store_url(root)).n_rows > n
     undisturbed.assert_same(root)
+
+
+def test_a_record_that_found_no_room_leaves_the_old_one(small_disk):
+    url = str(small_disk / "record.json")
+    put_json(url, {"n": 1})
+    with pytest.raises(OSError, match="No space left"):
+        put_json(url, {"n": "x" * 2_000_000})
+    assert get_json(url) == {"n": 1}
+    assert [path.name for path in small_disk.iterdir()] == ["record.json"], "nothing lies about"
 
 
 def test_one_bad_file_fails_no_run_many_do(undisturbed: Undisturbed, tmp_path, small_chunks):

@@ -28,7 +28,8 @@ def on_nodes(root: str, workers: int, min_workers: int, n_nodes: int) -> str:
     return ended.stdout
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow  # `tests/soak` loses a machine, too
+@pytest.mark.parametrize("workers", [1, 2])
 def test_another_node_takes_over(root, expected, workers):
     on_nodes(root, workers=workers, min_workers=0, n_nodes=workers + 1)
     assert same(finished(root), expected(workers))
