@@ -26,6 +26,8 @@ REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 START = 90.0
 """A machine has so long [s] to join."""
+RAYS_OWN = ("ray::IDLE", "ray::JobSupervisor", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
+"""Processes that are not at any work, or whose end is that of their machine."""
 STORE = 80_000_000
 """Of objects, a machine [bytes]."""
 
@@ -78,6 +80,14 @@ class Machines:
         self.others.remove(machine)
         machine.lose()
 
+    def heal(self) -> int:
+        """Replace machines that have gone by themselves, as an autoscaler does; return how many."""
+        gone = [machine for machine in self.others if machine.process.poll() is not None]
+        for machine in gone:
+            self.lose(machine)
+            self.add()
+        return len(gone)
+
     def workers(self) -> list[psutil.Process]:
         """Return the processes that are at tasks or actors of jobs now."""
         found: list[psutil.Process] = []
@@ -85,7 +95,7 @@ class Machines:
             for process in machine.family():
                 with contextlib.suppress(psutil.NoSuchProcess):
                     name = " ".join(process.cmdline())
-                    if name.startswith("ray::") and not name.startswith(("ray::IDLE", "ray::JobSupervisor")):
+                    if name.startswith("ray::") and not name.startswith(RAYS_OWN):
                         found.append(process)
         return found
 

@@ -116,6 +116,8 @@ def soak(
                 break
             listed = archive.grow(number)
             kind = kinds[number % len(kinds)] if kinds else ""
+            if healed := there.heal():
+                say(f"{healed} machines had gone by themselves")
             nights.append(_night(saboteur, archive, root, number, listed, kind))
             _undisturbed(archive, twin, number)
             say(str(nights[-1]))
