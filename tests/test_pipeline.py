@@ -259,6 +259,7 @@ def test_classes_of_a_grown_archive_are_followed_and_labels_stay(tmp_path, local
     assert third["previous_class_id"].to_pylist() == [then[name] for name in third["object_id"].to_pylist()]
 
 
+@pytest.mark.slow
 def test_a_model_made_elsewhere_serves_another_archive(finished, tmp_path):
     """Nothing is trained; latents, classes and report are of the new archive, and say whose model it was."""
     made = Path(finished.root) / "models" / model_of(finished)

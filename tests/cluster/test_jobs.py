@@ -63,6 +63,7 @@ def stages(root: str) -> list[str]:
     )
 
 
+@pytest.mark.slow  # the short form of the soak does the same
 def test_stopped_submitted_again_and_again(there, server, arguments):
     """What is stopped in the middle the same submission finishes; after that there is nothing to do."""
     root = server.url("root")
@@ -96,6 +97,10 @@ def test_stopped_submitted_again_and_again(there, server, arguments):
 
 def test_how_it_ended_is_said_by_a_status(there, server, arguments):
     root = server.url("held")
+    good = there.submit("good", "python", "-m", "jobs.ingest", *arguments, root)
+    assert good.returncode == 0, good.stdout[-3000:]
+    assert " INFO ingest " in good.stdout
+    assert stages(root) == ["ingest"]
     with hold(root, "another"):
         held = there.submit("held", "python", "-m", "jobs.ingest", *arguments, root)
         wrong = there.submit(
@@ -129,7 +134,7 @@ def test_no_secret_is_in_a_log_or_a_record(there, server):
         for path in Path(machine.folder).rglob("*")
         if path.is_file() and "runtime_resources" not in path.parts
     ]
-    assert any(path.name.startswith("job-driver-second") for path in logs), "those of jobs are among them"
+    assert any(path.name.startswith("job-driver-good") for path in logs), "those of jobs are among them"
     texts = {str(path): path.read_bytes() for path in logs}
     texts |= {name: get(server.url(name)) for name in names(server.url("root")[: -len("/root")])}
     assert any(name.endswith("events.jsonl") for name in texts)

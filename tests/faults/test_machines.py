@@ -19,10 +19,11 @@ PROOFS = {
     "86 driver SIGKILLed": [
         "growth/test_kills.py::test_killed_and_run_again",
         "training/test_kills.py::test_a_worker_and_then_the_driver_in_a_checkpoint",
-        "soak/test_soak.py::test_two_nights",
+        "soak/test_soak.py::test_forty_nights",
     ],
     "87 driver SIGTERMed": [
         "cluster/test_jobs.py::test_stopped_submitted_again_and_again",
+        "soak/test_soak.py::test_a_night",
         "test_endings.py::test_a_stopped_job_lets_go_and_the_next_goes_on",
     ],
     "88 an actor hangs": ["stages/test_crew.py::test_who_hangs_is_started_again"],
@@ -36,7 +37,7 @@ PROOFS = {
         "test_provenance.py::test_every_altered_record_is_named",
     ],
     "a raylet killed": [
-        "soak/test_soak.py::test_two_nights",
+        "soak/test_soak.py::test_forty_nights",
         "growth/test_nodes.py::test_a_lost_node_is_no_lost_row",
         "training/test_nodes.py::test_another_node_takes_over",
     ],
@@ -44,7 +45,7 @@ PROOFS = {
         "growth/test_kills.py::test_a_task_that_dies_after_its_work_is_run_again"
     ],
     "two runs at once": ["growth/test_two_at_once.py::test_one_works_and_the_other_says_who_holds_the_root"],
-    "a reader looping": ["soak/test_soak.py::test_two_nights"],
+    "a reader looping": ["soak/test_soak.py::test_forty_nights"],
 }
 
 

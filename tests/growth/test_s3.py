@@ -259,7 +259,7 @@ def job(root: str, url: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("point", "number"),
     [
-        ("4 ms into the commit", 1),
+        pytest.param("4 ms into the commit", 1, marks=pytest.mark.slow),
         *(
             pytest.param(point, number, marks=pytest.mark.slow)
             for point in POINTS

@@ -16,7 +16,7 @@ from tests.cluster.machines import Machines
 from tests.cluster.proxy import Proxy
 
 LATEST = 45.0
-"""It comes so long [s] after a submission at the latest, if the run is not over by then."""
+"""Seconds after a job has begun; most are over by then."""
 AWAY = 3.0, 8.0
 """The store is away so long [s]."""
 
@@ -33,19 +33,22 @@ class Saboteur:
     store : psutil.Process
         The store's server.
     rng : np.random.Generator
+    latest : float
+        It comes so long [s] after a job has begun at the latest.
     """
 
     machines: Machines
     proxy: Proxy
     store: psutil.Process
     rng: np.random.Generator
+    latest: float = LATEST
     done: list[str] = field(default_factory=list[str])
     """What was done, in words."""
 
     def begin(self, job: str, kind: str = "") -> Callable[[], str]:
         """Plan something against a job; return what waits for it to be over, and says what it was."""
         kind = kind or str(self.rng.choice(list(KINDS)))
-        delay, over = self.rng.uniform(0.0, LATEST), threading.Event()
+        delay, over = self.rng.uniform(0.0, self.latest), threading.Event()
         said: list[str] = []
 
         def act() -> None:

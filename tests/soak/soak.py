@@ -38,7 +38,7 @@ from tests.cluster.machines import REPOSITORY, Machines, machines
 from tests.cluster.proxy import before
 from tests.seaweed import S3, serve
 from tests.soak.archive import FOUND, Archive
-from tests.soak.sabotage import KINDS, Saboteur
+from tests.soak.sabotage import KINDS, LATEST, Saboteur
 
 ATTEMPTS = 8
 """A run is submitted so often at most."""
@@ -73,6 +73,7 @@ def soak(
     say: Callable[[str], None] = print,
     kinds: Sequence[str] = (),
     minutes: float = float("inf"),
+    latest: float = LATEST,
 ) -> list[Night]:
     """Go through so many nights.
 
@@ -86,6 +87,8 @@ def soak(
         What befalls the runs, in turn; empty: chosen at random.
     minutes : float
         No run begins later [min].
+    latest : float
+        What befalls a job comes so long [s] after its begin at the latest.
 
     Raises
     ------
@@ -107,7 +110,7 @@ def soak(
         )
         stack.enter_context(session(RayConfig("local", 2, folder), s3.environment))
         weed = next(each for each in psutil.Process().children() if "weed" in each.name())
-        saboteur = Saboteur(there, proxy, weed, rng)
+        saboteur = Saboteur(there, proxy, weed, rng, latest)
         reader = _reader(root)
         stack.callback(reader.kill)
         nights: list[Night] = []
@@ -122,6 +125,7 @@ def soak(
             _undisturbed(archive, twin, number)
             say(str(nights[-1]))
             _agree(root, twin)
+        _nothing_to_do(there, archive, root)
         seen = _read(reader)
         say(f"reader: {seen['looks']} looks at {seen['editions']} editions, {len(seen['failed'])} failed")
         assert not seen["failed"], seen["failed"][:3]
@@ -136,12 +140,11 @@ def soak(
 def _night(saboteur: Saboteur, archive: Archive, root: str, number: int, listed: int, kind: str) -> Night:
     """Submit until it ends with status 0; something befalls the first attempt, and half of the others."""
     start, night = time.monotonic(), Night(number, listed, 0.0)
-    words = ["python", "-m", "jobs.pipeline", "soak", "--root", root, *archive.arguments()]
     while True:
         job = f"run-{number}-{len(night.attempts)}"
         is_hurt = not night.attempts or (not kind and saboteur.rng.random() < 0.5)
         wait = saboteur.begin(job, kind) if is_hurt else str
-        ended = saboteur.machines.submit(job, *words)
+        ended = saboteur.machines.submit(job, *_pipeline(archive, root))
         befell = wait() or "nothing"
         if "SUCCEEDED" in saboteur.machines.status(job).upper():  # `submit` ends with 0 of a stopped job, too
             night.attempts.append(befell)
@@ -154,6 +157,19 @@ def _night(saboteur: Saboteur, archive: Archive, root: str, number: int, listed:
         assert not again.returncode, again.stdout[-3000:]
     night.seconds = time.monotonic() - start
     return night
+
+
+def _nothing_to_do(there: Machines, archive: Archive, root: str) -> None:
+    """Submit once more what was submitted last."""
+    published = catalog.record_of(root)
+    ended = there.submit("once-more", *_pipeline(archive, root))
+    assert "SUCCEEDED" in there.status("once-more").upper(), ended.stdout[-3000:]
+    assert "Nothing to do: the catalogue is up to date" in ended.stdout
+    assert catalog.record_of(root) == published
+
+
+def _pipeline(archive: Archive, root: str) -> list[str]:
+    return ["python", "-m", "jobs.pipeline", "soak", "--root", root, *archive.arguments()]
 
 
 def _why(log: str) -> str:

@@ -12,6 +12,7 @@ from tests.training.driver import SEED, config, marks
 from tests.training.making import SMALL, same
 
 
+@pytest.mark.slow
 def test_a_worker_and_then_the_driver_in_a_checkpoint(root, expected, local_ray):
     """The worker dies, and training goes on from step 16; the driver dies before step 32 has its JSON."""
     points = ("worker@20", "driver in checkpoint@32")
