@@ -22,6 +22,8 @@ WORKER_ENV = dict.fromkeys(
 )
 
 NOTHING: Mapping[str, str] = {}
+NO_DASHBOARD = {"RAY_API_SERVER_ADDRESS": "http://127.0.0.1:9"}
+"""Of a Ray without a dashboard: Ray Train asks it twice a run, and looks for it for 12 s where it is not told."""
 OURS = "DISTSPEC_RAY_OF_OUR_OWN"
 """Set in the environment of whoever uses a Ray that `session` has started."""
 
@@ -59,6 +61,7 @@ def session(config: RayConfig, environment: Mapping[str, str] = NOTHING) -> Gene
             "include_dashboard": False,
             "_temp_dir": config.temp_dir or None,
         }
+        environment = {**NO_DASHBOARD, **environment}
         # Nobody takes this machine away from itself.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         os.environ[OURS] = "1"

@@ -158,6 +158,7 @@ def machines(cpus: tuple[int, ...] = (1, 1, 1), **environment: str) -> Generator
         )
         env = environment_of(folder, **environment)
         gcs, dashboard = free_ports(2)
+        env["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{dashboard}"  # of several Rays on this machine, this
         words = ["--head", f"--port={gcs}", f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1"]
         head = start(stack, env, cpus[0], words)
         found = Machines(env, f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", stack, head)
