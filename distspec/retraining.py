@@ -233,6 +233,8 @@ def judge(
         return Verdict(False, f"worse: {ratio}")
     less = champion.stability - challenger.stability
     stable = f"clusterings repeat to {challenger.stability:.2f}, before {champion.stability:.2f}"
+    if np.isnan(less):
+        return Verdict(True, f"{ratio}; too few to cluster")
     if less > config.unstable:
         return Verdict(False, f"less stable: {stable}")
     return Verdict(True, f"{ratio}; {stable}")

@@ -23,7 +23,7 @@ WORKER_ENV = dict.fromkeys(
 
 NOTHING: Mapping[str, str] = {}
 NO_DASHBOARD = {"RAY_API_SERVER_ADDRESS": "http://127.0.0.1:9"}
-"""Of a Ray without a dashboard: Ray Train asks it twice a run, and looks for it for 12 s where it is not told."""
+"""Of a Ray without a dashboard: Ray Train asks it, and looks for it for 12 s where it is not told."""
 OURS = "DISTSPEC_RAY_OF_OUR_OWN"
 """Set in the environment of whoever uses a Ray that `session` has started."""
 

@@ -67,6 +67,8 @@ class Machines:
     dashboard: str
     stack: ExitStack
     head: Machine
+    has_code: bool = False
+    """As an image has it; else each job brings its own."""
     others: list[Machine] = field(default_factory=list[Machine])
 
     def add(self, cpus: int = 1) -> Machine:
@@ -122,13 +124,28 @@ class Machines:
         )
 
     def submit(self, job: str, *words: str, wait: bool = True) -> subprocess.CompletedProcess[str]:
-        """Submit a job by ``ray job submit``, under an id of its own."""
+        """Submit a job by ``ray job submit``, under an id of its own; it takes the code along if it must."""
         how = [] if wait else ["--no-wait"]
-        return self.ray("job", "submit", "--submission-id", job, *how, "--working-dir", ".", "--", *words)
+        code = [] if self.has_code else ["--working-dir", "."]
+        return self.ray("job", "submit", "--submission-id", job, *how, *code, "--", *words)
 
     def status(self, job: str) -> str:
         """Return what Ray says of a job."""
         return self.ray("job", "status", job).stdout
+
+    def logs(self) -> list[Path]:
+        """Return the files that the machines have written, their logs among them."""
+        return [
+            path
+            for machine in (self.head, *self.others)
+            for path in Path(machine.folder).rglob("*")
+            if path.is_file() and "runtime_resources" not in path.parts
+        ]
+
+    def confidential(self) -> list[bytes]:
+        """Return what nobody may read anywhere: the token, and the key of the object store."""
+        token = Path(self.environment["RAY_AUTH_TOKEN_PATH"]).read_text()
+        return [token.encode(), self.environment["AWS_SECRET_ACCESS_KEY"].encode()]
 
 
 def environment_of(folder: str, **more: str) -> dict[str, str]:
@@ -137,7 +154,8 @@ def environment_of(folder: str, **more: str) -> dict[str, str]:
     token.parent.mkdir(mode=0o700)
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32))
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    ours = ("RAY_", "PYTHONPATH")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {
         **kept,
         "HOME": folder,
@@ -150,18 +168,23 @@ def environment_of(folder: str, **more: str) -> dict[str, str]:
 
 
 @contextmanager
-def machines(cpus: tuple[int, ...] = (1, 1, 1), **environment: str) -> Generator[Machines]:
+def machines(
+    cpus: tuple[int, ...] = (1, 1, 1), has_code: bool = False, **environment: str
+) -> Generator[Machines]:
     """Yield a cluster of as many machines as there are numbers of CPUs; the first is the head."""
     with ExitStack() as stack:
         folder = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True)
         )
-        env = environment_of(folder, **environment)
+        code = {"PYTHONPATH": str(REPOSITORY)} if has_code else {}
+        env = environment_of(folder, **environment, **code)
         gcs, dashboard = free_ports(2)
-        env["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{dashboard}"  # of several Rays on this machine, this
+        env["RAY_API_SERVER_ADDRESS"] = (
+            f"http://127.0.0.1:{dashboard}"  # of several Rays on this machine, this
+        )
         words = ["--head", f"--port={gcs}", f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1"]
         head = start(stack, env, cpus[0], words)
-        found = Machines(env, f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", stack, head)
+        found = Machines(env, f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", stack, head, has_code)
         _wait(found)
         for each in cpus[1:]:
             found.add(each)

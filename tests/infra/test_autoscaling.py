@@ -34,8 +34,8 @@ from distspec.sweep import ClusteringConfig
 def alive():
     return sum(node["Alive"] for node in ray.nodes())
 
-points = np.random.default_rng(0).normal(size=(1500, 4)).astype(np.float32)
-config = ClusteringConfig(spaces=("latents",), k_min=2, k_max=6, seeds=6)
+points = np.random.default_rng(0).normal(size=(4000, 4)).astype(np.float32)
+config = ClusteringConfig(spaces=("latents",), k_min=2, k_max=6, seeds=12)
 seen, over = [], threading.Event()
 
 def watch():
@@ -87,7 +87,7 @@ def test_machines_come_with_the_sweep_and_go_with_it(tmp_path):
         )
     assert said.returncode == 0, said.stderr[-3000:]
     seen = json.loads(said.stdout.splitlines()[-1])
-    assert seen == {"before": 1, "most": 1 + MOST, "after": 1, "trials": 30}
+    assert seen == {"before": 1, "most": 1 + MOST, "after": 1, "trials": 60}
 
 
 def autoscaling(address: str) -> dict[str, object]:

@@ -28,7 +28,7 @@ from distspec import catalog
 from distspec.config import Config, parse, recall
 from distspec.lease import hold, holder
 from distspec.pipeline import STAGES, run_stages
-from distspec.places import names, store_url
+from distspec.places import get, join, names, store_url
 from distspec.spectrum import PASSING
 from distspec.stages.ingest import ingest
 from distspec.stages.session import RayConfig, session
@@ -104,7 +104,9 @@ def soak(
         proxy = stack.enter_context(before(s3.endpoint))
         archive = Archive.make(s3, runs, seed)
         root, twin = s3.url("root"), s3.url("twin")
-        there = stack.enter_context(machines(**{**s3.environment, "AWS_ENDPOINT_URL": proxy.url}))
+        # The code is there, as in an image: each job would have it compiled anew.
+        where = {**s3.environment, "AWS_ENDPOINT_URL": proxy.url}
+        there = stack.enter_context(machines(has_code=True, **where))
         folder = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True)
         )
@@ -133,6 +135,7 @@ def soak(
         _nothing_is_left(there, root)
         problems = verify(root)[1]
         assert problems == [], problems
+        _nothing_is_told(there, root)
         say(summary(nights, saboteur))
         return nights
 
@@ -246,6 +249,16 @@ def _nothing_is_left(there: Machines, root: str) -> None:
         )
     ]
     assert not lying, lying
+
+
+def _nothing_is_told(there: Machines, root: str) -> None:
+    """Show that neither the cluster's token nor the store's key is in a log or a record."""
+    texts = {str(path): path.read_bytes() for path in there.logs()}
+    assert any("job-driver-run" in name for name in texts), "those of jobs are among them"
+    texts |= {name: get(join(root, name)) for name in names(root)}
+    confidential = there.confidential()
+    told = [name for name, text in texts.items() if any(secret in text for secret in confidential)]
+    assert not told, told
 
 
 def _standing(there: Machines) -> list[str]:

@@ -71,7 +71,7 @@ def test_what_a_far_process_posts_is_shown(local_ray, caplog, monkeypatch):
 
 
 def test_prometheus_reads_every_metric_by_its_name_and_tags(local_ray):
-    with running("ingest", "demo"):
+    with running("ingest", "scraped"):  # counters last as long as the process
         count(BYTES, 81_000)
         count(REJECTED, 1, reason="no_redshift")
         gauge(SHARE, 0.25)
@@ -84,7 +84,7 @@ def test_prometheus_reads_every_metric_by_its_name_and_tags(local_ray):
     tags |= {metric: {"stage": "ingest", "unit": "spectrum"} for metric in (DONE, QUEUE)}
     values = {RUNNING: 1, DONE: 15, QUEUE: 25, BYTES: 81_000, REJECTED: 1, SHARE: 0.25, LOSS: 3.5, RATE: 1e-4}
     for metric in METRICS:
-        expected = {"recipe": "demo", **tags.get(metric, {})}
+        expected = {"recipe": "scraped", **tags.get(metric, {})}
         (value,) = [v for labels, v in found[metric.exported] if expected.items() <= labels.items()]
         assert value == pytest.approx(values[metric]), metric.name
 
