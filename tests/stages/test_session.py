@@ -3,6 +3,9 @@ import subprocess
 import sys
 
 import pytest
+import ray
+from ray.util.state import get_actor
+from ray.util.state.exception import RayStateApiException
 
 from distspec.stages import session
 
@@ -44,3 +47,17 @@ def test_what_no_node_can_hold_is_refused_with_the_number(monkeypatch):
 def test_where_no_worker_is_there_yet_one_is_asked_for(monkeypatch):
     monkeypatch.setattr(session.ray, "nodes", nodes_of((True, {"CPU": 0.0, "memory": 1e9})))
     assert session.places("an actor", {"CPU": 1.0, "memory": 5e9}, "lower it") == 1
+
+
+def test_who_asks_a_ray_of_our_own_for_its_dashboard_is_refused_at_once(local_ray):
+    """Ray Train does so at each training's end, and would look for it until it gives up."""
+
+    @ray.remote(num_cpus=0)
+    def asked() -> str:
+        try:
+            get_actor("0" * 32)
+        except RayStateApiException as error:
+            return type(error).__name__
+        return "answered"
+
+    assert ray.get(asked.remote()) == "ServerUnavailable"
