@@ -86,9 +86,9 @@ def line(stage: str, done: int, total: int, unit: str, seconds: float, word: str
     return f"{said}; {word}" if word else said
 
 
-@ray.remote(num_cpus=0)
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class Board:
-    """Where a far process posts what it has done."""
+    """Where a far process posts what it has done; one that dies is empty until the next post."""
 
     def __init__(self) -> None:
         self.state: tuple[int, Row] = (0, {})
@@ -113,7 +113,7 @@ def shown(total: int, stage: str, unit: str) -> Generator[Any]:
 
         def refresh() -> None:
             done, row = ray.get(board.read.remote())
-            if done == progress.done:
+            if done <= progress.done:
                 return
             for term, value in row.items():
                 if term.startswith(("train_", "val_")):

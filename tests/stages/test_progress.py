@@ -19,6 +19,8 @@ from distspec.stages.telling import count, gauge, running
 
 SCRAPED = 60.0
 """Ray tells its metrics within so long [s]."""
+ALONE = "alone"
+"""A recipe that no other test runs: counters last as long as the process."""
 
 
 class Terminal(io.StringIO):
@@ -70,8 +72,25 @@ def test_what_a_far_process_posts_is_shown(local_ray, caplog, monkeypatch):
     assert said.endswith("validation 212.07")
 
 
+def test_work_goes_on_where_the_board_dies(local_ray, caplog, monkeypatch):
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    with caplog.at_level(logging.INFO, logger="distspec"), shown(3, "train", "epoch") as board:
+        row = {"lr": 1e-3, "val_recon": 1.0}
+        ray.get(board.post.remote(1, row))
+        while not caplog.records:
+            time.sleep(0.05)
+        ray.kill(board, no_restart=False)
+        while ray.get(board.read.remote())[0]:  # not dead yet
+            time.sleep(0.05)
+        ray.get(board.post.remote(3, row))
+    assert [record.getMessage()[:27] for record in caplog.records] == [
+        "train      1 of 3 (epoch), ",
+        "train      3 of 3 (epoch), ",
+    ]
+
+
 def test_prometheus_reads_every_metric_by_its_name_and_tags(local_ray):
-    with running("ingest", "scraped"):  # counters last as long as the process
+    with running("ingest", ALONE):
         count(BYTES, 81_000)
         count(REJECTED, 1, reason="no_redshift")
         gauge(SHARE, 0.25)
@@ -84,7 +103,7 @@ def test_prometheus_reads_every_metric_by_its_name_and_tags(local_ray):
     tags |= {metric: {"stage": "ingest", "unit": "spectrum"} for metric in (DONE, QUEUE)}
     values = {RUNNING: 1, DONE: 15, QUEUE: 25, BYTES: 81_000, REJECTED: 1, SHARE: 0.25, LOSS: 3.5, RATE: 1e-4}
     for metric in METRICS:
-        expected = {"recipe": "scraped", **tags.get(metric, {})}
+        expected = {"recipe": ALONE, **tags.get(metric, {})}
         (value,) = [v for labels, v in found[metric.exported] if expected.items() <= labels.items()]
         assert value == pytest.approx(values[metric]), metric.name
 
@@ -101,7 +120,7 @@ def scraped() -> dict[str, list[tuple[dict[str, str], float]]]:
         for name, labels, value in re.findall(r"^(ray_distspec_\w+)\{([^}]*)\} (\S+)$", text, re.MULTILINE):
             read = dict(re.findall(r'(\w+)="([^"]*)"', labels))
             found.setdefault(name, []).append((read, float(value)))
-        here = {name for name, each in found.items() if any(tags.get("recipe") == "demo" for tags, _ in each)}
+        here = {name for name, each in found.items() if any(tags.get("recipe") == ALONE for tags, _ in each)}
         if {metric.exported for metric in METRICS} <= here:
             return found
         assert time.monotonic() < until, sorted(found)
