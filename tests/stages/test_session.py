@@ -22,6 +22,7 @@ print("twice")
 """
 
 
+@pytest.mark.slow
 def test_a_process_can_have_one_ray_after_another():
     """In a process of its own: the test session has a Ray already."""
     env = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
