@@ -34,8 +34,9 @@ from distspec.sweep import ClusteringConfig
 def alive():
     return sum(node["Alive"] for node in ray.nodes())
 
-points = np.random.default_rng(0).normal(size=(4000, 4)).astype(np.float32)
-config = ClusteringConfig(spaces=("latents",), k_min=2, k_max=6, seeds=12)
+most = 1 + int(sys.argv[3])
+points = np.random.default_rng(0).normal(size=(2000, 4)).astype(np.float32)
+config = ClusteringConfig(spaces=("latents",), k_min=2, k_max=6, seeds=6)
 seen, over = [], threading.Event()
 
 def watch():
@@ -46,7 +47,10 @@ with session(RayConfig(address=sys.argv[1])):
     before = alive()
     watcher = threading.Thread(target=watch)
     watcher.start()
-    found = label([Sample(points, np.zeros((1500, 0), np.float32))], config, 0, sys.argv[2])
+    for sweep in range(8):  # on a busy machine the first may be over before all have come
+        found = label([Sample(points, np.zeros((2000, 0), np.float32))], config, 0, f"{sys.argv[2]}/{sweep}")
+        if max(seen) >= most:
+            break
     over.set()
     watcher.join()
     until = time.monotonic() + 90.0
@@ -77,7 +81,7 @@ def test_machines_come_with_the_sweep_and_go_with_it(tmp_path):
         words = ["--head", f"--port={port}", f"--autoscaling-config={config}", "--include-dashboard=false"]
         start(stack, environment, 0, words)
         said = subprocess.run(
-            [sys.executable, "-c", DRIVER, address, str(tmp_path / "work")],
+            [sys.executable, "-c", DRIVER, address, str(tmp_path / "work"), str(MOST)],
             cwd=REPOSITORY,
             env=environment,
             capture_output=True,
@@ -87,7 +91,7 @@ def test_machines_come_with_the_sweep_and_go_with_it(tmp_path):
         )
     assert said.returncode == 0, said.stderr[-3000:]
     seen = json.loads(said.stdout.splitlines()[-1])
-    assert seen == {"before": 1, "most": 1 + MOST, "after": 1, "trials": 60}
+    assert seen == {"before": 1, "most": 1 + MOST, "after": 1, "trials": 30}
 
 
 def autoscaling(address: str) -> dict[str, object]:
