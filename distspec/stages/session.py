@@ -65,6 +65,8 @@ def session(config: RayConfig, environment: Mapping[str, str] = NOTHING) -> Gene
         # Nobody takes this machine away from itself.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         os.environ[OURS] = "1"
+    else:
+        os.environ.pop(OURS, None)  # what has started this process may use a Ray of its own
     told_to_end = signal.getsignal(signal.SIGTERM)  # Ray puts a handler of its own in its place
     ray.init(
         address=address,
