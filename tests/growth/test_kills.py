@@ -70,7 +70,13 @@ def dying(task: Any, marker: str) -> Callable[..., Any]:
     return die_after
 
 
-@pytest.mark.parametrize(("module", "task", "returns"), [(stage, "write_task", 1), (loading, "load_task", 2)])
+@pytest.mark.parametrize(
+    ("module", "task", "returns"),
+    [
+        (stage, "write_task", 1),
+        pytest.param(loading, "load_task", 2, marks=pytest.mark.slow),
+    ],
+)
 def test_a_task_that_dies_after_its_work_is_run_again(
     undisturbed: Undisturbed, tmp_path, monkeypatch, small_chunks, module, task, returns
 ):

@@ -94,6 +94,7 @@ def test_neither_cuts_nor_growth_change_a_bit(root, rng, local_ray, one_thread, 
     assert not embed_store(root, "m-1").did_work
 
 
+@pytest.mark.slow  # a crew's that dies is, too
 def test_an_actor_that_dies_is_replaced(root, local_ray, one_thread):
     store = open_store(store_url(root))
     crew = hire(store, model_url(root, "m-1"), 10)
