@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from distspec.clustering import Setting
+from distspec.algorithms import Setting
 from distspec.consensus import stability
 from distspec.nulls import Against, against
 from distspec.spectrum import Floats

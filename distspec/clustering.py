@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from sklearn.cluster import DBSCAN, HDBSCAN, OPTICS, KMeans
 from sklearn.mixture import BayesianGaussianMixture
 from sklearn.neighbors import NearestNeighbors
 
+from distspec.algorithms import ALGORITHMS, Setting
 from distspec.mixture import Mixture, Start, fit_mixtures
 from distspec.spectrum import Floats
 
@@ -27,25 +28,6 @@ TREE_DIMS = 6
 """Above so many dimensions a tree is slower than all distances: of 16,000 points in 16-D nine times."""
 MIN_SAMPLES = 10
 """Points that make a neighbourhood dense: DBSCAN's, OPTICS's and HDBSCAN's."""
-
-
-class Setting(NamedTuple):
-    """An algorithm and its parameters: those that it has no use for keep their defaults."""
-
-    algorithm: str
-    k: int = 0
-    """Clusters asked for; 0 where the algorithm finds their number."""
-    variant: str = ""
-    """Of mixtures the covariance (full, tied, diag), of hierarchies the linkage (ward, average)."""
-    scale: float = 0.0
-    """Of dbscan the share of points that are dense, of hdbscan and optics a cluster's least share."""
-
-    def __str__(self) -> str:
-        """Say it in a few words."""
-        words = [self.algorithm, self.variant]
-        words += [f"k = {self.k}"] if self.k else []
-        words += [f"{self.scale:g}"] if self.scale else []
-        return " ".join(word for word in words if word)
 
 
 class Predictor(Protocol):
@@ -178,7 +160,7 @@ def _check(x: Floats, settings: Sequence[Setting]) -> None:
     if not np.isfinite(x).all():
         raise ValueError(f"point {int(np.argwhere(~np.isfinite(x))[0][0])} is not finite: leave it out")
     for each in settings:
-        if each.algorithm != "gmm" and each.algorithm not in _ALGORITHMS:
+        if each.algorithm not in ALGORITHMS:
             raise ValueError(f"no clustering algorithm {each.algorithm!r}: there are {', '.join(ALGORITHMS)}")
         if len(x) < max(each.k, 2):
             raise ValueError(f"{each} of {len(x)} points: give at least {max(each.k, 2)}")
@@ -288,8 +270,6 @@ _ALGORITHMS: Mapping[str, Callable[[Floats, Setting, int], Clustering]] = {
     "hdbscan": _hdbscan,
     "hierarchy": _hierarchy,
 }
-ALGORITHMS = ("gmm", *_ALGORITHMS)
-"""Gaussian mixtures, Bayesian ones, k-means, DBSCAN, OPTICS, HDBSCAN, agglomerative hierarchies."""
 
 
 def labels_of(prob: Floats) -> Labels:

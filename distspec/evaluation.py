@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from distspec.clustering import Setting, fit_all, labels_of
+from distspec.algorithms import Setting
+from distspec.clustering import fit_all, labels_of
 from distspec.consensus import stability
 from distspec.embedding import embed_spectra
 from distspec.features import measure_reconstructions, space

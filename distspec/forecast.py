@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import psutil
 
-from distspec.clustering import Setting
+from distspec.algorithms import Setting
 from distspec.consensus import AGREEMENT_SAMPLE
 from distspec.sweep import BATCHED, ClusteringConfig, Job, Space
 

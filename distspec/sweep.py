@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal, NamedTuple
 
-from distspec.clustering import ALGORITHMS, Setting
+from distspec.algorithms import ALGORITHMS, Setting
 
 SPACES = ("features", "latents", "map")
 DATA, GAUSSIAN, PERMUTED = "data", "gaussian", "permuted"

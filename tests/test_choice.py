@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from distspec.algorithms import Setting
 from distspec.choice import Way, choose, judge
-from distspec.clustering import Setting
 from distspec.spaces import Sample
 from distspec.sweep import ClusteringConfig, Data, Space, Trial, plan, settings
 from distspec.trials import SCORES, Result, limits, run

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
-from distspec.clustering import ALGORITHMS, Neighbours, Setting, fit, fit_all, labels_of
+from distspec.algorithms import ALGORITHMS, Setting
+from distspec.clustering import Neighbours, fit, fit_all, labels_of
 from distspec.sweep import SHARES
 
 FIVE = [

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from distspec.clustering import Setting
+from distspec.algorithms import Setting
 from distspec.forecast import (
     Kind,
     Size,

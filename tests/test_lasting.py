@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distspec.clustering import Setting, fit_all
+from distspec.algorithms import Setting
+from distspec.clustering import fit_all
 from distspec.lasting import Published, identify
 
 N = 400

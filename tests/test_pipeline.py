@@ -28,7 +28,14 @@ from distspec.training import TrainingConfig
 ALL = list(STAGES)
 
 
-QUICK = {"spaces": ("features", "map"), "algorithms": ("gmm", "hdbscan"), "seeds": 2, "maps": 1, "k_max": 6}
+QUICK = {
+    "spaces": ("features", "map"),
+    "algorithms": ("gmm", "hdbscan"),
+    "seeds": 2,
+    "maps": 1,
+    "k_max": 6,
+    "actors": 1,
+}
 
 
 def small(root: Path) -> Config:
@@ -296,7 +303,7 @@ def test_real_dja_files(recipe, dja_files, tmp_path, local_ray, monkeypatch, cap
     """The issue's own command, in process: every z > 4, grade-3 file is a row or has a reason."""
     root = str(tmp_path / "dja")
     flags = ["--archive.catalog", str(dja_files / "catalog.csv"), "--archive.url", str(dja_files)]
-    quick = ["--training.max-epochs", "8", "--clustering.seeds", "2"]
+    quick = ["--training.max-epochs", "8", "--clustering.seeds", "2", "--clustering.actors", "1"]
     if recipe == "dja":
         quick += ["--clustering.null-draws", "2", "--clustering.spaces", "features", "latents"]
     monkeypatch.setattr(sys, "argv", ["jobs.pipeline", recipe, "--root", root, *flags, *quick])

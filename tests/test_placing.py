@@ -33,7 +33,7 @@ def run(tmp_path_factory, local_ray) -> Config:
         synthetic=replace(config.synthetic, n_spectra=200, seed=4),
         grid=replace(config.grid, n_pixels=128),
         training=TrainingConfig(learning_rate=1e-3, max_epochs=5),
-        clustering=replace(config.clustering, **small, k_min=3, k_max=4, seeds=2, maps=1, starts=1),
+        clustering=replace(config.clustering, **small, k_min=3, k_max=4, seeds=2, maps=1, starts=1, actors=1),
     ).located()
     run_stages(config, STAGES)
     return config

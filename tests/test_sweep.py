@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from distspec.clustering import Setting
+from distspec.algorithms import Setting
 from distspec.sweep import ClusteringConfig, plan, settings, spaces
 
 EVERYTHING = ClusteringConfig(

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from distspec.algorithms import Setting
 from distspec.anomaly import Usual
-from distspec.clustering import Setting, fit
+from distspec.clustering import fit
 from distspec.consensus import agree
 from distspec.fitted import Fitted, Repeat, undivided
 from distspec.maps import Layout, Map, neighbourhood

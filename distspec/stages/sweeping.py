@@ -12,7 +12,7 @@ import ray
 import torch
 
 from distspec import resources
-from distspec.clustering import Setting
+from distspec.algorithms import Setting
 from distspec.forecast import Kind, Resident, firsts, resident, seconds, work
 from distspec.maps import Layout, Map, Neighbourhood, neighbourhood
 from distspec.places import get_table, join, names, put_table

@@ -14,10 +14,11 @@ import pyarrow as pa
 import torch
 
 from distspec import parquet
+from distspec.algorithms import Setting
 from distspec.anomaly import combine
 from distspec.archives.synthetic import write_shard
 from distspec.catalog import open_tables, reading_order
-from distspec.clustering import Setting, fit_all
+from distspec.clustering import fit_all
 from distspec.committing import Committer, Here
 from distspec.config import Config
 from distspec.consensus import agree

@@ -20,8 +20,9 @@ from scipy.spatial import cKDTree
 
 import distspec
 from distspec import catalog
+from distspec.algorithms import Setting
 from distspec.archives.tables import absolute
-from distspec.clustering import Setting, fit_all
+from distspec.clustering import fit_all
 from distspec.config import recall
 from distspec.consensus import agree, contingency
 from distspec.diagnostics import strengths

@@ -98,14 +98,12 @@ def test_how_it_ended_is_said_by_a_status(there, server, arguments):
     with hold(root, "another"):
         held = there.submit("held", "python", "-m", "jobs.ingest", *arguments, root)
     wrong = there.submit("wrong", "python", "-m", "jobs.ingest", *arguments, root, "--ingest.nonsense", "1")
-    impossible = there.submit("impossible", "python", "-m", "jobs.embed", *arguments, root)
     assert "failed with exit code 75" in held.stdout
     assert "is held by another" in held.stdout
     assert "failed with exit code 2" in wrong.stdout
     assert "nonsense" in wrong.stdout
-    assert "failed with exit code 1" in impossible.stdout
-    assert "error: no store at" in impossible.stdout
-    assert all(each.returncode for each in (held, wrong, impossible))
+    assert held.returncode
+    assert wrong.returncode
 
 
 def test_who_has_no_token_is_refused(there):

@@ -217,6 +217,7 @@ def test_a_lost_race_of_commits_is_an_error_and_loses_nothing(store):
     assert verify(store.url.removesuffix("/store"))[1] == []
 
 
+@pytest.mark.slow  # on a cluster it is shown by tests/cluster/test_jobs.py
 def test_a_job_on_a_root_that_is_held_is_told_by_whom(s3: S3, local_ray):
     root = s3.url("root")
     with hold(root, "ingest of another"):

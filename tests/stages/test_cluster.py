@@ -9,7 +9,8 @@ import pytest
 import ray
 from sklearn.metrics import adjusted_rand_score
 
-from distspec.clustering import Setting, fit, labels_of
+from distspec.algorithms import Setting
+from distspec.clustering import fit, labels_of
 from distspec.consensus import agree
 from distspec.fitted import Fitted, Repeat
 from distspec.maps import Layout, Map, neighbourhood
