@@ -4,23 +4,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distspec.model import Model as Model
-    from distspec.model import load_model as load_model
-    from distspec.nearest import similar as similar
-    from distspec.placing import Placer as Placer
-    from distspec.reranking import rerank as rerank
-    from distspec.verbs.placing import place as place
+    from distspec.inference.predict import Placer as Placer
+    from distspec.inference.predict import place as place
+    from distspec.inference.rerank import rerank as rerank
+    from distspec.inference.similarity import similar as similar
+    from distspec.models.model import Model as Model
+    from distspec.models.model import load_model as load_model
 
 __version__ = "0.1.0"
 __all__ = ["Model", "Placer", "__version__", "load_model", "place", "rerank", "similar"]
 
 _WHERE = {
-    "Model": "model",
-    "Placer": "placing",
-    "load_model": "model",
-    "place": "verbs.placing",
-    "rerank": "reranking",
-    "similar": "nearest",
+    "Model": "models.model",
+    "Placer": "inference.predict",
+    "load_model": "models.model",
+    "place": "inference.predict",
+    "rerank": "inference.rerank",
+    "similar": "inference.similarity",
 }
 
 

@@ -1,6 +1,6 @@
 """Publish the catalogue of a run: ``python -m jobs.catalog RECIPE --root URL``."""
 
-from distspec.pipeline import main
+from distspec.pipeline.runner import main
 
 if __name__ == "__main__":
     main("catalog")

@@ -13,25 +13,28 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from distspec import schema
-from distspec.access import AccessConfig, open_files
-from distspec.anomaly import combine
-from distspec.archives.protocol import Archive, Entry
-from distspec.archives.tables import absolute
-from distspec.artefacts import COLUMNS, LIMITS
-from distspec.catalog import CatalogConfig
-from distspec.contents import build
-from distspec.latents import append_latents
-from distspec.ledger import LEDGER
-from distspec.lineage import now, save_run, versions
-from distspec.places import model_url, run_url
-from distspec.runs import clustering_table
-from distspec.spectrum import Rejected, Spectrum, SpectrumBatch, WaveGrid, row_checksums
-from distspec.stages.session import RayConfig, session
-from distspec.store import Frozen, Store, create_store
-from distspec.transactions import Transaction
-from distspec.weights import read_record
-from tests import models
+from distspec.anomaly.score import combine
+from distspec.archives.base import Archive, Entry
+from distspec.archives.catalogs import absolute
+from distspec.catalog.build import build
+from distspec.catalog.editions import CatalogConfig
+from distspec.catalog.runs import clustering_table, save_run
+from distspec.core import schema
+from distspec.core.errors import Rejected
+from distspec.core.records import now, versions
+from distspec.core.spectrum import Spectrum, SpectrumBatch, WaveGrid, row_checksums
+from distspec.io.paths import model_url, run_url
+from distspec.io.remote.config import AccessConfig
+from distspec.io.remote.files import open_files
+from distspec.measurements.bad_pixels import COLUMNS, LIMITS
+from distspec.models.latents import append_latents
+from distspec.models.serialization import read_record
+from distspec.stages.config import RayConfig
+from distspec.stages.session import session
+from distspec.store.columns import LEDGER
+from distspec.store.store import Frozen, Store, create_store
+from distspec.store.transactions import Transaction
+from tests.helpers import models
 
 DATA = Path(os.environ.get("DISTSPEC_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 

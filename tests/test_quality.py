@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from distspec.spectrum import WaveGrid
+from distspec.core.spectrum import WaveGrid
 from tests.benchmarks import quality
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from distspec.config import RECIPES
-from distspec.pipeline import STAGES
-from distspec.spectrum import Reason
+from distspec.core.errors import Reason
+from distspec.pipeline.recipes import RECIPES
+from distspec.pipeline.runner import STAGES
 
 TOP = Path(__file__).parents[1]
 README = (TOP / "README.md").read_text()
@@ -42,7 +42,7 @@ def test_only_the_stages_know_ray(module):
 
 
 def test_flags_in_the_readme_exist(capsys):
-    from distspec.config import parse
+    from distspec.pipeline.recipes import parse
 
     for recipe in ("dja", "sdss"):
         with pytest.raises(SystemExit):

@@ -15,18 +15,19 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import pyarrow as pa
 
-from distspec.access import DEFAULT_ACCESS, AccessConfig, File, Files, Listed, open_files, run
-from distspec.archives.cameras import Camera, join_cameras, read_camera
-from distspec.archives.fibers import FLUX_UNIT, list_files, masked, numbers
-from distspec.archives.fits import FitsTable, read_head, read_table
-from distspec.archives.protocol import LISTING, Entry
-from distspec.archives.tables import absolute
-from distspec.lines import GALAXY_LINES
-from distspec.spectrum import BadSpectrumError, Floats, Reason, Spectrum
+from distspec.archives.base import LISTING, Entry
+from distspec.archives.catalogs import absolute
+from distspec.archives.desi_cameras import Camera, join_cameras, read_camera
+from distspec.archives.multifiber import FLUX_UNIT, list_files, masked, numbers
+from distspec.core.errors import BadSpectrumError, Reason
+from distspec.core.lines import GALAXY_LINES
+from distspec.core.spectrum import Floats, Spectrum
+from distspec.io.fits.reading import FitsTable, read_head, read_table
+from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig, Listed
+from distspec.io.remote.files import File, Files, open_files, run
 
 HEAD = 200_000
 """First bytes of a redrock file: its redshifts and positions, unless it holds very many targets."""
-
 HARMLESS: Mapping[str, int] = {
     "RESTRICTED": 3,
     "NEARCHARGETRAP": 13,
@@ -37,7 +38,6 @@ HARMLESS: Mapping[str, int] = {
 }
 """Bits of COADD_FIBERSTATUS with which a fibre is still a good one: notes, and those that concern one camera,
 whose pixels have ivar 0 then. Any other: no spectrum of the target."""
-
 _HARMLESS = sum(1 << bit for bit in HARMLESS.values())
 
 
@@ -101,7 +101,7 @@ class DESI:
         )
 
     async def read(self, entry: Entry, file: File) -> Spectrum:
-        """Read one target; see `distspec.archives.protocol.Archive.read`."""
+        """Read one target; see `distspec.archives.base.Archive.read`."""
         target, _, zwarn = entry.part.partition(";ZWARN=")
         if not target:
             await read_head(file, HEAD, _parse_redrock)

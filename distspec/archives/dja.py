@@ -15,22 +15,21 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from distspec.access import DEFAULT_ACCESS, AccessConfig, File
-from distspec.archives.bulk import check_size, number_prism, read_spectrum
-from distspec.archives.fits import read_head
+from distspec.archives.base import LISTING, Entry, with_errors
+from distspec.archives.catalogs import absolute, choose_layout, etags, read_table
+from distspec.archives.dja_bulk import check_size, number_prism, read_spectrum
 from distspec.archives.msaexp import FLUX_UNIT, parse_spec1d, valid_pixels
-from distspec.archives.protocol import LISTING, Entry, with_errors
-from distspec.archives.tables import absolute, choose_layout, etags, read_table
-from distspec.arrow import pc
-from distspec.lines import GALAXY_LINES
-from distspec.spectrum import Spectrum
+from distspec.core.arrow import pc
+from distspec.core.lines import GALAXY_LINES
+from distspec.core.spectrum import Spectrum
+from distspec.io.fits.reading import read_head
+from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
+from distspec.io.remote.files import File
 
 PUBLIC_URL = "https://s3.amazonaws.com/msaexp-nirspec/extractions"
 PUBLIC_CATALOG = f"{PUBLIC_URL}/dja_msaexp_emission_lines_v4.4.csv.gz"
-
 LAYOUTS = ("{root}/{file}", "{file}")
 """Where a file lies below the archive's URL: the public bucket, or one flat folder."""
-
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "file": ("file",),
     "root": ("root",),
@@ -40,10 +39,8 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "grade": ("grade",),
 }
 """Our name of a column to the archive's, the newest release's first. Required in every release."""
-
 HEAD = 28 * 2880
 """A file's first bytes, which hold its SPEC1D table: the images after it are not read."""
-
 FILE_NAME = re.compile(
     r"^(?P<root>.+?)_(?P<grating>[a-z0-9]+)-(?P<filter>[a-z0-9]+)_(?:(?P<program>[^_]+)_)?(?P<srcid>[^_]+)\.spec\.fits$"
 )
@@ -137,7 +134,7 @@ class DJA:
         )
 
     async def read(self, entry: Entry, file: File) -> Spectrum:
-        """Read one SPEC1D table; see `distspec.archives.protocol.Archive.read`."""
+        """Read one SPEC1D table; see `distspec.archives.base.Archive.read`."""
         if self.bulk:
             wave, flux, err = await read_spectrum(file, int(entry.part))
         else:

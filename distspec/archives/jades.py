@@ -16,25 +16,24 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from distspec.access import DEFAULT_ACCESS, AccessConfig, File, Listed, list_folder, read_whole
-from distspec.archives.conversion import unit_factor
-from distspec.archives.fits import read_image
-from distspec.archives.fits import read_table as read_fits_table
-from distspec.archives.protocol import LISTING, Entry, with_errors
-from distspec.archives.tables import absolute, read_table
-from distspec.lines import GALAXY_LINES
-from distspec.spectrum import BadSpectrumError, Floats, Reason, Spectrum
+from distspec.archives.base import LISTING, Entry, with_errors
+from distspec.archives.catalogs import absolute, read_table, unit_factor
+from distspec.core.errors import BadSpectrumError, Reason
+from distspec.core.lines import GALAXY_LINES
+from distspec.core.spectrum import Floats, Spectrum
+from distspec.io.fits.reading import read_image
+from distspec.io.fits.reading import read_table as read_fits_table
+from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig, Listed
+from distspec.io.remote.files import File
+from distspec.io.remote.listing import list_folder, read_whole
 
 WAVE_UNIT, FLUX_UNIT = "m", "W m-3"
-
 BAND = (0.5, 6.0)
 """Wavelengths outside cannot come from the PRISM [µm]."""
-
 FILE_NAME = re.compile(
     r"(?:hlsp_jades_jwst_nirspec_(?P<tier>.+)-)?(?P<id>\d+)_(?:clear-prism|prism_clear)_v[\d.]+_(?:x1d|1D)\.fits"
 )
 """``hlsp_jades_jwst_nirspec_{tier}-{id}_clear-prism_v1.0_x1d.fits``, or ``{id}_prism_clear_v5.0_1D.fits``."""
-
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "file": ("file",),
     "id": ("nirspec_id", "id"),
@@ -98,7 +97,7 @@ class JADES:
         return pa.table(columns, schema=LISTING).sort_by("object_id")
 
     async def read(self, entry: Entry, file: File) -> Spectrum:
-        """Read one file; see `distspec.archives.protocol.Archive.read`."""
+        """Read one file; see `distspec.archives.base.Archive.read`."""
         if not np.isfinite(entry.z):
             raise BadSpectrumError(Reason.NO_REDSHIFT, f"z = {entry.z}: no row of {self.catalog} has one")
         wave, flux, err = _parse((await file.whole()).data)

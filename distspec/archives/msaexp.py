@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from distspec.archives.conversion import unit_factor
-from distspec.archives.fits import FitsTable, Header, read_table
-from distspec.spectrum import BadSpectrumError, Floats, Reason
+from distspec.archives.catalogs import unit_factor
+from distspec.core.errors import BadSpectrumError, Reason
+from distspec.core.spectrum import Floats
+from distspec.io.fits.cards import Header
+from distspec.io.fits.reading import FitsTable, read_table
 
 WAVE_UNIT, FLUX_UNIT = "um", "uJy"
-
 _SAY_AIR = ("AIRORVAC", "SPECSYS", "CTYPE1", "CTYPE2", "CTYPE3", "TCTYP1", "TCTYP2", "TCTYP3")
-
 _WIDTH = 11
 """Pixels of the running median."""
 
@@ -44,7 +44,7 @@ def parse_spec1d(content: bytes, total: int) -> tuple[Floats, Floats, Floats]:
     Incomplete
         When the table does not end within `content`.
     BadSpectrumError
-        As `distspec.archives.fits.read_table`; ``bad_table`` also for columns that are missing, no numbers,
+        As `distspec.io.fits.read_table`; ``bad_table`` also for columns that are missing, no numbers,
         not one value a row or in units that do not convert, and for wavelengths in air.
     """
     table = read_table(content, "SPEC1D", total)

@@ -14,19 +14,20 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from distspec.access import DEFAULT_ACCESS, AccessConfig, File
-from distspec.archives.fibers import FLUX_UNIT, check_unit, check_wave, list_files, masked, numbers
-from distspec.archives.fits import FitsTable, read_head
-from distspec.archives.fits import read_table as read_fits_table
-from distspec.archives.fits.hdus import find_hdu
-from distspec.archives.protocol import LISTING, Entry
-from distspec.archives.tables import read_table
-from distspec.lines import GALAXY_LINES
-from distspec.spectrum import BadSpectrumError, Floats, Reason, Spectrum
+from distspec.archives.base import LISTING, Entry
+from distspec.archives.catalogs import read_table
+from distspec.archives.multifiber import FLUX_UNIT, check_unit, check_wave, list_files, masked, numbers
+from distspec.core.errors import BadSpectrumError, Reason
+from distspec.core.lines import GALAXY_LINES
+from distspec.core.spectrum import Floats, Spectrum
+from distspec.io.fits.hdus import find_hdu
+from distspec.io.fits.reading import FitsTable, read_head
+from distspec.io.fits.reading import read_table as read_fits_table
+from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
+from distspec.io.remote.files import File
 
 HEAD = 83 * 2880
 """A file without its single exposures, whole; the first bytes of one with them."""
-
 UNUSABLE: Mapping[str, int] = {
     "NOPLUG": 0,
     "BADTRACE": 1,
@@ -41,14 +42,11 @@ UNUSABLE: Mapping[str, int] = {
 """Bits of and_mask under which a pixel's flux is not the object's: no fibre or data, or sky that did not come
 off. Most have ivar 0 already; BRIGHTSKY is the one that SDSS advises to heed besides
 (https://www.sdss3.org/dr10/algorithms/bitmask_sppixmask.php)."""
-
 NO_TARGET: Mapping[str, int] = {"SKY": 0, "UNPLUGGED": 7}
 """Bits of ZWARNING that say that no object was observed (…/dr10/algorithms/bitmask_zwarning.php)."""
-
 RA = ("plug_ra", "ra", "fiber_ra", "racat")
 DEC = ("plug_dec", "dec", "fiber_dec", "deccat")
 """Where releases keep the fibre's position, the best first: "ra" is 0 in some that have "plug_ra"."""
-
 _UNUSABLE = sum(1 << bit for bit in UNUSABLE.values())
 _NO_TARGET = sum(1 << bit for bit in NO_TARGET.values())
 
@@ -90,7 +88,7 @@ class SDSS:
         return pa.table(columns, schema=LISTING).sort_by("object_id")
 
     async def read(self, entry: Entry, file: File) -> Spectrum:
-        """Read one file; see `distspec.archives.protocol.Archive.read`."""
+        """Read one file; see `distspec.archives.base.Archive.read`."""
         spectrum = await read_head(file, HEAD, _parse)
         if spectrum.no_target:
             raise BadSpectrumError(Reason.NOT_A_TARGET, spectrum.no_target)

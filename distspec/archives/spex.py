@@ -12,16 +12,17 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from distspec.access import DEFAULT_ACCESS, AccessConfig, File
-from distspec.archives.fits import read_image
-from distspec.archives.protocol import LISTING, Entry, with_errors
-from distspec.archives.tables import absolute, choose_layout, read_table
-from distspec.lines import STAR_FEATURES
-from distspec.spectrum import BadSpectrumError, Reason, Spectrum
+from distspec.archives.base import LISTING, Entry, with_errors
+from distspec.archives.catalogs import absolute, choose_layout, read_table
+from distspec.core.errors import BadSpectrumError, Reason
+from distspec.core.lines import STAR_FEATURES
+from distspec.core.spectrum import Spectrum
+from distspec.io.fits.reading import read_image
+from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
+from distspec.io.remote.files import File
 
 LAYOUTS = ("spectra/{file}", "{file}")
 """Where a file lies below the archive's URL."""
-
 UNITS = {"wm-2um-1": "W m-2 um-1", "ergss-1cm-2a-1": "erg s-1 cm-2 AA-1"}
 """Spellings of YUNITS, without spaces and in lower case."""
 
@@ -64,7 +65,7 @@ class SpeX:
         return pa.table([columns[name] for name in LISTING.names], names=LISTING.names).sort_by("object_id")
 
     async def read(self, entry: Entry, file: File) -> Spectrum:
-        """Read one file; see `distspec.archives.protocol.Archive.read`."""
+        """Read one file; see `distspec.archives.base.Archive.read`."""
         planes, unit = _planes((await file.whole()).data)
         wave, flux, noise = planes[0], planes[1], planes[2]
         # Orders are padded with zeros or NaN at the ends: no wavelength, no pixel.

@@ -1,24 +1,12 @@
-"""The explorer's server: a page, columns and spectra as raw float32, and what people say, as JSON.
-
-    GET  /                          the page, and its scripts and style beside it
-    GET  /api/catalogue             what there is: columns, classes, lines, colours
-    GET  /api/map                   umap_0, umap_1, cluster_label: float32, one after the other
-    GET  /api/column/NAME           one column: float32
-    GET  /api/names                 object ids in the same order, NUL between them
-    GET  /api/spectrum/I            flux, ivar, reconstruction: float32
-    GET  /api/object/I              everything else about it: JSON
-    GET  /api/find?text=            by id or position: JSON
-    GET  /api/containing/NAME?text= rows whose text contains it: uint32
-    GET, POST, PUT /api/labels      what stands, say more, rename the keys; POST /api/undo
-    POST /api/export                some rows as CSV
-
-Numbers are little-endian, as every machine's that runs a browser.
-"""
+"""Serving the explorer on the loopback address until it is interrupted."""
 
 from __future__ import annotations
 
 import io
 import json
+import secrets
+import socket
+import webbrowser
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from importlib.resources import files
@@ -29,6 +17,7 @@ import matplotlib as mpl
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
+import uvicorn
 from matplotlib.colors import to_hex
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -37,10 +26,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from distspec.explorer.exploring import MAX_FOUND, Explored, Unknown
-from distspec.explorer.notebook import MAX_NAMES, Notebook
-from distspec.figures import style
-from distspec.labels import MARKS
+from distspec.core import colors
+from distspec.explorer.data import MAX_FOUND, Explored, Unknown
+from distspec.explorer.security import Guard
+from distspec.explorer.session import MAX_NAMES, Notebook
+from distspec.labels.annotations import MARKS
 
 TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -148,12 +138,12 @@ class _Api:
                 "label_names": suggested[:MAX_NAMES] if names is None else names,
                 "marks": MARKS,
                 "colours": {
-                    "classes": style.CLASS_COLOURS,
-                    "none": style.UNCLASSIFIED,
-                    "data": style.DATA,
-                    "sigma": style.SIGMA,
-                    "model": style.MODEL,
-                    "faint": style.FAINT,
+                    "classes": colors.CLASS_COLOURS,
+                    "none": colors.UNCLASSIFIED,
+                    "data": colors.DATA,
+                    "sigma": colors.SIGMA,
+                    "model": colors.MODEL,
+                    "faint": colors.FAINT,
                     "ramp": [to_hex(c) for c in mpl.colormaps["viridis"](np.linspace(0, 0.95, 64))],
                 },
             }
@@ -280,3 +270,54 @@ def _json(value: Any, status: int = 200) -> Response:
 
 def _unknown(_: Request, error: Exception) -> Response:
     return _json({"error": str(error)}, 404)
+
+
+LOOPBACK = "127.0.0.1"
+
+
+def serve(
+    explored: Explored, notebook: Notebook, lines: Mapping[str, float], port: int = 0, browser: bool = True
+) -> None:
+    """Print the page's address, open it, and answer until interrupted; then compact what was said.
+
+    Parameters
+    ----------
+    explored : Explored
+    notebook : Notebook
+    lines : mapping
+        Features to name: rest wavelength [Å].
+    port : int
+        0: any that is free.
+    browser : bool
+        Open the page in the user's browser.
+
+    Raises
+    ------
+    ValueError
+        When something else listens there.
+    """
+    with listen(port) as listener:
+        port, token = listener.getsockname()[1], secrets.token_urlsafe(32)
+        app = Guard(make_app(explored, notebook, lines), token, port)
+        url = f"http://{LOOPBACK}:{port}/{token}/"
+        print(f"{len(explored):,} spectra of run {explored.record['run_id']}: {url}\nCtrl-C ends", flush=True)
+        if browser:
+            webbrowser.open(url)
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, server_header=False, proxy_headers=False
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def listen(port: int) -> socket.socket:
+    """Return a socket that listens on the loopback address; port 0: any that is free.
+
+    Raises
+    ------
+    ValueError
+        When something else listens there.
+    """
+    try:
+        return socket.create_server((LOOPBACK, port), backlog=128)
+    except OSError as error:
+        raise ValueError(f"--port {port}: {error.strerror}; 0 takes one that is free") from error

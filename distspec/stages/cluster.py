@@ -10,27 +10,37 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from distspec.anomaly import Usual, combine
-from distspec.choice import Choice, Judgement
-from distspec.degeneracy import confusion, latent_pairs
-from distspec.diagnostics import strengths
-from distspec.features import reconstructed, space
-from distspec.latents import n_embedded, read_latents
-from distspec.lineage import has_run, now, run_id, save_run, versions
-from distspec.model import load_model
-from distspec.outcome import Outcome
-from distspec.places import join, model_url, put_arrays, remove_folder, run_url, store_url
-from distspec.runs import clustering_table, confusion_table, latents_table, nulls_table, sweep_table
-from distspec.spaces import Frame, Sample, posterior_widths
-from distspec.spectrum import Floats32
-from distspec.stages.assigning import measure
-from distspec.stages.labelling import label
-from distspec.stages.oddities import find_oddities
-from distspec.store import Store, open_store
-from distspec.sweep import ClusteringConfig
-from distspec.trials import Result
-from distspec.weights import read_record
-from distspec.yardstick import YARDSTICK, Yardstick
+from distspec.anomaly.score import Usual, combine
+from distspec.catalog.runs import (
+    clustering_table,
+    confusion_table,
+    has_run,
+    latents_table,
+    nulls_table,
+    run_id,
+    save_run,
+    sweep_table,
+)
+from distspec.clustering.config import ClusteringConfig
+from distspec.clustering.diagnostics import confusion, latent_pairs
+from distspec.clustering.feature_space import Frame, Sample, posterior_widths
+from distspec.clustering.selection import Choice, Judgement
+from distspec.clustering.trials import Result
+from distspec.core.records import now, versions
+from distspec.core.spectrum import Floats32
+from distspec.inference.run_model import YARDSTICK, Yardstick
+from distspec.io.files import put_arrays, remove_folder
+from distspec.io.paths import join, model_url, run_url, store_url
+from distspec.measurements.features import reconstructed, space
+from distspec.measurements.measure import strengths
+from distspec.models.latents import n_embedded, read_latents
+from distspec.models.model import load_model
+from distspec.models.serialization import read_record
+from distspec.stages.assign import measure
+from distspec.stages.label import label
+from distspec.stages.result import Outcome
+from distspec.stages.score import find_oddities
+from distspec.store.store import Store, open_store
 
 
 def cluster(

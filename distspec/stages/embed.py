@@ -10,26 +10,24 @@ import numpy as np
 import ray
 import torch
 
-from distspec import resources
-from distspec.embedding import embed_spectra
-from distspec.latents import CHUNK, append_latents, n_embedded, read_latents
-from distspec.model import Model, load_model
-from distspec.outcome import Outcome
-from distspec.places import model_url, store_url
-from distspec.spectrum import Floats32
-from distspec.stages.bounded import in_order
-from distspec.stages.crew import Crew
+from distspec.core import memory as memory_module
+from distspec.core.spectrum import Floats32
+from distspec.io.paths import model_url, store_url
+from distspec.models.embed import embed_spectra
+from distspec.models.latents import CHUNK, append_latents, n_embedded, read_latents
+from distspec.models.model import Model, load_model
+from distspec.models.serialization import has_model
+from distspec.stages.pool import Crew, in_order
 from distspec.stages.progress import Progress
+from distspec.stages.result import Outcome
 from distspec.stages.session import ACTORS_A_GPU, n_gpus, places
-from distspec.store import Store, open_store
-from distspec.transactions import spans
-from distspec.weights import has_model
+from distspec.store.store import Store, open_store
+from distspec.store.transactions import spans
 
 COMMIT_SPANS = 16
 """Spans a commit: a killed run loses at most so many times the rows of a chunk."""
 RESTARTS, RETRIES = 100, 3
 """An actor that dies is replaced so often, and what it was at is done again so often."""
-
 Span = tuple[int, int]
 
 
@@ -44,12 +42,12 @@ class Embedder:
         self.model = load_model(model, device)
 
     def embed(self, span: Span) -> dict[str, Floats32]:
-        """Return `distspec.latents.columns` of rows start … stop − 1."""
+        """Return `distspec.models.latents.columns` of rows start … stop − 1."""
         return embed_span(self.store, self.model, span)
 
 
 def embed_span(store: Store, model: Model, span: Span) -> dict[str, Floats32]:
-    """Return `distspec.latents.columns` of rows start … stop − 1: the same bits whoever does it."""
+    """Return `distspec.models.latents.columns` of rows start … stop − 1: the same bits whoever does it."""
     rows = slice(*span)
     z = np.asarray(store.array("z")[rows])
     return embed_spectra(model, store.frozen.kind, *store.spectra(rows), z, span[0])[0]
@@ -107,7 +105,7 @@ def hire(store: Store, model: str, n_spans: int) -> Crew:
     gpus = n_gpus()
     most = min(n_spans, gpus * ACTORS_A_GPU or n_spans)
     share, device = (1.0 / ACTORS_A_GPU, "cuda") if gpus else (0.0, "cpu")
-    memory = resources.span(span_rows(store), store.frozen.grid.n_pixels)
+    memory = memory_module.span(span_rows(store), store.frozen.grid.n_pixels)
     each = {"CPU": 1.0, "memory": memory}
     kind: Any = Embedder.options(num_gpus=share, memory=memory)
     return Crew(
@@ -118,7 +116,7 @@ def hire(store: Store, model: str, n_spans: int) -> Crew:
 
 
 def embedded(crew: Crew, todo: Sequence[Span]) -> Iterator[dict[str, Floats32]]:
-    """Yield `distspec.latents.columns` of spans, in their order; actors take them in turn."""
+    """Yield `distspec.models.latents.columns` of spans, in their order; actors take them in turn."""
     turns = count()
 
     def submit(span: Span) -> Any:

@@ -13,29 +13,28 @@ import pyarrow as pa
 import ray
 from ray.exceptions import RayTaskError
 
-from distspec import resources
-from distspec.committing import Committer, Piece, join
-from distspec.growth import difference
-from distspec.ingestion import Source, check_settings, freeze, is_outage, pilot
-from distspec.lease import Lease
-from distspec.metrics import BYTES, REJECTED, SHARE
-from distspec.outcome import Outcome
-from distspec.places import store_url
-from distspec.spectrum import Floats32
-from distspec.stages.loading import loaded_in_order, read_runs
+from distspec.core import memory
+from distspec.core.spectrum import Floats32
+from distspec.ingest.commit import Committer, Piece, join
+from distspec.ingest.diff import difference
+from distspec.ingest.read import check_settings, freeze, is_outage, pilot
+from distspec.ingest.source import Source
+from distspec.io.lease import Lease
+from distspec.io.paths import store_url
+from distspec.stages.load import loaded_in_order, read_runs
+from distspec.stages.metrics import BYTES, REJECTED, SHARE, count, gauge
 from distspec.stages.progress import Progress
-from distspec.stages.telling import count, gauge
-from distspec.store import Store, create_store, open_store, store_exists
-from distspec.transactions import Transaction, write_chunks
+from distspec.stages.result import Outcome
+from distspec.store.store import Store, create_store, open_store, store_exists
+from distspec.store.transactions import Transaction, write_chunks
 
 log = logging.getLogger(__name__)
-
 CHUNKS_A_TASK = 4
 FEW = 2
 """Fewer bad spectra never fail a run, whatever their share: all that is new may be one bad file."""
 
 
-@ray.remote(num_cpus=1, memory=resources.WORKER)
+@ray.remote(num_cpus=1, memory=memory.WORKER)
 def write_task(
     fork: icechunk.ForkSession, n_rows: int, chunks: Sequence[tuple[int, Sequence[Piece]]], *blocks: Any
 ) -> icechunk.ForkSession:

@@ -13,12 +13,10 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
-from distspec.metrics import DONE, LOSS, QUEUE, RATE
-from distspec.stages.telling import count, gauge
-from distspec.state import Row
+from distspec.stages.metrics import DONE, LOSS, QUEUE, RATE, count, gauge
+from distspec.training.state import Row
 
 log = logging.getLogger("distspec")
-
 POLL_SECONDS = 0.5
 EVERY = 30.0
 """Seconds from one line of log to the next."""

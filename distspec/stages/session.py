@@ -8,36 +8,23 @@ import signal
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
-
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
 
 import ray
 
+from distspec.stages.config import RayConfig
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
 # One thread a worker: parallelism is Ray's, and oversubscribed BLAS stalls everything.
 WORKER_ENV = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
-
 NOTHING: Mapping[str, str] = {}
 NO_DASHBOARD = {"RAY_API_SERVER_ADDRESS": "http://127.0.0.1:9"}
 """Of a Ray without a dashboard: Ray Train asks it, and looks for it for 12 s where it is not told."""
 OURS = "DISTSPEC_RAY_OF_OUR_OWN"
 """Set in the environment of whoever uses a Ray that `session` has started."""
-
-
-@dataclass(frozen=True)
-class RayConfig:
-    """Which Ray to use."""
-
-    address: str = ""
-    """A cluster's address; empty: $RAY_ADDRESS, else a Ray of our own on this machine."""
-    cpus: int = 0
-    """CPUs of a Ray of our own; 0: all."""
-    temp_dir: str = ""
-    """Folder for the sessions and sockets of a Ray of our own; empty: Ray's own choice."""
 
 
 @contextmanager

@@ -6,19 +6,20 @@ from dataclasses import asdict
 
 import ray
 
-from distspec import resources
-from distspec.archives.synthetic import SyntheticConfig, write_shard, write_tables
-from distspec.lineage import fingerprint
-from distspec.outcome import Outcome
-from distspec.places import exists, get_json, join, put_json
-from distspec.stages.bounded import in_order
+from distspec.archives.simulated.archive import write_shard, write_tables
+from distspec.archives.simulated.survey import SyntheticConfig
+from distspec.core import memory
+from distspec.core.records import fingerprint
+from distspec.io.files import exists, get_json, put_json
+from distspec.io.paths import join
+from distspec.stages.pool import in_order
 from distspec.stages.progress import Progress
+from distspec.stages.result import Outcome
 from distspec.stages.session import two_a_cpu
 
 SHARD = 100
 """Files a task."""
-
-shard_task = ray.remote(num_cpus=1, memory=resources.WORKER)(write_shard)
+shard_task = ray.remote(num_cpus=1, memory=memory.WORKER)(write_shard)
 
 
 def synthesize(url: str, config: SyntheticConfig) -> Outcome:

@@ -12,24 +12,27 @@ import torch
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
-from distspec import resources
-from distspec.checkpoints import forget
-from distspec.curves import Curves, require_tensorboard
-from distspec.fitting import fit
-from distspec.lineage import model_id
-from distspec.outcome import Outcome
-from distspec.places import get_json, join, model_url, store_url
-from distspec.provision import Split, provide, repeated_rows, split_rows
-from distspec.snapshots import model_tag, tag
+from distspec.core import memory
+from distspec.io.files import get_json
+from distspec.io.paths import join, model_url, store_url
+from distspec.io.storage import filesystem, split
+from distspec.models.config import VAEConfig
+from distspec.models.serialization import has_model, read_model, save_model
+from distspec.models.vae import SPECTRUM, SpectrumVAE
 from distspec.stages.progress import shown
+from distspec.stages.result import Outcome
 from distspec.stages.session import can_grow, n_gpus, room
-from distspec.state import Row
-from distspec.storage import filesystem, split
-from distspec.store import Store, open_store
-from distspec.team import Team
-from distspec.training import TrainingConfig, new_state
-from distspec.vae import SPECTRUM, SpectrumVAE, VAEConfig
-from distspec.weights import has_model, origin, read_model, save_model
+from distspec.store.snapshots import model_tag, tag
+from distspec.store.store import Store, open_store
+from distspec.training.checkpoint_files import forget
+from distspec.training.config import TrainingConfig
+from distspec.training.distributed import Team
+from distspec.training.record import model_id, origin
+from distspec.training.setup import Split, provide, repeated_rows, split_rows
+from distspec.training.state import Row
+from distspec.training.steps import new_state
+from distspec.training.tensorboard import Curves, require_tensorboard
+from distspec.training.trainer import fit
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +133,7 @@ def _storage(root: str) -> dict[str, Any]:
 def _memory(store: Store, rows: Split, training: TrainingConfig) -> float:
     """Return what a worker needs [bytes]; of as few as there may be, as each holds the more spectra."""
     fewest = training.min_workers or training.workers
-    return resources.training(
+    return memory.training(
         store.n_rows,
         len(rows.train),
         -(-len(rows.held_out) // fewest),

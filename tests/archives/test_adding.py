@@ -10,12 +10,14 @@ import pytest
 from astropy.io import fits
 
 import distspec.archives
-from distspec.access import DEFAULT_ACCESS
-from distspec.archives.protocol import LISTING, Archive
-from distspec.ingestion import entries, read
-from distspec.preprocessing import GridConfig, NormConfig, to_rest_frame
-from distspec.spectrum import Reason
-from tests.archives.reading import reason
+from distspec.archives.base import LISTING, Archive
+from distspec.core.errors import Reason
+from distspec.ingest.read import entries, read
+from distspec.io.remote.config import DEFAULT_ACCESS
+from distspec.preprocessing.normalization import NormConfig
+from distspec.preprocessing.resampling import GridConfig
+from distspec.preprocessing.rest_frame import to_rest_frame
+from tests.helpers.reading import reason
 
 PAGE = (Path(distspec.archives.__file__).parent / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -75,7 +77,7 @@ def test_the_example_is_ingested(example, survey):
 
 
 def test_every_reason_on_the_page_is_one():
-    named = set(re.findall(r"`(\w+)`", PAGE.partition("| reason |")[2].partition("`distspec.access`")[0]))
+    named = set(re.findall(r"`(\w+)`", PAGE.partition("| reason |")[2].partition("`distspec.io.remote`")[0]))
     assert named <= {str(one) for one in Reason}
     assert len(named) == 13
 

@@ -3,11 +3,11 @@ import pytest
 from astropy.io import fits
 
 from distspec.archives import desi
+from distspec.archives.base import LISTING
 from distspec.archives.desi import DESI
-from distspec.archives.protocol import LISTING
-from distspec.spectrum import Reason
-from tests.archives.reading import read_listing, read_path, reason
+from distspec.core.errors import Reason
 from tests.conftest import real_data
+from tests.helpers.reading import read_listing, read_path, reason
 
 CAMERAS = {"B": (0, 30), "R": (25, 30), "Z": (50, 30)}
 """First pixel and number of pixels of each on the grid from 5000 Å."""

@@ -3,12 +3,12 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
+from distspec.archives.base import LISTING
 from distspec.archives.jades import JADES
-from distspec.archives.protocol import LISTING
-from distspec.preprocessing import to_rest_frame
-from distspec.spectrum import Reason
-from tests.archives.reading import read_listing, read_path, reason
+from distspec.core.errors import Reason
+from distspec.preprocessing.rest_frame import to_rest_frame
 from tests.conftest import real_data
+from tests.helpers.reading import read_listing, read_path, reason
 
 N = 60
 WAVE = np.linspace(0.6e-6, 5.3e-6, N)

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import median_filter
 
-from distspec.archives.fits import Incomplete
 from distspec.archives.msaexp import parse_spec1d, percentile, running_median, valid_pixels
-from distspec.spectrum import BadSpectrumError, Reason
+from distspec.core.errors import BadSpectrumError, Reason
+from distspec.io.fits.hdus import Incomplete
 
 WAVE = np.linspace(0.6, 5.3, 60)
 SPEC = {"wave": (WAVE, "um"), "flux": (WAVE * 0 + 2.0, "uJy"), "err": (WAVE * 0 + 0.1, "uJy")}

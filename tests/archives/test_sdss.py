@@ -9,12 +9,12 @@ from astropy.io import fits
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distspec.archives.protocol import LISTING
+from distspec.archives.base import LISTING
 from distspec.archives.sdss import SDSS, UNUSABLE
-from distspec.preprocessing import to_rest_frame
-from distspec.spectrum import Reason
-from tests.archives.reading import read_listing, read_path, reason
+from distspec.core.errors import Reason
+from distspec.preprocessing.rest_frame import to_rest_frame
 from tests.conftest import real_data
+from tests.helpers.reading import read_listing, read_path, reason
 
 N = 400
 LOGLAM = np.linspace(3.58, 3.96, N)

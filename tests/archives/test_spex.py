@@ -7,11 +7,12 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from distspec.access import DEFAULT_ACCESS
-from distspec.archives.protocol import LISTING, Entry
+from distspec.archives.base import LISTING, Entry
 from distspec.archives.spex import SpeX
-from distspec.ingestion import entries, read
-from distspec.spectrum import BadSpectrumError, Reason, Spectrum
+from distspec.core.errors import BadSpectrumError, Reason
+from distspec.core.spectrum import Spectrum
+from distspec.ingest.read import entries, read
+from distspec.io.remote.config import DEFAULT_ACCESS
 from tests.conftest import read_spectrum
 
 

@@ -22,14 +22,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from distspec.config import Config, dja, paper
-from distspec.identity import in_validation, repeats
-from distspec.lyman import PRISM, lya
-from distspec.spectrum import WaveGrid
-from distspec.state import EarlyStopping
-from distspec.team import Team
-from distspec.training import TrainingConfig, new_state, take_step, validate
-from distspec.vae import SPECTRUM, Batch, SpectrumVAE, VAEConfig, embed, reconstruct
+from distspec.core.instruments import PRISM
+from distspec.core.spectrum import WaveGrid
+from distspec.measurements.lya import lya
+from distspec.models.config import VAEConfig
+from distspec.models.vae import SPECTRUM, Batch, SpectrumVAE, embed, reconstruct
+from distspec.pipeline.config import Config
+from distspec.pipeline.recipes import dja, paper
+from distspec.store.splits import in_validation, repeats
+from distspec.training.config import TrainingConfig
+from distspec.training.distributed import Team
+from distspec.training.state import EarlyStopping
+from distspec.training.steps import new_state, take_step, validate
 from tests.benchmarks import quality
 from tests.benchmarks.survey import Held, View, archive, held_out
 

@@ -14,17 +14,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from distspec.access import DEFAULT_ACCESS, AccessConfig, File
+from distspec.archives.base import LISTING, Entry
 from distspec.archives.dja import DJA
-from distspec.archives.protocol import LISTING, Entry
-from distspec.archives.synthetic import SyntheticConfig, write_shard, write_tables
-from distspec.committing import Committer, Here
-from distspec.growth import difference
-from distspec.ingestion import Source, entries, freeze, load, pilot, read
-from distspec.places import store_url
-from distspec.spectrum import Spectrum
-from distspec.stages.session import RayConfig, session
-from distspec.store import Store, create_store
+from distspec.archives.simulated.archive import write_shard, write_tables
+from distspec.archives.simulated.survey import SyntheticConfig
+from distspec.core.spectrum import Spectrum
+from distspec.ingest.commit import Committer, Here
+from distspec.ingest.diff import difference
+from distspec.ingest.read import entries, freeze, load, pilot, read
+from distspec.ingest.source import Source
+from distspec.io.paths import store_url
+from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
+from distspec.io.remote.files import File
+from distspec.stages.config import RayConfig
+from distspec.stages.session import session
+from distspec.store.store import Store, create_store
 
 LATTICE = 1000
 """Sources a row of the lattice, which lies a hundred times the joining radius apart."""

@@ -13,9 +13,10 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from distspec import parquet, schema
-from distspec.catalog import reading_order
-from distspec.sky import healpix, span
+from distspec.catalog.editions import reading_order
+from distspec.catalog.healpix import healpix, span
+from distspec.core import schema
+from distspec.io import parquet
 from tests.benchmarks.timing import Row, paired
 
 N_ROWS, N_COLUMNS, N_CLASSES, REPEATS = 10_000_000, 40, 20, 5

@@ -18,10 +18,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import silhouette_score
 from sklearn.mixture import GaussianMixture
 
-from distspec.maps import Layout, lay_out, neighbourhood
-from distspec.mixture import Start, assign, fit_mixtures
-from distspec.silhouettes import silhouettes
-from distspec.spectrum import Floats
+from distspec.clustering.gaussian_mixture import Start, assign, fit_mixtures
+from distspec.clustering.silhouette import silhouettes
+from distspec.clustering.umap import Layout, lay_out, neighbourhood
+from distspec.core.spectrum import Floats
 from tests.benchmarks.timing import Row, paired, seconds
 
 N_POINTS, N_LATENTS, N_CLASSES = 2743, 16, 8

@@ -1,4 +1,4 @@
-"""Embedding a store with the stage's actor, against `distspec.vae.embed` of as many spectra in memory.
+"""Embedding a store with the stage's actor, against `distspec.models.vae.embed` of as many spectra in memory.
 
 16,384 spectra of 640 pixels and the default VAE, in pairs: an actor of one thread reads whole chunks from
 local disk (the page cache), embeds and hands back what it found; one process of one thread embeds batches of
@@ -22,16 +22,17 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from distspec.latents import append_latents
-from distspec.model import BATCH
-from distspec.preprocessing import GridConfig
-from distspec.stages.crew import Crew
+from distspec.models.latents import append_latents
+from distspec.models.model import BATCH
+from distspec.models.serialization import save_model
+from distspec.models.vae import Batch, SpectrumVAE, embed
+from distspec.preprocessing.resampling import GridConfig
 from distspec.stages.embed import embedded, gathered, hire, span_rows
-from distspec.store import Frozen, Store, create_store, open_store
-from distspec.training import TrainingConfig
-from distspec.transactions import spans
-from distspec.vae import Batch, SpectrumVAE, embed
-from distspec.weights import origin, save_model
+from distspec.stages.pool import Crew
+from distspec.store.store import Frozen, Store, create_store, open_store
+from distspec.store.transactions import spans
+from distspec.training.config import TrainingConfig
+from distspec.training.record import origin
 from tests.benchmarks.archive import local_ray
 from tests.benchmarks.sgemm import forward_gflop, make_sample, make_vae, sgemm
 from tests.benchmarks.timing import Row, paired, rate

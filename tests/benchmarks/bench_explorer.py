@@ -16,15 +16,14 @@ from typing import Any
 import numpy as np
 import uvicorn
 
-from distspec.explorer.app import make_app
-from distspec.explorer.exploring import Explored, open_explored
-from distspec.explorer.guard import Guard
-from distspec.explorer.notebook import open_notebook
-from distspec.explorer.serving import listen
-from distspec.lines import GALAXY_LINES
+from distspec.core.lines import GALAXY_LINES
+from distspec.explorer.app import listen, make_app
+from distspec.explorer.data import Explored, open_explored
+from distspec.explorer.security import Guard
+from distspec.explorer.session import open_notebook
 from tests.benchmarks.timing import Row
+from tests.explorer.build_root import publish_root
 from tests.explorer.conftest import SWITCHES, TOKEN, wait
-from tests.explorer.making import publish_root
 from tests.explorer.test_page import place
 
 ROWS = int(os.environ.get("ROWS", "100000"))

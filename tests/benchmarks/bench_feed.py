@@ -15,14 +15,14 @@ from functools import partial
 import numpy as np
 import torch
 
-from distspec.epochs import Dealt, Deck, Whole
-from distspec.feeding import Cached, Reader, Streamed
-from distspec.fitting import Work, train_epoch
-from distspec.keeping import Keeper
-from distspec.places import store_url
-from distspec.store import Frozen, Store, create_store
-from distspec.team import Team
-from distspec.training import TrainingConfig
+from distspec.io.paths import store_url
+from distspec.store.store import Frozen, Store, create_store
+from distspec.training.checkpoint import Keeper
+from distspec.training.config import TrainingConfig
+from distspec.training.data import Cached, Reader, Streamed
+from distspec.training.distributed import Team
+from distspec.training.sampler import Dealt, Deck, Whole
+from distspec.training.trainer import Work, train_epoch
 from tests.benchmarks.bench_train import GRID, new
 from tests.benchmarks.timing import Row, paired, rate
 from tests.conftest import append, batch_of, identity_of

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from distspec.mixture import Start, fit_mixtures
-from distspec.team import Team
-from distspec.vae import Batch, SpectrumVAE, embed
+from distspec.clustering.gaussian_mixture import Start, fit_mixtures
+from distspec.models.vae import Batch, SpectrumVAE, embed
+from distspec.training.distributed import Team
 from tests.benchmarks.bench_cluster import KS, SEEDS, paper_map
 from tests.benchmarks.bench_train import bare_epoch, new, our_epoch, spectra
 from tests.benchmarks.timing import Row, paired, rate

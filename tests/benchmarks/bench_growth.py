@@ -17,11 +17,11 @@ from pathlib import Path
 import ray
 
 from distspec.archives.dja import DJA
-from distspec.ingestion import Source
-from distspec.places import store_url
-from distspec.preprocessing import GridConfig
+from distspec.ingest.source import Source
+from distspec.io.paths import store_url
+from distspec.preprocessing.resampling import GridConfig
 from distspec.stages.ingest import ingest
-from distspec.store import open_store, repository
+from distspec.store.store import open_store, repository
 from tests.benchmarks.archive import Repeated, fresh_roots, local_ray, written
 from tests.benchmarks.timing import Row, paired
 

@@ -7,7 +7,7 @@ page cache. Workers have started and imported before anything is timed.
 
 from __future__ import annotations
 
-from distspec.ingestion import Source
+from distspec.ingest.source import Source
 from distspec.stages.ingest import ingest
 from tests.benchmarks.archive import Repeated, fresh_roots, ingest_here, local_ray, written
 from tests.benchmarks.timing import Row, paired, rate

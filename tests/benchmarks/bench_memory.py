@@ -1,4 +1,4 @@
-"""Is what tasks and actors are given what they take? Measured peaks over what `distspec.resources` says.
+"""Is what tasks and actors are given what they take? Measured peaks over what `distspec.core.memory` says.
 
 Two runs of recipe `demo`: 400 spectra of 640 pixels and 4,500 of 2,048, two epochs, two repeats. Peaks are
 private memory of each process, looked at ten times a second. Then what a row of the store costs whoever asks
@@ -17,20 +17,22 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from distspec import resources
-from distspec.committing import Committer, Here
-from distspec.config import Config, parse
-from distspec.evaluation import MOST
-from distspec.forecast import Size, actor_bytes, resident
-from distspec.growth import difference
-from distspec.ingestion import Source, entries, freeze, load, read
-from distspec.latents import CHUNK
-from distspec.preprocessing import GridConfig
-from distspec.provision import split_rows
-from distspec.store import create_store, open_store
-from distspec.sweep import plan, settings
-from distspec.training import TrainingConfig
-from distspec.trials import limits
+from distspec.clustering.cost import Size, actor_bytes, resident
+from distspec.clustering.plan import plan, settings
+from distspec.clustering.trials import limits
+from distspec.core import memory
+from distspec.ingest.commit import Committer, Here
+from distspec.ingest.diff import difference
+from distspec.ingest.read import entries, freeze, load, read
+from distspec.ingest.source import Source
+from distspec.models.latents import CHUNK
+from distspec.operations.evaluation import MOST
+from distspec.pipeline.config import Config
+from distspec.pipeline.recipes import parse
+from distspec.preprocessing.resampling import GridConfig
+from distspec.store.store import create_store, open_store
+from distspec.training.config import TrainingConfig
+from distspec.training.setup import split_rows
 from tests.benchmarks.archive import Repeated, fresh_roots, written
 from tests.benchmarks.stage_costs import afresh
 from tests.benchmarks.timing import Row
@@ -83,15 +85,15 @@ def declared(config: Config, n: int) -> dict[str, float]:
     most, _ = limits(sweep, n, 4e9)
     batch = min(config.ingest.batch_size(config.archive), n) * config.archive.spectrum_bytes
     return {
-        "write_shard": resources.WORKER,
-        "load_task": resources.loading(batch),
-        "write_task": resources.WORKER,
-        "RayTrainWorker": resources.training(n, n - held_out, held_out, pixels, *given),
-        "_evaluate": resources.evaluating(n, min(MOST, n), pixels),
-        "Embedder": resources.span(max(CHUNK, chunk), pixels),
-        "_measure": resources.measuring(pixels),
-        "Sweeper": resources.TORCH + actor_bytes(size, sweep, tried, most),
-        "_judge": resources.span(CHUNK, pixels),
+        "write_shard": memory.WORKER,
+        "load_task": memory.loading(batch),
+        "write_task": memory.WORKER,
+        "RayTrainWorker": memory.training(n, n - held_out, held_out, pixels, *given),
+        "_evaluate": memory.evaluating(n, min(MOST, n), pixels),
+        "Embedder": memory.span(max(CHUNK, chunk), pixels),
+        "_measure": memory.measuring(pixels),
+        "Sweeper": memory.TORCH + actor_bytes(size, sweep, tried, most),
+        "_judge": memory.span(CHUNK, pixels),
     }
 
 

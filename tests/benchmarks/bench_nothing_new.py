@@ -7,7 +7,7 @@ its time.
 
 from __future__ import annotations
 
-from distspec.ingestion import Source
+from distspec.ingest.source import Source
 from distspec.stages.ingest import ingest
 from tests.benchmarks.archive import Repeated, fresh_roots, local_ray, written
 from tests.benchmarks.timing import Row, seconds

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from distspec.access import unpack
 from distspec.archives.msaexp import parse_spec1d, valid_pixels
-from distspec.spectrum import Floats
+from distspec.core.spectrum import Floats
+from distspec.io.remote.files import unpack
 from tests.benchmarks.archive import written
 from tests.benchmarks.timing import Row, paired, rate
 from tests.conftest import DATA

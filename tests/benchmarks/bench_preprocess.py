@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from distspec.archives.mock.nirspec import WAVE
-from distspec.normalisation import NormConfig, find_anchors
-from distspec.preprocessing import preprocess, rest_frames
-from distspec.resampling import GridConfig, median_snr, resample_all, scale
-from distspec.spectrum import Spectrum, row_checksums
+from distspec.archives.simulated.nirspec import WAVE
+from distspec.core.spectrum import Spectrum, row_checksums
+from distspec.preprocessing.normalization import NormConfig, find_anchors
+from distspec.preprocessing.resampling import GridConfig, median_snr, resample_all, scale
+from distspec.preprocessing.rest_frame import preprocess, rest_frames
 from tests.benchmarks.timing import Row, paired, rate
 
 N_SPECTRA, BATCH = 4096, 64

@@ -16,9 +16,9 @@ from astropy import units
 from astropy.nddata import InverseVariance
 from spectres import spectral_resampling, spectral_resampling_numba
 
-from distspec.archives.mock.nirspec import WAVE
-from distspec.resampling import GridConfig, resample_all
-from distspec.spectrum import Floats
+from distspec.archives.simulated.nirspec import WAVE
+from distspec.core.spectrum import Floats
+from distspec.preprocessing.resampling import GridConfig, resample_all
 from tests.benchmarks.timing import Row, Work, paired, rate
 
 N_SPECTRA, BATCH = 8192, 64

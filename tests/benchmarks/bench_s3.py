@@ -17,14 +17,14 @@ from unittest.mock import patch
 import aiohttp
 from yarl import URL
 
-from distspec.access import DEFAULT_ACCESS, AccessConfig
-from distspec.access.http import signed
 from distspec.archives.dja import HEAD
-from distspec.ingestion import Source
+from distspec.ingest.source import Source
+from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
+from distspec.io.remote.http import signed
 from distspec.stages.ingest import ingest
 from tests.benchmarks.archive import Repeated, fresh_roots, local_ray, written
 from tests.benchmarks.timing import Row, paired, rate
-from tests.seaweed import S3, serve
+from tests.helpers.seaweed import S3, serve
 
 N_FILES, N_SPECTRA, CPUS, AT_A_TIME = 300, 8000, 2, 64
 BUCKET = "benchmark"

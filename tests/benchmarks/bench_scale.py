@@ -22,12 +22,13 @@ import numpy as np
 import psutil
 from sklearn.metrics import adjusted_rand_score
 
-from distspec.forecast import resident
-from distspec.spaces import Sample
-from distspec.stages.labelling import label
-from distspec.stages.sweeping import Sweep
-from distspec.sweep import ClusteringConfig, plan, settings
-from distspec.trials import limits
+from distspec.clustering.config import ClusteringConfig
+from distspec.clustering.cost import resident
+from distspec.clustering.feature_space import Sample
+from distspec.clustering.plan import plan, settings
+from distspec.clustering.trials import limits
+from distspec.stages.label import label
+from distspec.stages.sweep import Sweep
 from tests.benchmarks.archive import fresh_roots, local_ray
 from tests.benchmarks.timing import Row
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from distspec.preprocessing import GridConfig
-from distspec.store import Frozen, Store, create_store
+from distspec.preprocessing.resampling import GridConfig
+from distspec.store.store import Frozen, Store, create_store
 from tests.benchmarks.timing import Row, paired, rate
 from tests.conftest import append, batch_of, identity_of
 

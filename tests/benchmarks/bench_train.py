@@ -20,15 +20,17 @@ from ray.train import LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from torch import nn
 
-from distspec.epochs import Deck, Whole
-from distspec.feeding import Cached
-from distspec.fitting import Work, train_epoch
-from distspec.keeping import Keeper
-from distspec.spectrum import WaveGrid
-from distspec.state import State
-from distspec.team import Team
-from distspec.training import TrainingConfig, new_state
-from distspec.vae import SPECTRUM, Batch, SpectrumVAE, VAEConfig
+from distspec.core.spectrum import WaveGrid
+from distspec.models.config import VAEConfig
+from distspec.models.vae import SPECTRUM, Batch, SpectrumVAE
+from distspec.training.checkpoint import Keeper
+from distspec.training.config import TrainingConfig
+from distspec.training.data import Cached
+from distspec.training.distributed import Team
+from distspec.training.sampler import Deck, Whole
+from distspec.training.state import State
+from distspec.training.steps import new_state
+from distspec.training.trainer import Work, train_epoch
 from tests.benchmarks.archive import local_ray
 from tests.benchmarks.sgemm import N_PIXELS, forward_gflop, make_sample, sgemm
 from tests.benchmarks.timing import Row, Times, paired, rate, seconds

@@ -23,9 +23,10 @@ import obstore
 from fsspec.implementations.http import HTTPFileSystem
 from yarl import URL
 
-from distspec import storage
-from distspec.access import DEFAULT_ACCESS, open_files
-from distspec.access.http import signed
+from distspec.io import storage
+from distspec.io.remote.config import DEFAULT_ACCESS
+from distspec.io.remote.files import open_files
+from distspec.io.remote.http import signed
 from tests.benchmarks.serving import served
 from tests.benchmarks.timing import Row, paired, rate
 

@@ -23,16 +23,18 @@ import numpy as np
 import torch
 from sklearn.metrics import adjusted_rand_score, f1_score, normalized_mutual_info_score
 
-from distspec.choice import choose, judge
-from distspec.config import dja
-from distspec.consensus import Consensus, agree
-from distspec.features import measure_reconstructions, space
-from distspec.lyman import PRISM, lya
-from distspec.maps import Layout, Map, neighbourhood
-from distspec.spaces import Sample, in_posterior_widths, joined
-from distspec.sweep import ClusteringConfig, Space, plan, settings
-from distspec.trials import Result, limits, run
-from distspec.vae import SpectrumVAE, embed, reconstruct
+from distspec.clustering.config import ClusteringConfig, Space
+from distspec.clustering.consensus import Consensus, agree
+from distspec.clustering.feature_space import Sample, in_posterior_widths, joined
+from distspec.clustering.plan import plan, settings
+from distspec.clustering.selection import choose, judge
+from distspec.clustering.trials import Result, limits, run
+from distspec.clustering.umap import Layout, Map, neighbourhood
+from distspec.core.instruments import PRISM
+from distspec.measurements.features import measure_reconstructions, space
+from distspec.measurements.lya import lya
+from distspec.models.vae import SpectrumVAE, embed, reconstruct
+from distspec.pipeline.recipes import dja
 from tests.benchmarks.ablation import ROWS, as_batch, fitted, recipe, training_archive
 from tests.benchmarks.survey import View, held_out
 

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distspec import feedback
-from distspec.archives.mock.survey import ODDITIES
-from distspec.artefacts import find_artefacts
-from distspec.feedback import INTERESTING, ORDINARY, PARTS
-from distspec.lyman import PRISM
-from distspec.spaces import in_posterior_widths
-from distspec.spectrum import Floats
+from distspec.anomaly import feedback
+from distspec.anomaly.feedback import INTERESTING, ORDINARY, PARTS
+from distspec.archives.simulated.survey import ODDITIES
+from distspec.clustering.feature_space import in_posterior_widths
+from distspec.core.instruments import PRISM
+from distspec.core.spectrum import Floats
+from distspec.measurements.bad_pixels import find_artefacts
 from tests.benchmarks.ablation import recipe
 from tests.benchmarks.oddities import ARCHIVES, kept, made_up, scored, trained
 

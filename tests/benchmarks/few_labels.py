@@ -5,9 +5,9 @@
 SpeX (real stars: M, L and T; needs `DISTSPEC_TEST_DATA`): recipe `spex` trained on 85 % of the sources,
 without their classes. Made-up galaxies (six classes): the ablation's model of recipe `dja`, on sources of
 another archive. Of each model `--draws` draws of labelled sources; all others are judged. Beside the
-classifier (`distspec.classifier`) stand 5 and 1 nearest neighbours among 16 principal components of the
+classifier (`distspec.labels.classifier`) stand 5 and 1 nearest neighbours among 16 principal components of the
 same spectra (arcsinh, masked pixels at the mean), as many as the latents. Then: what labels are worth that
-`distspec.suggesting` asks for, beside as many at random, from 5 a class on.
+`distspec.labels.active` asks for, beside as many at random, from 5 a class on.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 
-from distspec.classifier import Classifier, Scale
-from distspec.conformal import sets
-from distspec.diagnostics import measure, strengths
-from distspec.identity import in_validation, repeats
-from distspec.predicting import beside
-from distspec.spaces import in_posterior_widths, joined
-from distspec.suggesting import suggest
-from distspec.vae import embed
+from distspec.clustering.feature_space import in_posterior_widths, joined
+from distspec.labels.active import suggest
+from distspec.labels.classifier import Classifier, Scale
+from distspec.labels.conformal import sets
+from distspec.labels.predict import beside
+from distspec.measurements.measure import measure, strengths
+from distspec.models.vae import embed
+from distspec.store.splits import in_validation, repeats
 from tests.benchmarks.ablation import _held, as_batch, fitted, training_archive
 from tests.benchmarks.oddities import trained
 from tests.benchmarks.real_quality import _stored
@@ -108,7 +108,7 @@ ARCHIVES = {"spex": spex, "made-up": made_up}
 
 
 def points_of(what: str, found: Mapping[str, Any]) -> Any:
-    """Return where spectra lie for the classifier, as `distspec.predicting.points_of`."""
+    """Return where spectra lie for the classifier, as `distspec.labels.predict.points_of`."""
     latents = in_posterior_widths(found["z_mean"], found["z_log_var"])
     return joined(latents, strengths(KIND[what], beside(KIND[what]), found))
 

@@ -1,4 +1,4 @@
-"""Kinds that `distspec.kinds` suggests for real spectra of published Little Red Dots, and for a control.
+"""Kinds that `distspec.measurements.galaxy_types` suggests for real spectra of published Little Red Dots, and for a control.
 
     python -m tests.benchmarks.kinds [--seeds N] [--spectra N] [real | control | windows | speed]
 
@@ -21,20 +21,29 @@ from typing import Any
 
 import numpy as np
 
-from distspec.access import DEFAULT_ACCESS
-from distspec.archives.mock.survey import SyntheticConfig, plan
-from distspec.archives.synthetic import noise_free
-from distspec.config import RECIPES
-from distspec.criteria import Read
-from distspec.diagnostics import measure
-from distspec.indices import Spectra
-from distspec.ingestion import entries, read
-from distspec.kinds import BETA_OPT, BETA_UV, DORMANT, KINDS, LIKELY, V_SHAPE, Suggested, suggest
-from distspec.lyman import PRISM
-from distspec.measures import BLUE_OF_BALMER, PRISM_GALAXIES, RED_OF_BALMER
-from distspec.preprocessing import preprocess
-from distspec.slopes import power_law
-from distspec.spectrum import Spectrum, SpectrumBatch, WaveGrid
+from distspec.archives.simulated.archive import noise_free
+from distspec.archives.simulated.survey import SyntheticConfig, plan
+from distspec.core.instruments import PRISM
+from distspec.core.spectrum import Spectrum, SpectrumBatch, WaveGrid
+from distspec.ingest.read import entries, read
+from distspec.io.remote.config import DEFAULT_ACCESS
+from distspec.measurements.continuum import power_law
+from distspec.measurements.definitions import BLUE_OF_BALMER, PRISM_GALAXIES, RED_OF_BALMER
+from distspec.measurements.galaxy_types import (
+    BETA_OPT,
+    BETA_UV,
+    DORMANT,
+    KINDS,
+    LIKELY,
+    V_SHAPE,
+    Read,
+    Suggested,
+    suggest,
+)
+from distspec.measurements.indices import Spectra
+from distspec.measurements.measure import measure
+from distspec.pipeline.recipes import RECIPES
+from distspec.preprocessing.rest_frame import preprocess
 from tests.benchmarks.survey import SAMPLE_SLOPE, _observe, _selected
 from tests.conftest import DATA
 

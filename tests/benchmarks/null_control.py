@@ -16,10 +16,10 @@ from functools import partial
 import numpy as np
 import torch
 
-from distspec.choice import choose, judge
-from distspec.config import CONSENSUS
-from distspec.spaces import Sample
-from distspec.spectrum import Floats
+from distspec.clustering.feature_space import Sample
+from distspec.clustering.selection import choose, judge
+from distspec.core.spectrum import Floats
+from distspec.pipeline.recipes import CONSENSUS
 from tests.benchmarks.classes import swept
 
 N, D = 500, 16

@@ -23,17 +23,17 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
-from distspec.anomaly import PARTS, combine, fit
-from distspec.archives.mock.survey import ODDITIES, SyntheticConfig, plan
-from distspec.archives.synthetic import noise_free
-from distspec.artefacts import Artefacts, find_artefacts
-from distspec.lyman import PRISM
-from distspec.misfit import misfit, model_error
-from distspec.mixture import Start, assign, fit_mixtures
-from distspec.preprocessing import preprocess
-from distspec.spaces import in_posterior_widths
-from distspec.spectrum import Floats, Floats32
-from distspec.vae import SpectrumVAE, embed, reconstruct
+from distspec.anomaly.residuals import misfit, model_error
+from distspec.anomaly.score import PARTS, combine, fit
+from distspec.archives.simulated.archive import noise_free
+from distspec.archives.simulated.survey import ODDITIES, SyntheticConfig, plan
+from distspec.clustering.feature_space import in_posterior_widths
+from distspec.clustering.gaussian_mixture import Start, assign, fit_mixtures
+from distspec.core.instruments import PRISM
+from distspec.core.spectrum import Floats, Floats32
+from distspec.measurements.bad_pixels import Artefacts, find_artefacts
+from distspec.models.vae import SpectrumVAE, embed, reconstruct
+from distspec.preprocessing.rest_frame import preprocess
 from tests.benchmarks.ablation import ROWS, as_batch, fitted, recipe, training_archive
 from tests.benchmarks.survey import SAMPLE_SLOPE, _observe
 

@@ -1,4 +1,4 @@
-"""What classes are worth in the space of `distspec.features`, against the latents they are decoded from.
+"""What classes are worth in the space of `distspec.measurements.features`, against the latents they are decoded from.
 
     python -m tests.benchmarks.physics [--seeds N] [--models FOLDER] [dja | spex]
 
@@ -23,10 +23,10 @@ import torch
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.mixture import GaussianMixture
 
-from distspec.diagnostics import measure, strengths
-from distspec.features import measure_reconstructions, space
-from distspec.measures import MEASURES
-from distspec.vae import embed, reconstruct
+from distspec.measurements.definitions import MEASURES
+from distspec.measurements.features import measure_reconstructions, space
+from distspec.measurements.measure import measure, strengths
+from distspec.models.vae import embed, reconstruct
 from tests.benchmarks.ablation import DJA, _held, as_batch, fitted, recipe, training_archive
 from tests.benchmarks.real_quality import _stored
 from tests.conftest import DATA

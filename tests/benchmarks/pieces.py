@@ -13,33 +13,34 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from distspec import parquet
-from distspec.algorithms import Setting
-from distspec.anomaly import combine
-from distspec.archives.synthetic import write_shard
-from distspec.catalog import open_tables, reading_order
-from distspec.clustering import fit_all
-from distspec.committing import Committer, Here
-from distspec.config import Config
-from distspec.consensus import agree
-from distspec.contents import build
-from distspec.evaluation import evaluate
-from distspec.features import measure_reconstructions, space
-from distspec.forecast import work
-from distspec.growth import difference
-from distspec.ingestion import load
-from distspec.maps import Layout, Map, neighbourhood
-from distspec.model import load_model
-from distspec.places import get_arrays, join, model_url, run_url, store_url
-from distspec.runs import clustering_table
-from distspec.silhouettes import silhouettes
-from distspec.spaces import Sample
+from distspec.anomaly.score import combine
+from distspec.archives.simulated.archive import write_shard
+from distspec.catalog.build import build
+from distspec.catalog.editions import open_tables, reading_order
+from distspec.catalog.runs import clustering_table
+from distspec.clustering.algorithms import fit_all
+from distspec.clustering.config import Setting
+from distspec.clustering.consensus import agree
+from distspec.clustering.cost import work
+from distspec.clustering.feature_space import Sample
+from distspec.clustering.plan import plan, settings
+from distspec.clustering.silhouette import silhouettes
+from distspec.clustering.trials import fitted
+from distspec.clustering.umap import Layout, Map, neighbourhood
+from distspec.inference.run_model import YARDSTICK, Yardstick
+from distspec.ingest.commit import Committer, Here
+from distspec.ingest.diff import difference
+from distspec.ingest.read import load
+from distspec.io import parquet
+from distspec.io.files import get_arrays
+from distspec.io.paths import join, model_url, run_url, store_url
+from distspec.measurements.features import measure_reconstructions, space
+from distspec.models.model import load_model
+from distspec.operations.evaluation import evaluate
+from distspec.pipeline.config import Config
 from distspec.stages.embed import embed_span
-from distspec.stages.oddities import SAID, _Ordinary
-from distspec.store import create_store, open_store
-from distspec.sweep import plan, settings
-from distspec.trials import fitted
-from distspec.yardstick import YARDSTICK, Yardstick
+from distspec.stages.score import SAID, _Ordinary
+from distspec.store.store import create_store, open_store
 
 MANY = 100_000
 """Rows to which a catalogue is repeated: what a table costs a row is seen on no fewer."""
@@ -123,7 +124,7 @@ def _sample(kept: Yardstick, objects: pa.Table, kind: str) -> Sample:
     values = {name: objects[name].to_numpy() for name in objects.column_names if _is_number(objects, name)}
     features = space(kind, values).astype(np.float32)
     frame = kept.frames[0]
-    from distspec.diagnostics import strengths
+    from distspec.measurements.measure import strengths
 
     beside = strengths(kind, ("lya_ew",), values)
     return frame.sample(mean.astype(np.float32), beside, features)

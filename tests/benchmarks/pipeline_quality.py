@@ -17,12 +17,14 @@ from itertools import combinations
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
-from distspec import catalog
-from distspec.arrow import pc
-from distspec.config import Config, parse
-from distspec.evidence import score_against
-from distspec.pipeline import STAGES, current_run, run_stages
-from distspec.places import get_json, join, run_url
+from distspec.catalog import editions
+from distspec.core.arrow import pc
+from distspec.io.files import get_json
+from distspec.io.paths import join, run_url
+from distspec.pipeline.config import Config
+from distspec.pipeline.recipes import parse
+from distspec.pipeline.runner import STAGES, current_run, run_stages
+from distspec.report.data import score_against
 from tests.conftest import DATA
 
 
@@ -48,7 +50,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="distspec-") as root:
             config = settings(given.recipe, root, seed, flags)
             run_stages(config, list(STAGES))
-            tables = catalog.open_tables(root)
+            tables = editions.open_tables(root)
             objects, sweep = tables["objects"].to_table(), tables["sweep"].to_table()
             scores = score_against(objects, config.archive.truth(), seed)
             found = get_json(join(run_url(root, current_run(config)[1]), "run.json"))["clustering"]

@@ -19,22 +19,21 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 
 import distspec
-from distspec import catalog
-from distspec.algorithms import Setting
-from distspec.archives.tables import absolute
-from distspec.clustering import fit_all
-from distspec.config import recall
-from distspec.consensus import agree, contingency
-from distspec.diagnostics import strengths
-from distspec.features import measure_reconstructions, space
-from distspec.fitted import Fitted, Repeat
-from distspec.lineage import load_run
-from distspec.nearest import latents_of
-from distspec.places import run_url
-from distspec.placing import Placer
-from distspec.spaces import Sample
-from distspec.spectrum import Floats
-from distspec.sweep import Space
+from distspec.archives.catalogs import absolute
+from distspec.catalog import editions
+from distspec.catalog.runs import load_run
+from distspec.clustering.algorithms import fit_all
+from distspec.clustering.config import Setting, Space
+from distspec.clustering.consensus import agree, contingency
+from distspec.clustering.feature_space import Sample
+from distspec.clustering.labeler import Fitted, Repeat
+from distspec.core.spectrum import Floats
+from distspec.inference.predict import Placer
+from distspec.ingest.source import recall
+from distspec.io.paths import run_url
+from distspec.measurements.features import measure_reconstructions, space
+from distspec.measurements.measure import strengths
+from distspec.models.neighbors import latents_of
 
 Labels = NDArray[np.int32]
 N_VOTES = 10
@@ -89,7 +88,7 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=10)
     given = parser.parse_args()
     placer, source = Placer.open(given.root), recall(given.root)
-    objects = catalog.open_tables(given.root)["objects"].to_table().sort_by("object_id")
+    objects = editions.open_tables(given.root)["objects"].to_table().sort_by("object_id")
     own = objects["cluster_label"].to_numpy()
     config = placer.run["config"]["clustering"]
     core = objects["cluster_stability"].to_numpy() >= config["core_stability"]

@@ -14,10 +14,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from distspec.config import demo
-from distspec.machines import parsed
-from distspec.planning import Plan, Stage, planned
-from distspec.rates import RATES, Rates
+from distspec.pipeline.machines import parsed
+from distspec.pipeline.planning import Plan, Stage, planned
+from distspec.pipeline.rates import RATES, Rates
+from distspec.pipeline.recipes import demo
 from tests.benchmarks.rates import CPUS, made
 
 MACHINES = f"1x{CPUS}cpu16gb"

@@ -17,7 +17,7 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from distspec.spectrum import Floats, Floats32, WaveGrid
+from distspec.core.spectrum import Floats, Floats32, WaveGrid
 
 Strings = NDArray[np.str_]
 BRIGHT = 8.0

@@ -26,7 +26,7 @@ from tests.benchmarks.stage_costs import ENVIRONMENT, afresh
 os.environ.update(ENVIRONMENT)
 
 TINY, SIZE, CPUS = 120, 2_000, 2
-TO = Path(__file__).parents[2] / "distspec" / "rates.json"
+TO = Path(__file__).parents[2] / "distspec" / "pipeline" / "rates.json"
 GPU = {
     "step": 17.7e-3,
     "spectrum": 3.4e-7,
@@ -59,10 +59,10 @@ def main() -> None:
 
 def rates(root: str, tiny: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
     """Put together what runs and pieces say."""
-    from distspec.config import parse
-    from distspec.machines import parsed
-    from distspec.planning import planned
-    from distspec.rates import Rates
+    from distspec.pipeline.machines import parsed
+    from distspec.pipeline.planning import planned
+    from distspec.pipeline.rates import Rates
+    from distspec.pipeline.recipes import parse
     from tests.benchmarks.pieces import MANY, building, of_spectra, of_sweep
 
     config = parse(["demo", "--root", root, "--synthetic.n-spectra", str(SIZE)])

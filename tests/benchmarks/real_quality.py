@@ -23,10 +23,11 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
-from distspec.config import RECIPES, Config
-from distspec.identity import in_validation, repeats
-from distspec.store import Store
-from distspec.vae import Batch, embed, reconstruct
+from distspec.models.vae import Batch, embed, reconstruct
+from distspec.pipeline.config import Config
+from distspec.pipeline.recipes import RECIPES
+from distspec.store.splits import in_validation, repeats
+from distspec.store.store import Store
 from tests.benchmarks.ablation import ROWS, fitted, recipe, training_archive
 from tests.benchmarks.archive import ingest_here
 from tests.conftest import DATA

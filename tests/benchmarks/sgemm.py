@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from distspec.vae import SPECTRUM, SpectrumVAE, VAEConfig
+from distspec.models.config import VAEConfig
+from distspec.models.vae import SPECTRUM, SpectrumVAE
 from tests.benchmarks.timing import Work
 
 N_PIXELS = 640

@@ -70,8 +70,8 @@ class Watch(threading.Thread):
 
 def measure(n: int, cpus: int, root: str, flags: Sequence[str] = ()) -> dict[str, Any]:
     """Run the pipeline here, and return what each stage took; `--stages` is the one flag that is our own."""
-    from distspec.config import parse
-    from distspec.pipeline import STAGES, run_stages
+    from distspec.pipeline.recipes import parse
+    from distspec.pipeline.runner import STAGES, run_stages
     from distspec.stages.session import session
 
     names, flags = (flags[1].split(","), flags[2:]) if flags and flags[0] == "--stages" else (STAGES, flags)

@@ -1,6 +1,6 @@
 """Made-up galaxies of known truth, seen again with new noise and at another redshift; nothing is written.
 
-The training archive and the held-out sources come from different seeds of `distspec.archives.synthetic`.
+The training archive and the held-out sources come from different seeds of `distspec.archives.simulated.archive`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from distspec.archives.mock.nirspec import WAVE, expose
-from distspec.archives.mock.populations import Galaxies
-from distspec.archives.mock.survey import SyntheticConfig, plan
-from distspec.archives.synthetic import galaxies_of, noise_free, simulate
-from distspec.normalisation import NormConfig
-from distspec.preprocessing import preprocess, rest_frames
-from distspec.spectrum import Floats, Floats32, Spectrum, WaveGrid
+from distspec.archives.simulated.archive import galaxies_of, noise_free, simulate
+from distspec.archives.simulated.nirspec import WAVE, expose
+from distspec.archives.simulated.populations import Galaxies
+from distspec.archives.simulated.survey import SyntheticConfig, plan
+from distspec.core.spectrum import Floats, Floats32, Spectrum, WaveGrid
+from distspec.preprocessing.normalization import NormConfig
+from distspec.preprocessing.rest_frame import preprocess, rest_frames
 
 UNIT = "uJy"
 SAMPLE_SLOPE = -2.0

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from distspec import catalog
-from distspec.journal import events, jobs
-from distspec.lease import hold, holder
-from distspec.pipeline import STAGES
-from tests.cluster.machines import Machines, machines
-from tests.seaweed import S3, seaweed
+from distspec.catalog import editions
+from distspec.io.job_log import events, jobs
+from distspec.io.lease import hold, holder
+from distspec.pipeline.runner import STAGES
+from tests.cluster.nodes import Machines, machines
+from tests.helpers.seaweed import S3, seaweed
 from tests.soak.archive import Archive
 
 __all__ = ["seaweed"]
@@ -82,14 +82,14 @@ def test_stopped_submitted_again_and_again(there, server, arguments):
     assert "ingest" in second.stdout.partition("nothing to do")[2], (
         "what the first had done was not done again"
     )
-    published = catalog.record_of(root)
-    quarantine = catalog.tables_of(root, published)["quarantine"].to_table()
+    published = editions.record_of(root)
+    quarantine = editions.tables_of(root, published)["quarantine"].to_table()
     assert published["rows"]["objects"] + len(quarantine) == 75
 
     third = there.submit("third", *pipeline)
     assert third.returncode == 0, third.stdout[-3000:]
     assert "Nothing to do: the catalogue is up to date" in third.stdout
-    assert catalog.record_of(root) == published
+    assert editions.record_of(root) == published
     assert not jobs(root)[-1].worked
 
 
@@ -126,8 +126,8 @@ def test_every_stage_is_a_job(there, server, arguments):
     ended = there.submit("whole", "python", "-m", "jobs.pipeline", *arguments, whole)
     assert ended.returncode == 0, ended.stdout[-3000:]
     one, two = (
-        catalog.open_tables(each)["objects"].to_table().sort_by("object_id").drop_columns("anomaly_rank")
+        editions.open_tables(each)["objects"].to_table().sort_by("object_id").drop_columns("anomaly_rank")
         for each in (root, whole)
     )
-    assert catalog.record_of(root)["run_id"] == catalog.record_of(whole)["run_id"]
+    assert editions.record_of(root)["run_id"] == editions.record_of(whole)["run_id"]
     assert one["class_id"].equals(two["class_id"])

@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 import uvicorn
 
-from distspec.explorer.app import make_app
-from distspec.explorer.exploring import Explored, open_explored
-from distspec.explorer.guard import Guard
-from distspec.explorer.notebook import open_notebook
-from distspec.explorer.serving import listen
-from distspec.lines import GALAXY_LINES
-from tests.explorer.making import publish_root
+from distspec.core.lines import GALAXY_LINES
+from distspec.explorer.app import listen, make_app
+from distspec.explorer.data import Explored, open_explored
+from distspec.explorer.security import Guard
+from distspec.explorer.session import open_notebook
+from tests.explorer.build_root import publish_root
 
 TOKEN = "token-of-this-launch"
 EVIL = "<img src=x onerror=document.title='owned'>"

@@ -8,13 +8,14 @@ import pyarrow.csv
 import pytest
 from starlette.testclient import TestClient
 
-from distspec.catalog import open_tables
+from distspec.catalog.editions import open_tables
+from distspec.core.lines import GALAXY_LINES
 from distspec.explorer.app import make_app
-from distspec.explorer.notebook import open_notebook
-from distspec.labels import Said, add, history, labels_url
-from distspec.lines import GALAXY_LINES
-from distspec.places import names, store_url
-from distspec.store import open_store
+from distspec.explorer.session import open_notebook
+from distspec.io.files import names
+from distspec.io.paths import store_url
+from distspec.labels.annotations import Said, add, history, labels_url
+from distspec.store.store import open_store
 from tests.explorer.conftest import EVIL
 
 

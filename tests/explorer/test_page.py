@@ -18,7 +18,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 import distspec.explorer
-from distspec.labels import history, standing
+from distspec.labels.annotations import history, standing
 from tests.explorer.conftest import EVIL, wait
 
 PAINT = 60_000  # [ms] a busy machine paints slowly

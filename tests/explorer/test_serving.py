@@ -10,12 +10,12 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from distspec.catalog import open_tables
-from distspec.explorer.serving import LOOPBACK, listen
-from distspec.labels import history, labels_url
-from distspec.places import names
+from distspec.catalog.editions import open_tables
+from distspec.explorer.app import LOOPBACK, listen
+from distspec.io.files import names
+from distspec.labels.annotations import history, labels_url
 
-COMMAND = [sys.executable, "-c", "from distspec.cli import main; main()", "explore", "--no-browser"]
+COMMAND = [sys.executable, "-c", "from distspec.cli.main import main; main()", "explore", "--no-browser"]
 
 
 def test_explore_serves_until_interrupted(root):

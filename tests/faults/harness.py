@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from distspec.access import DEFAULT_ACCESS, AccessConfig
-from distspec.committing import Committer, Here
-from distspec.growth import difference
-from distspec.ingestion import load, settings
-from distspec.preprocessing import GridConfig, NormConfig
-from distspec.spectrum import Reason
-from distspec.store import Frozen, Store, create_store, open_store, store_exists
+from distspec.core.errors import Reason
+from distspec.ingest.commit import Committer, Here
+from distspec.ingest.diff import difference
+from distspec.ingest.read import load, settings
+from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
+from distspec.preprocessing.normalization import NormConfig
+from distspec.preprocessing.resampling import GridConfig
+from distspec.store.store import Frozen, Store, create_store, open_store, store_exists
 from tests.faults.samples import sample
 
 BATCH = 3

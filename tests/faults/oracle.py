@@ -13,14 +13,14 @@ from unittest.mock import patch
 import numpy as np
 from astropy.io import fits
 
-from distspec.access import Content
-from distspec.spectrum import BadSpectrumError, Reason
+from distspec.core.errors import BadSpectrumError, Reason
+from distspec.io.remote.config import Content
 
 PLACES = {
     "read_table": ("distspec.archives.msaexp.read_table", "distspec.archives.sdss.read_fits_table",
                    "distspec.archives.desi.read_table"),
     "read_image": ("distspec.archives.spex.read_image", "distspec.archives.jades.read_image",
-                   "distspec.archives.cameras.read_image"),
+                   "distspec.archives.desi_cameras.read_image"),
 }  # fmt: skip
 """Where archives take what they read with from."""
 
@@ -32,7 +32,7 @@ def opened(content: bytes) -> Any:
 
 
 class Table:
-    """A table as astropy reads it, with the names that `distspec.archives.fits.FitsTable` has."""
+    """A table as astropy reads it, with the names that `distspec.io.fits.FitsTable` has."""
 
     def __init__(self, hdu: Any) -> None:
         self.header = hdu.header

@@ -18,8 +18,9 @@ from distspec.archives.desi import DESI
 from distspec.archives.dja import DJA
 from distspec.archives.jades import JADES
 from distspec.archives.sdss import SDSS
+from distspec.archives.simulated.archive import write_shard, write_tables
+from distspec.archives.simulated.survey import SyntheticConfig
 from distspec.archives.spex import SpeX
-from distspec.archives.synthetic import SyntheticConfig, write_shard, write_tables
 from tests.conftest import DATA, real_data
 
 

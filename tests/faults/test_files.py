@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from distspec.access import AccessConfig
-from distspec.spectrum import Reason
+from distspec.core.errors import Reason
+from distspec.io.remote.config import AccessConfig
 from tests.faults.damage import BLOCK, card, flip, image, opened, place, summed, table
 from tests.faults.harness import Case, Outcomes
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distspec.access import AccessConfig
-from distspec.ingestion import entries, read
-from distspec.spectrum import BadSpectrumError, Spectrum
+from distspec.core.errors import BadSpectrumError
+from distspec.core.spectrum import Spectrum
+from distspec.ingest.read import entries, read
+from distspec.io.remote.config import AccessConfig
 from tests.conftest import DATA
 from tests.faults import oracle
 from tests.faults.damage import BLOCK, opened

@@ -3,9 +3,9 @@
 import duckdb
 import pytest
 
-from distspec.growth import difference
-from distspec.pipeline import format_table
-from distspec.spectrum import Reason
+from distspec.core.errors import Reason
+from distspec.core.text import format_table
+from distspec.ingest.diff import difference
 from tests.faults.damage import table
 from tests.faults.harness import assert_only, assert_same, clean, ingest, quarantine, standing
 from tests.faults.samples import sample, write_parquet

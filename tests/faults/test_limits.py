@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import distspec
-from distspec.access import AccessConfig
-from distspec.spectrum import Reason
+from distspec.core.errors import Reason
+from distspec.io.remote.config import AccessConfig
 from tests.faults import test_files, test_tables, test_values
 from tests.faults.harness import assert_only, clean, ingest, quarantine, standing
 from tests.faults.samples import sample

@@ -17,12 +17,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from moto.server import ThreadedMotoServer
 
-from distspec import storage
-from distspec.access import AccessConfig
 from distspec.archives.dja import DJA
-from distspec.growth import difference
-from distspec.places import get_versioned, swap
-from distspec.spectrum import Reason
+from distspec.core.errors import Reason
+from distspec.ingest.diff import difference
+from distspec.io import storage
+from distspec.io.files import get_versioned, swap
+from distspec.io.remote.config import AccessConfig
 from tests.faults import servers
 from tests.faults.damage import flip, place, summed
 from tests.faults.harness import assert_only, assert_same, clean, ingest, quarantine, standing
@@ -290,7 +290,7 @@ def test_083_from_https_to_http(certificate, elsewhere, tmp_path, monkeypatch):
     trusted = functools.partial(
         aiohttp.TCPConnector, ssl=ssl.create_default_context(cafile=str(certificate[0]))
     )
-    monkeypatch.setattr("distspec.access.files.aiohttp.TCPConnector", trusted)
+    monkeypatch.setattr("distspec.io.remote.files.aiohttp.TCPConnector", trusted)
     with servers.serving(certificate) as secure:
         for row in files.rows:
             content = files.contents[row["file"]]

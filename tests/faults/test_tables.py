@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from distspec.spectrum import Reason
+from distspec.core.errors import Reason
 from tests.faults.damage import card, columns, header, image, opened, order, place, table, without, written
 from tests.faults.harness import Case, Outcomes, assert_close, clean, ingest, quarantine, standing
 from tests.faults.samples import sample

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from distspec.spectrum import Reason
+from distspec.core.errors import Reason
 from tests.faults.damage import cells, image, table
 from tests.faults.harness import Case, Outcomes, assert_same, clean, ingest, quarantine, undamaged
 from tests.faults.samples import sample

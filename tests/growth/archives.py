@@ -12,13 +12,15 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
-from distspec.access import AccessConfig
+from distspec.archives.catalogs import absolute
 from distspec.archives.dja import DJA
-from distspec.archives.mock.nirspec import N_PIXELS, WAVE, Exposure
-from distspec.archives.synthetic import SyntheticConfig, _to_fits, plan
-from distspec.archives.tables import absolute
-from distspec.ingestion import IngestConfig, Source
-from distspec.preprocessing import GridConfig, NormConfig
+from distspec.archives.simulated.archive import _to_fits
+from distspec.archives.simulated.nirspec import N_PIXELS, WAVE, Exposure
+from distspec.archives.simulated.survey import SyntheticConfig, plan
+from distspec.ingest.source import IngestConfig, Source
+from distspec.io.remote.config import AccessConfig
+from distspec.preprocessing.normalization import NormConfig
+from distspec.preprocessing.resampling import GridConfig
 
 GRID = GridConfig(n_pixels=48)
 ALL = {"grades": (-1, 0, 1, 2, 3), "z_min": -1.0}

@@ -16,13 +16,13 @@ import pyarrow as pa
 import pytest
 import ray
 
-from distspec import store as stores
-from distspec.ledger import LEDGER
-from distspec.places import store_url
-from distspec.spectrum import row_checksums
+from distspec.core.spectrum import row_checksums
+from distspec.io.paths import store_url
 from distspec.stages.ingest import ingest
-from distspec.store import Store, open_store
-from distspec.verification import verify
+from distspec.store import store as stores
+from distspec.store.columns import LEDGER
+from distspec.store.store import Store, open_store
+from distspec.store.verify import verify
 from tests.growth.archives import Growing
 from tests.growth.driver import CHUNK_ROWS, source
 

@@ -15,15 +15,16 @@ from typing import Any
 
 import icechunk
 
-from distspec import store as stores
 from distspec.archives.dja import DJA
-from distspec.committing import Committer
-from distspec.ingestion import Source
-from distspec.lease import hold
+from distspec.ingest.commit import Committer
+from distspec.ingest.source import Source
+from distspec.io.lease import hold
 from distspec.stages import ingest as stage
+from distspec.stages.config import RayConfig
 from distspec.stages.ingest import OnRay, ingest
-from distspec.stages.session import RayConfig, session
-from distspec.transactions import Transaction
+from distspec.stages.session import session
+from distspec.store import store
+from distspec.store.transactions import Transaction
 from tests.growth.archives import ALL, source_of
 
 CHUNK_ROWS = 16
@@ -90,7 +91,7 @@ ONCE = {"none", "store begun", "store being committed", "store made", "at the en
 
 
 def main(root: str, folder: str, point: str, number: str) -> None:
-    stores.CHUNK_BYTES = 4 * 48 * CHUNK_ROWS
+    store.CHUNK_BYTES = 4 * 48 * CHUNK_ROWS
     POINTS[point](int(number))
     # Where the store is on a server, the tasks must know of it, too.
     server = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}

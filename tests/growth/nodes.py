@@ -12,12 +12,13 @@ from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
 
-from distspec import store as stores
-from distspec.committing import Committer
-from distspec.ingestion import Source
-from distspec.preprocessing import GridConfig
+from distspec.ingest.commit import Committer
+from distspec.ingest.source import Source
+from distspec.preprocessing.resampling import GridConfig
+from distspec.stages.config import RayConfig
 from distspec.stages.ingest import ingest
-from distspec.stages.session import RayConfig, session
+from distspec.stages.session import session
+from distspec.store import store
 from tests.growth import driver
 
 N_PIXELS = 2048
@@ -36,7 +37,7 @@ def small_chunks() -> int:
 
 
 def main(root: str, folder: str) -> None:
-    stores.CHUNK_BYTES = small_chunks()
+    store.CHUNK_BYTES = small_chunks()
     with tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True) as temporary:
         one = {"num_cpus": 1, "object_store_memory": 80_000_000}
         cluster = Cluster(

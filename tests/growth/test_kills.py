@@ -13,17 +13,19 @@ from typing import Any
 import pytest
 import ray
 
-from distspec.access import File
+from distspec.archives.base import Entry
 from distspec.archives.dja import DJA
-from distspec.archives.protocol import Entry
-from distspec.lease import hold
-from distspec.places import get_json, put_json, store_url
-from distspec.spectrum import Reason, Spectrum
+from distspec.core.errors import Reason
+from distspec.core.spectrum import Spectrum
+from distspec.io.files import get_json, put_json
+from distspec.io.lease import hold
+from distspec.io.paths import store_url
+from distspec.io.remote.files import File
 from distspec.stages import ingest as stage
-from distspec.stages import loading
+from distspec.stages import load as loading
 from distspec.stages.ingest import ingest
-from distspec.store import open_store
-from distspec.verification import verify
+from distspec.store.store import open_store
+from distspec.store.verify import verify
 from tests.growth.archives import ALL
 from tests.growth.conftest import BAD, Undisturbed, drive, quarantine_of, reading
 from tests.growth.driver import ONCE, POINTS, source

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from distspec import store as stores
-from distspec.places import store_url
+from distspec.io.paths import store_url
 from distspec.stages.ingest import ingest
-from distspec.store import open_store
-from distspec.verification import verify
+from distspec.store import store as stores
+from distspec.store.store import open_store
+from distspec.store.verify import verify
 from tests.growth import nodes
 from tests.growth.conftest import REPOSITORY, Undisturbed, quarantine_of
 

@@ -15,14 +15,14 @@ from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 from pyarrow import csv
 
-from distspec.identity import Sources
-from distspec.ingestion import Source
-from distspec.ledger import LEDGER
-from distspec.outcome import Outcome
-from distspec.places import store_url
+from distspec.ingest.source import Source
+from distspec.io.paths import store_url
 from distspec.stages.ingest import ingest
-from distspec.store import Store, open_store
-from distspec.verification import verify
+from distspec.stages.result import Outcome
+from distspec.store.columns import LEDGER
+from distspec.store.sources import Sources
+from distspec.store.store import Store, open_store
+from distspec.store.verify import verify
 from tests.conftest import real_data
 from tests.growth.archives import ALL, Pooled, files_of, source_of, write_files
 

@@ -22,30 +22,33 @@ import xarray
 import zarr
 from zarr.storage import ObjectStore
 
-from distspec import places, storage
-from distspec.access import AccessConfig, list_folder
+from distspec.archives.catalogs import etags
 from distspec.archives.dja import DJA
-from distspec.archives.tables import etags
-from distspec.cli import main
-from distspec.ingestion import Source
-from distspec.lease import hold, take
-from distspec.model import load_model
-from distspec.places import exists, get_versioned, join, store_url, swap
-from distspec.snapshots import collect_garbage
+from distspec.cli.main import main
+from distspec.ingest.source import Source
+from distspec.io import files as files_module
+from distspec.io import storage
+from distspec.io.files import exists, get_versioned, swap
+from distspec.io.lease import hold, take
+from distspec.io.paths import join, store_url
+from distspec.io.remote.config import AccessConfig
+from distspec.io.remote.listing import list_folder
+from distspec.models.model import load_model
+from distspec.models.serialization import adopt
 from distspec.stages import ingest as stage
-from distspec.stages import loading
+from distspec.stages import load as loading
 from distspec.stages.ingest import ingest
-from distspec.store import Store, open_store
-from distspec.transactions import Transaction
-from distspec.verification import verify
-from distspec.weights import adopt
+from distspec.store.snapshots import collect_garbage
+from distspec.store.store import Store, open_store
+from distspec.store.transactions import Transaction
+from distspec.store.verify import verify
 from tests.growth.archives import ALL, Growing, source_of
+from tests.growth.build_archive import grow, names, new_store
 from tests.growth.conftest import REPOSITORY, Undisturbed, drive, reading
 from tests.growth.driver import ONCE, POINTS
 from tests.growth.driver import source as killed_source
-from tests.growth.making import grow, names, new_store
-from tests.models import save as save_model
-from tests.seaweed import S3, s3, seaweed
+from tests.helpers.models import save as save_model
+from tests.helpers.seaweed import S3, s3, seaweed
 
 __all__ = ["s3", "seaweed"]
 N = 60
@@ -171,7 +174,7 @@ def test_a_swap_whose_answer_was_lost_has_succeeded(s3: S3, monkeypatch):
         return put(*args, **kwargs)
 
     url = s3.url("root/lease.json")
-    monkeypatch.setattr(places.obstore, "put", put_twice)
+    monkeypatch.setattr(files_module.obstore, "put", put_twice)
     version = swap(url, b"a", None)
     assert get_versioned(url) == (b"a", version)
     later = swap(url, b"b", version)
@@ -246,7 +249,7 @@ def test_two_ingests_at_once_one_works_and_one_is_told(s3: S3, folder, local_ray
 def job(root: str, url: str) -> subprocess.CompletedProcess[str]:
     """Run `jobs.ingest` as a user does, on this session's Ray; workers are told of the server."""
     code = (
-        "import os, sys; from distspec import storage; from distspec.pipeline import main\n"
+        "import os, sys; from distspec import storage; from distspec.pipeline.runner import main\n"
         "named = lambda self: {n: v for n, v in os.environ.items() if n.startswith('AWS_')}\n"
         "storage.StorageConfig.environment = named\n"
         "main('ingest')"

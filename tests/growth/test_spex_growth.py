@@ -12,13 +12,13 @@ import pytest
 from pyarrow import csv
 
 from distspec.archives.spex import SpeX
-from distspec.config import spex
-from distspec.ingestion import Source
-from distspec.ledger import LEDGER
-from distspec.places import store_url
+from distspec.ingest.source import Source
+from distspec.io.paths import store_url
+from distspec.pipeline.recipes import spex
 from distspec.stages.ingest import ingest
-from distspec.store import Store, open_store
-from distspec.verification import verify
+from distspec.store.columns import LEDGER
+from distspec.store.store import Store, open_store
+from distspec.store.verify import verify
 from tests.conftest import real_data
 from tests.growth.archives import files_of
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import ray
 
-from distspec.endings import HELD
-from distspec.lease import hold
-from distspec.places import store_url
-from distspec.store import store_exists
-from distspec.verification import verify
+from distspec.io.lease import hold
+from distspec.io.paths import store_url
+from distspec.pipeline.exit import HELD
+from distspec.store.store import store_exists
+from distspec.store.verify import verify
 from tests.growth.archives import Growing
 from tests.growth.conftest import REPOSITORY
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import ray
 
-from distspec.config import RECIPES, Config, parse
+from distspec.pipeline.config import Config
+from distspec.pipeline.recipes import RECIPES, parse
 from tests.infra.deployment import (
     ACCESS,
     CRONJOB,

@@ -9,12 +9,17 @@ from moto.ec2.models.instance_types import INSTANCE_TYPES
 from ray._private.ray_constants import DEFAULT_OBJECT_STORE_MEMORY_PROPORTION
 from ray.autoscaler._private.util import prepare_config
 
-from distspec import machines, resources
-from distspec.config import Config
-from distspec.ingestion import IngestConfig
-from distspec.planning import planned
-from distspec.rates import Rates
-from distspec.stages import assigning, embed, ingest, loading, oddities, sweeping, synthesize
+from distspec.core import memory as memory_module
+from distspec.ingest.source import IngestConfig
+from distspec.pipeline import machines
+from distspec.pipeline.config import Config
+from distspec.pipeline.planning import planned
+from distspec.pipeline.rates import Rates
+from distspec.stages import assign as assigning
+from distspec.stages import embed, ingest, synthesize
+from distspec.stages import load as loading
+from distspec.stages import score as oddities
+from distspec.stages import sweep as sweeping
 from distspec.stages.session import ACTORS_A_GPU
 from tests.infra.agreement import parsed
 from tests.infra.deployment import LAUNCHERS, Deployment
@@ -66,7 +71,7 @@ def _instance(kind: str, shares: float) -> dict[str, float]:
 
 
 def _task_bytes(task_mb: float) -> float:
-    return resources.loading(task_mb * 1e6)
+    return memory_module.loading(task_mb * 1e6)
 
 
 def resource_problems(deployment: Deployment) -> Iterator[str]:

@@ -17,9 +17,9 @@ from ray._private.services import get_node_ip_address
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
 from distspec.stages.session import OURS
-from tests.cluster.machines import REPOSITORY, environment_of, start
-from tests.infra import pretended
-from tests.seaweed import free_ports
+from tests.cluster.nodes import REPOSITORY, environment_of, start
+from tests.helpers.seaweed import free_ports
+from tests.infra import simulated_aws as pretended
 
 HEAD = "ray.head.default"
 MOST, IDLE = 2, 0.1

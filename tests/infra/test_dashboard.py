@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from distspec.metrics import METRICS, RECIPE
+from distspec.stages.metrics import METRICS, RECIPE
 from tests.infra.deployment import GUIDE, LAUNCHERS, NETWORK, TOP, here
 
 DASHBOARD = json.loads((TOP / "infra" / "grafana" / "distspec.json").read_text())

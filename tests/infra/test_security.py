@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from distspec.config import parse
+from distspec.pipeline.recipes import parse
 from tests.infra.deployment import GUIDE, SECURITY, TOP
 
 ROWS = re.compile(r"^\| (?P<promise>[^|]+) \| [^|]+ \| (?P<tests>`tests/[^|]+) \|$", re.MULTILINE)

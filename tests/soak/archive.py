@@ -9,8 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from distspec.archives.synthetic import SyntheticConfig, write_shard, write_tables
-from tests.seaweed import S3
+from distspec.archives.simulated.archive import write_shard, write_tables
+from distspec.archives.simulated.survey import SyntheticConfig
+from tests.helpers.seaweed import S3
 
 FIRST, EACH = 75, 25
 BAD = 0.05

@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from distspec.catalog import current, tables_of
+from distspec.catalog.editions import current, tables_of
 
 PAUSE = 0.5
 """Between looks [s]."""

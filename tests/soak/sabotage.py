@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import psutil
 
-from tests.cluster.machines import Machines
+from tests.cluster.nodes import Machines
 from tests.cluster.proxy import Proxy
 
 LATEST = 45.0

@@ -24,19 +24,23 @@ from typing import Any
 import numpy as np
 import psutil
 
-from distspec import catalog
-from distspec.config import Config, parse, recall
-from distspec.lease import hold, holder
-from distspec.pipeline import STAGES, run_stages
-from distspec.places import get, join, names, store_url
-from distspec.spectrum import PASSING
+from distspec.catalog import editions
+from distspec.core.errors import PASSING
+from distspec.ingest.source import recall
+from distspec.io.files import get, names
+from distspec.io.lease import hold, holder
+from distspec.io.paths import join, store_url
+from distspec.pipeline.config import Config
+from distspec.pipeline.recipes import parse
+from distspec.pipeline.runner import STAGES, run_stages
+from distspec.stages.config import RayConfig
 from distspec.stages.ingest import ingest
-from distspec.stages.session import RayConfig, session
-from distspec.store import open_store
-from distspec.verification import verify
-from tests.cluster.machines import REPOSITORY, Machines, machines
+from distspec.stages.session import session
+from distspec.store.store import open_store
+from distspec.store.verify import verify
+from tests.cluster.nodes import REPOSITORY, Machines, machines
 from tests.cluster.proxy import before
-from tests.seaweed import S3, serve
+from tests.helpers.seaweed import S3, serve
 from tests.soak.archive import FOUND, Archive
 from tests.soak.sabotage import KINDS, LATEST, Saboteur
 
@@ -164,11 +168,11 @@ def _night(saboteur: Saboteur, archive: Archive, root: str, number: int, listed:
 
 def _nothing_to_do(there: Machines, archive: Archive, root: str) -> None:
     """Submit once more what was submitted last."""
-    published = catalog.record_of(root)
+    published = editions.record_of(root)
     ended = there.submit("once-more", *_pipeline(archive, root))
     assert "SUCCEEDED" in there.status("once-more").upper(), ended.stdout[-3000:]
     assert "Nothing to do: the catalogue is up to date" in ended.stdout
-    assert catalog.record_of(root) == published
+    assert editions.record_of(root) == published
 
 
 def _pipeline(archive: Archive, root: str) -> list[str]:
@@ -198,9 +202,9 @@ def _undisturbed(archive: Archive, root: str, number: int) -> None:
 
 def _agree(root: str, twin: str) -> None:
     """Hold what is published against the twin's: run, identities, counts, labels, quarantine."""
-    one, two = (catalog.record_of(each) for each in (root, twin))
+    one, two = (editions.record_of(each) for each in (root, twin))
     assert one["run_id"] == two["run_id"], "of the same data by the same model"
-    tables = [catalog.tables_of(each, record) for each, record in ((root, one), (twin, two))]
+    tables = [editions.tables_of(each, record) for each, record in ((root, one), (twin, two))]
     for name, columns, by in COMPARED:
         mine, theirs = (each[name].to_table(columns=columns).sort_by(by) for each in tables)
         assert mine.equals(theirs), f"{name} differ in run {one['run_id']}"
@@ -236,7 +240,7 @@ def _nothing_is_left(there: Machines, root: str) -> None:
     while standing := _standing(there):
         assert time.monotonic() < until, standing
         time.sleep(1.0)
-    vouched = {file for record in catalog.editions(root) for file in record["files"].values()}
+    vouched = {file for record in editions.editions(root) for file in record["files"].values()}
     lying = [
         name
         for name in names(root)

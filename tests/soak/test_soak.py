@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.cluster.machines import REPOSITORY
+from tests.cluster.nodes import REPOSITORY
 
 
 def soaked(*flags: str) -> str:

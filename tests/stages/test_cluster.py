@@ -9,17 +9,17 @@ import pytest
 import ray
 from sklearn.metrics import adjusted_rand_score
 
-from distspec.algorithms import Setting
-from distspec.clustering import fit, labels_of
-from distspec.consensus import agree
-from distspec.fitted import Fitted, Repeat
-from distspec.maps import Layout, Map, neighbourhood
-from distspec.spaces import Sample
-from distspec.stages.assigning import assign
-from distspec.stages.labelling import label
-from distspec.stages.sweeping import Sweep
-from distspec.sweep import ClusteringConfig, Space, plan, settings
-from distspec.trials import limits
+from distspec.clustering.algorithms import fit, labels_of
+from distspec.clustering.config import ClusteringConfig, Setting, Space
+from distspec.clustering.consensus import agree
+from distspec.clustering.feature_space import Sample
+from distspec.clustering.labeler import Fitted, Repeat
+from distspec.clustering.plan import plan, settings
+from distspec.clustering.trials import limits
+from distspec.clustering.umap import Layout, Map, neighbourhood
+from distspec.stages.assign import assign
+from distspec.stages.label import label
+from distspec.stages.sweep import Sweep
 
 CONFIG = ClusteringConfig(
     rule="consensus",

@@ -15,17 +15,18 @@ import pytest
 import ray
 import torch
 
-from distspec.latents import columns, n_embedded, read_latents
-from distspec.model import load_model
-from distspec.places import model_url, store_url
-from distspec.spectrum import WaveGrid
+from distspec.core.spectrum import WaveGrid
+from distspec.io.paths import model_url, store_url
+from distspec.models.latents import columns, n_embedded, read_latents
+from distspec.models.model import load_model
+from distspec.models.serialization import adopt
+from distspec.stages import embed
 from distspec.stages import embed as stage
 from distspec.stages.embed import embed_span, embed_store, embedded, hire
-from distspec.store import Frozen, Store, create_store, open_store, repository
-from distspec.transactions import spans
-from distspec.weights import adopt
-from tests import models
+from distspec.store.store import Frozen, Store, create_store, open_store, repository
+from distspec.store.transactions import spans
 from tests.conftest import append, batch_of, identity_of
+from tests.helpers import models
 
 GRID = WaveGrid("log", 1100.0, 8400.0, 64)
 ROWS, N = 16, 150
@@ -73,7 +74,7 @@ def assert_whole(root: str) -> Store:
 
 def test_neither_cuts_nor_growth_change_a_bit(root, rng, local_ray, one_thread, monkeypatch):
     """The process that commits dies after its first commit; then the store grows, and the rest is done."""
-    whole = stage.append_latents
+    whole = embed.append_latents
 
     def once(store, name, start, latents):
         if start:

@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from distspec.ingestion import IngestConfig, Source
-from distspec.places import store_url
+from distspec.ingest.source import IngestConfig, Source
+from distspec.io.paths import store_url
 from distspec.stages.ingest import ingest
-from distspec.store import open_store
-from tests.fake import GRID_CONFIG, Fake
+from distspec.store.store import open_store
+from tests.helpers.fake_model import GRID_CONFIG, Fake
 
 
 def store_of(root):

@@ -12,10 +12,22 @@ import pytest
 import ray
 import tqdm as tqdm_module
 
-from distspec.metrics import BYTES, DONE, LOSS, METRICS, QUEUE, RATE, REJECTED, RUNNING, SHARE
 from distspec.stages import progress as progress_module
+from distspec.stages.metrics import (
+    BYTES,
+    DONE,
+    LOSS,
+    METRICS,
+    QUEUE,
+    RATE,
+    REJECTED,
+    RUNNING,
+    SHARE,
+    count,
+    gauge,
+    running,
+)
 from distspec.stages.progress import Progress, shown
-from distspec.stages.telling import count, gauge, running
 
 SCRAPED = 60.0
 """Ray tells its metrics within so long [s]."""

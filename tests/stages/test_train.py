@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 import ray
 
-from distspec.places import get_json, join, names, store_url
-from distspec.provision import split_rows
-from distspec.snapshots import list_snapshots
+from distspec.io.files import get_json, names
+from distspec.io.paths import join, store_url
 from distspec.stages import session
 from distspec.stages.train import train
-from distspec.store import create_store, open_store
-from distspec.training import TrainingConfig
+from distspec.store.snapshots import list_snapshots
+from distspec.store.store import create_store, open_store
+from distspec.training.config import TrainingConfig
+from distspec.training.setup import split_rows
 from tests.conftest import append, batch_of, identity_of
-from tests.training.making import SMALL, small_store
+from tests.training.build_store import SMALL, small_store
 
 CONFIG = TrainingConfig(learning_rate=1e-3, max_epochs=3)
 
@@ -86,7 +87,7 @@ def test_room_is_counted_node_by_node(monkeypatch):
 
 
 def test_too_few_spectra_are_refused(tmp_path, small_grid):
-    from distspec.store import Frozen
+    from distspec.store.store import Frozen
 
     store = create_store(store_url(str(tmp_path)), Frozen(small_grid, 1500.0, -2.0))
     append(store, batch_of(3, small_grid.n_pixels, np.random.default_rng(0)), identity_of(3))

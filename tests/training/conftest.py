@@ -15,17 +15,18 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from distspec.fitting import fit
-from distspec.places import get, join, names, store_url
-from distspec.provision import provide, split_rows
-from distspec.state import EarlyStopping
-from distspec.store import open_store
-from distspec.team import Team
-from distspec.training import new_state
-from distspec.vae import SPECTRUM, SpectrumVAE
+from distspec.io.files import get, names
+from distspec.io.paths import join, store_url
+from distspec.models.vae import SPECTRUM, SpectrumVAE
+from distspec.store.store import open_store
+from distspec.training.distributed import Team
+from distspec.training.setup import provide, split_rows
+from distspec.training.state import EarlyStopping
+from distspec.training.steps import new_state
+from distspec.training.trainer import fit
+from tests.training.build_store import SMALL, small_store
 from tests.training.driver import N_SPECTRA, SEED, config
 from tests.training.gloo import together
-from tests.training.making import SMALL, small_store
 
 REPOSITORY = Path(__file__).parents[2]
 

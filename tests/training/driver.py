@@ -13,20 +13,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from distspec import checkpoints, fitting
-from distspec.lease import hold
-from distspec.stages import train as stage
-from distspec.stages.session import RayConfig, session
+from distspec.io.lease import hold
+from distspec.stages import train as train_module
+from distspec.stages.config import RayConfig
+from distspec.stages.session import session
 from distspec.stages.train import train
-from distspec.training import TrainingConfig
-from tests.training.making import SMALL
+from distspec.training import checkpoint_files as checkpoints
+from distspec.training import trainer
+from distspec.training.config import TrainingConfig
+from tests.training.build_store import SMALL
 
 N_SPECTRA = 400
 SEED = 7
 EVERY = 8
 """Steps between checkpoints; an epoch has five."""
 
-real_worker = stage._worker
+real_worker = train_module._worker
 
 
 def config(workers: int, order: str = "cached", **other: Any) -> TrainingConfig:
@@ -59,14 +61,14 @@ def before_step(act: Callable[[dict[str, Any]], None], rank: int) -> Callable[..
     """Act when a worker is about to take a step."""
 
     def install(given: dict[str, Any], point: str, step: int) -> None:
-        real = fitting.take_step
+        real = trainer.take_step
 
         def take_step(state: Any, batch: Any, config: Any, team: Any, weight: float) -> Any:
             if team.rank == rank and state.step == step and once(given["root"], point):
                 act(given)
             return real(state, batch, config, team, weight)
 
-        fitting.take_step = take_step
+        trainer.take_step = take_step
 
     return install
 
@@ -112,7 +114,7 @@ def hurt(points: Sequence[str]) -> Callable[[dict[str, Any]], str]:
 
 
 def main(root: str, workers: str, order: str, *points: str) -> None:
-    stage._worker = hurt(points)
+    train_module._worker = hurt(points)
     server = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     with hold(root, "train") as lease, session(RayConfig(), server):
         assert lease.token

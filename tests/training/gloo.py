@@ -13,11 +13,11 @@ import torch.multiprocessing
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from distspec.fitting import fit
-from distspec.team import Team
-from distspec.training import TrainingConfig
-from distspec.vae import Batch
-from tests.training.making import small_state, spectra, work_on
+from distspec.models.vae import Batch
+from distspec.training.config import TrainingConfig
+from distspec.training.distributed import Team
+from distspec.training.trainer import fit
+from tests.training.build_store import small_state, spectra, work_on
 
 SIZE = 3
 CONFIG = TrainingConfig(learning_rate=1e-3, max_epochs=3, window=2, workers=SIZE)

@@ -16,11 +16,12 @@ from typing import Any
 import ray
 from ray.cluster_utils import Cluster
 
-from distspec.stages import train as stage
-from distspec.stages.session import RayConfig, session
+from distspec.stages import train as train_module
+from distspec.stages.config import RayConfig
+from distspec.stages.session import session
 from distspec.stages.train import train
 from tests.training import driver
-from tests.training.making import SMALL
+from tests.training.build_store import SMALL
 
 STEP = 20
 
@@ -34,7 +35,7 @@ def note_node(given: dict[str, Any]) -> None:
 
 def main(root: str, workers: str, min_workers: str, n_nodes: str) -> None:
     driver.POINTS["lost"] = driver.before_step(note_node, int(workers) - 1)
-    stage._worker = driver.hurt([f"lost@{STEP}"])
+    train_module._worker = driver.hurt([f"lost@{STEP}"])
     with tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True) as temporary:
         memory = {"object_store_memory": 80_000_000}
         head = {"num_cpus": 0, "temp_dir": temporary, "include_dashboard": False, **memory}

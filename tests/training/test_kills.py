@@ -7,9 +7,9 @@ import signal
 import pytest
 
 from distspec.stages.train import train
+from tests.training.build_store import SMALL, same
 from tests.training.conftest import drive, finished, kept
 from tests.training.driver import SEED, config, marks
-from tests.training.making import SMALL, same
 
 
 @pytest.mark.slow

@@ -8,11 +8,12 @@ import sys
 
 import pytest
 
-from distspec.places import get_json, join, names
+from distspec.io.files import get_json, names
+from distspec.io.paths import join
+from tests.training.build_store import same, small_store
 from tests.training.conftest import REPOSITORY, finished, losses
 from tests.training.driver import N_SPECTRA
 from tests.training.gloo import together
-from tests.training.making import same, small_store
 
 
 def on_nodes(root: str, workers: int, min_workers: int, n_nodes: int) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from distspec.places import names
-from tests.seaweed import s3, seaweed
+from distspec.io.files import names
+from tests.helpers.seaweed import s3, seaweed
+from tests.training.build_store import same, small_store
 from tests.training.conftest import drive, finished
 from tests.training.driver import N_SPECTRA
-from tests.training.making import same, small_store
 
 __all__ = ["s3", "seaweed"]
 

@@ -1,0 +1,202 @@
+"""What made-up galaxies look like before any instrument: continuum, lines, intergalactic absorption.
+
+Simple forms (power laws, one Balmer break, a dust law, line ratios), not stellar population models:
+the aim is a set of spectra that is hard to sort for the reasons that real ones are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+
+from distspec.archives.simulated.populations import Galaxies
+from distspec.core.lines import GALAXY_LINES
+from distspec.core.spectrum import Floats
+
+LYA = GALAXY_LINES["Lyα"]
+BALMER_LIMIT = 3646.0
+LYMAN_LIMIT = 911.75
+
+
+def attenuation(wave_rest: Floats) -> Floats:
+    """Return A(λ)/A_V of Calzetti et al. 2000 (ApJ 533, 682, eq. 4) at rest wavelengths in Å."""
+    x = 1.0 / np.clip(wave_rest * 1e-4, 0.09, 2.2)
+    blue = 2.659 * (-2.156 + 1.509 * x - 0.198 * x**2 + 0.011 * x**3)
+    red = 2.659 * (-1.857 + 1.040 * x)
+    return np.where(x > 1.0 / 0.63, blue, red) / 4.05 + 1.0
+
+
+def evolved_share(galaxies: Galaxies) -> Floats:
+    """Return the share of f_λ at 4200 Å that evolved stars give, (N,)."""
+    return expit((galaxies.log_age - 2.25) / 0.22)
+
+
+def _stars(galaxies: Galaxies, wave_rest: Floats) -> Floats:
+    """Young and evolved stars without dust, f_λ in units of their sum at 4200 Å."""
+    age, beta = galaxies.log_age[:, None], galaxies.beta[:, None]
+    # Nebular continuum of the youngest: a Balmer jump, the inverse of the evolved stars' break.
+    jump = 0.4 * np.exp(-(10.0**age) / 15.0)
+    young = (wave_rest / 4200.0) ** beta
+    young *= 1.0 + np.where(wave_rest < BALMER_LIMIT, jump * (wave_rest / BALMER_LIMIT) ** 2, 0.0)
+    # Crowded high-order Balmer lines smear the break over 3650-4000 Å; older is deeper.
+    depth = 1.0 - 1.0 / np.clip(1.8 + 1.3 * (age - 2.0), 1.5, 4.0)
+    evolved = (wave_rest / 4200.0) ** -1.3 * (1.0 - depth * expit((3760.0 - wave_rest) / 60.0))
+    evolved /= 1.0 + (2400.0 / wave_rest) ** 6
+    share = evolved_share(galaxies)[:, None]
+    return (1.0 - share) * young + share * evolved
+
+
+def continuum(galaxies: Galaxies, wave_rest: Floats) -> Floats:
+    """Return f_λ over its value at 4200 Å, before intergalactic absorption.
+
+    Parameters
+    ----------
+    galaxies : N galaxies
+    wave_rest : (N, M) or (1, M) [Å]
+
+    Returns
+    -------
+    (N, M)
+    """
+
+    def shape(wave: Floats) -> Floats:
+        dust = 10.0 ** (-0.4 * 10.0 ** galaxies.log_a_v[:, None] * attenuation(wave))
+        return _stars(galaxies, wave) * dust
+
+    reference = np.full((1, 1), 5500.0)
+    share = expit(galaxies.logit_red)[:, None]
+
+    def red(wave: Floats) -> Floats:
+        # The V of a Little Red Dot turns at the Balmer limit (Setton et al. 2024).
+        rise = (wave / 5500.0) ** galaxies.beta_red[:, None]
+        return share / (1.0 - share) * rise * expit((wave - BALMER_LIMIT) / 150.0)
+
+    def total(wave: Floats) -> Floats:
+        return shape(wave) + shape(reference) * red(wave)
+
+    return total(wave_rest) / total(np.full((1, 1), 4200.0))
+
+
+# Case B at 10⁴ K relative to Hβ (Osterbrock & Ferland 2006), and usual ratios of weak metal lines.
+_TO_HB = {"Hα": 2.86, "Hβ": 1.0, "Hγ": 0.468, "Hδ": 0.259, "He I": 0.12, "He I 7065": 0.05}
+_TO_O3 = {"[O III] 5007": 1.0, "[O III] 4959": 0.336, "[Ne III]": 0.09}
+_TO_CIII = {"C III]": 1.0, "O III]": 0.3, "He II": 0.25, "C IV": 0.35}
+_IN_QUASARS = {"C III]": 1.0, "C IV": 1.6, "Mg II": 1.3}
+_ABSORBED = {"Hβ": 6.0, "Hγ": 7.0, "Hδ": 8.0}  # [Å] in a population of A stars
+NARROW_FWHM = 250.0  # [km/s]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """K Gaussian lines of N galaxies, in emission (EW > 0) or absorption (EW < 0).
+
+    Attributes
+    ----------
+    wave_rest : (N, K) [Å]
+    ew : (N, K) [Å, rest frame]
+    fwhm : (N, K) [km s⁻¹]
+    """
+
+    wave_rest: Floats
+    ew: Floats
+    fwhm: Floats
+
+
+def emission_lines(galaxies: Galaxies) -> Lines:
+    """Return every line of every galaxy: recombination, forbidden, ultraviolet, broad, absorbed."""
+    table: list[tuple[Floats, Floats, Floats]] = []
+    nothing = np.zeros(len(galaxies))
+    narrow_width, broad_width = nothing + NARROW_FWHM, 10.0**galaxies.log_fwhm_broad
+
+    def level(wave: float) -> Floats:
+        return continuum(galaxies, np.full((1, 1), wave))[:, 0]
+
+    def dust(wave: float) -> Floats:
+        """Return the attenuation relative to Hα's."""
+        curve = attenuation(np.array([wave, GALAXY_LINES["Hα"]]))
+        return 10.0 ** (-0.4 * 10.0**galaxies.log_a_v * (curve[0] - curve[1]))
+
+    def add(name: str, flux: Floats, width: Floats) -> None:
+        wave = GALAXY_LINES[name]
+        table.append((nothing + wave, flux / level(wave), width))
+
+    ha = 10.0**galaxies.log_ew_ha * level(GALAXY_LINES["Hα"])
+    broad = ha * expit(galaxies.logit_broad)
+    hb = (ha - broad) / _TO_HB["Hα"]  # before dust, as are the lines scaled to it
+    o3 = hb * 10.0**galaxies.log_r3
+    o2 = o3 * 10.0**-galaxies.log_o32
+    fluxes = {name: hb * ratio for name, ratio in _TO_HB.items()}
+    fluxes |= {name: o3 * ratio for name, ratio in _TO_O3.items()}
+    fluxes |= {"[O II]": o2, "[S II]": 0.3 * o2, "[O I]": 0.05 * o2}
+    for name, flux in fluxes.items():
+        add(name, flux * dust(GALAXY_LINES[name]), narrow_width)
+    # Broad decrements are steep: Hα/Hβ near 8 (more than case B, whatever the reason).
+    for name, ratio in {"Hα": 1.0, "Hβ": 0.12, "Hγ": 0.04, "He I": 0.03, "He I 7065": 0.02}.items():
+        add(name, broad * ratio, broad_width)
+
+    active = expit(2.0 * (galaxies.logit_broad - 3.0))  # a quasar's ultraviolet lines are broad
+    ciii, lya = 10.0**galaxies.log_ew_ciii, 10.0**galaxies.log_ew_lya
+    ultraviolet = [(_TO_CIII, ciii * (1.0 - active), narrow_width)]
+    ultraviolet += [(_IN_QUASARS, ciii * active, broad_width)]
+    ultraviolet += [({"Lyα": 1.0}, lya * (1.0 - active), narrow_width)]
+    ultraviolet += [({"Lyα": 1.0, "N V": 0.25}, lya * active, broad_width)]
+    for ratios, ew, width in ultraviolet:
+        table += [(nothing + GALAXY_LINES[name], ew * r, width) for name, r in ratios.items()]
+    for name, ew in _ABSORBED.items():
+        table.append((nothing + GALAXY_LINES[name], -ew * evolved_share(galaxies), nothing + 2000.0))
+    table.append((galaxies.wave_unknown, galaxies.ew_unknown, narrow_width))
+    wave, ew, width = (np.stack(column, axis=1) for column in zip(*table, strict=True))
+    return Lines(wave, ew, width)
+
+
+# Coefficients of the Lyman-forest series, Lyα to Lyδ (Inoue et al. 2014, MNRAS 442, 1805, table 2).
+_FOREST = (
+    (1215.67, 1.690e-2, 2.354e-3, 1.026e-4),
+    (1025.72, 4.692e-3, 6.536e-4, 2.849e-5),
+    (972.54, 2.239e-3, 3.119e-4, 1.360e-5),
+    (949.74, 1.319e-3, 1.837e-4, 8.010e-6),
+)
+
+
+def transmission(galaxies: Galaxies, z: Floats, wave_obs: Floats) -> Floats:
+    """Return the share of light that hydrogen lets through, (N, M).
+
+    The mean Lyman forest (Inoue et al. 2014, eq. 21, first four lines) with a scatter between sight
+    lines, nothing beyond the Lyman limit, the damping wing of a neutral intergalactic medium
+    (Miralda-Escudé 1998, ApJ 501, 15, leading order) and that of the galaxy's own gas.
+
+    Parameters
+    ----------
+    galaxies : N galaxies
+    z : (N,)
+    wave_obs : (M,) [Å]
+    """
+    forest = np.zeros((len(galaxies), len(wave_obs)))
+    for line, low, middle, high in _FOREST:
+        x = wave_obs / line
+        tau = np.where(x < 2.2, low * x**1.2, np.where(x < 5.7, middle * x**3.7, high * x**5.5))
+        forest += np.where(x < 1.0 + z[:, None], tau, 0.0)
+    offset = wave_obs / (LYA * (1.0 + z[:, None])) - 1.0
+    neutral = expit((z - 7.3) / 0.6)[:, None]
+    gunn_peterson = 7.16e5 * ((1.0 + z[:, None]) / 10.0) ** 1.5 * neutral
+    # Blueward of Lyα the forest stands for the intergalactic medium; its wing is for the red side.
+    wing = np.where(offset > 0, gunn_peterson * 2.02e-8 / np.pi / np.maximum(offset, 1e-3), 0.0)
+    # N σ in the Lorentz wings of Lyα, σ = 2.88e-26 cm² / (λ/λα - 1)².
+    gas = 10.0 ** galaxies.log_n_hi[:, None] * 2.88e-26 / np.maximum(offset**2, 1e-6)
+    depth = forest * np.exp(galaxies.igm_scatter)[:, None] + wing + gas
+    beyond = wave_obs < LYMAN_LIMIT * (1.0 + z[:, None])
+    return np.where(beyond, 0.0, np.exp(-np.minimum(depth, 100.0)))
+
+
+def brown_dwarf(wave: Floats) -> Floats:
+    """Return f_ν of a cool dwarf, highest at 1: the flux that water and methane let out.
+
+    Parameters
+    ----------
+    wave : (M,) [um, observed frame]
+    """
+    windows = ((1.07, 0.05, 0.6), (1.27, 0.05, 0.9), (1.58, 0.06, 0.7), (2.1, 0.09, 0.4))
+    windows += ((4.1, 0.25, 1.0), (4.7, 0.3, 0.6))
+    return np.sum([h * np.exp(-0.5 * ((wave - c) / w) ** 2) for c, w, h in windows], axis=0)

@@ -1,0 +1,199 @@
+"""A stand-in for JWST/NIRSpec's prism: pixels, resolution, noise, and what goes wrong.
+
+The grid and the noise curve are smooth fits to public spectra of the DAWN JWST Archive (msaexp v4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+from scipy.sparse import csr_array
+from scipy.special import ndtr
+
+from distspec.archives.simulated.galaxies import Lines
+from distspec.core.spectrum import Floats
+
+N_PIXELS = 473
+_KNOTS = (
+    (0, 0.54), (12, 0.57945), (24, 0.62845), (36, 0.69095), (48, 0.77293), (58, 0.8623),
+    (68, 0.97709), (76, 1.09019), (84, 1.22164), (92, 1.36715), (100, 1.52017), (110, 1.71287),
+    (120, 1.90025), (135, 2.16496), (150, 2.40908), (180, 2.8445), (220, 3.34357),
+    (270, 3.87877), (330, 4.4339), (400, 4.99943), (472, 5.51543),
+)  # fmt: skip
+_WAVE_AT = CubicSpline(*np.transpose(_KNOTS))
+WAVE: Floats = _WAVE_AT(np.arange(N_PIXELS))
+"""Pixel centres, (473,) [um]: within 1e-4 of every v4 file's."""
+PIXEL_WIDTH: Floats = _WAVE_AT(np.arange(N_PIXELS), 1)
+"""Δλ a pixel, (473,) [um]."""
+# λ / (2.2 Δλ) is 30 at 1.2 um and 310 at 5.1 um: the pre-launch resolution curve of the prism.
+LSF_SIGMA = 2.2 / 2.3548
+"""Standard deviation of the line-spread function [pixels]."""
+_OVERSAMPLE, _MARGIN = 5, 4
+_FINE_PIXEL = np.arange(-_MARGIN, N_PIXELS - 1 + _MARGIN, 1.0 / _OVERSAMPLE)
+FINE_WAVE: Floats = _WAVE_AT(_FINE_PIXEL)
+"""Five samples a pixel and four pixels beyond each end: where continua are evaluated, (M,) [um]."""
+
+
+def _lsf_matrix() -> csr_array:
+    """Return (M, 473): blur by the line-spread function and integrate over each pixel."""
+    distance = np.arange(N_PIXELS)[None, :] - _FINE_PIXEL[:, None]
+    weight = ndtr((distance + 0.5) / LSF_SIGMA) - ndtr((distance - 0.5) / LSF_SIGMA)
+    weight[np.abs(distance) > 5.0] = 0.0
+    return csr_array(weight / weight.sum(axis=0))
+
+
+_LSF = _lsf_matrix()
+
+
+def observe_continuum(flux: Floats) -> Floats:
+    """Bring f_ν on `FINE_WAVE`, (N, M), to the detector's pixels, (N, 473), same unit."""
+    return flux @ _LSF
+
+
+def observe_lines(lines: Lines, level: Floats, z: Floats) -> Floats:
+    """Integrate Gaussian lines over the pixels.
+
+    Parameters
+    ----------
+    lines : K lines of N objects
+    level : (N, K) [uJy]
+        Continuum f_ν at each line, to which its equivalent width refers.
+    z : (N,)
+
+    Returns
+    -------
+    (N, 473) [uJy]
+    """
+    wave = lines.wave_rest * (1.0 + z[:, None]) * 1e-4
+    centre = np.interp(wave, FINE_WAVE, _FINE_PIXEL, left=-100.0, right=N_PIXELS + 100.0)
+    width = np.interp(wave, WAVE, PIXEL_WIDTH)
+    sigma = np.hypot(LSF_SIGMA, lines.fwhm / 2.3548 / 299792.458 * wave / width)
+    # f_λ of the line is EW (1 + z) f_λ,continuum × share / Δλ; in f_ν that gains (λ / λ_line)².
+    strength = lines.ew * 1e-4 * (1.0 + z[:, None]) * level / np.maximum(wave, 0.1) ** 2
+    total = np.zeros((len(z), N_PIXELS))
+    edges = np.arange(N_PIXELS + 1) - 0.5
+    for k in range(wave.shape[1]):
+        cumulative = ndtr((edges - centre[:, k, None]) / sigma[:, k, None])
+        total += strength[:, k, None] * np.diff(cumulative, axis=1)
+    return total * WAVE**2 / PIXEL_WIDTH
+
+
+_NOISE_WAVE, _NOISE_ERR = np.transpose([
+    (0.545, 0.9), (0.56, 0.029), (0.6, 0.0176), (0.7, 0.0093), (0.8, 0.0078), (0.9, 0.0079),
+    (1.0, 0.0077), (1.1, 0.0068), (1.2, 0.0066), (1.4, 0.0071), (1.7, 0.0084), (2.0, 0.0092),
+    (2.5, 0.0105), (3.0, 0.0138), (3.5, 0.0172), (4.0, 0.0242), (4.5, 0.0331), (4.8, 0.0424),
+    (5.0, 0.0508), (5.2, 0.063), (5.4, 0.1015), (5.48, 0.35), (5.51, 1.3),
+])  # fmt: skip
+
+
+def noise_level(wave: Floats, flux: Floats, exptime: Floats) -> Floats:
+    """Return 1σ errors: background, then the source's own photons, falling as exptime^-½.
+
+    Parameters
+    ----------
+    wave : (M,) [um]
+    flux : (N, M) [uJy]
+    exptime : (N,) [s]
+
+    Returns
+    -------
+    (N, M) [uJy]
+    """
+    background = np.exp(np.interp(wave, _NOISE_WAVE, np.log(_NOISE_ERR)))
+    photons = np.sqrt(1.0 + np.maximum(flux, 0.0) / 0.8)
+    return background * photons * np.sqrt(1e4 / exptime)[:, None]
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """What a detector made of one spectrum.
+
+    Attributes
+    ----------
+    flux, err : (473,) [uJy]
+        NaN where a pixel is invalid.
+    """
+
+    flux: Floats
+    err: Floats
+
+
+def expose(flux: Floats, exptime: float, artefact: str, rng: np.random.Generator) -> Exposure:
+    """Add noise, defects and missing pixels to one noise-free spectrum.
+
+    Parameters
+    ----------
+    flux : (473,) [uJy]
+    exptime : float [s]
+    artefact : str
+        A key of `ARTEFACTS`, or "" for none.
+    rng : numpy Generator
+    """
+    err = noise_level(WAVE, flux[None, :], np.array([exptime]))[0]
+    # Objects differ: extraction width, background and bar shadows change level and colour.
+    err = err * np.exp(0.25 * rng.standard_normal()) * WAVE ** (0.12 * rng.standard_normal())
+    err = err * np.exp(0.07 * rng.standard_normal(N_PIXELS))
+    # Resampled exposures share pixels: neighbours correlate at 0.23.
+    white = rng.standard_normal(N_PIXELS + 2)
+    noise = (white[1:-1] + 0.12 * (white[:-2] + white[2:])) / np.sqrt(1.0 + 2 * 0.12**2)
+    flux = flux + err * noise
+    flux = flux + err * _hot_pixels(rng)
+    if artefact:
+        flux = flux + err * ARTEFACTS[artefact](rng)
+    if rng.random() < 0.05:
+        err = err / rng.uniform(1.3, 2.5)  # now and then the pipeline believes too much
+    missing = _missing(rng)
+    return Exposure(np.where(missing, np.nan, flux), np.where(missing, np.nan, err))
+
+
+def _hot_pixels(rng: np.random.Generator) -> Floats:
+    """Put a few pixels off by 5 to 30σ, mostly up, (473,) [σ]."""
+    hit = np.zeros(N_PIXELS)
+    for pixel in rng.integers(3, N_PIXELS - 3, size=rng.poisson(0.7)):
+        hit[pixel] = rng.choice([1.0, 1.0, 1.0, -1.0]) * 5.0 * 6.0 ** rng.random()
+    return hit
+
+
+def _missing(rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Mark pixels without data, (473,): both ends; in some a longer stretch or a detector gap."""
+    first, last, gap = rng.random(3)
+    start = 3 + int(min(rng.exponential(45.0), 165.0)) * (first < 0.10)
+    stop = N_PIXELS - rng.integers(2, 4) - int(min(rng.exponential(25.0), 100.0)) * (last < 0.05)
+    pixel = np.arange(N_PIXELS)
+    missing = (pixel < start) | (pixel >= stop)
+    if gap < 0.08:
+        begin = rng.integers(60, 380)
+        missing |= (pixel >= begin) & (pixel < begin + rng.integers(4, 40))
+    return missing
+
+
+def _spikes(rng: np.random.Generator) -> Floats:
+    """Let cosmic rays survive: 3 to 8 spikes of 20 to 100σ."""
+    hit = np.zeros(N_PIXELS)
+    pixels = rng.integers(20, N_PIXELS - 20, size=rng.integers(3, 9))
+    hit[pixels] = 20.0 * 5.0 ** rng.random(len(pixels))
+    return hit
+
+
+def _negative_run(rng: np.random.Generator) -> Floats:
+    """Subtract a neighbour with the background: 15 to 60 pixels at -5 to -20σ."""
+    begin, length = rng.integers(40, 380), rng.integers(15, 60)
+    pixel = np.arange(N_PIXELS)
+    return np.where((pixel >= begin) & (pixel < begin + length), -rng.uniform(5.0, 20.0), 0.0)
+
+
+def _edge(rng: np.random.Generator) -> Floats:
+    """Let the flux run away towards one end, to 15 to 60σ."""
+    inward = np.arange(N_PIXELS, dtype=np.float64)
+    inward = inward if rng.random() < 0.5 else inward[::-1]
+    return rng.uniform(15.0, 60.0) * np.exp(-inward / rng.uniform(10.0, 40.0))
+
+
+ARTEFACTS = {
+    "artefact_spike": _spikes,
+    "artefact_negative_run": _negative_run,
+    "artefact_edge": _edge,
+}
+"""Each returns (473,) [σ] to add to the flux."""

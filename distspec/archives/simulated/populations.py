@@ -1,0 +1,214 @@
+"""Populations of made-up galaxies: a class is a distribution over continuous parameters.
+
+The distributions are wide enough to run into their neighbours, as those of real classes do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from distspec.core.spectrum import Floats
+
+
+@dataclass(frozen=True)
+class Galaxies:
+    """Intrinsic parameters of N galaxies, each (N,)."""
+
+    m_blue: Floats
+    """Absolute AB magnitude at 4200 Å, dust included [mag]."""
+    log_age: Floats
+    """log₁₀ of the light-weighted age [Myr]: drives the Balmer break and the evolved share."""
+    beta: Floats
+    """β of the young stars' f_λ ∝ λ^β, before dust."""
+    log_a_v: Floats
+    """log₁₀ of the attenuation in V [mag]."""
+    logit_red: Floats
+    """Logit of the red component's share of f_λ at 5500 Å (a Little Red Dot's optical light)."""
+    beta_red: Floats
+    """β of the red component."""
+    log_ew_ha: Floats
+    """log₁₀ of the rest equivalent width of Hα, narrow and broad [Å]."""
+    log_r3: Floats
+    """log₁₀ of [O III] 5007 / narrow Hβ."""
+    log_o32: Floats
+    """log₁₀ of [O III] 5007 / [O II], before dust."""
+    log_ew_lya: Floats
+    """log₁₀ of the rest equivalent width of Lyα that leaves the galaxy's surroundings [Å]."""
+    log_ew_ciii: Floats
+    """log₁₀ of the rest equivalent width of C III] 1908 [Å]."""
+    logit_broad: Floats
+    """Logit of the broad share of Hα."""
+    log_fwhm_broad: Floats
+    """log₁₀ of the broad lines' FWHM [km s⁻¹]."""
+    log_n_hi: Floats
+    """log₁₀ of the neutral hydrogen column at the galaxy's own redshift [cm⁻²]."""
+    igm_scatter: Floats
+    """ln of the sight line's Lyman-forest depth over the mean."""
+    ew_unknown: Floats
+    """Rest equivalent width of a line that no list has [Å]; 0 in all but one kind of oddity."""
+    wave_unknown: Floats
+    """Rest wavelength of that line [Å]; 5000 where there is none."""
+
+    def __len__(self) -> int:
+        return len(self.m_blue)
+
+
+DRAWN = tuple(field.name for field in fields(Galaxies) if not field.name.endswith("_unknown"))
+"""The parameters that every galaxy draws, in order."""
+UNITS: Mapping[str, str] = {
+    "m_blue": "mag",
+    "log_age": "log10(Myr)",
+    "log_a_v": "log10(mag)",
+    "log_ew_ha": "log10(Angstrom)",
+    "log_ew_lya": "log10(Angstrom)",
+    "log_ew_ciii": "log10(Angstrom)",
+    "log_fwhm_broad": "log10(km / s)",
+    "log_n_hi": "log10(cm-2)",
+    "ew_unknown": "Angstrom",
+    "wave_unknown": "Angstrom",
+}
+"""Units of the parameters that have one."""
+CLASS_COUNTS: Mapping[str, int] = {
+    "star_forming": 1562,
+    "quenched": 326,
+    "high_z_analog": 320,
+    "lae": 213,
+    "eelg": 180,
+    "lrd": 142,
+}
+"""How many of 2743 spectra fall in each class."""
+_ORDINARY: Mapping[str, tuple[float, float]] = {
+    "m_blue": (-19.9, 0.8),
+    "log_age": (1.7, 0.45),
+    "beta": (-2.25, 0.2),
+    "log_a_v": (-0.5, 0.35),
+    "logit_red": (-3.0, 1.3),
+    "beta_red": (0.3, 0.5),
+    "log_ew_ha": (2.35, 0.3),
+    "log_r3": (0.65, 0.15),
+    "log_o32": (0.5, 0.3),
+    "log_ew_lya": (0.4, 0.6),
+    "log_ew_ciii": (0.4, 0.35),
+    "logit_broad": (-3.0, 1.3),
+    "log_fwhm_broad": (3.35, 0.15),
+    "log_n_hi": (20.8, 0.7),
+    "igm_scatter": (0.0, 0.15),
+}
+POPULATIONS: Mapping[str, Mapping[str, tuple[float, float]]] = {
+    "star_forming": _ORDINARY,
+    "quenched": {
+        **_ORDINARY,
+        "m_blue": (-20.9, 0.8),
+        "log_age": (2.75, 0.25),
+        "log_ew_ha": (1.0, 0.45),
+        "log_r3": (0.3, 0.25),
+        "log_o32": (-0.1, 0.3),
+        "log_ew_lya": (-0.3, 0.6),
+        "log_ew_ciii": (-0.2, 0.4),
+    },
+    "high_z_analog": {
+        **_ORDINARY,
+        "log_age": (1.5, 0.35),
+        "beta": (-2.45, 0.15),
+        "log_a_v": (-0.9, 0.3),
+        "log_ew_ha": (1.75, 0.3),
+        "log_r3": (0.5, 0.2),
+        "log_ew_lya": (0.1, 0.6),
+        "log_n_hi": (21.3, 0.7),
+    },
+    "lae": {
+        **_ORDINARY,
+        "m_blue": (-19.4, 0.8),
+        "log_age": (1.2, 0.35),
+        "beta": (-2.4, 0.2),
+        "log_a_v": (-0.9, 0.3),
+        "log_ew_ha": (2.6, 0.3),
+        "log_r3": (0.7, 0.13),
+        "log_o32": (0.9, 0.3),
+        "log_ew_lya": (1.9, 0.3),
+        "log_ew_ciii": (0.7, 0.35),
+        "log_n_hi": (19.8, 0.7),
+    },
+    "eelg": {
+        **_ORDINARY,
+        "m_blue": (-19.4, 0.8),
+        "log_age": (0.9, 0.3),
+        "beta": (-2.4, 0.2),
+        "log_a_v": (-0.7, 0.3),
+        "log_ew_ha": (3.0, 0.2),
+        "log_r3": (0.8, 0.1),
+        "log_o32": (1.1, 0.3),
+        "log_ew_lya": (0.9, 0.6),
+        "log_ew_ciii": (0.95, 0.3),
+    },
+    "lrd": {
+        **_ORDINARY,
+        "m_blue": (-19.7, 0.8),
+        "log_age": (1.6, 0.4),
+        "beta": (-2.1, 0.25),
+        "logit_red": (0.8, 1.2),
+        "log_ew_ha": (2.75, 0.25),
+        "log_ew_lya": (0.7, 0.6),
+        "logit_broad": (1.0, 1.2),
+    },
+    "quasar": {
+        **_ORDINARY,
+        "m_blue": (-22.3, 0.8),
+        "log_age": (0.8, 0.2),
+        "beta": (-1.6, 0.2),
+        "log_a_v": (-1.2, 0.2),
+        "log_ew_ha": (2.5, 0.15),
+        "log_o32": (1.0, 0.3),
+        "log_ew_lya": (1.8, 0.2),
+        "log_ew_ciii": (1.35, 0.15),
+        "logit_broad": (3.5, 0.4),
+        "log_fwhm_broad": (3.7, 0.1),
+        "log_n_hi": (18.5, 0.5),
+    },
+}
+"""Mean and standard deviation of each parameter. A quasar is no class: it is a kind of oddity."""
+CORRELATIONS: Mapping[tuple[str, str], float] = {
+    ("log_age", "log_ew_ha"): -0.6,
+    ("log_age", "log_o32"): -0.4,
+    ("log_ew_ha", "log_o32"): 0.6,
+    ("log_o32", "log_r3"): 0.5,
+    ("log_ew_ha", "log_ew_ciii"): 0.4,
+    ("log_ew_lya", "log_a_v"): -0.4,
+    ("log_ew_lya", "log_n_hi"): -0.5,
+    ("beta", "log_a_v"): 0.3,
+    ("m_blue", "log_a_v"): -0.2,
+}
+"""Within a class. Young galaxies have strong lines and hard spectra; dust and gas hide Lyα."""
+
+
+def _correlation_root() -> Floats:
+    matrix = np.eye(len(DRAWN))
+    for (one, other), value in CORRELATIONS.items():
+        i, j = DRAWN.index(one), DRAWN.index(other)
+        matrix[i, j] = matrix[j, i] = value
+    return np.linalg.cholesky(matrix).astype(np.float64)
+
+
+_ROOT = _correlation_root()
+
+
+def draw(populations: Sequence[str], normals: Floats) -> Galaxies:
+    """Turn standard normals into galaxies of the named populations.
+
+    Parameters
+    ----------
+    populations : (N,) keys of `POPULATIONS`
+    normals : (N, P) independent standard normal numbers, P = len(`DRAWN`)
+    """
+    moments = np.array([[POPULATIONS[name][key] for key in DRAWN] for name in populations])
+    moments = moments.reshape(len(populations), len(DRAWN), 2)
+    # Bounded at 2.5 sigma: a class has wings, and no galaxy has an Hα of 10⁵ Å.
+    # Summed row by row: BLAS may round differently for other N, and files must not.
+    correlated = np.clip((normals[:, None, :] * _ROOT).sum(axis=2), -2.5, 2.5)
+    values = moments[..., 0] + moments[..., 1] * correlated
+    columns = {key: values[:, i] for i, key in enumerate(DRAWN)}
+    absent = np.zeros(len(populations))
+    return Galaxies(**columns, ew_unknown=absent, wave_unknown=absent + 5000.0)

@@ -1,0 +1,44 @@
+"""The verb that re-ranks anomalies by what people marked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from distspec.cli.base import Rooted
+from distspec.core.arrow import pc
+from distspec.core.text import format_table
+from distspec.inference.rerank import rerank
+from distspec.io.files import put_table
+
+
+@dataclass(frozen=True)
+class Rerank(Rooted):
+    """List the oddest spectra that nobody has marked yet, by what was marked so far."""
+
+    n: int = 20
+    """How many."""
+    seed: int = 0
+    """Of the forest that learns from the marks."""
+    to: str = ""
+    """Write all ranks to this Parquet file."""
+
+    def run(self) -> None:
+        """Print them."""
+        table = rerank(self.root, self.seed)
+        if self.to:
+            put_table(self.to, table)
+        rest = table.filter(pc.field("mark") == "")
+        values = {
+            "rank": rest["feedback_rank"],
+            "object_id": rest["object_id"],
+            "z": [f"{z:.4f}" for z in rest["z"].to_pylist()],
+            "score": [f"{score:.2f}" for score in rest["feedback_score"].to_pylist()],
+            "run's rank": rest["anomaly_rank"],
+        }
+        print(format_table(pa.table(values).slice(0, self.n)))
+        n_marked = len(table) - len(rest)
+        print(
+            f"\n{n_marked:,} of {len(table):,} spectra are marked" + ("" if n_marked else ": the run's order")
+        )

@@ -1,0 +1,88 @@
+"""NEEDS A DOCSTRING."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class HeldError(RuntimeError):
+    """Another works on the root now."""
+
+
+class Reason(StrEnum):
+    """Why a spectrum is in quarantine: one code a spectrum."""
+
+    NOT_FOUND = "not_found"
+    """The catalogue names it, the archive has no such file."""
+    UNREACHABLE = "unreachable"
+    """Its server did not answer, or answered with an error, until the deadline passed."""
+    DENIED = "denied"
+    """Its server refused access."""
+    OUTSIDE = "outside"
+    """Its URL, or where that was redirected, lies outside the configured places."""
+    BAD_ID = "bad_id"
+    """Its key cannot be a name: empty, too long, or with a path or control characters in it."""
+    AMBIGUOUS = "ambiguous"
+    """One listing names the key more than once, each time with something else."""
+    TOO_LARGE = "too_large"
+    """The file, what it unpacks to, or a table's declared size is over the limit."""
+    UNREADABLE = "unreadable"
+    """The file is cut short, damaged or no FITS file."""
+    BAD_CHECKSUM = "bad_checksum"
+    """The bytes are not those that the file's own checksum vouches for."""
+    BAD_TABLE = "bad_table"
+    """The file opens, but the spectrum's table, columns or units are not what the format says."""
+    BAD_WAVE = "bad_wave"
+    """Wavelengths are not finite, positive and strictly increasing."""
+    NO_REDSHIFT = "no_redshift"
+    """The redshift is missing, not finite, or not above -1."""
+    BAD_POSITION = "bad_position"
+    """Right ascension or declination is missing or not on the sky."""
+    NOT_A_TARGET = "not_a_target"
+    """A sky or broken fibre: no object was observed."""
+    FLAGGED = "flagged"
+    """The archive itself warns of its redshift."""
+    NO_VALID_PIXELS = "no_valid_pixels"
+    """Every pixel is masked."""
+    NO_OVERLAP = "no_overlap"
+    """No valid pixel falls on the store's wavelength grid."""
+    NO_NORMALISATION = "no_normalisation"
+    """No window has a flux that is positive beyond its noise."""
+    CRASHED = "crashed"
+    """Reading it ended the worker process, by itself and again."""
+
+
+PASSING = frozenset({Reason.NOT_FOUND, Reason.UNREACHABLE, Reason.DENIED, Reason.CRASHED})
+"""Causes that may be gone tomorrow: ``distspec retry`` reads these again."""
+
+
+class BadSpectrumError(Exception):
+    """A spectrum that cannot be used.
+
+    Parameters
+    ----------
+    reason : Reason
+        The one code it is quarantined under.
+    seen : str
+        What was found, in words that help whoever looks at the file next.
+    """
+
+    def __init__(self, reason: Reason, seen: str) -> None:
+        super().__init__(reason, seen)
+        self.reason = reason
+        self.seen = seen
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.seen}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """One row of the quarantine."""
+
+    object_id: str
+    version: str
+    uri: str
+    reason: Reason
+    seen: str

@@ -1,0 +1,44 @@
+"""NEEDS A DOCSTRING."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from distspec.catalog.editions import open_tables
+from distspec.models.neighbors import Spectra
+
+
+def similar(root: str, object_id: str | Sequence[str], n: int = 10) -> pa.Table:
+    """Return the spectra of the current catalogue that are nearest to one of them, or to each of several.
+
+    Exact: Euclidean distance of posterior means in units of posterior widths. Repeats of the same source are
+    among them.
+
+    Parameters
+    ----------
+    root : str
+        Folder or bucket URL of the project.
+    object_id : str or sequence of str
+    n : int
+        How many.
+
+    Returns
+    -------
+    Table
+        Rows ``query_id``, ``rank``, ``object_id``, ``distance`` [posterior widths], ``z``, ``cluster_label``,
+        ``kind``, ``kind_confidence``; nearest first.
+
+    Raises
+    ------
+    ValueError
+        When a spectrum is not in the catalogue (it names those most like it), or `n` is below 1.
+    FileNotFoundError
+        Before anything was published.
+    """
+    if n < 1:
+        raise ValueError(f"n = {n}: ask for at least one neighbour")
+    return Spectra.read(open_tables(root)["objects"]).similar(
+        [object_id] if isinstance(object_id, str) else list(object_id), n
+    )

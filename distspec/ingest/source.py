@@ -1,0 +1,91 @@
+"""NEEDS A DOCSTRING."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from distspec.archives.base import Archive
+from distspec.archives.desi import DESI
+from distspec.archives.dja import DJA
+from distspec.archives.jades import JADES
+from distspec.archives.sdss import SDSS
+from distspec.archives.spex import SpeX
+from distspec.core.records import tuples
+from distspec.io.files import exists, get_json, put_json
+from distspec.io.paths import join
+from distspec.io.remote.config import AccessConfig
+from distspec.preprocessing.normalization import NormConfig
+from distspec.preprocessing.resampling import GridConfig
+from distspec.store.sources import JOIN_RADIUS
+
+ARCHIVES: Mapping[str, Any] = {archive.kind: archive for archive in (DJA, SpeX, SDSS, DESI, JADES)}
+
+
+def remember(root: str, source: Source) -> None:
+    """Keep under a root what it is ingested from, for `recall`."""
+    record = {"kind": source.archive.kind, **asdict(source)}
+    url = join(root, "archive.json")
+    record = json.loads(json.dumps(record))
+    if not exists(url) or get_json(url) != record:
+        put_json(url, record)
+
+
+def recall(root: str) -> Source:
+    """Return what a root was last ingested from.
+
+    Raises
+    ------
+    FileNotFoundError
+        When nothing was ingested there.
+    """
+    url = join(root, "archive.json")
+    if not exists(url):
+        raise FileNotFoundError(f"nothing was ingested into {root}: run `python -m jobs.ingest` first")
+    record = get_json(url)
+    archive = ARCHIVES[record["kind"]](**tuples(record["archive"]))
+    access, grid = AccessConfig(**tuples(record["access"])), GridConfig(**record["grid"])
+    norm, ingest = NormConfig(**tuples(record["norm"])), IngestConfig(**record["config"])
+    return Source(archive, access, grid, norm, ingest)
+
+
+@dataclass(frozen=True)
+class IngestConfig:
+    """How an archive is read."""
+
+    task_mb: float = 24.0
+    """What a Ray task reads, about [MB]."""
+    in_flight: int = 0
+    """Tasks at a time; 0: two a CPU."""
+    commit_rows: int = 8192
+    """Rows a commit: a killed run loses at most so many."""
+    join_radius: float = JOIN_RADIUS
+    """A spectrum this near [arcsec] to a source's first position is of that source; frozen with a store."""
+    max_bad_share: float = 0.5
+    """Fail, after committing what is good, when more than this share of what was read is bad."""
+
+    def __post_init__(self) -> None:
+        if self.task_mb <= 0 or self.commit_rows < 1 or self.in_flight < 0:
+            raise ValueError(
+                f"ingest.task_mb {self.task_mb} and commit_rows {self.commit_rows} must be positive, "
+                f"in_flight {self.in_flight} not negative"
+            )
+        if not 0.0 <= self.max_bad_share <= 1.0:
+            raise ValueError(f"ingest.max_bad_share {self.max_bad_share}: give a share from 0 to 1")
+
+    def batch_size(self, archive: Archive) -> int:
+        """Return how many spectra of an archive a task reads."""
+        return max(1, int(self.task_mb * 1e6 / archive.spectrum_bytes))
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where spectra come from and how they are read."""
+
+    archive: Archive
+    access: AccessConfig = field(default_factory=AccessConfig)
+    grid: GridConfig = field(default_factory=GridConfig)
+    norm: NormConfig = field(default_factory=NormConfig)
+    config: IngestConfig = field(default_factory=IngestConfig)

@@ -1,0 +1,86 @@
+"""FITS cards: keyword, value, comment in 80 characters. Section 4 of the FITS standard, version 4.0."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+from astropy.io import fits
+
+from distspec.core.errors import BadSpectrumError, Reason
+
+CARD, BLOCK = 80, 2880
+Value = bool | int | float | str | None
+_CARD = re.compile(
+    r"(?P<key>[A-Z]+\d*) *(?<=^.{8})= +(?:'(?P<text>(?:[^']|'')*)'|(?P<integer>[+-]?\d+)|(?P<logical>[TF])"
+    r"|(?P<real>[+-]?(?:\d+\.?\d*|\.\d+)(?:[ED][+-]?\d+)?))? *(?:/.*)?"
+)
+
+
+class Header(Mapping[str, Value]):
+    """A header's cards by keyword of up to eight characters; each is parsed by astropy when asked for.
+
+    Of a repeated keyword the first card counts; a card without a value is None. Comments and HIERARCH
+    keywords are not in it.
+    """
+
+    def __init__(self, index: Mapping[str, int], cards: bytes) -> None:
+        self._index, self._cards = index, cards
+
+    def __getitem__(self, key: str) -> Value:
+        return _parsed(self.cards(key))
+
+    def cards(self, key: str) -> bytes:
+        """Return a keyword's card as it stands, with those that continue it."""
+        start = CARD * self._index[key]
+        stop = start + CARD
+        while self._cards.startswith(b"CONTINUE", stop):
+            stop += CARD
+        return self._cards[start:stop]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._index
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._index)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(cards: bytes) -> Value:
+    try:
+        value: Any = fits.Card.fromstring(cards).value
+    except Exception as error:  # astropy raises several things on a card that is none
+        raise unreadable(f"a card that cannot be read: {cards[:CARD].decode().rstrip()}") from error
+    return None if isinstance(value, fits.card.Undefined) else value
+
+
+def strict_values(cards: bytes) -> dict[str, Value]:
+    """Parse cards that hold numbers, logicals and text; refuse, mending nothing, what does not."""
+    values: dict[str, Value] = {}
+    for i in range(0, len(cards), CARD):
+        card = cards[i : i + CARD].decode()
+        match = _CARD.fullmatch(card)
+        if not match:
+            raise unreadable(f"a card that cannot be read: {card.rstrip()}")
+        key, text, integer, logical, real = match.groups()
+        value: Value = None
+        if text is not None:
+            value = text.replace("''", "'")
+        elif integer or real:
+            value = int(integer) if integer else float(real.replace("D", "E"))
+        elif logical:
+            value = logical == "T"
+        if key in values and values[key] != value:
+            raise unreadable(f"{key} stands twice, as {values[key]!r} and as {value!r}")
+        values[key] = value
+    return values
+
+
+def unreadable(seen: str) -> BadSpectrumError:
+    """Return the error of a damaged file."""
+    return BadSpectrumError(Reason.UNREADABLE, seen)

@@ -1,0 +1,34 @@
+"""NEEDS A DOCSTRING."""
+
+from __future__ import annotations
+
+
+def join(url: str, *parts: str) -> str:
+    """Return a URL below another.
+
+    Examples
+    --------
+    >>> join("s3://bucket/root/", "models", "m-1")
+    's3://bucket/root/models/m-1'
+    """
+    return "/".join([url.rstrip("/"), *parts])
+
+
+def store_url(root: str) -> str:
+    """Return where the growing store is."""
+    return join(root, "store")
+
+
+def model_url(root: str, model_id: str) -> str:
+    """Return the folder of a model."""
+    return join(root, "models", model_id)
+
+
+def run_url(root: str, run_id: str) -> str:
+    """Return the folder of a run."""
+    return join(root, "runs", run_id)
+
+
+def catalog_url(root: str) -> str:
+    """Return the folder of the published catalogues."""
+    return join(root, "catalog")

@@ -1,0 +1,167 @@
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from distspec.archives import dja_bulk
+from distspec.archives import dja_bulk as bulk
+from distspec.archives.dja import DJA
+from distspec.core.errors import Reason
+from distspec.ingest.read import entries
+from distspec.io.remote.config import DEFAULT_ACCESS
+from distspec.io.remote.files import open_files
+from tests.helpers.reading import read_listing, reason
+
+N_PIXELS, N = 50, 11
+WAVE = np.linspace(0.6, 5.3, N_PIXELS)
+
+
+@pytest.fixture
+def spectra(rng):
+    """(flux, err), (N, n) each, with masked pixels."""
+    flux, err = rng.normal(2.0, 0.1, (N, N_PIXELS)), rng.uniform(0.09, 0.11, (N, N_PIXELS))
+    flux[rng.random(flux.shape) < 0.1] = np.nan
+    return flux, err
+
+
+def write_bulk(path, fluxes, errs, dtype="D", **units):
+    n = len(fluxes)
+    columns = [fits.Column("wave", "D", unit=units.get("wave", "um"), array=WAVE)]
+    columns += [
+        fits.Column(name, f"{n}{dtype}", unit=units.get(name, "uJy"), array=values.T)
+        for name, values in (("flux", fluxes), ("err", errs), ("full_err", errs))
+        if name != units.get("without")
+    ]
+    columns.append(fits.Column("valid", f"{n}L", array=np.isfinite(fluxes).T))
+    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns)]).writeto(path, overwrite=True)
+
+
+@pytest.fixture
+def release(tmp_path, spectra):
+    """A catalogue with other gratings between the PRISM rows, a file a spectrum, and the bulk product."""
+    rows = []
+    flux, err = spectra
+    for i in range(N):
+        rows.append((f"a-v4_prism-clear_1_{N - i}.spec.fits", "PRISM", "CLEAR", 3 if i % 3 else 2))
+        if i % 2:
+            rows.append((f"a-v4_g395m-f290lp_1_{i}.spec.fits", "G395M", "F290LP", 3))
+        columns = [fits.Column("wave", "D", unit="um", array=WAVE)]
+        columns += [fits.Column(k, "D", unit="uJy", array=v[i]) for k, v in (("flux", flux), ("err", err))]
+        table = fits.BinTableHDU.from_columns(columns, name="SPEC1D")
+        fits.HDUList([fits.PrimaryHDU(), table]).writeto(tmp_path / f"a-v4_prism-clear_1_{N - i}.spec.fits")
+    catalog = Table(rows=rows, names=["file", "grating", "filter", "grade"])
+    catalog["root"], catalog["ra"], catalog["dec"], catalog["z_best"] = "a-v4", 10.0, 2.0, 5.0
+    catalog["ctime"] = "2025-01-01T00:00:00"
+    catalog.write(tmp_path / "catalog.csv", format="ascii.csv")
+    write_bulk(tmp_path / "dja.prism_spectra.fits", flux, err)
+    return tmp_path
+
+
+def archives(folder, **options):
+    catalog = str(folder / "catalog.csv")
+    whole = DJA(catalog, bulk=str(folder / "dja.prism_spectra.fits"), **options)
+    return whole, DJA(catalog, str(folder), **options)
+
+
+@pytest.mark.parametrize("block", [1, 4, 4096])
+def test_it_gives_what_the_single_files_give(release, monkeypatch, block):
+    monkeypatch.setattr(bulk, "BLOCK", block)
+    whole, single = archives(release)
+    from_bulk, from_files = read_listing(whole), read_listing(single)
+    assert sorted(from_bulk) == sorted(from_files)
+    assert len(from_bulk) == 7, "three of eleven have another grade"
+    for name, expected in from_files.items():
+        for field in ("wave", "flux", "ivar"):
+            assert np.array_equal(getattr(from_bulk[name], field), getattr(expected, field)), (name, field)
+
+
+def test_entries_come_in_the_order_of_the_file(release):
+    listing = archives(release)[0].list()
+    places = [int(entry.part) for entry in entries(listing)]
+    assert places == [1, 2, 4, 5, 7, 8, 10]
+    assert listing["srcid"].to_pylist() == [str(N - place) for place in places]
+    assert {entry.file for entry in entries(listing)} == {f"file://{release}/dja.prism_spectra.fits"}
+    assert listing["version"][0].as_py() == "2025-01-01T00:00:00.000 z=5.00000 bulk=dja.prism_spectra.fits"
+
+
+def test_only_blocks_are_read(release, monkeypatch):
+    monkeypatch.setattr(bulk, "BLOCK", 2)
+    monkeypatch.setattr(bulk, "HEAD", 3 * 2880)
+    spans = []
+
+    async def read():
+        async with open_files(f"file://{release}", DEFAULT_ACCESS) as files:
+            read_far = files.read
+
+            async def counted(url, start, stop):
+                spans.append((start, stop))
+                return await read_far(url, start, stop)
+
+            monkeypatch.setattr(files, "read", counted)
+            file = files.file(f"file://{release}/dja.prism_spectra.fits")
+            return [await dja_bulk.read_spectrum(file, index) for index in (4, 5, 4)]
+
+    asyncio.run(read())
+    assert spans[0] == (0, 3 * 2880)
+    assert len(spans) == 1 + 3 * N_PIXELS, "wave, flux and err once, full_err and valid never"
+    assert sum(stop - start for start, stop in spans[1:]) == N_PIXELS * 8 * (1 + 2 + 2)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("E", 1e-6), ("D", 0.0)])
+def test_units_are_those_of_the_file(release, spectra, dtype, tolerance):
+    write_bulk(release / "dja.prism_spectra.fits", *spectra, dtype=dtype, flux="mJy", wave="nm")
+    place = 4
+    spectrum = read_listing(archives(release)[0])[f"a-v4_prism-clear_1_{N - place}.spec.fits"]
+    good = spectrum.ivar > 0
+    assert np.allclose(spectrum.flux[good], 1e3 * spectra[0][place][good], rtol=tolerance or 1e-12)
+    assert np.allclose(spectrum.wave, WAVE * 1e-3)
+
+
+def test_another_release_is_refused(release, spectra):
+    write_bulk(release / "dja.prism_spectra.fits", spectra[0][:-1], spectra[1][:-1])
+    with pytest.raises(ValueError, match=r"holds 10 spectra, .*catalog\.csv lists 11 of PRISM"):
+        archives(release)[0].list()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda path, f, e: path.unlink(), "not_found"),
+        (lambda path, f, e: path.write_bytes(b"<html>404</html>"), "unreadable"),
+        (lambda path, f, e: path.write_bytes(path.read_bytes()[:-5000]), "cut short"),
+        (lambda path, f, e: write_bulk(path, f, e, without="err"), "no column err"),
+        (lambda path, f, e: write_bulk(path, f, e, flux="m"), "unit .m. is not one of uJy"),
+        (lambda path, f, e: write_bulk(path, f, e, dtype="J"), "column flux is"),
+    ],
+)
+def test_a_bulk_file_that_cannot_be_one_ends_the_listing(release, spectra, damage, words):
+    flux, err = np.nan_to_num(spectra[0]), spectra[1]
+    damage(release / "dja.prism_spectra.fits", flux, err)
+    with pytest.raises(ValueError, match=words):
+        archives(release)[0].list()
+
+
+def test_a_place_beyond_the_file_and_a_file_that_shrank_have_reasons(release, spectra):
+    archive = archives(release)[0]
+    table = archive.list()
+    write_bulk(release / "dja.prism_spectra.fits", spectra[0][:9], spectra[1][:9])
+    results = read_listing(archive, table)
+    assert [reason(result) for result in results.values()] == [None] * 6 + [Reason.NOT_FOUND]
+    path = release / "dja.prism_spectra.fits"
+    path.write_bytes(path.read_bytes()[:-4000])
+    assert {reason(result) for result in read_listing(archive, table).values()} == {Reason.UNREADABLE}
+
+
+def test_its_folder_is_where_the_archive_is(release):
+    whole = archives(release)[0]
+    assert whole.url == f"file://{release}"
+    assert Path(whole.bulk).name == "dja.prism_spectra.fits"
+
+
+@pytest.mark.parametrize("options", [{"grating": "G395M"}, {"bulk": "x.prism_spectra.fits.gz"}])
+def test_what_it_cannot_serve_is_refused(options):
+    with pytest.raises(ValueError, match=r"--archive\.bulk"):
+        DJA(**{"bulk": "x.prism_spectra.fits"} | options)

@@ -1,0 +1,146 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from distspec.catalog import build as build_module
+from distspec.catalog.build import build
+from distspec.catalog.editions import CatalogConfig
+from distspec.core import schema
+from distspec.io.files import get_json, put_json
+from distspec.io.paths import join, model_url
+from distspec.measurements.galaxy_types import suggest
+from distspec.measurements.measure import measured
+from distspec.models.latents import read_latents
+from distspec.models.model import load_model
+from distspec.store.store import repository
+from tests.helpers.galaxies import GRID, WAVE, galaxy
+
+
+def test_a_row_a_spectrum(run, tables):
+    _, store, labels = run
+    objects = tables["objects"]
+    assert objects["object_id"].to_pylist() == store.ledger()["object_id"].to_pylist()
+    assert objects["cluster_label"].to_pylist() == labels.tolist()
+    assert sorted(objects["anomaly_rank"].to_pylist()) == list(range(1, 61))
+    assert np.allclose(objects["z_mean_01"].to_numpy(), read_latents(store, "m-1")["z_mean"][:, 1])
+    assert set(objects["split"].to_pylist()) == {"train", "validation"}
+    assert objects.schema.metadata[b"run_id"] == b"r-1"
+
+
+def test_the_split_is_of_what_the_model_has_seen(run, tables):
+    """A store that has grown knows which rows there were; of a model made elsewhere nothing is known."""
+    root, store, _ = run
+    url = join(model_url(root, "m-1"), "model.json")
+    split = tables["objects"]["split"].to_pylist()
+    for snapshot, words in ((store.snapshot_id, split), ("Z" * 20, ["none"] * 60)):
+        put_json(url, get_json(url) | {"data_digest": "another", "snapshot_id": snapshot})
+        objects = build(root, "r-1", store, CatalogConfig())["objects"]
+        assert objects["split"].to_pylist() == words
+    before = list(repository(store.url).ancestry(branch="main"))[-1].id  # of no row
+    put_json(url, get_json(url) | {"snapshot_id": before})
+    objects = build(root, "r-1", store, CatalogConfig())["objects"]
+    assert set(objects["split"].to_pylist()) == {"none"}
+
+
+def test_what_is_measured_has_its_columns_where_it_is(run, tables):
+    assert "lya_ew" not in tables["objects"].column_names, "not in archives of no kind"
+    columns = schema.objects(3, measured("dja"))
+    assert [(c.name, c.unit) for c in columns if c.name.startswith("lya")] == [
+        ("lya_ew", "Angstrom"),
+        ("lya_ew_err", "Angstrom"),
+    ]
+
+
+def test_residuals_are_against_the_reconstruction_times_its_amplitude(run, tables):
+    root, store, _ = run
+    latents = read_latents(store, "m-1")
+    odd = tables["anomalies"].to_pylist()[0]
+    row = store.ledger(["object_id"])["object_id"].to_pylist().index(odd["object_id"])
+    flux, ivar = store.spectra(slice(row, row + 1))
+    recon = 2.0 * load_model(model_url(root, "m-1")).decode(latents["z_mean"][row : row + 1], 5.0)
+    residual = ((flux - recon) * np.sqrt(ivar))[0]
+    worst = np.argmax(np.abs(residual))
+    assert f"largest residual {residual[worst]:+.1f} σ" in odd["why"]
+
+
+def test_classes_add_up(run, tables):
+    classes = tables["classes"].to_pylist()
+    assert [(row["cluster_label"], row["n_spectra"]) for row in classes] == [
+        (-1, 3),
+        (0, 30),
+        (1, 20),
+        (2, 7),
+    ]
+    assert sum(row["share"] for row in classes) == pytest.approx(1.0)
+
+
+def test_class_medians_leave_masked_pixels_out(run, tables):
+    _, store, labels = run
+    medians = tables["class_medians"].to_pandas()
+    flux, ivar = store.spectra(np.flatnonzero(labels == 1))
+    expected = np.nanmedian(np.where(ivar > 0, flux, np.nan), axis=0)
+    ours = medians[medians.cluster_label == 1]
+    assert np.allclose(ours.flux_p50, expected, rtol=1e-6)
+    assert np.array_equal(ours.n_valid, np.count_nonzero(ivar, axis=0))
+    assert np.allclose(ours.wave_rest, store.frozen.grid.wave_rest)
+
+
+def test_spoilt_spectra_are_listed_apart_and_not_left_out(tables):
+    spoilt = tables["artefacts"].to_pylist()
+    ids = tables["objects"]["object_id"].to_pylist()
+    assert [row["object_id"] for row in spoilt] == [ids[9], ids[7]]
+    assert [row["why"].split(" (")[0] for row in spoilt] == [
+        "spikes sharper than the instrument",
+        "flux runs away at an end",
+    ]
+    assert len(ids) == 60
+
+
+def test_anomalies_are_the_top_ranks_with_reasons(tables):
+    anomalies = tables["anomalies"].to_pylist()
+    assert [row["anomaly_rank"] for row in anomalies] == list(range(1, 11))
+    assert all("residual" in row["why"] for row in anomalies)
+    scores = [row["anomaly_score"] for row in anomalies]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_every_column_has_a_meaning_and_a_unit_that_astropy_knows(tables):
+    from astropy.units import Unit
+
+    for table in tables.values():
+        for row in schema.dictionary(table.schema).to_pylist():
+            assert row["description"], row["column"]
+            Unit(row["unit"])
+
+
+def test_spectra_and_classes_have_a_kind_or_say_why_not(tables):
+    for name in ("objects", "classes"):
+        rows = tables[name].to_pylist()
+        assert {row["kind"] for row in rows} == {"unknown"}
+        assert {row["kind_why"] for row in rows} == {"no rules for archives of kind "}
+
+
+def test_a_class_is_named_by_its_median_spectrum_where_it_is_known():
+    made = {0: galaxy({"Hα": 800.0}, -1.5, 1.0), 3: galaxy({"Hα": 300.0}), 4: galaxy({"Hα": 300.0})}
+    parts, z = [], {0: [5.9, 6.0, 6.4], 3: [6.0, 6.0, 6.1], 4: [6.0, 6.0, 6.0]}
+    for label, flux in made.items():
+        values = {
+            "cluster_label": np.full(640, label),
+            "class_id": [f"c-{label:04d}"] * 640,
+            "wave_rest": WAVE,
+            **{f"flux_p{p}": flux + by for p, by in ((16, -0.05), (50, 0.0), (84, 0.05))},
+            "n_valid": np.where(WAVE > 3000.0, 3, 0) if label == 4 else np.full(640, 3),
+        }
+        for p in (16, 50, 84):
+            values[f"flux_p{p}"] = np.where(values["n_valid"] > 0, values[f"flux_p{p}"], np.nan)
+        parts.append(schema.conform(values, schema.CLASS_MEDIANS, {}))
+    labels = np.repeat(list(z), 3)
+    objects = pa.table({"cluster_label": labels, "z": np.concatenate(list(z.values()))})
+    store = SimpleNamespace(frozen=SimpleNamespace(kind="dja", grid=GRID))
+    values = build_module._measures_of(pa.concat_tables(parts), objects, store)
+    found = suggest("dja", values, len(z))
+    assert found.kind == ["LRD", "star-forming", "star-forming"]
+    assert "not covered: LRD, LAE, high-z analog" in found.why[2]
+    assert found.confidence[2] < found.confidence[1]

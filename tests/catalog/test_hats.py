@@ -1,0 +1,92 @@
+"""A catalogue as HATS, opened by LSDB."""
+
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from distspec.catalog import hats
+from distspec.catalog.hats import FINEST, Cell, export_hats, tiles
+from distspec.catalog.healpix import coarser
+from distspec.cli.main import main
+from tests.catalog.test_query import separation
+from tests.helpers.published import published
+from tests.helpers.seaweed import s3, seaweed  # noqa: F401
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A root's table and where it was exported to, in files of at most 60 rows."""
+    folder = tmp_path_factory.mktemp("hats")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hats, "MAX_ROWS", 60)
+        made = published(str(folder / "root"))["objects"]
+        assert export_hats(str(folder / "root"), str(folder / "galaxies")) == 600
+    return made, folder / "galaxies"
+
+
+def test_every_spectrum_lies_in_the_file_of_its_cell(exported):
+    made, folder = exported
+    found = []
+    for path in (folder / "dataset").glob("Norder=*/Dir=*/Npix=*.parquet"):
+        order, pixel = int(path.parts[-3][7:]), int(path.stem[5:])
+        table = pq.read_table(path, partitioning=None)
+        assert len(table) <= 60 or order == FINEST
+        cells = table["_healpix_29"].to_numpy()
+        assert (coarser(cells, order) == pixel).all()
+        assert (np.diff(cells) >= 0).all()
+        assert table.schema.field("ra").metadata[b"unit"] == b"deg"
+        found += table["object_id"].to_pylist()
+    assert sorted(found) == sorted(made["object_id"].to_pylist())
+    info = (folder / "partition_info.csv").read_text().splitlines()
+    assert info[0] == "Norder,Npix"
+    assert len(info) == 1 + len(list((folder / "dataset").rglob("Npix=*.parquet")))
+    assert pq.read_metadata(folder / "dataset" / "_metadata").num_rows == 600
+    assert pq.read_schema(folder / "dataset" / "_common_metadata").names == made.schema.names
+
+
+def test_cells_are_cut_until_they_hold_few(rng):
+    where = np.sort(rng.integers(0, 12 << 58, 2_000_000))
+    cells = list(tiles(where))
+    bounds = [cell.bounds for cell in cells]
+    assert sum(np.diff(np.searchsorted(where, b))[0] for b in bounds) == len(where)
+    assert {cell.order for cell in cells} == {0}
+    crowded = list(tiles(np.zeros(300_000, np.int64)))
+    assert crowded == [Cell(FINEST, 0)]
+
+
+def test_nothing_is_written_over(exported):
+    with pytest.raises(ValueError, match="export to another place"):
+        export_hats(str(exported[1].parent / "root"), str(exported[1]))
+
+
+def test_the_command(exported, tmp_path, monkeypatch, capsys):
+    args = ["--root", str(exported[1].parent / "root"), "--format", "hats", "--to", str(tmp_path / "copy")]
+    monkeypatch.setattr(sys, "argv", ["distspec", "export", *args])
+    main()
+    assert capsys.readouterr().out.startswith("600 rows in ")
+    assert (tmp_path / "copy" / "hats.properties").exists()
+
+
+def test_a_bucket_holds_the_same(exported, s3):  # noqa: F811
+    root = str(exported[1].parent / "root")
+    assert export_hats(root, s3.url("galaxies")) == 600
+    keys = s3.client.list_objects_v2(Bucket=s3.bucket, Prefix=s3.key("galaxies"))["Contents"]
+    assert any(each["Key"].endswith("/hats.properties") for each in keys)
+
+
+def test_lsdb_opens_it_and_its_cones_are_brute_forces(exported):
+    lsdb = pytest.importorskip("lsdb", reason="LSDB is not installed: pip install 'distspec[hats]'")
+    from hats.io.validation import is_valid_catalog
+
+    made, folder = exported
+    assert is_valid_catalog(folder, strict=True)
+    catalog = lsdb.open_catalog(folder)
+    assert len(catalog) == 600
+    ra, dec = (made[name].to_numpy() for name in ("ra", "dec"))
+    for at in ((53.16, -27.79, 0.05), (200.0, 10.0, 30.0)):
+        found = catalog.cone_search(at[0], at[1], at[2] * 3600.0).compute()
+        near = separation(ra, dec, *at[:2]) <= at[2]
+        assert set(found["object_id"]) == set(np.array(made["object_id"].to_pylist())[near])
+        assert len(found) > 0

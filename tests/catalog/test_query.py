@@ -1,0 +1,163 @@
+"""SQL over what is published, and the README's worked queries."""
+
+import re
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from distspec.catalog.editions import current, editions, open_tables
+from distspec.catalog.query import duckdb_line, query
+from tests.helpers.published import published
+from tests.helpers.seaweed import s3, seaweed  # noqa: F401
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+WORKED = re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("published"))
+
+
+@pytest.fixture(scope="module")
+def made(root):
+    return {name: table.to_pandas() for name, table in published(root).items()}
+
+
+def separation(ra, dec, at_ra, at_dec):
+    """Angle [deg] from unit vectors."""
+    a, b = (
+        np.stack([np.cos(y) * np.cos(x), np.cos(y) * np.sin(x), np.sin(y)], -1)
+        for x, y in ((np.radians(ra), np.radians(dec)), (np.radians(at_ra), np.radians(at_dec)))
+    )
+    return np.degrees(2 * np.arcsin(np.linalg.norm(a - b, axis=-1) / 2))
+
+
+def expected(made):
+    """What each worked query must give: a column's values in order."""
+    objects, classes = made["objects"], made["classes"]
+    ranked = objects.sort_values("anomaly_rank")
+    away = separation(objects.ra, objects.dec, 53.16, -27.79)
+    dots = objects[(objects.kind == "LRD") & (objects.kind_confidence > 0.8)]
+    lya = objects[objects.lya_ew > 3 * objects.lya_ew_err]
+    agree = objects.groupby("source_id").cluster_label.nunique() == 1
+    clean = (objects.cluster_label >= 0) & (objects.cluster_stability >= np.float32(0.9))
+    clean &= (objects.snr > 3) & (objects.artefact_score < 1)
+    median = made["class_medians"].query("cluster_label == 0 and n_valid > 0")
+    return [
+        ("n_spectra", sorted(classes.n_spectra, reverse=True)),
+        ("object_id", ranked.object_id[ranked.cluster_label == 2][:100].tolist()),
+        ("object_id", ranked.object_id[:10].tolist()),
+        ("object_id", objects.object_id[np.argsort(away)][: (away <= 0.05).sum()].tolist()),
+        ("object_id", dots.sort_values("kind_confidence", ascending=False).object_id.tolist()),
+        ("object_id", lya.sort_values("lya_ew", ascending=False).object_id.tolist()),
+        ("agree", agree.sort_index().tolist()),
+        ("object_id", set(objects.object_id[clean])),
+        ("wave_rest", sorted(median.wave_rest)),
+        ("reason", ["no_redshift", "no_overlap"]),
+    ]
+
+
+def test_there_are_ten_worked_queries():
+    assert len(WORKED) == 10
+
+
+@pytest.mark.parametrize("i", range(10))
+def test_a_worked_query_gives_what_pandas_gives(root, made, i):
+    column, values = expected(made)[i]
+    found = query(root, WORKED[i])[column].to_pylist()
+    assert len(found) > 0
+    assert (set(found) if isinstance(values, set) else found) == values
+
+
+@pytest.mark.parametrize(
+    "at", [(53.16, -27.79, 0.05), (0.0, 10.0, 30.0), (200.0, 89.0, 20.0), (10.0, -90.0, 40.0)]
+)
+def test_a_cone_holds_what_brute_force_finds(root, made, at):
+    ra, dec, radius = at
+    away = separation(made["objects"].ra, made["objects"].dec, ra, dec)
+    found = query(root, f"SELECT object_id, separation FROM cone({ra}, {dec}, {radius})").to_pandas()
+    assert set(found.object_id) == set(made["objects"].object_id[away <= radius])
+    assert len(found) > 0
+    assert found.separation.max() <= radius
+
+
+def test_files_are_read_in_part(root, made, tmp_path, monkeypatch):
+    """Few row groups can hold a class, the first ranks, or a place on the sky."""
+    monkeypatch.setattr("distspec.io.parquet.ROW_GROUP", 100)
+    published(str(tmp_path), 20_000)
+    file = pq.ParquetFile(tmp_path / "catalog" / current(str(tmp_path))["files"]["objects"])
+    names = file.schema_arrow.names
+
+    def groups(name, low, high):
+        at = names.index(name)
+        stats = [file.metadata.row_group(i).column(at).statistics for i in range(file.num_row_groups)]
+        return np.mean([low <= s.max and s.min <= high for s in stats])
+
+    from distspec.catalog.healpix import span
+
+    assert groups("cluster_label", 2, 2) < 0.22, "a fifth of the spectra"
+    assert groups("anomaly_rank", 1, 100) < 0.06, "at the beginning of five classes"
+    assert groups("_healpix_29", *span(200.0, 40.0, 1.0)) < 0.15, "in each decade of each class"
+    assert groups("ra", 199.0, 201.0) < 0.4
+
+
+def test_objects_are_found_by_id_whatever_the_order(root, made):
+    found = open_tables(root)["objects"].to_table().to_pandas()
+    assert found.object_id.tolist() != made["objects"].object_id.tolist()
+    again = found.sort_values("store_row").reset_index(drop=True)
+    assert again.equals(made["objects"])
+
+
+def test_an_error_names_what_is_wrong_and_what_there_is(root, made):
+    with pytest.raises(ValueError, match="redshift"):
+        query(root, "SELECT redshift FROM objects")
+    with pytest.raises(ValueError, match=r"(?s)galaxies.*tables: anomalies, artefacts"):
+        query(root, "SELECT * FROM galaxies")
+    with pytest.raises(ValueError, match=r"r-none is not published.*there are r-made"):
+        query(root, "SELECT 1", "r-none")
+    with pytest.raises(ValueError, match="record"):
+        query(root, "SELECT * FROM record")  # no variable of ours is a table
+    with pytest.raises(ValueError, match="gives no table"):
+        query(root, "")
+
+
+def test_before_anything_is_published_it_says_what_to_run(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"jobs\.pipeline"):
+        query(str(tmp_path), "SELECT 1")
+
+
+def test_the_duckdb_line_runs_in_any_duckdb(root, made):
+    rows = duckdb.sql(duckdb_line(root)).fetchall()
+    counts = made["objects"].cluster_label.value_counts()
+    assert {label: n for label, n, _ in rows} == counts.to_dict()
+
+
+def test_past_runs_stay_and_can_be_compared(tmp_path):
+    root = str(tmp_path)
+    old = published(root, 100, "r-old", 1)
+    new = published(root, 120, "r-new", 2)
+    assert query(root, "SELECT count(*) AS n FROM objects").to_pylist() == [{"n": 120}]
+    assert query(root, "SELECT count(*) AS n FROM objects", "r-old").to_pylist() == [{"n": 100}]
+    assert open_tables(root, "r-old")["objects"].count_rows() == len(old["objects"])
+    moved = query(
+        root,
+        'SELECT count(*) AS n FROM objects JOIN "r-old".objects AS o USING (object_id) '
+        "WHERE o.cluster_label <> objects.cluster_label",
+    )
+    labels = [table["objects"]["cluster_label"].to_numpy()[:100] for table in (old, new)]
+    assert moved.to_pylist() == [{"n": int((labels[0] != labels[1]).sum())}]
+    assert [record["run_id"] for record in editions(root)] == ["r-old", "r-new"]
+
+
+def test_a_bucket_is_queried_alike(s3):  # noqa: F811
+    root = s3.url("root")
+    made = {name: table.to_pandas() for name, table in published(root).items()}
+    for i, (column, values) in enumerate(expected(made)):
+        found = query(root, WORKED[i])[column].to_pylist()
+        assert (set(found) if isinstance(values, set) else found) == values
+    published(root, 100, "r-old")
+    assert query(root, "SELECT count(*) AS n FROM objects", "r-made").to_pylist() == [{"n": 600}]

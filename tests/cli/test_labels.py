@@ -1,0 +1,161 @@
+"""The verbs label, labels and classify, on a small published root."""
+
+import sys
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+
+from distspec.catalog import editions
+from distspec.catalog.build import build
+from distspec.catalog.runs import load_run, save_run
+from distspec.cli.main import main as distspec
+from distspec.io.files import get_json, put_json
+from distspec.io.paths import run_url
+from distspec.labels import annotations
+
+
+@pytest.fixture
+def root(run, tables):
+    url, store, _ = run
+    editions.publish(url, tables, "r-1", store.snapshot_id, {"labels": ""})
+    return url
+
+
+@pytest.fixture
+def command(root, monkeypatch, capsys):
+    def call(*args):
+        monkeypatch.setattr(sys, "argv", ["distspec", *args, "--root", root])
+        distspec()
+        return capsys.readouterr().out
+
+    return call
+
+
+def table(root, name):
+    found = editions.open_tables(root)[name].to_table()
+    return found.sort_by("store_row") if name == "objects" else found
+
+
+def sides(root):
+    """Tell each spectrum by the sign of its first latent, but those that are near 0."""
+    objects = table(root, "objects")
+    first = objects["z_mean_00"].to_numpy()
+    names = objects["object_id"].to_pylist()
+    return {name: "right" if x > 0 else "left" for name, x in zip(names, first, strict=True) if abs(x) > 0.1}
+
+
+def write(path, rows):
+    path.write_text("object_id,human_label\n" + "".join(f"{name},{label}\n" for name, label in rows))
+    return str(path)
+
+
+def test_from_a_file_to_predictions(root, command, tmp_path):
+    truth = sides(root)
+    given = [*list(truth.items())[:30], ("nobody", "left")]
+    file = write(tmp_path / "labels.csv", given)
+    with pytest.raises(SystemExit, match=r"line 32: 'nobody'; nothing was kept"):
+        command("label", file, "--who", "ann")
+    assert len(annotations.history(root)) == 0
+    said = command("label", file, "--who", "ann", "--skip-unknown")
+    assert "30 labels kept" in said
+    assert "line 32: 'nobody'" in said
+    annotations.add(root, [annotations.Said(given[0][0], "neither", "bob")])
+    said = command("labels", "--compact")
+    assert "31 rows in one file" in said
+    assert f"{given[0][0]}  " in said
+    assert " or " in said, "two people are divided over the first"
+    before = editions.current(root)
+    said = command("classify")
+    assert "enough" in said
+    assert "The most useful to label next" in said
+    after = editions.current(root)
+    assert {name: after["files"][name] for name in before["files"]} == before["files"]
+    predictions = table(root, "predictions")
+    assert set(predictions["object_id"].to_pylist()) == set(table(root, "objects")["object_id"].to_pylist())
+    right = [
+        row["label"] == truth[row["object_id"]]
+        for row in predictions.to_pylist()
+        if row["human_label"] is None and row["object_id"] in truth
+    ]
+    assert np.mean(right) > 0.85
+    both = predictions["p_left"].to_numpy() + predictions["p_right"].to_numpy()
+    assert np.allclose(both, 1.0, atol=1e-5)
+    suggested = predictions.filter(pc.is_valid(predictions["label_next"]))
+    assert suggested["human_label"].null_count == len(suggested)
+    scores = {row["human_label"]: row for row in table(root, "label_scores").to_pylist()}
+    assert scores["left"]["n_sources"] + scores["right"]["n_sources"] == 29
+    assert scores["left"]["n_needed"] == 9
+    answer = command("query", "SELECT count(*) AS n FROM predictions JOIN objects USING (object_id)")
+    assert answer.split()[-1] == "60"
+
+
+def test_too_few_are_said_so_with_how_many_are_missing(root, command, tmp_path):
+    truth = sides(root)
+    left = [(name, label) for name, label in truth.items() if label == "left"]
+    right = [(name, label) for name, label in truth.items() if label == "right"]
+    with pytest.raises(SystemExit, match=r"no labels of the spectra.*distspec label"):
+        command("classify")
+    command("label", write(tmp_path / "a.csv", left[:4]))
+    assert "the only label that can be learnt" in command("classify")
+    assert "predictions" not in editions.open_tables(root)
+    command("label", write(tmp_path / "b.csv", [*right[:10], (right[10][0], "rare")]))
+    said = command("classify")
+    assert "all hold it; label 5 more of its sources" in said
+    assert "too few to learn: label 1 more" in said
+    held = table(root, "predictions")["label_set"].to_pylist()
+    assert all("left" in each for each in held)
+    assert not all("right" in each for each in held)
+    with pytest.raises(SystemExit, match=r"error 1\.5 must lie between 0 and 1"):
+        command("classify", "--error", "1.5")
+
+
+def test_a_catalogue_that_is_built_knows_what_people_say(run, tables, root):
+    _, store, _ = run
+    ids = table(root, "objects")["object_id"].to_pylist()
+    annotations.add(root, [annotations.Said(name, "LRD", "ann") for name in ids[:5]])
+    annotations.add(root, [annotations.Said(ids[40], "odd", "ann")])
+    made = build(root, "r-1", store, editions.CatalogConfig(n_anomalies=10))
+    objects = made["objects"].to_pylist()
+    assert [row["human_label"] for row in objects[:6]] == ["LRD"] * 5 + [None]
+    names = {row["class_id"]: row["class_name"] for row in made["classes"].to_pylist()}
+    assert names == {"c-0001": "LRD", "c-0002": "unknown", "c-0003": "unknown", None: None}
+    assert objects[0]["class_name"] == "LRD"
+    assert objects[59]["class_id"] is objects[59]["class_name"] is None
+    assert made["label_scores"]["human_label"].to_pylist() == ["LRD", "odd"]
+
+
+def test_classes_of_the_next_run_have_the_names_of_the_last(run, tables, root):
+    """The same classes in another order, under another run's name; then the first run again."""
+    url, store, cluster = run
+    record, found = load_run(run_url(url, "r-1"))
+    order = np.array([2, 0, 1, -1], np.int32)
+    at = found["clustering"].schema.get_field_index("cluster_label")
+    field = found["clustering"].schema.field(at)
+    found["clustering"] = found["clustering"].set_column(at, field, [order[cluster]])
+    save_run(run_url(url, "r-2"), found, record | {"run_id": "r-2"})
+    first = table(url, "objects")
+    second = build(url, "r-2", store, editions.CatalogConfig(n_anomalies=10))
+    assert second["objects"]["class_id"].equals(first["class_id"])
+    assert second["objects"]["previous_class_id"].equals(first["class_id"])
+    assert second["changes"]["change"].to_pylist() == ["kept"] * 3
+    editions.publish(url, second, "r-2", store.snapshot_id, {})
+    rebuilt = build(url, "r-2", store, editions.CatalogConfig(n_anomalies=20))
+    for name in ("changes", "class_ids"):
+        assert rebuilt[name].equals(second[name]), name
+    assert rebuilt["classes"]["change"].equals(second["classes"]["change"])
+    assert rebuilt["objects"]["previous_class_id"].equals(first["class_id"])
+    again = build(url, "r-1", store, editions.CatalogConfig(n_anomalies=10))
+    assert again["objects"]["class_id"].equals(first["class_id"])
+    assert sorted(again["class_ids"]["run_id"].to_pylist()) == ["r-1"] * 3 + ["r-2"] * 3
+
+
+def test_a_catalogue_from_before_classes_had_names_is_no_obstacle(run, root):
+    url, store, _ = run
+    place = f"{url}/catalog/current.json"
+    old = get_json(place)
+    for name in ("class_ids", "changes"):
+        del old["files"][name]
+    put_json(place, old)
+    made = build(url, "r-1", store, editions.CatalogConfig())
+    assert set(made["changes"]["change"].to_pylist()) == {"new"}

@@ -1,0 +1,52 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distspec.core import memory
+from distspec.core.memory import evaluating, held_rows, labelling, loading, span, training
+from distspec.measurements import features
+from distspec.training import setup
+
+MB = 1e6
+SIZES = st.integers(1, 10_000_000)
+
+
+def of(n, pixels=640, cache_mb=2048.0, window=32_000, prefetch=1):
+    return training(n, n - n // 8, n // 8, pixels, cache_mb, window, prefetch)
+
+
+@given(SIZES, SIZES)
+def test_more_data_never_needs_less(a, b):
+    few, many = sorted((a, b))
+    assert loading(few) <= loading(many)
+    assert span(few, 640) <= span(many, 640)
+    assert evaluating(few, 100, 640) <= evaluating(many, 100, 640)
+    assert labelling(few, 5, 8, 100, 16) <= labelling(many, 5, 8, 100, 16)
+    assert loading(few) >= memory.WORKER
+
+
+@given(SIZES, st.floats(1.0, 1e5), st.integers(1, 5_000))
+def test_a_worker_holds_all_that_fits_its_cache_or_none(n, cache_mb, pixels):
+    held = held_rows(n, pixels, cache_mb)
+    assert held in (0, n)
+    assert held * 8 * pixels <= cache_mb * MB
+
+
+def test_what_a_training_worker_holds_is_bounded_by_its_cache_and_windows():
+    least, held, streamed = of(1_000), of(300_000), of(10_000_000)
+    assert least < held
+    assert held > least + 8 * 640 * 300_000 * 0.8
+    # 10^7 spectra are 51 GB; a worker is given their rows' names and some windows.
+    assert streamed < memory.ROW * 10_000_000 + 6e9
+    assert of(10_000_000, window=64_000) > of(10_000_000, window=32_000)
+    assert of(10_000_000, prefetch=3) > of(10_000_000)
+
+
+def test_what_is_held_at_a_time_is_what_the_code_holds():
+    assert memory.PREPARED == setup.PREPARED_ON
+    assert memory.DECODED == features.BATCH
+
+
+@pytest.mark.parametrize("few", [0, 1])
+def test_few_spectra_need_hardly_more_than_the_process(few):
+    assert of(few) < memory.TORCH + 10 * MB

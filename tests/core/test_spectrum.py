@@ -1,0 +1,25 @@
+import numpy as np
+import pytest
+
+from distspec.core.errors import BadSpectrumError, Reason
+from distspec.core.spectrum import WaveGrid
+
+
+@pytest.mark.parametrize("spacing", ["log", "uniform"])
+def test_grid_tiles_its_range(spacing):
+    grid = WaveGrid(spacing, 1100.0, 8400.0, 640)
+    assert grid.edges[0] == pytest.approx(1100.0)
+    assert grid.edges[-1] == pytest.approx(8400.0)
+    assert np.all((grid.edges[:-1] < grid.wave_rest) & (grid.wave_rest < grid.edges[1:]))
+    steps = np.diff(np.log(grid.edges)) if spacing == "log" else np.diff(grid.edges)
+    assert np.allclose(steps, steps[0])
+
+
+def test_grid_comes_back_from_what_the_store_keeps():
+    grid = WaveGrid("log", 1100.0, 8400.0, 640)
+    assert WaveGrid(**grid.to_dict()) == grid
+
+
+def test_a_bad_spectrum_says_why():
+    error = BadSpectrumError(Reason.NO_REDSHIFT, "z = nan")
+    assert str(error) == "no_redshift: z = nan"

@@ -1,0 +1,67 @@
+"""A published root in which to look about, made without Ray and without training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from distspec.anomaly.score import combine
+from distspec.catalog.build import build
+from distspec.catalog.editions import CatalogConfig, publish
+from distspec.catalog.runs import clustering_table, save_run
+from distspec.core import schema
+from distspec.core.spectrum import WaveGrid
+from distspec.io.paths import run_url, store_url
+from distspec.measurements.bad_pixels import COLUMNS
+from distspec.models.latents import append_latents
+from distspec.store.store import Frozen, create_store
+from tests.conftest import append, batch_of, identity_of
+from tests.helpers import models
+
+GRID = WaveGrid("log", 1100.0, 8400.0, 64)
+RAW = ("recon", "line", "density", "neighbours", "forest")
+N_CLASSES = 3
+LATENTS = 3
+
+
+def publish_root(root: str, n: int, names: Sequence[str] = (), grid: WaveGrid = GRID) -> str:
+    """Publish a run of three classes, a tenth of noise among them; `names` are the first objects' ids.
+
+    The classes are three blobs of the map and of the latents; positions are a hundredth of a degree apart.
+    """
+    rng = np.random.default_rng(0)
+    batch, identity = batch_of(n, grid.n_pixels, rng), identity_of(n)
+    batch.object_id[: len(names)] = list(names)
+    identity["z"] = rng.uniform(4.0, 9.0, n).tolist()
+    identity["ra"] = [150.0 + 1e-2 * (i % 1000) for i in range(n)]
+    identity["dec"] = [2.0 + 1e-2 * (i // 1000) for i in range(n)]
+    store = append(create_store(store_url(root), Frozen(grid, 1500.0, -2.0)), batch, identity)
+    models.save(store, root)
+    labels = (np.arange(n) % (N_CLASSES + 1)).astype(np.int32)
+    labels[labels == N_CLASSES] = np.where(np.arange(n)[labels == N_CLASSES] % 5 < 2, -1, 0)
+    centres = np.array([[0.0, 0.0], [9.0, 1.0], [3.0, 8.0], [5.0, 3.0]])[labels]
+    points = centres + rng.normal(size=(n, 2))
+    latents = {
+        "z_mean": np.hstack([points, rng.normal(size=(n, LATENTS - 2))]).astype(np.float32),
+        "z_log_var": np.full((n, LATENTS), -2.0, np.float32),
+        "amplitude": np.ones(n, np.float32),
+        "recon_mse": rng.random(n).astype(np.float32),
+        "recon_chi2_red": rng.random(n).astype(np.float32) + 0.5,
+        **{name: np.zeros(n, np.float32) for name in COLUMNS},
+    }
+    store = append_latents(store, "m-1", 0, latents)
+    said = {"label": labels, "prob": np.full((n, N_CLASSES), 1 / N_CLASSES)}
+    said |= {"entropy": np.zeros(n), "stability": np.ones(n)}
+    odd = combine({name: rng.random(n).astype(np.float32) for name in RAW}, batch.snr, labels, np.zeros(n))
+    tables = {"sweep": schema.SWEEP, "nulls": schema.NULLS, "confusion": schema.CONFUSION}
+    tables["latents"] = schema.LATENT_PAIRS
+    found = {
+        name: schema.conform({c.name: [] for c in columns}, columns, {}) for name, columns in tables.items()
+    }
+    found["clustering"] = clustering_table(pa.chunked_array([batch.object_id]), points, said, odd, {}, ())
+    record = {"model_id": "m-1", "seed": 0, "clustering": {"core_stability": 0.9}}
+    save_run(run_url(root, "r-1"), found, record)
+    publish(root, build(root, "r-1", store, CatalogConfig(n_anomalies=10)), "r-1", store.snapshot_id, {})
+    return root

@@ -1,0 +1,92 @@
+"""An archive in memory, for tests of ingest without files."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from distspec.archives.base import LISTING, Entry
+from distspec.archives.catalogs import absolute
+from distspec.core.errors import BadSpectrumError, Reason
+from distspec.core.spectrum import Spectrum
+from distspec.ingest.commit import Committer, Here
+from distspec.ingest.diff import difference
+from distspec.ingest.read import load
+from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
+from distspec.io.remote.files import File
+from distspec.preprocessing.normalization import NormConfig
+from distspec.preprocessing.resampling import GridConfig
+from distspec.store.store import Store
+from tests.conftest import power_law
+
+NORM = NormConfig()
+GRID_CONFIG = GridConfig(n_pixels=32)
+GRID = GRID_CONFIG.resolve(np.array([5.0]))
+BASE = absolute("mem")
+
+
+@dataclass(frozen=True)
+class Fake:
+    """An archive in memory: "bad" ones cannot be read, "dark" ones have no flux, "away" ones may be back."""
+
+    names: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    back: bool = False
+    lines: ClassVar[Mapping[str, float]] = {}
+    kind: ClassVar[str] = "fake"
+    spectrum_bytes: ClassVar[int] = 1000
+    url: ClassVar[str] = "mem"
+
+    def list(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
+        names = sorted(self.names)
+        row = {"source_key": "", "root": "r", "srcid": "1", "grating": "PRISM", "filter": "CLEAR", "grade": 3}
+        rows = [
+            row
+            | {"object_id": name, "version": self.versions.get(name, "v1"), "uri": f"{BASE}/{name}"}
+            | {"ra": float(hash_of(name)), "dec": 0.0, "z": 5.0}
+            for name in names
+        ]
+        return pa.Table.from_pylist(rows, schema=LISTING)
+
+    async def read(self, entry: Entry, file: File) -> Spectrum:
+        if entry.object_id.startswith("bad"):
+            raise BadSpectrumError(Reason.UNREADABLE, "no SIMPLE card")
+        if entry.object_id.startswith("away") and not self.back:
+            raise BadSpectrumError(Reason.UNREACHABLE, "status 503")
+        spectrum = power_law(entry.object_id, z=entry.z)
+        if entry.object_id.startswith("dark"):
+            return Spectrum(
+                spectrum.object_id, spectrum.wave, -spectrum.flux, spectrum.ivar, spectrum.unit, 5.0
+            )
+        return spectrum
+
+    def truth(self) -> pa.Table | None:
+        return None
+
+
+def hash_of(name: str) -> int:
+    return sum(ord(letter) * (i + 1) for i, letter in enumerate(name)) % 360
+
+
+NAMES = tuple(f"{kind}{i:02d}" for i in range(12) for kind in ("good", "bad", "dark"))
+
+
+def ingest(
+    store: Store,
+    archive: Fake,
+    size: int,
+    stop_after: int | None = None,
+    commit_rows: int = 5,
+    retry: bool = False,
+) -> Store:
+    """The whole of ingest without Ray; stops without a last commit after some batches."""
+    todo = difference(archive.list(), store, retry)
+    committer = Committer(store, commit_rows, Here())
+    for i, start in enumerate(range(0, len(todo.todo), size)):
+        if i == stop_after:
+            return committer.store
+        committer.add(load(archive, DEFAULT_ACCESS, todo.todo.slice(start, size), GRID, NORM, -2.0))
+    committer.finish(todo)
+    return committer.store

@@ -1,0 +1,63 @@
+"""Made-up galaxies on a grid, as the prism would show them without noise, with known slopes and lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.special import ndtr
+
+from distspec.core.instruments import PRISM
+from distspec.core.lines import GALAXY_LINES
+from distspec.core.spectrum import WaveGrid
+from distspec.measurements.indices import Spectra
+
+GRID = WaveGrid("log", 1100.0, 8400.0, 640)
+WAVE = GRID.wave_rest
+LIMIT = 3646.0
+
+
+def place(wave, z):
+    """Where light of rest wavelengths falls on the prism's detector, in its FWHM."""
+    return np.interp(np.log(1e-4 * wave * (1.0 + z)), PRISM.log_wave, PRISM.place)
+
+
+def line(wave, z, km_s=0.0):
+    """A line's profile on the grid [1/Å], as broad as the prism and its own FWHM make it."""
+    at = np.log(1e-4 * wave * (1.0 + z))
+    step = np.diff(np.interp([at, at + 1e-3], PRISM.log_wave, PRISM.place))[0]
+    fwhm = np.hypot(1.0, km_s / 299792.458 * step / 1e-3)
+    sigma = np.sqrt(fwhm**2 / (8.0 * np.log(2.0)) + 1.0 / (6.0 * PRISM.pixels**2))
+    share = np.diff(ndtr((place(GRID.edges, z) - place(wave, z)) / sigma))
+    return share / np.diff(GRID.edges)
+
+
+def continuum(beta_uv=-2.0, beta_opt=-2.0, jump=1.0, z=6.0):
+    """Two power laws that meet at the Balmer limit, but for a jump in flux; dark below Lyα."""
+    below, above = (WAVE / LIMIT) ** beta_uv, jump * (WAVE / LIMIT) ** beta_opt
+    level = np.where(WAVE < LIMIT, below, above)
+    return level * ndtr((place(WAVE, z) - place(GALAXY_LINES["Lyα"], z)) * 2.35)
+
+
+def galaxy(lines: Mapping[str, float], beta_uv=-2.0, beta_opt=-2.0, jump=1.0, z=6.0, km_s=0.0) -> np.ndarray:
+    """A continuum with lines of rest equivalent widths [Å], the Balmer lines as broad as said; (L,)."""
+    level = continuum(beta_uv, beta_opt, jump, z)
+    flux = level.copy()
+    for name, ew in lines.items():
+        wave = GALAXY_LINES[name]
+        under = np.interp(wave * (1.03 if name == "Lyα" else 1.0), WAVE, level)
+        flux += ew * under * line(wave, z, km_s if name.startswith("H") else 0.0)
+    return flux
+
+
+def spectra(flux, snr=30.0, z=6.0) -> Spectra:
+    """Spectra of one S/N a pixel, that of their median flux; (L,) or (N, L)."""
+    flux = np.atleast_2d(flux)
+    ivar = np.broadcast_to((snr / np.median(np.abs(flux), axis=1, keepdims=True)) ** 2, flux.shape)
+    return Spectra(flux.astype(np.float32), ivar.astype(np.float32), np.full(len(flux), float(z)), GRID)
+
+
+def noisy(some: Spectra, seed=0) -> Spectra:
+    """The same with noise, independent from one grid pixel to the next."""
+    noise = np.random.default_rng(seed).standard_normal(some.flux.shape) / np.sqrt(some.ivar)
+    return some._replace(flux=(some.flux + noise).astype(np.float32))

@@ -1,0 +1,103 @@
+"""A made-up catalogue, published: every table with every column of recipe `dja`, without a store or a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from distspec.catalog.editions import publish
+from distspec.catalog.healpix import healpix
+from distspec.core import schema
+from distspec.measurements.measure import measured
+
+N, N_LATENTS, N_CLASSES = 600, 3, 4
+FIELD = 53.16, -27.79
+KINDS = ("LRD", "LAE", "star-forming", "unknown")
+
+
+def column(each: schema.Column, n: int, rng: np.random.Generator) -> Any:
+    """Return values of a column's type."""
+    if pa.types.is_list(each.type):
+        texts = pa.types.is_string(each.type.value_type)
+        return [["Å", "b"] if texts else [1, 2, 3]] * n
+    if pa.types.is_string(each.type):
+        return [f"{each.name} {i % 7}" for i in range(n)]
+    if pa.types.is_boolean(each.type):
+        return np.arange(n) % 2 == 0
+    if pa.types.is_integer(each.type):
+        return rng.integers(0, 5, n)
+    return rng.normal(size=n)
+
+
+def table(
+    columns: Sequence[schema.Column], n: int, values: Mapping[str, Any], rng: np.random.Generator
+) -> pa.Table:
+    made = {c.name: values[c.name] if c.name in values else column(c, n, rng) for c in columns}
+    return schema.conform(made, columns, {"run_id": "r-made"})
+
+
+def tables(n: int = N, seed: int = 0) -> dict[str, pa.Table]:
+    """Return the tables: two thirds of the spectra in one field, the others all over the sky."""
+    rng = np.random.default_rng(seed)
+    ra, dec = rng.uniform(0.0, 360.0, n), np.degrees(np.arcsin(rng.uniform(-1.0, 1.0, n)))
+    near = np.arange(n) % 3 > 0
+    ra[near], dec[near] = (at + rng.normal(0.0, 0.05, near.sum()) for at in FIELD)
+    label = rng.integers(-1, N_CLASSES, n)
+    rank = rng.permutation(n) + 1
+    source = np.arange(n) // 2
+    values = {
+        "object_id": [f"jades-{i:05d}" for i in range(n)],
+        "source_id": [f"J{i:05d}" for i in source],
+        "store_row": np.arange(n),
+        "ra": ra,
+        "dec": dec,
+        "_healpix_29": healpix(ra, dec),
+        "z": rng.uniform(4.0, 9.0, n),
+        "snr": rng.lognormal(1.0, 1.0, n),
+        "cluster_label": label,
+        "cluster_stability": rng.uniform(size=n),
+        "cluster_prob": rng.uniform(0.3, 1.0, n),
+        "cluster_entropy": rng.uniform(size=n),
+        "anomaly_rank": rank,
+        "anomaly_score": 3.0 - 3.0 * rank / n,
+        "artefact_score": rng.uniform(0.0, 1.4, n),
+        "kind": [KINDS[i % 4] for i in range(n)],
+        "kind_confidence": rng.uniform(0.5, 1.0, n),
+        "lya_ew": np.where(rng.random(n) < 0.2, np.nan, rng.normal(20.0, 30.0, n)),
+        "lya_ew_err": rng.uniform(2.0, 10.0, n),
+    }
+    objects = table(schema.objects(N_LATENTS, measured("dja"), N_CLASSES), n, values, rng)
+    labels = np.unique(label)
+    wave = np.linspace(1100.0, 8400.0, 32)
+    odd = np.argsort(rank)[:20]
+    classes = {"cluster_label": labels, "n_spectra": [int((label == k).sum()) for k in labels]}
+    medians = {"cluster_label": np.repeat(labels, 32), "wave_rest": np.tile(wave, len(labels))}
+    top = {name: objects[name].take(pa.array(odd)) for name in objects.column_names}
+    reasons = {"reason": ["no_overlap", "no_redshift", "no_redshift"]}
+    trials = {"chosen": np.arange(12) == 7, "trial": np.arange(12), "silhouette": np.linspace(0.1, 0.5, 12)}
+    return {
+        "objects": objects,
+        "classes": table(schema.classes(), len(labels), classes, rng),
+        "class_medians": table(schema.CLASS_MEDIANS, 32 * len(labels), medians, rng),
+        "anomalies": table(schema.ANOMALIES, 20, top, rng),
+        "artefacts": table(schema.SPOILT, 20, top, rng),
+        "changes": table(schema.CHANGES, 5, {}, rng),
+        "class_ids": table(schema.CLASS_IDS, 5, {}, rng),
+        "predictions": table(schema.predictions(["label"]), n, {"object_id": values["object_id"]}, rng),
+        "label_scores": table(schema.LABEL_SCORES, 3, {}, rng),
+        "sweep": table(schema.SWEEP, 12, trials, rng),
+        "nulls": table(schema.NULLS, 4, {}, rng),
+        "confusion": table(schema.CONFUSION, 3, {}, rng),
+        "latents": table(schema.LATENT_PAIRS, 3, {}, rng),
+        "quarantine": table(schema.QUARANTINE, 3, reasons, rng),
+    }
+
+
+def published(root: str, n: int = N, run: str = "r-made", seed: int = 0) -> dict[str, pa.Table]:
+    """Publish them below a root, and return them."""
+    made = tables(n, seed)
+    publish(root, made, run, "snapshot", {"n_anomalies": 20})
+    return made

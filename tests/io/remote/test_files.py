@@ -1,0 +1,227 @@
+import asyncio
+import gzip
+from dataclasses import replace
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from distspec.core.errors import BadSpectrumError, Reason
+from distspec.io.remote.config import AccessConfig, Content
+from distspec.io.remote.files import is_below, open_files
+from tests.faults import servers
+from tests.faults.servers import serving
+
+CONTENT = bytes(range(256)) * 40
+CONFIG = AccessConfig(attempts=2, timeout=5.0, deadline=10.0, max_file_mb=1.0, max_unpacked_mb=0.1)
+
+
+@pytest.fixture(params=["disk", "http"])
+def archive(request, tmp_path):
+    """A place for files: its URL, how to put one there, and how often each was asked for."""
+    if request.param == "disk":
+
+        def put(name, content):
+            (tmp_path / name).write_bytes(content)
+
+        yield f"file://{tmp_path}", put
+        return
+    with serving() as server:
+        yield server.url, lambda name, content: server.serve(f"/{name}", content)
+
+
+def do(base, what, config=CONFIG):
+    async def run():
+        async with open_files(base, config) as files:
+            return await what(files)
+
+    return asyncio.run(run())
+
+
+def head(base, name, n, config=CONFIG):
+    return do(base, lambda files: files.file(f"{base}/{name}").head(n), config)
+
+
+def whole(base, name, config=CONFIG):
+    return do(base, lambda files: files.file(f"{base}/{name}").whole(), config)
+
+
+def ranges(base, name, spans):
+    return do(base, lambda files: files.file(f"{base}/{name}").ranges(spans))
+
+
+def test_head_whole_and_ranges(archive):
+    base, put = archive
+    put("a.fits", CONTENT)
+    assert head(base, "a.fits", 100) == (CONTENT[:100], len(CONTENT))
+    assert head(base, "a.fits", 99_999) == (CONTENT, len(CONTENT))
+    assert whole(base, "a.fits") == (CONTENT, len(CONTENT))
+    assert ranges(base, "a.fits", [(0, 4), (300, 310), (10_000, 10_240)]) == [
+        CONTENT[:4],
+        CONTENT[300:310],
+        CONTENT[10_000:],
+    ]
+    assert ranges(base, "a.fits", []) == []
+
+
+def test_a_range_that_the_file_does_not_have(archive):
+    base, put = archive
+    put("a.fits", CONTENT)
+    with pytest.raises(BadSpectrumError, match=r"unreadable: .*ends at byte 10,240, before 10,300"):
+        ranges(base, "a.fits", [(10_000, 10_300)])
+
+
+def test_gzip_is_unpacked_whatever_its_name(archive):
+    base, put = archive
+    put("a.fits", gzip.compress(CONTENT))
+    assert whole(base, "a.fits") == (CONTENT, len(CONTENT))
+    noise = b"".join(hash((i, "x")).to_bytes(8, "little", signed=True) for i in range(5000))
+    put("noise.gz", gzip.compress(noise))
+    assert head(base, "noise.gz", 100) == (noise, len(noise)), "a beginning cannot be unpacked alone"
+
+
+def test_what_is_too_large(archive):
+    base, put = archive
+    put("a.fits", b"x" * 1_000_001)
+    assert len(head(base, "a.fits", 2880).data) == 2880
+    for read in (whole, lambda *args: head(*args, 2_000_000)):
+        with pytest.raises(BadSpectrumError, match=r"too_large: .*1,000,001 bytes, more than 1,000,000"):
+            read(base, "a.fits")
+    put("b.fits", b"x" * 1_000_000)
+    assert whole(base, "b.fits").size == 1_000_000
+    put("c.gz", gzip.compress(b"x" * 100_001))
+    with pytest.raises(BadSpectrumError, match=r"too_large: .*unpack to more than 100,000"):
+        head(base, "c.gz", 10)
+
+
+def test_what_is_not_there(archive):
+    base, _ = archive
+    with pytest.raises(BadSpectrumError, match="not_found: no file at"):
+        whole(base, "none.fits")
+
+
+def test_nothing_is_read_twice():
+    with serving() as server:
+        server.serve("/a.fits", CONTENT)
+
+        async def read(files):
+            file = files.file(f"{server.url}/a.fits")
+            await asyncio.gather(*(file.head(100) for _ in range(5)), file.head(50))
+            await file.ranges([(0, 10)])
+            await file.ranges([(0, 10)])
+            await file.whole()
+            await file.head(3000)
+
+        do(server.url, read)
+        spans = [request.headers["Range"] for request in server.requests]
+        assert spans == ["bytes=0-99", "bytes=0-9", "bytes=0-999999"]
+
+
+def test_no_more_at_a_time_than_allowed():
+    at_once, most = [], []
+
+    def slowly(handler, content):
+        at_once.append(1)
+        most.append(len(at_once))
+        handler.told.released.wait(0.02)
+        at_once.pop()
+        servers.serve_ranges(handler, content)
+
+    with serving() as server:
+        for i in range(12):
+            server.serve(f"/{i}", CONTENT, always=slowly)
+
+        async def read(files):
+            await asyncio.gather(*(files.file(f"{server.url}/{i}").head(10) for i in range(12)))
+
+        do(server.url, read, replace(CONFIG, in_flight=3))
+        assert 1 <= max(most) <= 3
+        assert len(server.requests) == 12
+
+
+def test_a_server_that_is_not_there():
+    with serving() as server:
+        url = server.url
+    with pytest.raises(BadSpectrumError, match=r"unreachable: .*ClientConnector\w*Error from 127.*, 2 times"):
+        whole(url, "a.fits")
+
+
+def test_files_elsewhere_are_outside(tmp_path):
+    for url in (
+        f"file://{tmp_path}/../x",
+        f"file://{tmp_path}x/y",
+        "http://example.org/x",
+        "/etc/passwd",
+        "",
+    ):
+
+        async def open_one(files, url=url):
+            return files.file(url)
+
+        with pytest.raises(BadSpectrumError) as caught:
+            do(f"file://{tmp_path}", open_one)
+        assert caught.value.reason is Reason.OUTSIDE
+
+
+def test_what_a_disk_refuses(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"x")
+    base = f"file://{tmp_path}"
+    for name in ("folder", "file/below", "x" * 300, "none"):
+        with pytest.raises(BadSpectrumError, match="not_found"):
+            whole(base, name)
+
+
+def test_a_file_that_shrinks_while_it_is_read(tmp_path, monkeypatch):
+    """As an object store may: less comes than is said to be there."""
+    (tmp_path / "a").write_bytes(CONTENT)
+    monkeypatch.setattr(
+        "distspec.io.remote.files._read_local", lambda *_: Content(CONTENT[:50], len(CONTENT))
+    )
+    with pytest.raises(BadSpectrumError, match=r"unreadable: .* gives 50 bytes from byte 0, of 10,240"):
+        head(f"file://{tmp_path}", "a", 100)
+
+
+SEGMENT = st.text("ab.\\%~é \0\n/@:?#", max_size=6)
+
+
+@given(st.lists(SEGMENT, max_size=5))
+@example(["..", "x"])
+@example(["a", "..", "..", "x"])
+@example(["", "..", "x"])
+@example(["a\\..\\..", "x"])
+def test_what_lies_below_stays_below(parts):
+    """What passes is, however a file system takes it, below: no step leads up or out."""
+    base = "file:///data/archive"
+    url = "/".join([base, *parts])
+    if not is_below(url, base):
+        return
+    inside = url.removeprefix(base)
+    depth = 0
+    for step in inside.replace("\\", "/").split("/"):
+        depth += {"": 0, ".": 0, "..": -1}.get(step, 1)
+        assert depth >= 0
+    assert inside.isprintable()
+    assert "\0" not in inside
+
+
+@given(
+    st.lists(
+        st.text("abc123._-+ ", min_size=1, max_size=8).filter(lambda s: s not in {".", ".."}), min_size=1
+    )
+)
+def test_plain_paths_pass(parts):
+    assert is_below("/".join(["s3://bucket/a", *parts]), "s3://bucket/a")
+    assert is_below("/".join(["s3://bucket/a", *parts]), "s3://bucket/a/")
+    assert not is_below("/".join(["s3://bucket/ab", *parts]), "s3://bucket/a")
+    assert not is_below("/".join(["s3://bucket/a", "..", *parts]), "s3://bucket/a")
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [({"in_flight": 0}, "in_flight 0"), ({"attempts": 0}, "attempts 0"), ({"timeout": 0.0}, "timeout 0"),
+     ({"deadline": -1.0}, "deadline -1")],
+)  # fmt: skip
+def test_impossible_settings_are_refused(changed, named):
+    with pytest.raises(ValueError, match=rf"access\.in_flight.*{named}|access\.{named}"):
+        AccessConfig(**changed)

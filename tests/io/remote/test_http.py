@@ -1,0 +1,270 @@
+import asyncio
+from dataclasses import replace
+
+import aiohttp
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distspec.core.errors import BadSpectrumError, Reason
+from distspec.io import storage
+from distspec.io.remote import http
+from distspec.io.remote.config import AccessConfig, PassingError
+from distspec.io.remote.http import read_http, signed
+from tests.faults import servers
+from tests.faults.servers import serving
+
+CONTENT = bytes(range(256)) * 40
+CONFIG = AccessConfig(attempts=1, timeout=5.0)
+
+
+@pytest.fixture
+def server():
+    with serving() as told:
+        yield told
+
+
+def read(url, start=0, stop=100, config=CONFIG):
+    async def once():
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=config.timeout)) as session:
+            return await read_http(session, url, start, stop, config)
+
+    return asyncio.run(once())
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 1), (0, 100), (100, 300), (10_000, 20_000), (0, 10_240)])
+@pytest.mark.parametrize("always", [None, servers.ignore_ranges, servers.tell_no_length])
+def test_a_range_whatever_the_server_knows_of_ranges(server, start, stop, always):
+    server.serve("/a.fits", CONTENT, always=always)
+    content = read(f"{server.url}/a.fits", start, stop)
+    assert content == (
+        CONTENT[start:stop] if always is not servers.tell_no_length else CONTENT[start:],
+        10_240,
+    )
+
+
+def test_beyond_the_end_there_is_nothing(server):
+    server.serve("/a.fits", CONTENT)
+    assert read(f"{server.url}/a.fits", 20_000, 20_100) == (b"", 10_240)
+    server.serve("/empty.fits", b"")
+    assert read(f"{server.url}/empty.fits") == (b"", 0)
+
+
+def test_a_server_that_tells_no_length_is_read_to_the_limit(server):
+    server.serve("/a.fits", CONTENT, always=servers.tell_no_length)
+    content = read(f"{server.url}/a.fits", config=replace(CONFIG, max_file_mb=0.005))
+    assert len(content.data) == 5001, "one byte more than allowed says that there is more"
+
+
+def test_names_are_sent_as_they_are(server):
+    for name in ("a b.fits", "λ+1.fits", "50%.fits", "(1)[2]'3'.fits"):
+        server.serve(f"/{name}", CONTENT)
+        assert read(f"{server.url}/{name}").size == len(CONTENT), name
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("bytes 0-99/700", (0, 99, 700)),
+        ("bytes 600-699/700", (600, 699, 700)),
+        ("bytes */700", (0, -1, 700)),
+        ("bytes */0", (0, -1, 0)),
+    ],
+)
+def test_content_range(header, expected):
+    assert http._content_range(header) == expected
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "bytes",
+        "bytes 0-99",
+        "bytes 0-99/*",
+        "bytes 99-0/700",
+        "bytes 0-700/700",
+        "bytes -5-99/700",
+        "bytes 0-/700",
+        "bytes x-y/700",
+        "octets 0-99/700",
+        "bytes 0-99/-700",
+        "bytes 0-99/700 ",
+        "bytes 0-99/²",
+        "bytes 0-99/" + "9" * 5000,
+    ],
+)
+def test_a_content_range_that_is_none(header):
+    with pytest.raises(PassingError, match="Content-Range"):
+        http._content_range(header)
+
+
+@given(st.text())
+def test_any_content_range_is_read_or_refused(header):
+    try:
+        first, last, size = http._content_range(header)
+    except PassingError:
+        return
+    assert (first, last) == (0, -1) or 0 <= first <= last < size
+
+
+def test_another_range_than_was_asked_for_is_refused(server):
+    server.serve("/a.fits", CONTENT, always=servers.other_range)
+    with pytest.raises(PassingError, match="asked for bytes 0–99, was given 1–99"):
+        read(f"{server.url}/a.fits")
+    server.serve("/a.fits", CONTENT, always=servers.less)
+    assert len(read(f"{server.url}/a.fits", stop=500).data) == 500
+    with pytest.raises(PassingError, match="asked for bytes 0–1999, was given 0–999"):
+        read(f"{server.url}/a.fits", stop=2000)
+    longer = servers.status(206, CONTENT[:200], Content_Range="bytes 0-199/10240")
+    server.serve("/a.fits", CONTENT, always=longer)
+    with pytest.raises(PassingError, match="was given 0–199"):
+        read(f"{server.url}/a.fits")
+
+
+@pytest.mark.parametrize(
+    ("answer", "seconds"),
+    [
+        ("3", 3),
+        ("0", 0),
+        ("86400", http.MAX_PAUSE),
+        ("", 0),
+        ("-1", 0),
+        ("soon", 0),
+        ("²", 0),
+        ("9" * 5000, 0),
+    ],
+)
+def test_retry_after_is_heeded_within_bounds(server, monkeypatch, answer, seconds):
+    paused = []
+
+    async def pause(time):
+        paused.append(time)
+
+    monkeypatch.setattr("distspec.io.remote.http.asyncio.sleep", pause)
+    server.serve("/a.fits", b"", always=servers.status(503, Retry_After=answer.encode().decode("latin-1")))
+    with pytest.raises(PassingError, match="status 503"):
+        read(f"{server.url}/a.fits")
+    assert paused == [seconds]
+
+
+@pytest.mark.parametrize("status", sorted(http.PASSING_STATUS))
+def test_what_another_try_may_mend(server, status):
+    server.serve("/a.fits", b"", always=servers.status(status))
+    with pytest.raises(PassingError, match=str(status)):
+        read(f"{server.url}/a.fits")
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (400, Reason.DENIED),
+        (401, Reason.DENIED),
+        (403, Reason.DENIED),
+        (404, Reason.NOT_FOUND),
+        (410, Reason.NOT_FOUND),
+        (414, Reason.NOT_FOUND),
+        (405, Reason.UNREACHABLE),
+        (451, Reason.UNREACHABLE),
+        (204, Reason.UNREACHABLE),
+        (304, Reason.UNREACHABLE),
+        (505, Reason.UNREACHABLE),
+    ],
+)
+def test_what_no_try_mends(server, status, reason):
+    server.serve("/a.fits", b"", always=servers.status(status))
+    with pytest.raises(BadSpectrumError) as caught:
+        read(f"{server.url}/a.fits")
+    assert caught.value.reason is reason
+    assert f"{server.url}/a.fits" in caught.value.seen
+
+
+@pytest.mark.parametrize("code", ["ExpiredToken", "TokenRefreshRequired", "InvalidToken"])
+@pytest.mark.parametrize("status", [400, 403])
+def test_stale_credentials_are_asked_for_again(server, code, status):
+    body = f"<Error><Code>{code}</Code></Error>".encode()
+    server.serve("/a.fits", b"", always=servers.status(status, body))
+    with pytest.raises(PassingError, match="credentials have expired"):
+        read(f"{server.url}/a.fits")
+
+
+REDIRECTS = [
+    ("https://a.org/x", "https://a.org/y", ()),
+    ("http://a.org/x", "http://a.org/y", ()),
+    ("http://a.org/x", "https://a.org/y", ()),
+    ("https://a.org/x", "/y", ()),
+    ("https://a.org/x", "https://b.org/y", ("b.org",)),
+    ("https://a.org/x", "https://b.org:8443/y", ("b.org:8443",)),
+]
+REFUSED = [
+    ("https://a.org/x", "http://a.org/y", ()),
+    ("https://a.org/x", "http://b.org/y", ("b.org",)),
+    ("https://a.org/x", "https://b.org/y", ()),
+    ("https://a.org/x", "https://a.org.b.org/y", ()),
+    ("https://a.org/x", "https://a.org:8443/y", ()),
+    ("https://a.org/x", "https://a.org@b.org/y", ()),
+    ("https://a.org/x", "https://b.org:8443/y", ("b.org",)),
+    ("https://a.org/x", "//b.org/y", ()),
+    ("https://a.org/x", "ftp://a.org/y", ()),
+    ("https://a.org/x", "file:///etc/passwd", ("",)),
+    ("http://a.org/x", "http://169.254.169.254/latest", ()),
+    ("http://a.org/x", "http://[::1/", ()),
+]
+
+
+@pytest.mark.parametrize(("target", "location", "hosts"), REDIRECTS)
+def test_where_a_redirect_may_lead(target, location, hosts):
+    assert http._redirected("url", target, location, AccessConfig(hosts=hosts)).endswith("/y")
+
+
+@pytest.mark.parametrize(("target", "location", "hosts"), REFUSED)
+def test_where_a_redirect_may_not_lead(target, location, hosts):
+    with pytest.raises(BadSpectrumError, match="outside: url is redirected"):
+        http._redirected("url", target, location, AccessConfig(hosts=hosts))
+
+
+def test_five_hops_and_no_more(server):
+    for i in range(5):
+        server.serve(f"/{i}", b"", always=servers.redirect(f"/{i + 1}"))
+    server.serve("/5", CONTENT)
+    assert read(f"{server.url}/1").size == len(CONTENT)
+    with pytest.raises(BadSpectrumError, match="more than 5 times"):
+        read(f"{server.url}/0")
+
+
+def test_no_cookie_and_no_signature_goes_along(server):
+    server.serve("/a.fits", CONTENT, always=None)
+    read(f"{server.url}/a.fits")
+    assert not {"Cookie", "Authorization"} & set(server.requests[0].headers)
+    assert server.requests[0].headers["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize(
+    ("url", "config", "expected"),
+    [
+        ("s3://b/k 1.fits", {}, "https://b.s3.us-east-1.amazonaws.com/k%201.fits"),
+        ("s3://b/k/+.fits", {"region": "eu-west-1"}, "https://b.s3.eu-west-1.amazonaws.com/k/%2B.fits"),
+        ("s3://b/k", {"endpoint_url": "http://minio:9000"}, "http://minio:9000/b/k"),
+    ],
+)
+def test_a_public_bucket_needs_no_signature(monkeypatch, url, config, expected):
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    assert signed(url, AccessConfig(anonymous=True, **config)) == expected
+
+
+def test_a_private_bucket_is_signed_for(monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "KEYID")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    storage.open_bucket.cache_clear()
+    url = signed("s3://b/k", AccessConfig(endpoint_url="http://minio:9000"))
+    storage.open_bucket.cache_clear()
+    assert url.startswith("http://minio:9000/b/k?")
+    assert "X-Amz-Credential=KEYID" in url
+    assert "secret" not in url
+
+
+def test_a_bucket_of_another_region_is_named(server):
+    server.serve("/x", b"", always=servers.status(301, **{"x-amz-bucket-region": "eu-north-1"}))
+    with pytest.raises(BadSpectrumError, match=r"denied: .*region eu-north-1, set --access\.region"):
+        read(f"{server.url}/x")

@@ -1,0 +1,88 @@
+import gzip
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from distspec.io import storage
+from distspec.io.remote.config import AccessConfig
+from distspec.io.remote.listing import list_folder, read_whole
+from tests.faults import servers
+from tests.faults.servers import serving
+
+CONFIG = AccessConfig(attempts=1, timeout=5.0)
+
+
+def test_a_folder_is_listed_by_name_with_what_changes(tmp_path):
+    for name in ("b/2.fits", "a/1.fits", "3.fits", "a/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    (tmp_path / "folder.fits").mkdir()
+    base = f"file://{tmp_path}"
+    listed = list_folder(base, CONFIG, ".fits")
+    assert [file.url for file in listed] == [f"{base}/{name}" for name in ("3.fits", "a/1.fits", "b/2.fits")]
+    assert [file.size for file in listed] == [6, 8, 8]
+    (tmp_path / "3.fits").write_bytes(b"longer than before")
+    after = list_folder(base, CONFIG)
+    assert len(after) == 4
+    before = {file.url: file.etag for file in listed}
+    changed = [file.url for file in after if before.get(file.url, file.etag) != file.etag]
+    assert changed == [f"{base}/3.fits"]
+
+
+def test_what_cannot_be_listed_says_so(tmp_path):
+    with pytest.raises(ValueError, match=r"no folder .*--archive\.url"):
+        list_folder(f"file://{tmp_path}/none", CONFIG)
+    with pytest.raises(ValueError, match=r"cannot be listed.*--archive\.catalog"):
+        list_folder("https://example.org/x", CONFIG)
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    service = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    service.start()
+    host, port = service.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        patch.setenv("AWS_REGION", "us-east-1")
+        storage.open_bucket.cache_clear()
+        yield f"http://{host}:{port}"
+        storage.open_bucket.cache_clear()
+    service.stop()
+
+
+def test_a_bucket_is_listed_by_prefix_and_suffix(endpoint):
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    client.create_bucket(Bucket="listed")
+    names = [f"archive/{i:04d}.fits" for i in range(12)]
+    for name in (*names, "archive-2/x.fits", "archive/notes.txt"):
+        client.put_object(Bucket="listed", Key=name, Body=b"x")
+    access = AccessConfig(endpoint_url=endpoint)
+    listed = list_folder("s3://listed/archive", access, ".fits")
+    assert [file.url for file in listed] == [f"s3://listed/{name}" for name in names]
+    assert {file.size for file in listed} == {1}
+    assert not any('"' in file.etag or not file.etag for file in listed)
+    assert len(list_folder("s3://listed", access)) == 14
+
+
+def test_a_catalogue_is_read_whole(tmp_path):
+    (tmp_path / "c.csv").write_bytes(b"a,b\n")
+    (tmp_path / "c.csv.gz").write_bytes(gzip.compress(b"a,b\n"))
+    for name in ("c.csv", "c.csv.gz"):
+        assert read_whole(f"file://{tmp_path}/{name}", CONFIG) == b"a,b\n"
+    with serving() as server:
+        server.serve("/c.csv", b"a,b\n", servers.status(503), always=servers.ignore_ranges)
+        assert read_whole(f"{server.url}/c.csv", AccessConfig(attempts=3)) == b"a,b\n"
+
+
+def test_a_catalogue_that_cannot_be_had_names_its_url(tmp_path):
+    with pytest.raises(ValueError, match=r"catalogue file://.*/none\.csv: not_found"):
+        read_whole(f"file://{tmp_path}/none.csv", CONFIG)
+    (tmp_path / "bomb.csv.gz").write_bytes(gzip.compress(b"0" * 2_000_001))
+    with pytest.raises(ValueError, match=r"too_large.*unpack to more than 2,000,000"):
+        read_whole(f"file://{tmp_path}/bomb.csv.gz", AccessConfig(max_catalog_mb=2.0, max_file_mb=0.1))
+    with serving() as server:
+        server.serve("/c.csv", b"", always=servers.status(403))
+        with pytest.raises(ValueError, match=r"catalogue http://.*/c\.csv: denied"):
+            read_whole(f"{server.url}/c.csv", CONFIG)

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from distspec.io.remote.files import run
+
+
+class Heavy:
+    """What takes long to be written out."""
+
+    written = 0
+
+    def __repr__(self) -> str:
+        self.written += 1
+        return "Heavy()"
+
+
+def test_a_result_is_never_written_out():
+    heavy = Heavy()
+
+    async def work() -> list[Heavy]:
+        return [heavy]
+
+    assert run(work()) == [heavy]
+    assert heavy.written == 0

@@ -1,0 +1,182 @@
+"""A row's way back to its file, and every alteration of what it came from found."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distspec.catalog import editions
+from distspec.cli.main import main
+from distspec.core.records import sealed
+from distspec.io.files import get_json, put_json
+from distspec.io.lease import hold
+from distspec.io.paths import join, store_url
+from distspec.operations.trace import broken, chain
+from distspec.store.snapshots import model_tag, tag
+from distspec.store.store import open_store
+
+VOUCHED = ("catalog/*/*/*.parquet", "runs/*/*.parquet", "models/*/weights.safetensors", "models/*/*.parquet")
+RECORDS = ("catalog/*/*.json", "runs/*/run.json", "models/*/model.json")
+
+
+@pytest.fixture
+def root(run, tables) -> Path:
+    """A run, published twice: the second edition keeps the first's files but one."""
+    url, store, _ = run
+    tag(url, model_tag("m-1"), get_json(f"{url}/models/m-1/model.json")["snapshot_id"])
+    first = editions.publish(url, tables, "r-1", store.snapshot_id, {"n": 10})
+    keep = [name for name in first["files"] if name != "class_ids"]
+    again = {"class_ids": tables["class_ids"]}
+    with hold(url, "catalog") as lease:
+        editions.publish(url, again, "r-1", store.snapshot_id, {"n": 11}, keep, lease=lease)
+    return Path(url)
+
+
+def files(root: Path, patterns: tuple[str, ...]) -> list[Path]:
+    found = [path for pattern in patterns for path in sorted(root.glob(pattern))]
+    assert len(found) >= len(patterns)
+    return found
+
+
+def test_what_was_not_touched_is_whole(root):
+    assert broken(str(root)) == []
+
+
+def test_every_altered_file_is_named(root):
+    for path in files(root, VOUCHED):
+        content = path.read_bytes()
+        path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+        found = broken(str(root))
+        assert any(f"{path.relative_to(root)} is not what it vouches" in each for each in found), (
+            path,
+            found,
+        )
+        path.unlink()
+        found = broken(str(root))
+        assert any(f"{path.relative_to(root)} is gone" in each for each in found), (path, found)
+        path.write_bytes(content)
+    assert broken(str(root)) == []
+
+
+def test_every_altered_record_is_named(root):
+    for path in files(root, RECORDS):
+        record = json.loads(path.read_bytes())
+        for name in record:
+            path.write_text(
+                json.dumps({**record, name: "another"} if name != "seal" else {**record, name: "0"})
+            )
+            found = broken(str(root))
+            assert f"{path.relative_to(root)} was altered: it is not what was sealed" in found, (path, name)
+        path.write_text(json.dumps(record)[:-9])
+        assert any(f"{path.relative_to(root)} is no JSON" in each for each in broken(str(root)))
+        path.write_text(json.dumps(record))
+    assert broken(str(root)) == []
+
+
+@pytest.mark.parametrize("pattern", RECORDS[1:])
+def test_a_record_altered_and_sealed_again_is_not_the_one_that_was_vouched_for(root, pattern):
+    (path,) = files(root, (pattern,))
+    record = json.loads(path.read_bytes())
+    del record["seal"]
+    path.write_text(json.dumps(sealed({**record, "seed": 7})))
+    found = broken(str(root))
+    assert found
+    assert all(f"it was made of another {path.relative_to(root)} than" in each for each in found)
+
+
+def test_a_record_that_is_gone_is_missed(root):
+    for pattern in RECORDS[1:]:
+        (path,) = files(root, (pattern,))
+        content = path.read_bytes()
+        path.unlink()
+        missed = f"what it is made of, {path.relative_to(root)}, is gone"
+        assert any(missed in each for each in broken(str(root))), path
+        path.write_bytes(content)
+
+
+def test_what_is_current_must_be_an_edition(root):
+    url = join(str(root), "catalog", "current.json")
+    put_json(url, sealed({**get_json(url), "number": 9}))
+    assert broken(str(root)) == [
+        f"catalog/current.json is the record of no edition: {editions.edition_name(get_json(url))}"
+    ]
+    Path(url).unlink()
+    last = editions.edition_name(editions.editions(str(root))[-1])
+    assert broken(str(root)) == [f"catalog/current.json is gone: {last} was published last"]
+
+
+def test_altered_or_lost_latents_in_the_store_are_found(root, tmp_path):
+    """Latents are chunks of the store, found by holding them against the catalogue."""
+    folder = root / "store" / "chunks"
+    told = 0
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        path.unlink()
+        told += any("latents" in each or "z_mean" in each for each in broken(str(root)))
+        path.write_bytes(content)
+    assert told, "a chunk of latents was among them"
+
+
+def test_a_snapshot_of_other_data_is_found(root):
+    path = root / "runs" / "r-1" / "run.json"
+    record = json.loads(path.read_bytes())
+    del record["seal"]
+    path.write_text(json.dumps(sealed({**record, "data_digest": "0" * 64})))
+    assert any("its data are not what stands in snapshot" in each for each in broken(str(root)))
+    path.write_text(json.dumps(sealed({**record, "snapshot_id": "0" * 20})))
+    assert any(f"its snapshot {'0' * 20} is gone" in each for each in broken(str(root)))
+
+
+def test_the_chain_goes_from_the_row_to_the_file(root):
+    url, name = str(root), "o0007"
+    found = {link.what: link for link in chain(url, name)}
+    assert list(found) == ["row", "edition", "run", "model", "snapshot", "file"]
+    now = editions.current(url)
+    assert found["edition"].name == editions.edition_name(now)
+    assert found["edition"].facts["seal"] == now["seal"]
+    assert found["run"].facts["seal"] == now["run_seal"]
+    assert found["model"].facts["weights_sha256"]
+    assert found["snapshot"].name == now["snapshot_id"]
+    assert found["file"].name == "uri"
+    row = found["row"].facts["store_row"]
+    checksum = np.asarray(open_store(store_url(url)).array("checksum")[row : row + 1])[0]
+    assert found["file"].facts["checksum"] == f"{checksum:016x}"
+    first = editions.editions(url)[0]
+    assert chain(url, name, editions.edition_name(first))[1].facts["published"] == first["published"]
+
+
+def test_a_spectrum_that_is_not_there_says_where_to_look(root):
+    with pytest.raises(ValueError, match="holds no spectrum nobody: look for it"):
+        chain(str(root), "nobody")
+
+
+def test_the_verbs(root, monkeypatch, capsys):
+    def command(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["distspec", *words, "--root", str(root)])
+        main()
+        return capsys.readouterr().out
+
+    assert "every edition, run and model is what was sealed" in command("verify")
+    assert "file  uri" in command("lineage", "o0007")
+    lines = [json.loads(line) for line in command("lineage", "o0007", "--format", "json").splitlines()]
+    assert [line["what"] for line in lines][-1] == "file"
+    shutil.rmtree(root / "runs")
+    with pytest.raises(SystemExit, match="problems"):
+        command("verify")
+
+
+def test_a_holder_that_was_overtaken_publishes_nothing(root, tables):
+    url = str(root)
+    with hold(url, "first") as lease:
+        pass
+    with hold(url, "second") as later:
+        editions.publish(url, tables, "r-1", "s", {"n": 12}, lease=later)
+    before = editions.current(url)
+    with pytest.raises(RuntimeError, match="written by a later run"):
+        editions.publish(url, tables, "r-1", "s", {"n": 13}, lease=lease)
+    assert editions.current(url) == before

@@ -1,0 +1,126 @@
+import json
+
+import pytest
+
+from distspec.archives.dja import DJA, PUBLIC_URL
+from distspec.archives.spex import SpeX
+from distspec.models.config import VAEConfig
+from distspec.pipeline.recipes import RECIPES, parse
+from distspec.training.config import TrainingConfig
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_needs_only_a_root(recipe, tmp_path):
+    config = parse([recipe, "--root", str(tmp_path / "r")])
+    assert config.recipe == recipe
+    assert config.root == str(tmp_path / "r")
+    assert json.loads(json.dumps(config.resolved()))["recipe"] == recipe
+
+
+def test_recipe_paper_is_the_paper():
+    config = parse(["paper", "--root", "/r"])
+    assert config.archive == DJA()
+    assert (config.archive.grating, config.archive.grades, config.archive.z_min) == ("PRISM", (3,), 4.0)
+    assert config.archive.url == PUBLIC_URL
+    grid = config.grid
+    assert (grid.spacing, grid.step, grid.start, grid.stop, grid.frame) == (
+        "uniform",
+        3.0,
+        7000.0,
+        55000.0,
+        "observed",
+    )
+    assert config.norm.reference == 1500.0
+    assert config.vae == VAEConfig()
+    assert config.training == TrainingConfig()
+    assert (config.clustering.k_min, config.clustering.k_max, config.clustering.seeds) == (5, 15, 100)
+    assert config.synthetic is None
+
+
+def test_stars_are_normalised_at_1_26_to_1_30_micron():
+    config = parse(["spex", "--root", "/r", "--archive.url", "/data/spex"])
+    assert config.archive == SpeX(url="/data/spex")
+    assert config.norm.windows[0] == (12600.0, 13000.0)
+
+
+def test_every_field_is_a_flag():
+    config = parse(
+        ["dja", "--root", "/r", "--seed", "3", "--archive.catalog", "c.csv", "--archive.url", "s3://bucket/x",
+         "--archive.grades", "3", "2", "--training.workers", "2", "--vae.n-latents", "8",
+         "--clustering.seeds", "5", "--grid.n-pixels", "320", "--training.gpu", "False"]
+    )  # fmt: skip
+    assert config.seed == 3
+    assert (config.archive.catalog, config.archive.url, config.archive.grades) == (
+        "c.csv",
+        "s3://bucket/x",
+        (3, 2),
+    )
+    assert (config.training.workers, config.training.gpu) == (2, False)
+    assert (config.vae.n_latents, config.clustering.seeds, config.grid.n_pixels) == (8, 5, 320)
+
+
+def test_a_synthetic_archive_becomes_the_archive(tmp_path):
+    config = parse(["demo", "--root", str(tmp_path), "--synthetic.n-spectra", "99"])
+    assert config.synthetic.n_spectra == 99
+    assert config.archive.url == f"{tmp_path}/archive"
+    assert config.archive.catalog == f"{tmp_path}/archive/catalog.csv"
+    assert config.archive.truth_table == f"{tmp_path}/archive/truth.parquet"
+
+
+def test_roots_mean_the_same_everywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert parse(["dja", "--root", "out/x/"]).root == str(tmp_path / "out" / "x")
+    assert parse(["dja", "--root", "a folder/with #signs"]).root == str(tmp_path / "a folder" / "with #signs")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert parse(["dja", "--root", "~/x"]).root == str(tmp_path / "x")
+    assert parse(["dja", "--root", "s3://bucket/x/"]).root == "s3://bucket/x"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--trainning.workers", "2"], "nrecognized"),
+        (["--training.workers", "two"], "two"),
+        (["--training.workers", "40"], "batch norm needs 2 spectra a worker"),
+        (["--vae.dropout", "0.2"], "one dropout a hidden layer"),
+        (["--archive.z-min", "30"], "must lie below"),
+        (["--root", ""], "--root is empty"),
+    ],
+)
+def test_mistakes_are_refused_with_the_remedy(flags, words, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parse(["dja", "--root", "/r", *flags])
+    assert stopped.value.code != 0
+    said = capsys.readouterr()
+    assert words in " ".join((said.err + said.out + str(stopped.value)).split())
+
+
+def test_a_missing_root_is_asked_for(capsys):
+    with pytest.raises(SystemExit):
+        parse(["dja"])
+    assert "--root" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flag", "url"),
+    [
+        ("--archive.url", "https://ann:wolke7@archive.example.org/x"),
+        ("--archive.catalog", "https://archive.example.org/c.csv?a=1&X-Amz-Signature=wolke7"),
+        ("--storage.endpoint-url", "http://ann:wolke7@minio:9000"),
+        ("--model", "https://example.org/m?sig=wolke7"),
+    ],
+)
+def test_no_secret_is_a_setting(flag, url, capsys):
+    """Settings are written into archive.json, run.json and the ledger."""
+    with pytest.raises(SystemExit) as refused:
+        parse(["dja", "--root", "/r", flag, url])
+    said = f"{refused.value}{''.join(capsys.readouterr())}"
+    assert f"{flag.replace('-url', '_url')} holds a password or a signature" in said
+    assert "wolke7" not in said
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.org/a@b:c/d", "s3://bucket/x?y=sig", "https://ann@example.org"]
+)
+def test_what_only_looks_like_a_secret_is_taken(url):
+    assert parse(["dja", "--root", "/r", "--archive.url", url]).archive.url == url

@@ -1,0 +1,25 @@
+import json
+
+import pytest
+
+from distspec.pipeline.rates import RATES, Rates, grown
+
+
+def test_those_that_come_along_say_where_they_were_taken():
+    taken = Rates.read().taken
+    assert {"when", "on", "with", "spectra", "load", "again"} <= taken.keys()
+
+
+def test_a_file_that_holds_none_is_refused(tmp_path):
+    other = tmp_path / "other.json"
+    for text in ("{}", "[", json.dumps({"taken": 1})):
+        other.write_text(text)
+        with pytest.raises(ValueError, match=r"other\.json holds no rates"):
+            Rates.read(other)
+    other.write_text(RATES.read_text())
+    assert Rates.read(other) == Rates.read()
+
+
+def test_what_a_unit_takes_grows_from_few_points_by_its_power():
+    rate = {"floor": 1.0, "seconds": 3.0, "grows": 2.0}
+    assert [grown(rate, n, 1_000.0) for n in (0, 1_000, 2_000)] == [1.0, 3.0, 9.0]

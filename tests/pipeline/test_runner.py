@@ -1,0 +1,386 @@
+"""The whole pipeline, for real: on a small synthetic archive and on the real files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from distspec.catalog import editions
+from distspec.cli.main import main as distspec
+from distspec.io.files import get_json
+from distspec.io.job_log import events, jobs
+from distspec.io.paths import run_url, store_url
+from distspec.labels import annotations
+from distspec.operations.policy import RetrainConfig
+from distspec.operations.trace import broken
+from distspec.pipeline.config import Config
+from distspec.pipeline.recipes import demo, parse
+from distspec.pipeline.reproduce import remake
+from distspec.pipeline.runner import STAGES, current_run, main, model_of, run_stages, summary
+from distspec.store.store import open_store
+from distspec.training.config import TrainingConfig
+
+ALL = list(STAGES)
+
+
+QUICK = {
+    "spaces": ("features", "map"),
+    "algorithms": ("gmm", "hdbscan"),
+    "seeds": 2,
+    "maps": 1,
+    "k_max": 6,
+    "actors": 1,
+}
+
+
+def small(root: Path) -> Config:
+    """The demo in a few seconds: few spectra, few epochs, few seeds."""
+    config = demo(str(root))
+    return replace(
+        config,
+        synthetic=replace(config.synthetic, n_spectra=260, seed=4),
+        grid=replace(config.grid, n_pixels=128),
+        training=TrainingConfig(learning_rate=1e-3, max_epochs=8),
+        clustering=replace(config.clustering, **QUICK),
+    ).located()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, local_ray) -> Config:
+    config = small(tmp_path_factory.mktemp("small"))
+    assert run_stages(config, ALL)
+    return config
+
+
+def table(config: Config, name: str) -> pa.Table:
+    return editions.open_tables(config.root)[name].to_table()
+
+
+def shortened(config: Config, n: int) -> str:
+    """Make the archive, leave `n` spectra in its catalogue, and return the whole one."""
+    run_stages(config, ["synthesize"])
+    file = Path(config.archive.catalog)
+    whole = file.read_text()
+    file.write_text("".join(whole.splitlines(keepends=True)[: n + 1]))
+    return whole
+
+
+def files_of(root: str) -> dict[str, float]:
+    """Every file with its time, but the lease, which each run takes and gives back, and what it did."""
+    files = [path for path in Path(root).rglob("*") if path.is_file() and "lease.json" not in path.name]
+    files = [path for path in files if path.parents[1].name != "jobs"]
+    return {str(path): path.stat().st_mtime_ns for path in files}
+
+
+def test_counts_add_up(finished):
+    listing = finished.archive.list()
+    objects, quarantine = table(finished, "objects"), table(finished, "quarantine")
+    names = objects["object_id"].to_pylist() + quarantine["object_id"].to_pylist()
+    assert sorted(names) == listing["object_id"].to_pylist()
+    assert pc.sum(table(finished, "classes")["n_spectra"]).as_py() == len(objects)
+    assert len(table(finished, "sweep")) == 2 * 2 * (3 * 2 + 3), "spaces, repeats, Gaussians and shares"
+
+
+def test_a_second_run_does_nothing(finished, caplog):
+    before = files_of(finished.root)
+    with caplog.at_level("INFO", logger="distspec"):
+        assert not run_stages(finished, ALL)
+    assert files_of(finished.root) == before
+    assert [record.getMessage().count("nothing to do") for record in caplog.records] == [1] * len(ALL)
+
+
+@pytest.mark.slow  # what is made again from its record is the same to the last bit
+def test_the_same_seed_gives_the_same_catalogue(finished, tmp_path):
+    again = small(tmp_path)
+    run_stages(again, ALL)
+    for name in ("objects", "classes", "anomalies"):
+        one, two = table(finished, name), table(again, name)
+        assert one.schema.names == two.schema.names
+        for column in one.schema.names:
+            if pa.types.is_floating(one.schema.field(column).type):
+                assert np.allclose(one[column], two[column], atol=1e-4, equal_nan=True), column
+            else:
+                assert one[column].equals(two[column]), column
+
+
+def test_a_run_is_made_again_from_its_record(finished, tmp_path):
+    assert remake(finished.root, current_run(finished)[1], str(tmp_path)) == []
+    assert broken(finished.root) == []
+
+
+@pytest.mark.slow  # a run's is the same way there
+def test_a_model_is_made_again_from_its_record(finished, tmp_path):
+    assert remake(finished.root, model_of(finished), str(tmp_path)) == []
+
+
+def test_no_source_straddles_the_split(finished):
+    sides = table(finished, "objects").group_by("source_id").aggregate([("split", "count_distinct")])
+    assert set(sides["split_count_distinct"].to_pylist()) == {1}
+    objects = table(finished, "objects")
+    assert len(pc.unique(objects["source_id"])) < len(objects), "there are repeats to straddle it"
+
+
+def test_another_setting_redoes_only_what_depends_on_it(finished, caplog):
+    less = replace(finished.clustering, rule="silhouette", spaces=("features",), seeds=1)
+    other = replace(finished, clustering=less)
+    with caplog.at_level("INFO", logger="distspec"):
+        run_stages(other, ALL)
+    said = {r.getMessage().split()[0]: r.getMessage() for r in caplog.records}
+    did = {stage: "nothing to do" not in said[stage] for stage in ALL}
+    assert did == {
+        "synthesize": False, "ingest": False, "train": False, "embed": False,
+        "cluster": True, "catalog": True, "report": True,
+    }  # fmt: skip
+    run_stages(finished, ["catalog", "report"])
+    assert editions.current(finished.root)["run_id"] == current_run(finished)[1]
+
+
+def test_the_record_of_a_run_says_where_it_came_from(finished):
+    _, run = current_run(finished)
+    record = get_json(run_url(finished.root, run) + "/run.json")
+    assert record["config"] == json.loads(json.dumps(finished.resolved()))
+    assert record["recipe"] == "demo"
+    assert record["model_id"].startswith("m-")
+    assert {"torch", "distspec"} <= record["versions"].keys()
+    assert table(finished, "objects").schema.metadata[b"model_id"].decode() == record["model_id"]
+
+
+def test_the_report_scores_against_the_truth_beside_the_null(finished):
+    page = (Path(run_url(finished.root, current_run(finished)[1])) / "report" / "index.html").read_text()
+    for words in ("ARI", "NMI", "null", "top 1 %", "top 5 %", "quasar"):
+        assert words in page
+    assert "truth" not in set(open_store(store_url(finished.root)).ledger().schema.names)
+
+
+def test_the_summary_says_what_was_found_and_where(finished):
+    words = summary(finished)
+    assert "classes" in words
+    assert words.count(".spec.fits") == 10
+    assert "read_parquet(" in words
+    assert "index.html" in words
+
+
+def test_the_command_queries_the_catalogue(finished, monkeypatch, capsys):
+    def run(*args: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["distspec", *args, "--root", finished.root])
+        distspec()
+        return capsys.readouterr().out
+
+    assert "260" not in run("query", "SELECT count(*) AS n FROM quarantine")
+    assert "erg s-1 cm-2 Angstrom-1" in run("columns")
+    with pytest.raises(SystemExit, match=r"Nonsense|syntax"):
+        run("query", "Nonsense")
+
+
+def test_a_stage_out_of_order_says_what_to_run_first(tmp_path, local_ray):
+    config = small(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"jobs\.ingest"):
+        run_stages(config, ["train"])
+    run_stages(config, ["synthesize", "ingest"])
+    for stage, first in (
+        ("embed", "train"),
+        ("cluster", "embed"),
+        ("catalog", "cluster"),
+        ("report", "cluster"),
+    ):
+        with pytest.raises(FileNotFoundError, match=rf"jobs\.{first}"):
+            run_stages(config, [stage])
+
+
+@pytest.mark.slow
+def test_two_workers_train_one_model(finished, tmp_path):
+    """The same data on two workers: as good as on one, to the spread of a short training."""
+    config = replace(small(tmp_path), training=replace(finished.training, workers=2))
+    run_stages(config, ["synthesize", "ingest", "train", "embed"])
+    errors = []
+    for each in (finished, config):
+        models = [path for path in (Path(each.root) / "models").iterdir() if path.is_dir()]
+        record = get_json(str(models[0] / "model.json"))
+        assert (
+            record["metrics"]["n_train"] + record["metrics"]["n_validation"]
+            == open_store(store_url(each.root)).n_rows
+        )
+        errors.append(record["metrics"]["val_recon"])
+    assert errors[1] == pytest.approx(errors[0], rel=0.3)
+
+
+def test_an_archive_that_grew_adds_its_rows(finished, tmp_path):
+    config = small(tmp_path)
+    whole = shortened(config, 150)
+    run_stages(config, ["ingest"])
+    store = open_store(store_url(config.root))
+    first, flux = store.ledger(), store.spectra(slice(None))[0]
+    Path(config.archive.catalog).write_text(whole)
+    run_stages(config, ["ingest"])
+    grown = open_store(store_url(config.root))
+    assert grown.ledger().slice(0, len(first)).equals(first)
+    assert np.array_equal(grown.spectra(slice(0, len(first)))[0], flux)
+    assert set(grown.ledger()["object_id"].to_pylist()) == set(
+        table(finished, "objects")["object_id"].to_pylist()
+    )
+
+
+@pytest.mark.slow
+def test_classes_of_a_grown_archive_are_followed_and_labels_stay(tmp_path, local_ray):
+    """A fifth more spectra: seen by the same model and clustered anew, then by a challenger; and labels."""
+    config = small(tmp_path)
+    whole = shortened(config, 216)
+    run_stages(config, ALL)
+    first = table(config, "objects")
+    made = model_of(config)
+    annotations.add(
+        config.root, [annotations.Said(name, "seen", "ann") for name in first["object_id"].to_pylist()[:20]]
+    )
+    Path(config.archive.catalog).write_text(whole)
+    grown = replace(config, retrain=RetrainConfig(grown=0.5))
+    assert run_stages(grown, ALL)
+    assert model_of(grown) == made, "too little has changed"
+    assert set(table(config, "objects")["split"].to_pylist()) == {"train", "validation", "none"}
+    second, changes = table(grown, "objects"), table(grown, "changes")
+    assert second["human_label"].to_pylist().count("seen") == 20
+    before = dict(zip(first["object_id"].to_pylist(), first["class_id"].to_pylist(), strict=True))
+    was = [before.get(name) for name in second["object_id"].to_pylist()]
+    assert second["previous_class_id"].to_pylist() == was
+    kept = set(changes.filter(pc.equal(changes["change"], "kept"))["class_id"].to_pylist())
+    assert kept, "some class goes on"
+    assert kept == set(before.values()) & set(second["class_id"].to_pylist()) - {None}
+    assert pc.sum(changes.filter(pc.is_valid(changes["class_id"]))["n_spectra"]).as_py() == sum(
+        each is not None for each in second["class_id"].to_pylist()
+    )
+    assert not run_stages(grown, ALL)
+    annotations.add(config.root, [annotations.Said(second["object_id"][200].as_py(), "new", "bob")])
+    assert run_stages(grown, ["catalog"])
+    assert table(grown, "changes").equals(changes)
+    assert run_stages(config, ALL)
+    decision, verdict = (
+        next(each for each in events(config.root, jobs(config.root)[-1].number) if each["kind"] == kind)
+        for kind in ("decision", "verdict")
+    )
+    assert "spectra added" in decision["why"]
+    assert (model_of(config) == verdict["challenger"]) is verdict["promote"]
+    third = table(config, "objects")
+    assert third.schema.metadata[b"model_id"].decode() == model_of(config)
+    then = dict(zip(second["object_id"].to_pylist(), second["class_id"].to_pylist(), strict=True))
+    assert third["previous_class_id"].to_pylist() == [then[name] for name in third["object_id"].to_pylist()]
+
+
+@pytest.mark.slow
+def test_a_model_made_elsewhere_serves_another_archive(finished, tmp_path):
+    """Nothing is trained; latents, classes and report are of the new archive, and say whose model it was."""
+    made = Path(finished.root) / "models" / model_of(finished)
+    config = small(tmp_path)
+    config = replace(config, synthetic=replace(config.synthetic, n_spectra=60, seed=5), model=str(made))
+    clustering = replace(config.clustering, k_max=5, measures=("lya_ew",))
+    config = replace(config, clustering=clustering).located()
+    assert run_stages(config, ALL)
+    objects = table(config, "objects")
+    assert objects.schema.metadata[b"model_id"].decode() == made.name
+    assert set(objects["split"].to_pylist()) == {"none"}
+    assert np.isfinite(objects["lya_ew"].to_numpy()).mean() > 0.5
+    record = get_json(run_url(config.root, current_run(config)[1]) + "/run.json")
+    assert record["config"]["model"] == str(made)
+    copied = get_json(str(Path(config.root) / "models" / made.name / "model.json"))
+    assert copied["data_digest"] == open_store(store_url(finished.root)).digest()
+    assert not run_stages(config, ALL)
+    other = replace(config, root=str(tmp_path / "other"), grid=replace(config.grid, n_pixels=64))
+    run_stages(other, ["ingest"])
+    with pytest.raises(ValueError, match=r"knows 128 log pixels.*holds 64 log pixels"):
+        run_stages(other, ["embed"])
+
+
+def test_a_root_has_one_grid(finished):
+    with pytest.raises(ValueError, match=r"grid\.n_pixels is 128, not 64.*another --root"):
+        run_stages(replace(finished, grid=replace(finished.grid, n_pixels=64)), ["ingest"])
+
+
+@pytest.mark.parametrize("recipe", ["dja", pytest.param("paper", marks=pytest.mark.slow)])
+def test_real_dja_files(recipe, dja_files, tmp_path, local_ray, monkeypatch, capsys):
+    """The issue's own command, in process: every z > 4, grade-3 file is a row or has a reason."""
+    root = str(tmp_path / "dja")
+    flags = ["--archive.catalog", str(dja_files / "catalog.csv"), "--archive.url", str(dja_files)]
+    quick = ["--training.max-epochs", "8", "--clustering.seeds", "2", "--clustering.actors", "1"]
+    if recipe == "dja":
+        quick += ["--clustering.null-draws", "2", "--clustering.spaces", "features", "latents"]
+    monkeypatch.setattr(sys, "argv", ["jobs.pipeline", recipe, "--root", root, *flags, *quick])
+    main(*ALL)
+    config = parse([recipe, "--root", root, *flags, *quick])
+    objects, quarantine = table(config, "objects"), table(config, "quarantine")
+    names = objects["object_id"].to_pylist() + quarantine["object_id"].to_pylist()
+    assert len(names) == 56
+    assert sorted(names) == config.archive.list()["object_id"].to_pylist()
+    assert quarantine["reason"].to_pylist() == ["no_normalisation"]
+    assert "The ten oddest spectra" in capsys.readouterr().out
+    _, run = current_run(config)
+    assert "batches of" in " ".join(get_json(run_url(root, run) + "/run.json")["adaptations"])
+    assert (Path(run_url(root, run)) / "report" / "index.html").stat().st_size > 100_000
+
+
+def test_the_papers_grid_on_real_files(dja_files, tmp_path, local_ray):
+    flags = ["--archive.catalog", str(dja_files / "catalog.csv"), "--archive.url", str(dja_files)]
+    config = parse(["paper", "--root", str(tmp_path / "paper"), *flags])
+    run_stages(config, ["ingest"])
+    store = open_store(store_url(config.root))
+    median_z = np.median(config.archive.list()["z"].to_numpy())
+    assert np.allclose(np.diff(store.frozen.grid.wave_rest), 3.0)
+    assert store.frozen.grid.start == pytest.approx(7000 / (1 + median_z))
+    assert store.n_rows + len(store.quarantine()) == 56
+
+
+@pytest.mark.slow
+def test_real_stars(spex_files, tmp_path, local_ray):
+    flags = ["--archive.url", str(spex_files), "--training.max-epochs", "5", "--clustering.seeds", "2"]
+    flags += ["--clustering.null-draws", "0", "--clustering.spaces", "features", "--clustering.k-max", "4"]
+    config = parse(["spex", "--root", str(tmp_path / "spex"), *flags])
+    run_stages(config, ALL)
+    objects, quarantine = table(config, "objects"), table(config, "quarantine")
+    assert len(objects) + len(quarantine) == 1331
+    assert len(objects) > 1300
+    assert set(objects["z"].to_pylist()) == {0.0}
+    assert len(pc.unique(objects["source_id"])) < len(objects)
+    assert set(quarantine["reason"].to_pylist()) == {"bad_table", "no_normalisation"}
+    page = (Path(run_url(config.root, current_run(config)[1])) / "report" / "index.html").read_text()
+    assert "ARI" in page, "the stars have known classes"
+
+
+def test_a_single_spectrum_is_refused_with_the_remedy(dja_files, tmp_path, local_ray):
+    flags = ["--archive.catalog", str(dja_files / "catalog.csv"), "--archive.url", str(dja_files)]
+    config = parse(["dja", "--root", str(tmp_path / "one"), *flags, "--archive.z-min", "9.2"])
+    run_stages(config, ["ingest"])
+    assert open_store(store_url(config.root)).n_rows < 3
+    with pytest.raises(ValueError, match="training needs 2"):
+        run_stages(config, ["train"])
+
+
+@pytest.mark.slow
+def test_three_spectra_reach_a_report(dja_files, tmp_path, local_ray):
+    flags = ["--archive.catalog", str(dja_files / "catalog.csv"), "--archive.url", str(dja_files)]
+    config = parse(
+        [
+            "dja",
+            "--root",
+            str(tmp_path / "few"),
+            *flags,
+            "--archive.z-min",
+            "7.5",
+            "--training.max-epochs",
+            "3",
+        ]
+    )
+    run_stages(config, ALL)
+    assert 2 <= len(table(config, "objects")) <= 8
+
+
+def test_mistakes_end_with_one_line_and_a_status(tmp_path):
+    command = [sys.executable, "-m", "jobs.train", "dja", "--root", str(tmp_path / "nothing")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert "error: no store at" in ended.stderr

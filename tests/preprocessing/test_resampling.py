@@ -1,0 +1,167 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spectres import spectres
+
+from distspec.preprocessing.resampling import (
+    GAP,
+    MIN_COVER,
+    NEARBY,
+    median_snr,
+    resample,
+    resample_all,
+    scale,
+)
+
+
+@st.composite
+def spectra(draw):
+    n = draw(st.integers(8, 120))
+    seed = draw(st.integers(0, 2**32 - 1))
+    rng = np.random.default_rng(seed)
+    wave = 1000.0 + np.cumsum(rng.uniform(1.0, 2.9, n))  # no step is a gap
+    return wave, rng.normal(1.0, 0.5, n), rng.uniform(0.5, 4.0, n)
+
+
+def pixel_edges(wave):
+    middle = 0.5 * (wave[1:] + wave[:-1])
+    return np.concatenate([[wave[0] - (middle[0] - wave[0])], middle, [wave[-1] + (wave[-1] - middle[-1])]])
+
+
+@given(spectra(), st.integers(2, 60))
+@settings(deadline=None, max_examples=60)
+def test_agrees_with_spectres(spectrum, n_out):
+    wave, flux, ivar = spectrum
+    inner = pixel_edges(wave)
+    new = np.linspace(inner[0], inner[-1], n_out + 2)[1:-1]
+    new_edges = pixel_edges(new)
+    ours, ours_ivar = resample(wave, flux, ivar, new_edges)
+    theirs, theirs_err = spectres(new, wave, flux, spec_errs=ivar**-0.5, fill=np.nan, verbose=False)
+    inside = (new_edges[:-1] >= inner[0]) & (new_edges[1:] <= inner[-1])
+    assert np.allclose(ours[inside], theirs[inside], rtol=1e-6, atol=1e-9)
+    assert np.allclose(ours_ivar[inside] ** -0.5, theirs_err[inside], rtol=1e-6)
+
+
+@given(spectra(), st.integers(2, 60))
+@settings(deadline=None, max_examples=60)
+def test_conserves_flux(spectrum, n_out):
+    wave, flux, ivar = spectrum
+    edges_in = pixel_edges(wave)
+    edges = np.linspace(edges_in[0], edges_in[-1], n_out + 1)
+    out, _ = resample(wave, flux, ivar, edges)
+    before = np.sum(flux * np.diff(edges_in))
+    # The input's own edges are rebuilt from its centres, so the total is exact up to rounding.
+    assert np.sum(out * np.diff(edges)) == pytest.approx(before, rel=1e-6, abs=1e-6)
+
+
+@given(spectra(), st.data())
+@settings(deadline=None, max_examples=60)
+def test_masked_input_changes_nothing(spectrum, data):
+    wave, flux, ivar = spectrum
+    masked = np.array(data.draw(st.lists(st.booleans(), min_size=len(wave), max_size=len(wave))))
+    ivar = np.where(masked, 0.0, ivar)
+    edges = np.linspace(wave[0], wave[-1], 20)
+    reference = resample(wave, np.where(masked, 0.0, flux), ivar, edges)
+    nonsense = resample(wave, np.where(masked, np.nan, flux), ivar, edges)
+    assert np.array_equal(reference, nonsense)
+
+
+def test_a_pixel_needs_enough_cover():
+    wave = np.array([0.5, 1.5, 2.5, 3.5])
+    ivar = np.array([1.0, 0.0, 0.0, 0.0])
+    out, out_ivar = resample(wave, np.ones(4), ivar, np.array([0.0, 1.0 / MIN_COVER, 4.0]))
+    assert out_ivar[0] > 0
+    assert out[0] == 1.0
+    out, out_ivar = resample(wave, np.ones(4), ivar, np.array([0.0, 1.0 / MIN_COVER + 0.1, 4.0]))
+    assert out_ivar[0] == 0
+    assert out[0] == 0
+
+
+def test_independent_noise_averages_down(rng):
+    wave = np.arange(1.0, 20_001.0)
+    flux = rng.normal(0.0, 2.0, len(wave))
+    out, ivar = resample(wave, flux, np.full(len(wave), 0.25), np.arange(0.5, 20_000.6, 10.0))
+    assert np.allclose(ivar, 10 * 0.25)
+    assert np.std(out * np.sqrt(ivar)) == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize(("n", "at"), [(100, 1), (100, 40), (100, 60), (100, 98), (10, 9), (26, 25)])
+def test_nothing_is_smeared_over_a_gap(n, at):
+    wave = np.arange(1000.0, 1000.0 + n)
+    wave[at:] += 50.0
+    edges = np.arange(wave[0] - 20.5, wave[-1] + 21.0)
+    flux, ivar = resample(wave, np.ones(n), np.ones(n), edges)
+    centres = edges[:-1] + 0.5
+    assert np.array_equal(centres[ivar > 0], wave)
+    assert np.sum(flux) == pytest.approx(n)
+    assert np.allclose(ivar[ivar > 0], 1.0)
+
+
+def test_pixels_alone_between_gaps_keep_their_width():
+    steps = np.ones(60)
+    steps[[20, 21, 22, 40]] = [80.0, 4.0, 90.0, 3.5]
+    wave = 1000.0 + np.concatenate([[0.0], np.cumsum(steps)])
+    edges = np.arange(990.0, wave[-1] + 10.0, 0.25)
+    _, ivar = resample(wave, np.ones(61), np.ones(61), edges)
+    covered = np.count_nonzero(ivar) * 0.25
+    assert covered == pytest.approx(61.0)
+
+
+def test_two_missing_pixels_are_no_gap():
+    wave = np.delete(np.arange(1000.0, 1060.0), [30, 31])
+    _, ivar = resample(wave, np.ones(58), np.ones(58), np.arange(999.5, 1060.0))
+    assert np.all(ivar > 0)
+
+
+def test_steps_that_grow_slowly_are_no_gaps():
+    wave = np.geomspace(0.5, 5.0, 40) ** 3.0
+    _, ivar = resample(wave, np.ones(40), np.ones(40), wave)
+    assert np.all(ivar > 0)
+
+
+@given(st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=50), st.data())
+@settings(deadline=None, max_examples=100)
+def test_no_pixel_reaches_further_than_local_medians_allow(steps, data):
+    wave = 1e8 + np.concatenate([[0.0], np.cumsum(steps)])
+    steps = np.diff(wave)
+    i = data.draw(st.integers(0, len(wave) - 1))
+    lone = np.where(np.arange(len(wave)) == i, 1.0, 0.0)
+    for side, k in ((-1, max(i - 1, 0)), (1, min(i, len(steps) - 1))):
+        near = np.sort(steps[max(k - NEARBY, 0) : k + NEARBY + 1])
+        reach = 0.5 * GAP * near[(len(near) - 1) // 2]
+        beyond = np.sort(wave[i] + side * reach * np.array([1.01, 1.02]))
+        assert not resample(wave, np.ones(len(wave)), lone, beyond)[1].any()
+
+
+@given(st.lists(spectra(), max_size=5))
+@settings(deadline=None, max_examples=30)
+def test_many_at_once_are_each_alone(sample):
+    edges = np.linspace(1005.0, 1200.0, 40)
+    offsets = np.cumsum([0, *(len(wave) for wave, _, _ in sample)])
+    joined = [np.concatenate([np.zeros(0), *(part[c] for part in sample)]) for c in range(3)]
+    flux, ivar = resample_all(*joined, offsets, edges)
+    assert flux.shape == ivar.shape == (len(sample), 39)
+    for k, spectrum in enumerate(sample):
+        assert np.array_equal((flux[k], ivar[k]), resample(*spectrum, edges))
+
+
+def test_rows_are_scaled_and_what_is_no_measurement_is_masked():
+    flux = np.array([[2.0, 4.0, 3e6, 2.0, np.inf, 0.0], [1.0] * 6])
+    ivar = np.array([[25.0, 0.0, 1.0, 1e30, 1.0, 1e-60], [1.0] * 6])
+    out, out_ivar, n_covered, n_valid = scale(flux, ivar, np.array([2.0, np.nan]))
+    assert out.dtype == out_ivar.dtype == np.float32
+    assert np.array_equal(out[0], [1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    assert np.array_equal(out_ivar[0], [100.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    assert not out[1].any()
+    assert not out_ivar[1].any()
+    assert list(n_covered) == [5, 6]
+    assert list(n_valid) == [1, 0]
+
+
+def test_median_snr_is_over_valid_pixels():
+    flux = np.array([[1.0, 2.0, 50.0], [1.0, 1.0, 1.0]], np.float32)
+    ivar = np.array([[4.0, 4.0, 0.0], [0.0, 0.0, 0.0]], np.float32)
+    snr = median_snr(flux, ivar)
+    assert snr[0] == 3.0
+    assert np.isnan(snr[1])

@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import dataclasses
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from matplotlib.image import imread
+
+from distspec.anomaly.feedback import Progress
+from distspec.core.lines import GALAXY_LINES
+from distspec.core.schema import Column
+from distspec.report.figures.spectra import Examples
+from distspec.report.page import ReportData, headlines, render, write_report
+
+WAVE = np.geomspace(1100.0, 8400.0, 48)
+EVIL = '<script>alert("$x_{")</script>'
+PNGS = {"reconstructions", "classes", "members", "map", "oddest", "sweep", "training"}
+MEASURES = (Column("uv_slope", pa.float32(), "", EVIL), Column("uv_slope_err", pa.float32(), "", ""))
+SCORES = {
+    "labels": [{"measure": "ARI", "value": 0.2134, "null_p50": 0.0, "null_p95": 0.011}],
+    "oddities": [{"selected": "top 1 %", "recall": 0.41, "null": 0.01, "n_oddities": 40}],
+    "by_type": [{"type": "blend", "n": 4, "recall": {"top 1 %": None}}],
+}
+
+
+def examples(n: int) -> Examples:
+    flux = np.random.default_rng(n).normal(1, 0.1, (n, 48)).astype("f4")
+    return Examples([EVIL] * n, np.ones(n), flux, np.full_like(flux, 99), flux * 0 + 1, [EVIL] * n)
+
+
+def quarantine(n: int) -> pa.Table:
+    reason = ["not_found" if i % 3 else "bad_wave" for i in range(n)]
+    words = pa.array([EVIL] * n, "string")
+    return pa.table({"object_id": words, "uri": words, "reason": pa.array(reason, "string"), "seen": words})
+
+
+def classes(labels: np.ndarray) -> pa.Table:
+    numbers = (
+        "n_spectra",
+        "n_sources",
+        "share",
+        "z_p16",
+        "z_p50",
+        "z_p84",
+        "snr_p50",
+        "recon_mse_p50",
+        "stability_p50",
+        "core_share",
+        "kind_confidence",
+        "uv_slope",
+        "uv_slope_err",
+    )
+    known = np.unique(labels)
+    words = {name: pa.array([EVIL] * len(known), "string") for name in ("kind", "kind_why")}
+    return pa.table({"cluster_label": known, **{name: np.ones(len(known)) for name in numbers}, **words})
+
+
+def report_data(n: int = 60, n_odd: int = 3, n_bad: int = 60, z: float = 1.0) -> ReportData:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(-1, 3, n)
+    each = np.unique(labels)
+    curve = {f"flux_p{p}": np.ones(48 * len(each)) for p in (16, 50, 84)}
+    columns = ("umap_0", "umap_1", "recon_mse", "recon_chi2_red")
+    return ReportData(
+        run={
+            "run_id": "r1", "model_id": "m1", "snapshot_id": None, "recipe": "dja",
+            "created": "2026-01-01T00:00:00+00:00", "adaptations": [f"Adapted: {EVIL}"],
+            "config": {"model": {"latents": 10}, "name": EVIL}, "versions": {"numpy": "2"},
+            "stages": [{"stage": "ingest", "seconds": 1.5, "counts": {"used": n}}],
+        },
+        wave_rest=WAVE,
+        objects=pa.table({
+            "object_id": [EVIL] * n, "z": np.full(n, z), "cluster_label": labels,
+            "split": ["train" if i % 5 else "validation" for i in range(n)],
+            **{name: rng.random(n) for name in columns},
+        }),
+        classes=classes(labels),
+        class_medians=pa.table({
+            "cluster_label": np.repeat(each, 48), "wave_rest": np.tile(WAVE, len(each)), **curve,
+        }),
+        changes=pa.table({
+            "class_id": ["c-0001"], "previous_class_id": ["c-0001"], "change": ["kept"], "n_spectra": [9],
+            "why": [f"90% of it {EVIL}"],
+        }),
+        anomalies=pa.table({
+            "anomaly_rank": np.arange(n_odd) + 1, "object_id": pa.array([EVIL] * n_odd, "string"),
+            "z": np.full(n_odd, z), "snr": np.ones(n_odd), "anomaly_score": np.ones(n_odd),
+            "cluster_label": np.zeros(n_odd, int), "why": pa.array([EVIL] * n_odd, "string"),
+        }),
+        artefacts=pa.table({
+            "object_id": pa.array([EVIL] * n_odd, "string"), "snr": np.ones(n_odd),
+            "artefact_score": np.full(n_odd, 2.5), "why": pa.array([f"spikes {EVIL}"] * n_odd, "string"),
+        }),
+        quarantine=quarantine(n_bad),
+        sweep=pa.table({
+            "trial": [0, 1], "space": ["map", "map"],
+            "algorithm": ["gmm", "gmm"], "k": [2, 3], "seed": [0, 0],
+            "silhouette": [0.2, 0.3], "chosen": [True, False],
+        }),
+        nulls=pa.table({"space": ["map"], "k": [2], "silhouette": [0.1]}),
+        confusion=pa.table({
+            "cluster_label": [0], "other_label": [1], "share": [0.2], "n_torn": [3], "examples": [[EVIL]],
+        }),
+        latents=pa.table({
+            "latent": [1, 2, 2], "other_latent": [0, 0, 1],
+            "mutual_information": [0.1, 0.2, 0.0], "alignment": [0.41, 0.87, np.nan],
+        }),
+        history=pa.table({
+            "epoch": [0, 1], "train_recon": [2.0, 1.0], "val_recon": [2.0, 1.5],
+            "train_kl": [0.1, 1.0], "val_kl": [0.1, 1.1], "lr": [1e-3, 1e-3],
+        }),
+        examples=examples(min(n, 4)),
+        members=examples(n_members := min(n, 5)),
+        member_label=np.arange(n_members) // 3,
+        measures=MEASURES,
+        oddest=examples(n_odd),
+        scores=SCORES,
+        lines=GALAXY_LINES,
+        reference=1500.0,
+        query="SELECT count(*) FROM 'objects/*.parquet' WHERE z < 2 AND snr > 3;",
+    )  # fmt: skip
+
+
+class Page(HTMLParser):
+    """What a browser would read: tags, what they load, and the words."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.loads: list[str] = []
+        self.ids: set[str] = set()
+        self.words = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.words += " "
+        self.loads += [value for name, value in attrs if name in ("src", "href") and value]
+        self.ids |= {value for name, value in attrs if name == "id" and value}
+
+    def handle_data(self, data):
+        self.words += data
+
+
+def words_of(data: ReportData) -> str:
+    """Return the words of a page whose figures nobody draws, spaces evened out."""
+    return " ".join(Page(render(data, dict.fromkeys(PNGS, b""))).words.split())
+
+
+def page_of(data: ReportData, folder: Path) -> Page:
+    return Page(Path(write_report(data, str(folder))).read_text())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "report"
+    write_report(report_data(), str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(folder) -> Page:
+    return Page((folder / "index.html").read_text())
+
+
+def test_every_figure_is_written_and_not_blank(folder):
+    assert {path.stem for path in folder.glob("*.png")} == PNGS
+    for path in folder.glob("*.png"):
+        pixels = imread(path)
+        assert pixels.shape[1] == 1440
+        assert pixels[..., :3].std() > 0.01
+
+
+def test_the_page_loads_nothing(page, folder):
+    beside = {f"{name}.png" for name in PNGS}
+    for url in page.loads:
+        assert url.startswith(("data:image/png;base64,", "#")) or url in beside
+    assert sum(url.startswith("data:") for url in page.loads) == len(PNGS)
+    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    assert not re.search(r"@import|url\(|https?://", (folder / "index.html").read_text())
+
+
+def test_links_inside_the_page_lead_somewhere(page):
+    assert {url[1:] for url in page.loads if url.startswith("#")} <= page.ids
+
+
+def test_words_from_files_are_escaped(page):
+    assert "script" not in page.tags
+    assert EVIL in page.words
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "60 spectra in 3 classes",
+        "spectra in 120 used 60",
+        "not_found 40 bad_wave 20",
+        "ARI 0.213 0.00 0.0110",
+        "top 1 % 41.0 % 1.0 % 40",
+        "ingest 1.50 used 60",
+        '"latents": 10',
+        "WHERE z < 2 AND snr > 3;",
+        "The first 50, one by one",
+        'artefacts what is worst <script>alert("$x_{")</script> 1.00 2.50 spikes',
+        "probability of the other torn members examples 0 1 20.0 % 3",
+        "mutual information [nat] 2 0 0.87 0.20 1 0 0.41 0.10 Silhouette against",
+    ],
+)
+def test_the_page_says_what_the_run_found(page, words):
+    assert words in " ".join(page.words.split())
+
+
+def test_a_recall_may_bring_its_spread_and_its_artefacts():
+    row = {**SCORES["oddities"][0], "null_p95": 0.025, "artefacts": 7}
+    words = words_of(dataclasses.replace(report_data(), scores={"oddities": [row]}))
+    assert "top 1 % 41.0 % 1.0 % 2.5 % 40 7" in words
+
+
+def test_headlines_count_what_came_in():
+    shown = {headline.name: headline for headline in headlines(report_data())}
+    assert [shown[name].value for name in ("spectra in", "used", "quarantined")] == [
+        "120",
+        "60",
+        "60",
+    ]
+    assert shown["best silhouette"].value == "0.300"
+    assert "k = 2: 0.200" in shown["best silhouette"].note
+    assert shown["quarantined"].note == "not_found 40 · bad_wave 20"
+
+
+def test_one_spectrum_is_enough(tmp_path):
+    page = page_of(report_data(n=1, n_odd=0, n_bad=0), tmp_path)
+    assert "1 spectrum in" in page.words
+    assert "No spectrum was called odd" in page.words
+    assert "Every spectrum could be used" in page.words
+
+
+def test_nothing_at_all_still_makes_a_page(tmp_path):
+    data = report_data(n=0, n_odd=0, n_bad=0)
+    empty = {"sweep": data.sweep.slice(0, 0), "history": data.history.slice(0, 0), "scores": None}
+    page = page_of(
+        dataclasses.replace(data, run={"run_id": "r", "recipe": "x", "created": "y"}, **empty),
+        tmp_path,
+    )
+    assert "No truth is known" in page.words
+
+
+def test_stars_have_no_redshift_column():
+    words = words_of(dataclasses.replace(report_data(z=0.0), scores={}))
+    assert "No redshift differs from 0" in words
+    assert "z, median" not in words
+
+
+def test_what_changed_is_told_where_there_was_a_run_before():
+    data = report_data()
+    assert "kept c-0001 c-0001 9 90% of it" in words_of(data)
+    new = data.changes.set_column(2, "change", pa.array(["new"]))
+    assert "all are new" in words_of(dataclasses.replace(data, changes=new))
+
+
+def test_missing_numbers_are_dashes():
+    data = report_data()
+    nothing = pa.nulls(data.classes.num_rows, "float64")
+    at = data.classes.column_names.index("z_p50")
+    table = data.classes.set_column(at, "z_p50", nothing)
+    named = table.append_column("class_name", pa.array([EVIL] * table.num_rows))
+    words = words_of(dataclasses.replace(data, classes=named))
+    assert "– – – 1.00" not in words
+    assert "– (1.00–1.00)" in words
+    assert not re.search(r"\bnan\b", words)
+
+
+def test_marks_have_a_figure_and_a_sentence(tmp_path):
+    marks = Progress.of(np.array([True, False, True]), np.array([9, 1, 2]))
+    data = dataclasses.replace(report_data(), marks=marks)
+    page = Path(write_report(data, str(tmp_path))).read_text()
+    assert "Of 3 spectra that people marked, 2 are interesting" in page
+    assert "1 of these among its first 3, of which 1 is unmarked" in " ".join(page.split())
+    assert imread(tmp_path / "marks.png").std() > 0.05
+    assert "Marked by people" not in render(report_data(), dict.fromkeys(PNGS, b""))

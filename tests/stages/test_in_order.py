@@ -1,0 +1,46 @@
+import time
+
+import ray
+
+from distspec.stages.pool import in_order
+
+
+@ray.remote(num_cpus=0)
+def slow_first(i: int) -> int:
+    time.sleep(0.3 if i == 0 else 0.0)
+    return i
+
+
+def test_results_come_in_order_whatever_the_order_they_end_in(local_ray):
+    assert list(in_order(slow_first.remote, range(12), lambda: 4)) == list(range(12))
+
+
+def test_no_more_than_allowed_are_held(local_ray):
+    submitted = 0
+
+    def submit(i: int):
+        nonlocal submitted
+        submitted += 1
+        return slow_first.remote(i)
+
+    held = 0
+    for taken, _ in enumerate(in_order(submit, range(20), lambda: 3)):
+        held = max(held, submitted - taken)
+    assert submitted == 20
+    assert 3 < held <= 2 * 3, "others go on while the first is waited for, but not without end"
+
+
+def test_no_more_than_allowed_run(local_ray, tmp_path):
+    @ray.remote(num_cpus=0)
+    def count(i: int) -> int:
+        (tmp_path / str(i)).touch()
+        time.sleep(0.05)
+        running = len(list(tmp_path.iterdir()))
+        (tmp_path / str(i)).unlink()
+        return running
+
+    assert max(in_order(count.remote, range(12), lambda: 2)) <= 2
+
+
+def test_nothing_to_do(local_ray):
+    assert list(in_order(slow_first.remote, [], lambda: 3)) == []

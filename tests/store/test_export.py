@@ -1,0 +1,100 @@
+"""A copy of the store is the store, to whoever reads Zarr."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import xarray
+import zarr
+
+from distspec.cli.main import main
+from distspec.core.errors import Reason, Rejected
+from distspec.core.spectrum import row_checksums
+from distspec.store import export as exporting
+from distspec.store import store as stores
+from distspec.store.columns import LEDGER
+from distspec.store.export import export_zarr
+from distspec.store.transactions import Transaction
+from tests.growth.build_archive import grow, names, new_store
+
+REJECTED = [Rejected("bad", "v1", "file:///bad", Reason.NO_OVERLAP, "5–6 Å")]
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """Forty-one rows, one superseded and one withdrawn, in chunks of sixteen."""
+    monkeypatch.setattr(stores, "CHUNK_BYTES", 4 * 32 * 16)
+    store = grow(grow(new_store(tmp_path / "root"), names(0, 40), REJECTED), names(3, 1), version="v2")
+    transaction = Transaction(store)
+    transaction.mark(np.array([5]), True)
+    return transaction.commit("one withdrawn", {})
+
+
+def test_a_copy_holds_every_number(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "ROWS", 20)  # chunks are copied whole, whatever this says
+    url = str(tmp_path / "copy")
+    assert export_zarr(store, url) == 41
+    copy = zarr.open_group(url, mode="r")
+    for path, node in store.group.members(max_depth=None):
+        if isinstance(node, zarr.Array):
+            assert copy[path].dtype == node.dtype, path
+            assert copy[path].chunks == node.chunks, path
+            assert np.array_equal(copy[path][:], node[:]), path
+            assert copy[path].metadata.dimension_names == node.metadata.dimension_names, path
+    assert dict(copy.attrs) == {**dict(store.group.attrs), "snapshot_id": store.snapshot_id}
+    assert np.flatnonzero(copy["standing"][:]).tolist() == store.standing().tolist()
+    assert not {3, 5} & set(store.standing().tolist())
+    assert np.array_equal(row_checksums(copy["flux"][:], copy["ivar"][:]), copy["checksum"][:])
+
+
+def test_xarray_reads_it_with_its_metadata_consolidated(store, tmp_path):
+    url = str(tmp_path / "copy")
+    export_zarr(store, url)
+    data = xarray.open_zarr(url, consolidated=True)
+    assert data.flux.dims == ("row", "wave_rest")
+    assert data.sizes == {"row": 41, "wave_rest": 32}
+    assert set(LEDGER) <= set(data.variables)
+    assert data.wave_rest.attrs["units"] == "Angstrom"
+    assert data.isel(row=data.standing.values).object_id.values.tolist() == sorted(
+        [*names(0, 3), *names(4, 1), *names(6, 34)]
+    ) + names(3, 1)
+
+
+def test_an_earlier_state_can_be_copied(store, tmp_path):
+    url = str(tmp_path / "copy")
+    grown = grow(store, names(50, 4))
+    assert grown.n_rows == 45
+    assert export_zarr(store, url) == 41
+
+
+def test_nothing_is_written_over(store, tmp_path):
+    url = str(tmp_path / "copy")
+    export_zarr(store, url)
+    with pytest.raises(ValueError, match="export to another place"):
+        export_zarr(store, url)
+
+
+def test_a_copy_cut_short_does_not_look_whole(store, tmp_path, monkeypatch):
+    """What comes last is the consolidated metadata."""
+    url = str(tmp_path / "copy")
+    monkeypatch.setattr(type(store), "standing", lambda self: {}["cut"])
+    with pytest.raises(KeyError):
+        export_zarr(store, url)
+    with pytest.raises(ValueError, match="onsolidated"):
+        xarray.open_zarr(url, consolidated=True)
+
+
+def test_an_empty_store_can_be_copied(tmp_path):
+    assert export_zarr(new_store(tmp_path / "root"), str(tmp_path / "copy")) == 0
+    assert zarr.open_group(str(tmp_path / "copy"), mode="r")["flux"].shape == (0, 32)
+
+
+def test_the_command(store, tmp_path, monkeypatch, capsys):
+    args = ["--root", str(tmp_path / "root"), "--format", "zarr", "--to", str(tmp_path / "copy")]
+    monkeypatch.setattr(sys, "argv", ["distspec", "export", *args])
+    main()
+    assert capsys.readouterr().out.startswith("41 rows in ")
+    with pytest.raises(SystemExit, match="export to another place"):
+        main()

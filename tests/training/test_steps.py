@@ -1,0 +1,139 @@
+"""Settings, learning rate, one step, validation."""
+
+from dataclasses import fields
+
+import pytest
+import torch
+
+from distspec.training.config import HOW, TrainingConfig, learning_rate
+from distspec.training.distributed import Team
+from distspec.training.state import EarlyStopping
+from distspec.training.steps import take_step, validate
+from tests.training.build_store import small_state, spectra
+
+ALONE = Team()
+
+
+def test_the_papers_settings_are_the_defaults():
+    config = TrainingConfig()
+    assert (config.batch_size, config.learning_rate, config.decay, config.decay_steps) == (
+        64,
+        1e-4,
+        0.95,
+        500,
+    )
+    assert (config.clip_norm, config.patience, config.validation_share) == (2.0, 50, 0.15)
+
+
+def test_learning_rate_falls_by_a_twentieth_every_500_steps():
+    rates = [learning_rate(TrainingConfig(), step) for step in range(1501)]
+    assert rates[0] == rates[499] == pytest.approx(1e-4)
+    assert rates[500] == rates[999] == pytest.approx(1e-4 * 0.95)
+    assert rates[1500] == pytest.approx(1e-4 * 0.95**3)
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    staircase = torch.optim.lr_scheduler.StepLR(torch.optim.Adam([parameter], lr=1e-4), 500, 0.95)
+    for rate in rates:
+        assert rate == pytest.approx(staircase.get_last_lr()[0], rel=1e-12)
+        staircase.optimizer.step()
+        staircase.step()
+
+
+def test_early_stopping_waits_for_50_epochs_without_a_better_one():
+    stopping = EarlyStopping(50)
+    values = [5.0, 4.0, 3.0] + [3.5] * 60
+    stops = [stopping.update(epoch, value, {"w": torch.tensor(value)}) for epoch, value in enumerate(values)]
+    assert stops.index(True) == 2 + 50
+    assert stopping.best_epoch == 2
+    assert stopping.best_state["w"].item() == 3.0
+
+
+def test_the_best_weights_are_kept_not_the_last():
+    weight = torch.nn.Parameter(torch.tensor(1.0))
+    stopping = EarlyStopping(5)
+    stopping.update(0, 1.0, {"w": weight})
+    with torch.no_grad():
+        weight.fill_(9.0)
+    stopping.update(1, 2.0, {"w": weight})
+    assert stopping.best_state["w"].item() == 1.0
+
+
+@pytest.mark.parametrize("clip_norm", [0.5, 1e9])
+def test_gradients_are_clipped_and_the_norm_before_is_told(clip_norm):
+    config = TrainingConfig(clip_norm=clip_norm)
+    state, batch = small_state(config), spectra(64)
+    _, norm = take_step(state, batch, config, ALONE, 1.0)
+    gradient = torch.cat([p.grad.flatten() for p in state.vae.parameters() if p.grad is not None]).norm()
+    assert norm > 0.6, "an untrained model's gradient is long"
+    assert gradient.item() == pytest.approx(min(norm.item(), clip_norm), rel=1e-4)
+
+
+def test_each_step_has_its_learning_rate():
+    config = TrainingConfig(learning_rate=1e-3, decay=0.5, decay_steps=1)
+    state, batch = small_state(config), spectra(64)
+    for state.step in range(3):
+        take_step(state, batch, config, ALONE, 1.0)
+        assert state.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3 * 0.5**state.step)
+
+
+def test_validation_is_the_mean_over_spectra_whatever_the_batches():
+    state, batch = small_state(TrainingConfig()), spectra(50)
+    one = validate(state.vae, iter([batch]), ALONE)
+    many = validate(state.vae, iter([batch[i : i + 7] for i in range(0, 50, 7)]), ALONE)
+    assert set(one) >= {"val_recon", "val_kl"}
+    assert one == pytest.approx(many, rel=1e-5)
+    with torch.no_grad():
+        state.vae.eval()
+        expected = float(state.vae.validation(batch)["recon"]) / 50
+    assert one["val_recon"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_models_name_knows_what_changes_it():
+    """Every setting is on one side or the other; a new one is on the safe side."""
+    assert set(TrainingConfig().defining()) | HOW == {field.name for field in fields(TrainingConfig)}
+    assert (
+        TrainingConfig(threads=4, gpu=True, checkpoint_minutes=1.0).defining() == TrainingConfig().defining()
+    )
+    assert TrainingConfig(cache_mb=1.0).defining() != TrainingConfig().defining()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"batch_size": 3, "workers": 2},
+        {"batch_size": 1},
+        {"workers": 2, "min_workers": 3},
+        {"validation_share": 0.0},
+        {"learning_rate": float("nan")},
+        {"decay": 5.0},
+        {"max_epochs": 0},
+        {"workers": 0},
+        {"window": 0},
+        {"prefetch": -1},
+        {"cache_mb": -1.0},
+        {"checkpoint_minutes": 0.0},
+        {"checkpoint_steps": -1},
+        {"max_failures": -2},
+    ],
+)
+def test_impossible_settings_are_refused(settings):
+    with pytest.raises(ValueError, match=r"training\."):
+        TrainingConfig(**settings)
+
+
+def test_the_batch_need_not_be_a_multiple_of_the_workers():
+    assert TrainingConfig(batch_size=64, workers=3).workers == 3
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_bf16_on_a_gpu_steps_much_like_float32():
+    losses = []
+    for bf16 in (True, False):
+        config = TrainingConfig(bf16=bf16)
+        state = small_state(config)
+        state.vae.to("cuda")
+        team = Team(device=torch.device("cuda"))
+        torch.manual_seed(1)
+        losses.append(float(take_step(state, spectra(64).to("cuda"), config, team, 1.0)[0]["total"]))
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
