@@ -4,15 +4,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distspec.inference.predict import Placer as Placer
-    from distspec.inference.predict import place as place
-    from distspec.inference.rerank import rerank as rerank
-    from distspec.inference.similarity import similar as similar
+    from distspec.inference.predict import Predictor as Predictor
+    from distspec.inference.predict import predict as predict
+    from distspec.inference.rerank import rerank_anomalies as rerank_anomalies
+    from distspec.inference.similarity import find_similar as find_similar
     from distspec.models.model import Model as Model
     from distspec.models.model import load_model as load_model
 
 __version__ = "0.1.0"
-__all__ = ["Model", "Placer", "__version__", "load_model", "place", "rerank", "similar"]
+__all__ = ["Model", "Predictor", "__version__", "find_similar", "load_model", "predict", "rerank_anomalies"]
 
 _WHERE = {
     "Model": "models.model",

@@ -13,26 +13,26 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from distspec.anomaly.score import combine
-from distspec.archives.base import Archive, Entry
-from distspec.archives.catalogs import absolute
-from distspec.catalog.build import build
+from distspec.anomaly.score import compute_anomaly_scores
+from distspec.archives.base import Archive, SpectrumEntry
+from distspec.archives.catalogs import make_absolute_url
+from distspec.catalog.build import build_tables
 from distspec.catalog.editions import CatalogConfig
-from distspec.catalog.runs import clustering_table, save_run
+from distspec.catalog.runs import build_clustering_table, save_run
 from distspec.core import schema
-from distspec.core.errors import Rejected
-from distspec.core.records import now, versions
-from distspec.core.spectrum import Spectrum, SpectrumBatch, WaveGrid, row_checksums
+from distspec.core.errors import QuarantineRecord
+from distspec.core.records import collect_versions, utc_now_iso
+from distspec.core.spectrum import Spectrum, SpectrumBatch, WavelengthGrid, compute_row_checksums
 from distspec.io.paths import model_url, run_url
 from distspec.io.remote.config import AccessConfig
-from distspec.io.remote.files import open_files
-from distspec.measurements.bad_pixels import COLUMNS, LIMITS
+from distspec.io.remote.files import open_archive_client
+from distspec.measurements.bad_pixels import BAD_PIXEL_COLUMNS, THRESHOLDS
 from distspec.models.latents import append_latents
-from distspec.models.serialization import read_record
+from distspec.models.serialization import read_model_record
 from distspec.stages.config import RayConfig
-from distspec.stages.session import session
-from distspec.store.columns import LEDGER
-from distspec.store.store import Frozen, Store, create_store
+from distspec.stages.session import ray_session
+from distspec.store.columns import METADATA_COLUMNS
+from distspec.store.store import Store, StoreConfig, create_store
 from distspec.store.transactions import Transaction
 from tests.helpers import models
 
@@ -41,7 +41,7 @@ DATA = Path(os.environ.get("DISTSPEC_TEST_DATA") or Path(__file__).parents[2] / 
 
 def real_data(name: str) -> Path:
     folder = DATA / name
-    if not folder.exists():
+    if not folder.url_exists():
         pytest.skip(f"no real data at {folder}: set DISTSPEC_TEST_DATA to the folder that holds {name}/")
     return folder
 
@@ -66,7 +66,7 @@ def local_ray() -> Iterator[None]:
     """One Ray for the whole session: in its own folder, with a short path for its sockets."""
     with (
         tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True) as folder,
-        session(RayConfig(address="local", cpus=2, temp_dir=folder)),
+        ray_session(RayConfig(address="local", num_cpus=2, temp_dir=folder)),
     ):
         yield
 
@@ -115,7 +115,7 @@ def batch_of(n: int, n_pixels: int, rng: np.random.Generator, prefix: str = "o")
         ra=np.arange(n) * 1e-2,
         dec=np.zeros(n),
         z=np.full(n, 5.0),
-        checksum=row_checksums(flux, ivar),
+        checksum=compute_row_checksums(flux, ivar),
     )
 
 
@@ -123,24 +123,26 @@ def append(
     store: Store,
     batch: SpectrumBatch,
     identity: Mapping[str, Sequence[object]],
-    rejected: Sequence[Rejected] = (),
+    rejected: Sequence[QuarantineRecord] = (),
 ) -> Store:
     """Commit a batch in one process, with the ledger columns that it does not hold."""
     transaction = Transaction(store)
     transaction.write_spectra(store.n_rows, batch.flux, batch.ivar)
-    columns = {name: identity.get(name, getattr(batch, name, None)) for name in LEDGER if name != "batch"}
+    columns = {
+        name: identity.get(name, getattr(batch, name, None)) for name in METADATA_COLUMNS if name != "batch"
+    }
     transaction.append_rows(pa.table(columns))
-    transaction.append_rejected(rejected)
+    transaction.append_quarantine(rejected)
     return transaction.commit(f"{len(batch)} spectra", {})
 
 
-def read_spectrum(archive: Archive, entry: Entry, base: str = "") -> Spectrum:
+def read_spectrum(archive: Archive, entry: SpectrumEntry, base: str = "") -> Spectrum:
     """Read one spectrum as ingest does; raise what is wrong with it."""
-    place = replace(entry, uri=absolute(entry.file) + entry.uri[len(entry.file) :])
+    place = replace(entry, uri=make_absolute_url(entry.file_url) + entry.uri[len(entry.file_url) :])
 
     async def read() -> Spectrum:
-        async with open_files(base or place.file.rpartition("/")[0], AccessConfig()) as files:
-            return await archive.read(place, files.file(place.file))
+        async with open_archive_client(base or place.file_url.rpartition("/")[0], AccessConfig()) as files:
+            return await archive.read(place, files.get_file(place.file_url))
 
     return asyncio.run(read())
 
@@ -158,22 +160,22 @@ def identity_of(n: int, prefix: str = "s") -> dict[str, list[object]]:
 
 
 @pytest.fixture
-def small_grid() -> WaveGrid:
-    return WaveGrid("log", 1100.0, 8400.0, 32)
+def small_grid() -> WavelengthGrid:
+    return WavelengthGrid("log", 1100.0, 8400.0, 32)
 
 
 @pytest.fixture
-def small_store(tmp_path: Path, small_grid: WaveGrid, rng: np.random.Generator) -> Store:
+def small_store(tmp_path: Path, small_grid: WavelengthGrid, rng: np.random.Generator) -> Store:
     """Sixty spectra of sixty sources."""
-    store = create_store(str(tmp_path / "root" / "store"), Frozen(small_grid, 1500.0, -2.0))
+    store = create_store(str(tmp_path / "root" / "store"), StoreConfig(small_grid, 1500.0, -2.0))
     return append(store, batch_of(60, small_grid.n_pixels, rng), identity_of(60))
 
 
 RAW = ("recon", "line", "density", "neighbours", "forest")
 
 
-def empty(columns: Sequence[schema.Column]) -> pa.Table:
-    return schema.conform({column.name: [] for column in columns}, columns, {})
+def empty(columns: Sequence[schema.FitsColumn]) -> pa.Table:
+    return schema.build_table({column.name: [] for column in columns}, columns, {})
 
 
 @pytest.fixture
@@ -187,12 +189,12 @@ def run(small_store: Store, rng: np.random.Generator) -> tuple[str, Store, np.nd
         "amplitude": np.full(60, 2.0, np.float32),
         "recon_mse": rng.random(60).astype(np.float32),
         "recon_chi2_red": rng.random(60).astype(np.float32) + 0.5,
-        **{name: np.zeros(60, np.float32) for name in COLUMNS},
+        **{name: np.zeros(60, np.float32) for name in BAD_PIXEL_COLUMNS},
     }
-    latents["artefact_edge"][7], latents["artefact_score"][7] = 2.0 * LIMITS["artefact_edge"], 2.0
-    latents["artefact_spikes"][9], latents["artefact_score"][9] = 3.0 * LIMITS["artefact_spikes"], 3.0
+    latents["artefact_edge"][7], latents["artefact_score"][7] = 2.0 * THRESHOLDS["artefact_edge"], 2.0
+    latents["artefact_spikes"][9], latents["artefact_score"][9] = 3.0 * THRESHOLDS["artefact_spikes"], 3.0
     store = append_latents(small_store, "m-1", 0, latents)
-    labels = np.repeat([0, 1, 2, -1], [30, 20, 7, 3]).astype(np.int32)
+    labels = np.member([0, 1, 2, -1], [30, 20, 7, 3]).astype(np.int32)
     said = {
         "label": labels,
         "prob": np.full((60, 3), 1 / 3),
@@ -202,22 +204,26 @@ def run(small_store: Store, rng: np.random.Generator) -> tuple[str, Store, np.nd
     ledger = store.ledger(["object_id", "snr"])
     object_id, snr = ledger["object_id"], ledger["snr"].to_numpy()
     raw = {name: rng.random(60).astype(np.float32) for name in RAW}
-    odd = combine(raw, snr, labels, latents["artefact_score"])
-    parts = {"sweep": schema.SWEEP, "nulls": schema.NULLS, "confusion": schema.CONFUSION}
-    parts["latents"] = schema.LATENT_PAIRS
+    odd = compute_anomaly_scores(raw, snr, labels, latents["artefact_score"])
+    parts = {
+        "sweep": schema.SWEEP_SCHEMA,
+        "nulls": schema.NULL_TESTS_SCHEMA,
+        "confusion": schema.CONFUSION_SCHEMA,
+    }
+    parts["latents"] = schema.LATENT_PAIRS_SCHEMA
     found = {name: empty(columns) for name, columns in parts.items()}
-    found["clustering"] = clustering_table(object_id, rng.normal(size=(60, 2)), said, odd, {}, ())
-    model = read_record(model_url(root, "m-1"))
+    found["clustering"] = build_clustering_table(object_id, rng.normal(size=(60, 2)), said, odd, {}, ())
+    model = read_model_record(model_url(root, "m-1"))
     record = {
         "run_id": "r-1",
         "recipe": "made",
         "model_id": "m-1",
         "models": {"m-1": model["seal"]},
         "snapshot_id": store.snapshot_id,
-        "data_digest": store.digest(),
+        "data_digest": store.dataset_checksum(),
         "seed": 0,
-        "created": now(),
-        "versions": versions(),
+        "created": utc_now_iso(),
+        "versions": collect_versions(),
         "clustering": {"core_stability": 0.9},
         "config": {},
     }
@@ -228,4 +234,4 @@ def run(small_store: Store, rng: np.random.Generator) -> tuple[str, Store, np.nd
 @pytest.fixture
 def tables(run: tuple[str, Store, np.ndarray]) -> dict[str, pa.Table]:
     root, store, _ = run
-    return build(root, "r-1", store, CatalogConfig(n_anomalies=10))
+    return build_tables(root, "r-1", store, CatalogConfig(n_anomalies=10))

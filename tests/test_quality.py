@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from distspec.core.spectrum import WaveGrid
+from distspec.core.spectrum import WavelengthGrid
 from tests.benchmarks import quality
 
 
 def test_native_pixels_take_the_means_of_what_they_cover(rng):
-    grid = WaveGrid("log", 1000.0, 4000.0, 900)
+    grid = WavelengthGrid("log", 1000.0, 4000.0, 900)
     wave = np.geomspace(1300.0, 3900.0, 120)[None]
 
     def density(x):
@@ -34,7 +34,7 @@ def test_errors_and_chi2_by_hand():
 
 
 def test_a_leak_is_seen_and_its_absence_too(rng):
-    classes = np.repeat(["a", "b"], 300)
+    classes = np.member(["a", "b"], 300)
     nuisance = rng.normal(size=600) + np.where(classes == "a", 3.0, 0.0)
     clean = rng.normal(size=(600, 4)) + (classes == "a")[:, None]
     leaky = clean + 0.7 * nuisance[:, None]

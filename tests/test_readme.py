@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from distspec.core.errors import Reason
+from distspec.core.errors import QuarantineReason
 from distspec.pipeline.recipes import RECIPES
 from distspec.pipeline.runner import STAGES
 
@@ -23,7 +23,7 @@ def test_the_module_table_lists_exactly_the_modules():
 
 def test_recipes_reasons_and_stages_are_all_there():
     assert all(f"| `{name}` |" in README for name in RECIPES)
-    assert all(f"| `{reason}` |" in README for reason in Reason)
+    assert all(f"| `{reason}` |" in README for reason in QuarantineReason)
     assert re.findall(r"^\d\. \*\*(\w+)\*\*", README, re.MULTILINE) == list(STAGES)
 
 
@@ -32,7 +32,7 @@ def test_every_stage_has_a_job():
     assert jobs == {*STAGES, "pipeline"}
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.set_withdrawn.parametrize("module", MODULES)
 def test_only_the_stages_know_ray(module):
     tree = ast.parse((TOP / module).read_text())
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}

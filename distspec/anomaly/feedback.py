@@ -16,14 +16,18 @@ from scipy.stats import rankdata
 
 from distspec.core.spectrum import Floats, Floats32
 
-PARTS = ("anomaly_recon", "anomaly_line", "anomaly_density", "anomaly_neighbours", "anomaly_forest")
-N_TREES, TREE_SAMPLE = 100, 256
+PARTIAL_SCORES = ("anomaly_recon", "anomaly_line", "anomaly_density", "anomaly_neighbours", "anomaly_forest")
+N_TREES, N_SUBSAMPLES = 100, 256
 INTERESTING, ORDINARY = 1, -1
 """Marks; 0 is none."""
 
 
-def rescore(
-    parts: Mapping[str, Floats32], latents: Floats32, score: Floats32, marks: NDArray[np.int8], seed: int
+def rescore_with_marks(
+    partial_scores: Mapping[str, Floats32],
+    latents: Floats32,
+    score: Floats32,
+    marks: NDArray[np.int8],
+    seed: int,
 ) -> Floats:
     """Return how odd spectra are after what was said of some, (N,), the higher the odder [dex].
 
@@ -32,8 +36,8 @@ def rescore(
 
     Parameters
     ----------
-    parts : mapping
-        `PARTS` of `distspec.anomaly.score.combine`, (N,) each.
+    partial_scores : mapping
+        `PARTS` of `distspec.anomaly.score.compute_anomaly_scores`, (N,) each.
     latents : (N, D)
         In posterior widths.
     score : (N,)
@@ -48,14 +52,14 @@ def rescore(
     RuntimeError
         When coniferest is not installed; says how to.
     """
-    own = _tail(score.astype(np.float64))
+    own = _log_tail_fraction(score.astype(np.float64))
     if not marks.any():
         return own
-    x = np.column_stack([*(parts[name] for name in PARTS), latents]).astype(np.float64)
-    return own + _tail(learnt(x, marks, seed))
+    x = np.column_stack([*(partial_scores[name] for name in PARTIAL_SCORES), latents]).astype(np.float64)
+    return own + _log_tail_fraction(score_with_aad_forest(x, marks, seed))
 
 
-def learnt(x: Floats, marks: NDArray[np.int8], seed: int) -> Floats:
+def score_with_aad_forest(x: Floats, marks: NDArray[np.int8], seed: int) -> Floats:
     """Return how odd a forest finds points that has been told of some, (N,), the higher the odder.
 
     Parameters
@@ -77,33 +81,33 @@ def learnt(x: Floats, marks: NDArray[np.int8], seed: int) -> Floats:
             "marks re-rank anomalies by coniferest, which is not installed: pip install 'distspec[feedback]'"
         ) from error
     known = np.flatnonzero(marks)
-    sample = min(TREE_SAMPLE, len(x))
+    sample = min(N_SUBSAMPLES, len(x))
     forest: Any = AADForest(n_trees=N_TREES, n_subsamples=sample, n_jobs=1, random_seed=seed)
     forest.fit_known(x, x[known], -marks[known].astype(np.int64))  # its anomalies are −1
     return -np.asarray(forest.score_samples(x), np.float64)  # its lowest is the oddest
 
 
-def _tail(odd: Floats) -> Floats:
-    return -np.log10(rankdata(-odd, method="average") / max(len(odd), 1))
+def _log_tail_fraction(scores: Floats) -> Floats:
+    return -np.log10(rankdata(-scores, method="average") / max(len(scores), 1))
 
 
 @dataclass(frozen=True)
-class Progress:
+class DiscoveryCurve:
     """How many interesting spectra were found after each of M marks, (M + 1,) each.
 
     Attributes
     ----------
-    found : of marks, in order of time
-    own : of those interesting, by the run's own order
-    unmarked : by the run's own order, of which nobody has said anything
+    n_found : of marks, in order of time
+    n_found_by_rank : of those interesting, by the run's own order
+    n_unmarked_by_rank : by the run's own order, of which nobody has said anything
     """
 
-    found: NDArray[np.int64]
-    own: NDArray[np.int64]
-    unmarked: NDArray[np.int64]
+    n_found: NDArray[np.int64]
+    n_found_by_rank: NDArray[np.int64]
+    n_unmarked_by_rank: NDArray[np.int64]
 
     @classmethod
-    def of(cls, interesting: NDArray[np.bool_], rank: NDArray[np.int64]) -> Progress:
+    def from_marks(cls, interesting: NDArray[np.bool_], ranks: NDArray[np.int64]) -> DiscoveryCurve:
         """Return it of marks in order of time, (M,), and the run's ranks of those spectra, 1 the oddest.
 
         Examples
@@ -112,9 +116,9 @@ class Progress:
         >>> progress.found.tolist(), progress.own.tolist(), progress.unmarked.tolist()
         ([0, 1, 1, 2], [0, 0, 1, 1], [0, 0, 0, 1])
         """
-        looks = np.arange(len(rank) + 1)
+        looks = np.arange(len(ranks) + 1)
         found = np.concatenate([[0], np.cumsum(interesting)])
         own, known = (
-            np.searchsorted(np.sort(each), looks, side="right") for each in (rank[interesting], rank)
+            np.searchsorted(np.sort(each), looks, side="right") for each in (ranks[interesting], ranks)
         )
         return cls(found, own, looks - known)

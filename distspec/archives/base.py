@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from distspec.core.spectrum import Floats, Spectrum
 from distspec.io.remote.config import AccessConfig
-from distspec.io.remote.files import File
+from distspec.io.remote.files import ArchiveFile
 
-LISTING = pa.schema(
+LISTING_SCHEMA = pa.schema(
     [
         pa.field("object_id", pa.string(), nullable=False),
         # What the archive itself says is one thing on the sky; "" where position must decide.
@@ -37,7 +37,7 @@ LISTING = pa.schema(
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SpectrumEntry:
     """The part of a listing's row that reading needs."""
 
     object_id: str
@@ -48,18 +48,18 @@ class Entry:
     z: float
 
     @property
-    def file(self) -> str:
+    def file_url(self) -> str:
         """URL of the file that holds the spectrum."""
         return self.uri.partition("#")[0]
 
     @property
-    def part(self) -> str:
+    def fragment(self) -> str:
         """Which of the file's spectra; "" where it holds one."""
         return self.uri.partition("#")[2]
 
 
-def with_errors(
-    entry: Entry, wave: Floats, flux: Floats, err: Floats, valid: NDArray[np.bool_], unit: str
+def build_spectrum_from_errors(
+    entry: SpectrumEntry, wave: Floats, flux: Floats, err: Floats, valid: NDArray[np.bool_], unit: str
 ) -> Spectrum:
     """Return a spectrum whose file holds 1σ errors.
 
@@ -84,9 +84,9 @@ class Archive(Protocol):
     to Ray workers by value. How to add one: the README beside this file.
     """
 
-    kind: ClassVar[str]
+    name: ClassVar[str]
     """Its name in recipes and records."""
-    lines: ClassVar[Mapping[str, float]]
+    spectral_features: ClassVar[Mapping[str, float]]
     """Features worth naming in its figures: rest-frame vacuum wavelengths [Å]."""
     spectrum_bytes: ClassVar[int]
     """Bytes that are read for one spectrum, about: sizes the tasks."""
@@ -96,11 +96,11 @@ class Archive(Protocol):
         """Folder or bucket below which every file lies."""
         ...
 
-    def list(self, access: AccessConfig = ...) -> pa.Table:
-        """Return what the archive offers now and the selection keeps, as a `LISTING` table."""
+    def list_spectra(self, access: AccessConfig = ...) -> pa.Table:
+        """Return what the archive offers now and the selection keeps, as a `LISTING_SCHEMA` table."""
         ...
 
-    async def read(self, entry: Entry, file: File) -> Spectrum:
+    async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
         """Read one spectrum.
 
         Parameters
@@ -116,7 +116,7 @@ class Archive(Protocol):
         """
         ...
 
-    def truth(self) -> pa.Table | None:
+    def read_truth(self) -> pa.Table | None:
         """Return known classes to score against, or None.
 
         Columns: ``object_id``, ``truth_class`` and ``anomaly_type`` ("" for none). Never read by a

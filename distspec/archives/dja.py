@@ -15,22 +15,22 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from distspec.archives.base import LISTING, Entry, with_errors
-from distspec.archives.catalogs import absolute, choose_layout, etags, read_table
-from distspec.archives.dja_bulk import check_size, number_prism, read_spectrum
-from distspec.archives.msaexp import FLUX_UNIT, parse_spec1d, valid_pixels
+from distspec.archives.base import LISTING_SCHEMA, SpectrumEntry, build_spectrum_from_errors
+from distspec.archives.catalogs import find_etags, find_path_template, make_absolute_url, read_catalog
+from distspec.archives.dja_bulk import check_release, index_prism_rows, read_bulk_spectrum
+from distspec.archives.msaexp import FLUX_UNIT, find_valid_pixels, parse_spec1d
 from distspec.core.arrow import pc
 from distspec.core.lines import GALAXY_LINES
 from distspec.core.spectrum import Spectrum
-from distspec.io.fits.reading import read_head
+from distspec.io.fits.reading import parse_head
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
-from distspec.io.remote.files import File
+from distspec.io.remote.files import ArchiveFile
 
 PUBLIC_URL = "https://s3.amazonaws.com/msaexp-nirspec/extractions"
 PUBLIC_CATALOG = f"{PUBLIC_URL}/dja_msaexp_emission_lines_v4.4.csv.gz"
-LAYOUTS = ("{root}/{file}", "{file}")
+PATH_TEMPLATES = ("{root}/{file}", "{file}")
 """Where a file lies below the archive's URL: the public bucket, or one flat folder."""
-ALIASES: Mapping[str, tuple[str, ...]] = {
+COLUMN_ALIASES: Mapping[str, tuple[str, ...]] = {
     "file": ("file",),
     "root": ("root",),
     "ra": ("ra",),
@@ -39,9 +39,9 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "grade": ("grade",),
 }
 """Our name of a column to the archive's, the newest release's first. Required in every release."""
-HEAD = 28 * 2880
+HEAD_BYTES = 28 * 2880
 """A file's first bytes, which hold its SPEC1D table: the images after it are not read."""
-FILE_NAME = re.compile(
+FILE_NAME_PATTERN = re.compile(
     r"^(?P<root>.+?)_(?P<grating>[a-z0-9]+)-(?P<filter>[a-z0-9]+)_(?:(?P<program>[^_]+)_)?(?P<srcid>[^_]+)\.spec\.fits$"
 )
 """``{root}_{grating}-{filter}_{program}_{srcid}.spec.fits``."""
@@ -65,16 +65,16 @@ class DJA:
     """Keep redshifts above this."""
     z_max: float = 20.0
     """Keep redshifts up to this."""
-    check_etags: bool = False
+    version_by_etag: bool = False
     """A file's ETag is part of its version, also where the catalogue says when each was made."""
     bulk: str = ""
     """Read the catalogue's *.prism_spectra.fits, a file or a URL, not a file a spectrum (first loads)."""
     truth_table: str = ""
     """Table of object_id, truth_class, anomaly_type to score the labels against (optional)."""
 
-    kind: ClassVar[str] = "dja"
-    lines: ClassVar[Mapping[str, float]] = GALAXY_LINES
-    spectrum_bytes: ClassVar[int] = HEAD
+    name: ClassVar[str] = "dja"
+    spectral_features: ClassVar[Mapping[str, float]] = GALAXY_LINES
+    spectrum_bytes: ClassVar[int] = HEAD_BYTES
 
     def __post_init__(self) -> None:
         if not self.z_min < self.z_max:
@@ -82,16 +82,16 @@ class DJA:
         if self.bulk and (self.grating.upper() != "PRISM" or self.bulk.endswith(".gz")):
             raise ValueError(f"--archive.bulk {self.bulk}: PRISM spectra only, and not gzipped")
         if self.bulk:
-            object.__setattr__(self, "url", absolute(self.bulk).rpartition("/")[0])
+            object.__setattr__(self, "url", make_absolute_url(self.bulk).rpartition("/")[0])
 
-    def list(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
-        """Return the selected rows of the catalogue as a `LISTING` table.
+    def list_spectra(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
+        """Return the selected rows of the catalogue as a `LISTING_SCHEMA` table.
 
         Sorted by ``object_id``; with `bulk`, by place in that file, so that a batch reads neighbours.
         """
-        catalog = read_table(self.catalog, access)
-        table = _standard_columns(catalog, self.catalog)
-        table = table.append_column("place", number_prism(table["grating"]))
+        catalog = read_catalog(self.catalog, access)
+        table = _standardize_columns(catalog, self.catalog)
+        table = table.append_column("place", index_prism_rows(table["grating"]))
         keep = (
             (pc.field("object_id") != "")
             & (pc.field("grating") == self.grating.upper())
@@ -102,57 +102,57 @@ class DJA:
         )
         if self.bulk:
             n_prism = int(np.count_nonzero(table["place"].to_numpy() >= 0))
-            check_size(absolute(self.bulk), self.catalog, n_prism, access)
-            return self._in_bulk(table.filter(keep).sort_by("place"))
+            check_release(make_absolute_url(self.bulk), self.catalog, n_prism, access)
+            return self._list_bulk(table.filter(keep).sort_by("place"))
         table = table.filter(keep).sort_by("object_id")
-        uris = self._uris(table, access)
+        uris = self._build_uris(table, access)
         dated = not {"ctime", "version"}.isdisjoint(catalog.column_names)
-        if self.check_etags or not (dated or self.url.startswith("http")):
-            seen = pa.array(etags(uris.to_pylist(), absolute(self.url), access), pa.string())
+        if self.version_by_etag or not (dated or self.url.startswith("http")):
+            seen = pa.array(find_etags(uris.to_pylist(), make_absolute_url(self.url), access), pa.string())
             joined: Any = pc
             version = joined.binary_join_element_wise(table["version"], seen, " etag=")
             table = table.set_column(table.column_names.index("version"), "version", version)
-        return table.append_column(LISTING.field("uri"), uris).select(LISTING.names)
+        return table.append_column(LISTING_SCHEMA.field("uri"), uris).select(LISTING_SCHEMA.names)
 
-    def _in_bulk(self, table: pa.Table) -> pa.Table:
-        url = absolute(self.bulk)
+    def _list_bulk(self, table: pa.Table) -> pa.Table:
+        url = make_absolute_url(self.bulk)
         uris = pa.array([f"{url}#{place}" for place in table["place"].to_pylist()], pa.string())
         name = url.rpartition("/")[2]
         version = pa.array([f"{version} bulk={name}".strip() for version in table["version"].to_pylist()])
         table = table.set_column(table.column_names.index("version"), "version", version)
-        return table.append_column(LISTING.field("uri"), uris).select(LISTING.names)
+        return table.append_column(LISTING_SCHEMA.field("uri"), uris).select(LISTING_SCHEMA.names)
 
-    def _uris(self, table: pa.Table, access: AccessConfig) -> pa.Array:
-        base, layout = absolute(self.url), LAYOUTS[0]
+    def _build_uris(self, table: pa.Table, access: AccessConfig) -> pa.Array:
+        base, layout = make_absolute_url(self.url), PATH_TEMPLATES[0]
         rows = table.select(["root", "object_id"]).rename_columns(["root", "file"])
         if base != PUBLIC_URL:
-            layout = choose_layout(LAYOUTS, rows.to_pylist(), base, access)
+            layout = find_path_template(PATH_TEMPLATES, rows.to_pylist(), base, access)
         roots, files = rows["root"].to_pylist(), rows["file"].to_pylist()
         pairs = zip(roots, files, strict=True)
         return pa.array(
             (f"{base}/{layout.format(root=root, file=file)}" for root, file in pairs), pa.string()
         )
 
-    async def read(self, entry: Entry, file: File) -> Spectrum:
+    async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
         """Read one SPEC1D table; see `distspec.archives.base.Archive.read`."""
         if self.bulk:
-            wave, flux, err = await read_spectrum(file, int(entry.part))
+            wave, flux, err = await read_bulk_spectrum(file, int(entry.fragment))
         else:
-            wave, flux, err = await read_head(file, HEAD, parse_spec1d)
-        valid = valid_pixels(flux, err)
-        return with_errors(entry, wave, flux, err, valid, FLUX_UNIT)
+            wave, flux, err = await parse_head(file, HEAD_BYTES, parse_spec1d)
+        valid = find_valid_pixels(flux, err)
+        return build_spectrum_from_errors(entry, wave, flux, err, valid, FLUX_UNIT)
 
-    def truth(self) -> pa.Table | None:
+    def read_truth(self) -> pa.Table | None:
         """Return the table that `truth_table` names, if it names one."""
         if not self.truth_table:
             return None
-        return read_table(self.truth_table).select(["object_id", "truth_class", "anomaly_type"])
+        return read_catalog(self.truth_table).select(["object_id", "truth_class", "anomaly_type"])
 
 
-def _standard_columns(table: pa.Table, url: str) -> pa.Table:
-    """Bring any release's catalogue to the columns of `LISTING`, less ``uri``."""
+def _standardize_columns(table: pa.Table, url: str) -> pa.Table:
+    """Bring any release's catalogue to the columns of `LISTING_SCHEMA`, less ``uri``."""
     picked: dict[str, pa.ChunkedArray] = {}
-    for ours, theirs in ALIASES.items():
+    for ours, theirs in COLUMN_ALIASES.items():
         name = next((name for name in theirs if name in table.column_names), None)
         if name is None:
             raise ValueError(
@@ -161,7 +161,7 @@ def _standard_columns(table: pa.Table, url: str) -> pa.Table:
             )
         picked[ours] = table[name]
     files: list[str] = [file or "" for file in picked["file"].cast(pa.string()).to_pylist()]
-    names = [FILE_NAME.match(file) for file in files]
+    names = [FILE_NAME_PATTERN.match(file) for file in files]
 
     def from_name(group: str) -> list[str]:
         return [match[group] if match else "" for match in names]
@@ -176,7 +176,7 @@ def _standard_columns(table: pa.Table, url: str) -> pa.Table:
         {
             "object_id": files,
             "source_key": [""] * len(files),
-            "version": _versions(table, z.to_pylist()),
+            "version": _build_versions(table, z.to_pylist()),
             "ra": picked["ra"].cast(pa.float64()),
             "dec": picked["dec"].cast(pa.float64()),
             "z": z,
@@ -189,7 +189,7 @@ def _standard_columns(table: pa.Table, url: str) -> pa.Table:
     )
 
 
-def _canonical(value: object) -> str:
+def _format_timestamp(value: object) -> str:
     """Write a time or a text the same way whatever format the catalogue came in."""
     if value is None:
         return ""
@@ -201,10 +201,10 @@ def _canonical(value: object) -> str:
         return str(value)
 
 
-def _versions(table: pa.Table, z: list[float | None]) -> list[str]:
+def _build_versions(table: pa.Table, z: list[float | None]) -> list[str]:
     """When each file was made, by which msaexp, and its redshift: a change of any is a new version."""
     parts = [
-        [_canonical(value) for value in table[name].to_pylist()]
+        [_format_timestamp(value) for value in table[name].to_pylist()]
         for name in ("ctime", "version")
         if name in table.column_names
     ]

@@ -10,39 +10,41 @@ from typing import Any
 
 import numpy as np
 
-from distspec.archives.base import Archive, Entry
-from distspec.archives.catalogs import absolute, read_table
+from distspec.archives.base import Archive, SpectrumEntry
+from distspec.archives.catalogs import make_absolute_url, read_catalog
 from distspec.archives.desi import DESI
 from distspec.io.remote.config import AccessConfig
 
-FILE = ("file", "object_id")
-REDSHIFT = ("z", "z_best", "z_spec", "zfit")
+FILE_COLUMNS = ("file", "object_id")
+REDSHIFT_COLUMNS = ("z", "z_best", "z_spec", "zfit")
 """What tables of redshifts call a file, and its redshift, in lower case."""
 
 
-def entries_of(
-    archive: Archive, files: Sequence[str], z: Sequence[float], access: AccessConfig
-) -> Iterator[tuple[Archive, list[Entry]]]:
+def iter_external_entries(
+    archive: Archive, urls: Sequence[str], z: Sequence[float], access: AccessConfig
+) -> Iterator[tuple[Archive, list[SpectrumEntry]]]:
     """Yield what reads files, and what they hold, folder by folder, in their order.
 
     Parameters
     ----------
     archive : Archive
         In whose format they are.
-    files : sequence of str
+    urls : sequence of str
         Paths or URLs; of a file that holds many spectra (DESI's coadds) all, or with ``#part`` one.
     z : sequence of float
         Redshifts, one a file; NaN where the file, or what lies beside it, knows.
     access : AccessConfig
     """
-    rows = zip((absolute(file) for file in files), z, strict=True)
-    for (folder, told), group in groupby(rows, key=lambda row: (_folder(row[0]), math.isfinite(row[1]))):
-        here = _moved(archive, folder, told)
-        found = [entry for url, value in group for entry in _entries(here, url, value, access)]
+    rows = zip((make_absolute_url(file) for file in urls), z, strict=True)
+    for (folder, told), group in groupby(
+        rows, key=lambda row: (_parent_folder(row[0]), math.isfinite(row[1]))
+    ):
+        here = _relocate_archive(archive, folder, told)
+        found = [entry for url, value in group for entry in _build_entries(here, url, value, access)]
         yield here, found
 
 
-def redshifts(files: Sequence[str], table: str, access: AccessConfig) -> list[float]:
+def read_redshifts(urls: Sequence[str], catalog: str, access: AccessConfig) -> list[float]:
     """Return files' redshifts from a table with their names; NaN of those that it does not name.
 
     Raises
@@ -50,38 +52,38 @@ def redshifts(files: Sequence[str], table: str, access: AccessConfig) -> list[fl
     ValueError
         When it has no columns of names and redshifts.
     """
-    rows = read_table(table, access)
+    rows = read_catalog(catalog, access)
     columns = {name.lower(): name for name in rows.column_names}
     picked: list[list[Any]] = []
-    for names in (FILE, REDSHIFT):
+    for names in (FILE_COLUMNS, REDSHIFT_COLUMNS):
         name = next((columns[each] for each in names if each in columns), None)
         if name is None:
-            raise ValueError(f"{table} has no column {' or '.join(names)}: it has {', '.join(columns)}")
+            raise ValueError(f"{catalog} has no column {' or '.join(names)}: it has {', '.join(columns)}")
         picked.append(rows[name].to_pylist())
     known = {str(file): float(np.nan if z is None else z) for file, z in zip(*picked, strict=True)}
-    return [known.get(file.partition("#")[0].rpartition("/")[2], math.nan) for file in files]
+    return [known.get(file.partition("#")[0].rpartition("/")[2], math.nan) for file in urls]
 
 
-def _folder(url: str) -> str:
+def _parent_folder(url: str) -> str:
     return url.partition("#")[0].rpartition("/")[0]
 
 
-def _moved(archive: Any, folder: str, told: bool) -> Any:
+def _relocate_archive(archive: Any, url: str, has_redshift: bool) -> Any:
     """Return an archive that reads from another folder; no warning of redshifts counts that are told."""
-    changes: dict[str, Any] = {"bulk": "", "url": folder}
-    changes |= {"accept_warnings": True} if told else {}
+    changes: dict[str, Any] = {"bulk": "", "url": url}
+    changes |= {"accept_z_warnings": True} if has_redshift else {}
     known = {field.name for field in fields(archive)}
     return replace(archive, **{name: value for name, value in changes.items() if name in known})
 
 
-def _entries(archive: Archive, url: str, z: float, access: AccessConfig) -> list[Entry]:
+def _build_entries(archive: Archive, url: str, z: float, access: AccessConfig) -> list[SpectrumEntry]:
     file, _, part = url.partition("#")
     name = file.rpartition("/")[2]
     if not isinstance(archive, DESI):
-        return [Entry(name, "", url, math.nan, math.nan, z if archive.kind != "spex" else 0.0)]
-    found: list[Entry] = []
-    for row in archive.list_file(file, access).to_pylist():
-        entry = Entry(row["object_id"], "", row["uri"], row["ra"], row["dec"], row["z"])
-        if not part or entry.part.partition(";")[0] == part:
+        return [SpectrumEntry(name, "", url, math.nan, math.nan, z if archive.name != "spex" else 0.0)]
+    found: list[SpectrumEntry] = []
+    for row in archive.list_coadd(file, access).to_pylist():
+        entry = SpectrumEntry(row["object_id"], "", row["uri"], row["ra"], row["dec"], row["z"])
+        if not part or entry.fragment.partition(";")[0] == part:
             found.append(replace(entry, z=z) if math.isfinite(z) else entry)
-    return found or [Entry(name, "", url, math.nan, math.nan, z)]
+    return found or [SpectrumEntry(name, "", url, math.nan, math.nan, z)]

@@ -16,25 +16,25 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from distspec.archives.base import LISTING, Entry, with_errors
-from distspec.archives.catalogs import absolute, read_table, unit_factor
-from distspec.core.errors import BadSpectrumError, Reason
+from distspec.archives.base import LISTING_SCHEMA, SpectrumEntry, build_spectrum_from_errors
+from distspec.archives.catalogs import make_absolute_url, read_catalog, unit_factor
+from distspec.core.errors import InvalidSpectrumError, QuarantineReason
 from distspec.core.lines import GALAXY_LINES
 from distspec.core.spectrum import Floats, Spectrum
-from distspec.io.fits.reading import read_image
-from distspec.io.fits.reading import read_table as read_fits_table
-from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig, Listed
-from distspec.io.remote.files import File
-from distspec.io.remote.listing import list_folder, read_whole
+from distspec.io.fits.reading import read_fits_image
+from distspec.io.fits.reading import read_fits_table as read_fits_table
+from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig, ListedFile
+from distspec.io.remote.files import ArchiveFile
+from distspec.io.remote.listing import list_folder, read_catalog_bytes
 
 WAVE_UNIT, FLUX_UNIT = "m", "W m-3"
-BAND = (0.5, 6.0)
+WAVE_RANGE = (0.5, 6.0)
 """Wavelengths outside cannot come from the PRISM [µm]."""
-FILE_NAME = re.compile(
+FILE_NAME_PATTERN = re.compile(
     r"(?:hlsp_jades_jwst_nirspec_(?P<tier>.+)-)?(?P<id>\d+)_(?:clear-prism|prism_clear)_v[\d.]+_(?:x1d|1D)\.fits"
 )
 """``hlsp_jades_jwst_nirspec_{tier}-{id}_clear-prism_v1.0_x1d.fits``, or ``{id}_prism_clear_v5.0_1D.fits``."""
-ALIASES: Mapping[str, tuple[str, ...]] = {
+COLUMN_ALIASES: Mapping[str, tuple[str, ...]] = {
     "file": ("file",),
     "id": ("nirspec_id", "id"),
     "tier": ("tier",),
@@ -56,17 +56,17 @@ class JADES:
     """Redshift table: FITS as released, CSV, ECSV or Parquet; with a column file, url is not searched."""
     z_column: str = ""
     """Column of the redshift; empty: z_Spec or z."""
-    flags: tuple[str, ...] = ("A", "B", "C")
+    z_flags: tuple[str, ...] = ("A", "B", "C")
     """Keep redshifts of these qualities, where the table has z_Spec_flag (A best, E none)."""
     z_min: float = -1.0
     """Keep redshifts above this: above 3, 1500 Å are in the PRISM's range."""
 
-    kind: ClassVar[str] = "jades"
-    lines: ClassVar[Mapping[str, float]] = GALAXY_LINES
+    name: ClassVar[str] = "jades"
+    spectral_features: ClassVar[Mapping[str, float]] = GALAXY_LINES
     spectrum_bytes: ClassVar[int] = 81_000
 
-    def list(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
-        """Return the PRISM files, sorted by ``object_id`` (a `LISTING` table).
+    def list_spectra(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
+        """Return the PRISM files, sorted by ``object_id`` (a `LISTING_SCHEMA` table).
 
         Files whose redshift is of another quality or too low are left out; those that the table does not
         have come with z NaN, and are refused when read.
@@ -75,9 +75,9 @@ class JADES:
             raise ValueError(
                 "--archive.url or --archive.catalog is empty: name the folder of 1D files and the table"
             )
-        redshifts = _redshifts(self.catalog, self.z_column, access)
-        pairs = _match(redshifts, absolute(self.url), access)
-        flags = {"", *self.flags}
+        redshifts = _read_redshifts(self.catalog, self.z_column, access)
+        pairs = _match_files(redshifts, make_absolute_url(self.url), access)
+        flags = {"", *self.z_flags}
         pairs = [(file, row) for file, row in pairs if row.flag in flags and not row.z <= self.z_min]
         rows = [row for _, row in pairs]
         columns: dict[str, Any] = {
@@ -94,23 +94,25 @@ class JADES:
             "filter": ["CLEAR"] * len(rows),
             "grade": np.full(len(rows), -1, np.int8),
         }
-        return pa.table(columns, schema=LISTING).sort_by("object_id")
+        return pa.table(columns, schema=LISTING_SCHEMA).sort_by("object_id")
 
-    async def read(self, entry: Entry, file: File) -> Spectrum:
+    async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
         """Read one file; see `distspec.archives.base.Archive.read`."""
         if not np.isfinite(entry.z):
-            raise BadSpectrumError(Reason.NO_REDSHIFT, f"z = {entry.z}: no row of {self.catalog} has one")
-        wave, flux, err = _parse((await file.whole()).data)
+            raise InvalidSpectrumError(
+                QuarantineReason.NO_REDSHIFT, f"z = {entry.z}: no row of {self.catalog} has one"
+            )
+        wave, flux, err = _parse_1d_file((await file.read_all()).data)
         valid = np.isfinite(flux) & np.isfinite(err) & (err > 0)
-        return with_errors(entry, wave, flux, err, valid, FLUX_UNIT)
+        return build_spectrum_from_errors(entry, wave, flux, err, valid, FLUX_UNIT)
 
-    def truth(self) -> pa.Table | None:
+    def read_truth(self) -> pa.Table | None:
         """Return None: the archive comes without classes."""
         return None
 
 
 @dataclass(frozen=True, slots=True)
-class _Redshift:
+class _RedshiftRow:
     """One row of the redshift table; "" and NaN where it does not say."""
 
     file: str = ""
@@ -122,9 +124,9 @@ class _Redshift:
     flag: str = ""
 
 
-def _redshifts(url: str, z_column: str, access: AccessConfig) -> list[_Redshift]:
+def _read_redshifts(url: str, z_column: str, access: AccessConfig) -> list[_RedshiftRow]:
     names, column = _open_table(url, access)
-    aliases = dict(ALIASES) | ({"z": (z_column.lower(),)} if z_column else {})
+    aliases = dict(COLUMN_ALIASES) | ({"z": (z_column.lower(),)} if z_column else {})
     found = {ours: next((name for name in theirs if name in names), "") for ours, theirs in aliases.items()}
     lost = [aliases[ours][0] for ours in ("z", "ra", "dec") if not found[ours]]
     if lost or not (found["file"] or found["id"]):
@@ -133,74 +135,79 @@ def _redshifts(url: str, z_column: str, access: AccessConfig) -> list[_Redshift]
         )
     taken = {ours: column(name) for ours, name in found.items() if name}
     rows = [dict(zip(taken, row, strict=True)) for row in zip(*taken.values(), strict=True)]
-    return [_Redshift(**{ours: _clean(ours, value) for ours, value in row.items()}) for row in rows]
+    return [_RedshiftRow(**{ours: _parse_value(ours, value) for ours, value in row.items()}) for row in rows]
 
 
 def _open_table(url: str, access: AccessConfig) -> tuple[Sequence[str], Callable[[str], list[Any]]]:
     """Return a table's column names in lower case, and a function that returns the column of such a name."""
     if not url.lower().removesuffix(".gz").endswith(".fits"):
-        table = read_table(url, access)
+        table = read_catalog(url, access)
         theirs = {name.lower(): name for name in table.column_names}
         return [*theirs], lambda name: table[theirs[name]].to_pylist()
-    content = read_whole(absolute(url), access)
+    content = read_catalog_bytes(make_absolute_url(url), access)
     try:
         try:
             public = read_fits_table(content, "Obs_info")
-        except BadSpectrumError:
+        except InvalidSpectrumError:
             public = read_fits_table(content, 1)
-        return public.names, lambda name: public.column(name).tolist()
-    except BadSpectrumError as error:
+        return public.column_names, lambda name: public.column(name).tolist()
+    except InvalidSpectrumError as error:
         raise ValueError(f"{url}: {error}") from error
 
 
-def _clean(ours: str, value: Any) -> Any:
-    if ours in {"z", "ra", "dec"}:
+def _parse_value(column: str, value: Any) -> Any:
+    if column in {"z", "ra", "dec"}:
         number = np.nan if value is None else float(value)
-        return np.nan if ours == "z" and number <= -1.0 else number  # -1: no redshift
+        return np.nan if column == "z" and number <= -1.0 else number  # -1: no redshift
     text = "" if value is None else str(value).strip()
-    return text.lstrip("0") if ours == "id" else text
+    return text.lstrip("0") if column == "id" else text
 
 
-def _match(redshifts: Sequence[_Redshift], base: str, access: AccessConfig) -> list[tuple[Listed, _Redshift]]:
+def _match_files(
+    redshifts: Sequence[_RedshiftRow], base_url: str, access: AccessConfig
+) -> list[tuple[ListedFile, _RedshiftRow]]:
     """Return each file with its redshift: by the table's column file, else by what the files' names say."""
-    listed = [] if base.startswith("http") else list_folder(base, access, ".fits")
+    listed = [] if base_url.startswith("http") else list_folder(base_url, access, ".fits")
     if any(row.file for row in redshifts):
         known = {file.url: file for file in listed}
-        urls = [f"{base}/{row.file}" for row in redshifts]
-        files = [known.get(url, Listed(url, 0, "")) for url in urls]
+        urls = [f"{base_url}/{row.file}" for row in redshifts]
+        files = [known.get(url, ListedFile(url, 0, "")) for url in urls]
         return [(file, row) for file, row in zip(files, redshifts, strict=True) if row.file]
-    if base.startswith("http"):
-        raise ValueError(f"{base} cannot be listed: --archive.catalog needs a column file")
+    if base_url.startswith("http"):
+        raise ValueError(f"{base_url} cannot be listed: --archive.catalog needs a column file")
     # Numbers repeat between tiers: alone, one that does says nothing.
     count = Counter(row.id for row in redshifts)
     by_id = {row.id: row for row in redshifts if count[row.id] == 1}
     by_tier = {(row.tier.lower(), row.id): row for row in redshifts if row.tier}
-    pairs: list[tuple[Listed, _Redshift]] = []
+    pairs: list[tuple[ListedFile, _RedshiftRow]] = []
     for file in listed:
-        if match := FILE_NAME.fullmatch(file.url.rpartition("/")[2]):
+        if match := FILE_NAME_PATTERN.fullmatch(file.url.rpartition("/")[2]):
             tier, number = (match["tier"] or "").lower(), match["id"].lstrip("0")
             row = by_tier.get((tier, number)) if tier and by_tier else by_id.get(number)
-            pairs.append((file, row or _Redshift(id=number, tier=tier)))
+            pairs.append((file, row or _RedshiftRow(id=number, tier=tier)))
     return pairs
 
 
-def _parse(content: bytes) -> tuple[Floats, Floats, Floats]:
+def _parse_1d_file(content: bytes) -> tuple[Floats, Floats, Floats]:
     """Return wavelength [µm], flux and error [`FLUX_UNIT`] of a 1D file."""
     images = {
-        name: _image(content, name, unit)
+        name: _read_image(content, name, unit)
         for name, unit in (("WAVELENGTH", WAVE_UNIT), ("DATA", FLUX_UNIT), ("ERR", FLUX_UNIT))
     }
     wave, flux, err = images.values()
     if wave.ndim != 1 or not wave.shape == flux.shape == err.shape:
         shapes = {name: image.shape for name, image in images.items()}
-        raise BadSpectrumError(Reason.BAD_TABLE, f"images of shapes {shapes}")
+        raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"images of shapes {shapes}")
     wave = wave * 1e6
-    if not len(wave) or not (wave.min() > BAND[0] and wave.max() < BAND[1]):  # NaN fails too
+    if not len(wave) or not (wave.min() > WAVE_RANGE[0] and wave.max() < WAVE_RANGE[1]):  # NaN fails too
         span = f"{wave.min():.4g}–{wave.max():.4g} µm" if len(wave) else "no wavelengths"
-        raise BadSpectrumError(Reason.BAD_WAVE, f"{span}, where {BAND[0]}–{BAND[1]} µm can be: another unit?")
+        raise InvalidSpectrumError(
+            QuarantineReason.BAD_WAVE,
+            f"{span}, where {WAVE_RANGE[0]}–{WAVE_RANGE[1]} µm can be: another unit?",
+        )
     return wave, flux, err
 
 
-def _image(content: bytes, name: str, unit: str) -> Floats:
-    image, header = read_image(content, name)
+def _read_image(content: bytes, name: str, unit: str) -> Floats:
+    image, header = read_fits_image(content, name)
     return image.astype(np.float64) * unit_factor(str(header.get("BUNIT") or unit), unit)

@@ -12,25 +12,25 @@ import numpy as np
 from numba import njit
 
 from distspec.archives.catalogs import unit_factor
-from distspec.core.errors import BadSpectrumError, Reason
+from distspec.core.errors import InvalidSpectrumError, QuarantineReason
 from distspec.core.spectrum import Floats
 from distspec.io.fits.cards import Header
-from distspec.io.fits.reading import FitsTable, read_table
+from distspec.io.fits.reading import FitsTable, read_fits_table
 
 WAVE_UNIT, FLUX_UNIT = "um", "uJy"
-_SAY_AIR = ("AIRORVAC", "SPECSYS", "CTYPE1", "CTYPE2", "CTYPE3", "TCTYP1", "TCTYP2", "TCTYP3")
-_WIDTH = 11
+_AIR_KEYWORDS = ("AIRORVAC", "SPECSYS", "CTYPE1", "CTYPE2", "CTYPE3", "TCTYP1", "TCTYP2", "TCTYP3")
+_MEDIAN_WIDTH = 11
 """Pixels of the running median."""
 
 
-def parse_spec1d(content: bytes, total: int) -> tuple[Floats, Floats, Floats]:
+def parse_spec1d(content: bytes, file_size: int) -> tuple[Floats, Floats, Floats]:
     """Return a spectrum as its SPEC1D table has it.
 
     Parameters
     ----------
     content : bytes
         The file, or its beginning.
-    total : int [bytes]
+    file_size : int [bytes]
         Size of the whole file.
 
     Returns
@@ -47,37 +47,37 @@ def parse_spec1d(content: bytes, total: int) -> tuple[Floats, Floats, Floats]:
         As `distspec.io.fits.read_table`; ``bad_table`` also for columns that are missing, no numbers,
         not one value a row or in units that do not convert, and for wavelengths in air.
     """
-    table = read_table(content, "SPEC1D", total)
-    _refuse_air(table.header)
-    wave = _quantity(table, "wave", WAVE_UNIT)
-    flux, err = _quantity(table, "flux", FLUX_UNIT), _quantity(table, "err", FLUX_UNIT)
+    table = read_fits_table(content, "SPEC1D", file_size)
+    _check_vacuum(table.header)
+    wave = _read_column(table, "wave", WAVE_UNIT)
+    flux, err = _read_column(table, "flux", FLUX_UNIT), _read_column(table, "err", FLUX_UNIT)
     if wave.ndim != 1 or not len(wave) or not wave.shape == flux.shape == err.shape:
-        raise _bad_table(f"wave, flux and err of shapes {wave.shape}, {flux.shape} and {err.shape}")
+        raise _bad_table_error(f"wave, flux and err of shapes {wave.shape}, {flux.shape} and {err.shape}")
     return wave, flux, err
 
 
-def _quantity(table: FitsTable, name: str, unit: str) -> Floats:
+def _read_column(table: FitsTable, name: str, unit: str) -> Floats:
     values = table.column(name)
     if values.dtype.kind not in "iuf":
-        raise _bad_table(f"column {name} holds {values.dtype}, not numbers")
+        raise _bad_table_error(f"column {name} holds {values.dtype}, not numbers")
     factor = unit_factor(table.unit(name) or unit, unit)
     values = values.astype(np.float64, copy=False)
     return values if factor == 1.0 else values * factor
 
 
-def _refuse_air(header: Header) -> None:
-    for key in _SAY_AIR:
+def _check_vacuum(header: Header) -> None:
+    for key in _AIR_KEYWORDS:
         if key in header and str(header[key]).strip().upper().startswith(("AIR", "AWAV")):
-            raise _bad_table(f"wavelengths in air: {key} is {header[key]}")
+            raise _bad_table_error(f"wavelengths in air: {key} is {header[key]}")
     if header.get("VACUUM") is False:
-        raise _bad_table("wavelengths in air: VACUUM is F")
+        raise _bad_table_error("wavelengths in air: VACUUM is F")
 
 
-def _bad_table(seen: str) -> BadSpectrumError:
-    return BadSpectrumError(Reason.BAD_TABLE, seen)
+def _bad_table_error(seen: str) -> InvalidSpectrumError:
+    return InvalidSpectrumError(QuarantineReason.BAD_TABLE, seen)
 
 
-def valid_pixels(flux: Floats, err: Floats) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def find_valid_pixels(flux: Floats, err: Floats) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Tell which pixels msaexp calls valid.
 
     Finite, err > 0, flux ≠ 0, and an error that is not implausibly small: above half the 5th percentile
@@ -118,16 +118,16 @@ def percentile(values: Floats, q: float) -> float:
 @njit(cache=True)
 def running_median(values: Floats) -> Floats:
     """Return `scipy.ndimage.median_filter` of 11 pixels, mirrored at the ends, of (n,) finite numbers."""
-    n, half = len(values), _WIDTH // 2
-    median, window = np.empty(n), np.full(_WIDTH, np.inf)
+    n, half = len(values), _MEDIAN_WIDTH // 2
+    median, window = np.empty(n), np.full(_MEDIAN_WIDTH, np.inf)
     for i in range(n + 2 * half):
-        enters = values[_mirrored(i - half, n)]
-        leaves = values[_mirrored(i - half - _WIDTH, n)] if i >= _WIDTH else np.inf
+        enters = values[_mirror_index(i - half, n)]
+        leaves = values[_mirror_index(i - half - _MEDIAN_WIDTH, n)] if i >= _MEDIAN_WIDTH else np.inf
         # The window stays sorted: the pixel that enters moves from where the other left to its place.
         at = 0
         while window[at] != leaves:
             at += 1
-        while at + 1 < _WIDTH and window[at + 1] < enters:
+        while at + 1 < _MEDIAN_WIDTH and window[at + 1] < enters:
             window[at] = window[at + 1]
             at += 1
         while at > 0 and window[at - 1] > enters:
@@ -140,7 +140,7 @@ def running_median(values: Floats) -> Floats:
 
 
 @njit(cache=True)
-def _mirrored(i: int, n: int) -> int:
+def _mirror_index(i: int, n: int) -> int:
     if 0 <= i < n:
         return i
     i %= 2 * n

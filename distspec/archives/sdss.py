@@ -14,21 +14,28 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from distspec.archives.base import LISTING, Entry
-from distspec.archives.catalogs import read_table
-from distspec.archives.multifiber import FLUX_UNIT, check_unit, check_wave, list_files, masked, numbers
-from distspec.core.errors import BadSpectrumError, Reason
+from distspec.archives.base import LISTING_SCHEMA, SpectrumEntry
+from distspec.archives.catalogs import read_catalog
+from distspec.archives.multifiber import (
+    FLUX_UNIT,
+    check_unit,
+    check_wave,
+    list_fits_files,
+    mask_pixels,
+    read_float_column,
+)
+from distspec.core.errors import InvalidSpectrumError, QuarantineReason
 from distspec.core.lines import GALAXY_LINES
 from distspec.core.spectrum import Floats, Spectrum
 from distspec.io.fits.hdus import find_hdu
-from distspec.io.fits.reading import FitsTable, read_head
-from distspec.io.fits.reading import read_table as read_fits_table
+from distspec.io.fits.reading import FitsTable, parse_head
+from distspec.io.fits.reading import read_fits_table as read_fits_table
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
-from distspec.io.remote.files import File
+from distspec.io.remote.files import ArchiveFile
 
-HEAD = 83 * 2880
+HEAD_BYTES = 83 * 2880
 """A file without its single exposures, whole; the first bytes of one with them."""
-UNUSABLE: Mapping[str, int] = {
+BAD_PIXEL_BITS: Mapping[str, int] = {
     "NOPLUG": 0,
     "BADTRACE": 1,
     "FULLREJECT": 18,
@@ -42,13 +49,13 @@ UNUSABLE: Mapping[str, int] = {
 """Bits of and_mask under which a pixel's flux is not the object's: no fibre or data, or sky that did not come
 off. Most have ivar 0 already; BRIGHTSKY is the one that SDSS advises to heed besides
 (https://www.sdss3.org/dr10/algorithms/bitmask_sppixmask.php)."""
-NO_TARGET: Mapping[str, int] = {"SKY": 0, "UNPLUGGED": 7}
+NO_TARGET_BITS: Mapping[str, int] = {"SKY": 0, "UNPLUGGED": 7}
 """Bits of ZWARNING that say that no object was observed (…/dr10/algorithms/bitmask_zwarning.php)."""
-RA = ("plug_ra", "ra", "fiber_ra", "racat")
-DEC = ("plug_dec", "dec", "fiber_dec", "deccat")
+RA_COLUMNS = ("plug_ra", "ra", "fiber_ra", "racat")
+DEC_COLUMNS = ("plug_dec", "dec", "fiber_dec", "deccat")
 """Where releases keep the fibre's position, the best first: "ra" is 0 in some that have "plug_ra"."""
-_UNUSABLE = sum(1 << bit for bit in UNUSABLE.values())
-_NO_TARGET = sum(1 << bit for bit in NO_TARGET.values())
+_BAD_PIXEL_BITMASK = sum(1 << bit for bit in BAD_PIXEL_BITS.values())
+_NO_TARGET_BITMASK = sum(1 << bit for bit in NO_TARGET_BITS.values())
 
 
 @dataclass(frozen=True)
@@ -59,16 +66,16 @@ class SDSS:
     """Folder or bucket below which the spec-*.fits files are."""
     catalog: str = ""
     """Table of the files' paths in a column file, perhaps class and version; empty: url is listed."""
-    accept_warnings: bool = False
+    accept_z_warnings: bool = False
     """Take spectra of whose redshift the pipeline warns (ZWARNING), too."""
 
-    kind: ClassVar[str] = "sdss"
-    lines: ClassVar[Mapping[str, float]] = GALAXY_LINES
-    spectrum_bytes: ClassVar[int] = HEAD
+    name: ClassVar[str] = "sdss"
+    spectral_features: ClassVar[Mapping[str, float]] = GALAXY_LINES
+    spectrum_bytes: ClassVar[int] = HEAD_BYTES
 
-    def list(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
-        """Return every file, sorted by ``object_id`` (a `LISTING` table); z and position are NaN."""
-        files = list_files(self.url, self.catalog, "spec-", access)
+    def list_spectra(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
+        """Return every file, sorted by ``object_id`` (a `LISTING_SCHEMA` table); z and position are NaN."""
+        files = list_fits_files(self.url, self.catalog, "spec-", access)
         names = [_object_id(file.url) for file in files]
         unknown, n = np.full(len(files), np.nan), len(files)
         columns: dict[str, Any] = {
@@ -85,24 +92,26 @@ class SDSS:
             "filter": [""] * n,
             "grade": np.full(n, -1, np.int8),
         }
-        return pa.table(columns, schema=LISTING).sort_by("object_id")
+        return pa.table(columns, schema=LISTING_SCHEMA).sort_by("object_id")
 
-    async def read(self, entry: Entry, file: File) -> Spectrum:
+    async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
         """Read one file; see `distspec.archives.base.Archive.read`."""
-        spectrum = await read_head(file, HEAD, _parse)
-        if spectrum.no_target:
-            raise BadSpectrumError(Reason.NOT_A_TARGET, spectrum.no_target)
-        flux, ivar = masked(spectrum.flux, spectrum.ivar, spectrum.bad)
-        if spectrum.warning and not self.accept_warnings:
-            raise BadSpectrumError(Reason.FLAGGED, f"ZWARNING {spectrum.warning}, z = {spectrum.z:.5f}")
+        spectrum = await parse_head(file, HEAD_BYTES, _parse_spec_file)
+        if spectrum.no_target_detail:
+            raise InvalidSpectrumError(QuarantineReason.NOT_A_TARGET, spectrum.no_target_detail)
+        flux, ivar = mask_pixels(spectrum.flux, spectrum.ivar, spectrum.bad_pixels)
+        if spectrum.zwarning and not self.accept_z_warnings:
+            raise InvalidSpectrumError(
+                QuarantineReason.FLAGGED, f"ZWARNING {spectrum.zwarning}, z = {spectrum.z:.5f}"
+            )
         check_wave(spectrum.wave)
         return Spectrum(
             entry.object_id, spectrum.wave, flux, ivar, FLUX_UNIT, spectrum.z, spectrum.ra, spectrum.dec
         )
 
-    def truth(self) -> pa.Table | None:
+    def read_truth(self) -> pa.Table | None:
         """Return the pipeline's classes, GALAXY, QSO and STAR, where the catalogue has a column class."""
-        table = read_table(self.catalog) if self.catalog else None
+        table = read_catalog(self.catalog) if self.catalog else None
         if table is None or not {"file", "class"} <= set(table.column_names):
             return None
         return pa.table(
@@ -115,16 +124,16 @@ class SDSS:
 
 
 @dataclass(frozen=True, slots=True)
-class _Fibre:
+class _FiberSpectrum:
     """What one file says: wave [µm], flux and ivar [`FLUX_UNIT`], bad pixels, the pipeline's verdict."""
 
     wave: Floats
     flux: Floats
     ivar: Floats
-    bad: Any
+    bad_pixels: Any
     z: float
-    warning: int
-    no_target: str
+    zwarning: int
+    no_target_detail: str
     ra: float
     dec: float
 
@@ -133,55 +142,55 @@ def _object_id(url: str) -> str:
     return url.rpartition("/")[2].removesuffix(".gz").removesuffix(".fits")
 
 
-def _parse(content: bytes, total: int) -> _Fibre:
-    coadd = read_fits_table(content, "COADD", total)
-    summary = _summary(content, total)
-    primary = find_hdu(content, 0, total).header
+def _parse_spec_file(content: bytes, file_size: int) -> _FiberSpectrum:
+    coadd = read_fits_table(content, "COADD", file_size)
+    summary = _read_summary(content, file_size)
+    primary = find_hdu(content, 0, file_size).header
     check_unit(coadd.unit("flux") or str(primary.get("BUNIT") or ""))
     if primary.get("VACUUM") is False:
-        raise BadSpectrumError(Reason.BAD_WAVE, "VACUUM is F: wavelengths in air")
-    loglam = numbers(coadd, "loglam")
+        raise InvalidSpectrumError(QuarantineReason.BAD_WAVE, "VACUUM is F: wavelengths in air")
+    loglam = read_float_column(coadd, "loglam")
     mask = coadd.column("and_mask")
     if mask.dtype.kind not in "iu":
-        raise BadSpectrumError(Reason.BAD_TABLE, f"and_mask is {mask.dtype}, not integer")
-    warning = int(_number(summary, "zwarning"))
+        raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"and_mask is {mask.dtype}, not integer")
+    warning = int(_read_summary_value(summary, "zwarning"))
     purpose = {
         str(summary.column(name)[0]).strip().upper()
         for name in ("objtype", "sourcetype")
-        if name in summary.names
+        if name in summary.column_names
     }
     no_target = ""
-    if warning & _NO_TARGET or not purpose.isdisjoint({"SKY", "NA"}):
+    if warning & _NO_TARGET_BITMASK or not purpose.isdisjoint({"SKY", "NA"}):
         no_target = f"ZWARNING {warning}, {' '.join(sorted(purpose)).strip()}: a sky or unplugged fibre"
     with np.errstate(over="ignore"):
         wave = 10.0 ** (loglam - 4.0)
-    return _Fibre(
+    return _FiberSpectrum(
         wave,
-        numbers(coadd, "flux"),
-        numbers(coadd, "ivar"),
-        (mask & _UNUSABLE) != 0,
-        _number(summary, "z"),
+        read_float_column(coadd, "flux"),
+        read_float_column(coadd, "ivar"),
+        (mask & _BAD_PIXEL_BITMASK) != 0,
+        _read_summary_value(summary, "z"),
         warning,
         no_target,
-        _number(summary, *RA),
-        _number(summary, *DEC),
+        _read_summary_value(summary, *RA_COLUMNS),
+        _read_summary_value(summary, *DEC_COLUMNS),
     )
 
 
-def _summary(content: bytes, total: int) -> FitsTable:
+def _read_summary(content: bytes, file_size: int) -> FitsTable:
     """Return the one row on the spectrum: SPALL of BOSS and later, SPECOBJ of SDSS-I and -II."""
     try:
-        table = read_fits_table(content, "SPALL", total)
-    except BadSpectrumError as error:
-        if error.reason is not Reason.BAD_TABLE:
+        table = read_fits_table(content, "SPALL", file_size)
+    except InvalidSpectrumError as error:
+        if error.reason is not QuarantineReason.BAD_TABLE:
             raise
-        table = read_fits_table(content, "SPECOBJ", total)
-    if len(numbers(table, "z")) != 1:
-        seen = f"{len(numbers(table, 'z'))} rows where one spectrum is summarised"
-        raise BadSpectrumError(Reason.BAD_TABLE, seen)
+        table = read_fits_table(content, "SPECOBJ", file_size)
+    if len(read_float_column(table, "z")) != 1:
+        seen = f"{len(read_float_column(table, 'z'))} rows where one spectrum is summarised"
+        raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, seen)
     return table
 
 
-def _number(summary: FitsTable, *names: str) -> float:
-    name = next((name for name in names if name in summary.names), names[0])
-    return float(numbers(summary, name)[0])
+def _read_summary_value(summary: FitsTable, *columns: str) -> float:
+    name = next((name for name in columns if name in summary.column_names), columns[0])
+    return float(read_float_column(summary, name)[0])

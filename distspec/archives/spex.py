@@ -12,18 +12,18 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from distspec.archives.base import LISTING, Entry, with_errors
-from distspec.archives.catalogs import absolute, choose_layout, read_table
-from distspec.core.errors import BadSpectrumError, Reason
+from distspec.archives.base import LISTING_SCHEMA, SpectrumEntry, build_spectrum_from_errors
+from distspec.archives.catalogs import find_path_template, make_absolute_url, read_catalog
+from distspec.core.errors import InvalidSpectrumError, QuarantineReason
 from distspec.core.lines import STAR_FEATURES
 from distspec.core.spectrum import Spectrum
-from distspec.io.fits.reading import read_image
+from distspec.io.fits.reading import read_fits_image
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
-from distspec.io.remote.files import File
+from distspec.io.remote.files import ArchiveFile
 
-LAYOUTS = ("spectra/{file}", "{file}")
+PATH_TEMPLATES = ("spectra/{file}", "{file}")
 """Where a file lies below the archive's URL."""
-UNITS = {"wm-2um-1": "W m-2 um-1", "ergss-1cm-2a-1": "erg s-1 cm-2 AA-1"}
+YUNITS_ALIASES = {"wm-2um-1": "W m-2 um-1", "ergss-1cm-2a-1": "erg s-1 cm-2 AA-1"}
 """Spellings of YUNITS, without spaces and in lower case."""
 
 
@@ -36,18 +36,18 @@ class SpeX:
     catalog: str = ""
     """Table of DATA_FILE, SOURCE_KEY, RA, DEC, OBSERVATION_DATE, cls; empty: labels.csv in url."""
 
-    kind: ClassVar[str] = "spex"
-    lines: ClassVar[Mapping[str, float]] = STAR_FEATURES
+    name: ClassVar[str] = "spex"
+    spectral_features: ClassVar[Mapping[str, float]] = STAR_FEATURES
     spectrum_bytes: ClassVar[int] = 20_000
 
-    def list(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
-        """Return every spectrum of the table, sorted by ``object_id`` (a `LISTING` table)."""
-        table = self._table(access)
+    def list_spectra(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
+        """Return every spectrum of the table, sorted by ``object_id`` (a `LISTING_SCHEMA` table)."""
+        table = self._read_catalog(access)
         files = table["DATA_FILE"].cast(pa.string())
         keys = table["SOURCE_KEY"].cast(pa.string())
-        base, n = absolute(self.url), len(table)
+        base, n = make_absolute_url(self.url), len(table)
         names = files.to_pylist()
-        layout = choose_layout(LAYOUTS, [{"file": name} for name in names], base, access)
+        layout = find_path_template(PATH_TEMPLATES, [{"file": name} for name in names], base, access)
         columns = {
             "object_id": files,
             "source_key": [f"SPL {key}" for key in keys.to_pylist()],
@@ -62,21 +62,23 @@ class SpeX:
             "filter": pa.array([""] * n),
             "grade": pa.array(np.full(n, -1, np.int8)),
         }
-        return pa.table([columns[name] for name in LISTING.names], names=LISTING.names).sort_by("object_id")
+        return pa.table([columns[name] for name in LISTING_SCHEMA.names], names=LISTING_SCHEMA.names).sort_by(
+            "object_id"
+        )
 
-    async def read(self, entry: Entry, file: File) -> Spectrum:
+    async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
         """Read one file; see `distspec.archives.base.Archive.read`."""
-        planes, unit = _planes((await file.whole()).data)
+        planes, unit = _read_planes((await file.read_all()).data)
         wave, flux, noise = planes[0], planes[1], planes[2]
         # Orders are padded with zeros or NaN at the ends: no wavelength, no pixel.
         real = np.isfinite(wave) & (wave > 0)
         wave, flux, noise = wave[real], flux[real], noise[real]
         valid = np.isfinite(flux) & np.isfinite(noise) & (noise > 0) & (flux != 0)
-        return with_errors(entry, wave, flux, noise, valid, unit)
+        return build_spectrum_from_errors(entry, wave, flux, noise, valid, unit)
 
-    def truth(self) -> pa.Table | None:
+    def read_truth(self) -> pa.Table | None:
         """Return the spectral classes M, L and T."""
-        table = self._table(DEFAULT_ACCESS)
+        table = self._read_catalog(DEFAULT_ACCESS)
         if "cls" not in table.column_names:
             return None
         return pa.table(
@@ -87,24 +89,24 @@ class SpeX:
             }
         )
 
-    def _table(self, access: AccessConfig) -> pa.Table:
+    def _read_catalog(self, access: AccessConfig) -> pa.Table:
         if not self.url:
             raise ValueError("--archive.url is empty: name the folder that holds the SpeX files")
-        return read_table(self.catalog or f"{absolute(self.url)}/labels.csv", access)
+        return read_catalog(self.catalog or f"{make_absolute_url(self.url)}/labels.csv", access)
 
 
-def _planes(content: bytes) -> tuple[Any, str]:
+def _read_planes(content: bytes) -> tuple[Any, str]:
     """Return the image as (planes, pixels) float64 — wavelength, flux, noise, perhaps flags — and its unit.
 
     The library was filled over two decades: some files are stored transposed, some have no noise, and a
     third do not say what unit their flux is in.
     """
-    image, header = read_image(content, 0)
-    unit = UNITS.get(str(header.get("YUNITS", "")).replace(" ", "").lower(), "")
+    image, header = read_fits_image(content, 0)
+    unit = YUNITS_ALIASES.get(str(header.get("YUNITS", "")).replace(" ", "").lower(), "")
     planes = np.array(image, dtype=np.float64)
     if planes.ndim == 2 and planes.shape[0] > planes.shape[1]:
         planes = planes.T
     if planes.ndim != 2 or planes.shape[0] < 3:
         seen = f"image of shape {image.shape}: no (wavelength, flux, noise) planes"
-        raise BadSpectrumError(Reason.BAD_TABLE, seen)
+        raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, seen)
     return planes, unit

@@ -12,17 +12,17 @@ from urllib.parse import quote
 
 from distspec.archives.dja import PUBLIC_URL
 
-Row = Mapping[str, Any]
+ObjectRow = Mapping[str, Any]
 """Of ``objects``: object_id, root, srcid, ra, dec."""
 
 
-def page(kind: str, row: Row) -> str:
+def viewer_url(archive_name: str, row: ObjectRow) -> str:
     """Return the address of a spectrum's page, "" where its archive has none.
 
     Parameters
     ----------
-    kind : str
-        `distspec.archives.base.Archive.kind`.
+    archive_name : str
+        `distspec.archives.base.Archive.name`.
     row : mapping
         object_id, root, srcid; ra, dec [deg].
 
@@ -33,18 +33,18 @@ def page(kind: str, row: Row) -> str:
     >>> page("spex", {"object_id": "a.fits"})
     ''
     """
-    make = PAGES.get(kind)
+    make = VIEWER_URLS.get(archive_name)
     return make(row) if make else ""
 
 
-def _dja(row: Row) -> str:
+def _dja_url(row: ObjectRow) -> str:
     name, root = str(row["object_id"]), str(row["root"])
     if root.startswith("mock-") or not name.endswith(".spec.fits"):  # made up: nobody's page
         return ""
     return f"{PUBLIC_URL}/{quote(root, safe='')}/{quote(name.removesuffix('.spec.fits'), safe='')}.fnu.png"
 
 
-def _sdss(row: Row) -> str:
+def _sdss_url(row: ObjectRow) -> str:
     parts = str(row["object_id"]).split("-")
     if len(parts) != 4 or not all(part.isdecimal() for part in parts[1:]):
         return ""
@@ -52,14 +52,19 @@ def _sdss(row: Row) -> str:
     return f"https://dr16.sdss.org/optical/spectrum/view/?plateid={plate}&mjd={mjd}&fiberid={fiber}"
 
 
-def _desi(row: Row) -> str:
+def _desi_url(row: ObjectRow) -> str:
     target = str(row["srcid"])
     known = target.isdecimal()
     return f"https://www.legacysurvey.org/viewer/desi-spectrum/dr1/targetid{target}" if known else ""
 
 
-def _jades(row: Row) -> str:
+def _jades_url(row: ObjectRow) -> str:
     return f"https://jades.idies.jhu.edu/?ra={row['ra']:.6f}&dec={row['dec']:.6f}&zoom=10"
 
 
-PAGES: Mapping[str, Callable[[Row], str]] = {"dja": _dja, "sdss": _sdss, "desi": _desi, "jades": _jades}
+VIEWER_URLS: Mapping[str, Callable[[ObjectRow], str]] = {
+    "dja": _dja_url,
+    "sdss": _sdss_url,
+    "desi": _desi_url,
+    "jades": _jades_url,
+}

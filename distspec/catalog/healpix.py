@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from distspec.core.spectrum import Floats
 
 nested: Any = cdshealpix.nested  # a decorator hides from type checkers what its functions take
-ORDER = 29
+HEALPIX_ORDER = 29
 """The finest order that a signed 64-bit number holds: that of ``_healpix_29``."""
-BASE = 58.6
+BASE_PIXEL_WIDTH = 58.6
 """Width of a cell of order 0 [deg]."""
 
 
-def healpix(ra: Floats, dec: Floats) -> NDArray[np.int64]:
+def radec_to_healpix(ra: Floats, dec: Floats) -> NDArray[np.int64]:
     """Return the cells of order 29, nested, that positions lie in.
 
     Parameters
@@ -39,10 +39,10 @@ def healpix(ra: Floats, dec: Floats) -> NDArray[np.int64]:
     array([2528750938111963644])
     """
     where = Longitude(ra, u.deg), Latitude(dec, u.deg)  # what it gives wraps around
-    return nested.lonlat_to_healpix(*where, ORDER).astype(np.int64)
+    return nested.lonlat_to_healpix(*where, HEALPIX_ORDER).astype(np.int64)
 
 
-def coarser(cells: NDArray[np.int64], order: int) -> NDArray[np.int64]:
+def degrade_to_order(cells: NDArray[np.int64], order: int) -> NDArray[np.int64]:
     """Return the cells of another order, (N,), that cells of order 29 lie in.
 
     Examples
@@ -50,10 +50,10 @@ def coarser(cells: NDArray[np.int64], order: int) -> NDArray[np.int64]:
     >>> coarser(healpix(np.array([53.16]), np.array([-27.79])), 5)
     array([8983])
     """
-    return cells >> 2 * (ORDER - order)
+    return cells >> 2 * (HEALPIX_ORDER - order)
 
 
-def span(ra: float, dec: float, radius: float) -> tuple[int, int]:
+def compute_cone_range(ra: float, dec: float, radius: float) -> tuple[int, int]:
     """Return the first and the last cell of order 29 between which a cone lies.
 
     Where a cone lies across the edge of a large cell, much else is numbered between the two, too.
@@ -63,8 +63,8 @@ def span(ra: float, dec: float, radius: float) -> tuple[int, int]:
     ra, dec : float [deg], ICRS
     radius : float [deg]
     """
-    order = int(np.clip(np.log2(BASE / max(radius, 1e-9)), 0, ORDER))
+    order = int(np.clip(np.log2(BASE_PIXEL_WIDTH / max(radius, 1e-9)), 0, HEALPIX_ORDER))
     where = Longitude(ra, u.deg), Latitude(dec, u.deg), radius * u.deg
     cells = nested.cone_search(*where, order, flat=True)[0].astype(np.int64)
-    shift = 2 * (ORDER - order)
+    shift = 2 * (HEALPIX_ORDER - order)
     return int(cells.min()) << shift, ((int(cells.max()) + 1) << shift) - 1

@@ -16,24 +16,24 @@ from typing import IO, Any, Literal
 import duckdb
 import pyarrow as pa
 
-from distspec.catalog.editions import edition_name, editions, open_file, record_of
-from distspec.catalog.healpix import span
-from distspec.io.paths import catalog_url, join
-from distspec.io.storage import split
+from distspec.catalog.editions import edition_name, find_record, open_parquet_dataset, read_edition_records
+from distspec.catalog.healpix import compute_cone_range
+from distspec.io.paths import catalog_url, join_url
+from distspec.io.storage import split_url
 
-Format = Literal["csv", "json", "parquet"]
-OPTIONS: Mapping[Format, str] = {
+OutputFormat = Literal["csv", "json", "parquet"]
+COPY_OPTIONS: Mapping[OutputFormat, str] = {
     "csv": "FORMAT csv, HEADER",
     "json": "FORMAT json, ARRAY",
     "parquet": "FORMAT parquet, COMPRESSION zstd",
 }
-SEPARATION = """
+SEPARATION_MACRO = """
     CREATE MACRO separation(ra1, dec1, ra2, dec2) AS degrees(2 * asin(least(1, sqrt(
         pow(sin(radians(dec2 - dec1) / 2), 2)
         + cos(radians(dec1)) * cos(radians(dec2)) * pow(sin(radians(ra2 - ra1) / 2), 2)))))
 """
 """Angle between two positions, all in degrees, by haversines: right for small ones, too."""
-CONE = """
+CONE_MACRO = """
     CREATE MACRO cone(at_ra, at_dec, radius) AS TABLE
         SELECT *, separation(ra, dec, at_ra, at_dec) AS separation FROM objects
         WHERE _healpix_29 BETWEEN cone_first(at_ra, at_dec, radius) AND cone_last(at_ra, at_dec, radius)
@@ -42,7 +42,7 @@ CONE = """
 """Objects within a radius of a position, in degrees; by their cells row groups are skipped."""
 
 
-def query(root: str, sql: str, run: str = "") -> pa.Table:
+def query(root: str, sql: str, run_id: str = "") -> pa.Table:
     """Answer SQL (DuckDB's) over a catalogue; each table is a view of its name.
 
     Parameters
@@ -51,7 +51,7 @@ def query(root: str, sql: str, run: str = "") -> pa.Table:
     sql : str
         Of other runs whose id it names, the tables are ``"r-…".objects`` and so on. It may use
         ``separation(ra, dec, ra, dec)`` and the table ``cone(ra, dec, radius)``, all in degrees.
-    run : str
+    run_id : str
         Whose tables; empty: the current ones.
 
     Raises
@@ -61,34 +61,34 @@ def query(root: str, sql: str, run: str = "") -> pa.Table:
     ValueError
         When that run was not, or DuckDB does not understand the query; the message is DuckDB's.
     """
-    with _answer(root, sql, run) as answer:
+    with _run_query(root, sql, run_id) as answer:
         return answer.to_arrow_table()
 
 
-def save(root: str, sql: str, form: Format, file: IO[bytes], run: str = "") -> None:
+def save_query(root: str, sql: str, output_format: OutputFormat, file: IO[bytes], run_id: str = "") -> None:
     """Write the answer to SQL to a file, without holding it in memory; see `query`."""
-    with _answer(root, sql, run) as answer, tempfile.TemporaryDirectory(prefix="distspec-") as folder:
+    with _run_query(root, sql, run_id) as answer, tempfile.TemporaryDirectory(prefix="distspec-") as folder:
         there = Path(folder) / "answer"
-        answer.query("answer", f"COPY (FROM answer) TO '{there}' ({OPTIONS[form]})")
+        answer.query("answer", f"COPY (FROM answer) TO '{there}' ({COPY_OPTIONS[output_format]})")
         with there.open("rb") as written:
             shutil.copyfileobj(written, file)
 
 
 @contextmanager
-def _answer(root: str, sql: str, run: str) -> Generator[Any]:
-    record = record_of(root, run)
+def _run_query(root: str, sql: str, run_id: str) -> Generator[Any]:
+    record = find_record(root, run_id)
     with duckdb.connect(config={"python_enable_replacements": "false"}) as connection:
-        _views(connection, root, record)
-        others = {each["run_id"]: each for each in editions(root)} if '"r-' in sql else {}
+        _create_views(connection, root, record)
+        others = {each["run_id"]: each for each in read_edition_records(root)} if '"r-' in sql else {}
         for name, other in others.items():
             if f'"{name}"' in sql:
                 connection.execute(f'CREATE SCHEMA "{name}"')
-                _views(connection, root, other, f'"{name}".')
+                _create_views(connection, root, other, f'"{name}".')
         numbers: list[Any] = ["DOUBLE"] * 3
-        for name, cell in (("cone_first", _first), ("cone_last", _last)):
+        for name, cell in (("cone_first", _first_cell), ("cone_last", _last_cell)):
             connection.create_function(name, cell, numbers, "BIGINT")
-        connection.execute(SEPARATION)
-        connection.execute(CONE)
+        connection.execute(SEPARATION_MACRO)
+        connection.execute(CONE_MACRO)
         try:
             answer: Any = connection.sql(sql)
             if answer is None:
@@ -100,36 +100,36 @@ def _answer(root: str, sql: str, run: str) -> Generator[Any]:
             raise ValueError(f"{error}{also}") from error
 
 
-def _first(ra: float, dec: float, radius: float) -> int:
-    return span(ra, dec, radius)[0]
+def _first_cell(ra: float, dec: float, radius: float) -> int:
+    return compute_cone_range(ra, dec, radius)[0]
 
 
-def _last(ra: float, dec: float, radius: float) -> int:
-    return span(ra, dec, radius)[1]
+def _last_cell(ra: float, dec: float, radius: float) -> int:
+    return compute_cone_range(ra, dec, radius)[1]
 
 
-def _views(
+def _create_views(
     connection: duckdb.DuckDBPyConnection, root: str, record: Mapping[str, Any], schema: str = ""
 ) -> None:
     for name, file in record["files"].items():
-        url = join(catalog_url(root), file)
-        scheme, _, path = split(url)
+        url = join_url(catalog_url(root), file)
+        scheme, _, path = split_url(url)
         if scheme == "file":
-            source = f"read_parquet({_quoted(path)})"
+            source = f"read_parquet({_quote(path)})"
         else:
             source = f'"{edition_name(record)}/{name}"'
-            connection.register(source.strip('"'), open_file(url))
+            connection.register(source.strip('"'), open_parquet_dataset(url))
         connection.execute(f"CREATE VIEW {schema}{name} AS FROM {source}")
 
 
-def duckdb_line(root: str) -> str:
+def format_example_query(root: str) -> str:
     """Return SQL that any DuckDB can run on the current catalogue's files."""
-    objects = _quoted(join(catalog_url(root), record_of(root)["files"]["objects"]))
+    objects = _quote(join_url(catalog_url(root), find_record(root)["files"]["objects"]))
     return (
         "SELECT cluster_label, count(*) AS n, median(z) AS z FROM "
         f"read_parquet({objects}) GROUP BY cluster_label ORDER BY n DESC"
     )
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"

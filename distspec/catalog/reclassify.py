@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from distspec.catalog.editions import CatalogConfig, publish, record_of, tables_of
+from distspec.catalog.editions import CatalogConfig, find_record, open_record_tables, publish
 from distspec.core import schema
 from distspec.io.lease import Lease
 from distspec.io.paths import store_url
-from distspec.labels.annotations import digest, history, standing, verdicts
-from distspec.labels.predict import columns_for, predict
+from distspec.labels.annotations import (
+    consensus_labels,
+    current_annotations,
+    labels_checksum,
+    read_annotations,
+)
+from distspec.labels.predict import predict_labels, select_input_columns
 from distspec.store.store import open_store
 
-LEARNT = ("predictions", "label_scores")
+LABEL_TABLES = ("predictions", "label_scores")
 """Tables that people's labels make."""
 
 
-def classify(root: str, error: float, lease: Lease | None = None) -> dict[str, pa.Table]:
+def publish_label_predictions(root: str, alpha: float, lease: Lease | None = None) -> dict[str, pa.Table]:
     """Learn people's labels anew and publish what that says; the other tables stay as they are.
 
     Parameters
     ----------
     root : str
-    error : float
+    alpha : float
         See `distspec.catalog.editions.CatalogConfig`.
     lease : Lease, optional
         Of the root.
@@ -39,17 +44,19 @@ def classify(root: str, error: float, lease: Lease | None = None) -> dict[str, p
     ValueError
         When nobody labelled a spectrum of the published run.
     """
-    CatalogConfig(error=error)
-    record = record_of(root)
-    published = tables_of(root, record)["objects"]
-    kind = open_store(store_url(root), record["snapshot_id"]).frozen.kind
-    objects = published.to_table(columns=columns_for(kind, published.schema.names))
+    CatalogConfig(alpha=alpha)
+    record = find_record(root)
+    published = open_record_tables(root, record)["objects"]
+    kind = open_store(store_url(root), record["snapshot_id"]).config.archive_name
+    objects = published.to_table(columns=select_input_columns(kind, published.schema.names))
     metadata = published.schema.metadata
-    origin = {name: metadata[name.encode()].decode() for name in schema.ORIGIN}
-    tables = predict(objects, kind, verdicts(standing(history(root))), error, origin)
+    origin = {name: metadata[name.encode()].decode() for name in schema.PROVENANCE_KEYS}
+    tables = predict_labels(
+        objects, kind, consensus_labels(current_annotations(read_annotations(root))), alpha, origin
+    )
     if not tables:
         raise ValueError(f"no labels of the spectra published under {root}: `distspec label FILE` adds some")
-    made_with = record["made_with"] | {"classified": {"labels": digest(root), "error": error}}
-    kept = [name for name in record["files"] if name not in LEARNT]
+    made_with = record["made_with"] | {"classified": {"labels": labels_checksum(root), "error": alpha}}
+    kept = [name for name in record["files"] if name not in LABEL_TABLES]
     publish(root, tables, record["run_id"], record["snapshot_id"], made_with, kept, record, lease)
     return tables

@@ -9,21 +9,21 @@ import numpy as np
 import pyarrow as pa
 
 from distspec.clustering.config import ClusteringConfig
-from distspec.clustering.selection import Choice, Judgement, Way
-from distspec.clustering.trials import Result
+from distspec.clustering.selection import Selection, SweepScores, SweepSetting
+from distspec.clustering.trials import TrialResult
 from distspec.core import schema
-from distspec.core.records import fingerprint, sealed
+from distspec.core.records import add_checksum, compute_fingerprint
 from distspec.core.spectrum import Floats32
-from distspec.io.files import exists, get_json, get_table, put_json, put_table
-from distspec.io.paths import join
+from distspec.io.files import read_json, read_table, url_exists, write_json, write_table
+from distspec.io.paths import join_url
 
 RUN_TABLES = ("clustering", "sweep", "nulls", "confusion", "latents")
 """A row a spectrum, a trial, a trial on structureless data, a pair of classes, a pair of latents."""
 
 
-def run_id(model: str, digest: str, clustering: ClusteringConfig, seed: int) -> str:
+def compute_run_id(model_id: str, data_digest: str, clustering: ClusteringConfig, seed: int) -> str:
     """Name the run that clusters what a model says of a data set with these settings."""
-    return "r-" + fingerprint(model, digest, clustering.defining(), seed)
+    return "r-" + compute_fingerprint(model_id, data_digest, clustering.get_defining_settings(), seed)
 
 
 def save_run(url: str, tables: Mapping[str, pa.Table], record: Mapping[str, Any]) -> None:
@@ -39,28 +39,30 @@ def save_run(url: str, tables: Mapping[str, pa.Table], record: Mapping[str, Any]
         Under ``files``, where it is given: SHA-256 of what else lies in the folder, by name.
     """
     written = {
-        f"{name}.parquet": put_table(join(url, f"{name}.parquet"), tables[name]) for name in RUN_TABLES
+        f"{name}.parquet": write_table(join_url(url, f"{name}.parquet"), tables[name]) for name in RUN_TABLES
     }
-    put_json(join(url, "run.json"), sealed({**record, "files": {**record.get("files", {}), **written}}))
+    write_json(
+        join_url(url, "run.json"), add_checksum({**record, "files": {**record.get("files", {}), **written}})
+    )
 
 
 def has_run(url: str) -> bool:
     """Tell whether a whole run lies at `url`."""
-    return exists(join(url, "run.json"))
+    return url_exists(join_url(url, "run.json"))
 
 
 def load_run(url: str) -> tuple[dict[str, Any], dict[str, pa.Table]]:
     """Return a run's record and its `RUN_TABLES`."""
-    tables = {name: get_table(join(url, f"{name}.parquet")) for name in RUN_TABLES}
-    return get_json(join(url, "run.json")), tables
+    tables = {name: read_table(join_url(url, f"{name}.parquet")) for name in RUN_TABLES}
+    return read_json(join_url(url, "run.json")), tables
 
 
-def clustering_table(
+def build_clustering_table(
     object_id: pa.ChunkedArray,
-    points: Floats32,
-    said: Mapping[str, Any],
-    odd: Mapping[str, Any],
-    measures: Mapping[str, Floats32],
+    umap_coordinates: Floats32,
+    assignment: Mapping[str, Any],
+    anomalies: Mapping[str, Any],
+    measurements: Mapping[str, Floats32],
     columns: Sequence[schema.Column],
 ) -> pa.Table:
     """Return a row a spectrum.
@@ -68,91 +70,108 @@ def clustering_table(
     Parameters
     ----------
     object_id : (N,) str
-    points : (N, 2)
+    umap_coordinates : (N, 2)
         The map.
-    said : mapping
+    assignment : mapping
         ``label``, ``prob``, ``entropy``, ``stability``: see `distspec.stages.assign.described`.
-    odd : mapping
-        What `distspec.anomaly.score.combine` returns.
-    measures : mapping
+    anomalies : mapping
+        What `distspec.anomaly.score.compute_anomaly_scores` returns.
+    measurements : mapping
         What `columns` say, (N,) each.
     columns : sequence of Column
     """
-    prob, label = said["prob"], said["label"]
+    prob, label = assignment["prob"], assignment["label"]
     own = np.where(label >= 0, np.take_along_axis(prob, np.maximum(label, 0)[:, None], 1)[:, 0], 0.0)
     values: dict[str, Any] = {
         "object_id": object_id,
-        "umap_0": points[:, 0],
-        "umap_1": points[:, 1],
+        "umap_0": umap_coordinates[:, 0],
+        "umap_1": umap_coordinates[:, 1],
         "cluster_label": label,
         "cluster_prob": own,
-        "cluster_entropy": said["entropy"],
-        "cluster_stability": said["stability"],
+        "cluster_entropy": assignment["entropy"],
+        "cluster_stability": assignment["stability"],
         **{f"cluster_prob_{k:02d}": prob[:, k] for k in range(prob.shape[1])},
-        **odd,
-        "anomaly_rank": odd["anomaly_rank"].astype(np.int32),
-        **measures,
+        **anomalies,
+        "anomaly_rank": anomalies["anomaly_rank"].astype(np.int32),
+        **measurements,
     }
-    known = (schema.OBJECT_ID, *schema.clustering(prob.shape[1]), *schema.ODDNESS, *columns)
-    return schema.conform(values, known, {})
+    known = (
+        schema.OBJECT_ID,
+        *schema.build_clustering_columns(prob.shape[1]),
+        *schema.ANOMALY_COLUMNS,
+        *columns,
+    )
+    return schema.build_table(values, known, {})
 
 
-def sweep_table(results: Sequence[Result], judgement: Judgement, choice: Choice | None) -> pa.Table:
+def build_sweep_table(
+    results: Sequence[TrialResult], sweep_scores: SweepScores, selection: Selection | None
+) -> pa.Table:
     """Return a row a trial on the sample itself; the chosen one marked, of a consensus its first repeat."""
-    own = [each for each in results if not each.trial.data.is_null]
+    own = [each for each in results if not each.trial.dataset.is_null]
     chosen = None
-    if choice is not None:
-        chosen = judgement.repeats[choice.way][0] if choice.trial is None else choice.trial
-    test = judgement.silhouette
+    if selection is not None:
+        chosen = (
+            sweep_scores.members[selection.setting][0]
+            if selection.trial_index is None
+            else selection.trial_index
+        )
+    test = sweep_scores.silhouette_test
     rows = [
         {
-            **_row(i, each),
-            "null_percentile": test.percentile[Way.of(each)] if test else float("nan"),
-            "stability": judgement.stability[i],
+            **_trial_row(i, each),
+            "null_percentile": test.percentile[SweepSetting.from_result(each)] if test else float("nan"),
+            "stability": sweep_scores.stability[i],
             "chosen": i == chosen,
         }
         for i, each in enumerate(own)
     ]
-    return schema.conform({c.name: [row[c.name] for row in rows] for c in schema.SWEEP}, schema.SWEEP, {})
+    return schema.build_table(
+        {c.name: [row[c.name] for row in rows] for c in schema.SWEEP_SCHEMA}, schema.SWEEP_SCHEMA, {}
+    )
 
 
-def nulls_table(results: Sequence[Result]) -> pa.Table:
+def build_null_tests_table(results: Sequence[TrialResult]) -> pa.Table:
     """Return a row a trial on structureless data."""
     rows = [
-        {"null": each.trial.data.kind, "draw": each.trial.data.draw, **_row(i, each)}
-        for i, each in enumerate(each for each in results if each.trial.data.is_null)
+        {"null": each.trial.dataset.null_model, "draw": each.trial.dataset.index, **_trial_row(i, each)}
+        for i, each in enumerate(each for each in results if each.trial.dataset.is_null)
     ]
-    return schema.conform({c.name: [row[c.name] for row in rows] for c in schema.NULLS}, schema.NULLS, {})
+    return schema.build_table(
+        {c.name: [row[c.name] for row in rows] for c in schema.NULL_TESTS_SCHEMA},
+        schema.NULL_TESTS_SCHEMA,
+        {},
+    )
 
 
-def _row(number: int, result: Result) -> dict[str, Any]:
-    trial, space = result.trial, result.trial.space
+def _trial_row(trial_index: int, trial_result: TrialResult) -> dict[str, Any]:
+    trial, space = trial_result.trial, trial_result.trial.space
     return {
-        "trial": number,
+        "trial": trial_index,
         "space": space.name,
-        "n_neighbors": space.n_neighbors,
-        "dims": space.dims,
-        "map_seed": space.seed,
-        **trial.setting._asdict(),
-        "k": trial.setting.k or result.n_clusters,
-        "repeat": trial.repeat,
+        "n_neighbors": space.umap_n_neighbors,
+        "dims": space.umap_dims,
+        "map_seed": space.umap_seed,
+        **trial.algorithm_spec._asdict(),
+        "k": trial.algorithm_spec.k or trial_result.n_clusters,
+        "repeat": trial.member,
         "seed": trial.seed,
-        "n_clusters": result.n_clusters,
-        "sizes": result.sizes.tolist(),
-        "noise_share": result.noise_share,
-        **result.scores,
-        "seconds": result.seconds,
+        "n_clusters": trial_result.n_clusters,
+        "sizes": trial_result.sizes.tolist(),
+        "noise_share": trial_result.noise_fraction,
+        **trial_result.scores,
+        "seconds": trial_result.seconds,
     }
 
 
-def confusion_table(rows: Sequence[Mapping[str, Any]], object_id: pa.ChunkedArray) -> pa.Table:
-    """Return rows of `distspec.clustering.diagnostics.confusion`, their examples by name."""
-    columns = {c.name: [row[c.name] for row in rows] for c in schema.CONFUSION}
+def build_confusion_table(rows: Sequence[Mapping[str, Any]], object_id: pa.ChunkedArray) -> pa.Table:
+    """Return rows of `distspec.clustering.diagnostics.compute_class_confusion`, their examples by name."""
+    columns = {c.name: [row[c.name] for row in rows] for c in schema.CONFUSION_SCHEMA}
     columns["examples"] = [object_id.take(pa.array(row["examples"], pa.int64())).to_pylist() for row in rows]
-    return schema.conform(columns, schema.CONFUSION, {})
+    return schema.build_table(columns, schema.CONFUSION_SCHEMA, {})
 
 
-def latents_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Return rows of `distspec.clustering.diagnostics.latent_pairs`."""
-    columns = {c.name: [row[c.name] for row in rows] for c in schema.LATENT_PAIRS}
-    return schema.conform(columns, schema.LATENT_PAIRS, {})
+def build_latent_pairs_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Return rows of `distspec.clustering.diagnostics.compare_latent_pairs`."""
+    columns = {c.name: [row[c.name] for row in rows] for c in schema.LATENT_PAIRS_SCHEMA}
+    return schema.build_table(columns, schema.LATENT_PAIRS_SCHEMA, {})

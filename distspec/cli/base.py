@@ -8,7 +8,7 @@ from distspec.io.storage import StorageConfig
 
 
 @dataclass(frozen=True)
-class Rooted:
+class RootCommand:
     """What every verb takes."""
 
     root: str

@@ -9,20 +9,20 @@ from typing import Annotated, Literal
 import pyarrow as pa
 import tyro
 
-from distspec.catalog.editions import current, edition_name, editions, open_tables
+from distspec.catalog.editions import edition_name, open_tables, read_current_record, read_edition_records
 from distspec.catalog.hats import export_hats
-from distspec.catalog.query import OPTIONS, query, save
-from distspec.cli.base import Rooted
+from distspec.catalog.query import COPY_OPTIONS, query, save_query
+from distspec.cli.base import RootCommand
 from distspec.core import schema
 from distspec.core.text import format_table
-from distspec.io.files import writing
+from distspec.io.files import open_atomic
 from distspec.io.paths import store_url
 from distspec.store.export import export_zarr
 from distspec.store.store import open_store
 
 
 @dataclass(frozen=True)
-class Query(Rooted):
+class QueryCommand(RootCommand):
     """Answer SQL over a published catalogue.
 
     Its tables: objects, classes, class_medians, anomalies, artefacts, changes, class_ids, sweep, nulls,
@@ -41,34 +41,34 @@ class Query(Rooted):
 
     def run(self) -> None:
         """Print or write the answer."""
-        form = self._form()
+        form = self._output_format()
         if form == "table":
             text = format_table(query(self.root, self.sql, self.run_id))
             if not self.to:
                 print(text)
                 return
-            with writing(self.to) as file:
+            with open_atomic(self.to) as file:
                 file.write(f"{text}\n".encode())
         elif self.to:
-            with writing(self.to) as file:
-                save(self.root, self.sql, form, file, self.run_id)
+            with open_atomic(self.to) as file:
+                save_query(self.root, self.sql, form, file, self.run_id)
         else:
-            save(self.root, self.sql, form, sys.stdout.buffer, self.run_id)
+            save_query(self.root, self.sql, form, sys.stdout.buffer, self.run_id)
 
-    def _form(self) -> Literal["table", "csv", "json", "parquet"]:
+    def _output_format(self) -> Literal["table", "csv", "json", "parquet"]:
         if self.format == "parquet" and not self.to:
             raise ValueError("--format parquet is not for a terminal: name a file with --to")
         suffix = self.to.rpartition(".")[2].lower()
         if self.format or not self.to:
             return self.format or "table"
-        for form in OPTIONS:
+        for form in COPY_OPTIONS:
             if form == suffix:
                 return form
         raise ValueError(f"--to {self.to} does not end in .csv, .json or .parquet: say which with --format")
 
 
 @dataclass(frozen=True)
-class Columns(Rooted):
+class ColumnsCommand(RootCommand):
     """List the tables and columns of a published catalogue with units and meaning."""
 
     run_id: Annotated[str, tyro.conf.arg(name="run")] = ""
@@ -78,16 +78,16 @@ class Columns(Rooted):
         """Print them."""
         for name, dataset in open_tables(self.root, self.run_id).items():
             print(f"\n{name}: {dataset.count_rows():,} rows")
-            print(format_table(schema.dictionary(dataset.schema)))
+            print(format_table(schema.build_data_dictionary(dataset.schema)))
 
 
 @dataclass(frozen=True)
-class Runs(Rooted):
+class RunsCommand(RootCommand):
     """List what was published, the oldest first; all of it can be read (--run)."""
 
     def run(self) -> None:
         """Print it."""
-        now_current = current(self.root)
+        now_current = read_current_record(self.root)
         rows = [
             {
                 "current": "*" if now_current and edition_name(record) == edition_name(now_current) else "",
@@ -99,20 +99,20 @@ class Runs(Rooted):
                 "objects": record["rows"]["objects"],
                 "classes": record["rows"]["classes"],
             }
-            for record in editions(self.root)
+            for record in read_edition_records(self.root)
         ]
         print(format_table(pa.Table.from_pylist(rows)) if rows else "nothing is published yet")
 
 
 @dataclass(frozen=True)
-class Export(Rooted):
+class ExportCommand(RootCommand):
     """Copy the store to where nothing but Zarr is needed to read it, or a catalogue as LSDB reads it."""
 
     to: str = tyro.MISSING
     """A new folder or bucket URL."""
     format: Literal["zarr", "hats"] = "zarr"
     """Plain Zarr v3 of the store; HATS of a run's objects."""
-    at: str = ""
+    snapshot: str = ""
     """zarr: a snapshot's id or tag; empty for the newest state."""
     run_id: Annotated[str, tyro.conf.arg(name="run")] = ""
     """hats: a published run; empty for the current one."""
@@ -122,5 +122,5 @@ class Export(Rooted):
         if self.format == "hats":
             n = export_hats(self.root, self.to, self.run_id)
         else:
-            n = export_zarr(open_store(store_url(self.root), self.at), self.to)
+            n = export_zarr(open_store(store_url(self.root), self.snapshot), self.to)
         print(f"{n:,} rows in {self.to}")

@@ -6,28 +6,28 @@ import getpass
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from distspec.cli.base import Rooted
+from distspec.cli.base import RootCommand
 from distspec.explorer.app import serve
-from distspec.explorer.data import open_explored
-from distspec.explorer.session import open_notebook
+from distspec.explorer.data import open_explorer_data
+from distspec.explorer.session import open_annotation_session
 from distspec.ingest.source import ARCHIVES
 
 
 @dataclass(frozen=True)
-class Explore(Rooted):
+class ExploreCommand(RootCommand):
     """Look at the current catalogue in a browser: map, spectra, labels. Served on this machine only."""
 
     port: int = 0
     """Where to listen on 127.0.0.1; 0: any that is free."""
-    browser: bool = True
+    open_browser: bool = True
     """Open the page at once."""
     who: str = field(default_factory=getpass.getuser)
     """In whose name labels are kept."""
 
     def run(self) -> None:
         """Serve it until interrupted."""
-        explored = open_explored(self.root)
-        kind = explored.store.frozen.kind
+        explored = open_explorer_data(self.root)
+        kind = explored.store.config.archive_name
         lines = ARCHIVES[kind].lines if kind in ARCHIVES else {}
         with suppress(KeyboardInterrupt):
-            serve(explored, open_notebook(self.root, self.who), lines, self.port, self.browser)
+            serve(explored, open_annotation_session(self.root, self.who), lines, self.port, self.open_browser)

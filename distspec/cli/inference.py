@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import pyarrow as pa
 import tyro
 
-from distspec.cli.base import Rooted
-from distspec.core.errors import Reason
-from distspec.core.text import format_table, printable
-from distspec.inference.predict import place
-from distspec.inference.similarity import similar
-from distspec.io.files import put_table
+from distspec.cli.base import RootCommand
+from distspec.core.errors import QuarantineReason
+from distspec.core.text import escape_unprintable, format_table
+from distspec.inference.predict import predict
+from distspec.inference.similarity import find_similar
+from distspec.io.files import write_table
 
 
 @dataclass(frozen=True)
-class Similar(Rooted):
+class SimilarCommand(RootCommand):
     """List the spectra that are nearest to one in latent space, in posterior widths."""
 
     object_id: tyro.conf.Positional[str] = tyro.MISSING
@@ -26,11 +26,11 @@ class Similar(Rooted):
 
     def run(self) -> None:
         """Print them."""
-        found = similar(self.root, self.object_id, self.n)
+        found = find_similar(self.root, self.object_id, self.n)
         values = {
             "object_id": found["object_id"],
-            "distance": _rounded(found["distance"], 3),
-            "z": _rounded(found["z"], 4),
+            "distance": _format_floats(found["distance"], 3),
+            "z": _format_floats(found["z"], 4),
             "class": found["cluster_label"],
             "kind": found["kind"],
         }
@@ -38,7 +38,7 @@ class Similar(Rooted):
 
 
 @dataclass(frozen=True)
-class Place(Rooted):
+class PredictCommand(RootCommand):
     """Tell new spectra by the current run, without training: class, kind, how odd, what is near."""
 
     files: tyro.conf.Positional[tuple[str, ...]] = tyro.MISSING
@@ -54,35 +54,35 @@ class Place(Rooted):
 
     def run(self) -> None:
         """Print what is said of them, and which could not be used; status 1 if none could."""
-        placed = place(self.root, self.files, z=self.z, redshift_table=self.redshifts, n=self.n)
+        placed = predict(self.root, self.files, z=self.z, redshift_table=self.redshifts, n_neighbors=self.n)
         if self.to:
-            put_table(self.to, placed.table)
+            write_table(self.to, placed.table)
         if len(placed.table):
-            print(_summary(placed.table))
+            print(_format_predictions(placed.table))
         for each in placed.rejected:
-            print("\n" + printable(f"{each.uri}: {each.reason}: {each.seen}"))
-        if any(each.reason is Reason.NO_REDSHIFT for each in placed.rejected):
+            print("\n" + escape_unprintable(f"{each.uri}: {each.reason}: {each.detail}"))
+        if any(each.reason is QuarantineReason.NO_REDSHIFT for each in placed.rejected):
             print("\ngive redshifts with --z, or a table of them with --redshifts")
         if not len(placed.table):
             raise SystemExit("error: none of these could be used")
 
 
-def _rounded(values: pa.ChunkedArray, digits: int) -> list[str]:
+def _format_floats(values: pa.ChunkedArray, digits: int) -> list[str]:
     return [f"{value:.{digits}f}" for value in values.to_pylist()]
 
 
-def _summary(table: pa.Table) -> str:
+def _format_predictions(table: pa.Table) -> str:
     """Return a line a spectrum, then in words what is said of each."""
     values = {
         "object_id": table["object_id"],
-        "z": _rounded(table["z"], 4),
-        "S/N": _rounded(table["snr"], 1),
+        "z": _format_floats(table["z"], 4),
+        "S/N": _format_floats(table["snr"], 1),
         "class": table["cluster_label"],
-        "probability": _rounded(table["cluster_prob"], 2),
-        "stability": _rounded(table["cluster_stability"], 2),
+        "probability": _format_floats(table["cluster_prob"], 2),
+        "stability": _format_floats(table["cluster_stability"], 2),
         "kind": table["kind"],
-        "confidence": _rounded(table["kind_confidence"], 2),
-        "score": _rounded(table["anomaly_score"], 2),
+        "confidence": _format_floats(table["kind_confidence"], 2),
+        "score": _format_floats(table["anomaly_score"], 2),
         "rank": table["anomaly_rank"],
     }
     lines = [format_table(pa.table(values))]

@@ -8,19 +8,25 @@ from dataclasses import dataclass
 import pyarrow as pa
 import tyro
 
-from distspec.catalog.reclassify import classify
-from distspec.cli.base import Rooted
+from distspec.catalog.reclassify import publish_label_predictions
+from distspec.cli.base import RootCommand
 from distspec.core.arrow import pc
 from distspec.core.text import format_table
-from distspec.io.lease import hold
+from distspec.io.lease import hold_lease
 from distspec.io.paths import store_url
-from distspec.labels.annotations import add, compact, history, standing, verdicts
-from distspec.labels.importing import SHOWN, read_labels
+from distspec.labels.annotations import (
+    add_annotations,
+    compact_annotations,
+    consensus_labels,
+    current_annotations,
+    read_annotations,
+)
+from distspec.labels.importing import MAX_LISTED_ROWS, read_labels
 from distspec.store.store import open_store
 
 
 @dataclass(frozen=True)
-class Label(Rooted):
+class LabelCommand(RootCommand):
     """Keep the labels of a CSV or Parquet file: object_id, human_label and, if you like, who, when, note."""
 
     file: tyro.conf.Positional[str] = tyro.MISSING
@@ -34,22 +40,22 @@ class Label(Rooted):
         """Print how many there were."""
         known = open_store(store_url(self.root)).ledger(["object_id"])["object_id"]
         found = read_labels(self.file, known, self.who or getpass.getuser())
-        lines = [f"line {line}: {name!r}" for line, name in found.unknown]
+        lines = [f"line {line}: {name!r}" for line, name in found.unknown_ids]
         if lines and not self.skip_unknown:
-            more = f" and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
+            more = f" and {len(lines) - MAX_LISTED_ROWS} more" if len(lines) > MAX_LISTED_ROWS else ""
             raise ValueError(
                 f"{self.file} names spectra that {self.root} does not hold: "
-                f"{', '.join(lines[:SHOWN])}{more}; "
+                f"{', '.join(lines[:MAX_LISTED_ROWS])}{more}; "
                 "nothing was kept: mend them, or leave them out with --skip-unknown"
             )
-        add(self.root, found.said)
-        print(f"{len(found.said):,} labels kept; `distspec classify` learns them")
+        add_annotations(self.root, found.annotations)
+        print(f"{len(found.annotations):,} labels kept; `distspec classify` learns them")
         if lines:
             print(f"{len(lines):,} left out, of spectra that are not there:", *lines, sep="\n  ")
 
 
 @dataclass(frozen=True)
-class Labels(Rooted):
+class LabelsCommand(RootCommand):
     """Count what people say of spectra, and name those that they are divided over."""
 
     marks: bool = False
@@ -62,12 +68,12 @@ class Labels(Rooted):
     def run(self) -> None:
         """Print them."""
         if self.compact:
-            print(f"{compact(self.root):,} rows in one file")
-        said = history(self.root)
+            print(f"{compact_annotations(self.root):,} rows in one file")
+        said = read_annotations(self.root)
         if self.history:
             print(format_table(said))
             return
-        found = verdicts(standing(said, self.marks))
+        found = consensus_labels(current_annotations(said, self.marks))
         counts = (
             found.drop_null().group_by("human_label").aggregate([("object_id", "count"), ("people", "sum")])
         )
@@ -81,18 +87,18 @@ class Labels(Rooted):
 
 
 @dataclass(frozen=True)
-class Classify(Rooted):
+class ClassifyCommand(RootCommand):
     """Learn what people call spectra, say of all others how likely that is, and which to label next."""
 
-    error: float = 0.1
+    alpha: float = 0.1
     """Sets of labels leave out the right one this often, of each label."""
     n: int = 10
     """How many spectra to suggest, at most 50."""
 
     def run(self) -> None:
         """Print what was learnt."""
-        with hold(self.root, "classify") as lease:
-            tables = classify(self.root, self.error, lease)
+        with hold_lease(self.root, "classify") as lease:
+            tables = publish_label_predictions(self.root, self.alpha, lease)
         print(format_table(tables["label_scores"]))
         if "predictions" not in tables:
             print("\nIt takes two labels, each of two sources or more.")

@@ -11,30 +11,30 @@ from typing import Annotated, Any
 
 import tyro
 
-from distspec.cli.base import Rooted
-from distspec.cli.catalog import Columns, Export, Query, Runs
-from distspec.cli.explore import Explore
-from distspec.cli.inference import Place, Similar
-from distspec.cli.labels import Classify, Label, Labels
-from distspec.cli.operations import History, Rollback, Status
-from distspec.cli.plan import Plan
-from distspec.cli.provenance import Lineage, Remake, Verify
-from distspec.cli.rerank import Rerank
+from distspec.cli.base import RootCommand
+from distspec.cli.catalog import ColumnsCommand, ExportCommand, QueryCommand, RunsCommand
+from distspec.cli.explore import ExploreCommand
+from distspec.cli.inference import PredictCommand, SimilarCommand
+from distspec.cli.labels import ClassifyCommand, LabelCommand, LabelsCommand
+from distspec.cli.operations import HistoryCommand, RollbackCommand, StatusCommand
+from distspec.cli.plan import PlanCommand
+from distspec.cli.provenance import ProvenanceCommand, ReproduceCommand, VerifyCommand
+from distspec.cli.rerank import RerankCommand
 from distspec.core.arrow import pc
 from distspec.core.text import format_table
-from distspec.ingest.source import recall
-from distspec.io.lease import hold
+from distspec.ingest.source import read_source
+from distspec.io.lease import hold_lease
 from distspec.io.paths import store_url
-from distspec.pipeline.exit import FAILURES, ending
+from distspec.pipeline.exit import EXPECTED_ERRORS, report_error
 from distspec.stages.config import RayConfig
 from distspec.stages.ingest import ingest
-from distspec.stages.session import session
-from distspec.store.snapshots import KEEP, collect_garbage, list_snapshots, tag
+from distspec.stages.session import ray_session
+from distspec.store.snapshots import RETENTION, collect_garbage, list_snapshots, tag_snapshot
 from distspec.store.store import open_store
 
 
 @dataclass(frozen=True)
-class Quarantine(Rooted):
+class QuarantineCommand(RootCommand):
     """Say what could not be used, and why."""
 
     reason: str = ""
@@ -42,7 +42,7 @@ class Quarantine(Rooted):
 
     def run(self) -> None:
         """Print it."""
-        table = open_store(store_url(self.root)).quarantine()
+        table = open_store(store_url(self.root)).read_quarantine()
         if self.reason:
             rows = table.filter(pc.field("reason") == self.reason)
             print(format_table(rows.select(["object_id", "version", "uri", "seen"])))
@@ -52,45 +52,45 @@ class Quarantine(Rooted):
 
 
 @dataclass(frozen=True)
-class Retry(Rooted):
+class RetryCommand(RootCommand):
     """Ingest as the last run did, and read again what is in quarantine for a cause that may have passed."""
 
     ray: RayConfig = field(default_factory=RayConfig)
 
     def run(self) -> None:
         """Print what came of it."""
-        source = recall(self.root)
-        with hold(self.root, "retry") as lease, session(self.ray, self.storage.environment()):
-            print(ingest(self.root, source, lease, retry=True))
+        source = read_source(self.root)
+        with hold_lease(self.root, "retry") as lease, ray_session(self.ray, self.storage.to_environment()):
+            print(ingest(self.root, source, lease, retry_transient=True))
 
 
 @dataclass(frozen=True)
-class Snapshots(Rooted):
+class SnapshotsCommand(RootCommand):
     """List the store's snapshots, newest first, or give one a name that keeps it."""
 
-    name: str = ""
+    tag: str = ""
     """Name to give, as to a data release."""
-    snapshot: str = ""
+    snapshot_id: str = ""
     """The snapshot's id; empty: the newest."""
 
     def run(self) -> None:
         """Print them."""
-        if self.name:
-            store = open_store(store_url(self.root), self.snapshot)
-            tag(self.root, self.name, store.snapshot_id)
+        if self.tag:
+            store = open_store(store_url(self.root), self.snapshot_id)
+            tag_snapshot(self.root, self.tag, store.snapshot_id)
         print(format_table(list_snapshots(self.root)))
 
 
 @dataclass(frozen=True)
-class GC(Rooted):
+class GarbageCollectCommand(RootCommand):
     """Let snapshots go that are old and have no name, and the space that only they need."""
 
-    keep_days: float = KEEP.total_seconds() / 86_400
+    keep_days: float = RETENTION.total_seconds() / 86_400
     """A snapshot without a name may be read for so long [d]."""
 
     def run(self) -> None:
         """Print what went."""
-        with hold(self.root, "gc"):
+        with hold_lease(self.root, "gc"):
             counts = collect_garbage(self.root, timedelta(days=self.keep_days))
         print(", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in counts.items()))
 
@@ -99,33 +99,33 @@ def main() -> None:
     """Run ``distspec VERB``."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `distspec … | head` ends quietly
     verbs = (
-        Annotated[Query, tyro.conf.subcommand("query")]
-        | Annotated[Columns, tyro.conf.subcommand("columns")]
-        | Annotated[Runs, tyro.conf.subcommand("runs")]
-        | Annotated[Verify, tyro.conf.subcommand("verify")]
-        | Annotated[Lineage, tyro.conf.subcommand("lineage")]
-        | Annotated[Remake, tyro.conf.subcommand("remake")]
-        | Annotated[Quarantine, tyro.conf.subcommand("quarantine")]
-        | Annotated[Retry, tyro.conf.subcommand("retry")]
-        | Annotated[Snapshots, tyro.conf.subcommand("snapshots")]
-        | Annotated[GC, tyro.conf.subcommand("gc")]
-        | Annotated[Export, tyro.conf.subcommand("export")]
-        | Annotated[Similar, tyro.conf.subcommand("similar")]
-        | Annotated[Place, tyro.conf.subcommand("place")]
-        | Annotated[Rerank, tyro.conf.subcommand("rerank")]
-        | Annotated[Label, tyro.conf.subcommand("label")]
-        | Annotated[Labels, tyro.conf.subcommand("labels")]
-        | Annotated[Classify, tyro.conf.subcommand("classify")]
-        | Annotated[Status, tyro.conf.subcommand("status")]
-        | Annotated[History, tyro.conf.subcommand("history")]
-        | Annotated[Rollback, tyro.conf.subcommand("rollback")]
-        | Annotated[Plan, tyro.conf.subcommand("plan")]
-        | Annotated[Explore, tyro.conf.subcommand("explore")]
+        Annotated[QueryCommand, tyro.conf.subcommand("query")]
+        | Annotated[ColumnsCommand, tyro.conf.subcommand("columns")]
+        | Annotated[RunsCommand, tyro.conf.subcommand("runs")]
+        | Annotated[VerifyCommand, tyro.conf.subcommand("verify")]
+        | Annotated[ProvenanceCommand, tyro.conf.subcommand("lineage")]
+        | Annotated[ReproduceCommand, tyro.conf.subcommand("remake")]
+        | Annotated[QuarantineCommand, tyro.conf.subcommand("quarantine")]
+        | Annotated[RetryCommand, tyro.conf.subcommand("retry")]
+        | Annotated[SnapshotsCommand, tyro.conf.subcommand("snapshots")]
+        | Annotated[GarbageCollectCommand, tyro.conf.subcommand("gc")]
+        | Annotated[ExportCommand, tyro.conf.subcommand("export")]
+        | Annotated[SimilarCommand, tyro.conf.subcommand("similar")]
+        | Annotated[PredictCommand, tyro.conf.subcommand("place")]
+        | Annotated[RerankCommand, tyro.conf.subcommand("rerank")]
+        | Annotated[LabelCommand, tyro.conf.subcommand("label")]
+        | Annotated[LabelsCommand, tyro.conf.subcommand("labels")]
+        | Annotated[ClassifyCommand, tyro.conf.subcommand("classify")]
+        | Annotated[StatusCommand, tyro.conf.subcommand("status")]
+        | Annotated[HistoryCommand, tyro.conf.subcommand("history")]
+        | Annotated[RollbackCommand, tyro.conf.subcommand("rollback")]
+        | Annotated[PlanCommand, tyro.conf.subcommand("plan")]
+        | Annotated[ExploreCommand, tyro.conf.subcommand("explore")]
     )
     verb: Any = tyro.cli(verbs, prog="distspec", description="Look after a root and query what it published.")
     os.environ.update(verb.storage.environment())
     run: Callable[[], None] = verb.run
     try:
         run()
-    except FAILURES as error:
-        raise ending(error) from error
+    except EXPECTED_ERRORS as error:
+        raise report_error(error) from error

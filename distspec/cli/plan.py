@@ -7,30 +7,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from distspec.io.storage import StorageConfig
-from distspec.pipeline.machines import GB, n_nodes, parsed
-from distspec.pipeline.planning import HOUR, planned
-from distspec.pipeline.planning import Plan as Planned
-from distspec.pipeline.rates import RATES, Rates
+from distspec.pipeline.machines import GB, n_machines, parse_machines
+from distspec.pipeline.planning import SECONDS_PER_HOUR, plan_resources
+from distspec.pipeline.planning import ResourcePlan as Planned
+from distspec.pipeline.rates import DEFAULT_RATES_PATH, ResourceRates
 from distspec.pipeline.recipes import RECIPES
 
 
 @dataclass(frozen=True)
-class Plan:
+class PlanCommand:
     """Say what so many spectra need on given machines: tasks, memory, hours, storage."""
 
-    spectra: int
+    n_spectra: int
     """How many."""
     machines: str = "2x8cpu32gb"
     """Workers: COUNTxCPUScpuGBgb, with a GPU each COUNTxCPUScpuGBgb1gpu; join groups by +."""
     recipe: str = "dja"
     """Whose settings."""
-    epochs: int = 0
+    n_epochs: int = 0
     """Of training, at most; 0: the recipe's."""
     batch_size: int = 0
     """Spectra a step of training; 0: the recipe's."""
-    rates: Path = RATES
+    rates_file: Path = DEFAULT_RATES_PATH
     """Your own, as `python -m tests.benchmarks.rates` writes them."""
-    price: float = 0.0
+    price_per_hour: float = 0.0
     """Of a machine an hour, in any money, to say what it comes to, the driver's machine too; 0: not said."""
     brief: bool = False
     """Print one row of a table: what is needed in all."""
@@ -40,66 +40,75 @@ class Plan:
         """Print it."""
         if self.recipe not in RECIPES:
             raise ValueError(f"--recipe {self.recipe}: choose of {', '.join(RECIPES)}")
-        if min(self.epochs, self.batch_size, self.price) < 0:
+        if min(self.n_epochs, self.batch_size, self.price_per_hour) < 0:
             raise ValueError("--epochs, --batch-size and --price cannot be negative")
-        groups, rates = parsed(self.machines), Rates.read(self.rates)
+        groups, rates = parse_machines(self.machines), ResourceRates.read(self.rates_file)
         config = RECIPES[self.recipe]("planned")
-        plan = planned(config, self.spectra, groups, rates, self.epochs, self.batch_size)
+        plan = plan_resources(config, self.n_spectra, groups, rates, self.n_epochs, self.batch_size)
         if self.brief:
-            print(_markdown([SUMMARY, summary(plan)]))
+            print(_format_markdown_table([SUMMARY_HEADER, format_summary_row(plan)]))
             return
-        print(_markdown(table(plan)), end="\n\n")
-        print(_markdown(storage_table(plan)), end="\n\n")
-        print(_markdown([SUMMARY, summary(plan)]), end="\n\n")
-        if self.price:
-            machines = n_nodes(groups) + 1
-            cost = machines * plan.hours * self.price
-            print(f"{machines} machines for {plan.hours:,.2f} hours come to {cost:,.2f}\n")
-        print(conditions(rates))
+        print(_format_markdown_table(format_stage_table(plan)), end="\n\n")
+        print(_format_markdown_table(format_storage_table(plan)), end="\n\n")
+        print(_format_markdown_table([SUMMARY_HEADER, format_summary_row(plan)]), end="\n\n")
+        if self.price_per_hour:
+            machines = n_machines(groups) + 1
+            cost = machines * plan.wall_hours * self.price_per_hour
+            print(f"{machines} machines for {plan.wall_hours:,.2f} hours come to {cost:,.2f}\n")
+        print(describe_rates(rates))
 
 
-def table(plan: Planned) -> list[tuple[str, ...]]:
+def format_stage_table(plan: Planned) -> list[tuple[str, ...]]:
     """Return a plan's stages as words, the names of the columns first."""
     rows = [("stage", "tasks", "at a time", "memory each", "hours", "bound by")]
     for stage in plan.stages:
-        tasks = f"{stage.tasks:,}" if stage.tasks else ""
-        here = f"{stage.at_a_time:,}" if stage.tasks else "driver"
-        memory = _bytes(stage.memory) if stage.tasks else ""
-        rows.append((stage.name, tasks, here, memory, _hours(stage.seconds / HOUR), stage.bound))
+        tasks = f"{stage.n_tasks:,}" if stage.n_tasks else ""
+        here = f"{stage.max_concurrency:,}" if stage.n_tasks else "driver"
+        memory = _format_bytes(stage.memory_per_task) if stage.n_tasks else ""
+        rows.append(
+            (
+                stage.name,
+                tasks,
+                here,
+                memory,
+                _format_hours(stage.wall_seconds / SECONDS_PER_HOUR),
+                stage.bottleneck,
+            )
+        )
     return rows
 
 
-SUMMARY = ("spectra", "workers", "the driver's memory", "hours", "most of them", "read", "kept")
+SUMMARY_HEADER = ("spectra", "workers", "the driver's memory", "hours", "most of them", "read", "kept")
 
 
-def summary(plan: Planned) -> tuple[str, ...]:
-    """Return a plan in one row of `SUMMARY`."""
+def format_summary_row(plan: Planned) -> tuple[str, ...]:
+    """Return a plan in one row of `SUMMARY_HEADER`."""
     words = " + ".join(
         f"{each.count} × {each.cpus} CPUs, {each.memory / GB:g} GB{f', {each.gpus} GPU' if each.gpus else ''}"
-        for each in plan.groups
+        for each in plan.machine_groups
     )
-    longest = plan.longest
-    share = longest.seconds / HOUR / plan.hours
+    longest = plan.longest_stage
+    share = longest.wall_seconds / SECONDS_PER_HOUR / plan.wall_hours
     return (
-        f"{plan.spectra:,}",
+        f"{plan.n_spectra:,}",
         words,
-        _bytes(plan.driver),
-        _hours(plan.hours),
-        f"{longest.name} {share:.0%}: {longest.bound}",
-        _bytes(plan.read),
-        _bytes(sum(plan.storage.values())),
+        _format_bytes(plan.driver_memory),
+        _format_hours(plan.wall_hours),
+        f"{longest.name} {share:.0%}: {longest.bottleneck}",
+        _format_bytes(plan.archive_bytes),
+        _format_bytes(sum(plan.storage_bytes.values())),
     )
 
 
-def storage_table(plan: Planned) -> list[tuple[str, str]]:
+def format_storage_table(plan: Planned) -> list[tuple[str, str]]:
     """Return what is read and kept as words, the names of the columns first."""
-    kept = [(f"kept in {name}/", _bytes(size)) for name, size in plan.storage.items()]
-    return [("storage", "size"), ("read of the archive, once", _bytes(plan.read)), *kept]
+    kept = [(f"kept in {name}/", _format_bytes(size)) for name, size in plan.storage_bytes.items()]
+    return [("storage", "size"), ("read of the archive, once", _format_bytes(plan.archive_bytes)), *kept]
 
 
-def conditions(rates: Rates) -> str:
+def describe_rates(rates: ResourceRates) -> str:
     """Say where rates come from, and what they leave out."""
-    taken = rates.taken
+    taken = rates.benchmark
     return (
         f"Rates: CPU seconds of recipe {taken['recipe']}, {taken['spectra']:,} spectra of {taken['pixels']} "
         f"pixels, {taken['when']}, {taken['on']}. To take them again: {taken['again']}.\n"
@@ -109,16 +118,16 @@ def conditions(rates: Rates) -> str:
     )
 
 
-def _bytes(value: float) -> str:
+def _format_bytes(value: float) -> str:
     unit, size = next((each for each in (("TB", 1e12), ("GB", 1e9)) if value >= each[1]), ("MB", 1e6))
     return f"{value / size:,.0f} {unit}" if value >= 10 * size else f"{value / size:.1f} {unit}"
 
 
-def _hours(value: float) -> str:
+def _format_hours(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
+def _format_markdown_table(rows: Sequence[Sequence[str]]) -> str:
     """Lay out a table, the first row its head."""
     head, *body = rows
     lines = [head, ["---"] * len(head), *body]

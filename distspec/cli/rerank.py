@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from distspec.cli.base import Rooted
+from distspec.cli.base import RootCommand
 from distspec.core.arrow import pc
 from distspec.core.text import format_table
-from distspec.inference.rerank import rerank
-from distspec.io.files import put_table
+from distspec.inference.rerank import rerank_anomalies
+from distspec.io.files import write_table
 
 
 @dataclass(frozen=True)
-class Rerank(Rooted):
+class RerankCommand(RootCommand):
     """List the oddest spectra that nobody has marked yet, by what was marked so far."""
 
     n: int = 20
@@ -26,9 +26,9 @@ class Rerank(Rooted):
 
     def run(self) -> None:
         """Print them."""
-        table = rerank(self.root, self.seed)
+        table = rerank_anomalies(self.root, self.seed)
         if self.to:
-            put_table(self.to, table)
+            write_table(self.to, table)
         rest = table.filter(pc.field("mark") == "")
         values = {
             "rank": rest["feedback_rank"],

@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
-from distspec.clustering.algorithms import Labels, labels_of
+from distspec.clustering.algorithms import Labels, labels_from_prob
 from distspec.core.spectrum import Floats, Floats32
 
-MIN_CLASS = 0.005
+MIN_CLASS_FRACTION = 0.005
 """A class of the consensus holds at least this share of the sample: smaller ones join who is like them."""
-AGREEMENT_SAMPLE = 4_000
+CONSENSUS_SAMPLE_SIZE = 4_000
 """Above so many spectra the consensus is found on a sample of this size; the others follow it."""
 
 
-def contingency(one: Labels, other: Labels) -> NDArray[np.int64]:
+def contingency_matrix(labels_a: Labels, labels_b: Labels) -> NDArray[np.int64]:
     """Return how many points have each pair of labels, (K₁ + 1, K₂ + 1); noise comes first.
 
     Examples
@@ -30,12 +30,12 @@ def contingency(one: Labels, other: Labels) -> NDArray[np.int64]:
            [0, 0, 2],
            [0, 1, 0]])
     """
-    n_one, n_other = int(one.max(initial=-1)) + 2, int(other.max(initial=-1)) + 2
-    cells = (one.astype(np.int64) + 1) * n_other + other + 1
+    n_one, n_other = int(labels_a.max(initial=-1)) + 2, int(labels_b.max(initial=-1)) + 2
+    cells = (labels_a.astype(np.int64) + 1) * n_other + labels_b + 1
     return np.bincount(cells, minlength=n_one * n_other).reshape(n_one, n_other)
 
 
-def rand_index(one: Labels, other: Labels) -> float:
+def adjusted_rand_index(labels_a: Labels, labels_b: Labels) -> float:
     """Return the adjusted Rand index of two labellings, noise a cluster as any; 1 where both are one cluster.
 
     Hubert & Arabie 1985, J. Classif. 2, 193, eq. 5.
@@ -44,29 +44,29 @@ def rand_index(one: Labels, other: Labels) -> float:
     def pairs(counts: NDArray[np.int64]) -> float:
         return float((counts * (counts - 1.0)).sum() / 2)
 
-    table = contingency(one, other)
+    table = contingency_matrix(labels_a, labels_b)
     both, of_one, of_other = pairs(table), pairs(table.sum(axis=1)), pairs(table.sum(axis=0))
-    expected = of_one * of_other / max(len(one) * (len(one) - 1.0) / 2, 1.0)
+    expected = of_one * of_other / max(len(labels_a) * (len(labels_a) - 1.0) / 2, 1.0)
     most = (of_one + of_other) / 2
     return 1.0 if most == expected else (both - expected) / (most - expected)
 
 
-def stability(labels: Sequence[Labels]) -> Floats:
+def compute_stability(member_labels: Sequence[Labels]) -> Floats:
     """Return each repeat's mean adjusted Rand index with the others, (T,); NaN of a single one."""
-    index = np.full((len(labels), len(labels)), np.nan)
-    for i, j in combinations(range(len(labels)), 2):
-        index[i, j] = index[j, i] = rand_index(labels[i], labels[j])
-    return np.nanmean(index, axis=1) if len(labels) > 1 else np.full(len(labels), np.nan)
+    index = np.full((len(member_labels), len(member_labels)), np.nan)
+    for i, j in combinations(range(len(member_labels)), 2):
+        index[i, j] = index[j, i] = adjusted_rand_index(member_labels[i], member_labels[j])
+    return np.nanmean(index, axis=1) if len(member_labels) > 1 else np.full(len(member_labels), np.nan)
 
 
-def coassociation(labels: Sequence[Labels]) -> Floats32:
+def coassociation_matrix(member_labels: Sequence[Labels]) -> Floats32:
     """Return in which share of repeats two points are in one cluster, (N, N); noise is with nobody."""
-    n = len(labels[0])
+    n = len(member_labels[0])
     together = np.zeros((n, n), np.float32)
-    for each in labels:
+    for each in member_labels:
         member = np.eye(int(each.max(initial=-1)) + 2, dtype=np.float32)[each][:, :-1]
         together += member @ member.T
-    together /= len(labels)
+    together /= len(member_labels)
     np.fill_diagonal(together, 1.0)
     return together
 
@@ -79,43 +79,43 @@ class Consensus:
     ----------
     labels : (N,) int32
         0 the largest class; -1 where most repeats found noise.
-    meaning : list of (K_t, K)
+    class_given_cluster : list of (K_t, K)
         How the members of repeat t's clusters share out over the classes.
-    company : list of (K_t, K)
+    cluster_given_class : list of (K_t, K)
         How the members of each class share out over repeat t's clusters.
     """
 
     labels: Labels
-    meaning: Sequence[Floats]
-    company: Sequence[Floats]
+    class_given_cluster: Sequence[Floats]
+    cluster_given_class: Sequence[Floats]
 
     @property
-    def k(self) -> int:
+    def n_classes(self) -> int:
         """How many classes there are."""
         return int(self.labels.max(initial=-1)) + 1
 
     @classmethod
-    def of(cls, repeats: Sequence[Labels], classes: Labels) -> Consensus:
+    def from_members(cls, member_labels: Sequence[Labels], class_labels: Labels) -> Consensus:
         """Say what the clusters of repeats mean for classes, both (N,), −1 noise."""
-        k = int(classes.max(initial=-1)) + 1
-        sizes = np.maximum(np.bincount(classes[classes >= 0], minlength=k), 1)
-        counts = [contingency(each, classes)[1:].astype(np.float64) for each in repeats]
+        k = int(class_labels.max(initial=-1)) + 1
+        sizes = np.maximum(np.bincount(class_labels[class_labels >= 0], minlength=k), 1)
+        counts = [contingency_matrix(each, class_labels)[1:].astype(np.float64) for each in member_labels]
         meaning = [each[:, 1 : k + 1] / np.maximum(each.sum(axis=1, keepdims=True), 1.0) for each in counts]
-        return cls(classes, meaning, [each[:, 1 : k + 1] / sizes for each in counts])
+        return cls(class_labels, meaning, [each[:, 1 : k + 1] / sizes for each in counts])
 
-    def probabilities(self, repeats: Sequence[Labels]) -> Floats:
+    def predict_proba(self, member_labels: Sequence[Labels]) -> Floats:
         """Return points' probability of each class, (M, K): the mean of what their clusters mean.
 
         What a row lacks to 1 is noise.
 
         Parameters
         ----------
-        repeats : sequence of (M,) int32
+        member_labels : sequence of (M,) int32
             Each repeat's labels of the same points.
         """
-        return _mean_of(self.meaning, repeats)
+        return _mean_over_members(self.class_given_cluster, member_labels)
 
-    def stability(self, repeats: Sequence[Labels], own: Labels) -> Floats:
+    def membership_stability(self, member_labels: Sequence[Labels], class_labels: Labels) -> Floats:
         """Return with how much of their class points share their cluster, mean over repeats, (M,).
 
         1 where a class always stays together and the point in it: the mean co-association with its class. 0
@@ -123,81 +123,85 @@ class Consensus:
 
         Parameters
         ----------
-        repeats : sequence of (M,) int32
-        own : (M,) int32
+        member_labels : sequence of (M,) int32
+        class_labels : (M,) int32
             The points' classes.
         """
-        shared = _mean_of(self.company, repeats)
-        inside = np.flatnonzero(own >= 0)
-        found = np.zeros(len(own))
-        found[inside] = shared[inside, own[inside]]
+        shared = _mean_over_members(self.cluster_given_class, member_labels)
+        inside = np.flatnonzero(class_labels >= 0)
+        found = np.zeros(len(class_labels))
+        found[inside] = shared[inside, class_labels[inside]]
         return found
 
 
-def _mean_of(tables: Sequence[Floats], repeats: Sequence[Labels]) -> Floats:
+def _mean_over_members(tables: Sequence[Floats], member_labels: Sequence[Labels]) -> Floats:
     """Return the mean over repeats of their table's row for each label, (M, K); of noise it is zero."""
     k = tables[0].shape[1]
-    total = np.zeros((len(repeats[0]), k))
-    for each, table in zip(repeats, tables, strict=True):
+    total = np.zeros((len(member_labels[0]), k))
+    for each, table in zip(member_labels, tables, strict=True):
         total += np.vstack([table, np.zeros((1, k))])[each]
-    return total / len(repeats)
+    return total / len(member_labels)
 
 
-def agree(labels: Sequence[Labels], k: int, rng: np.random.Generator) -> Consensus:
-    """Return what repeats agree on, in `k` classes or fewer: average linkage of the co-association.
+def find_consensus(member_labels: Sequence[Labels], n_classes: int, rng: np.random.Generator) -> Consensus:
+    """Return what repeats agree on, in `n_classes` classes or fewer: average linkage of the co-association.
 
-    Fred & Jain 2005, IEEE Trans. PAMI 27, 835. Above `AGREEMENT_SAMPLE` points it is found on a sample, and
+    Fred & Jain 2005, IEEE Trans. PAMI 27, 835. Above `CONSENSUS_SAMPLE_SIZE` points it is found on a sample, and
     every point follows what its clusters mean there.
 
     Parameters
     ----------
-    labels : sequence of (N,) int32
-    k : int
+    member_labels : sequence of (N,) int32
+    n_classes : int
     rng : numpy Generator
         Draws the sample.
     """
-    n = len(labels[0])
+    n = len(member_labels[0])
     sample = np.arange(n)
-    if n > AGREEMENT_SAMPLE:
-        sample = np.sort(rng.choice(n, AGREEMENT_SAMPLE, replace=False))
-    few = [each[sample] for each in labels]
+    if n > CONSENSUS_SAMPLE_SIZE:
+        sample = np.sort(rng.choice(n, CONSENSUS_SAMPLE_SIZE, replace=False))
+    few = [each[sample] for each in member_labels]
     noise = np.mean([each < 0 for each in few], axis=0) > 0.5
     found = np.full(len(sample), -1, np.int32)
     inside = np.flatnonzero(~noise)
     if len(inside) > 1:
-        apart = squareform(1.0 - coassociation([each[inside] for each in few]), checks=False)
-        found[inside] = _cut(linkage(apart, "average"), k, max(2, round(MIN_CLASS * len(inside))))
+        apart = squareform(1.0 - coassociation_matrix([each[inside] for each in few]), checks=False)
+        found[inside] = _cut_dendrogram(
+            linkage(apart, "average"), n_classes, max(2, round(MIN_CLASS_FRACTION * len(inside)))
+        )
     elif len(inside):
         found[inside] = 0
-    if n > AGREEMENT_SAMPLE:
-        found = labels_of(Consensus.of(few, found).probabilities(labels))
-    return Consensus.of(labels, largest_first(found))
+    if n > CONSENSUS_SAMPLE_SIZE:
+        found = labels_from_prob(Consensus.from_members(few, found).predict_proba(member_labels))
+    return Consensus.from_members(member_labels, relabel_by_size(found))
 
 
-def _cut(tree: Floats, k: int, least: int) -> Labels:
-    """Cut a tree where `k` of its branches hold `least` points or more; the rest join the largest of theirs.
+def _cut_dendrogram(tree: Floats, n_classes: int, min_size: int) -> Labels:
+    """Cut a tree where `n_classes` of its branches hold `min_size` points or more; the rest join the largest of theirs.
 
-    Average linkage splits off single points first: cutting at `k` branches would call those classes.
+    Average linkage splits off single points first: cutting at `n_classes` branches would call those classes.
     """
     n = len(tree) + 1
     found = np.zeros(n, np.int32)
     for n_branches in range(1, n + 1):
         branch = fcluster(tree, n_branches, "maxclust") - 1
         sizes = np.bincount(branch)
-        large = np.flatnonzero(sizes >= least)
-        if len(large) > k:
+        large = np.flatnonzero(sizes >= min_size)
+        if len(large) > n_classes:
             break
-        found = _joined(tree, branch, large) if len(large) else found
-        if len(large) == k or n_branches > 20 * k:
+        found = _merge_small_branches(tree, branch, large) if len(large) else found
+        if len(large) == n_classes or n_branches > 20 * n_classes:
             break
     return found
 
 
-def _joined(tree: Floats, branch: NDArray[np.int32], large: NDArray[np.int64]) -> Labels:
+def _merge_small_branches(
+    tree: Floats, branch: NDArray[np.int32], large_branches: NDArray[np.int64]
+) -> Labels:
     """Return branches numbered from 0, large ones only; other points go to the one that they meet first."""
     n = len(tree) + 1
     rank = np.full(branch.max() + 1, -1, np.int32)
-    rank[large] = np.arange(len(large))
+    rank[large_branches] = np.arange(len(large_branches))
     found = rank[branch]
     members: list[NDArray[np.int64]] = [np.array([i]) for i in range(n)]
     for one, other in tree[:, :2].astype(np.int64):
@@ -210,7 +214,7 @@ def _joined(tree: Floats, branch: NDArray[np.int32], large: NDArray[np.int64]) -
     return found
 
 
-def largest_first(labels: Labels) -> Labels:
+def relabel_by_size(labels: Labels) -> Labels:
     """Return labels numbered anew, 0 the largest class; −1 stays.
 
     Examples

@@ -14,42 +14,42 @@ from typing import NamedTuple
 import numpy as np
 import psutil
 
-from distspec.clustering.config import BATCHED, ClusteringConfig, Setting, Space
-from distspec.clustering.consensus import AGREEMENT_SAMPLE
+from distspec.clustering.config import TRIALS_PER_JOB, AlgorithmSpec, ClusteringConfig, FeatureSpace
+from distspec.clustering.consensus import CONSENSUS_SAMPLE_SIZE
 from distspec.clustering.plan import Job
 
-PAIR_BYTES = {"hierarchy": 9.0, "dbscan": 9.0}
+BYTES_PER_PAIR = {"hierarchy": 9.0, "dbscan": 9.0}
 """Working memory, a pair of points: of an agglomerative tree; of neighbour lists where all are neighbours."""
-SLOW = {"optics": 3_000}
+MAX_ROWS_BY_ALGORITHM = {"optics": 3_000}
 """Points that an algorithm is given at most, whatever the memory: it would take longer than all others."""
-POINT_BYTES = 1_500.0
+BYTES_PER_POINT = 1_500.0
 """Of trees, graphs and lists of neighbours, a point."""
-AGREEMENT_BYTES = 12.0
+CONSENSUS_BYTES_PER_PAIR = 12.0
 """Of a consensus's co-association and its tree, a pair of points."""
-SILHOUETTE_ROWS = 1024
+SILHOUETTE_BLOCK_ROWS = 1024
 """Of the distances that are held at a time."""
-GROWS_WITH_K = ("gmm", "bgmm", "kmeans")
+COST_SCALES_WITH_K = ("gmm", "bgmm", "kmeans")
 MB = 1e6
 
 
-class Resident(NamedTuple):
+class MemoryUsage(NamedTuple):
     """A process's memory [MB]: what it holds now, and the most that it has held."""
 
-    now: float
-    peak: float
+    current_mb: float
+    peak_mb: float
 
 
-def resident() -> Resident:
+def get_memory_usage() -> MemoryUsage:
     """Return this process's memory; where the system keeps no peak it is what is held now."""
     status = Path("/proc/self/status")
     now = psutil.Process().memory_info().rss / MB
     if not status.exists():
-        return Resident(now, now)
+        return MemoryUsage(now, now)
     peak = float(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024 / MB
-    return Resident(now, max(now, peak))  # the system's peak is brought up to date now and then
+    return MemoryUsage(now, max(now, peak))  # the system's peak is brought up to date now and then
 
 
-def most_rows(algorithm: str, memory: float) -> int:
+def get_max_rows(algorithm: str, memory_bytes: float) -> int:
     """Return how many points an algorithm can be given in so many bytes of memory, and in bearable time.
 
     Examples
@@ -57,32 +57,35 @@ def most_rows(algorithm: str, memory: float) -> int:
     >>> most_rows("hierarchy", 0.9e9), most_rows("dbscan", 0.9e9), most_rows("optics", 1e12)
     (10000, 10000, 3000)
     """
-    fits = int(np.sqrt(memory / PAIR_BYTES[algorithm])) if algorithm in PAIR_BYTES else 2**62
-    return min(fits, SLOW.get(algorithm, 2**62))
+    fits = int(np.sqrt(memory_bytes / BYTES_PER_PAIR[algorithm])) if algorithm in BYTES_PER_PAIR else 2**62
+    return min(fits, MAX_ROWS_BY_ALGORITHM.get(algorithm, 2**62))
 
 
 @dataclass(frozen=True)
-class Size:
+class SweepSize:
     """What a sweep is made of.
 
     Attributes
     ----------
-    n_all, n : int
+    n_spectra, n_sample : int
         Spectra, and those of them that the sweep is fitted to.
-    dims : int
+    n_dims : int
         Of the widest space that is not a map.
-    n_trials : int
+    n_trials_total : int
         On the spectra themselves and on structureless data.
     """
 
-    n_all: int
-    n: int
-    dims: int
-    n_trials: int
+    n_spectra: int
+    n_sample: int
+    n_dims: int
+    n_trials_total: int
 
 
-def actor_bytes(
-    size: Size, config: ClusteringConfig, tried: Sequence[Setting], most: Mapping[str, int]
+def estimate_actor_bytes(
+    size: SweepSize,
+    config: ClusteringConfig,
+    algorithm_specs: Sequence[AlgorithmSpec],
+    max_rows: Mapping[str, int],
 ) -> float:
     """Return what an actor holds at most beside what it holds when it has nothing to do.
 
@@ -90,52 +93,63 @@ def actor_bytes(
     ----------
     size : Size
     config : ClusteringConfig
-    tried : sequence of Setting
-    most : mapping
-        Points that each algorithm is fitted to: `distspec.clustering.trials.limits`.
+    algorithm_specs : sequence of Setting
+    max_rows : mapping
+        Points that each algorithm is fitted to: `distspec.clustering.trials.limit_rows`.
     """
-    shared = size.n * size.dims * (4.0 + 8.0 + 8.0)
-    maps = size.n * POINT_BYTES if "map" in config.spaces else 0.0
+    shared = size.n_sample * size.n_dims * (4.0 + 8.0 + 8.0)
+    maps = size.n_sample * BYTES_PER_POINT if "map" in config.spaces else 0.0
     return (
-        shared + maps + max(_job_bytes(size, config, tried, name, most[name]) for name in config.algorithms)
+        shared
+        + maps
+        + max(
+            _estimate_job_bytes(size, config, algorithm_specs, name, max_rows[name])
+            for name in config.algorithms
+        )
     )
 
 
-def _job_bytes(
-    size: Size, config: ClusteringConfig, tried: Sequence[Setting], algorithm: str, rows: int
+def _estimate_job_bytes(
+    size: SweepSize,
+    config: ClusteringConfig,
+    algorithm_specs: Sequence[AlgorithmSpec],
+    algorithm: str,
+    n_rows: int,
 ) -> float:
     """Return what one job holds: its fits, and either what the last of them works with or its scores."""
-    settings = [each for each in tried if each.algorithm == algorithm]
-    repeats = 1 if config.resample < 1 else config.seeds
-    n_trials = min(len(settings) * repeats, BATCHED.get(algorithm, 1))
+    settings = [each for each in algorithm_specs if each.algorithm == algorithm]
+    repeats = 1 if config.resample_fraction < 1 else config.n_seeds
+    n_trials = min(len(settings) * repeats, TRIALS_PER_JOB.get(algorithm, 1))
     # Null jobs hold all trials of an algorithm.
-    n_trials = max(n_trials, len(settings)) if config.null_draws else n_trials
+    n_trials = max(n_trials, len(settings)) if config.n_null_draws else n_trials
     k = max((each.k for each in settings), default=0) or config.k_max
     k_mean = float(np.mean([each.k or k for each in settings])) if settings else k
-    fits = n_trials * (rows * k_mean * 8.0 + size.n * 4.0)
-    pairs = PAIR_BYTES["hierarchy"] * rows**2 if algorithm == "hierarchy" else 0.0
-    working = pairs + 3 * size.n * k * 8.0 + rows * POINT_BYTES * (algorithm != "gmm")
-    return fits + max(working, _silhouette_bytes(size.n, config, n_trials, k))
+    fits = n_trials * (n_rows * k_mean * 8.0 + size.n_sample * 4.0)
+    pairs = BYTES_PER_PAIR["hierarchy"] * n_rows**2 if algorithm == "hierarchy" else 0.0
+    working = pairs + 3 * size.n_sample * k * 8.0 + n_rows * BYTES_PER_POINT * (algorithm != "gmm")
+    return fits + max(working, _estimate_silhouette_bytes(size.n_sample, config, n_trials, k))
 
 
-def _silhouette_bytes(n: int, config: ClusteringConfig, n_trials: int, k: int) -> float:
-    n = min(n, config.silhouette_sample)
+def _estimate_silhouette_bytes(n: int, config: ClusteringConfig, n_trials: int, k: int) -> float:
+    n = min(n, config.silhouette_sample_size)
     n_trials = min(n_trials, 100)
-    rows = min(SILHOUETTE_ROWS, n)
+    rows = min(SILHOUETTE_BLOCK_ROWS, n)
     distances = 3 * 8.0 * n * rows
     members = n_trials * k * n * (8.0 + 2.0)
     return distances + members + 3 * 8.0 * n_trials * (k + 1) * rows
 
 
-def driver_bytes(size: Size, config: ClusteringConfig) -> float:
+def estimate_driver_bytes(size: SweepSize, config: ClusteringConfig) -> float:
     """Return what the driver holds at most beside the latents: results, consensus, what is said of all."""
-    agreement = AGREEMENT_BYTES * min(size.n, AGREEMENT_SAMPLE) ** 2
-    said = size.n_all * (4.0 * config.k_max + 20.0) * 2.0  # spans, and the same joined
-    return size.n_trials * size.n * 2.0 + max(agreement * (config.rule == "consensus"), said)
+    agreement = CONSENSUS_BYTES_PER_PAIR * min(size.n_sample, CONSENSUS_SAMPLE_SIZE) ** 2
+    said = size.n_spectra * (4.0 * config.k_max + 20.0) * 2.0  # spans, and the same joined
+    return size.n_trials_total * size.n_sample * 2.0 + max(
+        agreement * (config.selection_rule == "consensus"), said
+    )
 
 
 @dataclass(frozen=True)
-class Need:
+class SweepCost:
     """What a sweep takes: seconds, and the largest resident sets of an actor and of the driver [MB]."""
 
     seconds: float
@@ -150,46 +164,52 @@ class Need:
         )
 
 
-class Kind(NamedTuple):
+class JobCategory(NamedTuple):
     """Jobs that take alike long, a trial."""
 
     is_null: bool
-    space: Space
+    space: FeatureSpace
     algorithm: str
 
     @classmethod
-    def of(cls, job: Job) -> Kind:
+    def from_job(cls, job: Job) -> JobCategory:
         """Return a job's."""
-        return cls(job.data.is_null, job.space._replace(seed=0), job.trials[0].setting.algorithm)
+        return cls(
+            job.dataset.is_null, job.space._replace(umap_seed=0), job.trials[0].algorithm_spec.algorithm
+        )
 
 
-def work(job: Job) -> float:
+def count_work_units(job: Job) -> float:
     """Return how much there is to do in a job, in units that its kind shares: trials, or their clusters."""
     return float(
         sum(
-            each.setting.k if each.setting.algorithm in GROWS_WITH_K and each.setting.k else 1
+            each.algorithm_spec.k
+            if each.algorithm_spec.algorithm in COST_SCALES_WITH_K and each.algorithm_spec.k
+            else 1
             for each in job.trials
         )
     )
 
 
-def firsts(jobs: Sequence[Job]) -> list[Job]:
+def select_timing_jobs(jobs: Sequence[Job]) -> list[Job]:
     """Return the first job of each kind: they are timed, and say what the others will take."""
-    found: dict[Kind, Job] = {}
+    found: dict[JobCategory, Job] = {}
     for job in jobs:
-        found.setdefault(Kind.of(job), job)
+        found.setdefault(JobCategory.from_job(job), job)
     return list(found.values())
 
 
-def seconds(rest: Sequence[Job], pace: Mapping[Kind, float], n_actors: int) -> float:
+def estimate_seconds(
+    jobs: Sequence[Job], seconds_per_unit: Mapping[JobCategory, float], n_actors: int
+) -> float:
     """Return how long jobs take on so many actors, from the seconds that each kind's unit of work took.
 
     Parameters
     ----------
-    rest : sequence of Job
-    pace : mapping
+    jobs : sequence of Job
+    seconds_per_unit : mapping
         Kind to seconds a unit of `work`.
     n_actors : int
     """
-    each = [pace[Kind.of(job)] * work(job) for job in rest]
+    each = [seconds_per_unit[JobCategory.from_job(job)] * count_work_units(job) for job in jobs]
     return max(sum(each) / n_actors, max(each, default=0.0))

@@ -11,14 +11,14 @@ from sklearn.feature_selection import mutual_info_regression
 from distspec.clustering.algorithms import Labels
 from distspec.core.spectrum import Floats, Floats32
 
-N_EXAMPLES = 3
-SAMPLE = 2_000
+N_EXAMPLES_PER_PAIR = 3
+MUTUAL_INFO_SAMPLE_SIZE = 2_000
 """Spectra that mutual information is estimated from."""
-PROBES, STEP = 64, 0.5
+N_PROBES, PROBE_STEP = 64, 0.5
 """Spectra at which the decoder is asked what a latent does, and how far it is moved [posterior widths]."""
 
 
-def entropy(prob: Floats) -> Floats:
+def normalized_entropy(prob: Floats) -> Floats:
     """Return the entropy of memberships, (N, K), in units of what an even share would have: 0 sure, 1 torn.
 
     What a row lacks to 1 is noise, and counts as a class.
@@ -34,7 +34,7 @@ def entropy(prob: Floats) -> Floats:
     return (0.0 - terms.sum(axis=1)) / np.log(whole.shape[1])
 
 
-def confusion(labels: Labels, prob: Floats) -> list[dict[str, Any]]:
+def compute_class_confusion(labels: Labels, prob: Floats) -> list[dict[str, Any]]:
     """Say what the members of each class would be if not of it.
 
     Parameters
@@ -47,7 +47,7 @@ def confusion(labels: Labels, prob: Floats) -> list[dict[str, Any]]:
     list of {cluster_label, other_label, share, n_torn, examples}
         For each pair of classes: the mean probability of the other among members of the one; how many members
         are as likely of the other as half their own; the rows of those
-        most of the other, at most `N_EXAMPLES`.
+        most of the other, at most `N_EXAMPLES_PER_PAIR`.
     """
     rows: list[dict[str, Any]] = []
     for one in range(prob.shape[1]):
@@ -56,7 +56,7 @@ def confusion(labels: Labels, prob: Floats) -> list[dict[str, Any]]:
             theirs = prob[members, other]
             if one == other or not len(members) or not theirs.any():
                 continue
-            most = members[np.argsort(-theirs, kind="stable")[:N_EXAMPLES]]
+            most = members[np.argsort(-theirs, kind="stable")[:N_EXAMPLES_PER_PAIR]]
             rows.append(
                 {
                     "cluster_label": one,
@@ -69,7 +69,7 @@ def confusion(labels: Labels, prob: Floats) -> list[dict[str, Any]]:
     return rows
 
 
-def latent_pairs(
+def compare_latent_pairs(
     z_mean: Floats32,
     z_log_var: Floats32,
     decode: Callable[[Floats32], Floats32],
@@ -93,9 +93,9 @@ def latent_pairs(
         the decoder cannot tell them apart. Pairs below the diagonal alone; NaN where a latent does nothing.
     """
     n, n_latents = z_mean.shape
-    few = np.sort(rng.choice(n, min(SAMPLE, n), replace=False))
+    few = np.sort(rng.choice(n, min(MUTUAL_INFO_SAMPLE_SIZE, n), replace=False))
     x = z_mean[few].astype(np.float64)
-    moved = sensitivity(z_mean, z_log_var, decode, rng)
+    moved = decoder_sensitivity(z_mean, z_log_var, decode, rng)
     size = np.sqrt(np.einsum("ilp,ilp->l", moved, moved))
     gram = np.einsum("ilp,imp->lm", moved, moved)
     rows: list[dict[str, Any]] = []
@@ -118,7 +118,7 @@ def latent_pairs(
     return rows
 
 
-def sensitivity(
+def decoder_sensitivity(
     z_mean: Floats32,
     z_log_var: Floats32,
     decode: Callable[[Floats32], Floats32],
@@ -126,9 +126,9 @@ def sensitivity(
 ) -> Floats:
     """Return what moving each latent by its posterior width does to spectra, (spectra, latents, L)."""
     n, n_latents = z_mean.shape
-    probes = np.sort(rng.choice(n, min(PROBES, n), replace=False))
+    probes = np.sort(rng.choice(n, min(N_PROBES, n), replace=False))
     centre = np.repeat(z_mean[probes], n_latents, axis=0)
-    step = STEP * np.exp(0.5 * z_log_var[probes])
+    step = PROBE_STEP * np.exp(0.5 * z_log_var[probes])
     shift = (step[:, :, None] * np.eye(n_latents)).reshape(-1, n_latents).astype(np.float32)
     change = decode(centre + shift).astype(np.float64) - decode(centre - shift)
-    return change.reshape(len(probes), n_latents, -1) / (2 * STEP)
+    return change.reshape(len(probes), n_latents, -1) / (2 * PROBE_STEP)

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from distspec.clustering.config import Space
-from distspec.clustering.null_tests import structureless
-from distspec.clustering.plan import Data
+from distspec.clustering.config import FeatureSpace
+from distspec.clustering.null_tests import draw_null_data
+from distspec.clustering.plan import DatasetSpec
 from distspec.core.spectrum import Floats, Floats32
 
-N_PILOTS = 1_000
-RARE_SHARE = 0.1
+N_REFERENCE_POINTS = 1_000
+RARE_FRACTION = 0.1
 """Of the sample, for those in the thinnest places."""
 _BLOCK = 16_384
 
 
-def thin_places(x: Floats32, rng: np.random.Generator) -> Floats32:
+def isolation_distances(x: Floats32, rng: np.random.Generator) -> Floats32:
     """Return how far each point lies from the nearest of some drawn at random, (N,); streams over rows.
 
     Parameters
@@ -27,7 +27,7 @@ def thin_places(x: Floats32, rng: np.random.Generator) -> Floats32:
     rng : numpy Generator
     """
     scale = np.maximum(x[:: max(1, len(x) // 100_000)].std(axis=0), 1e-12)
-    pilots = x[rng.choice(len(x), min(N_PILOTS, len(x)), replace=False)] / scale
+    pilots = x[rng.choice(len(x), min(N_REFERENCE_POINTS, len(x)), replace=False)] / scale
     squares = np.einsum("pd,pd->p", pilots, pilots)
     found = np.empty(len(x), np.float32)
     for start in range(0, len(x), _BLOCK):
@@ -37,31 +37,31 @@ def thin_places(x: Floats32, rng: np.random.Generator) -> Floats32:
     return found
 
 
-def sample_rows(x: Floats32, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return which rows are fitted, in their order: all, or `size` of them.
+def select_sample_rows(x: Floats32, n_sample: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return which rows are fitted, in their order: all, or `n_sample` of them.
 
-    `RARE_SHARE` of the sample are the points farthest from others: a small class in a thin place is never
+    `RARE_FRACTION` of the sample are the points farthest from others: a small class in a thin place is never
     missed. The rest is drawn at random from all others, in whose places the sample is thereby
     representative.
 
     Parameters
     ----------
     x : (N, D)
-    size : int
+    n_sample : int
     rng : numpy Generator
     """
     n = len(x)
-    if n <= size:
+    if n <= n_sample:
         return np.arange(n)
-    distance = thin_places(x, rng)
-    n_rare = round(RARE_SHARE * size)
+    distance = isolation_distances(x, rng)
+    n_rare = round(RARE_FRACTION * n_sample)
     rare = np.argpartition(-distance, n_rare)[:n_rare]
     others = np.setdiff1d(np.arange(n), rare, assume_unique=True)
-    return np.sort(np.concatenate([rare, rng.choice(others, size - n_rare, replace=False)]))
+    return np.sort(np.concatenate([rare, rng.choice(others, n_sample - n_rare, replace=False)]))
 
 
 @dataclass(frozen=True)
-class Sample:
+class ClusteringInputs:
     """What spectra are told by: one model's answers, or those of structureless data.
 
     Attributes
@@ -69,7 +69,7 @@ class Sample:
     latents : (N, D)
         With what is measured beside them.
     features : (N, F)
-        `distspec.measurements.features.space`; F may be 0.
+        `distspec.measurements.features.compute_features`; F may be 0.
     """
 
     latents: Floats32
@@ -78,58 +78,63 @@ class Sample:
     def __len__(self) -> int:
         return len(self.latents)
 
-    def take(self, rows: NDArray[np.int64] | slice) -> Sample:
+    def take(self, rows: NDArray[np.int64] | slice) -> ClusteringInputs:
         """Return some of the spectra."""
-        return Sample(self.latents[rows], self.features[rows])
+        return ClusteringInputs(self.latents[rows], self.features[rows])
 
-    def without_structure(self, data: Data, seed: int) -> Sample:
-        """Return data of as many spectra without structure; this one where `data` is the sample itself."""
-        return Sample(
+    def draw_null_data(self, dataset: DatasetSpec, seed: int) -> ClusteringInputs:
+        """Return data of as many spectra without structure; this one where `dataset` is the sample itself."""
+        return ClusteringInputs(
             *(
-                structureless(x.astype(np.float64), data, seed).astype(np.float32)
+                draw_null_data(x.astype(np.float64), dataset, seed).astype(np.float32)
                 for x in (self.latents, self.features)
             )
         )
 
-    def base(self, space: Space) -> Floats32:
+    def get_points(self, space: FeatureSpace) -> Floats32:
         """Return where spectra lie in a space, or what its map is made of, (N, D)."""
         return self.features if space.name == "features" else self.latents
 
 
 @dataclass(frozen=True)
-class Frame:
+class LatentScaler:
     """What brings one model's answers to where the spectra of a run lie, other spectra's as well.
 
     Attributes
     ----------
-    widths : (D,)
-        What latents are divided by: `posterior_widths`, or 1.
-    scale : (M,)
-        What the numbers beside them are multiplied by: `scale_beside`.
+    latent_widths : (D,)
+        What latents are divided by: `compute_posterior_widths`, or 1.
+    measurement_scale : (M,)
+        What the numbers beside them are multiplied by: `compute_measurement_scale`.
     """
 
-    widths: Floats
-    scale: Floats
+    latent_widths: Floats
+    measurement_scale: Floats
 
     @classmethod
-    def of(cls, z_mean: Floats32, widths: Floats, beside: Floats) -> Frame:
+    def from_latents(cls, z_mean: Floats32, latent_widths: Floats, measurements: Floats) -> LatentScaler:
         """Return that of a run's own spectra: latents (N, D), numbers beside them (N, M)."""
-        return cls(widths, scale_beside((z_mean / widths).astype(np.float32), beside))
+        return cls(
+            latent_widths,
+            compute_measurement_scale((z_mean / latent_widths).astype(np.float32), measurements),
+        )
 
-    def sample(self, z_mean: Floats32, beside: Floats, features: Floats32) -> Sample:
+    def transform(self, z_mean: Floats32, measurements: Floats, features: Floats32) -> ClusteringInputs:
         """Return where spectra lie: by latents (N, D), numbers beside them (N, M), features (N, F)."""
-        latents = (z_mean / self.widths).astype(np.float32)
-        return Sample(np.hstack([latents, beside * self.scale]).astype(np.float32), features)
+        latents = (z_mean / self.latent_widths).astype(np.float32)
+        return ClusteringInputs(
+            np.hstack([latents, measurements * self.measurement_scale]).astype(np.float32), features
+        )
 
 
-def scale_beside(latents: Floats32, beside: Floats) -> Floats:
+def compute_measurement_scale(latents: Floats32, measurements: Floats) -> Floats:
     """Return what makes numbers, (N, M), as wide as the widest of latents, (N, D); 0 for constants."""
-    spread = np.std(beside, axis=0)
+    spread = np.std(measurements, axis=0)
     widest = latents.std(axis=0, dtype=np.float64).max()
     return np.divide(widest, spread, out=np.zeros_like(spread), where=spread > 0)
 
 
-def joined(latents: Floats32, beside: Floats) -> Floats32:
+def join_measurements(latents: Floats32, measurements: Floats) -> Floats32:
     """Return latents (N, D), and other numbers (N, M) as wide as the widest of them, (N, D + M).
 
     Examples
@@ -138,15 +143,17 @@ def joined(latents: Floats32, beside: Floats) -> Floats32:
     array([[0., 1., 0.],
            [0., 3., 2.]], dtype=float32)
     """
-    return np.hstack([latents, beside * scale_beside(latents, beside)]).astype(np.float32)
+    return np.hstack([latents, measurements * compute_measurement_scale(latents, measurements)]).astype(
+        np.float32
+    )
 
 
-def posterior_widths(z_log_var: Floats32) -> Floats:
+def compute_posterior_widths(z_log_var: Floats32) -> Floats:
     """Return the root mean square width of the posteriors along each latent, (D,)."""
     return np.sqrt(np.exp(z_log_var, dtype=np.float64).mean(axis=0))
 
 
-def in_posterior_widths(z_mean: Floats32, z_log_var: Floats32) -> Floats32:
+def scale_by_posterior_width(z_mean: Floats32, z_log_var: Floats32) -> Floats32:
     """Return latents in units of their posteriors' root mean square width, (N, D).
 
     A latent that says nothing has a posterior as wide as the prior, and shrinks.
@@ -157,4 +164,4 @@ def in_posterior_widths(z_mean: Floats32, z_log_var: Floats32) -> Floats32:
     array([[2.],
            [2.]], dtype=float32)
     """
-    return (z_mean / posterior_widths(z_log_var)).astype(np.float32)
+    return (z_mean / compute_posterior_widths(z_log_var)).astype(np.float32)

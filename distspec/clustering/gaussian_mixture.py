@@ -19,50 +19,52 @@ from distspec.clustering import gaussian_mixture
 from distspec.clustering.kmeans import kmeans
 from distspec.core.spectrum import Floats
 
-FLOOR = 1e-6
+VARIANCE_FLOOR = 1e-6
 """Added to every variance, in units of the sample's own in that column; of 1 where the column is constant."""
 _BLOCK_ROWS = 4096
 """Points in a block: with ten Gaussians, responsibilities that a CPU's second cache holds."""
-_GPU_BLOCK = 1 << 25
+_GPU_BLOCK_SIZE = 1 << 25
 """Responsibilities held at a time on a GPU."""
 _TINY = 10.0 * np.finfo(np.float64).eps
-Pairs = tuple[Tensor, Tensor]
+MomentIndices = tuple[Tensor, Tensor]
 
 
-class Batch(NamedTuple):
+class MixtureBatch(NamedTuple):
     """Mixtures of one k under way: weights (T, K), means (T, K, D), covariances (T, K, D, D)."""
 
     weights: Tensor
     means: Tensor
     covariances: Tensor
 
-    def of(self, trials: Any) -> Batch:
+    def select(self, indices: Any) -> MixtureBatch:
         """Return some of them."""
-        return Batch(*(values[trials] for values in self))
+        return MixtureBatch(*(values[indices] for values in self))
 
 
-class Fitted(NamedTuple):
+class EMResult(NamedTuple):
     """Mixtures, and (T,) each: mean log-likelihood, iterations taken, whether the likelihood stood still."""
 
-    batch: Batch
+    mixtures: MixtureBatch
     log_likelihood: Tensor
-    iterations: Tensor
+    n_iterations: Tensor
     converged: Tensor
 
 
-def run(z: Tensor, labels: Tensor, k: int, covariance: str, tolerance: float, max_iterations: int) -> Fitted:
+def run_em(
+    x_scaled: Tensor, init_labels: Tensor, k: int, covariance_type: str, tolerance: float, max_iterations: int
+) -> EMResult:
     """Fit mixtures to points, (N, D), from first memberships, (T, N).
 
     A trial ends when its mean log-likelihood changes by less than `tolerance`, and leaves the batch.
     """
-    pairs = _pairs(z, covariance)
-    batch = _maximised(_label_sums(z, labels, k, pairs), pairs, covariance)
-    before = z.new_full((len(labels),), -torch.inf)
-    iterations = torch.zeros(len(labels), dtype=torch.int32, device=z.device)
-    active = torch.arange(len(labels), device=z.device)
+    pairs = _moment_indices(x_scaled, covariance_type)
+    batch = _m_step(_label_moments(x_scaled, init_labels, k, pairs), pairs, covariance_type)
+    before = x_scaled.new_full((len(init_labels),), -torch.inf)
+    iterations = torch.zeros(len(init_labels), dtype=torch.int32, device=x_scaled.device)
+    active = torch.arange(len(init_labels), device=x_scaled.device)
     for _ in range(max_iterations):
-        sums, likelihood = _sums(z, _logits(batch.of(active), pairs), pairs)
-        for values, new in zip(batch, _maximised(sums, pairs, covariance), strict=True):
+        sums, likelihood = _e_step(x_scaled, _log_density_coefficients(batch.select(active), pairs), pairs)
+        for values, new in zip(batch, _m_step(sums, pairs, covariance_type), strict=True):
             values[active] = new
         rise = likelihood - before[active]
         before[active] = likelihood
@@ -72,34 +74,36 @@ def run(z: Tensor, labels: Tensor, k: int, covariance: str, tolerance: float, ma
             break
     converged = torch.ones_like(iterations, dtype=torch.bool)
     converged[active] = False
-    return Fitted(batch, _sums(z, _logits(batch, pairs), pairs)[1], iterations, converged)
+    return EMResult(
+        batch, _e_step(x_scaled, _log_density_coefficients(batch, pairs), pairs)[1], iterations, converged
+    )
 
 
-def most_probable(z: Tensor, batch: Batch) -> Tensor:
+def most_probable_components(x_scaled: Tensor, mixtures: MixtureBatch) -> Tensor:
     """Return the most probable Gaussian, (T, N), of points, (N, D)."""
-    pairs = _pairs(z, "full")
-    theta, row = _logits(batch, pairs), 0
-    labels = torch.empty(len(theta), len(z), dtype=torch.int32, device=z.device)
-    for features in _features(z, pairs):
+    pairs = _moment_indices(x_scaled, "full")
+    theta, row = _log_density_coefficients(mixtures, pairs), 0
+    labels = torch.empty(len(theta), len(x_scaled), dtype=torch.int32, device=x_scaled.device)
+    for features in _iterate_quadratic_features(x_scaled, pairs):
         span = slice(row, row := row + features.shape[1])
-        for trials in _trials(len(theta), theta.shape[1] * features.shape[1], z.device):
+        for trials in _iterate_trial_slices(len(theta), theta.shape[1] * features.shape[1], x_scaled.device):
             labels[trials, span] = (theta[trials].clone() @ features).max(dim=1).indices.int()
     return labels
 
 
-def _pairs(z: Tensor, covariance: str) -> Pairs:
+def _moment_indices(x_scaled: Tensor, covariance_type: str) -> MomentIndices:
     """Return the second moments that count: the upper triangle's, or the diagonal's alone."""
-    d = z.shape[1]
-    i, j = torch.triu_indices(d, d, device=z.device)
-    return (i[i == j], j[i == j]) if covariance == "diag" else (i, j)
+    d = x_scaled.shape[1]
+    i, j = torch.triu_indices(d, d, device=x_scaled.device)
+    return (i[i == j], j[i == j]) if covariance_type == "diag" else (i, j)
 
 
-def _logits(batch: Batch, pairs: Pairs) -> Tensor:
+def _log_density_coefficients(batch: MixtureBatch, moment_indices: MomentIndices) -> Tensor:
     """Return the coefficients, (T, K, P), of log(weight × density) in the features."""
     weights, means, covariances = batch
-    i, j = pairs
+    i, j = moment_indices
     roots = torch.linalg.cholesky(covariances)
-    whiten = _inverse(roots)
+    whiten = _invert_lower_triangular(roots)
     shifts = (whiten * means[..., None, :]).sum(dim=-1)
     linear = (whiten * shifts[..., None]).sum(dim=-2)
     constant = (
@@ -111,7 +115,7 @@ def _logits(batch: Batch, pairs: Pairs) -> Tensor:
     return torch.cat([constant[..., None], linear, quadratic], dim=-1)
 
 
-def _inverse(roots: Tensor) -> Tensor:
+def _invert_lower_triangular(roots: Tensor) -> Tensor:
     """Return the inverses of lower triangles, (…, D, D), row by row.
 
     LAPACK's last bits depend on where in memory a small matrix lies; plain sums' do not.
@@ -124,49 +128,51 @@ def _inverse(roots: Tensor) -> Tensor:
     return inverse
 
 
-def _sums(z: Tensor, theta: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+def _e_step(x_scaled: Tensor, coefficients: Tensor, moment_indices: MomentIndices) -> tuple[Tensor, Tensor]:
     """Return Σ r φ, (T, K, P), of responsibilities r, and the mean log-likelihood, (T,): one pass."""
-    n_trials, k, _ = theta.shape
-    sums, likelihood = torch.zeros_like(theta), theta.new_zeros(n_trials)
-    for features in _features(z, pairs):
-        for trials in _trials(n_trials, k * features.shape[1], z.device):
+    n_trials, k, _ = coefficients.shape
+    sums, likelihood = torch.zeros_like(coefficients), coefficients.new_zeros(n_trials)
+    for features in _iterate_quadratic_features(x_scaled, moment_indices):
+        for trials in _iterate_trial_slices(n_trials, k * features.shape[1], x_scaled.device):
             # A copy starts on a cache line wherever its trial stands: products' last bits depend on that.
-            logits = theta[trials].clone() @ features
+            logits = coefficients[trials].clone() @ features
             r = logits.softmax(dim=1)
             # The likeliest Gaussian's logit, less the log of its responsibility, is log Σ exp logit.
             likelihood[trials] += (logits.amax(dim=1) - r.amax(dim=1).log()).sum(dim=1)
             sums[trials] += r @ features.T
-    return sums, likelihood / len(z)
+    return sums, likelihood / len(x_scaled)
 
 
-def _label_sums(z: Tensor, labels: Tensor, k: int, pairs: Pairs) -> Tensor:
+def _label_moments(x_scaled: Tensor, labels: Tensor, k: int, moment_indices: MomentIndices) -> Tensor:
     """Return Σ φ, (T, K, P), of the members of each label, (T, N)."""
-    sums = z.new_zeros(len(labels), k, 1 + z.shape[1] + len(pairs[0]))
+    sums = x_scaled.new_zeros(len(labels), k, 1 + x_scaled.shape[1] + len(moment_indices[0]))
     row = 0
-    for features in _features(z, pairs):
+    for features in _iterate_quadratic_features(x_scaled, moment_indices):
         span = slice(row, row := row + features.shape[1])
-        for trials in _trials(len(labels), k * features.shape[1], z.device):
-            members = labels[trials, None, span] == torch.arange(k, device=z.device)[:, None]
-            sums[trials] += members.to(z.dtype) @ features.T
+        for trials in _iterate_trial_slices(len(labels), k * features.shape[1], x_scaled.device):
+            members = labels[trials, None, span] == torch.arange(k, device=x_scaled.device)[:, None]
+            sums[trials] += members.to(x_scaled.dtype) @ features.T
     return sums
 
 
-def _trials(n_trials: int, each: int, device: torch.device) -> Iterator[slice]:
+def _iterate_trial_slices(n_trials: int, size_per_trial: int, device: torch.device) -> Iterator[slice]:
     """Yield as many trials at a time as fit: one on a CPU, so that products never depend on the others."""
-    at_once = 1 if device.type == "cpu" else max(1, _GPU_BLOCK // each)
+    at_once = 1 if device.type == "cpu" else max(1, _GPU_BLOCK_SIZE // size_per_trial)
     for start in range(0, n_trials, at_once):
         yield slice(start, start + at_once)
 
 
-def _features(z: Tensor, pairs: Pairs) -> Iterator[Tensor]:
+def _iterate_quadratic_features(x_scaled: Tensor, moment_indices: MomentIndices) -> Iterator[Tensor]:
     """Yield (1, z, and products of pairs of z), (P, n), of one block of points after the other."""
-    for block in z.T.chunk(-(-len(z) // _BLOCK_ROWS), dim=1):
-        yield torch.cat([torch.ones_like(block[:1]), block, block[pairs[0]] * block[pairs[1]]])
+    for block in x_scaled.T.chunk(-(-len(x_scaled) // _BLOCK_ROWS), dim=1):
+        yield torch.cat(
+            [torch.ones_like(block[:1]), block, block[moment_indices[0]] * block[moment_indices[1]]]
+        )
 
 
-def _maximised(sums: Tensor, pairs: Pairs, covariance: str) -> Batch:
+def _m_step(sums: Tensor, moment_indices: MomentIndices, covariance_type: str) -> MixtureBatch:
     """Return the mixtures of greatest likelihood for the sums, (T, K, P)."""
-    i, j = pairs
+    i, j = moment_indices
     d = int(i[-1]) + 1  # the last pair is the last column's own
     sizes = sums[..., 0] + _TINY
     means = sums[..., 1 : 1 + d] / sizes[..., None]
@@ -175,33 +181,33 @@ def _maximised(sums: Tensor, pairs: Pairs, covariance: str) -> Batch:
     covariances[..., i, j] = second
     covariances[..., j, i] = second
     weights = sizes / sizes.sum(dim=1, keepdim=True)
-    if covariance == "tied":
+    if covariance_type == "tied":
         pooled = (weights[..., None, None] * covariances).sum(dim=1, keepdim=True)
         covariances = pooled.expand_as(covariances).clone()
-    covariances.diagonal(dim1=-2, dim2=-1).clamp_(min=0.0).add_(FLOOR)
-    return Batch(weights, means, covariances)
+    covariances.diagonal(dim1=-2, dim2=-1).clamp_(min=0.0).add_(VARIANCE_FLOOR)
+    return MixtureBatch(weights, means, covariances)
 
 
-COVARIANCES = "full", "tied", "diag"
+COVARIANCE_TYPES = "full", "tied", "diag"
 
 
 @dataclass(frozen=True)
-class Start:
+class MixtureInit:
     """One trial: so many Gaussians, their covariances (full, tied, diag), and the seed of its first means."""
 
     k: int
-    covariance: str
+    covariance_type: str
     seed: int
 
     def __post_init__(self) -> None:
-        if self.covariance not in COVARIANCES:
-            raise ValueError(f"covariance {self.covariance!r}: use one of {', '.join(COVARIANCES)}")
+        if self.covariance_type not in COVARIANCE_TYPES:
+            raise ValueError(f"covariance {self.covariance_type!r}: use one of {', '.join(COVARIANCE_TYPES)}")
         if self.k < 1 or self.seed < 0:
             raise ValueError(f"{self.k} Gaussians from seed {self.seed}: need k ≥ 1 and seed ≥ 0")
 
 
 @dataclass(frozen=True)
-class Mixture:
+class GaussianMixture:
     """A fitted Gaussian mixture: plain arrays, so that it travels, and places new points span by span.
 
     weights : (K,)
@@ -212,7 +218,7 @@ class Mixture:
         Mean log density of the sample it was fitted to.
     bic : float
         Bayesian information criterion on that sample, lower is better.
-    iterations : int
+    n_iterations : int
     converged : bool
         Whether the likelihood stood still before the last iteration allowed.
     """
@@ -222,10 +228,10 @@ class Mixture:
     covariances: Floats
     log_likelihood: float
     bic: float
-    iterations: int
+    n_iterations: int
     converged: bool
 
-    def posterior(self, x: Floats) -> Floats:
+    def predict_proba(self, x: Floats) -> Floats:
         """Return the probabilities, (N, K), that points, (N, D), belong to each Gaussian."""
         joint = self._log_joint(x)
         joint -= joint.max(axis=1, keepdims=True)
@@ -250,12 +256,12 @@ class Mixture:
 
 def fit_mixtures(
     x: Floats,
-    starts: Sequence[Start],
+    inits: Sequence[MixtureInit],
     *,
     tolerance: float = 1e-3,
     max_iterations: int = 100,
     device: str = "cpu",
-) -> list[Mixture]:
+) -> list[GaussianMixture]:
     """Fit a mixture from each start to points, (N, D).
 
     k-means from k-means++, in the points' own units, gives the first memberships; a trial ends when its mean
@@ -265,7 +271,7 @@ def fit_mixtures(
     Parameters
     ----------
     x : (N, D)
-    starts : sequence of Start
+    inits : sequence of Start
     tolerance : float
     max_iterations : int
     device : str
@@ -281,43 +287,47 @@ def fit_mixtures(
     ValueError
         When values are not finite, or a start wants more Gaussians than there are points.
     """
-    sample = _Sample.of(x, max((start.k for start in starts), default=1), device)
-    found: dict[int, Mixture] = {}
-    for k in sorted({start.k for start in starts}):
-        seeds = sorted({start.seed for start in starts if start.k == k})
+    sample = _StandardizedPoints.from_points(x, max((start.k for start in inits), default=1), device)
+    found: dict[int, GaussianMixture] = {}
+    for k in sorted({start.k for start in inits}):
+        seeds = sorted({start.seed for start in inits if start.k == k})
         labels = dict(zip(seeds, (kmeans(sample.x, k, seed)[1] for seed in seeds), strict=True))
-        for covariance in COVARIANCES:
-            places = [i for i, each in enumerate(starts) if (each.k, each.covariance) == (k, covariance)]
+        for covariance in COVARIANCE_TYPES:
+            places = [i for i, each in enumerate(inits) if (each.k, each.covariance_type) == (k, covariance)]
             if places:
-                first = torch.from_numpy(np.stack([labels[starts[i].seed] for i in places])).to(device)
-                fitted = gaussian_mixture.run(sample.z, first, k, covariance, tolerance, max_iterations)
-                found |= dict(zip(places, _finished(sample, covariance, fitted), strict=True))
-    return [found[place] for place in range(len(starts))]
+                first = torch.from_numpy(np.stack([labels[inits[i].seed] for i in places])).to(device)
+                fitted = gaussian_mixture.run_em(
+                    sample.x_scaled, first, k, covariance, tolerance, max_iterations
+                )
+                found |= dict(zip(places, _unscale_mixtures(sample, covariance, fitted), strict=True))
+    return [found[place] for place in range(len(inits))]
 
 
-def assign(mixtures: Sequence[Mixture], x: Floats, device: str = "cpu") -> NDArray[np.int32]:
+def assign_components(
+    mixtures: Sequence[GaussianMixture], x: Floats, device: str = "cpu"
+) -> NDArray[np.int32]:
     """Return the most probable Gaussian, (T, N), of points, (N, D), under each mixture."""
-    sample = _Sample.of(x, 1, device)
+    sample = _StandardizedPoints.from_points(x, 1, device)
     labels = np.empty((len(mixtures), len(x)), np.int32)
     for k in sorted({len(mixture.weights) for mixture in mixtures}):
         places = [i for i, mixture in enumerate(mixtures) if len(mixture.weights) == k]
-        batch = sample.standardised([mixtures[i] for i in places])
-        labels[places] = gaussian_mixture.most_probable(sample.z, batch).cpu().numpy()
+        batch = sample.standardize([mixtures[i] for i in places])
+        labels[places] = gaussian_mixture.most_probable_components(sample.x_scaled, batch).cpu().numpy()
     return labels
 
 
-class _Sample(NamedTuple):
+class _StandardizedPoints(NamedTuple):
     """Points as they are fitted: z = (x − shift) / scale, (N, D), of unit variance in each column."""
 
     x: Floats
-    z: Tensor
+    x_scaled: Tensor
     shift: Floats
     scale: Floats
 
     @classmethod
-    def of(cls, x: Floats, least: int, device: str) -> _Sample:
-        if len(x) < least:
-            raise ValueError(f"{len(x)} points for {least} Gaussians: fit at most {len(x)}")
+    def from_points(cls, x: Floats, min_points: int, device: str) -> _StandardizedPoints:
+        if len(x) < min_points:
+            raise ValueError(f"{len(x)} points for {min_points} Gaussians: fit at most {len(x)}")
         if bad := int((~np.isfinite(x)).any(axis=1).sum()):
             raise ValueError(f"{bad} of {len(x)} points are not finite: leave them out")
         points = np.asarray(x, dtype=np.float64)
@@ -326,7 +336,7 @@ class _Sample(NamedTuple):
         scale = np.where(live, scale, 1.0)
         return cls(points, torch.from_numpy((points - shift) / scale * live).to(device), shift, scale)
 
-    def standardised(self, mixtures: Sequence[Mixture]) -> gaussian_mixture.Batch:
+    def standardize(self, mixtures: Sequence[GaussianMixture]) -> gaussian_mixture.MixtureBatch:
         """Return mixtures of one k in z's coordinates."""
         means = np.stack([mixture.means for mixture in mixtures])
         covariances = np.stack([mixture.covariances for mixture in mixtures])
@@ -335,27 +345,31 @@ class _Sample(NamedTuple):
             (means - self.shift) / self.scale,
             covariances / np.outer(self.scale, self.scale),
         )
-        return gaussian_mixture.Batch(*(torch.from_numpy(part).to(self.z.device) for part in parts))
+        return gaussian_mixture.MixtureBatch(
+            *(torch.from_numpy(part).to(self.x_scaled.device) for part in parts)
+        )
 
 
-def _finished(sample: _Sample, covariance: str, fitted: gaussian_mixture.Fitted) -> list[Mixture]:
+def _unscale_mixtures(
+    points: _StandardizedPoints, covariance_type: str, em_result: gaussian_mixture.EMResult
+) -> list[GaussianMixture]:
     """Return mixtures in the points' own coordinates."""
-    shift, scale = sample.shift, sample.scale
-    n, d = sample.x.shape
-    k = fitted.batch.weights.shape[1]
-    shapes = {"full": k * d * (d + 1) // 2, "tied": d * (d + 1) // 2, "diag": k * d}[covariance]
+    shift, scale = points.shift, points.scale
+    n, d = points.x.shape
+    k = em_result.mixtures.weights.shape[1]
+    shapes = {"full": k * d * (d + 1) // 2, "tied": d * (d + 1) // 2, "diag": k * d}[covariance_type]
     penalty = (k - 1 + k * d + shapes) * np.log(n)
-    weights, means, covariances = (values.cpu().numpy() for values in fitted.batch)
-    fits = fitted.log_likelihood.cpu().numpy() - np.log(scale).sum()
+    weights, means, covariances = (values.cpu().numpy() for values in em_result.mixtures)
+    fits = em_result.log_likelihood.cpu().numpy() - np.log(scale).sum()
     return [
-        Mixture(
+        GaussianMixture(
             weights[t],
             means[t] * scale + shift,
             covariances[t] * np.outer(scale, scale),
             float(fits[t]),
             float(penalty - 2.0 * n * fits[t]),
-            int(fitted.iterations[t]),
-            bool(fitted.converged[t]),
+            int(em_result.n_iterations[t]),
+            bool(em_result.converged[t]),
         )
         for t in range(len(weights))
     ]

@@ -13,13 +13,13 @@ from distspec.core.compiled import njit_nogil
 from distspec.core.spectrum import Floats
 
 Labels = NDArray[np.int32]
-ROUNDS = 300
-STILL = 1e-4
+MAX_ITERATIONS = 300
+TOLERANCE = 1e-4
 """k-means ends when its centres move, squared and summed, by less than this share of a column's variance."""
 _BLOCK = 1024
 
 
-def kmeans(x: Floats, k: int, seed: int, rounds: int = ROUNDS) -> tuple[Floats, Labels]:
+def kmeans(x: Floats, k: int, seed: int, max_iterations: int = MAX_ITERATIONS) -> tuple[Floats, Labels]:
     """Return centres, (K, D), and the nearest centre, (N,), of finite points, (N, D).
 
     The same points, k and seed give the same bits. Where fewer than k places are distinct, some centres
@@ -30,7 +30,7 @@ def kmeans(x: Floats, k: int, seed: int, rounds: int = ROUNDS) -> tuple[Floats, 
     x : (N, D)
     k : int
     seed : int
-    rounds : int
+    max_iterations : int
         Most times that centres move.
 
     Raises
@@ -48,24 +48,24 @@ def kmeans(x: Floats, k: int, seed: int, rounds: int = ROUNDS) -> tuple[Floats, 
     shift = x.mean(axis=0)
     columns = np.ascontiguousarray((x - shift).T)
     draws = np.random.default_rng((seed, k)).random((k, 2 + int(np.log(k))))
-    centres = _spread(columns, draws)
-    labels = _lloyd(columns, centres, rounds, STILL * columns.var(axis=1).mean())
+    centres = _kmeans_plus_plus(columns, draws)
+    labels = _lloyd(columns, centres, max_iterations, TOLERANCE * columns.var(axis=1).mean())
     return centres + shift, labels
 
 
-def nearest(x: Floats, centres: Floats) -> Labels:
+def assign_nearest_center(x: Floats, centers: Floats) -> Labels:
     """Return the first of the nearest centres, (K, D), of points, (N, D): (N,)."""
-    shift = centres.mean(axis=0)
+    shift = centers.mean(axis=0)
     labels = np.empty(len(x), np.int32)
-    _nearest(np.ascontiguousarray((x - shift).T), centres - shift, labels)
+    _write_nearest_center(np.ascontiguousarray((x - shift).T), centers - shift, labels)
     return labels
 
 
 @njit_nogil
-def _spread(x: Floats, draws: Floats) -> Floats:
+def _kmeans_plus_plus(x: Floats, uniforms: Floats) -> Floats:
     """Return k-means++ centres, (K, D): of each centre's candidates the one that leaves least distance."""
     d, n = x.shape
-    k, tries = draws.shape
+    k, tries = uniforms.shape
     centres = np.empty((k, d))
     nearest, left, best = np.full(n, np.inf), np.empty(n), np.empty(n)
     for c in range(k):
@@ -73,9 +73,9 @@ def _spread(x: Floats, draws: Floats) -> Floats:
         cumulated = np.cumsum(nearest) if c > 0 else nearest
         for attempt in range(tries if c > 0 else 1):
             if c == 0:
-                place = int(draws[0, 0] * n)
+                place = int(uniforms[0, 0] * n)
             else:
-                place = np.searchsorted(cumulated, draws[c, attempt] * cumulated[n - 1], side="right")
+                place = np.searchsorted(cumulated, uniforms[c, attempt] * cumulated[n - 1], side="right")
             place = min(place, n - 1)
             left[:] = 0.0
             for j in range(d):
@@ -95,15 +95,15 @@ def _spread(x: Floats, draws: Floats) -> Floats:
 
 
 @njit_nogil
-def _lloyd(x: Floats, centres: Floats, rounds: int, still: float) -> Labels:
+def _lloyd(x: Floats, centers: Floats, max_iterations: int, tolerance: float) -> Labels:
     """Move centres, (K, D), to their members' means until they stand still; return the nearest, (N,)."""
     d, n = x.shape
-    k = len(centres)
+    k = len(centers)
     labels = np.zeros(n, np.int32)
     sums, sizes = np.empty((k, d)), np.empty(k)
-    for step in range(rounds + 1):
-        _nearest(x, centres, labels)
-        if step == rounds:
+    for step in range(max_iterations + 1):
+        _write_nearest_center(x, centers, labels)
+        if step == max_iterations:
             break
         sums[:], sizes[:] = 0.0, 0.0
         for i in range(n):
@@ -116,27 +116,27 @@ def _lloyd(x: Floats, centres: Floats, rounds: int, still: float) -> Labels:
             if sizes[c] > 0.0:
                 for j in range(d):
                     mean = sums[c, j] / sizes[c]
-                    moved += (mean - centres[c, j]) ** 2
-                    centres[c, j] = mean
-        if moved <= still:
-            _nearest(x, centres, labels)
+                    moved += (mean - centers[c, j]) ** 2
+                    centers[c, j] = mean
+        if moved <= tolerance:
+            _write_nearest_center(x, centers, labels)
             break
     return labels
 
 
 @njit_nogil
-def _nearest(x: Floats, centres: Floats, labels: Labels) -> None:
+def _write_nearest_center(x: Floats, centers: Floats, labels: Labels) -> None:
     """Write the first of the nearest centres, (N,), of points, (D, N)."""
     d, n = x.shape
     for start in range(0, n, _BLOCK):
         m = min(_BLOCK, n - start)
         least, label, distance = np.full(m, np.inf), np.zeros(m), np.empty(m)
-        for c in range(len(centres)):
-            column, at = x[0, start : start + m], centres[c, 0]
+        for c in range(len(centers)):
+            column, at = x[0, start : start + m], centers[c, 0]
             for i in range(m):
                 distance[i] = (column[i] - at) ** 2
             for j in range(1, d):
-                column, at = x[j, start : start + m], centres[c, j]
+                column, at = x[j, start : start + m], centers[c, j]
                 for i in range(m):
                     distance[i] += (column[i] - at) ** 2
             # Labels are floats here, as wide as distances: whole registers are selected at once.

@@ -7,36 +7,36 @@ from itertools import groupby
 from typing import NamedTuple
 
 from distspec.clustering.config import (
-    BATCHED,
-    DATA,
-    NULLS,
-    SHARES,
-    VARIANTS,
+    ALGORITHM_FRACTIONS,
+    ALGORITHM_VARIANTS,
+    NULL_MODELS,
+    OBSERVED,
+    TRIALS_PER_JOB,
+    AlgorithmSpec,
     ClusteringConfig,
-    Setting,
-    Space,
+    FeatureSpace,
 )
 
 
-class Data(NamedTuple):
+class DatasetSpec(NamedTuple):
     """The sample as its n-th model sees it, or the n-th draw of structureless data like it."""
 
-    kind: str = DATA
+    null_model: str = OBSERVED
     draw: int = 0
 
     @property
     def is_null(self) -> bool:
         """Tell whether it is without structure."""
-        return self.kind != DATA
+        return self.null_model != OBSERVED
 
 
 class Trial(NamedTuple):
     """One clustering of the sweep."""
 
-    data: Data
-    space: Space
-    setting: Setting
-    repeat: int
+    dataset: DatasetSpec
+    space: FeatureSpace
+    algorithm_spec: AlgorithmSpec
+    member: int
     seed: int
 
 
@@ -44,26 +44,26 @@ class Job(NamedTuple):
     """Trials that are made together, in one space."""
 
     number: int
-    data: Data
-    space: Space
+    dataset: DatasetSpec
+    space: FeatureSpace
     trials: tuple[Trial, ...]
 
 
-def spaces(config: ClusteringConfig, n_maps: int, seed: int) -> list[Space]:
+def build_spaces(config: ClusteringConfig, n_umap_seeds: int, seed: int) -> list[FeatureSpace]:
     """Return the spaces of a sweep, maps once for each of their seeds."""
-    found = [Space(name) for name in config.spaces if name != "map"]
+    found = [FeatureSpace(name) for name in config.spaces if name != "map"]
     if "map" in config.spaces:
         found += [
-            Space("map", n_neighbors, dims, seed * config.maps + i)
-            for n_neighbors in config.n_neighbors
-            for dims in config.dims
-            for i in range(n_maps)
+            FeatureSpace("map", n_neighbors, dims, seed * config.n_umap_seeds + i)
+            for n_neighbors in config.umap_n_neighbors
+            for dims in config.umap_dims
+            for i in range(n_umap_seeds)
         ]
     return found
 
 
-def settings(config: ClusteringConfig, n: int) -> tuple[list[Setting], list[str]]:
-    """Return what is tried on a sample of `n` in each space, and in words what was adapted to a small one.
+def build_algorithm_grid(config: ClusteringConfig, n_points: int) -> tuple[list[AlgorithmSpec], list[str]]:
+    """Return what is tried on a sample of `n_points` in each space, and in words what was adapted to a small one.
 
     Examples
     --------
@@ -71,58 +71,62 @@ def settings(config: ClusteringConfig, n: int) -> tuple[list[Setting], list[str]
     >>> [each.k for each in found], adapted
     ([5, 6, 7, 8], ['k tried up to 8 instead of 15: a silhouette needs fewer classes than the 9 spectra'])
     """
-    k_max = min(config.k_max, n - 1)
+    k_max = min(config.k_max, n_points - 1)
     k_min = min(config.k_min, max(2, k_max))
     adapted = (
         [
             f"k tried up to {max(k_max, 1)} instead of {config.k_max}: "
-            f"a silhouette needs fewer classes than the {n} spectra"
+            f"a silhouette needs fewer classes than the {n_points} spectra"
         ]
         if k_max < config.k_max
         else []
     )
-    found: list[Setting] = []
+    found: list[AlgorithmSpec] = []
     for name in config.algorithms if k_max >= k_min else ():
-        variants = config.covariances if name == "gmm" else VARIANTS.get(name, ("",))
-        if name in SHARES:
-            found += [Setting(name, scale=share) for share in SHARES[name]]
+        variants = config.covariance_types if name == "gmm" else ALGORITHM_VARIANTS.get(name, ("",))
+        if name in ALGORITHM_FRACTIONS:
+            found += [AlgorithmSpec(name, fraction=share) for share in ALGORITHM_FRACTIONS[name]]
         elif name == "bgmm":
-            found.append(Setting(name, k_max))
+            found.append(AlgorithmSpec(name, k_max))
         else:
-            found += [Setting(name, k, variant) for variant in variants for k in range(k_min, k_max + 1)]
+            found += [
+                AlgorithmSpec(name, k, variant) for variant in variants for k in range(k_min, k_max + 1)
+            ]
     return found, adapted
 
 
-def plan(config: ClusteringConfig, tried: Sequence[Setting], seed: int) -> list[Job]:
+def plan_jobs(config: ClusteringConfig, algorithm_specs: Sequence[AlgorithmSpec], seed: int) -> list[Job]:
     """Return every trial of a sweep in jobs, first those on the data, then those on what has no structure.
 
     A repeat of a setting has a seed of its own, a share of the points of its own where they are resampled,
     and a map of its own where there are several.
     """
-    draws = [Data(kind, draw) for draw in range(config.null_draws) for kind in NULLS]
+    draws = [DatasetSpec(kind, draw) for draw in range(config.n_null_draws) for kind in NULL_MODELS]
     groups: list[list[Trial]] = []
-    for data in (Data(), *draws):
+    for data in (DatasetSpec(), *draws):
         null = data.is_null
-        n_repeats = min(config.null_seeds, config.seeds) if null else config.seeds
-        for space in spaces(config, 1 if null else config.maps, seed):
+        n_repeats = min(config.n_null_seeds, config.n_seeds) if null else config.n_seeds
+        for space in build_spaces(config, 1 if null else config.n_umap_seeds, seed):
             mine = [
-                Trial(data, space, setting, repeat, seed * config.seeds + repeat)
+                Trial(data, space, setting, repeat, seed * config.n_seeds + repeat)
                 for repeat in range(n_repeats)
-                for setting in tried
-                if null or not space.dims or repeat % config.maps == space.seed % config.maps
+                for setting in algorithm_specs
+                if null
+                or not space.umap_dims
+                or repeat % config.n_umap_seeds == space.umap_seed % config.n_umap_seeds
             ]
             # A null's map is made by the job that needs it: its trials stay together.
-            groups += [mine] if null else list(_split(mine, config))
+            groups += [mine] if null else list(_split_into_jobs(mine, config))
     kept = [tuple(group) for group in groups if group]
-    return [Job(i, group[0].data, group[0].space, group) for i, group in enumerate(kept)]
+    return [Job(i, group[0].dataset, group[0].space, group) for i, group in enumerate(kept)]
 
 
-def _split(trials: Sequence[Trial], config: ClusteringConfig) -> Iterator[list[Trial]]:
+def _split_into_jobs(trials: Sequence[Trial], config: ClusteringConfig) -> Iterator[list[Trial]]:
     """Yield trials that are fitted to the same points by one algorithm, not too many at once."""
 
     def same(trial: Trial) -> tuple[str, int]:
-        return trial.setting.algorithm, trial.repeat if config.resample < 1 else 0
+        return trial.algorithm_spec.algorithm, trial.member if config.resample_fraction < 1 else 0
 
     for (algorithm, _), group in groupby(sorted(trials, key=same), key=same):
-        whole, most = list(group), BATCHED.get(algorithm, 1)
+        whole, most = list(group), TRIALS_PER_JOB.get(algorithm, 1)
         yield from (whole[i : i + most] for i in range(0, len(whole), most))

@@ -16,17 +16,17 @@ from sklearn.neighbors import NearestNeighbors
 
 from distspec.core.spectrum import Floats, Floats32
 
-LEAST = 5
+MIN_POINTS = 5
 """Points that have a neighbourhood worth the name."""
-LEAST_SPECTRAL = 21
+MIN_POINTS_SPECTRAL_INIT = 21
 """Points whose graph has a spectrum to lay them out by; fewer are strewn at random."""
-PULLS = 20
-PULL_A, PULL_B = 1.577, 0.895
+N_PROJECTION_ITERATIONS = 20
+UMAP_A, UMAP_B = 1.577, 0.895
 """UMAP's attraction on a map of `min_dist` 0.1."""
 
 
 @dataclass(frozen=True)
-class Layout:
+class UmapParams:
     """One map of a neighbourhood."""
 
     seed: int
@@ -37,42 +37,42 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Neighbourhood:
+class NeighborGraph:
     """Points and UMAP's graph of them: plain arrays that travel, from which maps are laid out.
 
     x : (N, D)
     n_neighbors : int
         Each point itself among them.
     graph : sparse (N, N), or None below `LEAST` points
-    first : mapping of n_components to (N, n_components)
+    init_coords : mapping of n_components to (N, n_components)
         Where layouts begin; empty where they begin at random.
-    adapted : list of str
+    adaptations : list of str
         In words, what was adapted to a small sample.
     """
 
     x: Floats32
     n_neighbors: int
     graph: Any
-    first: Mapping[int, Floats32]
-    adapted: list[str]
+    init_coords: Mapping[int, Floats32]
+    adaptations: list[str]
 
 
-def neighbourhood(x: Floats, n_neighbors: int, n_components: tuple[int, ...] = (2,)) -> Neighbourhood:
+def build_neighbor_graph(x: Floats, n_neighbors: int, n_components: tuple[int, ...] = (2,)) -> NeighborGraph:
     """Return the graph of finite points, (N, D), to be laid out in so many dimensions each.
 
     The same points give the same graph.
     """
     points, n = np.ascontiguousarray(x, dtype=np.float32), len(x)
-    if n < LEAST:
+    if n < MIN_POINTS:
         words = f"no UMAP of {n} spectra: the map shows the first two latents"
-        return Neighbourhood(points, n, None, {}, [words])
+        return NeighborGraph(points, n, None, {}, [words])
     from umap.umap_ import fuzzy_simplicial_set, spectral_layout  # 13 s the first time it is imported
 
     k = min(n_neighbors, n - 1)
     adapted = (
         [f"UMAP looks at {k} neighbours instead of {n_neighbors}: {n} spectra"] if k < n_neighbors else []
     )
-    indices, distances = _nearest(points, points, k)
+    indices, distances = _kneighbors(points, points, k)
     state = np.random.RandomState(0)
     graph: Any = fuzzy_simplicial_set(
         points, k, state, "euclidean", knn_indices=indices, knn_dists=distances, return_dists=False
@@ -80,12 +80,12 @@ def neighbourhood(x: Floats, n_neighbors: int, n_components: tuple[int, ...] = (
     first = {
         d: np.asarray(spectral_layout(points, graph, d, state), dtype=np.float32)
         for d in n_components
-        if n >= LEAST_SPECTRAL
+        if n >= MIN_POINTS_SPECTRAL_INIT
     }
-    return Neighbourhood(points, k, graph, first, adapted)
+    return NeighborGraph(points, k, graph, first, adapted)
 
 
-def lay_out(near: Neighbourhood, layout: Layout) -> Floats:
+def compute_umap(neighbor_graph: NeighborGraph, params: UmapParams) -> Floats:
     """Return a map, (N, n_components): one thread, and the same bits for the same neighbourhood and layout.
 
     Raises
@@ -93,41 +93,62 @@ def lay_out(near: Neighbourhood, layout: Layout) -> Floats:
     ValueError
         When the neighbourhood was not made for so many dimensions.
     """
-    n, d = len(near.x), layout.n_components
-    if near.graph is None:  # too few for any neighbourhood: the leading latents, padded
+    n, d = len(neighbor_graph.x), params.n_components
+    if neighbor_graph.graph is None:  # too few for any neighbourhood: the leading latents, padded
         flat = np.zeros((n, d))
-        flat[:, : near.x.shape[1]] = near.x[:, :d]
+        flat[:, : neighbor_graph.x.shape[1]] = neighbor_graph.x[:, :d]
         return flat
-    if near.first and d not in near.first:
-        raise ValueError(f"a neighbourhood for maps in {sorted(near.first)} dimensions: not in {d}")
+    if neighbor_graph.init_coords and d not in neighbor_graph.init_coords:
+        raise ValueError(
+            f"a neighbourhood for maps in {sorted(neighbor_graph.init_coords)} dimensions: not in {d}"
+        )
     from umap.umap_ import find_ab_params, noisy_scale_coords, simplicial_set_embedding
 
-    state = np.random.RandomState(layout.seed)
+    state = np.random.RandomState(params.seed)
     init: Any = "random"
-    if near.first:
-        init = noisy_scale_coords(near.first[d], state, max_coord=10, noise=0.0001)
-    a, b = find_ab_params(1.0, layout.min_dist)
+    if neighbor_graph.init_coords:
+        init = noisy_scale_coords(neighbor_graph.init_coords[d], state, max_coord=10, noise=0.0001)
+    a, b = find_ab_params(1.0, params.min_dist)
     found, _ = simplicial_set_embedding(
-        near.x, near.graph.copy(), d, 1.0, a, b, 1.0, 5, None, init, state, "euclidean", {}, False, {}, False
+        neighbor_graph.x,
+        neighbor_graph.graph.copy(),
+        d,
+        1.0,
+        a,
+        b,
+        1.0,
+        5,
+        None,
+        init,
+        state,
+        "euclidean",
+        {},
+        False,
+        {},
+        False,
     )
     return np.asarray(found, dtype=np.float64)
 
 
-class Seen(NamedTuple):
+class Neighbors(NamedTuple):
     """Which of a neighbourhood's points are nearest to others, (M, k), nearest first, and how far."""
 
     indices: NDArray[np.int64]
     distances: Floats32
 
 
-def seen_from(near: Neighbourhood, x: Floats) -> Seen | None:
+def find_neighbors(neighbor_graph: NeighborGraph, x: Floats) -> Neighbors | None:
     """Return what points, (M, D), see of a neighbourhood: the same for all of its maps. None: it has none."""
-    if near.graph is None:
+    if neighbor_graph.graph is None:
         return None
-    return Seen(*_nearest(near.x, np.ascontiguousarray(x, dtype=np.float32), near.n_neighbors))
+    return Neighbors(
+        *_kneighbors(neighbor_graph.x, np.ascontiguousarray(x, dtype=np.float32), neighbor_graph.n_neighbors)
+    )
 
 
-def place(near: Neighbourhood, embedding: Floats, x: Floats, seen: Seen | None = None) -> Floats:
+def project_points(
+    neighbor_graph: NeighborGraph, coordinates: Floats, x: Floats, neighbors: Neighbors | None = None
+) -> Floats:
     """Return where points, (M, D), lie on a map, (N, d), of others: where their neighbours pull them.
 
     The place of least Σ w ln(1 + a r²ᵇ), r the distances on the map to the neighbours: what UMAP pulls by,
@@ -136,53 +157,54 @@ def place(near: Neighbourhood, embedding: Floats, x: Floats, seen: Seen | None =
 
     Parameters
     ----------
-    near : Neighbourhood
+    neighbor_graph : Neighbourhood
         What was laid out.
-    embedding : (N, d)
+    coordinates : (N, d)
     x : (M, D)
-    seen : Seen or None
-        `seen_from`, where it is known already.
+    neighbors : Seen or None
+        `find_neighbors`, where it is known already.
     """
-    seen = seen or seen_from(near, x)
-    if seen is None:
-        return lay_out(
-            replace(near, x=np.asarray(x, dtype=np.float32)), Layout(0, n_components=embedding.shape[1])
+    neighbors = neighbors or find_neighbors(neighbor_graph, x)
+    if neighbors is None:
+        return compute_umap(
+            replace(neighbor_graph, x=np.asarray(x, dtype=np.float32)),
+            UmapParams(0, n_components=coordinates.shape[1]),
         )
-    indices, distances = seen
+    indices, distances = neighbors
     beyond = distances.astype(np.float64) - distances[:, :1]
     scale = beyond.mean(axis=1, keepdims=True)
     strength = np.exp(-np.divide(beyond, scale, out=np.zeros_like(beyond), where=scale > 0))
-    places, weight = embedding[indices], strength
-    found = np.empty((len(x), embedding.shape[1]))
-    for _ in range(1 + PULLS):
+    places, weight = coordinates[indices], strength
+    found = np.empty((len(x), coordinates.shape[1]))
+    for _ in range(1 + N_PROJECTION_ITERATIONS):
         np.einsum("mk,mkd->md", weight / weight.sum(axis=1, keepdims=True), places, out=found)
         square = ((places - found[:, None]) ** 2).sum(axis=2) + 1e-6
-        weight = strength * square ** (PULL_B - 1.0) / (1.0 + PULL_A * square**PULL_B)
+        weight = strength * square ** (UMAP_B - 1.0) / (1.0 + UMAP_A * square**UMAP_B)
     return found
 
 
-def _nearest(x: Floats32, of: Floats32, k: int) -> tuple[NDArray[np.int64], Floats32]:
+def _kneighbors(x: Floats32, queries: Floats32, n_neighbors: int) -> tuple[NDArray[np.int64], Floats32]:
     """Return which of points, (N, D), are the k nearest of others, (M, D), nearest first, and how far."""
-    search: Any = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(x)
-    distances, indices = search.kneighbors(of)
+    search: Any = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(x)
+    distances, indices = search.kneighbors(queries)
     return indices, distances.astype(np.float32)
 
 
 @dataclass(frozen=True)
-class Map:
+class UmapEmbedding:
     """A map of a sample, and where other points would lie on it.
 
-    points : (N, n_components)
+    coordinates : (N, n_components)
     """
 
-    near: Neighbourhood
-    points: Floats
+    neighbor_graph: NeighborGraph
+    coordinates: Floats
 
     @classmethod
-    def of(cls, near: Neighbourhood, layout: Layout) -> Map:
+    def from_graph(cls, neighbor_graph: NeighborGraph, params: UmapParams) -> UmapEmbedding:
         """Lay it out."""
-        return cls(near, lay_out(near, layout))
+        return cls(neighbor_graph, compute_umap(neighbor_graph, params))
 
-    def transform(self, x: Floats, seen: Seen | None = None) -> Floats:
+    def transform(self, x: Floats, neighbors: Neighbors | None = None) -> Floats:
         """Return where points, (M, D), lie, (M, n_components): see `place`."""
-        return place(self.near, self.points, x, seen)
+        return project_points(self.neighbor_graph, self.coordinates, x, neighbors)

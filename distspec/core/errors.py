@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class HeldError(RuntimeError):
+class LeaseHeldError(RuntimeError):
     """Another works on the root now."""
 
 
-class Reason(StrEnum):
+class QuarantineReason(StrEnum):
     """Why a spectrum is in quarantine: one code a spectrum."""
 
     NOT_FOUND = "not_found"
@@ -53,36 +53,43 @@ class Reason(StrEnum):
     """Reading it ended the worker process, by itself and again."""
 
 
-PASSING = frozenset({Reason.NOT_FOUND, Reason.UNREACHABLE, Reason.DENIED, Reason.CRASHED})
+TRANSIENT_REASONS = frozenset(
+    {
+        QuarantineReason.NOT_FOUND,
+        QuarantineReason.UNREACHABLE,
+        QuarantineReason.DENIED,
+        QuarantineReason.CRASHED,
+    }
+)
 """Causes that may be gone tomorrow: ``distspec retry`` reads these again."""
 
 
-class BadSpectrumError(Exception):
+class InvalidSpectrumError(Exception):
     """A spectrum that cannot be used.
 
     Parameters
     ----------
-    reason : Reason
+    reason : QuarantineReason
         The one code it is quarantined under.
-    seen : str
+    detail : str
         What was found, in words that help whoever looks at the file next.
     """
 
-    def __init__(self, reason: Reason, seen: str) -> None:
-        super().__init__(reason, seen)
+    def __init__(self, reason: QuarantineReason, detail: str) -> None:
+        super().__init__(reason, detail)
         self.reason = reason
-        self.seen = seen
+        self.detail = detail
 
     def __str__(self) -> str:
-        return f"{self.reason}: {self.seen}"
+        return f"{self.reason}: {self.detail}"
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class QuarantineRecord:
     """One row of the quarantine."""
 
     object_id: str
     version: str
     uri: str
-    reason: Reason
-    seen: str
+    reason: QuarantineReason
+    detail: str

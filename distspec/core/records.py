@@ -17,7 +17,7 @@ from platform import python_version
 from typing import Any
 
 
-def tuples(record: Mapping[str, Any]) -> dict[str, Any]:
+def lists_to_tuples(record: Mapping[str, Any]) -> dict[str, Any]:
     """Turn JSON's lists back into the tuples that they were.
 
     Examples
@@ -32,10 +32,10 @@ def tuples(record: Mapping[str, Any]) -> dict[str, Any]:
     return {name: back(value) for name, value in record.items()}
 
 
-PACKAGES = ("distspec", "numpy", "torch", "ray", "zarr", "icechunk", "scikit-learn", "umap-learn")
+VERSIONED_PACKAGES = ("distspec", "numpy", "torch", "ray", "zarr", "icechunk", "scikit-learn", "umap-learn")
 
 
-def fingerprint(*parts: object) -> str:
+def compute_fingerprint(*parts: object) -> str:
     """Return 12 hex digits that name what was put in.
 
     Examples
@@ -47,30 +47,34 @@ def fingerprint(*parts: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def now() -> str:
+def utc_now_iso() -> str:
     """Return the time, UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def versions() -> dict[str, str]:
+def collect_versions() -> dict[str, str]:
     """Return the versions of distspec, of its code, and of what its numbers depend on."""
-    return {"code": code(), "python": python_version(), **{name: version(name) for name in PACKAGES}}
+    return {
+        "code": hash_source_code(),
+        "python": python_version(),
+        **{name: version(name) for name in VERSIONED_PACKAGES},
+    }
 
 
 @cache
-def code() -> str:
+def hash_source_code() -> str:
     """Return 12 hex digits that name the source that runs, however it was installed."""
     package = Path(__file__).parents[1]
     files = sorted(package.rglob("*.py"))
-    return fingerprint([(file.relative_to(package).as_posix(), file.read_text()) for file in files])
+    return compute_fingerprint([(file.relative_to(package).as_posix(), file.read_text()) for file in files])
 
 
-def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+def add_checksum(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record with its seal."""
-    return {**record, "seal": _seal(record)}
+    return {**record, "seal": _compute_checksum(record)}
 
 
-def is_intact(record: Mapping[str, Any]) -> bool:
+def has_valid_checksum(record: Mapping[str, Any]) -> bool:
     """Tell whether a record says what it said when it was sealed.
 
     Examples
@@ -79,9 +83,11 @@ def is_intact(record: Mapping[str, Any]) -> bool:
     >>> is_intact(record), is_intact({**record, "seed": 1})
     (True, False)
     """
-    return record.get("seal") == _seal({name: value for name, value in record.items() if name != "seal"})
+    return record.get("seal") == _compute_checksum(
+        {name: value for name, value in record.items() if name != "seal"}
+    )
 
 
-def _seal(record: Mapping[str, Any]) -> str:
+def _compute_checksum(record: Mapping[str, Any]) -> str:
     as_read = json.loads(json.dumps(record))  # tuples and numbers as names come back as lists and texts
     return hashlib.sha256(json.dumps(as_read, sort_keys=True).encode()).hexdigest()

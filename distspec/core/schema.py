@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 DIMENSIONLESS = ""
-ORIGIN: tuple[str, ...] = ("run_id", "model_id", "snapshot_id", "weights_sha256")
+PROVENANCE_KEYS: tuple[str, ...] = ("run_id", "model_id", "snapshot_id", "weights_sha256")
 """What the metadata of every table of a catalogue names: what it was made of."""
 
 
@@ -29,18 +29,20 @@ REDSHIFT = Column("z", pa.float64(), "", "redshift from the archive's catalogue;
 HEALPIX = Column("_healpix_29", pa.int64(), "", "HEALPix cell of ra, dec: order 29, nested", "pos.healpix")
 NORM_SNR = Column("norm_snr", pa.float32(), "", "norm / norm_err; a low one leaves the scale uncertain")
 SNR = Column("snr", pa.float32(), "", "median signal-to-noise ratio of a valid grid pixel", "stat.snr")
-LABEL = Column("cluster_label", pa.int32(), "", "cluster, 0 the largest; -1 noise", "meta.code.class")
+CLUSTER_LABEL = Column("cluster_label", pa.int32(), "", "cluster, 0 the largest; -1 noise", "meta.code.class")
 CLASS_ID = Column("class_id", pa.string(), "", "class under the name that lasts from run to run; null: noise")
 CLASS_NAME = Column(
     "class_name", pa.string(), "", "kind suggested for the class, and what people call most of its labelled"
 )
-PREVIOUS = Column("previous_class_id", pa.string(), "", "class in the run published before; null: none")
+PREVIOUS_CLASS_ID = Column(
+    "previous_class_id", pa.string(), "", "class in the run published before; null: none"
+)
 HUMAN_LABEL = Column(
     "human_label", pa.string(), "", "what most people call it; null: nobody does, or as many call it another"
 )
-IDENTITY = (CLASS_ID, CLASS_NAME, PREVIOUS)
-RANK = Column("anomaly_rank", pa.int32(), "", "1 = oddest of the run", "meta.number")
-SCORE = Column(
+CLASS_COLUMNS = (CLASS_ID, CLASS_NAME, PREVIOUS_CLASS_ID)
+ANOMALY_RANK = Column("anomaly_rank", pa.int32(), "", "1 = oddest of the run", "meta.number")
+ANOMALY_SCORE = Column(
     "anomaly_score",
     pa.float32(),
     "dex",
@@ -50,11 +52,11 @@ AMPLITUDE = Column(
     "amplitude", pa.float32(), "", "factor from the decoded spectrum to the data; 1 where none is fitted"
 )
 RECON_MSE = Column("recon_mse", pa.float32(), "", "mean over valid pixels of (arcsinh x - model)^2")
-RECON_CHI2 = Column(
+RECON_CHI2_RED = Column(
     "recon_chi2_red", pa.float32(), "", "mean over valid pixels of squared residual / error^2"
 )
 WAVE_REST = Column("wave_rest", pa.float64(), "Angstrom", "rest-frame wavelength, vacuum", "em.wl")
-PARTS = (
+ANOMALY_COMPONENTS = (
     Column("anomaly_recon", pa.float32(), "dex", "part: misfit against spectra of the same S/N and class"),
     Column("anomaly_line", pa.float32(), "dex", "part: largest misfit as wide as a line"),
     Column("anomaly_density", pa.float32(), "dex", "part: density of the latents, against the same S/N"),
@@ -67,8 +69,8 @@ PARTS = (
     Column("anomaly_forest", pa.float32(), "dex", "part: isolation in latent space, against the same S/N"),
 )
 LOG_PROB = Column("log_prob", pa.float32(), "", "ln density of the latents under a Gaussian mixture")
-ODDNESS = (LOG_PROB, SCORE, *PARTS, RANK)
-ARTEFACTS = (
+ANOMALY_COLUMNS = (LOG_PROB, ANOMALY_SCORE, *ANOMALY_COMPONENTS, ANOMALY_RANK)
+BAD_PIXEL_COLUMNS = (
     Column(
         "artefact_spikes", pa.float32(), "", "summed heights of spikes sharper than the instrument [sigma]"
     ),
@@ -83,7 +85,7 @@ ARTEFACTS = (
     ),
     Column("n_masked", pa.float32(), "", "valid pixels masked as bad before it was encoded"),
 )
-KINDS = (
+GALAXY_TYPE_COLUMNS = (
     Column(
         "kind", pa.string(), "", "suggested kind of galaxy, by published rules on its measures, or unknown"
     ),
@@ -93,13 +95,13 @@ KINDS = (
 NORM_UNIT = "erg s-1 cm-2 Angstrom-1"
 
 
-def clustering(n_classes: int) -> tuple[Column, ...]:
+def build_clustering_columns(n_classes: int) -> tuple[Column, ...]:
     """Columns of what a run says of every spectrum."""
     f32 = pa.float32()
     return (
         Column("umap_0", f32, "", "map, first axis"),
         Column("umap_1", f32, "", "map, second axis"),
-        LABEL,
+        CLUSTER_LABEL,
         Column("cluster_prob", f32, "", "probability of that cluster"),
         Column("cluster_entropy", f32, "", "entropy of the memberships: 0 sure, 1 torn between all"),
         Column(
@@ -112,8 +114,10 @@ def clustering(n_classes: int) -> tuple[Column, ...]:
     )
 
 
-def objects(n_latents: int, measures: Sequence[Column] = (), n_classes: int = 0) -> tuple[Column, ...]:
-    """Columns of ``objects``: a row a spectrum; `measures`: of it and of its reconstruction."""
+def build_objects_schema(
+    n_latents: int, measurements: Sequence[Column] = (), n_classes: int = 0
+) -> tuple[Column, ...]:
+    """Columns of ``objects``: a row a spectrum; `measurements`: of it and of its reconstruction."""
     f32, i32, text = pa.float32(), pa.int32(), pa.string()
     return (
         OBJECT_ID,
@@ -144,8 +148,8 @@ def objects(n_latents: int, measures: Sequence[Column] = (), n_classes: int = 0)
         SNR,
         Column("n_valid", i32, "", "valid pixels on the grid"),
         Column("split", text, "", "train or validation; none of a spectrum that the model has not seen"),
-        *measures,
-        *KINDS,
+        *measurements,
+        *GALAXY_TYPE_COLUMNS,
         HUMAN_LABEL,
         *(Column(f"z_mean_{i:02d}", f32, "", f"latent {i}: posterior mean") for i in range(n_latents)),
         *(
@@ -154,30 +158,34 @@ def objects(n_latents: int, measures: Sequence[Column] = (), n_classes: int = 0)
         ),
         AMPLITUDE,
         RECON_MSE,
-        RECON_CHI2,
-        *ARTEFACTS,
-        *clustering(n_classes),
-        *IDENTITY,
-        *ODDNESS,
+        RECON_CHI2_RED,
+        *BAD_PIXEL_COLUMNS,
+        *build_clustering_columns(n_classes),
+        *CLASS_COLUMNS,
+        *ANOMALY_COLUMNS,
     )
 
 
-def placed(n_latents: int, measures: Sequence[Column], n_classes: int) -> tuple[Column, ...]:
+def build_prediction_schema(
+    n_latents: int, measurements: Sequence[Column], n_classes: int
+) -> tuple[Column, ...]:
     """Columns of spectra that are not of a run and are told by it: those of ``objects`` that they have."""
     f32 = pa.float32()
-    known = {column.name: column for column in objects(n_latents, measures, n_classes)}
+    known = {column.name: column for column in build_objects_schema(n_latents, measurements, n_classes)}
     lacking = {"source_id", "version", "root", "srcid", "grating", "filter", "grade", "ra", "dec", "split"}
-    lacking |= {HUMAN_LABEL.name, PREVIOUS.name, STORE_ROW.name, HEALPIX.name}
+    lacking |= {HUMAN_LABEL.name, PREVIOUS_CLASS_ID.name, STORE_ROW.name, HEALPIX.name}
     beside = {
-        "anomaly_rank": RANK._replace(description="the rank it would have among the run's; 1 = oddest"),
+        "anomaly_rank": ANOMALY_RANK._replace(
+            description="the rank it would have among the run's; 1 = oddest"
+        ),
         "why": Column("why", pa.string(), "", "what is odd about it, in words"),
         "neighbours": Column("neighbours", pa.list_(pa.string()), "", "object_id of the nearest of the run"),
-        "distances": Column("distances", pa.list_(f32), "", f"of those, {DISTANCE.description}"),
+        "distances": Column("distances", pa.list_(f32), "", f"of those, {LATENT_DISTANCE.description}"),
     }
     return tuple((known | beside)[name] for name in (known | beside) if name not in lacking)
 
 
-def predictions(names: Sequence[str]) -> tuple[Column, ...]:
+def build_label_prediction_schema(label_names: Sequence[str]) -> tuple[Column, ...]:
     """Columns of what every spectrum is likely called, given the labels that people used."""
     f32 = pa.float32()
     return (
@@ -192,12 +200,12 @@ def predictions(names: Sequence[str]) -> tuple[Column, ...]:
             "labels not refuted at the stated error; empty: none of them fits",
         ),
         Column("label_next", pa.int32(), "", "1 = most useful to label next; null: not suggested"),
-        *(Column(f"p_{name}", f32, "", f"probability of {name}") for name in names),
+        *(Column(f"p_{name}", f32, "", f"probability of {name}") for name in label_names),
     )
 
 
-_CLASSES = (
-    LABEL,
+_CLASSES_COLUMNS = (
+    CLUSTER_LABEL,
     CLASS_ID,
     CLASS_NAME,
     Column("change", pa.string(), "", "since the run before: kept, new, split or merged; null: noise"),
@@ -216,14 +224,16 @@ _CLASSES = (
 )
 
 
-def classes(measures: Sequence[Column] = ()) -> tuple[Column, ...]:
-    """Columns of ``classes``; `measures` and kinds are of a class's median spectrum."""
-    of_median = (*KINDS, *measures)
-    return *_CLASSES, *(c._replace(description=f"{c.description}; of its median spectrum") for c in of_median)
+def build_classes_schema(measurements: Sequence[Column] = ()) -> tuple[Column, ...]:
+    """Columns of ``classes``; `measurements` and kinds are of a class's median spectrum."""
+    of_median = (*GALAXY_TYPE_COLUMNS, *measurements)
+    return *_CLASSES_COLUMNS, *(
+        c._replace(description=f"{c.description}; of its median spectrum") for c in of_median
+    )
 
 
-CLASS_MEDIANS = (
-    LABEL,
+CLASS_MEDIANS_SCHEMA = (
+    CLUSTER_LABEL,
     CLASS_ID,
     WAVE_REST,
     Column("flux_p16", pa.float32(), "", "16th percentile of normalised f_lambda"),
@@ -231,51 +241,53 @@ CLASS_MEDIANS = (
     Column("flux_p84", pa.float32(), "", "84th percentile of normalised f_lambda"),
     Column("n_valid", pa.int64(), "", "spectra (of at most 5000 of the class) with this pixel valid"),
 )
-ANOMALIES = (
-    RANK,
+ANOMALIES_SCHEMA = (
+    ANOMALY_RANK,
     OBJECT_ID,
     SOURCE_ID,
     REDSHIFT,
     SNR,
     NORM_SNR,
-    SCORE,
-    *PARTS,
-    RECON_CHI2,
-    LABEL,
+    ANOMALY_SCORE,
+    *ANOMALY_COMPONENTS,
+    RECON_CHI2_RED,
+    CLUSTER_LABEL,
     CLASS_ID,
     Column("why", pa.string(), "", "what is odd about it, in words"),
 )
-SPOILT = (
+BAD_PIXELS_SCHEMA = (
     OBJECT_ID,
     SOURCE_ID,
     REDSHIFT,
     SNR,
-    *ARTEFACTS,
-    SCORE,
-    LABEL,
+    *BAD_PIXEL_COLUMNS,
+    ANOMALY_SCORE,
+    CLUSTER_LABEL,
     CLASS_ID,
     Column("why", pa.string(), "", "what is worst about it, in words"),
 )
-QUARANTINE = (
+QUARANTINE_SCHEMA = (
     OBJECT_ID,
     Column("version", pa.string(), "", "what changes when the file or its redshift does"),
     Column("uri", pa.string(), "", "where the file is"),
     Column("reason", pa.string(), "", "one reason code"),
     Column("seen", pa.string(), "", "what was found"),
 )
-DISTANCE = Column("distance", pa.float32(), "", "in latent space, in posterior widths: 1 is what noise does")
-SIMILAR = (
+LATENT_DISTANCE = Column(
+    "distance", pa.float32(), "", "in latent space, in posterior widths: 1 is what noise does"
+)
+SIMILAR_SPECTRA_SCHEMA = (
     Column("query_id", pa.string(), "", "archive's unique key of the spectrum that others are near to"),
     Column("rank", pa.int32(), "", "1 = nearest"),
     OBJECT_ID,
-    DISTANCE,
+    LATENT_DISTANCE,
     REDSHIFT,
-    LABEL,
+    CLUSTER_LABEL,
     CLASS_ID,
     CLASS_NAME,
-    *KINDS[:2],
+    *GALAXY_TYPE_COLUMNS[:2],
 )
-RERANKED = (
+RERANKED_SCHEMA = (
     Column("feedback_rank", pa.int32(), "", "1 = oddest after what people marked"),
     OBJECT_ID,
     REDSHIFT,
@@ -286,10 +298,10 @@ RERANKED = (
         "dex",
         "-log10 of shares at least as odd: by the run and by the marks",
     ),
-    RANK,
-    SCORE,
+    ANOMALY_RANK,
+    ANOMALY_SCORE,
 )
-_TRIAL = (
+_TRIAL_COLUMNS = (
     Column("space", pa.string(), "", "where points lie: features, latents, map"),
     Column("n_neighbors", pa.int32(), "", "UMAP's neighbourhood; 0: no map"),
     Column("dims", pa.int32(), "", "UMAP's dimensions; 0: no map"),
@@ -314,41 +326,41 @@ _TRIAL = (
     Column("stability", pa.float64(), "", "mean adjusted Rand index with the setting's other repeats"),
     Column("seconds", pa.float64(), "s", "time the trial took"),
 )
-SWEEP = (
+SWEEP_SCHEMA = (
     Column("trial", pa.int32(), "", "number of the trial"),
-    *_TRIAL,
+    *_TRIAL_COLUMNS,
     Column("null_percentile", pa.float64(), "", "share of structureless draws whose silhouette is less"),
     Column(
         "chosen", pa.bool_(), "", "whether the classes are this trial's, or of the consensus of its setting"
     ),
 )
-NULLS = (
+NULL_TESTS_SCHEMA = (
     Column("null", pa.string(), "", "gaussian: the sample's covariance; permuted: columns shuffled"),
     Column("draw", pa.int32(), "", "number of the draw"),
-    *_TRIAL,
+    *_TRIAL_COLUMNS,
 )
-CONFUSION = (
-    LABEL,
+CONFUSION_SCHEMA = (
+    CLUSTER_LABEL,
     Column("other_label", pa.int32(), "", "another cluster"),
     Column("share", pa.float64(), "", "mean probability of the other among this one's members"),
     Column("n_torn", pa.int64(), "", "members at least half as likely of the other"),
     Column("examples", pa.list_(pa.string()), "", "object_id of members most likely of the other"),
 )
-LATENT_PAIRS = (
+LATENT_PAIRS_SCHEMA = (
     Column("latent", pa.int32(), "", "number of a latent"),
     Column("other_latent", pa.int32(), "", "number of another"),
     Column("mutual_information", pa.float64(), "", "of their posterior means over the sample [nat]"),
     Column("alignment", pa.float64(), "", "cosine of what moving either does to spectra; 1: the same"),
 )
-CLASS_IDS = (
+CLASS_IDS_SCHEMA = (
     CLASS_ID,
     Column("run_id", pa.string(), "", "a run that was published"),
-    LABEL,
+    CLUSTER_LABEL,
     Column("n_spectra", pa.int64(), "", "spectra of the class in that run"),
 )
-CHANGES = (
+CLASS_CHANGES_SCHEMA = (
     CLASS_ID,
-    PREVIOUS,
+    PREVIOUS_CLASS_ID,
     Column(
         "change",
         pa.string(),
@@ -364,7 +376,7 @@ CHANGES = (
     ),
     Column("why", pa.string(), "", "in words"),
 )
-LABEL_SCORES = (
+LABEL_SCORES_SCHEMA = (
     Column("human_label", pa.string(), "", "what people call spectra"),
     Column("n_spectra", pa.int64(), "", "spectra that most people call so"),
     Column("n_sources", pa.int64(), "", "their sources, those left out that are called otherwise, too"),
@@ -374,14 +386,14 @@ LABEL_SCORES = (
     Column("n_alone", pa.int64(), "", "spectra without a label whose set holds this one alone"),
     Column("verdict", pa.string(), "", "whether there are enough, and how many are missing, in words"),
 )
-LABELS = (
+ANNOTATIONS_SCHEMA = (
     OBJECT_ID,
     Column("human_label", pa.string(), "", "what somebody says it is; empty: the last label is taken back"),
     Column("who", pa.string(), "", "who said so"),
     Column("when", pa.timestamp("us", "UTC"), "", "when"),
     Column("note", pa.string(), "", "in their own words"),
 )
-HISTORY: Mapping[str, tuple[str, str]] = {
+HISTORY_COLUMNS: Mapping[str, tuple[str, str]] = {
     "epoch": ("", "number of the epoch, from 0"),
     "lr": ("", "learning rate at its end"),
     "seconds": ("s", "time that the epoch took"),
@@ -389,7 +401,9 @@ HISTORY: Mapping[str, tuple[str, str]] = {
 """Units and descriptions of a model's learning curves, beside those of the terms of its losses."""
 
 
-def conform(values: Mapping[str, Any], columns: Sequence[Column], metadata: Mapping[str, str]) -> pa.Table:
+def build_table(
+    values: Mapping[str, Any], columns: Sequence[Column], metadata: Mapping[str, str]
+) -> pa.Table:
     """Return a table with these columns, in order, units and descriptions in the fields' metadata.
 
     Examples
@@ -399,7 +413,7 @@ def conform(values: Mapping[str, Any], columns: Sequence[Column], metadata: Mapp
     b'Angstrom'
     """
     schema = pa.schema(
-        [pa.field(c.name, c.type, metadata=_said_of(c)) for c in columns],
+        [pa.field(c.name, c.type, metadata=_field_metadata(c)) for c in columns],
         metadata=dict(metadata),
     )
     arrays = [
@@ -411,12 +425,12 @@ def conform(values: Mapping[str, Any], columns: Sequence[Column], metadata: Mapp
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _said_of(column: Column) -> dict[str, str]:
+def _field_metadata(column: Column) -> dict[str, str]:
     said = {"unit": column.unit, "description": column.description}
     return said | {"ucd": column.ucd} if column.ucd else said
 
 
-def describe_history(history: pa.Table) -> pa.Table:
+def add_history_metadata(history: pa.Table) -> pa.Table:
     """Return a model's learning curves, a row an epoch, with units and descriptions in the fields' metadata.
 
     Examples
@@ -431,12 +445,12 @@ def describe_history(history: pa.Table) -> pa.Table:
     for field in history.schema:
         side, _, term = field.name.partition("_")
         plain = ("", f"{term}: {sides[side]}") if term and side in sides else ("", field.name)
-        unit, description = HISTORY.get(field.name, plain)
+        unit, description = HISTORY_COLUMNS.get(field.name, plain)
         fields.append(field.with_metadata({"unit": unit, "description": description}))
     return history.cast(pa.schema(fields))
 
 
-def dictionary(schema: pa.Schema) -> pa.Table:
+def build_data_dictionary(schema: pa.Schema) -> pa.Table:
     """Return a data dictionary, a row a column: name, type, unit, description."""
     fields = [(field, field.metadata or {}) for field in schema]
     return pa.table(

@@ -49,7 +49,7 @@ class Spectrum:
 
 
 @dataclass(frozen=True)
-class WaveGrid:
+class WavelengthGrid:
     """A rest-frame wavelength grid, chosen once and frozen in the store.
 
     Attributes
@@ -124,7 +124,7 @@ class SpectrumBatch:
     z : (N,)
         The redshift that brought it to the rest frame.
     checksum : (N,) uint64
-        Of its flux and ivar: `row_checksums`.
+        Of its flux and ivar: `compute_row_checksums`.
     """
 
     object_id: list[str]
@@ -146,7 +146,7 @@ class SpectrumBatch:
         return len(self.object_id)
 
 
-def row_checksums(flux: Floats32, ivar: Floats32) -> NDArray[np.uint64]:
+def compute_row_checksums(flux: Floats32, ivar: Floats32) -> NDArray[np.uint64]:
     """Return a checksum a row, that any machine gives for the same numbers.
 
     BLAKE2b of 8 bytes, read little-endian, over the row's little-endian float32 flux, then ivar.

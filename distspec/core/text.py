@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-MAX_TEXT = 1000
+MAX_TEXT_LENGTH = 1000
 """Characters of what the quarantine says."""
 
 
-def printable(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     r"""Return text from a file, a server or a listing as a terminal and a page can show it.
 
     Examples
@@ -16,13 +16,13 @@ def printable(text: str) -> str:
     >>> print(printable("clear\x1b[2J λ"))
     clear\x1b[2J λ
     """
-    shown = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text[: MAX_TEXT + 1])
-    return shown if len(shown) <= MAX_TEXT else f"{shown[:MAX_TEXT]}…"
+    shown = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text[: MAX_TEXT_LENGTH + 1])
+    return shown if len(shown) <= MAX_TEXT_LENGTH else f"{shown[:MAX_TEXT_LENGTH]}…"
 
 
 def format_table(table: Any) -> str:
     """Lay out a small Arrow table in columns for a terminal."""
-    rows = [[printable(str(value)) for value in row.values()] for row in table.to_pylist()]
+    rows = [[escape_unprintable(str(value)) for value in row.values()] for row in table.to_pylist()]
     columns = list(zip(table.column_names, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     lines = zip(*columns, strict=True)

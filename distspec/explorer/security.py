@@ -13,14 +13,14 @@ from secrets import compare_digest
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MAX_BODY = 32 * 2**20
+MAX_BODY_BYTES = 32 * 2**20
 """Largest request [bytes]: a selection of a few million objects."""
-POLICY = (
+CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-HEADERS = {
-    "content-security-policy": POLICY,
+SECURITY_HEADERS = {
+    "content-security-policy": CONTENT_SECURITY_POLICY,
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",
@@ -31,7 +31,7 @@ HEADERS = {
 
 
 @dataclass(frozen=True)
-class Guard:
+class TokenAuthMiddleware:
     """An ASGI application that lets only its own page through to another.
 
     Attributes
@@ -57,17 +57,17 @@ class Guard:
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                extra = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                extra = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
                 message = {**message, "headers": [*message.get("headers", ()), *extra]}
             await send(message)
 
-        refusal, path = self._judge(scope)
+        refusal, path = self._check_request(scope)
         if refusal is not None:
             await refusal(scope, receive, guarded)
             return
         await self.app({**scope, "path": path, "raw_path": path.encode()}, receive, guarded)
 
-    def _judge(self, scope: Scope) -> tuple[PlainTextResponse | None, str]:
+    def _check_request(self, scope: Scope) -> tuple[PlainTextResponse | None, str]:
         """Return why a request is refused, or None and its path without the token."""
         headers: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
@@ -88,6 +88,6 @@ class Guard:
         length = headers.get(b"content-length", [b""])[0]
         if not length.isdigit():
             return PlainTextResponse("say how long the request is\n", 411), ""
-        if int(length) > MAX_BODY:
-            return PlainTextResponse(f"at most {MAX_BODY:,} bytes\n", 413), ""
+        if int(length) > MAX_BODY_BYTES:
+            return PlainTextResponse(f"at most {MAX_BODY_BYTES:,} bytes\n", 413), ""
         return None, path

@@ -8,57 +8,69 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from distspec.io.files import exists, get_json, put_json
-from distspec.io.paths import join
-from distspec.labels.annotations import MARKS, Said, add, compact, history, labels_url, standing
+from distspec.io.files import read_json, url_exists, write_json
+from distspec.io.paths import join_url
+from distspec.labels.annotations import (
+    INTEREST_LABELS,
+    Annotation,
+    add_annotations,
+    annotations_url,
+    compact_annotations,
+    current_annotations,
+    read_annotations,
+)
 
-NAMES = "names.json"
+LABEL_NAMES_FILE = "names.json"
 """Beside the labels: the names that keys give."""
-MAX_NAMES = 9
+MAX_LABEL_NAMES = 9
 
 
-class Word(NamedTuple):
+class LatestAnnotation(NamedTuple):
     """The last word of a person on a spectrum."""
 
     human_label: str
-    when: datetime
+    timestamp: datetime
     note: str = ""
 
 
-Key = tuple[str, str]
+AnnotationKey = tuple[str, str]
 """An object and who spoke of it."""
 
 
 @dataclass(frozen=True)
-class Step:
+class UndoStep:
     """What one act said of some objects, and what the same person had said before."""
 
-    marks: bool
-    before: Mapping[str, Word | None]
+    is_mark: bool
+    previous: Mapping[str, LatestAnnotation | None]
 
 
 @dataclass
-class Notebook:
+class AnnotationSession:
     """One person's notebook, opened on what all have said.
 
     Attributes
     ----------
     root : str
-    who : str
+    annotator : str
         Who is exploring.
     labels, marks : dict
         Last words on classes, and on whether a spectrum is of interest.
     """
 
     root: str
-    who: str
-    labels: dict[Key, Word] = field(default_factory=dict[Key, Word])
-    marks: dict[Key, Word] = field(default_factory=dict[Key, Word])
-    _steps: list[Step] = field(default_factory=list[Step])
+    annotator: str
+    labels: dict[AnnotationKey, LatestAnnotation] = field(
+        default_factory=dict[AnnotationKey, LatestAnnotation]
+    )
+    marks: dict[AnnotationKey, LatestAnnotation] = field(
+        default_factory=dict[AnnotationKey, LatestAnnotation]
+    )
+    _undo_stack: list[UndoStep] = field(default_factory=list[UndoStep])
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _spoke: bool = False
+    _modified: bool = False
 
-    def say(self, objects: Sequence[str], label: str, note: str = "") -> None:
+    def record(self, object_ids: Sequence[str], label: str, note: str = "") -> None:
         """Label or mark some objects, in one file.
 
         Raises
@@ -67,53 +79,60 @@ class Notebook:
             When the label is empty or no object is named.
         """
         label = label.strip()
-        if not label or not objects:
+        if not label or not object_ids:
             raise ValueError("a label needs a name and at least one spectrum")
-        marks = label in MARKS
+        marks = label in INTEREST_LABELS
         with self._lock:
             words = self.marks if marks else self.labels
-            before = {name: words.get((name, self.who)) for name in objects}
-            self._add([Said(name, label, self.who, note) for name in objects])
-            self._steps.append(Step(marks, before))
+            before = {name: words.get((name, self.annotator)) for name in object_ids}
+            self._append([Annotation(name, label, self.annotator, note) for name in object_ids])
+            self._undo_stack.append(UndoStep(marks, before))
 
     def undo(self) -> list[str]:
         """Take the last act back; return the objects it was about, none where there is no act left."""
         with self._lock:
-            if not self._steps:
+            if not self._undo_stack:
                 return []
-            step = self._steps.pop()
-            silent = [name for name, word in step.before.items() if word is None]
-            again = {name: word for name, word in step.before.items() if word is not None}
+            step = self._undo_stack.pop()
+            silent = [name for name, word in step.previous.items() if word is None]
+            again = {name: word for name, word in step.previous.items() if word is not None}
             # An empty label takes back both, label and mark: the other is said again.
-            other = self.labels if step.marks else self.marks
-            again |= {name: other[name, self.who] for name in silent if (name, self.who) in other}
-            self._add([Said(name, "", self.who) for name in silent])
-            self._add([Said(name, word.human_label, self.who, word.note) for name, word in again.items()])
-            return list(step.before)
+            other = self.labels if step.is_mark else self.marks
+            again |= {name: other[name, self.annotator] for name in silent if (name, self.annotator) in other}
+            self._append([Annotation(name, "", self.annotator) for name in silent])
+            self._append(
+                [
+                    Annotation(name, word.human_label, self.annotator, word.note)
+                    for name, word in again.items()
+                ]
+            )
+            return list(step.previous)
 
-    def _add(self, said: Sequence[Said]) -> None:
-        if not said:
+    def _append(self, annotations: Sequence[Annotation]) -> None:
+        if not annotations:
             return
         # Later than whatever was said before, also where the clock has not moved on.
         words = (*self.labels.values(), *self.marks.values())
-        last = max((word.when for word in words), default=datetime.min.replace(tzinfo=UTC))
+        last = max((word.timestamp for word in words), default=datetime.min.replace(tzinfo=UTC))
         when = max(datetime.now(UTC), last + timedelta(microseconds=1))
-        add(self.root, said, when)
-        self._spoke = True
-        for name, label, who, note, _ in said:
+        add_annotations(self.root, annotations, when)
+        self._modified = True
+        for name, label, who, note, _ in annotations:
             if label:
-                (self.marks if label in MARKS else self.labels)[name, who] = Word(label, when, note)
+                (self.marks if label in INTEREST_LABELS else self.labels)[name, who] = LatestAnnotation(
+                    label, when, note
+                )
             else:
                 self.labels.pop((name, who), None)
                 self.marks.pop((name, who), None)
 
-    def of(self, object_id: str) -> list[dict[str, str]]:
+    def list_annotations(self, object_id: str) -> list[dict[str, str]]:
         """Return all last words on an object: who, human_label, when, note."""
         return [
             {
                 "who": who,
                 "human_label": word.human_label,
-                "when": f"{word.when:%Y-%m-%d %H:%M} UTC",
+                "when": f"{word.timestamp:%Y-%m-%d %H:%M} UTC",
                 "note": word.note,
             }
             for words in (self.labels, self.marks)
@@ -121,18 +140,18 @@ class Notebook:
             if name == object_id
         ]
 
-    def standing(self, marks: bool) -> dict[str, str]:
+    def current_labels(self, as_marks: bool) -> dict[str, str]:
         """Return one label (or mark) an object: mine, else the last of anybody's."""
-        words = self.marks if marks else self.labels
-        order = sorted(words.items(), key=lambda item: (item[0][1] == self.who, item[1].when))
+        words = self.marks if as_marks else self.labels
+        order = sorted(words.items(), key=lambda item: (item[0][1] == self.annotator, item[1].timestamp))
         return {name: word.human_label for (name, _), word in order}
 
-    def names(self) -> list[str] | None:
+    def read_label_names(self) -> list[str] | None:
         """Return the names that keys give, None where nobody has listed any."""
-        url = join(labels_url(self.root), NAMES)
-        return [str(name) for name in get_json(url)["names"]] if exists(url) else None
+        url = join_url(annotations_url(self.root), LABEL_NAMES_FILE)
+        return [str(name) for name in read_json(url)["names"]] if url_exists(url) else None
 
-    def rename(self, names: Sequence[str]) -> list[str]:
+    def write_label_names(self, names: Sequence[str]) -> list[str]:
         """Keep another list of names; return it without blanks and repeats.
 
         Raises
@@ -141,26 +160,28 @@ class Notebook:
             When there are more than keys, or one of them is a mark.
         """
         kept = list(dict.fromkeys(name.strip() for name in names if name.strip()))
-        if len(kept) > MAX_NAMES or set(kept) & set(MARKS):
-            raise ValueError(f"at most {MAX_NAMES} names, none of them {' or '.join(MARKS)}")
-        put_json(join(labels_url(self.root), NAMES), {"names": kept})
+        if len(kept) > MAX_LABEL_NAMES or set(kept) & set(INTEREST_LABELS):
+            raise ValueError(f"at most {MAX_LABEL_NAMES} names, none of them {' or '.join(INTEREST_LABELS)}")
+        write_json(join_url(annotations_url(self.root), LABEL_NAMES_FILE), {"names": kept})
         return kept
 
     def close(self) -> None:
         """Compact what was said, if anything was."""
-        if self._spoke:
-            compact(self.root)
+        if self._modified:
+            compact_annotations(self.root)
 
 
-def open_notebook(root: str, who: str) -> Notebook:
-    """Open what has been said of a root's spectra, to say more as `who`."""
-    said = history(root)
-    labels, marks = (_words(standing(said, marks).to_pylist()) for marks in (False, True))
-    return Notebook(root, who, labels, marks)
+def open_annotation_session(root: str, annotator: str) -> AnnotationSession:
+    """Open what has been said of a root's spectra, to say more as `annotator`."""
+    said = read_annotations(root)
+    labels, marks = (
+        _index_annotations(current_annotations(said, marks).to_pylist()) for marks in (False, True)
+    )
+    return AnnotationSession(root, annotator, labels, marks)
 
 
-def _words(rows: Sequence[Mapping[str, Any]]) -> dict[Key, Word]:
+def _index_annotations(rows: Sequence[Mapping[str, Any]]) -> dict[AnnotationKey, LatestAnnotation]:
     return {
-        (row["object_id"], row["who"]): Word(row["human_label"], row["when"], row["note"] or "")
+        (row["object_id"], row["who"]): LatestAnnotation(row["human_label"], row["when"], row["note"] or "")
         for row in rows
     }

@@ -8,16 +8,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from distspec.anomaly.feedback import INTERESTING, ORDINARY, PARTS, rescore
+from distspec.anomaly.feedback import INTERESTING, ORDINARY, PARTIAL_SCORES, rescore_with_marks
 from distspec.catalog.editions import open_tables
 from distspec.core import schema
-from distspec.labels.annotations import MARKS, marked
-from distspec.models.neighbors import LATENTS, latents_of
+from distspec.labels.annotations import INTEREST_LABELS, read_marks
+from distspec.models.neighbors import LATENT_PREFIXES, extract_latents
 
-SHOWN = ("object_id", "z", "anomaly_rank", "anomaly_score")
+OUTPUT_COLUMNS = ("object_id", "z", "anomaly_rank", "anomaly_score")
 
 
-def rerank(root: str, seed: int = 0) -> pa.Table:
+def rerank_anomalies(root: str, seed: int = 0) -> pa.Table:
     """Return the spectra of the current catalogue re-ranked by what people marked interesting or ordinary.
 
     Parameters
@@ -30,7 +30,7 @@ def rerank(root: str, seed: int = 0) -> pa.Table:
     Returns
     -------
     Table
-        A row a spectrum, the oddest first: the columns `distspec.core.schema.RERANKED`. Without marks the order is
+        A row a spectrum, the oddest first: the columns `distspec.core.schema.RERANKED_SCHEMA`. Without marks the order is
         the run's own.
 
     Raises
@@ -40,27 +40,27 @@ def rerank(root: str, seed: int = 0) -> pa.Table:
     RuntimeError
         When there are marks, and coniferest is not installed.
     """
-    said = marked(root)
+    said = read_marks(root)
     objects = open_tables(root)["objects"]
-    names = [name for name in objects.schema.names if name.startswith(LATENTS)]
-    table = objects.to_table(columns=[*SHOWN, *PARTS, *names])
-    marks = _marks_of(table, said)
-    parts = {name: table[name].to_numpy() for name in PARTS}
-    score = rescore(parts, latents_of(table), table["anomaly_score"].to_numpy(), marks, seed)
+    names = [name for name in objects.schema.names if name.startswith(LATENT_PREFIXES)]
+    table = objects.to_table(columns=[*OUTPUT_COLUMNS, *PARTIAL_SCORES, *names])
+    marks = _align_marks(table, said)
+    parts = {name: table[name].to_numpy() for name in PARTIAL_SCORES}
+    score = rescore_with_marks(parts, extract_latents(table), table["anomaly_score"].to_numpy(), marks, seed)
     order = np.lexsort((table["anomaly_rank"].to_numpy(), -score))
-    words = np.array(["", *MARKS], object)
-    values: dict[str, Any] = {name: table[name].take(pa.array(order)) for name in SHOWN} | {
+    words = np.array(["", *INTEREST_LABELS], object)
+    values: dict[str, Any] = {name: table[name].take(pa.array(order)) for name in OUTPUT_COLUMNS} | {
         "feedback_rank": np.arange(1, len(order) + 1),
         "feedback_score": score[order],
         "mark": words[marks[order]],
     }
-    return schema.conform(values, schema.RERANKED, {})
+    return schema.build_table(values, schema.RERANKED_SCHEMA, {})
 
 
-def _marks_of(table: pa.Table, said: dict[str, bool]) -> NDArray[np.int8]:
+def _align_marks(table: pa.Table, marks_by_id: dict[str, bool]) -> NDArray[np.int8]:
     marks = np.zeros(len(table), np.int8)
-    if said:
+    if marks_by_id:
         for row, name in enumerate(table["object_id"].to_pylist()):
-            if name in said:
-                marks[row] = INTERESTING if said[name] else ORDINARY
+            if name in marks_by_id:
+                marks[row] = INTERESTING if marks_by_id[name] else ORDINARY
     return marks

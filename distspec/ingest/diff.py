@@ -11,50 +11,54 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from distspec.core.arrow import pc
-from distspec.core.errors import PASSING, Reason, Rejected
-from distspec.core.text import printable
+from distspec.core.errors import TRANSIENT_REASONS, QuarantineReason, QuarantineRecord
+from distspec.core.text import escape_unprintable
 from distspec.store.store import Store
 
-MAX_ID = 200
+MAX_ID_LENGTH = 200
 """Characters of an object_id."""
-LISTED = frozenset({Reason.BAD_ID, Reason.AMBIGUOUS})
+LISTING_REASONS = frozenset({QuarantineReason.BAD_ID, QuarantineReason.AMBIGUOUS})
 """Faults of a listing, not of a file: a listing without them has the file read."""
 
 
 @dataclass(frozen=True)
-class Difference:
+class ListingDiff:
     """What one run has to do.
 
     Attributes
     ----------
-    todo : pa.Table
+    to_read : pa.Table
         Rows of the listing to read: new objects and new versions.
     rejected : list of Rejected
         What the listing itself disqualifies, less what the quarantine knows already.
-    withdrawn, returned : (n,) int
+    withdrawn_rows, restored_rows : (n,) int
         Rows of the store that the listing no longer has, and that it has again.
-    settled : list of str
+    released : list of str
         Objects in quarantine that are not listed any more, or whose version in the store is listed again.
     """
 
-    todo: pa.Table
-    rejected: Sequence[Rejected]
-    withdrawn: NDArray[np.int64]
-    returned: NDArray[np.int64]
-    settled: Sequence[str]
+    to_read: pa.Table
+    rejected: Sequence[QuarantineRecord]
+    withdrawn_rows: NDArray[np.int64]
+    restored_rows: NDArray[np.int64]
+    released: Sequence[str]
 
     @property
-    def is_nothing(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether store and listing agree."""
         return not (
-            len(self.todo) + len(self.rejected) + len(self.withdrawn) + len(self.returned) + len(self.settled)
+            len(self.to_read)
+            + len(self.rejected)
+            + len(self.withdrawn_rows)
+            + len(self.restored_rows)
+            + len(self.released)
         )
 
 
-def screen(listing: pa.Table) -> tuple[pa.Table, list[Rejected]]:
+def clean_listing(listing: pa.Table) -> tuple[pa.Table, list[QuarantineRecord]]:
     """Take out of a listing what cannot be used, whatever its file holds.
 
-    Keys become names in tables, files and pages: one that is empty, longer than `MAX_ID` or holds control
+    Keys become names in tables, files and pages: one that is empty, longer than `MAX_ID_LENGTH` or holds control
     characters or a path is refused. Rows that are listed twice alike count once; a key that is listed with
     differing rows is refused, for nobody can tell which is meant.
 
@@ -67,22 +71,26 @@ def screen(listing: pa.Table) -> tuple[pa.Table, list[Rejected]]:
     """
     ids = listing["object_id"]
     usable = pc.and_(
-        pc.and_(pc.utf8_is_printable(ids), pc.less_equal(pc.utf8_length(ids), MAX_ID)),
+        pc.and_(pc.utf8_is_printable(ids), pc.less_equal(pc.utf8_length(ids), MAX_ID_LENGTH)),
         pc.invert(pc.match_substring_regex(ids, r"^\.*$|[/\\]")),
     )
     bad = listing.filter(pc.invert(usable))
     rejected = [
-        _rejected(row, Reason.BAD_ID, f"key of {len(row['object_id'])} characters: {row['object_id'][:80]!r}")
+        _make_rejected(
+            row,
+            QuarantineReason.BAD_ID,
+            f"key of {len(row['object_id'])} characters: {row['object_id'][:80]!r}",
+        )
         for row in bad.to_pylist()
     ]
     if len(bad):  # a listing is the largest thing that a run holds: no copy for nothing
         listing = listing.filter(usable)
-    if _grows(listing["object_id"]):
-        return listing, _once(rejected)
+    if _is_strictly_increasing(listing["object_id"]):
+        return listing, _drop_duplicates(rejected)
     counts = listing["object_id"].value_counts()
     twice = counts.filter(pc.greater(pc.struct_field(counts, "counts"), 1))
     if not len(twice):
-        return listing, _once(rejected)
+        return listing, _drop_duplicates(rejected)
     repeated = pc.is_in(listing["object_id"], value_set=pc.struct_field(twice, "values"))
     places = np.flatnonzero(np.asarray(repeated))
     groups: dict[str, list[int]] = {}
@@ -96,33 +104,33 @@ def screen(listing: pa.Table) -> tuple[pa.Table, list[Rejected]]:
         if len(versions) > 1:
             keep[group[0]] = False
             seen = f"listed {len(group)} times, with {len(versions)} different versions or places"
-            rejected.append(_rejected(rows[group[0]], Reason.AMBIGUOUS, seen))
-    return listing.filter(pa.array(keep)), _once(rejected)
+            rejected.append(_make_rejected(rows[group[0]], QuarantineReason.AMBIGUOUS, seen))
+    return listing.filter(pa.array(keep)), _drop_duplicates(rejected)
 
 
-def difference(listing: pa.Table, store: Store | None, retry: bool = False) -> Difference:
+def compare_listing(listing: pa.Table, store: Store | None, retry_transient: bool = False) -> ListingDiff:
     """Compare a listing with the store's ledger and quarantine.
 
     Parameters
     ----------
     listing : pa.Table
-        `distspec.archives.base.LISTING`.
+        `distspec.archives.base.LISTING_SCHEMA`.
     store : Store or None
         None before there is one.
-    retry : bool
+    retry_transient : bool
         Read again what is in quarantine for a passing cause.
     """
-    listing, rejected = screen(listing)
+    listing, rejected = clean_listing(listing)
     none = np.zeros(0, np.int64)
     if store is None:
-        return Difference(listing, rejected, none, none, [])
-    latest, quarantine = store.latest(), store.quarantine()
+        return ListingDiff(listing, rejected, none, none, [])
+    latest, quarantine = store.latest_rows(), store.read_quarantine()
     ids, versions = listing["object_id"], listing["version"]
     row = pc.index_in(ids, value_set=latest["object_id"])
-    stored = _same(latest["version"].take(row), versions)
+    stored = _equal_versions(latest["version"].take(row), versions)
     entry = pc.index_in(ids, value_set=quarantine["object_id"])
-    refused = _same(quarantine["version"].take(entry), versions)
-    again = LISTED | (PASSING if retry else frozenset())
+    refused = _equal_versions(quarantine["version"].take(entry), versions)
+    again = LISTING_REASONS | (TRANSIENT_REASONS if retry_transient else frozenset())
     once_more = np.isin(quarantine["reason"].to_pylist(), [str(reason) for reason in again])
     refused &= ~np.asarray(pa.array(once_more, pa.bool_()).take(entry).fill_null(False))
     named = {r.object_id for r in rejected}
@@ -140,40 +148,46 @@ def difference(listing: pa.Table, store: Store | None, retry: bool = False) -> D
     unlisted = pc.invert(pc.is_in(quarantine["object_id"], value_set=ids))
     settled = set(quarantine["object_id"].filter(unlisted).to_pylist()) - named
     settled |= set(ids.filter(pc.and_(pa.array(stored), pc.is_valid(entry))).to_pylist())
-    return Difference(
-        todo=_those(listing, ~stored & ~refused),
+    return ListingDiff(
+        to_read=_filter_rows(listing, ~stored & ~refused),
         rejected=fresh,
-        withdrawn=rows[gone & ~was_withdrawn],
-        returned=rows[is_listed & was_withdrawn],
-        settled=sorted(settled),
+        withdrawn_rows=rows[gone & ~was_withdrawn],
+        restored_rows=rows[is_listed & was_withdrawn],
+        released=sorted(settled),
     )
 
 
-def _those(listing: pa.Table, rows: NDArray[np.bool_]) -> pa.Table:
+def _filter_rows(listing: pa.Table, mask: NDArray[np.bool_]) -> pa.Table:
     """Return some rows; a listing is the largest thing that a run holds: no copy where all are meant."""
-    return listing if rows.all() else listing.filter(pa.array(rows))
+    return listing if mask.all() else listing.filter(pa.array(mask))
 
 
-def _grows(ids: pa.ChunkedArray) -> bool:
+def _is_strictly_increasing(ids: pa.ChunkedArray) -> bool:
     """Tell whether each key comes after the one before: then, as in most listings, none is there twice."""
     return bool(pc.all(pc.less(ids.slice(0, max(0, len(ids) - 1)), ids.slice(1))).as_py() in {True, None})
 
 
-def _same(known: pa.ChunkedArray, listed: pa.ChunkedArray) -> NDArray[np.bool_]:
-    return np.asarray(pc.equal(known, listed).fill_null(False))
+def _equal_versions(stored: pa.ChunkedArray, listed: pa.ChunkedArray) -> NDArray[np.bool_]:
+    return np.asarray(pc.equal(stored, listed).fill_null(False))
 
 
-def _once(rejected: Sequence[Rejected]) -> list[Rejected]:
+def _drop_duplicates(rejected: Sequence[QuarantineRecord]) -> list[QuarantineRecord]:
     return list({row.object_id: row for row in rejected}.values())
 
 
-def _rejected(row: dict[str, str], reason: Reason, seen: str) -> Rejected:
-    return Rejected(_name(row["object_id"]), row["version"], printable(row["uri"]), reason, printable(seen))
+def _make_rejected(row: dict[str, str], reason: QuarantineReason, detail: str) -> QuarantineRecord:
+    return QuarantineRecord(
+        _quarantine_key(row["object_id"]),
+        row["version"],
+        escape_unprintable(row["uri"]),
+        reason,
+        escape_unprintable(detail),
+    )
 
 
-def _name(object_id: str) -> str:
+def _quarantine_key(object_id: str) -> str:
     """Return what a key is called in the quarantine: itself, if it can be a name."""
-    if object_id.isprintable() and 0 < len(object_id) <= MAX_ID:
+    if object_id.isprintable() and 0 < len(object_id) <= MAX_ID_LENGTH:
         return object_id
     digest = hashlib.sha256(object_id.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     shown = "".join(letter if letter.isprintable() else "?" for letter in object_id[:40])

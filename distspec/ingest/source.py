@@ -13,27 +13,27 @@ from distspec.archives.dja import DJA
 from distspec.archives.jades import JADES
 from distspec.archives.sdss import SDSS
 from distspec.archives.spex import SpeX
-from distspec.core.records import tuples
-from distspec.io.files import exists, get_json, put_json
-from distspec.io.paths import join
+from distspec.core.records import lists_to_tuples
+from distspec.io.files import read_json, url_exists, write_json
+from distspec.io.paths import join_url
 from distspec.io.remote.config import AccessConfig
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.resampling import GridConfig
-from distspec.store.sources import JOIN_RADIUS
+from distspec.store.sources import MATCH_RADIUS
 
-ARCHIVES: Mapping[str, Any] = {archive.kind: archive for archive in (DJA, SpeX, SDSS, DESI, JADES)}
+ARCHIVES: Mapping[str, Any] = {archive.name: archive for archive in (DJA, SpeX, SDSS, DESI, JADES)}
 
 
-def remember(root: str, source: Source) -> None:
+def write_source(root: str, source: ArchiveSource) -> None:
     """Keep under a root what it is ingested from, for `recall`."""
-    record = {"kind": source.archive.kind, **asdict(source)}
-    url = join(root, "archive.json")
+    record = {"kind": source.archive.name, **asdict(source)}
+    url = join_url(root, "archive.json")
     record = json.loads(json.dumps(record))
-    if not exists(url) or get_json(url) != record:
-        put_json(url, record)
+    if not url_exists(url) or read_json(url) != record:
+        write_json(url, record)
 
 
-def recall(root: str) -> Source:
+def read_source(root: str) -> ArchiveSource:
     """Return what a root was last ingested from.
 
     Raises
@@ -41,14 +41,14 @@ def recall(root: str) -> Source:
     FileNotFoundError
         When nothing was ingested there.
     """
-    url = join(root, "archive.json")
-    if not exists(url):
+    url = join_url(root, "archive.json")
+    if not url_exists(url):
         raise FileNotFoundError(f"nothing was ingested into {root}: run `python -m jobs.ingest` first")
-    record = get_json(url)
-    archive = ARCHIVES[record["kind"]](**tuples(record["archive"]))
-    access, grid = AccessConfig(**tuples(record["access"])), GridConfig(**record["grid"])
-    norm, ingest = NormConfig(**tuples(record["norm"])), IngestConfig(**record["config"])
-    return Source(archive, access, grid, norm, ingest)
+    record = read_json(url)
+    archive = ARCHIVES[record["kind"]](**lists_to_tuples(record["archive"]))
+    access, grid = AccessConfig(**lists_to_tuples(record["access"])), GridConfig(**record["grid"])
+    norm, ingest = NormConfig(**lists_to_tuples(record["norm"])), IngestConfig(**record["config"])
+    return ArchiveSource(archive, access, grid, norm, ingest)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class IngestConfig:
     """Tasks at a time; 0: two a CPU."""
     commit_rows: int = 8192
     """Rows a commit: a killed run loses at most so many."""
-    join_radius: float = JOIN_RADIUS
+    join_radius: float = MATCH_RADIUS
     """A spectrum this near [arcsec] to a source's first position is of that source; frozen with a store."""
     max_bad_share: float = 0.5
     """Fail, after committing what is good, when more than this share of what was read is bad."""
@@ -81,7 +81,7 @@ class IngestConfig:
 
 
 @dataclass(frozen=True)
-class Source:
+class ArchiveSource:
     """Where spectra come from and how they are read."""
 
     archive: Archive

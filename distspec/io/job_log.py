@@ -14,123 +14,127 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from distspec.core.records import now, versions
-from distspec.io.files import exists, get, get_json, names, put, put_json
+from distspec.core.records import collect_versions, utc_now_iso
+from distspec.io.files import list_files, read_bytes, read_json, url_exists, write_bytes, write_json
 from distspec.io.lease import Lease
-from distspec.io.paths import join
+from distspec.io.paths import join_url
 
-MAX_WHY = 1000
+MAX_ERROR_LENGTH = 1000
 """Characters of what ended a job."""
-Kind = Literal["started", "stage", "decision", "verdict", "rollback", "ended"]
-Status = Literal["running", "done", "failed", "stopped"]
+EventType = Literal["started", "stage", "decision", "verdict", "rollback", "ended"]
+JobStatus = Literal["running", "done", "failed", "stopped"]
 
 
 @dataclass(frozen=True)
-class Event:
+class JobEvent:
     """Something that happened.
 
     Attributes
     ----------
-    kind : str
+    event_type : str
     time : str
         UTC, ISO 8601.
-    facts : mapping
+    payload : mapping
     """
 
-    kind: Kind
+    event_type: EventType
     time: str
-    facts: Mapping[str, Any]
+    payload: Mapping[str, Any]
 
-    def line(self) -> str:
+    def to_json(self) -> str:
         """Return it as a line of JSON."""
-        return json.dumps({"time": self.time, "kind": self.kind, **self.facts}, ensure_ascii=False)
+        return json.dumps({"time": self.time, "kind": self.event_type, **self.payload}, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
-class Job:
+class JobRecord:
     """What job it is, and what came of it.
 
     Attributes
     ----------
     number : int
-    what : str
+    operation : str
         The stages it ran, or the verb.
     recipe : str
     started, ended : str
         UTC, ISO 8601; ended is empty while it runs.
     status : str
         A job that was killed stays ``running``: another has the root by then.
-    worked : bool
+    did_work : bool
         Whether any stage had something to do.
-    why : str
+    error : str
         What ended it, where it is not ``done``.
     """
 
     number: int
-    what: str
+    operation: str
     recipe: str
     started: str
     ended: str = ""
-    status: Status = "running"
-    worked: bool = False
-    why: str = ""
+    status: JobStatus = "running"
+    did_work: bool = False
+    error: str = ""
     versions: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-class Journal:
+class JobLog:
     """The events of one job, kept as they come."""
 
-    def __init__(self, root: str, lease: Lease, what: str, recipe: str = "") -> None:
-        self._url = _url(root, lease.token)
+    def __init__(self, root: str, lease: Lease, operation: str, recipe: str = "") -> None:
+        self._url = _job_url(root, lease.token)
         self._lines: list[str] = []
-        self.worked = False
+        self.did_work = False
         """Whether any stage had something to do."""
-        self.job = Job(lease.token, what, recipe, now(), versions=versions())
-        put_json(join(self._url, "job.json"), asdict(self.job))
-        self.say("started", what=what, recipe=recipe)
+        self.record = JobRecord(lease.token, operation, recipe, utc_now_iso(), versions=collect_versions())
+        write_json(join_url(self._url, "job.json"), asdict(self.record))
+        self.log_event("started", what=operation, recipe=recipe)
 
-    def say(self, kind: Kind, **facts: Any) -> None:
+    def log_event(self, event_type: EventType, **payload: Any) -> None:
         """Keep an event."""
-        self._lines.append(Event(kind, now(), facts).line())
-        put(join(self._url, "events.jsonl"), "".join(f"{line}\n" for line in self._lines).encode())
+        self._lines.append(JobEvent(event_type, utc_now_iso(), payload).to_json())
+        write_bytes(
+            join_url(self._url, "events.jsonl"), "".join(f"{line}\n" for line in self._lines).encode()
+        )
 
-    def end(self, status: Status, why: str = "") -> None:
+    def finish(self, status: JobStatus, error: str = "") -> None:
         """Keep what came of the job."""
-        self.say("ended", status=status, worked=self.worked, why=why)
-        self.job = replace(self.job, ended=now(), status=status, worked=self.worked, why=why)
-        put_json(join(self._url, "job.json"), asdict(self.job))
+        self.log_event("ended", status=status, worked=self.did_work, why=error)
+        self.record = replace(
+            self.record, ended=utc_now_iso(), fiber_status=status, did_work=self.did_work, why=error
+        )
+        write_json(join_url(self._url, "job.json"), asdict(self.record))
 
 
 @contextmanager
-def kept(journal: Journal) -> Generator[Journal]:
+def track_job(job_log: JobLog) -> Generator[JobLog]:
     """Keep a journal while a job runs, and how it ended."""
     try:
-        yield journal
+        yield job_log
     except Exception as error:
-        journal.end("failed", f"{type(error).__name__}: {error}"[:MAX_WHY])
+        job_log.finish("failed", f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH])
         raise
     except BaseException:
-        journal.end("stopped", "stopped from outside")
+        job_log.finish("stopped", "stopped from outside")
         raise
-    journal.end("done")
+    job_log.finish("done")
 
 
-def jobs(root: str) -> list[Job]:
+def list_jobs(root: str) -> list[JobRecord]:
     """Return all jobs of a root, the first first."""
-    found = [name for name in names(join(root, "jobs")) if name.endswith("/job.json")]
-    records = [get_json(join(root, "jobs", name)) for name in found]
-    known = Job.__dataclass_fields__
+    found = [name for name in list_files(join_url(root, "jobs")) if name.endswith("/job.json")]
+    records = [read_json(join_url(root, "jobs", name)) for name in found]
+    known = JobRecord.__dataclass_fields__
     return sorted(
-        (Job(**{name: value for name, value in record.items() if name in known}) for record in records),
+        (JobRecord(**{name: value for name, value in record.items() if name in known}) for record in records),
         key=lambda job: job.number,
     )
 
 
-def events(root: str, number: int) -> list[dict[str, Any]]:
+def read_events(root: str, job_number: int) -> list[dict[str, Any]]:
     """Return the events of a job in order; none where it has none."""
-    url = join(_url(root, number), "events.jsonl")
-    return [json.loads(line) for line in get(url).decode().splitlines()] if exists(url) else []
+    url = join_url(_job_url(root, job_number), "events.jsonl")
+    return [json.loads(line) for line in read_bytes(url).decode().splitlines()] if url_exists(url) else []
 
 
-def _url(root: str, number: int) -> str:
-    return join(root, "jobs", f"{number:06d}")
+def _job_url(root: str, number: int) -> str:
+    return join_url(root, "jobs", f"{number:06d}")

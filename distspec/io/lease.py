@@ -20,56 +20,59 @@ from pathlib import Path
 
 import psutil
 
-from distspec.core.errors import HeldError
-from distspec.io.files import get_versioned, swap
-from distspec.io.paths import join
+from distspec.core.errors import LeaseHeldError
+from distspec.io.files import compare_and_swap, read_versioned
+from distspec.io.paths import join_url
 
-LIVES = 60.0
+LEASE_TIMEOUT = 60.0
 """A lease that was not renewed for so long [s] may be taken."""
-RENEWED = 15.0
+RENEW_INTERVAL = 15.0
 """Seconds from one renewal to the next."""
 
 
 @dataclass(frozen=True)
-class Holder:
+class LeaseHolder:
     """Who holds a root, as ``lease.json`` says."""
 
     token: int
-    what: str
+    operation: str
     """What it does there: the stages it runs."""
     host: str
-    boot: str
+    boot_id: str
     """Which start of the host: process numbers mean nothing after another."""
     pid: int
-    started: float
+    process_started: float
     """When the process began [s since 1970]."""
-    since: float
+    acquired: float
     renewed: float
     released: bool = False
 
-    def is_gone(self, now: float) -> bool:
+    def is_expired(self, now: float) -> bool:
         """Tell whether another may take over: released, silent for too long, or dead on this very host."""
-        return self.released or now - self.renewed > LIVES or self._died_here()
+        return self.released or now - self.renewed > LEASE_TIMEOUT or self._process_is_dead()
 
-    def _died_here(self) -> bool:
-        if (self.host, self.boot) != (socket.gethostname(), _boot()):
+    def _process_is_dead(self) -> bool:
+        if (self.host, self.boot_id) != (socket.gethostname(), _read_boot_id()):
             return False
         try:
             process = psutil.Process(self.pid)
             # A killed child that nobody has waited for yet is dead all the same.
-            return process.status() == psutil.STATUS_ZOMBIE or abs(process.create_time() - self.started) > 2.0
+            return (
+                process.status() == psutil.STATUS_ZOMBIE
+                or abs(process.create_time() - self.process_started) > 2.0
+            )
         except psutil.NoSuchProcess:
             return True
 
     def __str__(self) -> str:
-        since, renewed = (f"{datetime.fromtimestamp(t, UTC):%H:%M:%S}" for t in (self.since, self.renewed))
-        return f"{self.what} on {self.host}, process {self.pid}, since {since} UTC, renewed {renewed}"
+        since, renewed = (f"{datetime.fromtimestamp(t, UTC):%H:%M:%S}" for t in (self.acquired, self.renewed))
+        return f"{self.operation} on {self.host}, process {self.pid}, since {since} UTC, renewed {renewed}"
 
 
 class Lease:
     """A held lease."""
 
-    def __init__(self, url: str, holder: Holder, version: str) -> None:
+    def __init__(self, url: str, holder: LeaseHolder, version: str) -> None:
         self.token = holder.token
         self._url, self._holder, self._version = url, holder, version
         self._lock, self._over = threading.Lock(), threading.Event()
@@ -77,14 +80,14 @@ class Lease:
         self._renewer = threading.Thread(target=self._renew, daemon=True, name="lease")
         self._renewer.start()
 
-    def check(self) -> None:
+    def check_held(self) -> None:
         """Raise where the lease is no longer ours: nothing may be committed then.
 
         Raises
         ------
         RuntimeError
         """
-        if self._lost or time.time() - self._holder.renewed > LIVES:
+        if self._lost or time.time() - self._holder.renewed > LEASE_TIMEOUT:
             raise RuntimeError(
                 f"{self._url} was lost to another run, or could not be renewed: run this again"
             )
@@ -96,7 +99,7 @@ class Lease:
         self._write(released=True)
 
     def _renew(self) -> None:
-        while not self._over.wait(RENEWED):
+        while not self._over.wait(RENEW_INTERVAL):
             try:
                 self._write(released=False)
             except Exception:  # a store that does not answer now may answer next time; `check` knows the time
@@ -109,27 +112,27 @@ class Lease:
             if self._lost:
                 return
             holder = replace(self._holder, renewed=time.time(), released=released)
-            version = swap(self._url, _bytes(holder), self._version)
+            version = compare_and_swap(self._url, _serialize_holder(holder), self._version)
             if version is None:
                 self._lost = True
             else:
                 self._holder, self._version = holder, version
 
 
-def holder(root: str) -> Holder | None:
+def read_holder(root: str) -> LeaseHolder | None:
     """Return who holds a root, or held it last; None where nobody ever has."""
-    seen = get_versioned(join(root, "lease.json"))
-    return _holder(seen[0]) if seen else None
+    seen = read_versioned(join_url(root, "lease.json"))
+    return _parse_holder(seen[0]) if seen else None
 
 
 @contextmanager
-def hold(root: str, what: str) -> Generator[Lease]:
+def hold_lease(root: str, operation: str) -> Generator[Lease]:
     """Hold a root while the block runs.
 
     Parameters
     ----------
     root : str
-    what : str
+    operation : str
         What is done, for whoever is turned away.
 
     Raises
@@ -137,50 +140,50 @@ def hold(root: str, what: str) -> Generator[Lease]:
     HeldError
         When another holds it; the message says who.
     """
-    lease = take(root, what)
+    lease = acquire_lease(root, operation)
     try:
         yield lease
     finally:
         lease.release()
 
 
-def take(root: str, what: str) -> Lease:
+def acquire_lease(root: str, operation: str) -> Lease:
     """Take a root's lease: see `hold`."""
-    url, now = join(root, "lease.json"), time.time()
-    seen = get_versioned(url)
-    before = _holder(seen[0]) if seen else None
-    if before is not None and not before.is_gone(now):
-        raise HeldError(
+    url, now = join_url(root, "lease.json"), time.time()
+    seen = read_versioned(url)
+    before = _parse_holder(seen[0]) if seen else None
+    if before is not None and not before.is_expired(now):
+        raise LeaseHeldError(
             f"{root} is held by {before}: wait for it to end; if it died elsewhere, the lease ends "
-            f"{before.renewed + LIVES - now:.0f} s from now"
+            f"{before.renewed + LEASE_TIMEOUT - now:.0f} s from now"
         )
     me = psutil.Process()
-    holder = Holder(
+    holder = LeaseHolder(
         token=before.token + 1 if before else 1,
-        what=what,
+        operation=operation,
         host=socket.gethostname(),
-        boot=_boot(),
+        boot_id=_read_boot_id(),
         pid=os.getpid(),
-        started=me.create_time(),
-        since=now,
+        process_started=me.create_time(),
+        acquired=now,
         renewed=now,
     )
-    version = swap(url, _bytes(holder), seen[1] if seen else None)
+    version = compare_and_swap(url, _serialize_holder(holder), seen[1] if seen else None)
     if version is None:
-        raise HeldError(f"{root} was taken by another run this very moment: wait for it to end")
+        raise LeaseHeldError(f"{root} was taken by another run this very moment: wait for it to end")
     return Lease(url, holder, version)
 
 
-def _bytes(holder: Holder) -> bytes:
+def _serialize_holder(holder: LeaseHolder) -> bytes:
     # Two holders' files must differ, even of one process: their version may be a hash of the content.
     return json.dumps({**asdict(holder), "nonce": uuid.uuid4().hex}, indent=1).encode()
 
 
-def _boot() -> str:
+def _read_boot_id() -> str:
     path = Path("/proc/sys/kernel/random/boot_id")
     return path.read_text().strip() if path.exists() else f"{psutil.boot_time():.0f}"
 
 
-def _holder(content: bytes) -> Holder:
+def _parse_holder(content: bytes) -> LeaseHolder:
     fields = json.loads(content)
-    return Holder(**{name: fields[name] for name in Holder.__dataclass_fields__})
+    return LeaseHolder(**{name: fields[name] for name in LeaseHolder.__dataclass_fields__})

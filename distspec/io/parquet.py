@@ -22,11 +22,11 @@ from astropy.units import Unit
 from numpy.typing import NDArray
 
 from distspec.core.arrow import pc
-from distspec.io.files import digest, writing
+from distspec.io.files import compute_stream_sha256, open_atomic
 
-ROW_GROUP = 65_536
+ROW_GROUP_SIZE = 65_536
 """Rows that a reader takes or skips at once."""
-VO_TYPES = {
+VOTABLE_TYPES = {
     pa.int8(): "short",  # VOTable has no signed byte
     pa.int16(): "short",
     pa.int32(): "int",
@@ -38,21 +38,21 @@ VO_TYPES = {
 }
 
 
-class Written(NamedTuple):
+class ParquetWriteResult(NamedTuple):
     """What was written: what the file's footer says, and its SHA-256."""
 
     footer: pq.FileMetaData
     sha256: str
 
 
-def write(url: str, table: pa.Table, order: NDArray[np.int64] | None = None) -> Written:
+def write_voparquet(url: str, table: pa.Table, order: NDArray[np.int64] | None = None) -> ParquetWriteResult:
     """Write a table as one Parquet file, seen whole or not at all.
 
     Parameters
     ----------
     url : str
     table : Table
-        With ``unit`` and ``description`` in its fields' metadata (`distspec.core.schema.conform`).
+        With ``unit`` and ``description`` in its fields' metadata (`distspec.core.schema.build_table`).
     order : (N,) int64, optional
         Rows in the order of the file; put in it a row group at a time: there is no second table.
 
@@ -62,18 +62,20 @@ def write(url: str, table: pa.Table, order: NDArray[np.int64] | None = None) -> 
     trust them answer wrongly (DuckDB takes NaN for larger than any number, and ``isnan`` for false
     throughout; duckdb#25521).
     """
-    schema = described(table)
+    schema = add_schema_metadata(table)
     footer: list[pq.FileMetaData] = []
     texts: Any = [field.name for field in schema if not pa.types.is_floating(field.type)]
-    with writing(url) as file:
+    with open_atomic(url) as file:
         with pq.ParquetWriter(
             file, schema, compression="zstd", use_dictionary=texts, metadata_collector=footer
         ) as writer:
-            for start in range(0, max(len(table), 1), ROW_GROUP):
-                part = slice(start, start + ROW_GROUP)
-                rows = table.slice(start, ROW_GROUP) if order is None else table.take(pa.array(order[part]))
-                writer.write_table(_without_nan(rows).cast(schema), row_group_size=ROW_GROUP)
-        return Written(footer[0], digest(file))
+            for start in range(0, max(len(table), 1), ROW_GROUP_SIZE):
+                part = slice(start, start + ROW_GROUP_SIZE)
+                rows = (
+                    table.slice(start, ROW_GROUP_SIZE) if order is None else table.take(pa.array(order[part]))
+                )
+                writer.write_table(_without_nan(rows).cast(schema), row_group_size=ROW_GROUP_SIZE)
+        return ParquetWriteResult(footer[0], compute_stream_sha256(file))
 
 
 def _without_nan(table: pa.Table) -> pa.Table:
@@ -84,9 +86,9 @@ def _without_nan(table: pa.Table) -> pa.Table:
     return table
 
 
-def described(table: pa.Table) -> pa.Schema:
+def add_schema_metadata(table: pa.Table) -> pa.Schema:
     """Return a table's schema with what astropy and the VO read beside what Arrow reads."""
-    widths = _widths(table)
+    widths = _max_text_lengths(table)
     said = {
         b"table_meta_yaml": _astropy_header(table.schema).encode(),
         b"IVOA.VOTable-Parquet.version": b"1.0",
@@ -96,19 +98,19 @@ def described(table: pa.Table) -> pa.Schema:
     return table.schema.with_metadata({**(table.schema.metadata or {}), **said})
 
 
-def _said(field: pa.Field, what: str) -> str:
-    return (field.metadata or {}).get(what.encode(), b"").decode()
+def _get_field_metadata(field: pa.Field, key: str) -> str:
+    return (field.metadata or {}).get(key.encode(), b"").decode()
 
 
-def _element(field: pa.Field) -> pa.DataType:
+def _element_type(field: pa.Field) -> pa.DataType:
     return field.type.value_type if pa.types.is_list(field.type) else field.type
 
 
-def _widths(table: pa.Table) -> dict[str, int]:
+def _max_text_lengths(table: pa.Table) -> dict[str, int]:
     """Return of every column of text how long the longest is; astropy asks for it."""
     found: dict[str, int] = {}
     for field in table.schema:
-        if pa.types.is_string(_element(field)):
+        if pa.types.is_string(_element_type(field)):
             texts = table[field.name]
             texts = pc.list_flatten(texts) if pa.types.is_list(field.type) else texts
             found[field.name] = pc.max(pc.utf8_length(texts)).as_py() or 1
@@ -119,9 +121,9 @@ def _astropy_header(schema: pa.Schema) -> str:
     columns = [
         AstropyColumn(
             name=field.name,
-            dtype=np.dtype(_element(field).to_pandas_dtype()),
-            unit=_said(field, "unit") or None,
-            description=_said(field, "description"),
+            dtype=np.dtype(_element_type(field).to_pandas_dtype()),
+            unit=_get_field_metadata(field, "unit") or None,
+            description=_get_field_metadata(field, "description"),
         )
         for field in schema
     ]
@@ -139,19 +141,19 @@ def _votable_header(schema: pa.Schema, widths: Mapping[str, int]) -> bytes:
             file,
             name=column.name,
             ID=column.name,
-            datatype=VO_TYPES[_element(column)],
+            datatype=VOTABLE_TYPES[_element_type(column)],
             arraysize="*" if pa.types.is_list(column.type) else text,
-            unit=vo_unit(_said(column, "unit")) or None,
-            ucd=_said(column, "ucd") or None,
+            unit=format_votable_unit(_get_field_metadata(column, "unit")) or None,
+            ucd=_get_field_metadata(column, "ucd") or None,
         )
-        field.description = _said(column, "description")
+        field.description = _get_field_metadata(column, "description")
         table.fields.append(field)
     header = io.BytesIO()
     file.to_xml(header)
     return header.getvalue().replace(b"</TABLE>", b'<PARQUET type="Parquet-local-XML"/></TABLE>')
 
 
-def vo_unit(unit: str) -> str:
+def format_votable_unit(unit: str) -> str:
     """Write a unit as VOTables of version 1.3 have it, in the notation of the CDS.
 
     Examples

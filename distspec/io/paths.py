@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def join(url: str, *parts: str) -> str:
+def join_url(url: str, *parts: str) -> str:
     """Return a URL below another.
 
     Examples
@@ -16,19 +16,19 @@ def join(url: str, *parts: str) -> str:
 
 def store_url(root: str) -> str:
     """Return where the growing store is."""
-    return join(root, "store")
+    return join_url(root, "store")
 
 
 def model_url(root: str, model_id: str) -> str:
     """Return the folder of a model."""
-    return join(root, "models", model_id)
+    return join_url(root, "models", model_id)
 
 
 def run_url(root: str, run_id: str) -> str:
     """Return the folder of a run."""
-    return join(root, "runs", run_id)
+    return join_url(root, "runs", run_id)
 
 
 def catalog_url(root: str) -> str:
     """Return the folder of the published catalogues."""
-    return join(root, "catalog")
+    return join_url(root, "catalog")

@@ -18,30 +18,37 @@ import pyarrow.parquet as pq
 
 from distspec.anomaly.feedback import INTERESTING, ORDINARY
 from distspec.core import schema
-from distspec.core.records import fingerprint
-from distspec.io.files import get, get_versioned, names, put_table, remove, swap
-from distspec.io.paths import join
+from distspec.core.records import compute_fingerprint
+from distspec.io.files import (
+    compare_and_swap,
+    delete_file,
+    list_files,
+    read_bytes,
+    read_versioned,
+    write_table,
+)
+from distspec.io.paths import join_url
 
 
-def marked(root: str) -> dict[str, bool]:
+def read_marks(root: str) -> dict[str, bool]:
     """Return which spectra people have marked, in order of time, and whether as interesting.
 
     Where people differ, as most of them say; interesting where as many say the one as the other.
     """
     said: dict[str, int] = {}
-    for row in standing(history(root), marks=True).to_pylist():
-        vote = INTERESTING if row["human_label"] == MARKS[0] else ORDINARY
+    for row in current_annotations(read_annotations(root), interest=True).to_pylist():
+        vote = INTERESTING if row["human_label"] == INTEREST_LABELS[0] else ORDINARY
         said[row["object_id"]] = said.get(row["object_id"], 0) + vote
     return {name: votes >= 0 for name, votes in said.items()}
 
 
-COMPACTED = "labels.parquet"
-MARKS = ("interesting", "ordinary")
+COMPACTED_FILE = "labels.parquet"
+INTEREST_LABELS = ("interesting", "ordinary")
 """Labels that say nothing of classes: whether an anomaly is worth a look. One spectrum may have both."""
-TRIES = 10
-NAMING = 3
+MAX_READ_ATTEMPTS = 10
+MIN_LABELS_TO_NAME = 3
 """A class is named by so many of its spectra's labels, if they are most."""
-VERDICTS = pa.schema(
+CONSENSUS_SCHEMA = pa.schema(
     [
         *(pa.field(name, pa.string()) for name in ("object_id", "human_label")),
         *(pa.field(name, pa.int64()) for name in ("people", "agree")),
@@ -50,7 +57,7 @@ VERDICTS = pa.schema(
 )
 
 
-class Said(NamedTuple):
+class Annotation(NamedTuple):
     """What somebody says of a spectrum; an empty label takes the last one back."""
 
     object_id: str
@@ -60,19 +67,21 @@ class Said(NamedTuple):
     when: datetime | None = None
 
 
-def labels_url(root: str) -> str:
+def annotations_url(root: str) -> str:
     """Return the folder of what people said."""
-    return join(root, "labels")
+    return join_url(root, "labels")
 
 
-def add(root: str, said: Sequence[Said], when: datetime | None = None) -> pa.Table:
+def add_annotations(
+    root: str, annotations: Sequence[Annotation], timestamp: datetime | None = None
+) -> pa.Table:
     """Keep what was said, in one new file; return its rows.
 
     Parameters
     ----------
     root : str
-    said : sequence of Said
-    when : datetime, optional
+    annotations : sequence of Said
+    timestamp : datetime, optional
         Of what does not say when itself; now, if not given.
 
     Raises
@@ -80,46 +89,54 @@ def add(root: str, said: Sequence[Said], when: datetime | None = None) -> pa.Tab
     ValueError
         When a row names no spectrum.
     """
-    if any(not each.object_id for each in said):
+    if any(not each.object_id for each in annotations):
         raise ValueError("a label without an object_id: every row must name its spectrum")
-    at = when or datetime.now(UTC)
-    columns = {name: [getattr(each, name) for each in said] for name in Said._fields}
-    columns["when"] = [each.when or at for each in said]
-    table = schema.conform(columns, schema.LABELS, {})
-    put_table(join(labels_url(root), f"{at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex}.parquet"), table)
+    at = timestamp or datetime.now(UTC)
+    columns = {name: [getattr(each, name) for each in annotations] for name in Annotation._fields}
+    columns["when"] = [each.when or at for each in annotations]
+    table = schema.build_table(columns, schema.ANNOTATIONS_SCHEMA, {})
+    write_table(join_url(annotations_url(root), f"{at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex}.parquet"), table)
     return table
 
 
-def history(root: str) -> pa.Table:
+def read_annotations(root: str) -> pa.Table:
     """Return all that was ever said, in order of time."""
-    for _ in range(TRIES):
+    for _ in range(MAX_READ_ATTEMPTS):
         try:
-            return _read(root, names(labels_url(root)))
+            return _read_files(root, list_files(annotations_url(root)))
         except FileNotFoundError:  # compacted while we read
             continue
-    raise TimeoutError(f"{labels_url(root)}: its files changed {TRIES} times while they were read")
+    raise TimeoutError(
+        f"{annotations_url(root)}: its files changed {MAX_READ_ATTEMPTS} times while they were read"
+    )
 
 
-def _read(root: str, files: Sequence[str]) -> pa.Table:
-    empty = schema.conform({column.name: [] for column in schema.LABELS}, schema.LABELS, {})
-    tables = [pq.read_table(io.BytesIO(get(join(labels_url(root), file)))) for file in files if _ours(file)]
+def _read_files(root: str, files: Sequence[str]) -> pa.Table:
+    empty = schema.build_table(
+        {column.name: [] for column in schema.ANNOTATIONS_SCHEMA}, schema.ANNOTATIONS_SCHEMA, {}
+    )
+    tables = [
+        pq.read_table(io.BytesIO(read_bytes(join_url(annotations_url(root), file))))
+        for file in files
+        if _is_annotation_file(file)
+    ]
     rows = pa.concat_tables([empty, *(table.cast(empty.schema) for table in tables)])
     # A file and its compaction may both be there for a moment.
     return rows.group_by(empty.column_names).aggregate([]).cast(empty.schema).sort_by("when")
 
 
-def _ours(file: str) -> bool:
+def _is_annotation_file(file: str) -> bool:
     return file.endswith(".parquet") and not file.startswith(".")
 
 
-def standing(said: pa.Table, marks: bool = False) -> pa.Table:
-    """Return each person's last word on each spectrum: of its class, or (`marks`) of its interest.
+def current_annotations(annotations: pa.Table, interest: bool = False) -> pa.Table:
+    """Return each person's last word on each spectrum: of its class, or (`interest`) of its interest.
 
     Parameters
     ----------
-    said : Table
+    annotations : Table
         `history`.
-    marks : bool
+    interest : bool
 
     Examples
     --------
@@ -140,22 +157,22 @@ def standing(said: pa.Table, marks: bool = False) -> pa.Table:
     ['a']
     """
     last: dict[tuple[str, str], int] = {}
-    for i, row in enumerate(said.to_pylist()):
+    for i, row in enumerate(annotations.to_pylist()):
         if row["human_label"] == "":  # takes back both
             last.pop((row["object_id"], row["who"]), None)
-        elif (row["human_label"] in MARKS) == marks:
+        elif (row["human_label"] in INTEREST_LABELS) == interest:
             last[row["object_id"], row["who"]] = i
-    return said.take(pa.array(sorted(last.values()), pa.int64()))
+    return annotations.take(pa.array(sorted(last.values()), pa.int64()))
 
 
-def verdicts(said: pa.Table) -> pa.Table:
+def consensus_labels(annotations: pa.Table) -> pa.Table:
     """Return what most people call each spectrum: object_id, human_label, people, agree, tied.
 
     ``human_label`` is null where two labels have as many people; ``tied`` then names them.
 
     Parameters
     ----------
-    said : Table
+    annotations : Table
         `standing`: a row a person and spectrum.
 
     Examples
@@ -167,7 +184,9 @@ def verdicts(said: pa.Table) -> pa.Table:
     {'object_id': 'b', 'human_label': None, 'people': 2, 'agree': 1, 'tied': ['x', 'y']}
     """
     votes: dict[str, Counter[str]] = {}
-    for name, label in zip(said["object_id"].to_pylist(), said["human_label"].to_pylist(), strict=True):
+    for name, label in zip(
+        annotations["object_id"].to_pylist(), annotations["human_label"].to_pylist(), strict=True
+    ):
         votes.setdefault(name, Counter())[label] += 1
     rows: list[dict[str, Any]] = []
     for name, counts in sorted(votes.items()):
@@ -176,15 +195,15 @@ def verdicts(said: pa.Table) -> pa.Table:
         label, tied = (top[0], []) if len(top) == 1 else (None, top)
         people = counts.total()
         rows.append({"object_id": name, "human_label": label, "people": people, "agree": agree, "tied": tied})
-    return pa.Table.from_pylist(rows, VERDICTS)
+    return pa.Table.from_pylist(rows, CONSENSUS_SCHEMA)
 
 
-def class_name(kind: str, labels: Sequence[str | None]) -> str:
+def format_class_name(galaxy_type: str, labels: Sequence[str | None]) -> str:
     """Return what a class is called: its suggested kind, and what most of its labelled spectra are called.
 
     Parameters
     ----------
-    kind : str
+    galaxy_type : str
         "unknown" says nothing.
     labels : of its spectra, None of most
 
@@ -196,35 +215,35 @@ def class_name(kind: str, labels: Sequence[str | None]) -> str:
     'EELG'
     """
     counts = Counter(label for label in labels if label is not None)
-    called = [label for label, n in counts.items() if n >= NAMING and 2 * n > counts.total()]
-    if not called or called[0] == kind:
-        return kind
-    return called[0] if kind == "unknown" else f"{kind}; people: {called[0]}"
+    called = [label for label, n in counts.items() if n >= MIN_LABELS_TO_NAME and 2 * n > counts.total()]
+    if not called or called[0] == galaxy_type:
+        return galaxy_type
+    return called[0] if galaxy_type == "unknown" else f"{galaxy_type}; people: {called[0]}"
 
 
-def digest(root: str) -> str:
+def labels_checksum(root: str) -> str:
     """Return what changes when a spectrum's verdict does; "" without any."""
-    found = verdicts(standing(history(root)))
-    return fingerprint(found.select(["object_id", "human_label"]).to_pylist()) if len(found) else ""
+    found = consensus_labels(current_annotations(read_annotations(root)))
+    return compute_fingerprint(found.select(["object_id", "human_label"]).to_pylist()) if len(found) else ""
 
 
-def compact(root: str) -> int:
+def compact_annotations(root: str) -> int:
     """Put what was said into one file, in place of many; return how many rows it has.
 
     Two that compact at once: one does, the other leaves its files for the next time.
     """
-    folder = labels_url(root)
-    before = get_versioned(join(folder, COMPACTED))
-    files = names(folder)
+    folder = annotations_url(root)
+    before = read_versioned(join_url(folder, COMPACTED_FILE))
+    files = list_files(folder)
     try:
-        rows = _read(root, files)
+        rows = _read_files(root, files)
     except FileNotFoundError:  # another is at it
         return 0
     buffer = io.BytesIO()
     pq.write_table(rows, buffer, compression="zstd")
-    if swap(join(folder, COMPACTED), buffer.getvalue(), before and before[1]) is None:
+    if compare_and_swap(join_url(folder, COMPACTED_FILE), buffer.getvalue(), before and before[1]) is None:
         return 0
     for file in files:
-        if _ours(file) and file != COMPACTED:
-            remove(join(folder, file))
+        if _is_annotation_file(file) and file != COMPACTED_FILE:
+            delete_file(join_url(folder, file))
     return len(rows)

@@ -19,7 +19,7 @@ from distspec.core.spectrum import Floats
 Ints = NDArray[np.int64]
 
 
-def needed(error: float) -> int:
+def min_sources_to_exclude(alpha: float) -> int:
     """Return how many labelled sources a label takes before any set can leave it out.
 
     Examples
@@ -27,29 +27,31 @@ def needed(error: float) -> int:
     >>> needed(0.1), needed(0.05)
     (9, 19)
     """
-    return math.ceil(1.0 / error - 1e-9) - 1
+    return math.ceil(1.0 / alpha - 1e-9) - 1
 
 
-def source_weights(source: NDArray[np.str_]) -> Floats:
+def compute_source_weights(source_id: NDArray[np.str_]) -> Floats:
     """Return the weight of each spectrum, (N,): one over how many its source has."""
-    _, at, n = np.unique(source, return_inverse=True, return_counts=True)
+    _, at, n = np.unique(source_id, return_inverse=True, return_counts=True)
     return 1.0 / n[at]
 
 
-def p_values(own: Floats, label: Ints, weight: Floats, fold: Ints, said: Floats) -> Floats:
+def conformal_p_values(
+    true_label_prob: Floats, label_code: Ints, sample_weight: Floats, fold: Ints, prob: Floats
+) -> Floats:
     """Return how well new spectra go with each label, (N, K): uniform for the right one.
 
     Parameters
     ----------
-    own : (n,)
+    true_label_prob : (n,)
         Probability of its own label for each labelled spectrum, by the model of its fold.
-    label : (n,)
+    label_code : (n,)
         That label, 0 … K − 1.
-    weight : (n,)
-        `source_weights`.
+    sample_weight : (n,)
+        `compute_source_weights`.
     fold : (n,)
         Which model has not seen it, 0 … F − 1.
-    said : (F, N, K)
+    prob : (F, N, K)
         Probabilities of new spectra by each model.
 
     Examples
@@ -61,20 +63,20 @@ def p_values(own: Floats, label: Ints, weight: Floats, fold: Ints, said: Floats)
     >>> p_values(own, zeros, np.ones(9), zeros, said)[:, 0].tolist()
     [1.0, 0.6, 0.1]
     """
-    _, n, n_labels = said.shape
+    _, n, n_labels = prob.shape
     found = np.zeros((n, n_labels))
     for k in range(n_labels):
-        total = weight[label == k].sum()
-        for f in range(len(said)):
-            mine = (label == k) & (fold == f)
-            order = np.argsort(own[mine])
-            below = np.concatenate([[0.0], np.cumsum(weight[mine][order])])
-            found[:, k] += below[np.searchsorted(own[mine][order], said[f, :, k], side="right")]
+        total = sample_weight[label_code == k].sum()
+        for f in range(len(prob)):
+            mine = (label_code == k) & (fold == f)
+            order = np.argsort(true_label_prob[mine])
+            below = np.concatenate([[0.0], np.cumsum(sample_weight[mine][order])])
+            found[:, k] += below[np.searchsorted(true_label_prob[mine][order], prob[f, :, k], side="right")]
         found[:, k] = (found[:, k] + 1.0) / (total + 1.0)
     return found
 
 
-def sets(values: Floats, error: float) -> NDArray[np.bool_]:
+def prediction_sets(p_values: Floats, alpha: float) -> NDArray[np.bool_]:
     """Return which labels each spectrum may have, (N, K): all that are not refuted.
 
     Examples
@@ -82,4 +84,4 @@ def sets(values: Floats, error: float) -> NDArray[np.bool_]:
     >>> sets(np.array([[0.1, 0.5]]), 0.1).tolist()
     [[False, True]]
     """
-    return values > error + 1e-12
+    return p_values > alpha + 1e-12

@@ -8,61 +8,78 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from distspec.clustering.feature_space import in_posterior_widths, joined
+from distspec.clustering.feature_space import join_measurements, scale_by_posterior_width
 from distspec.core import schema
 from distspec.core.arrow import pc
 from distspec.core.spectrum import Floats, Floats32
-from distspec.labels.active import suggest
-from distspec.labels.classifier import MIN_SOURCES, Classifier, Scale, Strings, sources_of
-from distspec.labels.conformal import needed, sets
-from distspec.measurements.definitions import MEASURES
-from distspec.measurements.measure import strengths
-from distspec.models.latents import VECTORS
+from distspec.labels.active import suggest_spectra
+from distspec.labels.classifier import (
+    MIN_SOURCES_PER_LABEL,
+    IsotropicScaler,
+    LabelClassifier,
+    Strings,
+    count_sources_per_label,
+)
+from distspec.labels.conformal import min_sources_to_exclude, prediction_sets
+from distspec.measurements.definitions import MEASUREMENTS
+from distspec.measurements.measure import scale_measurements
+from distspec.models.latents import VECTOR_COLUMNS
 
-N_NEXT = 50
+N_SUGGESTIONS = 50
 """Spectra that are suggested."""
 
 
-def beside(kind: str) -> tuple[str, ...]:
+def unmodeled_measurements(archive_name: str) -> tuple[str, ...]:
     """Return the measures that a model does not see, which stand beside its latents: Lyα's width."""
-    return tuple(each.value.name for each in MEASURES.get(kind, ()) if each.space == "spectrum")
+    return tuple(
+        each.value_column.name
+        for each in MEASUREMENTS.get(archive_name, ())
+        if each.feature_source == "spectrum"
+    )
 
 
-def columns_for(kind: str, names: list[str]) -> list[str]:
-    """Return the columns of ``objects`` that `predict` takes, of all their `names`."""
-    measured = [each for name in beside(kind) for each in (name, f"{name}_err")]
-    latents = [name for name in names if name.startswith(tuple(f"{vector}_" for vector in VECTORS))]
+def select_input_columns(archive_name: str, column_names: list[str]) -> list[str]:
+    """Return the columns of ``objects`` that `predict` takes, of all their `column_names`."""
+    measured = [each for name in unmodeled_measurements(archive_name) for each in (name, f"{name}_err")]
+    latents = [
+        name for name in column_names if name.startswith(tuple(f"{vector}_" for vector in VECTOR_COLUMNS))
+    ]
     return ["object_id", "source_id", *latents, *measured]
 
 
-def points_of(objects: pa.Table, kind: str) -> Floats:
+def build_points(objects: pa.Table, archive_name: str) -> Floats:
     """Return where spectra lie for the classifier, (N, D): latents in posterior widths, and `beside`."""
 
     def gathered(vector: str) -> Floats32:
         names = sorted(name for name in objects.column_names if name.startswith(f"{vector}_"))
         return np.stack([objects[name].to_numpy() for name in names], axis=1)
 
-    values = {name: objects[name].to_numpy() for name in columns_for(kind, objects.column_names)[2:]}
-    latents = in_posterior_widths(*(gathered(vector) for vector in VECTORS))
-    return joined(latents, strengths(kind, beside(kind), values)).astype(np.float64)
+    values = {
+        name: objects[name].to_numpy()
+        for name in select_input_columns(archive_name, objects.column_names)[2:]
+    }
+    latents = scale_by_posterior_width(*(gathered(vector) for vector in VECTOR_COLUMNS))
+    return join_measurements(
+        latents, scale_measurements(archive_name, unmodeled_measurements(archive_name), values)
+    ).astype(np.float64)
 
 
-def predict(
-    objects: pa.Table, kind: str, people: pa.Table, error: float, origin: Mapping[str, str]
+def predict_labels(
+    objects: pa.Table, archive_name: str, consensus: pa.Table, alpha: float, provenance: Mapping[str, str]
 ) -> dict[str, pa.Table]:
     """Say what every spectrum is likely called.
 
     Parameters
     ----------
     objects : Table
-        `columns_for`, a row a spectrum.
-    kind : str
+        `select_input_columns`, a row a spectrum.
+    archive_name : str
         Of the archive.
-    people : Table
-        `distspec.labels.annotations.verdicts`.
-    error : float
+    consensus : Table
+        `distspec.labels.annotations.consensus_labels`.
+    alpha : float
         Of the right labels, for each label, at most this share is left out of sets.
-    origin : mapping
+    provenance : mapping
 
     Returns
     -------
@@ -70,29 +87,31 @@ def predict(
         ``label_scores``, a row a label, and, if there are two that can be learnt, ``predictions``, a row a
         spectrum; nothing without labels.
     """
-    at = pc.index_in(objects["object_id"], people["object_id"])
-    human = people["human_label"].take(at)
+    at = pc.index_in(objects["object_id"], consensus["object_id"])
+    human = consensus["human_label"].take(at)
     given: Strings = np.array(pc.fill_null(human, "").to_pylist(), str)
     source: Strings = np.array(objects["source_id"].to_pylist(), str)
     labelled = given != ""
     if not labelled.any():
         return {}
-    counts = sources_of(given[labelled], source[labelled])
-    learnt = [name for name, n in counts.items() if n >= MIN_SOURCES]
+    counts = count_sources_per_label(given[labelled], source[labelled])
+    learnt = [name for name, n in counts.items() if n >= MIN_SOURCES_PER_LABEL]
     rows = np.flatnonzero(np.isin(given, learnt))
     if len(learnt) < 2:
-        return {"label_scores": _scores(counts, given, None, rows, {}, error, origin)}
-    points = points_of(objects, kind)
-    classifier = Classifier(points[rows], given[rows], source[rows], Scale.of(points))
+        return {"label_scores": _build_label_scores(counts, given, None, rows, {}, alpha, provenance)}
+    points = build_points(objects, archive_name)
+    classifier = LabelClassifier(points[rows], given[rows], source[rows], IsotropicScaler.fit(points))
     said = classifier.predict(points)
     prob, values = said.prob, said.p_value
     prob[rows], values[rows] = classifier.out_of_fold.prob, classifier.out_of_fold.p_value
-    inside = sets(values, error)
+    inside = prediction_sets(values, alpha)
     free = np.flatnonzero(~np.isin(source, source[rows]))
     rank = np.zeros(len(source), np.int32)
-    suggested = free[suggest(classifier.scale(points[free]), prob[free], source[free], N_NEXT)]
+    suggested = free[
+        suggest_spectra(classifier.scaler.transform(points[free]), prob[free], source[free], N_SUGGESTIONS)
+    ]
     rank[suggested] = np.arange(1, len(suggested) + 1)
-    names, top = np.array(classifier.names), prob.argmax(axis=1)
+    names, top = np.array(classifier.label_names), prob.argmax(axis=1)
     found: dict[str, Any] = {
         "object_id": objects["object_id"],
         "human_label": human,
@@ -100,62 +119,68 @@ def predict(
         "label_prob": prob.max(axis=1),
         "label_set": [names[each].tolist() for each in inside],
         "label_next": pa.array(rank, mask=rank == 0),
-        **{f"p_{name}": prob[:, k] for k, name in enumerate(classifier.names)},
+        **{f"p_{name}": prob[:, k] for k, name in enumerate(classifier.label_names)},
     }
-    predictions = schema.conform(found, schema.predictions(classifier.names), origin)
-    tested = _tested(classifier, given, rows, prob, inside)
+    predictions = schema.build_table(
+        found, schema.build_label_prediction_schema(classifier.label_names), provenance
+    )
+    tested = _evaluate_out_of_fold(classifier, given, rows, prob, inside)
     return {
         "predictions": predictions,
-        "label_scores": _scores(counts, given, classifier, rows, tested, error, origin),
+        "label_scores": _build_label_scores(counts, given, classifier, rows, tested, alpha, provenance),
     }
 
 
-def _tested(classifier: Classifier, given: Strings, rows: Any, prob: Floats, inside: Any) -> dict[str, Any]:
+def _evaluate_out_of_fold(
+    classifier: LabelClassifier, labels: Strings, rows: Any, prob: Floats, in_set: Any
+) -> dict[str, Any]:
     """Return what came of labelled spectra, each judged without its source; by label."""
-    alone = inside.sum(axis=1) == 1
-    unlabelled = np.ones(len(given), bool)
+    alone = in_set.sum(axis=1) == 1
+    unlabelled = np.ones(len(labels), bool)
     unlabelled[rows] = False
     tested: dict[str, Any] = {}
-    for k, name in enumerate(classifier.names):
-        own = rows[given[rows] == name]
+    for k, name in enumerate(classifier.label_names):
+        own = rows[labels[rows] == name]
         tested[name] = {
             "recall": float(np.mean(prob[own].argmax(axis=1) == k)),
-            "coverage": float(np.mean(inside[own, k])),
-            "n_alone": int(np.sum(alone & inside[:, k] & unlabelled)),
+            "coverage": float(np.mean(in_set[own, k])),
+            "n_alone": int(np.sum(alone & in_set[:, k] & unlabelled)),
         }
     return tested
 
 
-def _scores(
+def _build_label_scores(
     counts: Mapping[str, int],
-    given: Strings,
-    classifier: Classifier | None,
+    labels: Strings,
+    classifier: LabelClassifier | None,
     rows: Any,
-    tested: Mapping[str, Any],
-    error: float,
-    origin: Mapping[str, str],
+    metrics: Mapping[str, Any],
+    alpha: float,
+    provenance: Mapping[str, str],
 ) -> pa.Table:
-    enough = needed(error)
+    enough = min_sources_to_exclude(alpha)
     table: list[dict[str, Any]] = []
     for name, n in sorted(counts.items()):
         row = {
             "human_label": name,
-            "n_spectra": int(np.sum(given == name)),
+            "n_spectra": int(np.sum(labels == name)),
             "n_sources": n,
             "n_needed": enough,
         }
-        row |= tested.get(name, {"recall": None, "coverage": None, "n_alone": None})
-        table.append(row | {"verdict": _verdict(n, enough, name in tested, error)})
-    return schema.conform(
-        {c.name: [row[c.name] for row in table] for c in schema.LABEL_SCORES}, schema.LABEL_SCORES, origin
+        row |= metrics.get(name, {"recall": None, "coverage": None, "n_alone": None})
+        table.append(row | {"verdict": _describe_sufficiency(n, enough, name in metrics, alpha)})
+    return schema.build_table(
+        {c.name: [row[c.name] for row in table] for c in schema.LABEL_SCORES_SCHEMA},
+        schema.LABEL_SCORES_SCHEMA,
+        provenance,
     )
 
 
-def _verdict(n: int, enough: int, learnt: bool, error: float) -> str:
-    if n < MIN_SOURCES:
-        return f"too few to learn: label {MIN_SOURCES - n} more of its sources"
-    if not learnt:
+def _describe_sufficiency(n: int, n_needed: int, is_learned: bool, alpha: float) -> str:
+    if n < MIN_SOURCES_PER_LABEL:
+        return f"too few to learn: label {MIN_SOURCES_PER_LABEL - n} more of its sources"
+    if not is_learned:
         return "the only label that can be learnt: it takes two"
-    if n < enough:
-        return f"too few for sets at error {error:g}: all hold it; label {enough - n} more of its sources"
+    if n < n_needed:
+        return f"too few for sets at error {alpha:g}: all hold it; label {n_needed - n} more of its sources"
     return "enough"

@@ -12,23 +12,23 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from distspec.core.schema import Column
-from distspec.core.spectrum import Floats, Floats32, WaveGrid
-from distspec.measurements.definitions import MEASURES, Measure
-from distspec.measurements.measure import strengths
+from distspec.core.spectrum import Floats, Floats32, WavelengthGrid
+from distspec.measurements.definitions import MEASUREMENTS, MeasurementDefinition
+from distspec.measurements.measure import scale_measurements
 
-COMMON_Z: Mapping[str, float] = {"dja": 5.0, "jades": 5.0, "sdss": 0.1, "desi": 0.1, "spex": 0.0}
+REFERENCE_REDSHIFTS: Mapping[str, float] = {"dja": 5.0, "jades": 5.0, "sdss": 0.1, "desi": 0.1, "spex": 0.0}
 """Where reconstructions are decoded, by kind of archive: all windows are then in the instrument's range."""
-PREFIX = "recon_"
-CERTAIN = 1e4
+RECONSTRUCTION_PREFIX = "recon_"
+RECONSTRUCTION_IVAR = 1e4
 """Inverse variance of a reconstruction: it has no noise, but no model is better than a hundredth of the flux
 at the reference wavelength. It bounds the width of a line over no continuum."""
-BATCH = 4096
+BATCH_SIZE = 4096
 """Rows that are decoded at a time: a multiple of a model's own passes."""
-Decode = Callable[[Floats32, float], Floats32]
+DecodeFunction = Callable[[Floats32, float], Floats32]
 """Latents (n, latents) and one redshift to spectra (n, L), as `distspec.models.model.Model.decode`."""
 
 
-def reconstructed(kind: str) -> tuple[Column, ...]:
+def list_reconstruction_columns(archive_name: str) -> tuple[Column, ...]:
     """Return the columns that are measured on reconstructions of archives of a kind.
 
     Examples
@@ -38,17 +38,17 @@ def reconstructed(kind: str) -> tuple[Column, ...]:
     """
     return tuple(
         Column(
-            PREFIX + column.name,
+            RECONSTRUCTION_PREFIX + column.name,
             column.type,
             column.unit,
-            f"{column.description.split(';')[0]}; of the reconstruction at z = {COMMON_Z[kind]:g}",
+            f"{column.description.split(';')[0]}; of the reconstruction at z = {REFERENCE_REDSHIFTS[archive_name]:g}",
         )
-        for each in _of(kind, "reconstruction")
-        for column in (each.value, each.error)
+        for each in _select_definitions(archive_name, "reconstruction")
+        for column in (each.value_column, each.error_column)
     )
 
 
-def axes(kind: str) -> tuple[str, ...]:
+def list_feature_columns(archive_name: str) -> tuple[str, ...]:
     """Return the columns along which classes of archives of a kind lie: the axes of `space`.
 
     Examples
@@ -56,14 +56,17 @@ def axes(kind: str) -> tuple[str, ...]:
     >>> axes("dja")[0], axes("dja")[-1]
     ('recon_uv_slope', 'lya_ew')
     """
-    recon = [PREFIX + each.value.name for each in _of(kind, "reconstruction")]
-    return (*recon, *(each.value.name for each in _of(kind, "spectrum")))
+    recon = [
+        RECONSTRUCTION_PREFIX + each.value_column.name
+        for each in _select_definitions(archive_name, "reconstruction")
+    ]
+    return (*recon, *(each.value_column.name for each in _select_definitions(archive_name, "spectrum")))
 
 
 def measure_reconstructions(
-    kind: str,
-    decode: Decode,
-    grid: WaveGrid,
+    archive_name: str,
+    decode: DecodeFunction,
+    grid: WavelengthGrid,
     z_mean: Floats32,
     z_log_var: Floats32,
     n_draws: int = 8,
@@ -78,7 +81,7 @@ def measure_reconstructions(
 
     Parameters
     ----------
-    kind : str
+    archive_name : str
         Of the archive.
     decode : callable
         `Model.decode`.
@@ -95,30 +98,32 @@ def measure_reconstructions(
     dict
         The columns `reconstructed`, (N,) float32 each.
     """
-    measures, n = _of(kind, "reconstruction"), len(z_mean)
+    measures, n = _select_definitions(archive_name, "reconstruction"), len(z_mean)
     found = {
         column.name: np.full(n, np.nan, np.float32)
         for each in measures
-        for column in (each.value, each.error)
+        for column in (each.value_column, each.error_column)
     }
-    directions = _directions(n_draws, z_mean.shape[1], seed)
-    for start in range(0, n, BATCH):
-        rows = slice(start, start + BATCH)
+    directions = _draw_directions(n_draws, z_mean.shape[1], seed)
+    for start in range(0, n, BATCH_SIZE):
+        rows = slice(start, start + BATCH_SIZE)
         mean, sigma = z_mean[rows], np.exp(0.5 * z_log_var[rows])
-        values = _measured(kind, measures, decode(mean, COMMON_Z[kind]), grid)
+        values = _measure_noiseless(
+            archive_name, measures, decode(mean, REFERENCE_REDSHIFTS[archive_name]), grid
+        )
         squares = {name: np.zeros(len(mean)) for name in values}
         for direction in directions:
-            drawn = decode((mean + direction * sigma).astype(np.float32), COMMON_Z[kind])
-            for name, value in _measured(kind, measures, drawn, grid).items():
+            drawn = decode((mean + direction * sigma).astype(np.float32), REFERENCE_REDSHIFTS[archive_name])
+            for name, value in _measure_noiseless(archive_name, measures, drawn, grid).items():
                 squares[name] += np.square(value - values[name], dtype=np.float64)
         for each in measures:
-            found[each.value.name][rows] = values[each.value.name]
+            found[each.value_column.name][rows] = values[each.value_column.name]
             if n_draws:
-                found[each.error.name][rows] = np.sqrt(squares[each.value.name] / n_draws)
-    return {PREFIX + name: value for name, value in found.items()}
+                found[each.error_column.name][rows] = np.sqrt(squares[each.value_column.name] / n_draws)
+    return {RECONSTRUCTION_PREFIX + name: value for name, value in found.items()}
 
 
-def space(kind: str, values: Mapping[str, Floats32]) -> Floats:
+def compute_features(archive_name: str, values: Mapping[str, Floats32]) -> Floats:
     """Return where spectra lie along `axes`, (N, axes), each brought to comparable size; finite.
 
     arcsinh of what differs from the ordinary, over the measure's scale: linear for small, logarithmic for
@@ -126,51 +131,68 @@ def space(kind: str, values: Mapping[str, Floats32]) -> Floats:
 
     Parameters
     ----------
-    kind : str
+    archive_name : str
         Of the archive.
     values : mapping
         The columns `axes`, (N,) each, and the errors of those of spectra.
     """
     recon = [
-        np.arcsinh((values[PREFIX + each.value.name].astype(np.float64) - each.zero) / each.scale)
-        for each in _of(kind, "reconstruction")
+        np.arcsinh(
+            (values[RECONSTRUCTION_PREFIX + each.value_column.name].astype(np.float64) - each.center)
+            / each.scale
+        )
+        for each in _select_definitions(archive_name, "reconstruction")
     ]
-    beside = strengths(kind, [each.value.name for each in _of(kind, "spectrum")], values)
+    beside = scale_measurements(
+        archive_name,
+        [each.value_column.name for each in _select_definitions(archive_name, "spectrum")],
+        values,
+    )
     return np.hstack([np.nan_to_num(np.array(recon).T.reshape(len(beside), len(recon))), beside])
 
 
-def space_errors(kind: str, values: Mapping[str, Floats32]) -> Floats:
+def compute_feature_errors(archive_name: str, values: Mapping[str, Floats32]) -> Floats:
     """Return the 1σ errors of `space`, (N, axes): those of the columns, to first order; infinite where none.
 
     Parameters
     ----------
-    kind : str
+    archive_name : str
         Of the archive.
     values : mapping
         The columns `axes` and their errors, (N,) each.
     """
     found: list[Floats] = []
-    for name in axes(kind):
-        each = next(m for m in MEASURES[kind] if m.value.name == name.removeprefix(PREFIX))
+    for name in list_feature_columns(archive_name):
+        each = next(
+            m
+            for m in MEASUREMENTS[archive_name]
+            if m.value_column.name == name.removeprefix(RECONSTRUCTION_PREFIX)
+        )
         error = values[f"{name}_err"].astype(np.float64)
-        scale = np.hypot(each.scale, error) if each.space == "spectrum" else each.scale
-        found.append(error / np.hypot(values[name].astype(np.float64) - each.zero, scale))
+        scale = np.hypot(each.scale, error) if each.feature_source == "spectrum" else each.scale
+        found.append(error / np.hypot(values[name].astype(np.float64) - each.center, scale))
     return np.nan_to_num(np.array(found).T.reshape(-1, len(found)), nan=np.inf, posinf=np.inf)
 
 
-def _of(kind: str, where: str) -> tuple[Measure, ...]:
-    return tuple(each for each in MEASURES.get(kind, ()) if each.space == where)
+def _select_definitions(archive_name: str, feature_source: str) -> tuple[MeasurementDefinition, ...]:
+    return tuple(each for each in MEASUREMENTS.get(archive_name, ()) if each.feature_source == feature_source)
 
 
-def _measured(
-    kind: str, measures: tuple[Measure, ...], flux: Floats32, grid: WaveGrid
+def _measure_noiseless(
+    archive_name: str, definitions: tuple[MeasurementDefinition, ...], flux: Floats32, grid: WavelengthGrid
 ) -> dict[str, Floats32]:
     """Return the measures' values of spectra without noise."""
-    ivar, z = np.full(flux.shape, CERTAIN, np.float32), np.full(len(flux), COMMON_Z[kind])
-    return {each.value.name: each.of(flux, ivar, z, grid)[each.value.name] for each in measures}
+    ivar, z = (
+        np.full(flux.shape, RECONSTRUCTION_IVAR, np.float32),
+        np.full(len(flux), REFERENCE_REDSHIFTS[archive_name]),
+    )
+    return {
+        each.value_column.name: each.measure(flux, ivar, z, grid)[each.value_column.name]
+        for each in definitions
+    }
 
 
-def _directions(n_draws: int, n_latents: int, seed: int) -> Floats:
+def _draw_directions(n_draws: int, n_latents: int, seed: int) -> Floats:
     """Return draws of N(0, 1), (n_draws, latents): orthogonal, of the length that all have in the mean."""
     rng = np.random.default_rng(seed)
     frames = [

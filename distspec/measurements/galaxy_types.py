@@ -18,20 +18,20 @@ from scipy.special import ndtr, ndtri
 from distspec.core.lines import GALAXY_LINES
 from distspec.core.spectrum import Floats, Floats32
 
-DETECTED = 3.0
+DETECTION_SNR = 3.0
 """A line is there from so many σ on."""
-TO_HALPHA = 2.86 * (GALAXY_LINES["Hα"] / GALAXY_LINES["Hβ"]) ** 2
+HALPHA_TO_HBETA_EW = 2.86 * (GALAXY_LINES["Hα"] / GALAXY_LINES["Hβ"]) ** 2
 """Equivalent width of Hα over Hβ's: case B at 10⁴ K over a continuum that is flat in f_ν."""
-_POINTS = (np.arange(32) + 0.5) / 32.0
+_QUANTILES = (np.arange(32) + 0.5) / 32.0
 
 
-class Read:
+class MeasuredValues:
     """What was read off N spectra.
 
     Parameters
     ----------
     values : mapping
-        The columns of `distspec.measurements.measure.measured`, (N,) each; NaN where not covered.
+        The columns of `distspec.measurements.measure.list_measurement_columns`, (N,) each; NaN where not covered.
     """
 
     def __init__(self, values: Mapping[str, Floats32]) -> None:
@@ -42,7 +42,7 @@ class Read:
         if name != "balmer_ew":
             return self._values[name].astype(np.float64), self._values[f"{name}_err"].astype(np.float64)
         value, error = self["halpha_ew"]
-        for other, factor in (("halpha_blue_ew", 1.0), ("hbeta_ew", TO_HALPHA)):
+        for other, factor in (("halpha_blue_ew", 1.0), ("hbeta_ew", HALPHA_TO_HBETA_EW)):
             instead, its_error = self[other]
             value, error = (
                 np.where(np.isnan(value), factor * instead, value),
@@ -50,20 +50,20 @@ class Read:
             )
         return value, error
 
-    def covers(self, name: str) -> NDArray[np.bool_]:
+    def is_covered(self, name: str) -> NDArray[np.bool_]:
         """Tell of which spectra a measure could be taken, (N,)."""
         return ~np.isnan(self[name][0])
 
-    def above(self, name: str, threshold: float) -> Floats:
+    def prob_above(self, name: str, threshold: float) -> Floats:
         """Return how likely a measure exceeds a threshold, (N,); 0.5 where not covered."""
         value, error = self[name]
         return np.where(np.isnan(value), 0.5, ndtr((value - threshold) / error))
 
-    def below(self, name: str, threshold: float) -> Floats:
+    def prob_below(self, name: str, threshold: float) -> Floats:
         """Return how likely a measure lies below a threshold, (N,); 0.5 where not covered."""
-        return 1.0 - self.above(name, threshold)
+        return 1.0 - self.prob_above(name, threshold)
 
-    def emits(self, thresholds: Mapping[str, float]) -> Floats:
+    def prob_emission(self, thresholds: Mapping[str, float]) -> Floats:
         """Return how likely any covered line is detected and wider than its threshold [Å], (N,).
 
         0.5 where none is covered.
@@ -72,146 +72,154 @@ class Read:
         for name, threshold in thresholds.items():
             value, error = self[name]
             snr = self._values.get(name.replace("_ew", "_snr"))
-            detected = ndtr((value / error if snr is None else snr.astype(np.float64)) - DETECTED)
-            none *= np.where(self.covers(name), 1.0 - detected * self.above(name, threshold), 1.0)
-        covered = np.any([self.covers(name) for name in thresholds], axis=0)
+            detected = ndtr((value / error if snr is None else snr.astype(np.float64)) - DETECTION_SNR)
+            none *= np.where(self.is_covered(name), 1.0 - detected * self.prob_above(name, threshold), 1.0)
+        covered = np.any([self.is_covered(name) for name in thresholds], axis=0)
         return np.where(covered, 1.0 - none, 0.5)
 
-    def is_v(self, most: float, least: float, apart: float) -> Floats:
+    def prob_v_shape(self, max_beta_uv: float, min_beta_opt: float, min_beta_difference: float) -> Floats:
         """Return how likely β_UV < most, β_opt > least and β_opt − β_UV > apart, (N,).
 
         The third hangs on the other two: the integral over β_UV is done by the quantiles of what lies below
         its threshold.
         """
         (uv, uv_error), (opt, opt_error) = self["beta_uv"], self["beta_opt"]
-        blue = self.below("beta_uv", most)
-        within = uv[:, None] + uv_error[:, None] * ndtri(np.maximum(_POINTS * blue[:, None], 1e-300))
-        within = np.where(self.covers("beta_uv")[:, None], within, -np.inf)
-        needed = np.maximum(least, within + apart)
+        blue = self.prob_below("beta_uv", max_beta_uv)
+        within = uv[:, None] + uv_error[:, None] * ndtri(np.maximum(_QUANTILES * blue[:, None], 1e-300))
+        within = np.where(self.is_covered("beta_uv")[:, None], within, -np.inf)
+        needed = np.maximum(min_beta_opt, within + min_beta_difference)
         red = ndtr((opt[:, None] - needed) / opt_error[:, None]).mean(axis=1)
-        return blue * np.where(self.covers("beta_opt"), red, 0.5)
+        return blue * np.where(self.is_covered("beta_opt"), red, 0.5)
 
 
-ARCHIVES = ("dja", "jades")
+ARCHIVES_WITH_RULES = ("dja", "jades")
 """Kinds of archives whose spectra are named."""
 UNKNOWN = "unknown"
-LIKELY, PERHAPS = 0.5, 0.1
+MIN_PROBABILITY, MIN_MENTION_PROBABILITY = 0.5, 0.1
 """A kind is suggested where its criteria hold more likely than not, and is told of from the second on."""
-BETA_UV, BETA_OPT, V_SHAPE = -0.2, 0.0, 0.5
+LRD_MAX_BETA_UV, LRD_MIN_BETA_OPT, LRD_MIN_BETA_DIFFERENCE = -0.2, 0.0, 0.5
 """A V has β_UV below the first, β_opt above the second, and their difference above the third: Hviding et al.
 2025 (A&A 702, A57), who find that every point source with such a V has broad lines. On slopes of photometry,
 Kocevski et al. 2025 (ApJ 986, 126) have β_UV < −0.37 and β_opt > 0."""
-DORMANT, BREAK = 50.0, 1.4
+QUIESCENT_HALPHA_EW, QUIESCENT_MIN_BALMER_BREAK = 50.0, 1.4
 """Rest equivalent width of Hα [Å] below, and f_ν(4200 Å) / f_ν(3500 Å) above which a galaxy no longer forms
 stars: Covelo-Paz et al. 2025 (arXiv 2506.22540)."""
-EXTREME = 750.0
+EELG_MIN_EW = 750.0
 """Rest equivalent width of [O III] 5008 or of Hα [Å]: Boyett et al. 2024 (MNRAS 535, 1796)."""
-EMITTER = 25.0
+LAE_MIN_EW = 25.0
 """Rest equivalent width of Lyα [Å]: Tang et al. 2024 (ApJ 975, 208), as most since Stark et al. 2011."""
-FIRST_GALAXIES = -2.59
+HIGH_Z_ANALOG_MAX_BETA_UV = -2.59
 """Mean β_UV of galaxies at z = 11.5, at the blue limit of stars without dust: Cullen et al. 2024 (MNRAS 531,
 997)."""
-IMPOSSIBLE = 5.0
+UNPHYSICAL_SIGMA = 5.0
 """What cannot be is an artefact from so many σ on."""
-OF_DOUBLET = 2.98 / 3.98
+OIII_5008_FRACTION = 2.98 / 3.98
 """Share of [O III] 5008 in 4960 + 5008 (Storey & Zeippen 2000, MNRAS 312, 813)."""
 
 
-class Suggested(NamedTuple):
+class GalaxyTypeSuggestions(NamedTuple):
     """What spectra are called: names, how likely their criteria hold and no earlier rule's, and why; (N,)."""
 
-    kind: list[str]
+    galaxy_type: list[str]
     confidence: Floats32
-    why: list[str]
+    reason: list[str]
 
 
 @dataclass(frozen=True)
-class Rule:
+class GalaxyTypeRule:
     """When a spectrum is suggested to be of a kind.
 
     Attributes
     ----------
-    kind : str
-    says : str
+    galaxy_type : str
+    description : str
         The criteria in words, and whose they are.
-    shows : tuple of str
+    measurements : tuple of str
         The measures that they are about.
-    holds : callable
+    probability : callable
         How likely they hold of N spectra, (N,).
-    beside : tuple of str
+    extra_measurements : tuple of str
         Measures that are told with them where they are covered.
-    any_will_do : bool
+    any_suffices : bool
         Whether it can be told from any one of its measures.
     """
 
-    kind: str
-    says: str
-    shows: tuple[str, ...]
-    holds: Callable[[Read], Floats]
-    beside: tuple[str, ...] = ()
-    any_will_do: bool = False
+    galaxy_type: str
+    description: str
+    measurements: tuple[str, ...]
+    probability: Callable[[MeasuredValues], Floats]
+    extra_measurements: tuple[str, ...] = ()
+    any_suffices: bool = False
 
 
-def _impossible(read: Read) -> Floats:
+def _unphysical_probability(measured: MeasuredValues) -> Floats:
     """Return how sure it is that flux is negative, or that more light is left below Lyα than above it."""
-    lowest, _ = read["lowest_snr"]
-    left, error = read["lyman_break"]
-    negative = np.where(np.isnan(lowest), 0.0, ndtr(-IMPOSSIBLE - lowest))
-    leaking = np.where(np.isnan(left), 0.0, ndtr((left - 1.0) / error - IMPOSSIBLE))
+    lowest, _ = measured["lowest_snr"]
+    left, error = measured["lyman_break"]
+    negative = np.where(np.isnan(lowest), 0.0, ndtr(-UNPHYSICAL_SIGMA - lowest))
+    leaking = np.where(np.isnan(left), 0.0, ndtr((left - 1.0) / error - UNPHYSICAL_SIGMA))
     return 1.0 - (1.0 - negative) * (1.0 - leaking)
 
 
-RULES = (
-    Rule(
+GALAXY_TYPE_RULES = (
+    GalaxyTypeRule(
         "artefact",
-        f"flux below 0, or more of it below Lyα than above, by {IMPOSSIBLE:g} σ",
+        f"flux below 0, or more of it below Lyα than above, by {UNPHYSICAL_SIGMA:g} σ",
         ("lowest_snr", "lyman_break"),
-        _impossible,
-        any_will_do=True,
+        _unphysical_probability,
+        any_suffices=True,
     ),
-    Rule(
+    GalaxyTypeRule(
         "LRD",
-        f"V-shape: β_UV < −{-BETA_UV:g}, β_opt > {BETA_OPT:g}, apart by {V_SHAPE:g} (Hviding+25); "
-        f"not dormant: EW(Hα) > {DORMANT:g} Å (Covelo-Paz+25)",
+        f"V-shape: β_UV < −{-LRD_MAX_BETA_UV:g}, β_opt > {LRD_MIN_BETA_OPT:g}, apart by {LRD_MIN_BETA_DIFFERENCE:g} (Hviding+25); "
+        f"not dormant: EW(Hα) > {QUIESCENT_HALPHA_EW:g} Å (Covelo-Paz+25)",
         ("beta_uv", "beta_opt", "balmer_ew"),
-        lambda read: read.is_v(BETA_UV, BETA_OPT, V_SHAPE) * read.above("balmer_ew", DORMANT),
+        lambda read: (
+            read.prob_v_shape(LRD_MAX_BETA_UV, LRD_MIN_BETA_OPT, LRD_MIN_BETA_DIFFERENCE)
+            * read.prob_above("balmer_ew", QUIESCENT_HALPHA_EW)
+        ),
         ("halpha_fwhm",),
     ),
-    Rule(
+    GalaxyTypeRule(
         "quenched",
-        f"Balmer break > {BREAK:g}, EW(Hα) < {DORMANT:g} Å (Covelo-Paz+25)",
+        f"Balmer break > {QUIESCENT_MIN_BALMER_BREAK:g}, EW(Hα) < {QUIESCENT_HALPHA_EW:g} Å (Covelo-Paz+25)",
         ("balmer_break", "balmer_ew"),
-        lambda read: read.above("balmer_break", BREAK) * read.below("balmer_ew", DORMANT),
+        lambda read: (
+            read.prob_above("balmer_break", QUIESCENT_MIN_BALMER_BREAK)
+            * read.prob_below("balmer_ew", QUIESCENT_HALPHA_EW)
+        ),
     ),
-    Rule(
+    GalaxyTypeRule(
         "EELG",
-        f"EW([O III] 5008) or EW(Hα) > {EXTREME:g} Å (Boyett+24), detected",
+        f"EW([O III] 5008) or EW(Hα) > {EELG_MIN_EW:g} Å (Boyett+24), detected",
         ("oiii_ew", "halpha_ew"),
-        lambda read: read.emits({"oiii_ew": EXTREME / OF_DOUBLET, "halpha_ew": EXTREME}),
-        any_will_do=True,
+        lambda read: read.prob_emission(
+            {"oiii_ew": EELG_MIN_EW / OIII_5008_FRACTION, "halpha_ew": EELG_MIN_EW}
+        ),
+        any_suffices=True,
     ),
-    Rule(
+    GalaxyTypeRule(
         "LAE",
-        f"EW(Lyα) > {EMITTER:g} Å, detected (Tang+24)",
+        f"EW(Lyα) > {LAE_MIN_EW:g} Å, detected (Tang+24)",
         ("lya_ew",),
-        lambda read: read.emits({"lya_ew": EMITTER}),
+        lambda read: read.prob_emission({"lya_ew": LAE_MIN_EW}),
     ),
-    Rule(
+    GalaxyTypeRule(
         "high-z analog",
-        f"β_UV < −{-FIRST_GALAXIES:g}, the mean at z = 11.5 (Cullen+24)",
+        f"β_UV < −{-HIGH_Z_ANALOG_MAX_BETA_UV:g}, the mean at z = 11.5 (Cullen+24)",
         ("beta_uv",),
-        lambda read: read.below("beta_uv", FIRST_GALAXIES),
+        lambda read: read.prob_below("beta_uv", HIGH_Z_ANALOG_MAX_BETA_UV),
     ),
-    Rule(
+    GalaxyTypeRule(
         "star-forming",
-        f"EW(Hα) > {DORMANT:g} Å (Covelo-Paz+25)",
+        f"EW(Hα) > {QUIESCENT_HALPHA_EW:g} Å (Covelo-Paz+25)",
         ("balmer_ew",),
-        lambda read: read.above("balmer_ew", DORMANT),
+        lambda read: read.prob_above("balmer_ew", QUIESCENT_HALPHA_EW),
     ),
 )
 """In order: where several hold the first names the spectrum, and its reason names the others."""
-KINDS = (*(rule.kind for rule in RULES), UNKNOWN)
-WORDS: Mapping[str, tuple[str, str, int]] = {
+GALAXY_TYPES = (*(rule.galaxy_type for rule in GALAXY_TYPE_RULES), UNKNOWN)
+MEASUREMENT_LABELS: Mapping[str, tuple[str, str, int]] = {
     "beta_uv": ("β_UV", "", 1),
     "beta_opt": ("β_opt", "", 1),
     "balmer_ew": ("EW(Hα)", " Å", 0),
@@ -226,16 +234,18 @@ WORDS: Mapping[str, tuple[str, str, int]] = {
 """How measures are called in reasons: name, unit, digits."""
 
 
-def suggest(archive: str, values: Mapping[str, Floats32], n: int) -> Suggested:
+def suggest_galaxy_types(
+    archive_name: str, values: Mapping[str, Floats32], n_spectra: int
+) -> GalaxyTypeSuggestions:
     """Suggest what kinds of galaxies spectra show.
 
     Parameters
     ----------
-    archive : str
+    archive_name : str
         Kind of the archive that they are from.
     values : mapping
-        The columns of `distspec.measurements.measure.measured`, (n,) each, among others.
-    n : int
+        The columns of `distspec.measurements.measure.list_measurement_columns`, (n,) each, among others.
+    n_spectra : int
         How many they are.
 
     Examples
@@ -243,59 +253,86 @@ def suggest(archive: str, values: Mapping[str, Floats32], n: int) -> Suggested:
     >>> suggest("spex", {}, 1).why
     ['no rules for archives of kind spex']
     """
-    if archive not in ARCHIVES:
-        words = [f"no rules for archives of kind {archive}"] * n
-        return Suggested([UNKNOWN] * n, np.full(n, np.nan, np.float32), words)
-    read = Read(values)
-    holds = np.array([rule.holds(read) for rule in RULES])
-    first = np.where((holds > LIKELY).any(axis=0), (holds > LIKELY).argmax(axis=0), len(RULES))
+    if archive_name not in ARCHIVES_WITH_RULES:
+        words = [f"no rules for archives of kind {archive_name}"] * n_spectra
+        return GalaxyTypeSuggestions([UNKNOWN] * n_spectra, np.full(n_spectra, np.nan, np.float32), words)
+    read = MeasuredValues(values)
+    holds = np.array([rule.probability(read) for rule in GALAXY_TYPE_RULES])
+    first = np.where(
+        (holds > MIN_PROBABILITY).any(axis=0),
+        (holds > MIN_PROBABILITY).argmax(axis=0),
+        len(GALAXY_TYPE_RULES),
+    )
     # Of unknown: that none of the rules holds.
-    alone = np.cumprod(np.vstack([np.ones(n), 1.0 - holds]), axis=0)
-    confidence = np.vstack([holds, np.ones(n)])[first, np.arange(n)] * alone[first, np.arange(n)]
-    shown = {name: read[name] for rule in RULES for name in (*rule.shows, *rule.beside)}
+    alone = np.cumprod(np.vstack([np.ones(n_spectra), 1.0 - holds]), axis=0)
+    confidence = (
+        np.vstack([holds, np.ones(n_spectra)])[first, np.arange(n_spectra)]
+        * alone[first, np.arange(n_spectra)]
+    )
+    shown = {
+        name: read[name]
+        for rule in GALAXY_TYPE_RULES
+        for name in (*rule.measurements, *rule.extra_measurements)
+    }
     shown["halpha_blue_ew"] = read["halpha_blue_ew"]
     why: list[str] = []
-    for i in range(n):
+    for i in range(n_spectra):
         one = {name: (float(value[i]), float(error[i])) for name, (value, error) in shown.items()}
-        why.append(_reason(int(first[i]), holds[:, i], one))
-    return Suggested([KINDS[i] for i in first], confidence.astype(np.float32), why)
+        why.append(_format_reason(int(first[i]), holds[:, i], one))
+    return GalaxyTypeSuggestions([GALAXY_TYPES[i] for i in first], confidence.astype(np.float32), why)
 
 
-def _reason(first: int, holds: Floats, read: Mapping[str, tuple[float, float]]) -> str:
-    """Say why a spectrum is called what it is: `first` of `RULES`, or none, by what was `read` off it."""
-    if first == len(RULES):
-        nearest = int(np.argmax(holds))
-        parts = [f"no rule holds; nearest {RULES[nearest].kind} {holds[nearest]:.2f}", _shown(nearest, read)]
+def _format_reason(
+    rule_index: int, probabilities: Floats, measured: Mapping[str, tuple[float, float]]
+) -> str:
+    """Say why a spectrum is called what it is: `rule_index` of `GALAXY_TYPE_RULES`, or none, by what was `measured` off it."""
+    if rule_index == len(GALAXY_TYPE_RULES):
+        nearest = int(np.argmax(probabilities))
+        parts = [
+            f"no rule holds; nearest {GALAXY_TYPE_RULES[nearest].galaxy_type} {probabilities[nearest]:.2f}",
+            _format_measurements(nearest, measured),
+        ]
     else:
-        parts = [_shown(first, read), RULES[first].says]
-    unsaid = [i for i, rule in enumerate(RULES) if _cannot_say(rule, read)]
-    perhaps = [i for i in range(min(first, len(RULES) - 1)) if holds[i] > PERHAPS and i not in unsaid]
-    also = [i for i in range(first + 1, len(RULES) - 1) if holds[i] > LIKELY]
+        parts = [_format_measurements(rule_index, measured), GALAXY_TYPE_RULES[rule_index].description]
+    unsaid = [i for i, rule in enumerate(GALAXY_TYPE_RULES) if _lacks_coverage(rule, measured)]
+    perhaps = [
+        i
+        for i in range(min(rule_index, len(GALAXY_TYPE_RULES) - 1))
+        if probabilities[i] > MIN_MENTION_PROBABILITY and i not in unsaid
+    ]
+    also = [
+        i for i in range(rule_index + 1, len(GALAXY_TYPE_RULES) - 1) if probabilities[i] > MIN_PROBABILITY
+    ]
     for word, rules in {"perhaps": perhaps, "also": also}.items():
         if rules:
-            parts.append(f"{word} {', '.join(f'{RULES[i].kind} {holds[i]:.2f}' for i in rules)}")
+            parts.append(
+                f"{word} {', '.join(f'{GALAXY_TYPE_RULES[i].galaxy_type} {probabilities[i]:.2f}' for i in rules)}"
+            )
     if unsaid:
-        parts.append(f"not covered: {', '.join(RULES[i].kind for i in unsaid)}")
+        parts.append(f"not covered: {', '.join(GALAXY_TYPE_RULES[i].galaxy_type for i in unsaid)}")
     return "; ".join(parts)
 
 
-def _cannot_say(rule: Rule, read: Mapping[str, tuple[float, float]]) -> bool:
+def _lacks_coverage(rule: GalaxyTypeRule, measured: Mapping[str, tuple[float, float]]) -> bool:
     """Tell whether what a rule needs is not covered."""
-    lost = [np.isnan(read[name][0]) for name in rule.shows]
-    return all(lost) if rule.any_will_do else any(lost)
+    lost = [np.isnan(measured[name][0]) for name in rule.measurements]
+    return all(lost) if rule.any_suffices else any(lost)
 
 
-def _shown(rule: int, read: Mapping[str, tuple[float, float]]) -> str:
+def _format_measurements(rule_index: int, measured: Mapping[str, tuple[float, float]]) -> str:
     """Return a rule's measures with their errors, in words."""
     words: list[str] = []
-    for name in (*RULES[rule].shows, *RULES[rule].beside):
-        (label, unit, digits), (value, error) = WORDS[name], read[name]
-        if name == "balmer_ew" and np.isnan([read["halpha_ew"][0], read["halpha_blue_ew"][0]]).all():
+    for name in (
+        *GALAXY_TYPE_RULES[rule_index].measurements,
+        *GALAXY_TYPE_RULES[rule_index].extra_measurements,
+    ):
+        (label, unit, digits), (value, error) = MEASUREMENT_LABELS[name], measured[name]
+        if name == "balmer_ew" and np.isnan([measured["halpha_ew"][0], measured["halpha_blue_ew"][0]]).all():
             label += " by Hβ"
         if name == "lowest_snr":
             words.append(f"{label} {value:.{digits}f}{unit}")
         elif not np.isnan(value):
             words.append(f"{label} {value:.{digits}f} ± {error:.{digits}f}{unit}")
-        elif name in RULES[rule].shows:
+        elif name in GALAXY_TYPE_RULES[rule_index].measurements:
             words.append(f"{label} not covered")
     return ", ".join(words).replace(" -", " −")

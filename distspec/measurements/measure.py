@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from distspec.core.schema import Column
-from distspec.core.spectrum import Floats, Floats32, WaveGrid
-from distspec.measurements.definitions import MEASURES
+from distspec.core.spectrum import Floats, Floats32, WavelengthGrid
+from distspec.measurements.definitions import MEASUREMENTS
 
 
-def measured(kind: str) -> tuple[Column, ...]:
+def list_measurement_columns(archive_name: str) -> tuple[Column, ...]:
     """Return the columns that are measured in archives of a kind.
 
     Examples
@@ -19,25 +19,27 @@ def measured(kind: str) -> tuple[Column, ...]:
     >>> [column.name for column in measured("spex")][:4], measured("none")
     (['h2o_j', 'h2o_j_err', 'ch4_j', 'ch4_j_err'], ())
     """
-    return tuple(column for each in MEASURES.get(kind, ()) for column in each.columns)
+    return tuple(column for each in MEASUREMENTS.get(archive_name, ()) for column in each.columns)
 
 
-def measure(kind: str, flux: Floats32, ivar: Floats32, z: Floats, grid: WaveGrid) -> dict[str, Floats32]:
+def measure_spectra(
+    archive_name: str, flux: Floats32, ivar: Floats32, z: Floats, grid: WavelengthGrid
+) -> dict[str, Floats32]:
     """Return the columns `measured` of spectra: flux, ivar (N, L), z (N,); (N,) each."""
     values: dict[str, Floats32] = {}
-    for each in MEASURES.get(kind, ()):
-        values |= each.of(flux, ivar, z, grid)
+    for each in MEASUREMENTS.get(archive_name, ()):
+        values |= each.measure(flux, ivar, z, grid)
     return values
 
 
-def strengths(kind: str, names: Sequence[str], values: Mapping[str, Floats32]) -> Floats:
+def scale_measurements(archive_name: str, names: Sequence[str], values: Mapping[str, Floats32]) -> Floats:
     """Return how strong measures are, (N, len(names)): arcsinh of value over error and scale together.
 
     0 where a spectrum does not cover a measure, or says nothing of it; never NaN.
 
     Parameters
     ----------
-    kind : str
+    archive_name : str
         Of the archive.
     names : of measures, as their values are named
     values : mapping
@@ -48,15 +50,16 @@ def strengths(kind: str, names: Sequence[str], values: Mapping[str, Floats32]) -
     ValueError
         When a measure is not taken in archives of this kind.
     """
-    known = {each.value.name: each for each in MEASURES.get(kind, ())}
+    known = {each.value_column.name: each for each in MEASUREMENTS.get(archive_name, ())}
     if unknown := set(names) - known.keys():
         raise ValueError(
-            f"clustering.measures {', '.join(sorted(unknown))}: of archives of kind {kind!r} there are "
+            f"clustering.measurements {', '.join(sorted(unknown))}: of archives of kind {archive_name!r} there are "
             f"{', '.join(known) or 'none'}"
         )
     found = [
         np.arcsinh(
-            (values[name] - known[name].zero) / np.hypot(values[known[name].error.name], known[name].scale)
+            (values[name] - known[name].center)
+            / np.hypot(values[known[name].error_column.name], known[name].scale)
         )
         for name in names
     ]

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 
-from distspec.core.instruments import DETECTORS
+from distspec.core.instruments import DISPERSERS
 from distspec.core.spectrum import Floats, Floats32
-from distspec.measurements.bad_pixels import find_artefacts
-from distspec.measurements.measure import measure
+from distspec.measurements.bad_pixels import find_bad_pixels
+from distspec.measurements.measure import measure_spectra
 from distspec.models.model import Model
 
 
 def embed_spectra(
-    model: Model, kind: str, flux: Floats32, ivar: Floats32, z: Floats, first: int = 0
+    model: Model, archive_name: str, flux: Floats32, ivar: Floats32, z: Floats, first_row: int = 0
 ) -> tuple[dict[str, Floats32], Floats32]:
-    """Return `distspec.models.latents.columns` of spectra on a model's grid, and their ivar without bad pixels.
+    """Return `distspec.models.latents.get_column_names` of spectra on a model's grid, and their ivar without bad pixels.
 
     Bad pixels are masked first: neither latents nor χ² nor measures see them.
 
     Parameters
     ----------
     model : Model
-    kind : str
+    archive_name : str
         Of the archive.
     flux, ivar : (N, L)
     z : (N,)
-    first : int
+    first_row : int
         The number of the first of them: see `distspec.models.model.Model.embed`.
 
     Returns
@@ -34,7 +34,7 @@ def embed_spectra(
         (N, latents) or (N,) each.
     ivar : (N, L)
     """
-    artefacts = find_artefacts(flux, ivar, z, model.grid, DETECTORS.get(kind))
-    ivar = np.where(artefacts.bad, np.float32(0.0), ivar)
-    said = model.embed(flux, ivar, z, first) | artefacts.columns()
-    return said | measure(kind, flux, ivar, z, model.grid), ivar
+    artefacts = find_bad_pixels(flux, ivar, z, model.grid, DISPERSERS.get(archive_name))
+    ivar = np.where(artefacts.bad_pixels, np.float32(0.0), ivar)
+    said = model.embed(flux, ivar, z, first_row) | artefacts.to_columns()
+    return said | measure_spectra(archive_name, flux, ivar, z, model.grid), ivar

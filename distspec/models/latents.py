@@ -18,36 +18,40 @@ import numpy as np
 import zarr
 
 from distspec.core.spectrum import Floats32
-from distspec.measurements.bad_pixels import COLUMNS as ARTEFACTS
-from distspec.measurements.measure import measured
-from distspec.store.store import Store, repository
-from distspec.store.transactions import commit
+from distspec.measurements.bad_pixels import BAD_PIXEL_COLUMNS as ARTEFACTS
+from distspec.measurements.measure import list_measurement_columns
+from distspec.store.store import Store, open_repository
+from distspec.store.transactions import commit_session
 
-VECTORS = ("z_mean", "z_log_var")
-SCALARS = ("amplitude", "recon_mse", "recon_chi2_red")
-LATENTS = (*VECTORS, *SCALARS)
+VECTOR_COLUMNS = ("z_mean", "z_log_var")
+SCALAR_COLUMNS = ("amplitude", "recon_mse", "recon_chi2_red")
+MODEL_COLUMNS = (*VECTOR_COLUMNS, *SCALAR_COLUMNS)
 """What a model says of a row."""
-CHUNK = 4096
+CHUNK_ROWS = 4096
 """Rows of a chunk."""
 
 
-def columns(store: Store) -> tuple[str, ...]:
+def get_column_names(store: Store) -> tuple[str, ...]:
     """Return what is kept of every row: `LATENTS`, artefacts, what is measured in archives of this kind."""
-    return (*LATENTS, *ARTEFACTS, *(column.name for column in measured(store.frozen.kind)))
+    return (
+        *MODEL_COLUMNS,
+        *ARTEFACTS,
+        *(column.name for column in list_measurement_columns(store.config.archive_name)),
+    )
 
 
-def n_embedded(store: Store, model_id: str) -> int:
+def count_embedded(store: Store, model_id: str) -> int:
     """Return how many rows, counted from the first, have latents of this model.
 
     None where a column is missing that was not measured yet when they were made.
     """
     path = f"latents/{model_id}"
-    if any(f"{path}/{name}" not in store.group for name in columns(store)):
+    if any(f"{path}/{name}" not in store.group for name in get_column_names(store)):
         return 0
     return int(str(store.group[path].attrs["n_rows"]))
 
 
-def read_latents(store: Store, model_id: str, names: Sequence[str] = ()) -> dict[str, Floats32]:
+def read_latents(store: Store, model_id: str, columns: Sequence[str] = ()) -> dict[str, Floats32]:
     """Return `columns`, those named or all, of the rows that a model has embedded, (n, latents) or (n,).
 
     Raises
@@ -55,24 +59,25 @@ def read_latents(store: Store, model_id: str, names: Sequence[str] = ()) -> dict
     KeyError
         When this model has embedded none.
     """
-    n = n_embedded(store, model_id)
+    n = count_embedded(store, model_id)
     if not n:
         raise KeyError(f"{store.url} has no latents of model {model_id}")
     return {
-        name: np.asarray(store.array(f"latents/{model_id}/{name}")[:n]) for name in names or columns(store)
+        name: np.asarray(store.open_array(f"latents/{model_id}/{name}")[:n])
+        for name in columns or get_column_names(store)
     }
 
 
-def append_latents(store: Store, model_id: str, start: int, latents: Mapping[str, Floats32]) -> Store:
-    """Commit what is said of the next rows, from `start` on; return the state after.
+def append_latents(store: Store, model_id: str, start_row: int, latents: Mapping[str, Floats32]) -> Store:
+    """Commit what is said of the next rows, from `start_row` on; return the state after.
 
     Parameters
     ----------
     store : Store
         The newest state.
     model_id : str
-    start : int
-        `n_embedded`: what is there beyond it is overwritten.
+    start_row : int
+        `count_embedded`: what is there beyond it is overwritten.
     latents : mapping
         All `columns`, (n, latents) or (n,).
 
@@ -81,23 +86,23 @@ def append_latents(store: Store, model_id: str, start: int, latents: Mapping[str
     RuntimeError
         When another run committed meanwhile; nothing of this is then in the store.
     """
-    session = repository(store.url).writable_session("main")
+    session = open_repository(store.url).writable_session("main")
     group = zarr.open_group(session.store, mode="r+").require_group(f"latents/{model_id}")
-    stop = start + len(latents["z_mean"])
-    for name in columns(store):
+    stop = start_row + len(latents["z_mean"])
+    for name in get_column_names(store):
         values = latents[name]
         if name not in group:
             group.create_array(
                 name,
                 shape=(0, *values.shape[1:]),
-                chunks=(CHUNK, *values.shape[1:]),
+                chunks=(CHUNK_ROWS, *values.shape[1:]),
                 dtype="float32",
                 fill_value=float("nan"),
                 dimension_names=("row", "latent")[: values.ndim],
             )
         array: Any = group[name]
         array.resize((stop, *values.shape[1:]))
-        array[start:] = values
+        array[start_row:] = values
     group.attrs["n_rows"] = stop
     made_by = {"model_id": model_id, "embedded": stop}
-    return commit(store.url, session, f"latents of model {model_id} for {stop} rows", made_by)
+    return commit_session(store.url, session, f"latents of model {model_id} for {stop} rows", made_by)

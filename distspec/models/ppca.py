@@ -10,37 +10,37 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-SCATTER = 0.0025
+RESIDUAL_VARIANCE = 0.0025
 """Variance of a pixel about the components [spread²]: no pixel is believed beyond a twentieth."""
 N_ITERATIONS = 25
-SMOOTHED = 9
+STD_SMOOTHING_PIXELS = 9
 """Pixels over which the sample's standard deviation is averaged."""
-MIN_SPREAD = 1e-2
+MIN_STD = 1e-2
 _RIDGE = 0.01
-_BEYOND = 1e6
+_MAX_VARIANCE = 1e6
 """A variance beyond this times the sample's is that of no measurement."""
 
 
-class Components(nn.Module):
+class ProbabilisticPCA(nn.Module):
     """Axes with standard normal coefficients, and a mean that depends on redshift.
 
     Attributes
     ----------
-    axes : (q, D) [spread]
-    z_slopes : (n_z, D) [spread]
+    components : (q, D) [spread]
+    z_coefficients : (n_z, D) [spread]
         Of the redshift's terms.
     """
 
-    axes: Tensor
-    z_slopes: Tensor
+    components: Tensor
+    z_coefficients: Tensor
 
-    def __init__(self, n_axes: int, n_z: int, n_values: int) -> None:
+    def __init__(self, n_components: int, n_z_features: int, n_features: int) -> None:
         super().__init__()
-        self.register_buffer("axes", torch.zeros(n_axes, n_values))
-        self.register_buffer("z_slopes", torch.zeros(n_z, n_values))
+        self.register_buffer("axes", torch.zeros(n_components, n_features))
+        self.register_buffer("z_slopes", torch.zeros(n_z_features, n_features))
 
-    def posterior(
-        self, y: Tensor, variance: Tensor, counts: Tensor, z_terms: Tensor
+    def compute_posterior(
+        self, y: Tensor, variance: Tensor, n_effective: Tensor, z_features: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return coefficients' means and variances, (B, q) each, and the estimated values, (B, D).
 
@@ -48,34 +48,34 @@ class Components(nn.Module):
         ----------
         y, variance : (B, D)
             Standardised values.
-        counts : (B, D)
+        n_effective : (B, D)
             Independent measurements that each value counts for.
-        z_terms : (B, n_z)
+        z_features : (B, n_z)
         """
         with torch.autocast(y.device.type, enabled=False):  # half precision solves no equations
-            base = z_terms @ self.z_slopes
-            weight = weights(variance, counts)
-            coefficients, covariance = _solve(self.axes, weight, weight * (y - base))
+            base = z_features @ self.z_coefficients
+            weight = compute_weights(variance, n_effective)
+            coefficients, covariance = _solve_posterior(self.components, weight, weight * (y - base))
             widths = covariance.diagonal(dim1=1, dim2=2)
-            return coefficients, widths, base + coefficients @ self.axes
+            return coefficients, widths, base + coefficients @ self.components
 
 
-def weights(variance: Tensor, counts: Tensor) -> Tensor:
+def compute_weights(variance: Tensor, n_effective: Tensor) -> Tensor:
     """Return the weights of standardised values, (B, D); 0 where nothing was measured."""
-    return torch.where(variance < _BEYOND, counts / (variance + SCATTER), 0.0)
+    return torch.where(variance < _MAX_VARIANCE, n_effective / (variance + RESIDUAL_VARIANCE), 0.0)
 
 
-def _solve(axes: Tensor, weight: Tensor, weighted: Tensor) -> tuple[Tensor, Tensor]:
+def _solve_posterior(components: Tensor, weight: Tensor, weighted_y: Tensor) -> tuple[Tensor, Tensor]:
     """Return the posterior's means, (B, q), and covariances, (B, q, q)."""
-    q = len(axes)
-    pairs = (axes[:, None] * axes[None]).reshape(q * q, -1)
-    precision = (weight @ pairs.T).view(-1, q, q) + torch.eye(q, device=axes.device)
+    q = len(components)
+    pairs = (components[:, None] * components[None]).reshape(q * q, -1)
+    precision = (weight @ pairs.T).view(-1, q, q) + torch.eye(q, device=components.device)
     root = torch.linalg.cholesky(precision)
-    means = torch.cholesky_solve((weighted @ axes.T)[:, :, None], root)[:, :, 0]
+    means = torch.cholesky_solve((weighted_y @ components.T)[:, :, None], root)[:, :, 0]
     return means, torch.cholesky_inverse(root)
 
 
-def arcsinh_moments(value: Tensor, ivar: Tensor) -> tuple[Tensor, Tensor]:
+def estimate_arcsinh_moments(value: Tensor, ivar: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean and the standard deviation of arcsinh flux without its noise, (D,) each.
 
     Parameters
@@ -91,35 +91,37 @@ def arcsinh_moments(value: Tensor, ivar: Tensor) -> tuple[Tensor, Tensor]:
         mean = (weight * y).sum(dim=0) / weight.sum(dim=0).clamp(min=1e-9)
         excess = weight.square() * ((y - mean).square() - noise)
         variance = excess.sum(dim=0) / weight.square().sum(dim=0).clamp(min=1e-9)
-        spread = variance.clamp(min=MIN_SPREAD**2).sqrt()
-    half = SMOOTHED // 2
+        spread = variance.clamp(min=MIN_STD**2).sqrt()
+    half = STD_SMOOTHING_PIXELS // 2
     padded = functional.pad(spread[None, None], (half, half), mode="replicate")
-    return mean, functional.avg_pool1d(padded, SMOOTHED, 1)[0, 0]
+    return mean, functional.avg_pool1d(padded, STD_SMOOTHING_PIXELS, 1)[0, 0]
 
 
-def fit_components(into: Components, y: Tensor, variance: Tensor, counts: Tensor, z_terms: Tensor) -> None:
+def fit_ppca(
+    ppca: ProbabilisticPCA, y: Tensor, variance: Tensor, n_effective: Tensor, z_features: Tensor
+) -> None:
     """Fit the dependence on redshift, then the axes by expectation maximisation; the largest come first.
 
     Parameters
     ----------
-    into : Components
+    ppca : Components
         Takes what was found.
-    y, variance, counts : (N, D)
-    z_terms : (N, n_z)
+    y, variance, n_effective : (N, D)
+    z_features : (N, n_z)
     """
-    weight = weights(variance, counts)
-    if z_terms.shape[1]:
+    weight = compute_weights(variance, n_effective)
+    if z_features.shape[1]:
         level = torch.where(weight > 0, 1.0 / (variance + 1.0), 0.0)
-        normal = torch.einsum("bl,bi,bj->lij", level, z_terms, z_terms)
-        normal = normal + _RIDGE * len(y) * torch.eye(z_terms.shape[1], device=y.device)
-        right = torch.einsum("bl,bi->li", level * y, z_terms)
-        into.z_slopes.copy_(torch.linalg.solve(normal, right[:, :, None])[:, :, 0].T)
-        y = y - z_terms @ into.z_slopes
-    q, weighted = len(into.axes), weight * y
+        normal = torch.einsum("bl,bi,bj->lij", level, z_features, z_features)
+        normal = normal + _RIDGE * len(y) * torch.eye(z_features.shape[1], device=y.device)
+        right = torch.einsum("bl,bi->li", level * y, z_features)
+        ppca.z_coefficients.copy_(torch.linalg.solve(normal, right[:, :, None])[:, :, 0].T)
+        y = y - z_features @ ppca.z_coefficients
+    q, weighted = len(ppca.components), weight * y
     axes = 0.1 * torch.randn(q, y.shape[1], generator=torch.Generator().manual_seed(0)).to(y.device)
     eye = torch.eye(q, device=y.device)
     for _ in range(N_ITERATIONS):
-        means, covariances = _solve(axes, weight, weighted)
+        means, covariances = _solve_posterior(axes, weight, weighted)
         second = covariances + means[:, :, None] * means[:, None]
         normal = (weight.T @ second.reshape(len(y), -1)).view(-1, q, q) + eye
         axes = torch.linalg.solve(normal, (weighted.T @ means)[:, :, None])[:, :, 0].T
@@ -127,4 +129,4 @@ def fit_components(into: Components, y: Tensor, variance: Tensor, counts: Tensor
         axes = torch.linalg.cholesky(second.mean(dim=0)).T @ axes
         _, sizes, directions = torch.linalg.svd(axes, full_matrices=False)
         axes = sizes[:, None] * directions
-    into.axes.copy_(axes)
+    ppca.components.copy_(axes)

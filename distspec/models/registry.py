@@ -10,45 +10,45 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from distspec.core.records import now
-from distspec.io.files import get_versioned, swap
+from distspec.core.records import utc_now_iso
+from distspec.io.files import compare_and_swap, read_versioned
 from distspec.io.lease import Lease
-from distspec.io.paths import join
+from distspec.io.paths import join_url
 
 
 @dataclass(frozen=True)
-class Champion:
+class PromotedModel:
     """The model that serves.
 
     Attributes
     ----------
     model_id : str
-    since : str
+    promoted_at : str
         UTC, ISO 8601.
-    why : str
-    token : int
+    reason : str
+    lease_token : int
         Of the lease under which it was chosen.
-    before : str
+    previous_model_id : str
         The model that served before; empty: none.
-    held : str
+    hold_reason : str
         Why it stays until somebody lets it go (`distspec rollback`); empty: it does not.
     """
 
     model_id: str
-    since: str
-    why: str
-    token: int
-    before: str = ""
-    held: str = ""
+    promoted_at: str
+    reason: str
+    lease_token: int
+    previous_model_id: str = ""
+    hold_reason: str = ""
 
 
-def champion(root: str) -> Champion | None:
+def read_promoted(root: str) -> PromotedModel | None:
     """Return the model that serves, None before there is one."""
-    seen = get_versioned(_url(root))
-    return None if seen is None else _read(seen[0])
+    seen = read_versioned(_promoted_url(root))
+    return None if seen is None else _parse(seen[0])
 
 
-def crown(root: str, lease: Lease, model_id: str, why: str, held: str = "") -> Champion:
+def promote(root: str, lease: Lease, model_id: str, reason: str, hold_reason: str = "") -> PromotedModel:
     """Let a model serve from now on.
 
     Raises
@@ -56,22 +56,30 @@ def crown(root: str, lease: Lease, model_id: str, why: str, held: str = "") -> C
     RuntimeError
         When the lease is lost, or another has chosen since it was taken.
     """
-    lease.check()
-    seen = get_versioned(_url(root))
-    before = None if seen is None else _read(seen[0])
-    if before is not None and before.token > lease.token:
-        raise RuntimeError(f"{_url(root)} was written by a later run: this one has lost {root}; run it again")
-    made = Champion(model_id, now(), why, lease.token, before.model_id if before else "", held)
+    lease.check_held()
+    seen = read_versioned(_promoted_url(root))
+    before = None if seen is None else _parse(seen[0])
+    if before is not None and before.lease_token > lease.token:
+        raise RuntimeError(
+            f"{_promoted_url(root)} was written by a later run: this one has lost {root}; run it again"
+        )
+    made = PromotedModel(
+        model_id, utc_now_iso(), reason, lease.token, before.model_id if before else "", hold_reason
+    )
     content = json.dumps(asdict(made), indent=1, ensure_ascii=False).encode()
-    if swap(_url(root), content, seen[1] if seen else None) is None:
-        raise RuntimeError(f"{_url(root)} was replaced by another run this very moment: run this again")
+    if compare_and_swap(_promoted_url(root), content, seen[1] if seen else None) is None:
+        raise RuntimeError(
+            f"{_promoted_url(root)} was replaced by another run this very moment: run this again"
+        )
     return made
 
 
-def _url(root: str) -> str:
-    return join(root, "models", "champion.json")
+def _promoted_url(root: str) -> str:
+    return join_url(root, "models", "champion.json")
 
 
-def _read(content: bytes) -> Champion:
+def _parse(content: bytes) -> PromotedModel:
     record: dict[str, Any] = json.loads(content)
-    return Champion(**{name: record[name] for name in Champion.__dataclass_fields__ if name in record})
+    return PromotedModel(
+        **{name: record[name] for name in PromotedModel.__dataclass_fields__ if name in record}
+    )

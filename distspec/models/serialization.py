@@ -16,22 +16,30 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from distspec.core.records import sealed, tuples
-from distspec.core.schema import describe_history
-from distspec.core.spectrum import WaveGrid
-from distspec.io.files import exists, get, get_json, get_table, put, put_json, put_table
-from distspec.io.paths import join, model_url
+from distspec.core.records import add_checksum, lists_to_tuples
+from distspec.core.schema import add_history_metadata
+from distspec.core.spectrum import WavelengthGrid
+from distspec.io.files import (
+    read_bytes,
+    read_json,
+    read_table,
+    url_exists,
+    write_bytes,
+    write_json,
+    write_table,
+)
+from distspec.io.paths import join_url, model_url
 from distspec.models.config import VAEConfig
 from distspec.models.vae import SpectrumVAE
 
-VOUCHED = {"weights_sha256": "weights.safetensors", "history_sha256": "history.parquet"}
+CHECKSUM_FILES = {"weights_sha256": "weights.safetensors", "history_sha256": "history.parquet"}
 """What model.json vouches for."""
 
 
 def save_model(
     url: str,
     vae: SpectrumVAE,
-    weights: Mapping[str, Tensor],
+    state_dict: Mapping[str, Tensor],
     history: pa.Table,
     record: Mapping[str, Any],
 ) -> None:
@@ -43,27 +51,27 @@ def save_model(
         `distspec.io.paths.model_url`.
     vae : SpectrumVAE
         Gives the architecture.
-    weights : mapping
+    state_dict : mapping
         The state to keep: the best epoch's, not the last one's.
     history : pa.Table
         A row an epoch.
     record : mapping
         Its `origin`, and metrics.
     """
-    content = save_safetensors({name: value.contiguous().cpu() for name, value in weights.items()})
-    put(join(url, "weights.safetensors"), content)
-    put_table(join(url, "history.parquet"), describe_history(history))
-    vouched = {name: _sha256(get(join(url, file))) for name, file in VOUCHED.items()}
-    made = {"sizes": vae.sizes, "vae": asdict(vae.config), **vouched}
-    put_json(join(url, "model.json"), sealed({**record, **made}))
+    content = save_safetensors({name: value.contiguous().cpu() for name, value in state_dict.items()})
+    write_bytes(join_url(url, "weights.safetensors"), content)
+    write_table(join_url(url, "history.parquet"), add_history_metadata(history))
+    vouched = {name: _sha256(read_bytes(join_url(url, file))) for name, file in CHECKSUM_FILES.items()}
+    made = {"sizes": vae.input_sizes, "vae": asdict(vae.config), **vouched}
+    write_json(join_url(url, "model.json"), add_checksum({**record, **made}))
 
 
 def has_model(url: str) -> bool:
     """Tell whether a whole model lies at `url`."""
-    return exists(join(url, "model.json"))
+    return url_exists(join_url(url, "model.json"))
 
 
-def read_model(url: str) -> tuple[SpectrumVAE, dict[str, Any]]:
+def load_vae(url: str) -> tuple[SpectrumVAE, dict[str, Any]]:
     """Return a model's network, ready to use, and its record; `distspec.models.model.load_model` wraps them.
 
     Raises
@@ -73,20 +81,20 @@ def read_model(url: str) -> tuple[SpectrumVAE, dict[str, Any]]:
     ValueError
         When the weights are not those that model.json vouches for, or a newer distspec made them.
     """
-    record = read_record(url)
-    config, known = tuples(record["vae"]), {field.name for field in fields(VAEConfig)}
+    record = read_model_record(url)
+    config, known = lists_to_tuples(record["vae"]), {field.name for field in fields(VAEConfig)}
     if unknown := sorted(config.keys() - known):
         raise ValueError(
             f"{url}/model.json sets vae.{', vae.'.join(unknown)}, which this distspec does not "
             f"know: distspec {record['versions']['distspec']} made it, this is {version('distspec')}; upgrade"
         )
-    vae = SpectrumVAE(record["sizes"], VAEConfig(**config), WaveGrid(**record["grid"]).wave_rest)
-    vae.load_state_dict(load_safetensors(_vouched(url, record, "weights_sha256")))
+    vae = SpectrumVAE(record["sizes"], VAEConfig(**config), WavelengthGrid(**record["grid"]).wave_rest)
+    vae.load_state_dict(load_safetensors(_read_verified(url, record, "weights_sha256")))
     vae.eval()
     return vae, record
 
 
-def read_record(url: str) -> dict[str, Any]:
+def read_model_record(url: str) -> dict[str, Any]:
     """Return what model.json says.
 
     Raises
@@ -96,10 +104,10 @@ def read_record(url: str) -> dict[str, Any]:
     """
     if not has_model(url):
         raise FileNotFoundError(f"no model at {url}: name the folder that holds model.json, ROOT/models/<id>")
-    return get_json(join(url, "model.json"))
+    return read_json(join_url(url, "model.json"))
 
 
-def adopt(root: str, url: str) -> str:
+def import_model(root: str, url: str) -> str:
     """Copy a model made elsewhere below this root, byte for byte, under its own name; return that name.
 
     Raises
@@ -109,25 +117,25 @@ def adopt(root: str, url: str) -> str:
     ValueError
         When its files are damaged, or there is another model of that name.
     """
-    record = read_record(url)
+    record = read_model_record(url)
     name = str(record["model_id"])
     mine = model_url(root, name)
     if has_model(mine):
-        if get(join(mine, "model.json")) != get(join(url, "model.json")):
+        if read_bytes(join_url(mine, "model.json")) != read_bytes(join_url(url, "model.json")):
             raise ValueError(f"{mine} is another model of the name of {url}: use another --root")
         return name
-    for vouched, file in VOUCHED.items():
-        put(join(mine, file), _vouched(url, record, vouched))
-    put(join(mine, "model.json"), get(join(url, "model.json")))
+    for vouched, file in CHECKSUM_FILES.items():
+        write_bytes(join_url(mine, file), _read_verified(url, record, vouched))
+    write_bytes(join_url(mine, "model.json"), read_bytes(join_url(url, "model.json")))
     return name
 
 
-def _vouched(url: str, record: Mapping[str, Any], name: str) -> bytes:
+def _read_verified(url: str, record: Mapping[str, Any], checksum_key: str) -> bytes:
     """Return a file of a model that is what its record vouches for."""
-    content = get(join(url, VOUCHED[name]))
-    if _sha256(content) != record[name]:
+    content = read_bytes(join_url(url, CHECKSUM_FILES[checksum_key]))
+    if _sha256(content) != record[checksum_key]:
         raise ValueError(
-            f"{url}/{VOUCHED[name]} is not what model.json vouches for: delete the folder and train again, "
+            f"{url}/{CHECKSUM_FILES[checksum_key]} is not what model.json vouches for: delete the folder and train again, "
             "or copy it again from where it came"
         )
     return content
@@ -139,4 +147,4 @@ def _sha256(content: bytes) -> str:
 
 def load_history(url: str) -> pa.Table:
     """Return a model's training history, a row an epoch."""
-    return get_table(join(url, "history.parquet"))
+    return read_table(join_url(url, "history.parquet"))

@@ -8,44 +8,44 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from distspec.clustering.algorithms import fit_all, labels_of
-from distspec.clustering.config import Setting
-from distspec.clustering.consensus import stability
-from distspec.clustering.feature_space import in_posterior_widths
+from distspec.clustering.algorithms import fit_clusterings, labels_from_prob
+from distspec.clustering.config import AlgorithmSpec
+from distspec.clustering.consensus import compute_stability
+from distspec.clustering.feature_space import scale_by_posterior_width
 from distspec.core.spectrum import Floats
-from distspec.measurements.features import measure_reconstructions, space
+from distspec.measurements.features import compute_features, measure_reconstructions
 from distspec.models.embed import embed_spectra
-from distspec.models.latents import LATENTS
+from distspec.models.latents import MODEL_COLUMNS
 from distspec.models.model import Model
 from distspec.operations.policy import Evaluation
-from distspec.store.splits import in_validation
+from distspec.store.splits import is_validation
 from distspec.store.store import Store
 
-MOST = 4096
+MAX_EVALUATION_SPECTRA = 4096
 """Spectra that models are compared on, at most."""
-REPEATS, SHARE, STARTS = 8, 0.8, 5
+N_SUBSAMPLES, SUBSAMPLE_FRACTION, N_INIT = 8, 0.8, 5
 """Clusterings, the share of the spectra that each sees, and the starts of each."""
 
 
-def held_out(store: Store, share: float) -> NDArray[np.int64]:
+def select_evaluation_rows(store: Store, validation_fraction: float) -> NDArray[np.int64]:
     """Return the rows that models are compared on: of sources that are never trained on, else all that stand.
 
     Parameters
     ----------
     store : Store
-    share : float
+    validation_fraction : float
         Of the sources that is held out: see `distspec.training.config.TrainingConfig`.
     """
-    standing = store.standing()
+    standing = store.current_rows()
     sources = store.ledger(["source_id"])["source_id"].take(pa.array(standing)).to_pylist()
-    rows = standing[in_validation(sources, share)]
+    rows = standing[is_validation(sources, validation_fraction)]
     rows = rows if len(rows) else standing
     # Evenly spread: the store's order is the archive's, so this is no biased sample.
-    return rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST)).astype(np.int64)]
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), MAX_EVALUATION_SPECTRA)).astype(np.int64)]
 
 
 def evaluate(
-    model: Model, store: Store, rows: NDArray[np.int64], spaces: Sequence[str], k: int, seed: int
+    model: Model, store: Store, rows: NDArray[np.int64], spaces: Sequence[str], n_clusters: int, seed: int
 ) -> Evaluation:
     """Say how well a model does on rows of a store.
 
@@ -57,7 +57,7 @@ def evaluate(
     spaces : sequence of str
         Where classes are looked for: clusterings are of ``features`` where these are among them, else of
         latents.
-    k : int
+    n_clusters : int
         Clusters of each clustering.
     seed : int
 
@@ -66,44 +66,44 @@ def evaluate(
     ValueError
         When the store is not on the model's grid and scale.
     """
-    model.check_fits(store)
-    kind, z = store.frozen.kind, np.asarray(store.array("z"))[rows]
-    said, _ = embed_spectra(model, kind, *store.spectra(rows), z)
-    finite = all(bool(np.isfinite(said[name]).all()) for name in LATENTS)
+    model.check_compatible(store)
+    kind, z = store.config.archive_name, np.asarray(store.open_array("z"))[rows]
+    said, _ = embed_spectra(model, kind, *store.read_spectra(rows), z)
+    finite = all(bool(np.isfinite(said[name]).all()) for name in MODEL_COLUMNS)
     repeat = float("nan")
     if finite:
         of = said["z_mean"], said["z_log_var"]
-        points = in_posterior_widths(*of)
+        points = scale_by_posterior_width(*of)
         if "features" in spaces:
-            points = space(
+            points = compute_features(
                 kind, said | measure_reconstructions(kind, model.decode, model.grid, *of, n_draws=0)
             )
-        repeat = repeatability(points.astype(np.float64), k, seed)
+        repeat = measure_stability(points.astype(np.float64), n_clusters, seed)
     return Evaluation(model.model_id, said["recon_chi2_red"].astype(np.float64), finite, repeat)
 
 
-def repeatability(points: Floats, k: int, seed: int) -> float:
+def measure_stability(points: Floats, n_clusters: int, seed: int) -> float:
     """Return the mean adjusted Rand index of k-means of shares of points, each labelling all; NaN of too few.
 
     Parameters
     ----------
     points : (N, D)
-    k : int
+    n_clusters : int
     seed : int
     """
     n = len(points)
-    if n < 5 * k or k < 2:
+    if n < 5 * n_clusters or n_clusters < 2:
         return float("nan")
     rng = np.random.default_rng(seed)
     labels = [
-        labels_of(
-            fit_all(
-                points[np.sort(rng.choice(n, round(SHARE * n), replace=False))],
-                [Setting("kmeans", k)],
+        labels_from_prob(
+            fit_clusterings(
+                points[np.sort(rng.choice(n, round(SUBSAMPLE_FRACTION * n), replace=False))],
+                [AlgorithmSpec("kmeans", n_clusters)],
                 [seed + i],
-                STARTS,
-            )[0].predictor.posterior(points)
+                N_INIT,
+            )[0].membership_model.predict_proba(points)
         )
-        for i in range(REPEATS)
+        for i in range(N_SUBSAMPLES)
     ]
-    return float(np.mean(stability(labels)))
+    return float(np.mean(compute_stability(labels)))

@@ -14,11 +14,11 @@ from scipy.stats import ks_2samp
 
 from distspec.core.spectrum import Floats, Floats32
 
-MIN_NEW = 30
+MIN_NEW_SPECTRA = 30
 """Fewer new spectra say nothing of drift."""
-SIGNIFICANT = 1e-3
+DRIFT_ALPHA = 1e-3
 """A drift that chance makes oftener, among all columns compared, is none."""
-NOTICED = 3.0
+MIN_DEGRADATION_SIGMA = 3.0
 """A challenger's error is worse where the mean difference is so many of its standard errors from 0."""
 
 
@@ -26,54 +26,60 @@ NOTICED = 3.0
 class RetrainConfig:
     """When a new model is trained, and what it must do to serve."""
 
-    grown: float = 0.1
+    change_threshold: float = 0.1
     """Train when so large a share of the spectra that the serving model knew was added or withdrawn."""
-    drift: float = 0.3
+    drift_threshold: float = 0.3
     """Train when new spectra lie elsewhere: largest Kolmogorov-Smirnov distance of any latent or of χ²."""
-    days: float = 0.0
+    max_age_days: float = 0.0
     """Train when the serving model is older [d]; 0: age is no reason."""
     force: bool = False
     """Train now, whatever changed, and let go of a model that `distspec rollback` holds."""
-    warm: bool = False
+    warm_start: bool = False
     """Start from the serving model's weights; else anew."""
-    worse: float = 0.02
+    max_chi2_increase: float = 0.02
     """A challenger whose χ² a pixel on held-out sources is higher by this share does not serve."""
-    unstable: float = 0.1
+    max_stability_drop: float = 0.1
     """Nor does one on which clusterings repeat less: by this much in the adjusted Rand index."""
 
     def __post_init__(self) -> None:
-        for name in ("grown", "drift", "days", "worse", "unstable"):
+        for name in (
+            "change_threshold",
+            "drift_threshold",
+            "max_age_days",
+            "max_chi2_increase",
+            "max_stability_drop",
+        ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"retrain.{name} {getattr(self, name)} must not be negative")
 
 
 @dataclass(frozen=True)
-class Change:
+class ChangesSinceTraining:
     """What has changed since the serving model was trained.
 
     Attributes
     ----------
-    settings : sequence of str
+    changed_settings : sequence of str
         Names of the settings that differ from those it was trained with.
-    known, added, withdrawn : int
+    n_trained, n_added, n_withdrawn : int
         Spectra that it knew; that were added since; of those it knew, that no longer stand.
-    days : float
+    age_days : float
         Its age [d].
-    held : str
+    pin_reason : str
         Why it stays whatever happens; empty: it does not.
     """
 
-    settings: Sequence[str]
-    known: int
-    added: int
-    withdrawn: int
-    days: float
-    held: str = ""
+    changed_settings: Sequence[str]
+    n_trained: int
+    n_added: int
+    n_withdrawn: int
+    age_days: float
+    pin_reason: str = ""
 
     @property
-    def share(self) -> float:
+    def changed_fraction(self) -> float:
         """How much of what it knew has changed."""
-        return (self.added + self.withdrawn) / max(self.known, 1)
+        return (self.n_added + self.n_withdrawn) / max(self.n_trained, 1)
 
 
 @dataclass(frozen=True)
@@ -88,14 +94,14 @@ class Drift:
         Kolmogorov-Smirnov distance there: 0 alike, 1 apart.
     p_value : float
         How often chance makes so large a one in any of the columns (Bonferroni).
-    n_new, n_old : int
+    n_new, n_reference : int
     """
 
     column: str
     distance: float
     p_value: float
     n_new: int
-    n_old: int
+    n_reference: int
 
     def __str__(self) -> str:
         """Say it in a few words."""
@@ -104,21 +110,21 @@ class Drift:
 
 
 @dataclass(frozen=True)
-class Decision:
+class RetrainDecision:
     """Whether to train, and why."""
 
     train: bool
-    why: str
-    asked: bool = False
+    reason: str
+    user_requested: bool = False
     """A person wants this model: settings were changed. It serves unless it is broken."""
 
 
-def drift_of(new: Mapping[str, Floats32], old: Mapping[str, Floats32]) -> Drift | None:
+def measure_drift(new: Mapping[str, Floats32], reference: Mapping[str, Floats32]) -> Drift | None:
     """Compare what a model says of new spectra with what it says of held-out ones of those it knew.
 
     Parameters
     ----------
-    new, old : mapping
+    new, reference : mapping
         Columns, (M,) and (N,): latents, χ².
 
     Returns
@@ -126,16 +132,18 @@ def drift_of(new: Mapping[str, Floats32], old: Mapping[str, Floats32]) -> Drift 
     Drift or None
         None where either is too few.
     """
-    n_new, n_old = (len(next(iter(each.values()))) for each in (new, old))
-    if min(n_new, n_old) < MIN_NEW:
+    n_new, n_old = (len(next(iter(each.values()))) for each in (new, reference))
+    if min(n_new, n_old) < MIN_NEW_SPECTRA:
         return None
-    found: dict[str, Any] = {name: ks_2samp(new[name], old[name]) for name in new}
+    found: dict[str, Any] = {name: ks_2samp(new[name], reference[name]) for name in new}
     worst = max(found, key=lambda name: found[name].statistic)
     p_value = min(1.0, float(found[worst].pvalue) * len(found))
     return Drift(worst, float(found[worst].statistic), p_value, n_new, n_old)
 
 
-def decide(change: Change, drift: Drift | None, config: RetrainConfig) -> Decision:
+def decide_retraining(
+    changes: ChangesSinceTraining, drift: Drift | None, config: RetrainConfig
+) -> RetrainDecision:
     """Decide whether to train a challenger.
 
     Examples
@@ -146,22 +154,24 @@ def decide(change: Change, drift: Drift | None, config: RetrainConfig) -> Decisi
     True
     """
     if config.force:
-        return Decision(True, "forced (--retrain.force)", bool(change.settings))
-    if change.settings:
-        return Decision(True, f"other settings: {', '.join(change.settings)}", True)
-    if change.held:
-        return Decision(False, f"held: {change.held}")
-    counts = f"{change.added:,} spectra added, {change.withdrawn:,} withdrawn"
-    grown = f"{counts}: {100 * change.share:.1f} % of {change.known:,}"
-    if change.share >= config.grown > 0:
-        return Decision(True, grown)
-    if 0 < config.days <= change.days:
-        return Decision(True, f"{change.days:.1f} days old")
-    if drift is not None and drift.distance >= config.drift and drift.p_value < SIGNIFICANT:
-        return Decision(True, f"drift in {drift}")
-    if not change.added + change.withdrawn:
-        return Decision(False, "nothing has changed")
-    return Decision(False, f"{grown}, below {100 * config.grown:g} %" if config.grown else grown)
+        return RetrainDecision(True, "forced (--retrain.force)", bool(changes.changed_settings))
+    if changes.changed_settings:
+        return RetrainDecision(True, f"other settings: {', '.join(changes.changed_settings)}", True)
+    if changes.pin_reason:
+        return RetrainDecision(False, f"held: {changes.pin_reason}")
+    counts = f"{changes.n_added:,} spectra added, {changes.n_withdrawn:,} withdrawn"
+    grown = f"{counts}: {100 * changes.changed_fraction:.1f} % of {changes.n_trained:,}"
+    if changes.changed_fraction >= config.change_threshold > 0:
+        return RetrainDecision(True, grown)
+    if 0 < config.max_age_days <= changes.age_days:
+        return RetrainDecision(True, f"{changes.age_days:.1f} days old")
+    if drift is not None and drift.distance >= config.drift_threshold and drift.p_value < DRIFT_ALPHA:
+        return RetrainDecision(True, f"drift in {drift}")
+    if not changes.n_added + changes.n_withdrawn:
+        return RetrainDecision(False, "nothing has changed")
+    return RetrainDecision(
+        False, f"{grown}, below {100 * config.change_threshold:g} %" if config.change_threshold else grown
+    )
 
 
 @dataclass(frozen=True)
@@ -171,41 +181,41 @@ class Evaluation:
     Attributes
     ----------
     model_id : str
-    chi2 : (N,)
+    chi2_red : (N,)
         Of each spectrum, a pixel.
-    finite : bool
+    all_finite : bool
         Whether every latent, its variance and the reconstruction are.
     stability : float
         Mean adjusted Rand index of clusterings of its latents, repeated.
     """
 
     model_id: str
-    chi2: Floats
-    finite: bool
+    chi2_red: Floats
+    all_finite: bool
     stability: float
 
     def summary(self) -> dict[str, Any]:
         """Return what is recorded of it."""
         return {
             "model_id": self.model_id,
-            "n": len(self.chi2),
-            "median_chi2_red": float(np.median(self.chi2)) if len(self.chi2) else None,
-            "finite": self.finite,
+            "n": len(self.chi2_red),
+            "median_chi2_red": float(np.median(self.chi2_red)) if len(self.chi2_red) else None,
+            "finite": self.all_finite,
             "stability": self.stability,
         }
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PromotionDecision:
     """Whether a challenger serves, and why."""
 
     promote: bool
-    why: str
+    reason: str
 
 
-def judge(
-    champion: Evaluation | None, challenger: Evaluation, config: RetrainConfig, asked: bool = False
-) -> Verdict:
+def decide_promotion(
+    champion: Evaluation | None, challenger: Evaluation, config: RetrainConfig, user_requested: bool = False
+) -> PromotionDecision:
     """Judge a challenger on the spectra on which the champion was judged, spectrum by spectrum.
 
     Parameters
@@ -215,26 +225,26 @@ def judge(
     challenger : Evaluation
         Of the same spectra.
     config : RetrainConfig
-    asked : bool
+    user_requested : bool
         Its settings are what a person asked for: it only has to be sound.
     """
-    if not challenger.finite or not np.isfinite(challenger.chi2).all():
-        return Verdict(False, "what it says is not finite")
+    if not challenger.all_finite or not np.isfinite(challenger.chi2_red).all():
+        return PromotionDecision(False, "what it says is not finite")
     if champion is None:
-        return Verdict(True, "no model served")
-    if asked:
-        return Verdict(True, "its settings were asked for")
-    if not champion.finite or not np.isfinite(champion.chi2).all():
-        return Verdict(True, f"what {champion.model_id} says is not finite")
-    apart = np.log(np.maximum(challenger.chi2, 1e-30)) - np.log(np.maximum(champion.chi2, 1e-30))
+        return PromotionDecision(True, "no model served")
+    if user_requested:
+        return PromotionDecision(True, "its settings were asked for")
+    if not champion.all_finite or not np.isfinite(champion.chi2_red).all():
+        return PromotionDecision(True, f"what {champion.model_id} says is not finite")
+    apart = np.log(np.maximum(challenger.chi2_red, 1e-30)) - np.log(np.maximum(champion.chi2_red, 1e-30))
     mean, error = float(np.mean(apart)), float(np.std(apart) / np.sqrt(max(len(apart), 1)))
     ratio = f"χ² × {np.exp(mean):.3f} ± {error:.3f} on {len(apart):,} held-out spectra"
-    if mean > np.log1p(config.worse) and mean > NOTICED * error:
-        return Verdict(False, f"worse: {ratio}")
+    if mean > np.log1p(config.max_chi2_increase) and mean > MIN_DEGRADATION_SIGMA * error:
+        return PromotionDecision(False, f"worse: {ratio}")
     less = champion.stability - challenger.stability
     stable = f"clusterings repeat to {challenger.stability:.2f}, before {champion.stability:.2f}"
     if np.isnan(less):
-        return Verdict(True, f"{ratio}; too few to cluster")
-    if less > config.unstable:
-        return Verdict(False, f"less stable: {stable}")
-    return Verdict(True, f"{ratio}; {stable}")
+        return PromotionDecision(True, f"{ratio}; too few to cluster")
+    if less > config.max_stability_drop:
+        return PromotionDecision(False, f"less stable: {stable}")
+    return PromotionDecision(True, f"{ratio}; {stable}")

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import tyro
 
-from distspec.archives.catalogs import absolute
+from distspec.archives.catalogs import make_absolute_url
 from distspec.archives.desi import DESI
 from distspec.archives.dja import DJA
 from distspec.archives.jades import JADES
@@ -18,8 +18,8 @@ from distspec.archives.simulated.survey import SyntheticConfig
 from distspec.archives.spex import SpeX
 from distspec.catalog.editions import CatalogConfig
 from distspec.clustering.config import ClusteringConfig
-from distspec.ingest.source import IngestConfig, Source
-from distspec.io.paths import join
+from distspec.ingest.source import ArchiveSource, IngestConfig
+from distspec.io.paths import join_url
 from distspec.io.remote.config import AccessConfig
 from distspec.io.storage import StorageConfig
 from distspec.models.config import VAEConfig
@@ -45,7 +45,7 @@ class Config:
     storage: StorageConfig = field(default_factory=StorageConfig)
     seed: int = 0
     """Of weights, noise, shuffles, map and sweep."""
-    model: str = ""
+    pretrained_model: str = ""
     """Folder (or bucket URL) of a trained model to use as it is; empty: train one."""
     grid: GridConfig = field(default_factory=GridConfig)
     norm: NormConfig = field(default_factory=NormConfig)
@@ -64,47 +64,51 @@ class Config:
             raise ValueError(f"--seed {self.seed} must not be negative")
         _refuse_secrets(asdict(self))
 
-    def source(self) -> Source:
+    def ingest_source(self) -> ArchiveSource:
         """Return what ingest needs."""
-        return Source(self.archive, self.access, self.grid, self.norm, self.ingest)
+        return ArchiveSource(self.archive, self.access, self.grid, self.norm, self.ingest)
 
-    def resolved(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return everything that was set, to be kept with a run."""
         return asdict(self)
 
-    def located(self) -> Config:
+    def resolve_urls(self) -> Config:
         """Return this configuration with a root that means the same in every process.
 
         A synthetic archive becomes the archive to read.
         """
-        root = absolute(self.root).removeprefix("file://")
-        model = absolute(self.model).removeprefix("file://") if self.model else ""
-        config = replace(self, root=root, model=model)
+        root = make_absolute_url(self.root).removeprefix("file://")
+        model = (
+            make_absolute_url(self.pretrained_model).removeprefix("file://") if self.pretrained_model else ""
+        )
+        config = replace(self, root=root, pretrained_model=model)
         if self.synthetic is None or not isinstance(self.archive, DJA):
             return config
         url = config.synthetic_url()
-        tables = {"catalog": join(url, "catalog.csv"), "truth_table": join(url, "truth.parquet")}
+        tables = {"catalog": join_url(url, "catalog.csv"), "truth_table": join_url(url, "truth.parquet")}
         return replace(config, archive=replace(self.archive, url=url, **tables))
 
     def synthetic_url(self) -> str:
         """Return where a synthetic archive is written."""
-        return join(self.root, "archive")
+        return join_url(self.root, "archive")
 
 
-SIGNATURES = frozenset({"x-amz-signature", "x-goog-signature", "awsaccesskeyid", "signature", "sig"})
+SIGNATURE_PARAMETERS = frozenset(
+    {"x-amz-signature", "x-goog-signature", "awsaccesskeyid", "signature", "sig"}
+)
 """Parameters of a URL that let in whoever holds it."""
 
 
-def _refuse_secrets(settings: Mapping[str, Any], place: str = "") -> None:
+def _refuse_secrets(settings: Mapping[str, Any], prefix: str = "") -> None:
     """Raise where a setting holds a password: settings are written into records that others read."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            _refuse_secrets(value, f"{place}{name}.")
+            _refuse_secrets(value, f"{prefix}{name}.")
         elif isinstance(value, str) and "://" in value:
             url = urlsplit(value)
-            signed = {key.lower() for key, _ in parse_qsl(url.query)} & SIGNATURES
+            signed = {key.lower() for key, _ in parse_qsl(url.query)} & SIGNATURE_PARAMETERS
             if signed or ":" in url.netloc.rpartition("@")[0]:
                 raise ValueError(
-                    f"--{place}{name} holds a password or a signature, and settings are written into "
+                    f"--{prefix}{name} holds a password or a signature, and settings are written into "
                     "records: give a plain URL, and credentials by the environment"
                 )

@@ -2,7 +2,7 @@
 
 What grows with all spectra: reading, training (× epochs), embedding, measuring, judging, labelling, and a
 little faster the catalogue, which is sorted. What does not: the sweep, silhouettes, maps and consensus see a
-sample of at most `clustering.sample` spectra; models are compared on at most `distspec.operations.evaluation.MOST`. What
+sample of at most `clustering.sample` spectra; models are compared on at most `distspec.operations.evaluation.MAX_EVALUATION_SPECTRA`. What
 the driver does alone no CPU but its own makes faster.
 """
 
@@ -16,130 +16,140 @@ from typing import Any
 
 import numpy as np
 
-from distspec.clustering.consensus import AGREEMENT_SAMPLE
-from distspec.clustering.cost import Size, actor_bytes, driver_bytes, work
-from distspec.clustering.plan import Job, plan, settings
-from distspec.clustering.trials import limits
+from distspec.clustering.consensus import CONSENSUS_SAMPLE_SIZE
+from distspec.clustering.cost import SweepSize, count_work_units, estimate_actor_bytes, estimate_driver_bytes
+from distspec.clustering.plan import Job, build_algorithm_grid, plan_jobs
+from distspec.clustering.trials import limit_rows
 from distspec.core import memory as memory_module
-from distspec.core.schema import objects as columns_of_objects
-from distspec.models.latents import CHUNK
-from distspec.operations.evaluation import MOST
+from distspec.core.schema import build_objects_schema as columns_of_objects
+from distspec.models.latents import CHUNK_ROWS
+from distspec.operations.evaluation import MAX_EVALUATION_SPECTRA
 from distspec.pipeline import machines
 from distspec.pipeline.config import Config
-from distspec.pipeline.machines import Group, at_a_time
-from distspec.pipeline.rates import Rates, grown
+from distspec.pipeline.machines import MachineGroup, count_concurrent_processes
+from distspec.pipeline.rates import ResourceRates, extrapolate_seconds
 
-HOUR = 3600.0
+SECONDS_PER_HOUR = 3600.0
 CHUNK_BYTES = 1_300_000
-SHARD, SPAN_JUDGED = 100, 4096
+SPECTRA_PER_SHARD, SPECTRA_PER_SCORING_TASK = 100, 4096
 """Spectra of a task: that writes a made-up archive, that judges oddities."""
 N_FEATURES = 16
 TYPICAL_Z = 5.0
 """Redshift at which a grid of the observed frame is counted."""
-LISTED, COPIES = 450.0, 4.0
+LISTING_BYTES_PER_SPECTRUM, N_CATALOG_COPIES = 450.0, 4.0
 """Bytes a spectrum of what ingest remembers (`make bench BENCH=growth`); times that a catalogue stands in
 memory while it is put together, sorted and written."""
-DRIVER = 700e6
+DRIVER_BASE_BYTES = 700e6
 """What the driver holds of a small archive [bytes]."""
 
 
 @dataclass(frozen=True)
-class Stage:
+class StagePlan:
     """What a stage needs.
 
     Attributes
     ----------
     name : str
-    tasks : int
+    n_tasks : int
         Or actors' turns.
-    at_a_time : int
-    memory : float
+    max_concurrency : int
+    memory_per_task : float
         Of each [bytes].
-    start_driver, start_worker : float
+    driver_startup_seconds, worker_startup_seconds : float
         CPU seconds before they are at work, whatever the size: of the driver, and of each worker.
-    driver, workers : float
+    driver_seconds, worker_seconds : float
         CPU seconds of the driver alone, and of all workers together.
-    on : str
+    worker_resource : str
         What its workers share: CPUs, GPUs.
     """
 
     name: str
-    tasks: int
-    at_a_time: int
-    memory: float
-    start_driver: float
-    start_worker: float
-    driver: float
-    workers: float
-    on: str = "CPUs"
+    n_tasks: int
+    max_concurrency: int
+    memory_per_task: float
+    driver_startup_seconds: float
+    worker_startup_seconds: float
+    driver_seconds: float
+    worker_seconds: float
+    worker_resource: str = "CPUs"
 
     @property
-    def busy(self) -> int:
+    def n_busy_workers(self) -> int:
         """How many workers have something to do at a time."""
-        return max(1, min(self.at_a_time, self.tasks))
+        return max(1, min(self.max_concurrency, self.n_tasks))
 
     @property
-    def seconds(self) -> float:
+    def wall_seconds(self) -> float:
         """How long it takes, where driver and workers wait for each other."""
-        return self.start_driver + self.start_worker + self.driver + self.workers / self.busy
+        return (
+            self.driver_startup_seconds
+            + self.worker_startup_seconds
+            + self.driver_seconds
+            + self.worker_seconds / self.n_busy_workers
+        )
 
     @property
-    def bound(self) -> str:
+    def bottleneck(self) -> str:
         """What most of that is."""
-        shared = self.workers / self.busy
-        if self.start_driver + self.start_worker > max(self.driver, shared):
+        shared = self.worker_seconds / self.n_busy_workers
+        if self.driver_startup_seconds + self.worker_startup_seconds > max(self.driver_seconds, shared):
             return "starting"
-        return "the driver" if self.driver > shared else self.on
+        return "the driver" if self.driver_seconds > shared else self.worker_resource
 
 
 @dataclass(frozen=True)
-class Plan:
+class ResourcePlan:
     """What a run needs, stage by stage.
 
     Attributes
     ----------
-    spectra : int
+    n_spectra : int
     stages : sequence of Stage
-    storage : mapping
+    storage_bytes : mapping
         What to bytes.
-    read : float
+    archive_bytes : float
         Bytes of the archive that are read.
-    driver : float
+    driver_memory : float
         The most memory that the driver holds [bytes].
-    groups : sequence of Group
+    machine_groups : sequence of Group
     """
 
-    spectra: int
-    stages: Sequence[Stage]
-    storage: Mapping[str, float]
-    read: float
-    driver: float
-    groups: Sequence[Group]
+    n_spectra: int
+    stages: Sequence[StagePlan]
+    storage_bytes: Mapping[str, float]
+    archive_bytes: float
+    driver_memory: float
+    machine_groups: Sequence[MachineGroup]
 
     @property
-    def hours(self) -> float:
+    def wall_hours(self) -> float:
         """Of all stages, one after the other."""
-        return sum(stage.seconds for stage in self.stages) / HOUR
+        return sum(stage.wall_seconds for stage in self.stages) / SECONDS_PER_HOUR
 
     @property
-    def longest(self) -> Stage:
+    def longest_stage(self) -> StagePlan:
         """The stage that takes the most of that."""
-        return max(self.stages, key=lambda stage: stage.seconds)
+        return max(self.stages, key=lambda stage: stage.wall_seconds)
 
 
-def planned(
-    config: Config, n: int, groups: Sequence[Group], rates: Rates, epochs: int = 0, batch: int = 0
-) -> Plan:
-    """Return what `n` spectra need.
+def plan_resources(
+    config: Config,
+    n_spectra: int,
+    machine_groups: Sequence[MachineGroup],
+    rates: ResourceRates,
+    n_epochs: int = 0,
+    batch_size: int = 0,
+) -> ResourcePlan:
+    """Return what `n_spectra` spectra need.
 
     Parameters
     ----------
     config : Config
-    n : int
-    groups : sequence of Group
+    n_spectra : int
+    machine_groups : sequence of Group
         Workers; the driver has a machine of its own, or one of their CPUs.
     rates : Rates
-    epochs, batch : int
+    n_epochs, batch_size : int
         Of training, instead of the recipe's.
 
     Raises
@@ -147,114 +157,170 @@ def planned(
     ValueError
         When a stage fits none of the machines, or no rate is known of an algorithm.
     """
-    if n < 1:
-        raise ValueError(f"{n} spectra: give at least 1")
-    at = _At(config, n, tuple(groups), rates)
-    stages = [at.synthesize()] if config.synthetic else []
-    stages += [at.ingest(), at.train(epochs, batch), at.embed(), at.cluster(), at.catalog(), at.report()]
-    return Plan(n, stages, at.storage(), n * float(config.archive.spectrum_bytes), at.driver(), groups)
+    if n_spectra < 1:
+        raise ValueError(f"{n_spectra} spectra: give at least 1")
+    at = _ResourceEstimator(config, n_spectra, tuple(machine_groups), rates)
+    stages = [at.plan_synthesize()] if config.synthetic else []
+    stages += [
+        at.plan_ingest(),
+        at.plan_train(n_epochs, batch_size),
+        at.plan_embed(),
+        at.plan_cluster(),
+        at.plan_catalog(),
+        at.plan_report(),
+    ]
+    return ResourcePlan(
+        n_spectra,
+        stages,
+        at.storage_bytes(),
+        n_spectra * float(config.archive.spectrum_bytes),
+        at.driver_memory(),
+        machine_groups,
+    )
 
 
 @dataclass(frozen=True)
-class _At:
+class _ResourceEstimator:
     config: Config
-    n: int
-    groups: tuple[Group, ...]
-    rates: Rates
+    n_spectra: int
+    machine_groups: tuple[MachineGroup, ...]
+    rates: ResourceRates
 
     @property
-    def pixels(self) -> int:
+    def n_pixels(self) -> int:
         return self.config.grid.resolve(np.array([TYPICAL_Z])).n_pixels
 
-    def unit(self, name: str) -> float:
+    def seconds_per_spectrum(self, operation: str) -> float:
         """Return seconds a spectrum, of as many pixels as these have: what is done to each pixel prevails."""
-        return self.rates.unit[name] * self.pixels / self.rates.taken["pixels"]
+        return self.rates.seconds_per_spectrum[operation] * self.n_pixels / self.rates.benchmark["pixels"]
 
-    def stage(
-        self, name: str, tasks: int, memory: float, driver: float, workers: float, most: int = 0
-    ) -> Stage:
-        here = at_a_time(f"{name}: a process", memory, self.groups) if tasks else 1
-        start = self.rates.start[name]
+    def make_stage_plan(
+        self,
+        name: str,
+        n_tasks: int,
+        memory: float,
+        driver_seconds: float,
+        worker_seconds: float,
+        max_concurrency: int = 0,
+    ) -> StagePlan:
+        here = count_concurrent_processes(f"{name}: a process", memory, self.machine_groups) if n_tasks else 1
+        start = self.rates.startup_seconds[name]
         begin = start["driver"], start["worker"]
-        return Stage(name, tasks, min(here, most or here), memory, *begin, driver, workers)
-
-    def synthesize(self) -> Stage:
-        tasks = ceil(self.n / SHARD)
-        return self.stage(
-            "synthesize", tasks, memory_module.WORKER, 0.0, self.n * self.rates.unit["synthesize"]
+        return StagePlan(
+            name, n_tasks, min(here, max_concurrency or here), memory, *begin, driver_seconds, worker_seconds
         )
 
-    def ingest(self) -> Stage:
+    def plan_synthesize(self) -> StagePlan:
+        tasks = ceil(self.n_spectra / SPECTRA_PER_SHARD)
+        return self.make_stage_plan(
+            "synthesize",
+            tasks,
+            memory_module.WORKER_BYTES,
+            0.0,
+            self.n_spectra * self.rates.seconds_per_spectrum["synthesize"],
+        )
+
+    def plan_ingest(self) -> StagePlan:
         config, archive = self.config.ingest, self.config.archive
         batch = config.batch_size(archive)
-        memory = memory_module.loading(min(batch, self.n) * archive.spectrum_bytes)
-        load, commit = self.n * self.unit("load"), self.n * self.unit("commit")
-        return self.stage("ingest", ceil(self.n / batch), memory, commit, load)
+        memory = memory_module.estimate_loading_memory(min(batch, self.n_spectra) * archive.spectrum_bytes)
+        load, commit = (
+            self.n_spectra * self.seconds_per_spectrum("load"),
+            self.n_spectra * self.seconds_per_spectrum("commit"),
+        )
+        return self.make_stage_plan("ingest", ceil(self.n_spectra / batch), memory, commit, load)
 
-    def train(self, epochs: int, batch: int) -> Stage:
+    def plan_train(self, n_epochs: int, batch_size: int) -> StagePlan:
         training = self.config.training
-        held_out = round(self.n * training.validation_share)
-        n_train, size = self.n - held_out, batch or training.batch_size
-        chunk = max(1, int(CHUNK_BYTES / (4 * self.pixels)))
-        gpus = machines.n_gpus(self.groups)
+        held_out = round(self.n_spectra * training.validation_fraction)
+        n_train, size = self.n_spectra - held_out, batch_size or training.batch_size
+        chunk = max(1, int(CHUNK_BYTES / (4 * self.n_pixels)))
+        gpus = machines.n_gpus(self.machine_groups)
         workers = gpus or training.workers
-        given = training.cache_mb, training.window * chunk, training.prefetch
-        memory = memory_module.training(self.n, n_train, -(-held_out // workers), self.pixels, *given)
-        n_epochs = epochs or training.max_epochs
-        compare = min(max(held_out, 1), MOST) * self.unit("compare")
-        stage = self.stage("train", workers, memory, compare, self.n * n_epochs * self.unit("train"), workers)
+        given = training.cache_mb, training.shuffle_window_chunks * chunk, training.prefetch_windows
+        memory = memory_module.estimate_training_memory(
+            self.n_spectra, n_train, -(-held_out // workers), self.n_pixels, *given
+        )
+        n_epochs = n_epochs or training.max_epochs
+        compare = min(max(held_out, 1), MAX_EVALUATION_SPECTRA) * self.seconds_per_spectrum("compare")
+        stage = self.make_stage_plan(
+            "train",
+            workers,
+            memory,
+            compare,
+            self.n_spectra * n_epochs * self.seconds_per_spectrum("train"),
+            workers,
+        )
         if not gpus:
             return stage
         # A step takes as long on several: each has a share of its spectra.
         steps = n_epochs * ceil(n_train / size)
         a_step = self.rates.gpu["step"] + self.rates.gpu["spectrum"] * size / gpus
-        return replace(stage, workers=steps * a_step * workers, on="GPUs")
+        return replace(stage, worker_seconds=steps * a_step * workers, worker_resource="GPUs")
 
-    def embed(self) -> Stage:
-        rows = max(CHUNK, int(CHUNK_BYTES / (4 * self.pixels)))
-        memory = memory_module.span(rows, self.pixels)
-        return self.stage("embed", ceil(self.n / rows), memory, 0.0, self.n * self.unit("embed"))
+    def plan_embed(self) -> StagePlan:
+        rows = max(CHUNK_ROWS, int(CHUNK_BYTES / (4 * self.n_pixels)))
+        memory = memory_module.estimate_inference_memory(rows, self.n_pixels)
+        return self.make_stage_plan(
+            "embed",
+            ceil(self.n_spectra / rows),
+            memory,
+            0.0,
+            self.n_spectra * self.seconds_per_spectrum("embed"),
+        )
 
-    def cluster(self) -> Stage:
-        config, n = self.config.clustering, self.sample
-        tried, jobs = self.sweep
-        most, _ = limits(config, n, self.memory_of_actor())
-        sweep = sum(self.seconds_of(jobs, most)) + self.maps(jobs)
-        rest = self.unit("judge") + (self.unit("features") if "features" in config.spaces else 0.0)
-        if self.n > n:
-            rest += self.rates.unit["label"] * config.seeds / self.rates.taken["repeats"]
+    def plan_cluster(self) -> StagePlan:
+        config, n = self.config.clustering, self.sample_size
+        tried, jobs = self.sweep_plan
+        most, _ = limit_rows(config, n, self.actor_memory())
+        sweep = sum(self.sweep_seconds(jobs, most)) + self.umap_seconds(jobs)
+        rest = self.seconds_per_spectrum("judge") + (
+            self.seconds_per_spectrum("features") if "features" in config.spaces else 0.0
+        )
+        if self.n_spectra > n:
+            rest += (
+                self.rates.seconds_per_spectrum["label"] * config.n_seeds / self.rates.benchmark["repeats"]
+            )
         memory = max(
-            memory_module.TORCH + actor_bytes(self.size(jobs), config, tried, most),
-            memory_module.measuring(self.pixels) if "features" in config.spaces else 0.0,
-            memory_module.span(SPAN_JUDGED, self.pixels),
+            memory_module.TORCH_WORKER_BYTES
+            + estimate_actor_bytes(self.sweep_size(jobs), config, tried, most),
+            memory_module.estimate_measurement_memory(self.n_pixels) if "features" in config.spaces else 0.0,
+            memory_module.estimate_inference_memory(SPECTRA_PER_SCORING_TASK, self.n_pixels),
         )
         agree = self.rates.sweep["agree"]
         points = self.rates.sweep["points"]
-        together = agree * (min(n, AGREEMENT_SAMPLE) / points) ** 2 * (config.rule == "consensus")
+        together = (
+            agree * (min(n, CONSENSUS_SAMPLE_SIZE) / points) ** 2 * (config.selection_rule == "consensus")
+        )
         # Of structureless data no labels come back.
-        trials = sum(len(job.trials) for job in jobs if not job.data.is_null)
+        trials = sum(len(job.trials) for job in jobs if not job.dataset.is_null)
         judged = self.rates.sweep["judge"] * trials * n
-        driver = together + judged + self.n * self.rates.unit["gather"]
-        return self.stage("cluster", len(jobs), memory, driver, sweep + self.n * rest)
+        driver = together + judged + self.n_spectra * self.rates.seconds_per_spectrum["gather"]
+        return self.make_stage_plan("cluster", len(jobs), memory, driver, sweep + self.n_spectra * rest)
 
     @property
-    def sample(self) -> int:
-        return min(self.n, self.config.clustering.sample)
+    def sample_size(self) -> int:
+        return min(self.n_spectra, self.config.clustering.sample_size)
 
     @property
-    def sweep(self) -> tuple[list[Any], list[Job]]:
-        tried, _ = settings(self.config.clustering, self.sample)
-        return tried, plan(self.config.clustering, tried, self.config.seed)
+    def sweep_plan(self) -> tuple[list[Any], list[Job]]:
+        tried, _ = build_algorithm_grid(self.config.clustering, self.sample_size)
+        return tried, plan_jobs(self.config.clustering, tried, self.config.seed)
 
-    def memory_of_actor(self) -> float:
-        memory = sum(group.count * group.memory for group in self.groups) * machines.RAY_SHARE
-        return memory / sum(group.count * group.cpus for group in self.groups) - memory_module.TORCH
+    def actor_memory(self) -> float:
+        memory = (
+            sum(group.count * group.memory for group in self.machine_groups) * machines.RAY_MEMORY_FRACTION
+        )
+        return (
+            memory / sum(group.count * group.cpus for group in self.machine_groups)
+            - memory_module.TORCH_WORKER_BYTES
+        )
 
-    def size(self, jobs: Sequence[Job]) -> Size:
+    def sweep_size(self, jobs: Sequence[Job]) -> SweepSize:
         dims = max(self.config.vae.n_latents, N_FEATURES)
-        return Size(self.n, self.sample, dims, sum(len(job.trials) for job in jobs))
+        return SweepSize(self.n_spectra, self.sample_size, dims, sum(len(job.trials) for job in jobs))
 
-    def seconds_of(self, jobs: Sequence[Job], most: Mapping[str, int]) -> Iterator[float]:
+    def sweep_seconds(self, jobs: Sequence[Job], max_points: Mapping[str, int]) -> Iterator[float]:
         """Yield what the trials of each algorithm in each space take."""
         config, points = self.config.clustering, self.rates.sweep["points"]
         todo: dict[str, float] = defaultdict(float)
@@ -262,8 +328,8 @@ class _At:
         for job in jobs:
             # A job may hold trials of several algorithms: those on structureless data.
             for trial in job.trials:
-                key = f"{job.space.name}.{trial.setting.algorithm}"
-                todo[key] += work(job._replace(trials=(trial,)))
+                key = f"{job.space.name}.{trial.algorithm_spec.algorithm}"
+                todo[key] += count_work_units(job._replace(trials=(trial,)))
                 trials[key] += 1
         for key, units in todo.items():
             if key not in self.rates.sweep["fit"]:
@@ -272,41 +338,56 @@ class _At:
                     f"{', '.join(self.rates.sweep['fit'])}"
                 )
             algorithm = key.partition(".")[2]
-            fitted = most[algorithm] / self.rates.taken["resample"]
-            starts = config.starts / self.rates.taken["starts"] if algorithm == "gmm" else 1.0
-            yield starts * units * grown(self.rates.sweep["fit"][key], fitted, points)
-            scored = min(self.sample, config.silhouette_sample)
-            yield trials[key] * grown(self.rates.sweep["silhouettes"][key], scored, points)
+            fitted = max_points[algorithm] / self.rates.benchmark["resample"]
+            starts = config.n_init / self.rates.benchmark["starts"] if algorithm == "gmm" else 1.0
+            yield starts * units * extrapolate_seconds(self.rates.sweep["fit"][key], fitted, points)
+            scored = min(self.sample_size, config.silhouette_sample_size)
+            yield trials[key] * extrapolate_seconds(self.rates.sweep["silhouettes"][key], scored, points)
 
-    def maps(self, jobs: Sequence[Job]) -> float:
+    def umap_seconds(self, jobs: Sequence[Job]) -> float:
         """Return what the maps take that the sweep needs, and the one that is shown."""
         points = self.rates.sweep["points"]
-        spaces = {(job.data, job.space) for job in jobs if job.space.dims}
-        graphs = {(data, space.n_neighbors) for data, space in spaces}
-        graph, layout = (grown(self.rates.sweep["map"][k], self.sample, points) for k in ("graph", "layout"))
+        spaces = {(job.dataset, job.space) for job in jobs if job.space.umap_dims}
+        graphs = {(data, space.umap_n_neighbors) for data, space in spaces}
+        graph, layout = (
+            extrapolate_seconds(self.rates.sweep["map"][k], self.sample_size, points)
+            for k in ("graph", "layout")
+        )
         return (len(graphs) or 1) * graph + (len(spaces) + 1) * layout
 
-    def catalog(self) -> Stage:
-        n = self.n
-        sorting = log2(max(n, 2)) / log2(self.rates.taken["catalogue_rows"])
-        return self.stage("catalog", 0, memory_module.WORKER, n * self.rates.unit["catalogue"] * sorting, 0.0)
+    def plan_catalog(self) -> StagePlan:
+        n = self.n_spectra
+        sorting = log2(max(n, 2)) / log2(self.rates.benchmark["catalogue_rows"])
+        return self.make_stage_plan(
+            "catalog",
+            0,
+            memory_module.WORKER_BYTES,
+            n * self.rates.seconds_per_spectrum["catalogue"] * sorting,
+            0.0,
+        )
 
-    def report(self) -> Stage:
-        return self.stage("report", 0, memory_module.WORKER, self.n * self.rates.unit["report"], 0.0)
+    def plan_report(self) -> StagePlan:
+        return self.make_stage_plan(
+            "report",
+            0,
+            memory_module.WORKER_BYTES,
+            self.n_spectra * self.rates.seconds_per_spectrum["report"],
+            0.0,
+        )
 
-    def storage(self) -> dict[str, float]:
+    def storage_bytes(self) -> dict[str, float]:
         found: dict[str, float] = {}
-        for name, kept in self.rates.bytes["kept"].items():
-            pixels = self.pixels / self.rates.taken["pixels"] if name == "store" else 1.0
+        for name, kept in self.rates.storage["kept"].items():
+            pixels = self.n_pixels / self.rates.benchmark["pixels"] if name == "store" else 1.0
             if name != "archive" or self.config.synthetic:
-                found[name] = kept["start"] + pixels * kept["spectrum"] * self.n
+                found[name] = kept["start"] + pixels * kept["spectrum"] * self.n_spectra
         return found
 
-    def driver(self) -> float:
+    def driver_memory(self) -> float:
         config = self.config.clustering
-        _, jobs = self.sweep
-        ingest = LISTED * self.n
+        _, jobs = self.sweep_plan
+        ingest = LISTING_BYTES_PER_SPECTRUM * self.n_spectra
         width = len(columns_of_objects(self.config.vae.n_latents))
-        cluster = 2.0 * 4.0 * width * self.n + driver_bytes(self.size(jobs), config)
-        catalogue = COPIES * self.rates.bytes["row"] * self.n
-        return DRIVER + max(ingest, cluster, catalogue)
+        cluster = 2.0 * 4.0 * width * self.n_spectra + estimate_driver_bytes(self.sweep_size(jobs), config)
+        catalogue = N_CATALOG_COPIES * self.rates.storage["row"] * self.n_spectra
+        return DRIVER_BASE_BYTES + max(ingest, cluster, catalogue)

@@ -8,39 +8,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-RATES = Path(__file__).parent / "rates.json"
+DEFAULT_RATES_PATH = Path(__file__).parent / "rates.json"
 """Those that come along, and say themselves where they were taken."""
 
 
 @dataclass(frozen=True)
-class Rates:
+class ResourceRates:
     """CPU seconds a unit of work, and bytes a spectrum: `tests/benchmarks/rates.py` takes them.
 
     Attributes
     ----------
-    taken : mapping
+    benchmark : mapping
         When, on what, with what, at which sizes.
-    start : mapping
+    startup_seconds : mapping
         Stage to seconds whatever the size: of the ``driver``, and of each ``worker``.
-    unit : mapping
+    seconds_per_spectrum : mapping
         Part to seconds a spectrum; of ``train`` an epoch.
     sweep : mapping
         ``fit``, ``silhouettes``, ``map``: what a unit takes at ``points`` points, at few, and how it grows.
-    bytes : mapping
+    storage : mapping
         Folder to bytes a spectrum and whatever the size; ``row`` of the catalogue in memory.
     gpu : mapping
         Seconds of a ``step`` of training, and of a ``spectrum`` in it.
     """
 
-    taken: Mapping[str, Any]
-    start: Mapping[str, Mapping[str, float]]
-    unit: Mapping[str, float]
+    benchmark: Mapping[str, Any]
+    startup_seconds: Mapping[str, Mapping[str, float]]
+    seconds_per_spectrum: Mapping[str, float]
     sweep: Mapping[str, Any]
-    bytes: Mapping[str, Any]
+    storage: Mapping[str, Any]
     gpu: Mapping[str, Any]
 
     @classmethod
-    def read(cls, file: Path = RATES) -> Rates:
+    def read(cls, path: Path = DEFAULT_RATES_PATH) -> ResourceRates:
         """Read them.
 
         Raises
@@ -49,14 +49,14 @@ class Rates:
             When a file holds no rates.
         """
         try:
-            return cls(**json.loads(file.read_text()))
+            return cls(**json.loads(path.read_text()))
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"{file} holds no rates: `python -m tests.benchmarks.rates` writes some"
+                f"{path} holds no rates: `python -m tests.benchmarks.rates` writes some"
             ) from error
 
 
-def grown(rate: Mapping[str, float], n: float, points: float) -> float:
-    """Return what a unit takes at `n` points, from what it took at few, at `points`, and how it grew."""
+def extrapolate_seconds(rate: Mapping[str, float], n_points: float, n_reference: float) -> float:
+    """Return what a unit takes at `n_points` points, from what it took at few, at `n_reference`, and how it grew."""
     more = max(rate["seconds"] - rate["floor"], 0.0)
-    return rate["floor"] + more * (n / points) ** rate["grows"]
+    return rate["floor"] + more * (n_points / n_reference) ** rate["grows"]

@@ -13,7 +13,7 @@ from distspec.archives.sdss import SDSS
 from distspec.archives.simulated.survey import SyntheticConfig
 from distspec.archives.spex import SpeX
 from distspec.clustering.config import ClusteringConfig
-from distspec.core.instruments import PRISM_RESOLUTION
+from distspec.core.instruments import NIRSPEC_PRISM_RESOLUTION
 from distspec.ingest.source import IngestConfig
 from distspec.models.config import VAEConfig
 from distspec.operations.policy import RetrainConfig
@@ -28,36 +28,36 @@ SPECTRAL_VAE = VAEConfig(
     decoder_dropout=False,
     l2=0.0,
     likelihood="gaussian",
-    standardise=True,
-    linear=True,
-    impute=True,
+    standardize=True,
+    ppca_init=True,
+    impute_with_ppca=True,
     profile_amplitude=True,
-    halves=True,
-    agreement=20.0,
-    calibrate=True,
+    data_thinning=True,
+    consistency_weight=20.0,
+    calibrate_posteriors=True,
 )
 PRISM_VAE = replace(
     SPECTRAL_VAE,
     condition_on_z=True,
-    hide_below=1230.0,
-    resolution=PRISM_RESOLUTION,
-    blur=True,
-    shift_z=True,
+    encoder_min_wave=1230.0,
+    resolving_power=NIRSPEC_PRISM_RESOLUTION,
+    convolve_lsf=True,
+    redshift_augmentation=True,
 )
 """For galaxies at many redshifts seen by JWST/NIRSpec's prism."""
-FAST = TrainingConfig(learning_rate=2e-3, decay_steps=25, max_epochs=30, patience=15)
+FAST_TRAINING = TrainingConfig(learning_rate=2e-3, lr_decay_steps=25, max_epochs=30, patience=15)
 """For some thousands of spectra; with many more, let decay_steps grow as they do."""
-CONSENSUS = ClusteringConfig(
-    rule="consensus",
+CONSENSUS_CLUSTERING = ClusteringConfig(
+    selection_rule="consensus",
     spaces=("features", "latents", "map"),
     algorithms=("gmm", "kmeans", "hdbscan"),
     k_min=5,
     k_max=12,
-    covariances=("full", "tied", "diag"),
-    seeds=10,
-    starts=5,
-    resample=0.8,
-    maps=3,
+    covariance_types=("full", "tied", "diag"),
+    n_seeds=10,
+    n_init=5,
+    resample_fraction=0.8,
+    n_umap_seeds=3,
 )
 """Classes that repeat, in physical measures, latents or on maps."""
 
@@ -70,8 +70,8 @@ def demo(root: str) -> Config:
         DJA(),
         synthetic=SyntheticConfig(),
         vae=PRISM_VAE,
-        training=replace(FAST, max_epochs=45),
-        clustering=replace(CONSENSUS, measures=("lya_ew",), seeds=5, maps=2),
+        training=replace(FAST_TRAINING, max_epochs=45),
+        clustering=replace(CONSENSUS_CLUSTERING, measurements=("lya_ew",), n_seeds=5, n_umap_seeds=2),
     )
 
 
@@ -83,8 +83,8 @@ def paper(root: str) -> Config:
 
 def dja(root: str) -> Config:
     """Return what we would run on the DAWN JWST Archive: one log grid, a faster schedule."""
-    clustering = replace(CONSENSUS, measures=("lya_ew",), null_draws=19)
-    return Config(root, "dja", DJA(), vae=PRISM_VAE, training=FAST, clustering=clustering)
+    clustering = replace(CONSENSUS_CLUSTERING, measurements=("lya_ew",), n_null_draws=19)
+    return Config(root, "dja", DJA(), vae=PRISM_VAE, training=FAST_TRAINING, clustering=clustering)
 
 
 def spex(root: str) -> Config:
@@ -95,11 +95,11 @@ def spex(root: str) -> Config:
         "spex",
         SpeX(),
         grid=GridConfig(start=6600.0, stop=25400.0, n_pixels=512),
-        norm=NormConfig(reference=12800.0, windows=windows, slope=0.0),
+        norm=NormConfig(reference_wave=12800.0, windows=windows, fallback_slope=0.0),
         # Stars of one sequence: its neighbours are found better without PCA's whitened axes.
-        vae=replace(SPECTRAL_VAE, linear=False),
-        training=replace(FAST, max_epochs=120, patience=40),
-        clustering=replace(CONSENSUS, k_min=2, null_draws=19),
+        vae=replace(SPECTRAL_VAE, ppca_init=False),
+        training=replace(FAST_TRAINING, max_epochs=120, patience=40),
+        clustering=replace(CONSENSUS_CLUSTERING, k_min=2, n_null_draws=19),
     )
 
 
@@ -107,7 +107,7 @@ OPTICAL_GRID = GridConfig(start=1300.0, stop=9100.0, n_pixels=2048)
 OPTICAL_NORM = NormConfig(
     # 4200 Å lies between Hδ and Hγ, redward of the 4000 Å break, and is in band up to z = 1.4; the windows
     # after it serve galaxies, those in the ultraviolet quasars.
-    reference=4200.0,
+    reference_wave=4200.0,
     windows=(
         (4150.0, 4250.0),
         (5050.0, 5150.0),
@@ -119,7 +119,7 @@ OPTICAL_NORM = NormConfig(
         (1680.0, 1760.0),
         (1430.0, 1470.0),
     ),
-    slope=-1.0,
+    fallback_slope=-1.0,
 )
 
 
@@ -137,7 +137,7 @@ def desi(root: str) -> Config:
 
 def jades(root: str) -> Config:
     """Return the settings for PRISM spectra of a JADES release: grid and windows as dja, z > 3."""
-    return Config(root, "jades", JADES(z_min=3.0), vae=PRISM_VAE, training=FAST)
+    return Config(root, "jades", JADES(z_min=3.0), vae=PRISM_VAE, training=FAST_TRAINING)
 
 
 def soak(root: str) -> Config:
@@ -148,11 +148,11 @@ def soak(root: str) -> Config:
         DJA(),
         grid=GridConfig(n_pixels=64),
         ingest=IngestConfig(task_mb=1.0, commit_rows=64),
-        vae=VAEConfig(hidden=(32, 16), dropout=(0.1, 0.1), n_latents=4),
-        training=TrainingConfig(learning_rate=2e-3, max_epochs=4, workers=2, checkpoint_steps=4),
-        retrain=RetrainConfig(grown=0.3),
+        vae=VAEConfig(hidden_sizes=(32, 16), dropout=(0.1, 0.1), n_latents=4),
+        training=TrainingConfig(learning_rate=2e-3, max_epochs=4, workers=2, checkpoint_interval_steps=4),
+        retrain=RetrainConfig(change_threshold=0.3),
         clustering=ClusteringConfig(
-            spaces=("latents",), k_min=3, k_max=4, covariances=("tied",), seeds=2, actors=1
+            spaces=("latents",), k_min=3, k_max=4, covariance_types=("tied",), n_seeds=2, n_actors=1
         ),
     )
 
@@ -176,6 +176,6 @@ def parse(args: list[str] | None = None, prog: str | None = None) -> Config:
         for name, make in RECIPES.items()
     }
     try:
-        return tyro.extras.overridable_config_cli(recipes, args=args, prog=prog).located()
+        return tyro.extras.overridable_config_cli(recipes, args=args, prog=prog).resolve_urls()
     except ValueError as error:
         raise SystemExit(f"error: {error}") from error

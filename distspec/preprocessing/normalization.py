@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distspec.core.compiled import njit_nogil
-from distspec.core.errors import BadSpectrumError, Reason
+from distspec.core.errors import InvalidSpectrumError, QuarantineReason
 from distspec.core.spectrum import Floats
 
 
@@ -17,7 +17,7 @@ from distspec.core.spectrum import Floats
 class NormConfig:
     """How spectra are scaled to 1 at a reference wavelength."""
 
-    reference: float = 1500.0
+    reference_wave: float = 1500.0
     """Rest wavelength [Å] at which the flux becomes 1."""
     windows: tuple[tuple[float, float], ...] = (
         (1450.0, 1550.0),
@@ -30,46 +30,48 @@ class NormConfig:
     """Rest windows [Å], first choice first, clear of strong lines."""
     min_snr: float = 1.0
     """A window serves when its mean exceeds this many times its error …"""
-    sure_snr: float = 3.0
+    preferred_snr: float = 3.0
     """… and the first that exceeds this many is taken; where none does, the one that errs least."""
     min_pixels: int = 3
     """A window serves when it has this many valid pixels."""
     max_slope_err: float = 1.0
     """A fitted slope less certain than this gives way to the sample's median slope."""
-    slope: float = -2.0
+    fallback_slope: float = -2.0
     """f_λ ∝ λ^slope where the sample has no fitted slope at all."""
 
     def __post_init__(self) -> None:
         if not self.windows or any(not 0 < low < high for low, high in self.windows):
             raise ValueError(f"norm.windows {self.windows}: give one or more (low, high) pairs [Å]")
-        if not 0 <= self.min_snr <= self.sure_snr or self.min_pixels < 1:
+        if not 0 <= self.min_snr <= self.preferred_snr or self.min_pixels < 1:
             raise ValueError(
-                f"norm.min_snr {self.min_snr}, norm.sure_snr {self.sure_snr}: need 0 ≤ min_snr ≤ sure_snr; "
+                f"norm.min_snr {self.min_snr}, norm.preferred_snr {self.preferred_snr}: need 0 ≤ min_snr ≤ sure_snr; "
                 f"norm.min_pixels {self.min_pixels} must be at least 1"
             )
 
 
-class Anchor(NamedTuple):
+class NormEstimate(NamedTuple):
     """The flux density at the reference wavelength, and where it came from."""
 
     norm: float
-    err: float
+    norm_err: float
     slope: float
     slope_fitted: bool
-    window: int
+    window_index: int
 
 
-class Anchors(NamedTuple):
-    """As `Anchor`, an element a spectrum, (N,) each; window -1 where no window serves."""
+class NormEstimates(NamedTuple):
+    """As `NormEstimate`, an element a spectrum, (N,) each; window -1 where no window serves."""
 
     norm: Floats
-    err: Floats
+    norm_err: Floats
     slope: Floats
     slope_fitted: NDArray[np.bool_]
-    window: NDArray[np.int8]
+    window_index: NDArray[np.int8]
 
 
-def find_anchor(wave: Floats, flux: Floats, ivar: Floats, config: NormConfig, sample_slope: float) -> Anchor:
+def estimate_norm(
+    wave: Floats, flux: Floats, ivar: Floats, config: NormConfig, default_slope: float
+) -> NormEstimate:
     """Return the flux density at the reference wavelength.
 
     The first window whose robust ivar-weighted mean is sure gives it; where none is sure, of those that are
@@ -82,62 +84,71 @@ def find_anchor(wave: Floats, flux: Floats, ivar: Floats, config: NormConfig, sa
         Increasing.
     flux, ivar : (n,) [any f_λ unit]
     config : NormConfig
-    sample_slope : float
+    default_slope : float
 
     Raises
     ------
     BadSpectrumError
         ``no_normalisation`` when no window serves; says what was seen in the first.
     """
-    found = find_anchors(wave, flux, ivar, np.array([0, len(wave)]), config, sample_slope)
-    if found.window[0] < 0:
-        raise no_anchor(wave, flux, ivar, config)
+    found = estimate_norms(wave, flux, ivar, np.array([0, len(wave)]), config, default_slope)
+    if found.window_index[0] < 0:
+        raise no_normalization_error(wave, flux, ivar, config)
     norm, err, slope, fitted, window = (column[0].item() for column in found)
-    return Anchor(norm, err, slope, fitted, window)
+    return NormEstimate(norm, err, slope, fitted, window)
 
 
-def no_anchor(wave: Floats, flux: Floats, ivar: Floats, config: NormConfig) -> BadSpectrumError:
+def no_normalization_error(
+    wave: Floats, flux: Floats, ivar: Floats, config: NormConfig
+) -> InvalidSpectrumError:
     """Return what to say of a spectrum of which no window serves."""
-    value, err, _, n = window_mean(wave, flux, ivar, *config.windows[0])
+    value, err, _, n = robust_window_mean(wave, flux, ivar, *config.windows[0])
     seen = f"first window {config.windows[0]} Å: {value:.3g} ± {err:.3g} from {n} pixels"
-    return BadSpectrumError(Reason.NO_NORMALISATION, seen)
+    return InvalidSpectrumError(QuarantineReason.NO_NORMALISATION, seen)
 
 
-def find_anchors(
+def estimate_norms(
     wave: Floats,
     flux: Floats,
     ivar: Floats,
     offsets: NDArray[np.int64],
     config: NormConfig,
-    sample_slope: float,
-) -> Anchors:
-    """Return what `find_anchor` finds for each of many spectra, end to end in one array each.
+    default_slope: float,
+) -> NormEstimates:
+    """Return what `estimate_norm` finds for each of many spectra, end to end in one array each.
 
     Parameters
     ----------
     wave, flux, ivar : (M,)
-        As for `find_anchor`.
+        As for `estimate_norm`.
     offsets : (N + 1,)
         Spectrum k is pixels ``offsets[k]:offsets[k + 1]``.
     config : NormConfig
-    sample_slope : float
+    default_slope : float
     """
     windows = np.array(config.windows, np.float64)
-    reference, sample_slope = float(config.reference), float(sample_slope)
-    limits = config.min_pixels, float(config.min_snr), float(config.sure_snr), float(config.max_slope_err)
-    return Anchors(*_anchor_each(wave, flux, ivar, offsets, windows, reference, limits, sample_slope))
+    reference, default_slope = float(config.reference_wave), float(default_slope)
+    limits = (
+        config.min_pixels,
+        float(config.min_snr),
+        float(config.preferred_snr),
+        float(config.max_slope_err),
+    )
+    return NormEstimates(
+        *_estimate_norms(wave, flux, ivar, offsets, windows, reference, limits, default_slope)
+    )
 
 
 @njit_nogil
-def _anchor_each(
+def _estimate_norms(
     wave: Floats,
     flux: Floats,
     ivar: Floats,
     offsets: NDArray[np.int64],
     windows: Floats,
-    reference: float,
+    reference_wave: float,
     limits: tuple[int, float, float, float],
-    sample_slope: float,
+    default_slope: float,
 ) -> tuple[Floats, Floats, Floats, NDArray[np.bool_], NDArray[np.int8]]:
     n_spectra, n_windows = len(offsets) - 1, len(windows)
     norm, norm_err, slopes = np.full(n_spectra, np.nan), np.full(n_spectra, np.nan), np.empty(n_spectra)
@@ -149,17 +160,17 @@ def _anchor_each(
         own = slice(offsets[k], offsets[k + 1])
         for w in range(n_windows):
             low, high = windows[w]
-            value[w], err[w], centre[w], n = window_mean(wave[own], flux[own], ivar[own], low, high)
+            value[w], err[w], centre[w], n = robust_window_mean(wave[own], flux[own], ivar[own], low, high)
             serves[w] = n >= min_pixels and value[w] > max(min_snr * err[w], 0.0)
         slope, slope_err = _fit_slope(value[serves], err[serves], centre[serves])
         fitted[k] = slope_err <= max_slope_err
         if not fitted[k]:
-            slope, slope_err = sample_slope, max_slope_err
+            slope, slope_err = default_slope, max_slope_err
         slopes[k], least = slope, np.inf
         for w in range(n_windows):
             if serves[w]:
-                holds = windows[w, 0] <= reference <= windows[w, 1]
-                lever = 0.0 if holds else np.log(reference / centre[w])
+                holds = windows[w, 0] <= reference_wave <= windows[w, 1]
+                lever = 0.0 if holds else np.log(reference_wave / centre[w])
                 relative = np.hypot(err[w] / value[w], slope_err * lever)
                 sure = value[w] > sure_snr * err[w]
                 if sure or relative < least:
@@ -184,12 +195,12 @@ def _fit_slope(value: Floats, err: Floats, centre: Floats) -> tuple[float, float
 
 
 @njit_nogil
-def window_mean(
-    wave: Floats, flux: Floats, ivar: Floats, low: float, high: float, clip: float = 4.0
+def robust_window_mean(
+    wave: Floats, flux: Floats, ivar: Floats, low: float, high: float, clip_sigma: float = 4.0
 ) -> tuple[float, float, float, int]:
     """Return the robust ivar-weighted mean of the flux in a window.
 
-    Pixels further than `clip` from the median are left out, in units of the larger of their own error and
+    Pixels further than `clip_sigma` from the median are left out, in units of the larger of their own error and
     the window's scatter (1.4826 MAD): noise and slope stay, hot pixels go.
 
     Parameters
@@ -198,7 +209,7 @@ def window_mean(
         Increasing.
     flux, ivar : (n,)
     low, high : float [Å]
-    clip : float
+    clip_sigma : float
 
     Returns
     -------
@@ -217,7 +228,7 @@ def window_mean(
     scatter = 1.4826 * np.median(np.abs(f[valid] - middle))
     total, total_flux, total_wave, n = 0.0, 0.0, 0.0, 0
     for i in range(len(f)):
-        if valid[i] and abs(f[i] - middle) <= clip * max(scatter, w[i] ** -0.5):
+        if valid[i] and abs(f[i] - middle) <= clip_sigma * max(scatter, w[i] ** -0.5):
             total += w[i]
             total_flux += w[i] * f[i]
             total_wave += w[i] * x[i]

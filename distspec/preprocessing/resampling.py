@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distspec.core.compiled import njit_nogil
-from distspec.core.spectrum import Floats, Floats32, WaveGrid
+from distspec.core.spectrum import Floats, Floats32, WavelengthGrid
 
-MIN_COVER = 0.5
+MIN_COVERAGE = 0.5
 """An output pixel is valid when valid input pixels cover at least this share of it."""
-GAP = 3.0
+GAP_FACTOR = 3.0
 """A step between pixel centres wider than this many times the local median step is a gap …"""
-NEARBY = 8
+GAP_HALF_WINDOW = 8
 """… the median being that of the step itself and up to so many on either side."""
 MAX_FLUX = 1e6
 """A pixel further than this from zero, in units of the norm, is masked …"""
@@ -50,7 +50,7 @@ class GridConfig:
         if self.step > 0 and self.spacing == "log":
             raise ValueError("grid.step is for spacing=uniform; give a log grid n_pixels")
 
-    def resolve(self, z: Floats) -> WaveGrid:
+    def resolve(self, z: Floats) -> WavelengthGrid:
         """Return the grid for a sample of redshifts, (N,).
 
         Examples
@@ -61,13 +61,13 @@ class GridConfig:
         shrink = 1.0 + float(np.median(z)) if self.frame == "observed" else 1.0
         start, stop = self.start / shrink, self.stop / shrink
         if self.n_pixels:
-            return WaveGrid(self.spacing, start, stop, self.n_pixels)
+            return WavelengthGrid(self.spacing, start, stop, self.n_pixels)
         n_pixels = int(np.ceil((stop - start) / self.step - 1e-9))
-        return WaveGrid(self.spacing, start, start + n_pixels * self.step, n_pixels)
+        return WavelengthGrid(self.spacing, start, start + n_pixels * self.step, n_pixels)
 
 
 @njit_nogil
-def resample_all(
+def resample_batch(
     wave: Floats, flux: Floats, ivar: Floats, offsets: NDArray[np.int64], edges: Floats
 ) -> tuple[Floats, Floats]:
     """Resample many spectra, end to end in one array each, onto the same new pixels.
@@ -100,7 +100,7 @@ def resample(wave: Floats, flux: Floats, ivar: Floats, edges: Floats) -> tuple[F
     Σ f Δλ is the same before and after (Carnall 2017, arXiv:1705.05165, eq. 3); masked input pixels take
     no part. Independent errors: σ² = Σ w²σ² / (Σ w)² (eq. 4).
 
-    Input pixels meet half-way between their centres. Where a step is a gap (`GAP`, `NEARBY`), the pixels
+    Input pixels meet half-way between their centres. Where a step is a gap (`GAP_FACTOR`, `GAP_HALF_WINDOW`), the pixels
     on its two sides end half a local median step from their centres, and nothing covers what lies
     between: no input pixel reaches further than GAP / 2 local median steps to either side.
 
@@ -117,7 +117,7 @@ def resample(wave: Floats, flux: Floats, ivar: Floats, edges: Floats) -> tuple[F
     Returns
     -------
     flux, ivar : (L,)
-        Both 0 where less than `MIN_COVER` of the pixel is covered by valid input.
+        Both 0 where less than `MIN_COVERAGE` of the pixel is covered by valid input.
 
     Examples
     --------
@@ -154,7 +154,7 @@ def _resample_into(
             if red[i] > high or i == n - 1:
                 break
             i += 1
-        if total > 0.0 and total >= MIN_COVER * (high - low):
+        if total > 0.0 and total >= MIN_COVERAGE * (high - low):
             pixel_ivar = total * total / total_var
             if pixel_ivar > 0.0:
                 out[j], out_ivar[j] = total_flux / total, pixel_ivar
@@ -167,7 +167,7 @@ def _pixel_edges(wave: Floats) -> tuple[Floats, Floats]:
     half = np.empty(n - 1)
     for k in range(n - 1):
         half[k] = 0.5 * (wave[k + 1] - wave[k])
-    _close_gaps(half)
+    _replace_gap_steps(half)
     blue, red = np.empty(n), np.empty(n)
     blue[0], red[n - 1] = wave[0] - half[0], wave[n - 1] + half[n - 2]
     for k in range(n - 1):
@@ -176,31 +176,31 @@ def _pixel_edges(wave: Floats) -> tuple[Floats, Floats]:
 
 
 @njit_nogil
-def _close_gaps(steps: Floats) -> None:
+def _replace_gap_steps(steps: Floats) -> None:
     """Put the local median, of an even number the lower one, in the place of steps that are gaps."""
     n = len(steps)
-    n_blocks = (n + NEARBY - 1) // NEARBY
+    n_blocks = (n + GAP_HALF_WINDOW - 1) // GAP_HALF_WINDOW
     least, most = np.full(n_blocks, np.inf), np.zeros(n_blocks)
     for k in range(n):
-        block = k // NEARBY
+        block = k // GAP_HALF_WINDOW
         least[block], most[block] = min(least[block], steps[k]), max(most[block], steps[k])
     # The steps near any of a block lie in it and the two beside it. Medians cost more than resampling:
     # they are taken only where a step is beyond GAP times the smallest of those, as most spectra have none.
     given = steps.copy()
     for block in range(n_blocks):
-        bound = GAP * least[max(block - 1, 0) : block + 2].min()
+        bound = GAP_FACTOR * least[max(block - 1, 0) : block + 2].min()
         if most[block] <= bound:
             continue
-        for k in range(block * NEARBY, min((block + 1) * NEARBY, n)):
+        for k in range(block * GAP_HALF_WINDOW, min((block + 1) * GAP_HALF_WINDOW, n)):
             if given[k] > bound:
-                near = np.sort(given[max(k - NEARBY, 0) : k + NEARBY + 1])
+                near = np.sort(given[max(k - GAP_HALF_WINDOW, 0) : k + GAP_HALF_WINDOW + 1])
                 median = near[(len(near) - 1) // 2]
-                if given[k] > GAP * median:
+                if given[k] > GAP_FACTOR * median:
                     steps[k] = median
 
 
 @njit_nogil
-def scale(
+def divide_by_norm(
     flux: Floats, ivar: Floats, norm: Floats
 ) -> tuple[Floats32, Floats32, NDArray[np.int32], NDArray[np.int32]]:
     """Divide rows, (N, L), by their norms, (N,).

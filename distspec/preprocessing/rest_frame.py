@@ -11,15 +11,15 @@ from astropy import units
 from numpy.typing import NDArray
 
 from distspec.core.compiled import njit_nogil
-from distspec.core.errors import BadSpectrumError, Reason
-from distspec.core.spectrum import Floats, Spectrum, SpectrumBatch, WaveGrid, row_checksums
-from distspec.preprocessing.normalization import NormConfig, find_anchors, no_anchor
-from distspec.preprocessing.resampling import median_snr, resample_all, scale
+from distspec.core.errors import InvalidSpectrumError, QuarantineReason
+from distspec.core.spectrum import Floats, Spectrum, SpectrumBatch, WavelengthGrid, compute_row_checksums
+from distspec.preprocessing.normalization import NormConfig, estimate_norms, no_normalization_error
+from distspec.preprocessing.resampling import divide_by_norm, median_snr, resample_batch
 
-F_LAMBDA = units.Unit("erg s-1 cm-2 AA-1")
+F_LAMBDA_UNIT = units.Unit("erg s-1 cm-2 AA-1")
 
 
-class RestFrame(NamedTuple):
+class RestFrameSpectra(NamedTuple):
     """Spectra end to end, (M,) as from `to_rest_frame`: k is pixels ``offsets[k]:offsets[k + 1]``."""
 
     wave: Floats
@@ -27,15 +27,15 @@ class RestFrame(NamedTuple):
     ivar: Floats
     offsets: NDArray[np.int64]
 
-    def spectrum(self, k: int) -> tuple[Floats, Floats, Floats]:
+    def get_spectrum(self, index: int) -> tuple[Floats, Floats, Floats]:
         """Return wave, flux and ivar of one spectrum, (n,) each."""
-        own = slice(self.offsets[k], self.offsets[k + 1])
+        own = slice(self.offsets[index], self.offsets[index + 1])
         return self.wave[own], self.flux[own], self.ivar[own]
 
 
 def preprocess(
-    spectra: Sequence[Spectrum], grid: WaveGrid, config: NormConfig, sample_slope: float
-) -> tuple[SpectrumBatch, list[tuple[int, BadSpectrumError]]]:
+    spectra: Sequence[Spectrum], grid: WavelengthGrid, config: NormConfig, default_slope: float
+) -> tuple[SpectrumBatch, list[tuple[int, InvalidSpectrumError]]]:
     """Bring spectra to the rest frame, onto the grid, and to 1 at the reference wavelength.
 
     A spectrum's row depends on nothing but that spectrum: neither on the others nor on their order.
@@ -45,7 +45,7 @@ def preprocess(
     spectra : (N,) sequence of Spectrum
     grid : WaveGrid
     config : NormConfig
-    sample_slope : float
+    default_slope : float
         Slope used where a spectrum's own cannot be had.
 
     Returns
@@ -55,17 +55,17 @@ def preprocess(
     rejected : list of (index, BadSpectrumError)
         The others, in the order given: together with the batch, every spectrum once.
     """
-    rest, index, errors = rest_frames(spectra)
+    rest, index, errors = to_rest_frame_batch(spectra)
     # A copy: a read-only array would be compiled for anew.
-    on_grid, ivar_on_grid = resample_all(*rest, np.array(grid.edges))
-    anchors = find_anchors(*rest, config, sample_slope)
-    flux, ivar, n_covered, n_valid = scale(on_grid, ivar_on_grid, anchors.norm)
+    on_grid, ivar_on_grid = resample_batch(*rest, np.array(grid.edges))
+    anchors = estimate_norms(*rest, config, default_slope)
+    flux, ivar, n_covered, n_valid = divide_by_norm(on_grid, ivar_on_grid, anchors.norm)
     for k in np.flatnonzero(n_valid == 0).tolist():
-        errors[index[k]] = _no_row(rest.spectrum(k), anchors.norm[k], n_covered[k], grid, config)
+        errors[index[k]] = _grid_error(rest.get_spectrum(k), anchors.norm[k], n_covered[k], grid, config)
     good = np.flatnonzero(n_valid)
     if len(good) < len(index):
         flux, ivar = flux[good], ivar[good]
-    kept, norm, norm_err = [spectra[index[k]] for k in good], anchors.norm[good], anchors.err[good]
+    kept, norm, norm_err = [spectra[index[k]] for k in good], anchors.norm[good], anchors.norm_err[good]
     # Without a unit the shape of a spectrum is known, its brightness is not.
     known = np.array([1.0 if spectrum.unit else np.nan for spectrum in kept])
     batch = SpectrumBatch(
@@ -77,23 +77,23 @@ def preprocess(
         # Bounded: float32 ends at 1e38.
         norm_snr=(norm / np.maximum(norm_err, 1e-30 * norm)).astype(np.float32),
         slope=np.where(anchors.slope_fitted, anchors.slope, np.nan)[good],
-        norm_window=anchors.window[good],
+        norm_window=anchors.window_index[good],
         snr=median_snr(flux, ivar),
         n_valid=n_valid[good],
-        ra=_floats(kept, "ra"),
-        dec=_floats(kept, "dec"),
-        z=_floats(kept, "z"),
-        checksum=row_checksums(flux, ivar),
+        ra=_stack_attribute(kept, "ra"),
+        dec=_stack_attribute(kept, "dec"),
+        z=_stack_attribute(kept, "z"),
+        checksum=compute_row_checksums(flux, ivar),
     )
     return batch, sorted(errors.items())
 
 
-def median_slope(spectra: Sequence[Spectrum], config: NormConfig) -> float:
+def median_continuum_slope(spectra: Sequence[Spectrum], config: NormConfig) -> float:
     """Return the median fitted slope of a sample, or the configured one where none can be fitted."""
-    rest, _, _ = rest_frames(spectra)
-    anchors = find_anchors(*rest, config, config.slope)
-    slopes = anchors.slope[anchors.slope_fitted & (anchors.window >= 0)]
-    return float(np.median(slopes)) if len(slopes) else config.slope
+    rest, _, _ = to_rest_frame_batch(spectra)
+    anchors = estimate_norms(*rest, config, config.fallback_slope)
+    slopes = anchors.slope[anchors.slope_fitted & (anchors.window_index >= 0)]
+    return float(np.median(slopes)) if len(slopes) else config.fallback_slope
 
 
 def to_rest_frame(spectrum: Spectrum) -> tuple[Floats, Floats, Floats]:
@@ -112,13 +112,15 @@ def to_rest_frame(spectrum: Spectrum) -> tuple[Floats, Floats, Floats]:
     BadSpectrumError
         When the redshift, the unit, the wavelengths or every pixel is unusable.
     """
-    rest, _, errors = rest_frames([spectrum])
+    rest, _, errors = to_rest_frame_batch([spectrum])
     if errors:
         raise errors[0]
-    return rest.spectrum(0)
+    return rest.get_spectrum(0)
 
 
-def rest_frames(spectra: Sequence[Spectrum]) -> tuple[RestFrame, list[int], dict[int, BadSpectrumError]]:
+def to_rest_frame_batch(
+    spectra: Sequence[Spectrum],
+) -> tuple[RestFrameSpectra, list[int], dict[int, InvalidSpectrumError]]:
     """Return what `to_rest_frame` returns and raises for each of many spectra.
 
     Returns
@@ -132,13 +134,13 @@ def rest_frames(spectra: Sequence[Spectrum]) -> tuple[RestFrame, list[int], dict
     """
     index: list[int] = []
     factors: list[tuple[float, int]] = []
-    errors: dict[int, BadSpectrumError] = {}
+    errors: dict[int, InvalidSpectrumError] = {}
     for i, spectrum in enumerate(spectra):
         try:
-            _check_shape(spectrum)
+            _check_spectrum(spectrum)
             factors.append(_f_lambda_factor(spectrum.unit))
             index.append(i)
-        except BadSpectrumError as error:
+        except InvalidSpectrumError as error:
             errors[i] = error
     whole = [spectra[i] for i in index]
     offsets = np.cumsum([0, *(len(spectrum.wave) for spectrum in whole)])
@@ -147,16 +149,16 @@ def rest_frames(spectra: Sequence[Spectrum]) -> tuple[RestFrame, list[int], dict
         for name in ("wave", "flux", "ivar")
     )
     scales = np.array(factors, np.float64).reshape(-1, 2)
-    offsets, usable = _to_rest(wave, flux, ivar, offsets, _floats(whole, "z"), scales)
+    offsets, usable = _to_rest_frame_inplace(wave, flux, ivar, offsets, _stack_attribute(whole, "z"), scales)
     for k in np.flatnonzero(~usable):
-        errors[index[k]] = _unusable(whole[k])
+        errors[index[k]] = _rest_frame_error(whole[k])
     used = slice(offsets[-1])
-    rest = RestFrame(wave[used], flux[used], ivar[used], offsets)
+    rest = RestFrameSpectra(wave[used], flux[used], ivar[used], offsets)
     return rest, [index[k] for k in np.flatnonzero(usable)], errors
 
 
 @njit_nogil
-def _to_rest(
+def _to_rest_frame_inplace(
     wave: Floats, flux: Floats, ivar: Floats, offsets: NDArray[np.int64], z: Floats, scales: Floats
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Overwrite spectra with their rest frames, without those that are unusable: new offsets, who is."""
@@ -183,45 +185,47 @@ def _to_rest(
     return ends[: n_kept + 1], usable
 
 
-def _floats(spectra: Sequence[Spectrum], name: str) -> Floats:
-    return np.array([getattr(spectrum, name) for spectrum in spectra], np.float64)
+def _stack_attribute(spectra: Sequence[Spectrum], attribute: str) -> Floats:
+    return np.array([getattr(spectrum, attribute) for spectrum in spectra], np.float64)
 
 
-def _check_shape(spectrum: Spectrum) -> None:
+def _check_spectrum(spectrum: Spectrum) -> None:
     """Refuse what could not stand in a batch without harm to the others."""
     if not -1.0 < spectrum.z < np.inf:
-        raise BadSpectrumError(Reason.NO_REDSHIFT, f"z = {spectrum.z}")
+        raise InvalidSpectrumError(QuarantineReason.NO_REDSHIFT, f"z = {spectrum.z}")
     shapes = spectrum.wave.shape, spectrum.flux.shape, spectrum.ivar.shape
     if len(set(shapes)) > 1 or len(shapes[0]) != 1:
-        raise BadSpectrumError(Reason.BAD_TABLE, "wave, flux and ivar of shapes {}, {}, {}".format(*shapes))
+        raise InvalidSpectrumError(
+            QuarantineReason.BAD_TABLE, "wave, flux and ivar of shapes {}, {}, {}".format(*shapes)
+        )
 
 
-def _unusable(spectrum: Spectrum) -> BadSpectrumError:
+def _rest_frame_error(spectrum: Spectrum) -> InvalidSpectrumError:
     """Return what to say of a spectrum that has no rest frame."""
     wave = spectrum.wave
     n_bad = len(wave) - np.count_nonzero(np.isfinite(wave) & (wave > 0))
     if len(wave) < 2 or n_bad:
         seen = f"{len(wave)} wavelengths, {n_bad} of them not finite and positive, first {wave[:1]} µm"
-        return BadSpectrumError(Reason.BAD_WAVE, seen)
+        return InvalidSpectrumError(QuarantineReason.BAD_WAVE, seen)
     if (wave[1:] <= wave[:-1]).any():
         i = int(np.argmax(wave[1:] <= wave[:-1]))
         seen = f"pixel {i + 1} at {wave[i + 1]:.6g} µm does not lie redward of {wave[i]:.6g} µm"
-        return BadSpectrumError(Reason.BAD_WAVE, seen)
-    return BadSpectrumError(Reason.NO_VALID_PIXELS, f"0 of {len(wave)} pixels valid")
+        return InvalidSpectrumError(QuarantineReason.BAD_WAVE, seen)
+    return InvalidSpectrumError(QuarantineReason.NO_VALID_PIXELS, f"0 of {len(wave)} pixels valid")
 
 
-def _no_row(
-    rest: tuple[Floats, Floats, Floats], norm: float, n_covered: int, grid: WaveGrid, config: NormConfig
-) -> BadSpectrumError:
+def _grid_error(
+    rest: tuple[Floats, Floats, Floats], norm: float, n_covered: int, grid: WavelengthGrid, config: NormConfig
+) -> InvalidSpectrumError:
     """Return what to say of a spectrum that has a rest frame and no row."""
     wave = rest[0]
     if not n_covered:
         seen = f"{wave[0]:.0f}–{wave[-1]:.0f} Å (rest) against {grid.start:.0f}–{grid.stop:.0f} Å"
-        return BadSpectrumError(Reason.NO_OVERLAP, seen)
+        return InvalidSpectrumError(QuarantineReason.NO_OVERLAP, seen)
     if np.isnan(norm):
-        return no_anchor(*rest, config)
+        return no_normalization_error(*rest, config)
     seen = f"none of {n_covered} pixels has a flux and an error that numbers can hold, norm {norm:.3g}"
-    return BadSpectrumError(Reason.NO_VALID_PIXELS, seen)
+    return InvalidSpectrumError(QuarantineReason.NO_VALID_PIXELS, seen)
 
 
 @lru_cache(maxsize=64)
@@ -231,9 +235,11 @@ def _f_lambda_factor(unit: str) -> tuple[float, int]:
         return 1.0, 0
     try:
         density: Any = units.Unit(unit)
-        if density.is_equivalent(F_LAMBDA):
-            return float(density.to(F_LAMBDA)), 0
+        if density.is_equivalent(F_LAMBDA_UNIT):
+            return float(density.to(F_LAMBDA_UNIT)), 0
         # f_λ = f_ν c / λ²: one conversion at 1 µm gives the constant.
-        return float((1.0 * density).to_value(F_LAMBDA, units.spectral_density(1.0 * units.um))), -2
+        return float((1.0 * density).to_value(F_LAMBDA_UNIT, units.spectral_density(1.0 * units.um))), -2
     except (ValueError, TypeError) as error:  # UnitConversionError is a TypeError
-        raise BadSpectrumError(Reason.BAD_TABLE, f"{unit!r} is no unit of a flux density") from error
+        raise InvalidSpectrumError(
+            QuarantineReason.BAD_TABLE, f"{unit!r} is no unit of a flux density"
+        ) from error

@@ -9,24 +9,24 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from distspec.anomaly.feedback import Progress
+from distspec.anomaly.feedback import DiscoveryCurve
 from distspec.archives.base import Archive
 from distspec.catalog.editions import open_tables
-from distspec.catalog.query import duckdb_line
+from distspec.catalog.query import format_example_query
 from distspec.catalog.runs import load_run
 from distspec.io.paths import model_url, run_url
-from distspec.labels.annotations import marked
-from distspec.measurements.measure import measured
+from distspec.labels.annotations import read_marks
+from distspec.measurements.measure import list_measurement_columns
 from distspec.models.latents import read_latents
 from distspec.models.model import load_model
 from distspec.models.serialization import load_history
-from distspec.report.figures.spectra import IN_A_ROW, Examples
+from distspec.report.figures.spectra import N_EXAMPLES_PER_CLASS, ExampleSpectra
 from distspec.report.page import ReportData
-from distspec.report.truth import score_labels, score_oddities
+from distspec.report.truth import score_anomalies, score_labels
 from distspec.store.store import Store
 
 
-def progress(root: str, objects: pa.Table) -> Progress | None:
+def compute_discovery_curve(root: str, objects: pa.Table) -> DiscoveryCurve | None:
     """Return how many interesting spectra were found after each mark; None where there are no marks.
 
     Parameters
@@ -35,23 +35,25 @@ def progress(root: str, objects: pa.Table) -> Progress | None:
     objects : Table
         ``object_id``, ``anomaly_rank``.
     """
-    said = marked(root)
+    said = read_marks(root)
     rank = dict(zip(*(objects[name].to_pylist() for name in ("object_id", "anomaly_rank")), strict=True))
     here = [name for name in said if name in rank]
     if not here:
         return None
-    return Progress.of(np.array([said[name] for name in here]), np.array([rank[name] for name in here]))
+    return DiscoveryCurve.from_marks(
+        np.array([said[name] for name in here]), np.array([rank[name] for name in here])
+    )
 
 
-SHOWN = (
+REPORT_TABLES = (
     *("objects", "classes", "class_medians", "changes", "anomalies", "artefacts", "quarantine"),
     *("sweep", "nulls", "confusion", "latents"),
 )
-N_ODDEST = 10
+N_TOP_ANOMALIES = 10
 QUARTILES = ("best quarter", "second quarter", "third quarter", "worst quarter")
 
 
-def gather(
+def collect_report_data(
     root: str, run_id: str, store: Store, archive: Archive, stages: Sequence[Mapping[str, Any]]
 ) -> ReportData:
     """Collect what the report of a published run shows.
@@ -75,53 +77,55 @@ def gather(
     }
     redshifts = objects["z"].to_numpy()
 
-    def examples(rows: NDArray[np.int64], captions: list[str]) -> Examples:
-        flux, ivar = store.spectra(in_store[rows])
+    def examples(rows: NDArray[np.int64], captions: list[str]) -> ExampleSpectra:
+        flux, ivar = store.read_spectra(in_store[rows])
         recon = vae.decode(latents["z_mean"][rows], redshifts[rows])
-        return Examples(
-            object_id=objects["object_id"].take(pa.array(rows)).to_pylist(),
+        return ExampleSpectra(
+            object_ids=objects["object_id"].take(pa.array(rows)).to_pylist(),
             z=redshifts[rows],
             flux=flux,
             ivar=ivar,
             recon=recon * latents["amplitude"][rows, None],
-            caption=captions,
+            captions=captions,
         )
 
     mse = objects["recon_mse"].to_numpy()
-    quartiles = _quartile_rows(mse)
-    oddest = np.argsort(objects["anomaly_rank"].to_numpy())[:N_ODDEST]
-    members = typical_rows(objects)
+    quartiles = _select_quartile_medians(mse)
+    oddest = np.argsort(objects["anomaly_rank"].to_numpy())[:N_TOP_ANOMALIES]
+    members = select_typical_members(objects)
     why = tables["anomalies"]["why"].to_pylist()
     score = objects["anomaly_score"].to_numpy()
     return ReportData(
-        run={**record, "stages": stages, "best_epoch": vae.record["metrics"]["best_epoch"]},
-        wave_rest=store.frozen.grid.wave_rest,
+        run_record={**record, "stages": stages, "best_epoch": vae.record["metrics"]["best_epoch"]},
+        wave_rest=store.config.grid.wave_rest,
         history=load_history(model),
-        examples=examples(
+        quartile_examples=examples(
             quartiles,
             [f"{QUARTILES[i]}: error {mse[row]:.3f}" for i, row in enumerate(quartiles)],
         ),
-        members=examples(members, _in_short(objects.take(pa.array(members)))),
-        member_label=objects["cluster_label"].to_numpy()[members],
-        measures=measured(store.frozen.kind),
-        oddest=examples(oddest, [f"score {score[row]:.2f}: {why[i]}" for i, row in enumerate(oddest)]),
-        scores=score_against(objects, archive.truth(), int(record["seed"])),
-        lines=archive.lines,
-        reference=store.frozen.reference,
-        query=duckdb_line(root),
-        marks=progress(root, objects),
-        **{name: tables[name] for name in SHOWN},
+        class_examples=examples(members, _format_captions(objects.take(pa.array(members)))),
+        class_example_labels=objects["cluster_label"].to_numpy()[members],
+        measurement_columns=list_measurement_columns(store.config.archive_name),
+        anomaly_examples=examples(
+            oddest, [f"score {score[row]:.2f}: {why[i]}" for i, row in enumerate(oddest)]
+        ),
+        truth_scores=score_against_truth(objects, archive.read_truth(), int(record["seed"])),
+        lines=archive.spectral_features,
+        norm_wave=store.config.reference_wave,
+        example_query=format_example_query(root),
+        feedback_progress=compute_discovery_curve(root, objects),
+        **{name: tables[name] for name in REPORT_TABLES},
     )
 
 
-def _quartile_rows(mse: NDArray[np.float64]) -> NDArray[np.int64]:
+def _select_quartile_medians(mse: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the median member of each quarter of the sample by error, (4,) or fewer, no row twice."""
     order = np.argsort(mse, kind="stable")
     middle = ((np.arange(4) + 0.5) / 4 * len(order)).astype(np.int64)
     return order[np.unique(middle)]
 
 
-def typical_rows(objects: pa.Table) -> NDArray[np.int64]:
+def select_typical_members(objects: pa.Table) -> NDArray[np.int64]:
     """Return rows of a few members of each class: faint, middling and bright ones of its steadier half.
 
     Parameters
@@ -132,7 +136,7 @@ def typical_rows(objects: pa.Table) -> NDArray[np.int64]:
     label, stability, snr = (
         objects[name].to_numpy() for name in ("cluster_label", "cluster_stability", "snr")
     )
-    shares = (np.arange(IN_A_ROW) + 0.5) / IN_A_ROW
+    shares = (np.arange(N_EXAMPLES_PER_CLASS) + 0.5) / N_EXAMPLES_PER_CLASS
     found: list[NDArray[np.int64]] = []
     for each in np.unique(label):
         rows = np.flatnonzero(label == each)
@@ -142,7 +146,7 @@ def typical_rows(objects: pa.Table) -> NDArray[np.int64]:
     return np.concatenate(found)
 
 
-def _in_short(objects: pa.Table) -> list[str]:
+def _format_captions(objects: pa.Table) -> list[str]:
     """Say of each object its redshift, unless it is a star's, its S/N and its suggested kind."""
     columns = (objects[name].to_pylist() for name in ("z", "snr", "kind"))
     words = (
@@ -151,7 +155,7 @@ def _in_short(objects: pa.Table) -> list[str]:
     return [", ".join(filter(None, each)) for each in words]
 
 
-def score_against(objects: pa.Table, truth: pa.Table | None, seed: int) -> dict[str, Any] | None:
+def score_against_truth(objects: pa.Table, truth: pa.Table | None, seed: int) -> dict[str, Any] | None:
     """Compare labels and ranks with a truth table; None where there is none, or none of these spectra.
 
     Parameters
@@ -188,5 +192,5 @@ def score_against(objects: pa.Table, truth: pa.Table | None, seed: int) -> dict[
         "note": f"{int(ordinary.sum())} spectra of a known class, {int((~ordinary).sum())} known anomalies.",
     }
     if (~ordinary).any():
-        scores |= score_oddities(known["anomaly_rank"].to_numpy(), anomaly_type.tolist())
+        scores |= score_anomalies(known["anomaly_rank"].to_numpy(), anomaly_type.tolist())
     return scores

@@ -15,21 +15,21 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from distspec.anomaly.feedback import Progress
+from distspec.anomaly.feedback import DiscoveryCurve
 from distspec.core.schema import Column
 from distspec.core.spectrum import Floats
-from distspec.io.files import put
-from distspec.io.paths import join
+from distspec.io.files import write_bytes
+from distspec.io.paths import join_url
 from distspec.report import figures
-from distspec.report.figures.spectra import Examples
-from distspec.report.figures.style import column
+from distspec.report.figures.spectra import ExampleSpectra
+from distspec.report.figures.style import float_column
 
-__all__ = ["Examples", "ReportData", "write_report"]
-QUARANTINE_ROWS = 50
-SPOILT_ROWS = 10
-CHANGE_ROWS = 20
-CONFUSION_ROWS = 12
-LATENT_ROWS = 8
+__all__ = ["ExampleSpectra", "ReportData", "write_report"]
+MAX_QUARANTINE_ROWS = 50
+MAX_BAD_PIXEL_ROWS = 10
+MAX_CHANGE_ROWS = 20
+MAX_CONFUSION_ROWS = 12
+MAX_LATENT_PAIR_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class ReportData:
 
     Attributes
     ----------
-    run : mapping
+    run_record : mapping
         What run.json holds: ``run_id``, ``model_id``, ``snapshot_id``, ``recipe``, ``created``
         (ISO), ``adaptations`` (list of sentences), ``config`` (nested), ``versions`` (name to
         version), ``stages`` (list of ``{stage, seconds, counts}``) and, optional, ``best_epoch``,
@@ -49,7 +49,7 @@ class ReportData:
         cluster_label; split, optional.
     classes : Table
         cluster_label, n_spectra, n_sources, share, z_p16, z_p50, z_p84, snr_p50, recon_mse_p50,
-        stability_p50, core_share, kind, kind_confidence, kind_why and `measures` of their median spectra;
+        stability_p50, core_share, kind, kind_confidence, kind_why and `measurement_columns` of their median spectra;
         class_id and class_name, optional.
     class_medians : Table
         Long: cluster_label, wave_rest, flux_p16, flux_p50, flux_p84; NaN where too few spectra.
@@ -58,32 +58,32 @@ class ReportData:
         largest first.
     anomalies : Table
         anomaly_rank, object_id, z, snr, anomaly_score, cluster_label, why; sorted by rank.
-    artefacts : Table
+    bad_pixels : Table
         The spectra that artefacts spoil, the worst first: object_id, snr, artefact_score, why.
     quarantine : Table
         One row a spectrum that could not be used: object_id, uri, reason, seen.
     sweep : Table
         trial, space, algorithm, k, seed, silhouette, bic, seconds, chosen (bool).
-    nulls : Table
+    null_trials : Table
         space, k, silhouette: of trials on structureless data.
     confusion : Table
         A row a pair of classes that trade members: cluster_label, other_label, share, n_torn, examples.
-    latents : Table
+    latent_pairs : Table
         A row a pair of latents: latent, other_latent, mutual_information, alignment.
     history : Table
         epoch, train_recon, train_kl, val_recon, val_kl, lr.
-    examples : Examples
+    quartile_examples : Examples
         One of each quartile of reconstruction error, lowest first; ``caption`` names quartile and
         error.
-    members : Examples
+    class_examples : Examples
         A few of each class; ``caption`` is redshift, S/N and kind.
-    member_label : (n,)
+    class_example_labels : (n,)
         Their classes.
-    measures : sequence of Column
+    measurement_columns : sequence of Column
         What is measured of spectra: values, and their errors as ``<name>_err``.
-    oddest : Examples
+    anomaly_examples : Examples
         The top-ranked, first rank first; ``caption`` is score and reason in words.
-    scores : mapping or None
+    truth_scores : mapping or None
         Against known truth, each beside what chance gives::
 
             {"labels": [{"measure": "ARI", "value": 0.21, "null_p50": 0.0, "null_p95": 0.01}],
@@ -96,50 +96,50 @@ class ReportData:
         selected, what a blind selection finds. None where no truth is known.
     lines : mapping of str to float
         Features to name: rest wavelength [Å].
-    reference : float [Å, rest frame]
+    norm_wave : float [Å, rest frame]
         Where fluxes were normalised.
-    query : str
+    example_query : str
         A DuckDB line that reads the catalogue.
-    marks : Progress or None
+    feedback_progress : Progress or None
         How many interesting spectra people found, mark by mark; None where nobody marked any.
     """
 
-    run: Mapping[str, Any]
+    run_record: Mapping[str, Any]
     wave_rest: Floats
     objects: pa.Table
     classes: pa.Table
     class_medians: pa.Table
     changes: pa.Table
     anomalies: pa.Table
-    artefacts: pa.Table
+    bad_pixels: pa.Table
     quarantine: pa.Table
     sweep: pa.Table
-    nulls: pa.Table
+    null_trials: pa.Table
     confusion: pa.Table
-    latents: pa.Table
+    latent_pairs: pa.Table
     history: pa.Table
-    examples: Examples
-    members: Examples
-    member_label: NDArray[np.int64]
-    measures: Sequence[Column]
-    oddest: Examples
-    scores: Mapping[str, Any] | None
+    quartile_examples: ExampleSpectra
+    class_examples: ExampleSpectra
+    class_example_labels: NDArray[np.int64]
+    measurement_columns: Sequence[Column]
+    anomaly_examples: ExampleSpectra
+    truth_scores: Mapping[str, Any] | None
     lines: Mapping[str, float]
-    reference: float
-    query: str
-    marks: Progress | None = None
+    norm_wave: float
+    example_query: str
+    feedback_progress: DiscoveryCurve | None = None
 
 
 @dataclass(frozen=True)
-class Headline:
+class SummaryItem:
     """One number at the top of the page, what it counts, and a line of small print."""
 
     value: str
-    name: str
+    label: str
     note: str = ""
 
 
-def number(value: float | None, digits: int = 3) -> str:
+def format_number(value: float | None, digits: int = 3) -> str:
     """Write a number for people: counts whole, else ``digits`` significant ones; a dash for none.
 
     Examples
@@ -155,7 +155,7 @@ def number(value: float | None, digits: int = 3) -> str:
     return text.replace("-", "−")
 
 
-def share(part: float | None) -> str:
+def format_percent(fraction: float | None) -> str:
     """Write a fraction as a percentage.
 
     Examples
@@ -163,7 +163,7 @@ def share(part: float | None) -> str:
     >>> share(0.1234), share(None)
     ('12.3 %', '–')
     """
-    return "–" if part is None or not np.isfinite(part) else f"{100 * part:.1f} %"
+    return "–" if fraction is None or not np.isfinite(fraction) else f"{100 * fraction:.1f} %"
 
 
 def _median(values: Floats) -> float:
@@ -171,77 +171,90 @@ def _median(values: Floats) -> float:
     return float(np.median(finite)) if finite.size else float("nan")
 
 
-def _by_split(objects: pa.Table, name: str) -> str:
+def _format_median_by_split(objects: pa.Table, name: str) -> str:
     """Return the median of a column on each side of the split, in words."""
     if "split" not in objects.column_names:
         return ""
     split = np.array(objects["split"].to_pylist(), dtype=object)
-    values = column(objects, name)
+    values = float_column(objects, name)
     sides = sorted({str(side) for side in split if side is not None})
-    return " · ".join(f"{side} {number(_median(values[split == side]))}" for side in sides)
+    return " · ".join(f"{side} {format_number(_median(values[split == side]))}" for side in sides)
 
 
-def headlines(data: ReportData) -> list[Headline]:
+def build_summary(data: ReportData) -> list[SummaryItem]:
     """Return the numbers that the page opens with."""
     used, bad = data.objects.num_rows, data.quarantine.num_rows
-    labels = figures.labels_of(data.classes)
-    noise = int((figures.labels_of(data.objects) < 0).sum())
-    left = f"{number(noise)} spectra in none" if noise else ""
-    silhouette = column(data.sweep, "silhouette")
+    labels = figures.get_cluster_labels(data.classes)
+    noise = int((figures.get_cluster_labels(data.objects) < 0).sum())
+    left = f"{format_number(noise)} spectra in none" if noise else ""
+    silhouette = float_column(data.sweep, "silhouette")
     finite = silhouette[np.isfinite(silhouette)]
     best = float(finite.max()) if finite.size else float("nan")
     chosen = [row for row in data.sweep.to_pylist() if row["chosen"]]
     choice = " · ".join(
-        f"chosen {row['algorithm']}, k = {number(row['k'])}: {number(row['silhouette'])}" for row in chosen
+        f"chosen {row['algorithm']}, k = {format_number(row['k'])}: {format_number(row['silhouette'])}"
+        for row in chosen
     )
     error, chi2 = (
-        (number(_median(column(data.objects, name))), _by_split(data.objects, name))
+        (
+            format_number(_median(float_column(data.objects, name))),
+            _format_median_by_split(data.objects, name),
+        )
         for name in ("recon_mse", "recon_chi2_red")
     )
     return [
-        Headline(number(used + bad), "spectra in"),
-        Headline(number(used), "used", share(used / (used + bad)) if used + bad else ""),
-        Headline(number(bad), "quarantined", _worst_reason(data.quarantine)),
-        Headline(number((labels >= 0).sum()), "classes", left),
-        Headline(number(best), "best silhouette", choice),
-        Headline(error[0], "median error", f"of reconstruction; {error[1]}".rstrip("; ")),
-        Headline(chi2[0], "median χ² per pixel", chi2[1]),
+        SummaryItem(format_number(used + bad), "spectra in"),
+        SummaryItem(format_number(used), "used", format_percent(used / (used + bad)) if used + bad else ""),
+        SummaryItem(format_number(bad), "quarantined", _format_top_reasons(data.quarantine)),
+        SummaryItem(format_number((labels >= 0).sum()), "classes", left),
+        SummaryItem(format_number(best), "best silhouette", choice),
+        SummaryItem(error[0], "median error", f"of reconstruction; {error[1]}".rstrip("; ")),
+        SummaryItem(chi2[0], "median χ² per pixel", chi2[1]),
     ]
 
 
-def reasons(quarantine: pa.Table) -> list[tuple[str, int]]:
+def count_reasons(quarantine: pa.Table) -> list[tuple[str, int]]:
     """Count the quarantine by reason, most frequent first."""
     return Counter(str(reason) for reason in quarantine["reason"].to_pylist()).most_common()
 
 
-def _worst_reason(quarantine: pa.Table) -> str:
-    return " · ".join(f"{reason} {number(n)}" for reason, n in reasons(quarantine)[:3])
+def _format_top_reasons(quarantine: pa.Table) -> str:
+    return " · ".join(f"{reason} {format_number(n)}" for reason, n in count_reasons(quarantine)[:3])
 
 
-def draw(data: ReportData) -> dict[str, Figure]:
+def draw_figures(data: ReportData) -> dict[str, Figure]:
     """Draw every figure, by the name of its PNG file."""
     objects = data.objects
-    umap = np.stack([column(objects, "umap_0"), column(objects, "umap_1")], axis=1)
-    best = data.run.get("best_epoch")
-    marks = {} if data.marks is None else {"marks": figures.found_by_marks(data.marks)}
+    umap = np.stack([float_column(objects, "umap_0"), float_column(objects, "umap_1")], axis=1)
+    best = data.run_record.get("best_epoch")
+    marks = (
+        {}
+        if data.feedback_progress is None
+        else {"marks": figures.plot_feedback_progress(data.feedback_progress)}
+    )
     return marks | {
-        "reconstructions": figures.reconstructions(data.wave_rest, data.examples, data.reference),
-        "classes": figures.class_spectra(data.class_medians, objects, data.lines, data.reference),
-        "members": figures.class_members(
-            data.wave_rest, data.members, data.member_label, data.lines, data.reference
+        "reconstructions": figures.plot_reconstructions(
+            data.wave_rest, data.quartile_examples, data.norm_wave
         ),
-        "map": figures.latent_map(
-            umap, figures.labels_of(objects), column(objects, "z"), column(objects, "recon_mse")
+        "classes": figures.plot_class_medians(data.class_medians, objects, data.lines, data.norm_wave),
+        "members": figures.plot_class_examples(
+            data.wave_rest, data.class_examples, data.class_example_labels, data.lines, data.norm_wave
         ),
-        "oddest": figures.odd_spectra(data.wave_rest, data.oddest, data.lines, data.reference),
-        "sweep": figures.sweep_scores(data.sweep, data.nulls),
-        "training": figures.training_curves(
-            data.history, figures.best_epoch(data.history) if best is None else float(best)
+        "map": figures.plot_umap(
+            umap,
+            figures.get_cluster_labels(objects),
+            float_column(objects, "z"),
+            float_column(objects, "recon_mse"),
+        ),
+        "oddest": figures.plot_anomalies(data.wave_rest, data.anomaly_examples, data.lines, data.norm_wave),
+        "sweep": figures.plot_sweep_scores(data.sweep, data.null_trials),
+        "training": figures.plot_training_curves(
+            data.history, figures.find_best_epoch(data.history) if best is None else float(best)
         ),
     }
 
 
-def render(data: ReportData, pngs: Mapping[str, bytes]) -> str:
+def render_html(data: ReportData, pngs: Mapping[str, bytes]) -> str:
     """Return the page, every figure inside it.
 
     Parameters
@@ -259,32 +272,32 @@ def render(data: ReportData, pngs: Mapping[str, bytes]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    pages.filters.update(number=number, share=share, colour=figures.class_colour)
+    pages.filters.update(number=format_number, share=format_percent, colour=figures.class_color)
     return pages.get_template("report.html.j2").render(
-        run=data.run,
-        headlines=headlines(data),
+        run=data.run_record,
+        headlines=build_summary(data),
         images={name: base64.b64encode(png).decode() for name, png in pngs.items()},
-        has_redshifts=figures.has_redshifts(column(data.objects, "z")),
+        has_redshifts=figures.has_redshifts(float_column(data.objects, "z")),
         classes=classes,
-        most_like=most_like(data.confusion),
-        class_measures=class_measures(classes, data.measures),
-        changes=data.changes.slice(0, CHANGE_ROWS).to_pylist(),
+        most_like=find_most_confused(data.confusion),
+        class_measures=tabulate_class_measurements(classes, data.measurement_columns),
+        changes=data.changes.slice(0, MAX_CHANGE_ROWS).to_pylist(),
         n_changes=data.changes.num_rows,
-        anomalies=data.anomalies.slice(0, len(data.oddest.object_id) or 10).to_pylist(),
-        spoilt=data.artefacts.slice(0, SPOILT_ROWS).to_pylist(),
-        torn=_largest(data.confusion, "share", CONFUSION_ROWS),
-        degenerate=_largest(data.latents, "alignment", LATENT_ROWS),
-        reasons=reasons(data.quarantine),
+        anomalies=data.anomalies.slice(0, len(data.anomaly_examples.object_ids) or 10).to_pylist(),
+        spoilt=data.bad_pixels.slice(0, MAX_BAD_PIXEL_ROWS).to_pylist(),
+        torn=_top_rows(data.confusion, "share", MAX_CONFUSION_ROWS),
+        degenerate=_top_rows(data.latent_pairs, "alignment", MAX_LATENT_PAIR_ROWS),
+        reasons=count_reasons(data.quarantine),
         n_quarantined=data.quarantine.num_rows,
-        quarantine=data.quarantine.slice(0, QUARANTINE_ROWS).to_pylist(),
-        scores=data.scores,
-        marks=data.marks,
-        config=json.dumps(data.run.get("config", {}), indent=2, ensure_ascii=False, default=str),
-        query=data.query,
+        quarantine=data.quarantine.slice(0, MAX_QUARANTINE_ROWS).to_pylist(),
+        scores=data.truth_scores,
+        marks=data.feedback_progress,
+        config=json.dumps(data.run_record.get("config", {}), indent=2, ensure_ascii=False, default=str),
+        query=data.example_query,
     )
 
 
-def most_like(confusion: pa.Table) -> dict[int, tuple[int, float]]:
+def find_most_confused(confusion: pa.Table) -> dict[int, tuple[int, float]]:
     """Return of each class the one that its members are most likely of instead, and how likely in the mean.
 
     Examples
@@ -296,19 +309,19 @@ def most_like(confusion: pa.Table) -> dict[int, tuple[int, float]]:
     return {row["cluster_label"]: (row["other_label"], row["share"]) for row in rows}
 
 
-def class_measures(
-    classes: Sequence[Mapping[str, Any]], measures: Sequence[Column]
+def tabulate_class_measurements(
+    classes: Sequence[Mapping[str, Any]], measurement_columns: Sequence[Column]
 ) -> list[tuple[Column, list[tuple[float | None, float | None]]]]:
     """Return each measure with its value and error in every class; one that none covers is left out."""
-    names = {column.name for column in measures}
-    values = [column for column in measures if f"{column.name}_err" in names]
+    names = {column.name for column in measurement_columns}
+    values = [column for column in measurement_columns if f"{column.name}_err" in names]
     rows = [(each, [(row[each.name], row[f"{each.name}_err"]) for row in classes]) for each in values]
     return [(each, cells) for each, cells in rows if any(value is not None for value, _ in cells)]
 
 
-def _largest(table: pa.Table, name: str, n: int) -> list[dict[str, Any]]:
+def _top_rows(table: pa.Table, name: str, n: int) -> list[dict[str, Any]]:
     """Return the rows with the largest finite values of a column, largest first."""
-    values = column(table, name)
+    values = float_column(table, name)
     order = np.argsort(-values, kind="stable")
     rows: list[dict[str, Any]] = table.take(pa.array(order[np.isfinite(values[order])][:n])).to_pylist()
     return rows
@@ -332,9 +345,9 @@ def write_report(data: ReportData, url: str) -> str:
     str
         The page's URL, ``{url}/index.html``. It is written last: where it is, the figures are.
     """
-    pngs = {name: figures.to_png(figure) for name, figure in draw(data).items()}
-    page = render(data, pngs)
+    pngs = {name: figures.to_png(figure) for name, figure in draw_figures(data).items()}
+    page = render_html(data, pngs)
     for name, png in pngs.items():
-        put(join(url, f"{name}.png"), png)
-    put(join(url, "index.html"), page.encode())
-    return join(url, "index.html")
+        write_bytes(join_url(url, f"{name}.png"), png)
+    write_bytes(join_url(url, "index.html"), page.encode())
+    return join_url(url, "index.html")

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from scipy.stats import hypergeom
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-ARTEFACT = "artefact"
+BAD_PIXEL_PREFIX = "artefact"
 """Anomaly types that begin so are bad pixels, not odd physics."""
-N_NULL = 200
-TOP_SHARES = (0.01, 0.05)
+N_PERMUTATIONS = 200
+TOP_FRACTIONS = (0.01, 0.05)
 
 
 def score_labels(
@@ -36,7 +36,7 @@ def score_labels(
         ("ARI", adjusted_rand_score),
         ("NMI", normalized_mutual_info_score),
     ):
-        null = [float(measure(true, rng.permutation(given))) for _ in range(N_NULL)]
+        null = [float(measure(true, rng.permutation(given))) for _ in range(N_PERMUTATIONS)]
         p50, p95 = np.percentile(null, [50, 95])
         rows.append(
             {
@@ -49,32 +49,32 @@ def score_labels(
     return rows
 
 
-def score_oddities(
-    anomaly_rank: NDArray[np.int64], anomaly_type: Sequence[str]
+def score_anomalies(
+    anomaly_ranks: NDArray[np.int64], anomaly_types: Sequence[str]
 ) -> dict[str, list[dict[str, Any]]]:
     """Return which share of the true oddities is among the top ranks, with that of a random order.
 
     Parameters
     ----------
-    anomaly_rank : (N,) int
+    anomaly_ranks : (N,) int
         1 = oddest.
-    anomaly_type : (N,) str
-        "" for ordinary spectra; types that begin with `ARTEFACT` are bad pixels and no oddities.
+    anomaly_types : (N,) str
+        "" for ordinary spectra; types that begin with `BAD_PIXEL_PREFIX` are bad pixels and no oddities.
 
     Returns
     -------
     dict
-        ``oddities``: {selected, recall, null, null_p95, n_oddities, artefacts} for each of `TOP_SHARES`,
+        ``oddities``: {selected, recall, null, null_p95, n_oddities, artefacts} for each of `TOP_FRACTIONS`,
         the null being a random order's expected recall and its 95th percentile (hypergeometric), and
         artefacts the number of bad spectra selected; ``by_type``: {type, n, recall by selection}.
     """
-    types = np.asarray(anomaly_type, dtype=object).astype(str)
-    artefact = np.char.startswith(types, ARTEFACT)
+    types = np.asarray(anomaly_types, dtype=object).astype(str)
+    artefact = np.char.startswith(types, BAD_PIXEL_PREFIX)
     odd = (types != "") & ~artefact
-    n, n_odd, order = len(types), int(odd.sum()), np.argsort(np.argsort(anomaly_rank))
+    n, n_odd, order = len(types), int(odd.sum()), np.argsort(np.argsort(anomaly_ranks))
     rows: list[dict[str, Any]] = []
     tops: dict[str, NDArray[np.bool_]] = {}
-    for share in TOP_SHARES:
+    for share in TOP_FRACTIONS:
         n_top = max(1, round(share * n))
         name = f"top {100 * share:g} %"
         tops[name] = order < n_top

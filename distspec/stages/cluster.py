@@ -10,36 +10,36 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from distspec.anomaly.score import Usual, combine
+from distspec.anomaly.score import ReferenceDistribution, compute_anomaly_scores
 from distspec.catalog.runs import (
-    clustering_table,
-    confusion_table,
+    build_clustering_table,
+    build_confusion_table,
+    build_latent_pairs_table,
+    build_null_tests_table,
+    build_sweep_table,
+    compute_run_id,
     has_run,
-    latents_table,
-    nulls_table,
-    run_id,
     save_run,
-    sweep_table,
 )
 from distspec.clustering.config import ClusteringConfig
-from distspec.clustering.diagnostics import confusion, latent_pairs
-from distspec.clustering.feature_space import Frame, Sample, posterior_widths
-from distspec.clustering.selection import Choice, Judgement
-from distspec.clustering.trials import Result
-from distspec.core.records import now, versions
+from distspec.clustering.diagnostics import compare_latent_pairs, compute_class_confusion
+from distspec.clustering.feature_space import ClusteringInputs, LatentScaler, compute_posterior_widths
+from distspec.clustering.selection import Selection, SweepScores
+from distspec.clustering.trials import TrialResult
+from distspec.core.records import collect_versions, utc_now_iso
 from distspec.core.spectrum import Floats32
-from distspec.inference.run_model import YARDSTICK, Yardstick
-from distspec.io.files import put_arrays, remove_folder
-from distspec.io.paths import join, model_url, run_url, store_url
-from distspec.measurements.features import reconstructed, space
-from distspec.measurements.measure import strengths
-from distspec.models.latents import n_embedded, read_latents
+from distspec.inference.run_model import RUN_MODEL_FILE, RunModel
+from distspec.io.files import delete_folder, write_arrays
+from distspec.io.paths import join_url, model_url, run_url, store_url
+from distspec.measurements.features import compute_features, list_reconstruction_columns
+from distspec.measurements.measure import scale_measurements
+from distspec.models.latents import count_embedded, read_latents
 from distspec.models.model import load_model
-from distspec.models.serialization import read_record
-from distspec.stages.assign import measure
-from distspec.stages.label import label
-from distspec.stages.result import Outcome
-from distspec.stages.score import find_oddities
+from distspec.models.serialization import read_model_record
+from distspec.stages.assign import measure_all_reconstructions
+from distspec.stages.label import label_spectra
+from distspec.stages.result import StageResult
+from distspec.stages.score import score_anomalies
 from distspec.store.store import Store, open_store
 
 
@@ -48,8 +48,8 @@ def cluster(
     model: str,
     config: ClusteringConfig,
     seed: int,
-    resolved: dict[str, Any],
-) -> Outcome:
+    resolved_config: dict[str, Any],
+) -> StageResult:
     """Try every clustering of what a model says, keep them all, choose, and label every spectrum.
 
     Parameters
@@ -60,7 +60,7 @@ def cluster(
     config : ClusteringConfig
     seed : int
         Of sample, maps and sweep.
-    resolved : dict
+    resolved_config : dict
         The whole configuration, kept with the run.
 
     Raises
@@ -69,142 +69,160 @@ def cluster(
         When a model has not embedded every row.
     """
     store = open_store(store_url(root))
-    name = run_id(model, store.digest(), config, seed)
+    name = compute_run_id(model, store.dataset_checksum(), config, seed)
     url = run_url(root, name)
     if has_run(url):
-        return Outcome({"run": name}, did_work=False)
-    rows = store.standing()
-    seen = [_seen(root, store, each, rows, config) for each in (model, *config.also)]
-    found = label([each.sample for each in seen], config, seed, join(url, "work"))
-    said, judgement, choice = found.said, found.judgement, found.choice
-    vae, redshifts = load_model(model_url(root, model)), np.asarray(store.array("z"))[rows]
-    pairs = latent_pairs(
-        seen[0].answers["z_mean"],
-        seen[0].answers["z_log_var"],
+        return StageResult({"run": name}, did_work=False)
+    rows = store.current_rows()
+    seen = [_load_model_outputs(root, store, each, rows, config) for each in (model, *config.extra_models)]
+    found = label_spectra([each.inputs for each in seen], config, seed, join_url(url, "work"))
+    said, judgement, choice = found.assignment, found.sweep_scores, found.selection
+    vae, redshifts = load_model(model_url(root, model)), np.asarray(store.open_array("z"))[rows]
+    pairs = compare_latent_pairs(
+        seen[0].latents["z_mean"],
+        seen[0].latents["z_log_var"],
         lambda latent: vae.decode(latent, float(np.median(redshifts))),
         np.random.default_rng(seed),
     )
-    answers = seen[0].answers
-    widths = posterior_widths(answers["z_log_var"])
+    answers = seen[0].latents
+    widths = compute_posterior_widths(answers["z_log_var"])
     latents = (answers["z_mean"] / widths).astype(np.float32)
-    raw, error = find_oddities(store, model_url(root, model), rows, answers, latents, found.fitted, seed)
+    raw, error = score_anomalies(
+        store, model_url(root, model), rows, answers, latents, found.sample_rows, seed
+    )
     ledger = store.ledger(["object_id", "snr"]).take(pa.array(rows))
     snr = ledger["snr"].to_numpy()
-    odd = combine(raw, snr, said["label"], answers["artefact_score"])
+    odd = compute_anomaly_scores(raw, snr, said["label"], answers["artefact_score"])
     object_id = ledger["object_id"]
-    measures = {name: seen[0].answers[name] for name in seen[0].measured}
-    columns = reconstructed(store.frozen.kind) if measures else ()
+    measures = {name: seen[0].latents[name] for name in seen[0].measurement_names}
+    columns = list_reconstruction_columns(store.config.archive_name) if measures else ()
     tables = {
-        "clustering": clustering_table(object_id, found.points, said, odd, measures, columns),
-        "sweep": sweep_table(found.results, judgement, choice),
-        "nulls": nulls_table(found.results),
-        "confusion": confusion_table(confusion(said["label"], said["prob"]), object_id),
-        "latents": latents_table(pairs),
+        "clustering": build_clustering_table(object_id, found.umap_coordinates, said, odd, measures, columns),
+        "sweep": build_sweep_table(found.trial_results, judgement, choice),
+        "nulls": build_null_tests_table(found.trial_results),
+        "confusion": build_confusion_table(compute_class_confusion(said["label"], said["prob"]), object_id),
+        "latents": build_latent_pairs_table(pairs),
     }
-    usual = Usual.of(raw, snr, said["label"])
-    kept = Yardstick(
-        found.how, [each.frame for each in seen], widths, latents[found.fitted], seed, error, usual
+    usual = ReferenceDistribution.from_raw_scores(raw, snr, said["label"])
+    kept = RunModel(
+        found.labeler, [each.scaler for each in seen], widths, latents[found.sample_rows], seed, error, usual
     )
-    trained = {each: read_record(model_url(root, each)) for each in (model, *config.also)}
+    trained = {each: read_model_record(model_url(root, each)) for each in (model, *config.extra_models)}
     record = {
         "run_id": name,
-        "recipe": resolved["recipe"],
+        "recipe": resolved_config["recipe"],
         "model_id": model,
         "models": {each: known["seal"] for each, known in trained.items()},
         "weights_sha256": trained[model]["weights_sha256"],
         "snapshot_id": store.snapshot_id,
-        "data_digest": store.digest(),
+        "data_digest": store.dataset_checksum(),
         "seed": seed,
-        "created": now(),
-        "versions": versions(),
-        "adaptations": [*trained[model].get("adaptations", []), *found.adapted],
-        "clustering": _summary(judgement, choice, said, config, len(found.own)),
-        "forecast": {"expected": asdict(found.expected), "took": asdict(found.took)},
-        "config": resolved,
-        "files": {YARDSTICK: put_arrays(join(url, YARDSTICK), kept.to_arrays())},
+        "created": utc_now_iso(),
+        "versions": collect_versions(),
+        "adaptations": [*trained[model].get("adaptations", []), *found.adaptations],
+        "clustering": _summarize_selection(judgement, choice, said, config, len(found.data_results)),
+        "forecast": {"expected": asdict(found.expected_cost), "took": asdict(found.actual_cost)},
+        "config": resolved_config,
+        "files": {RUN_MODEL_FILE: write_arrays(join_url(url, RUN_MODEL_FILE), kept.to_arrays())},
     }
     save_run(url, tables, record)
-    remove_folder(join(url, "work"))
-    return Outcome({"run": name, "trials": len(found.results), **_counts(found.own, said, judgement, choice)})
+    delete_folder(join_url(url, "work"))
+    return StageResult(
+        {
+            "run": name,
+            "trials": len(found.trial_results),
+            **_build_stage_metrics(found.data_results, said, judgement, choice),
+        }
+    )
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _ModelOutputs:
     """What one model says of every standing row, the names of what was measured on its reconstructions."""
 
-    answers: Mapping[str, Floats32]
-    measured: Sequence[str]
-    sample: Sample
-    frame: Frame
+    latents: Mapping[str, Floats32]
+    measurement_names: Sequence[str]
+    inputs: ClusteringInputs
+    scaler: LatentScaler
 
 
-def _seen(root: str, store: Store, model: str, rows: NDArray[np.int64], config: ClusteringConfig) -> _Seen:
-    done = n_embedded(store, model)
+def _load_model_outputs(
+    root: str, store: Store, model: str, rows: NDArray[np.int64], config: ClusteringConfig
+) -> _ModelOutputs:
+    done = count_embedded(store, model)
     if done < store.n_rows:
         raise FileNotFoundError(
             f"model {model} has embedded {done} of {store.n_rows} rows of {store.url}: "
             "run `python -m jobs.embed` with these settings first"
         )
-    kind = store.frozen.kind
+    kind = store.config.archive_name
     answers = {name: values[rows] for name, values in read_latents(store, model).items()}
     measured: dict[str, Floats32] = {}
     features = np.zeros((len(rows), 0), np.float32)
     if "features" in config.spaces:
         of = answers["z_mean"], answers["z_log_var"]
-        measured = measure(model_url(root, model), kind, store.frozen.grid.n_pixels, *of)
+        measured = measure_all_reconstructions(model_url(root, model), kind, store.config.grid.n_pixels, *of)
         answers |= measured
-        features = space(kind, answers).astype(np.float32)
-    consensus = config.rule == "consensus"
-    widths = posterior_widths(answers["z_log_var"]) if consensus else np.ones(answers["z_mean"].shape[1])
-    beside = strengths(kind, config.measures, answers)
-    frame = Frame.of(answers["z_mean"], widths, beside)
-    sample = frame.sample(answers["z_mean"], beside, features)
-    return _Seen(answers, tuple(measured), sample, frame)
+        features = compute_features(kind, answers).astype(np.float32)
+    consensus = config.selection_rule == "consensus"
+    widths = (
+        compute_posterior_widths(answers["z_log_var"]) if consensus else np.ones(answers["z_mean"].shape[1])
+    )
+    beside = scale_measurements(kind, config.measurements, answers)
+    frame = LatentScaler.from_latents(answers["z_mean"], widths, beside)
+    sample = frame.transform(answers["z_mean"], beside, features)
+    return _ModelOutputs(answers, tuple(measured), sample, frame)
 
 
-def _summary(
-    judgement: Judgement,
-    choice: Choice | None,
-    said: Mapping[str, Any],
+def _summarize_selection(
+    sweep_scores: SweepScores,
+    selection: Selection | None,
+    assignment: Mapping[str, Any],
     config: ClusteringConfig,
     n_trials: int,
 ) -> dict[str, Any]:
     """Return what run.json says of the choice."""
-    found: dict[str, Any] = {"rule": config.rule, "trials": n_trials}
-    core = said["stability"] >= config.core_stability
-    found |= {"core_stability": config.core_stability, "core_share": float(core.mean())}
-    if choice is None:
+    found: dict[str, Any] = {"rule": config.selection_rule, "trials": n_trials}
+    core = assignment["stability"] >= config.min_core_stability
+    found |= {"core_stability": config.min_core_stability, "core_share": float(core.mean())}
+    if selection is None:
         return found | {"why": "nothing could be divided", "beats_null": None}
     found |= {
-        "way": str(choice.way),
-        "space": choice.way.space,
-        **choice.way.setting._asdict(),
-        "why": choice.why,
-        "stability": judgement.mean_stability(choice.way),
-        "beats_null": judgement.beats_null(choice.way),
-        "level": config.level,
-        "null_draws": config.null_draws,
+        "way": str(selection.setting),
+        "space": selection.setting.space,
+        **selection.setting.algorithm_spec._asdict(),
+        "why": selection.reason,
+        "stability": sweep_scores.mean_stability(selection.setting),
+        "beats_null": sweep_scores.beats_null(selection.setting),
+        "level": config.alpha,
+        "null_draws": config.n_null_draws,
     }
-    for score in ("silhouette", "repeatability"):
-        test = getattr(judgement, score)
+    for score in ("silhouette", "stability"):
+        test = getattr(sweep_scores, f"{score}_test")
         if test is not None:
             found[f"{score}_null"] = {
-                "percentile": test.percentile[choice.way],
-                "mean": test.mean[choice.way],
-                "excess": test.excess[choice.way],
-                "chance": test.chance[choice.way],
+                "percentile": test.percentile[selection.setting],
+                "mean": test.null_mean[selection.setting],
+                "excess": test.z_score[selection.setting],
+                "chance": test.p_value[selection.setting],
             }
     return found
 
 
-def _counts(
-    own: Sequence[Result], said: Mapping[str, Any], judgement: Judgement, choice: Choice | None
+def _build_stage_metrics(
+    data_results: Sequence[TrialResult],
+    assignment: Mapping[str, Any],
+    sweep_scores: SweepScores,
+    selection: Selection | None,
 ) -> dict[str, int | float | str]:
-    counts: dict[str, int | float | str] = {"classes": int(said["label"].max(initial=-1)) + 1}
-    silhouettes = [each.scores["silhouette"] for each in own]
+    counts: dict[str, int | float | str] = {"classes": int(assignment["label"].max(initial=-1)) + 1}
+    silhouettes = [each.scores["silhouette"] for each in data_results]
     counts["best_silhouette"] = max(silhouettes, default=float("nan"))
-    if choice is not None:
-        counts |= {"chosen": str(choice.way), "stability": judgement.mean_stability(choice.way)}
-        beats = judgement.beats_null(choice.way)
+    if selection is not None:
+        counts |= {
+            "chosen": str(selection.setting),
+            "stability": sweep_scores.mean_stability(selection.setting),
+        }
+        beats = sweep_scores.beats_null(selection.setting)
         counts["null"] = "not drawn" if beats is None else "beaten" if beats else "not beaten"
     return counts

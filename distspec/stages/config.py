@@ -11,7 +11,7 @@ class RayConfig:
 
     address: str = ""
     """A cluster's address; empty: $RAY_ADDRESS, else a Ray of our own on this machine."""
-    cpus: int = 0
+    num_cpus: int = 0
     """CPUs of a Ray of our own; 0: all."""
     temp_dir: str = ""
     """Folder for the sessions and sockets of a Ray of our own; empty: Ray's own choice."""

@@ -18,22 +18,22 @@ class Metric:
     Attributes
     ----------
     name : str
-    kind : "counter" or "gauge"
+    metric_type : "counter" or "gauge"
         A counter only grows: how fast is what is drawn. A gauge is what was said last.
     unit : str
-    meaning : str
+    description : str
     tags : tuple of str
         Beside the recipe, by which all are told apart.
     """
 
     name: str
-    kind: Literal["counter", "gauge"]
+    metric_type: Literal["counter", "gauge"]
     unit: str
-    meaning: str
+    description: str
     tags: tuple[str, ...] = ()
 
     @property
-    def exported(self) -> str:
+    def prometheus_name(self) -> str:
         """Return the name by which Prometheus knows it.
 
         Examples
@@ -41,52 +41,65 @@ class Metric:
         >>> BYTES.exported, QUEUE.exported
         ('ray_distspec_read_bytes_total', 'ray_distspec_queue')
         """
-        return f"ray_{self.name}{'_total' if self.kind == 'counter' else ''}"
+        return f"ray_{self.name}{'_total' if self.metric_type == 'counter' else ''}"
 
 
-RECIPE, STAGE = "recipe", "stage"
+RECIPE_TAG, STAGE_TAG = "recipe", "stage"
 """Tags."""
-RUNNING = Metric("distspec_running", "gauge", "", "1 while a stage runs", (STAGE,))
-DONE = Metric("distspec_done", "counter", "", "spectra, spans, maps, trials or epochs done", (STAGE, "unit"))
-QUEUE = Metric("distspec_queue", "gauge", "", "of these, those that wait or are being done", (STAGE, "unit"))
-BYTES = Metric("distspec_read_bytes", "counter", "byte", "read from the archive")
-REJECTED = Metric("distspec_quarantined", "counter", "", "spectra put in quarantine", ("reason",))
-SHARE = Metric(
+STAGE_RUNNING = Metric("distspec_running", "gauge", "", "1 while a stage runs", (STAGE_TAG,))
+ITEMS_DONE = Metric(
+    "distspec_done", "counter", "", "spectra, spans, maps, trials or epochs done", (STAGE_TAG, "unit")
+)
+ITEMS_QUEUED = Metric(
+    "distspec_queue", "gauge", "", "of these, those that wait or are being done", (STAGE_TAG, "unit")
+)
+BYTES_READ = Metric("distspec_read_bytes", "counter", "byte", "read from the archive")
+SPECTRA_QUARANTINED = Metric("distspec_quarantined", "counter", "", "spectra put in quarantine", ("reason",))
+QUARANTINE_FRACTION = Metric(
     "distspec_quarantine_share", "gauge", "", "of all that the store has met, those in quarantine, 0 to 1"
 )
-LOSS = Metric("distspec_loss", "gauge", "", "a term of the loss, the mean of the last epoch", ("term",))
-RATE = Metric("distspec_learning_rate", "gauge", "", "at the end of the last epoch")
-METRICS = (RUNNING, DONE, QUEUE, BYTES, REJECTED, SHARE, LOSS, RATE)
+EPOCH_LOSS = Metric("distspec_loss", "gauge", "", "a term of the loss, the mean of the last epoch", ("term",))
+LEARNING_RATE = Metric("distspec_learning_rate", "gauge", "", "at the end of the last epoch")
+METRICS = (
+    STAGE_RUNNING,
+    ITEMS_DONE,
+    ITEMS_QUEUED,
+    BYTES_READ,
+    SPECTRA_QUARANTINED,
+    QUARANTINE_FRACTION,
+    EPOCH_LOSS,
+    LEARNING_RATE,
+)
 
 
-class _Job:
+class _JobTags:
     recipe = ""
 
 
-def count(metric: Metric, n: float, **tags: str) -> None:
+def increment_counter(metric: Metric, amount: float, **tags: str) -> None:
     """Add to a counter."""
-    if n > 0:
-        _rays(metric).inc(n, {RECIPE: _Job.recipe, **tags})
+    if amount > 0:
+        _ray_metric(metric).inc(amount, {RECIPE_TAG: _JobTags.recipe, **tags})
 
 
-def gauge(metric: Metric, value: float, **tags: str) -> None:
+def set_gauge(metric: Metric, value: float, **tags: str) -> None:
     """Say what a gauge shows from now on."""
-    _rays(metric).set(value, {RECIPE: _Job.recipe, **tags})
+    _ray_metric(metric).set(value, {RECIPE_TAG: _JobTags.recipe, **tags})
 
 
 @contextmanager
-def running(stage: str, recipe: str) -> Generator[None]:
+def track_running_stage(stage: str, recipe: str) -> Generator[None]:
     """Say while the block runs that a stage of a recipe does."""
-    _Job.recipe = recipe
-    gauge(RUNNING, 1.0, stage=stage)
+    _JobTags.recipe = recipe
+    set_gauge(STAGE_RUNNING, 1.0, stage=stage)
     try:
         yield
     finally:
-        gauge(RUNNING, 0.0, stage=stage)
+        set_gauge(STAGE_RUNNING, 0.0, stage=stage)
 
 
 @cache
-def _rays(metric: Metric) -> Any:
-    kind = Counter if metric.kind == "counter" else Gauge
-    said = f"{metric.meaning} [{metric.unit}]" if metric.unit else metric.meaning
-    return kind(metric.name, said, (RECIPE, *metric.tags))
+def _ray_metric(metric: Metric) -> Any:
+    kind = Counter if metric.metric_type == "counter" else Gauge
+    said = f"{metric.description} [{metric.unit}]" if metric.unit else metric.description
+    return kind(metric.name, said, (RECIPE_TAG, *metric.tags))

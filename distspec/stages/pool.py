@@ -10,25 +10,25 @@ from typing import Any, TypeVar
 
 import ray
 
-from distspec.stages.session import can_grow, n_cpus
+from distspec.stages.session import can_autoscale, n_cpus
 
 Item = TypeVar("Item")
 
 
-def in_order(
-    submit: Callable[[Item], ray.ObjectRef[Any]], items: Iterable[Item], in_flight: Callable[[], int]
+def map_ordered(
+    submit: Callable[[Item], ray.ObjectRef[Any]], items: Iterable[Item], max_in_flight: Callable[[], int]
 ) -> Iterator[Any]:
-    """Yield the results of tasks in the order of their items, at most `in_flight` running at a time."""
-    for _, done in done_in_order(submit, items, in_flight):
+    """Yield the results of tasks in the order of their items, at most `max_in_flight` running at a time."""
+    for _, done in map_ordered_refs(submit, items, max_in_flight):
         yield ray.get(done)
 
 
-def done_in_order(
-    submit: Callable[[Item], ray.ObjectRef[Any]], items: Iterable[Item], in_flight: Callable[[], int]
+def map_ordered_refs(
+    submit: Callable[[Item], ray.ObjectRef[Any]], items: Iterable[Item], max_in_flight: Callable[[], int]
 ) -> Iterator[tuple[Item, ray.ObjectRef[Any]]]:
     """Yield items, in their order, and what was submitted for them, once it is done.
 
-    At most `in_flight` tasks run at a time, and at most twice as many are held: results that wait for an
+    At most `max_in_flight` tasks run at a time, and at most twice as many are held: results that wait for an
     earlier one count, so memory is bounded whatever the order they end in. It is asked again before each
     task, and may grow as machines come: what waits is what makes an autoscaler add them.
     """
@@ -36,7 +36,7 @@ def done_in_order(
     held: deque[tuple[Item, ray.ObjectRef[Any]]] = deque()
     running: set[ray.ObjectRef[Any]] = set()
     while True:
-        while len(running) < (most := in_flight()) and len(held) < 2 * most:
+        while len(running) < (most := max_in_flight()) and len(held) < 2 * most:
             try:
                 item = next(todo)
             except StopIteration:
@@ -53,13 +53,13 @@ def done_in_order(
 
 
 log = logging.getLogger("distspec")
-LOOK = 2.0
+POLL_SECONDS = 2.0
 """Seconds between looks at who has come, and at who is silent, while nothing else happens."""
-SILENT, TIMES = 900.0, 20.0
+HANG_TIMEOUT_SECONDS, HANG_FACTOR = 900.0, 20.0
 """An actor hangs that has been at one thing for so long [s], and so many times as long as anything took."""
 
 
-class Crew:
+class ActorPool:
     """Actors of one kind.
 
     Those that no machine has room for yet wait, which tells an autoscaler to add machines; they get no work
@@ -67,23 +67,25 @@ class Crew:
 
     Parameters
     ----------
-    hire : callable
+    create_actor : callable
         Starts an actor.
-    most : int
+    max_actors : int
         Actors that there is work for.
-    room : callable
+    count_slots : callable
         Says how many the machines hold that are there.
     """
 
-    def __init__(self, hire: Callable[[], Any], most: int, room: Callable[[], int] = n_cpus) -> None:
-        self._hire, self._most, self._room = hire, most, room
+    def __init__(
+        self, create_actor: Callable[[], Any], max_actors: int, count_slots: Callable[[], int] = n_cpus
+    ) -> None:
+        self._hire, self._most, self._room = create_actor, max_actors, count_slots
         self._coming: dict[Any, Any] = {}
         self._here: list[Any] = []
 
-    def here(self) -> list[Any]:
+    def wait_ready(self) -> list[Any]:
         """Return those that are there: at least one, which is waited for."""
         # Twice as many as there is room for: it doubles what a cluster has, each time it has come.
-        most = min(self._most, self._room() * (2 if can_grow() else 1))
+        most = min(self._most, self._room() * (2 if can_autoscale() else 1))
         while len(self._here) + len(self._coming) < most:
             actor = self._hire()
             self._coming[actor.__ray_ready__.remote()] = actor
@@ -96,7 +98,9 @@ class Crew:
             self._here += [self._coming.pop(ready) for ready in come]
         return self._here
 
-    def each(self, submit: Callable[[Any, Item], Any], items: Iterable[Item]) -> Iterator[tuple[Item, Any]]:
+    def map_unordered(
+        self, submit: Callable[[Any, Item], Any], items: Iterable[Item]
+    ) -> Iterator[tuple[Item, Any]]:
         """Yield items with what became of them, as it comes: each actor is at one at a time.
 
         Parameters
@@ -108,29 +112,31 @@ class Crew:
         todo, busy, longest = deque(items), dict[Any, tuple[Any, Item, float]](), 0.0
         while todo or busy:
             working = [actor for actor, _, _ in busy.values()]
-            for actor in self.here() if todo else ():
+            for actor in self.wait_ready() if todo else ():
                 if actor not in working and todo:
                     item = todo.popleft()
                     busy[submit(actor, item)] = actor, item, time.monotonic()
-            done, _ = ray.wait(list(busy), num_returns=1, timeout=LOOK)
+            done, _ = ray.wait(list(busy), num_returns=1, timeout=POLL_SECONDS)
             now = time.monotonic()
             for made in done:
                 _, item, since = busy.pop(made)
                 longest = max(longest, now - since)
                 yield item, ray.get(made)
             for made, (actor, item, since) in busy.items():
-                if now - since > max(SILENT, TIMES * longest):
+                if now - since > max(HANG_TIMEOUT_SECONDS, HANG_FACTOR * longest):
                     log.warning("an actor was silent for %.0f s: it is started again", now - since)
                     ray.kill(actor, no_restart=False)  # and what it was at is done again
                     busy[made] = actor, item, now
 
-    def all(self, submit: Callable[[Any, Item], Any], items: Iterable[Item]) -> list[Any]:
+    def map(self, submit: Callable[[Any, Item], Any], items: Iterable[Item]) -> list[Any]:
         """Return what became of items, in their order."""
         numbered = list(enumerate(items))
-        found = {number: made for (number, _), made in self.each(lambda a, i: submit(a, i[1]), numbered)}
+        found = {
+            number: made for (number, _), made in self.map_unordered(lambda a, i: submit(a, i[1]), numbered)
+        }
         return [found[number] for number, _ in numbered]
 
-    def dismiss(self) -> None:
+    def shutdown(self) -> None:
         """Give their CPUs back: tasks beside them would wait for ever."""
         for actor in [*self._here, *self._coming.values()]:
             ray.kill(actor)

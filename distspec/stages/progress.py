@@ -13,12 +13,19 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
-from distspec.stages.metrics import DONE, LOSS, QUEUE, RATE, count, gauge
-from distspec.training.state import Row
+from distspec.stages.metrics import (
+    EPOCH_LOSS,
+    ITEMS_DONE,
+    ITEMS_QUEUED,
+    LEARNING_RATE,
+    increment_counter,
+    set_gauge,
+)
+from distspec.training.state import EpochMetrics
 
 log = logging.getLogger("distspec")
 POLL_SECONDS = 0.5
-EVERY = 30.0
+LOG_INTERVAL_SECONDS = 30.0
 """Seconds from one line of log to the next."""
 Item = TypeVar("Item")
 
@@ -28,43 +35,47 @@ class Progress:
 
     def __init__(self, stage: str, total: int, unit: str) -> None:
         self.stage, self.total, self.unit = stage, total, unit
-        self.done = 0
+        self.n_done = 0
         self._began = self._said = time.monotonic()
         self._bar: Any = tqdm(total=total, desc=stage, unit=unit, disable=None)
 
     def __enter__(self) -> Progress:
-        self._queue()
+        self._report_remaining()
         return self
 
     def __exit__(self, *error: object) -> None:
         """Leave no queue behind that nobody is at."""
         self._bar.close()
-        gauge(QUEUE, 0.0, stage=self.stage, unit=self.unit)
+        set_gauge(ITEMS_QUEUED, 0.0, stage=self.stage, unit=self.unit)
 
-    def advance(self, n: int, word: str = "") -> None:
+    def advance(self, n: int, message: str = "") -> None:
         """Say that `n` more are done, and a word about it."""
-        self.done += n
-        self._bar.set_postfix_str(word, refresh=False)
+        self.n_done += n
+        self._bar.set_postfix_str(message, refresh=False)
         self._bar.update(n)
-        count(DONE, n, stage=self.stage, unit=self.unit)
-        self._queue()
+        increment_counter(ITEMS_DONE, n, stage=self.stage, unit=self.unit)
+        self._report_remaining()
         now = time.monotonic()
-        if self._bar.disable and now - self._said >= EVERY:
+        if self._bar.disable and now - self._said >= LOG_INTERVAL_SECONDS:
             self._said = now
-            log.info(line(self.stage, self.done, self.total, self.unit, now - self._began, word))
+            log.info(
+                format_progress(self.stage, self.n_done, self.total, self.unit, now - self._began, message)
+            )
 
-    def over(self, items: Iterable[Item], size: Callable[[Item], int] = lambda _: 1) -> Iterator[Item]:
+    def track(self, items: Iterable[Item], size: Callable[[Item], int] = lambda _: 1) -> Iterator[Item]:
         """Yield items, each of which is so many units."""
         with self:
             for item in items:
                 self.advance(size(item))
                 yield item
 
-    def _queue(self) -> None:
-        gauge(QUEUE, self.total - self.done, stage=self.stage, unit=self.unit)
+    def _report_remaining(self) -> None:
+        set_gauge(ITEMS_QUEUED, self.total - self.n_done, stage=self.stage, unit=self.unit)
 
 
-def line(stage: str, done: int, total: int, unit: str, seconds: float, word: str = "") -> str:
+def format_progress(
+    stage: str, n_done: int, total: int, unit: str, elapsed_seconds: float, message: str = ""
+) -> str:
     """Return how far a stage is, in a line.
 
     Examples
@@ -74,50 +85,50 @@ def line(stage: str, done: int, total: int, unit: str, seconds: float, word: str
     >>> line("train", 2, 40, "epoch", 30.0, "validation 212.07")
     'train      2 of 40 (epoch), 4 a minute, 10 min to go; validation 212.07'
     """
-    rate = done / max(seconds, 1e-9)
+    rate = n_done / max(elapsed_seconds, 1e-9)
     pace = f"{rate:,.0f} a second" if rate >= 10 else f"{60 * rate:,.0f} a minute"
-    left = (total - done) / rate if done else float("inf")
+    left = (total - n_done) / rate if n_done else float("inf")
     to_go = (
         f"{left:.0f} s" if left < 90 else f"{left / 60:.0f} min" if left < 5400 else f"{left / 3600:.1f} h"
     )
-    said = f"{stage:10} {done:,} of {total:,} ({unit}), {pace}, {to_go} to go"
-    return f"{said}; {word}" if word else said
+    said = f"{stage:10} {n_done:,} of {total:,} ({unit}), {pace}, {to_go} to go"
+    return f"{said}; {message}" if message else said
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
-class Board:
+class ProgressActor:
     """Where a far process posts what it has done; one that dies is empty until the next post."""
 
     def __init__(self) -> None:
-        self.state: tuple[int, Row] = (0, {})
+        self.state: tuple[int, EpochMetrics] = (0, {})
 
-    def post(self, done: int, row: Row) -> None:
+    def update(self, n_done: int, losses: EpochMetrics) -> None:
         """Say how many epochs are done, and the row of the last one."""
-        self.state = (done, row)
+        self.state = (n_done, losses)
 
-    def read(self) -> tuple[int, Row]:
+    def read(self) -> tuple[int, EpochMetrics]:
         """Return what was posted last."""
         return self.state
 
 
 @contextmanager
-def shown(total: int, stage: str, unit: str) -> Generator[Any]:
-    """Yield a `Board`, and show what is posted on it until the block ends."""
+def show_progress(total: int, stage: str, unit: str) -> Generator[Any]:
+    """Yield a `ProgressActor`, and show what is posted on it until the block ends."""
     # On this machine: another may be lost.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    board: Any = Board.options(scheduling_strategy=here).remote()
+    board: Any = ProgressActor.options(scheduling_strategy=here).remote()
     over = threading.Event()
     with Progress(stage, total, unit) as progress:
 
         def refresh() -> None:
             done, row = ray.get(board.read.remote())
-            if done <= progress.done:
+            if done <= progress.n_done:
                 return
             for term, value in row.items():
                 if term.startswith(("train_", "val_")):
-                    gauge(LOSS, value, term=term)
-            gauge(RATE, row["lr"])
-            progress.advance(done - progress.done, f"validation {row['val_recon']:.2f}")
+                    set_gauge(EPOCH_LOSS, value, term=term)
+            set_gauge(LEARNING_RATE, row["lr"])
+            progress.advance(done - progress.n_done, f"validation {row['val_recon']:.2f}")
 
         def watch() -> None:
             while not over.wait(POLL_SECONDS):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StageResult:
     """Counts of what a stage did; ``did_work`` is False where everything was there already."""
 
     counts: Mapping[str, int | float | str] = field(default_factory=dict[str, "int | float | str"])

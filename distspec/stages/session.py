@@ -20,21 +20,21 @@ os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
 WORKER_ENV = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
-NOTHING: Mapping[str, str] = {}
-NO_DASHBOARD = {"RAY_API_SERVER_ADDRESS": "http://127.0.0.1:9"}
+NO_ENV_VARS: Mapping[str, str] = {}
+NO_DASHBOARD_ENV = {"RAY_API_SERVER_ADDRESS": "http://127.0.0.1:9"}
 """Of a Ray without a dashboard: Ray Train asks it, and looks for it for 12 s where it is not told."""
-OURS = "DISTSPEC_RAY_OF_OUR_OWN"
+LOCAL_RAY_VARIABLE = "DISTSPEC_RAY_OF_OUR_OWN"
 """Set in the environment of whoever uses a Ray that `session` has started."""
 
 
 @contextmanager
-def session(config: RayConfig, environment: Mapping[str, str] = NOTHING) -> Generator[None]:
+def ray_session(config: RayConfig, env_vars: Mapping[str, str] = NO_ENV_VARS) -> Generator[None]:
     """Be connected to Ray; a connection or a Ray that this opened is closed at the end.
 
     Parameters
     ----------
     config : RayConfig
-    environment : mapping
+    env_vars : mapping
         Environment variables of every worker.
     """
     if ray.is_initialized():
@@ -44,22 +44,22 @@ def session(config: RayConfig, environment: Mapping[str, str] = NOTHING) -> Gene
     here: dict[str, Any] = {}
     if address == "local":
         here = {
-            "num_cpus": config.cpus or None,
+            "num_cpus": config.num_cpus or None,
             "include_dashboard": False,
             "_temp_dir": config.temp_dir or None,
         }
-        environment = {**NO_DASHBOARD, **environment}
+        env_vars = {**NO_DASHBOARD_ENV, **env_vars}
         # Nobody takes this machine away from itself.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-        os.environ[OURS] = "1"
+        os.environ[LOCAL_RAY_VARIABLE] = "1"
     else:
-        os.environ.pop(OURS, None)  # what has started this process may use a Ray of its own
+        os.environ.pop(LOCAL_RAY_VARIABLE, None)  # what has started this process may use a Ray of its own
     told_to_end = signal.getsignal(signal.SIGTERM)  # Ray puts a handler of its own in its place
     ray.init(
         address=address,
         logging_level=logging.WARNING,
         runtime_env={
-            "env_vars": {**WORKER_ENV, **environment},
+            "env_vars": {**WORKER_ENV, **env_vars},
             "worker_process_setup_hook": f"{__name__}.quiet",
         },
         **here,
@@ -70,10 +70,10 @@ def session(config: RayConfig, environment: Mapping[str, str] = NOTHING) -> Gene
         yield
     finally:
         ray.shutdown()
-        os.environ.pop(OURS, None)
+        os.environ.pop(LOCAL_RAY_VARIABLE, None)
 
 
-def quiet() -> None:
+def silence_ray_train_logs() -> None:
     """Keep Ray Train's own announcements, and its complaint about a missing dashboard, out of our log."""
     logging.getLogger("ray.train.v2").setLevel(logging.ERROR)
 
@@ -83,12 +83,12 @@ def n_cpus() -> int:
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
-def two_a_cpu() -> int:
+def default_max_in_flight() -> int:
     """Return how many tasks keep the cluster's CPUs busy; those that wait make it grow where it can."""
     return 2 * n_cpus()
 
 
-ACTORS_A_GPU = 4
+ACTORS_PER_GPU = 4
 """They take turns at it, so that the device does not wait."""
 
 
@@ -97,22 +97,22 @@ def n_gpus() -> int:
     return int(ray.cluster_resources().get("GPU", 0))
 
 
-def room(each: Mapping[str, float]) -> int:
+def count_worker_slots(resources: Mapping[str, float]) -> int:
     """Return how many workers the nodes that are there can hold, of so many "CPU", "GPU" … each."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return sum(min(int(node.get(name, 0.0) / need) for name, need in each.items()) for node in nodes)
+    return sum(min(int(node.get(name, 0.0) / need) for name, need in resources.items()) for node in nodes)
 
 
-def places(what: str, each: Mapping[str, float], remedy: str) -> int:
-    """Return for how many of `what` there is room, of so many "CPU", "GPU" and bytes of "memory" each.
+def require_worker_slots(worker_name: str, resources: Mapping[str, float], remedy: str) -> int:
+    """Return for how many of `worker_name` there is room, of so many "CPU", "GPU" and bytes of "memory" each.
 
     At least 1 where no node is there yet: what is asked for makes a cluster grow.
 
     Parameters
     ----------
-    what : str
+    worker_name : str
         Its name, for the error.
-    each : mapping
+    resources : mapping
     remedy : str
         What to do about it, for the error.
 
@@ -121,21 +121,21 @@ def places(what: str, each: Mapping[str, float], remedy: str) -> int:
     ValueError
         When nodes are there and not one of them has so much memory.
     """
-    there = room(each)
-    memory = [node["Resources"].get("memory", 0.0) for node in ray.nodes() if _works(node)]
-    need = each.get("memory", 0.0)
+    there = count_worker_slots(resources)
+    memory = [node["Resources"].get("memory", 0.0) for node in ray.nodes() if _is_worker_node(node)]
+    need = resources.get("memory", 0.0)
     if memory and max(memory) < need:
         raise ValueError(
-            f"{what} needs {need / 1e6:,.0f} MB of memory, and the largest node gives Ray "
+            f"{worker_name} needs {need / 1e6:,.0f} MB of memory, and the largest node gives Ray "
             f"{max(memory) / 1e6:,.0f} MB: {remedy}, or use larger nodes"
         )
     return max(1, there)
 
 
-def _works(node: Mapping[str, Any]) -> bool:
+def _is_worker_node(node: Mapping[str, Any]) -> bool:
     return node["Alive"] and node["Resources"].get("CPU", 0.0) >= 1.0
 
 
-def can_grow() -> bool:
+def can_autoscale() -> bool:
     """Tell whether nodes may join: never a Ray of our own, and of another nobody knows."""
-    return OURS not in os.environ
+    return LOCAL_RAY_VARIABLE not in os.environ

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LEDGER: Mapping[str, str] = {
+METADATA_COLUMNS: Mapping[str, str] = {
     "object_id": "str",
     "source_id": "str",
     "version": "str",
@@ -33,7 +33,7 @@ LEDGER: Mapping[str, str] = {
     "batch": "int32",
 }
 """Columns of the ledger, a value a row; units as in `SpectrumBatch` and degrees; batch: which commit."""
-QUARANTINE: Mapping[str, str] = {
+QUARANTINE_COLUMNS: Mapping[str, str] = {
     "object_id": "str",
     "version": "str",
     "uri": "str",
@@ -42,31 +42,37 @@ QUARANTINE: Mapping[str, str] = {
     "batch": "int32",
 }
 """Columns of the quarantine's log; an empty reason settles what was said of the object before."""
-MARKS: Mapping[str, str] = {"row": "int64", "withdrawn": "bool", "batch": "int32"}
+WITHDRAWAL_COLUMNS: Mapping[str, str] = {"row": "int64", "withdrawn": "bool", "batch": "int32"}
 """Columns of the log of marks; of several on a row the last one counts."""
 
 
-def ledger_checksums(columns: Mapping[str, Any]) -> NDArray[np.uint64]:
+def compute_metadata_checksums(columns: Mapping[str, Any]) -> NDArray[np.uint64]:
     """Return a checksum a row of the ledger, that any machine gives for the same values.
 
-    BLAKE2b of 8 bytes, read little-endian, over the row's numbers, little-endian in `LEDGER`'s order and
+    BLAKE2b of 8 bytes, read little-endian, over the row's numbers, little-endian in `METADATA_COLUMNS`'s order and
     types, then its texts in UTF-8 with a NUL between them.
 
     Parameters
     ----------
     columns : mapping
-        (n,) each, all of `LEDGER`.
+        (n,) each, all of `METADATA_COLUMNS`.
 
     Returns
     -------
     (n,) uint64
     """
-    numbers = [(name, np.dtype(dtype).newbyteorder("<")) for name, dtype in LEDGER.items() if dtype != "str"]
+    numbers = [
+        (name, np.dtype(dtype).newbyteorder("<"))
+        for name, dtype in METADATA_COLUMNS.items()
+        if dtype != "str"
+    ]
     packed = np.empty(len(columns["object_id"]), numbers)
     for name, _ in numbers:
         packed[name] = columns[name]
     raw, size = packed.tobytes(), packed.itemsize
-    texts = zip(*(columns[name].tolist() for name, dtype in LEDGER.items() if dtype == "str"), strict=True)
+    texts = zip(
+        *(columns[name].tolist() for name, dtype in METADATA_COLUMNS.items() if dtype == "str"), strict=True
+    )
     digests = [
         blake2b(raw[i * size : (i + 1) * size] + "\0".join(text).encode(), digest_size=8).digest()
         for i, text in enumerate(texts)

@@ -14,7 +14,7 @@ from zarr.storage import LocalStore, ObjectStore
 from distspec.io import storage
 from distspec.store.store import Store
 
-ROWS = 8192
+COPY_ROWS = 8192
 """Rows copied at a time."""
 
 
@@ -35,7 +35,7 @@ def export_zarr(store: Store, url: str) -> int:
     ValueError
         When something lies at `url` already.
     """
-    target = _target(url)
+    target = _open_target(url)
     try:
         group = zarr.create_group(target)
     except (FileExistsError, ContainsGroupError) as error:
@@ -47,9 +47,9 @@ def export_zarr(store: Store, url: str) -> int:
     n_cells = sum(array.shape[0] for array in arrays.values())
     with tqdm(total=n_cells, desc="export", unit="row", disable=None) as bar:
         for path, array in sorted(arrays.items()):
-            _copy(array, group, path, bar)
+            _copy_array(array, group, path, bar)
     standing = np.zeros(store.n_rows, dtype=bool)
-    standing[store.standing()] = True
+    standing[store.current_rows()] = True
     group.create_array("standing", data=standing, dimension_names=("row",))
     with warnings.catch_warnings():
         # Readers of version 3 know it, and those that do not read what is there all the same.
@@ -58,7 +58,7 @@ def export_zarr(store: Store, url: str) -> int:
     return store.n_rows
 
 
-def _copy(array: zarr.Array[Any], group: zarr.Group, path: str, bar: Any) -> None:
+def _copy_array(array: zarr.Array[Any], group: zarr.Group, path: str, bar: Any) -> None:
     copy: Any = group.create_array(
         path,
         shape=array.shape,
@@ -68,13 +68,15 @@ def _copy(array: zarr.Array[Any], group: zarr.Group, path: str, bar: Any) -> Non
         dimension_names=array.metadata.dimension_names,  # pyright: ignore
         attributes=dict(array.attrs),
     )
-    step = max(array.chunks[0], ROWS // array.chunks[0] * array.chunks[0])
+    step = max(array.chunks[0], COPY_ROWS // array.chunks[0] * array.chunks[0])
     for start in range(0, array.shape[0], step):
         rows = slice(start, start + step)
         copy[rows] = array[rows]
         bar.update(min(step, array.shape[0] - start))
 
 
-def _target(url: str) -> Any:
-    scheme, name, key = storage.split(url)
-    return LocalStore(key) if scheme == "file" else ObjectStore(storage.bucket(scheme, name, key))
+def _open_target(url: str) -> Any:
+    scheme, name, key = storage.split_url(url)
+    return (
+        LocalStore(key) if scheme == "file" else ObjectStore(storage.open_bucket_from_env(scheme, name, key))
+    )

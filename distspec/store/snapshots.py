@@ -10,17 +10,17 @@ import icechunk
 import pyarrow as pa
 from tqdm import tqdm
 
-from distspec.io.files import exists, get, names, put
-from distspec.io.paths import join, model_url, run_url, store_url
-from distspec.store.store import Store, open_store, repository
+from distspec.io.files import list_files, read_bytes, url_exists, write_bytes
+from distspec.io.paths import join_url, model_url, run_url, store_url
+from distspec.store.store import Store, open_repository, open_store
 
-KEEP = timedelta(days=30)
+RETENTION = timedelta(days=30)
 """A snapshot without a name may be read for so long."""
-COPIERS = 8
+N_COPY_THREADS = 8
 """Files copied at a time."""
 
 
-def tag(root: str, name: str, snapshot_id: str) -> None:
+def tag_snapshot(root: str, tag: str, snapshot_id: str) -> None:
     """Give a snapshot a name, which keeps it; a name that it has already stays.
 
     Raises
@@ -28,12 +28,12 @@ def tag(root: str, name: str, snapshot_id: str) -> None:
     ValueError
         When another snapshot has that name.
     """
-    repo = repository(store_url(root))
-    if name in repo.list_tags():
-        if repo.lookup_tag(name) != snapshot_id:
-            raise ValueError(f"{root} has another snapshot named {name}: choose another name")
+    repo = open_repository(store_url(root))
+    if tag in repo.list_tags():
+        if repo.lookup_tag(tag) != snapshot_id:
+            raise ValueError(f"{root} has another snapshot named {tag}: choose another name")
         return
-    repo.create_tag(name, snapshot_id)
+    repo.create_tag(tag, snapshot_id)
 
 
 def model_tag(model_id: str) -> str:
@@ -46,7 +46,7 @@ def run_tag(run_id: str, snapshot_id: str) -> str:
     return f"run-{run_id}-{snapshot_id[:8]}"
 
 
-def clone(root: str, snapshot_id: str, into: str) -> Store:
+def clone_store(root: str, snapshot_id: str, target_root: str) -> Store:
     """Copy the store of a root below another, as it was at a snapshot; return the copy.
 
     Run it under the root's lease: what a commit in the making writes would be half there.
@@ -55,7 +55,7 @@ def clone(root: str, snapshot_id: str, into: str) -> Store:
     ----------
     root : str
     snapshot_id : str
-    into : str
+    target_root : str
         A root without a store.
 
     Raises
@@ -65,19 +65,19 @@ def clone(root: str, snapshot_id: str, into: str) -> Store:
     ValueError
         When the snapshot is gone.
     """
-    mine, theirs = store_url(root), store_url(into)
+    mine, theirs = store_url(root), store_url(target_root)
     open_store(mine, snapshot_id)
-    if names(theirs):
+    if list_files(theirs):
         raise FileExistsError(f"{theirs} is there already: name a new root")
-    files = names(mine)
+    files = list_files(mine)
 
     def copy(name: str) -> None:
-        put(join(theirs, name), get(join(mine, name)))
+        write_bytes(join_url(theirs, name), read_bytes(join_url(mine, name)))
 
-    with ThreadPoolExecutor(COPIERS) as pool:
+    with ThreadPoolExecutor(N_COPY_THREADS) as pool:
         for _ in tqdm(pool.map(copy, files), total=len(files), desc="store", unit="file", disable=None):
             pass
-    repository(theirs).reset_branch("main", snapshot_id)
+    open_repository(theirs).reset_branch("main", snapshot_id)
     return open_store(theirs)
 
 
@@ -86,7 +86,7 @@ def list_snapshots(root: str) -> pa.Table:
 
     Columns: snapshot_id, written (UTC), n_rows (null before the first batch), message, tags.
     """
-    repo = repository(store_url(root))
+    repo = open_repository(store_url(root))
     tags: dict[str, list[str]] = {}
     for name in sorted(repo.list_tags()):
         tags.setdefault(repo.lookup_tag(name), []).append(name)
@@ -107,8 +107,10 @@ def list_snapshots(root: str) -> pa.Table:
     return pa.Table.from_pylist(rows, pa.schema({**fields, "message": pa.string(), "tags": pa.string()}))
 
 
-def collect_garbage(root: str, keep: timedelta = KEEP, now: datetime | None = None) -> Mapping[str, int]:
-    """Let snapshots go that are older than `keep` and have no name, and what only they held.
+def collect_garbage(
+    root: str, retention: timedelta = RETENTION, now: datetime | None = None
+) -> Mapping[str, int]:
+    """Let snapshots go that are older than `retention` and have no name, and what only they held.
 
     The newest state, snapshots of models and runs that are there, and those with a name of the user's own
     stay. Run it under the root's lease: what a commit in the making has written looks like garbage.
@@ -118,11 +120,11 @@ def collect_garbage(root: str, keep: timedelta = KEEP, now: datetime | None = No
     mapping
         Counts of snapshots expired, names dropped, and bytes and chunks deleted.
     """
-    repo = repository(store_url(root))
-    dropped = [name for name in repo.list_tags() if _is_orphan(root, name)]
+    repo = open_repository(store_url(root))
+    dropped = [name for name in repo.list_tags() if _is_orphan_tag(root, name)]
     for name in dropped:
         repo.delete_tag(name)
-    before = (now or datetime.now(UTC)) - keep
+    before = (now or datetime.now(UTC)) - retention
     expired = repo.expire_snapshots(older_than=before)
     summary: icechunk.GCSummary = repo.garbage_collect(delete_object_older_than=before)
     return {
@@ -133,11 +135,11 @@ def collect_garbage(root: str, keep: timedelta = KEEP, now: datetime | None = No
     }
 
 
-def _is_orphan(root: str, name: str) -> bool:
+def _is_orphan_tag(root: str, tag: str) -> bool:
     """Tell whether a name was given for a model or a run that is not there any more."""
-    kind, _, rest = name.partition("-")
+    kind, _, rest = tag.partition("-")
     if kind == "model":
-        return not exists(join(model_url(root, rest), "model.json"))
+        return not url_exists(join_url(model_url(root, rest), "model.json"))
     if kind == "run":
-        return not exists(join(run_url(root, rest.rpartition("-")[0]), "run.json"))
+        return not url_exists(join_url(run_url(root, rest.rpartition("-")[0]), "run.json"))
     return False

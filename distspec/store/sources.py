@@ -13,13 +13,13 @@ from scipy.spatial import KDTree
 
 from distspec.core.spectrum import Floats
 
-JOIN_RADIUS = 0.5
+MATCH_RADIUS = 0.5
 """A spectrum this near [arcsec] to a source's first position is of that source, unless told otherwise."""
-NONE = np.zeros(0)
-TEXT = np.dtypes.StringDType()
+_EMPTY = np.zeros(0)
+_STRING_DTYPE = np.dtypes.StringDType()
 
 
-class Sources:
+class SourceMatcher:
     """The sources that there are, and to which of them each further spectrum belongs.
 
     A spectrum joins the nearest source whose first position lies within `radius`, else it opens one
@@ -44,37 +44,37 @@ class Sources:
 
     def __init__(
         self,
-        ra: Floats = NONE,
-        dec: Floats = NONE,
-        names: Sequence[str] | NDArray[Any] = (),
-        radius: float = JOIN_RADIUS,
+        ra: Floats = _EMPTY,
+        dec: Floats = _EMPTY,
+        source_ids: Sequence[str] | NDArray[Any] = (),
+        radius: float = MATCH_RADIUS,
     ) -> None:
         self._radius = 2.0 * np.sin(np.radians(radius / 3600.0) / 2.0)  # as a chord of the unit sphere
         # A source's first position is its anchor, also where the archive names the source.
-        packed: Any = np.asarray(names, dtype=TEXT)  # a third of what as many Python texts take
+        packed: Any = np.asarray(source_ids, dtype=_STRING_DTYPE)  # a third of what as many Python texts take
         places = pa.table({"name": pa.array(packed), "place": np.arange(len(packed))})
         first = np.sort(places.group_by("name").aggregate([("place", "min")])["place_min"].to_numpy())
         self._names = packed[first]
         self._keys: set[str] | None = None
-        self._tree = _tree(_unit_vectors(ra[first], dec[first]))
-        self._young = np.zeros((0, 3))  # anchors since the tree was made
+        self._tree = _build_kdtree(_to_unit_vectors(ra[first], dec[first]))
+        self._recent_positions = np.zeros((0, 3))  # anchors since the tree was made
 
-    def assign(self, ra: Floats, dec: Floats, source_key: Sequence[str] = ()) -> list[str]:
+    def assign_sources(self, ra: Floats, dec: Floats, source_keys: Sequence[str] = ()) -> list[str]:
         """Return the source of each new spectrum; what opens one is known from then on.
 
         Parameters
         ----------
         ra, dec : (N,) [deg, ICRS]
-        source_key : (N,) str, optional
+        source_keys : (N,) str, optional
             The archive's own name of the source; where it is not empty it decides, not the position.
         """
-        xyz = _unit_vectors(ra, dec)
-        keys = source_key or [""] * len(ra)
-        own = [key or name for key, name in zip(keys, position_names(ra, dec), strict=True)]
-        points = np.concatenate([self._young, xyz])
-        indexed, before = self._tree.n, len(self._young)
+        xyz = _to_unit_vectors(ra, dec)
+        keys = source_keys or [""] * len(ra)
+        own = [key or name for key, name in zip(keys, format_position_names(ra, dec), strict=True)]
+        points = np.concatenate([self._recent_positions, xyz])
+        indexed, before = self._tree.n, len(self._recent_positions)
         among_old = self._tree.query_ball_point(xyz, self._radius)
-        among_young = _tree(points).query_ball_point(xyz, self._radius)
+        among_young = _build_kdtree(points).query_ball_point(xyz, self._radius)
         opens = np.ones(len(points), dtype=bool)
         if self._keys is None and any(keys):
             self._keys = set(self._names.tolist())
@@ -95,15 +95,15 @@ class Sources:
             if near:
                 result[i] = str(min(near, key=lambda anchor: math.dist(anchor[0], xyz[i]))[1])
                 opens[here] = False
-        self._names = np.concatenate([self._names, np.asarray(result, dtype=TEXT)[opens[before:]]])
-        self._young = points[opens]
-        if len(self._young) > 0.25 * indexed + 16_384:  # seldom enough to cost next to nothing
-            self._tree = _tree(np.concatenate([self._tree.data, self._young]))
-            self._young = np.zeros((0, 3))
+        self._names = np.concatenate([self._names, np.asarray(result, dtype=_STRING_DTYPE)[opens[before:]]])
+        self._recent_positions = points[opens]
+        if len(self._recent_positions) > 0.25 * indexed + 16_384:  # seldom enough to cost next to nothing
+            self._tree = _build_kdtree(np.concatenate([self._tree.data, self._recent_positions]))
+            self._recent_positions = np.zeros((0, 3))
         return result
 
 
-def position_names(ra: Floats, dec: Floats) -> list[str]:
+def format_position_names(ra: Floats, dec: Floats) -> list[str]:
     """IAU-style names, JHHMMSS.ss±DDMMSS.s: the position to about 0.1 arcsec."""
     # In whole hundredths of a second and tenths of an arcsecond: 359.999999° is 00h, not 24h.
     ticks = np.round(ra * 24_000.0).astype(np.int64) % 8_640_000
@@ -119,15 +119,15 @@ def position_names(ra: Floats, dec: Floats) -> list[str]:
 
 def separation(ra: Floats, dec: Floats, other_ra: Floats, other_dec: Floats) -> Floats:
     """Return how far apart positions are, (N,) [arcsec], from (N,) [deg, ICRS] each."""
-    chord = np.linalg.norm(_unit_vectors(ra, dec) - _unit_vectors(other_ra, other_dec), axis=1)
+    chord = np.linalg.norm(_to_unit_vectors(ra, dec) - _to_unit_vectors(other_ra, other_dec), axis=1)
     return np.degrees(2.0 * np.arcsin(np.minimum(chord / 2.0, 1.0))) * 3600.0
 
 
-def _tree(points: Floats) -> KDTree:
+def _build_kdtree(points: Floats) -> KDTree:
     # Half the time to build, a little more to ask: right for positions spread over the sky.
     return KDTree(points, balanced_tree=False, compact_nodes=False)
 
 
-def _unit_vectors(ra: Floats, dec: Floats) -> NDArray[np.float64]:
+def _to_unit_vectors(ra: Floats, dec: Floats) -> NDArray[np.float64]:
     a, d = np.radians(ra), np.radians(dec)
     return np.column_stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)])

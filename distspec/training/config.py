@@ -5,8 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-HOW = frozenset(
-    {"threads", "gpu", "prefetch", "min_workers", "checkpoint_minutes", "checkpoint_steps"}
+EXECUTION_SETTINGS = frozenset(
+    {
+        "threads",
+        "use_gpu",
+        "prefetch_windows",
+        "min_workers",
+        "checkpoint_interval_minutes",
+        "checkpoint_interval_steps",
+    }
     | {"max_failures", "max_preemptions", "tensorboard"}
 )
 """Settings that change how fast and how safely a model is made, not which."""
@@ -20,17 +27,17 @@ class TrainingConfig:
     """Spectra in a global batch: shared out over the workers."""
     learning_rate: float = 1e-4
     """Adam's first learning rate."""
-    decay: float = 0.95
+    lr_decay: float = 0.95
     """The learning rate is multiplied by this …"""
-    decay_steps: int = 500
+    lr_decay_steps: int = 500
     """… every so many steps."""
-    clip_norm: float = 2.0
+    max_grad_norm: float = 2.0
     """Gradients are clipped to this norm."""
     patience: int = 50
     """Stop when the validation reconstruction has not improved for so many epochs."""
     max_epochs: int = 1000
     """Stop here at the latest."""
-    validation_share: float = 0.15
+    validation_fraction: float = 0.15
     """Share of sources held out."""
     workers: int = 1
     """Ray Train workers."""
@@ -39,19 +46,19 @@ class TrainingConfig:
     exactly training.workers."""
     threads: int = 1
     """Torch threads a worker: more than cores / workers stalls training tenfold."""
-    gpu: bool | None = None
+    use_gpu: bool | None = None
     """One GPU a worker: yes, no, or (unset) when the cluster has as many."""
     bf16: bool = True
     """On a GPU, compute products in bfloat16."""
     cache_mb: float = 2048.0
     """Spectra up to this size [MB] are held by each worker; more are streamed from the store."""
-    window: int = 64
+    shuffle_window_chunks: int = 64
     """Chunks of the store (1.3 MB of flux each) that a worker shuffles together when it streams."""
-    prefetch: int = 1
+    prefetch_windows: int = 1
     """Windows read ahead."""
-    checkpoint_minutes: float = 5.0
+    checkpoint_interval_minutes: float = 5.0
     """Training that is cut short loses so much at most [min]."""
-    checkpoint_steps: int = 0
+    checkpoint_interval_steps: int = 0
     """Keep a checkpoint every so many steps, too; 0: by the clock alone."""
     max_failures: int = 3
     """Go on after so many failures of workers; -1: always."""
@@ -71,31 +78,42 @@ class TrainingConfig:
                 f"training.batch_size {self.batch_size}: batch norm needs 2 spectra a worker, and "
                 f"training.workers is {self.workers}"
             )
-        if not 0 < self.validation_share < 1:
-            raise ValueError(f"training.validation_share {self.validation_share} must lie in (0, 1)")
-        if not (self.learning_rate > 0 and 0 < self.decay <= 1 and self.clip_norm > 0):
+        if not 0 < self.validation_fraction < 1:
+            raise ValueError(f"training.validation_fraction {self.validation_fraction} must lie in (0, 1)")
+        if not (self.learning_rate > 0 and 0 < self.lr_decay <= 1 and self.max_grad_norm > 0):
             raise ValueError(
-                f"training.learning_rate {self.learning_rate} and training.clip_norm {self.clip_norm} "
-                f"must be positive, training.decay {self.decay} in (0, 1]"
+                f"training.learning_rate {self.learning_rate} and training.max_grad_norm {self.max_grad_norm} "
+                f"must be positive, training.lr_decay {self.lr_decay} in (0, 1]"
             )
-        if min(self.patience, self.max_epochs, self.decay_steps, self.threads, self.window) < 1:
+        if (
+            min(self.patience, self.max_epochs, self.lr_decay_steps, self.threads, self.shuffle_window_chunks)
+            < 1
+        ):
             raise ValueError("training.patience, max_epochs, decay_steps, threads, window must be positive")
-        if min(self.prefetch, self.checkpoint_steps, self.max_failures + 1, self.max_preemptions + 1) < 0:
+        if (
+            min(
+                self.prefetch_windows,
+                self.checkpoint_interval_steps,
+                self.max_failures + 1,
+                self.max_preemptions + 1,
+            )
+            < 0
+        ):
             raise ValueError(
-                "training.prefetch and checkpoint_steps cannot be negative, "
+                "training.prefetch_windows and checkpoint_steps cannot be negative, "
                 "max_failures and max_preemptions at least -1"
             )
-        if not (self.cache_mb >= 0 and self.checkpoint_minutes > 0):
+        if not (self.cache_mb >= 0 and self.checkpoint_interval_minutes > 0):
             raise ValueError(
                 f"training.cache_mb {self.cache_mb} cannot be negative, "
-                f"training.checkpoint_minutes {self.checkpoint_minutes} must be positive"
+                f"training.checkpoint_interval_minutes {self.checkpoint_interval_minutes} must be positive"
             )
 
-    def defining(self) -> dict[str, Any]:
+    def get_defining_settings(self) -> dict[str, Any]:
         """Return the settings that decide which model comes out."""
-        return {name: value for name, value in asdict(self).items() if name not in HOW}
+        return {name: value for name, value in asdict(self).items() if name not in EXECUTION_SETTINGS}
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
     """Return the learning rate of a step: × `decay` every `decay_steps`."""
-    return config.learning_rate * config.decay ** (step // config.decay_steps)
+    return config.learning_rate * config.lr_decay ** (step // config.lr_decay_steps)

@@ -17,88 +17,88 @@ from torch.nn.modules.batchnorm import BatchNorm1d
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """One worker's view of all; alone unless told otherwise.
 
     Parameters
     ----------
-    rank, size : int
+    rank, world_size : int
         With a size above 1 torch's process group must be there.
     device : torch.device
         Through which the workers speak: a GPU for NCCL.
     """
 
     rank: int = 0
-    size: int = 1
+    world_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
-    def add_up(self, tensor: Tensor) -> Tensor:
+    def all_reduce(self, tensor: Tensor) -> Tensor:
         """Return the sum over all workers."""
-        if self.size == 1:
+        if self.world_size == 1:
             return tensor
         total = tensor.to(self.device, copy=True)
         dist.all_reduce(total)
         return total.to(tensor.device)
 
-    def from_first(self, tensor: Tensor) -> Tensor:
+    def broadcast(self, tensor: Tensor) -> Tensor:
         """Return what worker 0 gave; the others' must have its shape and type."""
-        if self.size == 1:
+        if self.world_size == 1:
             return tensor
         told = tensor.to(self.device, copy=True)
         # Bytes travel on every backend; flags and half precision do not.
         dist.broadcast(told.view(torch.uint8) if told.dtype == torch.bool else told, src=0)
         return told.to(tensor.device)
 
-    def gather(self, tensor: Tensor) -> list[Tensor]:
+    def all_gather(self, tensor: Tensor) -> list[Tensor]:
         """Return every worker's tensor, of one shape and type; nobody goes on before all are here."""
-        if self.size == 1:
+        if self.world_size == 1:
             return [tensor]
         here = tensor.to(self.device)
-        all_of_them = [torch.empty_like(here) for _ in range(self.size)]
+        all_of_them = [torch.empty_like(here) for _ in range(self.world_size)]
         dist.all_gather(all_of_them, here)
         return [each.to(tensor.device) for each in all_of_them]
 
-    def share_state(self, module: nn.Module) -> None:
+    def broadcast_module(self, module: nn.Module) -> None:
         """Give every worker the first one's weights and buffers."""
         with torch.no_grad():
             for tensor in (*module.parameters(), *module.buffers()):
-                tensor.copy_(self.from_first(tensor))
+                tensor.copy_(self.broadcast(tensor))
 
-    def average_gradients(self, parameters: Iterable[nn.Parameter], weight: float) -> None:
+    def average_gradients(self, parameters: Iterable[nn.Parameter], batch_fraction: float) -> None:
         """Replace gradients by their weighted sum over the workers.
 
         Parameters
         ----------
         parameters : the model's
-        weight : float
+        batch_fraction : float
             This worker's share of the global batch; all workers' come to 1.
         """
-        if self.size == 1:
+        if self.world_size == 1:
             return
         mine = list(parameters)
         parts = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in mine]
-        whole = torch.cat(parts).mul_(weight)
+        whole = torch.cat(parts).mul_(batch_fraction)
         dist.all_reduce(whole)
         for parameter, part in zip(mine, whole.split([p.numel() for p in mine]), strict=True):
             parameter.grad = part.view_as(parameter)
 
-    def average_batch_norm(self, module: nn.Module, weight: float) -> None:
+    def average_batch_norm(self, module: nn.Module, batch_fraction: float) -> None:
         """Replace batch norm's running statistics by their weighted mean over the workers.
 
         In training each worker normalises by its own batches, so only the running statistics, with which
         validation and embedding normalise, must become one: once an epoch is enough, and nothing needs to
         be sent at every step.
         """
-        if self.size == 1:
+        if self.world_size == 1:
             return
-        statistics = [t for m in module.modules() if isinstance(m, BatchNorm1d) for t in _statistics(m)]
+        statistics = [t for m in module.modules() if isinstance(m, BatchNorm1d) for t in _running_stats(m)]
         if not statistics:
             return
-        whole = self.add_up(torch.cat([t.flatten() for t in statistics]) * weight)
+        whole = self.all_reduce(torch.cat([t.flatten() for t in statistics]) * batch_fraction)
         for tensor, part in zip(statistics, whole.split([t.numel() for t in statistics]), strict=True):
             tensor.copy_(part.view_as(tensor))
 
 
-def _statistics(layer: BatchNorm1d) -> list[Tensor]:
+def _running_stats(layer: BatchNorm1d) -> list[Tensor]:
     both = (layer.running_mean, layer.running_var)
     return [tensor for tensor in both if tensor is not None]

@@ -6,51 +6,55 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from distspec.core.records import fingerprint, now, tuples, versions
+from distspec.core.records import collect_versions, compute_fingerprint, lists_to_tuples, utc_now_iso
 from distspec.models.config import VAEConfig
 from distspec.store.store import Store
 from distspec.training.config import TrainingConfig
 
 
-def model_id(digest: str, vae: VAEConfig, training: TrainingConfig, seed: int, parent: str = "") -> str:
+def compute_model_id(
+    data_digest: str, vae: VAEConfig, training: TrainingConfig, seed: int, parent_model_id: str = ""
+) -> str:
     """Name the model that these settings make of a data set: the same settings find it again.
 
     Parameters
     ----------
-    digest : str
-        Of the data set: `distspec.store.store.Store.digest`.
+    data_digest : str
+        Of the data set: `distspec.store.store.Store.dataset_checksum`.
     vae, training, seed
         Its settings.
-    parent : str
+    parent_model_id : str
         The model whose weights it starts from; empty: it starts anew.
     """
-    warm = [parent] if parent else []
-    return "m-" + fingerprint(digest, asdict(vae), training.defining(), seed, *warm)
+    warm = [parent_model_id] if parent_model_id else []
+    return "m-" + compute_fingerprint(data_digest, asdict(vae), training.get_defining_settings(), seed, *warm)
 
 
-def origin(store: Store, name: str, training: TrainingConfig, seed: int, parent: str = "") -> dict[str, Any]:
+def build_model_record(
+    store: Store, model_id: str, training_config: TrainingConfig, seed: int, parent: str = ""
+) -> dict[str, Any]:
     """Return what the record of a model says of where it comes from, and what it can be used on."""
-    frozen = store.frozen
+    frozen = store.config
     return {
-        "model_id": name,
+        "model_id": model_id,
         "seed": seed,
         "parent": parent,
         "snapshot_id": store.snapshot_id,
-        "data_digest": store.digest(),
-        "kind": frozen.kind,
+        "data_digest": store.dataset_checksum(),
+        "kind": frozen.archive_name,
         "grid": frozen.grid.to_dict(),
         "normalisation": {
-            "reference": frozen.reference,
-            "sample_slope": frozen.sample_slope,
-            "settings": dict(frozen.settings),
+            "reference": frozen.reference_wave,
+            "sample_slope": frozen.default_slope,
+            "settings": dict(frozen.preprocessing),
         },
-        "training": asdict(training),
-        "created": now(),
-        "versions": versions(),
+        "training": asdict(training_config),
+        "created": utc_now_iso(),
+        "versions": collect_versions(),
     }
 
 
-def settings_of(record: Mapping[str, Any]) -> dict[str, Any]:
+def get_model_settings(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return what decided which model came out, by the names of flags; defaults for what came later.
 
     Parameters
@@ -61,7 +65,7 @@ def settings_of(record: Mapping[str, Any]) -> dict[str, Any]:
 
     def known(kind: type[Any], given: Mapping[str, Any]) -> Any:
         names = {field.name for field in fields(kind)}
-        return kind(**{name: value for name, value in tuples(given).items() if name in names})
+        return kind(**{name: value for name, value in lists_to_tuples(given).items() if name in names})
 
     vae, training = known(VAEConfig, record["vae"]), known(TrainingConfig, record["training"])
     return {

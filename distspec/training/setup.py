@@ -11,41 +11,55 @@ import pyarrow as pa
 from torch import Tensor
 
 from distspec.models.vae import Batch, SpectrumVAE
-from distspec.store.splits import in_validation, repeats
+from distspec.store.splits import find_repeat_pairs, is_validation
 from distspec.store.store import Store
-from distspec.training.checkpoint import Keeper
+from distspec.training.checkpoint import CheckpointManager
 from distspec.training.config import TrainingConfig
-from distspec.training.data import Cached, Feed, Reader, Streamed, slices, sweep
-from distspec.training.distributed import Team
-from distspec.training.sampler import Dealt, Deck, Rows, Shuffling, Whole, sample
-from distspec.training.state import Row
-from distspec.training.trainer import Work
+from distspec.training.data import (
+    BatchLoader,
+    CachedLoader,
+    StoreReader,
+    StreamingLoader,
+    split_batch,
+    stream_batches,
+)
+from distspec.training.distributed import ProcessGroup
+from distspec.training.sampler import (
+    GlobalSampler,
+    RowIndices,
+    Sampler,
+    SampleSpec,
+    ShardedSampler,
+    sample_rows,
+)
+from distspec.training.state import EpochMetrics
+from distspec.training.trainer import Trainer
 
-PREPARED_ON = 16_384
+N_INIT_SPECTRA = 16_384
 """Training spectra from which the model takes its scales before the first step."""
 
 
 @dataclass(frozen=True)
-class Split:
+class TrainValidationSplit:
     """Rows to train on, those held out, and in words what was adapted to a small sample."""
 
-    train: Rows
-    held_out: Rows
-    adapted: list[str]
+    train: RowIndices
+    validation: RowIndices
+    adaptations: list[str]
 
 
-MAX_REPEATS = 4096
+MAX_REPEAT_PAIRS = 4096
 """Sources seen twice, at most, that say how wide posteriors must be."""
 
 
-def repeated_rows(store: Store) -> Rows:
+def read_repeat_rows(store: Store) -> RowIndices:
     """Return two rows that stand of each source that was observed more than once, (n, 2)."""
-    standing = store.standing()
+    standing = store.current_rows()
     sources = store.ledger(["source_id"])["source_id"].take(pa.array(standing)).to_pylist()
-    return standing[repeats(sources)][:MAX_REPEATS]
+    return standing[find_repeat_pairs(sources)][:MAX_REPEAT_PAIRS]
 
 
-def split_rows(store: Store, training: TrainingConfig) -> Split:
+def split_rows(store: Store, training_config: TrainingConfig) -> TrainValidationSplit:
     """Split the spectra that stand, by their sources.
 
     Raises
@@ -53,39 +67,39 @@ def split_rows(store: Store, training: TrainingConfig) -> Split:
     ValueError
         When fewer than two spectra a worker are left to train on.
     """
-    standing = store.standing()
+    standing = store.current_rows()
     sources = store.ledger(["source_id"])["source_id"].take(pa.array(standing)).to_pylist()
-    held_out = in_validation(sources, training.validation_share)
+    held_out = is_validation(sources, training_config.validation_fraction)
     train_rows, validation_rows = standing[~held_out], standing[held_out]
     adapted: list[str] = []
-    if len(validation_rows) < training.workers or len(train_rows) < 2 * training.workers:
+    if len(validation_rows) < training_config.workers or len(train_rows) < 2 * training_config.workers:
         adapted.append(
             f"trained and validated on the same {len(standing)} spectra: too few sources to hold some out"
         )
         train_rows = validation_rows = standing
-    if len(train_rows) < 2 * training.workers:
+    if len(train_rows) < 2 * training_config.workers:
         raise ValueError(
             f"{store.url} holds {store.n_rows} spectra: training needs 2 a worker; "
             "relax the selection (--archive.*) or look into the quarantine"
         )
-    if len(train_rows) < training.batch_size:
+    if len(train_rows) < training_config.batch_size:
         adapted.append(
-            f"batches of {len(train_rows)} spectra instead of {training.batch_size}: there are no more"
+            f"batches of {len(train_rows)} spectra instead of {training_config.batch_size}: there are no more"
         )
-    return Split(train_rows, validation_rows, adapted)
+    return TrainValidationSplit(train_rows, validation_rows, adapted)
 
 
-def provide(
+def build_trainer(
     store: Store,
-    split: Split,
-    training: TrainingConfig,
+    split: TrainValidationSplit,
+    training_config: TrainingConfig,
     seed: int,
-    team: Team,
-    checkpoints: str,
-    called_away: Callable[[], bool],
-    on_epoch: Callable[[Row], Any],
-    weights: Mapping[str, Tensor] | None = None,
-) -> Work:
+    process_group: ProcessGroup,
+    checkpoints_url: str,
+    is_preempted: Callable[[], bool],
+    on_epoch_end: Callable[[EpochMetrics], Any],
+    state_dict: Mapping[str, Tensor] | None = None,
+) -> Trainer:
     """Return what one worker trains with: held on the device where all spectra fit, else streamed.
 
     Parameters
@@ -93,49 +107,64 @@ def provide(
     store : Store
         The state that is trained on, the same for all workers.
     split : Split
-    training : TrainingConfig
+    training_config : TrainingConfig
     seed : int
-    team : Team
-    checkpoints : URL of their folder; empty: none are kept
-    called_away : see `distspec.training.checkpoint.Keeper`
-    on_epoch : takes each epoch's row of the history
-    weights : those to start from; None: new ones, with scales from a sample of the spectra
+    process_group : Team
+    checkpoints_url : URL of their folder; empty: none are kept
+    is_preempted : see `distspec.training.checkpoint.CheckpointManager`
+    on_epoch_end : takes each epoch's row of the history
+    state_dict : those to start from; None: new ones, with scales from a sample of the spectra
     """
-    reader = Reader(store, team.device)
-    deck = Deck(split.train, min(training.batch_size, len(split.train)), seed)
-    fitting = int(training.cache_mb * 1e6 / (8 * store.frozen.grid.n_pixels))
-    shuffling: Shuffling
-    feed: Feed
+    reader = StoreReader(store, process_group.device)
+    deck = SampleSpec(split.train, min(training_config.batch_size, len(split.train)), seed)
+    fitting = int(training_config.cache_mb * 1e6 / (8 * store.config.grid.n_pixels))
+    shuffling: Sampler
+    feed: BatchLoader
     if len(split.train) <= fitting:
-        shuffling, feed = Whole(deck), Cached(split.train, reader.read(split.train), team.rank)
+        shuffling, feed = (
+            GlobalSampler(deck),
+            CachedLoader(split.train, reader.read(split.train), process_group.rank),
+        )
         fitting -= len(split.train)
     else:
-        shuffling = Dealt(deck, store.chunk_rows, training.window)
-        feed = Streamed(reader.read, team.rank, training.prefetch)
+        shuffling = ShardedSampler(deck, store.chunk_rows, training_config.shuffle_window_chunks)
+        feed = StreamingLoader(reader.read, process_group.rank, training_config.prefetch_windows)
     # Neighbouring rows to the same worker: few chunks are read twice.
-    first, last = (len(split.held_out) * at // team.size for at in (team.rank, team.rank + 1))
-    mine, window = split.held_out[first:last], training.window * store.chunk_rows
-    validation: Callable[[], Iterator[Batch]] = partial(sweep, reader.read, mine, window, training.prefetch)
+    first, last = (
+        len(split.validation) * at // process_group.world_size
+        for at in (process_group.rank, process_group.rank + 1)
+    )
+    mine, window = split.validation[first:last], training_config.shuffle_window_chunks * store.chunk_rows
+    validation: Callable[[], Iterator[Batch]] = partial(
+        stream_batches, reader.read, mine, window, training_config.prefetch_windows
+    )
     if len(mine) <= fitting:
-        validation = partial(slices, reader.read(mine))
+        validation = partial(split_batch, reader.read(mine))
 
     def begin(vae: SpectrumVAE) -> None:
-        if weights is None:
-            vae.prepare(reader.read(sample(deck, store.chunk_rows, PREPARED_ON)))
+        if state_dict is None:
+            vae.initialize_from_sample(reader.read(sample_rows(deck, store.chunk_rows, N_INIT_SPECTRA)))
         else:
-            vae.load_state_dict(weights)
+            vae.load_state_dict(state_dict)
 
-    return Work(
-        config=training,
-        team=team,
-        shuffling=shuffling,
-        feed=feed,
-        validation=validation,
-        begin=begin,
-        read=reader.read,
-        names=lambda rows: store.ledger(["object_id"])["object_id"].take(pa.array(rows)).to_pylist(),
-        keeper=Keeper(
-            checkpoints, shuffling, team, training.checkpoint_minutes, training.checkpoint_steps, called_away
+    return Trainer(
+        config=training_config,
+        process_group=process_group,
+        sampler=shuffling,
+        train_loader=feed,
+        validation_batches=validation,
+        initialize_model=begin,
+        read_rows=reader.read,
+        read_object_ids=lambda rows: (
+            store.ledger(["object_id"])["object_id"].take(pa.array(rows)).to_pylist()
         ),
-        on_epoch=on_epoch,
+        checkpoint_manager=CheckpointManager(
+            checkpoints_url,
+            shuffling,
+            process_group,
+            training_config.checkpoint_interval_minutes,
+            training_config.checkpoint_interval_steps,
+            is_preempted,
+        ),
+        on_epoch_end=on_epoch_end,
     )

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from distspec.models.vae import SpectrumVAE
 from distspec.training.checkpoint_files import Checkpoint
-from distspec.training.distributed import Team
-from distspec.training.sampler import Leg
+from distspec.training.distributed import ProcessGroup
+from distspec.training.sampler import EpochSegment
 
-Row = dict[str, float]
+EpochMetrics = dict[str, float]
 
 
 @dataclass
@@ -34,59 +34,59 @@ class EarlyStopping:
     """
 
     patience: int
-    best: float = math.inf
+    best_loss: float = math.inf
     best_epoch: int = -1
-    best_state: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    best_state_dict: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
 
-    def update(self, epoch: int, value: float, state: Mapping[str, Tensor]) -> bool:
+    def update(self, epoch: int, loss: float, state_dict: Mapping[str, Tensor]) -> bool:
         """Take one epoch's validation loss; return whether to stop."""
-        if value < self.best:
-            self.best, self.best_epoch = value, epoch
-            self.best_state = {name: tensor.detach().clone() for name, tensor in state.items()}
+        if loss < self.best_loss:
+            self.best_loss, self.best_epoch = loss, epoch
+            self.best_state_dict = {name: tensor.detach().clone() for name, tensor in state_dict.items()}
         return epoch - self.best_epoch >= self.patience
 
 
 @dataclass
-class State:
+class TrainingState:
     """Weights, optimiser and early stopping, and where in which epoch training is.
 
-    `legs` are the steps of this epoch that another number of workers took, `leg_step` those that these
-    workers took. `sums` are this worker's losses of this epoch, each mean times its rows, and the rows.
+    `segments` are the steps of this epoch that another number of workers took, `segment_step` those that these
+    workers took. `loss_sums` are this worker's losses of this epoch, each mean times its rows, and the rows.
     """
 
     vae: SpectrumVAE
     optimizer: torch.optim.Adam
-    stopping: EarlyStopping
+    early_stopping: EarlyStopping
     step: int = 0
     epoch: int = 0
-    legs: tuple[Leg, ...] = ()
-    leg_step: int = 0
-    terms: tuple[str, ...] = ()
-    sums: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
-    seconds: float = 0.0
-    history: list[Row] = field(default_factory=list[Row])
-    _since: float = field(default_factory=time.monotonic)
+    segments: tuple[EpochSegment, ...] = ()
+    segment_step: int = 0
+    loss_names: tuple[str, ...] = ()
+    loss_sums: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+    epoch_seconds: float = 0.0
+    history: list[EpochMetrics] = field(default_factory=list[EpochMetrics])
+    _timer_start: float = field(default_factory=time.monotonic)
 
-    def lap(self) -> float:
+    def update_epoch_seconds(self) -> float:
         """Return how long this epoch has taken so far [s], breaks not counted."""
         now = time.monotonic()
-        self.seconds, self._since = self.seconds + now - self._since, now
-        return self.seconds
+        self.epoch_seconds, self._timer_start = self.epoch_seconds + now - self._timer_start, now
+        return self.epoch_seconds
 
     def add_losses(self, losses: Mapping[str, Tensor], n_rows: int) -> None:
         """Add a batch's mean losses to the epoch's sums; nothing is waited for."""
-        self.terms = tuple(losses)
+        self.loss_names = tuple(losses)
         values = torch.stack([loss.detach().double() for loss in losses.values()])
         values = torch.cat([values * n_rows, torch.full_like(values[:1], n_rows)])
-        self.sums = self.sums.to(values.device) + values if len(self.sums) else values
+        self.loss_sums = self.loss_sums.to(values.device) + values if len(self.loss_sums) else values
 
-    def next_epoch(self) -> None:
+    def start_next_epoch(self) -> None:
         """Stand at the start of the next epoch."""
-        self.epoch, self.legs, self.leg_step, self.seconds = self.epoch + 1, (), 0, 0.0
-        self._since = time.monotonic()
-        self.sums = torch.zeros(0, dtype=torch.float64)
+        self.epoch, self.segments, self.segment_step, self.epoch_seconds = self.epoch + 1, (), 0, 0.0
+        self._timer_start = time.monotonic()
+        self.loss_sums = torch.zeros(0, dtype=torch.float64)
 
-    def shared(self) -> dict[str, Tensor]:
+    def get_shared_tensors(self) -> dict[str, Tensor]:
         """Return what all workers have in common: weights, Adam's moments and steps, the best weights."""
         weights = {f"weights/{name}": p.detach() for name, p in self.vae.named_parameters()}
         moments = {
@@ -94,10 +94,10 @@ class State:
             for name, p in self.vae.named_parameters()
             for key, value in self.optimizer.state[p].items()
         }
-        best = {f"best/{name}": value for name, value in self.stopping.best_state.items()}
+        best = {f"best/{name}": value for name, value in self.early_stopping.best_state_dict.items()}
         return weights | moments | best
 
-    def own(self, order: str) -> dict[str, Tensor]:
+    def get_worker_tensors(self, order_checksum: str) -> dict[str, Tensor]:
         """Return what this worker has of its own.
 
         Batch norm's statistics (they are averaged at an epoch's end alone), the losses so far, the random
@@ -107,23 +107,23 @@ class State:
         random = {"random/cpu": torch.get_rng_state()}
         if self._device.type == "cuda":
             random["random/cuda"] = torch.cuda.get_rng_state(self._device)
-        return buffers | random | {"sums": self.sums, "order": _as_tensor(order)}
+        return buffers | random | {"sums": self.loss_sums, "order": _checksum_to_tensor(order_checksum)}
 
-    def record(self) -> dict[str, Any]:
+    def to_record(self) -> dict[str, Any]:
         """Return what is no tensor."""
         return {
             "step": self.step,
             "epoch": self.epoch,
-            "legs": [[leg.n_workers, leg.steps] for leg in self.legs],
-            "leg_step": self.leg_step,
-            "terms": list(self.terms),
-            "seconds": self.lap(),
+            "legs": [[leg.n_workers, leg.n_steps] for leg in self.segments],
+            "leg_step": self.segment_step,
+            "terms": list(self.loss_names),
+            "seconds": self.update_epoch_seconds(),
             "history": self.history,
-            "best": None if math.isinf(self.stopping.best) else self.stopping.best,
-            "best_epoch": self.stopping.best_epoch,
+            "best": None if math.isinf(self.early_stopping.best_loss) else self.early_stopping.best_loss,
+            "best_epoch": self.early_stopping.best_epoch,
         }
 
-    def restore(self, kept: Checkpoint, team: Team, seed: int) -> None:
+    def restore(self, checkpoint: Checkpoint, process_group: ProcessGroup, seed: int) -> None:
         """Stand where a checkpoint was made.
 
         With as many workers all is as it was, bit for bit. With another number the epoch's first steps
@@ -135,7 +135,7 @@ class State:
         KeyError
             When it is a checkpoint of another model.
         """
-        shared = kept.shared()
+        shared = checkpoint.read_shared_tensors()
         with torch.no_grad():
             for name, parameter in self.vae.named_parameters():
                 parameter.copy_(shared[f"weights/{name}"])
@@ -144,56 +144,71 @@ class State:
                 self.optimizer.state[parameter] = {
                     key.rpartition("/")[2]: shared[key].to(parameter.device) for key in keys
                 }
-        record = kept.record
+        record = checkpoint.record
         best = {
             name.removeprefix("best/"): t.to(self._device)
             for name, t in shared.items()
             if name.startswith("best/")
         }
         score = math.inf if record["best"] is None else record["best"]
-        self.stopping = EarlyStopping(self.stopping.patience, score, record["best_epoch"], best)
-        self.step, self.epoch, self.leg_step = record["step"], record["epoch"], record["leg_step"]
-        self.legs = tuple(Leg(*leg) for leg in record["legs"])
-        self.terms, self.seconds = tuple(record["terms"]), record["seconds"]
+        self.early_stopping = EarlyStopping(self.early_stopping.patience, score, record["best_epoch"], best)
+        self.step, self.epoch, self.segment_step = record["step"], record["epoch"], record["leg_step"]
+        self.segments = tuple(EpochSegment(*leg) for leg in record["legs"])
+        self.loss_names, self.epoch_seconds = tuple(record["terms"]), record["seconds"]
         self.history = [dict(row) for row in record["history"]]
-        if kept.n_workers == team.size:
-            self._restore_own(kept.own(team.rank))
+        if checkpoint.n_workers == process_group.world_size:
+            self._restore_worker(checkpoint.read_worker_tensors(process_group.rank))
         else:
-            self._restore_from([kept.own(rank) for rank in range(kept.n_workers)], team, seed)
+            self._restore_resized(
+                [checkpoint.read_worker_tensors(rank) for rank in range(checkpoint.n_workers)],
+                process_group,
+                seed,
+            )
 
-    def _restore_own(self, own: Mapping[str, Tensor]) -> None:
+    def _restore_worker(self, worker_tensors: Mapping[str, Tensor]) -> None:
         for name, buffer in self.vae.named_buffers():
-            buffer.copy_(own[f"buffers/{name}"])
-        self.sums = own["sums"].to(self._device)
-        torch.set_rng_state(own["random/cpu"])
-        if self._device.type == "cuda" and "random/cuda" in own:
-            torch.cuda.set_rng_state(own["random/cuda"], self._device)
+            buffer.copy_(worker_tensors[f"buffers/{name}"])
+        self.loss_sums = worker_tensors["sums"].to(self._device)
+        torch.set_rng_state(worker_tensors["random/cpu"])
+        if self._device.type == "cuda" and "random/cuda" in worker_tensors:
+            torch.cuda.set_rng_state(worker_tensors["random/cuda"], self._device)
 
-    def _restore_from(self, owns: list[dict[str, Tensor]], team: Team, seed: int) -> None:
+    def _restore_resized(
+        self, worker_tensors: list[dict[str, Tensor]], process_group: ProcessGroup, seed: int
+    ) -> None:
         for name, buffer in self.vae.named_buffers():
-            buffer.copy_(_mean([own[f"buffers/{name}"] for own in owns]))
-        sums = torch.stack([own["sums"] for own in owns]).sum(dim=0).to(self._device)
-        self.sums = sums if team.rank == 0 else torch.zeros_like(sums)
-        self.legs, self.leg_step = (*self.legs, Leg(len(owns), self.leg_step)), 0
-        seed_noise(seed, team, self.step)
+            buffer.copy_(_mean([own[f"buffers/{name}"] for own in worker_tensors]))
+        sums = torch.stack([own["sums"] for own in worker_tensors]).sum(dim=0).to(self._device)
+        self.loss_sums = sums if process_group.rank == 0 else torch.zeros_like(sums)
+        self.segments, self.segment_step = (
+            (*self.segments, EpochSegment(len(worker_tensors), self.segment_step)),
+            0,
+        )
+        seed_torch(seed, process_group, self.step)
 
     @property
     def _device(self) -> torch.device:
         return next(self.vae.parameters()).device
 
 
-def seed_noise(seed: int, team: Team, step: int) -> None:
+def seed_torch(seed: int, process_group: ProcessGroup, step: int) -> None:
     """Seed torch's own generators, from which dropout, sampling and augmentation draw: each worker's anew."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, team.size, team.rank, step]).generate_state(1)[0]))
+    torch.manual_seed(
+        int(
+            np.random.SeedSequence([seed, process_group.world_size, process_group.rank, step]).generate_state(
+                1
+            )[0]
+        )
+    )
 
 
-def order_of(own: Mapping[str, Tensor]) -> str:
+def read_order_checksum(worker_tensors: Mapping[str, Tensor]) -> str:
     """Return the digest of the order that a worker's tensors hold."""
-    return bytes(own["order"].tolist()).hex()
+    return bytes(worker_tensors["order"].tolist()).hex()
 
 
-def _as_tensor(digest: str) -> Tensor:
-    return torch.tensor(list(bytes.fromhex(digest)), dtype=torch.uint8)
+def _checksum_to_tensor(checksum: str) -> Tensor:
+    return torch.tensor(list(bytes.fromhex(checksum)), dtype=torch.uint8)
 
 
 def _mean(tensors: list[Tensor]) -> Tensor:

@@ -10,10 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from distspec.io.files import put
-from distspec.io.paths import join
+from distspec.io.files import write_bytes
+from distspec.io.paths import join_url
 
-SECONDS = 10.0
+COPY_INTERVAL_SECONDS = 10.0
 """Between two copies to where the model is."""
 
 
@@ -31,7 +31,7 @@ def require_tensorboard() -> None:
         )
 
 
-class Curves:
+class TensorBoardWriter:
     """Writes rows of the history as events, and keeps a copy of them below the model.
 
     Parameters
@@ -41,36 +41,36 @@ class Curves:
     """
 
     def __init__(self, url: str) -> None:
-        self.target = join(url, "tensorboard", "events.out.tfevents.distspec")
-        self.folder = tempfile.TemporaryDirectory(prefix="ds-")
+        self.event_file_url = join_url(url, "tensorboard", "events.out.tfevents.distspec")
+        self.temp_dir = tempfile.TemporaryDirectory(prefix="ds-")
         # Its SummaryWriter writes in a thread, and its flush does not wait for that: write events ourselves.
         files: Any = importlib.import_module("tensorboardX.event_file_writer")
-        self.events: Any = importlib.import_module("tensorboardX.proto.event_pb2")
-        self.writer = files.EventsWriter(join(self.folder.name, "events"))
-        self.copied = 0.0
-        self.n_written = 0
+        self.event_pb2: Any = importlib.import_module("tensorboardX.proto.event_pb2")
+        self.writer = files.EventsWriter(join_url(self.temp_dir.name, "events"))
+        self.last_copy = 0.0
+        self.n_epochs_written = 0
 
-    def follow(self, history: Sequence[Mapping[str, float]]) -> None:
+    def write_history(self, history: Sequence[Mapping[str, float]]) -> None:
         """Write the epochs of a history that are not written yet."""
-        for row in history[self.n_written :]:
-            event = self.events.Event(wall_time=time.time(), step=int(row["epoch"]))
+        for row in history[self.n_epochs_written :]:
+            event = self.event_pb2.Event(wall_time=time.time(), step=int(row["epoch"]))
             for name, value in row.items():
                 side, _, term = name.rpartition("_")
                 if name != "epoch":
                     event.summary.value.add(tag=f"{term}/{side}" if side else name, simple_value=value)
             self.writer.write_event(event)
-        self.n_written = len(history)
-        if time.monotonic() - self.copied > SECONDS:
-            self._copy()
+        self.n_epochs_written = len(history)
+        if time.monotonic() - self.last_copy > COPY_INTERVAL_SECONDS:
+            self._upload()
 
     def close(self) -> None:
         """Write what is still held back."""
-        self._copy()
+        self._upload()
         self.writer.close()
-        self.folder.cleanup()
+        self.temp_dir.cleanup()
 
-    def _copy(self) -> None:
+    def _upload(self) -> None:
         self.writer.flush()
-        (file,) = Path(self.folder.name).iterdir()
-        put(self.target, file.read_bytes())
-        self.copied = time.monotonic()
+        (file,) = Path(self.temp_dir.name).iterdir()
+        write_bytes(self.event_file_url, file.read_bytes())
+        self.last_copy = time.monotonic()

@@ -12,49 +12,49 @@ import torch
 from torch import Tensor
 
 from distspec.models.vae import Batch, SpectrumVAE
-from distspec.training.checkpoint import Keeper
+from distspec.training.checkpoint import CheckpointManager
 from distspec.training.config import TrainingConfig, learning_rate
-from distspec.training.data import Feed, not_finite
-from distspec.training.distributed import Team
-from distspec.training.sampler import Epoch, Rows, Shuffling, step_rows
-from distspec.training.state import EarlyStopping, Row, State, seed_noise
-from distspec.training.steps import take_step, validate
+from distspec.training.data import BatchLoader, find_nonfinite
+from distspec.training.distributed import ProcessGroup
+from distspec.training.sampler import EpochPlan, RowIndices, Sampler, get_step_rows
+from distspec.training.state import EarlyStopping, EpochMetrics, TrainingState, seed_torch
+from distspec.training.steps import train_step, validate
 
-GPU_LOOKS_EVERY = 50
+GPU_FINITE_CHECK_STEPS = 50
 """Steps after which a GPU is asked whether all is finite: asking makes it wait."""
 
 
 @dataclass(frozen=True)
-class Work:
+class Trainer:
     """What one worker trains with.
 
     Parameters
     ----------
     config : TrainingConfig
-    team : Team
-    shuffling : decides the order of each epoch
-    feed : gives this worker's batches
-    validation : yields this worker's share of the held-out spectra
-    begin : gives the model what it starts from, before the first step
-    read : gives any rows; asked when a gradient is not finite
-    names : gives the object ids of rows; likewise
-    keeper : Keeper
-    on_epoch : takes each epoch's row of the history
+    process_group : Team
+    sampler : decides the order of each epoch
+    train_loader : gives this worker's batches
+    validation_batches : yields this worker's share of the held-out spectra
+    initialize_model : gives the model what it starts from, before the first step
+    read_rows : gives any rows; asked when a gradient is not finite
+    read_object_ids : gives the object ids of rows; likewise
+    checkpoint_manager : Keeper
+    on_epoch_end : takes each epoch's row of the history
     """
 
     config: TrainingConfig
-    team: Team
-    shuffling: Shuffling
-    feed: Feed
-    validation: Callable[[], Iterator[Batch]]
-    begin: Callable[[SpectrumVAE], Any]
-    read: Callable[[Rows], Batch]
-    names: Callable[[Rows], Sequence[str]]
-    keeper: Keeper
-    on_epoch: Callable[[Row], Any] = lambda row: None
+    process_group: ProcessGroup
+    sampler: Sampler
+    train_loader: BatchLoader
+    validation_batches: Callable[[], Iterator[Batch]]
+    initialize_model: Callable[[SpectrumVAE], Any]
+    read_rows: Callable[[RowIndices], Batch]
+    read_object_ids: Callable[[RowIndices], Sequence[str]]
+    checkpoint_manager: CheckpointManager
+    on_epoch_end: Callable[[EpochMetrics], Any] = lambda row: None
 
 
-def fit(state: State, work: Work) -> EarlyStopping:
+def fit(state: TrainingState, trainer: Trainer) -> EarlyStopping:
     """Train until the validation reconstruction stops improving, from where the newest checkpoint stands.
 
     Returns
@@ -69,79 +69,90 @@ def fit(state: State, work: Work) -> EarlyStopping:
     ValueError
         When an epoch has no step.
     """
-    if not work.keeper.resume(state):
-        if work.team.rank == 0:
-            work.begin(state.vae)
-        work.team.share_state(state.vae)
-        seed_noise(work.shuffling.deck.seed, work.team, 0)
+    if not trainer.checkpoint_manager.restore_latest(state):
+        if trainer.process_group.rank == 0:
+            trainer.initialize_model(state.vae)
+        trainer.process_group.broadcast_module(state.vae)
+        seed_torch(trainer.sampler.spec.seed, trainer.process_group, 0)
     stop = False
-    while not stop and state.epoch < work.config.max_epochs:
-        rate = learning_rate(work.config, state.step)
-        epoch = work.shuffling.epoch(state.epoch, work.team.size, state.legs)
-        if not epoch.n_steps and not state.legs:
+    while not stop and state.epoch < trainer.config.max_epochs:
+        rate = learning_rate(trainer.config, state.step)
+        epoch = trainer.sampler.plan_epoch(state.epoch, trainer.process_group.world_size, state.segments)
+        if not epoch.n_steps and not state.segments:
             raise ValueError(
-                f"{len(work.shuffling.deck.rows)} spectra give {work.team.size} workers no batch of "
-                f"{work.shuffling.deck.batch_size}: lower training.workers or raise training.cache_mb"
+                f"{len(trainer.sampler.spec.rows)} spectra give {trainer.process_group.world_size} workers no batch of "
+                f"{trainer.sampler.spec.batch_size}: lower training.workers or raise training.cache_mb"
             )
-        losses = train_epoch(state, epoch, work)
-        found = validate(state.vae, work.validation(), work.team)
-        row = {"epoch": float(state.epoch), **losses, **found, "lr": rate, "seconds": state.lap()}
+        losses = train_epoch(state, epoch, trainer)
+        found = validate(state.vae, trainer.validation_batches(), trainer.process_group)
+        row = {
+            "epoch": float(state.epoch),
+            **losses,
+            **found,
+            "lr": rate,
+            "seconds": state.update_epoch_seconds(),
+        }
         if not all(map(math.isfinite, row.values())):
             raise FloatingPointError(
                 f"a loss is not finite in epoch {state.epoch}: {row}; lower training.learning_rate"
             )
         # Where the objective has never settled, the last epoch is the best.
-        is_last = state.epoch + 1 == work.config.max_epochs
-        if state.step >= state.vae.config.settled_after or is_last:
-            stop = state.stopping.update(state.epoch, row["val_recon"], state.vae.state_dict())
+        is_last = state.epoch + 1 == trainer.config.max_epochs
+        if state.step >= state.vae.config.n_annealing_steps or is_last:
+            stop = state.early_stopping.update(state.epoch, row["val_recon"], state.vae.state_dict())
         state.history.append(row)
-        work.on_epoch(row)
-        state.next_epoch()
-    return state.stopping
+        trainer.on_epoch_end(row)
+        state.start_next_epoch()
+    return state.early_stopping
 
 
-def train_epoch(state: State, epoch: Epoch, work: Work) -> Row:
+def train_epoch(state: TrainingState, plan: EpochPlan, trainer: Trainer) -> EpochMetrics:
     """Train one epoch from where the state stands in it; return its mean losses over all workers."""
-    vae, team = state.vae, work.team
-    n_rows = epoch.share(team.rank)
-    weight = n_rows / work.shuffling.deck.batch_size
-    looks_every = GPU_LOOKS_EVERY if team.device.type == "cuda" else 1
+    vae, team = state.vae, trainer.process_group
+    n_rows = plan.get_local_batch_size(team.rank)
+    weight = n_rows / trainer.sampler.spec.batch_size
+    looks_every = GPU_FINITE_CHECK_STEPS if team.device.type == "cuda" else 1
     norms: list[Tensor] = []
     vae.train()
-    for batch in work.feed.batches(epoch, state.leg_step):
-        losses, norm = take_step(state, batch, work.config, team, weight)
+    for batch in trainer.train_loader.iter_batches(plan, state.segment_step):
+        losses, norm = train_step(state, batch, trainer.config, team, weight)
         state.add_losses(losses, n_rows)
-        state.step, state.leg_step = state.step + 1, state.leg_step + 1
+        state.step, state.segment_step = state.step + 1, state.segment_step + 1
         norms.append(norm)
-        keep = work.keeper.due(state.step)
-        if keep or len(norms) == looks_every or state.leg_step == epoch.n_steps:
-            _look(norms, state, epoch, work)
+        keep = trainer.checkpoint_manager.should_save(state.step)
+        if keep or len(norms) == looks_every or state.segment_step == plan.n_steps:
+            _check_gradients_finite(norms, state, plan, trainer)
             norms.clear()
         if keep:
-            work.keeper.keep(state, epoch)
+            trainer.checkpoint_manager.save(state, plan)
     team.average_batch_norm(vae, weight)
-    *sums, n = team.add_up(state.sums).tolist()
-    return {f"train_{name}": total / n for name, total in zip(state.terms, sums, strict=True)}
+    *sums, n = team.all_reduce(state.loss_sums).tolist()
+    return {f"train_{name}": total / n for name, total in zip(state.loss_names, sums, strict=True)}
 
 
-def _look(norms: Sequence[Tensor], state: State, epoch: Epoch, work: Work) -> None:
+def _check_gradients_finite(
+    grad_norms: Sequence[Tensor], state: TrainingState, plan: EpochPlan, trainer: Trainer
+) -> None:
     """Raise where one of the last steps' gradients was not finite."""
-    finite = torch.stack(list(norms)).isfinite().tolist()
+    finite = torch.stack(list(grad_norms)).isfinite().tolist()
     if all(finite):
         return
-    back = len(norms) - finite.index(False)
-    parts = [step_rows(epoch, rank, state.leg_step - back) for rank in range(work.team.size)]
+    back = len(grad_norms) - finite.index(False)
+    parts = [
+        get_step_rows(plan, rank, state.segment_step - back)
+        for rank in range(trainer.process_group.world_size)
+    ]
     rows = np.concatenate(parts)
-    bad = not_finite(work.read(rows))
-    culprits, others = (list(work.names(rows[which])) for which in (bad, ~bad))
+    bad = find_nonfinite(trainer.read_rows(rows))
+    culprits, others = (list(trainer.read_object_ids(rows[which])) for which in (bad, ~bad))
     raise FloatingPointError(
         f"the gradient of step {state.step - back} (epoch {state.epoch}) is not finite: "
-        + (f"values are not finite in {listed(culprits)}; " if culprits else "")
-        + f"also in its batch: {listed(others)}. Look at them with `distspec query`; "
+        + (f"values are not finite in {format_names(culprits)}; " if culprits else "")
+        + f"also in its batch: {format_names(others)}. Look at them with `distspec query`; "
         "if they are sound, lower training.learning_rate"
     )
 
 
-def listed(names: Sequence[str]) -> str:
+def format_names(object_ids: Sequence[str]) -> str:
     """Name some spectra, not a thousand."""
-    return ", ".join(names[:64]) + (f" and {len(names) - 64} more" if len(names) > 64 else "")
+    return ", ".join(object_ids[:64]) + (f" and {len(object_ids) - 64} more" if len(object_ids) > 64 else "")

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from distspec.anomaly.residuals import LINE_CLIP, misfit, model_error
-from distspec.core.instruments import PRISM
-from distspec.core.spectrum import WaveGrid
+from distspec.anomaly.residuals import MAX_LINE_RESIDUAL, compute_residual_statistics, estimate_model_error
+from distspec.core.instruments import NIRSPEC_PRISM
+from distspec.core.spectrum import WavelengthGrid
 
-GRID = WaveGrid("log", 1100.0, 8400.0, 640)
+GRID = WavelengthGrid("log", 1100.0, 8400.0, 640)
 N = 200
 
 
@@ -20,11 +20,13 @@ def sample(rng):
 
 def left(sample, error, rows=slice(None)):
     flux, ivar, recon, scatter = (each[rows] for each in sample)
-    return misfit(flux, ivar, recon, scatter, error, np.full(len(flux), 5.0), GRID, PRISM)
+    return compute_residual_statistics(
+        flux, ivar, recon, scatter, error, np.full(len(flux), 5.0), GRID, NIRSPEC_PRISM
+    )
 
 
 def test_the_usual_error_is_found_where_it_is(sample):
-    error = model_error(*sample)
+    error = estimate_model_error(*sample)
     assert np.median(error[:320]) == pytest.approx(0.1, rel=0.1)
     assert np.median(error[320:]) < 0.01
 
@@ -32,13 +34,13 @@ def test_the_usual_error_is_found_where_it_is(sample):
 def test_noise_that_is_larger_than_stated_is_no_error_of_the_model(sample, rng):
     flux, ivar, recon, _ = sample
     noisy = flux + 0.06 * rng.standard_normal(flux.shape).astype(np.float32)
-    blamed = model_error(noisy, ivar, recon, np.ones(N, np.float32))[320:]
-    known = model_error(noisy, ivar, recon, np.full(N, np.sqrt(10.0), np.float32))[320:]
+    blamed = estimate_model_error(noisy, ivar, recon, np.ones(N, np.float32))[320:]
+    known = estimate_model_error(noisy, ivar, recon, np.full(N, np.sqrt(10.0), np.float32))[320:]
     assert np.median(known) < 0.02 < 0.05 < np.median(blamed)
 
 
 def test_with_it_ordinary_spectra_are_left_with_their_noise(sample):
-    found = left(sample, model_error(*sample))
+    found = left(sample, estimate_model_error(*sample))
     assert np.median(found["recon"]) == pytest.approx(1.0, abs=0.05)
     assert np.median(found["line"]) < 5.0
 
@@ -46,7 +48,7 @@ def test_with_it_ordinary_spectra_are_left_with_their_noise(sample):
 def test_a_line_that_the_model_lacks_stands_out(sample):
     flux = sample[0]
     flux[3, 500:504] += 0.1  # 5 σ in some pixels: little in χ², much in a run
-    found = left(sample, model_error(*sample))
+    found = left(sample, estimate_model_error(*sample))
     assert found["line"].argmax() == 3
     assert found["line"][3] > 2.0 * np.delete(found["line"], 3).max() ** 0.5
 
@@ -54,21 +56,21 @@ def test_a_line_that_the_model_lacks_stands_out(sample):
 def test_where_the_model_always_fails_nothing_stands_out(sample):
     flux = sample[0]
     flux[3, 100:104] += 0.1
-    found = left(sample, model_error(*sample))
+    found = left(sample, estimate_model_error(*sample))
     assert found["line"].argmax() != 3
 
 
 def test_one_pixel_counts_for_little_however_high(sample):
-    flux, error = sample[0], model_error(*sample)
+    flux, error = sample[0], estimate_model_error(*sample)
     flux[7, 600] += 1e4
     found = left(sample, error)
-    assert found["line"][7] <= LINE_CLIP + 6.0
+    assert found["line"][7] <= MAX_LINE_RESIDUAL + 6.0
     assert found["recon"][7] < 1.5
 
 
 def test_masked_pixels_may_hold_anything_and_rows_stand_alone(sample, rng):
     flux, ivar, _, _ = sample
-    error = model_error(*sample)
+    error = estimate_model_error(*sample)
     ivar[rng.random(ivar.shape) < 0.2] = 0.0
     one = left(sample, error)
     flux[ivar == 0] = 1e6
@@ -80,4 +82,4 @@ def test_masked_pixels_may_hold_anything_and_rows_stand_alone(sample, rng):
 
 def test_pixels_that_few_cover_have_the_least_error(sample):
     sample[1][10:, 600:] = 0.0
-    assert model_error(*sample)[600:].max() <= 1e-3
+    assert estimate_model_error(*sample)[600:].max() <= 1e-3

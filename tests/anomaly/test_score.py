@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from distspec.anomaly.score import LATENTS, PARTS, Usual, combine, explain, fit
+from distspec.anomaly.score import (
+    LATENT_SCORES,
+    PARTIAL_SCORES,
+    ReferenceDistribution,
+    compute_anomaly_scores,
+    explain_anomaly,
+    fit_latent_scorer,
+)
 
 
 @pytest.fixture
@@ -18,7 +25,9 @@ def scores(sample, label=None, artefact_score=None, seed=0):
     latents, left, snr = sample
     label = np.zeros(len(snr), np.int32) if label is None else label
     bad = np.zeros(len(snr), np.float32) if artefact_score is None else artefact_score
-    return combine({**left, **fit(latents, seed).parts(latents)}, snr, label, bad)
+    return compute_anomaly_scores(
+        {**left, **fit_latent_scorer(latents, seed).compute_scores(latents)}, snr, label, bad
+    )
 
 
 def test_badly_reconstructed_for_its_noise_is_odd(sample):
@@ -47,25 +56,27 @@ def test_a_line_that_the_model_lacks_is_odd(sample):
 def test_alone_in_latent_space_is_odd(sample):
     sample[0][17] = 9.0
     found = scores(sample)
-    for part in LATENTS:
+    for part in LATENT_SCORES:
         assert found[part].argmax() == 17, part
     assert found["log_prob"].argmin() == 17
 
 
 def test_spans_say_what_the_whole_says(sample):
     latents = sample[0]
-    scorer = fit(latents[::2], 0)
-    whole = scorer.parts(latents)
+    scorer = fit_latent_scorer(latents[::2], 0)
+    whole = scorer.compute_scores(latents)
     for name, values in whole.items():
-        cut = np.concatenate([scorer.parts(latents[:300])[name], scorer.parts(latents[300:])[name]])
+        cut = np.concatenate(
+            [scorer.compute_scores(latents[:300])[name], scorer.compute_scores(latents[300:])[name]]
+        )
         assert np.allclose(values, cut, rtol=1e-5), name
 
 
 def test_one_of_the_reference_is_not_its_own_neighbour(sample):
     latents = sample[0]
-    inside = fit(latents, 0).parts(latents)["neighbours"]
+    inside = fit_latent_scorer(latents, 0).compute_scores(latents)["neighbours"]
     assert inside.min() > 0.1
-    moved = fit(latents, 0).parts(latents + np.float32(1e-3))["neighbours"]
+    moved = fit_latent_scorer(latents, 0).compute_scores(latents + np.float32(1e-3))["neighbours"]
     assert np.median(inside / moved) == pytest.approx(1.0, abs=0.1)
 
 
@@ -95,12 +106,12 @@ def test_ranks_follow_the_score(sample):
 
 def test_a_part_is_the_share_at_least_as_odd(sample):
     found = scores(sample)
-    for part in PARTS:
+    for part in PARTIAL_SCORES:
         assert found[part].max() == pytest.approx(np.log10(800)), part
         assert np.mean(found[part] >= 2) == pytest.approx(0.01, abs=2e-3)
 
 
-@pytest.mark.parametrize("n", [1, 2, 5, 30])
+@pytest.set_withdrawn.parametrize("n", [1, 2, 5, 30])
 def test_small_samples_have_scores(n, rng):
     latents, ones = rng.normal(size=(n, 4)).astype(np.float32), np.ones(n, np.float32)
     found = scores((latents, {"recon": ones, "line": ones}, ones))
@@ -108,10 +119,10 @@ def test_small_samples_have_scores(n, rng):
 
 
 def test_the_reason_names_what_stands_out():
-    parts = dict.fromkeys(PARTS, 0.2) | {"anomaly_density": 2.5, "anomaly_neighbours": 1.9}
+    parts = dict.fromkeys(PARTIAL_SCORES, 0.2) | {"anomaly_density": 2.5, "anomaly_neighbours": 1.9}
     wave = np.array([1500.0, 5008.0, 6565.0])
     residual = np.array([3.0, 99.0, -40.0], np.float32)
-    words = explain(parts, 20.0, residual, np.array([True, False, True]), wave)
+    words = explain_anomaly(parts, 20.0, residual, np.array([True, False, True]), wave)
     assert "sample is thin (top 0.32 %)" in words
     assert "nearest neighbours" in words
     assert "reconstruction" not in words
@@ -119,13 +130,15 @@ def test_the_reason_names_what_stands_out():
 
 
 def test_an_ordinary_spectrum_still_has_a_reason():
-    parts = dict.fromkeys(PARTS, 0.1) | {"anomaly_recon": 0.2}
-    assert "reconstruction" in explain(parts, 20.0, np.zeros(1, np.float32), np.zeros(1, bool), np.ones(1))
+    parts = dict.fromkeys(PARTIAL_SCORES, 0.1) | {"anomaly_recon": 0.2}
+    assert "reconstruction" in explain_anomaly(
+        parts, 20.0, np.zeros(1, np.float32), np.zeros(1, bool), np.ones(1)
+    )
 
 
 def test_an_uncertain_scale_is_said_first():
-    parts = dict.fromkeys(PARTS, 0.2) | {"anomaly_density": 2.5}
-    words = explain(parts, 1.4, np.zeros(1, np.float32), np.zeros(1, bool), np.ones(1))
+    parts = dict.fromkeys(PARTIAL_SCORES, 0.2) | {"anomaly_density": 2.5}
+    words = explain_anomaly(parts, 1.4, np.zeros(1, np.float32), np.zeros(1, bool), np.ones(1))
     assert words.startswith("scale uncertain (norm at 1.4 σ); latents where")
 
 
@@ -136,10 +149,12 @@ def test_a_spectrum_of_the_run_scored_again_gets_its_own_score(rng):
     raw["line"][:40] = 0.0  # ties
     snr, label = (9 * rng.random(n)).astype(np.float32), rng.integers(-1, 3, n).astype(np.int32)
     artefacts = (3 * rng.random(n)).astype(np.float32)
-    whole = combine(raw, snr, label, artefacts)
+    whole = compute_anomaly_scores(raw, snr, label, artefacts)
     some = slice(3, n, 7)
     few = {name: values[some] for name, values in raw.items()}
-    again = Usual.of(raw, snr, label).score(few, snr[some], label[some], artefacts[some])
+    again = ReferenceDistribution.from_raw_scores(raw, snr, label).score(
+        few, snr[some], label[some], artefacts[some]
+    )
     assert all(np.array_equal(again[name], whole[name][some]) for name in again)
 
 
@@ -150,8 +165,11 @@ def test_one_odder_than_all_scores_above_them(rng):
         for name in ("recon", "line", "density", "neighbours", "forest")
     }
     snr, label = np.full(n, 5.0, np.float32), np.zeros(n, np.int32)
-    usual = Usual.of(raw, snr, label)
+    usual = ReferenceDistribution.from_raw_scores(raw, snr, label)
     odd = {name: np.full(1, 9.0, np.float32) for name in raw}
     found = usual.score(odd, snr[:1], np.array([5], np.int32), np.ones(1, np.float32))
     assert found["anomaly_line"][0] == pytest.approx(np.log10(2 * n)), "half of one in n"
-    assert found["anomaly_score"][0] > combine(raw, snr, label, np.ones(n, np.float32))["anomaly_score"].max()
+    assert (
+        found["anomaly_score"][0]
+        > compute_anomaly_scores(raw, snr, label, np.ones(n, np.float32))["anomaly_score"].max()
+    )

@@ -10,9 +10,9 @@ import pytest
 from astropy.io import fits
 
 import distspec.archives
-from distspec.archives.base import LISTING, Archive
-from distspec.core.errors import Reason
-from distspec.ingest.read import entries, read
+from distspec.archives.base import LISTING_SCHEMA, Archive
+from distspec.core.errors import QuarantineReason
+from distspec.ingest.read import listing_to_entries, read_archive_spectra
 from distspec.io.remote.config import DEFAULT_ACCESS
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.resampling import GridConfig
@@ -38,10 +38,10 @@ def write(path, unit="Angstrom"):
     path.parent.mkdir(exist_ok=True)
     mask = np.arange(N) == 7
     columns = [
-        fits.Column("WAVE", "D", unit=unit, array=WAVE),
-        fits.Column("FLUX", "E", array=FLUX),
-        fits.Column("IVAR", "E", array=np.where(np.arange(N) == 3, 0.0, 4.0)),
-        fits.Column("MASK", "J", array=mask),
+        fits.FitsColumn("WAVE", "D", unit=unit, array=WAVE),
+        fits.FitsColumn("FLUX", "E", array=FLUX),
+        fits.FitsColumn("IVAR", "E", array=np.where(np.arange(N) == 3, 0.0, 4.0)),
+        fits.FitsColumn("MASK", "J", array=mask),
     ]
     fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns, name="SPECTRUM")]).writeto(path)
 
@@ -60,16 +60,27 @@ def survey(tmp_path):
 
 def test_the_example_lists(example, survey):
     archive: Archive = example(survey)
-    listing = archive.list()
-    assert listing.schema.equals(LISTING)
+    listing = archive.list_spectra()
+    assert listing.schema.equals(LISTING_SCHEMA)
     assert listing["object_id"].to_pylist() == ["a", "b", "gone", "nm"]
     assert listing["grade"].to_pylist() == [0, 3, 3, 3]
 
 
 def test_the_example_is_ingested(example, survey):
     archive = example(survey)
-    results = dict(zip("ab-n", read(archive, DEFAULT_ACCESS, entries(archive.list())), strict=True))
-    assert [reason(result) for result in results.values()] == [None, None, Reason.NOT_FOUND, Reason.BAD_TABLE]
+    results = dict(
+        zip(
+            "ab-n",
+            read_archive_spectra(archive, DEFAULT_ACCESS, listing_to_entries(archive.list())),
+            strict=True,
+        )
+    )
+    assert [reason(result) for result in results.values()] == [
+        None,
+        None,
+        QuarantineReason.NOT_FOUND,
+        QuarantineReason.BAD_TABLE,
+    ]
     wave, flux, ivar = to_rest_frame(results["b"])
     assert np.allclose(wave, WAVE / 1.5)
     assert np.allclose(flux[ivar > 0], 1.5e-17 * FLUX[ivar > 0])
@@ -78,7 +89,7 @@ def test_the_example_is_ingested(example, survey):
 
 def test_every_reason_on_the_page_is_one():
     named = set(re.findall(r"`(\w+)`", PAGE.partition("| reason |")[2].partition("`distspec.io.remote`")[0]))
-    assert named <= {str(one) for one in Reason}
+    assert named <= {str(one) for one in QuarantineReason}
     assert len(named) == 13
 
 
@@ -92,5 +103,5 @@ def test_the_recipe_is_one(example):
     assert args[:2] == ("root", "example")
     norm, grid = settings["norm"], settings["grid"].resolve(np.array([0.5]))
     low, high = norm.windows[0]
-    assert low <= norm.reference <= high
+    assert low <= norm.reference_wave <= high
     assert grid.start < min(min(norm.windows)) < max(max(norm.windows)) < grid.stop

@@ -3,9 +3,9 @@ import pytest
 from astropy.io import fits
 
 from distspec.archives import desi
-from distspec.archives.base import LISTING
+from distspec.archives.base import LISTING_SCHEMA
 from distspec.archives.desi import DESI
-from distspec.core.errors import Reason
+from distspec.core.errors import QuarantineReason
 from tests.conftest import real_data
 from tests.helpers.reading import read_listing, read_path, reason
 
@@ -37,7 +37,7 @@ def write(folder, cameras="BRZ", redrock=True, name=NAME, **changed):
     def table(names, extname):
         kinds = {"f": "D", "i": "K", "U": "6A"}
         columns = [
-            fits.Column(key, kinds[np.asarray(value[key]).dtype.kind], array=np.asarray(value[key]))
+            fits.FitsColumn(key, kinds[np.asarray(value[key]).dtype.kind], array=np.asarray(value[key]))
             for key in names
         ]
         return fits.BinTableHDU.from_columns(columns, name=extname)
@@ -72,23 +72,23 @@ def write(folder, cameras="BRZ", redrock=True, name=NAME, **changed):
 def test_listing(tmp_path):
     write(tmp_path)
     (tmp_path / "stack-LRG.fits").write_bytes(b"")
-    listing = DESI(str(tmp_path)).list()
-    assert listing.schema.equals(LISTING)
+    listing = DESI(str(tmp_path)).list_spectra()
+    assert listing.schema.equals(LISTING_SCHEMA)
     assert listing["srcid"].to_pylist() == ["101", "102", "103", "106"], "no sky, nothing unassigned"
     assert listing["object_id"][0].as_py() == "main-dark-1-101"
     assert listing["source_key"][0].as_py() == "DESI 101"
     assert listing["uri"][0].as_py() == f"file://{tmp_path}/coadd-{NAME}.fits#101"
     assert listing["z"].to_pylist() == [0.5, 0.6, -0.001, 0.9]
     assert listing["ra"].to_pylist() == pytest.approx([10.0, 10.2, 10.4, 11.0])
-    assert DESI(str(tmp_path), spectypes=("QSO",)).list()["srcid"].to_pylist() == ["102"]
+    assert DESI(str(tmp_path), spectypes=("QSO",)).list_spectra()["srcid"].to_pylist() == ["102"]
 
 
 def test_a_new_redrock_file_is_a_new_version(tmp_path):
     write(tmp_path)
-    before = DESI(str(tmp_path)).list()["version"].to_pylist()
+    before = DESI(str(tmp_path)).list_spectra()["version"].to_pylist()
     assert len(set(before)) == 1
     write(tmp_path, Z=np.full(6, 0.55))
-    assert not set(before) & set(DESI(str(tmp_path)).list()["version"].to_pylist())
+    assert not set(before) & set(DESI(str(tmp_path)).list_spectra()["version"].to_pylist())
 
 
 def test_targets_are_read_and_the_rest_has_reasons(tmp_path):
@@ -96,9 +96,9 @@ def test_targets_are_read_and_the_rest_has_reasons(tmp_path):
     results = read_listing(DESI(str(tmp_path)))
     assert {name[-3:]: reason(result) for name, result in results.items()} == {
         "101": None,
-        "102": Reason.FLAGGED,
+        "102": QuarantineReason.FLAGGED,
         "103": None,
-        "106": Reason.NOT_A_TARGET,
+        "106": QuarantineReason.NOT_A_TARGET,
     }
     spectrum = results["main-dark-1-101"]
     wave = 5000.0 + 0.8 * np.arange(80)
@@ -106,26 +106,26 @@ def test_targets_are_read_and_the_rest_has_reasons(tmp_path):
     assert np.allclose(spectrum.flux, 101 + np.sin(wave), rtol=1e-6)
     overlap = np.isin(np.arange(80), [*range(25, 30), *range(50, 55)])
     assert np.allclose(spectrum.ivar, np.where(overlap, 8.0, 4.0))
-    accepted = read_listing(DESI(str(tmp_path), accept_warnings=True))
+    accepted = read_listing(DESI(str(tmp_path), accept_z_warnings=True))
     assert np.allclose(accepted["main-dark-1-102"].flux, 102 + np.sin(wave), rtol=1e-6)
 
 
-@pytest.mark.parametrize(("part", "why"), [("104", "OBJTYPE SKY"), ("106", "COADD_FIBERSTATUS 4")])
+@pytest.set_withdrawn.parametrize(("part", "why"), [("104", "OBJTYPE SKY"), ("106", "COADD_FIBERSTATUS 4")])
 def test_sky_and_broken_fibres_are_no_targets(tmp_path, part, why):
     result = read_path(DESI(str(tmp_path)), write(tmp_path), part=part)
-    assert result.reason is Reason.NOT_A_TARGET
-    assert why in result.seen
+    assert result.reason is QuarantineReason.NOT_A_TARGET
+    assert why in result.detail
 
 
-@pytest.mark.parametrize(
-    ("status", "expected"), [(1 << 3, None), (1 << 23, None), (1 << 1, Reason.NOT_A_TARGET)]
+@pytest.set_withdrawn.parametrize(
+    ("status", "expected"), [(1 << 3, None), (1 << 23, None), (1 << 1, QuarantineReason.NOT_A_TARGET)]
 )
 def test_notes_on_a_fibre_are_no_fault(tmp_path, status, expected):
     path = write(tmp_path, COADD_FIBERSTATUS=np.full(6, status, np.int32))
     assert reason(read_path(DESI(str(tmp_path)), path, part="101")) is expected
 
 
-@pytest.mark.parametrize("cameras", ["BR", "BZ", "Z", "RZ"])
+@pytest.set_withdrawn.parametrize("cameras", ["BR", "BZ", "Z", "RZ"])
 def test_a_missing_camera_is_done_without(tmp_path, cameras):
     spectrum = read_path(DESI(str(tmp_path)), write(tmp_path, cameras), part="101")
     pixels = {i for name in cameras for i in range(CAMERAS[name][0], sum(CAMERAS[name]))}
@@ -134,20 +134,20 @@ def test_a_missing_camera_is_done_without(tmp_path, cameras):
     assert np.allclose(np.diff(spectrum.wave), 0.8e-4)
 
 
-@pytest.mark.parametrize(
+@pytest.set_withdrawn.parametrize(
     ("changed", "expected"),
     [
-        ({"cameras": ""}, Reason.BAD_TABLE),
-        ({"without": ("B_IVAR",)}, Reason.BAD_TABLE),
-        ({"without": ("R_WAVELENGTH",)}, Reason.BAD_TABLE),
+        ({"cameras": ""}, QuarantineReason.BAD_TABLE),
+        ({"without": ("B_IVAR",)}, QuarantineReason.BAD_TABLE),
+        ({"without": ("R_WAVELENGTH",)}, QuarantineReason.BAD_TABLE),
         ({"without": ("B_MASK", "R_MASK", "Z_MASK")}, None),
-        ({"mask": 1}, Reason.NO_VALID_PIXELS),
-        ({"wave_unit": "nm"}, Reason.BAD_TABLE),
-        ({"flux_unit": "erg/(s cm2 Angstrom)"}, Reason.BAD_TABLE),
-        ({"ivar_unit": "10**-17 erg/(s cm2 Angstrom)"}, Reason.BAD_TABLE),
-        ({"scale": 1e-17}, Reason.BAD_TABLE),
-        ({"OBJTYPE": [1.0] * 6}, Reason.NOT_A_TARGET),
-        ({"COADD_FIBERSTATUS": [0.5] * 6}, Reason.BAD_TABLE),
+        ({"mask": 1}, QuarantineReason.NO_VALID_PIXELS),
+        ({"wave_unit": "nm"}, QuarantineReason.BAD_TABLE),
+        ({"flux_unit": "erg/(s cm2 Angstrom)"}, QuarantineReason.BAD_TABLE),
+        ({"ivar_unit": "10**-17 erg/(s cm2 Angstrom)"}, QuarantineReason.BAD_TABLE),
+        ({"scale": 1e-17}, QuarantineReason.BAD_TABLE),
+        ({"OBJTYPE": [1.0] * 6}, QuarantineReason.NOT_A_TARGET),
+        ({"COADD_FIBERSTATUS": [0.5] * 6}, QuarantineReason.BAD_TABLE),
     ],
 )
 def test_faults_have_reasons(tmp_path, changed, expected):
@@ -155,15 +155,15 @@ def test_faults_have_reasons(tmp_path, changed, expected):
 
 
 def test_a_target_that_left_is_not_found(tmp_path):
-    assert reason(read_path(DESI(str(tmp_path)), write(tmp_path), part="999")) is Reason.NOT_FOUND
+    assert reason(read_path(DESI(str(tmp_path)), write(tmp_path), part="999")) is QuarantineReason.NOT_FOUND
 
 
-@pytest.mark.parametrize(
+@pytest.set_withdrawn.parametrize(
     ("damage", "expected"),
     [
-        (lambda path: path.unlink(), Reason.NOT_FOUND),
-        (lambda path: path.write_bytes(path.read_bytes()[:4000]), Reason.UNREADABLE),
-        (lambda path: path.write_bytes(b"<html>"), Reason.UNREADABLE),
+        (lambda path: path.unlink(), QuarantineReason.NOT_FOUND),
+        (lambda path: path.write_bytes(path.read_bytes()[:4000]), QuarantineReason.UNREADABLE),
+        (lambda path: path.write_bytes(b"<html>"), QuarantineReason.UNREADABLE),
     ],
 )
 def test_without_redshifts_one_row_says_so_and_the_other_files_serve(tmp_path, damage, expected):
@@ -180,7 +180,7 @@ def test_redshifts_of_other_targets_are_refused(tmp_path):
     write(tmp_path)
     with fits.open(tmp_path / f"redrock-{NAME}.fits", mode="update") as hdus:
         hdus["FIBERMAP"].data["TARGETID"][0] = 999
-    assert reason(read_listing(DESI(str(tmp_path)))[NAME]) is Reason.BAD_TABLE
+    assert reason(read_listing(DESI(str(tmp_path)))[NAME]) is QuarantineReason.BAD_TABLE
 
 
 def test_a_file_is_parsed_once_for_its_targets(tmp_path, monkeypatch):
@@ -189,7 +189,7 @@ def test_a_file_is_parsed_once_for_its_targets(tmp_path, monkeypatch):
     monkeypatch.setattr(
         desi, "_parse_coadd", lambda content, parse=desi._parse_coadd: parsed.append(1) or parse(content)
     )
-    results = read_listing(DESI(str(tmp_path), accept_warnings=True))
+    results = read_listing(DESI(str(tmp_path), accept_z_warnings=True))
     assert len(results) == 4
     assert len(parsed) == 1
 
@@ -199,10 +199,10 @@ def test_a_catalogue_names_the_coadds(tmp_path):
     (tmp_path / "t.csv").write_text(f"file\ncoadd-{NAME}.fits\ncoadd-gone.fits\n")
     results = read_listing(DESI(str(tmp_path), str(tmp_path / "t.csv")))
     assert reason(results["main-dark-1-101"]) is None
-    assert reason(results["gone"]) is Reason.NOT_FOUND
+    assert reason(results["gone"]) is QuarantineReason.NOT_FOUND
 
 
-@pytest.mark.parametrize("cameras", ["BRZ", "BR"])
+@pytest.set_withdrawn.parametrize("cameras", ["BRZ", "BR"])
 def test_a_file_cut_anywhere_is_seen(tmp_path, cameras):
     path = write(tmp_path, cameras)
     content = path.read_bytes()
@@ -213,7 +213,7 @@ def test_a_file_cut_anywhere_is_seen(tmp_path, cameras):
         if reason(result) is None:
             assert np.array_equal(result.ivar, whole.ivar), "only what is not read is missing"
         else:
-            assert reason(result) in {Reason.UNREADABLE, Reason.BAD_TABLE}, cut
+            assert reason(result) in {QuarantineReason.UNREADABLE, QuarantineReason.BAD_TABLE}, cut
 
 
 def test_real_files():

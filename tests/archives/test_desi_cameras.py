@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distspec.archives.desi_cameras import Camera, join_cameras
-from distspec.core.errors import BadSpectrumError, Reason
+from distspec.archives.desi_cameras import CameraSpectra, coadd_cameras
+from distspec.core.errors import InvalidSpectrumError, QuarantineReason
 
 STEP = 0.8
 
@@ -16,11 +16,11 @@ def camera(first, n, flux, ivar=1.0, mask=None):
         np.broadcast_to(np.asarray(flux, ">f4"), (1, n)),
         np.broadcast_to(np.asarray(ivar, ">f4"), (1, n)),
     )
-    return Camera(wave, flux, ivar, mask)
+    return CameraSpectra(wave, flux, ivar, mask)
 
 
 def test_an_overlap_is_the_weighted_mean_of_the_same_pixels():
-    wave, flux, ivar = join_cameras([camera(0, 10, 1.0, 3.0), camera(6, 10, 5.0, 1.0)], 0)
+    wave, flux, ivar = coadd_cameras([camera(0, 10, 1.0, 3.0), camera(6, 10, 5.0, 1.0)], 0)
     assert np.allclose(wave * 1e4, 3600.0 + STEP * np.arange(16))
     assert np.allclose(flux, [1.0] * 6 + [2.0] * 4 + [5.0] * 6)
     assert np.allclose(ivar, [3.0] * 6 + [4.0] * 4 + [1.0] * 6)
@@ -32,7 +32,7 @@ def test_an_overlap_is_the_weighted_mean_of_the_same_pixels():
 )
 def test_the_mean_has_less_variance_and_lies_between(flux, ivar):
     a, b = camera(0, 2, flux[:2], ivar[:2]), camera(0, 2, flux[2:], ivar[2:])
-    _, mean, weight = join_cameras([a, b], 0)
+    _, mean, weight = coadd_cameras([a, b], 0)
     low, high = np.minimum(flux[:2], flux[2:]), np.maximum(flux[:2], flux[2:])
     assert ((low - 1e-4 <= mean) & (mean <= high + 1e-4)).all()
     assert np.allclose(weight, np.add(ivar[:2], ivar[2:]))
@@ -41,32 +41,32 @@ def test_the_mean_has_less_variance_and_lies_between(flux, ivar):
 def test_a_masked_pixel_leaves_the_other_camera_alone():
     mask = np.zeros((1, 10), ">i4")
     mask[0, :8] = 2
-    _, flux, ivar = join_cameras([camera(0, 10, 1.0), camera(0, 10, 5.0, mask=mask)], 0)
+    _, flux, ivar = coadd_cameras([camera(0, 10, 1.0), camera(0, 10, 5.0, mask=mask)], 0)
     assert np.allclose(flux, [1.0] * 8 + [3.0] * 2)
     assert np.allclose(ivar, [1.0] * 8 + [2.0] * 2)
 
 
-@pytest.mark.parametrize("flux", [np.nan, np.inf])
+@pytest.set_withdrawn.parametrize("flux", [np.nan, np.inf])
 def test_no_measurement_has_no_weight(flux):
-    _, joined, ivar = join_cameras([camera(0, 4, [1.0, flux, 1.0, 1.0], [1.0, 1.0, -1.0, np.nan])], 0)
+    _, joined, ivar = coadd_cameras([camera(0, 4, [1.0, flux, 1.0, 1.0], [1.0, 1.0, -1.0, np.nan])], 0)
     assert ivar.tolist() == [1.0, 0.0, 0.0, 0.0]
     assert joined.tolist() == [1.0, 0.0, 0.0, 0.0]
 
 
 def test_a_gap_is_masked_pixels_not_one_wide_one():
-    wave, _, ivar = join_cameras([camera(0, 5, 1.0), camera(20, 5, 1.0)], 0)
+    wave, _, ivar = coadd_cameras([camera(0, 5, 1.0), camera(20, 5, 1.0)], 0)
     assert np.allclose(np.diff(wave), STEP * 1e-4)
     assert np.flatnonzero(ivar == 0).tolist() == list(range(5, 20))
 
 
-@pytest.mark.parametrize("first", [5.3, 1e9])
+@pytest.set_withdrawn.parametrize("first", [5.3, 1e9])
 def test_another_grid_is_refused(first):
-    with pytest.raises(BadSpectrumError) as caught:
-        join_cameras([camera(0, 10, 1.0), camera(first, 10, 1.0)], 0)
-    assert caught.value.reason is Reason.BAD_WAVE
+    with pytest.raises(InvalidSpectrumError) as caught:
+        coadd_cameras([camera(0, 10, 1.0), camera(first, 10, 1.0)], 0)
+    assert caught.value.reason is QuarantineReason.BAD_WAVE
 
 
-@pytest.mark.parametrize(
+@pytest.set_withdrawn.parametrize(
     "wave",
     [
         [3600.0] * 4,
@@ -77,6 +77,6 @@ def test_another_grid_is_refused(first):
 )
 def test_wavelengths_that_are_no_grid_are_refused(wave):
     one = np.ones((1, 4))
-    with pytest.raises(BadSpectrumError) as caught:
-        join_cameras([Camera(np.array(wave), one, one, None)], 0)
-    assert caught.value.reason is Reason.BAD_WAVE
+    with pytest.raises(InvalidSpectrumError) as caught:
+        coadd_cameras([CameraSpectra(np.array(wave), one, one, None)], 0)
+    assert caught.value.reason is QuarantineReason.BAD_WAVE

@@ -3,9 +3,9 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from distspec.archives.base import LISTING
+from distspec.archives.base import LISTING_SCHEMA
 from distspec.archives.jades import JADES
-from distspec.core.errors import Reason
+from distspec.core.errors import QuarantineReason
 from distspec.preprocessing.rest_frame import to_rest_frame
 from tests.conftest import real_data
 from tests.helpers.reading import read_listing, read_path, reason
@@ -54,24 +54,24 @@ def test_no_measurement_is_masked(path):
     assert np.isfinite(spectrum.flux).all()
 
 
-@pytest.mark.parametrize(("unit", "factor"), [("um", 1e6), ("nm", 1e9), ("Angstrom", 1e10)])
+@pytest.set_withdrawn.parametrize(("unit", "factor"), [("um", 1e6), ("nm", 1e9), ("Angstrom", 1e10)])
 def test_a_stated_unit_is_converted(path, unit, factor):
     assert np.allclose(read(write(path, WAVELENGTH=(WAVE * factor, unit))).wave, WAVE * 1e6)
     spectrum = read(write(path, DATA=(FLUX * 1e-7, "erg / (s cm2 Angstrom)")))
     assert np.allclose(spectrum.flux, FLUX)
 
 
-@pytest.mark.parametrize(
+@pytest.set_withdrawn.parametrize(
     ("changed", "expected"),
     [
-        ({"WAVELENGTH": None}, Reason.BAD_TABLE),
-        ({"ERR": None}, Reason.BAD_TABLE),
-        ({"ERR": (np.ones(N - 1), None)}, Reason.BAD_TABLE),
-        ({"DATA": (np.ones((2, N)), None)}, Reason.BAD_TABLE),
-        ({"DATA": (FLUX, "uJy")}, Reason.BAD_TABLE),
-        ({"DATA": (FLUX, "DN/s")}, Reason.BAD_TABLE),
-        ({"WAVELENGTH": (WAVE * 1e6, None)}, Reason.BAD_WAVE),
-        ({"WAVELENGTH": (np.full(N, np.nan), "m")}, Reason.BAD_WAVE),
+        ({"WAVELENGTH": None}, QuarantineReason.BAD_TABLE),
+        ({"ERR": None}, QuarantineReason.BAD_TABLE),
+        ({"ERR": (np.ones(N - 1), None)}, QuarantineReason.BAD_TABLE),
+        ({"DATA": (np.ones((2, N)), None)}, QuarantineReason.BAD_TABLE),
+        ({"DATA": (FLUX, "uJy")}, QuarantineReason.BAD_TABLE),
+        ({"DATA": (FLUX, "DN/s")}, QuarantineReason.BAD_TABLE),
+        ({"WAVELENGTH": (WAVE * 1e6, None)}, QuarantineReason.BAD_WAVE),
+        ({"WAVELENGTH": (np.full(N, np.nan), "m")}, QuarantineReason.BAD_WAVE),
     ],
 )
 def test_faults_have_reasons(path, changed, expected):
@@ -82,9 +82,9 @@ def test_damage_at_any_place_is_seen(path):
     content = write(path).read_bytes()
     for cut in range(0, len(content), 1440):
         path.write_bytes(content[:cut])
-        assert reason(read(path)) in {Reason.UNREADABLE, Reason.BAD_TABLE}, cut
+        assert reason(read(path)) in {QuarantineReason.UNREADABLE, QuarantineReason.BAD_TABLE}, cut
     path.unlink()
-    assert reason(read(path)) is Reason.NOT_FOUND
+    assert reason(read(path)) is QuarantineReason.NOT_FOUND
 
 
 NAMES = (
@@ -120,10 +120,10 @@ def release(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("table", ["table.fits", "table.csv"])
+@pytest.set_withdrawn.parametrize("table", ["table.fits", "table.csv"])
 def test_files_find_their_redshift_by_number_and_tier(release, table):
-    listing = JADES(str(release), str(release / table)).list()
-    assert listing.schema.equals(LISTING)
+    listing = JADES(str(release), str(release / table)).list_spectra()
+    assert listing.schema.equals(LISTING_SCHEMA)
     z = dict(zip(listing["object_id"].to_pylist(), listing["z"].to_pylist(), strict=True))
     assert {name: z[name] for name in NAMES if z.get(name, np.nan) > 0} == {
         NAMES[0]: 5.5,
@@ -133,15 +133,19 @@ def test_files_find_their_redshift_by_number_and_tier(release, table):
     assert set(z) == {*NAMES[:2], *NAMES[3:5], NAMES[6]}, "quality E and other gratings are left out"
     assert listing["root"].to_pylist() == ["", *["goods-n-mediumhst"] * 3, "goods-s-deephst"]
     assert listing["srcid"].to_pylist() == ["1882", "944", "945", "1882", "1882"]
-    far = JADES(str(release), str(release / table), z_min=2.5).list()["object_id"].to_pylist()
+    far = JADES(str(release), str(release / table), z_min=2.5).list_spectra()["object_id"].to_pylist()
     assert {*far} == {NAMES[0], NAMES[3], NAMES[4], NAMES[6]}, "z > z_min, and what has none"
     assert listing["version"].to_pylist()[-1].startswith("z=5.50000 ")
 
 
 def test_without_a_redshift_there_is_none(release):
-    results = read_listing(JADES(str(release), str(release / "table.csv"), flags=("A", "E")))
-    expected = {NAMES[0]: None, NAMES[2]: Reason.NO_REDSHIFT, NAMES[4]: Reason.NO_REDSHIFT}
-    expected |= {NAMES[6]: Reason.NO_REDSHIFT, NAMES[7]: Reason.NO_REDSHIFT}
+    results = read_listing(JADES(str(release), str(release / "table.csv"), z_flags=("A", "E")))
+    expected = {
+        NAMES[0]: None,
+        NAMES[2]: QuarantineReason.NO_REDSHIFT,
+        NAMES[4]: QuarantineReason.NO_REDSHIFT,
+    }
+    expected |= {NAMES[6]: QuarantineReason.NO_REDSHIFT, NAMES[7]: QuarantineReason.NO_REDSHIFT}
     assert {name: reason(result) for name, result in results.items()} == expected
 
 
@@ -152,24 +156,24 @@ def test_a_column_file_decides(release):
     archive = JADES(str(release), str(release / "own.csv"), z_column="my_z")
     results = read_listing(archive)
     assert results[NAMES[6]].z == 1.5
-    assert reason(results["gone.fits"]) is Reason.NOT_FOUND
+    assert reason(results["gone.fits"]) is QuarantineReason.NOT_FOUND
     assert len(results) == 2
 
 
 def test_what_cannot_be_listed_says_why(release):
     with pytest.raises(ValueError, match=r"--archive\.url"):
-        JADES().list()
+        JADES().list_spectra()
     with pytest.raises(ValueError, match="needs a column file"):
-        JADES("https://archive.stsci.edu/hlsps/jades", str(release / "table.csv")).list()
+        JADES("https://archive.stsci.edu/hlsps/jades", str(release / "table.csv")).list_spectra()
     (release / "own.csv").write_text("file,ra,dec\na,1,2\n")
     with pytest.raises(ValueError, match="no column z_spec; it has file, ra, dec"):
-        JADES(str(release), str(release / "own.csv")).list()
+        JADES(str(release), str(release / "own.csv")).list_spectra()
     (release / "own.csv").write_text("z,ra,dec\n1,1,2\n")
     with pytest.raises(ValueError, match="no column file or NIRSpec_ID"):
-        JADES(str(release), str(release / "own.csv")).list()
+        JADES(str(release), str(release / "own.csv")).list_spectra()
     (release / "own.fits").write_bytes(b"<html>")
     with pytest.raises(ValueError, match=r"own\.fits: unreadable"):
-        JADES(str(release), str(release / "own.fits")).list()
+        JADES(str(release), str(release / "own.fits")).list_spectra()
 
 
 def test_real_files(tmp_path):
@@ -180,7 +184,7 @@ def test_real_files(tmp_path):
     results = read_listing(JADES(str(folder), str(tmp_path / "z.csv")))
     # An older kind of file, which has no wavelengths.
     assert {name for name, result in results.items() if reason(result)} == {"GS_z13_1210_3215_1D.fits"}
-    assert reason(results["GS_z13_1210_3215_1D.fits"]) is Reason.BAD_TABLE
+    assert reason(results["GS_z13_1210_3215_1D.fits"]) is QuarantineReason.BAD_TABLE
     for name, spectrum in results.items():
         if reason(spectrum):
             continue
@@ -198,7 +202,7 @@ def test_real_names_find_their_redshift(tmp_path):
     (tmp_path / "z.csv").write_text(
         "NIRSpec_ID,z_Spec,RA_TARG,Dec_TARG\n1882,5.44,53.0,-27.8\n10058975,9.43,53.1,-27.7\n"
     )
-    listing = JADES(str(real_data("jades")), str(tmp_path / "z.csv")).list()
+    listing = JADES(str(real_data("jades")), str(tmp_path / "z.csv")).list_spectra()
     known = {row["srcid"]: row["z"] for row in listing.to_pylist() if np.isfinite(row["z"])}
     assert known == {"1882": 5.44, "10058975": 9.43}
     assert len(listing) == 8, "two files' names begin with no number"

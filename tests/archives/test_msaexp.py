@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import median_filter
 
-from distspec.archives.msaexp import parse_spec1d, percentile, running_median, valid_pixels
-from distspec.core.errors import BadSpectrumError, Reason
-from distspec.io.fits.hdus import Incomplete
+from distspec.archives.msaexp import find_valid_pixels, parse_spec1d, percentile, running_median
+from distspec.core.errors import InvalidSpectrumError, QuarantineReason
+from distspec.io.fits.hdus import IncompleteContentError
 
 WAVE = np.linspace(0.6, 5.3, 60)
 SPEC = {"wave": (WAVE, "um"), "flux": (WAVE * 0 + 2.0, "uJy"), "err": (WAVE * 0 + 0.1, "uJy")}
@@ -17,7 +17,7 @@ SPEC = {"wave": (WAVE, "um"), "flux": (WAVE * 0 + 2.0, "uJy"), "err": (WAVE * 0 
 
 def spec1d(cards=(), name="SPEC1D", **changed):
     columns = [
-        fits.Column(key, "8A" if np.asarray(array).dtype.kind == "U" else "D", unit=unit, array=array)
+        fits.FitsColumn(key, "8A" if np.asarray(array).dtype.kind == "U" else "D", unit=unit, array=array)
         for key, (array, unit) in ({key: value for key, value in (SPEC | changed).items() if value}).items()
     ]
     table = fits.BinTableHDU.from_columns(columns, name=name)
@@ -37,12 +37,16 @@ def test_columns_are_native_numbers():
         assert np.array_equal(values, expected)
 
 
-@pytest.mark.parametrize(("unit", "factor"), [("nm", 1e3), ("Angstrom", 1e4), ("m", 1e-6), ("", 1.0)])
+@pytest.set_withdrawn.parametrize(
+    ("unit", "factor"), [("nm", 1e3), ("Angstrom", 1e4), ("m", 1e-6), ("", 1.0)]
+)
 def test_wavelengths_in_any_unit(unit, factor):
     assert np.allclose(parse(spec1d(wave=(WAVE * factor, unit)))[0], WAVE, rtol=1e-14)
 
 
-@pytest.mark.parametrize(("unit", "factor"), [("mJy", 1e-3), ("nJy", 1e3), ("1e-29 erg s-1 cm-2 Hz-1", 1.0)])
+@pytest.set_withdrawn.parametrize(
+    ("unit", "factor"), [("mJy", 1e-3), ("nJy", 1e3), ("1e-29 erg s-1 cm-2 Hz-1", 1.0)]
+)
 def test_fluxes_in_any_unit(unit, factor):
     content = spec1d(flux=(WAVE * 0 + 2.0 * factor, unit), err=(WAVE * 0 + 0.1 * factor, unit))
     assert np.allclose(parse(content)[1], 2.0, rtol=1e-14)
@@ -54,7 +58,7 @@ def test_columns_in_another_case_and_order():
     assert np.array_equal(parse(content)[0], WAVE)
 
 
-@pytest.mark.parametrize(
+@pytest.set_withdrawn.parametrize(
     ("changed", "seen"),
     [
         ({"err": None}, "no column err"),
@@ -71,9 +75,9 @@ def test_columns_in_another_case_and_order():
     ],
 )
 def test_what_the_format_does_not_say_is_a_bad_table(changed, seen):
-    with pytest.raises(BadSpectrumError, match=seen) as caught:
+    with pytest.raises(InvalidSpectrumError, match=seen) as caught:
         parse(spec1d(**changed))
-    assert caught.value.reason is Reason.BAD_TABLE
+    assert caught.value.reason is QuarantineReason.BAD_TABLE
 
 
 def test_vacuum_is_no_fault():
@@ -81,12 +85,12 @@ def test_vacuum_is_no_fault():
 
 
 def test_one_value_a_row():
-    wide = fits.Column("flux", "3D", unit="uJy", array=np.ones((60, 3)))
-    others = [fits.Column(name, "D", array=WAVE) for name in ("wave", "err")]
+    wide = fits.FitsColumn("flux", "3D", unit="uJy", array=np.ones((60, 3)))
+    others = [fits.FitsColumn(name, "D", array=WAVE) for name in ("wave", "err")]
     buffer = io.BytesIO()
     table = fits.BinTableHDU.from_columns([*others, wide], name="SPEC1D")
     fits.HDUList([fits.PrimaryHDU(), table]).writeto(buffer)
-    with pytest.raises(BadSpectrumError, match="bad_table: wave, flux and err of shapes"):
+    with pytest.raises(InvalidSpectrumError, match="bad_table: wave, flux and err of shapes"):
         parse(buffer.getvalue())
 
 
@@ -95,7 +99,7 @@ def test_real_files_from_their_beginnings(dja_files):
         content = path.read_bytes()
         if not content.startswith(b"SIMPLE"):
             continue
-        with pytest.raises(Incomplete):
+        with pytest.raises(IncompleteContentError):
             parse_spec1d(content[:8640], len(content))
         table = fits.getdata(path, "SPEC1D")
         for name, values in zip(SPEC, parse_spec1d(content[:80640], len(content)), strict=True):
@@ -119,7 +123,7 @@ def test_percentile_is_numpys(values):
 
 
 pixels = st.lists(
-    st.tuples(
+    st.lists_to_tuples(
         st.sampled_from([1.0, -2.0, 0.0, np.nan, np.inf]),
         finite | st.sampled_from([1.0, 1.0, 1.0, 0.1, 0.0, -1.0, np.nan, np.inf]),
     ),
@@ -136,4 +140,4 @@ def test_validity_is_msaexps(rows):
         good = err[expected]
         plausible = (good > 0.5 * np.percentile(good, 5)) & (good > 0.2 * median_filter(good, 11))
         expected[expected] = plausible
-    assert np.array_equal(valid_pixels(flux, err), expected)
+    assert np.array_equal(find_valid_pixels(flux, err), expected)

@@ -22,18 +22,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from distspec.core.instruments import PRISM
-from distspec.core.spectrum import WaveGrid
-from distspec.measurements.lya import lya
+from distspec.core.instruments import NIRSPEC_PRISM
+from distspec.core.spectrum import WavelengthGrid
+from distspec.measurements.lya import measure_lya_ew
 from distspec.models.config import VAEConfig
-from distspec.models.vae import SPECTRUM, Batch, SpectrumVAE, embed, reconstruct
+from distspec.models.vae import SPECTRUM_KEY, Batch, SpectrumVAE, decode_flux, embed
 from distspec.pipeline.config import Config
 from distspec.pipeline.recipes import dja, paper
-from distspec.store.splits import in_validation, repeats
+from distspec.store.splits import find_repeat_pairs, is_validation
 from distspec.training.config import TrainingConfig
-from distspec.training.distributed import Team
+from distspec.training.distributed import ProcessGroup
 from distspec.training.state import EarlyStopping
-from distspec.training.steps import new_state, take_step, validate
+from distspec.training.steps import init_training_state, train_step, validate
 from tests.benchmarks import quality
 from tests.benchmarks.survey import Held, View, archive, held_out
 
@@ -90,14 +90,14 @@ def recipe(row: str) -> tuple[Config, TrainingConfig]:
 
 
 @lru_cache(maxsize=4)
-def training_archive(row: str) -> tuple[WaveGrid, Batch, Batch, tuple[Batch, Batch]]:
+def training_archive(row: str) -> tuple[WavelengthGrid, Batch, Batch, tuple[Batch, Batch]]:
     """Return the grid, what is trained on, what training stops by, and the sources seen twice."""
     config, training = recipe(row)
     grid = config.grid.resolve(_Z)
     flux, ivar, z, sources = archive(N_FILES, ARCHIVE_SEED, grid, config.norm)
-    kept = in_validation(sources, training.validation_share)
+    kept = is_validation(sources, training.validation_fraction)
     whole = as_batch(flux, ivar, z)
-    twice = torch.from_numpy(repeats(sources))
+    twice = torch.from_numpy(find_repeat_pairs(sources))
     parts = whole[torch.from_numpy(~kept)], whole[torch.from_numpy(kept)]
     return grid, *parts, (whole[twice[:, 0]], whole[twice[:, 1]])
 
@@ -109,13 +109,13 @@ def _held(row: str, which: str) -> Held:
 
 
 def as_batch(flux: Any, ivar: Any, z: Any) -> Batch:
-    return Batch.of_spectra(*(torch.from_numpy(np.asarray(a, np.float32)) for a in (flux, ivar, z)))
+    return Batch.from_spectra(*(torch.from_numpy(np.asarray(a, np.float32)) for a in (flux, ivar, z)))
 
 
 def fitted(
     vae: VAEConfig,
     training: TrainingConfig,
-    grid: WaveGrid,
+    grid: WavelengthGrid,
     train: Batch,
     held: Batch,
     twice: tuple[Batch, Batch],
@@ -124,32 +124,32 @@ def fitted(
     """Train as the stage does, with one worker, without its feeding and checkpoints."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    model = SpectrumVAE({SPECTRUM: grid.n_pixels}, vae, grid.wave_rest)
-    model.prepare(train)
-    state, team = new_state(model, training), Team()
+    model = SpectrumVAE({SPECTRUM_KEY: grid.n_pixels}, vae, grid.wave_rest)
+    model.initialize_from_sample(train)
+    state, team = init_training_state(model, training), ProcessGroup()
     stopping = EarlyStopping(training.patience)
     for epoch in range(training.max_epochs):
         model.train()
         for rows in torch.randperm(len(train)).split(training.batch_size):
             if len(rows) == training.batch_size:
-                take_step(state, train[rows], training, team, 1.0)
+                train_step(state, train[rows], training, team, 1.0)
                 state.step += 1
         value = validate(model, iter([held]), team)["val_recon"]
-        if state.step >= vae.settled_after and stopping.update(epoch, value, model.state_dict()):
+        if state.step >= vae.n_annealing_steps and stopping.update(epoch, value, model.state_dict()):
             break
-    model.load_state_dict(stopping.best_state)
-    model.calibrate(*twice)
+    model.load_state_dict(stopping.best_state_dict)
+    model.calibrate_posteriors(*twice)
     return model.eval()
 
 
-def judge(model: SpectrumVAE, held: Held, grid: WaveGrid) -> dict[str, float]:
+def judge(model: SpectrumVAE, held: Held, grid: WavelengthGrid) -> dict[str, float]:
     """Return every figure of `tests.benchmarks.quality` for one model."""
-    views = (held.first, held.again, held.elsewhere)
+    views = (held.init_coords, held.again, held.elsewhere)
     found = [_embedded(model, view) for view in views]
     mean = [each["z_mean"] for each in found]
     var = [np.exp(each["z_log_var"]) for each in found]
-    first, classes = held.first, held.truth_class
-    decoded = reconstruct(model, *(torch.from_numpy(a.astype(np.float32)) for a in (mean[0], first.z)))
+    first, classes = held.init_coords, held.truth_class
+    decoded = decode_flux(model, *(torch.from_numpy(a.astype(np.float32)) for a in (mean[0], first.z)))
     recon = decoded.numpy() * found[0]["amplitude"][:, None]
     native = quality.to_native(recon, grid, first.wave)
     chi2 = quality.chi2_red(native, first.native, first.native_ivar)
@@ -159,13 +159,13 @@ def judge(model: SpectrumVAE, held: Held, grid: WaveGrid) -> dict[str, float]:
     snr = np.log(np.maximum(first.snr, 0.05))
     again, elsewhere = (quality.nearest_itself(mean[0], other) for other in mean[1:])
     alone = quality.probe(mean[0], classes)
-    width = lya(first.flux, first.ivar, first.z, grid, PRISM)
+    width = measure_lya_ew(first.flux, first.ivar, first.z, grid, NIRSPEC_PRISM)
     beside = quality.probe(np.column_stack([mean[0], _lya_columns(width)]), classes)
     leak = {
         name: quality.leaks(mean[0], v, classes) for name, v in (("c", masked), ("s", snr), ("z", first.z))
     }
     return {
-        "error": float(np.median(quality.errors(native, first.truth, first.native_ivar))),
+        "error": float(np.median(quality.errors(native, first.read_truth, first.native_ivar))),
         "recon_mse": float(np.median(quality.errors(native, first.native, first.native_ivar))),
         "χ²": float(np.median(chi2)),
         "χ², S/N > 8": float(np.median(chi2[bright])),
@@ -224,11 +224,11 @@ def main() -> None:
     if unknown := set(given.rows) - set(ROWS):
         parser.error(f"no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
     rows = given.rows or list(ROWS)
-    with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(given.list_jobs, mp_context=get_context("spawn")) as pool:
         futures = {
             (row, seed): pool.submit(run, row, seed, given.which)
             for row in rows
-            for seed in range(given.seeds)
+            for seed in range(given.n_seeds)
         }
         found: dict[str, list[dict[str, float]]] = {row: [] for row in rows}
         for (row, seed), future in futures.items():

@@ -14,20 +14,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from distspec.archives.base import LISTING, Entry
+from distspec.archives.base import LISTING_SCHEMA, SpectrumEntry
 from distspec.archives.dja import DJA
-from distspec.archives.simulated.archive import write_shard, write_tables
+from distspec.archives.simulated.archive import write_catalog_and_truth, write_spectra
 from distspec.archives.simulated.survey import SyntheticConfig
 from distspec.core.spectrum import Spectrum
-from distspec.ingest.commit import Committer, Here
-from distspec.ingest.diff import difference
-from distspec.ingest.read import entries, freeze, load, pilot, read
-from distspec.ingest.source import Source
+from distspec.ingest.commit import Committer, LocalWriter
+from distspec.ingest.diff import compare_listing
+from distspec.ingest.read import (
+    listing_to_entries,
+    load_batch,
+    make_store_config,
+    read_archive_spectra,
+    select_pilot_sample,
+)
+from distspec.ingest.source import ArchiveSource
 from distspec.io.paths import store_url
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
-from distspec.io.remote.files import File
+from distspec.io.remote.files import ArchiveFile
 from distspec.stages.config import RayConfig
-from distspec.stages.session import session
+from distspec.stages.session import ray_session
 from distspec.store.store import Store, create_store
 
 LATTICE = 1000
@@ -41,8 +47,8 @@ class Repeated:
     files: DJA
     n: int
 
-    kind: ClassVar[str] = DJA.kind
-    lines: ClassVar[Mapping[str, float]] = DJA.lines
+    kind: ClassVar[str] = DJA.name
+    lines: ClassVar[Mapping[str, float]] = DJA.spectral_features
     spectrum_bytes: ClassVar[int] = DJA.spectrum_bytes
 
     @property
@@ -51,17 +57,17 @@ class Repeated:
 
     def list(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
         number = np.arange(self.n)
-        table = self.files.list(access)
+        table = self.files.list_spectra(access)
         place = pa.array(number % len(table))
         own = {
             "object_id": pc.utf8_lpad(pa.array(number).cast(pa.string()), 7, "0"),
             "ra": pa.array(150.0 + (number % LATTICE) * 0.02),
             "dec": pa.array((number // LATTICE) * 0.02),
         }
-        columns = [own[name] if name in own else table[name].take(place) for name in LISTING.names]
-        return pa.table(columns, schema=LISTING)
+        columns = [own[name] if name in own else table[name].take(place) for name in LISTING_SCHEMA.names]
+        return pa.table(columns, schema=LISTING_SCHEMA)
 
-    async def read(self, entry: Entry, file: File) -> Spectrum:
+    async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
         return await self.files.read(entry, file)
 
     def truth(self) -> None:
@@ -73,24 +79,28 @@ def written(n_files: int, images: bool = False, url: str = "") -> Generator[DJA]
     """Write `n_files`, of 43 kB or, with the two-dimensional spectra that real ones have, 285 kB."""
     with tempfile.TemporaryDirectory(prefix="ds-") as folder:
         where = url or folder
-        config = SyntheticConfig(n_spectra=n_files, images=images)
-        write_shard(config, where, 0, n_files)
-        write_tables(config, where)
+        config = SyntheticConfig(n_spectra=n_files, write_2d_spectra=images)
+        write_spectra(config, where, 0, n_files)
+        write_catalog_and_truth(config, where)
         yield DJA(catalog=f"{where}/catalog.csv", url=where)
 
 
-def ingest_here(root: str, source: Source) -> Store:
+def ingest_here(root: str, source: ArchiveSource) -> Store:
     """Do what the stage does with a new store, without Ray, in one process."""
     archive, access, norm, config = source.archive, source.access, source.norm, source.config
-    found = difference(archive.list(access), None)
-    sample = [s for s in read(archive, access, entries(pilot(found.todo))) if isinstance(s, Spectrum)]
-    z = found.todo["z"].to_numpy()
-    frozen = freeze(sample, z, source.grid, norm, config.join_radius, archive.kind)
-    committer = Committer(create_store(store_url(root), frozen), config.commit_rows, Here())
+    found = compare_listing(archive.list_spectra(access), None)
+    sample = [
+        s
+        for s in read_archive_spectra(archive, access, listing_to_entries(select_pilot_sample(found.to_read)))
+        if isinstance(s, Spectrum)
+    ]
+    z = found.to_read["z"].to_numpy()
+    frozen = make_store_config(sample, z, source.grid, norm, config.join_radius, archive.name)
+    committer = Committer(create_store(store_url(root), frozen), config.commit_rows, LocalWriter())
     size = config.batch_size(archive)
-    for start in range(0, len(found.todo), size):
-        batch = found.todo.slice(start, size)
-        committer.add(load(archive, access, batch, frozen.grid, norm, frozen.sample_slope))
+    for start in range(0, len(found.to_read), size):
+        batch = found.to_read.slice(start, size)
+        committer.add(load_batch(archive, access, batch, frozen.grid, norm, frozen.default_slope))
     committer.finish(found)
     return committer.store
 
@@ -100,7 +110,7 @@ def local_ray(cpus: int = 1) -> Generator[None]:
     """A Ray of our own, in a folder with a short path for its sockets."""
     with (
         tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True) as folder,
-        session(RayConfig(address="local", cpus=cpus, temp_dir=folder)),
+        ray_session(RayConfig(address="local", num_cpus=cpus, temp_dir=folder)),
     ):
         yield
 

@@ -13,14 +13,14 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from distspec.catalog.editions import reading_order
-from distspec.catalog.healpix import healpix, span
+from distspec.catalog.editions import argsort_objects
+from distspec.catalog.healpix import compute_cone_range, radec_to_healpix
 from distspec.core import schema
 from distspec.io import parquet
 from tests.benchmarks.timing import Row, paired
 
 N_ROWS, N_COLUMNS, N_CLASSES, REPEATS = 10_000_000, 40, 20, 5
-FIRST, LAST = span(200.0, 40.0, 0.1)
+FIRST, LAST = compute_cone_range(200.0, 40.0, 0.1)
 QUERIES = {
     "top 100 of a class": "cluster_label = 7 ORDER BY anomaly_rank LIMIT 100",
     "first 100 by rank": "anomaly_rank <= 100 ORDER BY anomaly_rank",
@@ -36,8 +36,8 @@ def run() -> list[Row]:
 
 def _write(folder: Path) -> tuple[Path, Path]:
     table = _objects()
-    parquet.write(str(folder / "published.parquet"), table, reading_order(table))
-    parquet.write(str(folder / "unsorted.parquet"), table)
+    parquet.write_voparquet(str(folder / "published.parquet"), table, argsort_objects(table))
+    parquet.write_voparquet(str(folder / "unsorted.parquet"), table)
     return folder / "published.parquet", folder / "unsorted.parquet"
 
 
@@ -48,15 +48,15 @@ def _objects() -> pa.Table:
         "store_row": np.arange(N_ROWS),
         "ra": ra,
         "dec": dec,
-        "_healpix_29": healpix(ra, dec),
+        "_healpix_29": radec_to_healpix(ra, dec),
         "cluster_label": rng.integers(0, N_CLASSES, N_ROWS),
         "anomaly_rank": rng.permutation(N_ROWS) + 1,
     }
-    columns = [column for column in schema.objects(0) if column.name in values]
+    columns = [column for column in schema.build_objects_schema(0) if column.name in values]
     for i in range(N_COLUMNS - len(columns)):
-        columns.append(schema.Column(f"measure_{i:02d}", pa.float32(), "", "a number"))
+        columns.append(schema.FitsColumn(f"measure_{i:02d}", pa.float32(), "", "a number"))
         values[columns[-1].name] = rng.random(N_ROWS, np.float32)
-    return schema.conform(values, columns, {})
+    return schema.build_table(values, columns, {})
 
 
 def _compare(what: str, where: str, published: Path, unsorted: Path) -> list[Row]:
@@ -67,4 +67,4 @@ def _compare(what: str, where: str, published: Path, unsorted: Path) -> list[Row
 
         ours, theirs = paired(lambda: ask(published), lambda: ask(unsorted), REPEATS)
     plain = Row(f"{what}, unsorted", "s", theirs)
-    return [Row(what, "s", ours).against(plain), plain]
+    return [Row(what, "s", ours).run_null_test(plain), plain]

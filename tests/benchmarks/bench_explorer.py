@@ -2,7 +2,7 @@
 
 First paint: from opening the address until the map has been drawn, not only asked for. Click: from letting
 the mouse go until the frame after the spectrum's curves. 100,000 spectra of 64 pixels, untrained model;
-`ROWS` in the environment for another number. Server and browser share the machine.
+`COPY_ROWS` in the environment for another number. Server and browser share the machine.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import uvicorn
 
 from distspec.core.lines import GALAXY_LINES
 from distspec.explorer.app import listen, make_app
-from distspec.explorer.data import Explored, open_explored
-from distspec.explorer.security import Guard
-from distspec.explorer.session import open_notebook
+from distspec.explorer.data import ExplorerData, open_explorer_data
+from distspec.explorer.security import TokenAuthMiddleware
+from distspec.explorer.session import open_annotation_session
 from tests.benchmarks.timing import Row
 from tests.explorer.build_root import publish_root
 from tests.explorer.conftest import SWITCHES, TOKEN, wait
@@ -38,9 +38,11 @@ def run() -> list[Row]:
         listen(0) as listener,
         sync_playwright() as playwright,
     ):
-        explored = open_explored(publish_root(root, ROWS))
+        explored = open_explorer_data(publish_root(root, ROWS))
         port = listener.getsockname()[1]
-        app = Guard(make_app(explored, open_notebook(root, "nobody"), GALAXY_LINES), TOKEN, port)
+        app = TokenAuthMiddleware(
+            make_app(explored, open_annotation_session(root, "nobody"), GALAXY_LINES), TOKEN, port
+        )
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -54,7 +56,7 @@ def run() -> list[Row]:
         return rows
 
 
-def _measure(browser: Any, address: str, explored: Explored) -> list[Row]:
+def _measure(browser: Any, address: str, explored: ExplorerData) -> list[Row]:
     paints: list[float] = []
     page: Any = None
     for _ in range(OPENINGS):
@@ -75,7 +77,7 @@ def _measure(browser: Any, address: str, explored: Explored) -> list[Row]:
     ]
 
 
-def _click(page: Any, explored: Explored, row: int) -> float:
+def _click(page: Any, explored: ExplorerData, row: int) -> float:
     """Click where a row lies; return how long the spectrum of what lies on top there takes [s]."""
     page.evaluate("delete document.querySelector('#panel').dataset.painted")
     page.mouse.click(*place(page, explored, row))

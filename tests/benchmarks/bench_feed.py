@@ -16,13 +16,13 @@ import numpy as np
 import torch
 
 from distspec.io.paths import store_url
-from distspec.store.store import Frozen, Store, create_store
-from distspec.training.checkpoint import Keeper
+from distspec.store.store import Store, StoreConfig, create_store
+from distspec.training.checkpoint import CheckpointManager
 from distspec.training.config import TrainingConfig
-from distspec.training.data import Cached, Reader, Streamed
-from distspec.training.distributed import Team
-from distspec.training.sampler import Dealt, Deck, Whole
-from distspec.training.trainer import Work, train_epoch
+from distspec.training.data import CachedLoader, StoreReader, StreamingLoader
+from distspec.training.distributed import ProcessGroup
+from distspec.training.sampler import GlobalSampler, SampleSpec, ShardedSampler
+from distspec.training.trainer import Trainer, train_epoch
 from tests.benchmarks.bench_train import GRID, new
 from tests.benchmarks.timing import Row, paired, rate
 from tests.conftest import append, batch_of, identity_of
@@ -39,38 +39,40 @@ def run() -> list[Row]:
 
 def make_store(root: str) -> Store:
     """Write a store of spectra that compress as little as noise does."""
-    store = create_store(store_url(root), Frozen(GRID, 1500.0, -2.0))
+    store = create_store(store_url(root), StoreConfig(GRID, 1500.0, -2.0))
     rng = np.random.default_rng(0)
     spectra = batch_of(N_SPECTRA, GRID.n_pixels, rng)
     return append(store, spectra, identity_of(N_SPECTRA))
 
 
 def _measure(store: Store, batch: int) -> list[Row]:
-    deck, reader = Deck(np.arange(N_SPECTRA), batch, 0), Reader(store, torch.device("cpu"))
-    held, dealt = Whole(deck), Dealt(deck, store.chunk_rows, WINDOW)
+    deck, reader = SampleSpec(np.arange(N_SPECTRA), batch, 0), StoreReader(store, torch.device("cpu"))
+    held, dealt = GlobalSampler(deck), ShardedSampler(deck, store.chunk_rows, WINDOW)
     whole, config = reader.read(deck.rows), TrainingConfig(batch_size=batch)
-    cached, streamed = Cached(deck.rows, whole, 0), Streamed(reader.read, 0, 1)
+    cached, streamed = CachedLoader(deck.rows, whole, 0), StreamingLoader(reader.read, 0, 1)
     state = new(batch, whole[:2048])
-    keeper = Keeper("", held, Team(), 5.0)
-    work = Work(config, Team(), held, cached, lambda: iter(()), lambda: whole, reader.read, str, keeper)
+    keeper = CheckpointManager("", held, ProcessGroup(), 5.0)
+    work = Trainer(
+        config, ProcessGroup(), held, cached, lambda: iter(()), lambda: whole, reader.read, str, keeper
+    )
 
     def feed() -> None:
-        for _ in streamed.batches(dealt.epoch(state.epoch, 1), 0):
+        for _ in streamed.iter_batches(dealt.plan_epoch(state.epoch, 1), 0):
             pass
 
-    def train(work: Work) -> None:
-        train_epoch(state, work.shuffling.epoch(state.epoch, 1), work)
-        state.next_epoch()
+    def train(work: Trainer) -> None:
+        train_epoch(state, work.sampler.plan_epoch(state.epoch, 1), work)
+        state.start_next_epoch()
 
     on_held: Callable[[], None] = partial(train, work)
-    on_streamed = partial(train, replace(work, shuffling=dealt, feed=streamed))
+    on_streamed = partial(train, replace(work, sampler=dealt, train_loader=streamed))
     fed, eaten = paired(feed, on_held, REPEATS)
     together, alone = paired(on_streamed, on_held, REPEATS)
     memory = rate(f"training, held, batch {batch}", N_SPECTRA, "spectra", alone)
     return [
-        rate(f"feeding, batch {batch}", N_SPECTRA, "spectra", fed).against(
+        rate(f"feeding, batch {batch}", N_SPECTRA, "spectra", fed).run_null_test(
             rate(f"training, held, batch {batch}", N_SPECTRA, "spectra", eaten)
         ),
-        rate(f"training, streamed, batch {batch}", N_SPECTRA, "spectra", together).against(memory),
+        rate(f"training, streamed, batch {batch}", N_SPECTRA, "spectra", together).run_null_test(memory),
         memory,
     ]

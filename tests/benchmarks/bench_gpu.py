@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from distspec.clustering.gaussian_mixture import Start, fit_mixtures
+from distspec.clustering.gaussian_mixture import MixtureInit, fit_mixtures
 from distspec.models.vae import Batch, SpectrumVAE, embed
-from distspec.training.distributed import Team
+from distspec.training.distributed import ProcessGroup
 from tests.benchmarks.bench_cluster import KS, SEEDS, paper_map
 from tests.benchmarks.bench_train import bare_epoch, new, our_epoch, spectra
 from tests.benchmarks.timing import Row, paired, rate
@@ -43,15 +43,15 @@ def _to_the_end(work: Callable[[], Any]) -> Callable[[], None]:
 
 def _training() -> list[Row]:
     rows: list[Row] = []
-    team = Team(device=torch.device("cuda"))
+    team = ProcessGroup(device=torch.device("cuda"))
     for batch, n in SIZES.items():
         ours = _to_the_end(our_epoch(batch, team, n))
         mine, theirs = paired(ours, _to_the_end(bare_epoch(batch, n, "cuda")[0]), REPEATS)
         bare = rate(f"a bare loop, batch {batch}", n, "spectra", theirs)
-        rows += [rate(f"our loop, batch {batch}", n, "spectra", mine).against(bare), bare]
+        rows += [rate(f"our loop, batch {batch}", n, "spectra", mine).run_null_test(bare), bare]
         single, mine = paired(_to_the_end(our_epoch(batch, team, n, bf16=False)), ours, REPEATS)
         half = rate(f"our loop, batch {batch}", n, "spectra", mine)
-        rows.append(rate(f"our loop in float32, batch {batch}", n, "spectra", single).against(half))
+        rows.append(rate(f"our loop in float32, batch {batch}", n, "spectra", single).run_null_test(half))
     return rows
 
 
@@ -68,14 +68,14 @@ def _embedding(batch: int = 8192, few: int = 8192, many: int = 131_072) -> list[
     there = passes(new(64, spectra(few)).vae.eval().to("cuda"), whole.to("cuda"))
     ours, theirs = paired(_to_the_end(there), core, REPEATS)
     one = rate("encode, decode and compare on a core", few, "spectra", theirs)
-    return [rate("… on the GPU", many, "spectra", ours).against(one), one]
+    return [rate("… on the GPU", many, "spectra", ours).run_null_test(one), one]
 
 
 def _mixtures() -> list[Row]:
     points = paper_map()
-    starts = [Start(k, "full", seed) for k in KS for seed in SEEDS]
+    starts = [MixtureInit(k, "full", seed) for k in KS for seed in SEEDS]
     ours, theirs = paired(
         lambda: fit_mixtures(points, starts, device="cuda"), lambda: fit_mixtures(points, starts), 3
     )
     core = Row("1,100 mixtures of 2,743 points on a core", "s", theirs)
-    return [Row("… on the GPU", "s", ours).against(core), core]
+    return [Row("… on the GPU", "s", ours).run_null_test(core), core]

@@ -17,11 +17,11 @@ from pathlib import Path
 import ray
 
 from distspec.archives.dja import DJA
-from distspec.ingest.source import Source
+from distspec.ingest.source import ArchiveSource
 from distspec.io.paths import store_url
 from distspec.preprocessing.resampling import GridConfig
 from distspec.stages.ingest import ingest
-from distspec.store.store import open_store, repository
+from distspec.store.store import open_repository, open_store
 from tests.benchmarks.archive import Repeated, fresh_roots, local_ray, written
 from tests.benchmarks.timing import Row, paired
 
@@ -44,7 +44,7 @@ def run() -> list[Row]:
         for n, goal, seconds in ((LARGE, " (goal 1.15)", many_seconds), (SMALL, "", few_seconds))
     ]
     return [
-        rows[0].against(rows[1]),
+        rows[0].run_null_test(rows[1]),
         rows[1],
         *_memory(f"adding {FURTHER:,}", adding),
         *_memory("first run", filling),
@@ -70,7 +70,7 @@ class Growing:
 
     def add(self) -> None:
         """Take out what was added, which takes no time, and add it again."""
-        repository(store_url(self.root)).reset_branch("main", self.filled)
+        open_repository(store_url(self.root)).reset_branch("main", self.filled)
         ingest_up_to(self.n + FURTHER, self.files, self.root)
 
     def _afresh(self, n: int) -> Peaks:
@@ -87,14 +87,14 @@ def _memory(what: str, peaks: Sequence[Peaks]) -> list[Row]:
             Row(f"{process}, {what}, {n:,} rows", "MB", (peak[process],))
             for n, peak in zip((SMALL, LARGE), peaks, strict=True)
         )
-        many = many.against(few)
+        many = many.run_null_test(few)
         rows += [many, few]
     return rows
 
 
 def ingest_up_to(n: int, files: DJA, root: str) -> None:
     """Ingest until there are `n` rows."""
-    outcome = ingest(root, Source(Repeated(files, n), grid=GridConfig(n_pixels=160)))
+    outcome = ingest(root, ArchiveSource(Repeated(files, n), grid=GridConfig(n_pixels=160)))
     assert outcome.did_work
 
 

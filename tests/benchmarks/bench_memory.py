@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from distspec.clustering.cost import Size, actor_bytes, resident
-from distspec.clustering.plan import plan, settings
-from distspec.clustering.trials import limits
+from distspec.clustering.cost import SweepSize, estimate_actor_bytes, get_memory_usage
+from distspec.clustering.plan import build_algorithm_grid, plan_jobs
+from distspec.clustering.trials import limit_rows
 from distspec.core import memory
-from distspec.ingest.commit import Committer, Here
-from distspec.ingest.diff import difference
-from distspec.ingest.read import entries, freeze, load, read
-from distspec.ingest.source import Source
-from distspec.models.latents import CHUNK
-from distspec.operations.evaluation import MOST
+from distspec.ingest.commit import Committer, LocalWriter
+from distspec.ingest.diff import compare_listing
+from distspec.ingest.read import listing_to_entries, load_batch, make_store_config, read_archive_spectra
+from distspec.ingest.source import ArchiveSource
+from distspec.models.latents import CHUNK_ROWS
+from distspec.operations.evaluation import MAX_EVALUATION_SPECTRA
 from distspec.pipeline.config import Config
 from distspec.pipeline.recipes import parse
 from distspec.preprocessing.resampling import GridConfig
@@ -38,7 +38,7 @@ from tests.benchmarks.stage_costs import afresh
 from tests.benchmarks.timing import Row
 
 SIZES = ((400, 640), (4_500, 2_048))
-FLAGS = ("--training.max-epochs", "2", "--clustering.seeds", "2", "--clustering.starts", "1")
+FLAGS = ("--training.max-epochs", "2", "--clustering.n-seeds", "2", "--clustering.n-init", "1")
 N_ROWS = (20_000, 120_000)
 CHUNK_BYTES = 1_300_000
 
@@ -76,37 +76,45 @@ def _against(config: Config, ran: Mapping[str, Any]) -> list[Row]:
 def declared(config: Config, n: int) -> dict[str, float]:
     """Return what each kind of task or actor is given for `n` spectra [bytes]."""
     training, pixels = config.training, config.grid.n_pixels
-    held_out = round(n * training.validation_share)
+    held_out = round(n * training.validation_fraction)
     chunk = max(1, CHUNK_BYTES // (4 * pixels))
-    given = training.cache_mb, training.window * chunk, training.prefetch
+    given = training.cache_mb, training.shuffle_window_chunks * chunk, training.prefetch_windows
     sweep = config.clustering
-    tried, _ = settings(sweep, n)
-    size = Size(n, n, config.vae.n_latents, sum(len(job.trials) for job in plan(sweep, tried, 0)))
-    most, _ = limits(sweep, n, 4e9)
+    tried, _ = build_algorithm_grid(sweep, n)
+    size = SweepSize(n, n, config.vae.n_latents, sum(len(job.trials) for job in plan_jobs(sweep, tried, 0)))
+    most, _ = limit_rows(sweep, n, 4e9)
     batch = min(config.ingest.batch_size(config.archive), n) * config.archive.spectrum_bytes
     return {
-        "write_shard": memory.WORKER,
-        "load_task": memory.loading(batch),
-        "write_task": memory.WORKER,
-        "RayTrainWorker": memory.training(n, n - held_out, held_out, pixels, *given),
-        "_evaluate": memory.evaluating(n, min(MOST, n), pixels),
-        "Embedder": memory.span(max(CHUNK, chunk), pixels),
-        "_measure": memory.measuring(pixels),
-        "Sweeper": memory.TORCH + actor_bytes(size, sweep, tried, most),
-        "_judge": memory.span(CHUNK, pixels),
+        "write_shard": memory.WORKER_BYTES,
+        "load_task": memory.estimate_loading_memory(batch),
+        "write_task": memory.WORKER_BYTES,
+        "RayTrainWorker": memory.estimate_training_memory(n, n - held_out, held_out, pixels, *given),
+        "_evaluate": memory.estimate_evaluation_memory(n, min(MAX_EVALUATION_SPECTRA, n), pixels),
+        "Embedder": memory.estimate_inference_memory(max(CHUNK_ROWS, chunk), pixels),
+        "_measure": memory.estimate_measurement_memory(pixels),
+        "Sweeper": memory.TORCH_WORKER_BYTES + estimate_actor_bytes(size, sweep, tried, most),
+        "_judge": memory.estimate_inference_memory(CHUNK_ROWS, pixels),
     }
 
 
 def _asked(root: str, n: int) -> float:
     """Return by how much asking raises the peak of a fresh process [MB], at `n` rows."""
     with written(100) as files:
-        source = Source(Repeated(files, n), grid=GridConfig(n_pixels=16))
-        listing = source.archive.list(source.access)
+        source = ArchiveSource(Repeated(files, n), grid=GridConfig(n_pixels=16))
+        listing = source.archive.list_spectra(source.access)
         first = listing.slice(0, 100)
-        spectra = [each for each in read(files, source.access, entries(first)) if hasattr(each, "flux")]
-        frozen = freeze(spectra, first["z"].to_numpy(), source.grid, source.norm, kind=files.kind)
-        made = load(source.archive, source.access, first, frozen.grid, source.norm, frozen.sample_slope)
-        committer = Committer(create_store(root, frozen), 1 << 20, Here())
+        spectra = [
+            each
+            for each in read_archive_spectra(files, source.access, listing_to_entries(first))
+            if hasattr(each, "flux")
+        ]
+        frozen = make_store_config(
+            spectra, first["z"].to_numpy(), source.grid, source.norm, archive_name=files.name
+        )
+        made = load_batch(
+            source.archive, source.access, first, frozen.grid, source.norm, frozen.default_slope
+        )
+        committer = Committer(create_store(root, frozen), 1 << 20, LocalWriter())
         good = len(made.rows)
         whole = listing.slice(0, n // good * good)
         times = len(whole) // good
@@ -118,7 +126,7 @@ def _asked(root: str, n: int) -> float:
                 )
         block = tuple(np.concatenate([each] * times) for each in made.block)
         committer.add(made._replace(rows=rows, block=block, rejected=[]))
-        committer.finish(difference(whole, None))
+        committer.finish(compare_listing(whole, None))
     command = [sys.executable, "-m", "tests.benchmarks.bench_memory", root]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -126,9 +134,9 @@ def _asked(root: str, n: int) -> float:
 
 def main(url: str) -> None:
     """Ask, and print how far the peak rose [MB]."""
-    before = resident().now
+    before = get_memory_usage().current_mb
     rows = split_rows(open_store(url), TrainingConfig())
-    print(json.dumps(resident().peak - before), flush=True)
+    print(json.dumps(get_memory_usage().peak_mb - before), flush=True)
     assert len(rows.train)
 
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from distspec.archives.simulated.nirspec import WAVE
-from distspec.core.spectrum import Spectrum, row_checksums
-from distspec.preprocessing.normalization import NormConfig, find_anchors
-from distspec.preprocessing.resampling import GridConfig, median_snr, resample_all, scale
-from distspec.preprocessing.rest_frame import preprocess, rest_frames
+from distspec.core.spectrum import Spectrum, compute_row_checksums
+from distspec.preprocessing.normalization import NormConfig, estimate_norms
+from distspec.preprocessing.resampling import GridConfig, divide_by_norm, median_snr, resample_batch
+from distspec.preprocessing.rest_frame import preprocess, to_rest_frame_batch
 from tests.benchmarks.timing import Row, paired, rate
 
 N_SPECTRA, BATCH = 4096, 64
@@ -30,7 +30,7 @@ def run() -> list[Row]:
 
     def whole() -> None:
         for batch in batches:
-            preprocess(batch, GRID, NORM, NORM.slope)
+            preprocess(batch, GRID, NORM, NORM.fallback_slope)
 
     times, _ = paired(whole, lambda: spent.append(_by_step(batches)))
     # The first of each ran to warm up.
@@ -56,12 +56,12 @@ def _by_step(batches: Sequence[Sequence[Spectrum]]) -> dict[str, float]:
         return result
 
     for batch in batches:
-        rest, _, _ = timed("rest frame", rest_frames, batch)
-        flux, ivar = timed("resampling", resample_all, *rest, GRID.edges)
-        anchors = timed("window means", find_anchors, *rest, NORM, NORM.slope)
-        flux, ivar, _, _ = timed("scaling", scale, flux, ivar, anchors.norm)
+        rest, _, _ = timed("rest frame", to_rest_frame_batch, batch)
+        flux, ivar = timed("resampling", resample_batch, *rest, GRID.edges)
+        anchors = timed("window means", estimate_norms, *rest, NORM, NORM.fallback_slope)
+        flux, ivar, _, _ = timed("scaling", divide_by_norm, flux, ivar, anchors.norm)
         timed("median S/N", median_snr, flux, ivar)
-        timed("checksums", row_checksums, flux, ivar)
+        timed("checksums", compute_row_checksums, flux, ivar)
     return spent
 
 

@@ -17,10 +17,10 @@ from unittest.mock import patch
 import aiohttp
 from yarl import URL
 
-from distspec.archives.dja import HEAD
-from distspec.ingest.source import Source
+from distspec.archives.dja import HEAD_BYTES
+from distspec.ingest.source import ArchiveSource
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
-from distspec.io.remote.http import signed
+from distspec.io.remote.http import sign_url
 from distspec.stages.ingest import ingest
 from tests.benchmarks.archive import Repeated, fresh_roots, local_ray, written
 from tests.benchmarks.timing import Row, paired, rate
@@ -34,16 +34,16 @@ def run() -> list[Row]:
     access = AccessConfig(in_flight=AT_A_TIME // CPUS)
     with (
         serve() as (endpoint, client),
-        patch.dict(os.environ, S3(endpoint, client, BUCKET).environment),
+        patch.dict(os.environ, S3(endpoint, client, BUCKET).to_environment),
         written(N_FILES, images=True, url=_bucket(client)) as files,
         local_ray(CPUS),
         fresh_roots() as root,
     ):
-        source = Source(Repeated(files, N_SPECTRA), access)
-        uris = source.archive.list(access)["uri"].to_pylist()
+        source = ArchiveSource(Repeated(files, N_SPECTRA), access)
+        uris = source.archive.list_spectra(access)["uri"].to_pylist()
         ours, bare = paired(lambda: ingest(root(), source), lambda: asyncio.run(_get(uris)))
     gets = rate(f"bare GETs, {AT_A_TIME} at a time", N_SPECTRA, "spectra", bare)
-    return [rate("ingest from SeaweedFS (goal 0.7)", N_SPECTRA, "spectra", ours).against(gets), gets]
+    return [rate("ingest from SeaweedFS (goal 0.7)", N_SPECTRA, "spectra", ours).run_null_test(gets), gets]
 
 
 def _bucket(client: Any) -> str:
@@ -54,12 +54,14 @@ def _bucket(client: Any) -> str:
 
 async def _get(uris: Sequence[str]) -> None:
     connector = aiohttp.TCPConnector(limit=AT_A_TIME)
-    headers = {"Range": f"bytes=0-{HEAD - 1}", "Accept-Encoding": "identity"}
+    headers = {"Range": f"bytes=0-{HEAD_BYTES - 1}", "Accept-Encoding": "identity"}
     async with aiohttp.ClientSession(connector=connector) as session:
 
         async def get(uri: str) -> int:
-            async with session.get(URL(signed(uri, DEFAULT_ACCESS), encoded=True), headers=headers) as answer:
+            async with session.get(
+                URL(sign_url(uri, DEFAULT_ACCESS), encoded=True), headers=headers
+            ) as answer:
                 return len(await answer.read())
 
         sizes = await asyncio.gather(*map(get, uris))
-    assert set(sizes) == {HEAD}
+    assert set(sizes) == {HEAD_BYTES}

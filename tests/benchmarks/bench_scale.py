@@ -23,27 +23,27 @@ import psutil
 from sklearn.metrics import adjusted_rand_score
 
 from distspec.clustering.config import ClusteringConfig
-from distspec.clustering.cost import resident
-from distspec.clustering.feature_space import Sample
-from distspec.clustering.plan import plan, settings
-from distspec.clustering.trials import limits
-from distspec.stages.label import label
-from distspec.stages.sweep import Sweep
+from distspec.clustering.cost import get_memory_usage
+from distspec.clustering.feature_space import ClusteringInputs
+from distspec.clustering.plan import build_algorithm_grid, plan_jobs
+from distspec.clustering.trials import limit_rows
+from distspec.stages.label import label_spectra
+from distspec.stages.sweep import SweepRunner
 from tests.benchmarks.archive import fresh_roots, local_ray
 from tests.benchmarks.timing import Row
 
 FEW, MANY, N_CLASSES, N_LATENTS = 100_000, 1_000_000, 6, 16
 CONFIG = ClusteringConfig(
-    rule="consensus",
+    selection_rule="consensus",
     spaces=("latents",),
     algorithms=("gmm", "kmeans"),
-    covariances=("tied",),
+    covariance_types=("tied",),
     k_min=5,
     k_max=7,
-    seeds=3,
-    resample=0.8,
-    sample=5_000,
-    silhouette_sample=3_000,
+    n_seeds=3,
+    resample_fraction=0.8,
+    sample_size=5_000,
+    silhouette_sample_size=3_000,
 )
 ALGORITHMS = {
     "kmeans": 20_000,
@@ -62,7 +62,7 @@ def run() -> list[Row]:
     found: list[Row] = []
     for name, what in (("seconds", "rows labelled"), ("CPU", "rows, CPU of all processes")):
         more, fewer = (Row(f"{n:,} {what}", "s", (each[name],)) for n, each in ((MANY, many), (FEW, few)))
-        found += [more.against(fewer), fewer]
+        found += [more.run_null_test(fewer), fewer]
     for n, each in ((MANY, many), (FEW, few)):
         found += [
             Row(f"{n:,} rows, {name}", unit, (each[name],))
@@ -79,14 +79,14 @@ def run() -> list[Row]:
     return [*found, *_two_actors()]
 
 
-def sample_of(n: int) -> tuple[Sample, np.ndarray]:
+def sample_of(n: int) -> tuple[ClusteringInputs, np.ndarray]:
     """Return classes of unlike shares in 16 latents, and which each row is of."""
     rng = np.random.default_rng(0)
-    truth = rng.choice(N_CLASSES, n, p=rng.dirichlet(np.full(N_CLASSES, 3.0)))
+    truth = rng.selection(N_CLASSES, n, p=rng.dirichlet(np.full(N_CLASSES, 3.0)))
     centres = 4.0 * np.eye(N_LATENTS, dtype=np.float32)[:N_CLASSES]
     latents = rng.standard_normal((n, N_LATENTS), np.float32)
     latents += centres[truth]
-    return Sample(latents, np.zeros((n, 0), np.float32)), truth
+    return ClusteringInputs(latents, np.zeros((n, 0), np.float32)), truth
 
 
 class Watch(threading.Thread):
@@ -94,11 +94,11 @@ class Watch(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.peak, self.done = 0.0, threading.Event()
+        self.peak, self.n_done = 0.0, threading.JobEvent()
         self.cpu: dict[int, float] = {}
 
     def run(self) -> None:
-        while not self.done.wait(EVERY):
+        while not self.n_done.wait(EVERY):
             me = psutil.Process()
             held, shared = 0.0, 0.0
             for each in [me, *me.children(recursive=True)]:
@@ -119,18 +119,18 @@ def main(n: int) -> None:
     watch.start()
     with local_ray(cpus=2), tempfile.TemporaryDirectory(prefix="ds-") as folder:
         start = time.monotonic()
-        found = label([sample], CONFIG, 0, folder)
+        found = label_spectra([sample], CONFIG, 0, folder)
         took = time.monotonic() - start
         used = sum(watch.cpu.values())
-    watch.done.set()
-    expected, real = found.expected, found.took
+    watch.n_done.set()
+    expected, real = found.expected_cost, found.actual_cost
     said = {
         "seconds": took,
         "CPU": used,
         "of all processes": watch.peak,
-        "driver": resident().peak,
+        "driver": get_memory_usage().peak_mb,
         "actor": real.actor_mb,
-        "ARI to the truth": float(adjusted_rand_score(truth[::10], found.said["label"][::10])),
+        "ARI to the truth": float(adjusted_rand_score(truth[::10], found.assignment["label"][::10])),
         "forecast ÷ seconds of the sweep": expected.seconds / real.seconds,
         "forecast ÷ memory of an actor": expected.actor_mb / real.actor_mb,
         "forecast ÷ memory of the driver": expected.driver_mb / real.driver_mb,
@@ -150,18 +150,18 @@ def _two_actors() -> list[Row]:
     with local_ray(cpus=2), fresh_roots() as root:
         for algorithm, n in ALGORITHMS.items():
             config = ClusteringConfig(
-                spaces=("latents",), algorithms=(algorithm,), k_min=8, k_max=8, seeds=REPEATS
+                spaces=("latents",), algorithms=(algorithm,), k_min=8, k_max=8, n_seeds=REPEATS
             )
             sample, _ = sample_of(n)
-            tried, most = settings(config, n)[0][:1], limits(config, n, 4e9)[0]
-            jobs = plan(config, tried, 0)
+            tried, most = build_algorithm_grid(config, n)[0][:1], limit_rows(config, n, 4e9)[0]
+            jobs = plan_jobs(config, tried, 0)
             times: dict[int, list[float]] = {1: [], 2: []}
             busy: list[float] = []
             for n_actors in (1, 2) * PAIRS:
-                with Sweep([sample], replace(config, actors=n_actors), most, 0, root()) as sweep:
-                    sweep.warm(N_LATENTS, tried)
+                with SweepRunner([sample], replace(config, n_actors=n_actors), most, 0, root()) as sweep:
+                    sweep.warm_up(N_LATENTS, tried)
                     start = time.perf_counter()
-                    made = sweep.run(jobs)
+                    made = sweep.run_jobs(jobs)
                     times[n_actors].append(time.perf_counter() - start)
                 if n_actors == 2:
                     busy.append(sum(each.seconds for each in made) / 2 / times[2][-1])
@@ -169,7 +169,7 @@ def _two_actors() -> list[Row]:
             one, two = (
                 Row(f"{what}, {w}", "s", tuple(times[n])) for n, w in ((1, "one actor"), (2, "two actors"))
             )
-            rows += [one.against(two), Row(f"{what}, busy share of two actors", "", tuple(busy))]
+            rows += [one.run_null_test(two), Row(f"{what}, busy share of two actors", "", tuple(busy))]
     return rows
 
 

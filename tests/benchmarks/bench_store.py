@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from distspec.preprocessing.resampling import GridConfig
-from distspec.store.store import Frozen, Store, create_store
+from distspec.store.store import Store, StoreConfig, create_store
 from tests.benchmarks.timing import Row, paired, rate
 from tests.conftest import append, batch_of, identity_of
 
@@ -32,7 +32,7 @@ def _append(folder: Path) -> tuple[list[Row], Callable[[], Store]]:
     batch, identity = batch_of(N_ROWS, grid.n_pixels, np.random.default_rng(0)), identity_of(N_ROWS)
     numbers = count()
     empty = [
-        create_store(str(folder / f"store{next(numbers)}"), Frozen(grid, 1500.0, -2.0))
+        create_store(str(folder / f"store{next(numbers)}"), StoreConfig(grid, 1500.0, -2.0))
         for _ in range(REPEATS + 2)
     ]
 
@@ -45,7 +45,7 @@ def _append(folder: Path) -> tuple[list[Row], Callable[[], Store]]:
 
     ours, theirs = paired(into_next, save, REPEATS)
     bare = rate("np.save of flux and ivar", N_ROWS, "rows", theirs)
-    return [rate("append and commit", N_ROWS, "rows", ours).against(bare), bare], into_next
+    return [rate("append and commit", N_ROWS, "rows", ours).run_null_test(bare), bare], into_next
 
 
 def _read(store: Store) -> list[Row]:
@@ -53,12 +53,12 @@ def _read(store: Store) -> list[Row]:
 
     def chunks() -> None:
         for start in range(0, N_ROWS, store.chunk_rows):
-            store.spectra(slice(start, start + store.chunk_rows))
+            store.read_spectra(slice(start, start + store.chunk_rows))
 
     def random_rows() -> None:
         for _ in range(N_RANDOM // BATCH):
-            store.spectra(rng.choice(N_ROWS, BATCH, replace=False))
+            store.read_spectra(rng.selection(N_ROWS, BATCH, replace=False))
 
     whole, scattered = paired(chunks, random_rows, REPEATS)
     at_random = rate(f"random rows, {BATCH} a read", N_RANDOM, "rows", scattered)
-    return [rate("whole chunks", N_ROWS, "rows", whole).against(at_random), at_random]
+    return [rate("whole chunks", N_ROWS, "rows", whole).run_null_test(at_random), at_random]

@@ -20,23 +20,23 @@ from ray.train import LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from torch import nn
 
-from distspec.core.spectrum import WaveGrid
+from distspec.core.spectrum import WavelengthGrid
 from distspec.models.config import VAEConfig
-from distspec.models.vae import SPECTRUM, Batch, SpectrumVAE
-from distspec.training.checkpoint import Keeper
+from distspec.models.vae import SPECTRUM_KEY, Batch, SpectrumVAE
+from distspec.training.checkpoint import CheckpointManager
 from distspec.training.config import TrainingConfig
-from distspec.training.data import Cached
-from distspec.training.distributed import Team
-from distspec.training.sampler import Deck, Whole
-from distspec.training.state import State
-from distspec.training.steps import new_state
-from distspec.training.trainer import Work, train_epoch
+from distspec.training.data import CachedLoader
+from distspec.training.distributed import ProcessGroup
+from distspec.training.sampler import GlobalSampler, SampleSpec
+from distspec.training.state import TrainingState
+from distspec.training.steps import init_training_state
+from distspec.training.trainer import Trainer, train_epoch
 from tests.benchmarks.archive import local_ray
 from tests.benchmarks.sgemm import N_PIXELS, forward_gflop, make_sample, sgemm
 from tests.benchmarks.timing import Row, Times, paired, rate, seconds
 
 N_SPECTRA, REPEATS = 2048, 7
-GRID = WaveGrid("log", 1100.0, 8400.0, N_PIXELS)
+GRID = WavelengthGrid("log", 1100.0, 8400.0, N_PIXELS)
 
 
 def run() -> list[Row]:
@@ -50,34 +50,34 @@ def run() -> list[Row]:
 
 
 def spectra(n: int = N_SPECTRA) -> Batch:
-    return Batch.of_spectra(*make_sample(n), torch.full((n,), 5.0))
+    return Batch.from_spectra(*make_sample(n), torch.full((n,), 5.0))
 
 
-def new(batch: int, whole: Batch) -> State:
+def new(batch: int, whole: Batch) -> TrainingState:
     """Return a model as training begins with it."""
     torch.manual_seed(0)
-    vae = SpectrumVAE({SPECTRUM: N_PIXELS}, VAEConfig(), GRID.wave_rest)
-    vae.prepare(whole)
-    return new_state(vae, TrainingConfig(batch_size=batch))
+    vae = SpectrumVAE({SPECTRUM_KEY: N_PIXELS}, VAEConfig(), GRID.wave_rest)
+    vae.initialize_from_sample(whole)
+    return init_training_state(vae, TrainingConfig(batch_size=batch))
 
 
-def our_epoch(batch: int, team: Team, n: int = N_SPECTRA, bf16: bool = True) -> Callable[[], Any]:
+def our_epoch(batch: int, team: ProcessGroup, n: int = N_SPECTRA, bf16: bool = True) -> Callable[[], Any]:
     """Return one epoch of the loop that the stage runs."""
     whole = spectra(n)
     state, config = new(batch, whole), TrainingConfig(batch_size=batch, bf16=bf16)
     state.vae.to(team.device)
     whole = whole.to(team.device)
-    shuffling = Whole(Deck(np.arange(n), batch, 0))
-    feed = Cached(shuffling.deck.rows, whole, team.rank)
+    shuffling = GlobalSampler(SampleSpec(np.arange(n), batch, 0))
+    feed = CachedLoader(shuffling.spec.rows, whole, team.rank)
     # Its checkpoints are due in a year: what is timed is asking.
-    keeper = Keeper("nowhere", shuffling, team, 525_600.0)
-    work = Work(
+    keeper = CheckpointManager("nowhere", shuffling, team, 525_600.0)
+    work = Trainer(
         config, team, shuffling, feed, lambda: iter(()), lambda: whole, whole.__getitem__, str, keeper
     )
 
     def epoch() -> None:
-        train_epoch(state, shuffling.epoch(state.epoch, team.size), work)
-        state.next_epoch()
+        train_epoch(state, shuffling.plan_epoch(state.epoch, team.world_size), work)
+        state.start_next_epoch()
 
     return epoch
 
@@ -106,15 +106,15 @@ def _loops(batch: int) -> list[Row]:
     ours, theirs = _in_ray_train(batch)
     bare = rate(f"a bare loop there, batch {batch}", N_SPECTRA, "spectra", theirs)
     epoch, vae = bare_epoch(batch)
-    first = 2e-9 * N_SPECTRA * vae.config.hidden[0] * N_PIXELS
+    first = 2e-9 * N_SPECTRA * vae.config.hidden_sizes[0] * N_PIXELS
     gflop = 3.0 * forward_gflop(vae, N_SPECTRA) - first
     products, products_gflop = sgemm(batch, gflop)
     dense, most = paired(epoch, products, REPEATS)
     peak = rate(f"sgemm, batch {batch}", products_gflop, "GFLOP", most)
     return [
-        rate(f"a Ray Train worker, batch {batch}", N_SPECTRA, "spectra", ours).against(bare),
+        rate(f"a Ray Train worker, batch {batch}", N_SPECTRA, "spectra", ours).run_null_test(bare),
         bare,
-        rate(f"a bare loop's dense layers, batch {batch}", gflop, "GFLOP", dense).against(peak),
+        rate(f"a bare loop's dense layers, batch {batch}", gflop, "GFLOP", dense).run_null_test(peak),
         peak,
     ]
 
@@ -133,7 +133,7 @@ def _in_ray_train(batch: int) -> tuple[Times, Times]:
 
 def _worker(given: dict[str, int]) -> tuple[Times, Times]:
     torch.set_num_threads(1)
-    return paired(our_epoch(given["batch"], Team()), bare_epoch(given["batch"])[0], REPEATS)
+    return paired(our_epoch(given["batch"], ProcessGroup()), bare_epoch(given["batch"])[0], REPEATS)
 
 
 def _two(batch: int) -> list[Row]:
@@ -141,13 +141,16 @@ def _two(batch: int) -> list[Row]:
         torch.multiprocessing.spawn(_one_of_two, (batch, folder), nprocs=2)
         ours, theirs = np.loadtxt(f"{folder}/seconds").tolist()
     one = rate(f"one worker of two threads, batch {batch}", N_SPECTRA, "spectra", tuple(theirs))
-    return [rate(f"two workers of one, batch {batch}", N_SPECTRA, "spectra", tuple(ours)).against(one), one]
+    return [
+        rate(f"two workers of one, batch {batch}", N_SPECTRA, "spectra", tuple(ours)).run_null_test(one),
+        one,
+    ]
 
 
 def _one_of_two(rank: int, batch: int, folder: str) -> None:
     """Train an epoch together, then the first alone with two threads while the other waits; and so on."""
     dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
-    together, alone = our_epoch(batch, Team(rank, 2)), our_epoch(batch, Team())
+    together, alone = our_epoch(batch, ProcessGroup(rank, 2)), our_epoch(batch, ProcessGroup())
     times: list[tuple[float, float]] = []
     for _ in range(REPEATS + 1):
         torch.set_num_threads(1)

@@ -25,8 +25,8 @@ from yarl import URL
 
 from distspec.io import storage
 from distspec.io.remote.config import DEFAULT_ACCESS
-from distspec.io.remote.files import open_files
-from distspec.io.remote.http import signed
+from distspec.io.remote.files import open_archive_client
+from distspec.io.remote.http import sign_url
 from tests.benchmarks.serving import served
 from tests.benchmarks.timing import Row, paired, rate
 
@@ -40,7 +40,7 @@ Client = Callable[[Sequence[Span]], Awaitable[None]]
 def run() -> list[Row]:
     rng = random.Random(0)
     names = [f"{i}.fits" for i in range(N_FILES)]
-    spans = [(rng.choice(names), 0, rng.randrange(46_000, 80_000)) for _ in range(N_REQUESTS)]
+    spans = [(rng.selection(names), 0, rng.randrange(46_000, 80_000)) for _ in range(N_REQUESTS)]
     with tempfile.TemporaryDirectory(prefix="ds-") as folder:
         for name in names:
             path = Path(folder) / "bucket" / name
@@ -69,9 +69,9 @@ def _compare(server: str, name: str, other: Client, spans: Sequence[Span]) -> li
     cpu = {who: Row(f"{who}: CPU a request", "µs", tuple(each[1:])) for who, each in spent.items()}
     speed = rate(f"{name} from {server}", len(spans), "requests", theirs)
     return [
-        rate(f"distspec from {server}", len(spans), "requests", ours).against(speed),
+        rate(f"distspec from {server}", len(spans), "requests", ours).run_null_test(speed),
         speed,
-        cpu["distspec"].against(cpu[name]),
+        cpu["distspec"].run_null_test(cpu[name]),
         cpu[name],
     ]
 
@@ -81,9 +81,9 @@ async def _none(work: Awaitable[None]) -> None:
 
 
 async def _distspec(spans: Sequence[Span]) -> None:
-    async with open_files(BUCKET, DEFAULT_ACCESS) as files:
+    async with open_archive_client(BUCKET, DEFAULT_ACCESS) as files:
         parts = await asyncio.gather(
-            *(files.read(f"{BUCKET}/{name}", start, stop) for name, start, stop in spans)
+            *(files.read_range(f"{BUCKET}/{name}", start, stop) for name, start, stop in spans)
         )
     assert [len(part.data) for part in parts] == _lengths(spans)
 
@@ -93,7 +93,7 @@ async def _aiohttp(spans: Sequence[Span]) -> None:
     async with aiohttp.ClientSession(connector=connector) as session:
 
         async def get(name: str, start: int, stop: int) -> bytes:
-            url = URL(signed(f"{BUCKET}/{name}", DEFAULT_ACCESS), encoded=True)
+            url = URL(sign_url(f"{BUCKET}/{name}", DEFAULT_ACCESS), encoded=True)
             async with session.get(url, headers={"Range": f"bytes={start}-{stop - 1}"}) as answer:
                 return await answer.read()
 
@@ -102,7 +102,7 @@ async def _aiohttp(spans: Sequence[Span]) -> None:
 
 
 async def _obstore(spans: Sequence[Span]) -> None:
-    bucket = storage.bucket("s3", "bucket")
+    bucket = storage.open_bucket_from_env("s3", "bucket")
 
     async def get(name: str, start: int, stop: int) -> Any:
         answer = await obstore.get_async(bucket, name, options={"range": (start, stop)})

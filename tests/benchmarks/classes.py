@@ -23,17 +23,17 @@ import numpy as np
 import torch
 from sklearn.metrics import adjusted_rand_score, f1_score, normalized_mutual_info_score
 
-from distspec.clustering.config import ClusteringConfig, Space
-from distspec.clustering.consensus import Consensus, agree
-from distspec.clustering.feature_space import Sample, in_posterior_widths, joined
-from distspec.clustering.plan import plan, settings
-from distspec.clustering.selection import choose, judge
-from distspec.clustering.trials import Result, limits, run
-from distspec.clustering.umap import Layout, Map, neighbourhood
-from distspec.core.instruments import PRISM
-from distspec.measurements.features import measure_reconstructions, space
-from distspec.measurements.lya import lya
-from distspec.models.vae import SpectrumVAE, embed, reconstruct
+from distspec.clustering.config import ClusteringConfig, FeatureSpace
+from distspec.clustering.consensus import Consensus, find_consensus
+from distspec.clustering.feature_space import ClusteringInputs, join_measurements, scale_by_posterior_width
+from distspec.clustering.plan import build_algorithm_grid, plan_jobs
+from distspec.clustering.selection import score_sweep, select_setting
+from distspec.clustering.trials import TrialResult, limit_rows, run_trials
+from distspec.clustering.umap import UmapEmbedding, UmapParams, build_neighbor_graph
+from distspec.core.instruments import NIRSPEC_PRISM
+from distspec.measurements.features import compute_features, measure_reconstructions
+from distspec.measurements.lya import measure_lya_ew
+from distspec.models.vae import SpectrumVAE, decode_flux, embed
 from distspec.pipeline.recipes import dja
 from tests.benchmarks.ablation import ROWS, as_batch, fitted, recipe, training_archive
 from tests.benchmarks.survey import View, held_out
@@ -41,7 +41,7 @@ from tests.benchmarks.survey import View, held_out
 N_FILES, SEED = 3000, 202
 
 
-def sample_of(model: SpectrumVAE, view: View, grid: Any, config: ClusteringConfig) -> Sample:
+def sample_of(model: SpectrumVAE, view: View, grid: Any, config: ClusteringConfig) -> ClusteringInputs:
     """Return what a model says of spectra, as the stage puts it together."""
     with torch.inference_mode():
         found = {
@@ -50,35 +50,40 @@ def sample_of(model: SpectrumVAE, view: View, grid: Any, config: ClusteringConfi
 
     def decode(latent: Any, z: float) -> Any:
         with torch.inference_mode():
-            return reconstruct(model, torch.from_numpy(latent), torch.full((len(latent),), z)).numpy()
+            return decode_flux(model, torch.from_numpy(latent), torch.full((len(latent),), z)).numpy()
 
     latents = found["z_mean"]
-    if config.rule == "silhouette":
-        return Sample(latents, np.zeros((len(latents), 0), np.float32))
+    if config.selection_rule == "silhouette":
+        return ClusteringInputs(latents, np.zeros((len(latents), 0), np.float32))
     measures = measure_reconstructions("dja", decode, grid, latents, found["z_log_var"], n_draws=0)
-    values = {**measures, **lya(view.flux, view.ivar, view.z, grid, PRISM)}
-    widths = in_posterior_widths(latents, found["z_log_var"])
-    return Sample(joined(widths, np.zeros((len(latents), 0))), space("dja", values).astype(np.float32))
+    values = {**measures, **measure_lya_ew(view.flux, view.ivar, view.z, grid, NIRSPEC_PRISM)}
+    widths = scale_by_posterior_width(latents, found["z_log_var"])
+    return ClusteringInputs(
+        join_measurements(widths, np.zeros((len(latents), 0))),
+        compute_features("dja", values).astype(np.float32),
+    )
 
 
-def swept(sample: Sample, config: ClusteringConfig, seed: int) -> list[Result]:
+def swept(sample: ClusteringInputs, config: ClusteringConfig, seed: int) -> list[TrialResult]:
     """Run the whole sweep in this process."""
-    most, _ = limits(config, len(sample), 4e9)
+    most, _ = limit_rows(config, len(sample), 4e9)
     latents = sample.latents.astype(np.float64)
-    maps: dict[Space, Any] = {}
-    results: list[Result] = []
-    for job in plan(config, settings(config, len(sample))[0], seed):
-        base = sample.without_structure(job.data, seed).base(job.space).astype(np.float64)
-        if job.space.dims:
-            points = maps.get(job.space) if not job.data.is_null else None
+    maps: dict[FeatureSpace, Any] = {}
+    results: list[TrialResult] = []
+    for job in plan_jobs(config, build_algorithm_grid(config, len(sample))[0], seed):
+        base = sample.draw_null_data(job.dataset, seed).get_points(job.space).astype(np.float64)
+        if job.space.umap_dims:
+            points = maps.get(job.space) if not job.dataset.is_null else None
             if points is None:
-                near = neighbourhood(base, job.space.n_neighbors, (job.space.dims,))
-                points = Map.of(near, Layout(job.space.seed, config.min_dist, job.space.dims)).points
-            if not job.data.is_null:
+                near = build_neighbor_graph(base, job.space.umap_n_neighbors, (job.space.umap_dims,))
+                points = UmapEmbedding.from_graph(
+                    near, UmapParams(job.space.umap_seed, config.umap_min_dist, job.space.umap_dims)
+                ).coordinates
+            if not job.dataset.is_null:
                 maps[job.space] = points
         else:
             points = base
-        results += run(points, latents, job.trials, config, most)
+        results += run_trials(points, latents, job.trials, config, most)
     return results
 
 
@@ -88,30 +93,30 @@ def once(row: str, seed: int, n_nulls: int, spaces: Sequence[str]) -> dict[str, 
     config = (
         settings_of.clustering
         if row == "paper"
-        else replace(dja("unused").clustering, null_draws=n_nulls, spaces=tuple(spaces))
+        else replace(dja("unused").clustering, n_null_draws=n_nulls, build_spaces=tuple(spaces))
     )
     grid, train, held, twice = training_archive(row)
     model = fitted(ROWS[row], training, grid, train, held, twice, seed)
     sources = held_out(N_FILES, SEED, grid, settings_of.norm)
-    sample = sample_of(model, sources.first, grid, config)
+    sample = sample_of(model, sources.init_coords, grid, config)
     results = swept(sample, config, seed)
-    judgement = judge(results, config)
-    own = [each for each in results if not each.trial.data.is_null]
-    choice = choose(own, judgement, config)
+    judgement = score_sweep(results, config)
+    own = [each for each in results if not each.trial.dataset.is_null]
+    choice = select_setting(own, judgement, config)
     assert choice is not None
-    repeats = [own[i].labels.astype(np.int32) for i in judgement.repeats[choice.way]]
-    if choice.trial is None:
-        found = agree(repeats, choice.k, np.random.default_rng(seed))
+    repeats = [own[i].labels.astype(np.int32) for i in judgement.members[choice.setting]]
+    if choice.trial_index is None:
+        found = find_consensus(repeats, choice.n_classes, np.random.default_rng(seed))
     else:
-        found = Consensus.of(repeats, own[choice.trial].labels.astype(np.int32))
+        found = Consensus.from_members(repeats, own[choice.trial_index].labels.astype(np.int32))
     return {
         "labels": found.labels,
-        "stability": found.stability(repeats, found.labels),
+        "stability": found.membership_stability(repeats, found.labels),
         "truth": sources.truth_class,
-        "way": str(choice.way),
-        "why": choice.why,
-        "beats": judgement.beats_null(choice.way),
-        "core": config.core_stability,
+        "way": str(choice.setting),
+        "why": choice.reason,
+        "beats": judgement.beats_null(choice.setting),
+        "core": config.min_core_stability,
     }
 
 
@@ -157,10 +162,12 @@ def main() -> None:
     parser.add_argument("--nulls", type=int, default=5, help="draws of each kind")
     parser.add_argument("--spaces", nargs="+", default=dja("unused").clustering.spaces, help="of recipe dja")
     given = parser.parse_args()
-    with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(given.list_jobs, mp_context=get_context("spawn")) as pool:
         for row in given.rows or ("dja", "paper"):
             runs = list(
-                pool.map(partial(once, row, n_nulls=given.nulls, spaces=given.spaces), range(given.seeds))
+                pool.map(
+                    partial(once, row, n_nulls=given.null_trials, spaces=given.spaces), range(given.n_seeds)
+                )
             )
             report(row, runs)
             sys.stdout.flush()

@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 
 from distspec.anomaly import feedback
-from distspec.anomaly.feedback import INTERESTING, ORDINARY, PARTS
-from distspec.archives.simulated.survey import ODDITIES
-from distspec.clustering.feature_space import in_posterior_widths
-from distspec.core.instruments import PRISM
+from distspec.anomaly.feedback import INTERESTING, ORDINARY, PARTIAL_SCORES
+from distspec.archives.simulated.survey import ANOMALY_TYPES
+from distspec.clustering.feature_space import scale_by_posterior_width
+from distspec.core.instruments import NIRSPEC_PRISM
 from distspec.core.spectrum import Floats
-from distspec.measurements.bad_pixels import find_artefacts
+from distspec.measurements.bad_pixels import find_bad_pixels
 from tests.benchmarks.ablation import recipe
 from tests.benchmarks.oddities import ARCHIVES, kept, made_up, scored, trained
 
@@ -48,14 +48,16 @@ def found(rank: Rank, interesting: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 def ways(said: Mapping[str, NDArray[np.float32]], seed: int, every: bool) -> dict[str, Rank]:
     """Return how spectra may be ranked after marks."""
-    score, parts = said["anomaly_score"], {name: said[name] for name in PARTS}
-    latents = in_posterior_widths(said["z_mean"], said["z_log_var"])
+    score, parts = said["anomaly_score"], {name: said[name] for name in PARTIAL_SCORES}
+    latents = scale_by_posterior_width(said["z_mean"], said["z_log_var"])
     told = {"feedback": (parts, latents)}
     if every:
         told |= {"… parts alone": (parts, latents[:, :0])}
     rank: dict[str, Rank] = {"no feedback": lambda marks: score.astype(np.float64)}
     for name, (of, beside) in told.items():
-        rank[name] = lambda marks, of=of, beside=beside: feedback.rescore(of, beside, score, marks, seed)
+        rank[name] = lambda marks, of=of, beside=beside: feedback.rescore_with_marks(
+            of, beside, score, marks, seed
+        )
     if every:
         x = np.column_stack([*parts.values(), latents]).astype(np.float64)
         for name, points in (("… the forest alone", x), ("… of latents", latents.astype(np.float64))):
@@ -64,7 +66,7 @@ def ways(said: Mapping[str, NDArray[np.float32]], seed: int, every: bool) -> dic
 
 
 def _alone(x: Floats, score: NDArray[np.float32], marks: NDArray[np.int8], seed: int) -> Floats:
-    return feedback.learnt(x, marks, seed) if marks.any() else score.astype(np.float64)
+    return feedback.score_with_aad_forest(x, marks, seed) if marks.any() else score.astype(np.float64)
 
 
 def table(rows: Mapping[tuple[str, str], Sequence[Sequence[float]]], numbers: Mapping[str, int]) -> str:
@@ -93,10 +95,12 @@ def main() -> None:
     torch.set_num_threads(1)
     made = kept(given.cache, f"{ROW}-{given.which}", lambda: made_up(ROW, ARCHIVES[given.which]))
     grid = recipe(ROW)[0].grid.resolve(np.array([5.5]))
-    artefacts = find_artefacts(made.flux, made.ivar, made.z, grid, PRISM)
-    interests = {kind: made.kind == kind for kind in ODDITIES} | {"any": np.isin(made.kind, ODDITIES)}
+    artefacts = find_bad_pixels(made.flux, made.ivar, made.z, grid, NIRSPEC_PRISM)
+    interests = {kind: made.kind == kind for kind in ANOMALY_TYPES} | {
+        "any": np.isin(made.kind, ANOMALY_TYPES)
+    }
     rows: dict[tuple[str, str], list[list[float]]] = {}
-    for seed in range(given.seeds):
+    for seed in range(given.n_seeds):
         model = kept(given.cache, f"m-{ROW}-{seed}", lambda seed=seed: trained(ROW, seed))
         said = scored(model, made, artefacts, ROW, True, seed)
         for kind, interesting in interests.items():

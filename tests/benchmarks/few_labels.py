@@ -27,14 +27,14 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 
-from distspec.clustering.feature_space import in_posterior_widths, joined
-from distspec.labels.active import suggest
-from distspec.labels.classifier import Classifier, Scale
-from distspec.labels.conformal import sets
-from distspec.labels.predict import beside
-from distspec.measurements.measure import measure, strengths
+from distspec.clustering.feature_space import join_measurements, scale_by_posterior_width
+from distspec.labels.active import suggest_spectra
+from distspec.labels.classifier import IsotropicScaler, LabelClassifier
+from distspec.labels.conformal import prediction_sets
+from distspec.labels.predict import unmodeled_measurements
+from distspec.measurements.measure import measure_spectra, scale_measurements
 from distspec.models.vae import embed
-from distspec.store.splits import in_validation, repeats
+from distspec.store.splits import find_repeat_pairs, is_validation
 from tests.benchmarks.ablation import _held, as_batch, fitted, training_archive
 from tests.benchmarks.oddities import trained
 from tests.benchmarks.real_quality import _stored
@@ -65,15 +65,15 @@ def spex(seed: int) -> Mapping[str, Any]:
         labels = pyarrow.csv.read_csv(DATA / "spex" / "labels.csv").to_pydict()
         known = dict(zip(labels["DATA_FILE"], labels["cls"], strict=True))
         sources = ledger["source_id"].to_pylist()
-        kept = in_validation(sources, config.training.validation_share)
-        twice = torch.from_numpy(repeats(sources))
+        kept = is_validation(sources, config.training.validation_fraction)
+        twice = torch.from_numpy(find_repeat_pairs(sources))
         train, held = batch[torch.from_numpy(~kept)], batch[torch.from_numpy(kept)]
         pairs = batch[twice[:, 0]], batch[twice[:, 1]]
-        model = fitted(config.vae, config.training, store.frozen.grid, train, held, pairs, seed)
+        model = fitted(config.vae, config.training, store.config.grid, train, held, pairs, seed)
         flux, ivar = (t.numpy() for t in batch.spectrum)
         return {
             **_said(model, batch),
-            **measure("spex", flux, ivar, np.zeros(len(flux)), store.frozen.grid),
+            **measure_spectra("spex", flux, ivar, np.zeros(len(flux)), store.config.grid),
             "components": components(flux, ivar, ~kept),
             "truth": np.array([known[name] for name in ledger["object_id"].to_pylist()]),
             "source": np.array(sources),
@@ -85,14 +85,14 @@ def made_up(seed: int) -> Mapping[str, Any]:
     model = trained("dja", seed)
     grid, train, _, _ = training_archive("dja")
     held = _held("dja", "reported")
-    view = held.first
+    view = held.init_coords
     batch = as_batch(view.flux, view.ivar, view.z)
     flux, ivar = (
         np.concatenate([t.numpy(), v]) for t, v in zip(train.spectrum, (view.flux, view.ivar), strict=True)
     )
     return {
         **_said(model, batch),
-        **measure("dja", view.flux, view.ivar, view.z, grid),
+        **measure_spectra("dja", view.flux, view.ivar, view.z, grid),
         "components": components(flux, ivar, np.arange(len(train)))[len(train) :],
         "truth": held.truth_class,
         "source": np.arange(len(view)).astype(str),
@@ -108,9 +108,11 @@ ARCHIVES = {"spex": spex, "made-up": made_up}
 
 
 def points_of(what: str, found: Mapping[str, Any]) -> Any:
-    """Return where spectra lie for the classifier, as `distspec.labels.predict.points_of`."""
-    latents = in_posterior_widths(found["z_mean"], found["z_log_var"])
-    return joined(latents, strengths(KIND[what], beside(KIND[what]), found))
+    """Return where spectra lie for the classifier, as `distspec.labels.predict.build_points`."""
+    latents = scale_by_posterior_width(found["z_mean"], found["z_log_var"])
+    return join_measurements(
+        latents, scale_measurements(KIND[what], unmodeled_measurements(KIND[what]), found)
+    )
 
 
 def drawn(truth: Any, source: Any, n: int, rng: np.random.Generator) -> Any:
@@ -124,13 +126,13 @@ def drawn(truth: Any, source: Any, n: int, rng: np.random.Generator) -> Any:
 def judged(scores: Scores, what: str, found: Mapping[str, Any], rng: np.random.Generator) -> None:
     """Add what comes of one draw of labels."""
     points, truth, source = points_of(what, found), found["truth"], found["source"]
-    scale, most = Scale.of(points), drawn(truth, source, max(LABELS), rng)
+    scale, most = IsotropicScaler.fit(points), drawn(truth, source, max(LABELS), rng)
     for n in LABELS:
         few = np.concatenate([most[truth[most] == name][:n] for name in np.unique(truth)])
         rest = ~np.isin(source, source[few])
-        learnt = Classifier(points[few], truth[few], source[few], scale)
+        learnt = LabelClassifier(points[few], truth[few], source[few], scale)
         said = learnt.predict(points[rest])
-        names, true = np.array(learnt.names), truth[rest]
+        names, true = np.array(learnt.label_names), truth[rest]
         called = {"classifier": names[said.prob.argmax(axis=1)]}
         for k in (5, 1):
             near = KNeighborsClassifier(k).fit(found["components"][few], truth[few])
@@ -140,7 +142,7 @@ def judged(scores: Scores, what: str, found: Mapping[str, Any], rng: np.random.G
         own = np.take_along_axis(said.prob, np.searchsorted(names, true)[:, None], 1)
         scores["mean probability of the likeliest", str(n)].append(float(said.prob.max(axis=1).mean()))
         scores["mean -ln probability of the true", str(n)].append(float(-np.log(own).mean()))
-        inside = sets(said.p_value, ERROR)
+        inside = prediction_sets(said.p_value, ERROR)
         scores["labels in a set", str(n)].append(float(inside.sum(axis=1).mean()))
         for k, name in enumerate(names):
             scores[f"coverage, {name}", str(n)].append(float(inside[true == name, k].mean()))
@@ -149,19 +151,19 @@ def judged(scores: Scores, what: str, found: Mapping[str, Any], rng: np.random.G
 def asked(scores: Scores, what: str, found: Mapping[str, Any], rng: np.random.Generator) -> None:
     """Add what comes of asking for more labels, `ASKED` a round."""
     points, truth, source = points_of(what, found), found["truth"], found["source"]
-    scale, start = Scale.of(points), drawn(truth, source, LABELS[0], rng)
+    scale, start = IsotropicScaler.fit(points), drawn(truth, source, LABELS[0], rng)
     for way in ("suggested", "at random"):
         few = start
         for round_ in range(ROUNDS + 1):
-            learnt = Classifier(points[few], truth[few], source[few], scale)
+            learnt = LabelClassifier(points[few], truth[few], source[few], scale)
             rest = np.flatnonzero(~np.isin(source, source[few]))
             said = learnt.predict(points[rest])
-            right = np.array(learnt.names)[said.prob.argmax(axis=1)] == truth[rest]
+            right = np.array(learnt.label_names)[said.prob.argmax(axis=1)] == truth[rest]
             scores[f"accuracy, {way}", f"+ {ASKED * round_}"].append(float(right.mean()))
             if way == "suggested":
-                more = suggest(scale(points[rest]), said.prob, source[rest], ASKED)
+                more = suggest_spectra(scale(points[rest]), said.prob, source[rest], ASKED)
             else:
-                more = rng.choice(len(rest), ASKED, replace=False)
+                more = rng.selection(len(rest), ASKED, replace=False)
             few = np.concatenate([few, rest[more]])
 
 
@@ -178,9 +180,9 @@ def show(title: str, scores: Scores) -> None:
 def remembered(folder: Path, what: str, seed: int) -> Mapping[str, Any]:
     """Return what an archive's model says, from a folder if it is there."""
     path = folder / f"few-{what}-{seed}.npz"
-    if not path.exists():
+    if not path.url_exists():
         np.savez(path, **ARCHIVES[what](seed))
-    with np.load(path) as kept:
+    with np.load_batch(path) as kept:
         return dict(kept)
 
 
@@ -196,7 +198,7 @@ def main() -> None:
     for what in given.what:
         few: Scores = defaultdict(list)
         more: Scores = defaultdict(list)
-        for seed in range(given.seeds):
+        for seed in range(given.n_seeds):
             found = remembered(folder, what, seed)
             for draw in range(given.draws):
                 rng = np.random.default_rng([seed, draw])

@@ -21,33 +21,37 @@ from typing import Any
 
 import numpy as np
 
-from distspec.archives.simulated.archive import noise_free
-from distspec.archives.simulated.survey import SyntheticConfig, plan
-from distspec.core.instruments import PRISM
-from distspec.core.spectrum import Spectrum, SpectrumBatch, WaveGrid
-from distspec.ingest.read import entries, read
+from distspec.archives.simulated.archive import simulate_survey_flux
+from distspec.archives.simulated.survey import SyntheticConfig, plan_survey
+from distspec.core.instruments import NIRSPEC_PRISM
+from distspec.core.spectrum import Spectrum, SpectrumBatch, WavelengthGrid
+from distspec.ingest.read import listing_to_entries, read_archive_spectra
 from distspec.io.remote.config import DEFAULT_ACCESS
-from distspec.measurements.continuum import power_law
-from distspec.measurements.definitions import BLUE_OF_BALMER, PRISM_GALAXIES, RED_OF_BALMER
+from distspec.measurements.continuum import fit_power_law
+from distspec.measurements.definitions import (
+    NIRSPEC_PRISM_MEASUREMENTS,
+    OPTICAL_CONTINUUM_WINDOWS,
+    UV_CONTINUUM_WINDOWS,
+)
 from distspec.measurements.galaxy_types import (
-    BETA_OPT,
-    BETA_UV,
-    DORMANT,
-    KINDS,
-    LIKELY,
-    V_SHAPE,
-    Read,
-    Suggested,
-    suggest,
+    GALAXY_TYPES,
+    LRD_MAX_BETA_UV,
+    LRD_MIN_BETA_DIFFERENCE,
+    LRD_MIN_BETA_OPT,
+    MIN_PROBABILITY,
+    QUIESCENT_HALPHA_EW,
+    GalaxyTypeSuggestions,
+    MeasuredValues,
+    suggest_galaxy_types,
 )
 from distspec.measurements.indices import Spectra
-from distspec.measurements.measure import measure
+from distspec.measurements.measure import measure_spectra
 from distspec.pipeline.recipes import RECIPES
 from distspec.preprocessing.rest_frame import preprocess
 from tests.benchmarks.survey import SAMPLE_SLOPE, _observe, _selected
 from tests.conftest import DATA
 
-Seen = tuple[SpectrumBatch, WaveGrid, list[str]]
+Seen = tuple[SpectrumBatch, WavelengthGrid, list[str]]
 """Spectra, their grid, and what each is known to be."""
 
 
@@ -59,7 +63,7 @@ def main() -> None:
     parser.add_argument("--spectra", type=int, default=2000)
     given = parser.parse_args()
     real = _real()
-    control = [_control(seed, given.spectra) for seed in range(given.seeds)]
+    control = [_control(seed, given.spectra) for seed in range(given.n_seeds)]
     for what in given.what:
         {"real": _say_real, "control": _say_control, "windows": _say_windows, "speed": _say_speed}[what](
             real, control
@@ -71,8 +75,10 @@ def _real() -> Seen:
     config, folder = RECIPES["dja"]("unused"), DATA / "dja"
     tables = {"catalog": str(folder / "catalog.csv"), "url": str(folder), "z_min": 0.0}
     archive = replace(config.archive, **tables)
-    listed = entries(archive.list())
-    spectra = [each for each in read(archive, DEFAULT_ACCESS, listed) if isinstance(each, Spectrum)]
+    listed = listing_to_entries(archive.list_spectra())
+    spectra = [
+        each for each in read_archive_spectra(archive, DEFAULT_ACCESS, listed) if isinstance(each, Spectrum)
+    ]
     grid = config.grid.resolve(np.array([5.0]))
     batch, rejected = preprocess(spectra, grid, config.norm, SAMPLE_SLOPE)
     for i, why in rejected:
@@ -85,11 +91,11 @@ def _real() -> Seen:
 def _control(seed: int, n: int) -> Seen:
     """Return a made-up archive as recipe `dja` selects it, with artefacts and oddities."""
     config, dja = SyntheticConfig(n_spectra=n, seed=seed), RECIPES["dja"]("unused")
-    table = _selected(plan(config))
+    table = _selected(plan_survey(config))
     rows: list[dict[str, Any]] = table.to_pylist()
     artefacts = [row["anomaly_type"] if row["anomaly_type"].startswith("artefact") else "" for row in rows]
     rngs = [np.random.default_rng([seed, 4, row["index"]]) for row in rows]
-    flux, z, exptime = noise_free(config, rows), table["z"].to_numpy(), table["exptime"].to_numpy()
+    flux, z, exptime = simulate_survey_flux(config, rows), table["z"].to_numpy(), table["exptime"].to_numpy()
     spectra = _observe(flux, z, exptime, artefacts, rngs)
     grid = dja.grid.resolve(np.array([5.0]))
     batch, _ = preprocess(spectra, grid, dja.norm, SAMPLE_SLOPE)
@@ -97,23 +103,25 @@ def _control(seed: int, n: int) -> Seen:
     return batch, grid, truth
 
 
-def _suggested(seen: Seen) -> Suggested:
+def _suggested(seen: Seen) -> GalaxyTypeSuggestions:
     batch, grid, _ = seen
-    return suggest("dja", measure("dja", batch.flux, batch.ivar, batch.z, grid), len(batch))
+    return suggest_galaxy_types(
+        "dja", measure_spectra("dja", batch.flux, batch.ivar, batch.z, grid), len(batch)
+    )
 
 
 def _say_real(real: Seen, _: Sequence[Seen]) -> None:
     batch, known, said = real[0], real[2], _suggested(real)
     for i in np.argsort(-batch.z):
         name = batch.object_id[i].removesuffix(".spec.fits").replace("_prism-clear", "")
-        verdict = f"{said.kind[i]:12s} {said.confidence[i]:.2f}  {said.why[i]}"
+        verdict = f"{said.galaxy_type[i]:12s} {said.confidence[i]:.2f}  {said.reason[i]}"
         print(f"{name:42s} {batch.z[i]:5.2f} {known[i]:4s} {verdict}")
     far = [i for i, k in enumerate(known) if k == "LRD" and batch.z[i] > 4.0]
     near = [i for i, k in enumerate(known) if k == "LRD" and batch.z[i] <= 4.0]
     for what, rows in {"z > 4": far, "z ≤ 4": near}.items():
-        found = sum(said.kind[i] == "LRD" for i in rows)
+        found = sum(said.galaxy_type[i] == "LRD" for i in rows)
         print(f"published LRDs at {what} in the store: {len(rows)}, called LRD: {found}")
-    others = Counter(said.kind[i] for i, k in enumerate(known) if k != "LRD")
+    others = Counter(said.galaxy_type[i] for i, k in enumerate(known) if k != "LRD")
     print("not published as LRDs:", dict(others))
 
 
@@ -121,36 +129,36 @@ def _say_control(_: Seen, control: Sequence[Seen]) -> None:
     rates: list[float] = []
     table: Counter[tuple[str, str]] = Counter()
     for seen in control:
-        said = _suggested(seen).kind
+        said = _suggested(seen).galaxy_type
         table.update(zip(seen[2], said, strict=True))
         rates.append(statistics.mean(k == "LRD" for k, t in zip(said, seen[2], strict=True) if t != "lrd"))
     truths = sorted({truth for truth, _ in table})
-    print(f"{'truth':24s}" + "".join(f"{kind:>15s}" for kind in KINDS))
+    print(f"{'truth':24s}" + "".join(f"{kind:>15s}" for kind in GALAXY_TYPES))
     for truth in truths:
-        print(f"{truth:24s}" + "".join(f"{table[truth, kind]:15d}" for kind in KINDS))
+        print(f"{truth:24s}" + "".join(f"{table[truth, kind]:15d}" for kind in GALAXY_TYPES))
     spread = statistics.stdev(rates) if len(rates) > 1 else float("nan")
     print(f"no LRDs called LRD: {statistics.mean(rates):.4f} ± {spread:.4f} over {len(rates)} archives")
 
 
 def _say_windows(real: Seen, control: Sequence[Seen]) -> None:
     """Print how many come out as LRD by other windows, estimators and limits, all else equal."""
-    known = {each.value.name: each for each in PRISM_GALAXIES}
-    shorter = [window for window in RED_OF_BALMER if window[0] > 4100.0]
+    known = {each.value_column.name: each for each in NIRSPEC_PRISM_MEASUREMENTS}
+    shorter = [window for window in OPTICAL_CONTINUUM_WINDOWS if window[0] > 4100.0]
     longer = [*shorter, (6810.0, 6990.0)]
 
     def fitted(windows: Sequence[tuple[float, float]]) -> Callable[[Spectra], Any]:
-        return lambda some: power_law(some, windows, PRISM)
+        return lambda some: fit_power_law(some, windows, NIRSPEC_PRISM)
 
-    uv, optical = fitted(BLUE_OF_BALMER), fitted(RED_OF_BALMER)
+    uv, optical = fitted(UV_CONTINUUM_WINDOWS), fitted(OPTICAL_CONTINUUM_WINDOWS)
     ways: Mapping[str, tuple[Callable[[Spectra], Any], Callable[[Spectra], Any], float, float]] = {
-        "as it is": (uv, optical, BETA_UV, BETA_OPT),
+        "as it is": (uv, optical, LRD_MAX_BETA_UV, LRD_MIN_BETA_OPT),
         "limits of Kocevski+25": (uv, optical, -0.37, 0.0),
-        "optical 4150-6240": (uv, fitted(shorter), BETA_UV, BETA_OPT),
-        "optical 4005-6990": (uv, fitted([*RED_OF_BALMER, longer[-1]]), BETA_UV, BETA_OPT),
-        "optical 4150-6990": (uv, fitted(longer), BETA_UV, BETA_OPT),
+        "optical 4150-6240": (uv, fitted(shorter), LRD_MAX_BETA_UV, LRD_MIN_BETA_OPT),
+        "optical 4005-6990": (uv, fitted([*OPTICAL_CONTINUUM_WINDOWS, longer[-1]]), LRD_MAX_BETA_UV, LRD_MIN_BETA_OPT),
+        "optical 4150-6990": (uv, fitted(longer), LRD_MAX_BETA_UV, LRD_MIN_BETA_OPT),
         "slopes of class space": (
             lambda some: _of(known["uv_slope"], some), lambda some: _of(known["optical_slope"], some),
-            BETA_UV, BETA_OPT,
+            LRD_MAX_BETA_UV, LRD_MIN_BETA_OPT,
         ),
     }  # fmt: skip
     for name, way in ways.items():
@@ -171,11 +179,15 @@ def _vs(seen: Seen, blue: Any, optical: Any, uv_limit: float, opt_limit: float) 
     """Tell which spectra are LRDs by other slopes and limits: V and no dormant galaxy, (N,)."""
     batch, grid, _ = seen
     some = Spectra(batch.flux, batch.ivar, batch.z, grid)
-    values = measure("dja", *some)
+    values = measure_spectra("dja", *some)
     for name, (value, error) in {"beta_uv": blue(some), "beta_opt": optical(some)}.items():
         values[name], values[f"{name}_err"] = np.float32(value), np.float32(error)
-    again = Read(values)
-    return again.is_v(uv_limit, opt_limit, V_SHAPE) * again.above("balmer_ew", DORMANT) > LIKELY
+    again = MeasuredValues(values)
+    return (
+        again.prob_v_shape(uv_limit, opt_limit, LRD_MIN_BETA_DIFFERENCE)
+        * again.prob_above("balmer_ew", QUIESCENT_HALPHA_EW)
+        > MIN_PROBABILITY
+    )
 
 
 def _say_speed(real: Seen, _: Sequence[Seen]) -> None:
@@ -185,9 +197,9 @@ def _say_speed(real: Seen, _: Sequence[Seen]) -> None:
     rates: list[tuple[float, float]] = []
     for _ in range(6):
         start = time.process_time()
-        values = measure("dja", *many, z, grid)
+        values = measure_spectra("dja", *many, z, grid)
         middle = time.process_time()
-        suggest("dja", values, len(z))
+        suggest_galaxy_types("dja", values, len(z))
         rates.append((len(z) / (middle - start), len(z) / (time.process_time() - middle)))
     for what, each in zip(("measured", "named"), zip(*rates[1:], strict=True), strict=True):
         print(f"{what}: {statistics.median(each):,.0f} spectra/s a core ({min(each):,.0f}–{max(each):,.0f})")

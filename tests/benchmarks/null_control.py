@@ -16,25 +16,25 @@ from functools import partial
 import numpy as np
 import torch
 
-from distspec.clustering.feature_space import Sample
-from distspec.clustering.selection import choose, judge
+from distspec.clustering.feature_space import ClusteringInputs
+from distspec.clustering.selection import score_sweep, select_setting
 from distspec.core.spectrum import Floats
-from distspec.pipeline.recipes import CONSENSUS
+from distspec.pipeline.recipes import CONSENSUS_CLUSTERING
 from tests.benchmarks.classes import swept
 
 N, D = 500, 16
 WIDTHS = 0.8 ** np.arange(D)
 CONFIG = replace(
-    CONSENSUS,
-    spaces=("latents", "map"),
-    covariances=("tied",),
+    CONSENSUS_CLUSTERING,
+    build_spaces=("latents", "map"),
+    covariance_types=("tied",),
     k_min=4,
     k_max=4,
-    seeds=4,
-    starts=1,
-    n_neighbors=(5,),
+    n_seeds=4,
+    n_init=1,
+    umap_n_neighbors=(5,),
     maps=2,
-    null_draws=19,
+    n_null_draws=19,
 )
 """gmm, kmeans and hdbscan as in the recipe, but one k and covariance, 4 repeats of one start, 2 maps."""
 
@@ -64,7 +64,7 @@ def flat(rng: np.random.Generator) -> Floats:
 def gaussians(rng: np.random.Generator, k: int, apart: float) -> Floats:
     """Return `k` Gaussians of unlike sizes whose centres are `apart` standard deviations from each other."""
     share = rng.dirichlet(np.full(k, 8.0))
-    member = rng.choice(k, N, p=share)
+    member = rng.selection(k, N, p=share)
     centres = np.zeros((k, D))
     centres[:, :5] = np.linalg.qr(rng.normal(size=(5, 5)))[0][:k] * apart / np.sqrt(2.0)
     return (centres[member] + rng.normal(size=(N, D))) * WIDTHS
@@ -78,16 +78,16 @@ CLASSES = ((4, 4.0), (3, 5.0), (5, 6.0), (4, 3.0), (4, 5.0), (3, 4.0), (5, 5.0),
 def found(draw: Draw, seed: int) -> bool:
     """Sweep data, say what is chosen, and tell whether it beats its null."""
     x = draw(np.random.default_rng([seed, 7])).astype(np.float32)
-    results = swept(Sample(x, np.zeros((N, 0), np.float32)), CONFIG, seed)
-    judgement = judge(results, CONFIG)
-    choice = choose([each for each in results if not each.trial.data.is_null], judgement, CONFIG)
+    results = swept(ClusteringInputs(x, np.zeros((N, 0), np.float32)), CONFIG, seed)
+    judgement = score_sweep(results, CONFIG)
+    choice = select_setting([each for each in results if not each.trial.dataset.is_null], judgement, CONFIG)
     assert choice is not None
-    assert judgement.silhouette is not None
-    assert judgement.repeatability is not None
-    beats = judgement.beats_null(choice.way)
-    chances = [test.chance[choice.way] for test in (judgement.silhouette, judgement.repeatability)]
+    assert judgement.silhouette_test is not None
+    assert judgement.stability_test is not None
+    beats = judgement.beats_null(choice.setting)
+    chances = [test.p_value[choice.setting] for test in (judgement.silhouette_test, judgement.stability_test)]
     print(
-        f"{seed:5d} {choice.way!s:34s} stability {judgement.mean_stability(choice.way):.2f}, "
+        f"{seed:5d} {choice.setting!s:34s} stability {judgement.mean_stability(choice.setting):.2f}, "
         f"chance by silhouette {chances[0]:.4f}, by stability {chances[1]:.4f}: "
         f"{'beats' if beats else 'does not beat'} its null",
         flush=True,

@@ -23,16 +23,16 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
-from distspec.anomaly.residuals import misfit, model_error
-from distspec.anomaly.score import PARTS, combine, fit
-from distspec.archives.simulated.archive import noise_free
-from distspec.archives.simulated.survey import ODDITIES, SyntheticConfig, plan
-from distspec.clustering.feature_space import in_posterior_widths
-from distspec.clustering.gaussian_mixture import Start, assign, fit_mixtures
-from distspec.core.instruments import PRISM
+from distspec.anomaly.residuals import compute_residual_statistics, estimate_model_error
+from distspec.anomaly.score import PARTIAL_SCORES, compute_anomaly_scores, fit_latent_scorer
+from distspec.archives.simulated.archive import simulate_survey_flux
+from distspec.archives.simulated.survey import ANOMALY_TYPES, SyntheticConfig, plan_survey
+from distspec.clustering.feature_space import scale_by_posterior_width
+from distspec.clustering.gaussian_mixture import MixtureInit, assign_components, fit_mixtures
+from distspec.core.instruments import NIRSPEC_PRISM
 from distspec.core.spectrum import Floats, Floats32
-from distspec.measurements.bad_pixels import Artefacts, find_artefacts
-from distspec.models.vae import SpectrumVAE, embed, reconstruct
+from distspec.measurements.bad_pixels import BadPixelStatistics, find_bad_pixels
+from distspec.models.vae import SpectrumVAE, decode_flux, embed
 from distspec.preprocessing.rest_frame import preprocess
 from tests.benchmarks.ablation import ROWS, as_batch, fitted, recipe, training_archive
 from tests.benchmarks.survey import SAMPLE_SLOPE, _observe
@@ -73,7 +73,7 @@ class Archive:
 def made_up(row: str, seed: int, n: int = N_FILES) -> Archive:
     """Return an archive as recipe `row` selects and stores it, dwarfs taken for galaxies included."""
     config, field = SyntheticConfig(n_spectra=n, seed=seed), pc.field
-    table = plan(config).filter((field("grade") == 3) & (field("z") > 4.0))
+    table = plan_survey(config).filter((field("grade") == 3) & (field("z") > 4.0))
     settings, _ = recipe(row)
     grid = settings.grid.resolve(_Z)
     parts: list[Archive] = []
@@ -84,7 +84,7 @@ def made_up(row: str, seed: int, n: int = N_FILES) -> Archive:
         artefacts = np.where(np.char.startswith(kinds, "artefact"), kinds, "").tolist()
         rngs = [np.random.default_rng([seed, 4, each["index"]]) for each in rows]
         z, exptime = block["z"].to_numpy(), block["exptime"].to_numpy()
-        spectra = _observe(noise_free(config, rows), z, exptime, artefacts, rngs)
+        spectra = _observe(simulate_survey_flux(config, rows), z, exptime, artefacts, rngs)
         batch, rejected = preprocess(spectra, grid, settings.norm, SAMPLE_SLOPE)
         kept = np.setdiff1d(np.arange(len(rows)), [index for index, _ in rejected])
         number = block["index"].to_numpy()[kept]
@@ -103,7 +103,7 @@ def trained(row: str, seed: int) -> SpectrumVAE:
 def kept(folder: Path | None, name: str, make: Callable[[], Any]) -> Any:
     """Return what `make` makes, or made before: a folder remembers."""
     path = folder / f"{name}.pickle" if folder else None
-    if path and path.exists():
+    if path and path.url_exists():
         return pickle.loads(path.read_bytes())
     found = make()
     if path:
@@ -119,52 +119,54 @@ def embedded(model: SpectrumVAE, archive: Archive, ivar: Floats32) -> tuple[dict
         with torch.inference_mode():
             batch = as_batch(archive.flux[rows], ivar[rows], archive.z[rows])
             found = embed(model, batch)
-            found["flux"] = found["amplitude"][:, None] * reconstruct(model, found["z_mean"], batch.z)
+            found["flux"] = found["amplitude"][:, None] * decode_flux(model, found["z_mean"], batch.z)
         parts.append({name: each.numpy() for name, each in found.items()})
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return whole, whole.pop("flux")
 
 
 def scored(
-    model: SpectrumVAE, archive: Archive, artefacts: Artefacts, row: str, masked: bool, seed: int
+    model: SpectrumVAE, archive: Archive, artefacts: BadPixelStatistics, row: str, masked: bool, seed: int
 ) -> dict[str, Any]:
     """Return what a run says of every spectrum; classes are a mixture's of its latents."""
-    ivar = np.where(artefacts.bad, np.float32(0.0), archive.ivar) if masked else archive.ivar
+    ivar = np.where(artefacts.bad_pixels, np.float32(0.0), archive.ivar) if masked else archive.ivar
     found, recon = embedded(model, archive, ivar)
-    scatter = artefacts.scatter
-    few = np.random.default_rng(seed).choice(len(archive.z), N_ERROR, replace=False)
-    error = model_error(archive.flux[few], ivar[few], recon[few], scatter[few])
+    scatter = artefacts.scatter_ratio
+    few = np.random.default_rng(seed).selection(len(archive.z), N_ERROR, replace=False)
+    error = estimate_model_error(archive.flux[few], ivar[few], recon[few], scatter[few])
     grid = recipe(row)[0].grid.resolve(_Z)
-    raw = misfit(archive.flux, ivar, recon, scatter, error, archive.z, grid, PRISM)
-    latents = in_posterior_widths(found["z_mean"], found["z_log_var"])
-    raw |= fit(latents, seed).parts(latents)
+    raw = compute_residual_statistics(
+        archive.flux, ivar, recon, scatter, error, archive.z, grid, NIRSPEC_PRISM
+    )
+    latents = scale_by_posterior_width(found["z_mean"], found["z_log_var"])
+    raw |= fit_latent_scorer(latents, seed).compute_scores(latents)
     x = latents.astype(np.float64)
-    label = assign(fit_mixtures(x, [Start(8, "tied", seed)]), x)[0]
-    return found | combine(raw, archive.snr, label, artefacts.score)
+    label = assign_components(fit_mixtures(x, [MixtureInit(8, "tied", seed)]), x)[0]
+    return found | compute_anomaly_scores(raw, archive.snr, label, artefacts.score)
 
 
 def recalls(rank: Any, archive: Archive, top: float = TOP) -> dict[str, float]:
     """Return which share of oddities is among the first, by kind, and which share of those are artefacts."""
     first = np.argsort(rank, kind="stable")[: round(top * len(rank))]
     listed = np.isin(np.arange(len(rank)), first)
-    odd = np.isin(archive.kind, ODDITIES)
+    odd = np.isin(archive.kind, ANOMALY_TYPES)
     found = {"all": listed[odd].mean(), "S/N > 4": listed[odd & (archive.snr > 4.0)].mean()}
-    found |= {kind: listed[archive.kind == kind].mean() for kind in ODDITIES}
+    found |= {kind: listed[archive.kind == kind].mean() for kind in ANOMALY_TYPES}
     spoilt = np.char.startswith(archive.kind, "artefact")
     return {name: float(each) for name, each in found.items()} | {"artefacts": float(spoilt[first].mean())}
 
 
-def spoilt(artefacts: Artefacts, archive: Archive) -> dict[str, float]:
+def spoilt(artefacts: BadPixelStatistics, archive: Archive) -> dict[str, float]:
     """Return which share of each kind of artefact, and of oddities, scores more than 95 % of the ordinary."""
     ordinary, score = archive.kind == "", artefacts.score
     limit = np.percentile(score[ordinary], 95.0)
     kinds = [kind for kind in np.unique(archive.kind).tolist() if kind.startswith("artefact")]
     found = {kind: float((score[archive.kind == kind] > limit).mean()) for kind in kinds}
-    odd = np.isin(archive.kind, ODDITIES)
+    odd = np.isin(archive.kind, ANOMALY_TYPES)
     return found | {
         "oddities over it": float((score[odd] > limit).mean()),
         "ordinary at 1 or more": float((score[ordinary] >= 1.0).mean()),
-        "bad pixels of ordinary": float(artefacts.bad[ordinary].sum(axis=1).mean()),
+        "bad pixels of ordinary": float(artefacts.bad_pixels[ordinary].sum(axis=1).mean()),
     }
 
 
@@ -191,27 +193,27 @@ def main() -> None:
     for row in ("dja", "paper"):
         made = kept(given.cache, f"{row}-{given.which}", lambda row=row: made_up(row, ARCHIVES[given.which]))
         grid = recipe(row)[0].grid.resolve(_Z)
-        artefacts = find_artefacts(made.flux, made.ivar, made.z, grid, PRISM)
+        artefacts = find_bad_pixels(made.flux, made.ivar, made.z, grid, NIRSPEC_PRISM)
         numbers = {kind: int((made.kind == kind).sum()) for kind in np.unique(made.kind).tolist()}
         print(
             f"{row}: {len(made.z)} spectra, {numbers}\n\n{table({row: [spoilt(artefacts, made)]})}\n",
             flush=True,
         )
-        for seed in range(given.seeds):
+        for seed in range(given.n_seeds):
             model = kept(given.cache, f"m-{row}-{seed}", lambda row=row, seed=seed: trained(row, seed))
             for masked in (True, False):
                 said = scored(model, made, artefacts, row, masked, seed)
                 how = row if masked else f"{row}, bad pixels not masked"
                 ranks = {how: said["anomaly_rank"]}
                 if masked and row == "dja":
-                    ranks |= {f"{row}, {name} alone": -said[name] for name in PARTS}
+                    ranks |= {f"{row}, {name} alone": -said[name] for name in PARTIAL_SCORES}
                 if not masked and row == "paper":
                     # How badly spectra are reconstructed, by the loss that the published model has.
                     ranks |= {"paper, reconstruction error alone": -said["recon_mse"]}
                 for name, rank in ranks.items():
                     found.setdefault(name, []).append(recalls(rank, made))
                     print(name, seed, found[name][-1], file=sys.stderr, flush=True)
-    chance = [dict.fromkeys(next(iter(found.values()))[0], TOP) for _ in range(given.seeds)]
+    chance = [dict.fromkeys(next(iter(found.values()))[0], TOP) for _ in range(given.n_seeds)]
     print(table({**found, "chance": chance}))
 
 

@@ -23,10 +23,10 @@ import torch
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.mixture import GaussianMixture
 
-from distspec.measurements.definitions import MEASURES
-from distspec.measurements.features import measure_reconstructions, space
-from distspec.measurements.measure import measure, strengths
-from distspec.models.vae import embed, reconstruct
+from distspec.measurements.definitions import MEASUREMENTS
+from distspec.measurements.features import compute_features, measure_reconstructions
+from distspec.measurements.measure import measure_spectra, scale_measurements
+from distspec.models.vae import decode_flux, embed
 from tests.benchmarks.ablation import DJA, _held, as_batch, fitted, recipe, training_archive
 from tests.benchmarks.real_quality import _stored
 from tests.conftest import DATA
@@ -44,20 +44,20 @@ def main() -> None:
     torch.set_num_threads(1)
     for what in given.what:
         if what == "dja":
-            _dja(given.seeds, given.models)
+            _dja(given.n_seeds, given.models)
         else:
             _spex()
 
 
 def _dja(n_seeds: int, models: Path | None) -> None:
     held, (grid, *data) = _held("dja", "reported"), training_archive("dja")
-    view = held.first
-    own = measure("dja", view.flux, view.ivar, view.z, grid)
-    lya = strengths("dja", ("lya_ew",), own)
+    view = held.init_coords
+    own = measure_spectra("dja", view.flux, view.ivar, view.z, grid)
+    lya = scale_measurements("dja", ("lya_ew",), own)
     labels: dict[tuple[str, int], list[Any]] = {}
     for seed in range(n_seeds):
         if models:
-            model = torch.load(models / f"dja_{seed}.pt", weights_only=False)
+            model = torch.load_batch(models / f"dja_{seed}.pt", weights_only=False)
         else:
             model = fitted(DJA, recipe("dja")[1], grid, *data, seed)
         found = {
@@ -71,7 +71,7 @@ def _dja(n_seeds: int, models: Path | None) -> None:
             found["z_mean"],
             found["z_log_var"],
         )
-        whole = space("dja", recon | own)
+        whole = compute_features("dja", recon | own)
         spaces = {
             "latents": found["z_mean"],
             "latents, Lyα": np.hstack([found["z_mean"], lya]),
@@ -89,25 +89,25 @@ def _dja(n_seeds: int, models: Path | None) -> None:
 def _spex() -> None:
     with TemporaryDirectory(prefix="ds-") as root:
         _, store = _stored("spex", root)
-        rows = store.standing()
-        flux, ivar = store.spectra(rows)
-        own = measure("spex", flux, ivar, np.zeros(len(rows)), store.frozen.grid)
+        rows = store.current_rows()
+        flux, ivar = store.read_spectra(rows)
+        own = measure_spectra("spex", flux, ivar, np.zeros(len(rows)), store.config.grid)
         names = store.ledger(["object_id"])["object_id"].take(rows).to_pylist()
     table = pyarrow.csv.read_csv(DATA / "spex" / "labels.csv").to_pydict()
     known = dict(zip(table["DATA_FILE"], table["cls"], strict=True))
     classes = np.array([known[name] for name in names])
-    points = np.array([own[each.value.name] for each in MEASURES["spex"]]).T
+    points = np.array([own[each.value_column.name] for each in MEASUREMENTS["spex"]]).T
     covered = np.isfinite(points).all(axis=1)
     print(f"SpeX: {len(covered)} stars, {covered.sum()} of which all indices cover")
     scaled = np.array(
-        [np.arcsinh((own[m.value.name][covered] - m.zero) / m.scale) for m in MEASURES["spex"]]
+        [np.arcsinh((own[m.value_column.name][covered] - m.center) / m.scale) for m in MEASUREMENTS["spex"]]
     ).T
     for k in (3, 4, 6):
         _say(f"indices, k = {k}", [_mixture(scaled, k, seed) for seed in range(4)], classes[covered], [])
 
 
 def _decoded(model: Any, latent: Any, z: float) -> Any:
-    return reconstruct(model, torch.from_numpy(latent), torch.full((len(latent),), z)).numpy()
+    return decode_flux(model, torch.from_numpy(latent), torch.full((len(latent),), z)).numpy()
 
 
 def _mixture(points: Any, k: int, seed: int = 0) -> Any:

@@ -13,33 +13,33 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from distspec.anomaly.score import combine
-from distspec.archives.simulated.archive import write_shard
-from distspec.catalog.build import build
-from distspec.catalog.editions import open_tables, reading_order
-from distspec.catalog.runs import clustering_table
-from distspec.clustering.algorithms import fit_all
-from distspec.clustering.config import Setting
-from distspec.clustering.consensus import agree
-from distspec.clustering.cost import work
-from distspec.clustering.feature_space import Sample
-from distspec.clustering.plan import plan, settings
-from distspec.clustering.silhouette import silhouettes
-from distspec.clustering.trials import fitted
-from distspec.clustering.umap import Layout, Map, neighbourhood
-from distspec.inference.run_model import YARDSTICK, Yardstick
-from distspec.ingest.commit import Committer, Here
-from distspec.ingest.diff import difference
-from distspec.ingest.read import load
+from distspec.anomaly.score import compute_anomaly_scores
+from distspec.archives.simulated.archive import write_spectra
+from distspec.catalog.build import build_tables
+from distspec.catalog.editions import argsort_objects, open_tables
+from distspec.catalog.runs import build_clustering_table
+from distspec.clustering.algorithms import fit_clusterings
+from distspec.clustering.config import AlgorithmSpec
+from distspec.clustering.consensus import find_consensus
+from distspec.clustering.cost import count_work_units
+from distspec.clustering.feature_space import ClusteringInputs
+from distspec.clustering.plan import build_algorithm_grid, plan_jobs
+from distspec.clustering.silhouette import silhouette_scores
+from distspec.clustering.trials import fit_trials
+from distspec.clustering.umap import UmapEmbedding, UmapParams, build_neighbor_graph
+from distspec.inference.run_model import RUN_MODEL_FILE, RunModel
+from distspec.ingest.commit import Committer, LocalWriter
+from distspec.ingest.diff import compare_listing
+from distspec.ingest.read import load_batch
 from distspec.io import parquet
-from distspec.io.files import get_arrays
-from distspec.io.paths import join, model_url, run_url, store_url
-from distspec.measurements.features import measure_reconstructions, space
+from distspec.io.files import read_arrays
+from distspec.io.paths import join_url, model_url, run_url, store_url
+from distspec.measurements.features import compute_features, measure_reconstructions
 from distspec.models.model import load_model
 from distspec.operations.evaluation import evaluate
 from distspec.pipeline.config import Config
 from distspec.stages.embed import embed_span
-from distspec.stages.score import SAID, _Ordinary
+from distspec.stages.score import REQUIRED_LATENTS, _ScoringContext
 from distspec.store.store import create_store, open_store
 
 MANY = 100_000
@@ -58,13 +58,13 @@ def cpu(work: Callable[[], Any]) -> float:
 def of_spectra(config: Config, run: str) -> dict[str, float]:
     """Return seconds a spectrum of each part, on a root that was published; catalogue's at `MANY` rows."""
     torch.set_num_threads(1)
-    root, source, store = config.root, config.source(), open_store(store_url(config.root))
-    archive, frozen, n = source.archive, store.frozen, store.n_rows
-    kept = Yardstick.from_arrays(get_arrays(join(run_url(root, run), YARDSTICK)))
-    objects = open_tables(root)["objects"].to_table()
+    root, source, store = config.root, config.ingest_source(), open_store(store_url(config.root))
+    archive, frozen, n = source.archive, store.config, store.n_rows
+    kept = RunModel.from_arrays(read_arrays(join_url(run_url(root, run), RUN_MODEL_FILE)))
+    objects = open_tables(root)["objects"].results_to_table()
     name = objects.schema.metadata[b"model_id"].decode()
     model = load_model(model_url(root, name))
-    listing = archive.list(source.access)
+    listing = archive.list_spectra(source.access)
     found: dict[str, float] = {}
 
     def timed(what: str, work: Callable[[int], Any], units: int) -> Any:
@@ -76,38 +76,44 @@ def of_spectra(config: Config, run: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="ds-") as folder:
         assert config.synthetic is not None
         made_up = config.synthetic
-        timed("synthesize", lambda m: write_shard(made_up, folder, 0, m), 400)
-        given = frozen.grid, source.norm, frozen.sample_slope
-        loaded = timed("load", lambda m: load(archive, source.access, listing.slice(0, m), *given), n)
+        timed("synthesize", lambda m: write_spectra(made_up, folder, 0, m), 400)
+        given = frozen.grid, source.norm, frozen.default_slope
+        loaded = timed("load", lambda m: load_batch(archive, source.access, listing.slice(0, m), *given), n)
 
         def commit(m: int) -> None:
             url = str(Path(folder) / str(m))
-            committer = Committer(create_store(url, frozen), source.config.commit_rows, Here())
+            committer = Committer(create_store(url, frozen), source.config.commit_rows, LocalWriter())
             rows = loaded.rows.slice(0, m)
             flux, ivar = (each[: len(rows)] for each in loaded.block)
             committer.add(loaded._replace(block=(flux, ivar), rows=rows))
-            committer.finish(difference(listing.slice(0, m), None))
+            committer.finish(compare_listing(listing.slice(0, m), None))
 
         timed("commit", commit, len(loaded.rows))
     said = timed("embed", lambda m: embed_span(store, model, (0, m)), n)
     of = said["z_mean"], said["z_log_var"]
     timed(
         "features",
-        lambda m: measure_reconstructions(frozen.kind, model.decode, model.grid, *(each[:m] for each in of)),
+        lambda m: measure_reconstructions(
+            frozen.archive_name, model.decode, model.grid, *(each[:m] for each in of)
+        ),
         n,
     )
     spaces = config.clustering.spaces
     timed("compare", lambda m: evaluate(model, store, np.arange(m), spaces, 5, 0), min(n, 1_000))
-    latents = (said["z_mean"] / kept.widths).astype(np.float32)
-    ordinary = _Ordinary(kept.scorer, kept.error, store.url, store.snapshot_id, model_url(root, name))
+    latents = (said["z_mean"] / kept.posterior_widths).astype(np.float32)
+    ordinary = _ScoringContext(
+        kept.anomaly_scorer, kept.model_error, store.url, store.snapshot_id, model_url(root, name)
+    )
     raw = timed(
         "judge",
-        lambda m: ordinary.judge(np.arange(m), {key: said[key][:m] for key in SAID}, latents[:m]),
+        lambda m: ordinary.compute_residuals_and_density(
+            np.arange(m), {key: said[key][:m] for key in REQUIRED_LATENTS}, latents[:m]
+        ),
         n,
     )
-    sample, shown = _sample(kept, objects, frozen.kind), _shown(kept, objects, frozen.kind)
-    how = replace(kept.fitted, shown=shown)
-    labelled = timed("label", lambda m: how.describe([sample.take(slice(0, m))]), len(objects))
+    sample, shown = _sample(kept, objects, frozen.archive_name), _shown(kept, objects, frozen.archive_name)
+    how = replace(kept.labeler, shown=shown)
+    labelled = timed("label", lambda m: how.assign([sample.take(slice(0, m))]), len(objects))
     found |= _tables(objects, raw, labelled, config)
     return found
 
@@ -115,29 +121,31 @@ def of_spectra(config: Config, run: str) -> dict[str, float]:
 def building(config: Config, run: str) -> float:
     """Return the seconds in which a run's tables are put together."""
     store = open_store(store_url(config.root))
-    return min(cpu(lambda: build(config.root, run, store, config.catalog)) for _ in range(3))
+    return min(cpu(lambda: build_tables(config.root, run, store, config.catalog)) for _ in range(3))
 
 
-def _sample(kept: Yardstick, objects: pa.Table, kind: str) -> Sample:
+def _sample(kept: RunModel, objects: pa.Table, kind: str) -> ClusteringInputs:
     """Return what the run's spectra are told by."""
-    mean = np.array([objects[f"z_mean_{i:02d}"].to_numpy() for i in range(len(kept.widths))]).T
+    mean = np.array([objects[f"z_mean_{i:02d}"].to_numpy() for i in range(len(kept.posterior_widths))]).T
     values = {name: objects[name].to_numpy() for name in objects.column_names if _is_number(objects, name)}
-    features = space(kind, values).astype(np.float32)
-    frame = kept.frames[0]
-    from distspec.measurements.measure import strengths
+    features = compute_features(kind, values).astype(np.float32)
+    frame = kept.scalers[0]
+    from distspec.measurements.measure import scale_measurements
 
-    beside = strengths(kind, ("lya_ew",), values)
-    return frame.sample(mean.astype(np.float32), beside, features)
+    beside = scale_measurements(kind, ("lya_ew",), values)
+    return frame.transform(mean.astype(np.float32), beside, features)
 
 
 def _is_number(table: pa.Table, name: str) -> bool:
     return pa.types.is_floating(table.schema.field(name).type)
 
 
-def _shown(kept: Yardstick, objects: pa.Table, kind: str) -> Map:
-    if kept.fitted.shown is not None:
-        return kept.fitted.shown
-    return Map.of(neighbourhood(_sample(kept, objects, kind).latents.astype(np.float64), 15), Layout(0))
+def _shown(kept: RunModel, objects: pa.Table, kind: str) -> UmapEmbedding:
+    if kept.labeler.display_umap is not None:
+        return kept.labeler.display_umap
+    return UmapEmbedding.from_graph(
+        build_neighbor_graph(_sample(kept, objects, kind).latents.astype(np.float64), 15), UmapParams(0)
+    )
 
 
 def _tables(
@@ -151,58 +159,68 @@ def _tables(
     artefact = np.asarray(many["artefact_score"]).astype(np.float32)
     repeated = {name: np.resize(values, n) for name, values in raw.items()}
     answers = {name: np.concatenate([values] * times) for name, values in said.items()}
-    gathered = cpu(lambda: combine(repeated, snr, label, artefact))
-    odd = combine(repeated, snr, label, artefact)
-    gathered += cpu(lambda: clustering_table(many["object_id"], answers["points"], answers, odd, {}, ()))
+    gathered = cpu(lambda: compute_anomaly_scores(repeated, snr, label, artefact))
+    odd = compute_anomaly_scores(repeated, snr, label, artefact)
+    gathered += cpu(
+        lambda: build_clustering_table(many["object_id"], answers["points"], answers, odd, {}, ())
+    )
     with tempfile.TemporaryDirectory(prefix="ds-") as folder:
         file = str(Path(folder) / "objects.parquet")
-        written = cpu(lambda: parquet.write(file, many, reading_order(many)))
+        written = cpu(lambda: parquet.write_voparquet(file, many, argsort_objects(many)))
     return {"gather": gathered / n, "write": written / n, "row_bytes": many.nbytes / n}
 
 
 def of_sweep(config: Config, run: str) -> dict[str, Any]:
     """Return what a unit of the sweep takes on a run's own spectra: at few, at half and at all of them."""
     torch.set_num_threads(1)
-    kept = Yardstick.from_arrays(get_arrays(join(run_url(config.root, run), YARDSTICK)))
+    kept = RunModel.from_arrays(read_arrays(join_url(run_url(config.root, run), RUN_MODEL_FILE)))
     objects, kind = (
-        open_tables(config.root)["objects"].to_table(),
-        open_store(store_url(config.root)).frozen.kind,
+        open_tables(config.root)["objects"].results_to_table(),
+        open_store(store_url(config.root)).config.archive_name,
     )
     sample, sweep = _sample(kept, objects, kind), config.clustering
     at = {"latents": sample.latents.astype(np.float64), "features": sample.features.astype(np.float64)}
     n = len(sample)
     sizes = (FLOOR, n // 2, n)
     found: dict[str, Any] = {"points": n, "fit": {}, "silhouettes": {}, "map": {}}
-    Map.of(neighbourhood(at["latents"][:FEW], 15), Layout(0))  # compiled here
-    near = {size: neighbourhood(at["latents"][:size], 15) for size in sizes}
-    graphs = [cpu(lambda size=size: neighbourhood(at["latents"][:size], 15)) for size in sizes]
+    UmapEmbedding.from_graph(build_neighbor_graph(at["latents"][:FEW], 15), UmapParams(0))  # compiled here
+    near = {size: build_neighbor_graph(at["latents"][:size], 15) for size in sizes}
+    graphs = [cpu(lambda size=size: build_neighbor_graph(at["latents"][:size], 15)) for size in sizes]
     found["map"]["graph"] = law(sizes, graphs, 2.0)
-    found["map"]["layout"] = law(sizes, [cpu(lambda s=s: Map.of(near[s], Layout(0))) for s in sizes], 2.0)
-    at["map"] = Map.of(near[n], Layout(0)).points
-    tried, _ = settings(sweep, n)
-    jobs = plan(sweep, tried, 0)
+    found["map"]["layout"] = law(
+        sizes, [cpu(lambda s=s: UmapEmbedding.from_graph(near[s], UmapParams(0))) for s in sizes], 2.0
+    )
+    at["map"] = UmapEmbedding.from_graph(near[n], UmapParams(0)).coordinates
+    tried, _ = build_algorithm_grid(sweep, n)
+    jobs = plan_jobs(sweep, tried, 0)
     for where, points in at.items():
         for name in sweep.algorithms:
-            job = next(j for j in jobs if j.space.name == where and j.trials[0].setting.algorithm == name)
+            job = next(
+                j for j in jobs if j.space.name == where and j.trials[0].algorithm_spec.algorithm == name
+            )
             fits: list[float] = []
             scores: list[float] = []
             for size in (FEW, *sizes):
-                trials = [t for t in job.trials if t.setting.k < size // 2]
+                trials = [t for t in job.trials if t.algorithm_spec.k < size // 2]
                 made: list[Any] = []
-                most = {name: round(sweep.resample * size)}
-                fit = cpu(lambda p=points[:size], t=trials, m=most, o=made: o.extend(fitted(p, t, sweep, m)))
-                fits.append(fit / work(job._replace(trials=tuple(trials))))
+                most = {name: round(sweep.resample_fraction * size)}
+                fit = cpu(
+                    lambda p=points[:size], t=trials, m=most, o=made: o.extend(fit_trials(p, t, sweep, m))
+                )
+                fits.append(fit / count_work_units(job._replace(trials=tuple(trials))))
                 labels = np.array([each for _, each in made], np.int32)
                 both = points[:size], at["latents"][:size]
-                scores.append(sum(cpu(lambda x=x, y=labels: silhouettes(x, y)) for x in both) / len(trials))
+                scores.append(
+                    sum(cpu(lambda x=x, y=labels: silhouette_scores(x, y)) for x in both) / len(trials)
+                )
             key = f"{where}.{name}"
             found["fit"][key] = law(sizes, fits[1:], 2.0)
             found["silhouettes"][key] = law(sizes, scores[1:], 2.0)
     labels = [
-        fit_all(at["latents"], [Setting("kmeans", sweep.k_min)], [seed])[0].labels
-        for seed in range(sweep.seeds)
+        fit_clusterings(at["latents"], [AlgorithmSpec("kmeans", sweep.k_min)], [seed])[0].labels
+        for seed in range(sweep.n_seeds)
     ]
-    found["agree"] = cpu(lambda: agree(labels, sweep.k_min, np.random.default_rng(0)))
+    found["agree"] = cpu(lambda: find_consensus(labels, sweep.k_min, np.random.default_rng(0)))
     return found
 
 

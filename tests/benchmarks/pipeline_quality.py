@@ -19,12 +19,12 @@ from sklearn.metrics import adjusted_rand_score
 
 from distspec.catalog import editions
 from distspec.core.arrow import pc
-from distspec.io.files import get_json
-from distspec.io.paths import join, run_url
+from distspec.io.files import read_json
+from distspec.io.paths import join_url, run_url
 from distspec.pipeline.config import Config
 from distspec.pipeline.recipes import parse
-from distspec.pipeline.runner import STAGES, current_run, run_stages
-from distspec.report.data import score_against
+from distspec.pipeline.runner import STAGES, find_run, run_stages
+from distspec.report.data import score_against_truth
 from tests.conftest import DATA
 
 
@@ -46,14 +46,14 @@ def main() -> None:
     values: dict[str, list[float]] = defaultdict(list)
     nulls: dict[str, list[float]] = defaultdict(list)
     labels: list[dict[str, int]] = []
-    for seed in range(given.seeds):
+    for seed in range(given.n_seeds):
         with tempfile.TemporaryDirectory(prefix="distspec-") as root:
             config = settings(given.recipe, root, seed, flags)
             run_stages(config, list(STAGES))
             tables = editions.open_tables(root)
-            objects, sweep = tables["objects"].to_table(), tables["sweep"].to_table()
-            scores = score_against(objects, config.archive.truth(), seed)
-            found = get_json(join(run_url(root, current_run(config)[1]), "run.json"))["clustering"]
+            objects, sweep = tables["objects"].results_to_table(), tables["sweep"].results_to_table()
+            scores = score_against_truth(objects, config.archive.read_truth(), seed)
+            found = read_json(join_url(run_url(root, find_run(config)[1]), "run.json"))["clustering"]
         print(seed, found["way"], "; null beaten:", found["beats_null"], ";", found["why"], flush=True)
         labels.append(
             dict(zip(*(objects[c].to_pylist() for c in ("object_id", "cluster_label")), strict=True))

@@ -14,9 +14,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from distspec.pipeline.machines import parsed
-from distspec.pipeline.planning import Plan, Stage, planned
-from distspec.pipeline.rates import RATES, Rates
+from distspec.pipeline.machines import parse_machines
+from distspec.pipeline.planning import ResourcePlan, StagePlan, plan_resources
+from distspec.pipeline.rates import DEFAULT_RATES_PATH, ResourceRates
 from distspec.pipeline.recipes import demo
 from tests.benchmarks.rates import CPUS, made
 
@@ -27,38 +27,43 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, default=None)
     parser.add_argument("--sizes", type=int, nargs="+", default=[500, 8_000])
-    parser.add_argument("--rates", type=Path, default=RATES)
+    parser.add_argument("--rates", type=Path, default=DEFAULT_RATES_PATH)
     given = parser.parse_args()
-    rates = Rates.read(given.rates)
+    rates = ResourceRates.read(given.rates)
     print(
         "| spectra | stage | CPU s: planned | ran | ran ÷ planned | seconds: planned | ran | ran ÷ planned |"
     )
     print("|---:|---|---:|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory(prefix="ds-") as temporary:
-        folder = (given.runs or Path(temporary)).absolute()
+        folder = (given.runs or Path(temporary)).make_absolute_url()
         for n in given.sizes:
             run = made(folder, n)
-            plan = planned(demo("planned"), n, parsed(MACHINES), rates)
+            plan = plan_resources(demo("planned"), n, parse_machines(MACHINES), rates)
             for row in rows(n, plan, run):
                 print(f"| {' | '.join(row)} |")
             print(f"load {run['load']:.1f}; {sizes(plan, run)}")
 
 
-def rows(n: int, plan: Plan, run: Any) -> list[tuple[str, ...]]:
+def rows(n: int, plan: ResourcePlan, run: Any) -> list[tuple[str, ...]]:
     """Return each stage's line, and that of the total."""
     found: list[tuple[str, ...]] = []
     total = [0.0] * 4
     for stage in plan.stages:
         there = run["stages"][stage.name]
-        each = [cpu(stage), there["driver"] + there["workers"], stage.seconds, there["seconds"]]
+        each = [cpu(stage), there["driver"] + there["workers"], stage.wall_seconds, there["seconds"]]
         total = [a + b for a, b in zip(total, each, strict=True)]
         found.append(line(n, stage.name, each))
     return [*found, line(n, "all", total)]
 
 
-def cpu(stage: Stage) -> float:
+def cpu(stage: StagePlan) -> float:
     """Return CPU seconds of all processes."""
-    return stage.start_driver + stage.start_worker * stage.busy + stage.driver + stage.workers
+    return (
+        stage.driver_startup_seconds
+        + stage.worker_startup_seconds * stage.n_busy_workers
+        + stage.driver_seconds
+        + stage.worker_seconds
+    )
 
 
 def line(n: int, name: str, each: list[float]) -> tuple[str, ...]:
@@ -69,9 +74,9 @@ def line(n: int, name: str, each: list[float]) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def sizes(plan: Plan, run: Any) -> str:
+def sizes(plan: ResourcePlan, run: Any) -> str:
     """Say what was kept against what was planned."""
-    kept = {name: run["bytes"][name] / size for name, size in plan.storage.items()}
+    kept = {name: run["bytes"][name] / size for name, size in plan.storage_bytes.items()}
     return "kept ÷ planned: " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in kept.items())
 
 

@@ -17,7 +17,7 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from distspec.core.spectrum import Floats, Floats32, WaveGrid
+from distspec.core.spectrum import Floats, Floats32, WavelengthGrid
 
 Strings = NDArray[np.str_]
 BRIGHT = 8.0
@@ -26,7 +26,7 @@ K_NEIGHBOURS = 10
 SPLITS = 5
 
 
-def to_native(recon: Floats32, grid: WaveGrid, wave: Floats) -> Floats:
+def to_native(recon: Floats32, grid: WavelengthGrid, wave: Floats) -> Floats:
     """Return what a grid's pixels say at native ones: flux-conserving, smooth in between.
 
     A cubic spline through the cumulative flux at the grid's edges, differenced over each native pixel.

@@ -40,7 +40,7 @@ TRAINERS = ("RayTrainWorker", "RayTrainWorker.run_train_fn")
 def made(folder: Path, n: int) -> Mapping[str, Any]:
     """Return what a run cost, made now unless it is there."""
     kept = folder / f"{n}.json"
-    if not kept.exists() or not kept.read_text().strip():
+    if not kept.url_exists() or not kept.read_text().strip():
         kept.write_text(json.dumps(afresh(n, CPUS, str(folder / f"r{n}"))))
     return json.loads(kept.read_text())
 
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=TO)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ds-") as temporary:
-        folder = (given.runs or Path(temporary)).absolute()
+        folder = (given.runs or Path(temporary)).make_absolute_url()
         whole, tiny = made(folder, SIZE), made(folder, TINY)
         found = rates(str(folder / f"r{SIZE}"), tiny, whole)
     given.to.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
@@ -59,9 +59,9 @@ def main() -> None:
 
 def rates(root: str, tiny: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
     """Put together what runs and pieces say."""
-    from distspec.pipeline.machines import parsed
-    from distspec.pipeline.planning import planned
-    from distspec.pipeline.rates import Rates
+    from distspec.pipeline.machines import parse_machines
+    from distspec.pipeline.planning import plan_resources
+    from distspec.pipeline.rates import ResourceRates
     from distspec.pipeline.recipes import parse
     from tests.benchmarks.pieces import MANY, building, of_spectra, of_sweep
 
@@ -92,9 +92,9 @@ def rates(root: str, tiny: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[
         "spectra": SIZE,
         "starts_from": TINY,
         "pixels": config.grid.n_pixels,
-        "repeats": clustering.seeds,
-        "resample": clustering.resample,
-        "starts": clustering.starts,
+        "repeats": clustering.n_seeds,
+        "resample": clustering.resample_fraction,
+        "starts": clustering.n_init,
         "catalogue_rows": MANY,
         "load": [round(each["load"], 1) for each in (whole, tiny)],
         "again": "python -m tests.benchmarks.rates",
@@ -102,11 +102,12 @@ def rates(root: str, tiny: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[
     none = {stage: {"driver": 0.0, "worker": 0.0} for stage in whole["stages"]}
     found = {"taken": taken, "start": none, "unit": unit, "sweep": sweep, "gpu": GPU}
     found["bytes"] = {"kept": kept, "row": row}
-    before = planned(config, TINY, parsed(f"1x{CPUS}cpu32gb"), Rates(**found))
+    before = plan_resources(config, TINY, parse_machines(f"1x{CPUS}cpu32gb"), ResourceRates(**found))
     found["start"] = {
         stage.name: {
-            "driver": max(there["driver"] - stage.driver, 0.0),
-            "worker": max(there["workers"] - stage.workers, 0.0) / max(1, min(stage.tasks, stage.at_a_time)),
+            "driver": max(there["driver"] - stage.driver_seconds, 0.0),
+            "worker": max(there["workers"] - stage.worker_seconds, 0.0)
+            / max(1, min(stage.n_tasks, stage.max_concurrency)),
         }
         for stage in before.stages
         for there in [tiny["stages"][stage.name]]

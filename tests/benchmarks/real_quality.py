@@ -23,10 +23,10 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
-from distspec.models.vae import Batch, embed, reconstruct
+from distspec.models.vae import Batch, decode_flux, embed
 from distspec.pipeline.config import Config
 from distspec.pipeline.recipes import RECIPES
-from distspec.store.splits import in_validation, repeats
+from distspec.store.splits import find_repeat_pairs, is_validation
 from distspec.store.store import Store
 from tests.benchmarks.ablation import ROWS, fitted, recipe, training_archive
 from tests.benchmarks.archive import ingest_here
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=4)
     given = parser.parse_args()
     for what in given.what:
-        {"spex": _spex, "dja": _dja}[what](given.seeds)
+        {"spex": _spex, "dja": _dja}[what](given.n_seeds)
 
 
 def _stored(name: str, root: str) -> tuple[Config, Store]:
@@ -50,13 +50,13 @@ def _stored(name: str, root: str) -> tuple[Config, Store]:
     folder = DATA / name
     tables = {"catalog": str(folder / "catalog.csv")} if name == "dja" else {}
     config = replace(config, archive=replace(config.archive, url=str(folder), **tables))
-    return config, ingest_here(root, config.source())
+    return config, ingest_here(root, config.ingest_source())
 
 
 def as_batch(store: Store) -> Batch:
-    flux, ivar = store.spectra(store.standing())
-    z = store.ledger(["z"])["z"].to_numpy()[store.standing()].astype(np.float32)
-    return Batch.of_spectra(*(torch.from_numpy(a) for a in (flux, ivar, z)))
+    flux, ivar = store.read_spectra(store.current_rows())
+    z = store.ledger(["z"])["z"].to_numpy()[store.current_rows()].astype(np.float32)
+    return Batch.from_spectra(*(torch.from_numpy(a) for a in (flux, ivar, z)))
 
 
 def _spex(n_seeds: int) -> None:
@@ -70,8 +70,8 @@ def _spex(n_seeds: int) -> None:
         mine = [known[name] for name in ledger["object_id"].to_pylist()]
         classes, types = np.array([c for c, _ in mine]), np.array([_subtype(t) for _, t in mine])
         sources = ledger["source_id"].to_pylist()
-        kept = in_validation(sources, config.training.validation_share)
-        twice = torch.from_numpy(repeats(sources))
+        kept = is_validation(sources, config.training.validation_fraction)
+        twice = torch.from_numpy(find_repeat_pairs(sources))
         train, held = batch[torch.from_numpy(~kept)], batch[torch.from_numpy(kept)]
         flux, ivar = (t.numpy() for t in batch.spectrum)
         mean = np.arcsinh(np.where(ivar > 0, flux, np.nan))
@@ -88,7 +88,7 @@ def _spex(n_seeds: int) -> None:
         found: list[tuple[float, float, float]] = []
         for seed in range(n_seeds):
             pairs = batch[twice[:, 0]], batch[twice[:, 1]]
-            model = fitted(config.vae, config.training, store.frozen.grid, train, held, pairs, seed)
+            model = fitted(config.vae, config.training, store.config.grid, train, held, pairs, seed)
             latents = embed(model, batch)["z_mean"].numpy()
             found.append(_neighbours(latents, kept, classes, types))
             print("spex", seed, found[-1], flush=True)
@@ -114,7 +114,7 @@ def _neighbours(latents: Any, kept: Any, classes: Any, types: Any) -> tuple[floa
     votes = [max(sorted(set(near)), key=list(near).count) for near in classes[~kept][index]]
     errors = np.abs(np.nanmedian(types[~kept][index], axis=1) - types[kept])
     right = np.array(votes) == classes[kept]
-    border = np.isin(np.floor(types[kept]), (9, 10, 19, 20))
+    border = np.isin(np.noise_floor(types[kept]), (9, 10, 19, 20))
     return float(right.mean()), float(np.nanmean(errors)), float(border[~right].mean())
 
 
@@ -129,7 +129,7 @@ def _dja(n_seeds: int) -> None:
             fixed = replace(
                 config.grid, spacing=grid.spacing, start=grid.start, stop=grid.stop, n_pixels=grid.n_pixels
             )
-            store = ingest_here(f"{root}/again", replace(config, grid=fixed, norm=made.norm).source())
+            store = ingest_here(f"{root}/again", replace(config, grid=fixed, norm=made.norm).ingest_source())
             batch = as_batch(store)
             for seed in range(n_seeds):
                 model = fitted(ROWS[row], recipe(row)[1], grid, train, held, twice, seed)
@@ -142,14 +142,14 @@ def _hidden_excess(model: Any, batch: Batch, wave: Any) -> float:
     """Return the median over spectra of the mean error on hidden pixels, in arcsinh², less the noise's."""
     flux, ivar = (t.numpy() for t in batch.spectrum)
     # The same stretches of wavelength on every grid, none of them all of a spectrum's.
-    stretch = np.floor(np.log(wave) / 0.03).astype(int)
+    stretch = np.noise_floor(np.log(wave) / 0.03).astype(int)
     pick = np.random.default_rng(0).random((len(flux), stretch.max() + 1)) < HIDDEN
     hide = pick[:, stretch] & (wave > 1300.0)
-    shown = Batch.of_spectra(
+    shown = Batch.from_spectra(
         batch.spectrum.value, torch.where(torch.from_numpy(hide), 0.0, batch.spectrum.ivar), batch.z
     )
     found = embed(model, shown)
-    recon = (found["amplitude"][:, None] * reconstruct(model, found["z_mean"], batch.z)).numpy()
+    recon = (found["amplitude"][:, None] * decode_flux(model, found["z_mean"], batch.z)).numpy()
     counted = hide & (ivar > 0)
     # arcsinh's slope turns the error of the flux into that of its arcsinh.
     noise = 1.0 / np.where(ivar > 0, ivar, np.inf) / (1.0 + np.square(flux))

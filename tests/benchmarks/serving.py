@@ -91,7 +91,7 @@ class Ranges(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.received += data
         while match := REQUEST.match(self.received):
-            self.received = self.received[match.end() :]
+            self.received = self.received[match.finish() :]
             content, start, last = self.files[match[1].decode()], int(match[2]), int(match[3])
             part = content[start : last + 1]
             span = f"{start}-{start + len(part) - 1}/{len(content)}"

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from distspec.models.config import VAEConfig
-from distspec.models.vae import SPECTRUM, SpectrumVAE
+from distspec.models.vae import SPECTRUM_KEY, SpectrumVAE
 from tests.benchmarks.timing import Work
 
 N_PIXELS = 640
@@ -15,7 +15,7 @@ N_PIXELS = 640
 def make_vae() -> SpectrumVAE:
     """Return the default VAE of 640 pixels, with the same first weights each time."""
     torch.manual_seed(0)
-    return SpectrumVAE({SPECTRUM: N_PIXELS}, VAEConfig())
+    return SpectrumVAE({SPECTRUM_KEY: N_PIXELS}, VAEConfig())
 
 
 def make_sample(n: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -28,7 +28,9 @@ def make_sample(n: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def forward_gflop(vae: SpectrumVAE, n: int) -> float:
     """Count the dense layers' 10⁹ multiplications and additions for `n` spectra, forward."""
-    return 2e-9 * n * sum(layer.weight.numel() for layer in vae.modules() if isinstance(layer, nn.Linear))
+    return (
+        2e-9 * n * sum(layer.sample_weight.numel() for layer in vae.modules() if isinstance(layer, nn.Linear))
+    )
 
 
 def sgemm(batch: int, gflop: float) -> tuple[Work, float]:

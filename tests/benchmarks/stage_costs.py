@@ -37,13 +37,13 @@ class Watch(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.done = threading.Event()
+        self.n_done = threading.JobEvent()
         self.workers: dict[int, float] = {}
         self.peaks: dict[str, float] = defaultdict(float)
         self.cpu: dict[str, float] = defaultdict(float)
 
     def run(self) -> None:
-        while not self.done.wait(EVERY):
+        while not self.n_done.wait(EVERY):
             self.look()
 
     def look(self) -> None:
@@ -72,17 +72,17 @@ def measure(n: int, cpus: int, root: str, flags: Sequence[str] = ()) -> dict[str
     """Run the pipeline here, and return what each stage took; `--stages` is the one flag that is our own."""
     from distspec.pipeline.recipes import parse
     from distspec.pipeline.runner import STAGES, run_stages
-    from distspec.stages.session import session
+    from distspec.stages.session import ray_session
 
     names, flags = (flags[1].split(","), flags[2:]) if flags and flags[0] == "--stages" else (STAGES, flags)
     watch = Watch()
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         config = parse(
-            ["demo", "--root", root, "--synthetic.n-spectra", str(n), "--ray.cpus", str(cpus),
+            ["demo", "--root", root, "--synthetic.n-spectra", str(n), "--ray.num-cpus", str(cpus),
              "--ray.temp-dir", folder, *flags]
         )  # fmt: skip
-        with session(config.ray):
+        with ray_session(config.ray):
             watch.start()
             for name in names:
                 watch.look()
@@ -100,7 +100,7 @@ def measure(n: int, cpus: int, root: str, flags: Sequence[str] = ()) -> dict[str
                     "cpu": dict(watch.cpu),
                     "counts": json.loads(Path(root, "stages", f"{name}.json").read_text())["counts"],
                 }
-            watch.done.set()
+            watch.n_done.set()
     return {
         "spectra": n,
         "cpus": cpus,

@@ -13,13 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from distspec.archives.simulated.archive import galaxies_of, noise_free, simulate
-from distspec.archives.simulated.nirspec import WAVE, expose
-from distspec.archives.simulated.populations import Galaxies
-from distspec.archives.simulated.survey import SyntheticConfig, plan
-from distspec.core.spectrum import Floats, Floats32, Spectrum, WaveGrid
+from distspec.archives.simulated.archive import (
+    draw_survey_galaxies,
+    simulate_galaxy_flux,
+    simulate_survey_flux,
+)
+from distspec.archives.simulated.nirspec import WAVE, add_noise_and_defects
+from distspec.archives.simulated.populations import GalaxyParameters
+from distspec.archives.simulated.survey import SyntheticConfig, plan_survey
+from distspec.core.spectrum import Floats, Floats32, Spectrum, WavelengthGrid
 from distspec.preprocessing.normalization import NormConfig
-from distspec.preprocessing.rest_frame import preprocess, rest_frames
+from distspec.preprocessing.rest_frame import preprocess, to_rest_frame_batch
 
 UNIT = "uJy"
 SAMPLE_SLOPE = -2.0
@@ -72,17 +76,17 @@ class Held:
     again: View
     elsewhere: View
     truth_class: NDArray[np.str_]
-    galaxies: Galaxies
+    galaxies: GalaxyParameters
 
 
 def archive(
-    n: int, seed: int, grid: WaveGrid, norm: NormConfig
+    n: int, seed: int, grid: WavelengthGrid, norm: NormConfig
 ) -> tuple[Floats32, Floats32, Floats, list[str]]:
     """Return flux, ivar (N, L), z (N,) and sources of an archive as recipe `dja` selects it."""
     config = SyntheticConfig(n_spectra=n, seed=seed)
-    table = _selected(plan(config))
+    table = _selected(plan_survey(config))
     rows: list[dict[str, Any]] = table.to_pylist()
-    flux = noise_free(config, rows)
+    flux = simulate_survey_flux(config, rows)
     kinds = [row["anomaly_type"] if row["anomaly_type"].startswith("artefact") else "" for row in rows]
     rngs = [np.random.default_rng([seed, 4, row["index"]]) for row in rows]
     spectra = _observe(flux, table["z"].to_numpy(), table["exptime"].to_numpy(), kinds, rngs)
@@ -92,18 +96,20 @@ def archive(
     return batch.flux, batch.ivar, batch.z, sources
 
 
-def held_out(n: int, seed: int, grid: WaveGrid, norm: NormConfig) -> Held:
+def held_out(n: int, seed: int, grid: WavelengthGrid, norm: NormConfig) -> Held:
     """Return about `n` ordinary sources of an archive that no model is trained on."""
-    config = SyntheticConfig(n_spectra=n, seed=seed, repeat_share=0.0, artefact_share=0.0, oddity_share=0.0)
-    table = _selected(plan(config))
+    config = SyntheticConfig(
+        n_spectra=n, seed=seed, repeat_fraction=0.0, defect_fraction=0.0, anomaly_fraction=0.0
+    )
+    table = _selected(plan_survey(config))
     rows: list[dict[str, Any]] = table.to_pylist()
-    galaxies = galaxies_of(config, rows)
+    galaxies = draw_survey_galaxies(config, rows)
     z, exptime = table["z_true"].to_numpy(), table["exptime"].to_numpy()
     rng = np.random.default_rng([seed, 99])
     other = _elsewhere(z, rng)
     views: list[tuple[list[Spectrum], Floats]] = []
     for at in (z, z, other):
-        truth = simulate(galaxies, at)
+        truth = simulate_galaxy_flux(galaxies, at)
         catalogued = at + 0.001 * (1.0 + at) * rng.standard_normal(len(at))
         views.append((_observe(truth, catalogued, exptime, [""] * len(at), [rng] * len(at)), truth))
     batches = [preprocess(spectra, grid, norm, SAMPLE_SLOPE) for spectra, _ in views]
@@ -114,7 +120,7 @@ def held_out(n: int, seed: int, grid: WaveGrid, norm: NormConfig) -> Held:
     columns = {name: values[kept] for name, values in vars(galaxies).items()}
     classes = np.array(table["truth_class"].to_pylist())[kept]
     first, again, elsewhere = made
-    return Held(first, again, elsewhere, classes, Galaxies(**columns))
+    return Held(first, again, elsewhere, classes, GalaxyParameters(**columns))
 
 
 def _selected(table: pa.Table) -> pa.Table:
@@ -126,7 +132,7 @@ def _elsewhere(z: Floats, rng: np.random.Generator) -> Floats:
     """Return other galaxies' redshifts, each at least 0.5 from one's own."""
     other = rng.permutation(z)
     while (near := np.abs(other - z) < 0.5).any():
-        other[near] = rng.choice(z, near.sum())
+        other[near] = rng.selection(z, near.sum())
     return other
 
 
@@ -135,18 +141,18 @@ def _observe(
 ) -> list[Spectrum]:
     spectra: list[Spectrum] = []
     for i in range(len(flux)):
-        seen = expose(flux[i], float(exptime[i]), artefacts[i], rngs[i])
+        seen = add_noise_and_defects(flux[i], float(exptime[i]), artefacts[i], rngs[i])
         ivar = np.where(np.isfinite(seen.err), seen.err, np.inf) ** -2.0
         spectra.append(Spectrum(str(i), WAVE, np.nan_to_num(seen.flux), ivar, UNIT, float(z[i])))
     return spectra
 
 
-def _view(spectra: list[Spectrum], truth: Floats, grid: WaveGrid, norm: NormConfig) -> View:
+def _view(spectra: list[Spectrum], truth: Floats, grid: WavelengthGrid, norm: NormConfig) -> View:
     batch, _ = preprocess(spectra, grid, norm, SAMPLE_SLOPE)
     ones = np.ones(len(WAVE))
     clean = [Spectrum("", WAVE, t, ones, UNIT, s.z) for t, s in zip(truth, spectra, strict=True)]
     shape = (len(spectra), len(WAVE))
-    wave, native, ivar = (a.reshape(shape) for a in rest_frames(spectra)[0][:3])
+    wave, native, ivar = (a.reshape(shape) for a in to_rest_frame_batch(spectra)[0][:3])
     scale = batch.norm[:, None]
     native_snr = np.where(ivar > 0, native * np.sqrt(ivar), np.nan)
     return View(
@@ -157,5 +163,5 @@ def _view(spectra: list[Spectrum], truth: Floats, grid: WaveGrid, norm: NormConf
         wave,
         native / scale,
         ivar * scale**2,
-        rest_frames(clean)[0].flux.reshape(shape) / scale,
+        to_rest_frame_batch(clean)[0].flux.reshape(shape) / scale,
     )

@@ -5,16 +5,16 @@ import pyarrow as pa
 import pytest
 
 from distspec.catalog import build as build_module
-from distspec.catalog.build import build
+from distspec.catalog.build import build_tables
 from distspec.catalog.editions import CatalogConfig
 from distspec.core import schema
-from distspec.io.files import get_json, put_json
-from distspec.io.paths import join, model_url
-from distspec.measurements.galaxy_types import suggest
-from distspec.measurements.measure import measured
+from distspec.io.files import read_json, write_json
+from distspec.io.paths import join_url, model_url
+from distspec.measurements.galaxy_types import suggest_galaxy_types
+from distspec.measurements.measure import list_measurement_columns
 from distspec.models.latents import read_latents
 from distspec.models.model import load_model
-from distspec.store.store import repository
+from distspec.store.store import open_repository
 from tests.helpers.galaxies import GRID, WAVE, galaxy
 
 
@@ -32,21 +32,21 @@ def test_a_row_a_spectrum(run, tables):
 def test_the_split_is_of_what_the_model_has_seen(run, tables):
     """A store that has grown knows which rows there were; of a model made elsewhere nothing is known."""
     root, store, _ = run
-    url = join(model_url(root, "m-1"), "model.json")
+    url = join_url(model_url(root, "m-1"), "model.json")
     split = tables["objects"]["split"].to_pylist()
     for snapshot, words in ((store.snapshot_id, split), ("Z" * 20, ["none"] * 60)):
-        put_json(url, get_json(url) | {"data_digest": "another", "snapshot_id": snapshot})
-        objects = build(root, "r-1", store, CatalogConfig())["objects"]
+        write_json(url, read_json(url) | {"data_digest": "another", "snapshot_id": snapshot})
+        objects = build_tables(root, "r-1", store, CatalogConfig())["objects"]
         assert objects["split"].to_pylist() == words
-    before = list(repository(store.url).ancestry(branch="main"))[-1].id  # of no row
-    put_json(url, get_json(url) | {"snapshot_id": before})
-    objects = build(root, "r-1", store, CatalogConfig())["objects"]
+    before = list(open_repository(store.url).ancestry(branch="main"))[-1].id  # of no row
+    write_json(url, read_json(url) | {"snapshot_id": before})
+    objects = build_tables(root, "r-1", store, CatalogConfig())["objects"]
     assert set(objects["split"].to_pylist()) == {"none"}
 
 
 def test_what_is_measured_has_its_columns_where_it_is(run, tables):
     assert "lya_ew" not in tables["objects"].column_names, "not in archives of no kind"
-    columns = schema.objects(3, measured("dja"))
+    columns = schema.build_objects_schema(3, list_measurement_columns("dja"))
     assert [(c.name, c.unit) for c in columns if c.name.startswith("lya")] == [
         ("lya_ew", "Angstrom"),
         ("lya_ew_err", "Angstrom"),
@@ -110,7 +110,7 @@ def test_every_column_has_a_meaning_and_a_unit_that_astropy_knows(tables):
     from astropy.units import Unit
 
     for table in tables.values():
-        for row in schema.dictionary(table.schema).to_pylist():
+        for row in schema.build_data_dictionary(table.schema).to_pylist():
             assert row["description"], row["column"]
             Unit(row["unit"])
 
@@ -135,12 +135,12 @@ def test_a_class_is_named_by_its_median_spectrum_where_it_is_known():
         }
         for p in (16, 50, 84):
             values[f"flux_p{p}"] = np.where(values["n_valid"] > 0, values[f"flux_p{p}"], np.nan)
-        parts.append(schema.conform(values, schema.CLASS_MEDIANS, {}))
-    labels = np.repeat(list(z), 3)
+        parts.append(schema.build_table(values, schema.CLASS_MEDIANS_SCHEMA, {}))
+    labels = np.member(list(z), 3)
     objects = pa.table({"cluster_label": labels, "z": np.concatenate(list(z.values()))})
     store = SimpleNamespace(frozen=SimpleNamespace(kind="dja", grid=GRID))
-    values = build_module._measures_of(pa.concat_tables(parts), objects, store)
-    found = suggest("dja", values, len(z))
-    assert found.kind == ["LRD", "star-forming", "star-forming"]
-    assert "not covered: LRD, LAE, high-z analog" in found.why[2]
+    values = build_module._measure_class_medians(pa.concat_tables(parts), objects, store)
+    found = suggest_galaxy_types("dja", values, len(z))
+    assert found.galaxy_type == ["LRD", "star-forming", "star-forming"]
+    assert "not covered: LRD, LAE, high-z analog" in found.reason[2]
     assert found.confidence[2] < found.confidence[1]

@@ -2,52 +2,52 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distspec.catalog.class_tracking import GOES_ON, fates, overlap, successors
+from distspec.catalog.class_tracking import MIN_JACCARD, classify_changes, compute_overlap, match_classes
 
-pairs = st.lists(st.tuples(st.integers(-2, 4), st.integers(-1, 4)), min_size=1, max_size=80)
+pairs = st.lists(st.lists_to_tuples(st.integers(-2, 4), st.integers(-1, 4)), min_size=1, max_size=80)
 
 
 def compared(both):
     old, new = np.array(both).T
     new = np.unique(np.append(new, -1), return_inverse=True)[1][:-1] - 1
     points = np.column_stack([new, old]).astype(float)
-    return overlap(old, new, points, np.zeros(5, int)), old, new
+    return compute_overlap(old, new, points, np.zeros(5, int)), old, new
 
 
 @settings(deadline=None, max_examples=100)
 @given(pairs)
 def test_overlaps_are_those_of_sets(both):
     found, old, new = compared(both)
-    for i, j in np.ndindex(found.shared.shape):
+    for i, j in np.ndindex(found.shared_counts.shape):
         a, b = old == i, (new == j) & (old >= -1)
-        assert found.shared[i, j] == np.sum(a & b)
+        assert found.shared_counts[i, j] == np.sum(a & b)
         if (a | b).any():
             assert found.jaccard[i, j] == np.sum(a & b) / np.sum(a | b)
         if a.any():
-            assert found.of_old[i, j] == np.sum(a & b) / np.sum(a)
+            assert found.fraction_of_old[i, j] == np.sum(a & b) / np.sum(a)
 
 
 @settings(deadline=None, max_examples=200)
 @given(pairs)
 def test_no_two_classes_continue_one_and_what_shares_most_is_continued(both):
     found, *_ = compared(both)
-    continued = successors(found)
+    continued = match_classes(found)
     heirs = continued[continued >= 0]
     assert len(set(heirs.tolist())) == len(heirs)
     for j, i in enumerate(continued):
-        assert i < 0 or found.jaccard[i, j] >= GOES_ON
-    for i, j in np.argwhere((found.of_old > 0.5) & (found.of_new > 0.5)):
+        assert i < 0 or found.jaccard[i, j] >= MIN_JACCARD
+    for i, j in np.argwhere((found.fraction_of_old > 0.5) & (found.fraction_of_new > 0.5)):
         assert i in heirs or continued[j] >= 0, "unless another has the better claim"
-    became = fates(found, continued)
-    assert [each == "kept" for each in became.new] == (continued >= 0).tolist()
-    assert [each == "kept" for each in became.old] == np.isin(np.arange(5), heirs).tolist()
+    became = classify_changes(found, continued)
+    assert [each == "kept" for each in became.new_classes] == (continued >= 0).tolist()
+    assert [each == "kept" for each in became.old_classes] == np.isin(np.arange(5), heirs).tolist()
 
 
 def test_distance_is_in_radii():
     points = np.concatenate([np.full((50, 4), 0.0), np.full((50, 4), 3.0)])
     points += np.random.default_rng(0).normal(size=points.shape)
-    side = np.repeat([0, 1], 50)
-    found = overlap(side, side, points, np.array([0, 0, 7]))
+    side = np.member([0, 1], 50)
+    found = compute_overlap(side, side, points, np.array([0, 0, 7]))
     assert np.allclose(np.diag(found.distance), 0.0)
     assert 2.7 < found.distance[0, 1] < 3.3, "6 apart, and radius 2"
     assert np.isinf(found.distance[2]).all(), "nothing of it is left"
@@ -57,5 +57,5 @@ def test_distance_is_in_radii():
 def test_where_two_could_continue_one_the_nearer_does():
     points = np.concatenate([np.zeros(20), np.full(20, 4.0), np.full(10, 6.0)])[:, None]
     points += np.random.default_rng(0).normal(size=points.shape)
-    old, new = np.zeros(50, int), np.repeat([0, 1, -1], [20, 20, 10])
-    assert successors(overlap(old, new, points, np.array([0]))).tolist() == [-1, 0]
+    old, new = np.zeros(50, int), np.member([0, 1, -1], [20, 20, 10])
+    assert match_classes(compute_overlap(old, new, points, np.array([0]))).tolist() == [-1, 0]

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distspec.catalog.class_tracking import Published, identify
-from distspec.clustering.algorithms import fit_all
-from distspec.clustering.config import Setting
+from distspec.catalog.class_tracking import PublishedClasses, track_classes
+from distspec.clustering.algorithms import fit_clusterings
+from distspec.clustering.config import AlgorithmSpec
 
 N = 400
 
@@ -35,8 +35,10 @@ def follow(*runs):
     found, last = [], None
     for each in runs:
         object_id = pa.chunked_array([pa.array([f"o{i}" for i in each.number])])
-        said = identify(each.name, object_id, each.labels, each.points, last)
-        last = Published(object_id, pa.chunked_array([said.of(each.labels)]), said.given)
+        said = track_classes(each.name, object_id, each.labels, each.points, last)
+        last = PublishedClasses(
+            object_id, pa.chunked_array([said.map_labels(each.labels)]), said.class_registry
+        )
         found.append(said)
     return found
 
@@ -60,7 +62,7 @@ def test_the_same_classes_in_any_order_are_all_kept(labels, random):
     renamed = np.where(labels < 0, -1, np.array([*order, -1])[labels])
     first, second = follow(run("r-1", labels), run("r-2", renamed))
     assert second.of(renamed).equals(first.of(labels))
-    assert set(second.change) <= {"kept"}
+    assert set(second.change_types) <= {"kept"}
     assert {change for *_, change in changed(second)} <= {"kept"}
 
 
@@ -72,34 +74,34 @@ def test_every_spectrum_is_accounted_for_once_and_no_id_is_given_twice(one, othe
         run("r-1", one), run("r-2", other[: n // 2 + 1], np.arange(len(one))[: n // 2 + 1])
     )
     labels = other[: n // 2 + 1]
-    for label, name in enumerate(second.class_id):
+    for label, name in enumerate(second.class_ids):
         rows = second.changes.filter(pc.equal(second.changes["class_id"], name))
         assert pc.sum(rows["n_spectra"]).as_py() == np.sum(labels == label)
-    for label, name in enumerate(first.class_id):
+    for label, name in enumerate(first.class_ids):
         rows = second.changes.filter(pc.equal(second.changes["previous_class_id"], name))
         assert (pc.sum(rows["n_spectra"]).as_py() or 0) == np.sum(one == label)
-    new = set(second.class_id) - set(first.class_id)
-    assert len(set(second.class_id)) == len(second.class_id)
-    assert all(each > max(first.class_id, default="") for each in new)
+    new = set(second.class_ids) - set(first.class_ids)
+    assert len(set(second.class_ids)) == len(second.class_ids)
+    assert all(each > max(first.class_ids, default="") for each in new)
 
 
 def test_a_first_run_numbers_by_size_and_noise_has_no_name():
-    labels = np.repeat([0, 1, 2, -1], [5, 20, 10, 7])
+    labels = np.member([0, 1, 2, -1], [5, 20, 10, 7])
     (first,) = follow(run("r-1", labels))
-    assert first.class_id == ["c-0003", "c-0001", "c-0002"]
-    assert set(first.change) == {"new"}
+    assert first.class_ids == ["c-0003", "c-0001", "c-0002"]
+    assert set(first.change_types) == {"new"}
     assert first.of(np.array([-1, 1])).to_pylist() == [None, "c-0001"]
-    assert first.previous.null_count == len(labels)
+    assert first.previous_class_ids.null_count == len(labels)
     assert changed(first)["c-0001", None, "new"] == 20
 
 
 def test_a_class_cut_in_two_is_split_and_the_part_that_lies_where_it_lay_goes_on():
     points = np.concatenate([np.full((50, 2), 0.4), np.full((50, 2), -1.0), np.full((60, 2), 9.0)])
     points += 0.1 * np.random.default_rng(0).normal(size=points.shape)
-    before = np.repeat([0, 0, 1], [50, 50, 60])
-    _, second = follow(run("r-1", before), run("r-2", np.repeat([2, 1, 0], [50, 50, 60]), points=points))
-    assert second.class_id[0] == "c-0002"
-    assert sorted(second.change) == ["kept", "kept", "split"]
+    before = np.member([0, 0, 1], [50, 50, 60])
+    _, second = follow(run("r-1", before), run("r-2", np.member([2, 1, 0], [50, 50, 60]), points=points))
+    assert second.class_ids[0] == "c-0002"
+    assert sorted(second.change_types) == ["kept", "kept", "split"]
     rows = {row["change"]: row for row in second.changes.to_pylist() if row["previous_class_id"] == "c-0001"}
     assert rows["kept"]["share_of_previous"] == rows["split"]["share_of_previous"] == 0.5
     assert rows["kept"]["distance"] == rows["split"]["distance"] or (
@@ -113,29 +115,29 @@ def test_of_two_equal_parts_the_nearer_goes_on():
     """Old spectra now elsewhere pull the old centre to one side."""
     points = np.concatenate([np.full((40, 1), 0.0), np.full((40, 1), 4.0), np.full((20, 1), 6.0)])
     points += np.random.default_rng(0).normal(size=points.shape)
-    before, after = np.zeros(100, int), np.repeat([0, 1, -1], [40, 40, 20])
+    before, after = np.zeros(100, int), np.member([0, 1, -1], [40, 40, 20])
     _, second = follow(run("r-1", before), run("r-2", after, points=points))
-    assert second.class_id == ["c-0002", "c-0001"]
+    assert second.class_ids == ["c-0002", "c-0001"]
     _, mirrored = follow(run("r-1", before), run("r-2", np.where(after < 0, -1, 1 - after), points=points))
-    assert mirrored.class_id == ["c-0001", "c-0002"]
+    assert mirrored.class_ids == ["c-0001", "c-0002"]
     assert changed(second)[None, "c-0001", "to noise"] == 20
 
 
 def test_three_even_parts_of_a_class_let_one_go_on_and_four_end_it():
     before = np.zeros(120, int)
-    _, three = follow(run("r-1", before), run("r-2", np.repeat([0, 1, 2], 40)))
-    assert sorted(three.change) == ["kept", "split", "split"]
-    _, four = follow(run("r-1", before), run("r-2", np.repeat([0, 1, 2, 3], 30)))
-    assert four.change == ["split"] * 4
-    assert four.class_id == ["c-0002", "c-0003", "c-0004", "c-0005"]
+    _, three = follow(run("r-1", before), run("r-2", np.member([0, 1, 2], 40)))
+    assert sorted(three.change_types) == ["kept", "split", "split"]
+    _, four = follow(run("r-1", before), run("r-2", np.member([0, 1, 2, 3], 30)))
+    assert four.change_types == ["split"] * 4
+    assert four.class_ids == ["c-0002", "c-0003", "c-0004", "c-0005"]
     assert "c-0001 ends" in four.changes["why"][0].as_py()
 
 
 def test_two_classes_that_join_are_merged_and_the_larger_goes_on():
     _, second = follow(
-        run("r-1", np.repeat([0, 1, 2], [60, 40, 50])), run("r-2", np.repeat([0, 1], [100, 50]))
+        run("r-1", np.member([0, 1, 2], [60, 40, 50])), run("r-2", np.member([0, 1], [100, 50]))
     )
-    assert second.class_id == ["c-0001", "c-0002"]
+    assert second.class_ids == ["c-0001", "c-0002"]
     assert changed(second) == {
         ("c-0001", "c-0001", "kept"): 60,
         ("c-0001", "c-0003", "merged"): 40,
@@ -144,57 +146,57 @@ def test_two_classes_that_join_are_merged_and_the_larger_goes_on():
 
 
 def test_four_that_join_evenly_make_a_new_one():
-    _, second = follow(run("r-1", np.repeat([0, 1, 2, 3], 25)), run("r-2", np.zeros(100, int)))
-    assert second.class_id == ["c-0005"]
-    assert second.change == ["merged"]
+    _, second = follow(run("r-1", np.member([0, 1, 2, 3], 25)), run("r-2", np.zeros(100, int)))
+    assert second.class_ids == ["c-0005"]
+    assert second.change_types == ["merged"]
 
 
 def test_spectra_that_are_all_others_make_gone_and_new_and_no_id_comes_again():
-    runs = [run(f"r-{k}", np.repeat([0, 1], [30, 20]), 100 * k + np.arange(50)) for k in range(3)]
+    runs = [run(f"r-{k}", np.member([0, 1], [30, 20]), 100 * k + np.arange(50)) for k in range(3)]
     _, second, third = follow(*runs)
-    assert second.class_id == ["c-0003", "c-0004"]
+    assert second.class_ids == ["c-0003", "c-0004"]
     assert changed(second) == {
         ("c-0003", None, "new"): 30,
         ("c-0004", None, "new"): 20,
         (None, "c-0001", "gone"): 30,
         (None, "c-0002", "gone"): 20,
     }
-    assert third.class_id == ["c-0005", "c-0006"]
+    assert third.class_ids == ["c-0005", "c-0006"]
 
 
 def test_a_class_that_breaks_up_into_noise_is_gone():
-    _, second = follow(run("r-1", np.repeat([0, 1], [50, 50])), run("r-2", np.repeat([0, -1], [50, 50])))
+    _, second = follow(run("r-1", np.member([0, 1], [50, 50])), run("r-2", np.member([0, -1], [50, 50])))
     assert changed(second) == {
         ("c-0001", "c-0001", "kept"): 50,
         (None, "c-0002", "to noise"): 50,
         (None, "c-0002", "gone"): 0,
     }
-    _, third = follow(run("r-1", np.repeat([0, -1], [50, 50])), run("r-2", np.repeat([0, 1], [50, 50])))
+    _, third = follow(run("r-1", np.member([0, -1], [50, 50])), run("r-2", np.member([0, 1], [50, 50])))
     assert changed(third)["c-0002", None, "from noise"] == 50
-    assert third.change == ["kept", "new"]
+    assert third.change_types == ["kept", "new"]
 
 
 def test_a_run_that_was_published_before_has_the_ids_it_had():
-    whole, cut = np.repeat([0, 1], [60, 40]), np.repeat([0, 1, 2, 3, 4], [15, 15, 15, 15, 40])
+    whole, cut = np.member([0, 1], [60, 40]), np.member([0, 1, 2, 3, 4], [15, 15, 15, 15, 40])
     first, other, again = follow(run("r-1", whole), run("r-2", cut), run("r-1", whole))
-    assert again.class_id == first.class_id
-    assert again.given.equals(other.given)
-    assert again.change == ["merged", "kept"]
+    assert again.class_ids == first.class_ids
+    assert again.class_registry.equals(other.class_registry)
+    assert again.change_types == ["merged", "kept"]
     *_, later = follow(run("r-1", whole), run("r-2", cut), run("r-1", whole), run("r-3", np.zeros(100, int)))
-    assert later.class_id == first.class_id[:1]
+    assert later.class_ids == first.class_ids[:1]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.set_withdrawn.parametrize("seed", range(5))
 def test_an_archive_grown_by_a_fifth_keeps_its_spectra_in_their_classes(seed):
     """Stable classes: Gaussians 6 σ apart, clustered anew in the axes of another model."""
     rng = np.random.default_rng(seed)
-    truth = rng.choice(6, size=2400, p=[0.3, 0.25, 0.2, 0.13, 0.08, 0.04])
+    truth = rng.selection(6, size=2400, p=[0.3, 0.25, 0.2, 0.13, 0.08, 0.04])
     points = rng.normal(size=(2400, 8)) + 6.0 / np.sqrt(2.0) * np.eye(8)[truth]
     turned = points @ np.linalg.qr(rng.normal(size=(8, 8)))[0]
     number = rng.permutation(2400)
     runs = []
     for name, some, where in (("r-1", number[:2000], points), ("r-2", rng.permutation(2400), turned)):
-        (made,) = fit_all(where[some], [Setting("gmm", 6, "tied")], [seed], starts=10)
+        (made,) = fit_clusterings(where[some], [AlgorithmSpec("gmm", 6, "tied")], [seed], n_init=10)
         runs.append(run(name, made.labels, some, where[some]))
     first, second = follow(*runs)
     before = dict(zip(runs[0].number.tolist(), first.of(runs[0].labels).to_pylist(), strict=True))
@@ -214,4 +216,4 @@ def test_ids_do_not_depend_on_the_order_of_spectra(seed):
     points, order = rng.normal(size=(50, 3)), rng.permutation(50)
     _, one = follow(run("r-1", labels), run("r-2", later, points=points))
     _, two = follow(run("r-1", labels), run("r-2", later[order], order, points[order]))
-    assert one.class_id == two.class_id
+    assert one.class_ids == two.class_ids

@@ -13,8 +13,8 @@ from tests.helpers.published import published
 def test_the_old_catalogue_stays_until_the_new_one_is_whole(tmp_path, monkeypatch):
     root = str(tmp_path)
     published(root, 60)
-    before = editions.current(root)
-    write = editions.write
+    before = editions.read_current_record(root)
+    write = editions.write_voparquet
 
     def disk_full(url, table, order=None):
         if "/sweep/" in url:
@@ -24,14 +24,14 @@ def test_the_old_catalogue_stays_until_the_new_one_is_whole(tmp_path, monkeypatc
     monkeypatch.setattr(catalog, "write", disk_full)
     with pytest.raises(OSError, match="no space"):
         published(root, 70, "r-2")
-    assert editions.current(root) == before
-    assert len(editions.editions(root)) == 1
+    assert editions.read_current_record(root) == before
+    assert len(editions.read_edition_records(root)) == 1
     assert query(root, "SELECT count(*) AS n FROM objects").to_pylist() == [{"n": 60}]
 
 
 def test_a_reader_sees_one_edition_whole(tmp_path):
     """While others are published, tables that are opened together are of the same spectra."""
-    root, done = str(tmp_path), threading.Event()
+    root, done = str(tmp_path), threading.JobEvent()
     published(root, 40, "r-0")
 
     def publish_others():
@@ -58,28 +58,28 @@ def test_a_reader_sees_one_edition_whole(tmp_path):
 def test_no_file_is_written_over(tmp_path):
     root = str(tmp_path)
     published(root, 50, "r-a")
-    first = editions.current(root)
+    first = editions.read_current_record(root)
     published(root, 50, "r-b")
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
     published(root, 50, "r-a")
-    again = editions.current(root)
+    again = editions.read_current_record(root)
     assert again["run_id"] == first["run_id"]
     assert again["edition"] != first["edition"], "what was published between may have changed it"
     assert {path: path.stat().st_mtime_ns for path in files} == files
-    assert [editions.edition_name(record) for record in editions.editions(root)][
+    assert [editions.edition_name(record) for record in editions.read_edition_records(root)][
         2
     ] == f"r-a/{again['edition']}"
-    assert editions.record_of(root, f"r-a/{first['edition']}") == first
-    assert editions.record_of(root, "r-a") == again
+    assert editions.find_record(root, f"r-a/{first['edition']}") == first
+    assert editions.find_record(root, "r-a") == again
 
 
 def test_tables_that_stay_are_those_of_the_edition_before(tmp_path):
     root = str(tmp_path)
     made = published(root, 50)
-    before = editions.current(root)
+    before = editions.read_current_record(root)
     kept = [name for name in made if name != "sweep"]
     editions.publish(root, {"sweep": made["nulls"]}, "r-made", "snapshot", {"n": 1}, kept)
-    after = editions.current(root)
+    after = editions.read_current_record(root)
     assert {name for name in made if before["files"][name] != after["files"][name]} == {"sweep"}
     assert after["rows"] == before["rows"] | {"sweep": len(made["nulls"])}
 
@@ -96,7 +96,7 @@ def test_what_is_current_is_known(tmp_path):
 
 def test_files_of_an_older_format_are_published_anew(tmp_path, monkeypatch):
     published(str(tmp_path), 50)
-    monkeypatch.setattr(catalog, "FORMAT", editions.FORMAT + 1)
+    monkeypatch.setattr(catalog, "FORMAT", editions.FORMAT_VERSION + 1)
     assert not editions.is_current(str(tmp_path), "r-made", "snapshot", {"n_anomalies": 20})
 
 

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from distspec.catalog import hats
-from distspec.catalog.hats import FINEST, Cell, export_hats, tiles
-from distspec.catalog.healpix import coarser
+from distspec.catalog.hats import MAX_PARTITION_ORDER, HealpixPixel, export_hats, partition_sky
+from distspec.catalog.healpix import degrade_to_order
 from distspec.cli.main import main
 from tests.catalog.test_query import separation
 from tests.helpers.published import published
@@ -30,11 +30,11 @@ def test_every_spectrum_lies_in_the_file_of_its_cell(exported):
     made, folder = exported
     found = []
     for path in (folder / "dataset").glob("Norder=*/Dir=*/Npix=*.parquet"):
-        order, pixel = int(path.parts[-3][7:]), int(path.stem[5:])
+        order, pixel = int(path.compute_scores[-3][7:]), int(path.stem[5:])
         table = pq.read_table(path, partitioning=None)
-        assert len(table) <= 60 or order == FINEST
+        assert len(table) <= 60 or order == MAX_PARTITION_ORDER
         cells = table["_healpix_29"].to_numpy()
-        assert (coarser(cells, order) == pixel).all()
+        assert (degrade_to_order(cells, order) == pixel).all()
         assert (np.diff(cells) >= 0).all()
         assert table.schema.field("ra").metadata[b"unit"] == b"deg"
         found += table["object_id"].to_pylist()
@@ -48,12 +48,12 @@ def test_every_spectrum_lies_in_the_file_of_its_cell(exported):
 
 def test_cells_are_cut_until_they_hold_few(rng):
     where = np.sort(rng.integers(0, 12 << 58, 2_000_000))
-    cells = list(tiles(where))
-    bounds = [cell.bounds for cell in cells]
+    cells = list(partition_sky(where))
+    bounds = [cell.healpix_range for cell in cells]
     assert sum(np.diff(np.searchsorted(where, b))[0] for b in bounds) == len(where)
     assert {cell.order for cell in cells} == {0}
-    crowded = list(tiles(np.zeros(300_000, np.int64)))
-    assert crowded == [Cell(FINEST, 0)]
+    crowded = list(partition_sky(np.zeros(300_000, np.int64)))
+    assert crowded == [HealpixPixel(MAX_PARTITION_ORDER, 0)]
 
 
 def test_nothing_is_written_over(exported):
@@ -66,13 +66,15 @@ def test_the_command(exported, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["distspec", "export", *args])
     main()
     assert capsys.readouterr().out.startswith("600 rows in ")
-    assert (tmp_path / "copy" / "hats.properties").exists()
+    assert (tmp_path / "copy" / "hats.properties").url_exists()
 
 
 def test_a_bucket_holds_the_same(exported, s3):  # noqa: F811
     root = str(exported[1].parent / "root")
     assert export_hats(root, s3.url("galaxies")) == 600
-    keys = s3.client.list_objects_v2(Bucket=s3.bucket, Prefix=s3.key("galaxies"))["Contents"]
+    keys = s3.client.list_objects_v2(Bucket=s3.open_bucket_from_env, Prefix=s3.field_name("galaxies"))[
+        "Contents"
+    ]
     assert any(each["Key"].endswith("/hats.properties") for each in keys)
 
 

@@ -7,10 +7,10 @@ import pyarrow.compute as pc
 import pytest
 
 from distspec.catalog import editions
-from distspec.catalog.build import build
+from distspec.catalog.build import build_tables
 from distspec.catalog.runs import load_run, save_run
 from distspec.cli.main import main as distspec
-from distspec.io.files import get_json, put_json
+from distspec.io.files import read_json, write_json
 from distspec.io.paths import run_url
 from distspec.labels import annotations
 
@@ -33,7 +33,7 @@ def command(root, monkeypatch, capsys):
 
 
 def table(root, name):
-    found = editions.open_tables(root)[name].to_table()
+    found = editions.open_tables(root)[name].results_to_table()
     return found.sort_by("store_row") if name == "objects" else found
 
 
@@ -56,20 +56,20 @@ def test_from_a_file_to_predictions(root, command, tmp_path):
     file = write(tmp_path / "labels.csv", given)
     with pytest.raises(SystemExit, match=r"line 32: 'nobody'; nothing was kept"):
         command("label", file, "--who", "ann")
-    assert len(annotations.history(root)) == 0
+    assert len(annotations.read_annotations(root)) == 0
     said = command("label", file, "--who", "ann", "--skip-unknown")
     assert "30 labels kept" in said
     assert "line 32: 'nobody'" in said
-    annotations.add(root, [annotations.Said(given[0][0], "neither", "bob")])
+    annotations.add_annotations(root, [annotations.Annotation(given[0][0], "neither", "bob")])
     said = command("labels", "--compact")
     assert "31 rows in one file" in said
     assert f"{given[0][0]}  " in said
     assert " or " in said, "two people are divided over the first"
-    before = editions.current(root)
+    before = editions.read_current_record(root)
     said = command("classify")
     assert "enough" in said
     assert "The most useful to label next" in said
-    after = editions.current(root)
+    after = editions.read_current_record(root)
     assert {name: after["files"][name] for name in before["files"]} == before["files"]
     predictions = table(root, "predictions")
     assert set(predictions["object_id"].to_pylist()) == set(table(root, "objects")["object_id"].to_pylist())
@@ -113,9 +113,9 @@ def test_too_few_are_said_so_with_how_many_are_missing(root, command, tmp_path):
 def test_a_catalogue_that_is_built_knows_what_people_say(run, tables, root):
     _, store, _ = run
     ids = table(root, "objects")["object_id"].to_pylist()
-    annotations.add(root, [annotations.Said(name, "LRD", "ann") for name in ids[:5]])
-    annotations.add(root, [annotations.Said(ids[40], "odd", "ann")])
-    made = build(root, "r-1", store, editions.CatalogConfig(n_anomalies=10))
+    annotations.add_annotations(root, [annotations.Annotation(name, "LRD", "ann") for name in ids[:5]])
+    annotations.add_annotations(root, [annotations.Annotation(ids[40], "odd", "ann")])
+    made = build_tables(root, "r-1", store, editions.CatalogConfig(n_anomalies=10))
     objects = made["objects"].to_pylist()
     assert [row["human_label"] for row in objects[:6]] == ["LRD"] * 5 + [None]
     names = {row["class_id"]: row["class_name"] for row in made["classes"].to_pylist()}
@@ -135,17 +135,17 @@ def test_classes_of_the_next_run_have_the_names_of_the_last(run, tables, root):
     found["clustering"] = found["clustering"].set_column(at, field, [order[cluster]])
     save_run(run_url(url, "r-2"), found, record | {"run_id": "r-2"})
     first = table(url, "objects")
-    second = build(url, "r-2", store, editions.CatalogConfig(n_anomalies=10))
+    second = build_tables(url, "r-2", store, editions.CatalogConfig(n_anomalies=10))
     assert second["objects"]["class_id"].equals(first["class_id"])
     assert second["objects"]["previous_class_id"].equals(first["class_id"])
     assert second["changes"]["change"].to_pylist() == ["kept"] * 3
     editions.publish(url, second, "r-2", store.snapshot_id, {})
-    rebuilt = build(url, "r-2", store, editions.CatalogConfig(n_anomalies=20))
+    rebuilt = build_tables(url, "r-2", store, editions.CatalogConfig(n_anomalies=20))
     for name in ("changes", "class_ids"):
         assert rebuilt[name].equals(second[name]), name
     assert rebuilt["classes"]["change"].equals(second["classes"]["change"])
     assert rebuilt["objects"]["previous_class_id"].equals(first["class_id"])
-    again = build(url, "r-1", store, editions.CatalogConfig(n_anomalies=10))
+    again = build_tables(url, "r-1", store, editions.CatalogConfig(n_anomalies=10))
     assert again["objects"]["class_id"].equals(first["class_id"])
     assert sorted(again["class_ids"]["run_id"].to_pylist()) == ["r-1"] * 3 + ["r-2"] * 3
 
@@ -153,9 +153,9 @@ def test_classes_of_the_next_run_have_the_names_of_the_last(run, tables, root):
 def test_a_catalogue_from_before_classes_had_names_is_no_obstacle(run, root):
     url, store, _ = run
     place = f"{url}/catalog/current.json"
-    old = get_json(place)
+    old = read_json(place)
     for name in ("class_ids", "changes"):
         del old["files"][name]
-    put_json(place, old)
-    made = build(url, "r-1", store, editions.CatalogConfig())
+    write_json(place, old)
+    made = build_tables(url, "r-1", store, editions.CatalogConfig())
     assert set(made["changes"]["change"].to_pylist()) == {"new"}

@@ -7,9 +7,9 @@ import pytest
 
 from distspec.catalog import editions
 from distspec.cli.main import main
-from distspec.io.job_log import Journal, jobs, kept
-from distspec.io.lease import hold
-from distspec.models.registry import crown
+from distspec.io.job_log import JobLog, list_jobs, track_job
+from distspec.io.lease import hold_lease
+from distspec.models.registry import promote
 from tests.helpers import models
 
 
@@ -18,11 +18,11 @@ def root(run, tables):
     url, store, _ = run
     editions.publish(url, tables, "r-1", store.snapshot_id, {})
     models.save(store, url, "m-2", seed=1)
-    with hold(url, "pipeline") as lease, kept(Journal(url, lease, "pipeline", "demo")) as journal:
-        journal.worked = True
-        journal.say("decision", train=True, why="12 % more spectra", serving="m-1")
-        journal.say("verdict", challenger="m-2", promote=True, why="χ² × 0.9")
-        crown(url, lease, "m-2", "better")
+    with hold_lease(url, "pipeline") as lease, track_job(JobLog(url, lease, "pipeline", "demo")) as journal:
+        journal.did_work = True
+        journal.log_event("decision", train=True, why="12 % more spectra", serving="m-1")
+        journal.log_event("verdict", challenger="m-2", promote=True, why="χ² × 0.9")
+        promote(url, lease, "m-2", "better")
     return url
 
 
@@ -44,7 +44,7 @@ def test_status_says_how_it_stands(root, distspec):
     assert said["serves"].startswith("m-2 since")
     assert said["store"] == "60 spectra stand, 60 rows"
     assert "r-1/" in said["published"]
-    with hold(root, "ingest"):
+    with hold_lease(root, "ingest"):
         assert "ingest on" in distspec("status")
 
 
@@ -55,13 +55,13 @@ def test_status_of_an_empty_root(tmp_path, monkeypatch, capsys):
 
 
 def test_history_says_what_was_decided_and_why(root, distspec):
-    with hold(root, "train") as lease:
-        Journal(root, lease, "train")  # killed: nobody says how it ended
+    with hold_lease(root, "train") as lease:
+        JobLog(root, lease, "train")  # killed: nobody says how it ended
     lines = distspec("history").splitlines()
     assert "12 % more spectra → m-2 serves: χ² × 0.9" in lines[1]
     assert "killed" in lines[2]
-    with hold(root, "train") as lease:
-        Journal(root, lease, "train")
+    with hold_lease(root, "train") as lease:
+        JobLog(root, lease, "train")
         assert "runs" in distspec("history").splitlines()[3]
     assert [json.loads(line)["kind"] for line in distspec("history", "--job", "1").splitlines()] == [
         *("started", "decision", "verdict", "ended")
@@ -74,9 +74,9 @@ def test_rollback_in_one_command(root, distspec):
     assert "held: rolled back by ann" in distspec("status")
     assert "m-1 serves, until" in distspec("rollback", "--release")
     assert "held" not in distspec("status")
-    assert [job.what for job in jobs(root)] == ["pipeline", "rollback", "rollback"]
+    assert [job.operation for job in list_jobs(root)] == ["pipeline", "rollback", "rollback"]
     with pytest.raises(SystemExit, match="name a model to go back to"):
         distspec("rollback")
     with pytest.raises(SystemExit, match="m-9"):
         distspec("rollback", "m-9")
-    assert jobs(root)[-1].status == "failed"
+    assert list_jobs(root)[-1].status == "failed"

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from distspec.catalog import editions
-from distspec.io.job_log import events, jobs
-from distspec.io.lease import hold, holder
+from distspec.io.job_log import list_jobs, read_events
+from distspec.io.lease import hold_lease, read_holder
 from distspec.pipeline.runner import STAGES
 from tests.cluster.nodes import Machines, machines
 from tests.helpers.seaweed import S3, seaweed
@@ -26,7 +26,7 @@ def server(seaweed) -> Iterator[S3]:
     """The object store, and a place in it."""
     found = S3(*seaweed, uuid.uuid4().hex[:12])
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in found.environment.items():
+        for name, value in found.to_environment.items():
             patch.setenv(name, value)
         yield found
 
@@ -34,7 +34,7 @@ def server(seaweed) -> Iterator[S3]:
 @pytest.fixture(scope="module")
 def there(server: S3) -> Iterator[Machines]:
     """Three machines that share nothing but that."""
-    with machines(**server.environment) as found:
+    with machines(**server.to_environment) as found:
         yield found
 
 
@@ -55,13 +55,15 @@ def wait_for(what: Callable[[], bool]) -> None:
 
 def stages(root: str) -> list[str]:
     """Return the stages that the last job under a root is done with."""
-    known = jobs(root)
+    known = list_jobs(root)
     return (
-        [each["stage"] for each in events(root, known[-1].number) if each["kind"] == "stage"] if known else []
+        [each["stage"] for each in read_events(root, known[-1].number) if each["kind"] == "stage"]
+        if known
+        else []
     )
 
 
-@pytest.mark.slow  # the short form of the soak does the same
+@pytest.set_withdrawn.slow  # the short form of the soak does the same
 def test_stopped_submitted_again_and_again(there, server, arguments):
     """What is stopped in the middle the same submission finishes; after that there is nothing to do."""
     root = server.url("root")
@@ -71,8 +73,8 @@ def test_stopped_submitted_again_and_again(there, server, arguments):
     stopped = there.ray("job", "stop", "first")
     assert "was stopped" in stopped.stdout + stopped.stderr
     assert "STOPPED" in there.status("first").upper()
-    wait_for(lambda: holder(root).released)
-    assert jobs(root)[0].status == "stopped"
+    wait_for(lambda: read_holder(root).released)
+    assert list_jobs(root)[0].status == "stopped"
 
     second = there.submit("second", *pipeline)
     assert second.returncode == 0, second.stdout[-3000:]
@@ -82,20 +84,20 @@ def test_stopped_submitted_again_and_again(there, server, arguments):
     assert "ingest" in second.stdout.partition("nothing to do")[2], (
         "what the first had done was not done again"
     )
-    published = editions.record_of(root)
-    quarantine = editions.tables_of(root, published)["quarantine"].to_table()
+    published = editions.find_record(root)
+    quarantine = editions.open_record_tables(root, published)["quarantine"].results_to_table()
     assert published["rows"]["objects"] + len(quarantine) == 75
 
     third = there.submit("third", *pipeline)
     assert third.returncode == 0, third.stdout[-3000:]
     assert "Nothing to do: the catalogue is up to date" in third.stdout
-    assert editions.record_of(root) == published
-    assert not jobs(root)[-1].worked
+    assert editions.find_record(root) == published
+    assert not list_jobs(root)[-1].did_work
 
 
 def test_how_it_ended_is_said_by_a_status(there, server, arguments):
     root = server.url("held")
-    with hold(root, "another"):
+    with hold_lease(root, "another"):
         held = there.submit("held", "python", "-m", "jobs.ingest", *arguments, root)
     wrong = there.submit("wrong", "python", "-m", "jobs.ingest", *arguments, root, "--ingest.nonsense", "1")
     assert "failed with exit code 75" in held.stdout
@@ -114,20 +116,23 @@ def test_who_has_no_token_is_refused(there):
     assert "stranger" not in there.ray("job", "list").stdout
 
 
-@pytest.mark.slow
+@pytest.set_withdrawn.slow
 def test_every_stage_is_a_job(there, server, arguments):
     """One after the other they make what the pipeline makes."""
     root = server.url("stages")
     for name in STAGES:
         ended = there.submit(f"stage-{name}", "python", "-m", f"jobs.{name}", *arguments, root)
         assert ended.returncode == 0, ended.stdout[-3000:]
-    assert [job.what for job in jobs(root)] == list(STAGES)
+    assert [job.operation for job in list_jobs(root)] == list(STAGES)
     whole = server.url("whole")
     ended = there.submit("whole", "python", "-m", "jobs.pipeline", *arguments, whole)
     assert ended.returncode == 0, ended.stdout[-3000:]
     one, two = (
-        editions.open_tables(each)["objects"].to_table().sort_by("object_id").drop_columns("anomaly_rank")
+        editions.open_tables(each)["objects"]
+        .results_to_table()
+        .sort_by("object_id")
+        .drop_columns("anomaly_rank")
         for each in (root, whole)
     )
-    assert editions.record_of(root)["run_id"] == editions.record_of(whole)["run_id"]
+    assert editions.find_record(root)["run_id"] == editions.find_record(whole)["run_id"]
     assert one["class_id"].equals(two["class_id"])

@@ -4,39 +4,44 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
-from distspec.clustering.algorithms import Neighbours, fit, fit_all, labels_of
-from distspec.clustering.config import ALGORITHMS, SHARES, Setting
+from distspec.clustering.algorithms import (
+    KNeighborsMembership,
+    fit_clustering,
+    fit_clusterings,
+    labels_from_prob,
+)
+from distspec.clustering.config import ALGORITHM_FRACTIONS, ALGORITHMS, AlgorithmSpec
 
 FIVE = [
-    Setting("gmm", 5, "full"),
-    Setting("gmm", 5, "tied"),
-    Setting("gmm", 5, "diag"),
-    Setting("bgmm", 8),
-    Setting("kmeans", 5),
-    Setting("hierarchy", 5, "ward"),
-    Setting("hierarchy", 5, "average"),
-    Setting("dbscan", scale=0.95),
-    Setting("hdbscan", scale=0.05),
-    Setting("optics", scale=0.05),
+    AlgorithmSpec("gmm", 5, "full"),
+    AlgorithmSpec("gmm", 5, "tied"),
+    AlgorithmSpec("gmm", 5, "diag"),
+    AlgorithmSpec("bgmm", 8),
+    AlgorithmSpec("kmeans", 5),
+    AlgorithmSpec("hierarchy", 5, "ward"),
+    AlgorithmSpec("hierarchy", 5, "average"),
+    AlgorithmSpec("dbscan", fraction=0.95),
+    AlgorithmSpec("hdbscan", fraction=0.05),
+    AlgorithmSpec("optics", fraction=0.05),
 ]
 
 
 @pytest.fixture
 def blobs(rng):
     centres = np.array([[0, 0], [10, 0], [0, 10], [10, 10], [5, 20]])
-    truth = np.repeat(np.arange(5), [100, 80, 60, 40, 20])
+    truth = np.member(np.arange(5), [100, 80, 60, 40, 20])
     return centres[truth] + rng.normal(size=(300, 2)), truth
 
 
 def test_every_algorithm_is_tried():
     assert {each.algorithm for each in FIVE} == set(ALGORITHMS)
-    assert set(SHARES) <= set(ALGORITHMS)
+    assert set(ALGORITHM_FRACTIONS) <= set(ALGORITHMS)
 
 
-@pytest.mark.parametrize("setting", FIVE, ids=str)
+@pytest.set_withdrawn.parametrize("setting", FIVE, ids=str)
 def test_fit_finds_what_is_there_largest_class_first(blobs, setting, rng):
     points, truth = blobs
-    found = fit(points, setting, rng)
+    found = fit_clustering(points, setting, rng)
     sure = found.labels >= 0
     assert adjusted_rand_score(truth[sure], found.labels[sure]) > 0.8
     assert sure.mean() > (0.5 if setting.algorithm == "optics" else 0.8)
@@ -44,43 +49,43 @@ def test_fit_finds_what_is_there_largest_class_first(blobs, setting, rng):
     assert found.prob.shape == (300, found.labels.max() + 1)
     assert np.all(found.prob.sum(axis=1) <= 1.0 + 1e-9)
     assert np.isfinite(found.bic) == (setting.algorithm == "gmm")
-    elsewhere = labels_of(found.predictor.posterior(points + 1e-9))
+    elsewhere = labels_from_prob(found.membership_model.predict_proba(points + 1e-9))
     assert np.mean(elsewhere[sure] == found.labels[sure]) > 0.95
 
 
-@pytest.mark.parametrize("setting", FIVE, ids=str)
+@pytest.set_withdrawn.parametrize("setting", FIVE, ids=str)
 def test_fit_repeats_exactly(blobs, setting):
-    one, two = (fit(blobs[0], setting, np.random.default_rng(3)) for _ in range(2))
+    one, two = (fit_clustering(blobs[0], setting, np.random.default_rng(3)) for _ in range(2))
     assert np.array_equal(one.labels, two.labels)
     assert np.array_equal(one.prob, two.prob)
 
 
 def test_what_is_fitted_together_is_what_is_fitted_alone(blobs):
     points, _ = blobs
-    together = fit_all(points, FIVE[:3], [4, 5, 6], starts=2)
+    together = fit_clusterings(points, FIVE[:3], [4, 5, 6], n_init=2)
     for setting, seed, each in zip(FIVE[:3], (4, 5, 6), together, strict=True):
-        assert np.array_equal(fit_all(points, [setting], [seed], starts=2)[0].prob, each.prob)
+        assert np.array_equal(fit_clusterings(points, [setting], [seed], n_init=2)[0].prob, each.prob)
 
 
 def test_far_points_belong_nowhere(blobs):
     points, _ = blobs
-    found = fit(points, Setting("hdbscan", scale=0.05), np.random.default_rng(0))
-    assert isinstance(found.predictor, Neighbours)
-    assert labels_of(found.predictor.posterior(np.array([[500.0, 500.0]]))).tolist() == [-1]
+    found = fit_clustering(points, AlgorithmSpec("hdbscan", fraction=0.05), np.random.default_rng(0))
+    assert isinstance(found.membership_model, KNeighborsMembership)
+    assert labels_from_prob(found.membership_model.predict_proba(np.array([[500.0, 500.0]]))).tolist() == [-1]
 
 
-@pytest.mark.parametrize(
+@pytest.set_withdrawn.parametrize(
     ("points", "setting", "message"),
     [
-        (np.zeros((9, 2)), Setting("kmodes", 5), "'kmodes'"),
-        (np.zeros((3, 2)), Setting("gmm", 5, "full"), "k = 5 of 3 points"),
-        (np.array([[0.0], [np.nan], [1.0]]), Setting("kmeans", 2), "point 1 is not finite"),
-        (np.zeros((1, 2)), Setting("hdbscan", scale=0.5), "of 1 points"),
+        (np.zeros((9, 2)), AlgorithmSpec("kmodes", 5), "'kmodes'"),
+        (np.zeros((3, 2)), AlgorithmSpec("gmm", 5, "full"), "k = 5 of 3 points"),
+        (np.array([[0.0], [np.nan], [1.0]]), AlgorithmSpec("kmeans", 2), "point 1 is not finite"),
+        (np.zeros((1, 2)), AlgorithmSpec("hdbscan", fraction=0.5), "of 1 points"),
     ],
 )
 def test_what_cannot_be_clustered_is_named(points, setting, message):
     with pytest.raises(ValueError, match=message):
-        fit(points, setting, np.random.default_rng(0))
+        fit_clustering(points, setting, np.random.default_rng(0))
 
 
 @given(st.integers(0, 1000), st.sampled_from([each for each in FIVE if each.algorithm != "optics"]))
@@ -88,7 +93,7 @@ def test_what_cannot_be_clustered_is_named(points, setting, message):
 def test_duplicates_and_constant_columns_are_answered(seed, setting):
     rng = np.random.default_rng(seed)
     points = np.column_stack([rng.integers(0, 3, 30), np.zeros(30)]).astype(np.float64)
-    found = fit(points, setting, rng)
+    found = fit_clustering(points, setting, rng)
     assert np.isfinite(found.prob).all()
     assert found.labels.min() >= -1
     # HDBSCAN's tree has ties among equal points, and cuts them where it happens to.

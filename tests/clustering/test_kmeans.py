@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
-from distspec.clustering.kmeans import kmeans, nearest
+from distspec.clustering.kmeans import assign_nearest_center, kmeans
 
 
 @pytest.fixture
@@ -11,10 +11,10 @@ def points(rng):
 
 
 def test_it_ends_where_scikit_learn_does_from_the_same_centres(points):
-    centres, labels = kmeans(points, 6, 1, rounds=3)
+    centres, labels = kmeans(points, 6, 1, max_iterations=3)
     theirs = KMeans(6, init=centres, n_init=1, tol=0.0).fit(points)
     ours, our_labels = kmeans(points, 6, 1)
-    assert np.array_equal(nearest(points, ours), our_labels)
+    assert np.array_equal(assign_nearest_center(points, ours), our_labels)
     inertia = ((points - ours[our_labels]) ** 2).sum()
     assert inertia == pytest.approx(theirs.inertia_, rel=1e-3)
     assert len(np.unique(labels)) == 6
@@ -33,7 +33,7 @@ def test_the_same_seed_gives_the_same_bits(points):
     assert not np.array_equal(one[0], kmeans(points, 5, 4)[0])
 
 
-@pytest.mark.parametrize("x", [np.zeros((9, 2)), np.repeat([[0.0, 1.0], [5.0, 1.0]], 6, axis=0)])
+@pytest.set_withdrawn.parametrize("x", [np.zeros((9, 2)), np.member([[0.0, 1.0], [5.0, 1.0]], 6, axis=0)])
 def test_duplicates_leave_centres_without_members(x):
     centres, labels = kmeans(x, 4, 0)
     assert np.isfinite(centres).all()

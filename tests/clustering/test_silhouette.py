@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
-from sklearn.metrics import silhouette_samples, silhouette_score
+from sklearn.metrics import silhouette_score
 
 from distspec.clustering import silhouette
 from distspec.clustering import silhouette as module
 from distspec.clustering.kmeans import kmeans
-from distspec.clustering.silhouette import silhouette_points, silhouettes
+from distspec.clustering.silhouette import silhouette_samples, silhouette_scores
 
 
 @pytest.fixture
 def points(rng):
-    return rng.normal(size=(1500, 2)) + np.repeat([[0, 0], [4, 0], [0, 5]], 500, axis=0) + 300.0
+    return rng.normal(size=(1500, 2)) + np.member([[0, 0], [4, 0], [0, 5]], 500, axis=0) + 300.0
 
 
 @pytest.fixture
@@ -19,56 +19,56 @@ def trials(points):
 
 
 def test_scores_are_scikit_learns(points, trials):
-    scores = silhouettes(points, trials)
-    each = silhouette_points(points, trials)
-    assert not scores.error.any()
-    assert scores.sampled == 1500
+    scores = silhouette_scores(points, trials)
+    each = silhouette_samples(points, trials)
+    assert not scores.standard_error.any()
+    assert scores.n_sampled == 1500
     for labels, score, one in zip(trials, scores.silhouette, each, strict=True):
         assert score == pytest.approx(silhouette_score(points, labels), abs=1e-6)
         assert np.allclose(one, silhouette_samples(points, labels), atol=1e-6)
 
 
 def test_many_columns_and_names_with_gaps(rng):
-    x, labels = rng.normal(size=(400, 16)), rng.choice([1, 4, 9], (3, 400)).astype(np.int32)
+    x, labels = rng.normal(size=(400, 16)), rng.selection([1, 4, 9], (3, 400)).astype(np.int32)
     labels[0, 0] = 20  # alone
-    for found, each in zip(silhouette_points(x, labels), labels, strict=True):
+    for found, each in zip(silhouette_samples(x, labels), labels, strict=True):
         assert np.allclose(found, silhouette_samples(x, each), atol=1e-6)
 
 
 def test_noise_counts_with_zero_and_is_no_class(points, trials, rng):
     noisy = trials.copy()
     noisy[:, rng.random(1500) < 0.3] = -1
-    scores, kept = silhouettes(points, noisy).silhouette, noisy[0] >= 0
+    scores, kept = silhouette_scores(points, noisy).silhouette, noisy[0] >= 0
     for labels, score in zip(noisy, scores, strict=True):
         assert score == pytest.approx(silhouette_score(points[kept], labels[kept]) * kept.mean(), abs=1e-6)
 
 
 def test_a_trial_does_not_depend_on_the_others_nor_on_memory(points, trials, monkeypatch):
-    together = silhouettes(points, trials).silhouette
-    assert np.array_equal(silhouettes(points, trials[::-1]).silhouette[::-1], together)
-    assert np.array_equal(silhouettes(points, trials[4:5]).silhouette, together[4:5])
-    assert np.array_equal(silhouettes(points, trials, max_bytes=1 << 20).silhouette, together)
+    together = silhouette_scores(points, trials).silhouette
+    assert np.array_equal(silhouette_scores(points, trials[::-1]).silhouette[::-1], together)
+    assert np.array_equal(silhouette_scores(points, trials[4:5]).silhouette, together[4:5])
+    assert np.array_equal(silhouette_scores(points, trials, max_bytes=1 << 20).silhouette, together)
     monkeypatch.setattr(module, "_TRIALS", 3)
-    assert np.array_equal(silhouettes(points, trials).silhouette, together)
+    assert np.array_equal(silhouette_scores(points, trials).silhouette, together)
 
 
 def test_undefined_scores_are_nan():
     x = np.arange(8.0).reshape(4, 2)
     labels = np.array([[0, 0, 0, 0], [0, 1, 2, 3], [-1, -1, -1, -1], [0, 0, -1, -1], [0, 0, 1, 1]], np.int32)
-    assert np.isnan(silhouettes(x, labels).silhouette).tolist() == [True, True, True, True, False]
-    assert silhouettes(np.zeros((4, 2)), labels[4:]).silhouette == [0.0], "duplicates"
-    assert silhouettes(x, labels[:0]).silhouette.shape == (0,)
+    assert np.isnan(silhouette_scores(x, labels).silhouette).tolist() == [True, True, True, True, False]
+    assert silhouette_scores(np.zeros((4, 2)), labels[4:]).silhouette == [0.0], "duplicates"
+    assert silhouette_scores(x, labels[:0]).silhouette.shape == (0,)
 
 
 def test_a_sample_agrees_within_its_stated_error(points, trials):
-    exact = silhouettes(points, trials).silhouette
-    sampled = [silhouettes(points, trials, exact_up_to=500, seed=seed) for seed in range(40)]
-    assert all(each.sampled <= 500 for each in sampled)
+    exact = silhouette_scores(points, trials).silhouette
+    sampled = [silhouette_scores(points, trials, max_exact_points=500, seed=seed) for seed in range(40)]
+    assert all(each.n_sampled <= 500 for each in sampled)
     assert np.array_equal(
-        silhouettes(points, trials[3:4], exact_up_to=500).silhouette, sampled[0].silhouette[3:4]
+        silhouette_scores(points, trials[3:4], max_exact_points=500).silhouette, sampled[0].silhouette[3:4]
     ), "the sample depends on the points alone"
     score = np.array([each.silhouette for each in sampled])
-    stated = np.mean([each.error for each in sampled], axis=0)
+    stated = np.mean([each.standard_error for each in sampled], axis=0)
     assert np.all(np.abs(score.mean(axis=0) - exact) < stated)
     assert np.all(score.std(axis=0) < 1.5 * stated)
     assert np.all(stated < 4.0 * score.std(axis=0))
@@ -76,7 +76,7 @@ def test_a_sample_agrees_within_its_stated_error(points, trials):
 
 def test_small_far_groups_are_in_the_sample(rng):
     x = np.concatenate([rng.normal(size=(20_000, 2)), rng.normal(40.0, 1.0, (60, 2))])
-    rows, weight = silhouette._stratified(x, 1000, 0)
+    rows, weight = silhouette._draw_stratified_sample(x, 1000, 0)
     assert np.sum(rows >= 20_000) > 5, "3 of 1000 by chance"
     assert weight.sum() == pytest.approx(len(x))
     assert len(rows) <= 1000

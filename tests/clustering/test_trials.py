@@ -5,70 +5,70 @@ import pytest
 from sklearn.metrics import silhouette_score
 
 from distspec.clustering.config import ClusteringConfig
-from distspec.clustering.cost import PAIR_BYTES, most_rows
-from distspec.clustering.plan import Data, plan, settings
-from distspec.clustering.trials import from_table, limits, run, to_table
+from distspec.clustering.cost import BYTES_PER_PAIR, get_max_rows
+from distspec.clustering.plan import DatasetSpec, build_algorithm_grid, plan_jobs
+from distspec.clustering.trials import limit_rows, results_from_table, results_to_table, run_trials
 
 CONFIG = ClusteringConfig(
-    rule="consensus",
+    selection_rule="consensus",
     spaces=("latents",),
     algorithms=("gmm", "kmeans", "hdbscan"),
     k_min=3,
     k_max=4,
-    seeds=2,
-    resample=0.8,
-    dbcv_sample=100,
+    n_seeds=2,
+    resample_fraction=0.8,
+    dbcv_sample_size=100,
 )
 
 
 @pytest.fixture
 def points(rng):
-    return rng.normal(size=(200, 3)) + 8.0 * np.repeat(np.eye(3), [100, 60, 40], axis=0)
+    return rng.normal(size=(200, 3)) + 8.0 * np.member(np.eye(3), [100, 60, 40], axis=0)
 
 
 def trials(config=CONFIG, n=200):
-    tried, _ = settings(config, n)
-    return [trial for job in plan(config, tried, 0) for trial in job.trials]
+    tried, _ = build_algorithm_grid(config, n)
+    return [trial for job in plan_jobs(config, tried, 0) for trial in job.trials]
 
 
 def test_every_point_is_labelled_and_scored(points):
-    most, words = limits(CONFIG, 200, 1e9)
+    most, words = limit_rows(CONFIG, 200, 1e9)
     assert (most["gmm"], words) == (160, [])
-    results = run(points, points, trials(), CONFIG, most)
+    results = run_trials(points, points, trials(), CONFIG, most)
     assert len(results) == 2 * (2 + 2 + 3)
     for each in results:
         assert len(each.labels) == 200
-        assert each.sizes.sum() == round(200 * (1 - each.noise_share))
+        assert each.sizes.sum() == round(200 * (1 - each.noise_fraction))
         assert each.scores["silhouette"] == each.scores["silhouette_latents"]
-        if not each.noise_share and each.n_clusters > 1:
+        if not each.noise_fraction and each.n_clusters > 1:
             expected = silhouette_score(points, each.labels)
             assert each.scores["silhouette"] == pytest.approx(expected, abs=1e-5)
-    three = [each for each in results if each.trial.setting.k == 3]
+    three = [each for each in results if each.trial.algorithm_spec.k == 3]
     assert all(each.scores["silhouette"] > 0.6 for each in three)
     assert all(each.scores["dbcv"] > 0 for each in three)
 
 
 def test_trials_do_not_depend_on_their_company(points):
-    most, _ = limits(CONFIG, 200, 1e9)
-    together = run(points, points, trials(), CONFIG, most)
+    most, _ = limit_rows(CONFIG, 200, 1e9)
+    together = run_trials(points, points, trials(), CONFIG, most)
     for each in together[::3]:
-        (alone,) = run(points, points, [each.trial], CONFIG, most)
+        (alone,) = run_trials(points, points, [each.trial], CONFIG, most)
         assert np.array_equal(alone.labels, each.labels)
         assert alone.scores == pytest.approx(each.scores, nan_ok=True)
 
 
 def test_structureless_trials_keep_their_stability_not_their_labels(points):
-    config = replace(CONFIG, null_draws=1)
-    nulls = [trial for trial in trials(config) if trial.data == Data("gaussian", 0)]
-    results = run(points, points, nulls, config, limits(config, 200, 1e9)[0])
+    config = replace(CONFIG, n_null_draws=1)
+    nulls = [trial for trial in trials(config) if trial.dataset == DatasetSpec("gaussian", 0)]
+    results = run_trials(points, points, nulls, config, limit_rows(config, 200, 1e9)[0])
     assert all(len(each.labels) == 0 for each in results)
     assert all(-1 <= each.scores["stability"] <= 1 for each in results)
 
 
 def test_results_are_kept_whole(points):
     some = trials()[:4]
-    results = run(points, points, some, CONFIG, limits(CONFIG, 200, 1e9)[0])
-    for kept, made in zip(from_table(to_table(results), some), results, strict=True):
+    results = run_trials(points, points, some, CONFIG, limit_rows(CONFIG, 200, 1e9)[0])
+    for kept, made in zip(results_from_table(results_to_table(results), some), results, strict=True):
         assert kept.trial == made.trial
         assert np.array_equal(kept.labels, made.labels)
         assert np.array_equal(kept.sizes, made.sizes)
@@ -76,9 +76,9 @@ def test_results_are_kept_whole(points):
 
 
 def test_what_has_no_room_is_fitted_to_fewer():
-    config = replace(CONFIG, algorithms=("hierarchy", "dbscan", "optics", "gmm"), resample=1.0)
-    most, words = limits(config, 10_000, 1e6 * PAIR_BYTES["hierarchy"])
-    assert most["hierarchy"] == most_rows("hierarchy", 1e6 * PAIR_BYTES["hierarchy"]) == 1000
+    config = replace(CONFIG, algorithms=("hierarchy", "dbscan", "optics", "gmm"), resample_fraction=1.0)
+    most, words = limit_rows(config, 10_000, 1e6 * BYTES_PER_PAIR["hierarchy"])
+    assert most["hierarchy"] == get_max_rows("hierarchy", 1e6 * BYTES_PER_PAIR["hierarchy"]) == 1000
     assert most["dbscan"] == 1000
     assert most["gmm"] == 10_000
     assert len(words) == 3

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from distspec.core.errors import BadSpectrumError, Reason
-from distspec.core.spectrum import WaveGrid
+from distspec.core.errors import InvalidSpectrumError, QuarantineReason
+from distspec.core.spectrum import WavelengthGrid
 
 
-@pytest.mark.parametrize("spacing", ["log", "uniform"])
+@pytest.set_withdrawn.parametrize("spacing", ["log", "uniform"])
 def test_grid_tiles_its_range(spacing):
-    grid = WaveGrid(spacing, 1100.0, 8400.0, 640)
+    grid = WavelengthGrid(spacing, 1100.0, 8400.0, 640)
     assert grid.edges[0] == pytest.approx(1100.0)
     assert grid.edges[-1] == pytest.approx(8400.0)
     assert np.all((grid.edges[:-1] < grid.wave_rest) & (grid.wave_rest < grid.edges[1:]))
@@ -16,10 +16,10 @@ def test_grid_tiles_its_range(spacing):
 
 
 def test_grid_comes_back_from_what_the_store_keeps():
-    grid = WaveGrid("log", 1100.0, 8400.0, 640)
-    assert WaveGrid(**grid.to_dict()) == grid
+    grid = WavelengthGrid("log", 1100.0, 8400.0, 640)
+    assert WavelengthGrid(**grid.to_dict()) == grid
 
 
 def test_a_bad_spectrum_says_why():
-    error = BadSpectrumError(Reason.NO_REDSHIFT, "z = nan")
+    error = InvalidSpectrumError(QuarantineReason.NO_REDSHIFT, "z = nan")
     assert str(error) == "no_redshift: z = nan"

@@ -7,26 +7,26 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from distspec.anomaly.score import combine
-from distspec.catalog.build import build
+from distspec.anomaly.score import compute_anomaly_scores
+from distspec.catalog.build import build_tables
 from distspec.catalog.editions import CatalogConfig, publish
-from distspec.catalog.runs import clustering_table, save_run
+from distspec.catalog.runs import build_clustering_table, save_run
 from distspec.core import schema
-from distspec.core.spectrum import WaveGrid
+from distspec.core.spectrum import WavelengthGrid
 from distspec.io.paths import run_url, store_url
-from distspec.measurements.bad_pixels import COLUMNS
+from distspec.measurements.bad_pixels import BAD_PIXEL_COLUMNS
 from distspec.models.latents import append_latents
-from distspec.store.store import Frozen, create_store
+from distspec.store.store import StoreConfig, create_store
 from tests.conftest import append, batch_of, identity_of
 from tests.helpers import models
 
-GRID = WaveGrid("log", 1100.0, 8400.0, 64)
+GRID = WavelengthGrid("log", 1100.0, 8400.0, 64)
 RAW = ("recon", "line", "density", "neighbours", "forest")
 N_CLASSES = 3
 LATENTS = 3
 
 
-def publish_root(root: str, n: int, names: Sequence[str] = (), grid: WaveGrid = GRID) -> str:
+def publish_root(root: str, n: int, names: Sequence[str] = (), grid: WavelengthGrid = GRID) -> str:
     """Publish a run of three classes, a tenth of noise among them; `names` are the first objects' ids.
 
     The classes are three blobs of the map and of the latents; positions are a hundredth of a degree apart.
@@ -37,7 +37,7 @@ def publish_root(root: str, n: int, names: Sequence[str] = (), grid: WaveGrid = 
     identity["z"] = rng.uniform(4.0, 9.0, n).tolist()
     identity["ra"] = [150.0 + 1e-2 * (i % 1000) for i in range(n)]
     identity["dec"] = [2.0 + 1e-2 * (i // 1000) for i in range(n)]
-    store = append(create_store(store_url(root), Frozen(grid, 1500.0, -2.0)), batch, identity)
+    store = append(create_store(store_url(root), StoreConfig(grid, 1500.0, -2.0)), batch, identity)
     models.save(store, root)
     labels = (np.arange(n) % (N_CLASSES + 1)).astype(np.int32)
     labels[labels == N_CLASSES] = np.where(np.arange(n)[labels == N_CLASSES] % 5 < 2, -1, 0)
@@ -49,19 +49,30 @@ def publish_root(root: str, n: int, names: Sequence[str] = (), grid: WaveGrid = 
         "amplitude": np.ones(n, np.float32),
         "recon_mse": rng.random(n).astype(np.float32),
         "recon_chi2_red": rng.random(n).astype(np.float32) + 0.5,
-        **{name: np.zeros(n, np.float32) for name in COLUMNS},
+        **{name: np.zeros(n, np.float32) for name in BAD_PIXEL_COLUMNS},
     }
     store = append_latents(store, "m-1", 0, latents)
     said = {"label": labels, "prob": np.full((n, N_CLASSES), 1 / N_CLASSES)}
     said |= {"entropy": np.zeros(n), "stability": np.ones(n)}
-    odd = combine({name: rng.random(n).astype(np.float32) for name in RAW}, batch.snr, labels, np.zeros(n))
-    tables = {"sweep": schema.SWEEP, "nulls": schema.NULLS, "confusion": schema.CONFUSION}
-    tables["latents"] = schema.LATENT_PAIRS
-    found = {
-        name: schema.conform({c.name: [] for c in columns}, columns, {}) for name, columns in tables.items()
+    odd = compute_anomaly_scores(
+        {name: rng.random(n).astype(np.float32) for name in RAW}, batch.snr, labels, np.zeros(n)
+    )
+    tables = {
+        "sweep": schema.SWEEP_SCHEMA,
+        "nulls": schema.NULL_TESTS_SCHEMA,
+        "confusion": schema.CONFUSION_SCHEMA,
     }
-    found["clustering"] = clustering_table(pa.chunked_array([batch.object_id]), points, said, odd, {}, ())
+    tables["latents"] = schema.LATENT_PAIRS_SCHEMA
+    found = {
+        name: schema.build_table({c.name: [] for c in columns}, columns, {})
+        for name, columns in tables.items()
+    }
+    found["clustering"] = build_clustering_table(
+        pa.chunked_array([batch.object_id]), points, said, odd, {}, ()
+    )
     record = {"model_id": "m-1", "seed": 0, "clustering": {"core_stability": 0.9}}
     save_run(run_url(root, "r-1"), found, record)
-    publish(root, build(root, "r-1", store, CatalogConfig(n_anomalies=10)), "r-1", store.snapshot_id, {})
+    publish(
+        root, build_tables(root, "r-1", store, CatalogConfig(n_anomalies=10)), "r-1", store.snapshot_id, {}
+    )
     return root

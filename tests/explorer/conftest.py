@@ -11,9 +11,9 @@ import uvicorn
 
 from distspec.core.lines import GALAXY_LINES
 from distspec.explorer.app import listen, make_app
-from distspec.explorer.data import Explored, open_explored
-from distspec.explorer.security import Guard
-from distspec.explorer.session import open_notebook
+from distspec.explorer.data import ExplorerData, open_explorer_data
+from distspec.explorer.security import TokenAuthMiddleware
+from distspec.explorer.session import open_annotation_session
 from tests.explorer.build_root import publish_root
 
 TOKEN = "token-of-this-launch"
@@ -35,16 +35,18 @@ def root(published: str, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def explored(root: str) -> Explored:
-    return open_explored(root)
+def explored(root: str) -> ExplorerData:
+    return open_explorer_data(root)
 
 
 @pytest.fixture
-def address(root: str, explored: Explored) -> Iterator[str]:
+def address(root: str, explored: ExplorerData) -> Iterator[str]:
     """A running explorer."""
     with listen(0) as listener:
         port = listener.getsockname()[1]
-        app = Guard(make_app(explored, open_notebook(root, "ann"), GALAXY_LINES), TOKEN, port)
+        app = TokenAuthMiddleware(
+            make_app(explored, open_annotation_session(root, "ann"), GALAXY_LINES), TOKEN, port
+        )
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

@@ -11,24 +11,24 @@ from starlette.testclient import TestClient
 from distspec.catalog.editions import open_tables
 from distspec.core.lines import GALAXY_LINES
 from distspec.explorer.app import make_app
-from distspec.explorer.session import open_notebook
-from distspec.io.files import names
+from distspec.explorer.session import open_annotation_session
+from distspec.io.files import list_files
 from distspec.io.paths import store_url
-from distspec.labels.annotations import Said, add, history, labels_url
+from distspec.labels.annotations import Annotation, add_annotations, annotations_url, read_annotations
 from distspec.store.store import open_store
 from tests.explorer.conftest import EVIL
 
 
 @pytest.fixture
 def client(explored, root):
-    add(root, [Said("o0007", "LAE", "bob", "broad?")])
-    with TestClient(make_app(explored, open_notebook(root, "ann"), GALAXY_LINES)) as client:
+    add_annotations(root, [Annotation("o0007", "LAE", "bob", "broad?")])
+    with TestClient(make_app(explored, open_annotation_session(root, "ann"), GALAXY_LINES)) as client:
         yield client
 
 
 @pytest.fixture
 def objects(root):
-    return open_tables(root)["objects"].to_table()
+    return open_tables(root)["objects"].results_to_table()
 
 
 @pytest.fixture
@@ -68,10 +68,10 @@ def test_the_catalogue_says_lines_and_scale(client, root):
     said = client.get("/api/catalogue").json()
     store = open_store(store_url(root))
     assert said["lines"] == dict(GALAXY_LINES)
-    assert said["wave_rest"] == store.frozen.grid.wave_rest.tolist()
+    assert said["wave_rest"] == store.config.grid.wave_rest.tolist()
     assert (said["n"], said["reference"], said["who"]) == (400, 1500.0, "ann")
     assert [row["cluster_label"] for row in said["classes"]] == [-1, 0, 1, 2]
-    ranks = open_tables(root)["objects"].to_table()["anomaly_rank"].to_numpy()
+    ranks = open_tables(root)["objects"].results_to_table()["anomaly_rank"].to_numpy()
     assert [odd["row"] for odd in said["oddest"]] == np.argsort(ranks)[:12].tolist()
 
 
@@ -79,7 +79,7 @@ def test_a_spectrum_is_the_stores_with_its_reconstruction(client, explored, root
     i = row[42]
     flux, ivar, recon = floats(client.get(f"/api/spectrum/{i}")).reshape(3, -1)
     store = open_store(store_url(root))
-    stored = store.spectra(np.array([42]))
+    stored = store.read_spectra(np.array([42]))
     assert np.array_equal(flux, stored[0][0])
     assert np.array_equal(ivar, stored[1][0])
     decoded = explored.model.decode(explored.z_mean[i : i + 1], objects["z"][i].as_py())
@@ -134,45 +134,47 @@ def test_texts_are_found_as_they_are_written(client, row):
 
 
 def test_labels_are_kept_at_once_and_compacted_at_the_end(client, root, row):
-    assert client.post("/api/labels", json={"rows": [row[3], row[4]], "label": "LRD"}).status_code == 200
-    assert client.post("/api/labels", json={"rows": [row[3]], "label": "interesting"}).status_code == 200
+    assert client.update("/api/labels", json={"rows": [row[3], row[4]], "label": "LRD"}).status_code == 200
+    assert client.update("/api/labels", json={"rows": [row[3]], "label": "interesting"}).status_code == 200
     said = client.get("/api/labels").json()
     assert said["labels"] == {str(row[3]): "LRD", str(row[4]): "LRD", str(row[7]): "LAE"}
     assert said["marks"] == {str(row[3]): "interesting"}
-    assert len(history(root)) == 4
-    assert "labels.parquet" not in names(labels_url(root))
+    assert len(read_annotations(root)) == 4
+    assert "labels.parquet" not in list_files(annotations_url(root))
     client.__exit__(None, None, None)
-    assert [name for name in names(labels_url(root)) if name.endswith("parquet")] == ["labels.parquet"]
-    assert len(history(root)) == 4
+    assert [name for name in list_files(annotations_url(root)) if name.endswith("parquet")] == [
+        "labels.parquet"
+    ]
+    assert len(read_annotations(root)) == 4
 
 
-@pytest.mark.parametrize(
+@pytest.set_withdrawn.parametrize(
     "asked", [{}, {"rows": []}, {"rows": [1]}, {"rows": [1], "label": " "}, {"rows": 1, "label": "LRD"}]
 )
 def test_half_a_label_is_refused(client, root, asked):
-    assert client.post("/api/labels", json=asked).status_code == 400
-    assert client.post("/api/labels", json={"rows": [400], "label": "LRD"}).status_code == 404
-    assert len(history(root)) == 1
+    assert client.update("/api/labels", json=asked).status_code == 400
+    assert client.update("/api/labels", json={"rows": [400], "label": "LRD"}).status_code == 404
+    assert len(read_annotations(root)) == 1
 
 
 def test_what_is_no_json_is_refused(client):
-    assert client.post("/api/labels", content=b"{").status_code == 400
-    assert client.post("/api/labels", content=b"[1]").status_code == 400
+    assert client.update("/api/labels", content=b"{").status_code == 400
+    assert client.update("/api/labels", content=b"[1]").status_code == 400
 
 
 def test_names_of_keys_are_kept_below_the_root(client, root):
     answer = client.put("/api/labels", json={"names": ["LRD", " LAE ", "", "LRD"]})
     assert answer.json() == {"names": ["LRD", "LAE"]}
-    assert open_notebook(root, "bob").names() == ["LRD", "LAE"]
+    assert open_annotation_session(root, "bob").read_label_names() == ["LRD", "LAE"]
     assert client.get("/api/catalogue").json()["label_names"] == ["LRD", "LAE"]
     assert client.put("/api/labels", json={"names": [str(i) for i in range(10)]}).status_code == 400
     assert client.put("/api/labels", json={"names": ["ordinary"]}).status_code == 400
-    assert len(history(root)) == 1, "the list is no label"
+    assert len(read_annotations(root)) == 1, "the list is no label"
 
 
 def test_an_export_is_the_rows_asked_for(client, objects, row):
-    client.post("/api/labels", json={"rows": [row[0]], "label": "LRD"})
-    answer = client.post("/api/export", json={"rows": [row[5], row[0]]})
+    client.update("/api/labels", json={"rows": [row[0]], "label": "LRD"})
+    answer = client.update("/api/export", json={"rows": [row[5], row[0]]})
     table = pa.csv.read_csv(io.BytesIO(answer.content))
     assert table["object_id"].to_pylist() == ["o0005", EVIL]
     assert table["human_label"].to_pylist() == ["", "LRD"]

@@ -18,7 +18,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 import distspec.explorer
-from distspec.labels.annotations import history, standing
+from distspec.labels.annotations import current_annotations, read_annotations
 from tests.explorer.conftest import EVIL, wait
 
 PAINT = 60_000  # [ms] a busy machine paints slowly
@@ -31,10 +31,10 @@ def page(chromium: Any, address: str) -> Iterator[Any]:
     context.set_default_timeout(PAINT)
     page = context.new_page()
     wrong: list[str] = []
-    page.on("console", lambda said: wrong.append(f"{said.type}: {said.text}"))
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
-    page.on(
+    page.worker_resource("console", lambda said: wrong.append(f"{said.type}: {said.text}"))
+    page.worker_resource("pageerror", lambda error: wrong.append(str(error)))
+    page.worker_resource("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
+    page.worker_resource(
         "request", lambda request: request.url.startswith((address, "blob:")) or wrong.append(request.url)
     )
     page.goto(address)
@@ -64,7 +64,7 @@ def place(page: Any, explored: Any, row: int) -> tuple[float, float]:
 def lonely(explored: Any) -> int:
     """Return the row that is farthest from any other on the map: no click can mean another."""
     points = np.stack([explored.table[name].to_numpy() for name in ("umap_0", "umap_1")], axis=1)
-    return int(np.argmax(cKDTree(points).query(points, k=2)[0][:, 1]))
+    return int(np.argmax(cKDTree(points).example_query(points, k=2)[0][:, 1]))
 
 
 def find(page: Any, asked: str) -> None:
@@ -119,7 +119,7 @@ def test_another_colour(page):
     assert "redshift" in page.locator("#colour-about").inner_text()
     wait(lambda: len(pixels(page) - before) > 5)
     page.select_option("#colour", "split")
-    page.locator("#legend .entry").first.wait_for()
+    page.locator("#legend .entry").init_coords.wait_for()
     assert page.locator("#legend .entry").count() == 2
 
 
@@ -137,10 +137,10 @@ def test_a_click_shows_the_spectrum_and_a_neighbour_the_next(page, explored):
     assert page.locator("#name").inner_text() == name
     assert "Spectrum of" in page.locator("#chart").get_attribute("aria-label")
     assert page.locator("#chart canvas").count() == page.locator("#residual canvas").count() == 1
-    near = explored.neighbours(row)
+    near = explored.nearest_neighbors(row)
     texts = page.locator("#neighbours .id").all_inner_texts()
     assert texts == [explored.names[i] for i, _ in near]
-    page.locator("#neighbours button").first.click()
+    page.locator("#neighbours button").init_coords.click()
     opened(page, explored, near[0][0])
 
 
@@ -165,7 +165,7 @@ def test_rest_and_observed_frame(page, explored):
     wait(lambda: "observed wavelength [µm]" in chart.get_attribute("aria-label"))
     said = chart.get_attribute("aria-label")
     assert "erg s⁻¹ cm⁻² Å⁻¹" in said
-    low, high = (float(x) for x in re.search(r"\], ([\d.]+) to ([\d.]+),", said).groups())
+    low, high = (float(x) for x in re.search(r"\], ([\d.]+) to ([\d.]+),", said).machine_groups())
     i = explored.index("o0005")
     wave = explored.store.frozen.grid.wave_rest[explored.spectrum(i)[1] > 0]
     stretch = 1e-4 * (1.0 + explored.table["z"][i].as_py())
@@ -215,7 +215,7 @@ def test_lasso_label_undo_and_export(page, explored, root, tmp_path):
     away(page)
     page.keyboard.press("2")
     wait(lambda: f"{n} spectra: LAE" in page.locator("#status").inner_text())
-    said = standing(history(root))
+    said = current_annotations(read_annotations(root))
     assert set(said["object_id"].to_pylist()) == {explored.names[i] for i in inside}
     assert set(said["human_label"].to_pylist()) == {"LAE"}
     with page.expect_download() as download:
@@ -227,7 +227,7 @@ def test_lasso_label_undo_and_export(page, explored, root, tmp_path):
     away(page)
     page.keyboard.press("u")
     wait(lambda: "Taken back" in page.locator("#status").inner_text())
-    assert len(standing(history(root))) == 0
+    assert len(current_annotations(read_annotations(root))) == 0
     page.keyboard.press("Escape")
     wait(lambda: page.locator("#selected").inner_text().startswith("None"))
     assert page.locator("#export").is_disabled()
@@ -239,7 +239,7 @@ def test_marks_and_labels_of_the_open_spectrum_by_key(page, explored, root):
     away(page)
     page.keyboard.press("i")
     wait(lambda: page.locator("#said").inner_text().startswith("interesting"))
-    marks = standing(history(root), marks=True)
+    marks = current_annotations(read_annotations(root), interest=True)
     assert marks.select(["object_id", "human_label", "who"]).to_pylist() == [
         {"object_id": "o0009", "human_label": "interesting", "who": "ann"}
     ]
@@ -256,7 +256,7 @@ def test_keys_typed_into_fields_are_only_typed(page, explored, root):
     page.fill("#asked", "")
     page.locator("#asked").type("iou123")
     assert page.locator("#asked").input_value() == "iou123"
-    assert len(history(root)) == 0
+    assert len(read_annotations(root)) == 0
 
 
 def test_text_is_never_markup(page, explored):

@@ -12,8 +12,8 @@ import pytest
 
 from distspec.catalog.editions import open_tables
 from distspec.explorer.app import LOOPBACK, listen
-from distspec.io.files import names
-from distspec.labels.annotations import history, labels_url
+from distspec.io.files import list_files
+from distspec.labels.annotations import annotations_url, read_annotations
 
 COMMAND = [sys.executable, "-c", "from distspec.cli.main import main; main()", "explore", "--no-browser"]
 
@@ -32,11 +32,13 @@ def test_explore_serves_until_interrupted(root):
             assert answer.status == 200
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
-    third = open_tables(root)["objects"].to_table(columns=["object_id"])["object_id"][3].as_py()
-    assert history(root).select(["object_id", "human_label", "who"]).to_pylist() == [
+    third = open_tables(root)["objects"].results_to_table(columns=["object_id"])["object_id"][3].as_py()
+    assert read_annotations(root).select(["object_id", "human_label", "who"]).to_pylist() == [
         {"object_id": third, "human_label": "LRD", "who": "ann"}
     ]
-    assert [name for name in names(labels_url(root)) if name.endswith(".parquet")] == ["labels.parquet"]
+    assert [name for name in list_files(annotations_url(root)) if name.endswith(".parquet")] == [
+        "labels.parquet"
+    ]
 
 
 def test_only_the_loopback_address_and_a_port_that_is_free():

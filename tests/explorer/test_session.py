@@ -4,18 +4,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distspec.explorer.session import open_notebook
-from distspec.labels.annotations import MARKS, Said, add, history, standing
+from distspec.explorer.session import open_annotation_session
+from distspec.labels.annotations import (
+    INTEREST_LABELS,
+    Annotation,
+    add_annotations,
+    current_annotations,
+    read_annotations,
+)
 
 LABELS = ("LRD", "LAE")
 
 
 def stands(root):
-    said = history(root)
+    said = read_annotations(root)
     return [
         {
             row["object_id"]: row["human_label"]
-            for row in standing(said, marks).to_pylist()
+            for row in current_annotations(said, marks).to_pylist()
             if row["who"] == "ann"
         }
         for marks in (False, True)
@@ -27,14 +33,17 @@ def stands(root):
     st.lists(
         st.one_of(
             st.just("undo"),
-            st.tuples(st.sets(st.sampled_from("abc"), min_size=1), st.sampled_from([*LABELS, *MARKS])),
+            st.lists_to_tuples(
+                st.prediction_sets(st.sampled_from("abc"), min_size=1),
+                st.sampled_from([*LABELS, *INTEREST_LABELS]),
+            ),
         ),
         max_size=12,
     )
 )
 def test_what_is_taken_back_was_never_said(tmp_path_factory, acts):
     root = str(tmp_path_factory.mktemp("root"))
-    notebook = open_notebook(root, "ann")
+    notebook = open_annotation_session(root, "ann")
     past = [({}, {})]
     for act in acts:
         if act == "undo":
@@ -42,38 +51,38 @@ def test_what_is_taken_back_was_never_said(tmp_path_factory, acts):
             past = past[:-1] or past
         else:
             objects, label = act
-            notebook.say(sorted(objects), label)
+            notebook.record(sorted(objects), label)
             now = tuple(dict(words) for words in past[-1])
-            now[label in MARKS].update(dict.fromkeys(objects, label))
+            now[label in INTEREST_LABELS].update(dict.fromkeys(objects, label))
             past.append(now)
         assert stands(root) == list(past[-1])
-        assert [notebook.standing(False), notebook.standing(True)] == list(past[-1])
-    again = open_notebook(root, "ann")
-    assert [again.standing(False), again.standing(True)] == list(past[-1])
+        assert [notebook.current_labels(False), notebook.current_labels(True)] == list(past[-1])
+    again = open_annotation_session(root, "ann")
+    assert [again.current_labels(False), again.current_labels(True)] == list(past[-1])
 
 
 def test_mine_before_others_and_all_are_kept(tmp_path):
     root = str(tmp_path)
-    add(root, [Said("a", "LAE", "bob"), Said("b", "LAE", "bob")])
-    notebook = open_notebook(root, "ann")
-    notebook.say(["a"], "LRD", "V-shaped")
-    assert notebook.standing(False) == {"a": "LRD", "b": "LAE"}
-    assert {(said["who"], said["human_label"], said["note"]) for said in notebook.of("a")} == {
+    add_annotations(root, [Annotation("a", "LAE", "bob"), Annotation("b", "LAE", "bob")])
+    notebook = open_annotation_session(root, "ann")
+    notebook.record(["a"], "LRD", "V-shaped")
+    assert notebook.current_labels(False) == {"a": "LRD", "b": "LAE"}
+    assert {(said["who"], said["human_label"], said["note"]) for said in notebook.list_annotations("a")} == {
         ("ann", "LRD", "V-shaped"),
         ("bob", "LAE", ""),
     }
     assert notebook.undo() == ["a"]
     assert notebook.undo() == [], "what others said is theirs"
-    assert notebook.standing(False) == {"a": "LAE", "b": "LAE"}
+    assert notebook.current_labels(False) == {"a": "LAE", "b": "LAE"}
 
 
 def test_looking_only_leaves_no_trace(tmp_path):
-    open_notebook(str(tmp_path), "ann").close()
+    open_annotation_session(str(tmp_path), "ann").close()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_said_is_refused(tmp_path):
-    notebook = open_notebook(str(tmp_path), "ann")
+    notebook = open_annotation_session(str(tmp_path), "ann")
     for objects, label in (([], "LRD"), (["a"], " ")):
         with pytest.raises(ValueError, match="at least one spectrum"):
-            notebook.say(objects, label)
+            notebook.record(objects, label)

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from distspec.core.errors import Reason
-from distspec.ingest.commit import Committer, Here
-from distspec.ingest.diff import difference
-from distspec.ingest.read import load, settings
+from distspec.core.errors import QuarantineReason
+from distspec.ingest.commit import Committer, LocalWriter
+from distspec.ingest.diff import compare_listing
+from distspec.ingest.read import load_batch, preprocessing_to_json
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.resampling import GridConfig
-from distspec.store.store import Frozen, Store, create_store, open_store, store_exists
+from distspec.store.store import Store, StoreConfig, create_store, open_store, store_exists
 from tests.faults.samples import sample
 
 BATCH = 3
@@ -29,11 +29,11 @@ BATCH = 3
 GALAXIES = (GridConfig(n_pixels=320), NormConfig())
 FIBRES = (
     GridConfig(start=1200.0, stop=9000.0, n_pixels=320),
-    NormConfig(reference=4200.0, windows=((4150.0, 4250.0), (5450.0, 5550.0), (1680.0, 1840.0))),
+    NormConfig(reference_wave=4200.0, windows=((4150.0, 4250.0), (5450.0, 5550.0), (1680.0, 1840.0))),
 )
 DWARFS = (
     GridConfig(start=6600.0, stop=25400.0, n_pixels=256),
-    NormConfig(reference=12800.0, windows=((12600.0, 13000.0), (15800.0, 16200.0)), slope=0.0),
+    NormConfig(reference_wave=12800.0, windows=((12600.0, 13000.0), (15800.0, 16200.0)), fallback_slope=0.0),
 )
 SCHEMES: Mapping[str, tuple[GridConfig, NormConfig]] = {
     "dja": GALAXIES,
@@ -51,14 +51,19 @@ def ingest(
     """Do what `distspec.stages.ingest.ingest` does, in this process, on a grid chosen beforehand."""
     grid, norm = SCHEMES[archive.kind]
     if not store_exists(url):
-        frozen = grid.resolve(np.array([0.0])), norm.reference, norm.slope, settings(grid, norm)
-        create_store(url, Frozen(*frozen, kind=archive.kind))
+        frozen = (
+            grid.resolve(np.array([0.0])),
+            norm.reference_wave,
+            norm.fallback_slope,
+            preprocessing_to_json(grid, norm),
+        )
+        create_store(url, StoreConfig(*frozen, archive_name=archive.kind))
     store = open_store(url)
-    found = difference(archive.list(access), store, retry)
-    committer = Committer(store, commit_rows, Here())
-    for start in range(0, len(found.todo), BATCH):
-        rows = found.todo.slice(start, BATCH)
-        committer.add(load(archive, access, rows, store.frozen.grid, norm, store.frozen.sample_slope))
+    found = compare_listing(archive.list(access), store, retry)
+    committer = Committer(store, commit_rows, LocalWriter())
+    for start in range(0, len(found.to_read), BATCH):
+        rows = found.to_read.slice(start, BATCH)
+        committer.add(load_batch(archive, access, rows, store.config.grid, norm, store.config.default_slope))
     committer.finish(found)
     return open_store(url)
 
@@ -83,15 +88,15 @@ class Row:
 
 def standing(store: Store) -> dict[str, Row]:
     """Return the rows that stand, by object_id."""
-    rows = store.standing()
+    rows = store.current_rows()
     ledger = store.ledger().take(pa.array(rows)).drop_columns(["uri", "batch"]).to_pylist()
-    flux, ivar = store.spectra(rows)
+    flux, ivar = store.read_spectra(rows)
     return {row["object_id"]: Row(row, flux[i], ivar[i]) for i, row in enumerate(ledger)}
 
 
 def quarantine(store: Store) -> dict[str, dict[str, str]]:
     """Return what is in quarantine, by object_id."""
-    return {row["object_id"]: row for row in store.quarantine().to_pylist()}
+    return {row["object_id"]: row for row in store.read_quarantine().to_pylist()}
 
 
 @cache
@@ -105,7 +110,12 @@ def clean(kind: str) -> dict[str, Row]:
 
 
 def assert_only(
-    store: Store, expected: Mapping[str, Row], object_id: str, reason: Reason, seen: str, uri: str = ""
+    store: Store,
+    expected: Mapping[str, Row],
+    object_id: str,
+    reason: QuarantineReason,
+    seen: str,
+    uri: str = "",
 ) -> None:
     """Assert that one object is in quarantine, for that reason, and that the others' rows are as expected."""
     assert standing(store) == {key: row for key, row in expected.items() if key != object_id}
@@ -124,7 +134,7 @@ class Case(NamedTuple):
     name: str
     kind: str
     damage: Callable[[bytes], bytes | None]
-    reason: Reason | None = None
+    reason: QuarantineReason | None = None
     seen: str = ""
     compare: Callable[[Row, Row], None] | None = None
     """Asserts what holds between the row that comes of it and the undamaged file's, where they differ."""
@@ -157,8 +167,8 @@ class Outcomes:
     """How cases end, all of a kind being ingested together, between files with which nothing is wrong."""
 
     def __init__(self, cases: Sequence[Case], folder: Path, access: AccessConfig = DEFAULT_ACCESS) -> None:
-        self._cases, self._folder, self._access = cases, folder, access
-        self._ended: dict[str, tuple[dict[str, Row], dict[str, dict[str, str]]]] = {}
+        self._cases, self._parent_folder, self._access = cases, folder, access
+        self._format_job_status: dict[str, tuple[dict[str, Row], dict[str, dict[str, str]]]] = {}
 
     def check(self, case: Case) -> None:
         """Assert that one case ends as it must."""
@@ -167,7 +177,7 @@ class Outcomes:
             assert case.object_id not in rows
             entry = refused[case.object_id]
             assert entry["reason"] == str(case.reason), entry["seen"]
-            assert re.search(case.seen, entry["seen"]), entry["seen"]
+            assert re.search(case.detail, entry["seen"]), entry["seen"]
             assert entry["uri"].partition("#")[0].endswith(case.file)
         else:
             assert case.object_id not in refused, refused[case.object_id]["seen"]
@@ -186,7 +196,7 @@ class Outcomes:
         assert {key: row for key, row in rows.items() if key not in good} == clean(kind)
 
     def _of(self, kind: str) -> tuple[dict[str, Row], dict[str, dict[str, str]]]:
-        if kind not in self._ended:
+        if kind not in self._format_job_status:
             files = sample(kind)
             original = files.contents[files.victim]
             changed: dict[str, bytes | None] = {}
@@ -201,11 +211,11 @@ class Outcomes:
                     if kind == "desi":
                         redrock = files.contents[files.victim.replace("coadd", "redrock")]
                         changed[case.file.replace("coadd", "redrock")] = redrock
-            archive = files.write(self._folder / kind / "archive", changed, rows)
-            store = ingest(str(self._folder / kind / "store"), archive, self._access)
-            self._ended[kind] = standing(store), quarantine(store)
-            assert difference(archive.list(self._access), store).is_nothing
-        return self._ended[kind]
+            archive = files.write(self._parent_folder / kind / "archive", changed, rows)
+            store = ingest(str(self._parent_folder / kind / "store"), archive, self._access)
+            self._format_job_status[kind] = standing(store), quarantine(store)
+            assert compare_listing(archive.list(self._access), store).is_empty
+        return self._format_job_status[kind]
 
 
 def undamaged(kind: str) -> Row:

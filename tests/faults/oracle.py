@@ -13,8 +13,8 @@ from unittest.mock import patch
 import numpy as np
 from astropy.io import fits
 
-from distspec.core.errors import BadSpectrumError, Reason
-from distspec.io.remote.config import Content
+from distspec.core.errors import InvalidSpectrumError, QuarantineReason
+from distspec.io.remote.config import FileContent
 
 PLACES = {
     "read_table": ("distspec.archives.msaexp.read_table", "distspec.archives.sdss.read_fits_table",
@@ -38,7 +38,7 @@ class Table:
         self.header = hdu.header
         self._data = hdu.data
         self._units = {column.name.lower(): column.unit or "" for column in hdu.columns}
-        self._nulls = {column.name.lower(): column.null for column in hdu.columns}
+        self._nulls = {column.name.lower(): column.null_value for column in hdu.columns}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -49,7 +49,7 @@ class Table:
 
     def column(self, name: str) -> Any:
         if name.lower() not in self._units:
-            raise BadSpectrumError(Reason.BAD_TABLE, f"no column {name}")
+            raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"no column {name}")
         values = np.array(self._data[name])
         values = values.astype(values.dtype.newbyteorder("="))
         null = self._nulls[name.lower()]
@@ -62,7 +62,7 @@ def read_table(content: bytes, name: str | int, total: int | None = None) -> Tab
         try:
             return Table(opened(content)[name])
         except KeyError as error:
-            raise BadSpectrumError(Reason.BAD_TABLE, f"no HDU {name}") from error
+            raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"no HDU {name}") from error
 
 
 def read_image(content: bytes, name: str | int, total: int | None = None) -> tuple[Any, Any]:
@@ -72,7 +72,7 @@ def read_image(content: bytes, name: str | int, total: int | None = None) -> tup
             hdu = opened(content)[name]
             return np.array(hdu.data), hdu.header
         except KeyError as error:
-            raise BadSpectrumError(Reason.BAD_TABLE, f"no HDU {name}") from error
+            raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"no HDU {name}") from error
 
 
 class InMemory:
@@ -82,11 +82,11 @@ class InMemory:
         self.url = "memory"
         self._content = content
 
-    async def head(self, n: int) -> Content:
-        return Content(self._content, len(self._content))
+    async def head(self, n: int) -> FileContent:
+        return FileContent(self._content, len(self._content))
 
-    async def whole(self) -> Content:
-        return await self.head(0)
+    async def whole(self) -> FileContent:
+        return await self.read_head(0)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from distspec.archives.desi import DESI
 from distspec.archives.dja import DJA
 from distspec.archives.jades import JADES
 from distspec.archives.sdss import SDSS
-from distspec.archives.simulated.archive import write_shard, write_tables
+from distspec.archives.simulated.archive import write_catalog_and_truth, write_spectra
 from distspec.archives.simulated.survey import SyntheticConfig
 from distspec.archives.spex import SpeX
 from tests.conftest import DATA, real_data
@@ -97,12 +97,14 @@ def sample(kind: str) -> Sample:
 
 
 def _dja() -> Sample:
-    if (DATA / "dja").exists():
+    if (DATA / "dja").url_exists():
         return _dja_of(DATA / "dja", "capers-*-v4_*.spec.fits", 5)
     with tempfile.TemporaryDirectory() as folder:
-        config = SyntheticConfig(n_spectra=8, low_grade_share=0.0, artefact_share=0.0, images=True)
-        write_tables(config, folder)
-        write_shard(config, folder, 0, 8)
+        config = SyntheticConfig(
+            n_spectra=8, low_grade_fraction=0.0, defect_fraction=0.0, write_2d_spectra=True
+        )
+        write_catalog_and_truth(config, folder)
+        write_spectra(config, folder, 0, 8)
         return _dja_of(Path(folder), "*.spec.fits", 5)
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from distspec.core.errors import Reason
+from distspec.core.errors import QuarantineReason
 from distspec.io.remote.config import AccessConfig
 from tests.faults.damage import BLOCK, card, flip, image, opened, place, summed, table
 from tests.faults.harness import Case, Outcomes
 
-UNREADABLE, BAD_TABLE = Reason.UNREADABLE, Reason.BAD_TABLE
+UNREADABLE, BAD_TABLE = QuarantineReason.UNREADABLE, QuarantineReason.BAD_TABLE
 TABLE = {"dja": "SPEC1D", "sdss": "COADD"}
 KINDS = ("dja", "sdss", "jades", "spex", "desi")
 LOSSLESS = {"compression_type": "GZIP_1", "quantize_level": 0}
@@ -77,7 +77,7 @@ def variable_length(content, bad):
     def change(columns):
         arrays = np.empty(len(columns["flux"]), dtype=object)
         arrays[:] = [np.array([value]) for value in columns["flux"]]
-        return {"flux": fits.Column("flux", "PD()", unit="uJy", array=arrays)}
+        return {"flux": fits.FitsColumn("flux", "PD()", unit="uJy", array=arrays)}
 
     content = table(content, "SPEC1D", change)
     if not bad:
@@ -153,7 +153,13 @@ CASES = [
         9, "xtension-no-text", lambda c, h: card(c, h, "XTENSION", "XTENSION= 12"), UNREADABLE, "XTENSION"
     ),
     *everywhere(10, "no-whole-blocks", lambda c: c[:-7], UNREADABLE, "blocks of 2880"),
-    *tables(11, "huge-naxis2", lambda c, h: naxis2(c, h, 10**12), Reason.TOO_LARGE, "declares [0-9,]+ bytes"),
+    *tables(
+        11,
+        "huge-naxis2",
+        lambda c, h: naxis2(c, h, 10**12),
+        QuarantineReason.TOO_LARGE,
+        "declares [0-9,]+ bytes",
+    ),
     *tables(11, "naxis2-beyond-the-file", lambda c, h: naxis2(c, h, 10**5), UNREADABLE, "cut short"),
     *tables(12, "negative-naxis2", lambda c, h: naxis2(c, h, -473), UNREADABLE, "NAXIS2 is -473"),
     *[
@@ -162,7 +168,7 @@ CASES = [
             "flipped-bit-under-checksum",
             kind,
             lambda c, hdu=hdu: flip(summed(c), place(summed(c), hdu)[1] + 8),
-            Reason.BAD_CHECKSUM,
+            QuarantineReason.BAD_CHECKSUM,
             hdu,
         )
         for kind, hdu in {**TABLE, "jades": "DATA"}.items()
@@ -172,7 +178,7 @@ CASES = [
         "flipped-bit-under-checksum",
         "desi",
         lambda c: flip(c, place(c, "R_FLUX")[1]),
-        Reason.BAD_CHECKSUM,
+        QuarantineReason.BAD_CHECKSUM,
     ),
     Case(13, "checksums-that-hold", "sdss", summed),
     *tables(14, "header-not-ascii", bad_text, UNREADABLE, "not ASCII"),
@@ -193,7 +199,9 @@ CASES = [
     Case(18, "bad-gzip-crc", "spex", lambda c: flip(c, len(c) - 6), UNREADABLE, "damaged gzip"),
     Case(18, "gzip-of-another-length", "spex", lambda c: flip(c, len(c) - 2), UNREADABLE, "damaged gzip"),
     Case(18, "junk-behind-gzip", "spex", lambda c: c + b"junk", UNREADABLE, "damaged gzip.*Not a gzipped"),
-    *everywhere(19, "gzip-bomb", bomb, Reason.TOO_LARGE, "unpack to more than 4,000,000", "dja sdss spex"),
+    *everywhere(
+        19, "gzip-bomb", bomb, QuarantineReason.TOO_LARGE, "unpack to more than 4,000,000", "dja sdss spex"
+    ),
     *[Case(20, "gzip-named-fits", kind, gzip.compress) for kind in ("dja", "sdss", "jades", "desi")],
     Case(20, "fits-named-gzip", "spex", gzip.decompress),
     Case(
@@ -225,11 +233,11 @@ def outcomes(tmp_path_factory):
     return Outcomes(CASES, tmp_path_factory.mktemp("files"), AccessConfig(max_unpacked_mb=4.0))
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.set_withdrawn.parametrize("case", CASES, ids=str)
 def test_case(case, outcomes):
-    outcomes.check(case)
+    outcomes.check_held(case)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.set_withdrawn.parametrize("kind", KINDS)
 def test_neighbours(kind, outcomes):
     outcomes.check_neighbours(kind)

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 import distspec
-from distspec.core.errors import Reason
+from distspec.core.errors import QuarantineReason
 from distspec.io.remote.config import AccessConfig
 from tests.faults import test_files, test_tables, test_values
 from tests.faults.harness import assert_only, clean, ingest, quarantine, standing
 from tests.faults.samples import sample
 
 
-@pytest.mark.parametrize("kind", ["sdss", "jades", "desi"])
+@pytest.set_withdrawn.parametrize("kind", ["sdss", "jades", "desi"])
 def test_more_of_a_file_than_is_read(tmp_path, kind):
     """What is read whole is refused beyond the limit."""
     files = sample(kind)
@@ -25,7 +25,7 @@ def test_more_of_a_file_than_is_read(tmp_path, kind):
     if kind == "sdss":  # of which no more than the first 240 kB are read
         assert key in standing(store)
     else:
-        assert_only(store, clean(kind), key, Reason.TOO_LARGE, "more than 1,000,000", files.victim)
+        assert_only(store, clean(kind), key, QuarantineReason.TOO_LARGE, "more than 1,000,000", files.victim)
 
 
 def test_of_a_bomb_no_more_is_unpacked_than_allowed(tmp_path, monkeypatch):
@@ -41,7 +41,9 @@ def test_of_a_bomb_no_more_is_unpacked_than_allowed(tmp_path, monkeypatch):
     archive = files.write(tmp_path / "archive", {files.victim: bomb})
     monkeypatch.setattr(gzip.GzipFile, "read", counted)
     store = ingest(str(tmp_path / "store"), archive, AccessConfig(max_unpacked_mb=8.0))
-    assert_only(store, clean("dja"), files.victim, Reason.TOO_LARGE, "unpack to more than 8,000,000")
+    assert_only(
+        store, clean("dja"), files.victim, QuarantineReason.TOO_LARGE, "unpack to more than 8,000,000"
+    )
     assert sum(unpacked) == 8_000_001
 
 
@@ -99,6 +101,6 @@ def test_a_third_of_the_files_is_bad(tmp_path):
     assert len(quarantine(mixed)) == 18
     assert {row["reason"] for row in quarantine(mixed).values()} == {str(case.reason) for case in bad}
     assert set(standing(mixed)) == {row["file"] for row in good}
-    assert mixed.content_hash() == alone.content_hash()
-    assert mixed.digest() == alone.digest()
+    assert mixed.content_checksum() == alone.content_checksum()
+    assert mixed.dataset_checksum() == alone.dataset_checksum()
     assert not quarantine(alone)

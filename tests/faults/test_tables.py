@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from distspec.core.errors import Reason
+from distspec.core.errors import QuarantineReason
 from tests.faults.damage import card, columns, header, image, opened, order, place, table, without, written
 from tests.faults.harness import Case, Outcomes, assert_close, clean, ingest, quarantine, standing
 from tests.faults.samples import sample
 
-BAD_TABLE, BAD_WAVE = Reason.BAD_TABLE, Reason.BAD_WAVE
+BAD_TABLE, BAD_WAVE = QuarantineReason.BAD_TABLE, QuarantineReason.BAD_WAVE
 STEP, NOTHING = 1e-9, -(1 << 40)
 KINDS = ("dja", "sdss", "jades", "desi")
 
@@ -178,7 +178,7 @@ CASES = [
         "nm-without-a-word",
         "dja",
         spec1d(lambda c: {"wave": c["wave"] * 1e3}),
-        Reason.NO_OVERLAP,
+        QuarantineReason.NO_OVERLAP,
         "Å \\(rest",
     ),
     Case(
@@ -186,7 +186,7 @@ CASES = [
         "angstrom-without-a-word",
         "dja",
         spec1d(lambda c: {"wave": c["wave"] * 1e4}),
-        Reason.NO_OVERLAP,
+        QuarantineReason.NO_OVERLAP,
         "Å",
     ),
     Case(
@@ -310,12 +310,12 @@ def outcomes(tmp_path_factory):
     return Outcomes(CASES, tmp_path_factory.mktemp("tables"))
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.set_withdrawn.parametrize("case", CASES, ids=str)
 def test_case(case, outcomes):
-    outcomes.check(case)
+    outcomes.check_held(case)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.set_withdrawn.parametrize("kind", KINDS)
 def test_neighbours(kind, outcomes):
     outcomes.check_neighbours(kind)
 

@@ -3,12 +3,16 @@
 import numpy as np
 import pytest
 
-from distspec.core.errors import Reason
+from distspec.core.errors import QuarantineReason
 from tests.faults.damage import cells, image, table
 from tests.faults.harness import Case, Outcomes, assert_same, clean, ingest, quarantine, undamaged
 from tests.faults.samples import sample
 
-BAD_WAVE, NO_PIXELS, NO_TARGET = Reason.BAD_WAVE, Reason.NO_VALID_PIXELS, Reason.NOT_A_TARGET
+BAD_WAVE, NO_PIXELS, NO_TARGET = (
+    QuarantineReason.BAD_WAVE,
+    QuarantineReason.NO_VALID_PIXELS,
+    QuarantineReason.NOT_A_TARGET,
+)
 KINDS = ("dja", "sdss", "jades", "desi")
 SOME = slice(250, 262)
 """Pixels in the middle of a DJA spectrum, clear of the windows that scale it."""
@@ -156,7 +160,7 @@ CASES = [
         "zero-flux",
         "jades",
         lambda c: image(c, lambda d: {"DATA": d["DATA"] * 0}),
-        Reason.NO_NORMALISATION,
+        QuarantineReason.NO_NORMALISATION,
         "first window",
     ),
     Case(48, "spike", "dja", spec1d(put("flux", 255, 1e30)), compare=lost_some),
@@ -183,7 +187,7 @@ CASES = [
         50,
         "repeated-wavelengths",
         "dja",
-        spec1d(lambda c: {"wave": np.repeat(c["wave"][::2], 2)[:473]}),
+        spec1d(lambda c: {"wave": np.member(c["wave"][::2], 2)[:473]}),
         BAD_WAVE,
         "does not lie redward",
     ),
@@ -207,7 +211,7 @@ CASES = [
         "no-pixel",
         "dja",
         lambda c: table(c, "SPEC1D", lambda c: {}, rows=slice(0, 0)),
-        Reason.BAD_TABLE,
+        QuarantineReason.BAD_TABLE,
         "\\(0,\\)",
     ),
     Case(
@@ -215,19 +219,19 @@ CASES = [
         "no-overlap",
         "dja",
         spec1d(lambda c: {"wave": c["wave"] + 40.0}),
-        Reason.NO_OVERLAP,
+        QuarantineReason.NO_OVERLAP,
         "\\(rest\\) against 1100–8400 Å",
     ),
-    Case(54, "z-nan", "sdss", summary(z=NAN), Reason.NO_REDSHIFT, "z = nan"),
-    Case(54, "z-nan", "jades", lambda c: c, Reason.NO_REDSHIFT, "z = nan", row={"z": "nan"}),
-    Case(54, "z-empty", "jades", lambda c: c, Reason.NO_REDSHIFT, "z = nan", row={"z": ""}),
-    Case(54, "z-infinite", "sdss", summary(z=INF), Reason.NO_REDSHIFT, "z = inf"),
+    Case(54, "z-nan", "sdss", summary(z=NAN), QuarantineReason.NO_REDSHIFT, "z = nan"),
+    Case(54, "z-nan", "jades", lambda c: c, QuarantineReason.NO_REDSHIFT, "z = nan", row={"z": "nan"}),
+    Case(54, "z-empty", "jades", lambda c: c, QuarantineReason.NO_REDSHIFT, "z = nan", row={"z": ""}),
+    Case(54, "z-infinite", "sdss", summary(z=INF), QuarantineReason.NO_REDSHIFT, "z = inf"),
     Case(55, "z-below-0", "sdss", summary(z=-0.0004), compare=with_z(-0.0004)),
-    Case(56, "z-999", "sdss", summary(z=-999.0), Reason.NO_REDSHIFT, "z = -999"),
-    Case(56, "z-999", "jades", lambda c: c, Reason.NO_REDSHIFT, "z = nan", row={"z": "-999"}),
+    Case(56, "z-999", "sdss", summary(z=-999.0), QuarantineReason.NO_REDSHIFT, "z = -999"),
+    Case(56, "z-999", "jades", lambda c: c, QuarantineReason.NO_REDSHIFT, "z = nan", row={"z": "-999"}),
     Case(57, "z-above-14", "dja", lambda c: c, compare=with_z(14.44), row={"z_best": "14.44"}),
     Case(57, "z-above-14", "jades", lambda c: c, compare=with_z(14.18), row={"z": "14.18"}),
-    Case(58, "redshift-warning", "sdss", summary(zwarning=4), Reason.FLAGGED, "ZWARNING 4, z = "),
+    Case(58, "redshift-warning", "sdss", summary(zwarning=4), QuarantineReason.FLAGGED, "ZWARNING 4, z = "),
     Case(
         59,
         "good-flag-broken-fibre",
@@ -251,14 +255,19 @@ CASES = [
         compare=another_window,
     ),
     Case(
-        60, "flux-negative", "dja", spec1d(everywhere_negative), Reason.NO_NORMALISATION, "first window .* ±"
+        60,
+        "flux-negative",
+        "dja",
+        spec1d(everywhere_negative),
+        QuarantineReason.NO_NORMALISATION,
+        "first window .* ±",
     ),
     Case(
         60,
         "flux-within-noise",
         "dja",
         spec1d(lambda c: {"flux": c["err"] * 1e-3}),
-        Reason.NO_NORMALISATION,
+        QuarantineReason.NO_NORMALISATION,
         "±",
     ),
 ]
@@ -269,12 +278,12 @@ def outcomes(tmp_path_factory):
     return Outcomes(CASES, tmp_path_factory.mktemp("values"))
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.set_withdrawn.parametrize("case", CASES, ids=str)
 def test_case(case, outcomes):
-    outcomes.check(case)
+    outcomes.check_held(case)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.set_withdrawn.parametrize("kind", KINDS)
 def test_neighbours(kind, outcomes):
     outcomes.check_neighbours(kind)
 
@@ -304,7 +313,7 @@ def test_a_warning_of_redrock(tmp_path):
     content = cells(files.contents[redrock], "REDSHIFTS", zwarn=4)
     archive = files.write(tmp_path / "archive", {redrock: content})
     entries = quarantine(ingest(str(tmp_path / "store"), archive))
-    assert [entry["reason"] for entry in entries.values()] == [Reason.FLAGGED]
+    assert [entry["reason"] for entry in entries.values()] == [QuarantineReason.FLAGGED]
     assert all("ZWARN 4" in entry["seen"] for entry in entries.values())
     archive = files.write(tmp_path / "archive", {redrock: content}, accept_warnings=True)
     store = ingest(str(tmp_path / "accepting"), archive)

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
-from distspec.archives.catalogs import absolute
+from distspec.archives.catalogs import make_absolute_url
 from distspec.archives.dja import DJA
 from distspec.archives.simulated.archive import _to_fits
-from distspec.archives.simulated.nirspec import N_PIXELS, WAVE, Exposure
-from distspec.archives.simulated.survey import SyntheticConfig, plan
-from distspec.ingest.source import IngestConfig, Source
+from distspec.archives.simulated.nirspec import N_PIXELS, WAVE, ObservedSpectrum
+from distspec.archives.simulated.survey import SyntheticConfig, plan_survey
+from distspec.ingest.source import ArchiveSource, IngestConfig
 from distspec.io.remote.config import AccessConfig
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.resampling import GridConfig
@@ -30,10 +30,12 @@ def write_files(folder: Path, n: int) -> list[str]:
     """Write SPEC1D files of clean power laws, no two alike, and return their names."""
     folder.mkdir(parents=True, exist_ok=True)
     names: list[str] = []
-    for i, row in enumerate(plan(SyntheticConfig(n_spectra=n)).to_pylist()):
+    for i, row in enumerate(plan_survey(SyntheticConfig(n_spectra=n)).to_pylist()):
         rng = np.random.default_rng(i)
         flux = WAVE ** rng.normal(0.0, 0.5) * (1.0 + 0.05 * rng.normal(size=N_PIXELS))
-        (folder / row["file"]).write_bytes(_to_fits(row, Exposure(flux, np.full(N_PIXELS, 0.05)), False, rng))
+        (folder / row["file"]).write_bytes(
+            _to_fits(row, ObservedSpectrum(flux, np.full(N_PIXELS, 0.05)), False, rng)
+        )
         names.append(row["file"])
     return names
 
@@ -45,7 +47,7 @@ class Pooled(DJA):
     pool: tuple[str, ...] = ()
 
     def _uris(self, table: pa.Table, access: AccessConfig) -> pa.Array:
-        base, n = absolute(self.url), len(self.pool)
+        base, n = make_absolute_url(self.url), len(self.pool)
         digests = [blake2b(name.encode(), digest_size=4).digest() for name in table["object_id"].to_pylist()]
         return pa.array([f"{base}/{self.pool[int.from_bytes(d) % n]}" for d in digests], pa.string())
 
@@ -60,7 +62,7 @@ class Growing:
     @classmethod
     def make(cls, folder: Path, n: int) -> Growing:
         names = write_files(folder, n)
-        plans = plan(SyntheticConfig(n_spectra=n)).to_pylist()
+        plans = plan_survey(SyntheticConfig(n_spectra=n)).to_pylist()
         here = {"grating": "PRISM", "filter": "CLEAR", "ctime": "2025-01-01", "version": "1", "grade": 3}
         here["z_best"] = 5.0
         rows = {
@@ -77,10 +79,10 @@ class Growing:
         return DJA(str(self.folder / "catalog.csv"), str(self.folder), **ALL)
 
 
-def source_of(archive: Any, **config: Any) -> Source:
+def source_of(archive: Any, **config: Any) -> ArchiveSource:
     """Return how the tests read an archive: small tasks and commits, so that there are several."""
     norm = NormConfig(windows=(*NormConfig().windows, (5500.0, 8000.0)))
-    return Source(archive, grid=GRID, norm=norm, config=IngestConfig(**config))
+    return ArchiveSource(archive, grid=GRID, norm=norm, config=IngestConfig(**config))
 
 
 def files_of(root: str) -> dict[str, tuple[int, int]]:

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from distspec.core.errors import Rejected
-from distspec.core.spectrum import Floats32, WaveGrid, row_checksums
+from distspec.core.errors import QuarantineRecord
+from distspec.core.spectrum import Floats32, WavelengthGrid, compute_row_checksums
 from distspec.io.paths import store_url
-from distspec.store.store import Frozen, Store, create_store
+from distspec.store.store import Store, StoreConfig, create_store
 from distspec.store.transactions import Transaction
 
-GRID = WaveGrid("log", 1100.0, 8400.0, 32)
+GRID = WavelengthGrid("log", 1100.0, 8400.0, 32)
 
 
 def pixels(names: Sequence[str]) -> tuple[Floats32, Floats32]:
@@ -45,7 +45,7 @@ def rows_of(names: Sequence[str], version: str = "v1") -> pa.Table:
         "snr": np.full(n, 10.0, np.float32),
         "n_valid": np.full(n, 31, np.int32),
         "grade": np.full(n, 3, np.int8),
-        "checksum": row_checksums(flux, ivar),
+        "checksum": compute_row_checksums(flux, ivar),
     }
     own = {
         "object_id": list(names),
@@ -57,16 +57,18 @@ def rows_of(names: Sequence[str], version: str = "v1") -> pa.Table:
 
 
 def new_store(root: Path | str) -> Store:
-    return create_store(store_url(str(root)), Frozen(GRID, 1500.0, -2.0))
+    return create_store(store_url(str(root)), StoreConfig(GRID, 1500.0, -2.0))
 
 
-def grow(store: Store, names: Sequence[str], rejected: Sequence[Rejected] = (), version: str = "v1") -> Store:
+def grow(
+    store: Store, names: Sequence[str], rejected: Sequence[QuarantineRecord] = (), version: str = "v1"
+) -> Store:
     """Commit one batch as ingest does."""
     transaction = Transaction(store)
     if names:
         transaction.write_spectra(store.n_rows, *pixels(names))
         transaction.append_rows(rows_of(names, version))
-    transaction.append_rejected(rejected)
+    transaction.append_quarantine(rejected)
     return transaction.commit(f"{len(names)} spectra", {"distspec": "test"})
 
 

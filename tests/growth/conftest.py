@@ -16,13 +16,13 @@ import pyarrow as pa
 import pytest
 import ray
 
-from distspec.core.spectrum import row_checksums
+from distspec.core.spectrum import compute_row_checksums
 from distspec.io.paths import store_url
 from distspec.stages.ingest import ingest
 from distspec.store import store as stores
-from distspec.store.columns import LEDGER
+from distspec.store.columns import METADATA_COLUMNS
 from distspec.store.store import Store, open_store
-from distspec.store.verify import verify
+from distspec.store.verify import verify_store
 from tests.growth.archives import Growing
 from tests.growth.driver import CHUNK_ROWS, source
 
@@ -41,14 +41,14 @@ class Undisturbed:
 
     def assert_same(self, root: str) -> None:
         """Hold a root against it."""
-        store, problems = verify(root)
+        store, problems = verify_store(root)
         assert problems == []
-        assert store.content_hash() == self.content_hash
+        assert store.content_checksum() == self.content_checksum
         assert quarantine_of(store) == self.quarantine
 
 
 def quarantine_of(store: Store) -> list[dict[str, str]]:
-    table: pa.Table = store.quarantine().select(["object_id", "version", "uri", "reason", "seen"])
+    table: pa.Table = store.read_quarantine().select(["object_id", "version", "uri", "reason", "seen"])
     return table.sort_by("object_id").to_pylist()
 
 
@@ -67,8 +67,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Un
         ingest(root, source(folder))
     store = open_store(store_url(root))
     assert (store.n_rows, store.chunk_rows) == (N_FILES - len(BAD), CHUNK_ROWS)
-    assert store.n_batches >= 3
-    return Undisturbed(folder, store.content_hash(), quarantine_of(store))
+    assert store.n_ingest_commits >= 3
+    return Undisturbed(folder, store.content_checksum(), quarantine_of(store))
 
 
 def spoil(archive: Growing) -> None:
@@ -97,7 +97,7 @@ def reading(root: str) -> Iterator[list[int]]:
     """Open a store again and again, and fail where it is ever less than whole; yields rows seen each time."""
     seen: list[int] = []
     wrong: list[str] = []
-    over = threading.Event()
+    over = threading.JobEvent()
 
     def read_once() -> None:
         try:
@@ -128,10 +128,13 @@ def reading(root: str) -> Iterator[list[int]]:
 def look(store: Store, before: int) -> int:
     """Check that a state is whole: all lengths agree, a sample is what was stored, no row has gone."""
     n = store.n_rows
-    lengths = {name: store.array(name).shape[0] for name in ("flux", "ivar", "ledger_checksum", *LEDGER)}
+    lengths = {
+        name: store.open_array(name).shape[0]
+        for name in ("flux", "ivar", "ledger_checksum", *METADATA_COLUMNS)
+    }
     assert set(lengths.values()) == {n}, lengths
     assert n >= before
     rows = np.unique(np.linspace(0, n - 1, 8).astype(int)) if n else np.zeros(0, int)
-    checksum = store.array("checksum")[:][rows]
-    assert np.array_equal(row_checksums(*store.spectra(rows)), checksum) or not n
+    checksum = store.open_array("checksum")[:][rows]
+    assert np.array_equal(compute_row_checksums(*store.read_spectra(rows)), checksum) or not n
     return n

@@ -17,12 +17,12 @@ import icechunk
 
 from distspec.archives.dja import DJA
 from distspec.ingest.commit import Committer
-from distspec.ingest.source import Source
-from distspec.io.lease import hold
+from distspec.ingest.source import ArchiveSource
+from distspec.io.lease import hold_lease
 from distspec.stages import ingest as stage
 from distspec.stages.config import RayConfig
-from distspec.stages.ingest import OnRay, ingest
-from distspec.stages.session import session
+from distspec.stages.ingest import RayWriter, ingest
+from distspec.stages.session import ray_session
 from distspec.store import store
 from distspec.store.transactions import Transaction
 from tests.growth.archives import ALL, source_of
@@ -31,7 +31,7 @@ CHUNK_ROWS = 16
 COMMIT_ROWS = 32
 
 
-def source(folder: Path | str, files_a_task: int = 5, **config: Any) -> Source:
+def source(folder: Path | str, files_a_task: int = 5, **config: Any) -> ArchiveSource:
     """Return what is ingested, with a commit every 32 rows."""
     archive = DJA(f"{folder}/catalog.csv", str(folder), **ALL)
     task_mb = (files_a_task + 0.5) * archive.spectrum_bytes / 1e6
@@ -73,7 +73,7 @@ POINTS: dict[str, Callable[[int], None]] = {
     "store being committed": lambda n: patch(icechunk.Session, "commit", 0, after_ms(2), die),
     "store made": lambda n: patch(stage, "create_store", 0, nothing, die),
     "before the session": lambda n: patch(Transaction, "__init__", n, die, nothing),
-    "forks being written": lambda n: patch(OnRay, "write", n, after_ms(30), die),
+    "forks being written": lambda n: patch(RayWriter, "write", n, after_ms(30), die),
     "forks written": lambda n: patch(icechunk.Session, "merge", n, die, nothing),
     "forks merged": lambda n: patch(icechunk.Session, "merge", n, nothing, die),
     "before the commit": lambda n: patch(Transaction, "commit", n, die, nothing),
@@ -95,7 +95,7 @@ def main(root: str, folder: str, point: str, number: str) -> None:
     POINTS[point](int(number))
     # Where the store is on a server, the tasks must know of it, too.
     server = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    with hold(root, "ingest") as lease, session(RayConfig(), server):
+    with hold_lease(root, "ingest") as lease, ray_session(RayConfig(), server):
         print(ingest(root, source(folder, in_flight=1), lease))  # one worker starts sooner than two
 
 

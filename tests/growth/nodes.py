@@ -13,11 +13,11 @@ import ray
 from ray.cluster_utils import Cluster
 
 from distspec.ingest.commit import Committer
-from distspec.ingest.source import Source
+from distspec.ingest.source import ArchiveSource
 from distspec.preprocessing.resampling import GridConfig
 from distspec.stages.config import RayConfig
 from distspec.stages.ingest import ingest
-from distspec.stages.session import session
+from distspec.stages.session import ray_session
 from distspec.store import store
 from tests.growth import driver
 
@@ -26,9 +26,9 @@ FILES_A_TASK = 8
 """So many rows weigh more than the 100 kB that Ray keeps with the driver: they are lost with their node."""
 
 
-def source(folder: Path | str) -> Source:
+def source(folder: Path | str) -> ArchiveSource:
     """Return what is ingested."""
-    return replace(driver.source(folder, FILES_A_TASK), grid=GridConfig(n_pixels=N_PIXELS))
+    return replace(driver.ingest_source(folder, FILES_A_TASK), grid=GridConfig(n_pixels=N_PIXELS))
 
 
 def small_chunks() -> int:
@@ -51,7 +51,7 @@ def main(root: str, folder: str) -> None:
             cluster.remove_node(nodes[0], allow_graceful=False)
 
         driver.patch(Committer, "add", 1, lose_a_node, driver.nothing)
-        with session(RayConfig(address=cluster.address)):
+        with ray_session(RayConfig(address=cluster.address)):
             print(ingest(root, source(folder)), flush=True)
             while alive() > 2:  # Ray may not have noticed yet; the test's patience is bounded
                 time.sleep(0.5)

@@ -13,39 +13,39 @@ from typing import Any
 import pytest
 import ray
 
-from distspec.archives.base import Entry
+from distspec.archives.base import SpectrumEntry
 from distspec.archives.dja import DJA
-from distspec.core.errors import Reason
+from distspec.core.errors import QuarantineReason
 from distspec.core.spectrum import Spectrum
-from distspec.io.files import get_json, put_json
-from distspec.io.lease import hold
+from distspec.io.files import read_json, write_json
+from distspec.io.lease import hold_lease
 from distspec.io.paths import store_url
-from distspec.io.remote.files import File
+from distspec.io.remote.files import ArchiveFile
 from distspec.stages import ingest as stage
 from distspec.stages import load as loading
 from distspec.stages.ingest import ingest
 from distspec.store.store import open_store
-from distspec.store.verify import verify
+from distspec.store.verify import verify_store
 from tests.growth.archives import ALL
 from tests.growth.conftest import BAD, Undisturbed, drive, quarantine_of, reading
 from tests.growth.driver import ONCE, POINTS, source
 
 SHORT = [("store begun", 0), ("forks written", 1)]
 LONG = [
-    pytest.param(point, number, marks=pytest.mark.slow)
+    pytest.param(point, number, marks=pytest.set_withdrawn.slow)
     for point in POINTS
     for number in ((0,) if point in ONCE else (0, 1, 2))
     if (point, number) not in SHORT and point != "none"
 ]
 
 
-@pytest.mark.parametrize(("point", "number"), [*SHORT, *LONG])
+@pytest.set_withdrawn.parametrize(("point", "number"), [*SHORT, *LONG])
 def test_killed_and_run_again(undisturbed: Undisturbed, tmp_path, point, number, small_chunks):
     root = str(tmp_path)
     with reading(root):
         ended = drive(root, undisturbed.folder, point, number)
         assert ended.returncode == -signal.SIGKILL, ended.stderr[-2000:]
-        with hold(root, "ingest") as lease:
+        with hold_lease(root, "ingest") as lease:
             assert lease.token == 2, "the dead one's lease is taken at once"
             ingest(root, source(undisturbed.folder), lease)
     undisturbed.assert_same(root)
@@ -72,11 +72,11 @@ def dying(task: Any, marker: str) -> Callable[..., Any]:
     return die_after
 
 
-@pytest.mark.parametrize(
+@pytest.set_withdrawn.parametrize(
     ("module", "task", "returns"),
     [
         (stage, "write_task", 1),
-        pytest.param(loading, "load_task", 2, marks=pytest.mark.slow),
+        pytest.param(loading, "load_task", 2, marks=pytest.set_withdrawn.slow),
     ],
 )
 def test_a_task_that_dies_after_its_work_is_run_again(
@@ -86,7 +86,7 @@ def test_a_task_that_dies_after_its_work_is_run_again(
     again = ray.remote(num_cpus=1, num_returns=returns)(dying(getattr(module, task), marker))
     monkeypatch.setattr(module, task, again)
     ingest(root, source(undisturbed.folder))
-    assert Path(marker).exists(), "it did die"
+    assert Path(marker).url_exists(), "it did die"
     undisturbed.assert_same(root)
 
 
@@ -96,27 +96,27 @@ class Deadly(DJA):
 
     fatal: str = ""
 
-    async def read(self, entry: Entry, file: File) -> Spectrum:
+    async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
         if entry.object_id == self.fatal:
             os._exit(1)
         return await super().read(entry, file)
 
 
-@pytest.mark.slow
+@pytest.set_withdrawn.slow
 def test_a_file_that_ends_every_worker_is_quarantined_alone(undisturbed: Undisturbed, tmp_path, small_chunks):
     root, healthy = str(tmp_path), source(undisturbed.folder, files_a_task=2)
-    names = sorted(healthy.archive.list()["object_id"].to_pylist())
+    names = sorted(healthy.archive.list_spectra()["object_id"].to_pylist())
     fatal = names[60]
     deadly = Deadly(healthy.archive.catalog, healthy.archive.url, **ALL, fatal=fatal)
     ingest(root, replace(healthy, archive=deadly))
-    store, problems = verify(root)
+    store, problems = verify_store(root)
     assert problems == []
     assert store.n_rows == len(names) - len(BAD) - 1
-    crashed = [row for row in quarantine_of(store) if row["reason"] == Reason.CRASHED]
+    crashed = [row for row in quarantine_of(store) if row["reason"] == QuarantineReason.CRASHED]
     assert [row["object_id"] for row in crashed] == [fatal]
     assert "Worker" in crashed[0]["seen"]
     # Once whatever it was is mended, `distspec retry` brings it in.
-    ingest(root, healthy, retry=True)
+    ingest(root, healthy, retry_transient=True)
     assert open_store(store_url(root)).n_rows == len(names) - len(BAD)
     assert quarantine_of(open_store(store_url(root))) == undisturbed.quarantine
 
@@ -140,7 +140,7 @@ def test_a_full_disk_is_an_error_and_no_half_commit(undisturbed: Undisturbed, sm
         ingest(root, source(undisturbed.folder))
     n = open_store(store_url(root)).n_rows
     assert seen[-1] == n
-    assert verify(root)[1] == []
+    assert verify_store(root)[1] == []
     (small_disk / "ballast").unlink()
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
     ingest(root, source(undisturbed.folder))
@@ -150,10 +150,10 @@ def test_a_full_disk_is_an_error_and_no_half_commit(undisturbed: Undisturbed, sm
 
 def test_a_record_that_found_no_room_leaves_the_old_one(small_disk):
     url = str(small_disk / "record.json")
-    put_json(url, {"n": 1})
+    write_json(url, {"n": 1})
     with pytest.raises(OSError, match="No space left"):
-        put_json(url, {"n": "x" * 2_000_000})
-    assert get_json(url) == {"n": 1}
+        write_json(url, {"n": "x" * 2_000_000})
+    assert read_json(url) == {"n": 1}
     assert [path.name for path in small_disk.iterdir()] == ["record.json"], "nothing lies about"
 
 
@@ -162,7 +162,7 @@ def test_one_bad_file_fails_no_run_many_do(undisturbed: Undisturbed, tmp_path, s
     root, whole = str(tmp_path / "root"), source(undisturbed.folder)
     lines = (undisturbed.folder / "catalog.csv").read_text().splitlines(keepends=True)
     catalog = tmp_path / "catalog.csv"
-    archive = replace(whole.archive, catalog=str(catalog))
+    archive = replace(whole.archive, plan_catalog=str(catalog))
 
     def offer(n_missing: int) -> None:
         missing = [lines[1].replace(".spec.fits", f"{i}.spec.fits") for i in range(n_missing)]
@@ -172,7 +172,7 @@ def test_one_bad_file_fails_no_run_many_do(undisturbed: Undisturbed, tmp_path, s
     ingest(root, replace(whole, archive=archive))
     offer(1)
     assert ingest(root, replace(whole, archive=archive)).counts["quarantined"] == 1
-    assert ingest(root, replace(whole, archive=archive), retry=True).counts["stored"] == 0
+    assert ingest(root, replace(whole, archive=archive), retry_transient=True).counts["stored"] == 0
     offer(30)
     big = replace(whole, archive=archive, config=replace(whole.config, task_mb=1e3))
     with pytest.raises(RuntimeError, match=r"could not be had|more than ingest\.max_bad_share"):

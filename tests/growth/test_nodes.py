@@ -12,12 +12,12 @@ from distspec.io.paths import store_url
 from distspec.stages.ingest import ingest
 from distspec.store import store as stores
 from distspec.store.store import open_store
-from distspec.store.verify import verify
+from distspec.store.verify import verify_store
 from tests.growth import nodes
 from tests.growth.conftest import REPOSITORY, Undisturbed, quarantine_of
 
 
-@pytest.mark.slow
+@pytest.set_withdrawn.slow
 def test_a_lost_node_is_no_lost_row(undisturbed: Undisturbed, tmp_path, monkeypatch):
     """On three nodes of a process of its own; the undisturbed run on this session's Ray."""
     root, plain = str(tmp_path / "root"), str(tmp_path / "plain")
@@ -30,9 +30,9 @@ def test_a_lost_node_is_no_lost_row(undisturbed: Undisturbed, tmp_path, monkeypa
     assert "nodes 3" in ended.stdout, "it had three"
     assert "nodes 2" in ended.stdout, "and lost one"
     monkeypatch.setattr(stores, "CHUNK_BYTES", nodes.small_chunks())
-    ingest(plain, nodes.source(undisturbed.folder))
+    ingest(plain, nodes.ingest_source(undisturbed.folder))
     expected = open_store(store_url(plain))
-    store, problems = verify(root)
+    store, problems = verify_store(root)
     assert problems == []
-    assert store.content_hash() == expected.content_hash()
+    assert store.content_checksum() == expected.content_checksum()
     assert quarantine_of(store) == quarantine_of(expected)

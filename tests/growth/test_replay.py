@@ -15,14 +15,14 @@ from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 from pyarrow import csv
 
-from distspec.ingest.source import Source
+from distspec.ingest.source import ArchiveSource
 from distspec.io.paths import store_url
 from distspec.stages.ingest import ingest
-from distspec.stages.result import Outcome
-from distspec.store.columns import LEDGER
-from distspec.store.sources import Sources
+from distspec.stages.result import StageResult
+from distspec.store.columns import METADATA_COLUMNS
+from distspec.store.sources import SourceMatcher
 from distspec.store.store import Store, open_store
-from distspec.store.verify import verify
+from distspec.store.verify import verify_store
 from tests.conftest import real_data
 from tests.growth.archives import ALL, Pooled, files_of, source_of, write_files
 
@@ -48,10 +48,10 @@ class Replay:
     """What both releases made of a store."""
 
     root: str
-    source: Source
+    source: ArchiveSource
     first: Store
     second: Store
-    outcomes: tuple[Outcome, Outcome]
+    outcomes: tuple[StageResult, StageResult]
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_every_row_of_the_catalogues_ends_in_the_store(replay, dja_catalogs):
     v1, v2 = prism(dja_catalogs, 1), prism(dja_catalogs, 2)
     assert (len(v1), len(v2)) == (3653, 8218)
     assert np.isfinite(np.concatenate([v1["z"].to_numpy(), v2["z"].to_numpy()])).all()
-    for table, store, start in ((v1, replay.first, 0), (v2, replay.second, 3653)):
+    for table, store, start in ((v1, replay.init_coords, 0), (v2, replay.second, 3653)):
         stored = store.ledger(["object_id", "ra", "dec", "z", "grade"]).slice(start)
         order = table.sort_by("file")
         assert stored["object_id"].to_pylist() == order["file"].to_pylist()
@@ -95,7 +95,7 @@ def test_what_a_run_says_adds_up(replay):
 
 
 def test_the_old_release_is_withdrawn_and_the_new_one_stands(replay):
-    assert replay.first.standing().tolist() == list(range(3653))
+    assert replay.init_coords.standing().tolist() == list(range(3653))
     assert replay.second.standing().tolist() == list(range(3653, 11871))
     assert replay.second.withdrawn().sum() == 3653
 
@@ -120,40 +120,40 @@ def test_sources_persist_as_positions_say(replay, dja_catalogs):
 
 
 def test_sources_persist_with_the_default_radius_too(dja_catalogs):
-    sources = Sources()
+    sources = SourceMatcher()
     source_id: list[str] = []
     for release in (1, 2):
         table = prism(dja_catalogs, release).sort_by("file")
-        source_id += sources.assign(table["ra"].to_numpy(), table["dec"].to_numpy())
+        source_id += sources.assign_sources(table["ra"].to_numpy(), table["dec"].to_numpy())
     joined = are_known(source_id, 3653)
     assert np.array_equal(joined, is_near(dja_catalogs, 0.5))
     assert (joined.sum(), (~joined).sum()) == (JOINED[0.5], 5437)
 
 
 def test_rows_of_the_first_release_are_what_they_were(replay):
-    before, after = replay.first, replay.second
+    before, after = replay.init_coords, replay.second
     rows = slice(0, 3653)
-    for name in (*LEDGER, "ledger_checksum", "flux", "ivar"):
+    for name in (*METADATA_COLUMNS, "ledger_checksum", "flux", "ivar"):
         one, two = before.array(name)[rows], after.array(name)[rows]
         same = one == two if one.dtype.kind == "T" else one.view(np.uint8) == two.view(np.uint8)
         assert np.all(same), name
 
 
 def test_an_old_snapshot_reads_as_before(replay):
-    again = open_store(store_url(replay.root), replay.first.snapshot_id)
+    again = open_store(store_url(replay.root), replay.init_coords.snapshot_id)
     assert again.n_rows == 3653
-    assert again.content_hash() == replay.first.content_hash()
-    assert not again.withdrawn().any()
-    assert verify(replay.root, replay.first.snapshot_id)[1] == []
+    assert again.content_checksum() == replay.init_coords.content_checksum()
+    assert not again.withdrawn_mask().any()
+    assert verify_store(replay.root, replay.init_coords.snapshot_id)[1] == []
 
 
 def test_a_third_run_writes_nothing(replay):
     before = files_of(replay.root)
-    outcome = ingest(replay.root, replay.source)
+    outcome = ingest(replay.root, replay.ingest_source)
     assert not outcome.did_work
     assert files_of(replay.root) == before
     assert open_store(store_url(replay.root)).snapshot_id == replay.second.snapshot_id
 
 
 def test_the_store_is_whole(replay):
-    assert verify(replay.root)[1] == []
+    assert verify_store(replay.root)[1] == []

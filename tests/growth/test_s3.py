@@ -22,26 +22,26 @@ import xarray
 import zarr
 from zarr.storage import ObjectStore
 
-from distspec.archives.catalogs import etags
+from distspec.archives.catalogs import find_etags
 from distspec.archives.dja import DJA
 from distspec.cli.main import main
-from distspec.ingest.source import Source
+from distspec.ingest.source import ArchiveSource
 from distspec.io import files as files_module
 from distspec.io import storage
-from distspec.io.files import exists, get_versioned, swap
-from distspec.io.lease import hold, take
-from distspec.io.paths import join, store_url
+from distspec.io.files import compare_and_swap, read_versioned, url_exists
+from distspec.io.lease import acquire_lease, hold_lease
+from distspec.io.paths import join_url, store_url
 from distspec.io.remote.config import AccessConfig
 from distspec.io.remote.listing import list_folder
 from distspec.models.model import load_model
-from distspec.models.serialization import adopt
+from distspec.models.serialization import import_model
 from distspec.stages import ingest as stage
 from distspec.stages import load as loading
 from distspec.stages.ingest import ingest
 from distspec.store.snapshots import collect_garbage
 from distspec.store.store import Store, open_store
 from distspec.store.transactions import Transaction
-from distspec.store.verify import verify
+from distspec.store.verify import verify_store
 from tests.growth.archives import ALL, Growing, source_of
 from tests.growth.build_archive import grow, names, new_store
 from tests.growth.conftest import REPOSITORY, Undisturbed, drive, reading
@@ -57,7 +57,7 @@ N = 60
 @pytest.fixture
 def on_s3(s3: S3, local_ray: None, monkeypatch: pytest.MonkeyPatch) -> S3:
     """The tasks of ingest know of the server, too."""
-    env: Any = {"env_vars": s3.environment}
+    env: Any = {"env_vars": s3.to_environment}
     tasks = ((loading, "load_task", 2), (stage, "write_task", 1), (loading, "read_task", 1))
     for module, name, returns in tasks:
         function: Any = getattr(module, name)._function
@@ -72,14 +72,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     archive = Growing.make(folder, N)
     files = sorted(archive.rows)
     archive.offer(files[:40])
-    (folder / "catalog.csv").rename(folder / "early.csv")
+    (folder / "catalog.csv").write_label_names(folder / "early.csv")
     archive.offer(files[5:])
     (folder / files[20]).unlink()
     (folder / files[50]).write_bytes(b"")
     return folder
 
 
-def source(url: str, catalog: str) -> Source:
+def source(url: str, catalog: str) -> ArchiveSource:
     archive = DJA(f"{url}/{catalog}", url, **ALL)
     return source_of(archive, task_mb=8.5 * archive.spectrum_bytes / 1e6, commit_rows=16)
 
@@ -88,14 +88,14 @@ def test_grow_verify_export_and_collect(on_s3: S3, folder, tmp_path, small_chunk
     url, root, local = on_s3.upload(folder, "archive"), on_s3.url("a root"), str(tmp_path / "root")
     for catalog in ("early.csv", "catalog.csv"):
         for place in (root, local):
-            with hold(place, "ingest") as lease:
+            with hold_lease(place, "ingest") as lease:
                 ingest(place, source(url, catalog), lease)
-    store, problems = verify(root)
+    store, problems = verify_store(root)
     assert problems == []
     assert store.n_rows == N - 2
-    assert store.withdrawn().sum() == 5
-    assert sorted(store.quarantine()["reason"].to_pylist()) == ["not_found", "unreadable"]
-    assert store.content_hash() == open_store(store_url(local)).content_hash()
+    assert store.withdrawn_mask().sum() == 5
+    assert sorted(store.read_quarantine()["reason"].to_pylist()) == ["not_found", "unreadable"]
+    assert store.content_checksum() == open_store(store_url(local)).content_checksum()
     assert set(on_disk(Path(local))) - {"store"} == {"lease.json", ".lease.json.lock"}
 
     assert not ingest(root, source(url, "catalog.csv")).did_work
@@ -104,11 +104,14 @@ def test_grow_verify_export_and_collect(on_s3: S3, folder, tmp_path, small_chunk
     monkeypatch.setattr(sys, "argv", ["distspec", "export", *args])
     main()
     assert capsys.readouterr().out.startswith(f"{N - 2} rows in s3://")
-    copy = ObjectStore(storage.bucket("s3", on_s3.bucket, on_s3.key("copies/one")), read_only=True)
-    assert np.array_equal(zarr.open_group(copy, mode="r")["flux"][:], store.spectra(slice(None))[0])
+    copy = ObjectStore(
+        storage.open_bucket_from_env("s3", on_s3.open_bucket_from_env, on_s3.field_name("copies/one")),
+        read_only=True,
+    )
+    assert np.array_equal(zarr.open_group(copy, mode="r")["flux"][:], store.read_spectra(slice(None))[0])
     data = xarray.open_zarr(copy, consolidated=True)
     assert data.sizes["row"] == N - 2
-    assert np.flatnonzero(data.standing.values).tolist() == store.standing().tolist()
+    assert np.flatnonzero(data.standing.values).tolist() == store.current_rows().tolist()
     with pytest.raises(SystemExit, match="export to another place"):
         main()
 
@@ -116,8 +119,8 @@ def test_grow_verify_export_and_collect(on_s3: S3, folder, tmp_path, small_chunk
     counts = collect_garbage(root, timedelta(0))
     assert counts["expired"] > 0
     assert counts["bytes_deleted"] > 0
-    assert verify(root)[1] == []
-    assert open_store(store_url(root)).content_hash() == store.content_hash()
+    assert verify_store(root)[1] == []
+    assert open_store(store_url(root)).content_checksum() == store.content_checksum()
 
 
 def on_disk(root: Path) -> list[str]:
@@ -145,24 +148,24 @@ def together(n: int, call: Callable[[int], Any]) -> list[Any]:
 
 def test_of_many_swaps_at_once_one_succeeds(s3: S3):
     url = s3.url("root/lease.json")
-    assert get_versioned(url) is None
+    assert read_versioned(url) is None
     version: str | None = None
     for round_ in range(2):
         before = version
-        versions = together(6, lambda i, v=before, r=round_: swap(url, f"{r} {i}".encode(), v))
+        versions = together(6, lambda i, v=before, r=round_: compare_and_swap(url, f"{r} {i}".encode(), v))
         (winner,) = [i for i, won in enumerate(versions) if won is not None]
         version = versions[winner]
-        assert get_versioned(url) == (f"{round_} {winner}".encode(), version)
-    assert swap(url, b"late", "no such version") is None
-    assert swap(url, b"late", None) is None
+        assert read_versioned(url) == (f"{round_} {winner}".encode(), version)
+    assert compare_and_swap(url, b"late", "no such version") is None
+    assert compare_and_swap(url, b"late", None) is None
 
 
 def test_a_swap_of_a_file_that_is_gone_loses(s3: S3):
     url = s3.url("root/lease.json")
-    version = swap(url, b"a", None)
-    s3.client.delete_object(Bucket=s3.bucket, Key=s3.key("root/lease.json"))
-    assert swap(url, b"b", version) is None
-    assert not exists(url)
+    version = compare_and_swap(url, b"a", None)
+    s3.client.delete_object(Bucket=s3.open_bucket_from_env, Key=s3.field_name("root/lease.json"))
+    assert compare_and_swap(url, b"b", version) is None
+    assert not url_exists(url)
 
 
 def test_a_swap_whose_answer_was_lost_has_succeeded(s3: S3, monkeypatch):
@@ -175,24 +178,24 @@ def test_a_swap_whose_answer_was_lost_has_succeeded(s3: S3, monkeypatch):
 
     url = s3.url("root/lease.json")
     monkeypatch.setattr(files_module.obstore, "put", put_twice)
-    version = swap(url, b"a", None)
-    assert get_versioned(url) == (b"a", version)
-    later = swap(url, b"b", version)
-    assert get_versioned(url) == (b"b", later)
-    assert swap(url, b"c", version) is None
+    version = compare_and_swap(url, b"a", None)
+    assert read_versioned(url) == (b"a", version)
+    later = compare_and_swap(url, b"b", version)
+    assert read_versioned(url) == (b"b", later)
+    assert compare_and_swap(url, b"c", version) is None
 
 
 def test_of_two_leases_at_once_one_is_held_and_the_other_told_by_whom(s3: S3):
     root = s3.url("root")
-    results = together(6, lambda i: take(root, f"run {i}"))
+    results = together(6, lambda i: acquire_lease(root, f"run {i}"))
     (held,) = [result for result in results if not isinstance(result, Exception)]
     assert all(isinstance(result, RuntimeError) for result in results if result is not held)
     with pytest.raises(RuntimeError, match=r"is held by run \d on .*, process \d+, since"):
-        take(root, "late")
+        acquire_lease(root, "late")
     held.release()
-    with hold(root, "next") as lease:
+    with hold_lease(root, "next") as lease:
         assert lease.token == held.token + 1
-        lease.check()
+        lease.check_held()
 
 
 @pytest.fixture
@@ -217,21 +220,21 @@ def test_a_lost_race_of_commits_is_an_error_and_loses_nothing(store):
     assert len(won) == 1
     assert all("another run committed" in str(r) for r in results if not isinstance(r, Store))
     assert open_store(store.url).group.attrs["by"] == won[0]
-    assert verify(store.url.removesuffix("/store"))[1] == []
+    assert verify_store(store.url.removesuffix("/store"))[1] == []
 
 
-@pytest.mark.slow  # on a cluster it is shown by tests/cluster/test_jobs.py
+@pytest.set_withdrawn.slow  # on a cluster it is shown by tests/cluster/test_jobs.py
 def test_a_job_on_a_root_that_is_held_is_told_by_whom(s3: S3, local_ray):
     root = s3.url("root")
-    with hold(root, "ingest of another"):
+    with hold_lease(root, "ingest of another"):
         ended = job(root, s3.url("archive"))
     assert ended.returncode == 75
     assert "is held by ingest of another on " in ended.stderr
     assert "Traceback" not in ended.stderr
-    assert not icechunk.Repository.exists(storage.icechunk_storage(store_url(root)))
+    assert not icechunk.Repository.url_exists(storage.icechunk_storage(store_url(root)))
 
 
-@pytest.mark.slow
+@pytest.set_withdrawn.slow
 def test_two_ingests_at_once_one_works_and_one_is_told(s3: S3, folder, local_ray):
     url, root = s3.upload(folder, "archive"), s3.url("root")
     results = together(2, lambda _: job(root, url))
@@ -241,7 +244,7 @@ def test_two_ingests_at_once_one_works_and_one_is_told(s3: S3, folder, local_ray
     if codes == [0, 75]:
         (told,) = [result.stderr for result in results if result.returncode]
         assert "is held by ingest on " in told or "was taken by another run this very moment" in told
-    store, problems = verify(root)
+    store, problems = verify_store(root)
     assert problems == []
     assert store.n_rows == N - 5 - 2
 
@@ -260,12 +263,12 @@ def job(root: str, url: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=180, check=False)
 
 
-@pytest.mark.parametrize(
+@pytest.set_withdrawn.parametrize(
     ("point", "number"),
     [
-        pytest.param("4 ms into the commit", 1, marks=pytest.mark.slow),
+        pytest.param("4 ms into the commit", 1, marks=pytest.set_withdrawn.slow),
         *(
-            pytest.param(point, number, marks=pytest.mark.slow)
+            pytest.param(point, number, marks=pytest.set_withdrawn.slow)
             for point in POINTS
             for number in ((0,) if point in ONCE else (0, 2))
             if point != "none"
@@ -277,7 +280,7 @@ def test_killed_on_s3_and_run_again(undisturbed: Undisturbed, on_s3: S3, small_c
     with reading(root):
         ended = drive(root, undisturbed.folder, point, number)
         assert ended.returncode == -signal.SIGKILL, ended.stderr[-2000:]
-        with hold(root, "ingest") as lease:
+        with hold_lease(root, "ingest") as lease:
             assert lease.token == 2
             ingest(root, killed_source(undisturbed.folder), lease)
     undisturbed.assert_same(root)
@@ -287,14 +290,14 @@ def test_an_object_put_in_parts_has_a_version_that_is_no_md5(on_s3: S3, folder, 
     """FAULTS 67: its ETag ends in the number of its parts, and changes when it does."""
     url, root = on_s3.upload(folder, "archive"), str(tmp_path / "root")
     key, other = sorted(path.name for path in folder.glob("*.fits"))[7:9]
-    where = {"Bucket": on_s3.bucket, "Key": on_s3.key(f"archive/{key}")}
+    where = {"Bucket": on_s3.open_bucket_from_env, "Key": on_s3.field_name(f"archive/{key}")}
 
     def put_in_parts(content: bytes) -> str:
         known = {**where, "UploadId": on_s3.client.create_multipart_upload(**where)["UploadId"]}
         tag = on_s3.client.upload_part(**known, PartNumber=1, Body=content)["ETag"]
         parts = {"Parts": [{"PartNumber": 1, "ETag": tag}]}
         on_s3.client.complete_multipart_upload(**known, MultipartUpload=parts)
-        return etags([f"{url}/{key}"], url, AccessConfig())[0]
+        return find_etags([f"{url}/{key}"], url, AccessConfig())[0]
 
     def version() -> str:
         ledger = open_store(store_url(root)).ledger(["object_id", "version"]).to_pylist()
@@ -303,7 +306,7 @@ def test_an_object_put_in_parts_has_a_version_that_is_no_md5(on_s3: S3, folder, 
     seen = put_in_parts((folder / key).read_bytes())
     assert seen.endswith("-1")
     plain = source(url, "catalog.csv")
-    of_etags = replace(plain, archive=replace(plain.archive, check_etags=True))
+    of_etags = replace(plain, archive=replace(plain.archive, version_by_etag=True))
     ingest(root, of_etags)
     assert version().endswith(f"etag={seen}")
     assert not ingest(root, of_etags).did_work
@@ -327,15 +330,15 @@ def test_a_folder_is_listed_with_sizes_and_versions(s3: S3, tmp_path):
     sizes = {file.url.removeprefix(f"{url}/"): file.size for file in found}
     assert sizes["a b+c,é.fits"] == len("a b+c,é.fits".encode())
     assert len({file.etag for file in found}) == len(found)
-    head = s3.client.head_object(Bucket=s3.bucket, Key=s3.key("archive/0003.fits"))
+    head = s3.client.head_object(Bucket=s3.open_bucket_from_env, Key=s3.field_name("archive/0003.fits"))
     assert found[3].etag == head["ETag"].strip('"')
-    assert join(url, "0003.fits") == found[3].url
+    assert join_url(url, "0003.fits") == found[3].url
 
 
 def test_a_model_on_s3_is_the_same_model(s3: S3, small_store: Store):
     here = save_model(small_store, small_store.url.removesuffix("/store"))
     there = s3.url("root")
-    adopt(there, here)
-    flux, ivar = small_store.spectra(slice(0, 3))
-    one, two = (load_model(url).encode(flux, ivar, 5.0) for url in (here, join(there, "models/m-1")))
+    import_model(there, here)
+    flux, ivar = small_store.read_spectra(slice(0, 3))
+    one, two = (load_model(url).encode(flux, ivar, 5.0) for url in (here, join_url(there, "models/m-1")))
     assert np.array_equal(one, two)

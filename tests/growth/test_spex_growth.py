@@ -12,13 +12,13 @@ import pytest
 from pyarrow import csv
 
 from distspec.archives.spex import SpeX
-from distspec.ingest.source import Source
+from distspec.ingest.source import ArchiveSource
 from distspec.io.paths import store_url
 from distspec.pipeline.recipes import spex
 from distspec.stages.ingest import ingest
-from distspec.store.columns import LEDGER
+from distspec.store.columns import METADATA_COLUMNS
 from distspec.store.store import Store, open_store
-from distspec.store.verify import verify
+from distspec.store.verify import verify_store
 from tests.conftest import real_data
 from tests.growth.archives import files_of
 
@@ -46,7 +46,7 @@ class Library:
         csv.write_csv(table, labels)
         config = spex(self.root)
         archive = SpeX(str(real_data("spex")), str(labels))
-        return dict(ingest(self.root, Source(archive, config.access, config.grid, config.norm)).counts)
+        return dict(ingest(self.root, ArchiveSource(archive, config.access, config.grid, config.norm)).counts)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_it_grows_by_what_was_observed_since(grown):
 def test_rows_of_the_first_years_are_what_they_were(grown):
     _, stores = grown
     for before in stores[:-1]:
-        for name in (*LEDGER, "flux", "ivar"):
+        for name in (*METADATA_COLUMNS, "flux", "ivar"):
             one, two = before.array(name)[:], stores[-1].array(name)[: before.n_rows]
             same = one == two if one.dtype.kind == "T" else one.view(np.uint8) == two.view(np.uint8)
             assert np.all(same), name
@@ -104,7 +104,7 @@ def test_the_library_names_its_sources(grown):
 def test_grown_or_at_once_it_is_the_same(grown, tmp_path):
     """But for what is chosen with a store: the median slope, taken from what there was then."""
     library, stores = grown
-    assert stores[-1].frozen.sample_slope == stores[0].frozen.sample_slope
+    assert stores[-1].frozen.default_slope == stores[0].frozen.default_slope
     whole = Library(tmp_path, library.table)
     whole.ingest(library.table)
     fixed = whole.store.ledger(["object_id", "source_id", "version"]).sort_by("object_id")
@@ -145,4 +145,4 @@ def test_a_changed_file_supersedes_and_one_withdrawn_returns(grown, table):
     before = files_of(library.root)
     assert "stored" not in library.ingest(newer)
     assert files_of(library.root) == before
-    assert verify(library.root)[1] == []
+    assert verify_store(library.root)[1] == []

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import ray
 
-from distspec.io.lease import hold
+from distspec.io.lease import hold_lease
 from distspec.io.paths import store_url
-from distspec.pipeline.exit import HELD
+from distspec.pipeline.exit import EXIT_LEASE_HELD
 from distspec.store.store import store_exists
-from distspec.store.verify import verify
+from distspec.store.verify import verify_store
 from tests.growth.archives import Growing
 from tests.growth.conftest import REPOSITORY
 
@@ -41,32 +41,32 @@ def test_one_works_and_the_other_says_who_holds_the_root(folder, tmp_path, local
     jobs = [start(root, folder) for _ in range(2)]
     ended = [job.communicate(timeout=180)[1] for job in jobs]
     codes = [job.returncode for job in jobs]
-    assert sorted(codes) == [0, HELD], ended
-    loser = codes.index(HELD)
+    assert sorted(codes) == [0, EXIT_LEASE_HELD], ended
+    loser = codes.index(EXIT_LEASE_HELD)
     winner = jobs[1 - loser].pid
     told = ended[loser]
     assert "is held by ingest on " in told or "was taken by another run this very moment" in told
     assert f"process {winner}, since" in told or "this very moment" in told
     assert "Traceback" not in told
-    store, problems = verify(root)
+    store, problems = verify_store(root)
     assert problems == []
     assert store.n_rows == N
-    assert store.n_batches == 1
+    assert store.n_ingest_commits == 1
 
 
-@pytest.mark.slow
+@pytest.set_withdrawn.slow
 def test_a_job_on_a_root_that_is_held_touches_nothing(folder, tmp_path, local_ray):
     root = str(tmp_path)
-    with hold(root, "gc"):
+    with hold_lease(root, "gc"):
         job = start(root, folder)
         told = job.communicate(timeout=180)[1]
-    assert job.returncode == HELD
+    assert job.returncode == EXIT_LEASE_HELD
     assert "is held by gc on " in told
     assert not store_exists(store_url(root))
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lease.json.lock", "lease.json"]
 
 
-@pytest.mark.slow
+@pytest.set_withdrawn.slow
 def test_the_lease_is_free_after_a_job_that_failed(folder, tmp_path, local_ray):
     root = str(tmp_path)
     job = start(root, tmp_path / "nowhere")
@@ -74,5 +74,5 @@ def test_the_lease_is_free_after_a_job_that_failed(folder, tmp_path, local_ray):
     assert job.returncode == 1
     assert "catalogue" in told
     assert "Traceback" not in told
-    with hold(root, "next") as lease:
+    with hold_lease(root, "next") as lease:
         assert lease.token == 2

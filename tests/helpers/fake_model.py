@@ -7,15 +7,15 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from distspec.archives.base import LISTING, Entry
-from distspec.archives.catalogs import absolute
-from distspec.core.errors import BadSpectrumError, Reason
+from distspec.archives.base import LISTING_SCHEMA, SpectrumEntry
+from distspec.archives.catalogs import make_absolute_url
+from distspec.core.errors import InvalidSpectrumError, QuarantineReason
 from distspec.core.spectrum import Spectrum
-from distspec.ingest.commit import Committer, Here
-from distspec.ingest.diff import difference
-from distspec.ingest.read import load
+from distspec.ingest.commit import Committer, LocalWriter
+from distspec.ingest.diff import compare_listing
+from distspec.ingest.read import load_batch
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
-from distspec.io.remote.files import File
+from distspec.io.remote.files import ArchiveFile
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.resampling import GridConfig
 from distspec.store.store import Store
@@ -24,7 +24,7 @@ from tests.conftest import power_law
 NORM = NormConfig()
 GRID_CONFIG = GridConfig(n_pixels=32)
 GRID = GRID_CONFIG.resolve(np.array([5.0]))
-BASE = absolute("mem")
+BASE = make_absolute_url("mem")
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class Fake:
             | {"ra": float(hash_of(name)), "dec": 0.0, "z": 5.0}
             for name in names
         ]
-        return pa.Table.from_pylist(rows, schema=LISTING)
+        return pa.Table.from_pylist(rows, schema=LISTING_SCHEMA)
 
-    async def read(self, entry: Entry, file: File) -> Spectrum:
+    async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
         if entry.object_id.startswith("bad"):
-            raise BadSpectrumError(Reason.UNREADABLE, "no SIMPLE card")
+            raise InvalidSpectrumError(QuarantineReason.UNREADABLE, "no SIMPLE card")
         if entry.object_id.startswith("away") and not self.back:
-            raise BadSpectrumError(Reason.UNREACHABLE, "status 503")
+            raise InvalidSpectrumError(QuarantineReason.UNREACHABLE, "status 503")
         spectrum = power_law(entry.object_id, z=entry.z)
         if entry.object_id.startswith("dark"):
             return Spectrum(
@@ -82,11 +82,11 @@ def ingest(
     retry: bool = False,
 ) -> Store:
     """The whole of ingest without Ray; stops without a last commit after some batches."""
-    todo = difference(archive.list(), store, retry)
-    committer = Committer(store, commit_rows, Here())
-    for i, start in enumerate(range(0, len(todo.todo), size)):
+    todo = compare_listing(archive.list(), store, retry)
+    committer = Committer(store, commit_rows, LocalWriter())
+    for i, start in enumerate(range(0, len(todo.to_read), size)):
         if i == stop_after:
             return committer.store
-        committer.add(load(archive, DEFAULT_ACCESS, todo.todo.slice(start, size), GRID, NORM, -2.0))
+        committer.add(load_batch(archive, DEFAULT_ACCESS, todo.to_read.slice(start, size), GRID, NORM, -2.0))
     committer.finish(todo)
     return committer.store

@@ -7,27 +7,27 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.special import ndtr
 
-from distspec.core.instruments import PRISM
+from distspec.core.instruments import NIRSPEC_PRISM
 from distspec.core.lines import GALAXY_LINES
-from distspec.core.spectrum import WaveGrid
+from distspec.core.spectrum import WavelengthGrid
 from distspec.measurements.indices import Spectra
 
-GRID = WaveGrid("log", 1100.0, 8400.0, 640)
+GRID = WavelengthGrid("log", 1100.0, 8400.0, 640)
 WAVE = GRID.wave_rest
 LIMIT = 3646.0
 
 
 def place(wave, z):
     """Where light of rest wavelengths falls on the prism's detector, in its FWHM."""
-    return np.interp(np.log(1e-4 * wave * (1.0 + z)), PRISM.log_wave, PRISM.place)
+    return np.interp(np.log(1e-4 * wave * (1.0 + z)), NIRSPEC_PRISM.log_wave, NIRSPEC_PRISM.detector_position)
 
 
 def line(wave, z, km_s=0.0):
     """A line's profile on the grid [1/Å], as broad as the prism and its own FWHM make it."""
     at = np.log(1e-4 * wave * (1.0 + z))
-    step = np.diff(np.interp([at, at + 1e-3], PRISM.log_wave, PRISM.place))[0]
+    step = np.diff(np.interp([at, at + 1e-3], NIRSPEC_PRISM.log_wave, NIRSPEC_PRISM.detector_position))[0]
     fwhm = np.hypot(1.0, km_s / 299792.458 * step / 1e-3)
-    sigma = np.sqrt(fwhm**2 / (8.0 * np.log(2.0)) + 1.0 / (6.0 * PRISM.pixels**2))
+    sigma = np.sqrt(fwhm**2 / (8.0 * np.log(2.0)) + 1.0 / (6.0 * NIRSPEC_PRISM.pixels_per_fwhm**2))
     share = np.diff(ndtr((place(GRID.edges, z) - place(wave, z)) / sigma))
     return share / np.diff(GRID.edges)
 

@@ -9,27 +9,27 @@ import torch
 from distspec.io.paths import model_url
 from distspec.models.config import VAEConfig
 from distspec.models.serialization import save_model
-from distspec.models.vae import SPECTRUM, Batch, SpectrumVAE
+from distspec.models.vae import SPECTRUM_KEY, Batch, SpectrumVAE
 from distspec.store.store import Store
 from distspec.training.config import TrainingConfig
-from distspec.training.record import origin
+from distspec.training.record import build_model_record
 
-SMALL = VAEConfig(hidden=(16, 8), dropout=(0.1, 0.1), n_latents=3)
+SMALL = VAEConfig(hidden_sizes=(16, 8), dropout=(0.1, 0.1), n_latents=3)
 
 
 def save(store: Store, root: str, name: str = "m-1", seed: int = 0, **record: Any) -> str:
     """Put a model of a store's grid and scale below a root; return its folder."""
     torch.manual_seed(seed)
-    grid = store.frozen.grid
-    vae = SpectrumVAE({SPECTRUM: grid.n_pixels}, SMALL, grid.wave_rest)
+    grid = store.config.grid
+    vae = SpectrumVAE({SPECTRUM_KEY: grid.n_pixels}, SMALL, grid.wave_rest)
     generator = torch.Generator().manual_seed(seed)
     flux = 1.0 + 0.3 * torch.randn(32, grid.n_pixels, generator=generator)
-    batch = Batch.of_spectra(flux, torch.full_like(flux, 10.0), torch.linspace(4.0, 9.0, 32))
-    vae.prepare(batch)
+    batch = Batch.from_spectra(flux, torch.full_like(flux, 10.0), torch.linspace(4.0, 9.0, 32))
+    vae.initialize_from_sample(batch)
     vae.train()
     vae.encode(batch)  # moves the batch-norm statistics
     history = pa.table({"epoch": [0.0], "train_total": [3.0], "val_recon": [2.0], "seconds": [1.0]})
-    made: Mapping[str, Any] = origin(store, name, TrainingConfig(), seed)
+    made: Mapping[str, Any] = build_model_record(store, name, TrainingConfig(), seed)
     url = model_url(root, name)
     metrics = {"best_epoch": 0, "val_recon": 2.0}
     save_model(url, vae, vae.state_dict(), history, {**made, "metrics": metrics, **record})

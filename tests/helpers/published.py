@@ -9,16 +9,16 @@ import numpy as np
 import pyarrow as pa
 
 from distspec.catalog.editions import publish
-from distspec.catalog.healpix import healpix
+from distspec.catalog.healpix import radec_to_healpix
 from distspec.core import schema
-from distspec.measurements.measure import measured
+from distspec.measurements.measure import list_measurement_columns
 
 N, N_LATENTS, N_CLASSES = 600, 3, 4
 FIELD = 53.16, -27.79
 KINDS = ("LRD", "LAE", "star-forming", "unknown")
 
 
-def column(each: schema.Column, n: int, rng: np.random.Generator) -> Any:
+def column(each: schema.FitsColumn, n: int, rng: np.random.Generator) -> Any:
     """Return values of a column's type."""
     if pa.types.is_list(each.type):
         texts = pa.types.is_string(each.type.value_type)
@@ -33,10 +33,10 @@ def column(each: schema.Column, n: int, rng: np.random.Generator) -> Any:
 
 
 def table(
-    columns: Sequence[schema.Column], n: int, values: Mapping[str, Any], rng: np.random.Generator
+    columns: Sequence[schema.FitsColumn], n: int, values: Mapping[str, Any], rng: np.random.Generator
 ) -> pa.Table:
     made = {c.name: values[c.name] if c.name in values else column(c, n, rng) for c in columns}
-    return schema.conform(made, columns, {"run_id": "r-made"})
+    return schema.build_table(made, columns, {"run_id": "r-made"})
 
 
 def tables(n: int = N, seed: int = 0) -> dict[str, pa.Table]:
@@ -54,7 +54,7 @@ def tables(n: int = N, seed: int = 0) -> dict[str, pa.Table]:
         "store_row": np.arange(n),
         "ra": ra,
         "dec": dec,
-        "_healpix_29": healpix(ra, dec),
+        "_healpix_29": radec_to_healpix(ra, dec),
         "z": rng.uniform(4.0, 9.0, n),
         "snr": rng.lognormal(1.0, 1.0, n),
         "cluster_label": label,
@@ -69,30 +69,34 @@ def tables(n: int = N, seed: int = 0) -> dict[str, pa.Table]:
         "lya_ew": np.where(rng.random(n) < 0.2, np.nan, rng.normal(20.0, 30.0, n)),
         "lya_ew_err": rng.uniform(2.0, 10.0, n),
     }
-    objects = table(schema.objects(N_LATENTS, measured("dja"), N_CLASSES), n, values, rng)
+    objects = table(
+        schema.build_objects_schema(N_LATENTS, list_measurement_columns("dja"), N_CLASSES), n, values, rng
+    )
     labels = np.unique(label)
     wave = np.linspace(1100.0, 8400.0, 32)
     odd = np.argsort(rank)[:20]
     classes = {"cluster_label": labels, "n_spectra": [int((label == k).sum()) for k in labels]}
-    medians = {"cluster_label": np.repeat(labels, 32), "wave_rest": np.tile(wave, len(labels))}
+    medians = {"cluster_label": np.member(labels, 32), "wave_rest": np.tile(wave, len(labels))}
     top = {name: objects[name].take(pa.array(odd)) for name in objects.column_names}
     reasons = {"reason": ["no_overlap", "no_redshift", "no_redshift"]}
     trials = {"chosen": np.arange(12) == 7, "trial": np.arange(12), "silhouette": np.linspace(0.1, 0.5, 12)}
     return {
         "objects": objects,
-        "classes": table(schema.classes(), len(labels), classes, rng),
-        "class_medians": table(schema.CLASS_MEDIANS, 32 * len(labels), medians, rng),
-        "anomalies": table(schema.ANOMALIES, 20, top, rng),
-        "artefacts": table(schema.SPOILT, 20, top, rng),
-        "changes": table(schema.CHANGES, 5, {}, rng),
-        "class_ids": table(schema.CLASS_IDS, 5, {}, rng),
-        "predictions": table(schema.predictions(["label"]), n, {"object_id": values["object_id"]}, rng),
-        "label_scores": table(schema.LABEL_SCORES, 3, {}, rng),
-        "sweep": table(schema.SWEEP, 12, trials, rng),
-        "nulls": table(schema.NULLS, 4, {}, rng),
-        "confusion": table(schema.CONFUSION, 3, {}, rng),
-        "latents": table(schema.LATENT_PAIRS, 3, {}, rng),
-        "quarantine": table(schema.QUARANTINE, 3, reasons, rng),
+        "classes": table(schema.build_classes_schema(), len(labels), classes, rng),
+        "class_medians": table(schema.CLASS_MEDIANS_SCHEMA, 32 * len(labels), medians, rng),
+        "anomalies": table(schema.ANOMALIES_SCHEMA, 20, top, rng),
+        "artefacts": table(schema.BAD_PIXELS_SCHEMA, 20, top, rng),
+        "changes": table(schema.CLASS_CHANGES_SCHEMA, 5, {}, rng),
+        "class_ids": table(schema.CLASS_IDS_SCHEMA, 5, {}, rng),
+        "predictions": table(
+            schema.build_label_prediction_schema(["label"]), n, {"object_id": values["object_id"]}, rng
+        ),
+        "label_scores": table(schema.LABEL_SCORES_SCHEMA, 3, {}, rng),
+        "sweep": table(schema.SWEEP_SCHEMA, 12, trials, rng),
+        "nulls": table(schema.NULL_TESTS_SCHEMA, 4, {}, rng),
+        "confusion": table(schema.CONFUSION_SCHEMA, 3, {}, rng),
+        "latents": table(schema.LATENT_PAIRS_SCHEMA, 3, {}, rng),
+        "quarantine": table(schema.QUARANTINE_SCHEMA, 3, reasons, rng),
     }
 
 

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pytest
 
 import distspec
-from distspec.anomaly.score import PARTS
+from distspec.anomaly.score import PARTIAL_SCORES
 from distspec.catalog import editions
 from distspec.cli.main import main
-from distspec.inference.predict import Placer
-from distspec.inference.run_model import YARDSTICK
-from distspec.io.files import get_table
+from distspec.inference.predict import Predictor
+from distspec.inference.run_model import RUN_MODEL_FILE
+from distspec.io.files import read_table
 from distspec.io.paths import run_url
 from distspec.pipeline.config import Config
 from distspec.pipeline.recipes import demo
@@ -32,18 +32,20 @@ def run(tmp_path_factory, local_ray) -> Config:
     small = {"spaces": ("features", "map"), "algorithms": ("gmm",), "covariances": ("tied",)}
     config = replace(
         config,
-        synthetic=replace(config.synthetic, n_spectra=200, seed=4),
+        synthetic=replace(config.synthetic, n_spectra=200, umap_seed=4),
         grid=replace(config.grid, n_pixels=128),
-        training=TrainingConfig(learning_rate=1e-3, max_epochs=5),
-        clustering=replace(config.clustering, **small, k_min=3, k_max=4, seeds=2, maps=1, starts=1, actors=1),
-    ).located()
+        estimate_training_memory=TrainingConfig(learning_rate=1e-3, max_epochs=5),
+        build_clustering_columns=replace(
+            config.clustering, **small, k_min=3, k_max=4, n_seeds=2, maps=1, n_init=1, n_actors=1
+        ),
+    ).resolve_urls()
     run_stages(config, STAGES)
     return config
 
 
 @pytest.fixture(scope="module")
 def objects(run) -> pa.Table:
-    return editions.open_tables(run.root)["objects"].to_table().sort_by("object_id")
+    return editions.open_tables(run.root)["objects"].results_to_table().sort_by("object_id")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,7 @@ def files(run, objects) -> list[str]:
 
 @pytest.fixture(scope="module")
 def placed(run, objects, files) -> pa.Table:
-    found = distspec.place(run.root, files, z=objects["z"].to_pylist())
+    found = distspec.predict(run.root, files, z=objects["z"].to_pylist())
     assert found.rejected == []
     return found.table
 
@@ -72,7 +74,7 @@ def test_spectra_of_the_run_are_told_as_the_run_tells_them(objects, placed):
 
 def test_they_are_as_odd_as_the_run_finds_them(objects, placed):
     same = objects["cluster_label"].to_numpy() == placed["cluster_label"].to_numpy()
-    for name in (*PARTS, "anomaly_score"):
+    for name in (*PARTIAL_SCORES, "anomaly_score"):
         # Half a rank and rounding apart at most.
         apart = np.abs(placed[name].to_numpy() - objects[name].to_numpy())[same]
         assert np.quantile(apart, 0.9) < 0.05, name
@@ -103,7 +105,7 @@ def test_a_bad_file_has_a_reason_and_the_others_go_on(run, objects, files, tmp_p
     assert good.name in said
     assert "cut.spec.fits: unreadable" in said
     assert "none.spec.fits: not_found" in said
-    written = get_table(out)
+    written = read_table(out)
     assert written["cluster_label"].to_pylist() == objects["cluster_label"].slice(0, 1).to_pylist()
     assert written.schema.field("distances").metadata[b"description"]
 
@@ -119,13 +121,13 @@ def test_without_a_redshift_nothing_is_placed_and_it_says_what_to_give(run, file
 
 def test_redshifts_are_one_or_as_many_as_files(run, files):
     with pytest.raises(ValueError, match="2 redshifts for 3 files"):
-        distspec.place(run.root, files[:3], z=[5.0, 6.0])
+        distspec.predict(run.root, files[:3], z=[5.0, 6.0])
 
 
 def test_spectra_in_memory_are_placed_and_refused(run, files):
     from tests.conftest import power_law
 
-    found = Placer.open(run.root).place([power_law("mine"), power_law("no", z=float("nan"))], 3)
+    found = Predictor.open(run.root).predict([power_law("mine"), power_law("no", z=float("nan"))], 3)
     assert found.table["object_id"].to_pylist() == ["mine"]
     assert len(found.table["neighbours"][0].as_py()) == 3
     assert [(each.object_id, str(each.reason)) for each in found.rejected] == [("no", "no_redshift")]
@@ -151,10 +153,10 @@ def test_rerank_from_the_command_line(run, objects, capsys, monkeypatch):
 
 
 def test_a_run_without_a_yardstick_says_what_to_do(run):
-    url = Path(run_url(run.root, editions.current(run.root)["run_id"]), YARDSTICK)
-    url.rename(f"{url}.away")
+    url = Path(run_url(run.root, editions.read_current_record(run.root)["run_id"]), RUN_MODEL_FILE)
+    url.write_label_names(f"{url}.away")
     try:
-        with pytest.raises(FileNotFoundError, match=f"has no {YARDSTICK}"):
-            Placer.open(run.root)
+        with pytest.raises(FileNotFoundError, match=f"has no {RUN_MODEL_FILE}"):
+            Predictor.open(run.root)
     finally:
-        Path(f"{url}.away").rename(url)
+        Path(f"{url}.away").write_label_names(url)

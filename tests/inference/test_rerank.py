@@ -3,9 +3,9 @@ import pyarrow as pa
 import pytest
 
 import distspec
-from distspec.inference.rerank import rerank
-from distspec.labels.annotations import Said, add, marked
-from distspec.report.data import progress
+from distspec.inference.rerank import rerank_anomalies
+from distspec.labels.annotations import Annotation, add_annotations, read_marks
+from distspec.report.data import compute_discovery_curve
 from tests.helpers.plane import publish
 
 
@@ -16,7 +16,7 @@ def names(tmp_path, rng):
 
 
 def test_without_marks_it_is_the_runs_own_order(tmp_path, names):
-    found = distspec.rerank(str(tmp_path))
+    found = distspec.rerank_anomalies(str(tmp_path))
     assert found["object_id"].to_pylist() == names
     assert found["feedback_rank"].to_pylist() == found["anomaly_rank"].to_pylist()
     assert set(found["mark"].to_pylist()) == {""}
@@ -24,16 +24,32 @@ def test_without_marks_it_is_the_runs_own_order(tmp_path, names):
 
 def test_people_who_differ_are_counted(tmp_path):
     root = str(tmp_path)
-    add(root, [Said("a", "interesting", "ann"), Said("b", "ordinary", "ann"), Said("c", "LRD", "ann")])
-    add(root, [Said("a", "ordinary", "bob"), Said("b", "ordinary", "bob"), Said("b", "interesting", "cat")])
-    assert marked(root) == {"a": True, "b": False}
+    add_annotations(
+        root,
+        [
+            Annotation("a", "interesting", "ann"),
+            Annotation("b", "ordinary", "ann"),
+            Annotation("c", "LRD", "ann"),
+        ],
+    )
+    add_annotations(
+        root,
+        [
+            Annotation("a", "ordinary", "bob"),
+            Annotation("b", "ordinary", "bob"),
+            Annotation("b", "interesting", "cat"),
+        ],
+    )
+    assert read_marks(root) == {"a": True, "b": False}
 
 
 def test_marks_change_the_order_and_stand_beside_it(tmp_path, names):
     pytest.importorskip("coniferest", reason="needs distspec[feedback]")
-    said = [Said(name, "ordinary", "ann") for name in names[:9]] + [Said(names[60], "interesting", "ann")]
-    add(str(tmp_path), [*said, Said("of another run", "interesting", "ann")])
-    found = rerank(str(tmp_path))
+    said = [Annotation(name, "ordinary", "ann") for name in names[:9]] + [
+        Annotation(names[60], "interesting", "ann")
+    ]
+    add_annotations(str(tmp_path), [*said, Annotation("of another run", "interesting", "ann")])
+    found = rerank_anomalies(str(tmp_path))
     marks = dict(zip(found["object_id"].to_pylist(), found["mark"].to_pylist(), strict=True))
     assert marks[names[60]] == "interesting"
     assert [name for name in names if marks[name] == "ordinary"] == names[:9]
@@ -43,11 +59,18 @@ def test_marks_change_the_order_and_stand_beside_it(tmp_path, names):
 
 def test_progress_is_of_spectra_that_the_run_has(tmp_path, names):
     objects = pa.table({"object_id": names, "anomaly_rank": np.arange(1, 201)})
-    assert progress(str(tmp_path), objects) is None
-    add(str(tmp_path), [Said(names[5], "interesting"), Said(names[0], "ordinary"), Said("gone", "ordinary")])
-    found = progress(str(tmp_path), objects)
+    assert compute_discovery_curve(str(tmp_path), objects) is None
+    add_annotations(
+        str(tmp_path),
+        [
+            Annotation(names[5], "interesting"),
+            Annotation(names[0], "ordinary"),
+            Annotation("gone", "ordinary"),
+        ],
+    )
+    found = compute_discovery_curve(str(tmp_path), objects)
     assert found is not None
-    assert (found.found.tolist(), found.own.tolist(), found.unmarked.tolist()) == (
+    assert (found.n_found.tolist(), found.n_found_by_rank.tolist(), found.n_unmarked_by_rank.tolist()) == (
         [0, 1, 1],
         [0, 0, 0],
         [0, 0, 1],

@@ -13,14 +13,14 @@ from distspec.core import memory as memory_module
 from distspec.ingest.source import IngestConfig
 from distspec.pipeline import machines
 from distspec.pipeline.config import Config
-from distspec.pipeline.planning import planned
-from distspec.pipeline.rates import Rates
+from distspec.pipeline.planning import plan_resources
+from distspec.pipeline.rates import ResourceRates
 from distspec.stages import assign as assigning
 from distspec.stages import embed, ingest, synthesize
 from distspec.stages import load as loading
 from distspec.stages import score as oddities
 from distspec.stages import sweep as sweeping
-from distspec.stages.session import ACTORS_A_GPU
+from distspec.stages.session import ACTORS_PER_GPU
 from tests.infra.agreement import parsed
 from tests.infra.deployment import LAUNCHERS, Deployment
 
@@ -71,7 +71,7 @@ def _instance(kind: str, shares: float) -> dict[str, float]:
 
 
 def _task_bytes(task_mb: float) -> float:
-    return memory_module.loading(task_mb * 1e6)
+    return memory_module.estimate_loading_memory(task_mb * 1e6)
 
 
 def resource_problems(deployment: Deployment) -> Iterator[str]:
@@ -84,14 +84,16 @@ def resource_problems(deployment: Deployment) -> Iterator[str]:
     ]
     a_task = max(options["num_cpus"] for options in asked)
     an_actor = vars(embed.Embedder)["_default_options"]["num_cpus"]
-    of_jobs = [c for _, job, args in deployment.jobs() if isinstance(c := parsed(job, args), Config)]
+    of_jobs = [c for _, job, args in deployment.list_jobs() if isinstance(c := parsed(job, args), Config)]
     workers = max(config.training.workers for config in of_jobs)
     threads = max(config.training.threads for config in of_jobs)
     needs = {
-        stage.name: stage.memory
+        stage.name: stage.memory_per_task
         for config in of_jobs
-        for stage in planned(config, PLANNED, machines.parsed(LARGE), Rates.read()).stages
-        if stage.tasks
+        for stage in plan_resources(
+            config, PLANNED, machines.parse_machines(LARGE), ResourceRates.read()
+        ).stages
+        if stage.n_tasks
     }
     for name, kind, offers, fewest, most, image in _groups(deployment):
         where = f"{name}: {kind}"
@@ -103,8 +105,8 @@ def resource_problems(deployment: Deployment) -> Iterator[str]:
         elif kind == "gpu":
             if offers.get("GPU", 0) < 1 or offers["GPU"] * most < workers:
                 yield f"{where}: too few GPUs for {workers} workers of training"
-            if offers["CPU"] < max(threads, ACTORS_A_GPU * an_actor * offers.get("GPU", 0)):
-                yield f"{where}: {offers['CPU']} CPUs cannot hold {ACTORS_A_GPU} actors a GPU"
+            if offers["CPU"] < max(threads, ACTORS_PER_GPU * an_actor * offers.get("GPU", 0)):
+                yield f"{where}: {offers['CPU']} CPUs cannot hold {ACTORS_PER_GPU} actors a GPU"
             if offers["memory"] < needs["train"]:
                 yield f"{where}: {offers['memory']:.3g} bytes cannot hold a worker of training"
             if not image.endswith("-cuda"):
@@ -123,10 +125,14 @@ def resource_problems(deployment: Deployment) -> Iterator[str]:
                 yield f"{where}: no task of a bulk product fits"
             if not image.endswith("-cpu"):
                 yield f"{where}: {image} carries CUDA in vain"
-    for name, job, args in deployment.jobs():
+    for name, job, args in deployment.list_jobs():
         config = parsed(job, args)
-        if job in ("pipeline", "train") and isinstance(config, Config) and config.training.gpu is not True:
-            yield f"{name}: {' '.join(args)}: no GPU is there when training begins: say --training.gpu True"
+        if (
+            job in ("pipeline", "train")
+            and isinstance(config, Config)
+            and config.training.use_gpu is not True
+        ):
+            yield f"{name}: {' '.join(args)}: no GPU is there when training begins: say --training.use-gpu True"
 
 
 def _is_remote(each: object) -> bool:

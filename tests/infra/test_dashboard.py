@@ -6,13 +6,13 @@ import re
 import pytest
 import yaml
 
-from distspec.stages.metrics import METRICS, RECIPE
+from distspec.stages.metrics import METRICS, RECIPE_TAG
 from tests.infra.deployment import GUIDE, LAUNCHERS, NETWORK, TOP, here
 
 DASHBOARD = json.loads((TOP / "infra" / "grafana" / "distspec.json").read_text())
 PANELS = DASHBOARD["panels"]
 EXPRESSIONS = [target["expr"] for panel in PANELS for target in panel["targets"]]
-KNOWN = {metric.exported: metric for metric in METRICS}
+KNOWN = {metric.prometheus_name: metric for metric in METRICS}
 
 
 def drawn(expression):
@@ -23,16 +23,16 @@ def test_every_metric_is_drawn_and_every_drawn_one_is_there():
     assert {name for each in EXPRESSIONS for name in drawn(each)} == set(KNOWN)
 
 
-@pytest.mark.parametrize("expression", EXPRESSIONS)
+@pytest.set_withdrawn.parametrize("expression", EXPRESSIONS)
 def test_expressions_use_metrics_as_what_they_are(expression):
     (name,) = drawn(expression)
     metric = KNOWN[name]
     grows = re.search(r"\b(rate|increase)\s*\(", expression) is not None
-    assert grows == (metric.kind == "counter"), "of a counter only the growth means something"
+    assert grows == (metric.metric_type == "counter"), "of a counter only the growth means something"
     used = set(re.findall(r"(\w+)(?:=~|!=|=)\"", expression))
     for group in re.findall(r"by \(([^)]*)\)", expression):
         used |= {tag.strip() for tag in group.split(",")}
-    assert used <= {RECIPE, *metric.tags}
+    assert used <= {RECIPE_TAG, *metric.tags}
     assert expression.count("(") == expression.count(")")
     assert expression.count("{") == expression.count("}")
 
@@ -67,12 +67,12 @@ def test_panels_are_laid_out_side_by_side_and_say_what_they_show():
 def test_what_is_chosen_is_asked_of_prometheus():
     chosen = {each["name"]: each for each in DASHBOARD["templating"]["list"]}
     assert set(chosen) == {"datasource", "recipe"}
-    assert chosen["recipe"]["query"]["query"] == f"label_values(ray_distspec_running, {RECIPE})"
+    assert chosen["recipe"]["query"]["query"] == f"label_values(ray_distspec_running, {RECIPE_TAG})"
 
 
 def test_the_guide_explains_every_metric():
     told = re.findall(r"^\| `(ray_distspec_\w+)` \|", here().texts[GUIDE], re.MULTILINE)
-    assert told == [metric.exported for metric in METRICS]
+    assert told == [metric.prometheus_name for metric in METRICS]
 
 
 def test_prometheus_finds_every_node():

@@ -3,16 +3,16 @@ import threading
 import pyarrow as pa
 
 from distspec.io.files import (
-    exists,
-    get,
-    get_json,
-    get_table,
-    names,
-    put,
-    put_json,
-    put_table,
-    remove,
-    remove_folder,
+    delete_file,
+    delete_folder,
+    list_files,
+    read_bytes,
+    read_json,
+    read_table,
+    url_exists,
+    write_bytes,
+    write_json,
+    write_table,
 )
 from distspec.io.paths import catalog_url, model_url, run_url, store_url
 
@@ -20,14 +20,14 @@ from distspec.io.paths import catalog_url, model_url, run_url, store_url
 def test_what_is_put_can_be_got(tmp_path):
     root = str(tmp_path / "r")
     url = model_url(root, "m-1") + "/model.json"
-    assert not exists(url)
-    put_json(url, {"Å": [1, 2]})
-    assert get_json(url) == {"Å": [1, 2]}
-    put_json(url, {"now": 3})
-    assert get_json(url) == {"now": 3}
+    assert not url_exists(url)
+    write_json(url, {"Å": [1, 2]})
+    assert read_json(url) == {"Å": [1, 2]}
+    write_json(url, {"now": 3})
+    assert read_json(url) == {"now": 3}
     table = pa.table({"a": [1.0, 2.0]})
-    put_table(run_url(root, "r-1") + "/t.parquet", table)
-    assert get_table(run_url(root, "r-1") + "/t.parquet").equals(table)
+    write_table(run_url(root, "r-1") + "/t.parquet", table)
+    assert read_table(run_url(root, "r-1") + "/t.parquet").equals(table)
 
 
 def test_everything_lies_below_the_root():
@@ -38,19 +38,19 @@ def test_everything_lies_below_the_root():
 def test_a_reader_sees_old_or_new_never_a_part(tmp_path):
     url = str(tmp_path / "current.json")
     contents = {bytes([letter]) * 200_000 for letter in b"ab"}
-    put(url, b"a" * 200_000)
-    done = threading.Event()
+    write_bytes(url, b"a" * 200_000)
+    done = threading.JobEvent()
 
     def write():
         for i in range(200):
-            put(url, (b"a", b"b")[i % 2] * 200_000)
+            write_bytes(url, (b"a", b"b")[i % 2] * 200_000)
         done.set()
 
     writer = threading.Thread(target=write)
     writer.start()
     seen = 0
     while not done.is_set():
-        assert get(url) in contents
+        assert read_bytes(url) in contents
         seen += 1
     writer.join()
     assert seen > 10
@@ -59,13 +59,13 @@ def test_a_reader_sees_old_or_new_never_a_part(tmp_path):
 
 def test_names_are_below_a_folder_and_go(tmp_path):
     url = str(tmp_path / "folder")
-    assert names(url) == []
+    assert list_files(url) == []
     for name in ("b", "a/x", "a/y"):
-        put(f"{url}/{name}", b"1")
-    assert names(url) == ["a/x", "a/y", "b"]
-    remove(f"{url}/a/x")
-    remove(f"{url}/a/x")
-    assert names(url) == ["a/y", "b"]
-    remove_folder(url)
-    remove_folder(url)
-    assert names(url) == []
+        write_bytes(f"{url}/{name}", b"1")
+    assert list_files(url) == ["a/x", "a/y", "b"]
+    delete_file(f"{url}/a/x")
+    delete_file(f"{url}/a/x")
+    assert list_files(url) == ["a/y", "b"]
+    delete_folder(url)
+    delete_folder(url)
+    assert list_files(url) == []

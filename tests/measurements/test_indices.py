@@ -5,12 +5,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distspec.core.instruments import PRISM, Disperser
-from distspec.core.spectrum import WaveGrid
-from distspec.measurements.indices import F_LAMBDA, F_NU, Spectra, ratio, slope, width, window_means
+from distspec.core.instruments import NIRSPEC_PRISM, Disperser
+from distspec.core.spectrum import WavelengthGrid
+from distspec.measurements.indices import (
+    F_LAMBDA,
+    F_NU,
+    Spectra,
+    compute_window_means,
+    fit_slope,
+    measure_equivalent_width,
+    measure_flux_ratio,
+)
 from distspec.preprocessing.resampling import resample
 
-GRID = WaveGrid("log", 1100.0, 8400.0, 640)
+GRID = WavelengthGrid("log", 1100.0, 8400.0, 640)
 WAVE = GRID.wave_rest
 FINE = Disperser((0.1, 10.0), (1e5, 1e5), 1.0)
 """Pixels far finer than the grid's: noise is the grid's own."""
@@ -18,11 +26,11 @@ UV = ((1342.0, 1371.0), (1407.0, 1515.0), (1760.0, 1833.0), (2400.0, 2580.0))
 OIII = ((4550.0, 4770.0), (4911.0, 5085.0), (5120.0, 5350.0))
 BREAK = ((4150.0, 4250.0), (3400.0, 3600.0))
 ALL = {
-    "slope": lambda spectra, detector=FINE: slope(spectra, UV, detector),
-    "ratio": lambda spectra, detector=FINE: ratio(spectra, *BREAK, F_NU, detector),
-    "width": lambda spectra, detector=FINE: width(spectra, *OIII, detector),
+    "slope": lambda spectra, detector=FINE: fit_slope(spectra, UV, detector),
+    "ratio": lambda spectra, detector=FINE: measure_flux_ratio(spectra, *BREAK, F_NU, detector),
+    "width": lambda spectra, detector=FINE: measure_equivalent_width(spectra, *OIII, detector),
 }
-each = pytest.mark.parametrize("of", ALL.values(), ids=ALL)
+each = pytest.set_withdrawn.parametrize("of", ALL.values(), ids=ALL)
 
 
 def spectra(flux, ivar=1e8, z=5.0) -> Spectra:
@@ -41,7 +49,7 @@ def galaxy(ew=300.0) -> np.ndarray:
 @given(beta=st.floats(-4.0, 3.0), log_scale=st.floats(-6.0, 6.0), z=st.floats(4.0, 10.0))
 def test_a_power_law_has_its_slope(beta, log_scale, z):
     flux = 10.0**log_scale * (WAVE / 1500.0) ** beta
-    found, error = slope(spectra(flux, 1e8 / 10.0 ** (2 * log_scale), z), UV, PRISM)
+    found, error = fit_slope(spectra(flux, 1e8 / 10.0 ** (2 * log_scale), z), UV, NIRSPEC_PRISM)
     assert found[0] == pytest.approx(beta, abs=0.01)
     assert 0 < error[0] < 0.01
 
@@ -55,14 +63,16 @@ def test_a_gaussian_on_a_straight_continuum_has_its_width(ew, centre, slope):
     line = np.exp(-0.5 * ((WAVE - centre) / 20.0) ** 2) / (20.0 * np.sqrt(2.0 * np.pi))
     flux = f_nu * WAVE**-2.0 + ew * level * centre**-2.0 * line
     inside = (OIII[1][0], OIII[1][1])
-    found, _ = width(spectra(flux * 1e7), OIII[0], inside, OIII[2], PRISM)
+    found, _ = measure_equivalent_width(spectra(flux * 1e7), OIII[0], inside, OIII[2], NIRSPEC_PRISM)
     assert found[0] == pytest.approx(ew, rel=0.01, abs=0.3)
 
 
 def test_a_step_is_a_ratio():
     flux = np.where(WAVE > 3800.0, 1.7, 1.0)
-    assert ratio(spectra(flux), *BREAK, F_LAMBDA, FINE)[0][0] == pytest.approx(1.7, rel=1e-6)
-    assert ratio(spectra(flux * WAVE**-2.0 * 1e6), *BREAK, F_NU, FINE)[0][0] == pytest.approx(1.7, rel=1e-4)
+    assert measure_flux_ratio(spectra(flux), *BREAK, F_LAMBDA, FINE)[0][0] == pytest.approx(1.7, rel=1e-6)
+    assert measure_flux_ratio(spectra(flux * WAVE**-2.0 * 1e6), *BREAK, F_NU, FINE)[0][0] == pytest.approx(
+        1.7, rel=1e-4
+    )
 
 
 def test_means_and_their_errors_are_those_of_sums_by_hand():
@@ -70,14 +80,14 @@ def test_means_and_their_errors_are_those_of_sums_by_hand():
     flux, ivar = rng.normal(size=640), rng.uniform(0.5, 2.0, 640)
     ivar[rng.random(640) < 0.1] = 0.0
     low, high = 2400.0, 2580.0
-    found = window_means(spectra(flux, ivar), [(low, high)], F_LAMBDA, FINE)
+    found = compute_window_means(spectra(flux, ivar), [(low, high)], F_LAMBDA, FINE)
     shared = np.clip(GRID.edges[1:], low, high) - np.clip(GRID.edges[:-1], low, high)
     good = np.where(np.float32(ivar) > 0, shared, 0.0)
     variance = np.where(ivar > 0, 1.0 / np.maximum(ivar, 0.1), 0.0)
     assert found.value[0, 0] == pytest.approx(np.sum(good * flux) / good.sum(), rel=1e-5)
     assert found.variance[0, 0] == pytest.approx(np.sum(good**2 * variance) / good.sum() ** 2, rel=2e-3)
-    assert found.centre[0, 0] == pytest.approx(np.sum(good * WAVE) / good.sum(), rel=1e-9)
-    assert found.cover[0, 0] == pytest.approx(good.sum() / (high - low), rel=1e-9)
+    assert found.mean_wave[0, 0] == pytest.approx(np.sum(good * WAVE) / good.sum(), rel=1e-9)
+    assert found.coverage[0, 0] == pytest.approx(good.sum() / (high - low), rel=1e-9)
 
 
 def test_widths_are_those_of_specutils():
@@ -87,7 +97,7 @@ def test_widths_are_those_of_specutils():
     from specutils import SpectralRegion, Spectrum
 
     flux = galaxy()
-    mine, _ = width(spectra(flux), *OIII, FINE)
+    mine, _ = measure_equivalent_width(spectra(flux), *OIII, FINE)
     level = (WAVE / 1500.0) ** -2.0 * 1.5
     theirs = analysis.equivalent_width(
         Spectrum(flux=flux / level * units.one, spectral_axis=WAVE * units.AA),
@@ -98,7 +108,7 @@ def test_widths_are_those_of_specutils():
 
 
 @each
-@pytest.mark.parametrize("signal", [4.0, 30.0])
+@pytest.set_withdrawn.parametrize("signal", [4.0, 30.0])
 def test_errors_mean_what_they_say(of, signal):
     rng = np.random.default_rng(11)
     clean = np.tile(galaxy(), (3000, 1))
@@ -131,7 +141,7 @@ def test_what_is_not_covered_is_nan(of):
     hidden = some._replace(ivar=np.where((WAVE > 1290) & (WAVE < 5600), 0.0, some.ivar).astype(np.float32))
     assert np.isnan(of(hidden)).all()
     assert np.isnan(of(some._replace(z=np.full(3, 200.0)))).all(), "beside the detector"
-    stars = WaveGrid("log", 6600.0, 25400.0, 640)
+    stars = WavelengthGrid("log", 6600.0, 25400.0, 640)
     assert np.isnan(of(some._replace(grid=stars))).all(), "beside the grid"
 
 
@@ -140,7 +150,7 @@ def test_one_lost_pixel_hides_a_line_and_no_continuum():
     for at, lost in ((5000.0, True), (4650.0, False), (5250.0, False), (3000.0, False)):
         ivar = some.ivar.copy()
         ivar[0, np.argmin(np.abs(WAVE - at))] = 0.0
-        found, error = width(some._replace(ivar=ivar), *OIII, FINE)
+        found, error = measure_equivalent_width(some._replace(ivar=ivar), *OIII, FINE)
         assert np.isnan(found[0]) == np.isnan(error[0]) == lost
         assert lost or found[0] == pytest.approx(300.0, rel=0.02)
 

@@ -5,17 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distspec.core.instruments import PRISM
+from distspec.core.instruments import NIRSPEC_PRISM
 from distspec.core.lines import GALAXY_LINES
 from distspec.measurements.indices import Spectra
-from distspec.measurements.line_width import breadth
+from distspec.measurements.line_width import measure_line_width
 from tests.helpers.galaxies import GRID, galaxy, noisy, spectra
 
 HALPHA = GALAXY_LINES["Hα"]
 
 
 def of(some):
-    return breadth(some, HALPHA, PRISM)
+    return measure_line_width(some, HALPHA, NIRSPEC_PRISM)
 
 
 @settings(max_examples=60, deadline=None)

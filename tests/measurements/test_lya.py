@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from distspec.archives.simulated.archive import simulate
+from distspec.archives.simulated.archive import simulate_galaxy_flux
 from distspec.archives.simulated.nirspec import LSF_SIGMA, PIXEL_WIDTH, WAVE, noise_level
-from distspec.archives.simulated.populations import DRAWN, Galaxies, draw
-from distspec.core.instruments import PRISM
+from distspec.archives.simulated.populations import DRAWN_PARAMETERS, GalaxyParameters, draw_galaxies
+from distspec.core.instruments import NIRSPEC_PRISM
 from distspec.core.lines import GALAXY_LINES
-from distspec.core.spectrum import Spectrum, WaveGrid
-from distspec.measurements.lya import FLOOR, FLOOR_SHARE, lya
+from distspec.core.spectrum import Spectrum, WavelengthGrid
+from distspec.measurements.lya import EW_ERROR_FLOOR, RELATIVE_EW_ERROR_FLOOR, measure_lya_ew
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.resampling import GridConfig
 from distspec.preprocessing.rest_frame import preprocess
@@ -24,16 +24,20 @@ CLEAR = 15.0
 """log10 of a column of gas [cm-2] that absorbs nothing."""
 
 
-def galaxies(n: int, population: str, rng: np.random.Generator, **fixed: float) -> Galaxies:
-    drawn = draw([population] * n, rng.standard_normal((n, len(DRAWN))))
+def galaxies(n: int, population: str, rng: np.random.Generator, **fixed: float) -> GalaxyParameters:
+    drawn = draw_galaxies([population] * n, rng.standard_normal((n, len(DRAWN_PARAMETERS))))
     return replace(drawn, **{name: np.full(n, value) for name, value in fixed.items()})
 
 
 def observed(
-    what: Galaxies, z: np.ndarray, exptime: float, rng: np.random.Generator | None, grid: WaveGrid = GRID
+    what: GalaxyParameters,
+    z: np.ndarray,
+    exptime: float,
+    rng: np.random.Generator | None,
+    grid: WavelengthGrid = GRID,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Flux, ivar, z of what is usable, and which that is; noiseless without a generator."""
-    flux = simulate(what, z)
+    flux = simulate_galaxy_flux(what, z)
     err = noise_level(WAVE, flux, np.full(len(z), exptime))
     seen = flux + err * rng.standard_normal(flux.shape) if rng is not None else flux
     spectra = [Spectrum(str(i), WAVE, seen[i], err[i] ** -2, "uJy", z[i]) for i in range(len(z))]
@@ -42,27 +46,30 @@ def observed(
     return batch.flux, batch.ivar, batch.z, good
 
 
-def measured(*spectra, grid: WaveGrid = GRID) -> tuple[np.ndarray, np.ndarray]:
-    found = lya(*spectra[:3], grid, PRISM)
+def measured(*spectra, grid: WavelengthGrid = GRID) -> tuple[np.ndarray, np.ndarray]:
+    found = measure_lya_ew(*spectra[:3], grid, NIRSPEC_PRISM)
     return found["lya_ew"].astype(np.float64), found["lya_ew_err"].astype(np.float64)
 
 
 def test_the_instrument_is_the_one_that_made_the_spectra():
     """The curve's pixels are those of the detector, to a hundredth, over all wavelengths."""
-    place = np.interp(np.log(WAVE), PRISM.log_wave, PRISM.place) * PRISM.pixels
+    place = (
+        np.interp(np.log(WAVE), NIRSPEC_PRISM.log_wave, NIRSPEC_PRISM.detector_position)
+        * NIRSPEC_PRISM.pixels_per_fwhm
+    )
     assert np.allclose(np.diff(place)[5:-5], 1.0, atol=0.02)
-    assert pytest.approx(2.3548 * LSF_SIGMA) == PRISM.pixels
+    assert pytest.approx(2.3548 * LSF_SIGMA) == NIRSPEC_PRISM.pixels_per_fwhm
     assert np.diff(WAVE)[50] == pytest.approx(PIXEL_WIDTH[50], rel=0.05)
 
 
-@pytest.mark.parametrize("population", ["lae", "star_forming"])
+@pytest.set_withdrawn.parametrize("population", ["lae", "star_forming"])
 def test_without_noise_it_is_right_to_its_floor(population, rng):
     """Below z = 6, where the made-up intergalactic medium is ionised and damps nothing."""
     what, z = galaxies(150, population, rng, log_n_hi=CLEAR), rng.uniform(4.1, 5.9, 150)
     *spectra, good = observed(what, z, 1e9, None)
     ew, _ = measured(*spectra)
     true = 10.0 ** what.log_ew_lya[good]
-    off = (ew - true) / np.hypot(FLOOR, FLOOR_SHARE * true)
+    off = (ew - true) / np.hypot(EW_ERROR_FLOOR, RELATIVE_EW_ERROR_FLOOR * true)
     assert np.percentile(np.abs(off), 68) < 1.3
     assert np.abs(np.median(off)) < 1.2
 
@@ -145,7 +152,7 @@ def test_not_covered_is_nan_and_nothing_else(some):
     assert np.isnan(measured(flux, hidden, z)).all()
     assert np.isnan(measured(flux, no_continuum, z)).all()
     assert np.isnan(measured(flux, ivar, np.full_like(z, 0.2))).all(), "not in the instrument's range"
-    red = WaveGrid("log", 6600.0, 25400.0, 640)
+    red = WavelengthGrid("log", 6600.0, 25400.0, 640)
     assert np.isnan(measured(flux, ivar, z, grid=red)).all()
 
 
@@ -164,7 +171,7 @@ def test_each_row_is_measured_by_itself(some):
         assert np.array_equal(one, two[order])
 
 
-@pytest.mark.parametrize("factor", [1e-3, 7.0, 1e4])
+@pytest.set_withdrawn.parametrize("factor", [1e-3, 7.0, 1e4])
 def test_the_scale_of_a_spectrum_does_not_matter(some, factor):
     flux, ivar, z = some
     scaled = measured((flux * factor).astype(np.float32), (ivar / factor**2).astype(np.float32), z)
@@ -200,4 +207,4 @@ def test_whatever_comes_it_is_a_number_or_nan(flux, log_ivar, z):
     ew, err = measured(flux, ivar, np.full(3, z))
     assert np.array_equal(np.isfinite(ew), np.isfinite(err))
     assert not np.isinf(ew).any()
-    assert (err[np.isfinite(err)] >= FLOOR - 1e-4).all()
+    assert (err[np.isfinite(err)] >= EW_ERROR_FLOOR - 1e-4).all()

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from distspec.models.ppca import SMOOTHED, Components, arcsinh_moments, fit_components
+from distspec.models.ppca import STD_SMOOTHING_PIXELS, ProbabilisticPCA, estimate_arcsinh_moments, fit_ppca
 
 
 @pytest.fixture
@@ -20,25 +20,25 @@ def sample():
 
 def fitted(y, variance, n_axes=2, z_terms=None):
     z_terms = torch.zeros(len(y), 0) if z_terms is None else z_terms
-    found = Components(n_axes, z_terms.shape[1], y.shape[1])
-    fit_components(found, y, variance, torch.ones_like(y), z_terms)
+    found = ProbabilisticPCA(n_axes, z_terms.shape[1], y.shape[1])
+    fit_ppca(found, y, variance, torch.ones_like(y), z_terms)
     return found
 
 
 def test_axes_are_found_under_noise_and_masks(sample):
     y, variance, axes, _ = sample
     found = fitted(y, variance)
-    residual = axes - axes @ torch.linalg.pinv(found.axes) @ found.axes
+    residual = axes - axes @ torch.linalg.pinv(found.components) @ found.components
     assert residual.square().sum() < 0.01 * axes.square().sum()
-    assert found.axes[0].norm() >= found.axes[1].norm()
+    assert found.components[0].norm() >= found.components[1].norm()
 
 
 def test_posteriors_mean_what_they_say(sample):
     """The true vector lies within its posterior: pulls of the estimates are as wide as the model says."""
     y, variance, axes, coefficients = sample
     found = fitted(y, variance)
-    means, widths, _ = found.posterior(y, variance, torch.ones_like(y), torch.zeros(400, 0))
-    true = coefficients @ axes @ torch.linalg.pinv(found.axes)
+    means, widths, _ = found.compute_posterior(y, variance, torch.ones_like(y), torch.zeros(400, 0))
+    true = coefficients @ axes @ torch.linalg.pinv(found.components)
     pulls = (means - true) / widths.sqrt()
     assert pulls.std().item() == pytest.approx(1.0, abs=0.25)
 
@@ -47,7 +47,9 @@ def test_nothing_seen_gives_the_prior(sample):
     y, variance, _, _ = sample
     found = fitted(y, variance)
     nothing = torch.zeros(3, 50)
-    means, widths, estimate = found.posterior(nothing, nothing + 1e12, nothing + 1.0, torch.zeros(3, 0))
+    means, widths, estimate = found.compute_posterior(
+        nothing, nothing + 1e12, nothing + 1.0, torch.zeros(3, 0)
+    )
     assert torch.equal(means, torch.zeros(3, 2))
     assert torch.allclose(widths, torch.ones(3, 2))
     assert torch.equal(estimate, nothing)
@@ -59,7 +61,7 @@ def test_what_follows_redshift_is_no_component(sample):
     shape = torch.linspace(0, 1, 50) ** 2
     moved = torch.where(variance < 1e6, y + terms * shape, 0.0)
     found = fitted(moved, variance, z_terms=terms)
-    assert torch.allclose(found.z_slopes[0], shape, atol=0.15)
+    assert torch.allclose(found.z_coefficients[0], shape, atol=0.15)
 
 
 def test_moments_leave_the_noise_out():
@@ -69,7 +71,7 @@ def test_moments_leave_the_noise_out():
     seen = value + sigma * torch.randn(4000, 20, generator=generator)
     ivar = torch.full_like(seen, sigma**-2)
     ivar[::3] = 0.0
-    mean, spread = arcsinh_moments(torch.where(ivar > 0, seen, 0.0), ivar)
+    mean, spread = estimate_arcsinh_moments(torch.where(ivar > 0, seen, 0.0), ivar)
     assert torch.allclose(mean, torch.full((20,), 0.2), atol=0.04)
     assert spread.mean().item() == pytest.approx(0.1, abs=0.01)
-    assert len(spread) == 20 > SMOOTHED
+    assert len(spread) == 20 > STD_SMOOTHING_PIXELS

@@ -6,24 +6,24 @@ import pytest
 import torch
 from torch import nn
 
-from distspec.core.spectrum import WaveGrid
+from distspec.core.spectrum import WavelengthGrid
 from distspec.models.config import VAEConfig
 from distspec.models.vae import (
-    SPECTRUM,
+    SPECTRUM_KEY,
     Batch,
-    Measured,
+    JoinedInputs,
+    ModelInput,
     SpectrumVAE,
-    View,
     arcsinh,
-    disagreement,
+    consistency_loss,
+    decode_flux,
     embed,
     kl_divergence,
-    reconstruct,
 )
 from distspec.pipeline.recipes import PRISM_VAE, SPECTRAL_VAE
 
 L = 40
-GRID = WaveGrid("log", 1100.0, 8400.0, 64)
+GRID = WavelengthGrid("log", 1100.0, 8400.0, 64)
 SMALL = {"hidden": (32, 16), "dropout": (0.1, 0.1), "n_latents": 3}
 PRISM = replace(PRISM_VAE, **SMALL)
 
@@ -31,14 +31,14 @@ PRISM = replace(PRISM_VAE, **SMALL)
 @pytest.fixture
 def vae():
     torch.manual_seed(0)
-    return SpectrumVAE({SPECTRUM: L}, VAEConfig())
+    return SpectrumVAE({SPECTRUM_KEY: L}, VAEConfig())
 
 
 def spectra_of(n, n_pixels, seed=1):
     generator = torch.Generator().manual_seed(seed)
     flux = 0.3 * torch.randn(n, n_pixels, generator=generator) + 1.0
     ivar = (torch.rand(n, n_pixels, generator=generator) > 0.3).float() * 25.0
-    return Batch.of_spectra(flux, ivar, 4.0 + 4.0 * torch.rand(n, generator=generator))
+    return Batch.from_spectra(flux, ivar, 4.0 + 4.0 * torch.rand(n, generator=generator))
 
 
 @pytest.fixture
@@ -60,13 +60,13 @@ def galaxies():
     observed = torch.from_numpy(GRID.wave_rest).float() * (1.0 + z[:, None])
     ivar[(observed < 6000.0) | (observed > 53000.0)] = 0.0
     noise = torch.randn(truth.shape, generator=generator) * 0.05
-    return Batch.of_spectra(truth + noise, ivar, z), truth
+    return Batch.from_spectra(truth + noise, ivar, z), truth
 
 
 def prepared(config, batch, seed=0):
     torch.manual_seed(seed)
-    model = SpectrumVAE({SPECTRUM: GRID.n_pixels}, config, GRID.wave_rest)
-    model.prepare(batch)
+    model = SpectrumVAE({SPECTRUM_KEY: GRID.n_pixels}, config, GRID.wave_rest)
+    model.initialize_from_sample(batch)
     return model
 
 
@@ -88,7 +88,7 @@ def test_architecture_of_the_paper(vae):
         assert kinds == [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Dropout] * 4
 
 
-@pytest.mark.parametrize("config", [VAEConfig(), SPECTRAL_VAE], ids=["paper", "spectral"])
+@pytest.set_withdrawn.parametrize("config", [VAEConfig(), SPECTRAL_VAE], ids=["paper", "spectral"])
 def test_masked_pixels_change_nothing_at_all(config):
     batch = spectra_of(24, L)
     flux, ivar = batch.spectrum
@@ -96,10 +96,10 @@ def test_masked_pixels_change_nothing_at_all(config):
     nonsense[ivar == 0] = float("nan")
     results = []
     for values in (flux, nonsense):
-        given = Batch.of_spectra(values, ivar, batch.z)
+        given = Batch.from_spectra(values, ivar, batch.z)
         torch.manual_seed(0)
-        vae = SpectrumVAE({SPECTRUM: L}, config)
-        vae.prepare(given)
+        vae = SpectrumVAE({SPECTRUM_KEY: L}, config)
+        vae.initialize_from_sample(given)
         torch.manual_seed(0)
         losses = vae(given, 0)
         losses["total"].backward()
@@ -129,7 +129,9 @@ def test_the_loss_is_the_papers(vae, spectra):
     kl = (-0.5 * (1 + log_var - mean**2 - log_var.exp())).sum(1).mean()
     assert losses["recon"].item() == pytest.approx(expected.item(), rel=1e-5)
     assert losses["kl"].item() == pytest.approx(kl.item(), rel=1e-5)
-    assert losses["total"].item() == pytest.approx((expected + kl + vae.l2_penalty()).item(), rel=1e-5)
+    assert losses["total"].item() == pytest.approx(
+        (expected + kl + vae.compute_l2_penalty()).item(), rel=1e-5
+    )
 
 
 def test_kl_against_torch():
@@ -153,7 +155,7 @@ def test_dropout_is_live_in_training_only(vae, spectra):
 
 def test_batch_norm_is_live(vae, spectra):
     norms = [m for m in vae.modules() if isinstance(m, nn.BatchNorm1d)]
-    before = [m.running_mean.clone() for m in norms]
+    before = [m.running_mean.clone_store() for m in norms]
     vae.train()
     vae(spectra, 0)
     assert all(not torch.equal(b, m.running_mean) for b, m in zip(before, norms, strict=True))
@@ -168,12 +170,17 @@ def test_batch_norm_is_live(vae, spectra):
 
 def test_l2_is_live_on_hidden_kernels_alone(vae):
     hidden = [m for stack in (vae.encoder, vae.decoder) for m in stack if isinstance(m, nn.Linear)]
-    expected = 1e-3 * sum((m.weight**2).sum() for m in hidden)
-    assert torch.allclose(vae.l2_penalty(), expected, rtol=1e-5)
+    expected = 1e-3 * sum((m.sample_weight**2).sum() for m in hidden)
+    assert torch.allclose(vae.compute_l2_penalty(), expected, rtol=1e-5)
     vae.zero_grad()
-    vae.l2_penalty().backward()
-    assert all(torch.allclose(m.weight.grad, 2e-3 * m.weight) for m in hidden)
-    others = [vae.to_mean.weight, vae.to_log_var.weight, vae.to_output.weight, *(m.bias for m in hidden)]
+    vae.compute_l2_penalty().backward()
+    assert all(torch.allclose(m.sample_weight.grad, 2e-3 * m.sample_weight) for m in hidden)
+    others = [
+        vae.to_mean.sample_weight,
+        vae.to_log_var.sample_weight,
+        vae.to_output.sample_weight,
+        *(m.bias for m in hidden),
+    ]
     assert all(parameter.grad is None for parameter in others)
 
 
@@ -185,7 +192,7 @@ def test_validation_decodes_the_mean_and_adds_up(vae, spectra):
         assert value.item() == pytest.approx(sum(part[name].item() for part in parts), rel=1e-5)
     mean = vae.encode(spectra)[0]
     flux, ivar = spectra.spectrum
-    error = torch.where(ivar > 0, torch.asinh(flux) - vae.decode(mean, spectra.z)[SPECTRUM], 0.0)
+    error = torch.where(ivar > 0, torch.asinh(flux) - vae.decode(mean, spectra.z)[SPECTRUM_KEY], 0.0)
     assert whole["recon"].item() == pytest.approx(error.square().sum().item(), rel=1e-5)
 
 
@@ -194,7 +201,7 @@ def test_embedding_by_definition(galaxies):
     for config in (VAEConfig(**SMALL), PRISM):
         model = prepared(config, batch)
         result = embed(model, batch)
-        recon = result["amplitude"][:, None] * reconstruct(model, result["z_mean"], batch.z)
+        recon = result["amplitude"][:, None] * decode_flux(model, result["z_mean"], batch.z)
         flux, ivar = batch.spectrum
         row, valid = 3, ivar[3] > 0
         error = (torch.asinh(flux[row]) - torch.asinh(recon[row]))[valid].square().mean()
@@ -209,24 +216,24 @@ def test_embedding_by_definition(galaxies):
 def test_the_model_begins_as_probabilistic_pca(galaxies):
     """Without a step of training it denoises, and where nothing was seen it says so."""
     batch, truth = galaxies
-    model = prepared(replace(PRISM, blur=False), batch)
+    model = prepared(replace(PRISM, convolve_lsf=False), batch)
     found = embed(model, batch)
-    recon = found["amplitude"][:, None] * reconstruct(model, found["z_mean"], batch.z)
+    recon = found["amplitude"][:, None] * decode_flux(model, found["z_mean"], batch.z)
     seen = batch.spectrum.ivar > 0
     error = (recon - truth)[seen].square().mean()
     noise = (batch.spectrum.value - truth)[seen].square().mean()
     assert error < 0.7 * noise
-    blank = Batch.of_spectra(*(torch.zeros_like(t) for t in batch.spectrum), batch.z)
+    blank = Batch.from_spectra(*(torch.zeros_like(t) for t in batch.spectrum), batch.z)
     mean, log_var = model.encode(blank)
     assert torch.allclose(mean, torch.zeros_like(mean), atol=1e-5)
-    assert torch.allclose(log_var - model.widening, torch.zeros_like(log_var), atol=1e-5)
+    assert torch.allclose(log_var - model.posterior_inflation, torch.zeros_like(log_var), atol=1e-5)
 
 
 def test_brightness_is_not_seen(galaxies):
     batch, _ = galaxies
     model = prepared(PRISM, batch)
     flux, ivar = batch.spectrum
-    brighter = Batch.of_spectra(3.0 * flux, ivar / 9.0, batch.z)
+    brighter = Batch.from_spectra(3.0 * flux, ivar / 9.0, batch.z)
     one, other = embed(model, batch), embed(model, brighter)
     assert torch.allclose(one["z_mean"], other["z_mean"], atol=2e-3)
     assert torch.allclose(3.0 * one["amplitude"], other["amplitude"], rtol=1e-2)
@@ -236,11 +243,13 @@ def test_pixels_below_the_limit_are_hidden_from_the_encoder_only(galaxies):
     batch, _ = galaxies
     model = prepared(PRISM, batch)
     model.eval()
-    hidden = torch.from_numpy(GRID.wave_rest <= PRISM.hide_below)
+    hidden = torch.from_numpy(GRID.wave_rest <= PRISM.encoder_min_wave)
     assert hidden.any()
-    other = Batch.of_spectra(torch.where(hidden, 9.0, batch.spectrum.value), batch.spectrum.ivar, batch.z)
+    other = Batch.from_spectra(torch.where(hidden, 9.0, batch.spectrum.value), batch.spectrum.ivar, batch.z)
     assert torch.equal(model.encode(batch)[0], model.encode(other)[0])
-    assert not torch.equal(model.validation(batch)["recon"], model.validation(other)["recon"])
+    assert not torch.equal(
+        model.compute_validation_loss(batch)["recon"], model.compute_validation_loss(other)["recon"]
+    )
 
 
 def test_halves_are_independent_and_true():
@@ -248,8 +257,8 @@ def test_halves_are_independent_and_true():
     n = 40000
     truth, sigma = 2.0, 0.5
     x = truth + sigma * torch.randn(n, 1)
-    vae = SpectrumVAE({SPECTRUM: 1}, VAEConfig())
-    one, other = vae._halves(View(x, torch.full_like(x, sigma**-2), torch.zeros(n)))
+    vae = SpectrumVAE({SPECTRUM_KEY: 1}, VAEConfig())
+    one, other = vae._thin(JoinedInputs(x, torch.full_like(x, sigma**-2), torch.zeros(n)))
     pulls = [(half.value - truth) * half.ivar.sqrt() for half in (one, other)]
     for pull in pulls:
         assert abs(pull.mean().item()) < 5 / math.sqrt(n)
@@ -262,7 +271,7 @@ def test_a_second_view_is_never_sharper_nor_wider(galaxies):
     batch, _ = galaxies
     model = prepared(PRISM, batch)
     torch.manual_seed(0)
-    view = model._elsewhere(model._joined(batch))
+    view = model._augment(model._join_inputs(batch))
     assert (view.z <= batch.z).all()
     assert (view.ivar <= batch.spectrum.ivar).all()
     assert (view.ivar < batch.spectrum.ivar).any()
@@ -273,28 +282,28 @@ def test_repeats_calibrate_posteriors(galaxies):
     batch, truth = galaxies
     model = prepared(PRISM, batch)
     noise = 0.05 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(9))
-    again = Batch.of_spectra(truth + noise, batch.spectrum.ivar, batch.z)
+    again = Batch.from_spectra(truth + noise, batch.spectrum.ivar, batch.z)
     with torch.no_grad():
         model.to_log_var.bias.fill_(-3.0)
-        model.calibrate(batch, again)
+        model.calibrate_posteriors(batch, again)
         (mean, log_var), (mean2, log_var2) = model.encode(batch), model.encode(again)
     ratio = ((mean - mean2).square() / (log_var.exp() + log_var2.exp())).mean(0)
     assert torch.allclose(ratio, torch.ones_like(ratio), rtol=1e-4)
-    assert (model.widening > 1.0).all()
-    before = model.widening.clone()
+    assert (model.posterior_inflation > 1.0).all()
+    before = model.posterior_inflation.clone_store()
     spoilt = again[torch.arange(len(again))]
     spoilt.spectrum.value[:5] *= -30.0
-    model.calibrate(batch, spoilt)
-    assert torch.allclose(model.widening, before, atol=0.1), "artefacts count as noise"
-    before = model.widening.clone()
-    model.calibrate(batch[:10], again[:10])
-    assert torch.equal(before, model.widening), "ten repeats say too little"
+    model.calibrate_posteriors(batch, spoilt)
+    assert torch.allclose(model.posterior_inflation, before, atol=0.1), "artefacts count as noise"
+    before = model.posterior_inflation.clone_store()
+    model.calibrate_posteriors(batch[:10], again[:10])
+    assert torch.equal(before, model.posterior_inflation), "ten repeats say too little"
 
 
 def test_disagreement_is_least_where_widths_are_right():
     mean, mean2 = torch.randn(2, 5000, 1)
     costs = [
-        disagreement(mean, mean2, *(torch.full_like(mean, math.log(v)) for _ in range(2)))
+        consistency_loss(mean, mean2, *(torch.full_like(mean, math.log(v)) for _ in range(2)))
         for v in (0.5, 1, 2)
     ]
     assert costs[1] < costs[0]
@@ -305,18 +314,18 @@ def test_the_floor_falls_and_a_step_of_every_option_learns(galaxies):
     batch, _ = galaxies
     everything = replace(
         PRISM,
-        floor_steps=10,
-        student=8.0,
+        noise_floor_steps=10,
+        student_t_dof=8.0,
         free_bits=0.1,
-        renoise=1.0,
-        rescale=0.2,
+        noise_augmentation=1.0,
+        scale_augmentation=0.2,
         l2=1e-4,
         decoder_dropout=True,
     )
     model = prepared(everything, batch)
     model.eval()
-    view, out = model._joined(batch), model._decoded(model.encode(batch)[0], batch.z)
-    costs = [model._misfit(view, out, step).mean().item() for step in (0, 5, 10, 99)]
+    view, out = model._join_inputs(batch), model._decode(model.encode(batch)[0], batch.z)
+    costs = [model._reconstruction_loss(view, out, step).mean().item() for step in (0, 5, 10, 99)]
     assert costs[0] < costs[1] < costs[2] == costs[3]
     model.train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -333,23 +342,23 @@ def test_the_floor_falls_and_a_step_of_every_option_learns(galaxies):
 
 def test_inputs_are_a_named_set_that_photometry_can_join(galaxies):
     batch, _ = galaxies
-    sizes = {SPECTRUM: GRID.n_pixels, "photometry": 6}
-    bands = Measured(torch.ones(300, 6), torch.full((300, 6), 100.0))
+    sizes = {SPECTRUM_KEY: GRID.n_pixels, "photometry": 6}
+    bands = ModelInput(torch.ones(300, 6), torch.full((300, 6), 100.0))
     joined = Batch({**batch.inputs, "photometry": bands}, batch.z)
     for config in (VAEConfig(**SMALL), PRISM):
         model = SpectrumVAE(sizes, config, GRID.wave_rest)
-        model.prepare(joined)
+        model.initialize_from_sample(joined)
         model(joined, 0)["total"].backward()
         recon = model.decode(model.encode(joined)[0], joined.z)
         assert recon["photometry"].shape == (300, 6)
-        unseen = Batch({**batch.inputs, "photometry": Measured(bands.value, 0 * bands.ivar)}, batch.z)
+        unseen = Batch({**batch.inputs, "photometry": ModelInput(bands.value, 0 * bands.ivar)}, batch.z)
         assert torch.isfinite(model(unseen, 0)["total"])
 
 
 def test_weights_and_scales_survive_a_round_trip(galaxies):
     batch, _ = galaxies
     model = prepared(PRISM, batch)
-    other = SpectrumVAE({SPECTRUM: GRID.n_pixels}, PRISM, GRID.wave_rest)
+    other = SpectrumVAE({SPECTRUM_KEY: GRID.n_pixels}, PRISM, GRID.wave_rest)
     other.load_state_dict(model.state_dict())
     assert all(
         torch.equal(a, b)
@@ -357,7 +366,7 @@ def test_weights_and_scales_survive_a_round_trip(galaxies):
     )
 
 
-@pytest.mark.parametrize(
+@pytest.set_withdrawn.parametrize(
     "settings",
     [
         {"dropout": (0.1,)},
@@ -380,8 +389,8 @@ def test_half_precision_spoils_neither_equations_nor_spectra(galaxies):
     batch, _ = galaxies
     model = prepared(PRISM, batch)
     model.eval()
-    exact = model.encode(batch)[0], model.validation(batch)["recon"].item()
+    exact = model.encode(batch)[0], model.compute_validation_loss(batch)["recon"].item()
     with torch.autocast("cpu", torch.bfloat16):
-        mean, recon = model.encode(batch)[0], model.validation(batch)["recon"].item()
+        mean, recon = model.encode(batch)[0], model.compute_validation_loss(batch)["recon"].item()
     assert torch.allclose(mean, exact[0], atol=2e-3)
     assert recon == pytest.approx(exact[1], rel=2e-3)

@@ -7,17 +7,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distspec.operations.policy import Change, Drift, Evaluation, RetrainConfig, decide, drift_of, judge
+from distspec.operations.policy import (
+    ChangesSinceTraining,
+    Drift,
+    Evaluation,
+    RetrainConfig,
+    decide_promotion,
+    decide_retraining,
+    measure_drift,
+)
 
-CONFIG = RetrainConfig(days=30.0)
-SAME = Change([], 1000, 0, 0, 1.0)
+CONFIG = RetrainConfig(max_age_days=30.0)
+SAME = ChangesSinceTraining([], 1000, 0, 0, 1.0)
 
 
 def change(**facts):
-    return Change(**({"settings": [], "known": 1000, "added": 0, "withdrawn": 0, "days": 1.0} | facts))
+    return ChangesSinceTraining(
+        **({"settings": [], "known": 1000, "added": 0, "withdrawn": 0, "days": 1.0} | facts)
+    )
 
 
-@pytest.mark.parametrize(
+@pytest.set_withdrawn.parametrize(
     ("facts", "train", "words"),
     [
         ({}, False, "nothing has changed"),
@@ -30,28 +40,28 @@ def change(**facts):
     ],
 )
 def test_reasons_are_said(facts, train, words):
-    decision = decide(change(**facts), None, CONFIG)
+    decision = decide_retraining(change(**facts), None, CONFIG)
     assert decision.train is train
-    assert re.search(words, decision.why), decision.why
-    assert decision.asked is ("settings" in facts)
+    assert re.search(words, decision.reason), decision.reason
+    assert decision.user_requested is ("settings" in facts)
 
 
 def test_drift_is_a_reason_where_it_is_large_and_no_chance():
     for distance, p_value, train in ((0.5, 1e-6, True), (0.2, 1e-9, False), (0.5, 0.02, False)):
-        decision = decide(change(added=50), Drift("z_mean_03", distance, p_value, 50, 300), CONFIG)
+        decision = decide_retraining(change(added=50), Drift("z_mean_03", distance, p_value, 50, 300), CONFIG)
         assert decision.train is train
-        assert ("z_mean_03" in decision.why) is train
+        assert ("z_mean_03" in decision.reason) is train
 
 
 def test_force_trains_whatever_else():
     forced = RetrainConfig(force=True)
-    assert decide(change(held="rolled back"), None, forced).train
-    assert decide(SAME, None, forced).why.startswith("forced")
+    assert decide_retraining(change(held="rolled back"), None, forced).train
+    assert decide_retraining(SAME, None, forced).reason.startswith("forced")
 
 
 def test_reasons_that_are_off_are_none():
-    off = RetrainConfig(grown=0.0, days=0.0, drift=0.0)
-    assert not decide(change(added=10_000, days=9999.0), None, off).train
+    off = RetrainConfig(change_threshold=0.0, max_age_days=0.0, drift_threshold=0.0)
+    assert not decide_retraining(change(added=10_000, days=9999.0), None, off).train
 
 
 @given(st.integers(0, 50), st.floats(1.5, 6.0))
@@ -59,17 +69,17 @@ def test_drift_sees_what_moved_and_names_it(seed, shift):
     rng = np.random.default_rng(seed)
     old = {name: rng.normal(size=400).astype(np.float32) for name in ("a", "b", "c")}
     new = {name: rng.normal(size=200).astype(np.float32) for name in ("a", "b", "c")}
-    assert drift_of(new, old).distance < 0.3
-    moved = drift_of(new | {"b": new["b"] + np.float32(shift)}, old)
-    assert (moved.column, moved.n_new, moved.n_old) == ("b", 200, 400)
+    assert measure_drift(new, old).distance < 0.3
+    moved = measure_drift(new | {"b": new["b"] + np.float32(shift)}, old)
+    assert (moved.column, moved.n_new, moved.n_reference) == ("b", 200, 400)
     assert moved.distance > 0.3
     assert moved.p_value < 1e-3
 
 
 def test_a_few_spectra_say_nothing_of_drift():
     few, many = {"a": np.zeros(29, np.float32)}, {"a": np.ones(400, np.float32)}
-    assert drift_of(few, many) is None
-    assert drift_of(many, few) is None
+    assert measure_drift(few, many) is None
+    assert measure_drift(many, few) is None
 
 
 def evaluation(name, factor=1.0, finite=True, stability=0.9, n=300, noise=0.05, seed=0):
@@ -83,34 +93,36 @@ OLD = evaluation("m-old")
 
 def test_as_good_or_better_serves():
     for factor in (0.8, 1.0, 1.01):
-        verdict = judge(OLD, evaluation("m-new", factor, seed=2), RetrainConfig())
-        assert verdict.promote, verdict.why
-        assert "300 held-out spectra" in verdict.why
+        verdict = decide_promotion(OLD, evaluation("m-new", factor, seed=2), RetrainConfig())
+        assert verdict.promote, verdict.reason
+        assert "300 held-out spectra" in verdict.reason
 
 
 def test_worse_less_stable_and_not_finite_never_serve():
-    worse = judge(OLD, evaluation("m-new", 1.1, seed=2), RetrainConfig())
-    assert (worse.promote, "worse" in worse.why) == (False, True)
-    shaky = judge(OLD, evaluation("m-new", 0.9, stability=0.7), RetrainConfig())
-    assert (shaky.promote, shaky.why) == (False, "less stable: clusterings repeat to 0.70, before 0.90")
+    worse = decide_promotion(OLD, evaluation("m-new", 1.1, seed=2), RetrainConfig())
+    assert (worse.promote, "worse" in worse.reason) == (False, True)
+    shaky = decide_promotion(OLD, evaluation("m-new", 0.9, stability=0.7), RetrainConfig())
+    assert (shaky.promote, shaky.reason) == (False, "less stable: clusterings repeat to 0.70, before 0.90")
     for broken in (evaluation("m-new", np.nan), evaluation("m-new", finite=False)):
         for asked in (False, True):
             for before in (OLD, None):
-                assert not judge(before, broken, RetrainConfig(), asked).promote
+                assert not decide_promotion(before, broken, RetrainConfig(), asked).promote
 
 
 def test_what_was_asked_for_only_has_to_be_sound():
-    assert judge(OLD, evaluation("m-new", 3.0), RetrainConfig(), asked=True).promote
+    assert decide_promotion(OLD, evaluation("m-new", 3.0), RetrainConfig(), user_requested=True).promote
 
 
 def test_a_champion_that_is_broken_yields():
-    assert judge(evaluation("m-old", np.nan), evaluation("m-new", 3.0), RetrainConfig()).promote
+    assert decide_promotion(evaluation("m-old", np.nan), evaluation("m-new", 3.0), RetrainConfig()).promote
 
 
 def test_a_stability_that_nobody_could_measure_decides_nothing():
     blind = evaluation("m-new", stability=float("nan"))
-    assert judge(OLD, blind, RetrainConfig()).promote
-    assert judge(evaluation("m-old", stability=float("nan")), evaluation("m-new"), RetrainConfig()).promote
+    assert decide_promotion(OLD, blind, RetrainConfig()).promote
+    assert decide_promotion(
+        evaluation("m-old", stability=float("nan")), evaluation("m-new"), RetrainConfig()
+    ).promote
 
 
 def test_impossible_settings_are_refused():

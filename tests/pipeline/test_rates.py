@@ -2,11 +2,11 @@ import json
 
 import pytest
 
-from distspec.pipeline.rates import RATES, Rates, grown
+from distspec.pipeline.rates import DEFAULT_RATES_PATH, ResourceRates, extrapolate_seconds
 
 
 def test_those_that_come_along_say_where_they_were_taken():
-    taken = Rates.read().taken
+    taken = ResourceRates.read().benchmark
     assert {"when", "on", "with", "spectra", "load", "again"} <= taken.keys()
 
 
@@ -15,11 +15,11 @@ def test_a_file_that_holds_none_is_refused(tmp_path):
     for text in ("{}", "[", json.dumps({"taken": 1})):
         other.write_text(text)
         with pytest.raises(ValueError, match=r"other\.json holds no rates"):
-            Rates.read(other)
-    other.write_text(RATES.read_text())
-    assert Rates.read(other) == Rates.read()
+            ResourceRates.read(other)
+    other.write_text(DEFAULT_RATES_PATH.read_text())
+    assert ResourceRates.read(other) == ResourceRates.read()
 
 
 def test_what_a_unit_takes_grows_from_few_points_by_its_power():
     rate = {"floor": 1.0, "seconds": 3.0, "grows": 2.0}
-    assert [grown(rate, n, 1_000.0) for n in (0, 1_000, 2_000)] == [1.0, 3.0, 9.0]
+    assert [extrapolate_seconds(rate, n, 1_000.0) for n in (0, 1_000, 2_000)] == [1.0, 3.0, 9.0]

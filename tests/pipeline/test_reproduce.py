@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from distspec.catalog.runs import load_run, save_run
-from distspec.core.records import sealed, versions
+from distspec.core.records import add_checksum, collect_versions
 from distspec.io.paths import model_url, run_url
-from distspec.pipeline.reproduce import differing, newer, remake
+from distspec.pipeline.reproduce import compare_tables, find_version_changes, reproduce
 from tests.helpers import models
 
 
@@ -28,9 +28,9 @@ def changed(table, name, row, value):
 
 
 def test_the_same_table_does_not_differ(clustering):
-    assert list(differing("clustering", clustering, clustering)) == []
+    assert list(compare_tables("clustering", clustering, clustering)) == []
     nan = changed(clustering, "umap_0", 3, float("nan"))
-    assert list(differing("clustering", nan, nan)) == []
+    assert list(compare_tables("clustering", nan, nan)) == []
 
 
 def test_whatever_differs_is_said(clustering):
@@ -47,11 +47,13 @@ def test_whatever_differs_is_said(clustering):
         ("umap_0", 3, float("nan")): "clustering: umap_0 of 1 rows differs, by up to nan",
     }
     for (column, row, other), said in cases.items():
-        assert list(differing("clustering", clustering, changed(clustering, column, row, other))) == [said]
-    assert list(differing("clustering", clustering, clustering.slice(1))) == [
+        assert list(compare_tables("clustering", clustering, changed(clustering, column, row, other))) == [
+            said
+        ]
+    assert list(compare_tables("clustering", clustering, clustering.slice(1))) == [
         "clustering has 59 rows, it had 60"
     ]
-    assert list(differing("clustering", clustering, clustering.drop_columns("umap_1"))) == [
+    assert list(compare_tables("clustering", clustering, clustering.drop_columns("umap_1"))) == [
         "clustering has no umap_1 any more"
     ]
 
@@ -61,25 +63,25 @@ def test_times_are_never_the_same(run):
     assert "seconds" in sweep.column_names
     row = {name: [None] for name in sweep.column_names}
     one, two = (pa.table({**row, "seconds": [s]}, schema=sweep.schema) for s in (1.0, 2.0))
-    assert list(differing("sweep", one, two)) == []
+    assert list(compare_tables("sweep", one, two)) == []
 
 
 def test_what_made_it_and_is_newer_here_is_said(run):
     root, store, _ = run
-    assert newer(root, "r-1") == {}
+    assert find_version_changes(root, "r-1") == {}
     record, found = load_run(run_url(root, "r-1"))
-    save_run(run_url(root, "r-2"), found, record | {"versions": {**versions(), "torch": "1.0"}})
-    assert newer(root, "r-2") == {"torch": ("1.0", versions()["torch"])}
+    save_run(run_url(root, "r-2"), found, record | {"versions": {**collect_versions(), "torch": "1.0"}})
+    assert find_version_changes(root, "r-2") == {"torch": ("1.0", collect_versions()["torch"])}
     models.save(store, root, "m-2", versions={"distspec": "0.0.1"})
-    assert newer(root, "m-2")["distspec"] == ("0.0.1", versions()["distspec"])
+    assert find_version_changes(root, "m-2")["distspec"] == ("0.0.1", collect_versions()["distspec"])
 
 
 def test_a_name_that_is_none_is_refused(run, tmp_path):
     root, _, _ = run
     with pytest.raises(FileNotFoundError, match="no run r-9"):
-        remake(root, "r-9", str(tmp_path / "new"))
+        reproduce(root, "r-9", str(tmp_path / "new"))
     with pytest.raises(FileNotFoundError, match="no model at"):
-        remake(root, "m-9", str(tmp_path / "new"))
+        reproduce(root, "m-9", str(tmp_path / "new"))
 
 
 def test_settings_of_a_newer_distspec_are_refused(run, tmp_path):
@@ -88,12 +90,12 @@ def test_settings_of_a_newer_distspec_are_refused(run, tmp_path):
     record = json.loads(path.read_bytes())
     del record["seal"]
     record["training"]["warp"] = 9
-    path.write_text(json.dumps(sealed(record)))
+    path.write_text(json.dumps(add_checksum(record)))
     with pytest.raises(ValueError, match=r"m-1/model\.json sets warp, which this distspec does not know"):
-        remake(root, "m-1", str(tmp_path / "new"))
+        reproduce(root, "m-1", str(tmp_path / "new"))
 
 
 def test_a_root_that_holds_a_store_is_not_overwritten(run):
     root, _, _ = run
     with pytest.raises(FileExistsError, match="name a new root"):
-        remake(root, "m-1", root)
+        reproduce(root, "m-1", root)

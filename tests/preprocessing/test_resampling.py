@@ -5,13 +5,13 @@ from hypothesis import strategies as st
 from spectres import spectres
 
 from distspec.preprocessing.resampling import (
-    GAP,
-    MIN_COVER,
-    NEARBY,
+    GAP_FACTOR,
+    GAP_HALF_WINDOW,
+    MIN_COVERAGE,
+    divide_by_norm,
     median_snr,
     resample,
-    resample_all,
-    scale,
+    resample_batch,
 )
 
 
@@ -70,10 +70,10 @@ def test_masked_input_changes_nothing(spectrum, data):
 def test_a_pixel_needs_enough_cover():
     wave = np.array([0.5, 1.5, 2.5, 3.5])
     ivar = np.array([1.0, 0.0, 0.0, 0.0])
-    out, out_ivar = resample(wave, np.ones(4), ivar, np.array([0.0, 1.0 / MIN_COVER, 4.0]))
+    out, out_ivar = resample(wave, np.ones(4), ivar, np.array([0.0, 1.0 / MIN_COVERAGE, 4.0]))
     assert out_ivar[0] > 0
     assert out[0] == 1.0
-    out, out_ivar = resample(wave, np.ones(4), ivar, np.array([0.0, 1.0 / MIN_COVER + 0.1, 4.0]))
+    out, out_ivar = resample(wave, np.ones(4), ivar, np.array([0.0, 1.0 / MIN_COVERAGE + 0.1, 4.0]))
     assert out_ivar[0] == 0
     assert out[0] == 0
 
@@ -86,7 +86,7 @@ def test_independent_noise_averages_down(rng):
     assert np.std(out * np.sqrt(ivar)) == pytest.approx(1.0, abs=0.05)
 
 
-@pytest.mark.parametrize(("n", "at"), [(100, 1), (100, 40), (100, 60), (100, 98), (10, 9), (26, 25)])
+@pytest.set_withdrawn.parametrize(("n", "at"), [(100, 1), (100, 40), (100, 60), (100, 98), (10, 9), (26, 25)])
 def test_nothing_is_smeared_over_a_gap(n, at):
     wave = np.arange(1000.0, 1000.0 + n)
     wave[at:] += 50.0
@@ -128,8 +128,8 @@ def test_no_pixel_reaches_further_than_local_medians_allow(steps, data):
     i = data.draw(st.integers(0, len(wave) - 1))
     lone = np.where(np.arange(len(wave)) == i, 1.0, 0.0)
     for side, k in ((-1, max(i - 1, 0)), (1, min(i, len(steps) - 1))):
-        near = np.sort(steps[max(k - NEARBY, 0) : k + NEARBY + 1])
-        reach = 0.5 * GAP * near[(len(near) - 1) // 2]
+        near = np.sort(steps[max(k - GAP_HALF_WINDOW, 0) : k + GAP_HALF_WINDOW + 1])
+        reach = 0.5 * GAP_FACTOR * near[(len(near) - 1) // 2]
         beyond = np.sort(wave[i] + side * reach * np.array([1.01, 1.02]))
         assert not resample(wave, np.ones(len(wave)), lone, beyond)[1].any()
 
@@ -140,7 +140,7 @@ def test_many_at_once_are_each_alone(sample):
     edges = np.linspace(1005.0, 1200.0, 40)
     offsets = np.cumsum([0, *(len(wave) for wave, _, _ in sample)])
     joined = [np.concatenate([np.zeros(0), *(part[c] for part in sample)]) for c in range(3)]
-    flux, ivar = resample_all(*joined, offsets, edges)
+    flux, ivar = resample_batch(*joined, offsets, edges)
     assert flux.shape == ivar.shape == (len(sample), 39)
     for k, spectrum in enumerate(sample):
         assert np.array_equal((flux[k], ivar[k]), resample(*spectrum, edges))
@@ -149,7 +149,7 @@ def test_many_at_once_are_each_alone(sample):
 def test_rows_are_scaled_and_what_is_no_measurement_is_masked():
     flux = np.array([[2.0, 4.0, 3e6, 2.0, np.inf, 0.0], [1.0] * 6])
     ivar = np.array([[25.0, 0.0, 1.0, 1e30, 1.0, 1e-60], [1.0] * 6])
-    out, out_ivar, n_covered, n_valid = scale(flux, ivar, np.array([2.0, np.nan]))
+    out, out_ivar, n_covered, n_valid = divide_by_norm(flux, ivar, np.array([2.0, np.nan]))
     assert out.dtype == out_ivar.dtype == np.float32
     assert np.array_equal(out[0], [1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
     assert np.array_equal(out_ivar[0], [100.0, 0.0, 0.0, 0.0, 0.0, 0.0])

@@ -8,28 +8,30 @@ from astropy import units
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distspec.core.errors import BadSpectrumError, Reason
-from distspec.core.spectrum import Spectrum, row_checksums
-from distspec.preprocessing.normalization import NormConfig, find_anchor, window_mean
+from distspec.core.errors import InvalidSpectrumError, QuarantineReason
+from distspec.core.spectrum import Spectrum, compute_row_checksums
+from distspec.preprocessing.normalization import NormConfig, estimate_norm, robust_window_mean
 from distspec.preprocessing.resampling import GridConfig
-from distspec.preprocessing.rest_frame import F_LAMBDA, median_slope, preprocess, to_rest_frame
+from distspec.preprocessing.rest_frame import F_LAMBDA_UNIT, median_continuum_slope, preprocess, to_rest_frame
 from tests.conftest import power_law
 
 NORM = NormConfig()
 GRID = GridConfig().resolve(np.array([5.0]))
 
 
-@pytest.mark.parametrize("unit", ["uJy", "mJy", "erg s-1 cm-2 AA-1", "W m-2 um-1", "1e-17 erg s-1 cm-2 AA-1"])
+@pytest.set_withdrawn.parametrize(
+    "unit", ["uJy", "mJy", "erg s-1 cm-2 AA-1", "W m-2 um-1", "1e-17 erg s-1 cm-2 AA-1"]
+)
 def test_units_round_trip_against_astropy(unit, rng):
     wave, z = np.geomspace(0.6, 5.3, 50), 4.2
     flux, sigma = rng.uniform(0.1, 1.0, 50), rng.uniform(0.01, 0.1, 50)
     wave_rest, rest, ivar = to_rest_frame(Spectrum("a", wave, flux, sigma**-2, unit, z))
-    observed = units.Quantity(flux, unit).to(F_LAMBDA, units.spectral_density(wave * units.um))
-    error = units.Quantity(sigma, unit).to(F_LAMBDA, units.spectral_density(wave * units.um))
+    observed = units.Quantity(flux, unit).to(F_LAMBDA_UNIT, units.spectral_density(wave * units.um))
+    error = units.Quantity(sigma, unit).to(F_LAMBDA_UNIT, units.spectral_density(wave * units.um))
     assert np.allclose(wave_rest, (wave * units.um).to_value(units.AA) / (1 + z), rtol=1e-12)
     assert np.allclose(rest, observed.value * (1 + z), rtol=1e-12)
     assert np.allclose(ivar, (error.value * (1 + z)) ** -2, rtol=1e-12)
-    back = units.Quantity(rest / (1 + z), F_LAMBDA).to(unit, units.spectral_density(wave * units.um))
+    back = units.Quantity(rest / (1 + z), F_LAMBDA_UNIT).to(unit, units.spectral_density(wave * units.um))
     assert np.allclose(back.value, flux, rtol=1e-12)
 
 
@@ -93,15 +95,15 @@ def test_one_window_alone_is_carried_by_the_samples_slope():
     only = (rest > 1960) & (rest < 2290)
     lone = replace(whole, ivar=np.where(only, whole.ivar, 0.0))
     wave, flux, ivar = to_rest_frame(lone)
-    steep = find_anchor(wave, flux, ivar, NORM, -2.0)
-    flat = find_anchor(wave, flux, ivar, NORM, 0.0)
+    steep = estimate_norm(wave, flux, ivar, NORM, -2.0)
+    flat = estimate_norm(wave, flux, ivar, NORM, 0.0)
     assert not steep.slope_fitted
     assert steep.slope == -2.0
     assert np.isnan(preprocess([lone], GRID, NORM, -2.0)[0].slope[0])
     assert steep.norm == pytest.approx(6.0 * 1e-19 * 0.9**-2.0, rel=0.02)
     assert flat.norm < steep.norm
     # A slope that is not known leaves its mark on the error.
-    assert steep.err > 0.3 * steep.norm
+    assert steep.norm_err > 0.3 * steep.norm
 
 
 def test_error_of_the_norm_is_calibrated(rng):
@@ -116,25 +118,35 @@ def test_error_of_the_norm_is_calibrated(rng):
 def spoiled(reason):
     good = power_law()
     return {
-        Reason.NO_REDSHIFT: replace(good, z=float("nan")),
-        Reason.BAD_WAVE: replace(good, wave=good.wave[::-1].copy()),
-        Reason.NO_VALID_PIXELS: replace(good, ivar=np.zeros_like(good.ivar)),
-        Reason.NO_NORMALISATION: replace(good, flux=-good.flux),
-        Reason.NO_OVERLAP: replace(good, z=0.0),
+        QuarantineReason.NO_REDSHIFT: replace(good, z=float("nan")),
+        QuarantineReason.BAD_WAVE: replace(good, wave=good.wave[::-1].copy()),
+        QuarantineReason.NO_VALID_PIXELS: replace(good, ivar=np.zeros_like(good.ivar)),
+        QuarantineReason.NO_NORMALISATION: replace(good, flux=-good.flux),
+        QuarantineReason.NO_OVERLAP: replace(good, z=0.0),
     }[reason]
 
 
-@pytest.mark.parametrize(
+@pytest.set_withdrawn.parametrize(
     "reason",
-    [Reason.NO_REDSHIFT, Reason.BAD_WAVE, Reason.NO_VALID_PIXELS, Reason.NO_NORMALISATION, Reason.NO_OVERLAP],
+    [
+        QuarantineReason.NO_REDSHIFT,
+        QuarantineReason.BAD_WAVE,
+        QuarantineReason.NO_VALID_PIXELS,
+        QuarantineReason.NO_NORMALISATION,
+        QuarantineReason.NO_OVERLAP,
+    ],
 )
 def test_each_fault_has_one_reason_and_loses_nobody_else(reason):
     norm = NORM
-    if reason is Reason.NO_OVERLAP:  # normalised where it has flux, but all of it beyond the grid
-        norm = NormConfig(reference=15000.0, windows=((14000.0, 16000.0),))
-    grid = GRID if reason is not Reason.NO_OVERLAP else GridConfig(start=1100, stop=4000).resolve(np.zeros(1))
-    good = power_law() if reason is not Reason.NO_OVERLAP else power_law(z=4.0)
-    good_norm_served = reason is not Reason.NO_OVERLAP
+    if reason is QuarantineReason.NO_OVERLAP:  # normalised where it has flux, but all of it beyond the grid
+        norm = NormConfig(reference_wave=15000.0, windows=((14000.0, 16000.0),))
+    grid = (
+        GRID
+        if reason is not QuarantineReason.NO_OVERLAP
+        else GridConfig(start=1100, stop=4000).resolve(np.zeros(1))
+    )
+    good = power_law() if reason is not QuarantineReason.NO_OVERLAP else power_law(z=4.0)
+    good_norm_served = reason is not QuarantineReason.NO_OVERLAP
     batch, rejected = preprocess([good, spoiled(reason), good], grid, norm, -2.0)
     assert [error.reason for _, error in rejected if _ == 1] == [reason]
     assert len(batch) + len(rejected) == 3
@@ -145,7 +157,7 @@ def test_each_fault_has_one_reason_and_loses_nobody_else(reason):
 
 def test_stars_have_no_redshift_to_correct():
     star = power_law(z=0.0, slope=1.0)
-    norm = NormConfig(reference=12800.0, windows=((12600.0, 13000.0),))
+    norm = NormConfig(reference_wave=12800.0, windows=((12600.0, 13000.0),))
     grid = GridConfig(start=6600.0, stop=25400.0, n_pixels=100).resolve(np.zeros(1))
     batch, rejected = preprocess([star], grid, norm, 0.0)
     assert not rejected
@@ -172,7 +184,9 @@ def test_a_spike_is_masked_and_harms_nothing(rng):
 
 
 def test_without_a_unit_the_shape_is_known_and_the_brightness_is_not():
-    batch, rejected = preprocess([replace(power_law(), unit=""), power_law()], GRID, NORM, -2.0)
+    batch, rejected = preprocess(
+        [replace(power_law(), seconds_per_spectrum=""), power_law()], GRID, NORM, -2.0
+    )
     assert not rejected
     assert np.allclose(batch.flux[0], batch.flux[1])
     assert np.isnan(batch.norm[0])
@@ -200,10 +214,10 @@ def test_an_empty_batch():
 
 
 def test_median_slope_of_a_sample():
-    assert median_slope([power_law(slope=s) for s in (-1.0, -2.0, -2.5)], NORM) == pytest.approx(
+    assert median_continuum_slope([power_law(slope=s) for s in (-1.0, -2.0, -2.5)], NORM) == pytest.approx(
         -2.0, abs=0.02
     )
-    assert median_slope([], NORM) == NORM.slope
+    assert median_continuum_slope([], NORM) == NORM.fallback_slope
 
 
 def test_the_papers_grid():
@@ -213,7 +227,7 @@ def test_the_papers_grid():
     assert grid.stop == pytest.approx(55000 / 6.5, abs=3.0)
 
 
-@pytest.mark.parametrize(
+@pytest.set_withdrawn.parametrize(
     ("settings", "words"),
     [
         ({"start": 5000.0, "stop": 4000.0}, "between 0 and grid.stop"),
@@ -232,7 +246,7 @@ def test_impossible_windows_are_refused():
 
 
 def test_error_names_what_was_seen():
-    with pytest.raises(BadSpectrumError, match="does not lie redward"):
+    with pytest.raises(InvalidSpectrumError, match="does not lie redward"):
         to_rest_frame(replace(power_law(), wave=power_law().wave[::-1].copy()))
 
 
@@ -240,7 +254,7 @@ def test_window_mean_is_the_weighted_mean(rng):
     wave = np.linspace(1400, 1600, 41)
     flux, ivar = rng.normal(3.0, 0.01, 41), rng.uniform(5e3, 2e4, 41)
     inside = (wave >= 1450) & (wave <= 1550)
-    mean, err, centre, n = window_mean(wave, flux, ivar, 1450, 1550)
+    mean, err, centre, n = robust_window_mean(wave, flux, ivar, 1450, 1550)
     assert mean == pytest.approx(np.average(flux[inside], weights=ivar[inside]))
     assert err == pytest.approx(np.sum(ivar[inside]) ** -0.5)
     assert centre == pytest.approx(np.average(wave[inside], weights=ivar[inside]))
@@ -251,16 +265,16 @@ def test_window_mean_leaves_out_hot_pixels_but_not_a_slope():
     wave = np.linspace(1450, 1550, 21)
     slope = (wave / 1500) ** -2.5
     ivar = np.full(21, 1e6)
-    steep, *_ = window_mean(wave, slope, ivar, 1450, 1550)
+    steep, *_ = robust_window_mean(wave, slope, ivar, 1450, 1550)
     hot = slope.copy()
     hot[5] = 50.0
-    mean, _, _, n = window_mean(wave, hot, ivar, 1450, 1550)
+    mean, _, _, n = robust_window_mean(wave, hot, ivar, 1450, 1550)
     assert n == 20
     assert mean == pytest.approx(steep, rel=0.01)
 
 
 def test_window_mean_of_nothing():
-    mean, err, _, n = window_mean(np.array([1.0, 2.0]), np.ones(2), np.zeros(2), 0.0, 3.0)
+    mean, err, _, n = robust_window_mean(np.array([1.0, 2.0]), np.ones(2), np.zeros(2), 0.0, 3.0)
     assert n == 0
     assert np.isnan(mean)
     assert np.isnan(err)
@@ -311,8 +325,8 @@ UNUSABLE = {
     "z -999": (lambda s: replace(s, z=-999.0), "no_redshift"),
     "z -1": (lambda s: replace(s, z=-1.0), "no_redshift"),
     "a flux short": (lambda s: replace(s, flux=s.flux[:-1]), "bad_table"),
-    "no flux density": (lambda s: replace(s, unit="km"), "bad_table"),
-    "no unit": (lambda s: replace(s, unit="counts per blob"), "bad_table"),
+    "no flux density": (lambda s: replace(s, seconds_per_spectrum="km"), "bad_table"),
+    "no unit": (lambda s: replace(s, seconds_per_spectrum="counts per blob"), "bad_table"),
 }
 USABLE = {
     "some NaN": lambda s: replace(s, flux=spotted(s.flux, np.nan)),
@@ -320,7 +334,9 @@ USABLE = {
     "some variances negative": lambda s: replace(s, ivar=spotted(s.ivar, -1.0)),
     "some errors zero": lambda s: replace(s, ivar=spotted(s.ivar, np.inf)),
     "some errors next to zero": lambda s: replace(s, ivar=spotted(s.ivar, 1e300)),
-    "some errors vanish in the rest frame": lambda s: replace(s, unit="uJy", ivar=spotted(s.ivar, 1e300)),
+    "some errors vanish in the rest frame": lambda s: replace(
+        s, seconds_per_spectrum="uJy", ivar=spotted(s.ivar, 1e300)
+    ),
     "spikes": lambda s: replace(s, flux=spotted(s.flux, 1e30)),
     "spikes as high as numbers go": lambda s: replace(s, flux=spotted(s.flux, 1.7e308)),
     "constant flux": lambda s: replace(s, flux=np.full(400, 1e-19)),
@@ -330,20 +346,20 @@ USABLE = {
 }
 
 
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize(("spoil", "reason"), UNUSABLE.values(), ids=UNUSABLE)
+@pytest.set_withdrawn.filterwarnings("error")
+@pytest.set_withdrawn.parametrize(("spoil", "reason"), UNUSABLE.values(), ids=UNUSABLE)
 def test_an_unusable_value_has_one_reason_and_harms_nobody(spoil, reason):
     good = power_law()
     alone, _ = preprocess([good], GRID, NORM, -2.0)
     batch, rejected = preprocess([good, spoil(good), good], GRID, NORM, -2.0)
     assert [(index, error.reason) for index, error in rejected] == [(1, reason)]
-    assert rejected[0][1].seen
-    assert np.array_equal(batch.flux, np.repeat(alone.flux, 2, axis=0))
-    assert median_slope([spoil(good), good], NORM) == pytest.approx(-2.0, abs=0.02)
+    assert rejected[0][1].detail
+    assert np.array_equal(batch.flux, np.member(alone.flux, 2, axis=0))
+    assert median_continuum_slope([spoil(good), good], NORM) == pytest.approx(-2.0, abs=0.02)
 
 
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("spoil", USABLE.values(), ids=USABLE)
+@pytest.set_withdrawn.filterwarnings("error")
+@pytest.set_withdrawn.parametrize("spoil", USABLE.values(), ids=USABLE)
 def test_a_usable_value_gives_a_finite_row(spoil):
     batch, rejected = preprocess([spoil(power_law())], GRID, NORM, -2.0)
     assert rejected == []
@@ -370,9 +386,12 @@ def test_nothing_covers_a_gap():
 def sample_of_all_kinds():
     rng = np.random.default_rng(7)
     kinds = [power_law(f"good {z}", z=z, slope=1 - z / 3, rng=rng) for z in (3.5, 5.0, 7.5, 11.0)]
-    kinds += [replace(power_law("Jy", rng=rng), unit="uJy"), replace(power_law("?", rng=rng), unit="")]
-    kinds += [replace(spoil(power_law(rng=rng)), object_id=name) for name, spoil in USABLE.items()]
-    return kinds + [replace(spoil(power_law()), object_id=name) for name, (spoil, _) in UNUSABLE.items()]
+    kinds += [
+        replace(power_law("Jy", rng=rng), seconds_per_spectrum="uJy"),
+        replace(power_law("?", rng=rng), seconds_per_spectrum=""),
+    ]
+    kinds += [replace(spoil(power_law(rng=rng)), object_ids=name) for name, spoil in USABLE.items()]
+    return kinds + [replace(spoil(power_law()), object_ids=name) for name, (spoil, _) in UNUSABLE.items()]
 
 
 KINDS = sample_of_all_kinds()
@@ -418,8 +437,8 @@ def test_position_redshift_and_checksum_go_with_the_row():
 def test_a_checksum_knows_every_number():
     rows = np.zeros((4, 8), np.float32), np.ones((4, 8), np.float32)
     rows[0][1, 3], rows[1][2, 7], rows[0][3, 0] = 1e-30, 1.0000001, -0.0
-    checksums = row_checksums(*rows)
+    checksums = compute_row_checksums(*rows)
     assert checksums.dtype == np.uint64
     assert len(set(checksums.tolist())) == 4
-    assert np.array_equal(row_checksums(rows[0][:, ::-1][:, ::-1], rows[1]), checksums)
-    assert row_checksums(np.zeros((0, 8), np.float32), np.zeros((0, 8), np.float32)).shape == (0,)
+    assert np.array_equal(compute_row_checksums(rows[0][:, ::-1][:, ::-1], rows[1]), checksums)
+    assert compute_row_checksums(np.zeros((0, 8), np.float32), np.zeros((0, 8), np.float32)).shape == (0,)

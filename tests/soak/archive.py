@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from distspec.archives.simulated.archive import write_shard, write_tables
+from distspec.archives.simulated.archive import write_catalog_and_truth, write_spectra
 from distspec.archives.simulated.survey import SyntheticConfig
 from tests.helpers.seaweed import S3
 
@@ -37,16 +37,16 @@ class Archive:
     def make(cls, server: S3, runs: int, seed: int) -> Archive:
         """Make the files of so many runs."""
         n = FIRST + EACH * (runs - 1)
-        config = SyntheticConfig(n_spectra=n, seed=seed, images=False)
+        config = SyntheticConfig(n_spectra=n, seed=seed, write_2d_spectra=False)
         with tempfile.TemporaryDirectory() as folder:
-            write_shard(config, folder, 0, n)
-            write_tables(config, folder)
+            write_spectra(config, folder, 0, n)
+            write_catalog_and_truth(config, folder)
             files = {path.name: path.read_bytes() for path in Path(folder).glob("*.fits")}
             header, *rows = Path(folder, "catalog.csv").read_text().splitlines()
         rng = np.random.default_rng(seed)
         rng.shuffle(rows)
         names = [name_of(row) for row in rows]
-        chosen = rng.choice(n, round(BAD * n), replace=False)
+        chosen = rng.selection(n, round(BAD * n), replace=False)
         bad = {names[i]: WAYS[k % len(WAYS)] for k, i in enumerate(chosen.tolist())}
         return cls(server, files, header, rows, bad)
 
@@ -56,15 +56,17 @@ class Archive:
         listed = FIRST + EACH * run
         for row in self.rows[there:listed]:
             name = name_of(row)
-            content, how = self.files[name], self.bad.get(name)
+            content, how = self.files[name], self.bad_pixels.get(name)
             if how != "missing":
                 kept = 0 if how == "empty" else len(content) // 3 if how == "cut short" else len(content)
                 self.server.put(f"archive/{name}", content[:kept])
         if run and run % FOUND == 0:
-            missing = [name_of(row) for row in self.rows[:there] if self.bad.get(name_of(row)) == "missing"]
+            missing = [
+                name_of(row) for row in self.rows[:there] if self.bad_pixels.get(name_of(row)) == "missing"
+            ]
             for name in missing[:1]:
                 self.server.put(f"archive/{name}", self.files[name])
-                del self.bad[name]
+                del self.bad_pixels[name]
         catalog = "\n".join([self.header, *self.rows[:listed], ""])
         self.server.put("archive/catalog.csv", catalog.encode())
         return listed
@@ -72,7 +74,7 @@ class Archive:
     def arguments(self) -> list[str]:
         """Return the flags that name it."""
         url = self.server.url("archive")
-        return ["--archive.url", url, "--archive.catalog", f"{url}/catalog.csv", *self.flags]
+        return ["--archive.url", url, "--archive.catalog", f"{url}/catalog.csv", *self.z_flags]
 
 
 def name_of(row: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from distspec.catalog.editions import current, tables_of
+from distspec.catalog.editions import open_record_tables, read_current_record
 
 PAUSE = 0.5
 """Between looks [s]."""
@@ -22,10 +22,10 @@ OVER: list[int] = []
 
 def look(root: str) -> str:
     """Look once; return the edition, empty before there is one."""
-    record = current(root)
+    record = read_current_record(root)
     if record is None:
         return ""
-    tables = tables_of(root, record)
+    tables = open_record_tables(root, record)
     with duckdb.connect() as db:
         for name, table in tables.items():
             db.register(name, table)

@@ -25,19 +25,19 @@ import numpy as np
 import psutil
 
 from distspec.catalog import editions
-from distspec.core.errors import PASSING
-from distspec.ingest.source import recall
-from distspec.io.files import get, names
-from distspec.io.lease import hold, holder
-from distspec.io.paths import join, store_url
+from distspec.core.errors import TRANSIENT_REASONS
+from distspec.ingest.source import read_source
+from distspec.io.files import list_files, read_bytes
+from distspec.io.lease import hold_lease, read_holder
+from distspec.io.paths import join_url, store_url
 from distspec.pipeline.config import Config
 from distspec.pipeline.recipes import parse
 from distspec.pipeline.runner import STAGES, run_stages
 from distspec.stages.config import RayConfig
 from distspec.stages.ingest import ingest
-from distspec.stages.session import session
+from distspec.stages.session import ray_session
 from distspec.store.store import open_store
-from distspec.store.verify import verify
+from distspec.store.verify import verify_store
 from tests.cluster.nodes import REPOSITORY, Machines, machines
 from tests.cluster.proxy import before
 from tests.helpers.seaweed import S3, serve
@@ -66,7 +66,7 @@ class Night:
     def __str__(self) -> str:
         retried = "; distspec retry" if self.retried else ""
         return (
-            f"run {self.number:2d}  {self.listed:5d} listed  {self.seconds:5.0f} s  "
+            f"run {self.number:2d}  {self.format_names:5d} listed  {self.seconds:5.0f} s  "
             f"{'; '.join(self.attempts)}{retried}"
         )
 
@@ -104,17 +104,17 @@ def soak(
         server = stack.enter_context(serve())
         s3 = S3(*server, uuid.uuid4().hex[:8])
         # Of the twin; the cluster goes through the proxy.
-        os.environ.update({**s3.environment, "RAY_LOG_TO_DRIVER": "0"})
-        proxy = stack.enter_context(before(s3.endpoint))
+        os.environ.update({**s3.to_environment, "RAY_LOG_TO_DRIVER": "0"})
+        proxy = stack.enter_context(before(s3.get_endpoint_url))
         archive = Archive.make(s3, runs, seed)
         root, twin = s3.url("root"), s3.url("twin")
         # The code is there, as in an image: each job would have it compiled anew.
-        where = {**s3.environment, "AWS_ENDPOINT_URL": proxy.url}
+        where = {**s3.to_environment, "AWS_ENDPOINT_URL": proxy.url}
         there = stack.enter_context(machines(has_code=True, **where))
         folder = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True)
         )
-        stack.enter_context(session(RayConfig("local", 2, folder), s3.environment))
+        stack.enter_context(ray_session(RayConfig("local", 2, folder), s3.to_environment))
         weed = next(each for each in psutil.Process().children() if "weed" in each.name())
         saboteur = Saboteur(there, proxy, weed, rng, latest)
         reader = _reader(root)
@@ -137,7 +137,7 @@ def soak(
         assert not seen["failed"], seen["failed"][:3]
         assert seen["looks"] > len(nights)
         _nothing_is_left(there, root)
-        problems = verify(root)[1]
+        problems = verify_store(root)[1]
         assert problems == [], problems
         _nothing_is_told(there, root)
         say(summary(nights, saboteur))
@@ -150,7 +150,7 @@ def _night(saboteur: Saboteur, archive: Archive, root: str, number: int, listed:
     while True:
         job = f"run-{number}-{len(night.attempts)}"
         is_hurt = not night.attempts or (not kind and saboteur.rng.random() < 0.5)
-        wait = saboteur.begin(job, kind) if is_hurt else str
+        wait = saboteur.initialize_model(job, kind) if is_hurt else str
         ended = saboteur.machines.submit(job, *_pipeline(archive, root))
         befell = wait() or "nothing"
         if "SUCCEEDED" in saboteur.machines.status(job).upper():  # `submit` ends with 0 of a stopped job, too
@@ -168,11 +168,11 @@ def _night(saboteur: Saboteur, archive: Archive, root: str, number: int, listed:
 
 def _nothing_to_do(there: Machines, archive: Archive, root: str) -> None:
     """Submit once more what was submitted last."""
-    published = editions.record_of(root)
+    published = editions.find_record(root)
     ended = there.submit("once-more", *_pipeline(archive, root))
     assert "SUCCEEDED" in there.status("once-more").upper(), ended.stdout[-3000:]
     assert "Nothing to do: the catalogue is up to date" in ended.stdout
-    assert editions.record_of(root) == published
+    assert editions.find_record(root) == published
 
 
 def _pipeline(archive: Archive, root: str) -> list[str]:
@@ -187,8 +187,8 @@ def _why(log: str) -> str:
 
 def _passing(root: str) -> bool:
     """Tell whether a fault that has passed has kept spectra out, other than files that are not there yet."""
-    reasons = set(open_store(store_url(root)).quarantine()["reason"].to_pylist())
-    return bool(reasons & {str(reason) for reason in PASSING} - {"not_found"})
+    reasons = set(open_store(store_url(root)).read_quarantine()["reason"].to_pylist())
+    return bool(reasons & {str(reason) for reason in TRANSIENT_REASONS} - {"not_found"})
 
 
 def _undisturbed(archive: Archive, root: str, number: int) -> None:
@@ -196,17 +196,17 @@ def _undisturbed(archive: Archive, root: str, number: int) -> None:
     config: Config = parse(["soak", "--root", root, *archive.arguments()])
     run_stages(config, list(STAGES))
     if number % FOUND == 0 and number:
-        with hold(root, "retry") as lease:
-            ingest(root, recall(root), lease, retry=True)
+        with hold_lease(root, "retry") as lease:
+            ingest(root, read_source(root), lease, retry_transient=True)
 
 
 def _agree(root: str, twin: str) -> None:
     """Hold what is published against the twin's: run, identities, counts, labels, quarantine."""
-    one, two = (editions.record_of(each) for each in (root, twin))
+    one, two = (editions.find_record(each) for each in (root, twin))
     assert one["run_id"] == two["run_id"], "of the same data by the same model"
-    tables = [editions.tables_of(each, record) for each, record in ((root, one), (twin, two))]
+    tables = [editions.open_record_tables(each, record) for each, record in ((root, one), (twin, two))]
     for name, columns, by in COMPARED:
-        mine, theirs = (each[name].to_table(columns=columns).sort_by(by) for each in tables)
+        mine, theirs = (each[name].results_to_table(columns=columns).sort_by(by) for each in tables)
         assert mine.equals(theirs), f"{name} differ in run {one['run_id']}"
 
 
@@ -233,17 +233,17 @@ def _read(reader: subprocess.Popen[str]) -> dict[str, Any]:
 
 def _nothing_is_left(there: Machines, root: str) -> None:
     """Show that no lease is held, no placement group or actor stands, no file lies about."""
-    held = holder(root)
+    held = read_holder(root)
     assert held is not None
     assert held.released, held
     until = time.monotonic() + GONE
     while standing := _standing(there):
         assert time.monotonic() < until, standing
         time.sleep(1.0)
-    vouched = {file for record in editions.editions(root) for file in record["files"].values()}
+    vouched = {file for record in editions.read_edition_records(root) for file in record["files"].values()}
     lying = [
         name
-        for name in names(root)
+        for name in list_files(root)
         if "/checkpoints/" in name
         or "/work/" in name
         or (
@@ -259,7 +259,7 @@ def _nothing_is_told(there: Machines, root: str) -> None:
     """Show that neither the cluster's token nor the store's key is in a log or a record."""
     texts = {str(path): path.read_bytes() for path in there.logs()}
     assert any("job-driver-run" in name for name in texts), "those of jobs are among them"
-    texts |= {name: get(join(root, name)) for name in names(root)}
+    texts |= {name: read_bytes(join_url(root, name)) for name in list_files(root)}
     confidential = there.confidential()
     told = [name for name, text in texts.items() if any(secret in text for secret in confidential)]
     assert not told, told
@@ -280,7 +280,7 @@ def _standing(there: Machines) -> list[str]:
 
 def summary(nights: Sequence[Night], saboteur: Saboteur) -> str:
     """Return the figures of a soak in words."""
-    befell = [each.rpartition(" after ")[0] for each in saboteur.done]
+    befell = [each.rpartition(" after ")[0] for each in saboteur.n_done]
     counts = ", ".join(f"{kind} {befell.count(kind)} times" for kind in KINDS if kind in befell)
     seconds = np.array([night.seconds for night in nights])
     again = sum(len(night.attempts) - 1 for night in nights)

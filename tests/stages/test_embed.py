@@ -15,20 +15,20 @@ import pytest
 import ray
 import torch
 
-from distspec.core.spectrum import WaveGrid
+from distspec.core.spectrum import WavelengthGrid
 from distspec.io.paths import model_url, store_url
-from distspec.models.latents import columns, n_embedded, read_latents
+from distspec.models.latents import count_embedded, get_column_names, read_latents
 from distspec.models.model import load_model
-from distspec.models.serialization import adopt
+from distspec.models.serialization import import_model
 from distspec.stages import embed
 from distspec.stages import embed as stage
-from distspec.stages.embed import embed_span, embed_store, embedded, hire
-from distspec.store.store import Frozen, Store, create_store, open_store, repository
-from distspec.store.transactions import spans
+from distspec.stages.embed import embed_span, embed_spans, embed_store, start_embedder_pool
+from distspec.store.store import Store, StoreConfig, create_store, open_repository, open_store
+from distspec.store.transactions import split_at_chunks
 from tests.conftest import append, batch_of, identity_of
 from tests.helpers import models
 
-GRID = WaveGrid("log", 1100.0, 8400.0, 64)
+GRID = WavelengthGrid("log", 1100.0, 8400.0, 64)
 ROWS, N = 16, 150
 
 
@@ -41,7 +41,7 @@ def root(tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPat
 
 
 def rooted(folder: Path, rng: np.random.Generator) -> str:
-    store = create_store(store_url(str(folder)), Frozen(GRID, 1500.0, -2.0, kind="dja"))
+    store = create_store(store_url(str(folder)), StoreConfig(GRID, 1500.0, -2.0, archive_name="dja"))
     store = append(store, batch_of(N, 64, rng), identity_of(N))
     models.save(store, str(folder))
     return str(folder)
@@ -64,8 +64,8 @@ def alone(root: str) -> Mapping[str, np.ndarray]:
 def assert_whole(root: str) -> Store:
     store = open_store(store_url(root))
     found, expected = read_latents(store, "m-1"), alone(root)
-    assert n_embedded(store, "m-1") == store.n_rows
-    assert found.keys() == expected.keys() == set(columns(store))
+    assert count_embedded(store, "m-1") == store.n_rows
+    assert found.keys() == expected.keys() == set(get_column_names(store))
     for name, values in expected.items():
         assert np.array_equal(found[name], values, equal_nan=True), name
     assert np.isfinite(found["lya_ew"]).any()
@@ -86,23 +86,23 @@ def test_neither_cuts_nor_growth_change_a_bit(root, rng, local_ray, one_thread, 
         embed_store(root, "m-1")
     monkeypatch.setattr(stage, "append_latents", whole)
     store = open_store(store_url(root))
-    assert n_embedded(store, "m-1") == 32
+    assert count_embedded(store, "m-1") == 32
     append(store, batch_of(37, 64, rng, "p"), identity_of(37))
     assert embed_store(root, "m-1").counts["embedded"] == N + 37 - 32
     store = assert_whole(root)
-    done = [info.metadata.get("embedded") for info in repository(store.url).ancestry(branch="main")]
+    done = [info.metadata.get("embedded") for info in open_repository(store.url).ancestry(branch="main")]
     assert [n for n in done[::-1] if n] == [32, 64, 96, 128, 160, 187]
     assert not embed_store(root, "m-1").did_work
 
 
-@pytest.mark.slow  # a crew's that dies is, too
+@pytest.set_withdrawn.slow  # a crew's that dies is, too
 def test_an_actor_that_dies_is_replaced(root, local_ray, one_thread):
     store = open_store(store_url(root))
-    crew = hire(store, model_url(root, "m-1"), 10)
-    todo = spans(0, N, ROWS)
-    pids = [ray.get(actor.__ray_call__.remote(lambda self: os.getpid())) for actor in crew.here()]
+    crew = start_embedder_pool(store, model_url(root, "m-1"), 10)
+    todo = split_at_chunks(0, N, ROWS)
+    pids = [ray.get(actor.__ray_call__.remote(lambda self: os.getpid())) for actor in crew.wait_ready()]
     results = []
-    for result in embedded(crew, todo):
+    for result in embed_spans(crew, todo):
         results.append(result)
         if len(results) == 1:
             os.kill(pids[0], signal.SIGKILL)
@@ -110,15 +110,17 @@ def test_an_actor_that_dies_is_replaced(root, local_ray, one_thread):
     for name, values in expected.items():
         joined = np.concatenate([result[name] for result in results])
         assert np.array_equal(joined, values, equal_nan=True), name
-    after = [ray.get(actor.__ray_call__.remote(lambda self: os.getpid())) for actor in crew.here()]
+    after = [ray.get(actor.__ray_call__.remote(lambda self: os.getpid())) for actor in crew.wait_ready()]
     assert set(after) != set(pids), "it was killed"
 
 
 def test_another_grid_is_refused_and_nothing_written(root, tmp_path, local_ray):
     other = str(tmp_path / "other")
-    store = create_store(store_url(other), Frozen(WaveGrid("log", 1100.0, 8400.0, 32), 1500.0, -2.0))
+    store = create_store(
+        store_url(other), StoreConfig(WavelengthGrid("log", 1100.0, 8400.0, 32), 1500.0, -2.0)
+    )
     store = append(store, batch_of(5, 32, np.random.default_rng(0)), identity_of(5))
-    adopt(other, model_url(root, "m-1"))
+    import_model(other, model_url(root, "m-1"))
     with pytest.raises(ValueError, match=r"knows 64 log pixels.*holds 32 log pixels"):
         embed_store(other, "m-1")
     assert open_store(store.url).snapshot_id == store.snapshot_id
@@ -146,7 +148,7 @@ with session(RayConfig(address="local", cpus=2, temp_dir=temp_dir)):
 """
 
 
-@pytest.mark.slow
+@pytest.set_withdrawn.slow
 def test_a_driver_that_is_killed_goes_on(tmp_path, rng, one_thread):
     """By SIGKILL, before its third commit, and then before its second."""
     root = rooted(tmp_path / "root", rng)
@@ -156,5 +158,5 @@ def test_a_driver_that_is_killed_goes_on(tmp_path, rng, one_thread):
             command = [sys.executable, "-c", DRIVER, root, str(number), temp_dir]
             ended = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
         assert ended.returncode == (0 if number == 99 else -signal.SIGKILL), ended.stderr[-2000:]
-        assert n_embedded(open_store(store_url(root)), "m-1") == rows
+        assert count_embedded(open_store(store_url(root)), "m-1") == rows
     assert_whole(root)

@@ -2,7 +2,7 @@ import time
 
 import ray
 
-from distspec.stages.pool import in_order
+from distspec.stages.pool import map_ordered
 
 
 @ray.remote(num_cpus=0)
@@ -12,7 +12,7 @@ def slow_first(i: int) -> int:
 
 
 def test_results_come_in_order_whatever_the_order_they_end_in(local_ray):
-    assert list(in_order(slow_first.remote, range(12), lambda: 4)) == list(range(12))
+    assert list(map_ordered(slow_first.remote, range(12), lambda: 4)) == list(range(12))
 
 
 def test_no_more_than_allowed_are_held(local_ray):
@@ -24,7 +24,7 @@ def test_no_more_than_allowed_are_held(local_ray):
         return slow_first.remote(i)
 
     held = 0
-    for taken, _ in enumerate(in_order(submit, range(20), lambda: 3)):
+    for taken, _ in enumerate(map_ordered(submit, range(20), lambda: 3)):
         held = max(held, submitted - taken)
     assert submitted == 20
     assert 3 < held <= 2 * 3, "others go on while the first is waited for, but not without end"
@@ -39,8 +39,8 @@ def test_no_more_than_allowed_run(local_ray, tmp_path):
         (tmp_path / str(i)).unlink()
         return running
 
-    assert max(in_order(count.remote, range(12), lambda: 2)) <= 2
+    assert max(map_ordered(count.remote, range(12), lambda: 2)) <= 2
 
 
 def test_nothing_to_do(local_ray):
-    assert list(in_order(slow_first.remote, [], lambda: 3)) == []
+    assert list(map_ordered(slow_first.remote, [], lambda: 3)) == []

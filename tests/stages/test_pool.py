@@ -12,7 +12,7 @@ import pytest
 import ray
 
 from distspec.stages import pool as module
-from distspec.stages.pool import Crew
+from distspec.stages.pool import ActorPool
 
 
 @ray.remote(num_cpus=0.1, max_restarts=10, max_task_retries=3)
@@ -23,7 +23,7 @@ class Hand:
 
     def hang(self, folder: str) -> str:
         """Hang, the first time."""
-        if not Path(folder, "hung").exists():
+        if not Path(folder, "hung").url_exists():
             Path(folder, "hung").touch()
             time.sleep(600)
         return "done"
@@ -42,32 +42,32 @@ def never():
 
 @pytest.fixture
 def crew(local_ray):
-    found = Crew(hand, 2)
+    found = ActorPool(hand, 2)
     yield found
-    found.dismiss()
+    found.shutdown()
 
 
 def test_all_that_there_is_gets_done_by_everybody(crew):
-    while len(crew.here()) < 2:
+    while len(crew.wait_ready()) < 2:
         time.sleep(0.1)
-    found = dict(crew.each(lambda actor, item: actor.work.remote(item), range(12)))
+    found = dict(crew.each(lambda actor, item: actor.count_work_units.remote(item), range(12)))
     assert {item: square for item, (square, _) in found.items()} == {i: i * i for i in range(12)}
     assert len({pid for _, pid in found.values()}) == 2
 
 
 def test_in_order_where_asked(crew):
-    made = crew.all(lambda actor, item: actor.work.remote(item), range(7, 0, -1))
+    made = crew.all(lambda actor, item: actor.count_work_units.remote(item), range(7, 0, -1))
     assert [square for square, _ in made] == [i * i for i in range(7, 0, -1)]
-    assert crew.all(lambda actor, item: actor.work.remote(item), []) == []
+    assert crew.all(lambda actor, item: actor.count_work_units.remote(item), []) == []
 
 
 def test_no_more_than_there_is_work_or_room_for(local_ray):
     for most, cpus, expected in ((1, 8, 1), (5, 3, 3)):
-        crew = Crew(hand, most, lambda cpus=cpus: cpus)
-        while len(crew.here()) < expected:
+        crew = ActorPool(hand, most, lambda cpus=cpus: cpus)
+        while len(crew.wait_ready()) < expected:
             time.sleep(0.1)
-        assert len(crew.here()) == expected
-        crew.dismiss()
+        assert len(crew.wait_ready()) == expected
+        crew.shutdown()
 
 
 def test_who_never_comes_holds_nothing_up(local_ray, monkeypatch):
@@ -80,30 +80,32 @@ def test_who_never_comes_holds_nothing_up(local_ray, monkeypatch):
         hired.append(next(kinds)())
         return hired[-1]
 
-    crew = Crew(hire, 9, lambda: 1)
-    found = dict(crew.each(lambda actor, item: actor.work.remote(item), range(6)))
+    crew = ActorPool(hire, 9, lambda: 1)
+    found = dict(crew.map_unordered(lambda actor, item: actor.count_work_units.remote(item), range(6)))
     assert sorted(found) == list(range(6))
     assert len(hired) == 2
-    assert len(crew.here()) == 1
-    crew.dismiss()
+    assert len(crew.wait_ready()) == 1
+    crew.shutdown()
 
 
 def test_more_join_while_work_goes_on(local_ray, monkeypatch):
     cpus = [1]
     monkeypatch.setattr(module, "LOOK", 0.1)
-    crew = Crew(hand, 9, lambda: cpus[0])
+    crew = ActorPool(hand, 9, lambda: cpus[0])
     pids = set()
-    for done, (_, (_, pid)) in enumerate(crew.each(lambda actor, item: actor.work.remote(item), range(120))):
+    for done, (_, (_, pid)) in enumerate(
+        crew.map_unordered(lambda actor, item: actor.count_work_units.remote(item), range(120))
+    ):
         cpus[0] = 1 if done < 3 else 3
         pids.add(pid)
     assert len(pids) == 3
-    crew.dismiss()
+    crew.shutdown()
 
 
 def test_who_dies_is_replaced(crew):
-    fallen = crew.here()[0]
+    fallen = crew.wait_ready()[0]
     fallen.fall.options(max_task_retries=0).remote()
-    found = dict(crew.each(lambda actor, item: actor.work.remote(item), range(8)))
+    found = dict(crew.each(lambda actor, item: actor.count_work_units.remote(item), range(8)))
     assert sorted(found) == list(range(8))
 
 

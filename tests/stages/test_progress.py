@@ -14,20 +14,20 @@ import tqdm as tqdm_module
 
 from distspec.stages import progress as progress_module
 from distspec.stages.metrics import (
-    BYTES,
-    DONE,
-    LOSS,
+    BYTES_READ,
+    EPOCH_LOSS,
+    ITEMS_DONE,
+    ITEMS_QUEUED,
+    LEARNING_RATE,
     METRICS,
-    QUEUE,
-    RATE,
-    REJECTED,
-    RUNNING,
-    SHARE,
-    count,
-    gauge,
-    running,
+    QUARANTINE_FRACTION,
+    SPECTRA_QUARANTINED,
+    STAGE_RUNNING,
+    increment_counter,
+    set_gauge,
+    track_running_stage,
 )
-from distspec.stages.progress import Progress, shown
+from distspec.stages.progress import Progress, show_progress
 
 SCRAPED = 60.0
 """Ray tells its metrics within so long [s]."""
@@ -77,8 +77,8 @@ def test_on_a_terminal_a_bar_is_drawn(local_ray, caplog, monkeypatch):
 
 def test_what_a_far_process_posts_is_shown(local_ray, caplog, monkeypatch):
     monkeypatch.setattr("sys.stderr", io.StringIO())
-    with caplog.at_level(logging.INFO, logger="distspec"), shown(3, "train", "epoch") as board:
-        ray.get(board.post.remote(2, {"lr": 1e-3, "val_recon": 212.066, "train_total": 3.0}))
+    with caplog.at_level(logging.INFO, logger="distspec"), show_progress(3, "train", "epoch") as board:
+        ray.get(board.update.remote(2, {"lr": 1e-3, "val_recon": 212.066, "train_total": 3.0}))
     (said,) = [record.getMessage() for record in caplog.records]
     assert said.startswith("train      2 of 3 (epoch)")
     assert said.endswith("validation 212.07")
@@ -86,15 +86,15 @@ def test_what_a_far_process_posts_is_shown(local_ray, caplog, monkeypatch):
 
 def test_work_goes_on_where_the_board_dies(local_ray, caplog, monkeypatch):
     monkeypatch.setattr("sys.stderr", io.StringIO())
-    with caplog.at_level(logging.INFO, logger="distspec"), shown(3, "train", "epoch") as board:
+    with caplog.at_level(logging.INFO, logger="distspec"), show_progress(3, "train", "epoch") as board:
         row = {"lr": 1e-3, "val_recon": 1.0}
-        ray.get(board.post.remote(1, row))
+        ray.get(board.update.remote(1, row))
         while not caplog.records:
             time.sleep(0.05)
         ray.kill(board, no_restart=False)
         while ray.get(board.read.remote())[0]:  # not dead yet
             time.sleep(0.05)
-        ray.get(board.post.remote(3, row))
+        ray.get(board.update.remote(3, row))
     assert [record.getMessage()[:27] for record in caplog.records] == [
         "train      1 of 3 (epoch), ",
         "train      3 of 3 (epoch), ",
@@ -102,21 +102,34 @@ def test_work_goes_on_where_the_board_dies(local_ray, caplog, monkeypatch):
 
 
 def test_prometheus_reads_every_metric_by_its_name_and_tags(local_ray):
-    with running("ingest", ALONE):
-        count(BYTES, 81_000)
-        count(REJECTED, 1, reason="no_redshift")
-        gauge(SHARE, 0.25)
-        gauge(LOSS, 3.5, term="val_recon")
-        gauge(RATE, 1e-4)
+    with track_running_stage("ingest", ALONE):
+        increment_counter(BYTES_READ, 81_000)
+        increment_counter(SPECTRA_QUARANTINED, 1, reason="no_redshift")
+        set_gauge(QUARANTINE_FRACTION, 0.25)
+        set_gauge(EPOCH_LOSS, 3.5, term="val_recon")
+        set_gauge(LEARNING_RATE, 1e-4)
         with Progress("ingest", 40, "spectrum") as progress:
             progress.advance(15)
             found = scraped()
-    tags = {RUNNING: {"stage": "ingest"}, REJECTED: {"reason": "no_redshift"}, LOSS: {"term": "val_recon"}}
-    tags |= {metric: {"stage": "ingest", "unit": "spectrum"} for metric in (DONE, QUEUE)}
-    values = {RUNNING: 1, DONE: 15, QUEUE: 25, BYTES: 81_000, REJECTED: 1, SHARE: 0.25, LOSS: 3.5, RATE: 1e-4}
+    tags = {
+        STAGE_RUNNING: {"stage": "ingest"},
+        SPECTRA_QUARANTINED: {"reason": "no_redshift"},
+        EPOCH_LOSS: {"term": "val_recon"},
+    }
+    tags |= {metric: {"stage": "ingest", "unit": "spectrum"} for metric in (ITEMS_DONE, ITEMS_QUEUED)}
+    values = {
+        STAGE_RUNNING: 1,
+        ITEMS_DONE: 15,
+        ITEMS_QUEUED: 25,
+        BYTES_READ: 81_000,
+        SPECTRA_QUARANTINED: 1,
+        QUARANTINE_FRACTION: 0.25,
+        EPOCH_LOSS: 3.5,
+        LEARNING_RATE: 1e-4,
+    }
     for metric in METRICS:
         expected = {"recipe": ALONE, **tags.get(metric, {})}
-        (value,) = [v for labels, v in found[metric.exported] if expected.items() <= labels.items()]
+        (value,) = [v for labels, v in found[metric.prometheus_name] if expected.items() <= labels.items()]
         assert value == pytest.approx(values[metric]), metric.name
 
 
@@ -133,7 +146,7 @@ def scraped() -> dict[str, list[tuple[dict[str, str], float]]]:
             read = dict(re.findall(r'(\w+)="([^"]*)"', labels))
             found.setdefault(name, []).append((read, float(value)))
         here = {name for name, each in found.items() if any(tags.get("recipe") == ALONE for tags, _ in each)}
-        if {metric.exported for metric in METRICS} <= here:
+        if {metric.prometheus_name for metric in METRICS} <= here:
             return found
         assert time.monotonic() < until, sorted(found)
         time.sleep(1.0)

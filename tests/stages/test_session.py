@@ -22,7 +22,7 @@ print("twice")
 """
 
 
-@pytest.mark.slow
+@pytest.set_withdrawn.slow
 def test_a_process_can_have_one_ray_after_another():
     """In a process of its own: the test session has a Ray already."""
     env = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
@@ -39,15 +39,15 @@ def nodes_of(*resources):
 def test_what_no_node_can_hold_is_refused_with_the_number(monkeypatch):
     node, dead = {"CPU": 8.0, "memory": 4e9}, {"CPU": 8.0, "memory": 64e9}
     monkeypatch.setattr(session.ray, "nodes", nodes_of((True, node), (True, {"CPU": 0.0}), (False, dead)))
-    assert session.places("an actor", {"CPU": 1.0, "memory": 1.5e9}, "lower it") == 2
-    assert session.places("an actor", {"CPU": 1.0, "memory": 1e8}, "lower it") == 8
+    assert session.require_worker_slots("an actor", {"CPU": 1.0, "memory": 1.5e9}, "lower it") == 2
+    assert session.require_worker_slots("an actor", {"CPU": 1.0, "memory": 1e8}, "lower it") == 8
     with pytest.raises(ValueError, match=r"an actor needs 5,000 MB .* 4,000 MB: lower it"):
-        session.places("an actor", {"CPU": 1.0, "memory": 5e9}, "lower it")
+        session.require_worker_slots("an actor", {"CPU": 1.0, "memory": 5e9}, "lower it")
 
 
 def test_where_no_worker_is_there_yet_one_is_asked_for(monkeypatch):
     monkeypatch.setattr(session.ray, "nodes", nodes_of((True, {"CPU": 0.0, "memory": 1e9})))
-    assert session.places("an actor", {"CPU": 1.0, "memory": 5e9}, "lower it") == 1
+    assert session.require_worker_slots("an actor", {"CPU": 1.0, "memory": 5e9}, "lower it") == 1
 
 
 def test_who_asks_a_ray_of_our_own_for_its_dashboard_is_refused_at_once(local_ray):

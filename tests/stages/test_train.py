@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import ray
 
-from distspec.io.files import get_json, names
-from distspec.io.paths import join, store_url
+from distspec.io.files import list_files, read_json
+from distspec.io.paths import join_url, store_url
 from distspec.stages import session
 from distspec.stages.train import train
 from distspec.store.snapshots import list_snapshots
@@ -31,7 +31,7 @@ def test_a_bad_value_ends_it_at_once_and_by_name(tmp_path, local_ray, monkeypatc
     config = TrainingConfig(learning_rate=1e-3, max_epochs=3, batch_size=len(rows.train))
     with pytest.raises(FloatingPointError, match=r"step 0 .*not finite in bad0000; also in its batch: o0"):
         train(str(tmp_path), SMALL, config, 0)
-    assert not [name for name in names(f"{tmp_path}/models") if name.endswith("model.json")]
+    assert not [name for name in list_files(f"{tmp_path}/models") if name.endswith("model.json")]
 
 
 def test_the_curves_and_the_snapshot_are_kept(tmp_path, local_ray, monkeypatch):
@@ -52,13 +52,13 @@ def test_the_curves_and_the_snapshot_are_kept(tmp_path, local_ray, monkeypatch):
 
     monkeypatch.setattr(stage, "split_rows", split_and_grow)
     counts = train(root, SMALL, TrainingConfig(max_epochs=2, tensorboard=True), 0).counts
-    record = get_json(join(root, "models", str(counts["model"]), "model.json"))
+    record = read_json(join_url(root, "models", str(counts["model"]), "model.json"))
     assert record["snapshot_id"] == store.snapshot_id
     assert counts["n_train"] + counts["n_validation"] == 100
     assert open_store(store_url(root)).n_rows == 160
     tags = {row["snapshot_id"]: row["tags"] for row in list_snapshots(root).to_pylist()}
     assert tags[store.snapshot_id] == f"model-{counts['model']}"
-    events = [name for name in names(join(root, "models")) if "tensorboard/events" in name]
+    events = [name for name in list_files(join_url(root, "models")) if "tensorboard/events" in name]
     assert len(events) == 1
 
 
@@ -69,7 +69,7 @@ def test_more_workers_than_a_ray_of_our_own_can_hold_are_refused(tmp_path, local
     for config in (
         TrainingConfig(workers=cpus + 1),
         TrainingConfig(threads=cpus + 1),
-        TrainingConfig(gpu=True, workers=gpus + 1),
+        TrainingConfig(use_gpu=True, workers=gpus + 1),
     ):
         with pytest.raises(ValueError, match=r"the cluster has room for \d: lower training\.workers"):
             train(str(tmp_path), SMALL, config, 0)
@@ -81,15 +81,15 @@ def test_room_is_counted_node_by_node(monkeypatch):
         {"Alive": True, "Resources": {"CPU": 1.0}},
     ]
     monkeypatch.setattr(session.ray, "nodes", lambda: [*nodes, {"Alive": False, "Resources": {"CPU": 64.0}}])
-    assert session.room({"CPU": 1.0}) == 4
-    assert session.room({"CPU": 2.0}) == 1
-    assert session.room({"CPU": 1.0, "GPU": 1.0}) == 1
+    assert session.count_worker_slots({"CPU": 1.0}) == 4
+    assert session.count_worker_slots({"CPU": 2.0}) == 1
+    assert session.count_worker_slots({"CPU": 1.0, "GPU": 1.0}) == 1
 
 
 def test_too_few_spectra_are_refused(tmp_path, small_grid):
-    from distspec.store.store import Frozen
+    from distspec.store.store import StoreConfig
 
-    store = create_store(store_url(str(tmp_path)), Frozen(small_grid, 1500.0, -2.0))
+    store = create_store(store_url(str(tmp_path)), StoreConfig(small_grid, 1500.0, -2.0))
     append(store, batch_of(3, small_grid.n_pixels, np.random.default_rng(0)), identity_of(3))
     with pytest.raises(ValueError, match="training needs 2 a worker"):
         train(str(tmp_path), SMALL, TrainingConfig(workers=2), 0)

@@ -10,16 +10,16 @@ import xarray
 import zarr
 
 from distspec.cli.main import main
-from distspec.core.errors import Reason, Rejected
-from distspec.core.spectrum import row_checksums
+from distspec.core.errors import QuarantineReason, QuarantineRecord
+from distspec.core.spectrum import compute_row_checksums
 from distspec.store import export as exporting
 from distspec.store import store as stores
-from distspec.store.columns import LEDGER
+from distspec.store.columns import METADATA_COLUMNS
 from distspec.store.export import export_zarr
 from distspec.store.transactions import Transaction
 from tests.growth.build_archive import grow, names, new_store
 
-REJECTED = [Rejected("bad", "v1", "file:///bad", Reason.NO_OVERLAP, "5–6 Å")]
+REJECTED = [QuarantineRecord("bad", "v1", "file:///bad", QuarantineReason.NO_OVERLAP, "5–6 Å")]
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def store(tmp_path, monkeypatch):
     monkeypatch.setattr(stores, "CHUNK_BYTES", 4 * 32 * 16)
     store = grow(grow(new_store(tmp_path / "root"), names(0, 40), REJECTED), names(3, 1), version="v2")
     transaction = Transaction(store)
-    transaction.mark(np.array([5]), True)
+    transaction.set_withdrawn(np.array([5]), True)
     return transaction.commit("one withdrawn", {})
 
 
@@ -46,7 +46,7 @@ def test_a_copy_holds_every_number(store, tmp_path, monkeypatch):
     assert dict(copy.attrs) == {**dict(store.group.attrs), "snapshot_id": store.snapshot_id}
     assert np.flatnonzero(copy["standing"][:]).tolist() == store.standing().tolist()
     assert not {3, 5} & set(store.standing().tolist())
-    assert np.array_equal(row_checksums(copy["flux"][:], copy["ivar"][:]), copy["checksum"][:])
+    assert np.array_equal(compute_row_checksums(copy["flux"][:], copy["ivar"][:]), copy["checksum"][:])
 
 
 def test_xarray_reads_it_with_its_metadata_consolidated(store, tmp_path):
@@ -55,7 +55,7 @@ def test_xarray_reads_it_with_its_metadata_consolidated(store, tmp_path):
     data = xarray.open_zarr(url, consolidated=True)
     assert data.flux.dims == ("row", "wave_rest")
     assert data.sizes == {"row": 41, "wave_rest": 32}
-    assert set(LEDGER) <= set(data.variables)
+    assert set(METADATA_COLUMNS) <= set(data.variables)
     assert data.wave_rest.attrs["units"] == "Angstrom"
     assert data.isel(row=data.standing.values).object_id.values.tolist() == sorted(
         [*names(0, 3), *names(4, 1), *names(6, 34)]

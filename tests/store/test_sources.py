@@ -8,15 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distspec.archives.dja import DJA
-from distspec.store.sources import JOIN_RADIUS, Sources, position_names, separation
-from distspec.store.splits import in_validation
+from distspec.store.sources import MATCH_RADIUS, SourceMatcher, format_position_names, separation
+from distspec.store.splits import is_validation
 
 NONE = np.array([])
 ARCSEC = 1 / 3600
 
 
 def assign(ra, dec, *known, **kwargs):
-    return Sources(*(known or (NONE, NONE, []))).assign(np.asarray(ra), np.asarray(dec), **kwargs)
+    return SourceMatcher(*(known or (NONE, NONE, []))).assign_sources(
+        np.asarray(ra), np.asarray(dec), **kwargs
+    )
 
 
 def test_near_joins_and_far_opens():
@@ -65,7 +67,9 @@ def test_growing_in_two_steps_gives_what_one_step_gives(seed, cut, mixed):
 def test_real_releases_against_astropy(dja_catalogs):
     """Joining DJA v2 to v1 finds the sources that astropy's own matching finds."""
     old, new = (
-        DJA(str(dja_catalogs / f"DJA_{v}.csv"), str(dja_catalogs), grades=(-1, 0, 1, 2, 3), z_min=-1.0).list()
+        DJA(
+            str(dja_catalogs / f"DJA_{v}.csv"), str(dja_catalogs), grades=(-1, 0, 1, 2, 3), z_min=-1.0
+        ).list_spectra()
         for v in ("v1", "v2")
     )
     assert (len(old), len(new)) == (3653, 8218)
@@ -76,7 +80,7 @@ def test_real_releases_against_astropy(dja_catalogs):
     ids = assign(*positions[1], *known)
     old_sky = SkyCoord(known[0] * units.deg, known[1] * units.deg)
     _, distance, _ = SkyCoord(*positions[1] * units.deg).match_to_catalog_sky(old_sky)
-    near = distance.arcsec <= JOIN_RADIUS
+    near = distance.arcsec <= MATCH_RADIUS
     joined = np.isin(ids, names)
     # A new source that opened nearer by may take a spectrum that also lies near an old one.
     assert not np.any(joined & ~near)
@@ -88,26 +92,28 @@ def test_real_releases_against_astropy(dja_catalogs):
 def test_batches_do_not_matter(cuts, seed):
     rng = np.random.default_rng(seed)
     ra, dec = rng.uniform(0, 3e-3, 60), rng.uniform(0, 3e-3, 60)
-    whole, sources, parts = assign(ra, dec), Sources(), []
+    whole, sources, parts = assign(ra, dec), SourceMatcher(), []
     for start, stop in pairwise([0, *np.minimum(np.cumsum(cuts), 60).tolist(), 60]):
-        parts += sources.assign(ra[start:stop], dec[start:stop])
+        parts += sources.assign_sources(ra[start:stop], dec[start:stop])
     assert parts == whole
 
 
 def test_a_tree_made_anew_changes_nothing(monkeypatch):
     rng = np.random.default_rng(3)
     ra, dec = rng.uniform(0, 0.2, 40_000), rng.uniform(0, 0.2, 40_000)
-    sources = Sources()
+    sources = SourceMatcher()
     parts = [
-        name for i in range(0, 40_000, 7000) for name in sources.assign(ra[i : i + 7000], dec[i : i + 7000])
+        name
+        for i in range(0, 40_000, 7000)
+        for name in sources.assign_sources(ra[i : i + 7000], dec[i : i + 7000])
     ]
     assert parts == assign(ra, dec)
 
 
 def test_the_radius_can_be_told():
     ra, dec = np.array([10.0, 10.0]), np.array([0.0, 0.4 * ARCSEC])
-    assert len(set(Sources(radius=0.3).assign(ra, dec))) == 2
-    assert len(set(Sources(radius=0.5).assign(ra, dec))) == 1
+    assert len(set(SourceMatcher(radius=0.3).assign_sources(ra, dec))) == 2
+    assert len(set(SourceMatcher(radius=0.5).assign_sources(ra, dec))) == 1
 
 
 @given(st.floats(0, 360, exclude_max=True), st.floats(-90, 90))
@@ -116,7 +122,7 @@ def test_names_are_astropys(ra, dec):
     sky = SkyCoord(rounded * units.deg, dec * units.deg)
     hours = sky.ra.to_string(unit=units.hourangle, sep="", precision=2, pad=True)
     degrees = sky.dec.to_string(sep="", precision=1, pad=True, alwayssign=True)
-    assert position_names(np.array([ra]), np.array([dec])) == [f"J{hours}{degrees}"]
+    assert format_position_names(np.array([ra]), np.array([dec])) == [f"J{hours}{degrees}"]
 
 
 def test_separations_are_astropys(rng):
@@ -127,8 +133,8 @@ def test_separations_are_astropys(rng):
 
 def test_split_holds_out_the_share_and_stays():
     names = [f"J{i}" for i in range(20_000)]
-    held = in_validation(names, 0.15)
+    held = is_validation(names, 0.15)
     assert held.mean() == pytest.approx(0.15, abs=0.01)
-    assert np.array_equal(in_validation(names[::-1], 0.15)[::-1], held)
+    assert np.array_equal(is_validation(names[::-1], 0.15)[::-1], held)
     # Raising the share moves nobody back to the training side.
-    assert np.all(in_validation(names, 0.3)[held])
+    assert np.all(is_validation(names, 0.3)[held])

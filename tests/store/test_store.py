@@ -6,38 +6,38 @@ import pytest
 import xarray
 import zarr
 
-from distspec.core.errors import Reason, Rejected
-from distspec.core.spectrum import SpectrumBatch, WaveGrid
-from distspec.store.columns import LEDGER, QUARANTINE
-from distspec.store.store import Frozen, create_store, open_store, repository, store_exists
+from distspec.core.errors import QuarantineReason, QuarantineRecord
+from distspec.core.spectrum import SpectrumBatch, WavelengthGrid
+from distspec.store.columns import METADATA_COLUMNS, QUARANTINE_COLUMNS
+from distspec.store.store import StoreConfig, create_store, open_repository, open_store, store_exists
 from tests.conftest import append, batch_of, identity_of
 
-REJECTED = [Rejected("bad", "v1", "file:///bad", Reason.NO_OVERLAP, "5–6 Å")]
+REJECTED = [QuarantineRecord("bad", "v1", "file:///bad", QuarantineReason.NO_OVERLAP, "5–6 Å")]
 
 
 def test_rows_come_back_as_they_went_in(tmp_path, small_grid, rng):
     url = str(tmp_path / "store")
-    store = create_store(url, Frozen(small_grid, 1500.0, -1.7))
+    store = create_store(url, StoreConfig(small_grid, 1500.0, -1.7))
     batch, identity = batch_of(10, 32, rng), identity_of(10)
     store = append(store, batch, identity, REJECTED)
     again = open_store(url)
     assert again.snapshot_id == store.snapshot_id
-    flux, ivar = again.spectra(slice(None))
+    flux, ivar = again.read_spectra(slice(None))
     assert np.array_equal(flux, batch.flux)
     assert np.array_equal(ivar, batch.ivar)
-    assert again.ledger().schema.names == list(LEDGER)
+    assert again.ledger().schema.names == list(METADATA_COLUMNS)
     assert again.ledger()["object_id"].to_pylist() == batch.object_id
     assert again.ledger()["source_id"].to_pylist() == identity["source_id"]
-    assert again.quarantine().schema.names == list(QUARANTINE)
+    assert again.read_quarantine().schema.names == list(QUARANTINE_COLUMNS)
     values = ["bad", "v1", "file:///bad", "no_overlap", "5–6 Å", 0]
-    assert list(again.quarantine().to_pylist()[0].values()) == values
-    assert again.frozen == Frozen(small_grid, 1500.0, -1.7)
+    assert list(again.read_quarantine().to_pylist()[0].values()) == values
+    assert again.config == StoreConfig(small_grid, 1500.0, -1.7)
 
 
 def test_chunks_are_of_about_a_megabyte(tmp_path):
     for n_pixels in (640, 2667):
-        grid = WaveGrid("log", 1100.0, 8400.0, n_pixels)
-        store = create_store(str(tmp_path / str(n_pixels)), Frozen(grid, 1500.0, -2.0))
+        grid = WavelengthGrid("log", 1100.0, 8400.0, n_pixels)
+        store = create_store(str(tmp_path / str(n_pixels)), StoreConfig(grid, 1500.0, -2.0))
         assert 1e6 <= 4 * n_pixels * store.chunk_rows <= 2e6
 
 
@@ -63,21 +63,21 @@ def test_an_uncommitted_write_is_invisible(small_store):
     storage = icechunk.local_filesystem_storage(small_store.url)
     session = icechunk.Repository.open(storage).writable_session("main")
     zarr.open_group(session.store, mode="r+")["flux"][:] = 0.0
-    assert np.any(open_store(small_store.url).spectra(slice(None))[0])
+    assert np.any(open_store(small_store.url).read_spectra(slice(None))[0])
 
 
 def test_the_digest_names_the_data_set(small_store, tmp_path, small_grid, rng):
     digest = small_store.digest()
-    assert append(small_store, batch_of(1, 32, rng, "p"), identity_of(1)).digest() != digest
-    other = create_store(str(tmp_path / "other"), Frozen(small_grid, 1600.0, -2.0))
+    assert append(small_store, batch_of(1, 32, rng, "p"), identity_of(1)).dataset_checksum() != digest
+    other = create_store(str(tmp_path / "other"), StoreConfig(small_grid, 1600.0, -2.0))
     other = append(other, batch_of(60, 32, rng), identity_of(60))
-    assert other.digest() != digest
+    assert other.dataset_checksum() != digest
 
 
 def test_an_earlier_state_can_be_named(small_store, rng):
     grown = append(small_store, batch_of(1, 32, rng, "p"), identity_of(1))
     assert open_store(small_store.url, small_store.snapshot_id).n_rows == 60
-    repository(small_store.url).create_tag("first", small_store.snapshot_id)
+    open_repository(small_store.url).create_tag("first", small_store.snapshot_id)
     assert open_store(small_store.url, "first").n_rows == 60
     assert open_store(small_store.url).snapshot_id == grown.snapshot_id
     with pytest.raises(ValueError, match="distspec snapshots"):
@@ -88,15 +88,15 @@ def test_the_content_hash_is_of_rows_not_of_commits(tmp_path, small_grid):
     batch, identity = batch_of(10, 32, np.random.default_rng(0)), identity_of(10)
     hashes = set()
     for cuts in ([0, 10], [0, 3, 10], [0, 1, 9, 10]):
-        store = create_store(str(tmp_path / str(len(cuts))), Frozen(small_grid, 1500.0, -2.0))
+        store = create_store(str(tmp_path / str(len(cuts))), StoreConfig(small_grid, 1500.0, -2.0))
         for start, stop in pairwise(cuts):
             part = {name: values[start:stop] for name, values in identity.items()}
             store = append(store, SpectrumBatch(**{k: v[start:stop] for k, v in fields(batch)}), part)
-        hashes.add(store.content_hash())
+        hashes.add(store.content_checksum())
     assert len(hashes) == 1
     changed = SpectrumBatch(**dict(fields(batch)) | {"checksum": batch.checksum + np.uint64(1)})
-    store = create_store(str(tmp_path / "changed"), Frozen(small_grid, 1500.0, -2.0))
-    assert append(store, changed, identity).content_hash() not in hashes
+    store = create_store(str(tmp_path / "changed"), StoreConfig(small_grid, 1500.0, -2.0))
+    assert append(store, changed, identity).content_checksum() not in hashes
 
 
 def fields(batch):
@@ -104,7 +104,7 @@ def fields(batch):
 
 
 def test_a_store_of_another_format_is_refused(small_store):
-    session = repository(small_store.url).writable_session("main")
+    session = open_repository(small_store.url).writable_session("main")
     zarr.open_group(session.store, mode="r+").attrs["distspec_store"] = 1
     session.commit("old")
     with pytest.raises(ValueError, match="format 1, this distspec reads"):
@@ -121,7 +121,7 @@ def test_a_creation_cut_short_can_be_done_again(tmp_path, small_grid):
     url = str(tmp_path / "store")
     icechunk.Repository.create(icechunk.local_filesystem_storage(url))
     assert not store_exists(url)
-    assert create_store(url, Frozen(small_grid, 1500.0, -2.0)).n_rows == 0
+    assert create_store(url, StoreConfig(small_grid, 1500.0, -2.0)).n_rows == 0
 
 
 def test_an_unknown_scheme_is_refused():

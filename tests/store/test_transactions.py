@@ -2,18 +2,18 @@ import icechunk
 import numpy as np
 import pytest
 
-from distspec.core.errors import Reason, Rejected
+from distspec.core.errors import QuarantineReason, QuarantineRecord
 from distspec.store.store import open_store
-from distspec.store.transactions import Transaction, spans, write_chunks
+from distspec.store.transactions import Transaction, split_at_chunks, write_chunks_to_fork
 from tests.conftest import append, batch_of, identity_of
 
-REJECTED = [Rejected("bad", "v1", "file:///bad", Reason.NO_OVERLAP, "5–6 Å")]
+REJECTED = [QuarantineRecord("bad", "v1", "file:///bad", QuarantineReason.NO_OVERLAP, "5–6 Å")]
 
 
 def test_it_grows_and_never_changes_what_is_there(small_store, rng):
     before, _ = small_store.spectra(slice(None))
     grown = append(small_store, batch_of(7, 32, rng, "p"), identity_of(7))
-    after, _ = grown.spectra(slice(None))
+    after, _ = grown.read_spectra(slice(None))
     assert grown.n_rows == 67
     assert np.array_equal(after[:60], before)
     assert small_store.n_rows == 60, "the old state still reads as it was"
@@ -29,15 +29,17 @@ def test_chunks_written_by_many_hands_are_one_commit(small_store, rng):
     for k in range(2):
         part = slice(first + k * chunk, first + (k + 1) * chunk)
         if part.stop <= len(batch):
-            fork = transaction.session.fork()
-            forks.append(write_chunks(fork, 60 + part.start, total, batch.flux[part], batch.ivar[part]))
-    transaction.session.merge(*forks)
+            fork = transaction.ray_session.fork()
+            forks.append(
+                write_chunks_to_fork(fork, 60 + part.start, total, batch.flux[part], batch.ivar[part])
+            )
+    transaction.ray_session.merge(*forks)
     last = first + len(forks) * chunk
     transaction.write_spectra(60, batch.flux[:first], batch.ivar[:first])
     transaction.write_spectra(60 + last, batch.flux[last:], batch.ivar[last:])
     assert open_store(small_store.url).n_rows == 60
     transaction.commit("many hands", {})
-    flux, ivar = open_store(small_store.url).spectra(slice(60, None))
+    flux, ivar = open_store(small_store.url).read_spectra(slice(60, None))
     assert np.array_equal(flux, batch.flux)
     assert np.array_equal(ivar, batch.ivar)
 
@@ -50,23 +52,23 @@ def test_a_commit_says_what_it_is(small_store, rng):
     assert before.metadata == {"batch": 0, "n_rows": 60}
     store = open_store(small_store.url)
     assert store.ledger(["batch"])["batch"].to_pylist() == [0] * 60 + [1] * 7
-    assert store.quarantine()["batch"].to_pylist() == [1]
+    assert store.read_quarantine()["batch"].to_pylist() == [1]
 
 
 def test_marks_and_settlements_are_logs(small_store):
     transaction = Transaction(small_store)
-    transaction.mark(np.array([3, 5]), True)
-    transaction.append_rejected(REJECTED)
+    transaction.set_withdrawn(np.array([3, 5]), True)
+    transaction.append_quarantine(REJECTED)
     store = transaction.commit("gone", {})
-    assert np.flatnonzero(store.withdrawn()).tolist() == [3, 5]
-    assert store.standing().tolist() == [row for row in range(60) if row not in (3, 5)]
+    assert np.flatnonzero(store.withdrawn_mask()).tolist() == [3, 5]
+    assert store.current_rows().tolist() == [row for row in range(60) if row not in (3, 5)]
     transaction = Transaction(store)
-    transaction.mark(np.array([3]), False)
-    transaction.settle(["bad"])
+    transaction.set_withdrawn(np.array([3]), False)
+    transaction.release_from_quarantine(["bad"])
     store = transaction.commit("back", {})
-    assert np.flatnonzero(store.withdrawn()).tolist() == [5]
-    assert len(store.quarantine()) == 0
-    assert store.log("quarantine", {"object_id": "str", "reason": "str"}).to_pylist() == [
+    assert np.flatnonzero(store.withdrawn_mask()).tolist() == [5]
+    assert len(store.read_quarantine()) == 0
+    assert store.read_log("quarantine", {"object_id": "str", "reason": "str"}).to_pylist() == [
         {"object_id": "bad", "reason": "no_overlap"},
         {"object_id": "bad", "reason": ""},
     ]
@@ -96,9 +98,11 @@ def test_a_lost_race_is_an_error_and_loses_nothing(small_store, rng, monkeypatch
     assert not any(name.startswith("late") for name in names)
 
 
-@pytest.mark.parametrize(("start", "stop"), [(0, 0), (5, 5), (0, 1), (0, 4096), (4095, 4097), (100, 20_000)])
+@pytest.set_withdrawn.parametrize(
+    ("start", "stop"), [(0, 0), (5, 5), (0, 1), (0, 4096), (4095, 4097), (100, 20_000)]
+)
 def test_spans_tile_the_rows_and_share_no_chunk(start, stop):
-    cut = spans(start, stop, 4096)
+    cut = split_at_chunks(start, stop, 4096)
     assert [row for first, last in cut for row in range(first, last)] == list(range(start, stop))
     chunks = [{row // 4096 for row in (first, last - 1)} for first, last in cut]
     assert all(len(chunk) == 1 for chunk in chunks)

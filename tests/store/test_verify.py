@@ -16,19 +16,19 @@ import pytest
 import zarr
 
 from distspec.cli.main import main
-from distspec.core.errors import Reason, Rejected
-from distspec.io.files import put_json
+from distspec.core.errors import QuarantineReason, QuarantineRecord
+from distspec.io.files import write_json
 from distspec.io.paths import model_url, store_url
 from distspec.store import store as stores
-from distspec.store.columns import LEDGER
-from distspec.store.snapshots import model_tag, tag
-from distspec.store.sources import position_names
-from distspec.store.store import Store, open_store, repository
-from distspec.store.transactions import Transaction, commit
-from distspec.store.verify import verify
+from distspec.store.columns import METADATA_COLUMNS
+from distspec.store.snapshots import model_tag, tag_snapshot
+from distspec.store.sources import format_position_names
+from distspec.store.store import Store, open_repository, open_store
+from distspec.store.transactions import Transaction, commit_session
+from distspec.store.verify import verify_store
 from tests.growth.build_archive import grow, names, new_store, pixels, rows_of
 
-REJECTED = [Rejected("bad", "v1", "file:///bad", Reason.NO_OVERLAP, "5–6 Å")]
+REJECTED = [QuarantineRecord("bad", "v1", "file:///bad", QuarantineReason.NO_OVERLAP, "5–6 Å")]
 
 
 @pytest.fixture(scope="module")
@@ -48,18 +48,18 @@ def store(sound: Path, tmp_path: Path) -> Store:
 
 
 def problems(store: Store) -> list[str]:
-    return verify(store.url.removesuffix("/store"))[1]
+    return verify_store(store.url.removesuffix("/store"))[1]
 
 
-def alter(store: Store, change: Callable[[zarr.Group], None], metadata: dict[str, object]) -> Store:
+def alter(store: Store, change: Callable[[zarr.MachineGroup], None], metadata: dict[str, object]) -> Store:
     """Commit what nothing of distspec would."""
-    session = repository(store.url).writable_session("main")
+    session = open_repository(store.url).writable_session("main")
     change(zarr.open_group(session.store, mode="r+"))
-    return commit(store.url, session, "by hand", metadata)
+    return commit_session(store.url, session, "by hand", metadata)
 
 
 def test_a_sound_store_has_nothing_wrong(store):
-    checked, found = verify(store.url.removesuffix("/store"))
+    checked, found = verify_store(store.url.removesuffix("/store"))
     assert found == []
     assert checked.n_rows == 40
     assert checked.chunk_rows == 16
@@ -67,10 +67,10 @@ def test_a_sound_store_has_nothing_wrong(store):
 
 def test_an_earlier_state_can_be_checked(store):
     root = store.url.removesuffix("/store")
-    tag(root, "before", store.snapshot_id)
+    tag_snapshot(root, "before", store.snapshot_id)
     grow(store, names(40, 3))
-    assert verify(root, "before")[0].n_rows == 40
-    assert verify(root, store.snapshot_id)[1] == []
+    assert verify_store(root, "before")[0].n_rows == 40
+    assert verify_store(root, store.snapshot_id)[1] == []
 
 
 def cut_short(path: Path) -> None:
@@ -83,7 +83,9 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, cut_short, flip], ids=["deleted", "cut short", "altered"])
+@pytest.set_withdrawn.parametrize(
+    "damage", [Path.unlink, cut_short, flip], ids=["deleted", "cut short", "altered"]
+)
 def test_a_damaged_chunk_of_pixels_is_named(store, damage):
     folder = Path(store.url) / "chunks"
     before = set(folder.iterdir())
@@ -98,7 +100,7 @@ def test_a_damaged_chunk_of_pixels_is_named(store, damage):
 def test_every_file_of_chunks_is_looked_into(tmp_path):
     """A ledger that cannot be read is a finding, too, and no traceback."""
     store = grow(
-        new_store(tmp_path), names(0, 2000), [replace(REJECTED[0], object_id=n) for n in names(0, 600)]
+        new_store(tmp_path), names(0, 2000), [replace(REJECTED[0], object_ids=n) for n in names(0, 600)]
     )
     paths = sorted((Path(store.url) / "chunks").iterdir())
     assert len(paths) > 4, "pixels, positions, names, checksums"
@@ -111,7 +113,7 @@ def test_every_file_of_chunks_is_looked_into(tmp_path):
 
 
 def test_a_chunk_that_is_not_there_is_no_row_of_zeros(store):
-    def change(group: zarr.Group) -> None:
+    def change(group: zarr.MachineGroup) -> None:
         for name in ("flux", "ivar"):
             group[name][16:32] = 0.0
 
@@ -122,7 +124,7 @@ def test_a_chunk_that_is_not_there_is_no_row_of_zeros(store):
 
 
 def test_altered_pixels_are_named(store):
-    def change(group: zarr.Group) -> None:
+    def change(group: zarr.MachineGroup) -> None:
         group["flux"][5, 3] += 1e-3
         group["ivar"][33, 3] = 0.0
 
@@ -135,10 +137,10 @@ def test_altered_pixels_are_named(store):
 OTHER = {"str": "another", "int8": 7, "int32": 1, "float32": 2.5, "float64": 2.5, "uint64": 5}
 
 
-@pytest.mark.parametrize("name", [*LEDGER])
+@pytest.set_withdrawn.parametrize("name", [*METADATA_COLUMNS])
 def test_an_altered_value_of_the_ledger_is_named(store, name):
-    def change(group: zarr.Group) -> None:
-        group[name][7] = OTHER[LEDGER[name]]
+    def change(group: zarr.MachineGroup) -> None:
+        group[name][7] = OTHER[METADATA_COLUMNS[name]]
 
     found = " ".join(problems(alter(store, change, {})))
     assert f"ledger is not what was stored: row 7 ({'another' if name == 'object_id' else 'o0007'})" in found
@@ -166,7 +168,7 @@ def test_a_version_that_comes_back_is_no_repeat(store):
 
 
 def test_rows_without_their_commit_are_found(store):
-    def change(group: zarr.Group) -> None:
+    def change(group: zarr.MachineGroup) -> None:
         group.attrs["n_batches"] = 9
 
     assert problems(alter(store, change, {})) == [
@@ -176,13 +178,13 @@ def test_rows_without_their_commit_are_found(store):
 
 def test_a_commit_left_out_of_the_history_is_found(store):
     """A branch set back to an earlier state, and grown from there, under numbers that were given before."""
-    repo = repository(store.url)
+    repo = open_repository(store.url)
     history = [info.id for info in repo.ancestry(branch="main")]
     repo.reset_branch("main", history[1])
     store = open_store(store.url)
     assert problems(store) == [], "an earlier state is whole in itself"
 
-    def change(group: zarr.Group) -> None:
+    def change(group: zarr.MachineGroup) -> None:
         group.attrs["n_batches"] = 3
 
     store = grow(alter(store, change, {}), names(50, 2))
@@ -190,7 +192,7 @@ def test_a_commit_left_out_of_the_history_is_found(store):
 
 
 def test_a_commit_that_left_other_rows_is_found(store):
-    def change(group: zarr.Group) -> None:
+    def change(group: zarr.MachineGroup) -> None:
         group.attrs["note"] = "by hand"
 
     store = alter(store, change, {"batch": 1, "n_rows": 17})
@@ -200,8 +202,8 @@ def test_a_commit_that_left_other_rows_is_found(store):
 
 def test_marks_and_reasons_are_checked(store):
     transaction = Transaction(store)
-    transaction.mark(np.array([3, 99]), True)
-    transaction.append_rejected([Rejected("odd", "v1", "file:///odd", "no_such_reason", "")])
+    transaction.set_withdrawn(np.array([3, 99]), True)
+    transaction.append_quarantine([QuarantineRecord("odd", "v1", "file:///odd", "no_such_reason", "")])
     found = problems(transaction.commit("marks", {}))
     assert found == [
         "marks of rows up to 99, where there are 40",
@@ -213,7 +215,7 @@ def test_a_spectrum_far_from_its_source_is_named(tmp_path):
     store = new_store(tmp_path)
     rows = rows_of(names(0, 3))
     ra = np.array([10.0, 10.0 + 0.4 / 3600, 10.0 + 0.6 / 3600])
-    name = position_names(ra[:1], np.zeros(1)) * 3
+    name = format_position_names(ra[:1], np.zeros(1)) * 3
     rows = rows.set_column(rows.column_names.index("ra"), "ra", [ra])
     rows = rows.set_column(rows.column_names.index("source_id"), "source_id", [name])
     transaction = Transaction(store)
@@ -226,10 +228,10 @@ def test_a_spectrum_far_from_its_source_is_named(tmp_path):
 
 def test_a_model_and_the_name_of_its_snapshot_must_agree(store):
     root = store.url.removesuffix("/store")
-    tag(root, model_tag("m-1"), store.snapshot_id)
-    put_json(f"{model_url(root, 'm-1')}/model.json", {"model_id": "m-1", "snapshot_id": store.snapshot_id})
+    tag_snapshot(root, model_tag("m-1"), store.snapshot_id)
+    write_json(f"{model_url(root, 'm-1')}/model.json", {"model_id": "m-1", "snapshot_id": store.snapshot_id})
     assert problems(store) == []
-    put_json(f"{model_url(root, 'm-1')}/model.json", {"model_id": "m-1", "snapshot_id": "ABC"})
+    write_json(f"{model_url(root, 'm-1')}/model.json", {"model_id": "m-1", "snapshot_id": "ABC"})
     (found,) = problems(store)
     assert f"names snapshot ABC, its tag {store.snapshot_id}" in found
 
@@ -240,7 +242,7 @@ def test_the_command_says_what_is_wrong_and_ends_with_1(store, monkeypatch, caps
     main()
     assert "40 rows in 3 batches" in capsys.readouterr().out
 
-    def change(group: zarr.Group) -> None:
+    def change(group: zarr.MachineGroup) -> None:
         group["flux"][5, 3] += 1e-3
 
     alter(store, change, {})
@@ -251,8 +253,8 @@ def test_the_command_says_what_is_wrong_and_ends_with_1(store, monkeypatch, caps
 
 def test_a_store_that_is_none_says_so(tmp_path):
     with pytest.raises(FileNotFoundError, match="no store"):
-        verify(str(tmp_path))
+        verify_store(str(tmp_path))
     assert not [*tmp_path.iterdir()], "looking makes nothing"
     icechunk.Repository.create(icechunk.local_filesystem_storage(store_url(str(tmp_path))))
     with pytest.raises(FileNotFoundError, match="no store"):
-        verify(str(tmp_path))
+        verify_store(str(tmp_path))

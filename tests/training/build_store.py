@@ -10,71 +10,75 @@ from typing import Any
 import numpy as np
 import torch
 
-from distspec.core.spectrum import WaveGrid
+from distspec.core.spectrum import WavelengthGrid
 from distspec.io.paths import store_url
 from distspec.models.config import VAEConfig
-from distspec.models.vae import SPECTRUM, Batch, SpectrumVAE
+from distspec.models.vae import SPECTRUM_KEY, Batch, SpectrumVAE
 from distspec.store import store
-from distspec.store.store import Frozen, Store, create_store
-from distspec.training.checkpoint import Keeper
+from distspec.store.store import Store, StoreConfig, create_store
+from distspec.training.checkpoint import CheckpointManager
 from distspec.training.config import TrainingConfig
-from distspec.training.data import Cached, Feed, Streamed, slices
-from distspec.training.distributed import Team
-from distspec.training.sampler import Dealt, Deck, Shuffling, Whole
-from distspec.training.state import State
-from distspec.training.steps import new_state
-from distspec.training.trainer import Work
+from distspec.training.data import BatchLoader, CachedLoader, StreamingLoader, split_batch
+from distspec.training.distributed import ProcessGroup
+from distspec.training.sampler import GlobalSampler, Sampler, SampleSpec, ShardedSampler
+from distspec.training.state import TrainingState
+from distspec.training.steps import init_training_state
+from distspec.training.trainer import Trainer
 from tests.conftest import append, batch_of, identity_of
 
 L = 32
-SMALL = VAEConfig(hidden=(32, 16), dropout=(0.1, 0.1), n_latents=4)
+SMALL = VAEConfig(hidden_sizes=(32, 16), dropout=(0.1, 0.1), n_latents=4)
 CHUNK_ROWS = 16
 
 
 def spectra(n: int, seed: int = 3) -> Batch:
     """Return spectra of two kinds, a tenth of their pixels masked."""
     rows = batch_of(n, L, np.random.default_rng(seed))
-    return Batch.of_spectra(torch.from_numpy(rows.flux), torch.from_numpy(rows.ivar), torch.full((n,), 5.0))
+    return Batch.from_spectra(torch.from_numpy(rows.flux), torch.from_numpy(rows.ivar), torch.full((n,), 5.0))
 
 
-def small_state(config: TrainingConfig, vae: VAEConfig = SMALL, seed: int = 0) -> State:
+def small_state(config: TrainingConfig, vae: VAEConfig = SMALL, seed: int = 0) -> TrainingState:
     torch.manual_seed(seed)
-    return new_state(SpectrumVAE({SPECTRUM: L}, vae, np.geomspace(1100.0, 8400.0, L)), config)
+    return init_training_state(SpectrumVAE({SPECTRUM_KEY: L}, vae, np.geomspace(1100.0, 8400.0, L)), config)
 
 
 def work_on(
     train: Batch,
     held_out: Batch,
     config: TrainingConfig,
-    team: Team | None = None,
+    team: ProcessGroup | None = None,
     checkpoints: str = "",
     streamed: bool = False,
     **own: Any,
-) -> Work:
+) -> Trainer:
     """Return a training of spectra in memory, whose rows are 0 … n − 1."""
-    team = team or Team()
-    deck = Deck(np.arange(len(train)), min(config.batch_size, len(train)), 7)
+    team = team or ProcessGroup()
+    deck = SampleSpec(np.arange(len(train)), min(config.batch_size, len(train)), 7)
     read: Callable[..., Batch] = train.__getitem__
-    shuffling: Shuffling = Dealt(deck, CHUNK_ROWS, config.window) if streamed else Whole(deck)
-    feed: Feed = Streamed(read, team.rank, 1) if streamed else Cached(deck.rows, train, team.rank)
-    return Work(
+    shuffling: Sampler = (
+        ShardedSampler(deck, CHUNK_ROWS, config.shuffle_window_chunks) if streamed else GlobalSampler(deck)
+    )
+    feed: BatchLoader = (
+        StreamingLoader(read, team.rank, 1) if streamed else CachedLoader(deck.rows, train, team.rank)
+    )
+    return Trainer(
         config=config,
-        team=team,
-        shuffling=shuffling,
-        feed=own.get("feed", feed),
-        validation=partial(slices, held_out[slice(team.rank, None, team.size)]),
-        begin=lambda vae: vae.prepare(train),
-        read=read,
-        names=lambda rows: [f"o{row}" for row in rows],
-        keeper=Keeper(
+        process_group=team,
+        sampler=shuffling,
+        train_loader=own.get("feed", feed),
+        validation_batches=partial(split_batch, held_out[slice(team.rank, None, team.world_size)]),
+        initialize_model=lambda vae: vae.initialize_from_sample(train),
+        read_rows=read,
+        read_object_ids=lambda rows: [f"o{row}" for row in rows],
+        checkpoint_manager=CheckpointManager(
             checkpoints,
             shuffling,
             team,
-            config.checkpoint_minutes,
-            config.checkpoint_steps,
+            config.checkpoint_interval_minutes,
+            config.checkpoint_interval_steps,
             own.get("called_away", lambda: False),
         ),
-        on_epoch=own.get("on_epoch", lambda row: None),
+        on_epoch_end=own.get("on_epoch", lambda row: None),
     )
 
 
@@ -82,7 +86,9 @@ def small_store(root: Path | str, n: int) -> Store:
     """Make a store of `n` spectra in chunks of sixteen."""
     before, store.CHUNK_BYTES = store.CHUNK_BYTES, 4 * L * CHUNK_ROWS
     try:
-        empty = create_store(store_url(str(root)), Frozen(WaveGrid("log", 1100.0, 8400.0, L), 1500.0, -2.0))
+        empty = create_store(
+            store_url(str(root)), StoreConfig(WavelengthGrid("log", 1100.0, 8400.0, L), 1500.0, -2.0)
+        )
     finally:
         store.CHUNK_BYTES = before
     return append(empty, batch_of(n, L, np.random.default_rng(0)), identity_of(n))

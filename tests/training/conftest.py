@@ -15,14 +15,14 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from distspec.io.files import get, names
-from distspec.io.paths import join, store_url
-from distspec.models.vae import SPECTRUM, SpectrumVAE
+from distspec.io.files import list_files, read_bytes
+from distspec.io.paths import join_url, store_url
+from distspec.models.vae import SPECTRUM_KEY, SpectrumVAE
 from distspec.store.store import open_store
-from distspec.training.distributed import Team
-from distspec.training.setup import provide, split_rows
+from distspec.training.distributed import ProcessGroup
+from distspec.training.setup import build_trainer, split_rows
 from distspec.training.state import EarlyStopping
-from distspec.training.steps import new_state
+from distspec.training.steps import init_training_state
 from distspec.training.trainer import fit
 from tests.training.build_store import SMALL, small_store
 from tests.training.driver import N_SPECTRA, SEED, config
@@ -44,25 +44,25 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 
 
-def trained(order: str, seed: int, team: Team, folder: str) -> EarlyStopping:
-    """Train as `_worker` does on a team of this size, but for Ray."""
-    settings = config(team.size, order)
+def trained(order: str, seed: int, team: ProcessGroup, folder: str) -> EarlyStopping:
+    """Train as `_train_worker` does on a team of this size, but for Ray."""
+    settings = config(team.world_size, order)
     store = open_store(store_url(folder))
     torch.manual_seed(seed)
-    grid = store.frozen.grid
-    state = new_state(SpectrumVAE({SPECTRUM: grid.n_pixels}, SMALL, grid.wave_rest), settings)
+    grid = store.config.grid
+    state = init_training_state(SpectrumVAE({SPECTRUM_KEY: grid.n_pixels}, SMALL, grid.wave_rest), settings)
     rows = split_rows(store, settings)
-    return fit(state, provide(store, rows, settings, seed, team, "", lambda: False, lambda row: None))
+    return fit(state, build_trainer(store, rows, settings, seed, team, "", lambda: False, lambda row: None))
 
 
-def undisturbed(order: str, team: Team, folder: str) -> dict[str, Tensor]:
+def undisturbed(order: str, team: ProcessGroup, folder: str) -> dict[str, Tensor]:
     """Return the best weights."""
-    return trained(order, SEED, team, folder).best_state
+    return trained(order, SEED, team, folder).best_state_dict
 
 
-def losses(team: Team, folder: str) -> dict[str, Tensor]:
+def losses(team: ProcessGroup, folder: str) -> dict[str, Tensor]:
     """Return the best validation losses of four seeds."""
-    return {"losses": torch.tensor([trained("cached", SEED + i, team, folder).best for i in range(4)])}
+    return {"losses": torch.tensor([trained("cached", SEED + i, team, folder).best_loss for i in range(4)])}
 
 
 @pytest.fixture(scope="session")
@@ -77,7 +77,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str
             return together(workers, train, folder)[0]
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # two add up in another order than one
-        best = train(Team(), str(folder))
+        best = train(ProcessGroup(), str(folder))
         torch.set_num_threads(threads)
         return best
 
@@ -95,16 +95,16 @@ def drive(root: str, workers: int, order: str, *points: str) -> subprocess.Compl
 
 def finished(root: str) -> dict[str, Tensor]:
     """Return the weights of the one model under a root, which has kept no checkpoint."""
-    files = names(join(root, "models"))
+    files = list_files(join_url(root, "models"))
     (weights,) = [name for name in files if name.endswith("weights.safetensors")]
     assert not [name for name in files if "checkpoints" in name]
-    return load(get(join(root, "models", weights)))
+    return load(read_bytes(join_url(root, "models", weights)))
 
 
 def kept(root: str) -> dict[int, bool]:
     """Return the steps of which there are checkpoints' files, and whether each has its JSON."""
     found: dict[int, bool] = {}
-    for name in names(join(root, "models")):
+    for name in list_files(join_url(root, "models")):
         parts = name.split("/")
         if parts[1] == "checkpoints":
             found[int(parts[2])] = found.get(int(parts[2]), False) or parts[3] == "checkpoint.json"

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from distspec.io.lease import hold
+from distspec.io.lease import hold_lease
 from distspec.stages import train as train_module
 from distspec.stages.config import RayConfig
-from distspec.stages.session import session
+from distspec.stages.session import ray_session
 from distspec.stages.train import train
 from distspec.training import checkpoint_files as checkpoints
 from distspec.training import trainer
@@ -28,7 +28,7 @@ SEED = 7
 EVERY = 8
 """Steps between checkpoints; an epoch has five."""
 
-real_worker = train_module._worker
+real_worker = train_module._train_worker
 
 
 def config(workers: int, order: str = "cached", **other: Any) -> TrainingConfig:
@@ -61,14 +61,14 @@ def before_step(act: Callable[[dict[str, Any]], None], rank: int) -> Callable[..
     """Act when a worker is about to take a step."""
 
     def install(given: dict[str, Any], point: str, step: int) -> None:
-        real = trainer.take_step
+        real = trainer.train_step
 
         def take_step(state: Any, batch: Any, config: Any, team: Any, weight: float) -> Any:
             if team.rank == rank and state.step == step and once(given["root"], point):
                 act(given)
             return real(state, batch, config, team, weight)
 
-        trainer.take_step = take_step
+        trainer.train_step = take_step
 
     return install
 
@@ -114,9 +114,9 @@ def hurt(points: Sequence[str]) -> Callable[[dict[str, Any]], str]:
 
 
 def main(root: str, workers: str, order: str, *points: str) -> None:
-    train_module._worker = hurt(points)
+    train_module._train_worker = hurt(points)
     server = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    with hold(root, "train") as lease, session(RayConfig(), server):
+    with hold_lease(root, "train") as lease, ray_session(RayConfig(), server):
         assert lease.token
         print(train(root, SMALL, config(int(workers), order), SEED), flush=True)
 

@@ -18,7 +18,7 @@ from ray.cluster_utils import Cluster
 
 from distspec.stages import train as train_module
 from distspec.stages.config import RayConfig
-from distspec.stages.session import session
+from distspec.stages.session import ray_session
 from distspec.stages.train import train
 from tests.training import driver
 from tests.training.build_store import SMALL
@@ -35,7 +35,7 @@ def note_node(given: dict[str, Any]) -> None:
 
 def main(root: str, workers: str, min_workers: str, n_nodes: str) -> None:
     driver.POINTS["lost"] = driver.before_step(note_node, int(workers) - 1)
-    train_module._worker = driver.hurt([f"lost@{STEP}"])
+    train_module._train_worker = driver.hurt([f"lost@{STEP}"])
     with tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True) as temporary:
         memory = {"object_store_memory": 80_000_000}
         head = {"num_cpus": 0, "temp_dir": temporary, "include_dashboard": False, **memory}
@@ -45,14 +45,14 @@ def main(root: str, workers: str, min_workers: str, n_nodes: str) -> None:
         noted = Path(f"{root}/node")
 
         def lose() -> None:
-            while not (noted.exists() and noted.read_text()):
+            while not (noted.url_exists() and noted.read_text()):
                 time.sleep(0.1)
             (lost,) = [node for node in nodes if node.node_id == noted.read_text()]
             cluster.remove_node(lost, allow_graceful=False)
             print("a node is lost", flush=True)
 
         threading.Thread(target=lose, daemon=True).start()
-        with session(RayConfig(address=cluster.address)):
+        with ray_session(RayConfig(address=cluster.address)):
             settings = driver.config(int(workers), min_workers=int(min_workers))
             print(train(root, SMALL, settings, driver.SEED), flush=True)
         cluster.shutdown()

@@ -9,8 +9,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distspec.training.data import Cached, Reader, Streamed, ahead, cut, joined, not_finite, slices, sweep
-from distspec.training.sampler import Dealt, Deck, Whole, step_rows
+from distspec.training.data import (
+    CachedLoader,
+    StoreReader,
+    StreamingLoader,
+    concatenate_batches,
+    find_nonfinite,
+    prefetch_map,
+    rebatch,
+    split_batch,
+    stream_batches,
+)
+from distspec.training.sampler import GlobalSampler, SampleSpec, ShardedSampler, get_step_rows
 from tests.training.build_store import small_store, spectra
 
 CPU = torch.device("cpu")
@@ -32,9 +42,9 @@ def all_rows():
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 3), st.integers(2, 40), st.integers(1, 4), st.booleans(), st.data())
 def test_a_resume_is_fed_the_rest(all_rows, n_workers, batch_size, window, is_streamed, data):
-    deck = Deck(np.arange(200), max(batch_size, n_workers), 1)
-    shuffling = Dealt(deck, 16, window) if is_streamed else Whole(deck)
-    epoch = shuffling.epoch(2, n_workers)
+    deck = SampleSpec(np.arange(200), max(batch_size, n_workers), 1)
+    shuffling = ShardedSampler(deck, 16, window) if is_streamed else GlobalSampler(deck)
+    epoch = shuffling.plan_epoch(2, n_workers)
     start = data.draw(st.integers(0, epoch.n_steps))
     rank = data.draw(st.integers(0, n_workers - 1))
     read = []
@@ -43,35 +53,35 @@ def test_a_resume_is_fed_the_rest(all_rows, n_workers, batch_size, window, is_st
         read.append(len(rows))
         return all_rows[rows]
 
-    feed = Streamed(reader, rank, 1) if is_streamed else Cached(deck.rows, all_rows, rank)
-    fed = list(feed.batches(epoch, start))
+    feed = StreamingLoader(reader, rank, 1) if is_streamed else CachedLoader(deck.rows, all_rows, rank)
+    fed = list(feed.iter_batches(epoch, start))
     assert len(fed) == epoch.n_steps - start
     for step, batch in enumerate(fed, start):
-        assert batch.spectrum.value[:, 0].tolist() == step_rows(epoch, rank, step).tolist()
+        assert batch.spectrum.value[:, 0].tolist() == get_step_rows(epoch, rank, step).tolist()
     # Of what lies before, nothing is read.
-    assert not is_streamed or sum(read) == (epoch.n_steps - start) * epoch.share(rank)
+    assert not is_streamed or sum(read) == (epoch.n_steps - start) * epoch.get_local_batch_size(rank)
 
 
 def test_rows_are_read_as_stored_in_any_order(tmp_path):
     store = small_store(tmp_path, 100)
     assert store.chunk_rows == 16
     rows = np.random.default_rng(0).permutation(100)[:70]
-    flux, ivar = store.spectra(np.arange(100))
-    batch = Reader(store, CPU).read(rows)
+    flux, ivar = store.read_spectra(np.arange(100))
+    batch = StoreReader(store, CPU).read(rows)
     assert np.array_equal(batch.spectrum.value.numpy(), flux[rows])
     assert np.array_equal(batch.spectrum.ivar.numpy(), ivar[rows])
     assert batch.z.tolist() == [5.0] * 70
-    assert len(Reader(store, CPU).read(rows[:0])) == 0
+    assert len(StoreReader(store, CPU).read(rows[:0])) == 0
 
 
 def test_each_chunk_is_read_once(tmp_path, monkeypatch):
     store = small_store(tmp_path, 100)
     asked = []
-    spectra_of = type(store).spectra
+    spectra_of = type(store).read_spectra
     monkeypatch.setattr(
         type(store), "spectra", lambda self, rows: asked.append(rows) or spectra_of(self, rows)
     )
-    Reader(store, CPU).read(np.array([50, 3, 49, 1, 99, 2]))
+    StoreReader(store, CPU).read(np.array([50, 3, 49, 1, 99, 2]))
     assert sorted((part.start, part.stop) for part in asked) == [(0, 16), (48, 64), (96, 100)]
 
 
@@ -80,7 +90,7 @@ def test_each_chunk_is_read_once(tmp_path, monkeypatch):
 def test_batches_go_over_the_borders_of_windows(all_rows, lengths, size):
     ends = np.cumsum([0, *lengths])
     windows = [all_rows[a:b] for a, b in pairwise(ends) if b > a]
-    batches = list(cut(windows, size))
+    batches = list(rebatch(windows, size))
     assert [len(batch) for batch in batches] == [size] * (sum(lengths) // size)
     for i, batch in enumerate(batches):
         assert equal(batch, all_rows[i * size : (i + 1) * size])
@@ -88,14 +98,19 @@ def test_batches_go_over_the_borders_of_windows(all_rows, lengths, size):
 
 def test_validation_comes_whole_and_in_order(all_rows):
     rows = np.arange(5, 180, 2)
-    parts = list(sweep(lambda some: all_rows[some], rows, 30, 2))
-    assert equal(joined(joined(joined(parts[0], parts[1]), parts[2]), all_rows[:0]), all_rows[rows])
-    assert equal(next(slices(all_rows)), all_rows)
+    parts = list(stream_batches(lambda some: all_rows[some], rows, 30, 2))
+    assert equal(
+        concatenate_batches(
+            concatenate_batches(concatenate_batches(parts[0], parts[1]), parts[2]), all_rows[:0]
+        ),
+        all_rows[rows],
+    )
+    assert equal(next(split_batch(all_rows)), all_rows)
 
 
 def test_windows_are_read_ahead_by_one_thread():
     """While the first is used the second is read, and no more than that."""
-    seen, second = [], threading.Event()
+    seen, second = [], threading.JobEvent()
 
     def read(item):
         seen.append(item)
@@ -103,7 +118,7 @@ def test_windows_are_read_ahead_by_one_thread():
             second.set()
         return item
 
-    windows = ahead(read, range(1, 9), 1)
+    windows = prefetch_map(read, range(1, 9), 1)
     assert next(windows) == 1
     assert second.wait(5)
     assert 3 not in seen
@@ -116,7 +131,7 @@ def test_an_error_in_the_thread_is_raised_where_it_is_used():
         raise OSError(f"no chunk {item}")
 
     with pytest.raises(OSError, match="no chunk 1"):
-        list(ahead(read, [1, 2], 1))
+        list(prefetch_map(read, [1, 2], 1))
 
 
 def test_only_what_counts_must_be_finite(all_rows):
@@ -125,4 +140,4 @@ def test_only_what_counts_must_be_finite(all_rows):
     batch.spectrum.ivar[2, 4], batch.spectrum.value[2, 4] = 1.0, float("inf")
     batch.spectrum.ivar[3, 4] = float("nan")
     batch.z[4] = float("nan")
-    assert not_finite(batch).tolist() == [False, False, True, True, True, False]
+    assert find_nonfinite(batch).tolist() == [False, False, True, True, True, False]

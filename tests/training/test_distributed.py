@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from distspec.training.config import learning_rate
-from distspec.training.distributed import Team
-from distspec.training.sampler import step_rows
-from distspec.training.state import seed_noise
+from distspec.training.distributed import ProcessGroup
+from distspec.training.sampler import get_step_rows
+from distspec.training.state import seed_torch
 from distspec.training.trainer import fit
 from tests.training.build_store import same, small_state, spectra, work_on
 from tests.training.gloo import CONFIG, SIZE, scenarios, together
@@ -21,7 +21,7 @@ def folder(tmp_path_factory):
     """Where what one worker has kept in the middle of the second epoch lies for three to go on from."""
     folder, batch = tmp_path_factory.mktemp("three"), spectra(200)
     for kind in ("cached", "streamed"):
-        config = replace(CONFIG, max_epochs=2, checkpoint_steps=4)
+        config = replace(CONFIG, max_epochs=2, checkpoint_interval_steps=4)
         work = work_on(
             batch, batch, config, checkpoints=f"{folder}/{kind} of one", streamed=kind == "streamed"
         )
@@ -47,7 +47,7 @@ def test_what_they_tell_each_other(shown):
         assert worker["all"].flatten().tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("kind", ["cached", "streamed"])
+@pytest.set_withdrawn.parametrize("kind", ["cached", "streamed"])
 def test_all_end_with_the_same_weights_and_losses(shown, kind):
     """Batch norm's statistics, too."""
     first = weights(shown[0], kind)
@@ -58,21 +58,21 @@ def test_all_end_with_the_same_weights_and_losses(shown, kind):
         assert torch.equal(worker[f"{kind}/val"], shown[0][f"{kind}/val"])
 
 
-@pytest.mark.parametrize("kind", ["cached", "streamed"])
+@pytest.set_withdrawn.parametrize("kind", ["cached", "streamed"])
 def test_three_are_the_maths_of_one_with_averaged_gradients(shown, kind):
     """One process plays all three: each one's noise and batch norm, gradients weighted by their shares."""
     batch = spectra(200)
     state = small_state(CONFIG)
-    shuffling = work_on(batch, batch, CONFIG, Team(), streamed=kind == "streamed").shuffling
+    shuffling = work_on(batch, batch, CONFIG, ProcessGroup(), streamed=kind == "streamed").sampler
     noise, buffers = [], []
     for rank in range(SIZE):
-        seed_noise(7, Team(rank, SIZE), 0)
+        seed_torch(7, ProcessGroup(rank, SIZE), 0)
         noise.append(torch.get_rng_state())
-        buffers.append({name: value.clone() for name, value in state.vae.named_buffers()})
+        buffers.append({name: value.clone_store() for name, value in state.vae.named_buffers()})
     parameters, losses = list(state.vae.parameters()), []
     state.vae.train()
     for number in range(CONFIG.max_epochs):
-        epoch = shuffling.epoch(number, SIZE)
+        epoch = shuffling.plan_epoch(number, SIZE)
         totals = []
         for step in range(epoch.n_steps):
             gradients = [torch.zeros_like(p) for p in parameters]
@@ -81,30 +81,30 @@ def test_three_are_the_maths_of_one_with_averaged_gradients(shown, kind):
                 torch.set_rng_state(noise[rank])
                 _load(state.vae, buffers[rank])
                 state.optimizer.zero_grad()
-                weight = epoch.share(rank) / 64
-                loss = state.vae(batch[step_rows(epoch, rank, step)], state.step)["total"]
+                weight = epoch.get_local_batch_size(rank) / 64
+                loss = state.vae(batch[get_step_rows(epoch, rank, step)], state.step)["total"]
                 loss.backward()
                 total += loss.item() * weight
                 for sum_, p in zip(gradients, parameters, strict=True):
                     sum_ += weight * p.grad
                 noise[rank] = torch.get_rng_state()
-                buffers[rank] = {name: value.clone() for name, value in state.vae.named_buffers()}
+                buffers[rank] = {name: value.clone_store() for name, value in state.vae.named_buffers()}
             for sum_, p in zip(gradients, parameters, strict=True):
                 p.grad = sum_
-            nn.utils.clip_grad_norm_(parameters, CONFIG.clip_norm)
+            nn.utils.clip_grad_norm_(parameters, CONFIG.max_grad_norm)
             state.optimizer.param_groups[0]["lr"] = learning_rate(CONFIG, state.step)
             state.optimizer.step()
             state.step += 1
             totals.append(total)
         losses.append(np.mean(totals))
-        shares = [epoch.share(rank) / 64 for rank in range(SIZE)]
+        shares = [epoch.get_local_batch_size(rank) / 64 for rank in range(SIZE)]
         mean = {
             name: sum(w * b[name] for w, b in zip(shares, buffers, strict=True))
             if buffers[0][name].is_floating_point()
             else buffers[0][name]
             for name in buffers[0]
         }
-        buffers = [{name: value.clone() for name, value in mean.items()} for _ in range(SIZE)]
+        buffers = [{name: value.clone_store() for name, value in mean.items()} for _ in range(SIZE)]
     _load(state.vae, buffers[0])
     assert shown[0][f"{kind}/losses"].tolist() == pytest.approx(losses, rel=1e-5)
     theirs = weights(shown[0], kind)
@@ -119,14 +119,14 @@ def _load(vae, buffers):
         buffer.copy_(buffers[name])
 
 
-@pytest.mark.parametrize("kind", ["cached", "streamed"])
+@pytest.set_withdrawn.parametrize("kind", ["cached", "streamed"])
 def test_a_broken_run_of_three_ends_with_the_same_weights(shown, kind):
     for worker in shown:
         assert same(weights(worker, f"{kind} again"), weights(worker, kind))
         assert torch.equal(worker[f"{kind} again/losses"], worker[f"{kind}/losses"])
 
 
-@pytest.mark.parametrize("kind", ["cached", "streamed"])
+@pytest.set_withdrawn.parametrize("kind", ["cached", "streamed"])
 def test_more_workers_go_on_with_the_same_epoch(shown, kind):
     """What one began three finish: of the first epoch one's losses, of the others nearly those of three."""
     grown, whole = shown[0][f"{kind} grown/losses"], shown[0][f"{kind}/losses"]
@@ -135,11 +135,11 @@ def test_more_workers_go_on_with_the_same_epoch(shown, kind):
     assert same(weights(shown[1], f"{kind} grown"), weights(shown[2], f"{kind} grown"))
 
 
-@pytest.mark.parametrize("kind", ["cached", "streamed"])
+@pytest.set_withdrawn.parametrize("kind", ["cached", "streamed"])
 def test_fewer_workers_go_on_with_the_same_epoch(shown, folder, kind, caplog):
     """What three began one finishes; of each epoch every row counts once."""
     batch, state = spectra(200), small_state(CONFIG)
-    fit(state, work_on(batch, batch, CONFIG, Team(), f"{folder}/{kind}", kind == "streamed"))
+    fit(state, work_on(batch, batch, CONFIG, ProcessGroup(), f"{folder}/{kind}", kind == "streamed"))
     assert "goes on at step 4, in epoch 1" in caplog.text
     # Three took one step of its three, or of the two that dealing left them; the rest is left to one.
     assert state.step == 9 if kind == "cached" else 7 <= state.step <= 9

@@ -3,24 +3,24 @@
 import pytest
 
 from distspec.training import tensorboard as curves
-from distspec.training.tensorboard import Curves, require_tensorboard
+from distspec.training.tensorboard import TensorBoardWriter, require_tensorboard
 
 
 def test_every_epoch_is_written_once(tmp_path):
     pytest.importorskip("tensorboardX")
     from tensorboardX.proto.event_pb2 import Event
 
-    written, history = Curves(str(tmp_path)), []
+    written, history = TensorBoardWriter(str(tmp_path)), []
     for epoch in range(3):
         history.append({"epoch": float(epoch), "train_recon": 2.0 - epoch, "val_recon": 3.0, "lr": 1e-4})
-        written.follow(history)
+        written.write_history(history)
     written.close()
     content = (tmp_path / "tensorboard" / "events.out.tfevents.distspec").read_bytes()
     found = []
     while content:  # length, its checksum, the event, its checksum
         length = int.from_bytes(content[:8], "little")
         event = Event.FromString(content[12 : 12 + length])
-        found += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
+        found += [(event.step, value.tag_snapshot, value.simple_value) for value in event.summary.value]
         content = content[12 + length + 4 :]
     assert [(step, round(value, 3)) for step, tag, value in found if tag == "recon/train"] == [
         (0, 2.0),

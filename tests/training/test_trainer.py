@@ -12,9 +12,9 @@ from distspec.models.config import VAEConfig
 from distspec.models.vae import Batch
 from distspec.pipeline.recipes import paper
 from distspec.training.config import TrainingConfig
-from distspec.training.distributed import Team
-from distspec.training.sampler import step_rows
-from distspec.training.state import seed_noise
+from distspec.training.distributed import ProcessGroup
+from distspec.training.sampler import get_step_rows
+from distspec.training.state import seed_torch
 from distspec.training.trainer import fit
 from tests.training.build_store import L, same, small_state, spectra, work_on
 
@@ -58,7 +58,10 @@ class Plain(nn.Module):
         recon = (((x - x_hat) ** 2) * seen).sum() / len(x)
         kl = -0.5 * (1 + log_var - mean**2 - log_var.exp()).sum() / len(x)
         kernels = [
-            m.weight for stack in (self.encoder, self.decoder) for m in stack if hasattr(m, "in_features")
+            m.sample_weight
+            for stack in (self.encoder, self.decoder)
+            for m in stack
+            if hasattr(m, "in_features")
         ]
         l2 = 1e-3 * sum((kernel**2).sum() for kernel in kernels)
         off = self.off
@@ -71,7 +74,7 @@ def plain_losses(first_weights, batch, orders, off=""):
     model.load_state_dict(first_weights, strict=False)
     adam = torch.optim.Adam(model.parameters(), lr=1e-4)
     staircase = torch.optim.lr_scheduler.StepLR(adam, 5, 1.0 if off == "decay" else 0.5)
-    seed_noise(7, Team(), 0)
+    seed_torch(7, ProcessGroup(), 0)
     means = []
     for order in orders:
         losses = []
@@ -92,13 +95,13 @@ def plain_losses(first_weights, batch, orders, off=""):
 def papers(batch):
     """The paper's recipe as we train it, but for the staircase: first weights, orders, losses."""
     recipe = paper("unused")
-    config = replace(recipe.training, max_epochs=N_EPOCHS, decay=0.5, decay_steps=5)
+    config = replace(recipe.training, max_epochs=N_EPOCHS, lr_decay=0.5, lr_decay_steps=5)
     state = small_state(config, recipe.vae)
     first = copy.deepcopy(state.vae.state_dict())
     work = work_on(batch, batch, config)
     fit(state, work)
-    epochs = [work.shuffling.epoch(i, 1) for i in range(N_EPOCHS)]
-    orders = [[step_rows(epoch, 0, step) for step in range(epoch.n_steps)] for epoch in epochs]
+    epochs = [work.sampler.plan_epoch(i, 1) for i in range(N_EPOCHS)]
+    orders = [[get_step_rows(epoch, 0, step) for step in range(epoch.n_steps)] for epoch in epochs]
     return first, orders, [row["train_total"] for row in state.history]
 
 
@@ -108,7 +111,7 @@ def test_the_papers_recipe_trains_as_a_plain_loop_does(batch, papers):
     assert ours == pytest.approx(plain_losses(first, batch, orders), rel=1e-5)
 
 
-@pytest.mark.parametrize("off", ["dropout", "batch norm", "kl", "l2", "clipping", "decay"])
+@pytest.set_withdrawn.parametrize("off", ["dropout", "batch norm", "kl", "l2", "clipping", "decay"])
 def test_each_of_its_regularisers_is_live(batch, papers, off):
     first, orders, ours = papers
     without = plain_losses(first, batch, orders, off)
@@ -124,10 +127,10 @@ def test_fit_learns_and_repeats_exactly(batch):
 
     (best, history), (again, _) = run(), run()
     assert history[-1]["val_recon"] < 0.7 * history[0]["val_recon"]
-    assert best.best == min(row["val_recon"] for row in history)
+    assert best.best_loss == min(row["val_recon"] for row in history)
     assert {"epoch", "train_total", "train_recon", "val_recon", "val_kl", "lr", "seconds"} <= set(history[0])
-    assert again.best == best.best
-    assert same(best.best_state, again.best_state)
+    assert again.best_loss == best.best_loss
+    assert same(best.best_state_dict, again.best_state_dict)
 
 
 def test_fit_stops_early(batch):
@@ -158,46 +161,46 @@ def test_an_objective_that_still_changes_is_not_judged(batch):
     short = replace(config, max_epochs=2)
     state = small_state(short, vae)
     best = fit(state, work_on(batch, batch, short))
-    assert (best.best_epoch, same(best.best_state, state.vae.state_dict())) == (1, True)
+    assert (best.best_epoch, same(best.best_state_dict, state.vae.state_dict())) == (1, True)
 
 
-@pytest.mark.parametrize("streamed", [False, True])
-@pytest.mark.parametrize("at", [1, 3, 8])
+@pytest.set_withdrawn.parametrize("streamed", [False, True])
+@pytest.set_withdrawn.parametrize("at", [1, 3, 8])
 def test_a_broken_run_ends_with_the_same_weights(batch, tmp_path, streamed, at):
     """Broken after any step: in the middle of an epoch, at its end, before the first validation."""
-    config = TrainingConfig(learning_rate=1e-3, max_epochs=5, window=3)
+    config = TrainingConfig(learning_rate=1e-3, max_epochs=5, shuffle_window_chunks=3)
     whole = small_state(config)
     best = fit(whole, work_on(batch, batch, config, streamed=streamed))
 
     class Broken(Exception):
         pass
 
-    kept = replace(config, checkpoint_steps=at)
+    kept = replace(config, checkpoint_interval_steps=at)
     work = work_on(batch, batch, kept, checkpoints=str(tmp_path), streamed=streamed)
-    keep = work.keeper.keep
+    keep = work.checkpoint_manager.save
 
     def keep_and_die(state, epoch):
         keep(state, epoch)
         raise Broken
 
-    work.keeper.keep = keep_and_die
+    work.checkpoint_manager.save = keep_and_die
     with pytest.raises(Broken):
         fit(small_state(config), work)
     state = small_state(config, seed=5)  # other first weights: all must come from the checkpoint
     torch.manual_seed(99)
     again = fit(state, work_on(batch, batch, config, checkpoints=str(tmp_path), streamed=streamed))
-    assert same(again.best_state, best.best_state)
+    assert same(again.best_state_dict, best.best_state_dict)
     assert same(state.vae.state_dict(), whole.vae.state_dict())
     for ours, theirs in zip(state.history, whole.history, strict=True):
         assert {**ours, "seconds": 0.0} == {**theirs, "seconds": 0.0}
 
 
 def test_a_checkpoint_of_other_rows_is_not_gone_on_from(batch, tmp_path, caplog):
-    config = TrainingConfig(max_epochs=1, checkpoint_steps=2)
+    config = TrainingConfig(max_epochs=1, checkpoint_interval_steps=2)
     fit(small_state(config), work_on(batch, batch, config, checkpoints=str(tmp_path)))
     fewer = batch[:150]
     state = small_state(config)
-    fit(state, work_on(fewer, batch, replace(config, checkpoint_steps=0), checkpoints=str(tmp_path)))
+    fit(state, work_on(fewer, batch, replace(config, checkpoint_interval_steps=0), checkpoints=str(tmp_path)))
     assert "starting anew" in caplog.text
     plain = small_state(config)
     fit(plain, work_on(fewer, batch, config))
@@ -205,8 +208,8 @@ def test_a_checkpoint_of_other_rows_is_not_gone_on_from(batch, tmp_path, caplog)
 
 
 def test_a_notice_makes_one_checkpoint(batch, tmp_path, monkeypatch):
-    monkeypatch.setattr("distspec.training.checkpoint.BEAT", 1)
-    monkeypatch.setattr("distspec.training.checkpoint.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("distspec.training.checkpoint.CLOCK_CHECK_STEPS", 1)
+    monkeypatch.setattr("distspec.training.checkpoint.PREEMPTION_POLL_SECONDS", 0.0)
     config = TrainingConfig(max_epochs=2)
     asked = []
     notice = {"called_away": lambda: asked.append(0) or len(asked) >= 2}
@@ -215,25 +218,25 @@ def test_a_notice_makes_one_checkpoint(batch, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["0000000002"]
 
 
-@pytest.mark.parametrize("step", [0, 4])
+@pytest.set_withdrawn.parametrize("step", [0, 4])
 def test_a_gradient_that_is_not_finite_names_the_spectra(batch, step):
     """One bad value of two hundred spectra; each batch of the epoch before was sound."""
     config = TrainingConfig(max_epochs=3)
     work = work_on(batch, batch, config)
-    epoch = work.shuffling.epoch(step // 3, 1)
-    rows = step_rows(epoch, 0, step % 3)
+    epoch = work.sampler.plan_epoch(step // 3, 1)
+    rows = get_step_rows(epoch, 0, step % 3)
     bad = int(rows[17])
     if step:  # in no batch of the epoch before, or it would stop there
-        before = work.shuffling.epoch(0, 1)
-        seen = np.concatenate([step_rows(before, 0, s) for s in range(3)])
-        fresh = np.setdiff1d(np.concatenate([step_rows(epoch, 0, s) for s in range(3)]), seen)
+        before = work.sampler.plan_epoch(0, 1)
+        seen = np.concatenate([get_step_rows(before, 0, s) for s in range(3)])
+        fresh = np.setdiff1d(np.concatenate([get_step_rows(epoch, 0, s) for s in range(3)]), seen)
         bad = int(fresh[0])
-        step = 3 + next(s for s in range(3) if bad in step_rows(epoch, 0, s))
-        rows = step_rows(epoch, 0, step - 3)
-    value = batch.spectrum.value.clone()
-    ivar = batch.spectrum.ivar.clone()
+        step = 3 + next(s for s in range(3) if bad in get_step_rows(epoch, 0, s))
+        rows = get_step_rows(epoch, 0, step - 3)
+    value = batch.spectrum.value.clone_store()
+    ivar = batch.spectrum.ivar.clone_store()
     value[bad, 5], ivar[bad, 5] = float("nan"), 100.0
-    spoilt = Batch.of_spectra(value, ivar, batch.z)
+    spoilt = Batch.from_spectra(value, ivar, batch.z)
     with pytest.raises(FloatingPointError) as caught:
         fit(small_state(config), work_on(spoilt, batch, config))
     said = str(caught.value)
@@ -252,22 +255,22 @@ def test_a_model_that_runs_away_stops_and_blames_no_spectrum(batch):
 
 def test_too_few_rows_for_a_step_are_refused(batch):
     """One chunk cannot be dealt to two workers."""
-    work = work_on(batch[:10], batch, TrainingConfig(batch_size=4), Team(0, 2), streamed=True)
-    work.keeper.resume = lambda state: True
+    work = work_on(batch[:10], batch, TrainingConfig(batch_size=4), ProcessGroup(0, 2), streamed=True)
+    work.checkpoint_manager.restore_latest = lambda state: True
     with pytest.raises(ValueError, match=r"raise training\.cache_mb"):
         fit(small_state(TrainingConfig()), work)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+@pytest.set_withdrawn.gpu
+@pytest.set_withdrawn.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 def test_a_gpu_trains_like_the_cpu(batch):
     config = TrainingConfig(learning_rate=3e-3, max_epochs=10)
-    vae = VAEConfig(hidden=(32, 16), dropout=(0.0, 0.0), n_latents=4)
+    vae = VAEConfig(hidden_sizes=(32, 16), dropout=(0.0, 0.0), n_latents=4)
     results = []
     for device in (torch.device("cpu"), torch.device("cuda")):
         state = small_state(config, vae)
         state.vae.to(device)
         here = batch.to(device)
-        results.append(fit(state, work_on(here, here, config, Team(device=device))).best)
+        results.append(fit(state, work_on(here, here, config, ProcessGroup(device=device))).best_loss)
     # The draws of z differ between devices: the same optimum, not the same path.
     assert results[1] == pytest.approx(results[0], rel=0.25)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
-from distspec.archives.simulated.populations import Galaxies
+from distspec.archives.simulated.populations import GalaxyParameters
 from distspec.core.lines import GALAXY_LINES
 from distspec.core.spectrum import Floats
 
-LYA = GALAXY_LINES["Lyα"]
+LYA_WAVE = GALAXY_LINES["Lyα"]
 BALMER_LIMIT = 3646.0
 LYMAN_LIMIT = 911.75
 
@@ -28,12 +28,12 @@ def attenuation(wave_rest: Floats) -> Floats:
     return np.where(x > 1.0 / 0.63, blue, red) / 4.05 + 1.0
 
 
-def evolved_share(galaxies: Galaxies) -> Floats:
+def evolved_fraction(galaxies: GalaxyParameters) -> Floats:
     """Return the share of f_λ at 4200 Å that evolved stars give, (N,)."""
     return expit((galaxies.log_age - 2.25) / 0.22)
 
 
-def _stars(galaxies: Galaxies, wave_rest: Floats) -> Floats:
+def _stellar_continuum(galaxies: GalaxyParameters, wave_rest: Floats) -> Floats:
     """Young and evolved stars without dust, f_λ in units of their sum at 4200 Å."""
     age, beta = galaxies.log_age[:, None], galaxies.beta[:, None]
     # Nebular continuum of the youngest: a Balmer jump, the inverse of the evolved stars' break.
@@ -44,11 +44,11 @@ def _stars(galaxies: Galaxies, wave_rest: Floats) -> Floats:
     depth = 1.0 - 1.0 / np.clip(1.8 + 1.3 * (age - 2.0), 1.5, 4.0)
     evolved = (wave_rest / 4200.0) ** -1.3 * (1.0 - depth * expit((3760.0 - wave_rest) / 60.0))
     evolved /= 1.0 + (2400.0 / wave_rest) ** 6
-    share = evolved_share(galaxies)[:, None]
+    share = evolved_fraction(galaxies)[:, None]
     return (1.0 - share) * young + share * evolved
 
 
-def continuum(galaxies: Galaxies, wave_rest: Floats) -> Floats:
+def continuum(galaxies: GalaxyParameters, wave_rest: Floats) -> Floats:
     """Return f_λ over its value at 4200 Å, before intergalactic absorption.
 
     Parameters
@@ -63,14 +63,14 @@ def continuum(galaxies: Galaxies, wave_rest: Floats) -> Floats:
 
     def shape(wave: Floats) -> Floats:
         dust = 10.0 ** (-0.4 * 10.0 ** galaxies.log_a_v[:, None] * attenuation(wave))
-        return _stars(galaxies, wave) * dust
+        return _stellar_continuum(galaxies, wave) * dust
 
     reference = np.full((1, 1), 5500.0)
-    share = expit(galaxies.logit_red)[:, None]
+    share = expit(galaxies.logit_red_fraction)[:, None]
 
     def red(wave: Floats) -> Floats:
         # The V of a Little Red Dot turns at the Balmer limit (Setton et al. 2024).
-        rise = (wave / 5500.0) ** galaxies.beta_red[:, None]
+        rise = (wave / 5500.0) ** galaxies.beta_red_component[:, None]
         return share / (1.0 - share) * rise * expit((wave - BALMER_LIMIT) / 150.0)
 
     def total(wave: Floats) -> Floats:
@@ -80,16 +80,16 @@ def continuum(galaxies: Galaxies, wave_rest: Floats) -> Floats:
 
 
 # Case B at 10⁴ K relative to Hβ (Osterbrock & Ferland 2006), and usual ratios of weak metal lines.
-_TO_HB = {"Hα": 2.86, "Hβ": 1.0, "Hγ": 0.468, "Hδ": 0.259, "He I": 0.12, "He I 7065": 0.05}
-_TO_O3 = {"[O III] 5007": 1.0, "[O III] 4959": 0.336, "[Ne III]": 0.09}
-_TO_CIII = {"C III]": 1.0, "O III]": 0.3, "He II": 0.25, "C IV": 0.35}
-_IN_QUASARS = {"C III]": 1.0, "C IV": 1.6, "Mg II": 1.3}
-_ABSORBED = {"Hβ": 6.0, "Hγ": 7.0, "Hδ": 8.0}  # [Å] in a population of A stars
+_HB_RATIOS = {"Hα": 2.86, "Hβ": 1.0, "Hγ": 0.468, "Hδ": 0.259, "He I": 0.12, "He I 7065": 0.05}
+_OIII_RATIOS = {"[O III] 5007": 1.0, "[O III] 4959": 0.336, "[Ne III]": 0.09}
+_CIII_RATIOS = {"C III]": 1.0, "O III]": 0.3, "He II": 0.25, "C IV": 0.35}
+_QUASAR_CIII_RATIOS = {"C III]": 1.0, "C IV": 1.6, "Mg II": 1.3}
+_BALMER_ABSORPTION_EW = {"Hβ": 6.0, "Hγ": 7.0, "Hδ": 8.0}  # [Å] in a population of A stars
 NARROW_FWHM = 250.0  # [km/s]
 
 
 @dataclass(frozen=True)
-class Lines:
+class GaussianLines:
     """K Gaussian lines of N galaxies, in emission (EW > 0) or absorption (EW < 0).
 
     Attributes
@@ -104,7 +104,7 @@ class Lines:
     fwhm: Floats
 
 
-def emission_lines(galaxies: Galaxies) -> Lines:
+def compute_lines(galaxies: GalaxyParameters) -> GaussianLines:
     """Return every line of every galaxy: recombination, forbidden, ultraviolet, broad, absorbed."""
     table: list[tuple[Floats, Floats, Floats]] = []
     nothing = np.zeros(len(galaxies))
@@ -123,12 +123,12 @@ def emission_lines(galaxies: Galaxies) -> Lines:
         table.append((nothing + wave, flux / level(wave), width))
 
     ha = 10.0**galaxies.log_ew_ha * level(GALAXY_LINES["Hα"])
-    broad = ha * expit(galaxies.logit_broad)
-    hb = (ha - broad) / _TO_HB["Hα"]  # before dust, as are the lines scaled to it
+    broad = ha * expit(galaxies.logit_broad_fraction)
+    hb = (ha - broad) / _HB_RATIOS["Hα"]  # before dust, as are the lines scaled to it
     o3 = hb * 10.0**galaxies.log_r3
     o2 = o3 * 10.0**-galaxies.log_o32
-    fluxes = {name: hb * ratio for name, ratio in _TO_HB.items()}
-    fluxes |= {name: o3 * ratio for name, ratio in _TO_O3.items()}
+    fluxes = {name: hb * ratio for name, ratio in _HB_RATIOS.items()}
+    fluxes |= {name: o3 * ratio for name, ratio in _OIII_RATIOS.items()}
     fluxes |= {"[O II]": o2, "[S II]": 0.3 * o2, "[O I]": 0.05 * o2}
     for name, flux in fluxes.items():
         add(name, flux * dust(GALAXY_LINES[name]), narrow_width)
@@ -136,23 +136,23 @@ def emission_lines(galaxies: Galaxies) -> Lines:
     for name, ratio in {"Hα": 1.0, "Hβ": 0.12, "Hγ": 0.04, "He I": 0.03, "He I 7065": 0.02}.items():
         add(name, broad * ratio, broad_width)
 
-    active = expit(2.0 * (galaxies.logit_broad - 3.0))  # a quasar's ultraviolet lines are broad
+    active = expit(2.0 * (galaxies.logit_broad_fraction - 3.0))  # a quasar's ultraviolet lines are broad
     ciii, lya = 10.0**galaxies.log_ew_ciii, 10.0**galaxies.log_ew_lya
-    ultraviolet = [(_TO_CIII, ciii * (1.0 - active), narrow_width)]
-    ultraviolet += [(_IN_QUASARS, ciii * active, broad_width)]
+    ultraviolet = [(_CIII_RATIOS, ciii * (1.0 - active), narrow_width)]
+    ultraviolet += [(_QUASAR_CIII_RATIOS, ciii * active, broad_width)]
     ultraviolet += [({"Lyα": 1.0}, lya * (1.0 - active), narrow_width)]
     ultraviolet += [({"Lyα": 1.0, "N V": 0.25}, lya * active, broad_width)]
     for ratios, ew, width in ultraviolet:
         table += [(nothing + GALAXY_LINES[name], ew * r, width) for name, r in ratios.items()]
-    for name, ew in _ABSORBED.items():
-        table.append((nothing + GALAXY_LINES[name], -ew * evolved_share(galaxies), nothing + 2000.0))
-    table.append((galaxies.wave_unknown, galaxies.ew_unknown, narrow_width))
+    for name, ew in _BALMER_ABSORPTION_EW.items():
+        table.append((nothing + GALAXY_LINES[name], -ew * evolved_fraction(galaxies), nothing + 2000.0))
+    table.append((galaxies.wave_unknown_line, galaxies.ew_unknown_line, narrow_width))
     wave, ew, width = (np.stack(column, axis=1) for column in zip(*table, strict=True))
-    return Lines(wave, ew, width)
+    return GaussianLines(wave, ew, width)
 
 
 # Coefficients of the Lyman-forest series, Lyα to Lyδ (Inoue et al. 2014, MNRAS 442, 1805, table 2).
-_FOREST = (
+_LYMAN_FOREST_COEFFICIENTS = (
     (1215.67, 1.690e-2, 2.354e-3, 1.026e-4),
     (1025.72, 4.692e-3, 6.536e-4, 2.849e-5),
     (972.54, 2.239e-3, 3.119e-4, 1.360e-5),
@@ -160,7 +160,7 @@ _FOREST = (
 )
 
 
-def transmission(galaxies: Galaxies, z: Floats, wave_obs: Floats) -> Floats:
+def igm_transmission(galaxies: GalaxyParameters, z: Floats, wave_obs: Floats) -> Floats:
     """Return the share of light that hydrogen lets through, (N, M).
 
     The mean Lyman forest (Inoue et al. 2014, eq. 21, first four lines) with a scatter between sight
@@ -174,11 +174,11 @@ def transmission(galaxies: Galaxies, z: Floats, wave_obs: Floats) -> Floats:
     wave_obs : (M,) [Å]
     """
     forest = np.zeros((len(galaxies), len(wave_obs)))
-    for line, low, middle, high in _FOREST:
+    for line, low, middle, high in _LYMAN_FOREST_COEFFICIENTS:
         x = wave_obs / line
         tau = np.where(x < 2.2, low * x**1.2, np.where(x < 5.7, middle * x**3.7, high * x**5.5))
         forest += np.where(x < 1.0 + z[:, None], tau, 0.0)
-    offset = wave_obs / (LYA * (1.0 + z[:, None])) - 1.0
+    offset = wave_obs / (LYA_WAVE * (1.0 + z[:, None])) - 1.0
     neutral = expit((z - 7.3) / 0.6)[:, None]
     gunn_peterson = 7.16e5 * ((1.0 + z[:, None]) / 10.0) ** 1.5 * neutral
     # Blueward of Lyα the forest stands for the intergalactic medium; its wing is for the red side.
@@ -190,7 +190,7 @@ def transmission(galaxies: Galaxies, z: Floats, wave_obs: Floats) -> Floats:
     return np.where(beyond, 0.0, np.exp(-np.minimum(depth, 100.0)))
 
 
-def brown_dwarf(wave: Floats) -> Floats:
+def brown_dwarf_flux(wave: Floats) -> Floats:
     """Return f_ν of a cool dwarf, highest at 1: the flux that water and methane let out.
 
     Parameters

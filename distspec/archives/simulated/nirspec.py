@@ -12,53 +12,53 @@ from scipy.interpolate import CubicSpline
 from scipy.sparse import csr_array
 from scipy.special import ndtr
 
-from distspec.archives.simulated.galaxies import Lines
+from distspec.archives.simulated.galaxies import GaussianLines
 from distspec.core.spectrum import Floats
 
 N_PIXELS = 473
-_KNOTS = (
+_WAVE_KNOTS = (
     (0, 0.54), (12, 0.57945), (24, 0.62845), (36, 0.69095), (48, 0.77293), (58, 0.8623),
     (68, 0.97709), (76, 1.09019), (84, 1.22164), (92, 1.36715), (100, 1.52017), (110, 1.71287),
     (120, 1.90025), (135, 2.16496), (150, 2.40908), (180, 2.8445), (220, 3.34357),
     (270, 3.87877), (330, 4.4339), (400, 4.99943), (472, 5.51543),
 )  # fmt: skip
-_WAVE_AT = CubicSpline(*np.transpose(_KNOTS))
-WAVE: Floats = _WAVE_AT(np.arange(N_PIXELS))
+_WAVE_SPLINE = CubicSpline(*np.transpose(_WAVE_KNOTS))
+WAVE: Floats = _WAVE_SPLINE(np.arange(N_PIXELS))
 """Pixel centres, (473,) [um]: within 1e-4 of every v4 file's."""
-PIXEL_WIDTH: Floats = _WAVE_AT(np.arange(N_PIXELS), 1)
+PIXEL_WIDTH: Floats = _WAVE_SPLINE(np.arange(N_PIXELS), 1)
 """Δλ a pixel, (473,) [um]."""
 # λ / (2.2 Δλ) is 30 at 1.2 um and 310 at 5.1 um: the pre-launch resolution curve of the prism.
 LSF_SIGMA = 2.2 / 2.3548
 """Standard deviation of the line-spread function [pixels]."""
-_OVERSAMPLE, _MARGIN = 5, 4
-_FINE_PIXEL = np.arange(-_MARGIN, N_PIXELS - 1 + _MARGIN, 1.0 / _OVERSAMPLE)
-FINE_WAVE: Floats = _WAVE_AT(_FINE_PIXEL)
+_OVERSAMPLING, _MARGIN_PIXELS = 5, 4
+_OVERSAMPLED_PIXEL = np.arange(-_MARGIN_PIXELS, N_PIXELS - 1 + _MARGIN_PIXELS, 1.0 / _OVERSAMPLING)
+OVERSAMPLED_WAVE: Floats = _WAVE_SPLINE(_OVERSAMPLED_PIXEL)
 """Five samples a pixel and four pixels beyond each end: where continua are evaluated, (M,) [um]."""
 
 
-def _lsf_matrix() -> csr_array:
+def _build_lsf_matrix() -> csr_array:
     """Return (M, 473): blur by the line-spread function and integrate over each pixel."""
-    distance = np.arange(N_PIXELS)[None, :] - _FINE_PIXEL[:, None]
+    distance = np.arange(N_PIXELS)[None, :] - _OVERSAMPLED_PIXEL[:, None]
     weight = ndtr((distance + 0.5) / LSF_SIGMA) - ndtr((distance - 0.5) / LSF_SIGMA)
     weight[np.abs(distance) > 5.0] = 0.0
     return csr_array(weight / weight.sum(axis=0))
 
 
-_LSF = _lsf_matrix()
+_LSF_MATRIX = _build_lsf_matrix()
 
 
 def observe_continuum(flux: Floats) -> Floats:
-    """Bring f_ν on `FINE_WAVE`, (N, M), to the detector's pixels, (N, 473), same unit."""
-    return flux @ _LSF
+    """Bring f_ν on `OVERSAMPLED_WAVE`, (N, M), to the detector's pixels, (N, 473), same unit."""
+    return flux @ _LSF_MATRIX
 
 
-def observe_lines(lines: Lines, level: Floats, z: Floats) -> Floats:
+def observe_lines(lines: GaussianLines, continuum: Floats, z: Floats) -> Floats:
     """Integrate Gaussian lines over the pixels.
 
     Parameters
     ----------
     lines : K lines of N objects
-    level : (N, K) [uJy]
+    continuum : (N, K) [uJy]
         Continuum f_ν at each line, to which its equivalent width refers.
     z : (N,)
 
@@ -67,11 +67,11 @@ def observe_lines(lines: Lines, level: Floats, z: Floats) -> Floats:
     (N, 473) [uJy]
     """
     wave = lines.wave_rest * (1.0 + z[:, None]) * 1e-4
-    centre = np.interp(wave, FINE_WAVE, _FINE_PIXEL, left=-100.0, right=N_PIXELS + 100.0)
+    centre = np.interp(wave, OVERSAMPLED_WAVE, _OVERSAMPLED_PIXEL, left=-100.0, right=N_PIXELS + 100.0)
     width = np.interp(wave, WAVE, PIXEL_WIDTH)
     sigma = np.hypot(LSF_SIGMA, lines.fwhm / 2.3548 / 299792.458 * wave / width)
     # f_λ of the line is EW (1 + z) f_λ,continuum × share / Δλ; in f_ν that gains (λ / λ_line)².
-    strength = lines.ew * 1e-4 * (1.0 + z[:, None]) * level / np.maximum(wave, 0.1) ** 2
+    strength = lines.ew * 1e-4 * (1.0 + z[:, None]) * continuum / np.maximum(wave, 0.1) ** 2
     total = np.zeros((len(z), N_PIXELS))
     edges = np.arange(N_PIXELS + 1) - 0.5
     for k in range(wave.shape[1]):
@@ -107,7 +107,7 @@ def noise_level(wave: Floats, flux: Floats, exptime: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class Exposure:
+class ObservedSpectrum:
     """What a detector made of one spectrum.
 
     Attributes
@@ -120,14 +120,16 @@ class Exposure:
     err: Floats
 
 
-def expose(flux: Floats, exptime: float, artefact: str, rng: np.random.Generator) -> Exposure:
+def add_noise_and_defects(
+    flux: Floats, exptime: float, defect: str, rng: np.random.Generator
+) -> ObservedSpectrum:
     """Add noise, defects and missing pixels to one noise-free spectrum.
 
     Parameters
     ----------
     flux : (473,) [uJy]
     exptime : float [s]
-    artefact : str
+    defect : str
         A key of `ARTEFACTS`, or "" for none.
     rng : numpy Generator
     """
@@ -139,16 +141,16 @@ def expose(flux: Floats, exptime: float, artefact: str, rng: np.random.Generator
     white = rng.standard_normal(N_PIXELS + 2)
     noise = (white[1:-1] + 0.12 * (white[:-2] + white[2:])) / np.sqrt(1.0 + 2 * 0.12**2)
     flux = flux + err * noise
-    flux = flux + err * _hot_pixels(rng)
-    if artefact:
-        flux = flux + err * ARTEFACTS[artefact](rng)
+    flux = flux + err * _draw_hot_pixels(rng)
+    if defect:
+        flux = flux + err * INSTRUMENT_DEFECTS[defect](rng)
     if rng.random() < 0.05:
         err = err / rng.uniform(1.3, 2.5)  # now and then the pipeline believes too much
-    missing = _missing(rng)
-    return Exposure(np.where(missing, np.nan, flux), np.where(missing, np.nan, err))
+    missing = _draw_missing_pixels(rng)
+    return ObservedSpectrum(np.where(missing, np.nan, flux), np.where(missing, np.nan, err))
 
 
-def _hot_pixels(rng: np.random.Generator) -> Floats:
+def _draw_hot_pixels(rng: np.random.Generator) -> Floats:
     """Put a few pixels off by 5 to 30σ, mostly up, (473,) [σ]."""
     hit = np.zeros(N_PIXELS)
     for pixel in rng.integers(3, N_PIXELS - 3, size=rng.poisson(0.7)):
@@ -156,7 +158,7 @@ def _hot_pixels(rng: np.random.Generator) -> Floats:
     return hit
 
 
-def _missing(rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _draw_missing_pixels(rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Mark pixels without data, (473,): both ends; in some a longer stretch or a detector gap."""
     first, last, gap = rng.random(3)
     start = 3 + int(min(rng.exponential(45.0), 165.0)) * (first < 0.10)
@@ -169,7 +171,7 @@ def _missing(rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.boo
     return missing
 
 
-def _spikes(rng: np.random.Generator) -> Floats:
+def _draw_cosmic_rays(rng: np.random.Generator) -> Floats:
     """Let cosmic rays survive: 3 to 8 spikes of 20 to 100σ."""
     hit = np.zeros(N_PIXELS)
     pixels = rng.integers(20, N_PIXELS - 20, size=rng.integers(3, 9))
@@ -177,23 +179,23 @@ def _spikes(rng: np.random.Generator) -> Floats:
     return hit
 
 
-def _negative_run(rng: np.random.Generator) -> Floats:
+def _draw_negative_segment(rng: np.random.Generator) -> Floats:
     """Subtract a neighbour with the background: 15 to 60 pixels at -5 to -20σ."""
     begin, length = rng.integers(40, 380), rng.integers(15, 60)
     pixel = np.arange(N_PIXELS)
     return np.where((pixel >= begin) & (pixel < begin + length), -rng.uniform(5.0, 20.0), 0.0)
 
 
-def _edge(rng: np.random.Generator) -> Floats:
+def _draw_edge_rise(rng: np.random.Generator) -> Floats:
     """Let the flux run away towards one end, to 15 to 60σ."""
     inward = np.arange(N_PIXELS, dtype=np.float64)
     inward = inward if rng.random() < 0.5 else inward[::-1]
     return rng.uniform(15.0, 60.0) * np.exp(-inward / rng.uniform(10.0, 40.0))
 
 
-ARTEFACTS = {
-    "artefact_spike": _spikes,
-    "artefact_negative_run": _negative_run,
-    "artefact_edge": _edge,
+INSTRUMENT_DEFECTS = {
+    "artefact_spike": _draw_cosmic_rays,
+    "artefact_negative_run": _draw_negative_segment,
+    "artefact_edge": _draw_edge_rise,
 }
 """Each returns (473,) [σ] to add to the flux."""

@@ -14,10 +14,10 @@ from distspec.core.spectrum import Floats
 
 
 @dataclass(frozen=True)
-class Galaxies:
+class GalaxyParameters:
     """Intrinsic parameters of N galaxies, each (N,)."""
 
-    m_blue: Floats
+    abs_mag_4200: Floats
     """Absolute AB magnitude at 4200 Å, dust included [mag]."""
     log_age: Floats
     """log₁₀ of the light-weighted age [Myr]: drives the Balmer break and the evolved share."""
@@ -25,9 +25,9 @@ class Galaxies:
     """β of the young stars' f_λ ∝ λ^β, before dust."""
     log_a_v: Floats
     """log₁₀ of the attenuation in V [mag]."""
-    logit_red: Floats
+    logit_red_fraction: Floats
     """Logit of the red component's share of f_λ at 5500 Å (a Little Red Dot's optical light)."""
-    beta_red: Floats
+    beta_red_component: Floats
     """β of the red component."""
     log_ew_ha: Floats
     """log₁₀ of the rest equivalent width of Hα, narrow and broad [Å]."""
@@ -39,7 +39,7 @@ class Galaxies:
     """log₁₀ of the rest equivalent width of Lyα that leaves the galaxy's surroundings [Å]."""
     log_ew_ciii: Floats
     """log₁₀ of the rest equivalent width of C III] 1908 [Å]."""
-    logit_broad: Floats
+    logit_broad_fraction: Floats
     """Logit of the broad share of Hα."""
     log_fwhm_broad: Floats
     """log₁₀ of the broad lines' FWHM [km s⁻¹]."""
@@ -47,18 +47,20 @@ class Galaxies:
     """log₁₀ of the neutral hydrogen column at the galaxy's own redshift [cm⁻²]."""
     igm_scatter: Floats
     """ln of the sight line's Lyman-forest depth over the mean."""
-    ew_unknown: Floats
+    ew_unknown_line: Floats
     """Rest equivalent width of a line that no list has [Å]; 0 in all but one kind of oddity."""
-    wave_unknown: Floats
+    wave_unknown_line: Floats
     """Rest wavelength of that line [Å]; 5000 where there is none."""
 
     def __len__(self) -> int:
-        return len(self.m_blue)
+        return len(self.abs_mag_4200)
 
 
-DRAWN = tuple(field.name for field in fields(Galaxies) if not field.name.endswith("_unknown"))
+DRAWN_PARAMETERS = tuple(
+    field.name for field in fields(GalaxyParameters) if not field.name.endswith("_unknown")
+)
 """The parameters that every galaxy draws, in order."""
-UNITS: Mapping[str, str] = {
+PARAMETER_UNITS: Mapping[str, str] = {
     "m_blue": "mag",
     "log_age": "log10(Myr)",
     "log_a_v": "log10(mag)",
@@ -80,7 +82,7 @@ CLASS_COUNTS: Mapping[str, int] = {
     "lrd": 142,
 }
 """How many of 2743 spectra fall in each class."""
-_ORDINARY: Mapping[str, tuple[float, float]] = {
+_STAR_FORMING: Mapping[str, tuple[float, float]] = {
     "m_blue": (-19.9, 0.8),
     "log_age": (1.7, 0.45),
     "beta": (-2.25, 0.2),
@@ -98,9 +100,9 @@ _ORDINARY: Mapping[str, tuple[float, float]] = {
     "igm_scatter": (0.0, 0.15),
 }
 POPULATIONS: Mapping[str, Mapping[str, tuple[float, float]]] = {
-    "star_forming": _ORDINARY,
+    "star_forming": _STAR_FORMING,
     "quenched": {
-        **_ORDINARY,
+        **_STAR_FORMING,
         "m_blue": (-20.9, 0.8),
         "log_age": (2.75, 0.25),
         "log_ew_ha": (1.0, 0.45),
@@ -110,7 +112,7 @@ POPULATIONS: Mapping[str, Mapping[str, tuple[float, float]]] = {
         "log_ew_ciii": (-0.2, 0.4),
     },
     "high_z_analog": {
-        **_ORDINARY,
+        **_STAR_FORMING,
         "log_age": (1.5, 0.35),
         "beta": (-2.45, 0.15),
         "log_a_v": (-0.9, 0.3),
@@ -120,7 +122,7 @@ POPULATIONS: Mapping[str, Mapping[str, tuple[float, float]]] = {
         "log_n_hi": (21.3, 0.7),
     },
     "lae": {
-        **_ORDINARY,
+        **_STAR_FORMING,
         "m_blue": (-19.4, 0.8),
         "log_age": (1.2, 0.35),
         "beta": (-2.4, 0.2),
@@ -133,7 +135,7 @@ POPULATIONS: Mapping[str, Mapping[str, tuple[float, float]]] = {
         "log_n_hi": (19.8, 0.7),
     },
     "eelg": {
-        **_ORDINARY,
+        **_STAR_FORMING,
         "m_blue": (-19.4, 0.8),
         "log_age": (0.9, 0.3),
         "beta": (-2.4, 0.2),
@@ -145,7 +147,7 @@ POPULATIONS: Mapping[str, Mapping[str, tuple[float, float]]] = {
         "log_ew_ciii": (0.95, 0.3),
     },
     "lrd": {
-        **_ORDINARY,
+        **_STAR_FORMING,
         "m_blue": (-19.7, 0.8),
         "log_age": (1.6, 0.4),
         "beta": (-2.1, 0.25),
@@ -155,7 +157,7 @@ POPULATIONS: Mapping[str, Mapping[str, tuple[float, float]]] = {
         "logit_broad": (1.0, 1.2),
     },
     "quasar": {
-        **_ORDINARY,
+        **_STAR_FORMING,
         "m_blue": (-22.3, 0.8),
         "log_age": (0.8, 0.2),
         "beta": (-1.6, 0.2),
@@ -184,31 +186,31 @@ CORRELATIONS: Mapping[tuple[str, str], float] = {
 """Within a class. Young galaxies have strong lines and hard spectra; dust and gas hide Lyα."""
 
 
-def _correlation_root() -> Floats:
-    matrix = np.eye(len(DRAWN))
+def _correlation_cholesky() -> Floats:
+    matrix = np.eye(len(DRAWN_PARAMETERS))
     for (one, other), value in CORRELATIONS.items():
-        i, j = DRAWN.index(one), DRAWN.index(other)
+        i, j = DRAWN_PARAMETERS.index(one), DRAWN_PARAMETERS.index(other)
         matrix[i, j] = matrix[j, i] = value
     return np.linalg.cholesky(matrix).astype(np.float64)
 
 
-_ROOT = _correlation_root()
+_CORRELATION_CHOLESKY = _correlation_cholesky()
 
 
-def draw(populations: Sequence[str], normals: Floats) -> Galaxies:
+def draw_galaxies(populations: Sequence[str], normals: Floats) -> GalaxyParameters:
     """Turn standard normals into galaxies of the named populations.
 
     Parameters
     ----------
     populations : (N,) keys of `POPULATIONS`
-    normals : (N, P) independent standard normal numbers, P = len(`DRAWN`)
+    normals : (N, P) independent standard normal numbers, P = len(`DRAWN_PARAMETERS`)
     """
-    moments = np.array([[POPULATIONS[name][key] for key in DRAWN] for name in populations])
-    moments = moments.reshape(len(populations), len(DRAWN), 2)
+    moments = np.array([[POPULATIONS[name][key] for key in DRAWN_PARAMETERS] for name in populations])
+    moments = moments.reshape(len(populations), len(DRAWN_PARAMETERS), 2)
     # Bounded at 2.5 sigma: a class has wings, and no galaxy has an Hα of 10⁵ Å.
     # Summed row by row: BLAS may round differently for other N, and files must not.
-    correlated = np.clip((normals[:, None, :] * _ROOT).sum(axis=2), -2.5, 2.5)
+    correlated = np.clip((normals[:, None, :] * _CORRELATION_CHOLESKY).sum(axis=2), -2.5, 2.5)
     values = moments[..., 0] + moments[..., 1] * correlated
-    columns = {key: values[:, i] for i, key in enumerate(DRAWN)}
+    columns = {key: values[:, i] for i, key in enumerate(DRAWN_PARAMETERS)}
     absent = np.zeros(len(populations))
-    return Galaxies(**columns, ew_unknown=absent, wave_unknown=absent + 5000.0)
+    return GalaxyParameters(**columns, ew_unknown_line=absent, wave_unknown_line=absent + 5000.0)

@@ -6,7 +6,14 @@ structural cards alone, after their sizes were checked. The beginning of a file 
 """
 
 from distspec.io.fits.cards import Header
-from distspec.io.fits.hdus import Incomplete
-from distspec.io.fits.reading import FitsTable, read_head, read_image, read_table
+from distspec.io.fits.hdus import IncompleteContentError
+from distspec.io.fits.reading import FitsTable, parse_head, read_fits_image, read_fits_table
 
-__all__ = ["FitsTable", "Header", "Incomplete", "read_head", "read_image", "read_table"]
+__all__ = [
+    "FitsTable",
+    "Header",
+    "IncompleteContentError",
+    "parse_head",
+    "read_fits_image",
+    "read_fits_table",
+]

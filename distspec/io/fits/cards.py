@@ -9,17 +9,17 @@ from typing import Any
 
 from astropy.io import fits
 
-from distspec.core.errors import BadSpectrumError, Reason
+from distspec.core.errors import InvalidSpectrumError, QuarantineReason
 
-CARD, BLOCK = 80, 2880
-Value = bool | int | float | str | None
+CARD_SIZE, BLOCK_SIZE = 80, 2880
+HeaderValue = bool | int | float | str | None
 _CARD = re.compile(
     r"(?P<key>[A-Z]+\d*) *(?<=^.{8})= +(?:'(?P<text>(?:[^']|'')*)'|(?P<integer>[+-]?\d+)|(?P<logical>[TF])"
     r"|(?P<real>[+-]?(?:\d+\.?\d*|\.\d+)(?:[ED][+-]?\d+)?))? *(?:/.*)?"
 )
 
 
-class Header(Mapping[str, Value]):
+class Header(Mapping[str, HeaderValue]):
     """A header's cards by keyword of up to eight characters; each is parsed by astropy when asked for.
 
     Of a repeated keyword the first card counts; a card without a value is None. Comments and HIERARCH
@@ -29,15 +29,15 @@ class Header(Mapping[str, Value]):
     def __init__(self, index: Mapping[str, int], cards: bytes) -> None:
         self._index, self._cards = index, cards
 
-    def __getitem__(self, key: str) -> Value:
-        return _parsed(self.cards(key))
+    def __getitem__(self, key: str) -> HeaderValue:
+        return _parse_value(self.get_raw_cards(key))
 
-    def cards(self, key: str) -> bytes:
+    def get_raw_cards(self, key: str) -> bytes:
         """Return a keyword's card as it stands, with those that continue it."""
-        start = CARD * self._index[key]
-        stop = start + CARD
+        start = CARD_SIZE * self._index[key]
+        stop = start + CARD_SIZE
         while self._cards.startswith(b"CONTINUE", stop):
-            stop += CARD
+            stop += CARD_SIZE
         return self._cards[start:stop]
 
     def __contains__(self, key: object) -> bool:
@@ -51,24 +51,26 @@ class Header(Mapping[str, Value]):
 
 
 @lru_cache(maxsize=1024)
-def _parsed(cards: bytes) -> Value:
+def _parse_value(cards: bytes) -> HeaderValue:
     try:
         value: Any = fits.Card.fromstring(cards).value
     except Exception as error:  # astropy raises several things on a card that is none
-        raise unreadable(f"a card that cannot be read: {cards[:CARD].decode().rstrip()}") from error
+        raise make_unreadable_error(
+            f"a card that cannot be read: {cards[:CARD_SIZE].decode().rstrip()}"
+        ) from error
     return None if isinstance(value, fits.card.Undefined) else value
 
 
-def strict_values(cards: bytes) -> dict[str, Value]:
+def parse_cards(cards: bytes) -> dict[str, HeaderValue]:
     """Parse cards that hold numbers, logicals and text; refuse, mending nothing, what does not."""
-    values: dict[str, Value] = {}
-    for i in range(0, len(cards), CARD):
-        card = cards[i : i + CARD].decode()
+    values: dict[str, HeaderValue] = {}
+    for i in range(0, len(cards), CARD_SIZE):
+        card = cards[i : i + CARD_SIZE].decode()
         match = _CARD.fullmatch(card)
         if not match:
-            raise unreadable(f"a card that cannot be read: {card.rstrip()}")
+            raise make_unreadable_error(f"a card that cannot be read: {card.rstrip()}")
         key, text, integer, logical, real = match.groups()
-        value: Value = None
+        value: HeaderValue = None
         if text is not None:
             value = text.replace("''", "'")
         elif integer or real:
@@ -76,11 +78,11 @@ def strict_values(cards: bytes) -> dict[str, Value]:
         elif logical:
             value = logical == "T"
         if key in values and values[key] != value:
-            raise unreadable(f"{key} stands twice, as {values[key]!r} and as {value!r}")
+            raise make_unreadable_error(f"{key} stands twice, as {values[key]!r} and as {value!r}")
         values[key] = value
     return values
 
 
-def unreadable(seen: str) -> BadSpectrumError:
+def make_unreadable_error(detail: str) -> InvalidSpectrumError:
     """Return the error of a damaged file."""
-    return BadSpectrumError(Reason.UNREADABLE, seen)
+    return InvalidSpectrumError(QuarantineReason.UNREADABLE, detail)

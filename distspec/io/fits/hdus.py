@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distspec.core.errors import BadSpectrumError, Reason
-from distspec.io.fits.cards import BLOCK, CARD, Header, unreadable
-from distspec.io.fits.layout import Layout, keywords, layout
+from distspec.core.errors import InvalidSpectrumError, QuarantineReason
+from distspec.io.fits.cards import BLOCK_SIZE, CARD_SIZE, Header, make_unreadable_error
+from distspec.io.fits.layout import DataLayout, index_keywords, parse_layout
 
-MAX_HEADER = 1000 * BLOCK
+MAX_HEADER_SIZE = 1000 * BLOCK_SIZE
 """Longest header [bytes]."""
-AHEAD = 16 * BLOCK
+READ_AHEAD_SIZE = 16 * BLOCK_SIZE
 """How much to ask for where a header of unknown length begins [bytes]."""
-_STRANGERS = {
+_FOREIGN_SIGNATURES = {
     b"\x1f\x8b": "gzip, once unpacked still",
     b"pk\x03\x04": "a zip archive",
     b"<!doctype html": "an HTML page",
@@ -25,120 +25,128 @@ _STRANGERS = {
     b"{": "JSON",
 }
 """How files begin that are served in place of FITS, in lower case."""
-_SUM = re.compile(rb"(?:CHECKSUM= +'([^']*)'|DATASUM = +'( *\d* *)') *(?:/.*)?")
+_CHECKSUM_CARD = re.compile(rb"(?:CHECKSUM= +'([^']*)'|DATASUM = +'( *\d* *)') *(?:/.*)?")
 
 
-class Incomplete(Exception):
+class IncompleteContentError(Exception):
     """What is asked for lies beyond the bytes given.
 
     Parameters
     ----------
-    needed : int
+    n_bytes_needed : int
         Try again with this many of the file's first bytes; more may be needed then.
     """
 
-    def __init__(self, needed: int) -> None:
-        super().__init__(needed)
-        self.needed = needed
+    def __init__(self, n_bytes_needed: int) -> None:
+        super().__init__(n_bytes_needed)
+        self.n_bytes_needed = n_bytes_needed
 
 
 @dataclass(frozen=True, slots=True)
-class Hdu:
+class HDU:
     """Where an HDU lies in the file [bytes], and what its header says."""
 
     start: int
-    data: int
+    data_start: int
     stop: int
     header: Header
-    layout: Layout
+    layout: DataLayout
 
 
-def find_hdu(content: bytes, name: str | int, total: int) -> Hdu:
+def find_hdu(content: bytes, hdu: str | int, file_size: int) -> HDU:
     """Return the first HDU of that name, its data within `content` and as its checksums say."""
-    _recognise(content, total)
-    wanted = name.strip().upper() if isinstance(name, str) else name
-    found: Hdu | None = None
+    _check_signature(content, file_size)
+    wanted = hdu.strip().upper() if isinstance(hdu, str) else hdu
+    found: HDU | None = None
     names: list[str] = []
     start = 0
-    while start < total and (found is None or len(content) == total):
-        hdu = _hdu_at(content, start, total)
-        names.append(hdu.layout.name or (str(len(names)) if names else "PRIMARY"))
+    while start < file_size and (found is None or len(content) == file_size):
+        here = _parse_hdu(content, start, file_size)
+        names.append(here.layout.name or (str(len(names)) if names else "PRIMARY"))
         if found is None and wanted in {names[-1], len(names) - 1}:
-            found = hdu
-        start = hdu.stop
+            found = here
+        start = here.stop
     if found is None:
-        raise BadSpectrumError(Reason.BAD_TABLE, f"no HDU {name}; there are {', '.join(names)}")
+        raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"no HDU {hdu}; there are {', '.join(names)}")
     if found.stop > len(content):
-        raise Incomplete(found.stop)
-    _check_sums(content, found)
+        raise IncompleteContentError(found.stop)
+    _verify_checksums(content, found)
     return found
 
 
-def _recognise(content: bytes, total: int) -> None:
-    """Refuse what is no FITS file or no whole one, saying what it looks like; `total` is its size [bytes]."""
+def _check_signature(content: bytes, file_size: int) -> None:
+    """Refuse what is no FITS file or no whole one, saying what it looks like; `file_size` is its size [bytes]."""
     if not content.startswith(b"SIMPLE  ="):
         begin = content[:512].lstrip().lower()
-        looks = next((what for magic, what in _STRANGERS.items() if begin.startswith(magic)), "no FITS file")
+        looks = next(
+            (what for magic, what in _FOREIGN_SIGNATURES.items() if begin.startswith(magic)), "no FITS file"
+        )
         looks = "a tar archive" if content[257:262] == b"ustar" else looks
-        raise unreadable(f"{looks}: begins with {content[:60]!r}" if content else "an empty file")
-    if total % BLOCK:
-        raise unreadable(f"cut short, or with junk at its end: {total} bytes are not blocks of {BLOCK}")
+        raise make_unreadable_error(f"{looks}: begins with {content[:60]!r}" if content else "an empty file")
+    if file_size % BLOCK_SIZE:
+        raise make_unreadable_error(
+            f"cut short, or with junk at its end: {file_size} bytes are not blocks of {BLOCK_SIZE}"
+        )
 
 
-def _hdu_at(content: bytes, start: int, total: int) -> Hdu:
+def _parse_hdu(content: bytes, start: int, file_size: int) -> HDU:
     if start and (begin := content[start : start + 9]) != b"XTENSION=" and len(begin) == 9:
         what = "another file begins" if begin == b"SIMPLE  =" else f"{begin!r}, no HDU, stands"
-        raise unreadable(f"{what} at byte {start}")
-    end = _end_card(content, start, total)
-    stop = end + BLOCK - (end - start) % BLOCK
+        raise make_unreadable_error(f"{what} at byte {start}")
+    end = _find_end_card(content, start, file_size)
+    stop = end + BLOCK_SIZE - (end - start) % BLOCK_SIZE
     if stop > len(content):
-        raise Incomplete(stop)
+        raise IncompleteContentError(stop)
     block = np.frombuffer(content, np.uint8, stop - start, start)
     if block.min() < 32 or block.max() > 126:
-        raise unreadable(f"header at byte {start} holds what is not ASCII text")
+        raise make_unreadable_error(f"header at byte {start} holds what is not ASCII text")
     if not content[end + 3 : stop].isspace():
-        raise unreadable(f"header at byte {start} goes on after its END")
-    cards = block[: end - start].reshape(-1, CARD)
-    index, structural = keywords(cards[:, :8].tobytes())
-    declared = layout(cards[structural].tobytes())
-    data_stop = stop + declared.size
-    data_stop += -data_stop % BLOCK
-    if data_stop > total:
-        raise unreadable(f"cut short: an HDU ends at byte {data_stop} of {total}")
-    hdu = Hdu(start, stop, data_stop, Header(index, content[start:end]), declared)
-    _stated_sums(hdu.header)
+        raise make_unreadable_error(f"header at byte {start} goes on after its END")
+    cards = block[: end - start].reshape(-1, CARD_SIZE)
+    index, structural = index_keywords(cards[:, :8].tobytes())
+    declared = parse_layout(cards[structural].tobytes())
+    data_stop = stop + declared.data_size
+    data_stop += -data_stop % BLOCK_SIZE
+    if data_stop > file_size:
+        raise make_unreadable_error(f"cut short: an HDU ends at byte {data_stop} of {file_size}")
+    hdu = HDU(start, stop, data_stop, Header(index, content[start:end]), declared)
+    _read_stated_checksums(hdu.header)
     return hdu
 
 
-def _end_card(content: bytes, start: int, total: int) -> int:
+def _find_end_card(content: bytes, start: int, file_size: int) -> int:
     """Return where the END card begins."""
-    limit = start + MAX_HEADER
+    limit = start + MAX_HEADER_SIZE
     end = content.find(b"END     ", start, limit)
-    while end >= 0 and (end - start) % CARD:
+    while end >= 0 and (end - start) % CARD_SIZE:
         end = content.find(b"END     ", end + 1, limit)
     if end >= 0:
         return end
-    if len(content) < min(total, limit):
-        raise Incomplete(min(total, max(start, len(content)) + AHEAD))
-    raise unreadable(f"header at byte {start} has no END")
+    if len(content) < min(file_size, limit):
+        raise IncompleteContentError(min(file_size, max(start, len(content)) + READ_AHEAD_SIZE))
+    raise make_unreadable_error(f"header at byte {start} has no END")
 
 
-def _check_sums(content: bytes, hdu: Hdu) -> None:
+def _verify_checksums(content: bytes, hdu: HDU) -> None:
     """Compare with CHECKSUM and DATASUM, sums in ones' complement (FITS standard 4.0, appendix J)."""
-    for key, stated in _stated_sums(hdu.header).items():
-        start = hdu.start if key == "CHECKSUM" else hdu.data
+    for key, stated in _read_stated_checksums(hdu.header).items():
+        start = hdu.start if key == "CHECKSUM" else hdu.data_start
         words = np.frombuffer(content, ">u4", (hdu.stop - start) // 4, start)
         rest = int(words.sum(dtype=np.uint64)) - (int(stated) if key == "DATASUM" else 0)
         if rest % 0xFFFFFFFF:
-            raise BadSpectrumError(Reason.BAD_CHECKSUM, f"HDU {hdu.layout.name}: not of {key} {stated}")
+            raise InvalidSpectrumError(
+                QuarantineReason.BAD_CHECKSUM, f"HDU {hdu.layout.name}: not of {key} {stated}"
+            )
 
 
-def _stated_sums(header: Header) -> dict[str, str]:
+def _read_stated_checksums(header: Header) -> dict[str, str]:
     stated: dict[str, str] = {}
     for key in ("CHECKSUM", "DATASUM"):
         if key in header:
-            match = _SUM.fullmatch(header.cards(key))
+            match = _CHECKSUM_CARD.fullmatch(header.get_raw_cards(key))
             if not match:
-                raise unreadable(f"a card that cannot be read: {header.cards(key).decode().rstrip()}")
+                raise make_unreadable_error(
+                    f"a card that cannot be read: {header.get_raw_cards(key).decode().rstrip()}"
+                )
             stated[key] = (match[1] or match[2]).decode().strip()
     return {key: value for key, value in stated.items() if value}

@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from distspec.core.errors import BadSpectrumError, Reason
-from distspec.io.fits.cards import CARD, Value, strict_values, unreadable
+from distspec.core.errors import InvalidSpectrumError, QuarantineReason
+from distspec.io.fits.cards import CARD_SIZE, HeaderValue, make_unreadable_error, parse_cards
 
-MAX_BYTES = 1 << 30
+MAX_DATA_SIZE = 1 << 30
 """Largest data that an HDU may declare, packed or unpacked."""
 MAX_AXES, MAX_COLUMNS = 8, 999
-_NO_VALUE = {"", "COMMENT", "HISTORY", "CONTINUE", "HIERARCH"}
-_UNSCALED = {"BSCALE": 1, "BZERO": 0, "BLANK": None}
-_ODD = ("TSCAL", "TZERO", "TDIM")
+_VALUELESS_KEYWORDS = {"", "COMMENT", "HISTORY", "CONTINUE", "HIERARCH"}
+_SCALING_DEFAULTS = {"BSCALE": 1, "BZERO": 0, "BLANK": None}
+_ASTROPY_COLUMN_KEYWORDS = ("TSCAL", "TZERO", "TDIM")
 _STRUCTURAL = re.compile(
     rb" *(?:SIMPLE|EXTEND|XTENSION|BITPIX|NAXIS\d*|[PG]COUNT|GROUPS|EXTNAME|BSCALE|BZERO|BLANK"
     rb"|TFIELDS|THEAP|T(?:TYPE|FORM|UNIT|NULL|SCAL|ZERO|DIM)\d+"
@@ -33,44 +33,44 @@ _STRUCTURAL = re.compile(
     re.IGNORECASE,
 )
 _TFORM = re.compile(r"(\d*)(?:([LXBIJKAEDCM])|([PQ])([LXBIJKAEDCM])(?:\(\d*\))?)")
-TYPES: Mapping[str, str] = {
+TFORM_DTYPES: Mapping[str, str] = {
     **{"L": "u1", "X": "u1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "A": "S1"},
     **{"E": ">f4", "D": ">f8", "C": ">c8", "M": ">c16", "P": ">i4", "Q": ">i8"},
 }
 """How a column's numbers are stored, by its letter; P and Q stand for an array's length and place."""
-_BITPIX = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
+_BITPIX_DTYPES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class FitsColumn:
     """What a header says of one column."""
 
-    key: str
+    field_name: str
     """Its number from 1: its field in a row's type."""
     name: str
     """TTYPE in lower case."""
-    letter: str
+    tform_code: str
     """Of TFORM: L X B I J K A E D C M, or P Q where each row has an array of its own length."""
-    element: str
+    element_code: str
     """The letter of such an array's elements."""
     dtype: np.dtype[Any]
     """As stored."""
     unit: str
-    null: Value
+    null_value: HeaderValue
     """The integer that stands for no value."""
-    odd: bool
+    needs_astropy: bool
     """Whether its values are more than its bytes: scaled, reshaped, complex, bits or arrays."""
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class DataLayout:
     """What a header declares of its data."""
 
-    kind: str
+    hdu_type: str
     """IMAGE, BINTABLE or TABLE."""
     name: str
     """EXTNAME in upper case."""
-    size: int
+    data_size: int
     """Bytes of data, with the heap and without the padding."""
     shape: tuple[int, ...]
     """As numpy orders axes; (rows,) of a table."""
@@ -80,27 +80,27 @@ class Layout:
     """Whether an image's values are more than its bytes."""
     compressed: bool
     """Whether it is an image packed into a table."""
-    columns: tuple[Column, ...]
-    heap: int
+    columns: tuple[FitsColumn, ...]
+    heap_offset: int
     """Where in the data the arrays of variable length begin [bytes]."""
-    cards: bytes
+    structural_cards: bytes
     """The structural cards."""
 
 
 @lru_cache(maxsize=1024)
-def keywords(keys: bytes) -> tuple[Mapping[str, int], np.ndarray[Any, np.dtype[np.intp]]]:
-    """Return where each keyword first stands and which cards are structural; `keys` has 8 bytes a card."""
-    fields = [keys[i : i + 8] for i in range(0, len(keys), 8)]
+def index_keywords(keyword_bytes: bytes) -> tuple[Mapping[str, int], np.ndarray[Any, np.dtype[np.intp]]]:
+    """Return where each keyword first stands and which cards are structural; `keyword_bytes` has 8 bytes a card."""
+    fields = [keyword_bytes[i : i + 8] for i in range(0, len(keyword_bytes), 8)]
     index: dict[str, int] = {}
     for i, field in enumerate(fields):
         index.setdefault(field.decode().rstrip(), i)
-    for key in _NO_VALUE & index.keys():
+    for key in _VALUELESS_KEYWORDS & index.keys():
         del index[key]
     return index, np.array([i for i, field in enumerate(fields) if _STRUCTURAL.match(field)], dtype=np.intp)
 
 
 @lru_cache(maxsize=1024)
-def layout(cards: bytes) -> Layout:
+def parse_layout(structural_cards: bytes) -> DataLayout:
     """Return the layout that structural cards declare.
 
     Raises
@@ -108,74 +108,93 @@ def layout(cards: bytes) -> Layout:
     BadSpectrumError
         ``unreadable``, ``too_large``, or ``bad_table`` where the columns do not fill the rows.
     """
-    values = strict_values(cards)
+    values = parse_cards(structural_cards)
     text = {key: value.rstrip() for key, value in values.items() if isinstance(value, str)}
     kind = "IMAGE" if values.get("SIMPLE") is True else text.get("XTENSION", "")
     if kind not in {"IMAGE", "BINTABLE", "TABLE"} or values.get("GROUPS") is True:
-        raise unreadable(f"an HDU that is no image and no table: {cards[:CARD].decode().rstrip()}")
+        raise make_unreadable_error(
+            f"an HDU that is no image and no table: {structural_cards[:CARD_SIZE].decode().rstrip()}"
+        )
     if "SIMPLE" in values:
         values = {"PCOUNT": 0, "GCOUNT": 1} | values
-    axes = [_integer(values, f"NAXIS{i + 1}") for i in range(_integer(values, "NAXIS", highest=MAX_AXES))]
-    bits, extra = _integer(values, "BITPIX", lowest=-64), _integer(values, "PCOUNT")
-    groups = _integer(values, "GCOUNT")
-    if bits not in _BITPIX or groups != 1:
-        raise unreadable(f"BITPIX {bits}, GCOUNT {groups}")
+    axes = [
+        _get_integer(values, f"NAXIS{i + 1}") for i in range(_get_integer(values, "NAXIS", maximum=MAX_AXES))
+    ]
+    bits, extra = _get_integer(values, "BITPIX", minimum=-64), _get_integer(values, "PCOUNT")
+    groups = _get_integer(values, "GCOUNT")
+    if bits not in _BITPIX_DTYPES or groups != 1:
+        raise make_unreadable_error(f"BITPIX {bits}, GCOUNT {groups}")
     if kind != "IMAGE" and (bits != 8 or len(axes) != 2):
-        raise unreadable(f"a table of BITPIX {bits} and NAXIS {len(axes)}")
+        raise make_unreadable_error(f"a table of BITPIX {bits} and NAXIS {len(axes)}")
     size = abs(bits) // 8 * (extra + math.prod(axes)) if axes else 0
     table = kind == "BINTABLE"
     compressed = table and values.get("ZIMAGE") is True
-    largest = max(size, *axes, _unpacked(values)) if compressed else max(size, *axes, 0)
-    if largest > MAX_BYTES:
-        raise BadSpectrumError(Reason.TOO_LARGE, f"an HDU declares {largest:,} bytes, over {MAX_BYTES:,}")
-    columns = _columns(values, text, axes[0]) if table else ()
-    scaled = any(values.get(key, usual) != usual for key, usual in _UNSCALED.items())
-    return Layout(
-        kind=kind,
+    largest = max(size, *axes, _uncompressed_size(values)) if compressed else max(size, *axes, 0)
+    if largest > MAX_DATA_SIZE:
+        raise InvalidSpectrumError(
+            QuarantineReason.TOO_LARGE, f"an HDU declares {largest:,} bytes, over {MAX_DATA_SIZE:,}"
+        )
+    columns = _parse_columns(values, text, axes[0]) if table else ()
+    scaled = any(values.get(key, usual) != usual for key, usual in _SCALING_DEFAULTS.items())
+    return DataLayout(
+        hdu_type=kind,
         name=text.get("EXTNAME", "").upper(),
-        size=size,
+        data_size=size,
         shape=(axes[1],) if table else tuple(axes[::-1]),
-        dtype=np.dtype([(c.key, c.dtype) for c in columns]) if table else np.dtype(_BITPIX[bits]),
+        dtype=np.dtype([(c.field_name, c.dtype) for c in columns])
+        if table
+        else np.dtype(_BITPIX_DTYPES[bits]),
         scaled=compressed or scaled,
         compressed=compressed,
         columns=columns,
-        heap=_integer({"THEAP": size - extra} | values, "THEAP"),
-        cards=cards,
+        heap_offset=_get_integer({"THEAP": size - extra} | values, "THEAP"),
+        structural_cards=structural_cards,
     )
 
 
-def _columns(values: Mapping[str, Value], text: Mapping[str, str], row_bytes: int) -> tuple[Column, ...]:
-    columns: list[Column] = []
-    for i in range(1, _integer(values, "TFIELDS", highest=MAX_COLUMNS) + 1):
+def _parse_columns(
+    values: Mapping[str, HeaderValue], text: Mapping[str, str], row_bytes: int
+) -> tuple[FitsColumn, ...]:
+    columns: list[FitsColumn] = []
+    for i in range(1, _get_integer(values, "TFIELDS", maximum=MAX_COLUMNS) + 1):
         tform = text.get(f"TFORM{i}", "missing")
         match = _TFORM.fullmatch(tform)
-        if not match or int(match[1] or 1) > MAX_BYTES:
-            raise BadSpectrumError(Reason.BAD_TABLE, f"TFORM{i} is {tform}")
+        if not match or int(match[1] or 1) > MAX_DATA_SIZE:
+            raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"TFORM{i} is {tform}")
         repeat, letter = int(match[1] or 1), match[2] or match[3]
         shape = {"X": (-(-repeat // 8),), "P": (2 * repeat,), "Q": (2 * repeat,)}.get(letter, (repeat,))
-        dtype = np.dtype(f"S{repeat}" if letter == "A" and repeat else (TYPES[letter], shape))
+        dtype = np.dtype(f"S{repeat}" if letter == "A" and repeat else (TFORM_DTYPES[letter], shape))
         if shape == (1,) and letter != "X":
-            dtype = np.dtype(TYPES[letter])
-        odd = letter in "XCMPQ" or not repeat or any(f"{key}{i}" in values for key in _ODD)
+            dtype = np.dtype(TFORM_DTYPES[letter])
+        odd = (
+            letter in "XCMPQ" or not repeat or any(f"{key}{i}" in values for key in _ASTROPY_COLUMN_KEYWORDS)
+        )
         null = values.get(f"TNULL{i}") if dtype.base.kind in "iu" and letter != "L" else None
         name = text.get(f"TTYPE{i}")
         if not name:
-            raise BadSpectrumError(Reason.BAD_TABLE, f"column {i} has no name")
+            raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"column {i} has no name")
         unit = text.get(f"TUNIT{i}", "")
-        columns.append(Column(str(i), name.lower(), letter, match[4] or "", dtype, unit, null, odd))
+        columns.append(FitsColumn(str(i), name.lower(), letter, match[4] or "", dtype, unit, null, odd))
     filled = sum(column.dtype.itemsize for column in columns)
     if filled != row_bytes:
-        raise BadSpectrumError(Reason.BAD_TABLE, f"columns fill {filled} of a row's {row_bytes} bytes")
+        raise InvalidSpectrumError(
+            QuarantineReason.BAD_TABLE, f"columns fill {filled} of a row's {row_bytes} bytes"
+        )
     return tuple(columns)
 
 
-def _integer(values: Mapping[str, Value], key: str, lowest: int = 0, highest: float = math.inf) -> int:
+def _get_integer(
+    values: Mapping[str, HeaderValue], key: str, minimum: int = 0, maximum: float = math.inf
+) -> int:
     value = values.get(key)
-    if type(value) is not int or not lowest <= value <= highest:
-        raise unreadable(f"{key} is {value if key in values else 'missing'}")
+    if type(value) is not int or not minimum <= value <= maximum:
+        raise make_unreadable_error(f"{key} is {value if key in values else 'missing'}")
     return value
 
 
-def _unpacked(values: Mapping[str, Value]) -> int:
-    axes = [_integer(values, f"ZNAXIS{i + 1}") for i in range(_integer(values, "ZNAXIS", highest=MAX_AXES))]
-    return abs(_integer(values, "ZBITPIX", lowest=-64)) // 8 * math.prod(axes)
+def _uncompressed_size(values: Mapping[str, HeaderValue]) -> int:
+    axes = [
+        _get_integer(values, f"ZNAXIS{i + 1}")
+        for i in range(_get_integer(values, "ZNAXIS", maximum=MAX_AXES))
+    ]
+    return abs(_get_integer(values, "ZBITPIX", minimum=-64)) // 8 * math.prod(axes)

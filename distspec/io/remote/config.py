@@ -16,7 +16,7 @@ class AccessConfig:
     """S3-compatible endpoint of the archive; empty: as the root's."""
     region: str = ""
     """Region of the archive's bucket; empty: as the root's."""
-    hosts: tuple[str, ...] = ()
+    redirect_hosts: tuple[str, ...] = ()
     """Hosts (host or host:port) besides the archive's own to which it may redirect."""
     in_flight: int = 64
     """Files a task reads at a time."""
@@ -44,14 +44,14 @@ class AccessConfig:
 DEFAULT_ACCESS = AccessConfig()
 
 
-class Content(NamedTuple):
+class FileContent(NamedTuple):
     """The first bytes of a file, or all of them, unpacked; and how large all of it is."""
 
     data: bytes
-    size: int
+    file_size: int
 
 
-class Listed(NamedTuple):
+class ListedFile(NamedTuple):
     """One file that a folder holds."""
 
     url: str
@@ -59,5 +59,5 @@ class Listed(NamedTuple):
     etag: str
 
 
-class PassingError(Exception):
+class TransientError(Exception):
     """What another try may mend."""

@@ -1,35 +1,42 @@
 """The report's figures: arrays and tables in, a matplotlib ``Figure`` out; no pyplot, no state left."""
 
-from distspec.core.colors import class_colour
-from distspec.report.figures.marks import found_by_marks
-from distspec.report.figures.runs import best_epoch, latent_map, sweep_scores, training_curves
+from distspec.core.colors import class_color
+from distspec.report.figures.marks import plot_feedback_progress
+from distspec.report.figures.runs import find_best_epoch, plot_sweep_scores, plot_training_curves, plot_umap
 from distspec.report.figures.spectra import (
-    IN_A_ROW,
-    Examples,
-    class_members,
-    class_spectra,
-    odd_spectra,
-    reconstructions,
+    N_EXAMPLES_PER_CLASS,
+    ExampleSpectra,
+    plot_anomalies,
+    plot_class_examples,
+    plot_class_medians,
+    plot_reconstructions,
 )
-from distspec.report.figures.style import class_marker, column, has_redshifts, labels_of, spread, to_png
+from distspec.report.figures.style import (
+    class_marker,
+    float_column,
+    get_cluster_labels,
+    has_redshifts,
+    spread_labels,
+    to_png,
+)
 
 __all__ = [
-    "IN_A_ROW",
-    "Examples",
-    "best_epoch",
-    "class_colour",
+    "N_EXAMPLES_PER_CLASS",
+    "ExampleSpectra",
+    "class_color",
     "class_marker",
-    "class_members",
-    "class_spectra",
-    "column",
-    "found_by_marks",
+    "find_best_epoch",
+    "float_column",
+    "get_cluster_labels",
     "has_redshifts",
-    "labels_of",
-    "latent_map",
-    "odd_spectra",
-    "reconstructions",
-    "spread",
-    "sweep_scores",
+    "plot_anomalies",
+    "plot_class_examples",
+    "plot_class_medians",
+    "plot_feedback_progress",
+    "plot_reconstructions",
+    "plot_sweep_scores",
+    "plot_training_curves",
+    "plot_umap",
+    "spread_labels",
     "to_png",
-    "training_curves",
 ]

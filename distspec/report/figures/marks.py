@@ -6,13 +6,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from distspec.anomaly.feedback import Progress
-from distspec.core.colors import DATA, FAINT, MODEL
-from distspec.report.figures.style import DPI, WIDTH, styled
+from distspec.anomaly.feedback import DiscoveryCurve
+from distspec.core.colors import DATA_COLOR, MODEL_COLOR, MUTED_COLOR
+from distspec.report.figures.style import DPI, FIGURE_WIDTH, with_report_style
 
 
-@styled
-def found_by_marks(progress: Progress) -> Figure:
+@with_report_style
+def plot_feedback_progress(progress: DiscoveryCurve) -> Figure:
     """Draw how many interesting spectra were found after each mark, and in the run's own order.
 
     Parameters
@@ -20,16 +20,33 @@ def found_by_marks(progress: Progress) -> Figure:
     progress : Progress
         Of one mark or more.
     """
-    figure = Figure((WIDTH, 2.7), dpi=DPI)
+    figure = Figure((FIGURE_WIDTH, 2.7), dpi=DPI)
     ax = figure.subplots()
-    looks = np.arange(len(progress.found))
-    most = progress.own + progress.unmarked
-    if progress.unmarked.any():
+    looks = np.arange(len(progress.n_found))
+    most = progress.n_found_by_rank + progress.n_unmarked_by_rank
+    if progress.n_unmarked_by_rank.any():
         label = "… if all unmarked ones were interesting"
-        ax.fill_between(looks, progress.own, most, step="post", color=FAINT, alpha=0.3, lw=0, label=label)
-    ax.step(looks, progress.own, where="post", color=DATA, lw=1.0, ls="--", label="in the run's own order")
-    ax.step(looks, progress.found, where="post", color=MODEL, lw=1.4, label="as they were marked")
-    top = max(int(progress.found[-1]), int(progress.own[-1]), 1)
+        ax.fill_between(
+            looks,
+            progress.n_found_by_rank,
+            most,
+            step="post",
+            color=MUTED_COLOR,
+            alpha=0.3,
+            lw=0,
+            label=label,
+        )
+    ax.step(
+        looks,
+        progress.n_found_by_rank,
+        where="post",
+        color=DATA_COLOR,
+        lw=1.0,
+        ls="--",
+        label="in the run's own order",
+    )
+    ax.step(looks, progress.n_found, where="post", color=MODEL_COLOR, lw=1.4, label="as they were marked")
+    top = max(int(progress.n_found[-1]), int(progress.n_found_by_rank[-1]), 1)
     ax.set(xlabel="spectra looked at", ylabel="interesting ones", xlim=(0, looks[-1]), ylim=(0, 1.15 * top))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(5, integer=True))

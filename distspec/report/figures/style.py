@@ -21,16 +21,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-from distspec.core.colors import CLASS_COLOURS, FAINT
+from distspec.core.colors import CLASS_COLORS, MUTED_COLOR
 from distspec.core.spectrum import Floats
 
 P = ParamSpec("P")
-WIDTH = 7.2  # [inch] a journal's two columns
+FIGURE_WIDTH = 7.2  # [inch] a journal's two columns
 DPI = 200
-MARKERS = "o^sDvP"
+CLASS_MARKERS = "o^sDvP"
 
 
-def style() -> AbstractContextManager[None]:
+def report_style() -> AbstractContextManager[None]:
     """Return a context in which matplotlib draws in the report's style."""
     return mpl.rc_context(
         {
@@ -55,12 +55,12 @@ def style() -> AbstractContextManager[None]:
     )
 
 
-def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+def with_report_style(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     """Draw in the report's style, and leave matplotlib's settings as they were."""
 
     @wraps(draw)
     def inner(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with style():
+        with report_style():
             return draw(*args, **kwargs)
 
     return inner
@@ -69,19 +69,19 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 def to_png(figure: Figure) -> bytes:
     """Render a figure as a PNG file's bytes."""
     file = io.BytesIO()
-    with style():  # ticks are made, and read their style, only when drawn
+    with report_style():  # ticks are made, and read their style, only when drawn
         FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})
     return file.getvalue()
 
 
-def column(table: pa.Table, name: str) -> Floats:
+def float_column(table: pa.Table, name: str) -> Floats:
     """Return a table's numeric column, (n,) float64: nulls become NaN."""
     return np.asarray(table[name].cast("float64").to_numpy(), float)
 
 
-def labels_of(table: pa.Table) -> NDArray[np.int64]:
+def get_cluster_labels(table: pa.Table) -> NDArray[np.int64]:
     """Return the column ``cluster_label``, (n,): a null is -1, as noise is."""
-    return np.nan_to_num(column(table, "cluster_label"), nan=-1).astype(np.int64)
+    return np.nan_to_num(float_column(table, "cluster_label"), nan=-1).astype(np.int64)
 
 
 def has_redshifts(z: Floats) -> bool:
@@ -91,10 +91,10 @@ def has_redshifts(z: Floats) -> bool:
 
 def class_marker(label: int) -> str:
     """Return a class's marker, which changes each time the colours start again."""
-    return "o" if label < 0 else MARKERS[label // len(CLASS_COLOURS) % len(MARKERS)]
+    return "o" if label < 0 else CLASS_MARKERS[label // len(CLASS_COLORS) % len(CLASS_MARKERS)]
 
 
-def class_word(label: int) -> str:
+def class_display_name(label: int) -> str:
     """Return a class's name in a figure."""
     return "noise (−1)" if label < 0 else f"class {label}"
 
@@ -118,7 +118,7 @@ def flux_range(*curves: Floats) -> tuple[float, float]:
     return low - pad, high + pad
 
 
-def spread(positions: Floats, apart: float, low: float, high: float) -> Floats:
+def spread_labels(positions: Floats, min_separation: float, low: float, high: float) -> Floats:
     """Move sorted positions, (n,), as little as keeps neighbours ``apart`` and all in range.
 
     Least squares under "at least ``apart``" is isotonic regression of what is left once the spacing
@@ -131,12 +131,12 @@ def spread(positions: Floats, apart: float, low: float, high: float) -> Floats:
     """
     if len(positions) < 2:
         return positions
-    steps = min(apart, (high - low) / (len(positions) - 1)) * np.arange(len(positions))
+    steps = min(min_separation, (high - low) / (len(positions) - 1)) * np.arange(len(positions))
     fitted = isotonic_regression(positions - steps).x
     return np.clip(fitted, low, high - steps[-1]) + steps
 
 
-def repel(points: Floats, apart: float) -> Floats:
+def repel_points(points: Floats, min_separation: float) -> Floats:
     """Push points, (n, 2), away from each other until about ``apart``.
 
     Examples
@@ -145,25 +145,25 @@ def repel(points: Floats, apart: float) -> Floats:
     >>> bool(np.hypot(*(moved[1] - moved[0])) > 0.95), moved[2]
     (True, array([9., 9.]))
     """
-    nudge = 1e-6 * apart * np.random.default_rng(0).normal(size=points.shape)  # parts equal points
+    nudge = 1e-6 * min_separation * np.random.default_rng(0).normal(size=points.shape)  # parts equal points
     moved = points + nudge
     for _ in range(60):
         between = moved[:, None] - moved[None]
         distance = np.hypot(between[..., 0], between[..., 1])
         np.fill_diagonal(distance, np.inf)
-        push = np.clip(apart - distance, 0, None) / (2 * distance)
+        push = np.clip(min_separation - distance, 0, None) / (2 * distance)
         moved = moved + (push[..., None] * between).sum(axis=1)
-    return np.where(np.abs(moved - points) < 1e-3 * apart, points, moved)
+    return np.where(np.abs(moved - points) < 1e-3 * min_separation, points, moved)
 
 
-def message(words: str) -> Figure:
+def message_figure(text: str) -> Figure:
     """Return a figure that says why there is nothing to draw."""
-    figure = Figure((WIDTH, 1.2), dpi=DPI)
-    figure.text(0.5, 0.5, words, ha="center", va="center", color=FAINT)
+    figure = Figure((FIGURE_WIDTH, 1.2), dpi=DPI)
+    figure.text(0.5, 0.5, text, ha="center", va="center", color=MUTED_COLOR)
     return figure
 
 
-def legend(figure: Figure, ax: Axes) -> None:
+def add_legend(figure: Figure, ax: Axes) -> None:
     """Put the legend of one of its axes above a figure."""
     handles, names = ax.get_legend_handles_labels()
     drawn = figure.legend(handles, names, loc="outside upper center", ncols=len(names))

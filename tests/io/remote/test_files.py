@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from distspec.core.errors import BadSpectrumError, Reason
-from distspec.io.remote.config import AccessConfig, Content
-from distspec.io.remote.files import is_below, open_files
+from distspec.core.errors import InvalidSpectrumError, QuarantineReason
+from distspec.io.remote.config import AccessConfig, FileContent
+from distspec.io.remote.files import is_url_below, open_archive_client
 from tests.faults import servers
 from tests.faults.servers import serving
 
@@ -27,27 +27,27 @@ def archive(request, tmp_path):
         yield f"file://{tmp_path}", put
         return
     with serving() as server:
-        yield server.url, lambda name, content: server.serve(f"/{name}", content)
+        yield server.url, lambda name, content: server.retrain_if_needed(f"/{name}", content)
 
 
 def do(base, what, config=CONFIG):
     async def run():
-        async with open_files(base, config) as files:
+        async with open_archive_client(base, config) as files:
             return await what(files)
 
     return asyncio.run(run())
 
 
 def head(base, name, n, config=CONFIG):
-    return do(base, lambda files: files.file(f"{base}/{name}").head(n), config)
+    return do(base, lambda files: files.file(f"{base}/{name}").read_head(n), config)
 
 
 def whole(base, name, config=CONFIG):
-    return do(base, lambda files: files.file(f"{base}/{name}").whole(), config)
+    return do(base, lambda files: files.file(f"{base}/{name}").read_all(), config)
 
 
 def ranges(base, name, spans):
-    return do(base, lambda files: files.file(f"{base}/{name}").ranges(spans))
+    return do(base, lambda files: files.file(f"{base}/{name}").read_ranges(spans))
 
 
 def test_head_whole_and_ranges(archive):
@@ -67,7 +67,7 @@ def test_head_whole_and_ranges(archive):
 def test_a_range_that_the_file_does_not_have(archive):
     base, put = archive
     put("a.fits", CONTENT)
-    with pytest.raises(BadSpectrumError, match=r"unreadable: .*ends at byte 10,240, before 10,300"):
+    with pytest.raises(InvalidSpectrumError, match=r"unreadable: .*ends at byte 10,240, before 10,300"):
         ranges(base, "a.fits", [(10_000, 10_300)])
 
 
@@ -85,32 +85,32 @@ def test_what_is_too_large(archive):
     put("a.fits", b"x" * 1_000_001)
     assert len(head(base, "a.fits", 2880).data) == 2880
     for read in (whole, lambda *args: head(*args, 2_000_000)):
-        with pytest.raises(BadSpectrumError, match=r"too_large: .*1,000,001 bytes, more than 1,000,000"):
+        with pytest.raises(InvalidSpectrumError, match=r"too_large: .*1,000,001 bytes, more than 1,000,000"):
             read(base, "a.fits")
     put("b.fits", b"x" * 1_000_000)
     assert whole(base, "b.fits").size == 1_000_000
     put("c.gz", gzip.compress(b"x" * 100_001))
-    with pytest.raises(BadSpectrumError, match=r"too_large: .*unpack to more than 100,000"):
+    with pytest.raises(InvalidSpectrumError, match=r"too_large: .*unpack to more than 100,000"):
         head(base, "c.gz", 10)
 
 
 def test_what_is_not_there(archive):
     base, _ = archive
-    with pytest.raises(BadSpectrumError, match="not_found: no file at"):
+    with pytest.raises(InvalidSpectrumError, match="not_found: no file at"):
         whole(base, "none.fits")
 
 
 def test_nothing_is_read_twice():
     with serving() as server:
-        server.serve("/a.fits", CONTENT)
+        server.retrain_if_needed("/a.fits", CONTENT)
 
         async def read(files):
             file = files.file(f"{server.url}/a.fits")
-            await asyncio.gather(*(file.head(100) for _ in range(5)), file.head(50))
-            await file.ranges([(0, 10)])
-            await file.ranges([(0, 10)])
-            await file.whole()
-            await file.head(3000)
+            await asyncio.gather(*(file.read_head(100) for _ in range(5)), file.read_head(50))
+            await file.read_ranges([(0, 10)])
+            await file.read_ranges([(0, 10)])
+            await file.read_all()
+            await file.read_head(3000)
 
         do(server.url, read)
         spans = [request.headers["Range"] for request in server.requests]
@@ -129,10 +129,10 @@ def test_no_more_at_a_time_than_allowed():
 
     with serving() as server:
         for i in range(12):
-            server.serve(f"/{i}", CONTENT, always=slowly)
+            server.retrain_if_needed(f"/{i}", CONTENT, always=slowly)
 
         async def read(files):
-            await asyncio.gather(*(files.file(f"{server.url}/{i}").head(10) for i in range(12)))
+            await asyncio.gather(*(files.file(f"{server.url}/{i}").read_head(10) for i in range(12)))
 
         do(server.url, read, replace(CONFIG, in_flight=3))
         assert 1 <= max(most) <= 3
@@ -142,7 +142,9 @@ def test_no_more_at_a_time_than_allowed():
 def test_a_server_that_is_not_there():
     with serving() as server:
         url = server.url
-    with pytest.raises(BadSpectrumError, match=r"unreachable: .*ClientConnector\w*Error from 127.*, 2 times"):
+    with pytest.raises(
+        InvalidSpectrumError, match=r"unreachable: .*ClientConnector\w*Error from 127.*, 2 times"
+    ):
         whole(url, "a.fits")
 
 
@@ -158,9 +160,9 @@ def test_files_elsewhere_are_outside(tmp_path):
         async def open_one(files, url=url):
             return files.file(url)
 
-        with pytest.raises(BadSpectrumError) as caught:
+        with pytest.raises(InvalidSpectrumError) as caught:
             do(f"file://{tmp_path}", open_one)
-        assert caught.value.reason is Reason.OUTSIDE
+        assert caught.value.reason is QuarantineReason.OUTSIDE
 
 
 def test_what_a_disk_refuses(tmp_path):
@@ -168,7 +170,7 @@ def test_what_a_disk_refuses(tmp_path):
     (tmp_path / "file").write_bytes(b"x")
     base = f"file://{tmp_path}"
     for name in ("folder", "file/below", "x" * 300, "none"):
-        with pytest.raises(BadSpectrumError, match="not_found"):
+        with pytest.raises(InvalidSpectrumError, match="not_found"):
             whole(base, name)
 
 
@@ -176,9 +178,9 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path, monkeypatch):
     """As an object store may: less comes than is said to be there."""
     (tmp_path / "a").write_bytes(CONTENT)
     monkeypatch.setattr(
-        "distspec.io.remote.files._read_local", lambda *_: Content(CONTENT[:50], len(CONTENT))
+        "distspec.io.remote.files._read_local", lambda *_: FileContent(CONTENT[:50], len(CONTENT))
     )
-    with pytest.raises(BadSpectrumError, match=r"unreadable: .* gives 50 bytes from byte 0, of 10,240"):
+    with pytest.raises(InvalidSpectrumError, match=r"unreadable: .* gives 50 bytes from byte 0, of 10,240"):
         head(f"file://{tmp_path}", "a", 100)
 
 
@@ -194,7 +196,7 @@ def test_what_lies_below_stays_below(parts):
     """What passes is, however a file system takes it, below: no step leads up or out."""
     base = "file:///data/archive"
     url = "/".join([base, *parts])
-    if not is_below(url, base):
+    if not is_url_below(url, base):
         return
     inside = url.removeprefix(base)
     depth = 0
@@ -211,13 +213,13 @@ def test_what_lies_below_stays_below(parts):
     )
 )
 def test_plain_paths_pass(parts):
-    assert is_below("/".join(["s3://bucket/a", *parts]), "s3://bucket/a")
-    assert is_below("/".join(["s3://bucket/a", *parts]), "s3://bucket/a/")
-    assert not is_below("/".join(["s3://bucket/ab", *parts]), "s3://bucket/a")
-    assert not is_below("/".join(["s3://bucket/a", "..", *parts]), "s3://bucket/a")
+    assert is_url_below("/".join(["s3://bucket/a", *parts]), "s3://bucket/a")
+    assert is_url_below("/".join(["s3://bucket/a", *parts]), "s3://bucket/a/")
+    assert not is_url_below("/".join(["s3://bucket/ab", *parts]), "s3://bucket/a")
+    assert not is_url_below("/".join(["s3://bucket/a", "..", *parts]), "s3://bucket/a")
 
 
-@pytest.mark.parametrize(
+@pytest.set_withdrawn.parametrize(
     ("changed", "named"),
     [({"in_flight": 0}, "in_flight 0"), ({"attempts": 0}, "attempts 0"), ({"timeout": 0.0}, "timeout 0"),
      ({"deadline": -1.0}, "deadline -1")],

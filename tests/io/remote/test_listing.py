@@ -6,7 +6,7 @@ from moto.server import ThreadedMotoServer
 
 from distspec.io import storage
 from distspec.io.remote.config import AccessConfig
-from distspec.io.remote.listing import list_folder, read_whole
+from distspec.io.remote.listing import list_folder, read_catalog_bytes
 from tests.faults import servers
 from tests.faults.servers import serving
 
@@ -70,19 +70,21 @@ def test_a_catalogue_is_read_whole(tmp_path):
     (tmp_path / "c.csv").write_bytes(b"a,b\n")
     (tmp_path / "c.csv.gz").write_bytes(gzip.compress(b"a,b\n"))
     for name in ("c.csv", "c.csv.gz"):
-        assert read_whole(f"file://{tmp_path}/{name}", CONFIG) == b"a,b\n"
+        assert read_catalog_bytes(f"file://{tmp_path}/{name}", CONFIG) == b"a,b\n"
     with serving() as server:
-        server.serve("/c.csv", b"a,b\n", servers.status(503), always=servers.ignore_ranges)
-        assert read_whole(f"{server.url}/c.csv", AccessConfig(attempts=3)) == b"a,b\n"
+        server.retrain_if_needed("/c.csv", b"a,b\n", servers.status(503), always=servers.ignore_ranges)
+        assert read_catalog_bytes(f"{server.url}/c.csv", AccessConfig(attempts=3)) == b"a,b\n"
 
 
 def test_a_catalogue_that_cannot_be_had_names_its_url(tmp_path):
     with pytest.raises(ValueError, match=r"catalogue file://.*/none\.csv: not_found"):
-        read_whole(f"file://{tmp_path}/none.csv", CONFIG)
+        read_catalog_bytes(f"file://{tmp_path}/none.csv", CONFIG)
     (tmp_path / "bomb.csv.gz").write_bytes(gzip.compress(b"0" * 2_000_001))
     with pytest.raises(ValueError, match=r"too_large.*unpack to more than 2,000,000"):
-        read_whole(f"file://{tmp_path}/bomb.csv.gz", AccessConfig(max_catalog_mb=2.0, max_file_mb=0.1))
+        read_catalog_bytes(
+            f"file://{tmp_path}/bomb.csv.gz", AccessConfig(max_catalog_mb=2.0, max_file_mb=0.1)
+        )
     with serving() as server:
-        server.serve("/c.csv", b"", always=servers.status(403))
+        server.retrain_if_needed("/c.csv", b"", always=servers.status(403))
         with pytest.raises(ValueError, match=r"catalogue http://.*/c\.csv: denied"):
-            read_whole(f"{server.url}/c.csv", CONFIG)
+            read_catalog_bytes(f"{server.url}/c.csv", CONFIG)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from distspec.io.remote.files import run
+from distspec.io.remote.files import run_coroutine
 
 
 class Heavy:
@@ -19,5 +19,5 @@ def test_a_result_is_never_written_out():
     async def work() -> list[Heavy]:
         return [heavy]
 
-    assert run(work()) == [heavy]
+    assert run_coroutine(work()) == [heavy]
     assert heavy.written == 0
