@@ -1,13 +1,80 @@
-"""NEEDS A DOCSTRING."""
+"""Errors that distspec raises, and why a spectrum is quarantined.
+
+Every error that a user can correct derives from `DistspecError`; commands print it as one line with the remedy.
+Any other exception is a fault of the program and keeps its traceback.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 
-class LeaseHeldError(RuntimeError):
-    """Another works on the root now."""
+class DistspecError(Exception):
+    """Base class of the errors that a user can correct.
+
+    Attributes
+    ----------
+    exit_status : int
+        Exit status of a command that ends with this error.
+    """
+
+    exit_status: ClassVar[int] = 1
+
+
+class ConfigError(DistspecError, ValueError):
+    """A setting or an argument has an impossible value."""
+
+    exit_status = 2
+
+
+class NotFoundError(DistspecError, FileNotFoundError):
+    """What a command needs does not exist yet; the message names the command that makes it."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class StorageError(DistspecError, OSError):
+    """A file or an object store cannot be read or written: permissions, a full disk, no answer."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class LeaseHeldError(DistspecError):
+    """Another job works on the root now."""
+
+    exit_status = 75
+
+
+class ArchiveError(DistspecError, ValueError):
+    """An archive's catalogue or folder cannot be used as a whole."""
+
+
+class StoreError(DistspecError, ValueError):
+    """The store is damaged, of another format, or was made with other settings."""
+
+
+class ModelError(DistspecError, ValueError):
+    """A trained model cannot be read, or does not fit the store."""
+
+
+class TrainingError(DistspecError, RuntimeError):
+    """Training cannot start or go on: too few spectra, no GPU, a loss that is not finite."""
+
+
+class ClusteringError(DistspecError, RuntimeError):
+    """Clustering cannot start or go on."""
+
+
+class CatalogError(DistspecError, ValueError):
+    """A published catalogue cannot be read, queried or exported as asked."""
+
+
+class LabelError(DistspecError, ValueError):
+    """Labels cannot be imported, exported or learned from."""
 
 
 class QuarantineReason(StrEnum):
@@ -64,7 +131,7 @@ TRANSIENT_REASONS = frozenset(
 """Causes that may be gone tomorrow: ``distspec retry`` reads these again."""
 
 
-class InvalidSpectrumError(Exception):
+class InvalidSpectrumError(ArchiveError):
     """A spectrum that cannot be used.
 
     Parameters
