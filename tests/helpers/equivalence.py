@@ -1,6 +1,6 @@
 """Compare what two versions of distspec make of the same input: store, weights, labels and tables.
 
-    python -m tests.helpers.equivalence record ROOT > before.json
+    python -m tests.helpers.equivalence record ROOT before.json
     python -m tests.helpers.equivalence compare before.json after.json
 
 ``record`` writes a SHA-256 of every array of the store, of every tensor of every model and of every column of the
@@ -104,7 +104,7 @@ def compare(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping
 def main() -> None:
     """Run the command line of this module's docstring."""
     if sys.argv[1] == "record":
-        json.dump(record(Path(sys.argv[2])), sys.stdout, indent=1)
+        Path(sys.argv[3]).write_text(json.dumps(record(Path(sys.argv[2])), indent=1))
         return
     before, after = (json.loads(Path(path).read_text()) for path in sys.argv[2:4])
     problems = compare(before, after)
