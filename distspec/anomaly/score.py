@@ -114,9 +114,9 @@ def fit_latent_scorer(latents: Floats32, seed: int) -> LatentAnomalyScorer:
     if large.any():
         mixture = replace(
             mixture,
-            compute_weights=mixture.weights[large] / mixture.weights[large].sum(),
+            weights=mixture.weights[large] / mixture.weights[large].sum(),
             means=mixture.means[large],
-            covariance_types=mixture.covariances[large],
+            covariances=mixture.covariances[large],
         )
     forest = IsolationForest(n_estimators=N_TREES, max_samples=min(MAX_SAMPLES, n), random_state=seed)
     return LatentAnomalyScorer(mixture, reference, forest.fit(x))

@@ -149,7 +149,7 @@ def _define_equivalent_width(
     plain = _define_measurement(name, "Angstrom", description, by, 0.0, scale, feature_source)
     sure = _snr_column(name)
     return replace(
-        plain, of=_make_measure((plain.value_column, plain.error_column, sure), by), snr_column=sure
+        plain, measure=_make_measure((plain.value_column, plain.error_column, sure), by), snr_column=sure
     )
 
 
@@ -180,7 +180,7 @@ NIRSPEC_PRISM_MEASUREMENTS = (
     # What the intergalactic medium lets through tells the redshift: of no class.
     _define_flux_ratio(
         "lyman_break", "light that is left below Lya",
-        (1120.0, 1190.0), (1290.0, 1370.0), F_NU, NIRSPEC_PRISM, zero=0.0, scale=0.3, space="",
+        (1120.0, 1190.0), (1290.0, 1370.0), F_NU, NIRSPEC_PRISM, center=0.0, scale=0.3, feature_source="",
     ),
     # Of the ten windows of Calzetti, Kinney & Storchi-Bergmann 1994 (ApJ 429, 582), those that the prism
     # keeps apart from C IV, He II + O III] and C III].
@@ -192,7 +192,7 @@ NIRSPEC_PRISM_MEASUREMENTS = (
     # 1299): further from [O II] and Hδ, as the prism blurs them, than windows closer to the break.
     _define_flux_ratio(
         "balmer_break", "Balmer break",
-        (4150.0, 4250.0), (3400.0, 3600.0), F_NU, NIRSPEC_PRISM, zero=1.0, scale=0.3,
+        (4150.0, 4250.0), (3400.0, 3600.0), F_NU, NIRSPEC_PRISM, center=1.0, scale=0.3,
     ),
     # Redward of the break and a resolution element clear of the lines of `distspec.core.lines`: the slope by
     # which Little Red Dots are told (Kocevski et al. 2025, ApJ 986, 126; Setton et al. 2024).
@@ -266,7 +266,7 @@ def _define_optical_measurements(disperser: Disperser) -> tuple[MeasurementDefin
         # Balogh et al. 1999, ApJ 527, 54: both.
         _define_flux_ratio(
             "d4000n", "4000 Angstrom break, narrow",
-            (4001.1, 4101.2), (3851.1, 3951.1), F_NU, disperser, zero=1.3, scale=0.2,
+            (4001.1, 4101.2), (3851.1, 3951.1), F_NU, disperser, center=1.3, scale=0.2,
         ),
         _define_equivalent_width(
             "oii_ew", "[O II] 3728",
@@ -294,7 +294,7 @@ def _define_ultracool_index(
     name: str, description: str, numerator: Window, denominator: Window
 ) -> MeasurementDefinition:
     return _define_flux_ratio(
-        name, description, numerator, denominator, F_LAMBDA, SPEX_PRISM, zero=0.5, scale=0.5
+        name, description, numerator, denominator, F_LAMBDA, SPEX_PRISM, center=0.5, scale=0.5
     )
 
 
