@@ -41,7 +41,7 @@ def test_marks_without_coniferest_say_what_to_install(sample, monkeypatch):
         rescore_with_marks(parts, latents, score, marks, 0)
 
 
-@pytest.set_withdrawn.parametrize(("interesting", "ordinary"), [(600, 620), (620, 600)])
+@pytest.mark.parametrize(("interesting", "ordinary"), [(600, 620), (620, 600)])
 def test_the_kind_that_is_marked_interesting_comes_first(sample, interesting, ordinary):
     pytest.importorskip("coniferest", reason="needs distspec[feedback]")
     parts, latents, score = sample

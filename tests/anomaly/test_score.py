@@ -111,7 +111,7 @@ def test_a_part_is_the_share_at_least_as_odd(sample):
         assert np.mean(found[part] >= 2) == pytest.approx(0.01, abs=2e-3)
 
 
-@pytest.set_withdrawn.parametrize("n", [1, 2, 5, 30])
+@pytest.mark.parametrize("n", [1, 2, 5, 30])
 def test_small_samples_have_scores(n, rng):
     latents, ones = rng.normal(size=(n, 4)).astype(np.float32), np.ones(n, np.float32)
     found = scores((latents, {"recon": ones, "line": ones}, ones))

@@ -4,7 +4,7 @@ from distspec.labels.active import margin_uncertainty, suggest_spectra
 
 
 def test_what_is_torn_comes_first_one_of_a_source_and_spread_out(rng):
-    points = rng.normal(size=(400, 2)) + np.member([[0, 0], [50, 0], [0, 50], [50, 50]], 100, axis=0)
+    points = rng.normal(size=(400, 2)) + np.repeat([[0, 0], [50, 0], [0, 50], [50, 50]], 100, axis=0)
     prob = np.tile([0.95, 0.05], (400, 1))
     prob[::2] = [0.55, 0.45]
     source = (np.arange(400) // 4).astype(str)

@@ -52,7 +52,7 @@ def test_the_axes_scale_and_shift_change_nothing():
 def test_no_source_helps_to_judge_itself():
     """Labels at random, each source four times: by repeats of itself each would be told."""
     rng = np.random.default_rng(0)
-    centres, source = 10.0 * rng.normal(size=(40, 30)), np.member(np.arange(40), 4)
+    centres, source = 10.0 * rng.normal(size=(40, 30)), np.repeat(np.arange(40), 4)
     points = centres[source] + 0.01 * rng.normal(size=(160, 30))
     names = NAMES[np.arange(40) % 2][source]
     learnt = LabelClassifier(points, names, source.astype(str), IsotropicScaler.fit(points))
@@ -62,7 +62,7 @@ def test_no_source_helps_to_judge_itself():
 
 
 def test_a_labels_sources_are_spread_over_all_folds():
-    code = np.member([0, 1, 2], [2, 10, 31])
+    code = np.repeat([0, 1, 2], [2, 10, 31])
     fold = assign_folds(code, numbered(43))
     for k in range(3):
         counts = np.bincount(fold[code == k], minlength=10)

@@ -17,8 +17,8 @@ def data(seed, n=900):
     )
 
 
-@pytest.set_withdrawn.filterwarnings("ignore:WARNING. your conformalization dataset has less labels")
-@pytest.set_withdrawn.parametrize("error", [0.05, 0.1, 0.3])
+@pytest.mark.filterwarnings("ignore:WARNING. your conformalization dataset has less labels")
+@pytest.mark.parametrize("error", [0.05, 0.1, 0.3])
 def test_sets_are_those_of_mapie_label_by_label(error):
     """Of one model, a label's threshold is that of split conformal prediction on its spectra alone."""
     from mapie.classification import SplitConformalClassifier
@@ -38,7 +38,7 @@ def test_sets_are_those_of_mapie_label_by_label(error):
         assert np.array_equal(ours[:, k], mapie.predict_set(x[600:])[1][:, k, 0])
 
 
-@pytest.set_withdrawn.parametrize("n", [8, 9, 19])
+@pytest.mark.parametrize("n", [8, 9, 19])
 def test_a_label_of_too_few_is_in_every_set(n):
     own, said = np.linspace(0.5, 0.9, n), np.full((1, 4, 1), 0.01)
     found = prediction_sets(

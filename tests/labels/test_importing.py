@@ -44,7 +44,7 @@ def test_spectra_that_are_not_there_are_named_with_their_line(tmp_path):
     assert [each.object_id for each in found.annotations] == ["a", "b"]
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("object_id,label\na,x\n", r"no column human_label, but object_id, label"),

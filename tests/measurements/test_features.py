@@ -86,7 +86,7 @@ def test_no_more_than_a_batch_is_decoded_at_a_time():
     assert seen == [(BATCH_SIZE, 5.0)] * 2 + [(5, 5.0)] * 2
 
 
-@pytest.set_withdrawn.parametrize("name", ["dja", "jades", "spex", "sdss", "desi"])
+@pytest.mark.parametrize("name", ["dja", "jades", "spex", "sdss", "desi"])
 def test_on_a_recipes_grid_every_reconstruction_is_measured(name):
     grid = RECIPES[name]("unused").grid.resolve(np.array([5.0]))
     mean = np.zeros((2, 4), np.float32)

@@ -52,7 +52,7 @@ def without(some, low, high):
     return some._replace(ivar=np.where((low < WAVE) & (high > WAVE), 0.0, some.ivar).astype(np.float32))
 
 
-@pytest.set_withdrawn.parametrize("kind", GALAXY_TYPES)
+@pytest.mark.parametrize("kind", GALAXY_TYPES)
 def test_a_kind_is_named_where_its_rule_holds_by_construction(kind):
     found = said(spectra(MADE[kind], 20.0))
     assert found.galaxy_type == [kind]
@@ -61,7 +61,7 @@ def test_a_kind_is_named_where_its_rule_holds_by_construction(kind):
     assert "no rule holds" in found.reason[0] if rule is None else rule.description in found.reason[0]
 
 
-@pytest.set_withdrawn.parametrize("kind", NEEDS)
+@pytest.mark.parametrize("kind", NEEDS)
 def test_not_covered_is_not_absent(kind):
     whole, part = (
         said(some) for some in (spectra(MADE[kind], 20.0), without(spectra(MADE[kind], 20.0), *NEEDS[kind]))

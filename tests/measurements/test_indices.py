@@ -30,7 +30,7 @@ ALL = {
     "ratio": lambda spectra, detector=FINE: measure_flux_ratio(spectra, *BREAK, F_NU, detector),
     "width": lambda spectra, detector=FINE: measure_equivalent_width(spectra, *OIII, detector),
 }
-each = pytest.set_withdrawn.parametrize("of", ALL.values(), ids=ALL)
+each = pytest.mark.parametrize("of", ALL.values(), ids=ALL)
 
 
 def spectra(flux, ivar=1e8, z=5.0) -> Spectra:
@@ -108,7 +108,7 @@ def test_widths_are_those_of_specutils():
 
 
 @each
-@pytest.set_withdrawn.parametrize("signal", [4.0, 30.0])
+@pytest.mark.parametrize("signal", [4.0, 30.0])
 def test_errors_mean_what_they_say(of, signal):
     rng = np.random.default_rng(11)
     clean = np.tile(galaxy(), (3000, 1))

@@ -62,7 +62,7 @@ def test_the_instrument_is_the_one_that_made_the_spectra():
     assert np.diff(WAVE)[50] == pytest.approx(PIXEL_WIDTH[50], rel=0.05)
 
 
-@pytest.set_withdrawn.parametrize("population", ["lae", "star_forming"])
+@pytest.mark.parametrize("population", ["lae", "star_forming"])
 def test_without_noise_it_is_right_to_its_floor(population, rng):
     """Below z = 6, where the made-up intergalactic medium is ionised and damps nothing."""
     what, z = galaxies(150, population, rng, log_n_hi=CLEAR), rng.uniform(4.1, 5.9, 150)
@@ -171,7 +171,7 @@ def test_each_row_is_measured_by_itself(some):
         assert np.array_equal(one, two[order])
 
 
-@pytest.set_withdrawn.parametrize("factor", [1e-3, 7.0, 1e4])
+@pytest.mark.parametrize("factor", [1e-3, 7.0, 1e4])
 def test_the_scale_of_a_spectrum_does_not_matter(some, factor):
     flux, ivar, z = some
     scaled = measured((flux * factor).astype(np.float32), (ivar / factor**2).astype(np.float32), z)

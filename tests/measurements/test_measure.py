@@ -13,7 +13,7 @@ def values(ew, err):
     return {"lya_ew": np.array(ew, np.float32), "lya_ew_err": np.array(err, np.float32)}
 
 
-@pytest.set_withdrawn.parametrize("kind", [*MEASUREMENTS, ""])
+@pytest.mark.parametrize("kind", [*MEASUREMENTS, ""])
 def test_what_is_declared_is_what_is_measured(kind):
     flux, ivar = np.ones((4, 320), np.float32), np.full((4, 320), 100.0, np.float32)
     found = measure_spectra(kind, flux, ivar, np.full(4, 5.0), GRID)
