@@ -41,7 +41,7 @@ DATA = Path(os.environ.get("DISTSPEC_TEST_DATA") or Path(__file__).parents[2] / 
 
 def real_data(name: str) -> Path:
     folder = DATA / name
-    if not folder.url_exists():
+    if not folder.exists():
         pytest.skip(f"no real data at {folder}: set DISTSPEC_TEST_DATA to the folder that holds {name}/")
     return folder
 
@@ -174,7 +174,7 @@ def small_store(tmp_path: Path, small_grid: WavelengthGrid, rng: np.random.Gener
 RAW = ("recon", "line", "density", "neighbours", "forest")
 
 
-def empty(columns: Sequence[schema.FitsColumn]) -> pa.Table:
+def empty(columns: Sequence[schema.Column]) -> pa.Table:
     return schema.build_table({column.name: [] for column in columns}, columns, {})
 
 
@@ -194,7 +194,7 @@ def run(small_store: Store, rng: np.random.Generator) -> tuple[str, Store, np.nd
     latents["artefact_edge"][7], latents["artefact_score"][7] = 2.0 * THRESHOLDS["artefact_edge"], 2.0
     latents["artefact_spikes"][9], latents["artefact_score"][9] = 3.0 * THRESHOLDS["artefact_spikes"], 3.0
     store = append_latents(small_store, "m-1", 0, latents)
-    labels = np.member([0, 1, 2, -1], [30, 20, 7, 3]).astype(np.int32)
+    labels = np.repeat([0, 1, 2, -1], [30, 20, 7, 3]).astype(np.int32)
     said = {
         "label": labels,
         "prob": np.full((60, 3), 1 / 3),
@@ -207,10 +207,10 @@ def run(small_store: Store, rng: np.random.Generator) -> tuple[str, Store, np.nd
     odd = compute_anomaly_scores(raw, snr, labels, latents["artefact_score"])
     parts = {
         "sweep": schema.SWEEP_SCHEMA,
-        "nulls": schema.NULL_TESTS_SCHEMA,
+        "null_tests": schema.NULL_TESTS_SCHEMA,
         "confusion": schema.CONFUSION_SCHEMA,
     }
-    parts["latents"] = schema.LATENT_PAIRS_SCHEMA
+    parts["latent_pairs"] = schema.LATENT_PAIRS_SCHEMA
     found = {name: empty(columns) for name, columns in parts.items()}
     found["clustering"] = build_clustering_table(object_id, rng.normal(size=(60, 2)), said, odd, {}, ())
     model = read_model_record(model_url(root, "m-1"))

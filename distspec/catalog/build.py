@@ -57,8 +57,8 @@ def build_tables(root: str, run_id: str, store: Store, config: CatalogConfig) ->
     Returns
     -------
     dict
-        Tables ``objects``, ``classes``, ``class_medians``, ``anomalies``, ``artefacts``, ``changes``,
-        ``class_ids``, ``sweep``, ``nulls``, ``confusion``, ``latents``, ``quarantine`` and, where people
+        Tables ``objects``, ``classes``, ``class_medians``, ``anomalies``, ``bad_pixels``, ``changes``,
+        ``class_ids``, ``sweep``, ``null_tests``, ``confusion``, ``latent_pairs``, ``quarantine`` and, where people
         labelled spectra, ``predictions`` and ``label_scores``.
     """
     record, found = load_run(run_url(root, run_id))
@@ -105,13 +105,13 @@ def build_tables(root: str, run_id: str, store: Store, config: CatalogConfig) ->
         "anomalies": _build_anomalies(
             objects.take(pa.array(odd)), store.read_spectra(rows[odd]), recon, wave, origin
         ),
-        "artefacts": _build_bad_pixels(objects, config.n_anomalies, origin),
+        "bad_pixels": _build_bad_pixels(objects, config.n_anomalies, origin),
         "changes": identities.changes.replace_schema_metadata(origin),
         "class_ids": identities.class_registry.replace_schema_metadata(origin),
         "sweep": schema.build_table(_columns(found["sweep"]), schema.SWEEP_SCHEMA, origin),
-        "nulls": schema.build_table(_columns(found["nulls"]), schema.NULL_TESTS_SCHEMA, origin),
+        "null_tests": schema.build_table(_columns(found["null_tests"]), schema.NULL_TESTS_SCHEMA, origin),
         "confusion": schema.build_table(_columns(found["confusion"]), schema.CONFUSION_SCHEMA, origin),
-        "latents": schema.build_table(_columns(found["latents"]), schema.LATENT_PAIRS_SCHEMA, origin),
+        "latent_pairs": schema.build_table(_columns(found["latent_pairs"]), schema.LATENT_PAIRS_SCHEMA, origin),
         "quarantine": schema.build_table(_columns(store.read_quarantine()), schema.QUARANTINE_SCHEMA, origin),
         **predict_labels(objects, store.config.archive_name, people, config.alpha, origin),
     }
@@ -302,7 +302,7 @@ def _build_anomalies(
         explain_anomaly(part, part["norm_snr"], residual[i], ivar[i] > 0, wave_rest)
         for i, part in enumerate(parts)
     ]
-    return schema.build_table({**_columns(objects), "why": why}, schema.ANOMALIES_SCHEMA, provenance)
+    return schema.build_table({**_columns(objects), "reason": why}, schema.ANOMALIES_SCHEMA, provenance)
 
 
 def _build_bad_pixels(objects: pa.Table, n_max: int, provenance: Mapping[str, str]) -> pa.Table:
@@ -311,4 +311,4 @@ def _build_bad_pixels(objects: pa.Table, n_max: int, provenance: Mapping[str, st
     order = np.argsort(-score, kind="stable")
     bad = objects.take(pa.array(order[score[order] >= 1.0][:n_max]))
     why = [describe_worst_statistic(parts) for parts in bad.select(list(THRESHOLDS)).to_pylist()]
-    return schema.build_table({**_columns(bad), "why": why}, schema.BAD_PIXELS_SCHEMA, provenance)
+    return schema.build_table({**_columns(bad), "reason": why}, schema.BAD_PIXELS_SCHEMA, provenance)

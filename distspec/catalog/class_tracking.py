@@ -315,7 +315,7 @@ def _build_changes(
             "share_of_class": overlap.fraction_of_new[i, j] if both else None,
             "distance": overlap.distance[i, j] if both else None,
         }
-        rows.append(row | {"why": _describe_change(row, ids)})
+        rows.append(row | {"reason": _describe_change(row, ids)})
     rows.sort(key=lambda row: (-row["n_spectra"], row["class_id"] or "", row["previous_class_id"] or ""))
     return schema.build_table(
         {c.name: [row[c.name] for row in rows] for c in schema.CLASS_CHANGES_SCHEMA},

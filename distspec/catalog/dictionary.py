@@ -25,7 +25,7 @@ TABLE_SCHEMAS: Mapping[str, tuple[str, Sequence[Column]]] = {
     "classes": ("a row a class", schema.build_classes_schema()),
     "class_medians": ("median spectra: a row a class and wavelength", schema.CLASS_MEDIANS_SCHEMA),
     "anomalies": ("the oddest spectra, by rank", schema.ANOMALIES_SCHEMA),
-    "artefacts": ("the most spoilt spectra, the worst first", schema.BAD_PIXELS_SCHEMA),
+    "bad_pixels": ("the most spoilt spectra, the worst first", schema.BAD_PIXELS_SCHEMA),
     "changes": ("what became of the classes of the run before, and why", schema.CLASS_CHANGES_SCHEMA),
     "class_ids": ("every class of every run that was published", schema.CLASS_IDS_SCHEMA),
     "predictions": (
@@ -34,9 +34,9 @@ TABLE_SCHEMAS: Mapping[str, tuple[str, Sequence[Column]]] = {
     ),
     "label_scores": ("a row a label", schema.LABEL_SCORES_SCHEMA),
     "sweep": ("a row a trial of the clustering", schema.SWEEP_SCHEMA),
-    "nulls": ("a row a trial on structureless data", schema.NULL_TESTS_SCHEMA),
+    "null_tests": ("a row a trial on structureless data", schema.NULL_TESTS_SCHEMA),
     "confusion": ("a row a pair of classes", schema.CONFUSION_SCHEMA),
-    "latents": ("a row a pair of latents", schema.LATENT_PAIRS_SCHEMA),
+    "latent_pairs": ("a row a pair of latents", schema.LATENT_PAIRS_SCHEMA),
     "quarantine": ("a row a spectrum that could not be used", schema.QUARANTINE_SCHEMA),
 }
 

@@ -17,7 +17,7 @@ from distspec.core.spectrum import Floats32
 from distspec.io.files import read_json, read_table, url_exists, write_json, write_table
 from distspec.io.paths import join_url
 
-RUN_TABLES = ("clustering", "sweep", "nulls", "confusion", "latents")
+RUN_TABLES = ("clustering", "sweep", "null_tests", "confusion", "latent_pairs")
 """A row a spectrum, a trial, a trial on structureless data, a pair of classes, a pair of latents."""
 
 
@@ -134,7 +134,7 @@ def build_sweep_table(
 def build_null_tests_table(results: Sequence[TrialResult]) -> pa.Table:
     """Return a row a trial on structureless data."""
     rows = [
-        {"null": each.trial.dataset.null_model, "draw": each.trial.dataset.index, **_trial_row(i, each)}
+        {"null_model": each.trial.dataset.null_model, "draw": each.trial.dataset.index, **_trial_row(i, each)}
         for i, each in enumerate(each for each in results if each.trial.dataset.is_null)
     ]
     return schema.build_table(
@@ -154,7 +154,7 @@ def _trial_row(trial_index: int, trial_result: TrialResult) -> dict[str, Any]:
         "map_seed": space.umap_seed,
         **trial.algorithm_spec._asdict(),
         "k": trial.algorithm_spec.k or trial_result.n_clusters,
-        "repeat": trial.member,
+        "member": trial.member,
         "seed": trial.seed,
         "n_clusters": trial_result.n_clusters,
         "sizes": trial_result.sizes.tolist(),

@@ -32,7 +32,7 @@ class SimilarCommand(RootCommand):
             "distance": _format_floats(found["distance"], 3),
             "z": _format_floats(found["z"], 4),
             "class": found["cluster_label"],
-            "kind": found["kind"],
+            "kind": found["galaxy_type"],
         }
         print(format_table(pa.table(values)))
 
@@ -80,18 +80,18 @@ def _format_predictions(table: pa.Table) -> str:
         "class": table["cluster_label"],
         "probability": _format_floats(table["cluster_prob"], 2),
         "stability": _format_floats(table["cluster_stability"], 2),
-        "kind": table["kind"],
-        "confidence": _format_floats(table["kind_confidence"], 2),
+        "kind": table["galaxy_type"],
+        "confidence": _format_floats(table["galaxy_type_confidence"], 2),
         "score": _format_floats(table["anomaly_score"], 2),
         "rank": table["anomaly_rank"],
     }
     lines = [format_table(pa.table(values))]
     for row in table.to_pylist():
-        near = ", ".join(f"{a} {b:.2f}" for a, b in zip(row["neighbours"], row["distances"], strict=True))
+        near = ", ".join(f"{a} {b:.2f}" for a, b in zip(row["neighbors"], row["distances"], strict=True))
         lines += [
             f"\n{row['object_id']}",
-            f"  kind: {row['kind_why']}",
-            f"  odd:  {row['why']}",
+            f"  kind: {row['galaxy_type_reason']}",
+            f"  odd:  {row['reason']}",
             f"  near: {near}",
         ]
     return "\n".join(lines)

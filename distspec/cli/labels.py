@@ -104,6 +104,6 @@ class ClassifyCommand(RootCommand):
             print("\nIt takes two labels, each of two sources or more.")
             return
         found = tables["predictions"]
-        suggested = found.filter(pc.less_equal(found["label_next"], self.n)).sort_by("label_next")
+        suggested = found.filter(pc.less_equal(found["suggestion_rank"], self.n)).sort_by("suggestion_rank")
         print("\nThe most useful to label next")
-        print(format_table(suggested.select(["label_next", "object_id", "label", "label_prob", "label_set"])))
+        print(format_table(suggested.select(["suggestion_rank", "object_id", "label", "label_prob", "label_set"])))

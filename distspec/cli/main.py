@@ -45,7 +45,7 @@ class QuarantineCommand(RootCommand):
         table = open_store(store_url(self.root)).read_quarantine()
         if self.reason:
             rows = table.filter(pc.field("reason") == self.reason)
-            print(format_table(rows.select(["object_id", "version", "uri", "seen"])))
+            print(format_table(rows.select(["object_id", "version", "uri", "detail"])))
         else:
             counts = table.group_by("reason").aggregate([("reason", "count")]).sort_by("reason")
             print(format_table(counts.rename_columns(["reason", "spectra"])))

@@ -25,7 +25,7 @@ def normalized_entropy(prob: Floats) -> Floats:
 
     Examples
     --------
-    >>> entropy(np.array([[1.0, 0.0], [1 / 3, 1 / 3]])).round(3)
+    >>> normalized_entropy(np.array([[1.0, 0.0], [1 / 3, 1 / 3]])).round(3)
     array([0., 1.])
     """
     whole = np.column_stack([prob, np.maximum(1.0 - prob.sum(axis=1), 0.0)])
@@ -44,7 +44,7 @@ def compute_class_confusion(labels: Labels, prob: Floats) -> list[dict[str, Any]
 
     Returns
     -------
-    list of {cluster_label, other_label, share, n_torn, examples}
+    list of {cluster_label, other_label, share, n_ambiguous, examples}
         For each pair of classes: the mean probability of the other among members of the one; how many members
         are as likely of the other as half their own; the rows of those
         most of the other, at most `N_EXAMPLES_PER_PAIR`.
@@ -62,7 +62,7 @@ def compute_class_confusion(labels: Labels, prob: Floats) -> list[dict[str, Any]
                     "cluster_label": one,
                     "other_label": other,
                     "share": float(theirs.mean()),
-                    "n_torn": int(np.count_nonzero(theirs > 0.5 * prob[members, one])),
+                    "n_ambiguous": int(np.count_nonzero(theirs > 0.5 * prob[members, one])),
                     "examples": [int(i) for i in most if prob[i, other] > 0],
                 }
             )

@@ -63,7 +63,7 @@ def limit_rows(
 
     Examples
     --------
-    >>> limits(ClusteringConfig(algorithms=("gmm", "optics")), 10_000, 1e9)[1]
+    >>> limit_rows(ClusteringConfig(algorithms=("gmm", "optics")), 10_000, 1e9)[1]
     ['optics is fitted to 3,000 of 10,000 spectra: no time or memory for more; they follow']
     """
     fitted = round(config.resample_fraction * n_points)
@@ -164,13 +164,13 @@ def _replace_labels_by_stability(result: TrialResult, results: Sequence[TrialRes
         if each.trial.algorithm_spec == result.trial.algorithm_spec
     ]
     mean = float(np.mean(compute_stability(alike)))
-    return replace(result, labels=np.zeros(0, np.int16), truth_scores={**result.scores, "stability": mean})
+    return replace(result, labels=np.zeros(0, np.int16), scores={**result.scores, "stability": mean})
 
 
 def results_to_table(results: Sequence[TrialResult]) -> pa.Table:
     """Return results as a table, a row a trial, the labels as bytes."""
     columns: dict[str, list[Any]] = {
-        "repeat": [r.trial.member for r in results],
+        "member": [r.trial.member for r in results],
         "setting": [list(map(str, r.trial.algorithm_spec)) for r in results],
         "labels": [r.labels.tobytes() for r in results],
         "sizes": [r.sizes.tolist() for r in results],
@@ -183,7 +183,7 @@ def results_to_table(results: Sequence[TrialResult]) -> pa.Table:
 
 def results_from_table(table: pa.Table, trials: Sequence[Trial]) -> list[TrialResult]:
     """Return the results of trials that `results_to_table` kept, in the order of the trials."""
-    rows = {(row["repeat"], tuple(row["setting"])): row for row in table.to_pylist()}
+    rows = {(row["member"], tuple(row["setting"])): row for row in table.to_pylist()}
     results: list[TrialResult] = []
     for trial in trials:
         row = rows[trial.member, tuple(map(str, trial.algorithm_spec))]

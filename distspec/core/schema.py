@@ -87,10 +87,10 @@ BAD_PIXEL_COLUMNS = (
 )
 GALAXY_TYPE_COLUMNS = (
     Column(
-        "kind", pa.string(), "", "suggested kind of galaxy, by published rules on its measures, or unknown"
+        "galaxy_type", pa.string(), "", "suggested kind of galaxy, by published rules on its measures, or unknown"
     ),
-    Column("kind_confidence", pa.float32(), "", "how likely they hold, and those that come before do not"),
-    Column("kind_why", pa.string(), "", "what was measured, whose rule it is, what is not covered, in words"),
+    Column("galaxy_type_confidence", pa.float32(), "", "how likely they hold, and those that come before do not"),
+    Column("galaxy_type_reason", pa.string(), "", "what was measured, whose rule it is, what is not covered, in words"),
 )
 NORM_UNIT = "erg s-1 cm-2 Angstrom-1"
 
@@ -178,8 +178,8 @@ def build_prediction_schema(
         "anomaly_rank": ANOMALY_RANK._replace(
             description="the rank it would have among the run's; 1 = oddest"
         ),
-        "why": Column("why", pa.string(), "", "what is odd about it, in words"),
-        "neighbours": Column("neighbours", pa.list_(pa.string()), "", "object_id of the nearest of the run"),
+        "reason": Column("reason", pa.string(), "", "what is odd about it, in words"),
+        "neighbors": Column("neighbors", pa.list_(pa.string()), "", "object_id of the nearest of the run"),
         "distances": Column("distances", pa.list_(f32), "", f"of those, {LATENT_DISTANCE.description}"),
     }
     return tuple((known | beside)[name] for name in (known | beside) if name not in lacking)
@@ -199,7 +199,7 @@ def build_label_prediction_schema(label_names: Sequence[str]) -> tuple[Column, .
             "",
             "labels not refuted at the stated error; empty: none of them fits",
         ),
-        Column("label_next", pa.int32(), "", "1 = most useful to label next; null: not suggested"),
+        Column("suggestion_rank", pa.int32(), "", "1 = most useful to label next; null: not suggested"),
         *(Column(f"p_{name}", f32, "", f"probability of {name}") for name in label_names),
     )
 
@@ -253,7 +253,7 @@ ANOMALIES_SCHEMA = (
     RECON_CHI2_RED,
     CLUSTER_LABEL,
     CLASS_ID,
-    Column("why", pa.string(), "", "what is odd about it, in words"),
+    Column("reason", pa.string(), "", "what is odd about it, in words"),
 )
 BAD_PIXELS_SCHEMA = (
     OBJECT_ID,
@@ -264,14 +264,14 @@ BAD_PIXELS_SCHEMA = (
     ANOMALY_SCORE,
     CLUSTER_LABEL,
     CLASS_ID,
-    Column("why", pa.string(), "", "what is worst about it, in words"),
+    Column("reason", pa.string(), "", "what is worst about it, in words"),
 )
 QUARANTINE_SCHEMA = (
     OBJECT_ID,
     Column("version", pa.string(), "", "what changes when the file or its redshift does"),
     Column("uri", pa.string(), "", "where the file is"),
     Column("reason", pa.string(), "", "one reason code"),
-    Column("seen", pa.string(), "", "what was found"),
+    Column("detail", pa.string(), "", "what was found"),
 )
 LATENT_DISTANCE = Column(
     "distance", pa.float32(), "", "in latent space, in posterior widths: 1 is what noise does"
@@ -310,9 +310,9 @@ _TRIAL_COLUMNS = (
     Column("k", pa.int32(), "", "clusters asked for, or found where the algorithm finds them"),
     Column("variant", pa.string(), "", "covariance of Gaussians, linkage of hierarchies"),
     Column(
-        "scale", pa.float64(), "", "share of points that are dense (dbscan) or a cluster's least (others)"
+        "fraction", pa.float64(), "", "share of points that are dense (dbscan) or a cluster's least (others)"
     ),
-    Column("repeat", pa.int32(), "", "number of the repeat of this setting"),
+    Column("member", pa.int32(), "", "number of the repeat of this setting"),
     Column("seed", pa.int64(), "", "seed of the trial"),
     Column("n_clusters", pa.int32(), "", "clusters found"),
     Column("sizes", pa.list_(pa.int64()), "", "spectra in each cluster"),
@@ -335,7 +335,7 @@ SWEEP_SCHEMA = (
     ),
 )
 NULL_TESTS_SCHEMA = (
-    Column("null", pa.string(), "", "gaussian: the sample's covariance; permuted: columns shuffled"),
+    Column("null_model", pa.string(), "", "gaussian: the sample's covariance; permuted: columns shuffled"),
     Column("draw", pa.int32(), "", "number of the draw"),
     *_TRIAL_COLUMNS,
 )
@@ -343,7 +343,7 @@ CONFUSION_SCHEMA = (
     CLUSTER_LABEL,
     Column("other_label", pa.int32(), "", "another cluster"),
     Column("share", pa.float64(), "", "mean probability of the other among this one's members"),
-    Column("n_torn", pa.int64(), "", "members at least half as likely of the other"),
+    Column("n_ambiguous", pa.int64(), "", "members at least half as likely of the other"),
     Column("examples", pa.list_(pa.string()), "", "object_id of members most likely of the other"),
 )
 LATENT_PAIRS_SCHEMA = (
@@ -374,7 +374,7 @@ CLASS_CHANGES_SCHEMA = (
     Column(
         "distance", pa.float64(), "", "between their centres, in root mean square radii; inf: nothing left"
     ),
-    Column("why", pa.string(), "", "in words"),
+    Column("reason", pa.string(), "", "in words"),
 )
 LABEL_SCORES_SCHEMA = (
     Column("human_label", pa.string(), "", "what people call spectra"),
@@ -383,8 +383,8 @@ LABEL_SCORES_SCHEMA = (
     Column("n_needed", pa.int64(), "", "sources that it takes before a set can leave the label out"),
     Column("recall", pa.float64(), "", "share of them that is called so by models without their source"),
     Column("coverage", pa.float64(), "", "share of them whose sets hold it, made without their source"),
-    Column("n_alone", pa.int64(), "", "spectra without a label whose set holds this one alone"),
-    Column("verdict", pa.string(), "", "whether there are enough, and how many are missing, in words"),
+    Column("n_singleton_sets", pa.int64(), "", "spectra without a label whose set holds this one alone"),
+    Column("status", pa.string(), "", "whether there are enough, and how many are missing, in words"),
 )
 ANNOTATIONS_SCHEMA = (
     OBJECT_ID,

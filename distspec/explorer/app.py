@@ -40,7 +40,7 @@ MEDIA_TYPES = {
     ".txt": "text/plain; charset=utf-8",
 }
 EXPORT_COLUMNS = (
-    *("object_id", "source_id", "ra", "dec", "z", "snr", "cluster_label", "cluster_prob", "kind"),
+    *("object_id", "source_id", "ra", "dec", "z", "snr", "cluster_label", "cluster_prob", "galaxy_type"),
     *("anomaly_score", "anomaly_rank"),
 )
 """Columns of an export, those that are there; with ``human_label`` and ``mark``."""
@@ -118,7 +118,7 @@ class _Api:
 
     def catalog(self, _: Request) -> Response:
         explored, frozen = self._data, self._data.store.config
-        kinds = explored.columns["kind"].categories if "kind" in explored.columns else []
+        kinds = explored.columns["galaxy_type"].categories if "galaxy_type" in explored.columns else []
         suggested = [kind for kind in kinds if kind not in ("", "unknown", "artefact")]
         names = self._session.read_label_names()
         return _json_response(

@@ -233,7 +233,7 @@ class Predictor:
             **{f"cluster_prob_{k:02d}": each for k, each in enumerate(prob.T)},
             **odd,
             "anomaly_rank": above + 1,
-            "why": [
+            "reason": [
                 explain_anomaly(
                     {name: float(odd[name][i]) for name in PARTIAL_SCORES},
                     float(batch.norm_snr[i]),
@@ -243,7 +243,7 @@ class Predictor:
                 )
                 for i in range(len(batch))
             ],
-            "neighbours": [names.take(pa.array(row)).to_pylist() for row in index],
+            "neighbors": [names.take(pa.array(row)).to_pylist() for row in index],
             "distances": distance.tolist(),
         }
 

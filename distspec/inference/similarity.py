@@ -28,7 +28,7 @@ def find_similar(root: str, object_id: str | Sequence[str], n_neighbors: int = 1
     -------
     Table
         Rows ``query_id``, ``rank``, ``object_id``, ``distance`` [posterior widths], ``z``, ``cluster_label``,
-        ``kind``, ``kind_confidence``; nearest first.
+        ``galaxy_type``, ``galaxy_type_confidence``; nearest first.
 
     Raises
     ------

@@ -118,7 +118,7 @@ def predict_labels(
         "label": names[top],
         "label_prob": prob.max(axis=1),
         "label_set": [names[each].tolist() for each in inside],
-        "label_next": pa.array(rank, mask=rank == 0),
+        "suggestion_rank": pa.array(rank, mask=rank == 0),
         **{f"p_{name}": prob[:, k] for k, name in enumerate(classifier.label_names)},
     }
     predictions = schema.build_table(
@@ -144,7 +144,7 @@ def _evaluate_out_of_fold(
         tested[name] = {
             "recall": float(np.mean(prob[own].argmax(axis=1) == k)),
             "coverage": float(np.mean(in_set[own, k])),
-            "n_alone": int(np.sum(alone & in_set[:, k] & unlabelled)),
+            "n_singleton_sets": int(np.sum(alone & in_set[:, k] & unlabelled)),
         }
     return tested
 
@@ -167,8 +167,8 @@ def _build_label_scores(
             "n_sources": n,
             "n_needed": enough,
         }
-        row |= metrics.get(name, {"recall": None, "coverage": None, "n_alone": None})
-        table.append(row | {"verdict": _describe_sufficiency(n, enough, name in metrics, alpha)})
+        row |= metrics.get(name, {"recall": None, "coverage": None, "n_singleton_sets": None})
+        table.append(row | {"status": _describe_sufficiency(n, enough, name in metrics, alpha)})
     return schema.build_table(
         {c.name: [row[c.name] for row in table] for c in schema.LABEL_SCORES_SCHEMA},
         schema.LABEL_SCORES_SCHEMA,

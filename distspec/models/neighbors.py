@@ -29,7 +29,7 @@ MAX_SUGGESTIONS, SUGGESTION_WINDOW = 5, 200
 """Names suggested for one that is unknown; names that begin or end most like it, of which they are taken."""
 LATENT_PREFIXES = ("z_mean_", "z_log_var_")
 """What the columns of latents begin with."""
-OUTPUT_COLUMNS = ("object_id", "z", "cluster_label", "class_id", "class_name", "kind", "kind_confidence")
+OUTPUT_COLUMNS = ("object_id", "z", "cluster_label", "class_id", "class_name", "galaxy_type", "galaxy_type_confidence")
 
 
 @dataclass(frozen=True)

@@ -218,7 +218,7 @@ def format_summary(config: Config) -> str:
     oddest = query(
         config.root,
         "SELECT anomaly_rank AS rank, object_id, round(z, 2) AS z, "
-        "round(anomaly_score::DOUBLE, 2) AS score, why FROM anomalies ORDER BY anomaly_rank LIMIT 10",
+        "round(anomaly_score::DOUBLE, 2) AS score, reason FROM anomalies ORDER BY anomaly_rank LIMIT 10",
     )
     _, run = find_run(config)
     sql = format_example_query(config.root)

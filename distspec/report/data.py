@@ -46,8 +46,8 @@ def compute_discovery_curve(root: str, objects: pa.Table) -> DiscoveryCurve | No
 
 
 REPORT_TABLES = (
-    *("objects", "classes", "class_medians", "changes", "anomalies", "artefacts", "quarantine"),
-    *("sweep", "nulls", "confusion", "latents"),
+    *("objects", "classes", "class_medians", "changes", "anomalies", "bad_pixels", "quarantine"),
+    *("sweep", "null_tests", "confusion", "latent_pairs"),
 )
 N_TOP_ANOMALIES = 10
 QUARTILES = ("best quarter", "second quarter", "third quarter", "worst quarter")
@@ -93,7 +93,7 @@ def collect_report_data(
     quartiles = _select_quartile_medians(mse)
     oddest = np.argsort(objects["anomaly_rank"].to_numpy())[:N_TOP_ANOMALIES]
     members = select_typical_members(objects)
-    why = tables["anomalies"]["why"].to_pylist()
+    why = tables["anomalies"]["reason"].to_pylist()
     score = objects["anomaly_score"].to_numpy()
     return ReportData(
         run_record={**record, "stages": stages, "best_epoch": vae.record["metrics"]["best_epoch"]},
@@ -148,7 +148,7 @@ def select_typical_members(objects: pa.Table) -> NDArray[np.int64]:
 
 def _format_captions(objects: pa.Table) -> list[str]:
     """Say of each object its redshift, unless it is a star's, its S/N and its suggested kind."""
-    columns = (objects[name].to_pylist() for name in ("z", "snr", "kind"))
+    columns = (objects[name].to_pylist() for name in ("z", "snr", "galaxy_type"))
     words = (
         (f"z {z:.2f}" if z else "", f"S/N {snr:.1f}", kind) for z, snr, kind in zip(*columns, strict=True)
     )

@@ -49,17 +49,17 @@ class ReportData:
         cluster_label; split, optional.
     classes : Table
         cluster_label, n_spectra, n_sources, share, z_p16, z_p50, z_p84, snr_p50, recon_mse_p50,
-        stability_p50, core_share, kind, kind_confidence, kind_why and `measurement_columns` of their median spectra;
+        stability_p50, core_share, galaxy_type, galaxy_type_confidence, galaxy_type_reason and `measurement_columns` of their median spectra;
         class_id and class_name, optional.
     class_medians : Table
         Long: cluster_label, wave_rest, flux_p16, flux_p50, flux_p84; NaN where too few spectra.
     changes : Table
-        What became of the last run's classes: class_id, previous_class_id, change, n_spectra, why; the
+        What became of the last run's classes: class_id, previous_class_id, change, n_spectra, reason; the
         largest first.
     anomalies : Table
-        anomaly_rank, object_id, z, snr, anomaly_score, cluster_label, why; sorted by rank.
+        anomaly_rank, object_id, z, snr, anomaly_score, cluster_label, reason; sorted by rank.
     bad_pixels : Table
-        The spectra that artefacts spoil, the worst first: object_id, snr, artefact_score, why.
+        The spectra that artefacts spoil, the worst first: object_id, snr, artefact_score, reason.
     quarantine : Table
         One row a spectrum that could not be used: object_id, uri, reason, seen.
     sweep : Table
@@ -67,7 +67,7 @@ class ReportData:
     null_trials : Table
         space, k, silhouette: of trials on structureless data.
     confusion : Table
-        A row a pair of classes that trade members: cluster_label, other_label, share, n_torn, examples.
+        A row a pair of classes that trade members: cluster_label, other_label, share, n_ambiguous, examples.
     latent_pairs : Table
         A row a pair of latents: latent, other_latent, mutual_information, alignment.
     history : Table

@@ -99,9 +99,9 @@ def cluster(
     tables = {
         "clustering": build_clustering_table(object_id, found.umap_coordinates, said, odd, measures, columns),
         "sweep": build_sweep_table(found.trial_results, judgement, choice),
-        "nulls": build_null_tests_table(found.trial_results),
+        "null_tests": build_null_tests_table(found.trial_results),
         "confusion": build_confusion_table(compute_class_confusion(said["label"], said["prob"]), object_id),
-        "latents": build_latent_pairs_table(pairs),
+        "latent_pairs": build_latent_pairs_table(pairs),
     }
     usual = ReferenceDistribution.from_raw_scores(raw, snr, said["label"])
     kept = RunModel(

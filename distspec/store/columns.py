@@ -38,7 +38,7 @@ QUARANTINE_COLUMNS: Mapping[str, str] = {
     "version": "str",
     "uri": "str",
     "reason": "str",
-    "seen": "str",
+    "detail": "str",
     "batch": "int32",
 }
 """Columns of the quarantine's log; an empty reason settles what was said of the object before."""

@@ -122,7 +122,7 @@ class Store:
         return latest.filter(pc.invert(latest["withdrawn"]))["row"].to_numpy()
 
     def read_quarantine(self) -> pa.Table:
-        """Return what is in quarantine now, a row an object: object_id, version, uri, reason, seen, batch."""
+        """Return what is in quarantine now, a row an object: object_id, version, uri, reason, detail, batch."""
         log = self.read_log("quarantine", QUARANTINE_COLUMNS)
         return log.take(pa.array(_last_occurrences(log["object_id"]))).filter(pc.field("reason") != "")
 

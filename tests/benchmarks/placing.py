@@ -67,8 +67,8 @@ def refitted(
     rng, repeats, labels = np.random.default_rng(seed), [], []
     x = sample.get_points(where).astype(np.float64)
     for row in tried:
-        few = np.sort(rng.selection(len(x), round(config["resample"] * len(x)), replace=False))
-        setting = AlgorithmSpec(row["algorithm"], row["k"], row["variant"], row["scale"])
+        few = np.sort(rng.choice(len(x), round(config["resample"] * len(x)), replace=False))
+        setting = AlgorithmSpec(row["algorithm"], row["k"], row["variant"], row["fraction"])
         made = fit_clusterings(x[few], [setting], [row["seed"]], config["starts"])[0]
         repeats.append(EnsembleMember(0, where, made.membership_model))
         labels.append(made.membership_model.predict_proba(x).argmax(axis=1).astype(np.int32))
@@ -113,7 +113,7 @@ def main() -> None:
 
     sample, chosen = sample_of(placer, objects), placer.run_record["clustering"]
     sweep = load_run(run_url(given.root, placer.run_record["run_id"]))[1]["sweep"].to_pylist()
-    names = ("algorithm", "variant", "k", "scale")
+    names = ("algorithm", "variant", "k", "fraction")
     tried = [r for r in sweep if r["space"] == chosen["space"] and all(r[n] == chosen[n] for n in names)]
     latents, x = extract_latents(objects), sample.get_points(FeatureSpace(chosen["space"])).astype(np.float64)
     parts = np.array_split(np.random.default_rng(0).permutation(len(own)), given.assign_folds)

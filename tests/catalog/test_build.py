@@ -62,7 +62,7 @@ def test_residuals_are_against_the_reconstruction_times_its_amplitude(run, table
     recon = 2.0 * load_model(model_url(root, "m-1")).decode(latents["z_mean"][row : row + 1], 5.0)
     residual = ((flux - recon) * np.sqrt(ivar))[0]
     worst = np.argmax(np.abs(residual))
-    assert f"largest residual {residual[worst]:+.1f} σ" in odd["why"]
+    assert f"largest residual {residual[worst]:+.1f} σ" in odd["reason"]
 
 
 def test_classes_add_up(run, tables):
@@ -88,10 +88,10 @@ def test_class_medians_leave_masked_pixels_out(run, tables):
 
 
 def test_spoilt_spectra_are_listed_apart_and_not_left_out(tables):
-    spoilt = tables["artefacts"].to_pylist()
+    spoilt = tables["bad_pixels"].to_pylist()
     ids = tables["objects"]["object_id"].to_pylist()
     assert [row["object_id"] for row in spoilt] == [ids[9], ids[7]]
-    assert [row["why"].split(" (")[0] for row in spoilt] == [
+    assert [row["reason"].split(" (")[0] for row in spoilt] == [
         "spikes sharper than the instrument",
         "flux runs away at an end",
     ]
@@ -101,7 +101,7 @@ def test_spoilt_spectra_are_listed_apart_and_not_left_out(tables):
 def test_anomalies_are_the_top_ranks_with_reasons(tables):
     anomalies = tables["anomalies"].to_pylist()
     assert [row["anomaly_rank"] for row in anomalies] == list(range(1, 11))
-    assert all("residual" in row["why"] for row in anomalies)
+    assert all("residual" in row["reason"] for row in anomalies)
     scores = [row["anomaly_score"] for row in anomalies]
     assert scores == sorted(scores, reverse=True)
 
@@ -118,8 +118,8 @@ def test_every_column_has_a_meaning_and_a_unit_that_astropy_knows(tables):
 def test_spectra_and_classes_have_a_kind_or_say_why_not(tables):
     for name in ("objects", "classes"):
         rows = tables[name].to_pylist()
-        assert {row["kind"] for row in rows} == {"unknown"}
-        assert {row["kind_why"] for row in rows} == {"no rules for archives of kind "}
+        assert {row["galaxy_type"] for row in rows} == {"unknown"}
+        assert {row["galaxy_type_reason"] for row in rows} == {"no rules for archives of kind "}
 
 
 def test_a_class_is_named_by_its_median_spectrum_where_it_is_known():
@@ -136,7 +136,7 @@ def test_a_class_is_named_by_its_median_spectrum_where_it_is_known():
         for p in (16, 50, 84):
             values[f"flux_p{p}"] = np.where(values["n_valid"] > 0, values[f"flux_p{p}"], np.nan)
         parts.append(schema.build_table(values, schema.CLASS_MEDIANS_SCHEMA, {}))
-    labels = np.member(list(z), 3)
+    labels = np.repeat(list(z), 3)
     objects = pa.table({"cluster_label": labels, "z": np.concatenate(list(z.values()))})
     store = SimpleNamespace(frozen=SimpleNamespace(kind="dja", grid=GRID))
     values = build_module._measure_class_medians(pa.concat_tables(parts), objects, store)

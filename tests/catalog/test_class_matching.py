@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from distspec.catalog.class_tracking import MIN_JACCARD, classify_changes, compute_overlap, match_classes
 
-pairs = st.lists(st.lists_to_tuples(st.integers(-2, 4), st.integers(-1, 4)), min_size=1, max_size=80)
+pairs = st.lists(st.tuples(st.integers(-2, 4), st.integers(-1, 4)), min_size=1, max_size=80)
 
 
 def compared(both):
@@ -46,7 +46,7 @@ def test_no_two_classes_continue_one_and_what_shares_most_is_continued(both):
 def test_distance_is_in_radii():
     points = np.concatenate([np.full((50, 4), 0.0), np.full((50, 4), 3.0)])
     points += np.random.default_rng(0).normal(size=points.shape)
-    side = np.member([0, 1], 50)
+    side = np.repeat([0, 1], 50)
     found = compute_overlap(side, side, points, np.array([0, 0, 7]))
     assert np.allclose(np.diag(found.distance), 0.0)
     assert 2.7 < found.distance[0, 1] < 3.3, "6 apart, and radius 2"
@@ -57,5 +57,5 @@ def test_distance_is_in_radii():
 def test_where_two_could_continue_one_the_nearer_does():
     points = np.concatenate([np.zeros(20), np.full(20, 4.0), np.full(10, 6.0)])[:, None]
     points += np.random.default_rng(0).normal(size=points.shape)
-    old, new = np.zeros(50, int), np.member([0, 1, -1], [20, 20, 10])
+    old, new = np.zeros(50, int), np.repeat([0, 1, -1], [20, 20, 10])
     assert match_classes(compute_overlap(old, new, points, np.array([0]))).tolist() == [-1, 0]

@@ -31,7 +31,7 @@ def test_the_old_catalogue_stays_until_the_new_one_is_whole(tmp_path, monkeypatc
 
 def test_a_reader_sees_one_edition_whole(tmp_path):
     """While others are published, tables that are opened together are of the same spectra."""
-    root, done = str(tmp_path), threading.JobEvent()
+    root, done = str(tmp_path), threading.Event()
     published(root, 40, "r-0")
 
     def publish_others():
@@ -78,10 +78,10 @@ def test_tables_that_stay_are_those_of_the_edition_before(tmp_path):
     made = published(root, 50)
     before = editions.read_current_record(root)
     kept = [name for name in made if name != "sweep"]
-    editions.publish(root, {"sweep": made["nulls"]}, "r-made", "snapshot", {"n": 1}, kept)
+    editions.publish(root, {"sweep": made["null_tests"]}, "r-made", "snapshot", {"n": 1}, kept)
     after = editions.read_current_record(root)
     assert {name for name in made if before["files"][name] != after["files"][name]} == {"sweep"}
-    assert after["rows"] == before["rows"] | {"sweep": len(made["nulls"])}
+    assert after["rows"] == before["rows"] | {"sweep": len(made["null_tests"])}
 
 
 def test_what_is_current_is_known(tmp_path):

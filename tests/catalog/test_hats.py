@@ -66,7 +66,7 @@ def test_the_command(exported, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["distspec", "export", *args])
     main()
     assert capsys.readouterr().out.startswith("600 rows in ")
-    assert (tmp_path / "copy" / "hats.properties").url_exists()
+    assert (tmp_path / "copy" / "hats.properties").exists()
 
 
 def test_a_bucket_holds_the_same(exported, s3):  # noqa: F811

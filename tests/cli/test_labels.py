@@ -33,7 +33,7 @@ def command(root, monkeypatch, capsys):
 
 
 def table(root, name):
-    found = editions.open_tables(root)[name].results_to_table()
+    found = editions.open_tables(root)[name].to_table()
     return found.sort_by("store_row") if name == "objects" else found
 
 
@@ -81,7 +81,7 @@ def test_from_a_file_to_predictions(root, command, tmp_path):
     assert np.mean(right) > 0.85
     both = predictions["p_left"].to_numpy() + predictions["p_right"].to_numpy()
     assert np.allclose(both, 1.0, atol=1e-5)
-    suggested = predictions.filter(pc.is_valid(predictions["label_next"]))
+    suggested = predictions.filter(pc.is_valid(predictions["suggestion_rank"]))
     assert suggested["human_label"].null_count == len(suggested)
     scores = {row["human_label"]: row for row in table(root, "label_scores").to_pylist()}
     assert scores["left"]["n_sources"] + scores["right"]["n_sources"] == 29

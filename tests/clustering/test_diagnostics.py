@@ -16,7 +16,7 @@ def test_confusion_names_who_is_torn():
     labels = np.array([0, 0, 0, 1])
     prob = np.array([[1.0, 0.0], [0.9, 0.1], [0.6, 0.4], [0.0, 1.0]])
     (row,) = compute_class_confusion(labels, prob)
-    assert (row["cluster_label"], row["other_label"], row["n_torn"]) == (0, 1, 1)
+    assert (row["cluster_label"], row["other_label"], row["n_ambiguous"]) == (0, 1, 1)
     assert row["examples"] == [2, 1]
     assert np.isclose(row["share"], 0.5 / 3)
 

@@ -59,10 +59,10 @@ def publish_root(root: str, n: int, names: Sequence[str] = (), grid: WavelengthG
     )
     tables = {
         "sweep": schema.SWEEP_SCHEMA,
-        "nulls": schema.NULL_TESTS_SCHEMA,
+        "null_tests": schema.NULL_TESTS_SCHEMA,
         "confusion": schema.CONFUSION_SCHEMA,
     }
-    tables["latents"] = schema.LATENT_PAIRS_SCHEMA
+    tables["latent_pairs"] = schema.LATENT_PAIRS_SCHEMA
     found = {
         name: schema.build_table({c.name: [] for c in columns}, columns, {})
         for name, columns in tables.items()

@@ -134,8 +134,8 @@ def test_texts_are_found_as_they_are_written(client, row):
 
 
 def test_labels_are_kept_at_once_and_compacted_at_the_end(client, root, row):
-    assert client.update("/api/labels", json={"rows": [row[3], row[4]], "label": "LRD"}).status_code == 200
-    assert client.update("/api/labels", json={"rows": [row[3]], "label": "interesting"}).status_code == 200
+    assert client.post("/api/labels", json={"rows": [row[3], row[4]], "label": "LRD"}).status_code == 200
+    assert client.post("/api/labels", json={"rows": [row[3]], "label": "interesting"}).status_code == 200
     said = client.get("/api/labels").json()
     assert said["labels"] == {str(row[3]): "LRD", str(row[4]): "LRD", str(row[7]): "LAE"}
     assert said["marks"] == {str(row[3]): "interesting"}
@@ -148,18 +148,18 @@ def test_labels_are_kept_at_once_and_compacted_at_the_end(client, root, row):
     assert len(read_annotations(root)) == 4
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     "asked", [{}, {"rows": []}, {"rows": [1]}, {"rows": [1], "label": " "}, {"rows": 1, "label": "LRD"}]
 )
 def test_half_a_label_is_refused(client, root, asked):
-    assert client.update("/api/labels", json=asked).status_code == 400
-    assert client.update("/api/labels", json={"rows": [400], "label": "LRD"}).status_code == 404
+    assert client.post("/api/labels", json=asked).status_code == 400
+    assert client.post("/api/labels", json={"rows": [400], "label": "LRD"}).status_code == 404
     assert len(read_annotations(root)) == 1
 
 
 def test_what_is_no_json_is_refused(client):
-    assert client.update("/api/labels", content=b"{").status_code == 400
-    assert client.update("/api/labels", content=b"[1]").status_code == 400
+    assert client.post("/api/labels", content=b"{").status_code == 400
+    assert client.post("/api/labels", content=b"[1]").status_code == 400
 
 
 def test_names_of_keys_are_kept_below_the_root(client, root):
@@ -173,8 +173,8 @@ def test_names_of_keys_are_kept_below_the_root(client, root):
 
 
 def test_an_export_is_the_rows_asked_for(client, objects, row):
-    client.update("/api/labels", json={"rows": [row[0]], "label": "LRD"})
-    answer = client.update("/api/export", json={"rows": [row[5], row[0]]})
+    client.post("/api/labels", json={"rows": [row[0]], "label": "LRD"})
+    answer = client.post("/api/export", json={"rows": [row[5], row[0]]})
     table = pa.csv.read_csv(io.BytesIO(answer.content))
     assert table["object_id"].to_pylist() == ["o0005", EVIL]
     assert table["human_label"].to_pylist() == ["", "LRD"]

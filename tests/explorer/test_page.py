@@ -31,10 +31,10 @@ def page(chromium: Any, address: str) -> Iterator[Any]:
     context.set_default_timeout(PAINT)
     page = context.new_page()
     wrong: list[str] = []
-    page.worker_resource("console", lambda said: wrong.append(f"{said.type}: {said.text}"))
-    page.worker_resource("pageerror", lambda error: wrong.append(str(error)))
-    page.worker_resource("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
-    page.worker_resource(
+    page.on("console", lambda said: wrong.append(f"{said.type}: {said.text}"))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
+    page.on(
         "request", lambda request: request.url.startswith((address, "blob:")) or wrong.append(request.url)
     )
     page.goto(address)

@@ -21,7 +21,7 @@ def client(explored, root):
 PATHS = ("", "app.js", "style.css", "api/catalogue", "api/map", "api/names", "api/spectrum/0", "api/labels")
 
 
-@pytest.set_withdrawn.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", PATHS)
 def test_every_request_needs_the_token(client, path):
     assert client.get(f"/{TOKEN}/{path}").status_code == 200
     for start in ("", "wrong/", f"{TOKEN}x/", f"{TOKEN[:-1]}/", "//"):
@@ -34,7 +34,7 @@ def test_the_token_alone_is_no_page(client):
     assert client.get(f"/{TOKEN}", follow_redirects=False).status_code == 403
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     "host",
     [
         "evil.example",
@@ -53,7 +53,7 @@ def test_localhost_is_this_server(client):
     assert client.get(f"/{TOKEN}/", headers={"host": f"localhost:{PORT}"}).status_code == 200
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     "path", [f"/{TOKEN}/", f"/{TOKEN}/nothing", "/", f"/{TOKEN}/api/column/nothing"]
 )
 def test_every_answer_has_the_policy(client, path):
@@ -65,7 +65,7 @@ def test_every_answer_has_the_policy(client, path):
     assert headers["cache-control"] == "no-store"
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     "name",
     [
         "../app.py",
@@ -87,21 +87,21 @@ def test_no_path_leads_out_of_the_page(client, name):
 def test_only_the_page_itself_may_change_anything(client):
     said = {"rows": [1], "label": "LRD"}
     url = f"/{TOKEN}/api/labels"
-    assert client.update(url, json=said).status_code == 403
-    assert client.update(url, json=said, headers={"origin": "http://evil.example"}).status_code == 403
-    assert client.update(url, json=said, headers={"origin": "null"}).status_code == 403
+    assert client.post(url, json=said).status_code == 403
+    assert client.post(url, json=said, headers={"origin": "http://evil.example"}).status_code == 403
+    assert client.post(url, json=said, headers={"origin": "null"}).status_code == 403
     form = {**OWN, "content-type": "text/plain"}
-    assert client.update(url, content='{"rows": [1]}', headers=form).status_code == 415
+    assert client.post(url, content='{"rows": [1]}', headers=form).status_code == 415
     assert client.get(url).json() == {"labels": {}, "marks": {}}
-    assert client.update(url, json=said, headers=OWN).status_code == 200
+    assert client.post(url, json=said, headers=OWN).status_code == 200
     assert client.get(url).json() == {"labels": {"1": "LRD"}, "marks": {}}
 
 
 def test_what_is_too_long_is_not_read(client):
     headers = {**OWN, "content-type": "application/json", "content-length": str(MAX_BODY_BYTES + 1)}
-    assert client.update(f"/{TOKEN}/api/labels", content=b"{}", headers=headers).status_code == 413
+    assert client.post(f"/{TOKEN}/api/labels", content=b"{}", headers=headers).status_code == 413
     chunks = {**OWN, "content-type": "application/json"}
-    assert client.update(f"/{TOKEN}/api/labels", content=iter([b"{}"]), headers=chunks).status_code == 411
+    assert client.post(f"/{TOKEN}/api/labels", content=iter([b"{}"]), headers=chunks).status_code == 411
 
 
 def test_other_methods_are_refused(client):

@@ -33,8 +33,8 @@ def stands(root):
     st.lists(
         st.one_of(
             st.just("undo"),
-            st.lists_to_tuples(
-                st.prediction_sets(st.sampled_from("abc"), min_size=1),
+            st.tuples(
+                st.sets(st.sampled_from("abc"), min_size=1),
                 st.sampled_from([*LABELS, *INTEREST_LABELS]),
             ),
         ),

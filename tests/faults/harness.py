@@ -122,8 +122,8 @@ def assert_only(
     entries = quarantine(store)
     assert set(entries) == {object_id}
     entry = entries[object_id]
-    assert entry["reason"] == str(reason), entry["seen"]
-    assert re.search(seen, entry["seen"]), entry["seen"]
+    assert entry["reason"] == str(reason), entry["detail"]
+    assert re.search(seen, entry["detail"]), entry["detail"]
     assert entry["uri"].partition("#")[0].endswith(uri or object_id), entry["uri"]
 
 
@@ -176,11 +176,11 @@ class Outcomes:
         if case.reason is not None:
             assert case.object_id not in rows
             entry = refused[case.object_id]
-            assert entry["reason"] == str(case.reason), entry["seen"]
-            assert re.search(case.detail, entry["seen"]), entry["seen"]
+            assert entry["reason"] == str(case.reason), entry["detail"]
+            assert re.search(case.detail, entry["detail"]), entry["detail"]
             assert entry["uri"].partition("#")[0].endswith(case.file)
         else:
-            assert case.object_id not in refused, refused[case.object_id]["seen"]
+            assert case.object_id not in refused, refused[case.object_id]["detail"]
             (case.compare or assert_same)(rows[case.object_id], undamaged(case.kind))
 
     def row(self, case: Case) -> Row:

@@ -63,7 +63,7 @@ def run(server, place_of, tmp_path):
             own = name == files.victim
             body = content if own and content is not None else files.contents[name]
             at = f"{folder}/{row['root']}/{name}"
-            server.retrain_if_needed(at, body, *(script if own else ()), always=always if own else None)
+            server.serve(at, body, *(script if own else ()), always=always if own else None)
         server.requests.clear()
         access = AccessConfig(**{**vars(access), "endpoint_url": server.url})
         return ingest(str(tmp_path / "store"), archive, access, retry)
@@ -146,7 +146,7 @@ def served(request, tmp_path_factory):
             case = row["file"].removeprefix("zz-").removesuffix(".spec.fits")
             content = files.contents.get(row["file"], files.contents[files.victim])
             always = PERSISTENT[case][0] if case in PERSISTENT else None
-            server.retrain_if_needed(
+            server.serve(
                 f"{top}/{row['root']}/{row['file']}", content, *PASSING.get(case, ()), always=always
             )
         archive = DJA(url=base, catalog=str(folder / "catalog.csv"), z_min=-1.0)
@@ -157,18 +157,18 @@ def served(request, tmp_path_factory):
     return standing(store), quarantine(store), asked
 
 
-@pytest.set_withdrawn.parametrize("case", PERSISTENT)
+@pytest.mark.parametrize("case", PERSISTENT)
 def test_what_does_not_pass_is_a_reason(served, case):
     rows, refused, asked = served
     name, (_, reason, seen) = f"zz-{case}.spec.fits", PERSISTENT[case]
     assert name not in rows
-    assert refused[name]["reason"] == reason, refused[name]["seen"]
-    assert re.search(seen, refused[name]["seen"]), refused[name]["seen"]
+    assert refused[name]["reason"] == reason, refused[name]["detail"]
+    assert re.search(seen, refused[name]["detail"]), refused[name]["detail"]
     assert refused[name]["uri"].endswith(f"/{name}")
-    assert asked[name] == (3 if "3 times" in refused[name]["seen"] else 1)
+    assert asked[name] == (3 if "3 times" in refused[name]["detail"] else 1)
 
 
-@pytest.set_withdrawn.parametrize("case", PASSING)
+@pytest.mark.parametrize("case", PASSING)
 def test_what_passes_leaves_no_trace(served, case):
     rows, refused, asked = served
     name = f"zz-{case}.spec.fits"
@@ -191,18 +191,18 @@ def test_a_server_that_is_well_again(run):
     assert_whole(run(retry=True))
 
 
-@pytest.set_withdrawn.parametrize("behaviour", [servers.ignore_ranges, servers.tell_no_length])
+@pytest.mark.parametrize("behaviour", [servers.ignore_ranges, servers.tell_no_length])
 def test_servers_that_know_no_ranges(run, behaviour):
     assert_whole(run(always=behaviour))
 
 
-@pytest.set_withdrawn.parametrize("behaviour", [servers.hang, servers.trickle], ids=["no-answer", "no-end"])
+@pytest.mark.parametrize("behaviour", [servers.hang, servers.trickle], ids=["no-answer", "no-end"])
 def test_077_time_out(run, server, behaviour):
     impatient = AccessConfig(attempts=2, timeout=0.4, deadline=10.0)
     assert_refused(
         run(always=behaviour, access=impatient), UNREACHABLE, "Timeout.* from 127.0.0.1.*, 2 times"
     )
-    assert len(server.user_requested(run.victim)) == 2
+    assert len(server.asked(run.victim)) == 2
     assert_whole(run(behaviour, access=impatient, retry=True))
 
 
@@ -217,14 +217,14 @@ def test_080_checksum_mismatch(run):
     assert_refused(run(content=flipped), QuarantineReason.BAD_CHECKSUM, "HDU SPEC1D")
 
 
-@pytest.set_withdrawn.parametrize("code", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 def test_redirects_within_the_archive_are_followed(run, server, code):
-    server.retrain_if_needed("/moved", sample("dja").contents[sample("dja").victim])
+    server.serve("/moved", sample("dja").contents[sample("dja").victim])
     assert_whole(run(always=servers.redirect("/moved", code)))
-    assert server.user_requested("/moved")
+    assert server.asked("/moved")
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     "target", ["another-host", "private", "metadata", "file", "credentials", "nowhere"]
 )
 def test_083_redirects_out_of_the_archive_are_not(run, elsewhere, target):
@@ -240,7 +240,7 @@ def test_083_redirects_out_of_the_archive_are_not(run, elsewhere, target):
     elsewhere.retrain_if_needed("/moved", sample("dja").contents[sample("dja").victim])
     store = run(always=servers.redirect(location))
     assert_refused(store, QuarantineReason.OUTSIDE, "redirected to")
-    assert "pass@" not in quarantine(store)[sample("dja").victim]["seen"]
+    assert "pass@" not in quarantine(store)[sample("dja").victim]["detail"]
     assert elsewhere.requests == []
 
 
@@ -270,7 +270,7 @@ def test_083_too_many_hops(run, server):
     assert_refused(
         run(always=servers.redirect("?again")), QuarantineReason.OUTSIDE, "redirected more than 5 times"
     )
-    assert len(server.user_requested(run.victim)) == 5
+    assert len(server.asked(run.victim)) == 5
 
 
 @pytest.fixture
@@ -363,7 +363,7 @@ def test_081_credentials_expire_in_the_middle(server, tmp_path, monkeypatch):
     write_csv(tmp_path / "catalog.csv", files.rows)
     for row in files.rows:
         path = f"/{BUCKET}/{row['root']}/{row['file']}"
-        server.retrain_if_needed(path, files.contents[row["file"]], always=until_it_expires)
+        server.serve(path, files.contents[row["file"]], always=until_it_expires)
     archive = DJA(url=f"s3://{BUCKET}", catalog=str(tmp_path / "catalog.csv"), z_min=-1.0)
     access = AccessConfig(attempts=4, endpoint_url=server.url)
     store = ingest(str(tmp_path / "store"), archive, access)
@@ -408,7 +408,7 @@ def bucket(moto, monkeypatch):
     storage.open_bucket.cache_clear()
 
 
-@pytest.set_withdrawn.parametrize("kind", ["dja", "sdss"])
+@pytest.mark.parametrize("kind", ["dja", "sdss"])
 def test_067_a_multipart_etag_is_no_checksum(bucket, tmp_path, kind):
     """It is taken for what it is, a version: rows are right, and new only when it changes."""
     files = sample(kind)
@@ -467,8 +467,8 @@ def refusing(code, there):
     return behave
 
 
-@pytest.set_withdrawn.parametrize("code", [409, 412])
-@pytest.set_withdrawn.parametrize("version", [None, '"abc"'])
+@pytest.mark.parametrize("code", [409, 412])
+@pytest.mark.parametrize("version", [None, '"abc"'])
 def test_082_a_conflict_is_lost_not_written(stand_in, code, version):
     path = f"/{BUCKET}/pointer.json"
     stand_in.retrain_if_needed(path, b"", always=refusing(code, b"another's"))

@@ -48,7 +48,7 @@ class Undisturbed:
 
 
 def quarantine_of(store: Store) -> list[dict[str, str]]:
-    table: pa.Table = store.read_quarantine().select(["object_id", "version", "uri", "reason", "seen"])
+    table: pa.Table = store.read_quarantine().select(["object_id", "version", "uri", "reason", "detail"])
     return table.sort_by("object_id").to_pylist()
 
 
@@ -97,7 +97,7 @@ def reading(root: str) -> Iterator[list[int]]:
     """Open a store again and again, and fail where it is ever less than whole; yields rows seen each time."""
     seen: list[int] = []
     wrong: list[str] = []
-    over = threading.JobEvent()
+    over = threading.Event()
 
     def read_once() -> None:
         try:

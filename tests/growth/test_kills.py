@@ -32,14 +32,14 @@ from tests.growth.driver import ONCE, POINTS, source
 
 SHORT = [("store begun", 0), ("forks written", 1)]
 LONG = [
-    pytest.param(point, number, marks=pytest.set_withdrawn.slow)
+    pytest.param(point, number, marks=pytest.mark.slow)
     for point in POINTS
     for number in ((0,) if point in ONCE else (0, 1, 2))
     if (point, number) not in SHORT and point != "none"
 ]
 
 
-@pytest.set_withdrawn.parametrize(("point", "number"), [*SHORT, *LONG])
+@pytest.mark.parametrize(("point", "number"), [*SHORT, *LONG])
 def test_killed_and_run_again(undisturbed: Undisturbed, tmp_path, point, number, small_chunks):
     root = str(tmp_path)
     with reading(root):
@@ -72,11 +72,11 @@ def dying(task: Any, marker: str) -> Callable[..., Any]:
     return die_after
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("module", "task", "returns"),
     [
         (stage, "write_task", 1),
-        pytest.param(loading, "load_task", 2, marks=pytest.set_withdrawn.slow),
+        pytest.param(loading, "load_task", 2, marks=pytest.mark.slow),
     ],
 )
 def test_a_task_that_dies_after_its_work_is_run_again(
@@ -86,7 +86,7 @@ def test_a_task_that_dies_after_its_work_is_run_again(
     again = ray.remote(num_cpus=1, num_returns=returns)(dying(getattr(module, task), marker))
     monkeypatch.setattr(module, task, again)
     ingest(root, source(undisturbed.folder))
-    assert Path(marker).url_exists(), "it did die"
+    assert Path(marker).exists(), "it did die"
     undisturbed.assert_same(root)
 
 
@@ -102,7 +102,7 @@ class Deadly(DJA):
         return await super().read(entry, file)
 
 
-@pytest.set_withdrawn.slow
+@pytest.mark.slow
 def test_a_file_that_ends_every_worker_is_quarantined_alone(undisturbed: Undisturbed, tmp_path, small_chunks):
     root, healthy = str(tmp_path), source(undisturbed.folder, files_a_task=2)
     names = sorted(healthy.archive.list_spectra()["object_id"].to_pylist())
@@ -114,7 +114,7 @@ def test_a_file_that_ends_every_worker_is_quarantined_alone(undisturbed: Undistu
     assert store.n_rows == len(names) - len(BAD) - 1
     crashed = [row for row in quarantine_of(store) if row["reason"] == QuarantineReason.CRASHED]
     assert [row["object_id"] for row in crashed] == [fatal]
-    assert "Worker" in crashed[0]["seen"]
+    assert "Worker" in crashed[0]["detail"]
     # Once whatever it was is mended, `distspec retry` brings it in.
     ingest(root, healthy, retry_transient=True)
     assert open_store(store_url(root)).n_rows == len(names) - len(BAD)

@@ -18,7 +18,7 @@ FIELD = 53.16, -27.79
 KINDS = ("LRD", "LAE", "star-forming", "unknown")
 
 
-def column(each: schema.FitsColumn, n: int, rng: np.random.Generator) -> Any:
+def column(each: schema.Column, n: int, rng: np.random.Generator) -> Any:
     """Return values of a column's type."""
     if pa.types.is_list(each.type):
         texts = pa.types.is_string(each.type.value_type)
@@ -33,7 +33,7 @@ def column(each: schema.FitsColumn, n: int, rng: np.random.Generator) -> Any:
 
 
 def table(
-    columns: Sequence[schema.FitsColumn], n: int, values: Mapping[str, Any], rng: np.random.Generator
+    columns: Sequence[schema.Column], n: int, values: Mapping[str, Any], rng: np.random.Generator
 ) -> pa.Table:
     made = {c.name: values[c.name] if c.name in values else column(c, n, rng) for c in columns}
     return schema.build_table(made, columns, {"run_id": "r-made"})
@@ -64,8 +64,8 @@ def tables(n: int = N, seed: int = 0) -> dict[str, pa.Table]:
         "anomaly_rank": rank,
         "anomaly_score": 3.0 - 3.0 * rank / n,
         "artefact_score": rng.uniform(0.0, 1.4, n),
-        "kind": [KINDS[i % 4] for i in range(n)],
-        "kind_confidence": rng.uniform(0.5, 1.0, n),
+        "galaxy_type": [KINDS[i % 4] for i in range(n)],
+        "galaxy_type_confidence": rng.uniform(0.5, 1.0, n),
         "lya_ew": np.where(rng.random(n) < 0.2, np.nan, rng.normal(20.0, 30.0, n)),
         "lya_ew_err": rng.uniform(2.0, 10.0, n),
     }
@@ -76,7 +76,7 @@ def tables(n: int = N, seed: int = 0) -> dict[str, pa.Table]:
     wave = np.linspace(1100.0, 8400.0, 32)
     odd = np.argsort(rank)[:20]
     classes = {"cluster_label": labels, "n_spectra": [int((label == k).sum()) for k in labels]}
-    medians = {"cluster_label": np.member(labels, 32), "wave_rest": np.tile(wave, len(labels))}
+    medians = {"cluster_label": np.repeat(labels, 32), "wave_rest": np.tile(wave, len(labels))}
     top = {name: objects[name].take(pa.array(odd)) for name in objects.column_names}
     reasons = {"reason": ["no_overlap", "no_redshift", "no_redshift"]}
     trials = {"chosen": np.arange(12) == 7, "trial": np.arange(12), "silhouette": np.linspace(0.1, 0.5, 12)}
@@ -85,7 +85,7 @@ def tables(n: int = N, seed: int = 0) -> dict[str, pa.Table]:
         "classes": table(schema.build_classes_schema(), len(labels), classes, rng),
         "class_medians": table(schema.CLASS_MEDIANS_SCHEMA, 32 * len(labels), medians, rng),
         "anomalies": table(schema.ANOMALIES_SCHEMA, 20, top, rng),
-        "artefacts": table(schema.BAD_PIXELS_SCHEMA, 20, top, rng),
+        "bad_pixels": table(schema.BAD_PIXELS_SCHEMA, 20, top, rng),
         "changes": table(schema.CLASS_CHANGES_SCHEMA, 5, {}, rng),
         "class_ids": table(schema.CLASS_IDS_SCHEMA, 5, {}, rng),
         "predictions": table(
@@ -93,9 +93,9 @@ def tables(n: int = N, seed: int = 0) -> dict[str, pa.Table]:
         ),
         "label_scores": table(schema.LABEL_SCORES_SCHEMA, 3, {}, rng),
         "sweep": table(schema.SWEEP_SCHEMA, 12, trials, rng),
-        "nulls": table(schema.NULL_TESTS_SCHEMA, 4, {}, rng),
+        "null_tests": table(schema.NULL_TESTS_SCHEMA, 4, {}, rng),
         "confusion": table(schema.CONFUSION_SCHEMA, 3, {}, rng),
-        "latents": table(schema.LATENT_PAIRS_SCHEMA, 3, {}, rng),
+        "latent_pairs": table(schema.LATENT_PAIRS_SCHEMA, 3, {}, rng),
         "quarantine": table(schema.QUARANTINE_SCHEMA, 3, reasons, rng),
     }
 

@@ -45,7 +45,7 @@ def run(tmp_path_factory, local_ray) -> Config:
 
 @pytest.fixture(scope="module")
 def objects(run) -> pa.Table:
-    return editions.open_tables(run.root)["objects"].results_to_table().sort_by("object_id")
+    return editions.open_tables(run.root)["objects"].to_table().sort_by("object_id")
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +66,8 @@ def test_spectra_of_the_run_are_told_as_the_run_tells_them(objects, placed):
     assert placed["object_id"].to_pylist() == objects["object_id"].to_pylist()
     own, again = (table["cluster_label"].to_numpy() for table in (objects, placed))
     assert (own == again).mean() >= 0.99
-    assert placed["kind"].to_pylist() == objects["kind"].to_pylist()
-    assert placed["kind_why"].to_pylist() == objects["kind_why"].to_pylist()
+    assert placed["galaxy_type"].to_pylist() == objects["galaxy_type"].to_pylist()
+    assert placed["galaxy_type_reason"].to_pylist() == objects["galaxy_type_reason"].to_pylist()
     for name in ("z_mean_00", "recon_chi2_red", "snr", "norm", "artefact_score", "lya_ew"):
         assert np.allclose(placed[name], objects[name], rtol=1e-3, atol=1e-3, equal_nan=True), name
 
@@ -83,7 +83,7 @@ def test_they_are_as_odd_as_the_run_finds_them(objects, placed):
 
 
 def test_they_lie_where_they_lie_and_find_themselves(objects, placed):
-    names, near = placed["object_id"].to_pylist(), placed["neighbours"].to_pylist()
+    names, near = placed["object_id"].to_pylist(), placed["neighbors"].to_pylist()
     assert [each[0] for each in near] == names
     assert max(each[0] for each in placed["distances"].to_pylist()) < 0.01
     apart = np.hypot(*(placed[axis].to_numpy() - objects[axis].to_numpy() for axis in ("umap_0", "umap_1")))
@@ -129,7 +129,7 @@ def test_spectra_in_memory_are_placed_and_refused(run, files):
 
     found = Predictor.open(run.root).predict([power_law("mine"), power_law("no", z=float("nan"))], 3)
     assert found.table["object_id"].to_pylist() == ["mine"]
-    assert len(found.table["neighbours"][0].as_py()) == 3
+    assert len(found.table["neighbors"][0].as_py()) == 3
     assert [(each.object_id, str(each.reason)) for each in found.rejected] == [("no", "no_redshift")]
 
 
@@ -154,9 +154,9 @@ def test_rerank_from_the_command_line(run, objects, capsys, monkeypatch):
 
 def test_a_run_without_a_yardstick_says_what_to_do(run):
     url = Path(run_url(run.root, editions.read_current_record(run.root)["run_id"]), RUN_MODEL_FILE)
-    url.write_label_names(f"{url}.away")
+    url.rename(f"{url}.away")
     try:
         with pytest.raises(FileNotFoundError, match=f"has no {RUN_MODEL_FILE}"):
             Predictor.open(run.root)
     finally:
-        Path(f"{url}.away").write_label_names(url)
+        Path(f"{url}.away").rename(url)

@@ -34,7 +34,7 @@ def files(tmp_path_factory):
     return folder
 
 
-@pytest.set_withdrawn.parametrize("name", MADE)
+@pytest.mark.parametrize("name", MADE)
 def test_pyarrow_finds_units_in_the_fields(files, name):
     found = pq.read_table(files / f"{name}.parquet")
     assert found.schema.equals(MADE[name].schema, check_metadata=False)
@@ -43,7 +43,7 @@ def test_pyarrow_finds_units_in_the_fields(files, name):
     assert same(found, MADE[name])
 
 
-@pytest.set_withdrawn.parametrize("name", MADE)
+@pytest.mark.parametrize("name", MADE)
 def test_astropy_finds_units_and_descriptions(files, name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -55,7 +55,7 @@ def test_astropy_finds_units_and_descriptions(files, name):
         assert found[field.name].description == said["description"]
 
 
-@pytest.set_withdrawn.parametrize("name", ["objects", "classes", "class_medians", "anomalies", "artefacts"])
+@pytest.mark.parametrize("name", ["objects", "classes", "class_medians", "anomalies", "bad_pixels"])
 def test_the_virtual_observatory_finds_its_header(files, name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # vstack's, of columns without values
@@ -68,7 +68,7 @@ def test_the_virtual_observatory_finds_its_header(files, name):
     assert found["object_id" if "object_id" in found.colnames else "cluster_label"][0] is not None
 
 
-@pytest.set_withdrawn.parametrize("name", MADE)
+@pytest.mark.parametrize("name", MADE)
 def test_the_votable_header_is_valid_and_has_ucds(files, name):
     said = pq.read_metadata(files / f"{name}.parquet").metadata
     assert said[b"IVOA.VOTable-Parquet.version"] == b"1.0"

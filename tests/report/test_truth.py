@@ -5,7 +5,7 @@ from distspec.report.truth import score_anomalies, score_labels
 
 
 def test_perfect_labels_score_one_and_chance_scores_nothing(rng):
-    truth = np.member(["a", "b", "c"], 60).tolist()
+    truth = np.repeat(["a", "b", "c"], 60).tolist()
     for row in score_labels([ord(name) for name in truth], truth, rng):
         assert row["value"] == pytest.approx(1.0)
         assert row["null_p50"] <= row["null_p95"] < 0.1

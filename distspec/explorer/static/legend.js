@@ -4,7 +4,7 @@ import { byCategory, byNumber, css, limits, paletteColour, rgb } from "./colours
 import { $, make, number, ticks } from "./dom.js";
 import { LABEL, MARK } from "./table.js";
 
-const FIRST = ["cluster_label", "kind", "z", "anomaly_score", "snr", LABEL, MARK];
+const FIRST = ["cluster_label", "galaxy_type", "z", "anomaly_score", "snr", LABEL, MARK];
 
 export class Legend extends EventTarget {
   // Fires "colours" with them, "only" when other categories shall be seen.

@@ -43,12 +43,12 @@ export class Panel extends EventTarget {
       facts.z === 0 ? "" : `z = ${number(facts.z, 5)}`,
       `S/N ${number(facts.snr, 3)} a pixel`,
       this.table.className(facts.cluster_label),
-      facts.kind && facts.kind !== "unknown" ? `${facts.kind} (confidence ${number(facts.kind_confidence, 2)})` : "",
+      facts.galaxy_type && facts.galaxy_type !== "unknown" ? `${facts.galaxy_type} (confidence ${number(facts.galaxy_type_confidence, 2)})` : "",
       `anomaly score ${number(facts.anomaly_score, 3)} dex${odd}`,
     ];
     $("brief").textContent = words.filter(Boolean).join("  ·  ");
-    $("why").textContent = facts.kind_why ?? "";
-    $("why").hidden = !facts.kind_why;
+    $("why").textContent = facts.galaxy_type_reason ?? "";
+    $("why").hidden = !facts.galaxy_type_reason;
     this.listSaid(said);
     $("neighbours").replaceChildren(...neighbours.map((near) => this.entry(near, `${number(near.distance, 3)} σ`)));
     const rows = Object.entries(facts).map(([name, value]) => {

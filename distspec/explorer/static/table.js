@@ -58,7 +58,7 @@ export class Table {
   className(label) {
     if (label < 0) return "noise (−1)";
     const row = this.meta.classes.find((each) => each.cluster_label === label);
-    const name = row?.class_name || (row?.kind && row.kind !== "unknown" ? row.kind : "");
+    const name = row?.class_name || (row?.galaxy_type && row.galaxy_type !== "unknown" ? row.galaxy_type : "");
     return name ? `class ${label} · ${name}` : `class ${label}`;
   }
 
