@@ -34,12 +34,12 @@ class Fake:
     names: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     back: bool = False
-    lines: ClassVar[Mapping[str, float]] = {}
-    kind: ClassVar[str] = "fake"
+    spectral_features: ClassVar[Mapping[str, float]] = {}
+    name: ClassVar[str] = "fake"
     spectrum_bytes: ClassVar[int] = 1000
     url: ClassVar[str] = "mem"
 
-    def list(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
+    def list_spectra(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
         names = sorted(self.names)
         row = {"source_key": "", "root": "r", "srcid": "1", "grating": "PRISM", "filter": "CLEAR", "grade": 3}
         rows = [
@@ -62,7 +62,7 @@ class Fake:
             )
         return spectrum
 
-    def truth(self) -> pa.Table | None:
+    def read_truth(self) -> pa.Table | None:
         return None
 
 
@@ -82,7 +82,7 @@ def ingest(
     retry: bool = False,
 ) -> Store:
     """The whole of ingest without Ray; stops without a last commit after some batches."""
-    todo = compare_listing(archive.list(), store, retry)
+    todo = compare_listing(archive.list_spectra(), store, retry)
     committer = Committer(store, commit_rows, LocalWriter())
     for i, start in enumerate(range(0, len(todo.to_read), size)):
         if i == stop_after:

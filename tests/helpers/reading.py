@@ -18,7 +18,7 @@ def read_entries(archive, batch):
             opened, results = {}, []
             for entry in batch:
                 try:
-                    file = opened.setdefault(entry.file, files.get_file(entry.file))
+                    file = opened.setdefault(entry.file_url, files.get_file(entry.file_url))
                     results.append(await archive.read(entry, file))
                 except InvalidSpectrumError as error:
                     results.append(error)
@@ -29,7 +29,7 @@ def read_entries(archive, batch):
 
 def read_listing(archive, listing=None):
     """Read all that an archive lists, by object_id."""
-    listing = archive.list() if listing is None else listing
+    listing = archive.list_spectra() if listing is None else listing
     return dict(
         zip(listing["object_id"].to_pylist(), read_entries(archive, listing_to_entries(listing)), strict=True)
     )

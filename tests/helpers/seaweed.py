@@ -50,16 +50,16 @@ class S3:
     def environment(self) -> dict[str, str]:
         """What tells every process and library of it."""
         keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
-        return {**keys, "AWS_ENDPOINT_URL": self.get_endpoint_url, "AWS_REGION": "us-east-1"}
+        return {**keys, "AWS_ENDPOINT_URL": self.endpoint, "AWS_REGION": "us-east-1"}
 
     def url(self, key: str) -> str:
-        return f"s3://{self.open_bucket_from_env}/{self.field_name(key)}"
+        return f"s3://{self.bucket}/{self.key(key)}"
 
     def key(self, key: str) -> str:
         return f"{self.prefix}/{key}"
 
     def put(self, key: str, content: bytes) -> None:
-        self.client.put_object(Bucket=self.open_bucket_from_env, Key=self.field_name(key), Body=content)
+        self.client.put_object(Bucket=self.bucket, Key=self.key(key), Body=content)
 
     def upload(self, folder: Path, key: str) -> str:
         """Put a folder's files below a key, and return its URL."""
@@ -72,7 +72,7 @@ class S3:
 def serve() -> Generator[tuple[str, Any]]:
     """Yield a server's address and boto3's client of it."""
     weed = Path(sys.executable).with_name("weed")
-    if not weed.url_exists():
+    if not weed.exists():
         pytest.skip("no S3 server: install distspec[test]")
     user = {
         "name": "tests",
@@ -127,8 +127,8 @@ def wait_for(client: Any, server: subprocess.Popen[bytes], log: Path) -> None:
     until = time.monotonic() + START
     while True:
         try:
-            client.create_bucket(Bucket=S3.open_bucket_from_env)
-            client.put_object(Bucket=S3.open_bucket_from_env, Key="ready", Body=b"a")
+            client.create_bucket(Bucket=S3.bucket)
+            client.put_object(Bucket=S3.bucket, Key="ready", Body=b"a")
             return
         except (BotoCoreError, ClientError) as error:
             if server.poll() is not None or time.monotonic() > until:
@@ -148,6 +148,6 @@ def s3(seaweed: tuple[str, Any], monkeypatch: pytest.MonkeyPatch) -> S3:
     """The server, and a place of the test's own; the environment tells of it."""
     # One bucket for all: each takes seven of the server's volumes.
     server = S3(*seaweed, uuid.uuid4().hex[:12])
-    for key, value in server.to_environment.items():
+    for key, value in server.environment.items():
         monkeypatch.setenv(key, value)
     return server
