@@ -28,7 +28,7 @@ def test_the_guide_plans_three_sizes():
     assert [re.search(r"--spectra (\d+)", each)[1] for each in COMMANDS] == ["10000", "1000000", "10000000"]
 
 
-@pytest.set_withdrawn.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_the_guides_table_is_what_the_command_prints(distspec, command):
     head, line, row = distspec(*shlex.split(command)[1:]).splitlines()
     assert f"{head}\n{line}\n" in GUIDE
@@ -43,7 +43,7 @@ def test_a_plan_says_stages_storage_conditions_and_what_it_costs(distspec):
         re.findall(r"kept in \w+/", said)
     )
     assert "python -m tests.benchmarks.rates" in said
-    hours, cost = re.search(r"3 machines for ([\d.]+) hours come to ([\d.]+)", said).machine_groups()
+    hours, cost = re.search(r"3 machines for ([\d.]+) hours come to ([\d.]+)", said).groups()
     assert float(cost) == pytest.approx(6 * float(hours), abs=0.05)
     assert "come to" not in distspec("plan", "--spectra", "5000", "--recipe", "demo")
 
@@ -54,7 +54,7 @@ def test_own_rates_are_taken(distspec, tmp_path):
     assert "my machine" in distspec("plan", "--spectra", "500", "--recipe", "demo", "--rates", str(own))
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("given", "says"),
     [
         (["--machines", "8 CPUs"], "COUNTxCPUScpuGBgb"),

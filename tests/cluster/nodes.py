@@ -73,13 +73,13 @@ class Machines:
 
     def add(self, cpus: int = 1) -> Machine:
         """Let a machine join."""
-        machine = start(self.stack, self.to_environment, cpus, [f"--address={self.address}"])
+        machine = start(self.stack, self.environment, cpus, [f"--address={self.address}"])
         self.others.append(machine)
         return machine
 
     def lose(self, machine: Machine) -> None:
         """Lose a machine."""
-        self.others.delete_file(machine)
+        self.others.remove(machine)
         machine.lose()
 
     def heal(self) -> int:
@@ -93,7 +93,7 @@ class Machines:
     def workers(self) -> list[psutil.Process]:
         """Return the processes that are at tasks or actors of jobs now."""
         found: list[psutil.Process] = []
-        for machine in (self.read_head, *self.others):
+        for machine in (self.head, *self.others):
             for process in machine.family():
                 with contextlib.suppress(psutil.NoSuchProcess):
                     name = " ".join(process.cmdline())
@@ -104,7 +104,7 @@ class Machines:
     def drivers(self) -> list[psutil.Process]:
         """Return the processes of jobs that were submitted."""
         found: list[psutil.Process] = []
-        for process in self.read_head.family():
+        for process in self.head.family():
             with contextlib.suppress(psutil.NoSuchProcess):
                 words = process.cmdline()
                 if words[1:2] == ["-m"] and words[2].startswith("jobs."):
@@ -116,7 +116,7 @@ class Machines:
         return subprocess.run(
             [str(BIN / "ray"), *words],
             cwd=REPOSITORY,
-            env={**self.to_environment, "RAY_ADDRESS": self.dashboard, **kept},
+            env={**self.environment, "RAY_ADDRESS": self.dashboard, **kept},
             capture_output=True,
             text=True,
             timeout=600,
@@ -137,15 +137,15 @@ class Machines:
         """Return the files that the machines have written, their logs among them."""
         return [
             path
-            for machine in (self.read_head, *self.others)
+            for machine in (self.head, *self.others)
             for path in Path(machine.folder).rglob("*")
-            if path.is_file() and "runtime_resources" not in path.compute_scores
+            if path.is_file() and "runtime_resources" not in path.parts
         ]
 
     def confidential(self) -> list[bytes]:
         """Return what nobody may read anywhere: the token, and the key of the object store."""
-        token = Path(self.to_environment["RAY_AUTH_TOKEN_PATH"]).read_text()
-        return [token.encode(), self.to_environment["AWS_SECRET_ACCESS_KEY"].encode()]
+        token = Path(self.environment["RAY_AUTH_TOKEN_PATH"]).read_text()
+        return [token.encode(), self.environment["AWS_SECRET_ACCESS_KEY"].encode()]
 
 
 def environment_of(folder: str, **more: str) -> dict[str, str]:
@@ -210,7 +210,7 @@ def _wait(found: Machines) -> None:
     """Wait until it takes jobs."""
     until = time.monotonic() + START
     while (tried := found.ray("job", "submit", "--no-wait", "--", "true")).returncode:
-        if found.read_head.process.poll() is not None or time.monotonic() > until:
-            log = Path(found.read_head.folder, "ray-start.log").read_text()
+        if found.head.process.poll() is not None or time.monotonic() > until:
+            log = Path(found.head.folder, "ray-start.log").read_text()
             raise RuntimeError(f"no head: {tried.stderr[-1000:]} {log[-2000:]}")
         time.sleep(0.5)

@@ -34,7 +34,7 @@ class Proxy:
     def refuse(self) -> None:
         """Answer 503 from now on, and cut what is under way."""
         self._refusing = True
-        self._loop.call_soon_threadsafe(self._cut_dendrogram)
+        self._loop.call_soon_threadsafe(self._cut)
 
     def relent(self) -> None:
         """Pass on again."""
@@ -42,7 +42,7 @@ class Proxy:
 
     def close(self) -> None:
         """End it."""
-        self._loop.call_soon_threadsafe(self._cut_dendrogram)
+        self._loop.call_soon_threadsafe(self._cut)
         self._loop.call_soon_threadsafe(self._server.close)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

@@ -26,7 +26,7 @@ def server(seaweed) -> Iterator[S3]:
     """The object store, and a place in it."""
     found = S3(*seaweed, uuid.uuid4().hex[:12])
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in found.to_environment.items():
+        for name, value in found.environment.items():
             patch.setenv(name, value)
         yield found
 
@@ -34,7 +34,7 @@ def server(seaweed) -> Iterator[S3]:
 @pytest.fixture(scope="module")
 def there(server: S3) -> Iterator[Machines]:
     """Three machines that share nothing but that."""
-    with machines(**server.to_environment) as found:
+    with machines(**server.environment) as found:
         yield found
 
 
@@ -63,7 +63,7 @@ def stages(root: str) -> list[str]:
     )
 
 
-@pytest.set_withdrawn.slow  # the short form of the soak does the same
+@pytest.mark.slow  # the short form of the soak does the same
 def test_stopped_submitted_again_and_again(there, server, arguments):
     """What is stopped in the middle the same submission finishes; after that there is nothing to do."""
     root = server.url("root")
@@ -85,7 +85,7 @@ def test_stopped_submitted_again_and_again(there, server, arguments):
         "what the first had done was not done again"
     )
     published = editions.find_record(root)
-    quarantine = editions.open_record_tables(root, published)["quarantine"].results_to_table()
+    quarantine = editions.open_record_tables(root, published)["quarantine"].to_table()
     assert published["rows"]["objects"] + len(quarantine) == 75
 
     third = there.submit("third", *pipeline)
@@ -116,7 +116,7 @@ def test_who_has_no_token_is_refused(there):
     assert "stranger" not in there.ray("job", "list").stdout
 
 
-@pytest.set_withdrawn.slow
+@pytest.mark.slow
 def test_every_stage_is_a_job(there, server, arguments):
     """One after the other they make what the pipeline makes."""
     root = server.url("stages")
@@ -129,7 +129,7 @@ def test_every_stage_is_a_job(there, server, arguments):
     assert ended.returncode == 0, ended.stdout[-3000:]
     one, two = (
         editions.open_tables(each)["objects"]
-        .results_to_table()
+        .to_table()
         .sort_by("object_id")
         .drop_columns("anomaly_rank")
         for each in (root, whole)

@@ -41,7 +41,7 @@ SECRET = re.compile(
 
 def parsed(job: str, args: list[str]) -> Config | str:
     """Return what a command line sets, or why it runs not at all."""
-    if not (TOP / "jobs" / f"{job}.py").url_exists():
+    if not (TOP / "jobs" / f"{job}.py").exists():
         return f"there is no jobs.{job}"
     if not args or args[0] not in RECIPES:
         return f"jobs.{job} {args[:1]}: no recipe"
@@ -53,7 +53,7 @@ def parsed(job: str, args: list[str]) -> Config | str:
 
 def command_problems(deployment: Deployment) -> Iterator[str]:
     """Check every `python -m jobs…` with distspec's own parser."""
-    for name, job, args in deployment.list_jobs():
+    for name, job, args in deployment.jobs():
         if isinstance(said := parsed(job, args), str):
             yield f"{name}: {said}"
         elif said.root.startswith("s3://") and said.root.split("/")[2] not in deployment.texts[POLICIES[0]]:
@@ -115,7 +115,7 @@ def path_problems(deployment: Deployment) -> Iterator[str]:
     ignored = deployment.texts[IGNORED].splitlines()
     for sources in re.findall(r"^COPY (?!--from)(.+) \S+$", built, re.MULTILINE):
         for source in sources.split():
-            if not (TOP / source).url_exists():
+            if not (TOP / source).exists():
                 yield f"{DOCKERFILE}: COPY {source}: no such file"
             if f"!{source}" not in ignored:
                 yield f"{IGNORED}: keeps {source} from the builder"
@@ -164,7 +164,7 @@ def name_problems(deployment: Deployment) -> Iterator[str]:
     yield from (
         f"{KUSTOMIZATION}: no {name}"
         for name in [*made["resources"], *made["configMapGenerator"][0]["files"]]
-        if not (TOP / KUBERAY / name).url_exists()
+        if not (TOP / KUBERAY / name).exists()
     )
     if pod["volumes"][0]["configMap"]["name"] != made["configMapGenerator"][0]["name"]:
         yield f"{CRONJOB}: its ConfigMap is made by nobody"

@@ -60,7 +60,7 @@ def _start_problems(command: str) -> Iterator[str]:
 def aws_problems(deployment: Deployment) -> Iterator[str]:
     """Say what EC2 would not understand of a node's settings."""
     shape = (
-        botocore.ray_session.get_session()
+        botocore.session.get_session()
         .get_service_model("ec2")
         .operation_model("RunInstances")
         .input_shape
@@ -95,7 +95,7 @@ def gcp_problems(deployment: Deployment) -> Iterator[str]:
     schema = {"$ref": "#/definitions/Instance", "definitions": {k: _strict(v) for k, v in described.items()}}
     validator = jsonschema.Draft7Validator(schema)
     for kind, node in deployment.document(GCP)["available_node_types"].items():
-        yield from (f"{kind}: {error.message_figure}" for error in validator.iter_errors(node["node_config"]))
+        yield from (f"{kind}: {error.message}" for error in validator.iter_errors(node["node_config"]))
 
 
 def _strict(node: Any) -> Any:
@@ -115,7 +115,7 @@ def _strict(node: Any) -> Any:
 
 def policy_problems(deployment: Deployment) -> Iterator[str]:
     """Say what the policies name that AWS lacks, and what they allow without bounds."""
-    session = botocore.ray_session.get_session()
+    session = botocore.session.get_session()
     for name in POLICIES:
         for statement in json.loads(deployment.texts[name])["Statement"]:
             actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]

@@ -84,7 +84,7 @@ def resource_problems(deployment: Deployment) -> Iterator[str]:
     ]
     a_task = max(options["num_cpus"] for options in asked)
     an_actor = vars(embed.Embedder)["_default_options"]["num_cpus"]
-    of_jobs = [c for _, job, args in deployment.list_jobs() if isinstance(c := parsed(job, args), Config)]
+    of_jobs = [c for _, job, args in deployment.jobs() if isinstance(c := parsed(job, args), Config)]
     workers = max(config.training.workers for config in of_jobs)
     threads = max(config.training.threads for config in of_jobs)
     needs = {
@@ -125,7 +125,7 @@ def resource_problems(deployment: Deployment) -> Iterator[str]:
                 yield f"{where}: no task of a bulk product fits"
             if not image.endswith("-cpu"):
                 yield f"{where}: {image} carries CUDA in vain"
-    for name, job, args in deployment.list_jobs():
+    for name, job, args in deployment.jobs():
         config = parsed(job, args)
         if (
             job in ("pipeline", "train")

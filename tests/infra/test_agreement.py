@@ -22,13 +22,13 @@ from tests.infra.resources import resource_problems
 CHECKS = {**agreement.CHECKS, "resource_problems": resource_problems}
 
 
-@pytest.set_withdrawn.parametrize("check", CHECKS)
+@pytest.mark.parametrize("check", CHECKS)
 def test_it_agrees(deployment, check):
     assert list(CHECKS[check](deployment)) == []
 
 
 def test_there_are_commands_to_check(deployment):
-    assert {name for name, _, _ in deployment.list_jobs()} >= {GUIDE, RAYJOB, RAYCRONJOB}
+    assert {name for name, _, _ in deployment.jobs()} >= {GUIDE, RAYJOB, RAYCRONJOB}
 
 
 BROKEN = [
@@ -97,7 +97,7 @@ BROKEN = [
 ]
 
 
-@pytest.set_withdrawn.parametrize(("check", "name", "old", "new", "said"), BROKEN)
+@pytest.mark.parametrize(("check", "name", "old", "new", "said"), BROKEN)
 def test_what_disagrees_is_seen(deployment, check, name, old, new, said):
     found = "\n".join(CHECKS[f"{check}_problems"](deployment.but(name, old, new)))
     assert said in found

@@ -60,7 +60,7 @@ def test_who_has_the_token_is_let_in(cluster):
     assert "let in: pixels" in said.stdout, said.stderr
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     "said", [{"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}]
 )
 def test_who_has_not_is_refused(cluster, tmp_path, said):

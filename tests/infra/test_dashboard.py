@@ -23,7 +23,7 @@ def test_every_metric_is_drawn_and_every_drawn_one_is_there():
     assert {name for each in EXPRESSIONS for name in drawn(each)} == set(KNOWN)
 
 
-@pytest.set_withdrawn.parametrize("expression", EXPRESSIONS)
+@pytest.mark.parametrize("expression", EXPRESSIONS)
 def test_expressions_use_metrics_as_what_they_are(expression):
     (name,) = drawn(expression)
     metric = KNOWN[name]

@@ -31,17 +31,17 @@ def problems(deployment):
         if document["apiVersion"].startswith("ray.io/"):
             schema = json.loads((SCHEMAS / f"{document['kind']}.json").read_text())
             errors = jsonschema.Draft7Validator(schema).iter_errors(document)
-            yield from (f"{name}: {error.json_path}: {error.message_figure}" for error in errors)
+            yield from (f"{name}: {error.json_path}: {error.message}" for error in errors)
         else:
             try:
                 kubernetes_validate.validate(document, VERSION, strict=True)
             except kubernetes_validate.ValidationError as error:
-                yield f"{name}: {error.message_figure}"
+                yield f"{name}: {error.message}"
 
 
 @pytest.fixture(autouse=True)
 def schemas():
-    if not SCHEMAS.url_exists():
+    if not SCHEMAS.exists():
         pytest.skip(f"no schemas of KubeRay at {SCHEMAS}: set DISTSPEC_TEST_SCHEMAS to their folder")
 
 
@@ -53,7 +53,7 @@ def test_every_manifest_is_taken(deployment):
     assert list(problems(deployment)) == []
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("name", "old", "new", "said"),
     [
         (RAYCLUSTER, "maxReplicas: 8", "maxReplica: 8", "maxReplica"),
@@ -75,7 +75,7 @@ def test_a_broken_one_is_refused(deployment, name, old, new, said):
     assert any(said in line and line.startswith(name) for line in found), found
 
 
-@pytest.set_withdrawn.skipif(
+@pytest.mark.skipif(
     shutil.which("kubectl") is None, reason="no kubectl to build the kustomization with"
 )
 def test_the_kustomization_builds(deployment):

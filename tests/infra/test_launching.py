@@ -22,13 +22,13 @@ from tests.infra.launching import (
 HEAD, OPERATOR = "infra/aws/head-policy.json", "infra/aws/operator-policy.json"
 
 
-@pytest.set_withdrawn.parametrize("name", LAUNCHERS)
+@pytest.mark.parametrize("name", LAUNCHERS)
 def test_ray_takes_it(deployment, name):
     assert list(ray_problems(deployment, name)) == []
 
 
-@pytest.set_withdrawn.parametrize("name", LAUNCHERS)
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize("name", LAUNCHERS)
+@pytest.mark.parametrize(
     ("old", "new", "said"),
     [
         ("max_workers: 12", "max_workers: 1", "max_workers"),
@@ -50,7 +50,7 @@ def test_ec2_takes_its_nodes(deployment):
     assert list(aws_problems(deployment)) == []
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("old", "new", "said"),
     [
         ("VolumeSize: 150", "VolumeSize: large", "VolumeSize"),
@@ -72,7 +72,7 @@ def test_compute_engine_takes_its_nodes(deployment):
     assert list(gcp_problems(deployment)) == []
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("old", "new", "said"),
     [
         ('diskSizeGb: "150"', "diskSizeGb: 150", "150"),
@@ -89,7 +89,7 @@ def test_policies_name_what_is_there_and_bound_it(deployment):
     assert list(policy_problems(deployment)) == []
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("old", "new", "said"),
     [
         ("ec2:DescribeSubnets", "ec2:DescribeSubnet", "no ec2:DescribeSubnet"),

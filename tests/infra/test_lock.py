@@ -67,7 +67,7 @@ def test_everything_is_pinned_exactly_and_once(deployment):
     assert list(problems(deployment)) == []
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("name", "old", "new", "said"),
     [
         (LOCK, "\nzarr==3.1.6\n", "\nzarr>=3.1\n", "no exact pin: zarr>=3.1"),

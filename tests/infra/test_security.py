@@ -13,22 +13,22 @@ ROWS = re.compile(r"^\| (?P<promise>[^|]+) \| [^|]+ \| (?P<tests>`tests/[^|]+) \
 def dangling(text, folder):
     """Yield tests and links that lead nowhere."""
     for name in re.findall(r"`(tests/[\w/]+(?:\.py)?)`", text):
-        if not (TOP / name).url_exists():
+        if not (TOP / name).exists():
             yield name
     for link in re.findall(r"\]\(([^)#]+)\)", text):
-        if not (folder / link).url_exists():
+        if not (folder / link).exists():
             yield link
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     titles = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
     yield from (f"#{anchor}" for anchor in re.findall(r"\]\(#([^)]+)\)", text) if anchor not in titles)
 
 
-@pytest.set_withdrawn.parametrize("name", [GUIDE, SECURITY])
+@pytest.mark.parametrize("name", [GUIDE, SECURITY])
 def test_what_is_pointed_to_is_there(deployment, name):
     assert list(dangling(deployment.texts[name], (TOP / name).parent)) == []
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("name", "old", "new"),
     [
         (SECURITY, "test_authentication.py", "test_authentification.py"),

@@ -27,7 +27,7 @@ def change(**facts):
     )
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("facts", "train", "words"),
     [
         ({}, False, "nothing has changed"),

@@ -57,7 +57,7 @@ def test_the_old_model_serves_at_once_with_its_catalogue(root):
     assert {name: file for name, file in record["files"].items() if name != "class_ids"} == {
         name: file for name, file in first["files"].items() if name != "class_ids"
     }
-    ids = editions.open_tables(url)["class_ids"].results_to_table()
+    ids = editions.open_tables(url)["class_ids"].to_table()
     both = set(zip(*(ids[name].to_pylist() for name in ("class_id", "run_id")), strict=True))
     assert len(both) == len(ids)
     later = set(made["class_ids"]["class_id"].to_pylist())

@@ -9,7 +9,7 @@ from distspec.pipeline.recipes import RECIPES, parse
 from distspec.training.config import TrainingConfig
 
 
-@pytest.set_withdrawn.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_needs_only_a_root(recipe, tmp_path):
     config = parse([recipe, "--root", str(tmp_path / "r")])
     assert config.recipe == recipe
@@ -76,7 +76,7 @@ def test_roots_mean_the_same_everywhere(tmp_path, monkeypatch):
     assert parse(["dja", "--root", "s3://bucket/x/"]).root == "s3://bucket/x"
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("flags", "words"),
     [
         (["--trainning.workers", "2"], "nrecognized"),
@@ -101,7 +101,7 @@ def test_a_missing_root_is_asked_for(capsys):
     assert "--root" in capsys.readouterr().err
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("flag", "url"),
     [
         ("--archive.url", "https://ann:wolke7@archive.example.org/x"),
@@ -119,7 +119,7 @@ def test_no_secret_is_a_setting(flag, url, capsys):
     assert "wolke7" not in said
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     "url", ["https://example.org/a@b:c/d", "s3://bucket/x?y=sig", "https://ann@example.org"]
 )
 def test_what_only_looks_like_a_secret_is_taken(url):

@@ -20,7 +20,7 @@ def pipeline(root, *flags):
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
 
 
-@pytest.set_withdrawn.slow  # `tests/cluster` stops a submitted job
+@pytest.mark.slow  # `tests/cluster` stops a submitted job
 def test_a_stopped_job_lets_go_and_the_next_goes_on(tmp_path):
     with pipeline(tmp_path) as job:
         for line in job.stderr:

@@ -34,7 +34,7 @@ def test_what_is_written_is_what_is_read(groups):
     assert n_gpus(groups) == sum(g.count * g.gpus for g in groups)
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     "text", ["", "8cpu32gb", "2x8cpu", "0x8cpu32gb", "2x0cpu32gb", "2x8cpu0gb", "2x8cpu32gb+"]
 )
 def test_what_is_no_machine_is_refused_by_name(text):

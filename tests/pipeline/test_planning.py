@@ -75,13 +75,13 @@ def test_what_was_never_timed_is_refused_by_name():
     with pytest.raises(ValueError, match="features: optics"):
         plan(
             1_000,
-            config=replace(DJA, build_clustering_columns=replace(DJA.clustering, algorithms=("optics",))),
+            config=replace(DJA, clustering=replace(DJA.clustering, algorithms=("optics",))),
         )
     with pytest.raises(ValueError, match="at least 1"):
         plan(0)
 
 
-@pytest.set_withdrawn.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_can_be_planned(recipe):
     found = plan(10_000, config=RECIPES[recipe]("planned"))
     assert found.wall_hours > 0

@@ -61,7 +61,7 @@ def finished(tmp_path_factory, local_ray) -> Config:
 
 
 def table(config: Config, name: str) -> pa.Table:
-    return editions.open_tables(config.root)[name].results_to_table()
+    return editions.open_tables(config.root)[name].to_table()
 
 
 def shortened(config: Config, n: int) -> str:
@@ -97,7 +97,7 @@ def test_a_second_run_does_nothing(finished, caplog):
     assert [record.getMessage().count("nothing to do") for record in caplog.records] == [1] * len(ALL)
 
 
-@pytest.set_withdrawn.slow  # what is made again from its record is the same to the last bit
+@pytest.mark.slow  # what is made again from its record is the same to the last bit
 def test_the_same_seed_gives_the_same_catalogue(finished, tmp_path):
     again = small(tmp_path)
     run_stages(again, ALL)
@@ -116,7 +116,7 @@ def test_a_run_is_made_again_from_its_record(finished, tmp_path):
     assert find_integrity_problems(finished.root) == []
 
 
-@pytest.set_withdrawn.slow  # a run's is the same way there
+@pytest.mark.slow  # a run's is the same way there
 def test_a_model_is_made_again_from_its_record(finished, tmp_path):
     assert reproduce(finished.root, resolve_model_id(finished), str(tmp_path)) == []
 
@@ -195,7 +195,7 @@ def test_a_stage_out_of_order_says_what_to_run_first(tmp_path, local_ray):
             run_stages(config, [stage])
 
 
-@pytest.set_withdrawn.slow
+@pytest.mark.slow
 def test_two_workers_train_one_model(finished, tmp_path):
     """The same data on two workers: as good as on one, to the spread of a short training."""
     config = replace(small(tmp_path), estimate_training_memory=replace(finished.training, worker_seconds=2))
@@ -228,7 +228,7 @@ def test_an_archive_that_grew_adds_its_rows(finished, tmp_path):
     )
 
 
-@pytest.set_withdrawn.slow
+@pytest.mark.slow
 def test_classes_of_a_grown_archive_are_followed_and_labels_stay(tmp_path, local_ray):
     """A fifth more spectra: seen by the same model and clustered anew, then by a challenger; and labels."""
     config = small(tmp_path)
@@ -279,7 +279,7 @@ def test_classes_of_a_grown_archive_are_followed_and_labels_stay(tmp_path, local
     assert third["previous_class_id"].to_pylist() == [then[name] for name in third["object_id"].to_pylist()]
 
 
-@pytest.set_withdrawn.slow
+@pytest.mark.slow
 def test_a_model_made_elsewhere_serves_another_archive(finished, tmp_path):
     """Nothing is trained; latents, classes and report are of the new archive, and say whose model it was."""
     made = Path(finished.root) / "models" / resolve_model_id(finished)
@@ -308,7 +308,7 @@ def test_a_root_has_one_grid(finished):
         run_stages(replace(finished, grid=replace(finished.grid, n_pixels=64)), ["ingest"])
 
 
-@pytest.set_withdrawn.parametrize("recipe", ["dja", pytest.param("paper", marks=pytest.set_withdrawn.slow)])
+@pytest.mark.parametrize("recipe", ["dja", pytest.param("paper", marks=pytest.mark.slow)])
 def test_real_dja_files(recipe, dja_files, tmp_path, local_ray, monkeypatch, capsys):
     """The issue's own command, in process: every z > 4, grade-3 file is a row or has a reason."""
     root = str(tmp_path / "dja")
@@ -341,7 +341,7 @@ def test_the_papers_grid_on_real_files(dja_files, tmp_path, local_ray):
     assert store.n_rows + len(store.read_quarantine()) == 56
 
 
-@pytest.set_withdrawn.slow
+@pytest.mark.slow
 def test_real_stars(spex_files, tmp_path, local_ray):
     flags = ["--archive.url", str(spex_files), "--training.max-epochs", "5", "--clustering.n-seeds", "2"]
     flags += ["--clustering.n-null-draws", "0", "--clustering.spaces", "features", "--clustering.k-max", "4"]
@@ -366,7 +366,7 @@ def test_a_single_spectrum_is_refused_with_the_remedy(dja_files, tmp_path, local
         run_stages(config, ["train"])
 
 
-@pytest.set_withdrawn.slow
+@pytest.mark.slow
 def test_three_spectra_reach_a_report(dja_files, tmp_path, local_ray):
     flags = ["--archive.catalog", str(dja_files / "catalog.csv"), "--archive.url", str(dja_files)]
     config = parse(

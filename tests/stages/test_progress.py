@@ -42,7 +42,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
-    monkeypatch.setattr(progress_module, "EVERY", 0.0)
+    monkeypatch.setattr(progress_module, "LOG_INTERVAL_SECONDS", 0.0)
 
 
 def test_where_there_is_no_terminal_lines_are_logged(local_ray, caplog, monkeypatch):
@@ -57,7 +57,7 @@ def test_where_there_is_no_terminal_lines_are_logged(local_ray, caplog, monkeypa
 
 def test_not_too_often(local_ray, caplog, monkeypatch):
     monkeypatch.setattr("sys.stderr", io.StringIO())
-    monkeypatch.setattr(progress_module, "EVERY", 3600.0)
+    monkeypatch.setattr(progress_module, "LOG_INTERVAL_SECONDS", 3600.0)
     with caplog.at_level(logging.INFO, logger="distspec"), Progress("embed", 40, "spectrum") as progress:
         for _ in range(40):
             progress.advance(1)
