@@ -36,8 +36,8 @@ class ProbabilisticPCA(nn.Module):
 
     def __init__(self, n_components: int, n_z_features: int, n_features: int) -> None:
         super().__init__()
-        self.register_buffer("axes", torch.zeros(n_components, n_features))
-        self.register_buffer("z_slopes", torch.zeros(n_z_features, n_features))
+        self.register_buffer("components", torch.zeros(n_components, n_features))
+        self.register_buffer("z_coefficients", torch.zeros(n_z_features, n_features))
 
     def compute_posterior(
         self, y: Tensor, variance: Tensor, n_effective: Tensor, z_features: Tensor

@@ -132,14 +132,14 @@ class SpectrumVAE(nn.Module):
         visible = torch.ones(total)
         if config.encoder_min_wave and wave_rest is not None:
             visible[: len(wave_rest)] = torch.from_numpy(wave_rest > config.encoder_min_wave)
-        self.register_buffer("visible", visible, persistent=False)
+        self.register_buffer("encoder_mask", visible, persistent=False)
         if config.standardize:
-            self.register_buffer("mean", torch.zeros(total))
-            self.register_buffer("spread", torch.ones(total))
+            self.register_buffer("pixel_mean", torch.zeros(total))
+            self.register_buffer("pixel_std", torch.ones(total))
         if config.condition_on_z:
-            self.register_buffer("z_moments", torch.tensor([0.0, 1.0]))
+            self.register_buffer("log1pz_moments", torch.tensor([0.0, 1.0]))
         if config.calibrate_posteriors:
-            self.register_buffer("widening", torch.zeros(q))
+            self.register_buffer("posterior_inflation", torch.zeros(q))
 
     def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the posterior's mean and log variance, (B, latents) each."""
@@ -184,8 +184,8 @@ class SpectrumVAE(nn.Module):
         cost = (kl_each - config.free_bits).clamp(min=0.0).sum() if config.free_bits else terms["kl"]
         total = recon + config.kl_weight * cost + terms["l2"]
         if config.consistency_weight:
-            terms["agreement"] = consistency_loss(*mean.chunk(2), *log_var.chunk(2))
-            total = total + config.consistency_weight * terms["agreement"]
+            terms["consistency"] = consistency_loss(*mean.chunk(2), *log_var.chunk(2))
+            total = total + config.consistency_weight * terms["consistency"]
         return {"total": total, **terms}
 
     def compute_validation_loss(self, batch: Batch) -> dict[str, Tensor]:

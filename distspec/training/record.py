@@ -70,6 +70,6 @@ def get_model_settings(record: Mapping[str, Any]) -> dict[str, Any]:
     vae, training = known(VAEConfig, record["vae"]), known(TrainingConfig, record["training"])
     return {
         **{f"vae.{name}": value for name, value in asdict(vae).items()},
-        **{f"training.{name}": value for name, value in training.defining().items()},
+        **{f"training.{name}": value for name, value in training.get_defining_settings().items()},
         "seed": record["seed"],
     }

@@ -72,7 +72,7 @@ def test_encode_embed_and_reconstruct_say_the_same(model):
 @example(cuts={1}, first=0)  # a pass of one row multiplies by another kernel
 @settings(max_examples=5, deadline=None)
 @given(
-    cuts=st.prediction_sets(st.integers(1, 2 * FORWARD_BATCH_SIZE + 99), max_size=3),
+    cuts=st.sets(st.integers(1, 2 * FORWARD_BATCH_SIZE + 99), max_size=3),
     first=st.integers(0, 3 * FORWARD_BATCH_SIZE),
 )
 def test_how_rows_are_cut_changes_no_bit(model, cuts, first):
@@ -85,8 +85,8 @@ def test_how_rows_are_cut_changes_no_bit(model, cuts, first):
             assert np.array_equal(values, whole[name][part]), name
 
 
-@pytest.set_withdrawn.gpu
-@pytest.set_withdrawn.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_says_the_same(model, url):
     found = distspec.load_model(url, "cuda").embed(*spectra(50))
     for name, values in model.embed(*spectra(50)).items():
@@ -110,7 +110,7 @@ def test_no_spectra_are_no_spectra(model):
     assert model.encode(np.zeros((0, 32)), np.zeros((0, 32)), [])[0].shape == (0, model.n_latents)
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         (lambda f, i, z: (f[0], i[0], z[0]), r"flux is \(32,\).*Model\.preprocess"),
@@ -161,12 +161,12 @@ def test_a_relative_path_will_do(url, monkeypatch):
     assert distspec.load_model(f"models/{folder.name}").model_id == "m-1"
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"grid": replace(GRID, n_pixels=64)}, "knows 32 log pixels.*holds 64 log pixels"),
-        ({"reference": 4200.0}, "scaled to 1 at 1500.0 Å.*at 4200.0 Å"),
-        ({"settings": {"norm": {"min_snr": 2.0}}}, "min_snr 2.0"),
+        ({"reference_wave": 4200.0}, "scaled to 1 at 1500.0 Å.*at 4200.0 Å"),
+        ({"preprocessing": {"norm": {"min_snr": 2.0}}}, "min_snr 2.0"),
     ],
 )
 def test_a_store_on_another_grid_or_scale_is_refused(model, tmp_path, change, words):

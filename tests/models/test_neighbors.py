@@ -21,7 +21,7 @@ def oracle(points, row, n):
     return order, apart[order]
 
 
-@pytest.set_withdrawn.parametrize("n_asked", [1, neighbors.MIN_TREE_QUERIES])
+@pytest.mark.parametrize("n_asked", [1, neighbors.MIN_TREE_QUERIES])
 def test_the_nearest_are_those_of_all_distances(tmp_path, points, n_asked):
     names = publish(tmp_path, points)
     rows = np.arange(n_asked) * 3
@@ -57,7 +57,7 @@ def test_the_unit_is_in_the_field(tmp_path, points):
     assert b"posterior widths" in field.metadata[b"description"]
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("asked", "near"),
     [
         ("0042", "field-0042.spec.fits"),  # a part of it

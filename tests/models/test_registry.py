@@ -28,7 +28,7 @@ def test_who_lost_the_root_changes_nothing(tmp_path, monkeypatch):
         promote(root, first, "m-1", "")
     with hold_lease(root, "train") as second:
         promote(root, second, "m-2", "")
-    monkeypatch.setattr(type(first), "check", lambda self: None)  # it was asleep, and does not know
+    monkeypatch.setattr(type(first), "check_held", lambda self: None)  # it was asleep, and does not know
     with pytest.raises(RuntimeError, match="later run"):
         promote(root, first, "m-3", "")
     assert read_promoted(root).model_id == "m-2"
@@ -48,7 +48,7 @@ def test_of_two_at_once_one_succeeds(tmp_path, monkeypatch):
     root = str(tmp_path)
     with hold_lease(root, "train") as lease:
         promote(root, lease, "m-1", "")
-        monkeypatch.setattr("distspec.models.registry.swap", lambda url, content, version: None)
+        monkeypatch.setattr("distspec.models.registry.compare_and_swap", lambda url, content, version: None)
         with pytest.raises(RuntimeError, match="replaced by another run"):
             promote(root, lease, "m-2", "")
     assert read_promoted(root).model_id == "m-1"

@@ -35,8 +35,8 @@ ROWS, N = 16, 150
 @pytest.fixture
 def root(tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> str:
     """A store of 150 spectra of the kind that Lyα is measured of, and a model; small spans and commits."""
-    monkeypatch.setattr(stage, "span_rows", lambda store: ROWS)
-    monkeypatch.setattr(stage, "COMMIT_SPANS", 2)
+    monkeypatch.setattr(stage, "rows_per_span", lambda store: ROWS)
+    monkeypatch.setattr(stage, "SPANS_PER_COMMIT", 2)
     return rooted(tmp_path / "root", rng)
 
 
@@ -95,7 +95,7 @@ def test_neither_cuts_nor_growth_change_a_bit(root, rng, local_ray, one_thread, 
     assert not embed_store(root, "m-1").did_work
 
 
-@pytest.set_withdrawn.slow  # a crew's that dies is, too
+@pytest.mark.slow  # a crew's that dies is, too
 def test_an_actor_that_dies_is_replaced(root, local_ray, one_thread):
     store = open_store(store_url(root))
     crew = start_embedder_pool(store, model_url(root, "m-1"), 10)
@@ -134,21 +134,21 @@ def test_a_model_that_is_not_there_is_named(root):
 DRIVER = """
 import os, signal, sys
 from distspec.stages import embed as stage
-from distspec.stages.session import RayConfig, session
+from distspec.stages.session import RayConfig, ray_session
 root, number, temp_dir = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-stage.span_rows, stage.COMMIT_SPANS = lambda store: 16, 2
+stage.rows_per_span, stage.SPANS_PER_COMMIT = lambda store: 16, 2
 whole, calls = stage.append_latents, iter(range(10**6))
 def append(*args):
     if next(calls) == number:
         os.kill(os.getpid(), signal.SIGKILL)
     return whole(*args)
 stage.append_latents = append
-with session(RayConfig(address="local", cpus=2, temp_dir=temp_dir)):
+with ray_session(RayConfig(address="local", num_cpus=2, temp_dir=temp_dir)):
     stage.embed_store(root, "m-1")
 """
 
 
-@pytest.set_withdrawn.slow
+@pytest.mark.slow
 def test_a_driver_that_is_killed_goes_on(tmp_path, rng, one_thread):
     """By SIGKILL, before its third commit, and then before its second."""
     root = rooted(tmp_path / "root", rng)

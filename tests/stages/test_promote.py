@@ -17,7 +17,7 @@ from distspec.models.registry import promote, read_promoted
 from distspec.models.serialization import load_history, save_model
 from distspec.operations.policy import RetrainConfig
 from distspec.stages import promote as serving
-from distspec.stages.promote import ModelSpec, retrain_if_needed
+from distspec.stages.promote import ModelSpec, find_model_id, retrain_if_needed
 from distspec.stages.result import StageResult
 from distspec.stages.train import train
 from distspec.store.store import open_store
@@ -98,7 +98,7 @@ def test_the_first_serves_and_stays_while_nothing_changes(root, trainer):
     again, said = served(root)
     assert (again.did_work, again.counts["why"]) == (False, "nothing has changed")
     assert len(trainer.made) == 1
-    assert promote.find_model_id(root, WANTED) == trainer.made[0]
+    assert find_model_id(root, WANTED) == trainer.made[0]
 
 
 def test_it_stays_until_the_archive_has_grown_enough(root, trainer):
@@ -118,7 +118,7 @@ def test_it_stays_until_the_archive_has_grown_enough(root, trainer):
     assert verdict["models"][0]["n"] == verdict["models"][1]["n"] > 5, "on the same held-out spectra"
 
 
-@pytest.set_withdrawn.parametrize(("spoil", "words"), [(worse, "worse: χ²"), (tampered, "vouches for")])
+@pytest.mark.parametrize(("spoil", "words"), [(worse, "worse: χ²"), (tampered, "vouches for")])
 def test_what_is_worse_or_damaged_never_serves_and_is_not_tried_twice(root, trainer, spoil, words):
     served(root)
     grow(root, 30, "more")
@@ -148,18 +148,18 @@ def test_a_training_that_is_not_finite_leaves_the_champion(root, trainer):
     assert outcome.counts["model"] == read_promoted(root).model_id == trainer.made[0]
     assert "step 7" in said[-1][1]["why"]
     with pytest.raises(FloatingPointError, match="step 7"):  # somebody waits for these settings
-        served(root, replace(WANTED, umap_seed=1))
+        served(root, replace(WANTED, seed=1))
     assert read_promoted(root).model_id == trainer.made[0]
 
 
 def test_other_settings_are_what_somebody_wants(root, trainer):
     served(root)
-    other = replace(WANTED, estimate_training_memory=TrainingConfig(batch_size=32))
-    assert promote.find_model_id(root, other) != read_promoted(root).model_id
+    other = replace(WANTED, training=TrainingConfig(batch_size=32))
+    assert find_model_id(root, other) != read_promoted(root).model_id
     trainer.spoil = worse
     _, said = served(root, other)
     assert said[0][1]["why"] == "other settings: training.batch_size"
-    assert read_promoted(root).model_id == promote.find_model_id(root, other) == trainer.made[1]
+    assert read_promoted(root).model_id == find_model_id(root, other) == trainer.made[1]
 
 
 def test_a_model_that_is_held_stays(root, trainer):
@@ -177,8 +177,8 @@ def test_new_spectra_that_lie_elsewhere_are_a_reason(root, trainer):
     batch = batch_of(40, L, np.random.default_rng(5), prefix="odd")
     batch.flux[:] = 30.0 * batch.flux[:, ::-1]
     append(open_store(store_url(root)), batch, identity_of(40, "odd"))
-    assert not served(root, grown=0.0, drift=0.0)[0].did_work
-    _, said = served(root, grown=0.0)
+    assert not served(root, change_threshold=0.0, drift_threshold=0.0)[0].did_work
+    _, said = served(root, change_threshold=0.0)
     assert "drift in" in said[0][1]["why"]
     assert len(trainer.made) == 2
 
@@ -187,7 +187,7 @@ def test_killed_before_it_is_crowned_it_is_crowned_by_the_next(root, trainer, mo
     served(root)
     grow(root, 30, "more")
     with monkeypatch.context() as patch:
-        patch.setattr(serving, "crown", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(serving, "promote", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             served(root)
     assert read_promoted(root).model_id == trainer.made[0]

@@ -76,7 +76,7 @@ def work_on(
             team,
             config.checkpoint_interval_minutes,
             config.checkpoint_interval_steps,
-            own.get("called_away", lambda: False),
+            own.get("is_preempted", lambda: False),
         ),
         on_epoch_end=own.get("on_epoch", lambda row: None),
     )

@@ -33,7 +33,7 @@ real_worker = train_module._train_worker
 
 def config(workers: int, order: str = "cached", **other: Any) -> TrainingConfig:
     """Return a short training: ten epochs of five or so steps."""
-    settings = {"learning_rate": 1e-3, "max_epochs": 10, "checkpoint_steps": EVERY, "window": 4}
+    settings = {"learning_rate": 1e-3, "max_epochs": 10, "checkpoint_interval_steps": EVERY, "shuffle_window_chunks": 4}
     settings |= {"cache_mb": 0.0} if order == "streamed" else {}
     return TrainingConfig(workers=workers, **(settings | other))
 
@@ -93,10 +93,10 @@ def in_checkpoint(act: Callable[[dict[str, Any]], None], function: str) -> Calla
 POINTS: dict[str, Callable[..., None]] = {
     "worker": before_step(kill_me, 0),
     "other worker": before_step(kill_me, 1),
-    "worker in checkpoint": in_checkpoint(kill_me, "put_json"),
+    "worker in checkpoint": in_checkpoint(kill_me, "write_json"),
     "driver": before_step(kill_driver, 0),
-    "driver at checkpoint": in_checkpoint(kill_driver, "put"),
-    "driver in checkpoint": in_checkpoint(kill_driver, "put_json"),
+    "driver at checkpoint": in_checkpoint(kill_driver, "write_bytes"),
+    "driver in checkpoint": in_checkpoint(kill_driver, "write_json"),
 }
 
 

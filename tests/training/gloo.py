@@ -70,7 +70,7 @@ def scenarios(team: ProcessGroup, folder: str) -> Shown:
 
 def _bad(batch: Batch, team: ProcessGroup) -> Tensor:
     """Return, as bytes, what a worker says of a value that is not finite in one worker's rows."""
-    value, ivar = (tensor.clone_store() for tensor in batch.spectrum)
+    value, ivar = (tensor.clone() for tensor in batch.spectrum)
     value[:, 0], ivar[:, 0] = torch.where(torch.arange(200) == 50, float("nan"), 1.0), 100.0
     spoilt = Batch.from_spectra(value, ivar, batch.z)
     try:

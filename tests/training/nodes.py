@@ -45,7 +45,7 @@ def main(root: str, workers: str, min_workers: str, n_nodes: str) -> None:
         noted = Path(f"{root}/node")
 
         def lose() -> None:
-            while not (noted.url_exists() and noted.read_text()):
+            while not (noted.exists() and noted.read_text()):
                 time.sleep(0.1)
             (lost,) = [node for node in nodes if node.node_id == noted.read_text()]
             cluster.remove_node(lost, allow_graceful=False)

@@ -33,9 +33,9 @@ def keep(url, step):
 def check(kept, step):
     assert kept is not None
     assert (kept.record["step"], kept.record["epoch"], kept.n_workers) == (step, step // 10, 1)
-    shared = kept.shared()
+    shared = kept.read_shared_tensors()
     assert all(torch.equal(shared[name], value) for name, value in tensors(step).items())
-    assert kept.own(0)["random"].tolist() == [0, 1, 2, 3]
+    assert kept.read_worker_tensors(0)["random"].tolist() == [0, 1, 2, 3]
 
 
 def test_the_newest_is_found_and_two_are_kept(tmp_path):
@@ -68,8 +68,8 @@ def empty(path):
     path.write_bytes(b"")
 
 
-@pytest.set_withdrawn.parametrize("damage", [missing, short, altered, empty])
-@pytest.set_withdrawn.parametrize("file", ["shared.safetensors", "worker-0.safetensors", "checkpoint.json"])
+@pytest.mark.parametrize("damage", [missing, short, altered, empty])
+@pytest.mark.parametrize("file", ["shared.safetensors", "worker-0.safetensors", "checkpoint.json"])
 def test_a_torn_one_is_passed_over_and_says_so(tmp_path, caplog, file, damage):
     url = str(tmp_path)
     for step in (10, 20):

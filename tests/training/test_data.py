@@ -110,7 +110,7 @@ def test_validation_comes_whole_and_in_order(all_rows):
 
 def test_windows_are_read_ahead_by_one_thread():
     """While the first is used the second is read, and no more than that."""
-    seen, second = [], threading.JobEvent()
+    seen, second = [], threading.Event()
 
     def read(item):
         seen.append(item)

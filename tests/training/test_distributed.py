@@ -47,7 +47,7 @@ def test_what_they_tell_each_other(shown):
         assert worker["all"].flatten().tolist() == [0, 1, 2]
 
 
-@pytest.set_withdrawn.parametrize("kind", ["cached", "streamed"])
+@pytest.mark.parametrize("kind", ["cached", "streamed"])
 def test_all_end_with_the_same_weights_and_losses(shown, kind):
     """Batch norm's statistics, too."""
     first = weights(shown[0], kind)
@@ -58,7 +58,7 @@ def test_all_end_with_the_same_weights_and_losses(shown, kind):
         assert torch.equal(worker[f"{kind}/val"], shown[0][f"{kind}/val"])
 
 
-@pytest.set_withdrawn.parametrize("kind", ["cached", "streamed"])
+@pytest.mark.parametrize("kind", ["cached", "streamed"])
 def test_three_are_the_maths_of_one_with_averaged_gradients(shown, kind):
     """One process plays all three: each one's noise and batch norm, gradients weighted by their shares."""
     batch = spectra(200)
@@ -68,7 +68,7 @@ def test_three_are_the_maths_of_one_with_averaged_gradients(shown, kind):
     for rank in range(SIZE):
         seed_torch(7, ProcessGroup(rank, SIZE), 0)
         noise.append(torch.get_rng_state())
-        buffers.append({name: value.clone_store() for name, value in state.vae.named_buffers()})
+        buffers.append({name: value.clone() for name, value in state.vae.named_buffers()})
     parameters, losses = list(state.vae.parameters()), []
     state.vae.train()
     for number in range(CONFIG.max_epochs):
@@ -88,7 +88,7 @@ def test_three_are_the_maths_of_one_with_averaged_gradients(shown, kind):
                 for sum_, p in zip(gradients, parameters, strict=True):
                     sum_ += weight * p.grad
                 noise[rank] = torch.get_rng_state()
-                buffers[rank] = {name: value.clone_store() for name, value in state.vae.named_buffers()}
+                buffers[rank] = {name: value.clone() for name, value in state.vae.named_buffers()}
             for sum_, p in zip(gradients, parameters, strict=True):
                 p.grad = sum_
             nn.utils.clip_grad_norm_(parameters, CONFIG.max_grad_norm)
@@ -104,7 +104,7 @@ def test_three_are_the_maths_of_one_with_averaged_gradients(shown, kind):
             else buffers[0][name]
             for name in buffers[0]
         }
-        buffers = [{name: value.clone_store() for name, value in mean.items()} for _ in range(SIZE)]
+        buffers = [{name: value.clone() for name, value in mean.items()} for _ in range(SIZE)]
     _load(state.vae, buffers[0])
     assert shown[0][f"{kind}/losses"].tolist() == pytest.approx(losses, rel=1e-5)
     theirs = weights(shown[0], kind)
@@ -119,14 +119,14 @@ def _load(vae, buffers):
         buffer.copy_(buffers[name])
 
 
-@pytest.set_withdrawn.parametrize("kind", ["cached", "streamed"])
+@pytest.mark.parametrize("kind", ["cached", "streamed"])
 def test_a_broken_run_of_three_ends_with_the_same_weights(shown, kind):
     for worker in shown:
         assert same(weights(worker, f"{kind} again"), weights(worker, kind))
         assert torch.equal(worker[f"{kind} again/losses"], worker[f"{kind}/losses"])
 
 
-@pytest.set_withdrawn.parametrize("kind", ["cached", "streamed"])
+@pytest.mark.parametrize("kind", ["cached", "streamed"])
 def test_more_workers_go_on_with_the_same_epoch(shown, kind):
     """What one began three finish: of the first epoch one's losses, of the others nearly those of three."""
     grown, whole = shown[0][f"{kind} grown/losses"], shown[0][f"{kind}/losses"]
@@ -135,7 +135,7 @@ def test_more_workers_go_on_with_the_same_epoch(shown, kind):
     assert same(weights(shown[1], f"{kind} grown"), weights(shown[2], f"{kind} grown"))
 
 
-@pytest.set_withdrawn.parametrize("kind", ["cached", "streamed"])
+@pytest.mark.parametrize("kind", ["cached", "streamed"])
 def test_fewer_workers_go_on_with_the_same_epoch(shown, folder, kind, caplog):
     """What three began one finishes; of each epoch every row counts once."""
     batch, state = spectra(200), small_state(CONFIG)

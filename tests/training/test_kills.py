@@ -12,7 +12,7 @@ from tests.training.conftest import drive, finished, kept
 from tests.training.driver import SEED, config, marks
 
 
-@pytest.set_withdrawn.slow
+@pytest.mark.slow
 def test_a_worker_and_then_the_driver_in_a_checkpoint(root, expected, local_ray):
     """The worker dies, and training goes on from step 16; the driver dies before step 32 has its JSON."""
     points = ("worker@20", "driver in checkpoint@32")
@@ -27,9 +27,9 @@ def test_a_worker_and_then_the_driver_in_a_checkpoint(root, expected, local_ray)
     assert not train(root, SMALL, config(1, "streamed"), SEED).did_work
 
 
-@pytest.set_withdrawn.slow
-@pytest.set_withdrawn.parametrize("order", ["cached", "streamed"])
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["cached", "streamed"])
+@pytest.mark.parametrize(
     "point",
     [
         "worker@3",
@@ -48,9 +48,9 @@ def test_a_worker(root, expected, local_ray, point, order):
     assert same(finished(root), expected(2, order))
 
 
-@pytest.set_withdrawn.slow
-@pytest.set_withdrawn.parametrize(("workers", "order"), [(1, "cached"), (2, "cached"), (2, "streamed")])
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.slow
+@pytest.mark.parametrize(("workers", "order"), [(1, "cached"), (2, "cached"), (2, "streamed")])
+@pytest.mark.parametrize(
     "point", ["driver@5", "driver@20", "driver@31", "driver at checkpoint@16", "driver in checkpoint@8"]
 )
 def test_the_driver(root, expected, local_ray, point, workers, order):

@@ -29,14 +29,14 @@ def on_nodes(root: str, workers: int, min_workers: int, n_nodes: int) -> str:
     return ended.stdout
 
 
-@pytest.set_withdrawn.slow  # `tests/soak` loses a machine, too
-@pytest.set_withdrawn.parametrize("workers", [1, 2])
+@pytest.mark.slow  # `tests/soak` loses a machine, too
+@pytest.mark.parametrize("workers", [1, 2])
 def test_another_node_takes_over(root, expected, workers):
     on_nodes(root, workers=workers, min_workers=0, n_nodes=workers + 1)
     assert same(finished(root), expected(workers))
 
 
-@pytest.set_withdrawn.slow
+@pytest.mark.slow
 def test_with_fewer_workers_the_model_is_as_good(root, tmp_path_factory):
     """One of two workers is left: the validation loss lies within the spread of four seeds of two."""
     on_nodes(root, workers=2, min_workers=1, n_nodes=2)

@@ -13,7 +13,7 @@ from tests.training.driver import N_SPECTRA
 __all__ = ["s3", "seaweed"]
 
 
-@pytest.set_withdrawn.slow
+@pytest.mark.slow
 def test_training_in_a_bucket(s3, expected, local_ray):
     root = s3.url("root")
     small_store(root, N_SPECTRA)

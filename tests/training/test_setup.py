@@ -11,7 +11,7 @@ from distspec.training.config import TrainingConfig
 from distspec.training.data import CachedLoader, StreamingLoader
 from distspec.training.distributed import ProcessGroup
 from distspec.training.sampler import GlobalSampler, ShardedSampler
-from distspec.training.setup import build_trainer, find_repeat_pairs, split_rows
+from distspec.training.setup import build_trainer, read_repeat_rows, split_rows
 from distspec.training.trainer import fit
 from tests.conftest import append, batch_of, identity_of
 from tests.training.build_store import L, small_state, small_store
@@ -36,7 +36,7 @@ def provided(store, config, team=None, weights=None):
 def test_only_what_stands_is_trained_on_and_no_source_is_on_both_sides(store):
     rows = split_rows(store, CONFIG)
     both = np.sort(np.concatenate([rows.train, rows.validation]))
-    assert np.array_equal(both, store.standing())
+    assert np.array_equal(both, store.current_rows())
     assert both.min() == 10, "the first ten were superseded"
     sources = store.ledger(["source_id"])["source_id"].to_pylist()
     assert is_validation([sources[row] for row in rows.validation], 0.15).all()
@@ -52,7 +52,7 @@ def test_too_small_a_sample_is_adapted_in_words(store):
         split_rows(store, TrainingConfig(batch_size=200, workers=60))
 
 
-@pytest.set_withdrawn.parametrize(("cache_mb", "feed"), [(1.0, CachedLoader), (0.0, StreamingLoader)])
+@pytest.mark.parametrize(("cache_mb", "feed"), [(1.0, CachedLoader), (0.0, StreamingLoader)])
 def test_what_fits_is_held_and_the_rest_is_streamed(store, cache_mb, feed):
     rows, work = provided(store, replace(CONFIG, cache_mb=cache_mb))
     assert isinstance(work.train_loader, feed)
@@ -94,6 +94,6 @@ def test_workers_share_the_held_out_spectra(store):
 
 
 def test_two_rows_of_each_source_that_was_seen_again(small_store, small_grid, rng):
-    assert find_repeat_pairs(small_store).shape == (0, 2)
+    assert read_repeat_rows(small_store).shape == (0, 2)
     again = append(small_store, batch_of(20, small_grid.n_pixels, rng, "again"), identity_of(20))
-    assert find_repeat_pairs(again).tolist() == [[row, 60 + row] for row in range(20)]
+    assert read_repeat_rows(again).tolist() == [[row, 60 + row] for row in range(20)]

@@ -57,7 +57,7 @@ def test_the_best_weights_are_kept_not_the_last():
     assert stopping.best_state_dict["w"].item() == 1.0
 
 
-@pytest.set_withdrawn.parametrize("clip_norm", [0.5, 1e9])
+@pytest.mark.parametrize("clip_norm", [0.5, 1e9])
 def test_gradients_are_clipped_and_the_norm_before_is_told(clip_norm):
     config = TrainingConfig(max_grad_norm=clip_norm)
     state, batch = small_state(config), spectra(64)
@@ -99,22 +99,22 @@ def test_a_models_name_knows_what_changes_it():
     assert TrainingConfig(cache_mb=1.0).get_defining_settings() != TrainingConfig().get_defining_settings()
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     "settings",
     [
         {"batch_size": 3, "workers": 2},
         {"batch_size": 1},
         {"workers": 2, "min_workers": 3},
-        {"validation_share": 0.0},
+        {"validation_fraction": 0.0},
         {"learning_rate": float("nan")},
-        {"decay": 5.0},
+        {"lr_decay": 5.0},
         {"max_epochs": 0},
         {"workers": 0},
-        {"window": 0},
-        {"prefetch": -1},
+        {"shuffle_window_chunks": 0},
+        {"prefetch_windows": -1},
         {"cache_mb": -1.0},
-        {"checkpoint_minutes": 0.0},
-        {"checkpoint_steps": -1},
+        {"checkpoint_interval_minutes": 0.0},
+        {"checkpoint_interval_steps": -1},
         {"max_failures": -2},
     ],
 )
@@ -127,8 +127,8 @@ def test_the_batch_need_not_be_a_multiple_of_the_workers():
     assert TrainingConfig(batch_size=64, workers=3).workers == 3
 
 
-@pytest.set_withdrawn.gpu
-@pytest.set_withdrawn.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 def test_bf16_on_a_gpu_steps_much_like_float32():
     losses = []
     for bf16 in (True, False):

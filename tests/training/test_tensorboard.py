@@ -20,7 +20,7 @@ def test_every_epoch_is_written_once(tmp_path):
     while content:  # length, its checksum, the event, its checksum
         length = int.from_bytes(content[:8], "little")
         event = Event.FromString(content[12 : 12 + length])
-        found += [(event.step, value.tag_snapshot, value.simple_value) for value in event.summary.value]
+        found += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
         content = content[12 + length + 4 :]
     assert [(step, round(value, 3)) for step, tag, value in found if tag == "recon/train"] == [
         (0, 2.0),

@@ -58,7 +58,7 @@ class Plain(nn.Module):
         recon = (((x - x_hat) ** 2) * seen).sum() / len(x)
         kl = -0.5 * (1 + log_var - mean**2 - log_var.exp()).sum() / len(x)
         kernels = [
-            m.sample_weight
+            m.weight
             for stack in (self.encoder, self.decoder)
             for m in stack
             if hasattr(m, "in_features")
@@ -111,7 +111,7 @@ def test_the_papers_recipe_trains_as_a_plain_loop_does(batch, papers):
     assert ours == pytest.approx(plain_losses(first, batch, orders), rel=1e-5)
 
 
-@pytest.set_withdrawn.parametrize("off", ["dropout", "batch norm", "kl", "l2", "clipping", "decay"])
+@pytest.mark.parametrize("off", ["dropout", "batch norm", "kl", "l2", "clipping", "decay"])
 def test_each_of_its_regularisers_is_live(batch, papers, off):
     first, orders, ours = papers
     without = plain_losses(first, batch, orders, off)
@@ -148,13 +148,13 @@ class Annealed(VAEConfig):
     """An objective that changes until step 10."""
 
     @property
-    def settled_after(self) -> int:
+    def n_annealing_steps(self) -> int:
         return 10
 
 
 def test_an_objective_that_still_changes_is_not_judged(batch):
     """Three steps an epoch: the fourth is the first to count, though those before were better."""
-    vae = Annealed(hidden=(32, 16), dropout=(0.0, 0.0), n_latents=4)
+    vae = Annealed(hidden_sizes=(32, 16), dropout=(0.0, 0.0), n_latents=4)
     config = TrainingConfig(learning_rate=1e-3, max_epochs=6, patience=1)
     state = small_state(config, vae)
     assert fit(state, work_on(batch, batch, config)).best_epoch >= 3
@@ -164,8 +164,8 @@ def test_an_objective_that_still_changes_is_not_judged(batch):
     assert (best.best_epoch, same(best.best_state_dict, state.vae.state_dict())) == (1, True)
 
 
-@pytest.set_withdrawn.parametrize("streamed", [False, True])
-@pytest.set_withdrawn.parametrize("at", [1, 3, 8])
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("at", [1, 3, 8])
 def test_a_broken_run_ends_with_the_same_weights(batch, tmp_path, streamed, at):
     """Broken after any step: in the middle of an epoch, at its end, before the first validation."""
     config = TrainingConfig(learning_rate=1e-3, max_epochs=5, shuffle_window_chunks=3)
@@ -212,13 +212,13 @@ def test_a_notice_makes_one_checkpoint(batch, tmp_path, monkeypatch):
     monkeypatch.setattr("distspec.training.checkpoint.PREEMPTION_POLL_SECONDS", 0.0)
     config = TrainingConfig(max_epochs=2)
     asked = []
-    notice = {"called_away": lambda: asked.append(0) or len(asked) >= 2}
+    notice = {"is_preempted": lambda: asked.append(0) or len(asked) >= 2}
     work = work_on(batch, batch, config, checkpoints=str(tmp_path), **notice)
     fit(small_state(config), work)
     assert [path.name for path in tmp_path.iterdir()] == ["0000000002"]
 
 
-@pytest.set_withdrawn.parametrize("step", [0, 4])
+@pytest.mark.parametrize("step", [0, 4])
 def test_a_gradient_that_is_not_finite_names_the_spectra(batch, step):
     """One bad value of two hundred spectra; each batch of the epoch before was sound."""
     config = TrainingConfig(max_epochs=3)
@@ -233,8 +233,8 @@ def test_a_gradient_that_is_not_finite_names_the_spectra(batch, step):
         bad = int(fresh[0])
         step = 3 + next(s for s in range(3) if bad in get_step_rows(epoch, 0, s))
         rows = get_step_rows(epoch, 0, step - 3)
-    value = batch.spectrum.value.clone_store()
-    ivar = batch.spectrum.ivar.clone_store()
+    value = batch.spectrum.value.clone()
+    ivar = batch.spectrum.ivar.clone()
     value[bad, 5], ivar[bad, 5] = float("nan"), 100.0
     spoilt = Batch.from_spectra(value, ivar, batch.z)
     with pytest.raises(FloatingPointError) as caught:
@@ -261,8 +261,8 @@ def test_too_few_rows_for_a_step_are_refused(batch):
         fit(small_state(TrainingConfig()), work)
 
 
-@pytest.set_withdrawn.gpu
-@pytest.set_withdrawn.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 def test_a_gpu_trains_like_the_cpu(batch):
     config = TrainingConfig(learning_rate=3e-3, max_epochs=10)
     vae = VAEConfig(hidden_sizes=(32, 16), dropout=(0.0, 0.0), n_latents=4)
