@@ -218,7 +218,7 @@ def run(small_store: Store, rng: np.random.Generator) -> tuple[str, Store, np.nd
         "run_id": "r-1",
         "recipe": "made",
         "model_id": "m-1",
-        "models": {"m-1": model["seal"]},
+        "models": {"m-1": model["checksum"]},
         "snapshot_id": store.snapshot_id,
         "data_digest": store.dataset_checksum(),
         "seed": 0,

@@ -98,9 +98,9 @@ class JobLog:
 
     def finish(self, status: JobStatus, error: str = "") -> None:
         """Keep what came of the job."""
-        self.log_event("ended", status=status, worked=self.did_work, why=error)
+        self.log_event("ended", status=status, worked=self.did_work, error=error)
         self.record = replace(
-            self.record, ended=utc_now_iso(), fiber_status=status, did_work=self.did_work, why=error
+            self.record, ended=utc_now_iso(), status=status, did_work=self.did_work, error=error
         )
         write_json(join_url(self._url, "job.json"), asdict(self.record))
 

@@ -54,6 +54,6 @@ def test_what_is_held_at_a_time_is_what_the_code_holds():
     assert memory.DECODE_BATCH_SIZE == features.BATCH_SIZE
 
 
-@pytest.set_withdrawn.parametrize("few", [0, 1])
+@pytest.mark.parametrize("few", [0, 1])
 def test_few_spectra_need_hardly_more_than_the_process(few):
     assert of(few) < memory.TORCH_WORKER_BYTES + 10 * MB

@@ -89,17 +89,17 @@ def table(
     known = {column.name.lower(): column for column in old.columns}
     values = {name: np.asarray(old.data[column.name])[rows] for name, column in known.items()}
     plain = {name: array.astype(array.dtype.newbyteorder("=")) for name, array in values.items()}
-    made: list[fits.FitsColumn] = []
+    made: list[fits.Column] = []
     for name, array in {**plain, **change(dict(plain))}.items():
         if array is None:
             continue
-        if isinstance(array, fits.FitsColumn):
+        if isinstance(array, fits.Column):
             made.append(array)
             continue
         array = np.asarray(array)
         unit = (units or {}).get(name, known[name].unit if name in known else None)
         title = rename(known[name].name if name in known else name)
-        made.append(fits.FitsColumn(title, _format(array), unit=unit, array=array))
+        made.append(fits.Column(title, _format(array), unit=unit, array=array))
     own = ("TTYPE", "TFORM", "TUNIT", "TNULL", "TDISP", "TDIM")
     kept = fits.Header([each for each in old.header.cards if not each.keyword.startswith(own)])
     new = fits.BinTableHDU.from_columns(made, header=kept, name=old.name)
@@ -118,7 +118,7 @@ def cells(content: bytes, hdu: str, **values: Any) -> bytes:
 def unsum(hdu: Any) -> None:
     """Take the checksums of what is changed on purpose away."""
     for key in ("CHECKSUM", "DATASUM"):
-        hdu.header.delete_file(key, ignore_missing=True)
+        hdu.header.remove(key, ignore_missing=True)
 
 
 def _format(array: Any) -> str:

@@ -49,7 +49,7 @@ def ingest(
     url: str, archive: Any, access: AccessConfig = DEFAULT_ACCESS, retry: bool = False, commit_rows: int = 8
 ) -> Store:
     """Do what `distspec.stages.ingest.ingest` does, in this process, on a grid chosen beforehand."""
-    grid, norm = SCHEMES[archive.kind]
+    grid, norm = SCHEMES[archive.name]
     if not store_exists(url):
         frozen = (
             grid.resolve(np.array([0.0])),
@@ -57,9 +57,9 @@ def ingest(
             norm.fallback_slope,
             preprocessing_to_json(grid, norm),
         )
-        create_store(url, StoreConfig(*frozen, archive_name=archive.kind))
+        create_store(url, StoreConfig(*frozen, archive_name=archive.name))
     store = open_store(url)
-    found = compare_listing(archive.list(access), store, retry)
+    found = compare_listing(archive.list_spectra(access), store, retry)
     committer = Committer(store, commit_rows, LocalWriter())
     for start in range(0, len(found.to_read), BATCH):
         rows = found.to_read.slice(start, BATCH)
@@ -135,7 +135,7 @@ class Case(NamedTuple):
     kind: str
     damage: Callable[[bytes], bytes | None]
     reason: QuarantineReason | None = None
-    seen: str = ""
+    detail: str = ""
     compare: Callable[[Row, Row], None] | None = None
     """Asserts what holds between the row that comes of it and the undamaged file's, where they differ."""
     row: Mapping[str, Any] = {}
@@ -167,8 +167,8 @@ class Outcomes:
     """How cases end, all of a kind being ingested together, between files with which nothing is wrong."""
 
     def __init__(self, cases: Sequence[Case], folder: Path, access: AccessConfig = DEFAULT_ACCESS) -> None:
-        self._cases, self._parent_folder, self._access = cases, folder, access
-        self._format_job_status: dict[str, tuple[dict[str, Row], dict[str, dict[str, str]]]] = {}
+        self._cases, self._folder, self._access = cases, folder, access
+        self._outcomes: dict[str, tuple[dict[str, Row], dict[str, dict[str, str]]]] = {}
 
     def check(self, case: Case) -> None:
         """Assert that one case ends as it must."""
@@ -196,7 +196,7 @@ class Outcomes:
         assert {key: row for key, row in rows.items() if key not in good} == clean(kind)
 
     def _of(self, kind: str) -> tuple[dict[str, Row], dict[str, dict[str, str]]]:
-        if kind not in self._format_job_status:
+        if kind not in self._outcomes:
             files = sample(kind)
             original = files.contents[files.victim]
             changed: dict[str, bytes | None] = {}
@@ -211,11 +211,11 @@ class Outcomes:
                     if kind == "desi":
                         redrock = files.contents[files.victim.replace("coadd", "redrock")]
                         changed[case.file.replace("coadd", "redrock")] = redrock
-            archive = files.write(self._parent_folder / kind / "archive", changed, rows)
-            store = ingest(str(self._parent_folder / kind / "store"), archive, self._access)
-            self._format_job_status[kind] = standing(store), quarantine(store)
-            assert compare_listing(archive.list(self._access), store).is_empty
-        return self._format_job_status[kind]
+            archive = files.write(self._folder / kind / "archive", changed, rows)
+            store = ingest(str(self._folder / kind / "store"), archive, self._access)
+            self._outcomes[kind] = standing(store), quarantine(store)
+            assert compare_listing(archive.list_spectra(self._access), store).is_empty
+        return self._outcomes[kind]
 
 
 def undamaged(kind: str) -> Row:

@@ -17,10 +17,10 @@ from distspec.core.errors import InvalidSpectrumError, QuarantineReason
 from distspec.io.remote.config import FileContent
 
 PLACES = {
-    "read_table": ("distspec.archives.msaexp.read_table", "distspec.archives.sdss.read_fits_table",
-                   "distspec.archives.desi.read_table"),
-    "read_image": ("distspec.archives.spex.read_image", "distspec.archives.jades.read_image",
-                   "distspec.archives.desi_cameras.read_image"),
+    "read_table": ("distspec.archives.msaexp.read_fits_table", "distspec.archives.sdss.read_fits_table",
+                   "distspec.archives.desi.read_fits_table"),
+    "read_image": ("distspec.archives.spex.read_fits_image", "distspec.archives.jades.read_fits_image",
+                   "distspec.archives.desi_cameras.read_fits_image"),
 }  # fmt: skip
 """Where archives take what they read with from."""
 
@@ -38,10 +38,10 @@ class Table:
         self.header = hdu.header
         self._data = hdu.data
         self._units = {column.name.lower(): column.unit or "" for column in hdu.columns}
-        self._nulls = {column.name.lower(): column.null_value for column in hdu.columns}
+        self._nulls = {column.name.lower(): column.null for column in hdu.columns}
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def column_names(self) -> tuple[str, ...]:
         return tuple(self._units)
 
     def unit(self, name: str) -> str:
@@ -82,10 +82,10 @@ class InMemory:
         self.url = "memory"
         self._content = content
 
-    async def head(self, n: int) -> FileContent:
+    async def read_head(self, n: int) -> FileContent:
         return FileContent(self._content, len(self._content))
 
-    async def whole(self) -> FileContent:
+    async def read_all(self) -> FileContent:
         return await self.read_head(0)
 
 

@@ -97,7 +97,7 @@ def sample(kind: str) -> Sample:
 
 
 def _dja() -> Sample:
-    if (DATA / "dja").url_exists():
+    if (DATA / "dja").exists():
         return _dja_of(DATA / "dja", "capers-*-v4_*.spec.fits", 5)
     with tempfile.TemporaryDirectory() as folder:
         config = SyntheticConfig(

@@ -33,8 +33,8 @@ class Server:
         self.port = port
         self.url = f"{scheme}://127.0.0.1:{port}"
         self.requests: list[Request] = []
-        self.released = threading.JobEvent()
-        self._check_files: dict[str, bytes] = {}
+        self.released = threading.Event()
+        self._files: dict[str, bytes] = {}
         self._scripts: dict[str, list[Behaviour]] = {}
         self._always: dict[str, Behaviour] = {}
         self._lock = threading.Lock()
@@ -42,7 +42,7 @@ class Server:
     def serve(self, path: str, content: bytes, *script: Behaviour, always: Behaviour | None = None) -> None:
         """Serve a file: its script once, behaviour by behaviour, then `always`, or as a server should."""
         with self._lock:
-            self._check_files[path] = content
+            self._files[path] = content
             self._scripts[path] = list(script)
             self._always[path] = always or serve_ranges
 
@@ -59,13 +59,13 @@ class Server:
                 Request(
                     handler.command,
                     path,
-                    parts.example_query,
+                    parts.query,
                     {k.title(): v for k, v in handler.headers.items()},
                 )
             )
             script = self._scripts.get(path, [])
             behaviour = script.pop(0) if script else self._always.get(path, status(404, NONE))
-            content = self._check_files.get(path, b"")
+            content = self._files.get(path, b"")
         behaviour(handler, content)
 
 

@@ -18,7 +18,7 @@ from tests.faults.damage import BLOCK, opened
 from tests.faults.samples import sample
 
 ALL = ("dja", "sdss", "jades", "desi", "spex")
-KINDS = tuple(kind for kind in ALL if kind == "dja" or (DATA / kind).url_exists())
+KINDS = tuple(kind for kind in ALL if kind == "dja" or (DATA / kind).exists())
 ACCESS = AccessConfig(max_unpacked_mb=16.0)
 STRUCTURE = {
     "dja": ["SPEC1D"],
@@ -58,7 +58,7 @@ def archive_of(kind, folder):
     stem = files.victim.partition(".")[0].removeprefix("coadd-")
     return (
         archive,
-        next(e for e in listing_to_entries(archive.list()) if stem in e.object_id),
+        next(e for e in listing_to_entries(archive.list_spectra()) if stem in e.object_id),
         folder / kind / files.victim,
     )
 
@@ -158,8 +158,8 @@ def test_damage_is_refused_or_does_not_matter(folder, made, packed):
     check(*made, folder, packed)
 
 
-@pytest.set_withdrawn.slow
-@pytest.set_withdrawn.parametrize("kind", ALL)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ALL)
 def test_damage_at_length(folder, kind):
     sample(kind)
 

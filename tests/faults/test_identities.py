@@ -55,7 +55,7 @@ def test_062_the_same_key_with_something_else(files, tmp_path, changed):
     assert_only(
         store, clean("dja"), files.victim, QuarantineReason.AMBIGUOUS, "listed 2 times, with 2 different"
     )
-    assert compare_listing(archive.list(), store).is_empty
+    assert compare_listing(archive.list_spectra(), store).is_empty
     store = run(tmp_path, files.write(tmp_path / "archive"))
     assert standing(store) == clean("dja"), "once the archive made up its mind"
     assert not quarantine(store)
@@ -91,7 +91,7 @@ def test_064_the_same_key_with_a_new_etag(tmp_path, kind):
 
 def test_065_gone_between_listing_and_reading(files, tmp_path):
     archive = files.write(tmp_path / "archive")
-    listing = archive.list()
+    listing = archive.list_spectra()
     (tmp_path / "archive" / files.victim).unlink()
     store = run(tmp_path, archive)
     assert_only(store, clean("dja"), files.victim, QuarantineReason.NOT_FOUND, "no file at .*" + files.victim)
@@ -148,7 +148,7 @@ def test_069_070_keys_that_are_no_names(files, tmp_path):
         assert len(entry["object_id"]) <= 200
         assert len(entry["detail"]) < 500
         assert "key of" in entry["detail"]
-    assert compare_listing(archive.list(), store).is_empty
+    assert compare_listing(archive.list_spectra(), store).is_empty
 
 
 @pytest.mark.parametrize("root", ["../..", "a/../../..", "/etc", "x\n", "\\..\\.."])

@@ -14,7 +14,7 @@ from tests.faults.harness import assert_only, clean, ingest, quarantine, standin
 from tests.faults.samples import sample
 
 
-@pytest.set_withdrawn.parametrize("kind", ["sdss", "jades", "desi"])
+@pytest.mark.parametrize("kind", ["sdss", "jades", "desi"])
 def test_more_of_a_file_than_is_read(tmp_path, kind):
     """What is read whole is refused beyond the limit."""
     files = sample(kind)

@@ -49,7 +49,7 @@ PROOFS = {
 }
 
 
-@pytest.set_withdrawn.parametrize("case", PROOFS)
+@pytest.mark.parametrize("case", PROOFS)
 def test_each_case_has_its_proof(case):
     for proof in PROOFS[case]:
         file, _, name = proof.partition("::")

@@ -136,7 +136,7 @@ def served(request, tmp_path_factory):
     names = [f"zz-{case}.spec.fits" for case in (*PERSISTENT, *PASSING)]
     rows = [*files.rows, *({**victim, "file": name} for name in names)]
     write_csv(folder / "catalog.csv", rows)
-    with pytest.MonkeyPatch.context() as patch, servers.find_model_id() as server:
+    with pytest.MonkeyPatch.context() as patch, servers.serving() as server:
         patch.setenv("AWS_ACCESS_KEY_ID", "key")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
         storage.open_bucket.cache_clear()
@@ -237,7 +237,7 @@ def test_083_redirects_out_of_the_archive_are_not(run, elsewhere, target):
         "credentials": f"//user:pass@127.0.0.1:{port}/moved",
         "nowhere": "http://[::1/",
     }[target]
-    elsewhere.retrain_if_needed("/moved", sample("dja").contents[sample("dja").victim])
+    elsewhere.serve("/moved", sample("dja").contents[sample("dja").victim])
     store = run(always=servers.redirect(location))
     assert_refused(store, QuarantineReason.OUTSIDE, "redirected to")
     assert "pass@" not in quarantine(store)[sample("dja").victim]["detail"]
@@ -245,18 +245,18 @@ def test_083_redirects_out_of_the_archive_are_not(run, elsewhere, target):
 
 
 def test_083_a_host_that_is_named_may_be_led_to(run, elsewhere):
-    elsewhere.retrain_if_needed("/moved", sample("dja").contents[sample("dja").victim])
-    named = AccessConfig(**{**vars(QUICK), "hosts": (f"127.0.0.1:{elsewhere.port}",)})
+    elsewhere.serve("/moved", sample("dja").contents[sample("dja").victim])
+    named = AccessConfig(**{**vars(QUICK), "redirect_hosts": (f"127.0.0.1:{elsewhere.port}",)})
     assert_whole(run(always=servers.redirect(f"{elsewhere.url}/moved"), access=named))
-    assert elsewhere.user_requested("/moved")
+    assert elsewhere.asked("/moved")
     assert not any("Authorization" in request.headers for request in elsewhere.requests)
 
 
 def test_083_a_named_host_may_not_lead_on(run, server, elsewhere):
     """Every hop is looked at, not the first alone."""
-    with servers.find_model_id() as third:
-        named = AccessConfig(**{**vars(QUICK), "hosts": (f"127.0.0.1:{elsewhere.port}",)})
-        elsewhere.retrain_if_needed("/moved", b"", always=servers.redirect(f"{third.url}/moved"))
+    with servers.serving() as third:
+        named = AccessConfig(**{**vars(QUICK), "redirect_hosts": (f"127.0.0.1:{elsewhere.port}",)})
+        elsewhere.serve("/moved", b"", always=servers.redirect(f"{third.url}/moved"))
         assert_refused(
             run(always=servers.redirect(f"{elsewhere.url}/moved"), access=named),
             QuarantineReason.OUTSIDE,
@@ -303,13 +303,13 @@ def test_083_from_https_to_http(certificate, elsewhere, tmp_path, monkeypatch):
         aiohttp.TCPConnector, ssl=ssl.create_default_context(cafile=str(certificate[0]))
     )
     monkeypatch.setattr("distspec.io.remote.files.aiohttp.TCPConnector", trusted)
-    with servers.find_model_id(certificate) as secure:
+    with servers.serving(certificate) as secure:
         for row in files.rows:
             content = files.contents[row["file"]]
             away = servers.redirect(f"{elsewhere.url}/moved") if row["file"] == files.victim else None
-            secure.retrain_if_needed(f"/{row['root']}/{row['file']}", content, always=away)
+            secure.serve(f"/{row['root']}/{row['file']}", content, always=away)
         archive = DJA(url=secure.url, catalog=str(tmp_path / "catalog.csv"), z_min=-1.0)
-        named = AccessConfig(**{**vars(QUICK), "hosts": (f"127.0.0.1:{elsewhere.port}",)})
+        named = AccessConfig(**{**vars(QUICK), "redirect_hosts": (f"127.0.0.1:{elsewhere.port}",)})
         store = ingest(str(tmp_path / "store"), archive, named)
     assert_refused(store, QuarantineReason.OUTSIDE, "redirected to http://")
     assert elsewhere.requests == []
@@ -318,7 +318,7 @@ def test_083_from_https_to_http(certificate, elsewhere, tmp_path, monkeypatch):
 def test_a_certificate_that_nobody_vouches_for(certificate, tmp_path):
     files = sample("dja")
     write_csv(tmp_path / "catalog.csv", files.rows)
-    with servers.find_model_id(certificate) as secure:
+    with servers.serving(certificate) as secure:
         archive = DJA(url=secure.url, catalog=str(tmp_path / "catalog.csv"), z_min=-1.0)
         with pytest.raises(ValueError, match=r"does not answer.*Certificate"):
             archive.list_spectra(AccessConfig(attempts=1))
@@ -429,7 +429,7 @@ def test_067_a_multipart_etag_is_no_checksum(bucket, tmp_path, kind):
     for key, row in found.items():
         assert row.flux.tobytes() == clean(kind)[key].flux.tobytes()
     assert found[files.id_of(files.victim)].ledger["version"].endswith("-1")
-    assert compare_listing(archive.list(), store).is_empty
+    assert compare_listing(archive.list_spectra(), store).is_empty
 
 
 def test_082_one_of_many_conditional_puts(bucket):
@@ -471,14 +471,14 @@ def refusing(code, there):
 @pytest.mark.parametrize("version", [None, '"abc"'])
 def test_082_a_conflict_is_lost_not_written(stand_in, code, version):
     path = f"/{BUCKET}/pointer.json"
-    stand_in.retrain_if_needed(path, b"", always=refusing(code, b"another's"))
+    stand_in.serve(path, b"", always=refusing(code, b"another's"))
     assert compare_and_swap(f"s3:/{path}", b"1", version) is None
-    sent = [request for request in stand_in.user_requested(path) if request.method == "PUT"]
+    sent = [request for request in stand_in.asked(path) if request.method == "PUT"]
     assert sent
     assert all(("If-None-Match" in request.headers) == (version is None) for request in sent)
 
 
 def test_082_a_put_whose_answer_was_lost_is_written(stand_in):
     path = f"/{BUCKET}/pointer.json"
-    stand_in.retrain_if_needed(path, b"", always=refusing(412, b"1"))
+    stand_in.serve(path, b"", always=refusing(412, b"1"))
     assert compare_and_swap(f"s3:/{path}", b"1", None) == '"there"'

@@ -280,7 +280,7 @@ def outcomes(tmp_path_factory):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_case(case, outcomes):
-    outcomes.check_held(case)
+    outcomes.check(case)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -39,7 +39,7 @@ def test_a_reader_sees_old_or_new_never_a_part(tmp_path):
     url = str(tmp_path / "current.json")
     contents = {bytes([letter]) * 200_000 for letter in b"ab"}
     write_bytes(url, b"a" * 200_000)
-    done = threading.JobEvent()
+    done = threading.Event()
 
     def write():
         for i in range(200):

@@ -47,8 +47,8 @@ def leave(root: Path, holder: LeaseHolder) -> None:
 
 def other(**known: object) -> LeaseHolder:
     """A run on another machine, which was alive a moment ago."""
-    seen = {"host": "elsewhere", "boot": "b", "pid": 1, "started": T0 - 90.0, "since": T0 - 80.0}
-    return LeaseHolder(**{"token": 41, "what": "ingest", "renewed": T0 - 1.0, **seen, **known})
+    seen = {"host": "elsewhere", "boot_id": "b", "pid": 1, "process_started": T0 - 90.0, "acquired": T0 - 80.0}
+    return LeaseHolder(**{"token": 41, "operation": "ingest", "renewed": T0 - 1.0, **seen, **known})
 
 
 def test_it_is_held_while_the_block_runs(tmp_path):
@@ -95,7 +95,7 @@ def test_a_silent_one_elsewhere_is_followed(tmp_path, clock):
 
 def test_a_process_killed_here_is_followed_at_once(tmp_path):
     code = (
-        "import sys; from distspec.io.lease import take; take(sys.argv[1], 'ingest'); print('held'); input()"
+        "import sys; from distspec.io.lease import acquire_lease; acquire_lease(sys.argv[1], 'ingest'); print('held'); input()"
     )
     command = [sys.executable, "-u", "-c", code, str(tmp_path)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -121,14 +121,14 @@ def test_a_number_of_before_a_restart_of_the_host_says_nothing(tmp_path):
     """The process may run in another container of the same name: only time tells."""
     with hold_lease(str(tmp_path), "ingest"):
         mine = written(tmp_path)
-    leave(tmp_path, replace(mine, released=False, boot_id="another", get_pid=2**22))
+    leave(tmp_path, replace(mine, released=False, boot_id="another", pid=2**22))
     with pytest.raises(RuntimeError, match="is held by"):
         acquire_lease(str(tmp_path), "ingest")
 
 
 def test_it_is_renewed(tmp_path, monkeypatch):
-    monkeypatch.setattr(leases, "RENEWED", 0.02)
-    seen = threading.JobEvent()
+    monkeypatch.setattr(leases, "RENEW_INTERVAL", 0.02)
+    seen = threading.Event()
     original = Lease._write
 
     def write(self: Lease, released: bool) -> None:
@@ -144,7 +144,7 @@ def test_it_is_renewed(tmp_path, monkeypatch):
 
 
 def test_a_lease_that_was_taken_over_is_noticed(tmp_path, monkeypatch):
-    monkeypatch.setattr(leases, "RENEWED", 0.02)
+    monkeypatch.setattr(leases, "RENEW_INTERVAL", 0.02)
     lease = acquire_lease(str(tmp_path), "ingest")
     leave(tmp_path, other())
     lease._renewer.join(10.0)
@@ -156,16 +156,16 @@ def test_a_lease_that_was_taken_over_is_noticed(tmp_path, monkeypatch):
 
 def test_a_lease_that_could_not_be_renewed_is_noticed(tmp_path, clock, monkeypatch):
     """A process that was stopped for a while, or whose store did not answer, may commit nothing."""
-    monkeypatch.setattr(leases, "RENEWED", 0.02)
+    monkeypatch.setattr(leases, "RENEW_INTERVAL", 0.02)
     lease = acquire_lease(str(tmp_path), "ingest")
-    tried = threading.JobEvent()
+    tried = threading.Event()
 
     def refuse(*_: object) -> None:
         tried.set()
         raise OSError("no answer")
 
     with monkeypatch.context() as patch:
-        patch.setattr(leases, "swap", refuse)
+        patch.setattr(leases, "compare_and_swap", refuse)
         assert tried.wait(10.0)
         lease.check_held()
         clock.now += LEASE_TIMEOUT + 1.0

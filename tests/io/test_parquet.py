@@ -114,7 +114,7 @@ def test_what_is_nan_answers_no_comparison(files):
 
 
 def test_rows_are_put_in_order_a_row_group_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet, "ROW_GROUP", 64)
+    monkeypatch.setattr(parquet, "ROW_GROUP_SIZE", 64)
     order = np.argsort(MADE["objects"]["anomaly_rank"].to_numpy())
     url = str(tmp_path / "objects.parquet")
     footer = parquet.write_voparquet(url, MADE["objects"], order).footer

@@ -19,14 +19,14 @@ COLUMNS = ("wave", "flux", "err")
 def table_hdu(name="SPEC1D", **kwargs):
     wave = np.linspace(0.6, 5.3, N)
     columns = [
-        fits.FitsColumn("wave", "D", unit="um", array=wave),
-        fits.FitsColumn("flux", "E", unit="uJy", array=np.where(wave < 1, np.nan, wave)),
-        fits.FitsColumn("ERR", "D", unit="uJy", array=wave / 10),
-        fits.FitsColumn("mask", "J", array=np.arange(N) - 3),
-        fits.FitsColumn("id", "K", array=np.arange(N) + (1 << 60)),
-        fits.FitsColumn("ok", "L", array=np.arange(N) % 2 == 0),
-        fits.FitsColumn("label", "5A", array=np.array(["a", "bcd", "", "e f", "ghijk"] * (N // 5))),
-        fits.FitsColumn("pair", "2I", array=np.arange(2 * N).reshape(N, 2)),
+        fits.Column("wave", "D", unit="um", array=wave),
+        fits.Column("flux", "E", unit="uJy", array=np.where(wave < 1, np.nan, wave)),
+        fits.Column("ERR", "D", unit="uJy", array=wave / 10),
+        fits.Column("mask", "J", array=np.arange(N) - 3),
+        fits.Column("id", "K", array=np.arange(N) + (1 << 60)),
+        fits.Column("ok", "L", array=np.arange(N) % 2 == 0),
+        fits.Column("label", "5A", array=np.array(["a", "bcd", "", "e f", "ghijk"] * (N // 5))),
+        fits.Column("pair", "2I", array=np.arange(2 * N).reshape(N, 2)),
     ]
     return fits.BinTableHDU.from_columns(columns, name=name, **kwargs)
 
@@ -137,18 +137,18 @@ def test_a_beginning_will_do(whole):
     assert same(table.column("wave"), read_fits_table(whole, "SPEC1D").column("wave"))
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     "column",
     [
-        fits.FitsColumn("x", "J", array=np.arange(N, dtype=np.uint32), bzero=1 << 31),
-        fits.FitsColumn("x", "6E", dim="(3,2)", array=np.arange(6.0 * N).reshape(N, 2, 3)),
-        fits.FitsColumn("x", "C", array=np.arange(N) * 1j),
-        fits.FitsColumn("x", "10X", array=np.arange(10 * N).reshape(N, 10) % 3 == 0),
+        fits.Column("x", "J", array=np.arange(N, dtype=np.uint32), bzero=1 << 31),
+        fits.Column("x", "6E", dim="(3,2)", array=np.arange(6.0 * N).reshape(N, 2, 3)),
+        fits.Column("x", "C", array=np.arange(N) * 1j),
+        fits.Column("x", "10X", array=np.arange(10 * N).reshape(N, 10) % 3 == 0),
     ],
     ids=["unsigned", "dimensions", "complex", "bits"],
 )
 def test_what_is_not_plain_comes_out_right(column):
-    plain = fits.FitsColumn("wave", "D", array=np.arange(N))
+    plain = fits.Column("wave", "D", array=np.arange(N))
     assert_as_astropy(to_bytes(fits.BinTableHDU.from_columns([plain, column], name="SPEC1D")))
 
 
@@ -167,7 +167,7 @@ def test_scaled_columns():
 
 def test_arrays_of_variable_length():
     arrays = np.array([np.arange(3.0), np.arange(5.0)], dtype=object)
-    hdu = fits.BinTableHDU.from_columns([fits.FitsColumn("x", "PD()", array=arrays)], name="SPEC1D")
+    hdu = fits.BinTableHDU.from_columns([fits.Column("x", "PD()", array=arrays)], name="SPEC1D")
     content = to_bytes(hdu)
     for ours, theirs in zip(read_fits_table(content, "SPEC1D").column("x"), arrays, strict=True):
         assert np.array_equal(ours, theirs)
@@ -179,8 +179,8 @@ def test_arrays_of_variable_length():
 
 def test_integers_without_a_value_are_nan_and_names_keep_their_digits():
     columns = [
-        fits.FitsColumn("x", "J", null=-9, array=np.where(np.arange(N) % 2, -9, 7)),
-        fits.FitsColumn("id", "K", null=999999, array=np.arange(N) + (1 << 60)),
+        fits.Column("x", "J", null=-9, array=np.where(np.arange(N) % 2, -9, 7)),
+        fits.Column("id", "K", null=999999, array=np.arange(N) + (1 << 60)),
     ]
     table = read_fits_table(to_bytes(fits.BinTableHDU.from_columns(columns, name="SPEC1D")), "SPEC1D")
     assert np.array_equal(table.column("x"), np.where(np.arange(N) % 2, np.nan, 7), equal_nan=True)
@@ -199,7 +199,7 @@ def test_neither_a_table_nor_a_column_is_guessed(whole):
     assert reason(edited(whole, "TFORM1", "TFORM1  = 'Y       '")) is QuarantineReason.BAD_TABLE
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("content", "looks"),
     [
         (b"", "empty"),
@@ -232,7 +232,7 @@ def test_what_follows_the_end_is_seen(whole):
     assert reason(whole + whole) is QuarantineReason.UNREADABLE
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("card", "new", "expected"),
     [
         ("NAXIS2  =                   40", "NAXIS2  =         999999999999", QuarantineReason.TOO_LARGE),

@@ -27,7 +27,7 @@ def archive(request, tmp_path):
         yield f"file://{tmp_path}", put
         return
     with serving() as server:
-        yield server.url, lambda name, content: server.retrain_if_needed(f"/{name}", content)
+        yield server.url, lambda name, content: server.serve(f"/{name}", content)
 
 
 def do(base, what, config=CONFIG):
@@ -39,15 +39,15 @@ def do(base, what, config=CONFIG):
 
 
 def head(base, name, n, config=CONFIG):
-    return do(base, lambda files: files.file(f"{base}/{name}").read_head(n), config)
+    return do(base, lambda files: files.get_file(f"{base}/{name}").read_head(n), config)
 
 
 def whole(base, name, config=CONFIG):
-    return do(base, lambda files: files.file(f"{base}/{name}").read_all(), config)
+    return do(base, lambda files: files.get_file(f"{base}/{name}").read_all(), config)
 
 
 def ranges(base, name, spans):
-    return do(base, lambda files: files.file(f"{base}/{name}").read_ranges(spans))
+    return do(base, lambda files: files.get_file(f"{base}/{name}").read_ranges(spans))
 
 
 def test_head_whole_and_ranges(archive):
@@ -102,10 +102,10 @@ def test_what_is_not_there(archive):
 
 def test_nothing_is_read_twice():
     with serving() as server:
-        server.retrain_if_needed("/a.fits", CONTENT)
+        server.serve("/a.fits", CONTENT)
 
         async def read(files):
-            file = files.file(f"{server.url}/a.fits")
+            file = files.get_file(f"{server.url}/a.fits")
             await asyncio.gather(*(file.read_head(100) for _ in range(5)), file.read_head(50))
             await file.read_ranges([(0, 10)])
             await file.read_ranges([(0, 10)])
@@ -129,10 +129,10 @@ def test_no_more_at_a_time_than_allowed():
 
     with serving() as server:
         for i in range(12):
-            server.retrain_if_needed(f"/{i}", CONTENT, always=slowly)
+            server.serve(f"/{i}", CONTENT, always=slowly)
 
         async def read(files):
-            await asyncio.gather(*(files.file(f"{server.url}/{i}").read_head(10) for i in range(12)))
+            await asyncio.gather(*(files.get_file(f"{server.url}/{i}").read_head(10) for i in range(12)))
 
         do(server.url, read, replace(CONFIG, in_flight=3))
         assert 1 <= max(most) <= 3
@@ -219,7 +219,7 @@ def test_plain_paths_pass(parts):
     assert not is_url_below("/".join(["s3://bucket/a", "..", *parts]), "s3://bucket/a")
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("changed", "named"),
     [({"in_flight": 0}, "in_flight 0"), ({"attempts": 0}, "attempts 0"), ({"timeout": 0.0}, "timeout 0"),
      ({"deadline": -1.0}, "deadline -1")],

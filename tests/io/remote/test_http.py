@@ -32,12 +32,12 @@ def read(url, start=0, stop=100, config=CONFIG):
     return asyncio.run(once())
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("start", "stop"), [(0, 1), (0, 100), (100, 300), (10_000, 20_000), (0, 10_240)]
 )
-@pytest.set_withdrawn.parametrize("always", [None, servers.ignore_ranges, servers.tell_no_length])
+@pytest.mark.parametrize("always", [None, servers.ignore_ranges, servers.tell_no_length])
 def test_a_range_whatever_the_server_knows_of_ranges(server, start, stop, always):
-    server.retrain_if_needed("/a.fits", CONTENT, always=always)
+    server.serve("/a.fits", CONTENT, always=always)
     content = read(f"{server.url}/a.fits", start, stop)
     assert content == (
         CONTENT[start:stop] if always is not servers.tell_no_length else CONTENT[start:],
@@ -46,25 +46,25 @@ def test_a_range_whatever_the_server_knows_of_ranges(server, start, stop, always
 
 
 def test_beyond_the_end_there_is_nothing(server):
-    server.retrain_if_needed("/a.fits", CONTENT)
+    server.serve("/a.fits", CONTENT)
     assert read(f"{server.url}/a.fits", 20_000, 20_100) == (b"", 10_240)
-    server.retrain_if_needed("/empty.fits", b"")
+    server.serve("/empty.fits", b"")
     assert read(f"{server.url}/empty.fits") == (b"", 0)
 
 
 def test_a_server_that_tells_no_length_is_read_to_the_limit(server):
-    server.retrain_if_needed("/a.fits", CONTENT, always=servers.tell_no_length)
+    server.serve("/a.fits", CONTENT, always=servers.tell_no_length)
     content = read(f"{server.url}/a.fits", config=replace(CONFIG, max_file_mb=0.005))
     assert len(content.data) == 5001, "one byte more than allowed says that there is more"
 
 
 def test_names_are_sent_as_they_are(server):
     for name in ("a b.fits", "λ+1.fits", "50%.fits", "(1)[2]'3'.fits"):
-        server.retrain_if_needed(f"/{name}", CONTENT)
+        server.serve(f"/{name}", CONTENT)
         assert read(f"{server.url}/{name}").file_size == len(CONTENT), name
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("header", "expected"),
     [
         ("bytes 0-99/700", (0, 99, 700)),
@@ -77,7 +77,7 @@ def test_content_range(header, expected):
     assert http._parse_content_range(header) == expected
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     "header",
     [
         "",
@@ -111,20 +111,20 @@ def test_any_content_range_is_read_or_refused(header):
 
 
 def test_another_range_than_was_asked_for_is_refused(server):
-    server.retrain_if_needed("/a.fits", CONTENT, always=servers.other_range)
+    server.serve("/a.fits", CONTENT, always=servers.other_range)
     with pytest.raises(TransientError, match="asked for bytes 0–99, was given 1–99"):
         read(f"{server.url}/a.fits")
-    server.retrain_if_needed("/a.fits", CONTENT, always=servers.less)
+    server.serve("/a.fits", CONTENT, always=servers.less)
     assert len(read(f"{server.url}/a.fits", stop=500).data) == 500
     with pytest.raises(TransientError, match="asked for bytes 0–1999, was given 0–999"):
         read(f"{server.url}/a.fits", stop=2000)
     longer = servers.status(206, CONTENT[:200], Content_Range="bytes 0-199/10240")
-    server.retrain_if_needed("/a.fits", CONTENT, always=longer)
+    server.serve("/a.fits", CONTENT, always=longer)
     with pytest.raises(TransientError, match="was given 0–199"):
         read(f"{server.url}/a.fits")
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("answer", "seconds"),
     [
         ("3", 3),
@@ -144,7 +144,7 @@ def test_retry_after_is_heeded_within_bounds(server, monkeypatch, answer, second
         paused.append(time)
 
     monkeypatch.setattr("distspec.io.remote.http.asyncio.sleep", pause)
-    server.retrain_if_needed(
+    server.serve(
         "/a.fits", b"", always=servers.status(503, Retry_After=answer.encode().decode("latin-1"))
     )
     with pytest.raises(TransientError, match="status 503"):
@@ -152,14 +152,14 @@ def test_retry_after_is_heeded_within_bounds(server, monkeypatch, answer, second
     assert paused == [seconds]
 
 
-@pytest.set_withdrawn.parametrize("status", sorted(http.TRANSIENT_STATUSES))
+@pytest.mark.parametrize("status", sorted(http.TRANSIENT_STATUSES))
 def test_what_another_try_may_mend(server, status):
-    server.retrain_if_needed("/a.fits", b"", always=servers.status(status))
+    server.serve("/a.fits", b"", always=servers.status(status))
     with pytest.raises(TransientError, match=str(status)):
         read(f"{server.url}/a.fits")
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("status", "reason"),
     [
         (400, QuarantineReason.DENIED),
@@ -176,18 +176,18 @@ def test_what_another_try_may_mend(server, status):
     ],
 )
 def test_what_no_try_mends(server, status, reason):
-    server.retrain_if_needed("/a.fits", b"", always=servers.status(status))
+    server.serve("/a.fits", b"", always=servers.status(status))
     with pytest.raises(InvalidSpectrumError) as caught:
         read(f"{server.url}/a.fits")
     assert caught.value.reason is reason
     assert f"{server.url}/a.fits" in caught.value.detail
 
 
-@pytest.set_withdrawn.parametrize("code", ["ExpiredToken", "TokenRefreshRequired", "InvalidToken"])
-@pytest.set_withdrawn.parametrize("status", [400, 403])
+@pytest.mark.parametrize("code", ["ExpiredToken", "TokenRefreshRequired", "InvalidToken"])
+@pytest.mark.parametrize("status", [400, 403])
 def test_stale_credentials_are_asked_for_again(server, code, status):
     body = f"<Error><Code>{code}</Code></Error>".encode()
-    server.retrain_if_needed("/a.fits", b"", always=servers.status(status, body))
+    server.serve("/a.fits", b"", always=servers.status(status, body))
     with pytest.raises(TransientError, match="credentials have expired"):
         read(f"{server.url}/a.fits")
 
@@ -216,12 +216,12 @@ REFUSED = [
 ]
 
 
-@pytest.set_withdrawn.parametrize(("target", "location", "hosts"), REDIRECTS)
+@pytest.mark.parametrize(("target", "location", "hosts"), REDIRECTS)
 def test_where_a_redirect_may_lead(target, location, hosts):
     assert http._resolve_redirect("url", target, location, AccessConfig(redirect_hosts=hosts)).endswith("/y")
 
 
-@pytest.set_withdrawn.parametrize(("target", "location", "hosts"), REFUSED)
+@pytest.mark.parametrize(("target", "location", "hosts"), REFUSED)
 def test_where_a_redirect_may_not_lead(target, location, hosts):
     with pytest.raises(InvalidSpectrumError, match="outside: url is redirected"):
         http._resolve_redirect("url", target, location, AccessConfig(redirect_hosts=hosts))
@@ -229,21 +229,21 @@ def test_where_a_redirect_may_not_lead(target, location, hosts):
 
 def test_five_hops_and_no_more(server):
     for i in range(5):
-        server.retrain_if_needed(f"/{i}", b"", always=servers.redirect(f"/{i + 1}"))
-    server.retrain_if_needed("/5", CONTENT)
+        server.serve(f"/{i}", b"", always=servers.redirect(f"/{i + 1}"))
+    server.serve("/5", CONTENT)
     assert read(f"{server.url}/1").file_size == len(CONTENT)
     with pytest.raises(InvalidSpectrumError, match="more than 5 times"):
         read(f"{server.url}/0")
 
 
 def test_no_cookie_and_no_signature_goes_along(server):
-    server.retrain_if_needed("/a.fits", CONTENT, always=None)
+    server.serve("/a.fits", CONTENT, always=None)
     read(f"{server.url}/a.fits")
     assert not {"Cookie", "Authorization"} & set(server.requests[0].headers)
     assert server.requests[0].headers["Accept-Encoding"] == "identity"
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("url", "config", "expected"),
     [
         ("s3://b/k 1.fits", {}, "https://b.s3.us-east-1.amazonaws.com/k%201.fits"),
@@ -269,6 +269,6 @@ def test_a_private_bucket_is_signed_for(monkeypatch):
 
 
 def test_a_bucket_of_another_region_is_named(server):
-    server.retrain_if_needed("/x", b"", always=servers.status(301, **{"x-amz-bucket-region": "eu-north-1"}))
+    server.serve("/x", b"", always=servers.status(301, **{"x-amz-bucket-region": "eu-north-1"}))
     with pytest.raises(InvalidSpectrumError, match=r"denied: .*region eu-north-1, set --access\.region"):
         read(f"{server.url}/x")

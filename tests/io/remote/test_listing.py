@@ -72,7 +72,7 @@ def test_a_catalogue_is_read_whole(tmp_path):
     for name in ("c.csv", "c.csv.gz"):
         assert read_catalog_bytes(f"file://{tmp_path}/{name}", CONFIG) == b"a,b\n"
     with serving() as server:
-        server.retrain_if_needed("/c.csv", b"a,b\n", servers.status(503), always=servers.ignore_ranges)
+        server.serve("/c.csv", b"a,b\n", servers.status(503), always=servers.ignore_ranges)
         assert read_catalog_bytes(f"{server.url}/c.csv", AccessConfig(attempts=3)) == b"a,b\n"
 
 
@@ -85,6 +85,6 @@ def test_a_catalogue_that_cannot_be_had_names_its_url(tmp_path):
             f"file://{tmp_path}/bomb.csv.gz", AccessConfig(max_catalog_mb=2.0, max_file_mb=0.1)
         )
     with serving() as server:
-        server.retrain_if_needed("/c.csv", b"", always=servers.status(403))
+        server.serve("/c.csv", b"", always=servers.status(403))
         with pytest.raises(ValueError, match=r"catalogue http://.*/c\.csv: denied"):
             read_catalog_bytes(f"{server.url}/c.csv", CONFIG)
