@@ -1,27 +1,32 @@
-"""What an archive of spectra is to the rest of distspec: something to list and to read."""
+"""Base class of archives, the schema of their listings, and the entries that their readers take."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from distspec.core.instruments import Disperser
 from distspec.core.spectrum import Floats, Spectrum
 from distspec.io.remote.config import AccessConfig
 from distspec.io.remote.files import ArchiveFile
+from distspec.measurements.definitions import MeasurementSet
+from distspec.measurements.galaxy_types import GalaxyTypeRule
 
 LISTING_SCHEMA = pa.schema(
     [
         pa.field("object_id", pa.string(), nullable=False),
-        # What the archive itself says is one thing on the sky; "" where position must decide.
+        # The archive's own identifier of the source on the sky; "" where position must decide.
         pa.field("source_key", pa.string(), nullable=False),
-        # Whatever changes when the spectrum or its redshift does.
+        # Changes whenever the spectrum or its redshift does.
         pa.field("version", pa.string(), nullable=False),
-        # The file; "#part" after it says which of its spectra.
+        # The file; "#fragment" selects one of its spectra.
         pa.field("uri", pa.string(), nullable=False),
         pa.field("ra", pa.float64(), nullable=False),
         pa.field("dec", pa.float64(), nullable=False),
@@ -33,12 +38,13 @@ LISTING_SCHEMA = pa.schema(
         pa.field("grade", pa.int8(), nullable=False),
     ]
 )
-"""A row a spectrum, sorted by ``object_id``; positions in degrees (ICRS), NaN where the file knows them."""
+"""One row per spectrum, sorted by ``object_id``. Positions are in degrees (ICRS). Position and redshift are NaN
+where only the file contains them."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpectrumEntry:
-    """The part of a listing's row that reading needs."""
+    """The columns of a listing's row that a reader needs."""
 
     object_id: str
     version: str
@@ -49,77 +55,165 @@ class SpectrumEntry:
 
     @property
     def file_url(self) -> str:
-        """URL of the file that holds the spectrum."""
+        """URL of the file that contains the spectrum."""
         return self.uri.partition("#")[0]
 
     @property
     def fragment(self) -> str:
-        """Which of the file's spectra; "" where it holds one."""
+        """Which of the file's spectra is meant; "" for a file with one spectrum."""
         return self.uri.partition("#")[2]
 
 
 def build_spectrum_from_errors(
     entry: SpectrumEntry, wave: Floats, flux: Floats, err: Floats, valid: NDArray[np.bool_], unit: str
 ) -> Spectrum:
-    """Return a spectrum whose file holds 1σ errors.
+    """Build a spectrum from 1 sigma errors.
 
     Parameters
     ----------
-    entry : Entry
-    wave : (n,) [um]
-    flux, err : (n,) [unit]
-    valid : (n,) bool
-        Pixels that are not get no weight.
+    entry : SpectrumEntry
+        Supplies the identifier and the redshift.
+    wave : ndarray of shape (n_pixels,)
+        Observed vacuum wavelength [um], strictly increasing.
+    flux, err : ndarray of shape (n_pixels,)
+        Flux density and its 1 sigma error, in `unit`.
+    valid : ndarray of bool, shape (n_pixels,)
+        False where a pixel is masked: its flux and inverse variance become 0.
     unit : str
+        Unit of the flux density, in a form that astropy parses.
+
+    Returns
+    -------
+    Spectrum
     """
-    with np.errstate(over="ignore"):  # an absurd error gives no finite weight, and is masked later
+    with np.errstate(over="ignore"):  # an extreme error gives a weight that is not finite, masked later
         ivar = np.where(valid, 1.0 / np.where(valid, err, 1.0) ** 2, 0.0)
     return Spectrum(entry.object_id, wave, np.where(valid, flux, 0.0), ivar, unit, entry.z)
 
 
-class Archive(Protocol):
+class Archive(ABC):
     """An archive of spectra.
 
-    Implementations are frozen dataclasses: their fields are the options that users set, and they travel
-    to Ray workers by value. How to add one: the README beside this file.
+    Subclasses are frozen dataclasses. Their fields are the options that users set, and they are sent to Ray
+    workers by value. Their class variables describe the archive; nothing else in distspec depends on which
+    archive it is. The guide "Add an archive" in the documentation has a complete example.
     """
 
-    name: ClassVar[str]
-    """Its name in recipes and records."""
-    spectral_features: ClassVar[Mapping[str, float]]
-    """Features worth naming in its figures: rest-frame vacuum wavelengths [Å]."""
-    spectrum_bytes: ClassVar[int]
-    """Bytes that are read for one spectrum, about: sizes the tasks."""
+    name: ClassVar[str] = ""
+    """Name of the archive in recipes and records."""
+    spectral_features: ClassVar[Mapping[str, float]] = {}
+    """Features labeled in figures: name to rest-frame vacuum wavelength [Angstrom]."""
+    spectrum_bytes: ClassVar[int] = 100_000
+    """Approximate number of bytes that are read per spectrum; it sets the size of ingest tasks."""
+    disperser: ClassVar[Disperser | None] = None
+    """Dispersion of the instrument over its detector, used to find bad pixels; None if unknown."""
+    measurements: ClassVar[MeasurementSet] = MeasurementSet()
+    """What is measured on every spectrum and on its reconstruction."""
+    galaxy_types: ClassVar[Sequence[GalaxyTypeRule]] = ()
+    """Rules that suggest galaxy types, in order of precedence; empty if the archive has none."""
 
-    @property
-    def url(self) -> str:
-        """Folder or bucket below which every file lies."""
-        ...
+    url: str
+    """Folder or bucket that contains every file of the archive."""
 
+    @abstractmethod
     def list_spectra(self, access: AccessConfig = ...) -> pa.Table:
-        """Return what the archive offers now and the selection keeps, as a `LISTING_SCHEMA` table."""
-        ...
+        """List the spectra that the archive offers now and that the options select.
 
-    async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
-        """Read one spectrum.
+        Runs once per ingest, in the driver.
 
         Parameters
         ----------
-        entry : Entry
-        file : File
-            The file at ``entry.file``; entries of one file share it, and what was read of it.
+        access : AccessConfig
+            Credentials, limits and timeouts.
+
+        Returns
+        -------
+        Table
+            One row per spectrum, with `LISTING_SCHEMA`.
 
         Raises
         ------
-        BadSpectrumError
-            With one reason code, whatever is wrong with the file.
+        ArchiveError
+            If the catalog or the folder cannot be used; the message names the setting.
         """
-        ...
+
+    @abstractmethod
+    async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
+        """Read one spectrum.
+
+        Runs in Ray workers, many at a time.
+
+        Parameters
+        ----------
+        entry : SpectrumEntry
+            The listing's row.
+        file : ArchiveFile
+            The file at ``entry.file_url``. Entries of one file share it, and the bytes read from it.
+
+        Returns
+        -------
+        Spectrum
+
+        Raises
+        ------
+        InvalidSpectrumError
+            With one reason code, for anything that is wrong with the file.
+        """
 
     def read_truth(self) -> pa.Table | None:
-        """Return known classes to score against, or None.
+        """Return known classes against which labels are scored, or None.
 
-        Columns: ``object_id``, ``truth_class`` and ``anomaly_type`` ("" for none). Never read by a
-        stage that makes labels.
+        No stage that makes labels reads them.
+
+        Returns
+        -------
+        Table or None
+            Columns ``object_id``, ``truth_class`` and ``anomaly_type`` ("" for none).
         """
-        ...
+        return None
+
+    @classmethod
+    def viewer_url(cls, row: Mapping[str, Any]) -> str:
+        """Return the address of the archive's own web page for a spectrum.
+
+        Parameters
+        ----------
+        row : mapping
+            Columns ``object_id``, ``root``, ``srcid``, ``ra`` [deg] and ``dec`` [deg] of the catalog's objects.
+
+        Returns
+        -------
+        str
+            "" if the archive has no such page.
+        """
+        del row
+        return ""
+
+    def external_archive(self, folder: str, *, has_redshifts: bool) -> Self:
+        """Return this archive with options that let it read loose files, which no catalog lists.
+
+        Parameters
+        ----------
+        folder : str
+            Folder or bucket of the files.
+        has_redshifts : bool
+            Whether the user supplies the redshifts, so that the archive's warnings about them do not apply.
+        """
+        del has_redshifts
+        return cast(Self, replace(cast(Any, self), url=folder))
+
+    def list_external_file(self, url: str, z: float, access: AccessConfig) -> list[SpectrumEntry]:
+        """List the spectra in one loose file.
+
+        Parameters
+        ----------
+        url : str
+            The file; ``#fragment`` selects one of its spectra.
+        z : float
+            Redshift given by the user, NaN if it is to be read from the file.
+        access : AccessConfig
+            Credentials, limits and timeouts.
+        """
+        del access
+        name = url.partition("#")[0].rpartition("/")[2]
+        return [SpectrumEntry(name, "", url, math.nan, math.nan, z)]

@@ -7,24 +7,28 @@ and the redrock file beside each; bit masks: …/en/latest/bitmasks.html). Wavel
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import pyarrow as pa
 
-from distspec.archives.base import LISTING_SCHEMA, SpectrumEntry
+from distspec.archives.base import LISTING_SCHEMA, Archive, SpectrumEntry
 from distspec.archives.catalogs import make_absolute_url
 from distspec.archives.desi_cameras import CameraSpectra, coadd_cameras, read_camera
 from distspec.archives.multifiber import FLUX_UNIT, list_fits_files, mask_pixels, read_float_column
 from distspec.core.errors import InvalidSpectrumError, QuarantineReason
+from distspec.core.instruments import DESI_SPECTROGRAPH, Disperser
 from distspec.core.lines import GALAXY_LINES
 from distspec.core.spectrum import Floats, Spectrum
 from distspec.io.fits.reading import FitsTable, parse_head, read_fits_table
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig, ListedFile
 from distspec.io.remote.files import ArchiveClient, ArchiveFile, open_archive_client, run_coroutine
+from distspec.measurements.definitions import MeasurementSet
+from distspec.measurements.standard_sets import DESI_MEASUREMENTS
 
 HEAD_BYTES = 200_000
 """First bytes of a redrock file: its redshifts and positions, unless it holds very many targets."""
@@ -42,7 +46,7 @@ _HARMLESS_FIBER_BITMASK = sum(1 << bit for bit in HARMLESS_FIBER_BITS.values())
 
 
 @dataclass(frozen=True)
-class DESI:
+class DESI(Archive):
     """Dark Energy Spectroscopic Instrument: coadds with the redrock files beside them."""
 
     url: str = ""
@@ -57,6 +61,8 @@ class DESI:
     name: ClassVar[str] = "desi"
     spectral_features: ClassVar[Mapping[str, float]] = GALAXY_LINES
     spectrum_bytes: ClassVar[int] = 430_000
+    disperser: ClassVar[Disperser | None] = DESI_SPECTROGRAPH
+    measurements: ClassVar[MeasurementSet] = DESI_MEASUREMENTS
 
     def list_spectra(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
         """Return every target, sorted by ``object_id`` (a `LISTING_SCHEMA` table).
@@ -129,9 +135,31 @@ class DESI:
         flux, ivar = mask_pixels(flux, ivar, ivar == 0)
         return Spectrum(entry.object_id, wave, flux, ivar, FLUX_UNIT, entry.z)
 
-    def read_truth(self) -> pa.Table | None:
-        """Return None: what redrock takes targets for is no truth that an archive gives."""
-        return None
+    @classmethod
+    def viewer_url(cls, row: Mapping[str, Any]) -> str:
+        """Return the address of the Legacy Survey's viewer for a target; see `Archive.viewer_url`."""
+        target = str(row["srcid"])
+        if not target.isdecimal():
+            return ""
+        return f"https://www.legacysurvey.org/viewer/desi-spectrum/dr1/targetid{target}"
+
+    def external_archive(self, folder: str, *, has_redshifts: bool) -> Self:
+        """Return this archive with options for loose coadds; see `Archive.external_archive`."""
+        return replace(self, url=folder, accept_z_warnings=self.accept_z_warnings or has_redshifts)
+
+    def list_external_file(self, url: str, z: float, access: AccessConfig) -> list[SpectrumEntry]:
+        """List the targets of a coadd, or the one that the fragment names; see `Archive.list_external_file`."""
+        file, _, target = url.partition("#")
+        entries = [
+            SpectrumEntry(row["object_id"], "", row["uri"], row["ra"], row["dec"], row["z"])
+            for row in self.list_coadd(file, access).to_pylist()
+        ]
+        selected = [
+            replace(entry, z=z) if math.isfinite(z) else entry
+            for entry in entries
+            if not target or entry.fragment.partition(";")[0] == target
+        ]
+        return selected or super().list_external_file(url, z, access)
 
 
 @dataclass(frozen=True, slots=True)

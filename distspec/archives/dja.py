@@ -7,24 +7,29 @@ Heintz et al. 2025, A&A 693, A60; de Graaff et al. 2025, A&A 697, A189).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
 
-from distspec.archives.base import LISTING_SCHEMA, SpectrumEntry, build_spectrum_from_errors
+from distspec.archives.base import LISTING_SCHEMA, Archive, SpectrumEntry, build_spectrum_from_errors
 from distspec.archives.catalogs import find_etags, find_path_template, make_absolute_url, read_catalog
 from distspec.archives.dja_bulk import check_release, index_prism_rows, read_bulk_spectrum
 from distspec.archives.msaexp import FLUX_UNIT, find_valid_pixels, parse_spec1d
 from distspec.core.arrow import pc
+from distspec.core.instruments import NIRSPEC_PRISM, Disperser
 from distspec.core.lines import GALAXY_LINES
 from distspec.core.spectrum import Spectrum
 from distspec.io.fits.reading import parse_head
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
 from distspec.io.remote.files import ArchiveFile
+from distspec.measurements.definitions import MeasurementSet
+from distspec.measurements.galaxy_types import GALAXY_TYPE_RULES, GalaxyTypeRule
+from distspec.measurements.standard_sets import NIRSPEC_PRISM_MEASUREMENTS
 
 PUBLIC_URL = "https://s3.amazonaws.com/msaexp-nirspec/extractions"
 PUBLIC_CATALOG = f"{PUBLIC_URL}/dja_msaexp_emission_lines_v4.4.csv.gz"
@@ -48,7 +53,7 @@ FILE_NAME_PATTERN = re.compile(
 
 
 @dataclass(frozen=True)
-class DJA:
+class DJA(Archive):
     """DAWN JWST Archive: which spectra, and from where."""
 
     catalog: str = PUBLIC_CATALOG
@@ -75,6 +80,9 @@ class DJA:
     name: ClassVar[str] = "dja"
     spectral_features: ClassVar[Mapping[str, float]] = GALAXY_LINES
     spectrum_bytes: ClassVar[int] = HEAD_BYTES
+    disperser: ClassVar[Disperser | None] = NIRSPEC_PRISM
+    measurements: ClassVar[MeasurementSet] = NIRSPEC_PRISM_MEASUREMENTS
+    galaxy_types: ClassVar[Sequence[GalaxyTypeRule]] = GALAXY_TYPE_RULES
 
     def __post_init__(self) -> None:
         if not self.z_min < self.z_max:
@@ -147,6 +155,18 @@ class DJA:
         if not self.truth_table:
             return None
         return read_catalog(self.truth_table).select(["object_id", "truth_class", "anomaly_type"])
+
+    @classmethod
+    def viewer_url(cls, row: Mapping[str, Any]) -> str:
+        """Return the address of the archive's figure of a spectrum; see `Archive.viewer_url`."""
+        name, root = str(row["object_id"]), str(row["root"])
+        if root.startswith("mock-") or not name.endswith(".spec.fits"):  # simulated spectra have no page
+            return ""
+        return f"{PUBLIC_URL}/{quote(root, safe='')}/{quote(name.removesuffix('.spec.fits'), safe='')}.fnu.png"
+
+    def external_archive(self, folder: str, *, has_redshifts: bool) -> Self:
+        """Return this archive with options for loose SPEC1D files; see `Archive.external_archive`."""
+        return replace(self, url=folder, bulk="")
 
 
 def _standardize_columns(table: pa.Table, url: str) -> pa.Table:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
 from itertools import groupby
 from typing import Any
 
@@ -12,7 +11,6 @@ import numpy as np
 
 from distspec.archives.base import Archive, SpectrumEntry
 from distspec.archives.catalogs import make_absolute_url, read_catalog
-from distspec.archives.desi import DESI
 from distspec.io.remote.config import AccessConfig
 
 FILE_COLUMNS = ("file", "object_id")
@@ -39,8 +37,8 @@ def iter_external_entries(
     for (folder, told), group in groupby(
         rows, key=lambda row: (_parent_folder(row[0]), math.isfinite(row[1]))
     ):
-        here = _relocate_archive(archive, folder, told)
-        found = [entry for url, value in group for entry in _build_entries(here, url, value, access)]
+        here = archive.external_archive(folder, has_redshifts=told)
+        found = [entry for url, value in group for entry in here.list_external_file(url, value, access)]
         yield here, found
 
 
@@ -66,24 +64,3 @@ def read_redshifts(urls: Sequence[str], catalog: str, access: AccessConfig) -> l
 
 def _parent_folder(url: str) -> str:
     return url.partition("#")[0].rpartition("/")[0]
-
-
-def _relocate_archive(archive: Any, url: str, has_redshift: bool) -> Any:
-    """Return an archive that reads from another folder; no warning of redshifts counts that are told."""
-    changes: dict[str, Any] = {"bulk": "", "url": url}
-    changes |= {"accept_z_warnings": True} if has_redshift else {}
-    known = {field.name for field in fields(archive)}
-    return replace(archive, **{name: value for name, value in changes.items() if name in known})
-
-
-def _build_entries(archive: Archive, url: str, z: float, access: AccessConfig) -> list[SpectrumEntry]:
-    file, _, part = url.partition("#")
-    name = file.rpartition("/")[2]
-    if not isinstance(archive, DESI):
-        return [SpectrumEntry(name, "", url, math.nan, math.nan, z if archive.name != "spex" else 0.0)]
-    found: list[SpectrumEntry] = []
-    for row in archive.list_coadd(file, access).to_pylist():
-        entry = SpectrumEntry(row["object_id"], "", row["uri"], row["ra"], row["dec"], row["z"])
-        if not part or entry.fragment.partition(";")[0] == part:
-            found.append(replace(entry, z=z) if math.isfinite(z) else entry)
-    return found or [SpectrumEntry(name, "", url, math.nan, math.nan, z)]

@@ -16,9 +16,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from distspec.archives.base import LISTING_SCHEMA, SpectrumEntry, build_spectrum_from_errors
+from distspec.archives.base import LISTING_SCHEMA, Archive, SpectrumEntry, build_spectrum_from_errors
 from distspec.archives.catalogs import make_absolute_url, read_catalog, unit_factor
 from distspec.core.errors import InvalidSpectrumError, QuarantineReason
+from distspec.core.instruments import NIRSPEC_PRISM, Disperser
 from distspec.core.lines import GALAXY_LINES
 from distspec.core.spectrum import Floats, Spectrum
 from distspec.io.fits.reading import read_fits_image
@@ -26,6 +27,9 @@ from distspec.io.fits.reading import read_fits_table as read_fits_table
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig, ListedFile
 from distspec.io.remote.files import ArchiveFile
 from distspec.io.remote.listing import list_folder, read_catalog_bytes
+from distspec.measurements.definitions import MeasurementSet
+from distspec.measurements.galaxy_types import GALAXY_TYPE_RULES, GalaxyTypeRule
+from distspec.measurements.standard_sets import NIRSPEC_PRISM_MEASUREMENTS
 
 WAVE_UNIT, FLUX_UNIT = "m", "W m-3"
 WAVE_RANGE = (0.5, 6.0)
@@ -47,7 +51,7 @@ COLUMN_ALIASES: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class JADES:
+class JADES(Archive):
     """JADES: PRISM spectra of one of its releases, and its table of redshifts."""
 
     url: str = ""
@@ -64,6 +68,9 @@ class JADES:
     name: ClassVar[str] = "jades"
     spectral_features: ClassVar[Mapping[str, float]] = GALAXY_LINES
     spectrum_bytes: ClassVar[int] = 81_000
+    disperser: ClassVar[Disperser | None] = NIRSPEC_PRISM
+    measurements: ClassVar[MeasurementSet] = NIRSPEC_PRISM_MEASUREMENTS
+    galaxy_types: ClassVar[Sequence[GalaxyTypeRule]] = GALAXY_TYPE_RULES
 
     def list_spectra(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
         """Return the PRISM files, sorted by ``object_id`` (a `LISTING_SCHEMA` table).
@@ -106,9 +113,10 @@ class JADES:
         valid = np.isfinite(flux) & np.isfinite(err) & (err > 0)
         return build_spectrum_from_errors(entry, wave, flux, err, valid, FLUX_UNIT)
 
-    def read_truth(self) -> pa.Table | None:
-        """Return None: the archive comes without classes."""
-        return None
+    @classmethod
+    def viewer_url(cls, row: Mapping[str, Any]) -> str:
+        """Return the address of the survey's map at a position; see `Archive.viewer_url`."""
+        return f"https://jades.idies.jhu.edu/?ra={row['ra']:.6f}&dec={row['dec']:.6f}&zoom=10"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ warning and position are in the file, so a listing does not know them. Wavelengt
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
 
-from distspec.archives.base import LISTING_SCHEMA, SpectrumEntry
+from distspec.archives.base import LISTING_SCHEMA, Archive, SpectrumEntry
 from distspec.archives.catalogs import read_catalog
 from distspec.archives.multifiber import (
     FLUX_UNIT,
@@ -25,6 +25,7 @@ from distspec.archives.multifiber import (
     read_float_column,
 )
 from distspec.core.errors import InvalidSpectrumError, QuarantineReason
+from distspec.core.instruments import SDSS_SPECTROGRAPH, Disperser
 from distspec.core.lines import GALAXY_LINES
 from distspec.core.spectrum import Floats, Spectrum
 from distspec.io.fits.hdus import find_hdu
@@ -32,6 +33,8 @@ from distspec.io.fits.reading import FitsTable, parse_head
 from distspec.io.fits.reading import read_fits_table as read_fits_table
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
 from distspec.io.remote.files import ArchiveFile
+from distspec.measurements.definitions import MeasurementSet
+from distspec.measurements.standard_sets import SDSS_MEASUREMENTS
 
 HEAD_BYTES = 83 * 2880
 """A file without its single exposures, whole; the first bytes of one with them."""
@@ -59,7 +62,7 @@ _NO_TARGET_BITMASK = sum(1 << bit for bit in NO_TARGET_BITS.values())
 
 
 @dataclass(frozen=True)
-class SDSS:
+class SDSS(Archive):
     """Sloan Digital Sky Survey: spec-*.fits of one or many plates."""
 
     url: str = ""
@@ -72,6 +75,8 @@ class SDSS:
     name: ClassVar[str] = "sdss"
     spectral_features: ClassVar[Mapping[str, float]] = GALAXY_LINES
     spectrum_bytes: ClassVar[int] = HEAD_BYTES
+    disperser: ClassVar[Disperser | None] = SDSS_SPECTROGRAPH
+    measurements: ClassVar[MeasurementSet] = SDSS_MEASUREMENTS
 
     def list_spectra(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
         """Return every file, sorted by ``object_id`` (a `LISTING_SCHEMA` table); z and position are NaN."""
@@ -121,6 +126,25 @@ class SDSS:
                 "anomaly_type": [""] * len(table),
             }
         )
+
+    @classmethod
+    def viewer_url(cls, row: Mapping[str, Any]) -> str:
+        """Return the address of the survey's page of a plate, MJD and fiber; see `Archive.viewer_url`.
+
+        Examples
+        --------
+        >>> SDSS.viewer_url({"object_id": "spec-4055-55359-0596"})
+        'https://dr16.sdss.org/optical/spectrum/view/?plateid=4055&mjd=55359&fiberid=596'
+        """
+        parts = str(row["object_id"]).split("-")
+        if len(parts) != 4 or not all(part.isdecimal() for part in parts[1:]):
+            return ""
+        plate, mjd, fiber = (int(part) for part in parts[1:])
+        return f"https://dr16.sdss.org/optical/spectrum/view/?plateid={plate}&mjd={mjd}&fiberid={fiber}"
+
+    def external_archive(self, folder: str, *, has_redshifts: bool) -> Self:
+        """Return this archive with options for loose files; see `Archive.external_archive`."""
+        return replace(self, url=folder, accept_z_warnings=self.accept_z_warnings or has_redshifts)
 
 
 @dataclass(frozen=True, slots=True)

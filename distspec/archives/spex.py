@@ -12,14 +12,17 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from distspec.archives.base import LISTING_SCHEMA, SpectrumEntry, build_spectrum_from_errors
+from distspec.archives.base import LISTING_SCHEMA, Archive, SpectrumEntry, build_spectrum_from_errors
 from distspec.archives.catalogs import find_path_template, make_absolute_url, read_catalog
 from distspec.core.errors import InvalidSpectrumError, QuarantineReason
+from distspec.core.instruments import SPEX_PRISM, Disperser
 from distspec.core.lines import STAR_FEATURES
 from distspec.core.spectrum import Spectrum
 from distspec.io.fits.reading import read_fits_image
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
 from distspec.io.remote.files import ArchiveFile
+from distspec.measurements.definitions import MeasurementSet
+from distspec.measurements.standard_sets import SPEX_MEASUREMENTS
 
 PATH_TEMPLATES = ("spectra/{file}", "{file}")
 """Where a file lies below the archive's URL."""
@@ -28,7 +31,7 @@ YUNITS_ALIASES = {"wm-2um-1": "W m-2 um-1", "ergss-1cm-2a-1": "erg s-1 cm-2 AA-1
 
 
 @dataclass(frozen=True)
-class SpeX:
+class SpeX(Archive):
     """SpeX Prism Library: where its table and its files are."""
 
     url: str = ""
@@ -39,6 +42,8 @@ class SpeX:
     name: ClassVar[str] = "spex"
     spectral_features: ClassVar[Mapping[str, float]] = STAR_FEATURES
     spectrum_bytes: ClassVar[int] = 20_000
+    disperser: ClassVar[Disperser | None] = SPEX_PRISM
+    measurements: ClassVar[MeasurementSet] = SPEX_MEASUREMENTS
 
     def list_spectra(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
         """Return every spectrum of the table, sorted by ``object_id`` (a `LISTING_SCHEMA` table)."""
@@ -88,6 +93,10 @@ class SpeX:
                 "anomaly_type": pa.array([""] * len(table)),
             }
         )
+
+    def list_external_file(self, url: str, z: float, access: AccessConfig) -> list[SpectrumEntry]:
+        """List the spectrum in a file, at z = 0: the library's objects are stars."""
+        return super().list_external_file(url, 0.0, access)
 
     def _read_catalog(self, access: AccessConfig) -> pa.Table:
         if not self.url:

@@ -11,6 +11,8 @@ from icechunk import IcechunkError
 from numpy.typing import NDArray
 
 from distspec.anomaly.score import PARTIAL_SCORES, explain_anomaly
+from distspec.archives.base import Archive
+from distspec.archives.registry import get_archive
 from distspec.catalog.class_tracking import PublishedClasses, TrackedClasses, track_classes
 from distspec.catalog.editions import CatalogConfig, open_record_tables, read_current_record
 from distspec.catalog.healpix import radec_to_healpix
@@ -31,7 +33,7 @@ from distspec.measurements.bad_pixels import BAD_PIXEL_COLUMNS as ARTEFACTS
 from distspec.measurements.bad_pixels import THRESHOLDS, describe_worst_statistic
 from distspec.measurements.features import list_reconstruction_columns
 from distspec.measurements.galaxy_types import GalaxyTypeSuggestions, suggest_galaxy_types
-from distspec.measurements.measure import list_measurement_columns, measure_spectra
+from distspec.measurements.measure import measure_spectra
 from distspec.models.latents import SCALAR_COLUMNS, VECTOR_COLUMNS, read_latents
 from distspec.models.model import Model, load_model
 from distspec.store.splits import is_validation
@@ -67,7 +69,7 @@ def build_tables(root: str, run_id: str, store: Store, config: CatalogConfig) ->
     wave = store.config.grid.wave_rest
     made_of = run_id, model, store.snapshot_id, str(vae.record["weights_sha256"])
     origin = dict(zip(schema.PROVENANCE_KEYS, made_of, strict=True))
-    rows = store.current_rows()
+    rows, archive = store.current_rows(), get_archive(store.config.archive_name)
     latents = {name: values[rows] for name, values in read_latents(store, model).items()}
     ledger = store.ledger().take(pa.array(rows))
     people = consensus_labels(current_annotations(read_annotations(root)))
@@ -80,9 +82,9 @@ def build_tables(root: str, run_id: str, store: Store, config: CatalogConfig) ->
         latents,
         found["clustering"],
         _assign_splits(store, rows, vae),
-        suggest_galaxy_types(store.config.archive_name, latents, len(rows)),
-        list_measurement_columns(store.config.archive_name),
-        list_reconstruction_columns(store.config.archive_name),
+        suggest_galaxy_types(archive.galaxy_types, latents, len(rows)),
+        archive.measurements.columns,
+        list_reconstruction_columns(archive.measurements),
         {
             "class_id": identities.map_labels(labels),
             "class_name": pa.nulls(len(rows), pa.string()),
@@ -96,8 +98,8 @@ def build_tables(root: str, run_id: str, store: Store, config: CatalogConfig) ->
     recon *= latents["amplitude"][odd, None]
     medians = _build_class_medians(objects, rows, store, origin)
     core = float(record["clustering"]["core_stability"])
-    of_medians, kind = _measure_class_medians(medians, objects, store), store.config.archive_name
-    classes = _build_classes(objects, core, of_medians, kind, identities.change_types, origin)
+    of_medians = _measure_class_medians(medians, objects, store)
+    classes = _build_classes(objects, core, of_medians, archive, identities.change_types, origin)
     return {
         "objects": _add_class_names(objects, classes),
         "classes": classes,
@@ -113,7 +115,7 @@ def build_tables(root: str, run_id: str, store: Store, config: CatalogConfig) ->
         "confusion": schema.build_table(_columns(found["confusion"]), schema.CONFUSION_SCHEMA, origin),
         "latent_pairs": schema.build_table(_columns(found["latent_pairs"]), schema.LATENT_PAIRS_SCHEMA, origin),
         "quarantine": schema.build_table(_columns(store.read_quarantine()), schema.QUARANTINE_SCHEMA, origin),
-        **predict_labels(objects, store.config.archive_name, people, config.alpha, origin),
+        **predict_labels(objects, archive.measurements, people, config.alpha, origin),
     }
 
 
@@ -212,20 +214,20 @@ def _measure_class_medians(medians: pa.Table, objects: pa.Table, store: Store) -
     labels, z = objects["cluster_label"].to_numpy(), objects["z"].to_numpy()
     at = np.array([np.median(z[labels == label]) for label in np.unique(labels)])
     spectra = np.nan_to_num(flux).astype(np.float32), ivar.astype(np.float32)
-    return measure_spectra(store.config.archive_name, *spectra, at, store.config.grid)
+    return measure_spectra(get_archive(store.config.archive_name).measurements, *spectra, at, store.config.grid)
 
 
 def _build_classes(
     objects: pa.Table,
     core_stability: float,
     median_measurements: Mapping[str, Floats32],
-    archive_name: str,
+    archive: type[Archive],
     change_types: Sequence[str],
     provenance: Mapping[str, str],
 ) -> pa.Table:
     rows: list[dict[str, Any]] = []
     labels = sorted(objects["cluster_label"].unique().to_pylist())
-    kinds = suggest_galaxy_types(archive_name, median_measurements, len(labels))
+    kinds = suggest_galaxy_types(archive.galaxy_types, median_measurements, len(labels))
     for label, called in zip(labels, kinds.galaxy_type, strict=True):
         members = objects.filter(pc.field("cluster_label") == label)
         p16, p50, p84 = np.percentile(members["z"].to_numpy(), [16, 50, 84])
@@ -252,7 +254,7 @@ def _build_classes(
     columns: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
     columns |= {**median_measurements, **_galaxy_type_columns(kinds)}
     return schema.build_table(
-        columns, schema.build_classes_schema(list_measurement_columns(archive_name)), provenance
+        columns, schema.build_classes_schema(archive.measurements.columns), provenance
     )
 
 

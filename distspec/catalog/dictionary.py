@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from distspec.archives.registry import builtin_archives
 from distspec.core import schema
 from distspec.core.schema import Column
-from distspec.measurements.definitions import MEASUREMENTS
 from distspec.measurements.features import list_reconstruction_columns
-from distspec.measurements.measure import list_measurement_columns
 
 OUTPUT_PATH = Path(__file__).with_name("CATALOG.md")
 PREAMBLE = """# The catalogue's tables
@@ -54,10 +53,10 @@ def _render_tables() -> Iterator[str]:
 def _render_measurements() -> Iterator[str]:
     yield "## Measures in objects\n"
     yield "Those of the spectrum itself, then those of its noise-free reconstruction.\n"
-    for kind in MEASUREMENTS:
+    for kind, archive in builtin_archives().items():
         yield from (
             f"### Archives of kind `{kind}`\n",
-            *_render_columns([*list_measurement_columns(kind), *list_reconstruction_columns(kind)]),
+            *_render_columns([*archive.measurements.columns, *list_reconstruction_columns(archive.measurements)]),
             "",
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from distspec.archives.registry import get_archive
 from distspec.catalog.editions import CatalogConfig, find_record, open_record_tables, publish
 from distspec.core import schema
 from distspec.io.lease import Lease
@@ -47,12 +48,13 @@ def publish_label_predictions(root: str, alpha: float, lease: Lease | None = Non
     CatalogConfig(alpha=alpha)
     record = find_record(root)
     published = open_record_tables(root, record)["objects"]
-    kind = open_store(store_url(root), record["snapshot_id"]).config.archive_name
-    objects = published.to_table(columns=select_input_columns(kind, published.schema.names))
+    store = open_store(store_url(root), record["snapshot_id"])
+    measurements = get_archive(store.config.archive_name).measurements
+    objects = published.to_table(columns=select_input_columns(measurements, published.schema.names))
     metadata = published.schema.metadata
     origin = {name: metadata[name.encode()].decode() for name in schema.PROVENANCE_KEYS}
     tables = predict_labels(
-        objects, kind, consensus_labels(current_annotations(read_annotations(root))), alpha, origin
+        objects, measurements, consensus_labels(current_annotations(read_annotations(root))), alpha, origin
     )
     if not tables:
         raise ValueError(f"no labels of the spectra published under {root}: `distspec label FILE` adds some")

@@ -6,11 +6,11 @@ import getpass
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from distspec.archives.registry import get_archive
 from distspec.cli.base import RootCommand
 from distspec.explorer.app import serve
 from distspec.explorer.data import open_explorer_data
 from distspec.explorer.session import open_annotation_session
-from distspec.ingest.source import ARCHIVES
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,6 @@ class ExploreCommand(RootCommand):
     def run(self) -> None:
         """Serve it until interrupted."""
         explored = open_explorer_data(self.root)
-        kind = explored.store.config.archive_name
-        lines = ARCHIVES[kind].lines if kind in ARCHIVES else {}
+        lines = get_archive(explored.store.config.archive_name).spectral_features
         with suppress(KeyboardInterrupt):
             serve(explored, open_annotation_session(self.root, self.who), lines, self.port, self.open_browser)

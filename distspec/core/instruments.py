@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -107,11 +107,3 @@ SDSS_SPECTROGRAPH = Disperser((0.3, 1.1), (4343.0, 4343.0), 1.0)
 """Pixels of 1e-4 in log10 λ."""
 DESI_SPECTROGRAPH = Disperser((0.3, 0.5, 0.7, 1.1), (3750.0, 6250.0, 8750.0, 13750.0), 1.0)
 """Pixels of 0.8 Å."""
-DISPERSERS: Mapping[str, Disperser] = {
-    "dja": NIRSPEC_PRISM,
-    "jades": NIRSPEC_PRISM,
-    "sdss": SDSS_SPECTROGRAPH,
-    "desi": DESI_SPECTROGRAPH,
-    "spex": SPEX_PRISM,
-}
-"""What spectra were taken with, by kind of archive; of others it is not known."""

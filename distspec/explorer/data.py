@@ -15,7 +15,7 @@ import pyarrow.dataset as ds
 from astropy.coordinates import Angle
 from numpy.typing import NDArray
 
-from distspec.archives.viewers import viewer_url
+from distspec.archives.registry import get_archive
 from distspec.catalog.editions import find_record, open_record_tables
 from distspec.catalog.runs import load_run
 from distspec.clustering.feature_space import scale_by_posterior_width
@@ -201,7 +201,7 @@ class ExplorerData:
 
     def archive_url(self, i: int) -> str:
         """Return the address of the archive's page of an object, "" where there is none."""
-        return viewer_url(self.store.config.archive_name, self.get_row(i))
+        return get_archive(self.store.config.archive_name).viewer_url(self.get_row(i))
 
     def index(self, object_id: str) -> int | None:
         """Return the place of an object, None where it is not in the catalogue."""

@@ -13,10 +13,10 @@ from distspec.anomaly.residuals import compute_residual_statistics
 from distspec.anomaly.score import PARTIAL_SCORES, explain_anomaly
 from distspec.archives.base import Archive, SpectrumEntry
 from distspec.archives.external import iter_external_entries, read_redshifts
+from distspec.archives.registry import get_archive
 from distspec.catalog.editions import find_record, open_record_tables
 from distspec.core import schema
 from distspec.core.errors import InvalidSpectrumError, QuarantineRecord
-from distspec.core.instruments import DISPERSERS
 from distspec.core.records import lists_to_tuples
 from distspec.core.spectrum import Floats32, Spectrum, SpectrumBatch
 from distspec.inference.run_model import RUN_MODEL_FILE, RunModel
@@ -28,7 +28,7 @@ from distspec.io.remote.config import AccessConfig
 from distspec.measurements.bad_pixels import BAD_PIXEL_COLUMNS as ARTEFACTS
 from distspec.measurements.features import compute_features, measure_reconstructions
 from distspec.measurements.galaxy_types import suggest_galaxy_types
-from distspec.measurements.measure import list_measurement_columns, scale_measurements
+from distspec.measurements.measure import scale_measurements
 from distspec.models.embed import embed_spectra
 from distspec.models.latents import SCALAR_COLUMNS, VECTOR_COLUMNS
 from distspec.models.model import Model, load_model
@@ -170,7 +170,7 @@ class Predictor:
         rejected = [QuarantineRecord(spectra[i].object_id, "", "", e.reason, e.detail) for i, e in failures]
         fitted, n_latents = self.run_model.labeler, self.models[0].n_latents
         columns = schema.build_prediction_schema(
-            n_latents, list_measurement_columns(self.store_config.archive_name), fitted.consensus.n_classes
+            n_latents, get_archive(self.store_config.archive_name).measurements.columns, fitted.consensus.n_classes
         )
         said = (
             self._predict_columns(batch, n_neighbors)
@@ -182,19 +182,20 @@ class Predictor:
 
     def _predict_columns(self, batch: SpectrumBatch, n_neighbors: int) -> dict[str, Any]:
         """Return the columns of `distspec.core.schema.build_prediction_schema`."""
-        kind, config = self.store_config.archive_name, self.run_record["config"]["clustering"]
+        archive, config = get_archive(self.store_config.archive_name), self.run_record["config"]["clustering"]
+        measurements = archive.measurements
         said: dict[str, Floats32] = {}
         ivar, samples = batch.ivar, []
         for model, frame in zip(self.models, self.run_model.scalers, strict=True):
-            answers, masked = embed_spectra(model, kind, batch.flux, batch.ivar, batch.z)
+            answers, masked = embed_spectra(model, archive, batch.flux, batch.ivar, batch.z)
             if not said:
                 said, ivar = answers, masked
             features = np.zeros((len(batch), 0), np.float32)
             if "features" in config["spaces"]:
                 of = answers["z_mean"], answers["z_log_var"]
-                answers |= measure_reconstructions(kind, model.decode, model.grid, *of, n_draws=0)
-                features = compute_features(kind, answers).astype(np.float32)
-            beside = scale_measurements(kind, config["measures"], answers)
+                answers |= measure_reconstructions(measurements, model.decode, model.grid, *of, n_draws=0)
+                features = compute_features(measurements, answers).astype(np.float32)
+            beside = scale_measurements(measurements, config["measures"], answers)
             samples.append(frame.transform(answers["z_mean"], beside, features))
         found = self.run_model.labeler.assign(samples)
         recon = said["amplitude"][:, None] * self.models[0].decode(said["z_mean"], batch.z)
@@ -202,7 +203,7 @@ class Predictor:
         raw = compute_residual_statistics(
             *(batch.flux, ivar, recon, said["artefact_scatter"], self.run_model.model_error, batch.z),
             self.store_config.grid,
-            DISPERSERS.get(kind),
+            archive.disperser,
         )
         raw |= self.run_model.anomaly_scorer.compute_scores(latents)
         odd = self.run_model.reference_distribution.score(
@@ -212,10 +213,10 @@ class Predictor:
         above = len(of_run) - np.searchsorted(of_run, odd["anomaly_score"].astype(np.float32), "right")
         distance, index = self.catalog_spectra.query(latents, n_neighbors)
         names = self.catalog_spectra.table["object_id"]
-        kinds = suggest_galaxy_types(kind, said, len(batch))
+        kinds = suggest_galaxy_types(archive.galaxy_types, said, len(batch))
         prob, label = found["prob"], found["label"]
         residual = (batch.flux - recon) * np.sqrt(batch.ivar)
-        measures = {column.name: said[column.name] for column in list_measurement_columns(kind)}
+        measures = {column.name: said[column.name] for column in measurements.columns}
         return {
             **{name: getattr(batch, name) for name in ("object_id", "z", "norm", "norm_err", "norm_snr")},
             **{name: getattr(batch, name) for name in ("norm_window", "slope", "snr", "n_valid")},

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from distspec.archives.base import Archive
-from distspec.archives.desi import DESI
-from distspec.archives.dja import DJA
-from distspec.archives.jades import JADES
-from distspec.archives.sdss import SDSS
-from distspec.archives.spex import SpeX
+from distspec.archives.registry import get_archive
 from distspec.core.records import lists_to_tuples
 from distspec.io.files import read_json, url_exists, write_json
 from distspec.io.paths import join_url
@@ -21,12 +15,11 @@ from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.resampling import GridConfig
 from distspec.store.sources import MATCH_RADIUS
 
-ARCHIVES: Mapping[str, Any] = {archive.name: archive for archive in (DJA, SpeX, SDSS, DESI, JADES)}
-
 
 def write_source(root: str, source: ArchiveSource) -> None:
     """Keep under a root what it is ingested from, for `recall`."""
-    record = {"kind": source.archive.name, **asdict(source)}
+    settings = asdict(source)
+    record = {"archive_settings": settings.pop("archive"), "archive": source.archive.name, **settings}
     url = join_url(root, "archive.json")
     record = json.loads(json.dumps(record))
     if not url_exists(url) or read_json(url) != record:
@@ -45,7 +38,7 @@ def read_source(root: str) -> ArchiveSource:
     if not url_exists(url):
         raise FileNotFoundError(f"nothing was ingested into {root}: run `python -m jobs.ingest` first")
     record = read_json(url)
-    archive = ARCHIVES[record["kind"]](**lists_to_tuples(record["archive"]))
+    archive = get_archive(record["archive"])(**lists_to_tuples(record["archive_settings"]))
     access, grid = AccessConfig(**lists_to_tuples(record["access"])), GridConfig(**record["grid"])
     norm, ingest = NormConfig(**lists_to_tuples(record["norm"])), IngestConfig(**record["config"])
     return ArchiveSource(archive, access, grid, norm, ingest)

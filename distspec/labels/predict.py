@@ -21,7 +21,7 @@ from distspec.labels.classifier import (
     count_sources_per_label,
 )
 from distspec.labels.conformal import min_sources_to_exclude, prediction_sets
-from distspec.measurements.definitions import MEASUREMENTS
+from distspec.measurements.definitions import MeasurementSet
 from distspec.measurements.measure import scale_measurements
 from distspec.models.latents import VECTOR_COLUMNS
 
@@ -29,25 +29,21 @@ N_SUGGESTIONS = 50
 """Spectra that are suggested."""
 
 
-def unmodeled_measurements(archive_name: str) -> tuple[str, ...]:
+def unmodeled_measurements(measurements: MeasurementSet) -> tuple[str, ...]:
     """Return the measures that a model does not see, which stand beside its latents: Lyα's width."""
-    return tuple(
-        each.value_column.name
-        for each in MEASUREMENTS.get(archive_name, ())
-        if each.feature_source == "spectrum"
-    )
+    return tuple(each.value_column.name for each in measurements.select("spectrum"))
 
 
-def select_input_columns(archive_name: str, column_names: list[str]) -> list[str]:
+def select_input_columns(measurements: MeasurementSet, column_names: list[str]) -> list[str]:
     """Return the columns of ``objects`` that `predict` takes, of all their `column_names`."""
-    measured = [each for name in unmodeled_measurements(archive_name) for each in (name, f"{name}_err")]
+    measured = [each for name in unmodeled_measurements(measurements) for each in (name, f"{name}_err")]
     latents = [
         name for name in column_names if name.startswith(tuple(f"{vector}_" for vector in VECTOR_COLUMNS))
     ]
     return ["object_id", "source_id", *latents, *measured]
 
 
-def build_points(objects: pa.Table, archive_name: str) -> Floats:
+def build_points(objects: pa.Table, measurements: MeasurementSet) -> Floats:
     """Return where spectra lie for the classifier, (N, D): latents in posterior widths, and `beside`."""
 
     def gathered(vector: str) -> Floats32:
@@ -56,16 +52,16 @@ def build_points(objects: pa.Table, archive_name: str) -> Floats:
 
     values = {
         name: objects[name].to_numpy()
-        for name in select_input_columns(archive_name, objects.column_names)[2:]
+        for name in select_input_columns(measurements, objects.column_names)[2:]
     }
     latents = scale_by_posterior_width(*(gathered(vector) for vector in VECTOR_COLUMNS))
     return join_measurements(
-        latents, scale_measurements(archive_name, unmodeled_measurements(archive_name), values)
+        latents, scale_measurements(measurements, unmodeled_measurements(measurements), values)
     ).astype(np.float64)
 
 
 def predict_labels(
-    objects: pa.Table, archive_name: str, consensus: pa.Table, alpha: float, provenance: Mapping[str, str]
+    objects: pa.Table, measurements: MeasurementSet, consensus: pa.Table, alpha: float, provenance: Mapping[str, str]
 ) -> dict[str, pa.Table]:
     """Say what every spectrum is likely called.
 
@@ -73,7 +69,7 @@ def predict_labels(
     ----------
     objects : Table
         `select_input_columns`, a row a spectrum.
-    archive_name : str
+    measurements : MeasurementSet
         Of the archive.
     consensus : Table
         `distspec.labels.annotations.consensus_labels`.
@@ -99,7 +95,7 @@ def predict_labels(
     rows = np.flatnonzero(np.isin(given, learnt))
     if len(learnt) < 2:
         return {"label_scores": _build_label_scores(counts, given, None, rows, {}, alpha, provenance)}
-    points = build_points(objects, archive_name)
+    points = build_points(objects, measurements)
     classifier = LabelClassifier(points[rows], given[rows], source[rows], IsotropicScaler.fit(points))
     said = classifier.predict(points)
     prob, values = said.prob, said.p_value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from distspec.core.instruments import DISPERSERS
+from distspec.archives.base import Archive
 from distspec.core.spectrum import Floats, Floats32
 from distspec.measurements.bad_pixels import find_bad_pixels
 from distspec.measurements.measure import measure_spectra
@@ -12,7 +12,7 @@ from distspec.models.model import Model
 
 
 def embed_spectra(
-    model: Model, archive_name: str, flux: Floats32, ivar: Floats32, z: Floats, first_row: int = 0
+    model: Model, archive: type[Archive], flux: Floats32, ivar: Floats32, z: Floats, first_row: int = 0
 ) -> tuple[dict[str, Floats32], Floats32]:
     """Return `distspec.models.latents.get_column_names` of spectra on a model's grid, and their ivar without bad pixels.
 
@@ -21,8 +21,8 @@ def embed_spectra(
     Parameters
     ----------
     model : Model
-    archive_name : str
-        Of the archive.
+    archive : type of Archive
+        Supplies the disperser and the measurements.
     flux, ivar : (N, L)
     z : (N,)
     first_row : int
@@ -34,7 +34,7 @@ def embed_spectra(
         (N, latents) or (N,) each.
     ivar : (N, L)
     """
-    artefacts = find_bad_pixels(flux, ivar, z, model.grid, DISPERSERS.get(archive_name))
+    artefacts = find_bad_pixels(flux, ivar, z, model.grid, archive.disperser)
     ivar = np.where(artefacts.bad_pixels, np.float32(0.0), ivar)
     said = model.embed(flux, ivar, z, first_row) | artefacts.to_columns()
-    return said | measure_spectra(archive_name, flux, ivar, z, model.grid), ivar
+    return said | measure_spectra(archive.measurements, flux, ivar, z, model.grid), ivar

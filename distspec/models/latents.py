@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import zarr
 
+from distspec.archives.registry import get_archive
 from distspec.core.spectrum import Floats32
 from distspec.measurements.bad_pixels import BAD_PIXEL_COLUMNS as ARTEFACTS
-from distspec.measurements.measure import list_measurement_columns
 from distspec.store.store import Store, open_repository
 from distspec.store.transactions import commit_session
 
@@ -36,7 +36,7 @@ def get_column_names(store: Store) -> tuple[str, ...]:
     return (
         *MODEL_COLUMNS,
         *ARTEFACTS,
-        *(column.name for column in list_measurement_columns(store.config.archive_name)),
+        *(column.name for column in get_archive(store.config.archive_name).measurements.columns),
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from distspec.archives.registry import get_archive
 from distspec.clustering.algorithms import fit_clusterings, labels_from_prob
 from distspec.clustering.config import AlgorithmSpec
 from distspec.clustering.consensus import compute_stability
@@ -67,8 +68,8 @@ def evaluate(
         When the store is not on the model's grid and scale.
     """
     model.check_compatible(store)
-    kind, z = store.config.archive_name, np.asarray(store.open_array("z"))[rows]
-    said, _ = embed_spectra(model, kind, *store.read_spectra(rows), z)
+    archive, z = get_archive(store.config.archive_name), np.asarray(store.open_array("z"))[rows]
+    said, _ = embed_spectra(model, archive, *store.read_spectra(rows), z)
     finite = all(bool(np.isfinite(said[name]).all()) for name in MODEL_COLUMNS)
     repeat = float("nan")
     if finite:
@@ -76,7 +77,8 @@ def evaluate(
         points = scale_by_posterior_width(*of)
         if "features" in spaces:
             points = compute_features(
-                kind, said | measure_reconstructions(kind, model.decode, model.grid, *of, n_draws=0)
+                archive.measurements,
+                said | measure_reconstructions(archive.measurements, model.decode, model.grid, *of, n_draws=0),
             )
         repeat = measure_stability(points.astype(np.float64), n_clusters, seed)
     return Evaluation(model.model_id, said["recon_chi2_red"].astype(np.float64), finite, repeat)

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from distspec.anomaly.feedback import DiscoveryCurve
 from distspec.archives.base import Archive
+from distspec.archives.registry import get_archive
 from distspec.catalog.editions import open_tables
 from distspec.catalog.query import format_example_query
 from distspec.catalog.runs import load_run
 from distspec.io.paths import model_url, run_url
 from distspec.labels.annotations import read_marks
-from distspec.measurements.measure import list_measurement_columns
 from distspec.models.latents import read_latents
 from distspec.models.model import load_model
 from distspec.models.serialization import load_history
@@ -105,7 +105,7 @@ def collect_report_data(
         ),
         class_examples=examples(members, _format_captions(objects.take(pa.array(members)))),
         class_example_labels=objects["cluster_label"].to_numpy()[members],
-        measurement_columns=list_measurement_columns(store.config.archive_name),
+        measurement_columns=get_archive(store.config.archive_name).measurements.columns,
         anomaly_examples=examples(
             oddest, [f"score {score[row]:.2f}: {why[i]}" for i, row in enumerate(oddest)]
         ),

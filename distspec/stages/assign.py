@@ -14,6 +14,7 @@ from distspec.clustering.labeler import EnsembleLabeler
 from distspec.clustering.umap import UmapEmbedding
 from distspec.core import memory as memory_module
 from distspec.core.spectrum import Floats32
+from distspec.measurements.definitions import MeasurementSet
 from distspec.measurements.features import measure_reconstructions
 from distspec.models.model import load_model
 from distspec.stages.pool import map_ordered
@@ -35,10 +36,12 @@ def _project(umap: UmapEmbedding, points: Floats32) -> Floats32:
 
 
 @ray.remote(num_cpus=1, max_retries=3)
-def _measure(model_url: str, archive_name: str, z_mean: Floats32, z_log_var: Floats32) -> dict[str, Floats32]:
+def _measure(
+    model_url: str, measurements: MeasurementSet, z_mean: Floats32, z_log_var: Floats32
+) -> dict[str, Floats32]:
     torch.set_num_threads(1)
     model = load_model(model_url)
-    return measure_reconstructions(archive_name, model.decode, model.grid, z_mean, z_log_var)
+    return measure_reconstructions(measurements, model.decode, model.grid, z_mean, z_log_var)
 
 
 def assign_classes(labeler: EnsembleLabeler, model_inputs: Sequence[ClusteringInputs]) -> dict[str, Any]:
@@ -70,7 +73,7 @@ def project_onto_umap(umap: UmapEmbedding, points: Floats32) -> Floats32:
 
 
 def measure_all_reconstructions(
-    model_url: str, archive_name: str, n_pixels: int, z_mean: Floats32, z_log_var: Floats32
+    model_url: str, measurements: MeasurementSet, n_pixels: int, z_mean: Floats32, z_log_var: Floats32
 ) -> dict[str, Floats32]:
     """Return `distspec.measurements.features.measure_reconstructions` of every spectrum that a model has embedded."""
     memory = memory_module.estimate_measurement_memory(n_pixels)
@@ -79,7 +82,7 @@ def measure_all_reconstructions(
     return map_row_blocks(
         "measure",
         len(z_mean),
-        lambda rows: task.remote(model_url, archive_name, z_mean[rows], z_log_var[rows]),
+        lambda rows: task.remote(model_url, measurements, z_mean[rows], z_log_var[rows]),
     )
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from distspec.anomaly.score import ReferenceDistribution, compute_anomaly_scores
+from distspec.archives.registry import get_archive
 from distspec.catalog.runs import (
     build_clustering_table,
     build_confusion_table,
@@ -95,7 +96,7 @@ def cluster(
     odd = compute_anomaly_scores(raw, snr, said["label"], answers["artefact_score"])
     object_id = ledger["object_id"]
     measures = {name: seen[0].latents[name] for name in seen[0].measurement_names}
-    columns = list_reconstruction_columns(store.config.archive_name) if measures else ()
+    columns = list_reconstruction_columns(get_archive(store.config.archive_name).measurements) if measures else ()
     tables = {
         "clustering": build_clustering_table(object_id, found.umap_coordinates, said, odd, measures, columns),
         "sweep": build_sweep_table(found.trial_results, judgement, choice),
@@ -112,7 +113,7 @@ def cluster(
         "run_id": name,
         "recipe": resolved_config["recipe"],
         "model_id": model,
-        "models": {each: known["seal"] for each, known in trained.items()},
+        "models": {each: known["checksum"] for each, known in trained.items()},
         "weights_sha256": trained[model]["weights_sha256"],
         "snapshot_id": store.snapshot_id,
         "data_digest": store.dataset_checksum(),
@@ -155,20 +156,22 @@ def _load_model_outputs(
             f"model {model} has embedded {done} of {store.n_rows} rows of {store.url}: "
             "run `python -m jobs.embed` with these settings first"
         )
-    kind = store.config.archive_name
+    measurements = get_archive(store.config.archive_name).measurements
     answers = {name: values[rows] for name, values in read_latents(store, model).items()}
     measured: dict[str, Floats32] = {}
     features = np.zeros((len(rows), 0), np.float32)
     if "features" in config.spaces:
         of = answers["z_mean"], answers["z_log_var"]
-        measured = measure_all_reconstructions(model_url(root, model), kind, store.config.grid.n_pixels, *of)
+        measured = measure_all_reconstructions(
+            model_url(root, model), measurements, store.config.grid.n_pixels, *of
+        )
         answers |= measured
-        features = compute_features(kind, answers).astype(np.float32)
+        features = compute_features(measurements, answers).astype(np.float32)
     consensus = config.selection_rule == "consensus"
     widths = (
         compute_posterior_widths(answers["z_log_var"]) if consensus else np.ones(answers["z_mean"].shape[1])
     )
-    beside = scale_measurements(kind, config.measurements, answers)
+    beside = scale_measurements(measurements, config.measurements, answers)
     frame = LatentScaler.from_latents(answers["z_mean"], widths, beside)
     sample = frame.transform(answers["z_mean"], beside, features)
     return _ModelOutputs(answers, tuple(measured), sample, frame)

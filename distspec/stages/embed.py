@@ -10,6 +10,7 @@ import numpy as np
 import ray
 import torch
 
+from distspec.archives.registry import get_archive
 from distspec.core import memory as memory_module
 from distspec.core.spectrum import Floats32
 from distspec.io.paths import model_url, store_url
@@ -50,7 +51,7 @@ def embed_span(store: Store, model: Model, span: RowSpan) -> dict[str, Floats32]
     """Return `distspec.models.latents.get_column_names` of rows start … stop − 1: the same bits whoever does it."""
     rows = slice(*span)
     z = np.asarray(store.open_array("z")[rows])
-    return embed_spectra(model, store.config.archive_name, *store.read_spectra(rows), z, span[0])[0]
+    return embed_spectra(model, get_archive(store.config.archive_name), *store.read_spectra(rows), z, span[0])[0]
 
 
 def embed_store(root: str, model_id: str) -> StageResult:

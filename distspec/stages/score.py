@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from distspec.anomaly.residuals import compute_residual_statistics, estimate_model_error
 from distspec.anomaly.score import LatentAnomalyScorer, fit_latent_scorer
+from distspec.archives.registry import get_archive
 from distspec.core import memory as memory_module
-from distspec.core.instruments import DISPERSERS
 from distspec.core.spectrum import Floats, Floats32
 from distspec.measurements.bad_pixels import find_bad_pixels
 from distspec.models.model import Model, load_model
@@ -54,7 +54,7 @@ class _ScoringContext:
     ) -> _ScoreParts:
         store, model = _open_cached(self.store_url, self.snapshot_id, self.model_url)
         flux, ivar, recon, z = _load_spectra(store, model, rows, latents)
-        detector = DISPERSERS.get(store.config.archive_name)
+        detector = get_archive(store.config.archive_name).disperser
         scatter, grid = latents["artefact_scatter"], store.config.grid
         left = compute_residual_statistics(flux, ivar, recon, scatter, self.model_error, z, grid, detector)
         return left | self.scorer.compute_scores(scaled_latents)
@@ -75,7 +75,7 @@ def _load_spectra(
     """Return flux, ivar without bad pixels, reconstruction (n, L), and redshifts (n,) of rows."""
     flux, ivar = store.read_spectra(rows)
     z = np.asarray(store.open_array("z"))[rows]
-    found = find_bad_pixels(flux, ivar, z, store.config.grid, DISPERSERS.get(store.config.archive_name))
+    found = find_bad_pixels(flux, ivar, z, store.config.grid, get_archive(store.config.archive_name).disperser)
     recon = latents["amplitude"][:, None] * model.decode(latents["z_mean"], z)
     return flux, np.where(found.bad_pixels, np.float32(0.0), ivar), recon, z
 
