@@ -181,9 +181,9 @@ def _clustering_from_mixture(x: Floats, mixture: GaussianMixture, bic: float) ->
     order = _order_by_size(prob.argmax(axis=1), prob.shape[1])
     mixture = replace(
         mixture,
-        compute_weights=mixture.weights[order],
+        weights=mixture.weights[order],
         means=mixture.means[order],
-        covariance_types=mixture.covariances[order],
+        covariances=mixture.covariances[order],
     )
     prob = prob[:, order]
     return Clustering(prob.argmax(axis=1).astype(np.int32), prob, bic, mixture)
@@ -287,7 +287,7 @@ def labels_from_prob(prob: Floats) -> Labels:
 
     Examples
     --------
-    >>> labels_of(np.array([[0.2, 0.7], [0.3, 0.2]]))
+    >>> labels_from_prob(np.array([[0.2, 0.7], [0.3, 0.2]]))
     array([ 1, -1], dtype=int32)
     """
     if not prob.shape[1]:

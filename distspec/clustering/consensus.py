@@ -25,7 +25,7 @@ def contingency_matrix(labels_a: Labels, labels_b: Labels) -> NDArray[np.int64]:
 
     Examples
     --------
-    >>> contingency(np.array([0, 0, 1, -1]), np.array([1, 1, 0, 0]))
+    >>> contingency_matrix(np.array([0, 0, 1, -1]), np.array([1, 1, 0, 0]))
     array([[0, 1, 0],
            [0, 0, 2],
            [0, 1, 0]])
@@ -219,7 +219,7 @@ def relabel_by_size(labels: Labels) -> Labels:
 
     Examples
     --------
-    >>> largest_first(np.array([4, 2, 2, -1], np.int32))
+    >>> relabel_by_size(np.array([4, 2, 2, -1], np.int32))
     array([ 1,  0,  0, -1], dtype=int32)
     """
     names, counts = np.unique(labels[labels >= 0], return_counts=True)

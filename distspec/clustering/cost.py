@@ -54,7 +54,7 @@ def get_max_rows(algorithm: str, memory_bytes: float) -> int:
 
     Examples
     --------
-    >>> most_rows("hierarchy", 0.9e9), most_rows("dbscan", 0.9e9), most_rows("optics", 1e12)
+    >>> get_max_rows("hierarchy", 0.9e9), get_max_rows("dbscan", 0.9e9), get_max_rows("optics", 1e12)
     (10000, 10000, 3000)
     """
     fits = int(np.sqrt(memory_bytes / BYTES_PER_PAIR[algorithm])) if algorithm in BYTES_PER_PAIR else 2**62

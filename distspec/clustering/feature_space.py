@@ -139,7 +139,7 @@ def join_measurements(latents: Floats32, measurements: Floats) -> Floats32:
 
     Examples
     --------
-    >>> joined(np.array([[0, 1], [0, 3]], np.float32), np.array([[0.0], [8.0]]))
+    >>> join_measurements(np.array([[0, 1], [0, 3]], np.float32), np.array([[0.0], [8.0]]))
     array([[0., 1., 0.],
            [0., 3., 2.]], dtype=float32)
     """
@@ -160,7 +160,7 @@ def scale_by_posterior_width(z_mean: Floats32, z_log_var: Floats32) -> Floats32:
 
     Examples
     --------
-    >>> in_posterior_widths(np.ones((2, 1), np.float32), np.log(np.full((2, 1), 0.25, np.float32)))
+    >>> scale_by_posterior_width(np.ones((2, 1), np.float32), np.log(np.full((2, 1), 0.25, np.float32)))
     array([[2.],
            [2.]], dtype=float32)
     """

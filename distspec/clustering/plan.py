@@ -67,7 +67,7 @@ def build_algorithm_grid(config: ClusteringConfig, n_points: int) -> tuple[list[
 
     Examples
     --------
-    >>> found, adapted = settings(ClusteringConfig(), 9)
+    >>> found, adapted = build_algorithm_grid(ClusteringConfig(), 9)
     >>> [each.k for each in found], adapted
     ([5, 6, 7, 8], ['k tried up to 8 instead of 15: a silhouette needs fewer classes than the 9 spectra'])
     """

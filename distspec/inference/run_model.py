@@ -23,7 +23,7 @@ from distspec.clustering.labeler import EnsembleLabeler, EnsembleMember
 from distspec.clustering.umap import NeighborGraph, UmapEmbedding
 from distspec.core.spectrum import Floats, Floats32
 
-RUN_MODEL_FILE = "yardstick.npz"
+RUN_MODEL_FILE = "run_model.npz"
 """Its file in a run's folder."""
 _CLUSTERER_CLASSES: Mapping[str, type[MembershipModel]] = {
     kind.__name__: kind for kind in (GaussianMixture, KNeighborsMembership, NearestCenterMembership)

@@ -204,7 +204,7 @@ def _fit_labeler(
 
 def _build_single_trial_jobs(trials: Sequence[Any], first_number: int) -> list[Job]:
     """Return a job for each trial, numbered from `first_number`."""
-    return [Job(first_number + i, each.data, each.space, (each,)) for i, each in enumerate(trials)]
+    return [Job(first_number + i, each.dataset, each.space, (each,)) for i, each in enumerate(trials)]
 
 
 def _fit_display_umap(runner: SweepRunner, config: ClusteringConfig, seed: int) -> UmapEmbedding:

@@ -174,11 +174,11 @@ class SweepRunner:
         todo = sorted({place for place in keys if place[1].umap_dims} - self._maps.keys())
         near = {(data, space.umap_n_neighbors): space for data, space in todo}
         graphs = self.pool.map(
-            lambda actor, key: actor.neighbourhood.remote(self._get_inputs(key[0]), near[key]), list(near)
+            lambda actor, key: actor.build_neighbor_graph.remote(self._get_inputs(key[0]), near[key]), list(near)
         )
         shared = {key: ray.put(graph) for key, graph in zip(near, graphs, strict=True)}
         made = self.pool.map_unordered(
-            lambda actor, each: actor.map.remote(shared[each[0], each[1].umap_n_neighbors], each[1]), todo
+            lambda actor, each: actor.fit_umap.remote(shared[each[0], each[1].umap_n_neighbors], each[1]), todo
         )
         for place, each in Progress("cluster", len(todo), "map").track(made):
             self._maps[place] = ray.put(each)
@@ -187,15 +187,15 @@ class SweepRunner:
     def warm_up(self, n_dims: int, algorithm_specs: Sequence[AlgorithmSpec]) -> float:
         """Make actors ready for points in so many dimensions; return what the largest holds then [MB]."""
         return max(
-            each.now
+            each.current_mb
             for each in ray.get(
-                [actor.warm.remote(n_dims, algorithm_specs) for actor in self.pool.wait_ready()]
+                [actor.warm_up.remote(n_dims, algorithm_specs) for actor in self.pool.wait_ready()]
             )
         )
 
     def get_peak_memory(self) -> float:
         """Return the most that any actor has held [MB]."""
-        return max(each.peak for each in ray.get([actor.memory.remote() for actor in self.pool.wait_ready()]))
+        return max(each.peak_mb for each in ray.get([actor.get_memory_usage.remote() for actor in self.pool.wait_ready()]))
 
     def run_jobs(
         self, jobs: Sequence[Job], on_estimate: Callable[[float], None] = _ignore_estimate
@@ -237,7 +237,7 @@ class SweepRunner:
     def refit_jobs(self, jobs: Sequence[Job]) -> list[Any]:
         """Return the predictors of every job's trials, in their order."""
         made = self.pool.map(
-            lambda actor, job: actor.refit.remote(
+            lambda actor, job: actor.refit_job.remote(
                 self._get_inputs(job.dataset), job, self._maps.get((job.dataset, job.space))
             ),
             jobs,
@@ -246,7 +246,7 @@ class SweepRunner:
 
     def _submit_jobs(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, tuple[list[TrialResult], float]]]:
         return self.pool.map_unordered(
-            lambda actor, job: actor.run.remote(
+            lambda actor, job: actor.run_job.remote(
                 self._get_inputs(job.dataset), job, self._maps.get((job.dataset, job.space))
             ),
             jobs,

@@ -29,7 +29,7 @@ FIVE = [
 @pytest.fixture
 def blobs(rng):
     centres = np.array([[0, 0], [10, 0], [0, 10], [10, 10], [5, 20]])
-    truth = np.member(np.arange(5), [100, 80, 60, 40, 20])
+    truth = np.repeat(np.arange(5), [100, 80, 60, 40, 20])
     return centres[truth] + rng.normal(size=(300, 2)), truth
 
 
@@ -38,7 +38,7 @@ def test_every_algorithm_is_tried():
     assert set(ALGORITHM_FRACTIONS) <= set(ALGORITHMS)
 
 
-@pytest.set_withdrawn.parametrize("setting", FIVE, ids=str)
+@pytest.mark.parametrize("setting", FIVE, ids=str)
 def test_fit_finds_what_is_there_largest_class_first(blobs, setting, rng):
     points, truth = blobs
     found = fit_clustering(points, setting, rng)
@@ -53,7 +53,7 @@ def test_fit_finds_what_is_there_largest_class_first(blobs, setting, rng):
     assert np.mean(elsewhere[sure] == found.labels[sure]) > 0.95
 
 
-@pytest.set_withdrawn.parametrize("setting", FIVE, ids=str)
+@pytest.mark.parametrize("setting", FIVE, ids=str)
 def test_fit_repeats_exactly(blobs, setting):
     one, two = (fit_clustering(blobs[0], setting, np.random.default_rng(3)) for _ in range(2))
     assert np.array_equal(one.labels, two.labels)
@@ -74,7 +74,7 @@ def test_far_points_belong_nowhere(blobs):
     assert labels_from_prob(found.membership_model.predict_proba(np.array([[500.0, 500.0]]))).tolist() == [-1]
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("points", "setting", "message"),
     [
         (np.zeros((9, 2)), AlgorithmSpec("kmodes", 5), "'kmodes'"),

@@ -50,7 +50,7 @@ def test_a_tree_is_what_an_actor_holds_most_of_unless_it_is_given_fewer():
     assert needed(20_000, config, most=2_000)[0] < 1e9
 
 
-@pytest.set_withdrawn.parametrize("algorithm", ["hierarchy", "dbscan"])
+@pytest.mark.parametrize("algorithm", ["hierarchy", "dbscan"])
 def test_what_is_allowed_fits(algorithm):
     rows = get_max_rows(algorithm, 1e9)
     assert 8.0 * rows**2 < 1e9 < 12.0 * rows**2

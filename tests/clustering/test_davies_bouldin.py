@@ -21,10 +21,10 @@ def test_davies_bouldin_leaves_noise_out(rng):
     assert np.isnan(davies_bouldin(x, np.full((2, 300), [[-1], [3]], np.int32))).all()
 
 
-@pytest.set_withdrawn.parametrize("d", [2, 5])
+@pytest.mark.parametrize("d", [2, 5])
 def test_dbcv_is_the_papers(d, rng):
-    x = rng.normal(size=(240, d)) + 4.0 * np.member(rng.normal(size=(4, d)), 60, axis=0)
-    for labels in (np.member(np.arange(4), 60), rng.integers(-1, 3, 240), np.member([0, 2, -1, 2], 60)):
+    x = rng.normal(size=(240, d)) + 4.0 * np.repeat(rng.normal(size=(4, d)), 60, axis=0)
+    for labels in (np.repeat(np.arange(4), 60), rng.integers(-1, 3, 240), np.repeat([0, 2, -1, 2], 60)):
         found = dbcv(x, labels.astype(np.int32))
         assert found == pytest.approx(plain_dbcv(x, labels), abs=1e-9)
         shuffled = rng.permutation(240)
@@ -58,10 +58,10 @@ def plain_dbcv(x, labels):
 
 
 def test_dbcv_prefers_what_density_divides(rng):
-    angle = np.member([0.0, np.pi], 400) + rng.uniform(0, np.pi, 800)
-    moons = np.stack([np.cos(angle) + np.member([0.0, 1.0], 400), np.sin(angle)], axis=1)
+    angle = np.repeat([0.0, np.pi], 400) + rng.uniform(0, np.pi, 800)
+    moons = np.stack([np.cos(angle) + np.repeat([0.0, 1.0], 400), np.sin(angle)], axis=1)
     moons += rng.normal(0.0, 0.05, (800, 2))
-    truth, halves = np.member([0, 1], 400).astype(np.int32), (moons[:, 0] > 0.5).astype(np.int32)
+    truth, halves = np.repeat([0, 1], 400).astype(np.int32), (moons[:, 0] > 0.5).astype(np.int32)
     assert dbcv(moons, truth) > 0.3 > 0.0 > dbcv(moons, halves)
     assert dbcv(moons, truth, sample_size=300) > dbcv(moons, halves, sample_size=300)
     noisy = np.where(rng.random(800) < 0.5, -1, truth).astype(np.int32)
@@ -72,10 +72,10 @@ def test_dbcv_of_degenerate_labels():
     x = np.arange(12.0).reshape(6, 2)
     assert np.isnan(dbcv(x, np.zeros(6, np.int32)))
     assert np.isnan(dbcv(x, np.arange(6, dtype=np.int32))), "classes of one are noise"
-    assert dbcv(np.zeros((6, 2)), np.member([0, 1], 3).astype(np.int32)) == 0.0
+    assert dbcv(np.zeros((6, 2)), np.repeat([0, 1], 3).astype(np.int32)) == 0.0
     assert np.isfinite(
-        dbcv(np.member(x, 2, axis=0) * 1e-200, np.member([0, 0, 1, 1, 2, 2], 2).astype(np.int32))
+        dbcv(np.repeat(x, 2, axis=0) * 1e-200, np.repeat([0, 0, 1, 1, 2, 2], 2).astype(np.int32))
     )
     assert np.isfinite(
-        dbcv(np.ones((40, 60)) * np.arange(40)[:, None], np.member([0, 1], 20).astype(np.int32))
+        dbcv(np.ones((40, 60)) * np.arange(40)[:, None], np.repeat([0, 1], 20).astype(np.int32))
     )

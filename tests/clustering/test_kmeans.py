@@ -33,7 +33,7 @@ def test_the_same_seed_gives_the_same_bits(points):
     assert not np.array_equal(one[0], kmeans(points, 5, 4)[0])
 
 
-@pytest.set_withdrawn.parametrize("x", [np.zeros((9, 2)), np.member([[0.0, 1.0], [5.0, 1.0]], 6, axis=0)])
+@pytest.mark.parametrize("x", [np.zeros((9, 2)), np.repeat([[0.0, 1.0], [5.0, 1.0]], 6, axis=0)])
 def test_duplicates_leave_centres_without_members(x):
     centres, labels = kmeans(x, 4, 0)
     assert np.isfinite(centres).all()

@@ -23,8 +23,8 @@ def test_a_constant_column_has_no_structure_either():
     assert np.isfinite(draw_null_data(x, DatasetSpec("gaussian", 0), 0)).all()
 
 
-@pytest.set_withdrawn.parametrize("families", [lambda way: None, lambda way: way % 3])
-@pytest.set_withdrawn.parametrize("n_draws", [19, 99])
+@pytest.mark.parametrize("families", [lambda way: None, lambda way: way % 3])
+@pytest.mark.parametrize("n_draws", [19, 99])
 def test_false_alarms_are_as_rare_as_asked_for(rng, n_draws, families):
     level, n_ways, n_runs = 0.05, 30, 200
     alarms = 0

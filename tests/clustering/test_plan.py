@@ -70,19 +70,19 @@ def test_seeds_differ_within_a_sweep_and_follow_the_runs_seed():
         assert {trial.seed for job in jobs for trial in job.trials} == expected
 
 
-@pytest.set_withdrawn.parametrize("n", [1, 2, 3, 4, 6, 25])
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 6, 25])
 def test_small_samples_are_adapted_and_say_so(n):
     tried, adapted = build_algorithm_grid(ClusteringConfig(), n)
     assert all(2 <= each.k < n for each in tried)
     assert bool(adapted) == (n <= 15)
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     "given",
     [
-        {"k_min": 1}, {"min_dist": -1.0}, {"k_min": 9, "k_max": 5}, {"n_neighbors": (1,)}, {"seeds": 0},
-        {"spaces": ("tsne",)}, {"algorithms": ()}, {"covariances": ("round",)}, {"resample": 0.0},
-        {"rule": "consensus", "seeds": 1}, {"level": 1.0}, {"dims": (1,)},
+        {"k_min": 1}, {"umap_min_dist": -1.0}, {"k_min": 9, "k_max": 5}, {"umap_n_neighbors": (1,)}, {"n_seeds": 0},
+        {"spaces": ("tsne",)}, {"algorithms": ()}, {"covariance_types": ("round",)}, {"resample_fraction": 0.0},
+        {"selection_rule": "consensus", "n_seeds": 1}, {"alpha": 1.0}, {"umap_dims": (1,)},
     ],
 )  # fmt: skip
 def test_impossible_sweeps_are_refused(given):

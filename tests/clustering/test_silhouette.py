@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.metrics import silhouette_samples as sklearn_silhouette_samples
 from sklearn.metrics import silhouette_score
 
 from distspec.clustering import silhouette
@@ -10,7 +11,7 @@ from distspec.clustering.silhouette import silhouette_samples, silhouette_scores
 
 @pytest.fixture
 def points(rng):
-    return rng.normal(size=(1500, 2)) + np.member([[0, 0], [4, 0], [0, 5]], 500, axis=0) + 300.0
+    return rng.normal(size=(1500, 2)) + np.repeat([[0, 0], [4, 0], [0, 5]], 500, axis=0) + 300.0
 
 
 @pytest.fixture
@@ -25,14 +26,14 @@ def test_scores_are_scikit_learns(points, trials):
     assert scores.n_sampled == 1500
     for labels, score, one in zip(trials, scores.silhouette, each, strict=True):
         assert score == pytest.approx(silhouette_score(points, labels), abs=1e-6)
-        assert np.allclose(one, silhouette_samples(points, labels), atol=1e-6)
+        assert np.allclose(one, sklearn_silhouette_samples(points, labels), atol=1e-6)
 
 
 def test_many_columns_and_names_with_gaps(rng):
-    x, labels = rng.normal(size=(400, 16)), rng.selection([1, 4, 9], (3, 400)).astype(np.int32)
+    x, labels = rng.normal(size=(400, 16)), rng.choice([1, 4, 9], (3, 400)).astype(np.int32)
     labels[0, 0] = 20  # alone
     for found, each in zip(silhouette_samples(x, labels), labels, strict=True):
-        assert np.allclose(found, silhouette_samples(x, each), atol=1e-6)
+        assert np.allclose(found, sklearn_silhouette_samples(x, each), atol=1e-6)
 
 
 def test_noise_counts_with_zero_and_is_no_class(points, trials, rng):
@@ -48,7 +49,7 @@ def test_a_trial_does_not_depend_on_the_others_nor_on_memory(points, trials, mon
     assert np.array_equal(silhouette_scores(points, trials[::-1]).silhouette[::-1], together)
     assert np.array_equal(silhouette_scores(points, trials[4:5]).silhouette, together[4:5])
     assert np.array_equal(silhouette_scores(points, trials, max_bytes=1 << 20).silhouette, together)
-    monkeypatch.setattr(module, "_TRIALS", 3)
+    monkeypatch.setattr(module, "_TRIALS_PER_BATCH", 3)
     assert np.array_equal(silhouette_scores(points, trials).silhouette, together)
 
 

@@ -9,7 +9,7 @@ def test_small_samples_are_taken_whole(rng):
 
 def test_those_that_lie_alone_are_always_in(rng):
     x = rng.normal(size=(20_000, 4)).astype(np.float32)
-    alone = rng.selection(len(x), 30, replace=False)
+    alone = rng.choice(len(x), 30, replace=False)
     x[alone] += 15.0
     rows = select_sample_rows(x, 1000, np.random.default_rng(0))
     assert len(rows) == len(np.unique(rows)) == 1000

@@ -23,7 +23,7 @@ CONFIG = ClusteringConfig(
 
 @pytest.fixture
 def points(rng):
-    return rng.normal(size=(200, 3)) + 8.0 * np.member(np.eye(3), [100, 60, 40], axis=0)
+    return rng.normal(size=(200, 3)) + 8.0 * np.repeat(np.eye(3), [100, 60, 40], axis=0)
 
 
 def trials(config=CONFIG, n=200):

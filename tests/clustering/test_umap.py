@@ -21,7 +21,7 @@ def near(sample):
     return build_neighbor_graph(sample[0][:400], 15, (2, 3))
 
 
-@pytest.set_withdrawn.slow
+@pytest.mark.slow
 def test_the_graph_is_umaps(sample, near):
     from umap.umap_ import fuzzy_simplicial_set
 
@@ -30,8 +30,8 @@ def test_the_graph_is_umaps(sample, near):
     assert abs(near.graph - theirs).max() < 1e-4
 
 
-@pytest.set_withdrawn.slow
-@pytest.set_withdrawn.parametrize("seed", range(3))
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
 def test_maps_and_places_are_as_good_as_umaps(sample, near, seed):
     from umap import UMAP
 
@@ -66,7 +66,7 @@ def test_new_points_come_down_among_their_like(sample, near):
     assert np.median(np.linalg.norm(project_points(near, embedding, x[:400]) - embedding, axis=1)) < 1.0
 
 
-@pytest.set_withdrawn.parametrize("n", [1, 4, 5, 12, 20, 21, 40])
+@pytest.mark.parametrize("n", [1, 4, 5, 12, 20, 21, 40])
 def test_small_samples_are_adapted_and_say_so(n, rng):
     x = rng.normal(size=(n, 4))
     near = build_neighbor_graph(x, 15)
@@ -78,8 +78,8 @@ def test_small_samples_are_adapted_and_say_so(n, rng):
     assert compute_umap(build_neighbor_graph(x[:3, :1], 15), UmapParams(0)).shape == (min(n, 3), 2)
 
 
-@pytest.set_withdrawn.parametrize(
-    "x", [np.zeros((50, 3)), np.member(np.eye(3), 30, axis=0), np.eye(60)[:, :40]]
+@pytest.mark.parametrize(
+    "x", [np.zeros((50, 3)), np.repeat(np.eye(3), 30, axis=0), np.eye(60)[:, :40]]
 )
 def test_duplicates_and_constant_columns_have_a_finite_map(x):
     near = build_neighbor_graph(x, 10)

@@ -15,7 +15,7 @@ from distspec.io.files import read_arrays, write_arrays
 @pytest.fixture(scope="module")
 def sample():
     rng = np.random.default_rng(1)
-    truth = rng.permutation(np.member(np.arange(3), [60, 50, 40]))
+    truth = rng.permutation(np.repeat(np.arange(3), [60, 50, 40]))
     latents = rng.normal(size=(150, 4)) + 7.0 * np.eye(4)[truth]
     return ClusteringInputs(latents.astype(np.float32), (latents[:, :3] + 1.0).astype(np.float32))
 
@@ -50,7 +50,7 @@ def clustered(sample):
     return EnsembleLabeler(repeats, places, consensus, None, UmapEmbedding.from_graph(near, UmapParams(1)))
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     "make", [clustered, lambda s: build_single_class_labeler(s, clustered(s).display_umap)]
 )
 def test_what_is_kept_says_the_same_bit_for_bit(sample, usual, tmp_path, make):

@@ -36,7 +36,7 @@ CONFIG = ClusteringConfig(
 
 @pytest.fixture(scope="module")
 def truth():
-    return np.random.default_rng(0).permutation(np.member(np.arange(3), [120, 90, 60]))
+    return np.random.default_rng(0).permutation(np.repeat(np.arange(3), [120, 90, 60]))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_gpus_that_are_not_there_are_refused(sample, local_ray, tmp_path):
         SweepRunner([sample], replace(CONFIG, use_gpu=True), {}, 0, str(tmp_path))
 
 
-@pytest.set_withdrawn.gpu
+@pytest.mark.gpu
 def test_on_a_gpu_a_sweep_finds_the_same_classes(sample, truth, local_ray, tmp_path):
     if not ray.cluster_resources().get("GPU"):
         pytest.skip("no CUDA device")
@@ -96,7 +96,7 @@ def test_actors_killed_mid_sweep_change_nothing(sample, undisturbed, tmp_path):
     with started(sample, tmp_path) as sweep:
         while len(sweep.pool.wait_ready()) < 2:
             time.sleep(0.1)
-        pids = ray.get([actor.pid.remote() for actor in sweep.pool.wait_ready()])
+        pids = ray.get([actor.get_pid.remote() for actor in sweep.pool.wait_ready()])
         thread = threading.Thread(target=kill, args=(pids,))
         thread.start()
         results = sweep.run_jobs(jobs_of(sample))
@@ -144,8 +144,8 @@ def test_everyone_is_labelled_as_the_sample_says(sample, truth, local_ray, tmp_p
 
 def test_latents_alone_are_labelled_from_a_sample_of_them(sample, truth, local_ray, tmp_path):
     config = replace(
-        CONFIG, build_spaces=("latents",), algorithms=("gmm", "kmeans"), covariance_types=("tied",), k_max=3,
-        n_null_draws=0, sample=120,
+        CONFIG, spaces=("latents",), algorithms=("gmm", "kmeans"), covariance_types=("tied",), k_max=3,
+        n_null_draws=0, sample_size=120,
     )  # fmt: skip
     found = label_spectra([sample], config, 0, str(tmp_path))
     assert adjusted_rand_score(truth, found.assignment["label"]) > 0.95

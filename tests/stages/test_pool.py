@@ -23,7 +23,7 @@ class Hand:
 
     def hang(self, folder: str) -> str:
         """Hang, the first time."""
-        if not Path(folder, "hung").url_exists():
+        if not Path(folder, "hung").exists():
             Path(folder, "hung").touch()
             time.sleep(600)
         return "done"
@@ -50,15 +50,15 @@ def crew(local_ray):
 def test_all_that_there_is_gets_done_by_everybody(crew):
     while len(crew.wait_ready()) < 2:
         time.sleep(0.1)
-    found = dict(crew.each(lambda actor, item: actor.count_work_units.remote(item), range(12)))
+    found = dict(crew.map_unordered(lambda actor, item: actor.work.remote(item), range(12)))
     assert {item: square for item, (square, _) in found.items()} == {i: i * i for i in range(12)}
     assert len({pid for _, pid in found.values()}) == 2
 
 
 def test_in_order_where_asked(crew):
-    made = crew.all(lambda actor, item: actor.count_work_units.remote(item), range(7, 0, -1))
+    made = crew.map(lambda actor, item: actor.work.remote(item), range(7, 0, -1))
     assert [square for square, _ in made] == [i * i for i in range(7, 0, -1)]
-    assert crew.all(lambda actor, item: actor.count_work_units.remote(item), []) == []
+    assert crew.map(lambda actor, item: actor.work.remote(item), []) == []
 
 
 def test_no_more_than_there_is_work_or_room_for(local_ray):
@@ -72,7 +72,7 @@ def test_no_more_than_there_is_work_or_room_for(local_ray):
 
 def test_who_never_comes_holds_nothing_up(local_ray, monkeypatch):
     """As a machine that a cloud has not got: more are asked for where a cluster may grow."""
-    monkeypatch.setattr(module, "can_grow", lambda: True)
+    monkeypatch.setattr(module, "can_autoscale", lambda: True)
     hired = []
     kinds = cycle((hand, never))
 
@@ -81,7 +81,7 @@ def test_who_never_comes_holds_nothing_up(local_ray, monkeypatch):
         return hired[-1]
 
     crew = ActorPool(hire, 9, lambda: 1)
-    found = dict(crew.map_unordered(lambda actor, item: actor.count_work_units.remote(item), range(6)))
+    found = dict(crew.map_unordered(lambda actor, item: actor.work.remote(item), range(6)))
     assert sorted(found) == list(range(6))
     assert len(hired) == 2
     assert len(crew.wait_ready()) == 1
@@ -90,11 +90,11 @@ def test_who_never_comes_holds_nothing_up(local_ray, monkeypatch):
 
 def test_more_join_while_work_goes_on(local_ray, monkeypatch):
     cpus = [1]
-    monkeypatch.setattr(module, "LOOK", 0.1)
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.1)
     crew = ActorPool(hand, 9, lambda: cpus[0])
     pids = set()
     for done, (_, (_, pid)) in enumerate(
-        crew.map_unordered(lambda actor, item: actor.count_work_units.remote(item), range(120))
+        crew.map_unordered(lambda actor, item: actor.work.remote(item), range(120))
     ):
         cpus[0] = 1 if done < 3 else 3
         pids.add(pid)
@@ -105,11 +105,11 @@ def test_more_join_while_work_goes_on(local_ray, monkeypatch):
 def test_who_dies_is_replaced(crew):
     fallen = crew.wait_ready()[0]
     fallen.fall.options(max_task_retries=0).remote()
-    found = dict(crew.each(lambda actor, item: actor.count_work_units.remote(item), range(8)))
+    found = dict(crew.map_unordered(lambda actor, item: actor.work.remote(item), range(8)))
     assert sorted(found) == list(range(8))
 
 
 def test_who_hangs_is_started_again(crew, monkeypatch, tmp_path, caplog):
-    monkeypatch.setattr(module, "SILENT", 2.0)
-    assert crew.all(lambda actor, item: actor.hang.remote(item), [str(tmp_path)]) == ["done"]
+    monkeypatch.setattr(module, "HANG_TIMEOUT_SECONDS", 2.0)
+    assert crew.map(lambda actor, item: actor.hang.remote(item), [str(tmp_path)]) == ["done"]
     assert "silent" in caplog.text
