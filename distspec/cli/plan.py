@@ -11,7 +11,7 @@ from distspec.pipeline.machines import GB, n_machines, parse_machines
 from distspec.pipeline.planning import SECONDS_PER_HOUR, plan_resources
 from distspec.pipeline.planning import ResourcePlan as Planned
 from distspec.pipeline.rates import DEFAULT_RATES_PATH, ResourceRates
-from distspec.pipeline.recipes import RECIPES
+from distspec.pipeline.recipes import find_recipe
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,10 @@ class PlanCommand:
 
     def run(self) -> None:
         """Print it."""
-        if self.recipe not in RECIPES:
-            raise ValueError(f"--recipe {self.recipe}: choose of {', '.join(RECIPES)}")
         if min(self.n_epochs, self.batch_size, self.price_per_hour) < 0:
             raise ValueError("--epochs, --batch-size and --price cannot be negative")
         groups, rates = parse_machines(self.machines), ResourceRates.read(self.rates_file)
-        config = RECIPES[self.recipe]("planned")
+        config = find_recipe(self.recipe)("planned")
         plan = plan_resources(config, self.n_spectra, groups, rates, self.n_epochs, self.batch_size)
         if self.brief:
             print(_format_markdown_table([SUMMARY_HEADER, format_summary_row(plan)]))
