@@ -10,7 +10,7 @@ import pytest
 from distspec.cli.main import main
 from distspec.pipeline.rates import DEFAULT_RATES_PATH
 
-GUIDE = (Path(__file__).parents[2] / "infra" / "README.md").read_text()
+GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "clusters.md").read_text()
 COMMANDS = re.findall(r"^ +(distspec plan .* --brief)$", GUIDE, re.MULTILINE)
 
 

@@ -14,7 +14,7 @@ import yaml
 TOP = Path(__file__).parents[2]
 AWS, GCP = "ray_cluster.yaml", "infra/gcp/ray_cluster.yaml"
 DOCKERFILE, IGNORED, LOCK = "infra/Dockerfile", "infra/Dockerfile.dockerignore", "infra/requirements.lock"
-GUIDE, SECURITY, PROJECT = "infra/README.md", "infra/SECURITY.md", "pyproject.toml"
+GUIDE, SECURITY, PROJECT = "docs/guides/clusters.md", "SECURITY.md", "pyproject.toml"
 KUBERAY = "infra/kuberay"
 RAYCLUSTER, RAYJOB, RAYCRONJOB = (f"{KUBERAY}/{name}.yaml" for name in ("raycluster", "rayjob", "raycronjob"))
 CRONJOB, ACCESS, NETWORK = (f"{KUBERAY}/{name}.yaml" for name in ("cronjob", "access", "networkpolicy"))

@@ -32,7 +32,7 @@ def test_what_is_pointed_to_is_there(deployment, name):
     ("name", "old", "new"),
     [
         (SECURITY, "test_authentication.py", "test_authentification.py"),
-        (GUIDE, "(SECURITY.md)", "(SAFETY.md)"),
+        (GUIDE, "(security.md)", "(safety.md)"),
         (GUIDE, "(#kubernetes)", "(#kuberay)"),
     ],
 )
