@@ -1,4 +1,4 @@
-"""Recipes: whole configurations, each field of which is a documented flag."""
+"""Configuration of a project: the settings of the command line and of `distspec.run` in one dataclass."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 import tyro
 
+from distspec.archives.base import Archive
 from distspec.archives.catalogs import make_absolute_url
-from distspec.archives.desi import DESI
 from distspec.archives.dja import DJA
-from distspec.archives.jades import JADES
-from distspec.archives.sdss import SDSS
 from distspec.archives.simulated.survey import SyntheticConfig
-from distspec.archives.spex import SpeX
 from distspec.catalog.editions import CatalogConfig
 from distspec.clustering.config import ClusteringConfig
+from distspec.core.errors import ConfigError
 from distspec.ingest.source import ArchiveSource, IngestConfig
 from distspec.io.paths import join_url
 from distspec.io.remote.config import AccessConfig
@@ -29,24 +27,29 @@ from distspec.preprocessing.resampling import GridConfig
 from distspec.stages.config import RayConfig
 from distspec.training.config import TrainingConfig
 
+SIGNATURE_PARAMETERS = frozenset(
+    {"x-amz-signature", "x-goog-signature", "awsaccesskeyid", "signature", "sig"}
+)
+"""Query parameters of a signed URL: whoever holds such a URL has access."""
+
 
 @dataclass(frozen=True)
 class Config:
-    """A recipe with its settings."""
+    """All settings of a project; `distspec.pipeline.recipes` holds ready-made ones."""
 
     root: str
-    """Folder (or bucket URL) that holds everything this project produces."""
+    """Folder or bucket URL that holds everything this project produces."""
     recipe: tyro.conf.Suppress[str]
-    archive: DJA | SpeX | SDSS | DESI | JADES
-    """Where the spectra come from."""
+    archive: Archive
+    """Archive that the spectra are read from."""
     synthetic: Annotated[SyntheticConfig | None, tyro.conf.arg(name="synthetic")] = None
-    """Write a synthetic archive below the root first, and read that."""
+    """Simulate an archive below the root first, and read the spectra from it."""
     access: AccessConfig = field(default_factory=AccessConfig)
     storage: StorageConfig = field(default_factory=StorageConfig)
     seed: int = 0
-    """Of weights, noise, shuffles, map and sweep."""
+    """Seed of the weights, the noise, the shuffles, the map and the sweep."""
     pretrained_model: str = ""
-    """Folder (or bucket URL) of a trained model to use as it is; empty: train one."""
+    """Folder or bucket URL of a trained model to use instead of training one; empty: train."""
     grid: GridConfig = field(default_factory=GridConfig)
     norm: NormConfig = field(default_factory=NormConfig)
     ingest: IngestConfig = field(default_factory=IngestConfig)
@@ -59,48 +62,41 @@ class Config:
 
     def __post_init__(self) -> None:
         if not self.root:
-            raise ValueError("--root is empty: name a folder or a bucket URL")
+            raise ConfigError("root is empty: set --root to a folder or a bucket URL")
         if self.seed < 0:
-            raise ValueError(f"--seed {self.seed} must not be negative")
+            raise ConfigError(f"seed {self.seed} is negative: give 0 or a positive integer")
         _refuse_secrets(asdict(self))
 
+    @property
+    def synthetic_url(self) -> str:
+        """Folder of the simulated archive."""
+        return join_url(self.root, "archive")
+
     def ingest_source(self) -> ArchiveSource:
-        """Return what ingest needs."""
+        """Return the settings that the ingest stage uses."""
         return ArchiveSource(self.archive, self.access, self.grid, self.norm, self.ingest)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything that was set, to be kept with a run."""
+        """Return all settings as nested dictionaries, the form in which run records keep them."""
         return asdict(self)
 
     def resolve_urls(self) -> Config:
-        """Return this configuration with a root that means the same in every process.
-
-        A synthetic archive becomes the archive to read.
-        """
-        root = make_absolute_url(self.root).removeprefix("file://")
-        model = (
-            make_absolute_url(self.pretrained_model).removeprefix("file://") if self.pretrained_model else ""
-        )
-        config = replace(self, root=root, pretrained_model=model)
+        """Return this configuration with absolute URLs, and with the simulated archive as the one to read."""
+        model = self.pretrained_model and _resolve_url(self.pretrained_model)
+        config = replace(self, root=_resolve_url(self.root), pretrained_model=model)
         if self.synthetic is None or not isinstance(self.archive, DJA):
             return config
-        url = config.synthetic_url()
+        url = config.synthetic_url
         tables = {"catalog": join_url(url, "catalog.csv"), "truth_table": join_url(url, "truth.parquet")}
         return replace(config, archive=replace(self.archive, url=url, **tables))
 
-    def synthetic_url(self) -> str:
-        """Return where a synthetic archive is written."""
-        return join_url(self.root, "archive")
 
-
-SIGNATURE_PARAMETERS = frozenset(
-    {"x-amz-signature", "x-goog-signature", "awsaccesskeyid", "signature", "sig"}
-)
-"""Parameters of a URL that let in whoever holds it."""
+def _resolve_url(url: str) -> str:
+    return make_absolute_url(url).removeprefix("file://")
 
 
 def _refuse_secrets(settings: Mapping[str, Any], prefix: str = "") -> None:
-    """Raise where a setting holds a password: settings are written into records that others read."""
+    """Raise `ConfigError` if a setting holds a password or a signature: records keep settings as text."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
             _refuse_secrets(value, f"{prefix}{name}.")
@@ -108,7 +104,7 @@ def _refuse_secrets(settings: Mapping[str, Any], prefix: str = "") -> None:
             url = urlsplit(value)
             signed = {key.lower() for key, _ in parse_qsl(url.query)} & SIGNATURE_PARAMETERS
             if signed or ":" in url.netloc.rpartition("@")[0]:
-                raise ValueError(
-                    f"--{prefix}{name} holds a password or a signature, and settings are written into "
-                    "records: give a plain URL, and credentials by the environment"
+                raise ConfigError(
+                    f"--{prefix}{name} holds a password or a signature, which would be written into records: "
+                    "give a plain URL, and the credentials in the environment"
                 )

@@ -1,4 +1,4 @@
-"""How commands end: in one line where something is wrong, soon where told to, each with its own status."""
+"""How commands end: one line for an error that the user can correct, and an exit status for each ending."""
 
 from __future__ import annotations
 
@@ -9,48 +9,72 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-from icechunk import IcechunkError
-from obstore.exceptions import BaseError as ObstoreError
+from distspec.core.errors import DistspecError, LeaseHeldError, StorageError
 
-from distspec.core.errors import LeaseHeldError
-
-EXPECTED_ERRORS = (ValueError, OSError, RuntimeError, FloatingPointError, IcechunkError, ObstoreError)
-"""What ends a command in one line, not a traceback: wrong settings, a full disk, a silent store."""
-EXIT_LEASE_HELD, EXIT_TERMINATED = 75, 128 + signal.SIGTERM
-"""Exit statuses: try again later (EX_TEMPFAIL), ended by a signal; 1 is any other failure, 2 wrong flags."""
+EXIT_LEASE_HELD = LeaseHeldError.exit_status
+"""Exit status of a command that found its root in use: try again later (EX_TEMPFAIL of sysexits.h)."""
+EXIT_TERMINATED = 128 + signal.SIGTERM
+"""Exit status of a command that SIGTERM has ended."""
+STORAGE_PACKAGES = ("icechunk", "obstore")
+"""Packages whose errors come from a disk or an object store."""
 
 
 @contextmanager
 def exit_on_sigterm() -> Generator[None]:
-    """End the block where SIGTERM comes, and the process with `EXIT_TERMINATED`: what is held is let go.
+    """End the process with `EXIT_TERMINATED` when SIGTERM comes, after open context managers have been left.
 
-    `ray job stop` sends it, and three seconds later what nobody can hear.
+    ``ray job stop`` sends SIGTERM, and SIGKILL three seconds later.
     """
-    told = threading.Event()
+    terminated = threading.Event()
 
-    def end(*_: Any) -> None:
-        told.set()
+    def terminate(*_: Any) -> None:
+        terminated.set()
         sys.exit(EXIT_TERMINATED)
 
-    before = signal.signal(signal.SIGTERM, end)
+    previous_handler = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
     except SystemExit as error:
-        # Where Ray waited for something it has made status 1 of it.
-        raise (SystemExit(EXIT_TERMINATED) if told.is_set() else error) from None
+        # A SystemExit that passes through Ray's waiting functions comes out with status 1.
+        raise (SystemExit(EXIT_TERMINATED) if terminated.is_set() else error) from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous_handler)
 
 
-def report_error(error: Exception) -> SystemExit:
-    """Say in one line what ended a command; return the end of it, `HELD` where another works on the root."""
-    if not isinstance(error, LeaseHeldError):
-        return SystemExit(format_error(error))  # which Python prints, with status 1
-    print(format_error(error), file=sys.stderr)
-    return SystemExit(EXIT_LEASE_HELD)
+@contextmanager
+def report_errors() -> Generator[None]:
+    """Turn a `DistspecError` into one line on stderr and its exit status; leave other exceptions as they are.
+
+    Errors that icechunk and obstore raise are reported as `StorageError`.
+    """
+    try:
+        yield
+    except Exception as error:
+        user_error = find_user_error(error)
+        if user_error is None:
+            raise
+        print(format_error(user_error), file=sys.stderr)
+        raise SystemExit(user_error.exit_status) from error
+
+
+def find_user_error(error: Exception) -> DistspecError | None:
+    """Return the `DistspecError` that an exception is, wraps or stands for; None for any other exception.
+
+    Parameters
+    ----------
+    error : Exception
+        May be a ``RayTaskError``, which holds the worker's exception as its ``cause``.
+    """
+    cause = getattr(error, "cause", None)
+    original = cause if isinstance(cause, Exception) else error
+    if isinstance(original, DistspecError):
+        return original
+    if type(original).__module__.partition(".")[0] in STORAGE_PACKAGES:
+        return StorageError(str(original))
+    return None
 
 
 def format_error(error: Exception) -> str:
-    """Return what a command that failed says of it."""
-    said = str(error).partition("\n\nDebug source")[0]  # what obstore adds is for its own makers
-    return "error: " + " ".join(said.split())
+    """Return an error as one line."""
+    message = str(error).partition("\n\nDebug source")[0]  # obstore appends its own stack
+    return "error: " + " ".join(message.split())

@@ -1,8 +1,12 @@
-"""NEEDS A DOCSTRING."""
+"""Recipes: ready-made configurations for known archives, and the parser of their settings."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
 
 import tyro
 
@@ -13,17 +17,21 @@ from distspec.archives.sdss import SDSS
 from distspec.archives.simulated.survey import SyntheticConfig
 from distspec.archives.spex import SpeX
 from distspec.clustering.config import ClusteringConfig
+from distspec.core.entry_points import LoadedEntryPoints, load_entry_points
+from distspec.core.errors import ConfigError
 from distspec.core.instruments import NIRSPEC_PRISM_RESOLUTION
 from distspec.ingest.source import IngestConfig
 from distspec.models.config import VAEConfig
 from distspec.operations.policy import RetrainConfig
 from distspec.pipeline.config import Config
+from distspec.pipeline.settings import apply_settings
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.resampling import GridConfig
 from distspec.training.config import TrainingConfig
 
+NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 SPECTRAL_VAE = VAEConfig(
-    # What pays on spectra of any archive: README's table of ablations.
+    # Chosen by an ablation study on several archives: see the page on validation in the documentation.
     dropout=(0.2, 0.2, 0.2, 0.1),
     decoder_dropout=False,
     l2=0.0,
@@ -44,9 +52,9 @@ PRISM_VAE = replace(
     convolve_lsf=True,
     redshift_augmentation=True,
 )
-"""For galaxies at many redshifts seen by JWST/NIRSpec's prism."""
+"""Model for galaxies over a wide range of redshifts, observed with the prism of JWST/NIRSpec."""
 FAST_TRAINING = TrainingConfig(learning_rate=2e-3, lr_decay_steps=25, max_epochs=30, patience=15)
-"""For some thousands of spectra; with many more, let decay_steps grow as they do."""
+"""Schedule for a few thousand spectra; scale ``lr_decay_steps`` with the number of spectra."""
 CONSENSUS_CLUSTERING = ClusteringConfig(
     selection_rule="consensus",
     spaces=("features", "latents", "map"),
@@ -59,11 +67,11 @@ CONSENSUS_CLUSTERING = ClusteringConfig(
     resample_fraction=0.8,
     n_umap_seeds=3,
 )
-"""Classes that repeat, in physical measures, latents or on maps."""
+"""Clustering by consensus over seeds, in spaces of physical features, latents and maps."""
 
 
 def demo(root: str) -> Config:
-    """Return the demonstration: a synthetic archive, minutes on a laptop."""
+    """Return the demonstration: a simulated archive, processed within minutes on a laptop."""
     return Config(
         root,
         "demo",
@@ -76,19 +84,19 @@ def demo(root: str) -> Config:
 
 
 def paper(root: str) -> Config:
-    """Return the published method to the letter."""
+    """Return the published method, with its original settings."""
     grid = GridConfig("uniform", 7000.0, 55000.0, n_pixels=0, step=3.0, frame="observed")
     return Config(root, "paper", DJA(), grid=grid)
 
 
 def dja(root: str) -> Config:
-    """Return what we would run on the DAWN JWST Archive: one log grid, a faster schedule."""
+    """Return the recommended settings for the DAWN JWST Archive: a logarithmic grid and a fast schedule."""
     clustering = replace(CONSENSUS_CLUSTERING, measurements=("lya_ew",), n_null_draws=19)
     return Config(root, "dja", DJA(), vae=PRISM_VAE, training=FAST_TRAINING, clustering=clustering)
 
 
 def spex(root: str) -> Config:
-    """Return the settings for stars of the SpeX Prism Library: z = 0, normalised at 1.28 µm."""
+    """Return the settings for stars of the SpeX Prism Library: z = 0, normalized at 1.28 µm."""
     windows = ((12600.0, 13000.0), (15800.0, 16200.0), (21000.0, 21500.0))
     return Config(
         root,
@@ -96,7 +104,7 @@ def spex(root: str) -> Config:
         SpeX(),
         grid=GridConfig(start=6600.0, stop=25400.0, n_pixels=512),
         norm=NormConfig(reference_wave=12800.0, windows=windows, fallback_slope=0.0),
-        # Stars of one sequence: its neighbours are found better without PCA's whitened axes.
+        # Stars form one sequence: neighbors along it are found better without the whitened axes of PCA.
         vae=replace(SPECTRAL_VAE, ppca_init=False),
         training=replace(FAST_TRAINING, max_epochs=120, patience=40),
         clustering=replace(CONSENSUS_CLUSTERING, k_min=2, n_null_draws=19),
@@ -105,8 +113,8 @@ def spex(root: str) -> Config:
 
 OPTICAL_GRID = GridConfig(start=1300.0, stop=9100.0, n_pixels=2048)
 OPTICAL_NORM = NormConfig(
-    # 4200 Å lies between Hδ and Hγ, redward of the 4000 Å break, and is in band up to z = 1.4; the windows
-    # after it serve galaxies, those in the ultraviolet quasars.
+    # 4200 Å lies between Hδ and Hγ, redward of the 4000 Å break, and is observed up to z = 1.4. The optical
+    # windows after it are meant for galaxies, the ultraviolet ones for quasars.
     reference_wave=4200.0,
     windows=(
         (4150.0, 4250.0),
@@ -124,24 +132,24 @@ OPTICAL_NORM = NormConfig(
 
 
 def sdss(root: str) -> Config:
-    """Return the settings for spectra of the Sloan Digital Sky Survey: normalised at 4200 Å."""
+    """Return the settings for spectra of the Sloan Digital Sky Survey: normalized at 4200 Å."""
     training = TrainingConfig(learning_rate=1e-3)
     return Config(root, "sdss", SDSS(), grid=OPTICAL_GRID, norm=OPTICAL_NORM, training=training)
 
 
 def desi(root: str) -> Config:
-    """Return the settings for coadds of the Dark Energy Spectroscopic Instrument: as sdss."""
+    """Return the settings for coadds of the Dark Energy Spectroscopic Instrument: the same as for sdss."""
     training = TrainingConfig(learning_rate=1e-3)
     return Config(root, "desi", DESI(), grid=OPTICAL_GRID, norm=OPTICAL_NORM, training=training)
 
 
 def jades(root: str) -> Config:
-    """Return the settings for PRISM spectra of a JADES release: grid and windows as dja, z > 3."""
+    """Return the settings for PRISM spectra of a JADES release: grid and windows of dja, z > 3."""
     return Config(root, "jades", JADES(z_min=3.0), vae=PRISM_VAE, training=FAST_TRAINING)
 
 
 def soak(root: str) -> Config:
-    """Return settings that take the whole pipeline through everything in seconds, to see what it survives."""
+    """Return the settings of the endurance tests: every stage runs within seconds."""
     return Config(
         root,
         "soak",
@@ -157,7 +165,7 @@ def soak(root: str) -> Config:
     )
 
 
-RECIPES = {
+RECIPES: Mapping[str, Callable[[str], Config]] = {
     "demo": demo,
     "paper": paper,
     "dja": dja,
@@ -167,15 +175,77 @@ RECIPES = {
     "jades": jades,
     "soak": soak,
 }
+"""Recipes of distspec itself by name: a function from the root to a configuration."""
+ENTRY_POINT_GROUP = "distspec.recipes"
+"""Group under which another package declares its recipes: ``name = "module:function"``."""
 
 
-def parse(args: list[str] | None = None, prog: str | None = None) -> Config:
-    """Read ``RECIPE --root URL [flags]`` from a command line."""
+@lru_cache(maxsize=1)
+def _load_external_recipes() -> LoadedEntryPoints:
+    return load_entry_points(ENTRY_POINT_GROUP, RECIPES)
+
+
+def list_recipes() -> Mapping[str, Callable[[str], Config]]:
+    """Return all recipes by name, built in or provided by other installed packages."""
+    return {**RECIPES, **_load_external_recipes().objects}
+
+
+def make_config(recipe: str, root: str, settings: Mapping[str, Any] = NO_SETTINGS) -> Config:
+    """Return the configuration of a recipe with some settings replaced.
+
+    Parameters
+    ----------
+    recipe : str
+        Name of the recipe.
+    root : str
+        Folder or bucket URL of the project.
+    settings : mapping
+        Settings to replace, as `distspec.pipeline.settings.apply_settings` takes them.
+
+    Raises
+    ------
+    ConfigError
+        If the recipe or a setting does not exist, or a value is not allowed.
+    """
+    return apply_settings(find_recipe(recipe)(root), settings).resolve_urls()
+
+
+def find_recipe(name: str) -> Callable[[str], Config]:
+    """Return a recipe by its name.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such recipe.
+    """
+    recipes = list_recipes()
+    if name in recipes:
+        return recipes[name]
+    problem = _load_external_recipes().problems.get(name)
+    if problem is not None:
+        raise ConfigError(f"recipe {name} cannot be used: {problem}")
+    raise ConfigError(f"there is no recipe {name}: choose one of {', '.join(recipes)}")
+
+
+def parse(args: Sequence[str] | None = None, prog: str | None = None) -> Config:
+    """Parse ``RECIPE --root URL [settings]``.
+
+    Parameters
+    ----------
+    args : sequence of str, optional
+        Arguments; None: those of the command line.
+    prog : str, optional
+        Name of the command in usage messages.
+
+    Raises
+    ------
+    ConfigError
+        If a value is not allowed.
+    SystemExit
+        With status 2 if an argument is unknown or cannot be parsed, with status 0 after ``--help``.
+    """
     recipes = {
         name: ((make.__doc__ or "").removeprefix("Return ").split("\n")[0], make(tyro.MISSING))
-        for name, make in RECIPES.items()
+        for name, make in list_recipes().items()
     }
-    try:
-        return tyro.extras.overridable_config_cli(recipes, args=args, prog=prog).resolve_urls()
-    except ValueError as error:
-        raise SystemExit(f"error: {error}") from error
+    return tyro.extras.overridable_config_cli(recipes, args=args, prog=prog).resolve_urls()

@@ -23,7 +23,7 @@ SAME = ChangesSinceTraining([], 1000, 0, 0, 1.0)
 
 def change(**facts):
     return ChangesSinceTraining(
-        **({"settings": [], "known": 1000, "added": 0, "withdrawn": 0, "days": 1.0} | facts)
+        **({"changed_settings": [], "n_trained": 1000, "n_added": 0, "n_withdrawn": 0, "age_days": 1.0} | facts)
     )
 
 
@@ -31,37 +31,37 @@ def change(**facts):
     ("facts", "train", "words"),
     [
         ({}, False, "nothing has changed"),
-        ({"added": 99}, False, r"99 spectra added, 0 withdrawn: 9\.9 % of 1,000, below 10 %"),
-        ({"added": 60, "withdrawn": 40}, True, r"10\.0 % of 1,000"),
-        ({"days": 30.0}, True, r"30\.0 days old"),
-        ({"settings": ["vae.l2", "seed"]}, True, r"other settings: vae\.l2, seed"),
-        ({"added": 500, "held": "rolled back by ann"}, False, "held: rolled back by ann"),
-        ({"settings": ["seed"], "held": "rolled back by ann"}, True, "other settings"),
+        ({"n_added": 99}, False, r"99 spectra added, 0 withdrawn: 9\.9 % of 1,000, below 10 %"),
+        ({"n_added": 60, "n_withdrawn": 40}, True, r"10\.0 % of 1,000"),
+        ({"age_days": 30.0}, True, r"30\.0 days old"),
+        ({"changed_settings": ["vae.l2", "seed"]}, True, r"other settings: vae\.l2, seed"),
+        ({"n_added": 500, "pin_reason": "rolled back by ann"}, False, "held: rolled back by ann"),
+        ({"changed_settings": ["seed"], "pin_reason": "rolled back by ann"}, True, "other settings"),
     ],
 )
 def test_reasons_are_said(facts, train, words):
     decision = decide_retraining(change(**facts), None, CONFIG)
     assert decision.train is train
     assert re.search(words, decision.reason), decision.reason
-    assert decision.user_requested is ("settings" in facts)
+    assert decision.user_requested is ("changed_settings" in facts)
 
 
 def test_drift_is_a_reason_where_it_is_large_and_no_chance():
     for distance, p_value, train in ((0.5, 1e-6, True), (0.2, 1e-9, False), (0.5, 0.02, False)):
-        decision = decide_retraining(change(added=50), Drift("z_mean_03", distance, p_value, 50, 300), CONFIG)
+        decision = decide_retraining(change(n_added=50), Drift("z_mean_03", distance, p_value, 50, 300), CONFIG)
         assert decision.train is train
         assert ("z_mean_03" in decision.reason) is train
 
 
 def test_force_trains_whatever_else():
     forced = RetrainConfig(force=True)
-    assert decide_retraining(change(held="rolled back"), None, forced).train
+    assert decide_retraining(change(pin_reason="rolled back"), None, forced).train
     assert decide_retraining(SAME, None, forced).reason.startswith("forced")
 
 
 def test_reasons_that_are_off_are_none():
     off = RetrainConfig(change_threshold=0.0, max_age_days=0.0, drift_threshold=0.0)
-    assert not decide_retraining(change(added=10_000, days=9999.0), None, off).train
+    assert not decide_retraining(change(n_added=10_000, age_days=9999.0), None, off).train
 
 
 @given(st.integers(0, 50), st.floats(1.5, 6.0))
@@ -126,7 +126,7 @@ def test_a_stability_that_nobody_could_measure_decides_nothing():
 
 
 def test_impossible_settings_are_refused():
-    for name in ("grown", "drift", "days", "worse", "unstable"):
+    for name in ("change_threshold", "drift_threshold", "max_age_days", "max_chi2_increase", "max_stability_drop"):
         for value in (-0.1, float("nan")):
             with pytest.raises(ValueError, match=rf"retrain\.{name}"):
                 RetrainConfig(**{name: value})

@@ -52,10 +52,10 @@ def test_the_old_model_serves_at_once_with_its_catalogue(root):
     assert read_promoted(url).model_id == "m-1"
     assert read_promoted(url).hold_reason == "rolled back by ann"
     assert editions.read_current_record(url) == record
-    assert record["run_id"] == "r-1"
-    assert record["edition"] != first["edition"]
-    assert {name: file for name, file in record["files"].items() if name != "class_ids"} == {
-        name: file for name, file in first["files"].items() if name != "class_ids"
+    assert record.run_id == "r-1"
+    assert record.edition != first.edition
+    assert {name: file for name, file in record.files.items() if name != "class_ids"} == {
+        name: file for name, file in first.files.items() if name != "class_ids"
     }
     ids = editions.open_tables(url)["class_ids"].to_table()
     both = set(zip(*(ids[name].to_pylist() for name in ("class_id", "run_id")), strict=True))

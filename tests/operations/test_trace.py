@@ -12,6 +12,7 @@ import pytest
 
 from distspec.catalog import editions
 from distspec.cli.main import main
+from distspec.core.errors import LeaseHeldError
 from distspec.core.records import add_checksum
 from distspec.io.files import read_json, write_json
 from distspec.io.lease import hold_lease
@@ -30,7 +31,7 @@ def root(run, tables) -> Path:
     url, store, _ = run
     tag_snapshot(url, model_tag("m-1"), read_json(f"{url}/models/m-1/model.json")["snapshot_id"])
     first = editions.publish(url, tables, "r-1", store.snapshot_id, {"n": 10})
-    keep = [name for name in first["files"] if name != "class_ids"]
+    keep = [name for name in first.files if name != "class_ids"]
     again = {"class_ids": tables["class_ids"]}
     with hold_lease(url, "catalog") as lease:
         editions.publish(url, again, "r-1", store.snapshot_id, {"n": 11}, keep, lease=lease)
@@ -68,7 +69,7 @@ def test_every_altered_record_is_named(root):
         record = json.loads(path.read_bytes())
         for name in record:
             path.write_text(
-                json.dumps({**record, name: "another"} if name != "seal" else {**record, name: "0"})
+                json.dumps({**record, name: "another"} if name != "checksum" else {**record, name: "0"})
             )
             found = find_integrity_problems(str(root))
             assert f"{path.relative_to(root)} was altered: it is not what was sealed" in found, (path, name)
@@ -84,7 +85,7 @@ def test_every_altered_record_is_named(root):
 def test_a_record_altered_and_sealed_again_is_not_the_one_that_was_vouched_for(root, pattern):
     (path,) = files(root, (pattern,))
     record = json.loads(path.read_bytes())
-    del record["seal"]
+    del record["checksum"]
     path.write_text(json.dumps(add_checksum({**record, "seed": 7})))
     found = find_integrity_problems(str(root))
     assert found
@@ -105,10 +106,10 @@ def test_what_is_current_must_be_an_edition(root):
     url = join_url(str(root), "catalog", "current.json")
     write_json(url, add_checksum({**read_json(url), "number": 9}))
     assert find_integrity_problems(str(root)) == [
-        f"catalog/current.json is the record of no edition: {editions.edition_name(read_json(url))}"
+        f"catalog/current.json is the record of no edition: {editions.EditionRecord.from_json(read_json(url)).name}"
     ]
     Path(url).unlink()
-    last = editions.edition_name(editions.read_edition_records(str(root))[-1])
+    last = editions.read_edition_records(str(root))[-1].name
     assert find_integrity_problems(str(root)) == [f"catalog/current.json is gone: {last} was published last"]
 
 
@@ -127,7 +128,7 @@ def test_altered_or_lost_latents_in_the_store_are_found(root, tmp_path):
 def test_a_snapshot_of_other_data_is_found(root):
     path = root / "runs" / "r-1" / "run.json"
     record = json.loads(path.read_bytes())
-    del record["seal"]
+    del record["checksum"]
     path.write_text(json.dumps(add_checksum({**record, "data_digest": "0" * 64})))
     assert any(
         "its data are not what stands in snapshot" in each for each in find_integrity_problems(str(root))
@@ -141,19 +142,19 @@ def test_the_chain_goes_from_the_row_to_the_file(root):
     found = {link.entity_type: link for link in trace_spectrum(url, name)}
     assert list(found) == ["row", "edition", "run", "model", "snapshot", "file"]
     now = editions.read_current_record(url)
-    assert found["edition"].name == editions.edition_name(now)
-    assert found["edition"].attributes["seal"] == now["seal"]
-    assert found["run"].attributes["seal"] == now["run_seal"]
+    assert found["edition"].name == now.name
+    assert found["edition"].attributes["checksum"] == now.checksum
+    assert found["run"].attributes["checksum"] == now.run_checksum
     assert found["model"].attributes["weights_sha256"]
-    assert found["snapshot"].name == now["snapshot_id"]
+    assert found["snapshot"].name == now.snapshot_id
     assert found["file"].name == "uri"
     row = found["row"].attributes["store_row"]
     checksum = np.asarray(open_store(store_url(url)).open_array("checksum")[row : row + 1])[0]
     assert found["file"].attributes["checksum"] == f"{checksum:016x}"
     first = editions.read_edition_records(url)[0]
     assert (
-        trace_spectrum(url, name, editions.edition_name(first))[1].attributes["published"]
-        == first["published"]
+        trace_spectrum(url, name, first.name)[1].attributes["published"]
+        == first.published
     )
 
 
@@ -184,6 +185,6 @@ def test_a_holder_that_was_overtaken_publishes_nothing(root, tables):
     with hold_lease(url, "second") as later:
         editions.publish(url, tables, "r-1", "s", {"n": 12}, lease=later)
     before = editions.read_current_record(url)
-    with pytest.raises(RuntimeError, match="written by a later run"):
+    with pytest.raises(LeaseHeldError, match="written by a later job"):
         editions.publish(url, tables, "r-1", "s", {"n": 13}, lease=lease)
     assert editions.read_current_record(url) == before

@@ -107,7 +107,7 @@ def test_a_missing_root_is_asked_for(capsys):
         ("--archive.url", "https://ann:wolke7@archive.example.org/x"),
         ("--archive.catalog", "https://archive.example.org/c.csv?a=1&X-Amz-Signature=wolke7"),
         ("--storage.endpoint-url", "http://ann:wolke7@minio:9000"),
-        ("--model", "https://example.org/m?sig=wolke7"),
+        ("--pretrained-model", "https://example.org/m?sig=wolke7"),
     ],
 )
 def test_no_secret_is_a_setting(flag, url, capsys):

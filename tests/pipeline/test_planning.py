@@ -56,10 +56,10 @@ def test_more_cpus_help_what_they_share_and_not_the_driver():
 
 def test_a_gpu_trains_by_steps():
     gpu = parse_machines("2x8cpu32gb+1x8cpu32gb1gpu")
-    small, large = (plan(10**6, gpu, batch=size) for size in (64, 4096))
+    small, large = (plan(10**6, gpu, batch_size=size) for size in (64, 4096))
     assert stage(small, "train").worker_resource == "GPUs"
     assert stage(large, "train").worker_seconds < stage(small, "train").worker_seconds / 30
-    assert plan(10**6, gpu, epochs=15).wall_hours < plan(10**6, gpu, epochs=30).wall_hours
+    assert plan(10**6, gpu, n_epochs=15).wall_hours < plan(10**6, gpu, n_epochs=30).wall_hours
 
 
 def test_machines_too_small_are_refused_with_the_number():

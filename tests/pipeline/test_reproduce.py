@@ -88,7 +88,7 @@ def test_settings_of_a_newer_distspec_are_refused(run, tmp_path):
     root, _, _ = run
     path = Path(model_url(root, "m-1"), "model.json")
     record = json.loads(path.read_bytes())
-    del record["seal"]
+    del record["checksum"]
     record["training"]["warp"] = 9
     path.write_text(json.dumps(add_checksum(record)))
     with pytest.raises(ValueError, match=r"m-1/model\.json sets warp, which this distspec does not know"):

@@ -34,10 +34,10 @@ ALL = list(STAGES)
 QUICK = {
     "spaces": ("features", "map"),
     "algorithms": ("gmm", "hdbscan"),
-    "seeds": 2,
-    "maps": 1,
+    "n_seeds": 2,
+    "n_umap_seeds": 1,
     "k_max": 6,
-    "actors": 1,
+    "n_actors": 1,
 }
 
 
@@ -46,10 +46,10 @@ def small(root: Path) -> Config:
     config = demo(str(root))
     return replace(
         config,
-        synthetic=replace(config.synthetic, n_spectra=260, umap_seed=4),
+        synthetic=replace(config.synthetic, n_spectra=260, seed=4),
         grid=replace(config.grid, n_pixels=128),
-        estimate_training_memory=TrainingConfig(learning_rate=1e-3, max_epochs=8),
-        build_clustering_columns=replace(config.clustering, **QUICK),
+        training=TrainingConfig(learning_rate=1e-3, max_epochs=8),
+        clustering=replace(config.clustering, **QUICK),
     ).resolve_urls()
 
 
@@ -81,7 +81,7 @@ def files_of(root: str) -> dict[str, float]:
 
 
 def test_counts_add_up(finished):
-    listing = finished.archive.list()
+    listing = finished.archive.list_spectra()
     objects, quarantine = table(finished, "objects"), table(finished, "quarantine")
     names = objects["object_id"].to_pylist() + quarantine["object_id"].to_pylist()
     assert sorted(names) == listing["object_id"].to_pylist()
@@ -129,8 +129,8 @@ def test_no_source_straddles_the_split(finished):
 
 
 def test_another_setting_redoes_only_what_depends_on_it(finished, caplog):
-    less = replace(finished.clustering, selection_rule="silhouette", build_spaces=("features",), n_seeds=1)
-    other = replace(finished, build_clustering_columns=less)
+    less = replace(finished.clustering, selection_rule="silhouette", spaces=("features",), n_seeds=1)
+    other = replace(finished, clustering=less)
     with caplog.at_level("INFO", logger="distspec"):
         run_stages(other, ALL)
     said = {r.getMessage().split()[0]: r.getMessage() for r in caplog.records}
@@ -140,7 +140,7 @@ def test_another_setting_redoes_only_what_depends_on_it(finished, caplog):
         "cluster": True, "catalog": True, "report": True,
     }  # fmt: skip
     run_stages(finished, ["catalog", "report"])
-    assert editions.read_current_record(finished.root)["run_id"] == find_run(finished)[1]
+    assert editions.read_current_record(finished.root).run_id == find_run(finished)[1]
 
 
 def test_the_record_of_a_run_says_where_it_came_from(finished):
@@ -198,7 +198,7 @@ def test_a_stage_out_of_order_says_what_to_run_first(tmp_path, local_ray):
 @pytest.mark.slow
 def test_two_workers_train_one_model(finished, tmp_path):
     """The same data on two workers: as good as on one, to the spread of a short training."""
-    config = replace(small(tmp_path), estimate_training_memory=replace(finished.training, worker_seconds=2))
+    config = replace(small(tmp_path), training=replace(finished.training, workers=2))
     run_stages(config, ["synthesize", "ingest", "train", "embed"])
     errors = []
     for each in (finished, config):
@@ -284,9 +284,9 @@ def test_a_model_made_elsewhere_serves_another_archive(finished, tmp_path):
     """Nothing is trained; latents, classes and report are of the new archive, and say whose model it was."""
     made = Path(finished.root) / "models" / resolve_model_id(finished)
     config = small(tmp_path)
-    config = replace(config, synthetic=replace(config.synthetic, n_spectra=60, umap_seed=5), model=str(made))
-    clustering = replace(config.clustering, k_max=5, measures=("lya_ew",))
-    config = replace(config, build_clustering_columns=clustering).resolve_urls()
+    config = replace(config, synthetic=replace(config.synthetic, n_spectra=60, seed=5), pretrained_model=str(made))
+    clustering = replace(config.clustering, k_max=5, measurements=("lya_ew",))
+    config = replace(config, clustering=clustering).resolve_urls()
     assert run_stages(config, ALL)
     objects = table(config, "objects")
     assert objects.schema.metadata[b"model_id"].decode() == made.name

@@ -1,0 +1,59 @@
+"""Records of the stages of a root: what each did when it last had something to do.
+
+    ROOT/stages/<stage>.json
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from distspec.io.files import read_json, url_exists, write_json
+from distspec.io.paths import join_url
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """What a stage did when it last had something to do.
+
+    Attributes
+    ----------
+    stage : str
+        Name of the stage.
+    ended : str
+        Time at which it ended, UTC, ISO 8601.
+    seconds : float
+        How long it took [s].
+    counts : mapping
+        Its result: numbers and names, see `distspec.stages.result.StageResult`.
+    """
+
+    stage: str
+    ended: str
+    seconds: float
+    counts: Mapping[str, int | float | str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON holds it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> StageRecord:
+        """Return the record that JSON holds."""
+        return cls(**record)
+
+
+def write_stage_record(root: str, record: StageRecord) -> None:
+    """Write the record of a stage, in place of its last one."""
+    write_json(_record_url(root, record.stage), record.to_json())
+
+
+def read_stage_record(root: str, stage: str) -> StageRecord | None:
+    """Return the record of a stage; None if it has never had anything to do."""
+    url = _record_url(root, stage)
+    return StageRecord.from_json(read_json(url)) if url_exists(url) else None
+
+
+def _record_url(root: str, stage: str) -> str:
+    return join_url(root, "stages", f"{stage}.json")
