@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from distspec.core.text import format_table
 from distspec.ingest.source import read_source
 from distspec.io.lease import hold_lease
 from distspec.io.paths import store_url
+from distspec.io.storage import use_storage
 from distspec.pipeline.exit import EXPECTED_ERRORS, report_error
 from distspec.stages.config import RayConfig
 from distspec.stages.ingest import ingest
@@ -60,7 +60,7 @@ class RetryCommand(RootCommand):
     def run(self) -> None:
         """Print what came of it."""
         source = read_source(self.root)
-        with hold_lease(self.root, "retry") as lease, ray_session(self.ray, self.storage.to_environment()):
+        with hold_lease(self.root, "retry") as lease, ray_session(self.ray):
             print(ingest(self.root, source, lease, retry_transient=True))
 
 
@@ -123,9 +123,9 @@ def main() -> None:
         | Annotated[ExploreCommand, tyro.conf.subcommand("explore")]
     )
     verb: Any = tyro.cli(verbs, prog="distspec", description="Look after a root and query what it published.")
-    os.environ.update(verb.storage.environment())
     run: Callable[[], None] = verb.run
     try:
-        run()
+        with use_storage(verb.storage):
+            run()
     except EXPECTED_ERRORS as error:
         raise report_error(error) from error

@@ -76,7 +76,7 @@ class ReproduceCommand(RootCommand):
         """Print what differs, and end with status 1 if anything does."""
         for what, (then, here) in find_version_changes(self.root, self.model_or_run_id).items():
             print(f"made with {what} {then}, here is {here}")
-        with ray_session(self.ray, self.storage.to_environment()):
+        with ray_session(self.ray):
             problems = reproduce(self.root, self.model_or_run_id, self.target_root)
         for problem in problems:
             print(problem)

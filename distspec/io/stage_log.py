@@ -1,6 +1,6 @@
 """Records of the stages of a root: what each did when it last had something to do.
 
-    ROOT/stages/<stage>.json
+Each is the file ``ROOT/stages/<stage>.json``.
 """
 
 from __future__ import annotations

@@ -1,135 +1,219 @@
-"""Disks and object stores by URL: a path, s3://bucket, gs://bucket or az://container.
+"""Local folders and object stores by URL: a path, s3://bucket, gs://bucket or az://container.
 
-obstore serves the object stores: on one core it reads 5,600 ranges of 46 kB a second where s3fs reads 890
-(`python -m tests.benchmarks transport`), and it puts conditionally on all of them, which a lease needs.
+`StorageConfig` holds the settings of S3-compatible stores. A process activates it with `use_storage` (commands,
+notebooks) or `set_storage` (Ray workers); whoever opens a bucket gets the active settings. Settings that are empty
+fall back to the standard AWS environment variables, and credentials always come from the environment.
+
+obstore serves the object stores: on one core it reads 5,600 ranges of 46 kB per second where s3fs reads 890
+(``python -m tests.benchmarks transport``), and it supports the conditional writes that the lease needs.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import icechunk
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractFileSystem
+from obstore.exceptions import BaseError as ObstoreError
+from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 from obstore.fsspec import FsspecStore
 from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store
 
+from distspec.core.errors import ConfigError, NotFoundError, StorageError
+
+if TYPE_CHECKING:
+    import icechunk as ic
+
 OBJECT_STORE_SCHEMES = ("s3", "gs", "az")
+SCHEME_ALIASES = {"gcs": "gs", "s3a": "s3", "azure": "az"}
 CREDENTIALS_TTL = timedelta(minutes=2)
-"""Credentials are asked for again after this: who gave them renews those that expire."""
+"""Interval after which the credentials are requested again, so that renewed ones are used."""
+FULL_DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True)
 class StorageConfig:
-    """Where a bucket is, beyond what its URL says; credentials come from the environment."""
+    """Settings of S3-compatible object stores; credentials come from the environment."""
 
     endpoint_url: str = ""
     """S3-compatible endpoint, such as http://minio:9000; empty: $AWS_ENDPOINT_URL, else AWS."""
     region: str = ""
     """Region of S3 buckets; empty: $AWS_REGION, $AWS_DEFAULT_REGION, else us-east-1."""
 
-    def to_environment(self) -> dict[str, str]:
-        """Return the environment variables that say the same to every process and library."""
-        said = {"AWS_ENDPOINT_URL": self.endpoint_url, "AWS_REGION": self.region}
-        return {name: value for name, value in said.items() if value}
+
+_active_storage = StorageConfig()
 
 
-def get_endpoint_url() -> str:
-    """Return the S3 endpoint that the environment names, "" for AWS."""
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+def set_storage(config: StorageConfig) -> StorageConfig:
+    """Make settings the active ones of this process, and return those that were active before."""
+    global _active_storage  # noqa: PLW0603 - one per process, like a working directory
+    previous, _active_storage = _active_storage, config
+    return previous
 
 
-def get_region() -> str:
-    """Return the region that the environment names."""
-    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+@contextmanager
+def use_storage(config: StorageConfig) -> Generator[StorageConfig]:
+    """Make settings the active ones of this process within the block.
+
+    Ray workers that are started within the block get them too (`distspec.stages.session.ray_session`).
+    """
+    previous = set_storage(config)
+    try:
+        yield config
+    finally:
+        set_storage(previous)
+
+
+def get_storage() -> StorageConfig:
+    """Return the active settings as they were given, without the values of environment variables."""
+    return _active_storage
+
+
+def resolve_storage(endpoint_url: str = "", region: str = "") -> StorageConfig:
+    """Return the settings of S3 buckets, complete.
+
+    Parameters
+    ----------
+    endpoint_url, region : str
+        Settings that take precedence; empty: the active settings, else the environment variables.
+
+    Returns
+    -------
+    StorageConfig
+        Its ``endpoint_url`` is empty for AWS itself; its ``region`` is never empty.
+    """
+    env, active = os.environ.get, get_storage()
+    return StorageConfig(
+        endpoint_url or active.endpoint_url or env("AWS_ENDPOINT_URL_S3", "") or env("AWS_ENDPOINT_URL", ""),
+        region or active.region or env("AWS_REGION", "") or env("AWS_DEFAULT_REGION", "") or "us-east-1",
+    )
 
 
 def split_url(url: str) -> tuple[str, str, str]:
-    """Return scheme, bucket and key; of a local path "file", "" and the path.
+    """Return scheme, bucket and key of a URL; for a local path "file", "" and the path.
 
     Raises
     ------
-    ValueError
-        When nothing here can serve the scheme.
+    ConfigError
+        If the scheme is not supported.
 
     Examples
     --------
-    >>> split("s3://bucket/a/b")
+    >>> split_url("s3://bucket/a/b")
     ('s3', 'bucket', 'a/b')
-    >>> split("/data/a b")
+    >>> split_url("/data/a b")
     ('file', '', '/data/a b')
     """
     scheme, separator, rest = url.partition("://")
     if not separator or scheme == "file":
         return "file", "", str(Path(rest if separator else url).expanduser())
-    scheme = {"gcs": "gs", "s3a": "s3", "azure": "az"}.get(scheme, scheme)
+    scheme = SCHEME_ALIASES.get(scheme, scheme)
     if scheme not in OBJECT_STORE_SCHEMES:
-        raise ValueError(f"{url}: use a folder, s3://bucket/…, gs://bucket/… or az://container/…")
+        raise ConfigError(f"{url}: use a folder, s3://bucket/…, gs://bucket/… or az://container/…")
     bucket, _, key = rest.partition("/")
     return scheme, bucket, key.strip("/")
 
 
-def open_bucket_from_env(scheme: str, bucket: str, prefix: str = "") -> ObjectStore:
-    """Return a bucket, or what lies below a prefix in it, as the environment reaches it."""
-    return open_bucket(scheme, bucket, get_endpoint_url(), get_region(), anonymous=False, prefix=prefix)
-
-
-@lru_cache(maxsize=64)
 def open_bucket(
-    scheme: str, bucket: str, endpoint_url: str, region: str, anonymous: bool, prefix: str = ""
+    scheme: str,
+    bucket: str,
+    endpoint_url: str = "",
+    region: str = "",
+    anonymous: bool = False,
+    prefix: str = "",
 ) -> ObjectStore:
-    """Return a bucket.
+    """Open a bucket of an object store.
+
+    Parameters
+    ----------
+    scheme : {"s3", "gs", "az"}
+    bucket : str
+        Name of the bucket or container.
+    endpoint_url, region : str
+        Settings that take precedence over the active ones; see `resolve_storage`.
+    anonymous : bool
+        Whether to read a public bucket without credentials.
+    prefix : str
+        Prefix of all keys; empty: the whole bucket.
 
     Raises
     ------
-    ValueError
-        When there are no credentials and the bucket is not read anonymously.
+    ConfigError
+        If there are no credentials and the bucket is not read anonymously.
     """
-    client: Any = {"allow_http": endpoint_url.startswith("http://")}
-    below = prefix or None
+    where = resolve_storage(endpoint_url, region)
+    return _open_bucket(scheme, bucket, where, anonymous, prefix)
+
+
+def clear_bucket_cache() -> None:
+    """Forget the open buckets and their credentials."""
+    _open_bucket.cache_clear()
+
+
+@lru_cache(maxsize=64)
+def _open_bucket(scheme: str, bucket: str, where: StorageConfig, anonymous: bool, prefix: str) -> ObjectStore:
+    options: Any = {
+        "prefix": prefix or None,
+        "client_options": {"allow_http": where.endpoint_url.startswith("http://")},
+    }
     if scheme == "gs":
-        return GCSStore(bucket, prefix=below, client_options=client, skip_signature=anonymous)
+        return GCSStore(bucket, skip_signature=anonymous, **options)
     if scheme == "az":
-        return AzureStore(bucket, prefix=below, client_options=client, skip_signature=anonymous)
-    where: Any = {"region": region, "prefix": below, "client_options": client}
-    where |= {"endpoint": endpoint_url} if endpoint_url else {}
+        return AzureStore(bucket, skip_signature=anonymous, **options)
+    options["region"] = where.region
+    if where.endpoint_url:
+        options["endpoint"] = where.endpoint_url
     if anonymous:
-        return S3Store(bucket, skip_signature=True, **where)
+        return S3Store(bucket, skip_signature=True, **options)
+    return S3Store(bucket, credential_provider=_make_s3_credentials(bucket), **options)
+
+
+def _make_s3_credentials(bucket: str) -> Any:
     # boto3's whole chain: environment, profiles, SSO, credential processes, containers, instances.
     from obstore.auth.boto3 import Boto3CredentialProvider
 
     try:
-        provider: Any = Boto3CredentialProvider(ttl=CREDENTIALS_TTL)
+        return Boto3CredentialProvider(ttl=CREDENTIALS_TTL)
     except ValueError as error:
-        raise ValueError(
+        raise ConfigError(
             f"no credentials for s3://{bucket}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE "
             "or an instance role; a public archive needs --access.anonymous"
         ) from error
-    return S3Store(bucket, credential_provider=provider, **where)
 
 
 def url_to_fs(url: str) -> tuple[AbstractFileSystem, str]:
-    """Return an fsspec filesystem and the path in it: what Arrow reads and writes data sets through."""
+    """Return an fsspec filesystem, through which Arrow reads and writes data sets, and the path in it."""
     scheme, name, key = split_url(url)
     if scheme == "file":
         return LocalFileSystem(auto_mkdir=True), key
-    config: dict[str, Any] = {"client_options": {"allow_http": get_endpoint_url().startswith("http://")}}
+    where = resolve_storage()
+    config: dict[str, Any] = {"client_options": {"allow_http": where.endpoint_url.startswith("http://")}}
     if scheme == "s3":
-        store: Any = open_bucket_from_env(scheme, name)
-        config |= {"region": get_region(), "credential_provider": store.credential_provider}
-        config |= {"endpoint": get_endpoint_url()} if get_endpoint_url() else {}
-    stores: Any = FsspecStore  # its overloads know no scheme that is a variable
-    return stores(scheme, **config), f"{name}/{key}"
+        store: Any = open_bucket(scheme, name)
+        config |= {"region": where.region, "credential_provider": store.credential_provider}
+        config |= {"endpoint": where.endpoint_url} if where.endpoint_url else {}
+    make_store: Any = FsspecStore  # its overloads do not accept a scheme that is a variable
+    return make_store(scheme, **config), f"{name}/{key}"
 
 
-def icechunk_storage(url: str) -> icechunk.Storage:
-    """Return Icechunk's view of a folder or of a bucket and prefix."""
+def icechunk_storage(url: str) -> ic.Storage:
+    """Return Icechunk's view of a folder, or of a bucket and prefix.
+
+    Raises
+    ------
+    ConfigError
+        If the storage account of an Azure container is not known.
+    """
+    import icechunk  # other users of object stores do not need it
+
     scheme, name, key = split_url(url)
     if scheme == "file":
         return icechunk.local_filesystem_storage(key)
@@ -138,13 +222,74 @@ def icechunk_storage(url: str) -> icechunk.Storage:
     if scheme == "az":
         account = os.environ.get("AZURE_STORAGE_ACCOUNT_NAME", "")
         if not account:
-            raise ValueError(f"{url}: set AZURE_STORAGE_ACCOUNT_NAME to the storage account")
+            raise ConfigError(f"{url}: set AZURE_STORAGE_ACCOUNT_NAME to the storage account")
         return icechunk.azure_storage(account=account, container=name, prefix=key, from_env=True)
-    where: Mapping[str, Any] = {}
-    if get_endpoint_url():
-        where = {
-            "endpoint_url": get_endpoint_url(),
-            "allow_http": get_endpoint_url().startswith("http://"),
+    where = resolve_storage()
+    endpoint: dict[str, Any] = {}
+    if where.endpoint_url:
+        endpoint = {
+            "endpoint_url": where.endpoint_url,
+            "allow_http": where.endpoint_url.startswith("http://"),
             "force_path_style": True,
         }
-    return icechunk.s3_storage(bucket=name, prefix=key, region=get_region(), from_env=True, **where)
+    return icechunk.s3_storage(bucket=name, prefix=key, region=where.region, from_env=True, **endpoint)
+
+
+@contextmanager
+def storage_errors(url: str) -> Generator[None]:
+    """Raise the errors of disks and object stores within the block as `StorageError` or `NotFoundError`.
+
+    Parameters
+    ----------
+    url : str
+        File or folder that the messages name.
+    """
+    try:
+        yield
+    except Exception as error:
+        translated = translate_storage_error(error, url)
+        if translated is None:
+            raise
+        raise translated from error
+
+
+def translate_storage_error(error: BaseException, url: str) -> StorageError | NotFoundError | None:
+    """Return the error of a disk or an object store with the remedy; None for any other error.
+
+    Parameters
+    ----------
+    error : BaseException
+        Error of the operating system, of obstore or of Icechunk.
+    url : str
+        File or folder that the message names.
+    """
+    if isinstance(error, (StorageError, NotFoundError)):
+        return error
+    if isinstance(error, FileNotFoundError):
+        return NotFoundError(f"no file at {error.filename or url}")
+    detail = _format_detail(error)
+    if isinstance(error, (PermissionError, PermissionDeniedError, UnauthenticatedError)):
+        return StorageError(
+            f"{url}: access denied: check the permissions of the folder, or the credentials ({detail})"
+        )
+    if isinstance(error, OSError) and error.errno in FULL_DISK_ERRNOS:
+        return StorageError(f"{url}: {detail}: free some space, or use another --root")
+    if isinstance(error, OSError):
+        return StorageError(f"{url}: {detail}")
+    if isinstance(error, ObstoreError) or _is_icechunk_error(error):
+        return StorageError(
+            f"{url}: the object store failed: check the network and --storage.endpoint-url ({detail})"
+        )
+    return None
+
+
+def _is_icechunk_error(error: BaseException) -> bool:
+    return any(base.__name__ == "IcechunkError" for base in type(error).__mro__)
+
+
+def _format_detail(error: BaseException) -> str:
+    """Return the first paragraph of an error's message in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    # What obstore and Icechunk add after it is for their own developers.
+    return " ".join(str(error).partition("\n\nDebug source")[0].split()) or type(error).__name__

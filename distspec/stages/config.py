@@ -1,4 +1,4 @@
-"""NEEDS A DOCSTRING."""
+"""Settings of the connection to Ray, apart from Ray itself so that reading settings does not import it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RayConfig:
-    """Which Ray to use."""
+    """Settings of the connection to Ray."""
 
     address: str = ""
-    """A cluster's address; empty: $RAY_ADDRESS, else a Ray of our own on this machine."""
+    """Address of a cluster; empty: $RAY_ADDRESS, else a local Ray on this machine."""
     num_cpus: int = 0
-    """CPUs of a Ray of our own; 0: all."""
+    """CPUs of a local Ray; 0: all."""
     temp_dir: str = ""
-    """Folder for the sessions and sockets of a Ray of our own; empty: Ray's own choice."""
+    """Folder for the sessions and sockets of a local Ray; empty: Ray's default."""

@@ -1,4 +1,4 @@
-"""Being connected to Ray: to the cluster a job was submitted to, or to one of our own on this machine."""
+"""Sessions of Ray: connect to a cluster, or start a local Ray; what its nodes have room for."""
 
 from __future__ import annotations
 
@@ -6,136 +6,173 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import ray
 
+from distspec.core.errors import ConfigError
+from distspec.io.storage import StorageConfig, get_storage, set_storage
 from distspec.stages.config import RayConfig
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-# One thread a worker: parallelism is Ray's, and oversubscribed BLAS stalls everything.
-WORKER_ENV = dict.fromkeys(
+WORKER_ENV: Mapping[str, str] = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
+"""Environment of the workers: one thread each, because Ray runs one worker per CPU."""
+LOCAL_WORKER_ENV: Mapping[str, str] = {"RAY_API_SERVER_ADDRESS": "http://127.0.0.1:9"}
+"""Environment of the workers of a local Ray: it has no dashboard, which Ray Train would look for during 12 s."""
+DRIVER_ENV: Mapping[str, str] = {"RAY_USAGE_STATS_ENABLED": "0"}
+"""Settings that Ray reads from the environment of the process that starts it."""
+LOCAL_DRIVER_ENV: Mapping[str, str] = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
+"""Settings of a local Ray: its only node is never reclaimed."""
 NO_ENV_VARS: Mapping[str, str] = {}
-NO_DASHBOARD_ENV = {"RAY_API_SERVER_ADDRESS": "http://127.0.0.1:9"}
-"""Of a Ray without a dashboard: Ray Train asks it, and looks for it for 12 s where it is not told."""
-LOCAL_RAY_VARIABLE = "DISTSPEC_RAY_OF_OUR_OWN"
-"""Set in the environment of whoever uses a Ray that `session` has started."""
+ACTORS_PER_GPU = 4
+"""Actors that share a GPU, so that it computes for one while others read."""
+
+_has_local_ray = False
 
 
 @contextmanager
 def ray_session(config: RayConfig, env_vars: Mapping[str, str] = NO_ENV_VARS) -> Generator[None]:
-    """Be connected to Ray; a connection or a Ray that this opened is closed at the end.
+    """Be connected to Ray within the block; do nothing if the process is connected already.
+
+    Workers get the storage settings that are active when the session opens (`distspec.io.storage.use_storage`).
 
     Parameters
     ----------
     config : RayConfig
+        Address of a cluster, or the size of a local Ray, which ends with the block.
     env_vars : mapping
-        Environment variables of every worker.
+        Additional environment variables of every worker.
     """
     if ray.is_initialized():
         yield
         return
     address = config.address or os.environ.get("RAY_ADDRESS") or "local"
-    here: dict[str, Any] = {}
-    if address == "local":
-        here = {
+    is_local = address == "local"
+    options: dict[str, Any] = {}
+    if is_local:
+        options = {
             "num_cpus": config.num_cpus or None,
             "include_dashboard": False,
             "_temp_dir": config.temp_dir or None,
         }
-        env_vars = {**NO_DASHBOARD_ENV, **env_vars}
-        # Nobody takes this machine away from itself.
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-        os.environ[LOCAL_RAY_VARIABLE] = "1"
-    else:
-        os.environ.pop(LOCAL_RAY_VARIABLE, None)  # what has started this process may use a Ray of its own
-    told_to_end = signal.getsignal(signal.SIGTERM)  # Ray puts a handler of its own in its place
-    ray.init(
-        address=address,
-        logging_level=logging.WARNING,
-        runtime_env={
-            "env_vars": {**WORKER_ENV, **env_vars},
-            "worker_process_setup_hook": f"{__name__}.quiet",
-        },
-        **here,
-    )
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, told_to_end)
+        env_vars = {**LOCAL_WORKER_ENV, **env_vars}
+    sigterm_handler = signal.getsignal(signal.SIGTERM)
+    with _default_environment({**DRIVER_ENV, **(LOCAL_DRIVER_ENV if is_local else {})}):
+        ray.init(
+            address=address,
+            logging_level=logging.WARNING,
+            runtime_env={
+                "env_vars": {**WORKER_ENV, **env_vars},
+                "worker_process_setup_hook": _make_worker_setup(get_storage()),
+            },
+            **options,
+        )
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, sigterm_handler)  # ray.init installs its own
+        was_local = _set_local_ray(is_local)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+            _set_local_ray(was_local)
+
+
+@contextmanager
+def _default_environment(defaults: Mapping[str, str]) -> Generator[None]:
+    """Set environment variables that are not set within the block."""
+    added = {name: value for name, value in defaults.items() if name not in os.environ}
+    os.environ.update(added)
     try:
         yield
     finally:
-        ray.shutdown()
-        os.environ.pop(LOCAL_RAY_VARIABLE, None)
+        for name in added:
+            os.environ.pop(name, None)
+
+
+def _make_worker_setup(storage: StorageConfig) -> Callable[[], None]:
+    """Return the function that every worker process runs before its first task."""
+
+    def set_up_worker() -> None:
+        set_storage(storage)
+        silence_ray_train_logs()
+
+    return set_up_worker
 
 
 def silence_ray_train_logs() -> None:
-    """Keep Ray Train's own announcements, and its complaint about a missing dashboard, out of our log."""
+    """Keep Ray Train's own messages, such as that it finds no dashboard, out of the log."""
     logging.getLogger("ray.train.v2").setLevel(logging.ERROR)
 
 
+def can_autoscale() -> bool:
+    """Return whether nodes may join the cluster: never with a local Ray, and always assumed with another."""
+    return not _has_local_ray
+
+
+def _set_local_ray(is_local: bool) -> bool:
+    """Remember whether the session's Ray is a local one, and return what was remembered before."""
+    global _has_local_ray  # noqa: PLW0603 - a process has one connection to Ray
+    previous, _has_local_ray = _has_local_ray, is_local
+    return previous
+
+
 def n_cpus() -> int:
-    """Return the CPUs of the cluster."""
+    """Return the number of CPUs of the cluster, at least 1."""
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
 def default_max_in_flight() -> int:
-    """Return how many tasks keep the cluster's CPUs busy; those that wait make it grow where it can."""
+    """Return how many tasks to submit at a time: twice the CPUs, so that waiting tasks make a cluster grow."""
     return 2 * n_cpus()
 
 
-ACTORS_PER_GPU = 4
-"""They take turns at it, so that the device does not wait."""
-
-
 def n_gpus() -> int:
-    """Return the GPUs of the cluster."""
+    """Return the number of GPUs of the cluster."""
     return int(ray.cluster_resources().get("GPU", 0))
 
 
 def count_worker_slots(resources: Mapping[str, float]) -> int:
-    """Return how many workers the nodes that are there can hold, of so many "CPU", "GPU" … each."""
+    """Return how many workers the present nodes can hold.
+
+    Parameters
+    ----------
+    resources : mapping
+        What each worker needs of "CPU", "GPU" and other resources of Ray.
+    """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return sum(min(int(node.get(name, 0.0) / need) for name, need in resources.items()) for node in nodes)
 
 
 def require_worker_slots(worker_name: str, resources: Mapping[str, float], remedy: str) -> int:
-    """Return for how many of `worker_name` there is room, of so many "CPU", "GPU" and bytes of "memory" each.
-
-    At least 1 where no node is there yet: what is asked for makes a cluster grow.
+    """Return how many workers the present nodes can hold, at least 1: pending workers make a cluster grow.
 
     Parameters
     ----------
     worker_name : str
-        Its name, for the error.
+        What the worker is called in the error.
     resources : mapping
+        What each worker needs of "CPU", "GPU" and "memory" [bytes].
     remedy : str
-        What to do about it, for the error.
+        What the error proposes.
 
     Raises
     ------
-    ValueError
-        When nodes are there and not one of them has so much memory.
+    ConfigError
+        If there are nodes and none of them has the memory of one worker.
     """
-    there = count_worker_slots(resources)
-    memory = [node["Resources"].get("memory", 0.0) for node in ray.nodes() if _is_worker_node(node)]
+    n_slots = count_worker_slots(resources)
+    node_memory = [node["Resources"].get("memory", 0.0) for node in ray.nodes() if _is_worker_node(node)]
     need = resources.get("memory", 0.0)
-    if memory and max(memory) < need:
-        raise ValueError(
+    if node_memory and max(node_memory) < need:
+        raise ConfigError(
             f"{worker_name} needs {need / 1e6:,.0f} MB of memory, and the largest node gives Ray "
-            f"{max(memory) / 1e6:,.0f} MB: {remedy}, or use larger nodes"
+            f"{max(node_memory) / 1e6:,.0f} MB: {remedy}, or use larger nodes"
         )
-    return max(1, there)
+    return max(1, n_slots)
 
 
 def _is_worker_node(node: Mapping[str, Any]) -> bool:
     return node["Alive"] and node["Resources"].get("CPU", 0.0) >= 1.0
-
-
-def can_autoscale() -> bool:
-    """Tell whether nodes may join: never a Ray of our own, and of another nobody knows."""
-    return LOCAL_RAY_VARIABLE not in os.environ

@@ -45,7 +45,7 @@ def place_of(request, server, monkeypatch):
         return f"{server.url}/files", "/files"
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    storage.open_bucket.cache_clear()
+    storage.clear_bucket_cache()
     return f"s3://{BUCKET}/files", f"/{BUCKET}/files"
 
 
@@ -139,7 +139,7 @@ def served(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, servers.serving() as server:
         patch.setenv("AWS_ACCESS_KEY_ID", "key")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        storage.open_bucket.cache_clear()
+        storage.clear_bucket_cache()
         base = server.url if request.param == "http" else f"s3://{BUCKET}"
         top = "" if request.param == "http" else f"/{BUCKET}"
         for row in rows:
@@ -152,7 +152,7 @@ def served(request, tmp_path_factory):
         archive = DJA(url=base, catalog=str(folder / "catalog.csv"), z_min=-1.0)
         access = AccessConfig(**{**vars(QUICK), "endpoint_url": server.url})
         store = ingest(str(folder / "store"), archive, access)
-        storage.open_bucket.cache_clear()
+        storage.clear_bucket_cache()
     asked = {name: sum(name in each.path for each in server.requests) for name in names}
     return standing(store), quarantine(store), asked
 
@@ -339,7 +339,7 @@ def test_081_credentials_expire_in_the_middle(server, tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_PROFILE", "archive")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    storage.open_bucket.cache_clear()
+    storage.clear_bucket_cache()
 
     def give(key):
         keys.write_text(
@@ -367,7 +367,7 @@ def test_081_credentials_expire_in_the_middle(server, tmp_path, monkeypatch):
     archive = DJA(url=f"s3://{BUCKET}", catalog=str(tmp_path / "catalog.csv"), z_min=-1.0)
     access = AccessConfig(attempts=4, endpoint_url=server.url)
     store = ingest(str(tmp_path / "store"), archive, access)
-    storage.open_bucket.cache_clear()
+    storage.clear_bucket_cache()
     assert_whole(store)
     assert served[:4] == ["FIRST"] * 4
     assert set(served[4:]) == {"SECOND"}
@@ -398,14 +398,14 @@ def bucket(moto, monkeypatch):
         "AWS_REGION": "us-east-1",
     }.items():
         monkeypatch.setenv(name, value)
-    storage.open_bucket.cache_clear()
+    storage.clear_bucket_cache()
     client = boto3.client("s3", endpoint_url=moto, region_name="us-east-1")
     client.create_bucket(Bucket=BUCKET)
     yield client
     for listed in client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
         client.delete_object(Bucket=BUCKET, Key=listed["Key"])
     client.delete_bucket(Bucket=BUCKET)
-    storage.open_bucket.cache_clear()
+    storage.clear_bucket_cache()
 
 
 @pytest.mark.parametrize("kind", ["dja", "sdss"])
@@ -450,9 +450,9 @@ def stand_in(server, monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
-    storage.open_bucket.cache_clear()
+    storage.clear_bucket_cache()
     yield server
-    storage.open_bucket.cache_clear()
+    storage.clear_bucket_cache()
 
 
 def refusing(code, there):

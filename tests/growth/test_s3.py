@@ -57,7 +57,7 @@ N = 60
 @pytest.fixture
 def on_s3(s3: S3, local_ray: None, monkeypatch: pytest.MonkeyPatch) -> S3:
     """The tasks of ingest know of the server, too."""
-    env: Any = {"env_vars": s3.to_environment}
+    env: Any = {"env_vars": s3.environment}
     tasks = ((loading, "load_task", 2), (stage, "write_task", 1), (loading, "read_task", 1))
     for module, name, returns in tasks:
         function: Any = getattr(module, name)._function
@@ -72,7 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     archive = Growing.make(folder, N)
     files = sorted(archive.rows)
     archive.offer(files[:40])
-    (folder / "catalog.csv").write_label_names(folder / "early.csv")
+    (folder / "catalog.csv").rename(folder / "early.csv")
     archive.offer(files[5:])
     (folder / files[20]).unlink()
     (folder / files[50]).write_bytes(b"")
@@ -105,7 +105,7 @@ def test_grow_verify_export_and_collect(on_s3: S3, folder, tmp_path, small_chunk
     main()
     assert capsys.readouterr().out.startswith(f"{N - 2} rows in s3://")
     copy = ObjectStore(
-        storage.open_bucket_from_env("s3", on_s3.open_bucket_from_env, on_s3.field_name("copies/one")),
+        storage.open_bucket("s3", on_s3.bucket, prefix=on_s3.key("copies/one")),
         read_only=True,
     )
     assert np.array_equal(zarr.open_group(copy, mode="r")["flux"][:], store.read_spectra(slice(None))[0])
@@ -163,7 +163,7 @@ def test_of_many_swaps_at_once_one_succeeds(s3: S3):
 def test_a_swap_of_a_file_that_is_gone_loses(s3: S3):
     url = s3.url("root/lease.json")
     version = compare_and_swap(url, b"a", None)
-    s3.client.delete_object(Bucket=s3.open_bucket_from_env, Key=s3.field_name("root/lease.json"))
+    s3.client.delete_object(Bucket=s3.bucket, Key=s3.key("root/lease.json"))
     assert compare_and_swap(url, b"b", version) is None
     assert not url_exists(url)
 
@@ -223,7 +223,7 @@ def test_a_lost_race_of_commits_is_an_error_and_loses_nothing(store):
     assert verify_store(store.url.removesuffix("/store"))[1] == []
 
 
-@pytest.set_withdrawn.slow  # on a cluster it is shown by tests/cluster/test_jobs.py
+@pytest.mark.slow  # on a cluster it is shown by tests/cluster/test_jobs.py
 def test_a_job_on_a_root_that_is_held_is_told_by_whom(s3: S3, local_ray):
     root = s3.url("root")
     with hold_lease(root, "ingest of another"):
@@ -231,10 +231,10 @@ def test_a_job_on_a_root_that_is_held_is_told_by_whom(s3: S3, local_ray):
     assert ended.returncode == 75
     assert "is held by ingest of another on " in ended.stderr
     assert "Traceback" not in ended.stderr
-    assert not icechunk.Repository.url_exists(storage.icechunk_storage(store_url(root)))
+    assert not icechunk.Repository.exists(storage.icechunk_storage(store_url(root)))
 
 
-@pytest.set_withdrawn.slow
+@pytest.mark.slow
 def test_two_ingests_at_once_one_works_and_one_is_told(s3: S3, folder, local_ray):
     url, root = s3.upload(folder, "archive"), s3.url("root")
     results = together(2, lambda _: job(root, url))
@@ -263,12 +263,12 @@ def job(root: str, url: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=180, check=False)
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("point", "number"),
     [
-        pytest.param("4 ms into the commit", 1, marks=pytest.set_withdrawn.slow),
+        pytest.param("4 ms into the commit", 1, marks=pytest.mark.slow),
         *(
-            pytest.param(point, number, marks=pytest.set_withdrawn.slow)
+            pytest.param(point, number, marks=pytest.mark.slow)
             for point in POINTS
             for number in ((0,) if point in ONCE else (0, 2))
             if point != "none"
@@ -290,7 +290,7 @@ def test_an_object_put_in_parts_has_a_version_that_is_no_md5(on_s3: S3, folder, 
     """FAULTS 67: its ETag ends in the number of its parts, and changes when it does."""
     url, root = on_s3.upload(folder, "archive"), str(tmp_path / "root")
     key, other = sorted(path.name for path in folder.glob("*.fits"))[7:9]
-    where = {"Bucket": on_s3.open_bucket_from_env, "Key": on_s3.field_name(f"archive/{key}")}
+    where = {"Bucket": on_s3.bucket, "Key": on_s3.key(f"archive/{key}")}
 
     def put_in_parts(content: bytes) -> str:
         known = {**where, "UploadId": on_s3.client.create_multipart_upload(**where)["UploadId"]}
@@ -330,7 +330,7 @@ def test_a_folder_is_listed_with_sizes_and_versions(s3: S3, tmp_path):
     sizes = {file.url.removeprefix(f"{url}/"): file.size for file in found}
     assert sizes["a b+c,é.fits"] == len("a b+c,é.fits".encode())
     assert len({file.etag for file in found}) == len(found)
-    head = s3.client.head_object(Bucket=s3.open_bucket_from_env, Key=s3.field_name("archive/0003.fits"))
+    head = s3.client.head_object(Bucket=s3.bucket, Key=s3.key("archive/0003.fits"))
     assert found[3].etag == head["ETag"].strip('"')
     assert join_url(url, "0003.fits") == found[3].url
 

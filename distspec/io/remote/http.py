@@ -112,7 +112,7 @@ async def _read_response(
     if status in {400, 401, 403}:
         body = await _read_at_most(response, 4096)
         if any(word in body for word in EXPIRED_CREDENTIAL_CODES):
-            storage.open_bucket.cache_clear()
+            storage.clear_bucket_cache()
             raise TransientError("credentials have expired")
         seen = f"{url}: status {status}; S3 says so of missing files, too, where it may not list them"
         raise InvalidSpectrumError(QuarantineReason.DENIED, seen)
@@ -123,21 +123,21 @@ async def _read_response(
 
 
 def open_archive_bucket(scheme: str, bucket: str, config: AccessConfig) -> Any:
-    """Return a bucket as an archive's access says."""
-    endpoint = config.endpoint_url or storage.get_endpoint_url()
-    return storage.open_bucket(
-        scheme, bucket, endpoint, config.region or storage.get_region(), config.anonymous
-    )
+    """Open a bucket with the access settings of an archive."""
+    return storage.open_bucket(scheme, bucket, config.endpoint_url, config.region, config.anonymous)
 
 
 def sign_url(url: str, config: AccessConfig) -> str:
-    """Return an HTTP URL of an s3:// one: plain where it is read anonymously, else signed."""
+    """Return the HTTP URL of an s3:// URL: a plain one if it is read anonymously, else a signed one."""
     name, _, key = url.removeprefix("s3://").partition("/")
     if not config.anonymous:
         return str(obstore.sign(open_archive_bucket("s3", name, config), "GET", key, SIGNED_URL_TTL))
-    endpoint = config.endpoint_url or storage.get_endpoint_url()
-    region = config.region or storage.get_region()
-    base = f"{endpoint}/{name}" if endpoint else f"https://{name}.s3.{region}.amazonaws.com"
+    where = storage.resolve_storage(config.endpoint_url, config.region)
+    base = (
+        f"{where.endpoint_url}/{name}"
+        if where.endpoint_url
+        else f"https://{name}.s3.{where.region}.amazonaws.com"
+    )
     return f"{base}/{quote(key)}"
 
 

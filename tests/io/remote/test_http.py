@@ -260,9 +260,9 @@ def test_a_public_bucket_needs_no_signature(monkeypatch, url, config, expected):
 def test_a_private_bucket_is_signed_for(monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "KEYID")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    storage.open_bucket.cache_clear()
+    storage.clear_bucket_cache()
     url = sign_url("s3://b/k", AccessConfig(endpoint_url="http://minio:9000"))
-    storage.open_bucket.cache_clear()
+    storage.clear_bucket_cache()
     assert url.startswith("http://minio:9000/b/k?")
     assert "X-Amz-Credential=KEYID" in url
     assert "secret" not in url

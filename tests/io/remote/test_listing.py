@@ -46,9 +46,9 @@ def endpoint():
         patch.setenv("AWS_ACCESS_KEY_ID", "testing")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
         patch.setenv("AWS_REGION", "us-east-1")
-        storage.open_bucket.cache_clear()
+        storage.clear_bucket_cache()
         yield f"http://{host}:{port}"
-        storage.open_bucket.cache_clear()
+        storage.clear_bucket_cache()
     service.stop()
 
 
