@@ -1,19 +1,23 @@
-"""A catalogue as HATS, cut up by place on the sky: what LSDB reads and crossmatches.
+"""Export of the catalog in HATS format, partitioned by HEALPix pixel, for LSDB.
 
-HATS 1.0 (Hierarchical Adaptive Tiling Scheme; IVOA Note, 2025), written by its layout: the libraries that
-write it reach buckets in another way than we do.
+The files are written by the layout of HATS 1.0 rather than by the hats library, which accesses buckets in
+another way than distspec does::
 
-    hats.properties, properties         the same, by its new and its old name; written last
-    partition_info.csv                  order and number of every cell that has a file
+    hats.properties, properties         properties under their new and their old name; written last
+    partition_info.csv                  order and number of every pixel that has a file
     dataset/Norder=<k>/Dir=<d>/Npix=<n>.parquet
     dataset/_metadata, _common_metadata
+
+References
+----------
+Hierarchical Adaptive Tiling Scheme (HATS), IVOA Note, 2025.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.metadata import version
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +28,7 @@ from tqdm import tqdm
 
 from distspec.catalog.editions import find_record, open_parquet_dataset
 from distspec.catalog.healpix import HEALPIX_ORDER, degrade_to_order
+from distspec.core.errors import CatalogError
 from distspec.core.records import utc_now_iso
 from distspec.core.schema import HEALPIX
 from distspec.io.files import list_files, open_atomic, write_bytes
@@ -31,100 +36,126 @@ from distspec.io.parquet import write_voparquet
 from distspec.io.paths import catalog_url, join_url
 
 MAX_ROWS_PER_FILE = 250_000
-"""A file with more spectra is cut into its cell's four parts."""
+"""A pixel with more spectra is divided into its four sub-pixels."""
 MAX_PARTITION_ORDER = 10
-"""Cells of this order (3.4 arcmin) are cut no more."""
+"""Pixels of this order (3.4 arcmin) are not divided further."""
 PIXELS_PER_DIR = 10_000
-"""Cells in a folder."""
+"""Number of pixels per folder."""
 
 
-class HealpixPixel(NamedTuple):
-    """A HEALPix cell, nested."""
+@dataclass(frozen=True)
+class HealpixPixel:
+    """HEALPix pixel in nested numbering.
+
+    Attributes
+    ----------
+    order : int
+        HEALPix order.
+    pixel : int
+        Number of the pixel within its order.
+    """
 
     order: int
     pixel: int
 
     @property
     def path(self) -> str:
-        """Where its file is below ``dataset``."""
-        return f"Norder={self.order}/Dir={self.pixel // PIXELS_PER_DIR * PIXELS_PER_DIR}/Npix={self.pixel}.parquet"
+        """Path of the pixel's file below ``dataset``."""
+        folder = self.pixel // PIXELS_PER_DIR * PIXELS_PER_DIR
+        return f"Norder={self.order}/Dir={folder}/Npix={self.pixel}.parquet"
 
     @property
     def healpix_range(self) -> tuple[int, int]:
-        """Its first cell of order 29 and the one after its last."""
+        """First cell of order 29 inside the pixel, and the one after its last."""
         shift = 2 * (HEALPIX_ORDER - self.order)
         return self.pixel << shift, (self.pixel + 1) << shift
 
 
 def export_hats(root: str, url: str, run_id: str = "") -> int:
-    """Write the spectra of a published run as a HATS catalogue, and return how many there are.
+    """Write the table ``objects`` of a published run as a HATS catalog.
 
     Parameters
     ----------
     root : str
+        Root URL.
     url : str
-        A new folder, or s3://, gs:// or az:// bucket and prefix; its last part names the catalogue.
+        New folder, or s3://, gs:// or az:// bucket and prefix; its last component becomes the catalog's name.
     run_id : str
-        A published run's id; empty: the current one.
+        Run or edition to export; empty for the current edition.
+
+    Returns
+    -------
+    int
+        Number of spectra written.
 
     Raises
     ------
-    ValueError
-        When something lies at `url` already.
+    NotFoundError
+        If nothing is published.
+    CatalogError
+        If the run is not published, or `url` is not empty.
     """
     if list_files(url):
-        raise ValueError(f"{url} holds files already: export to another place")
+        raise CatalogError(f"{url} is not empty: export to a new folder")
     record = find_record(root, run_id)
-    objects = open_parquet_dataset(join_url(catalog_url(root), record["files"]["objects"]))
-    where = np.sort(objects.to_table(columns=[HEALPIX.name])[HEALPIX.name].to_numpy())
-    cells = list(partition_sky(where))
-    written: list[pq.FileMetaData] = []
-    for cell in tqdm(cells, desc="export", unit="file", disable=None):
-        file = join_url(url, "dataset", cell.path)
-        table = _read_pixel(objects, cell)
-        said = write_voparquet(file, table, np.argsort(table[HEALPIX.name].to_numpy(), kind="stable")).footer
-        said.set_file_path(cell.path)
-        written.append(said)
-    _write_metadata(url, objects.schema, written)
-    lines = ["Norder,Npix", *(f"{cell.order},{cell.pixel}" for cell in cells)]
+    objects = open_parquet_dataset(join_url(catalog_url(root), record.files["objects"]))
+    cells = np.sort(objects.to_table(columns=[HEALPIX.name])[HEALPIX.name].to_numpy())
+    pixels = list(partition_sky(cells))
+    footers: list[pq.FileMetaData] = []
+    for pixel in tqdm(pixels, desc="export", unit="file", disable=None):
+        table = _read_pixel(objects, pixel)
+        order = np.argsort(table[HEALPIX.name].to_numpy(), kind="stable")
+        footer = write_voparquet(join_url(url, "dataset", pixel.path), table, order).footer
+        footer.set_file_path(pixel.path)
+        footers.append(footer)
+    _write_metadata(url, objects.schema, footers)
+    lines = ["Norder,Npix", *(f"{pixel.order},{pixel.pixel}" for pixel in pixels)]
     write_bytes(join_url(url, "partition_info.csv"), "\n".join([*lines, ""]).encode())
-    properties = _format_properties(
-        url.rstrip("/").rpartition("/")[2], record["run_id"], where, cells, written
-    )
-    for name in ("properties", "hats.properties"):
-        write_bytes(join_url(url, name), properties)
-    return len(where)
+    catalog_name = url.rstrip("/").rpartition("/")[2]
+    properties = _format_properties(catalog_name, record.run_id, cells, pixels, footers)
+    for file in ("properties", "hats.properties"):
+        write_bytes(join_url(url, file), properties)
+    return len(cells)
 
 
 def partition_sky(healpix: NDArray[np.int64]) -> Iterator[HealpixPixel]:
-    """Cut the sky into cells of at most `MAX_ROWS_PER_FILE` positions each (the finest: of any number); none is empty.
+    """Divide the sky into non-empty pixels that hold at most `MAX_ROWS_PER_FILE` positions each.
+
+    Pixels of order `MAX_PARTITION_ORDER` may hold any number.
 
     Parameters
     ----------
-    healpix : (N,) int64, ascending
-        Cells of order 29.
+    healpix : ndarray of shape (n_positions,)
+        HEALPix cells of order 29, in ascending order.
+
+    Yields
+    ------
+    HealpixPixel
+        Pixels in ascending order of their first cell.
 
     Examples
     --------
-    >>> list(tiles(np.array([5, 9, 3 << 58])))
-    [Cell(order=0, pixel=0), Cell(order=0, pixel=3)]
+    >>> list(partition_sky(np.array([5, 9, 3 << 58])))
+    [HealpixPixel(order=0, pixel=0), HealpixPixel(order=0, pixel=3)]
     """
-    waiting = [HealpixPixel(0, pixel) for pixel in range(12)][::-1]
-    while waiting:
-        cell = waiting.pop()
-        n = np.diff(np.searchsorted(healpix, cell.healpix_range))[0]
-        if n > MAX_ROWS_PER_FILE and cell.order < MAX_PARTITION_ORDER:
-            waiting += [HealpixPixel(cell.order + 1, 4 * cell.pixel + part) for part in (3, 2, 1, 0)]
+    pending = [HealpixPixel(0, pixel) for pixel in range(12)][::-1]
+    while pending:
+        pixel = pending.pop()
+        n = np.diff(np.searchsorted(healpix, pixel.healpix_range))[0]
+        if n > MAX_ROWS_PER_FILE and pixel.order < MAX_PARTITION_ORDER:
+            pending += [HealpixPixel(pixel.order + 1, 4 * pixel.pixel + part) for part in (3, 2, 1, 0)]
         elif n:
-            yield cell
+            yield pixel
 
 
 def _read_pixel(objects: ds.Dataset, pixel: HealpixPixel) -> pa.Table:
+    """Return the rows of ``objects`` inside a pixel."""
     first, after = pixel.healpix_range
     return objects.to_table(filter=(ds.field(HEALPIX.name) >= first) & (ds.field(HEALPIX.name) < after))
 
 
 def _write_metadata(url: str, schema: pa.Schema, footers: list[pq.FileMetaData]) -> None:
+    """Write the dataset's common schema and the collected footers of its files."""
     for name, collected in (("_common_metadata", None), ("_metadata", footers)):
         with open_atomic(join_url(url, "dataset", name)) as file:
             pq.write_metadata(schema, file, metadata_collector=collected)
@@ -137,9 +168,10 @@ def _format_properties(
     pixels: list[HealpixPixel],
     footers: list[pq.FileMetaData],
 ) -> bytes:
-    finest = max((cell.order for cell in pixels), default=0)
+    """Return the content of ``hats.properties``."""
+    finest = max((pixel.order for pixel in pixels), default=0)
     covered = len(np.unique(degrade_to_order(healpix, MAX_PARTITION_ORDER))) / (12 << 2 * MAX_PARTITION_ORDER)
-    said = {
+    properties = {
         "obs_collection": name,
         "obs_description": f"distspec run {run_id}",
         "dataproduct_type": "object",
@@ -152,8 +184,8 @@ def _format_properties(
         "hats_col_healpix": HEALPIX.name,
         "hats_col_healpix_order": HEALPIX_ORDER,
         "hats_npix_suffix": ".parquet",
-        "hats_max_rows": max((file.num_rows for file in footers), default=0),
+        "hats_max_rows": max((footer.num_rows for footer in footers), default=0),
         "hats_order": finest,
         "moc_sky_fraction": f"{covered:.3g}",
     }
-    return "".join(f"{key}={value}\n" for key, value in said.items()).encode()
+    return "".join(f"{key}={value}\n" for key, value in properties.items()).encode()

@@ -1,7 +1,7 @@
-"""SQL over what is published: DuckDB, with a view a table, wherever the root is.
+"""SQL queries (DuckDB) over the published catalog, with one view per table.
 
-A local file is read by DuckDB itself; what is in a bucket through Arrow's datasets, which need no
-extension. Either way columns and row groups that a query does not need are not read.
+DuckDB reads local files itself; files in a bucket are read through Arrow datasets, which need no DuckDB
+extension. In both cases columns and row groups that a query does not need are not read.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import IO, Any, Literal
 import duckdb
 import pyarrow as pa
 
-from distspec.catalog.editions import edition_name, find_record, open_parquet_dataset, read_edition_records
+from distspec.catalog.editions import EditionRecord, find_record, open_parquet_dataset, read_edition_records
 from distspec.catalog.healpix import compute_cone_range
+from distspec.core.errors import CatalogError
 from distspec.io.paths import catalog_url, join_url
 from distspec.io.storage import split_url
 
@@ -32,72 +33,99 @@ SEPARATION_MACRO = """
         pow(sin(radians(dec2 - dec1) / 2), 2)
         + cos(radians(dec1)) * cos(radians(dec2)) * pow(sin(radians(ra2 - ra1) / 2), 2)))))
 """
-"""Angle between two positions, all in degrees, by haversines: right for small ones, too."""
+"""Angular separation of two positions [deg], by haversines, which are accurate for small angles."""
 CONE_MACRO = """
     CREATE MACRO cone(at_ra, at_dec, radius) AS TABLE
         SELECT *, separation(ra, dec, at_ra, at_dec) AS separation FROM objects
         WHERE _healpix_29 BETWEEN cone_first(at_ra, at_dec, radius) AND cone_last(at_ra, at_dec, radius)
         AND separation(ra, dec, at_ra, at_dec) <= radius
 """
-"""Objects within a radius of a position, in degrees; by their cells row groups are skipped."""
+"""Cone search in ``objects`` [deg]; the range of HEALPix cells lets DuckDB skip row groups."""
 
 
 def query(root: str, sql: str, run_id: str = "") -> pa.Table:
-    """Answer SQL (DuckDB's) over a catalogue; each table is a view of its name.
+    """Run an SQL query over the published catalog.
 
     Parameters
     ----------
     root : str
+        Root URL.
     sql : str
-        Of other runs whose id it names, the tables are ``"r-…".objects`` and so on. It may use
-        ``separation(ra, dec, ra, dec)`` and the table ``cone(ra, dec, radius)``, all in degrees.
+        Query in DuckDB's SQL. Each table of the catalog is a view of the same name. Tables of other runs
+        are available as ``"r-...".objects``. Besides DuckDB's functions there are ``separation(ra1, dec1,
+        ra2, dec2)`` and the table function ``cone(ra, dec, radius)``, all in degrees.
     run_id : str
-        Whose tables; empty: the current ones.
+        Run or edition whose tables are queried; empty for the current edition.
+
+    Returns
+    -------
+    Table
+        The result.
 
     Raises
     ------
-    FileNotFoundError
-        Before anything was published.
-    ValueError
-        When that run was not, or DuckDB does not understand the query; the message is DuckDB's.
+    NotFoundError
+        If nothing is published.
+    CatalogError
+        If the run is not published, or DuckDB rejects the query; the message is DuckDB's.
     """
-    with _run_query(root, sql, run_id) as answer:
-        return answer.to_arrow_table()
+    with _run_query(root, sql, run_id) as result:
+        return result.to_arrow_table()
 
 
 def save_query(root: str, sql: str, output_format: OutputFormat, file: IO[bytes], run_id: str = "") -> None:
-    """Write the answer to SQL to a file, without holding it in memory; see `query`."""
-    with _run_query(root, sql, run_id) as answer, tempfile.TemporaryDirectory(prefix="distspec-") as folder:
-        there = Path(folder) / "answer"
-        answer.query("answer", f"COPY (FROM answer) TO '{there}' ({COPY_OPTIONS[output_format]})")
-        with there.open("rb") as written:
+    """Write the result of an SQL query to a file without holding it in memory.
+
+    Parameters
+    ----------
+    root : str
+        Root URL.
+    sql : str
+        Query, as in `query`.
+    output_format : {"csv", "json", "parquet"}
+        Format of the file.
+    file : file-like
+        Binary file that is open for writing.
+    run_id : str
+        Run or edition whose tables are queried; empty for the current edition.
+
+    Raises
+    ------
+    NotFoundError, CatalogError
+        As in `query`.
+    """
+    with _run_query(root, sql, run_id) as result, tempfile.TemporaryDirectory(prefix="distspec-") as folder:
+        path = Path(folder) / "result"
+        result.query("result", f"COPY (FROM result) TO '{path}' ({COPY_OPTIONS[output_format]})")
+        with path.open("rb") as written:
             shutil.copyfileobj(written, file)
 
 
 @contextmanager
 def _run_query(root: str, sql: str, run_id: str) -> Generator[Any]:
+    """Yield the result of a query as a DuckDB relation; translate DuckDB's errors."""
     record = find_record(root, run_id)
     with duckdb.connect(config={"python_enable_replacements": "false"}) as connection:
         _create_views(connection, root, record)
-        others = {each["run_id"]: each for each in read_edition_records(root)} if '"r-' in sql else {}
-        for name, other in others.items():
+        other_runs = {other.run_id: other for other in read_edition_records(root)} if '"r-' in sql else {}
+        for name, other in other_runs.items():
             if f'"{name}"' in sql:
                 connection.execute(f'CREATE SCHEMA "{name}"')
                 _create_views(connection, root, other, f'"{name}".')
-        numbers: list[Any] = ["DOUBLE"] * 3
-        for name, cell in (("cone_first", _first_cell), ("cone_last", _last_cell)):
-            connection.create_function(name, cell, numbers, "BIGINT")
+        arguments: list[Any] = ["DOUBLE"] * 3
+        for name, function in (("cone_first", _first_cell), ("cone_last", _last_cell)):
+            connection.create_function(name, function, arguments, "BIGINT")
         connection.execute(SEPARATION_MACRO)
         connection.execute(CONE_MACRO)
         try:
-            answer: Any = connection.sql(sql)
-            if answer is None:
-                raise ValueError(f"{sql!r} gives no table: ask with SELECT")
-            yield answer
+            result: Any = connection.sql(sql)
+            if result is None:
+                raise CatalogError(f"query {sql!r} returns no table: use a SELECT statement")
+            yield result
         except duckdb.Error as error:
-            tables = ", ".join(record["files"])
-            also = f" (tables: {tables})" if isinstance(error, duckdb.CatalogException) else ""
-            raise ValueError(f"{error}{also}") from error
+            tables = f" (tables: {', '.join(record.files)})"
+            hint = tables if isinstance(error, duckdb.CatalogException) else ""
+            raise CatalogError(f"{error}{hint}") from error
 
 
 def _first_cell(ra: float, dec: float, radius: float) -> int:
@@ -109,22 +137,29 @@ def _last_cell(ra: float, dec: float, radius: float) -> int:
 
 
 def _create_views(
-    connection: duckdb.DuckDBPyConnection, root: str, record: Mapping[str, Any], schema: str = ""
+    connection: duckdb.DuckDBPyConnection, root: str, record: EditionRecord, schema: str = ""
 ) -> None:
-    for name, file in record["files"].items():
+    """Create a view for each table of an edition."""
+    for name, file in record.files.items():
         url = join_url(catalog_url(root), file)
         scheme, _, path = split_url(url)
         if scheme == "file":
             source = f"read_parquet({_quote(path)})"
         else:
-            source = f'"{edition_name(record)}/{name}"'
+            source = f'"{record.name}/{name}"'
             connection.register(source.strip('"'), open_parquet_dataset(url))
         connection.execute(f"CREATE VIEW {schema}{name} AS FROM {source}")
 
 
 def format_example_query(root: str) -> str:
-    """Return SQL that any DuckDB can run on the current catalogue's files."""
-    objects = _quote(join_url(catalog_url(root), find_record(root)["files"]["objects"]))
+    """Return an SQL query on the current catalog's files that runs in any DuckDB.
+
+    Raises
+    ------
+    NotFoundError
+        If nothing is published.
+    """
+    objects = _quote(join_url(catalog_url(root), find_record(root).files["objects"]))
     return (
         "SELECT cluster_label, count(*) AS n, median(z) AS z FROM "
         f"read_parquet({objects}) GROUP BY cluster_label ORDER BY n DESC"

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import pyarrow as pa
 import tyro
 
-from distspec.catalog.editions import edition_name, open_tables, read_current_record, read_edition_records
+from distspec.catalog.editions import open_tables, read_current_record, read_edition_records
 from distspec.catalog.hats import export_hats
 from distspec.catalog.query import COPY_OPTIONS, query, save_query
 from distspec.cli.base import RootCommand
@@ -25,8 +25,8 @@ from distspec.store.store import open_store
 class QueryCommand(RootCommand):
     """Answer SQL over a published catalogue.
 
-    Its tables: objects, classes, class_medians, anomalies, artefacts, changes, class_ids, sweep, nulls,
-    confusion, latents, quarantine; where people labelled spectra predictions and label_scores.
+    Its tables: objects, classes, class_medians, anomalies, bad_pixels, changes, class_ids, sweep, null_tests,
+    confusion, latent_pairs, quarantine; where people labelled spectra predictions and label_scores.
     cone(ra, dec, radius) are the objects within so many degrees; "r-…".objects are those of another run.
     """
 
@@ -90,14 +90,14 @@ class RunsCommand(RootCommand):
         now_current = read_current_record(self.root)
         rows = [
             {
-                "current": "*" if now_current and edition_name(record) == edition_name(now_current) else "",
-                "number": record["number"],
-                "run": record["run_id"],
-                "edition": record["edition"],
-                "published": record["published"],
-                "snapshot": record["snapshot_id"],
-                "objects": record["rows"]["objects"],
-                "classes": record["rows"]["classes"],
+                "current": "*" if now_current and record.name == now_current.name else "",
+                "number": record.number,
+                "run": record.run_id,
+                "edition": record.edition,
+                "published": record.published,
+                "snapshot": record.snapshot_id,
+                "objects": record.rows["objects"],
+                "classes": record.rows["classes"],
             }
             for record in read_edition_records(self.root)
         ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import tyro
 
-from distspec.catalog.editions import edition_name, read_current_record
+from distspec.catalog.editions import read_current_record
 from distspec.cli.base import RootCommand
 from distspec.core.text import format_table
 from distspec.io.job_log import JobLog, JobRecord, list_jobs, read_events, track_job
@@ -48,9 +48,9 @@ class StatusCommand(RootCommand):
         except FileNotFoundError:
             lines["store"] = "none: nothing was ingested"
         if published is not None:
-            rows = published["rows"]
+            rows = published.rows
             lines["published"] = (
-                f"{edition_name(published)} at {published['published']}: {rows['objects']:,} spectra in "
+                f"{published.name} at {published.published}: {rows['objects']:,} spectra in "
                 f"{rows['classes']:,} classes"
             )
         width = max(map(len, lines))
@@ -121,7 +121,7 @@ class RollbackCommand(RootCommand):
         if record is None:
             print(f"{self.model_id} serves; it has no catalogue yet: the next run makes one")
         else:
-            print(f"{self.model_id} serves, and {edition_name(record)} is published")
+            print(f"{self.model_id} serves, and {record.name} is published")
 
 
 def _format_job_status(root: str, job: JobRecord) -> str:

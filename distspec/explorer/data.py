@@ -218,8 +218,8 @@ def open_explorer_data(root: str) -> ExplorerData:
     """
     record = find_record(root)
     tables = open_record_tables(root, record)
-    run, _ = load_run(run_url(root, record["run_id"]))
-    store = open_store(store_url(root), record["snapshot_id"])
+    run, _ = load_run(run_url(root, record.run_id))
+    store = open_store(store_url(root), record.snapshot_id)
     dataset = tables["objects"]
     table = dataset.to_table(
         [name for name in dataset.schema.names if not LATENT_COLUMN_PATTERN.fullmatch(name)]

@@ -137,7 +137,7 @@ class Predictor:
             Before anything was published, or where its run was made before runs kept what this needs.
         """
         published = find_record(root)
-        url = run_url(root, str(published["run_id"]))
+        url = run_url(root, str(published.run_id))
         if not url_exists(join_url(url, RUN_MODEL_FILE)):
             raise FileNotFoundError(
                 f"{url} has no {RUN_MODEL_FILE}: it was made before runs kept one; remove that folder and run "

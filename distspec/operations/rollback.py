@@ -1,12 +1,17 @@
-"""Back to a model that served before: at once, with the last catalogue that was made of it."""
+"""Rollback to a model that was promoted before, with its last catalog; pinning and unpinning a model."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyarrow as pa
 
-from distspec.catalog.editions import open_record_tables, publish, read_current_record, read_edition_records
+from distspec.catalog.editions import (
+    EditionRecord,
+    open_record_tables,
+    publish,
+    read_current_record,
+    read_edition_records,
+)
+from distspec.core.errors import NotFoundError
 from distspec.io.files import read_json, url_exists
 from distspec.io.lease import Lease
 from distspec.io.paths import join_url, model_url, run_url, store_url
@@ -15,65 +20,93 @@ from distspec.models.registry import promote, read_promoted
 from distspec.store.store import open_store
 
 
-def roll_back(root: str, model_id: str, user: str, lease: Lease) -> dict[str, Any] | None:
-    """Let a model serve, and hold it there; publish the last catalogue of it again.
+def roll_back(root: str, model_id: str, user: str, lease: Lease) -> EditionRecord | None:
+    """Promote a model and pin it, and publish its last catalog again.
 
-    It stays until `unpin_model`, whatever the schedule would train. Names of classes that were given since are not
-    given again.
+    The model stays promoted until `unpin_model`, whatever scheduled runs would train. Ids that classes were
+    given since are not used for other classes.
 
     Parameters
     ----------
     root : str
+        Folder or bucket URL of the project.
     model_id : str
-        Its name.
+        Id of the model.
     user : str
-        Who wants it, for the record.
+        Who asks for the rollback, for the record.
     lease : Lease
+        Lease of the root.
 
     Returns
     -------
-    dict or None
-        The record of what is current now; None where no catalogue was ever made of it: the next run does.
+    EditionRecord or None
+        Record of the edition that is current now; None if no catalog was ever made with this model, so that the
+        next run has to make one.
 
     Raises
     ------
-    FileNotFoundError
-        When there is no such model here.
-    ValueError
-        When its files are damaged, or it is of another grid.
+    NotFoundError
+        If there is no such model.
+    ModelError
+        If the model's files are damaged, or it was trained on another grid.
     """
     load_model(model_url(root, model_id)).check_compatible(open_store(store_url(root)))
-    promote(root, lease, model_id, f"rolled back by {user}", hold_reason=f"rolled back by {user}")
-    found = [record for record in read_edition_records(root) if _read_run_model_id(root, record) == model_id]
-    now_current = read_current_record(root)
-    if not found or now_current is None:
+    reason = f"rolled back by {user}"
+    promote(root, lease, model_id, reason, hold_reason=reason)
+    editions = [record for record in read_edition_records(root) if _run_model_id(root, record) == model_id]
+    current = read_current_record(root)
+    if not editions or current is None:
         return None
-    record = found[-1]
-    if record["edition"] == now_current["edition"]:
-        return record
-    given = [open_record_tables(root, each)["class_ids"].to_table() for each in (now_current, record)]
-    ids = pa.concat_tables(given).group_by(given[0].column_names, use_threads=False).aggregate([])
-    ids = ids.cast(given[0].schema).replace_schema_metadata(given[1].schema.metadata)
-    made_with = record["made_with"] | {"again": record["edition"]}
-    keep = [name for name in record["files"] if name != "class_ids"]
-    tables, of = {"class_ids": ids}, (record["run_id"], record["snapshot_id"])
-    return publish(root, tables, *of, made_with, keep, base_record=record, lease=lease)
+    last = editions[-1]
+    return last if last.edition == current.edition else _publish_again(root, last, current, lease)
+
+
+def _publish_again(root: str, record: EditionRecord, current: EditionRecord, lease: Lease) -> EditionRecord:
+    """Publish an earlier edition anew, with the class ids of both editions."""
+    tables = [open_record_tables(root, each)["class_ids"].to_table() for each in (current, record)]
+    names = tables[0].column_names
+    class_ids = pa.concat_tables(tables).group_by(names, use_threads=False).aggregate([])
+    class_ids = class_ids.cast(tables[0].schema).replace_schema_metadata(tables[1].schema.metadata)
+    return publish(
+        root,
+        {"class_ids": class_ids},
+        record.run_id,
+        record.snapshot_id,
+        {**record.inputs, "republished": record.edition},
+        [name for name in record.files if name != "class_ids"],
+        base_record=record,
+        lease=lease,
+    )
 
 
 def unpin_model(root: str, user: str, lease: Lease) -> str:
-    """Let the model that serves be followed by another again; return its name.
+    """Allow scheduled runs to replace the promoted model again.
+
+    Parameters
+    ----------
+    root : str
+        Folder or bucket URL of the project.
+    user : str
+        Who asks for it, for the record.
+    lease : Lease
+        Lease of the root.
+
+    Returns
+    -------
+    str
+        Id of the promoted model.
 
     Raises
     ------
-    FileNotFoundError
-        When none serves.
+    NotFoundError
+        If no model is promoted.
     """
-    now = read_promoted(root)
-    if now is None:
-        raise FileNotFoundError(f"no model serves under {root}: run `python -m jobs.pipeline` first")
-    return promote(root, lease, now.model_id, f"let go by {user}").model_id
+    promoted = read_promoted(root)
+    if promoted is None:
+        raise NotFoundError(f"no model is promoted under {root}: run `distspec run RECIPE --root {root}` first")
+    return promote(root, lease, promoted.model_id, f"unpinned by {user}").model_id
 
 
-def _read_run_model_id(root: str, record: dict[str, Any]) -> str:
-    url = join_url(run_url(root, record["run_id"]), "run.json")
+def _run_model_id(root: str, record: EditionRecord) -> str:
+    url = join_url(run_url(root, record.run_id), "run.json")
     return str(read_json(url)["model_id"]) if url_exists(url) else ""

@@ -19,7 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from distspec.catalog.editions import edition_name, find_record, open_parquet_dataset, read_current_record
+from distspec.catalog.editions import (
+    EditionRecord,
+    find_record,
+    open_parquet_dataset,
+    read_current_record,
+)
 from distspec.core import schema
 from distspec.core.arrow import pc
 from distspec.core.records import has_valid_checksum
@@ -69,17 +74,17 @@ def trace_spectrum(root: str, object_id: str, run: str = "") -> list[ProvenanceE
         When that run was not published, or does not hold that spectrum.
     """
     edition = find_record(root, run)
-    objects = open_parquet_dataset(join_url(catalog_url(root), edition["files"]["objects"]))
+    objects = open_parquet_dataset(join_url(catalog_url(root), edition.files["objects"]))
     columns = ["object_id", "source_id", "store_row", "class_id", "cluster_label", "anomaly_rank", "split"]
     rows = objects.to_table(columns, filter=pc.field("object_id") == object_id).to_pylist()
     if not rows:
         raise ValueError(
-            f"{edition_name(edition)} holds no spectrum {object_id}: "
+            f"{edition.name} holds no spectrum {object_id}: "
             "look for it with `distspec query \"SELECT object_id FROM objects WHERE object_id LIKE '%…%'\"` "
             "or in `distspec quarantine`"
         )
-    made = read_json(join_url(run_url(root, edition["run_id"]), "run.json"))
-    store = open_store(store_url(root), edition["snapshot_id"])
+    made = read_json(join_url(run_url(root, edition.run_id), "run.json"))
+    store = open_store(store_url(root), edition.snapshot_id)
     row = rows[0]["store_row"]
     kept = {
         name: np.asarray(store.open_array(name)[row : row + 1]).tolist()[0] for name in SOURCE_FILE_COLUMNS
@@ -88,7 +93,7 @@ def trace_spectrum(root: str, object_id: str, run: str = "") -> list[ProvenanceE
         ProvenanceEntity(
             "row", object_id, {name: value for name, value in rows[0].items() if name != "object_id"}
         ),
-        ProvenanceEntity("edition", edition_name(edition), _edition_attributes(edition)),
+        ProvenanceEntity("edition", edition.name, _edition_attributes(edition)),
         ProvenanceEntity("run", str(made["run_id"]), _run_attributes(made)),
         *(ProvenanceEntity("model", name, _model_attributes(root, name)) for name in made["models"]),
         ProvenanceEntity("snapshot", store.snapshot_id, _snapshot_attributes(store)),
@@ -96,22 +101,22 @@ def trace_spectrum(root: str, object_id: str, run: str = "") -> list[ProvenanceE
     ]
 
 
-SOURCE_FILE_COLUMNS = ("uri", "version", "ra", "dec", "z", "norm", "checksum", "batch")
+SOURCE_FILE_COLUMNS = ("uri", "version", "ra", "dec", "z", "norm", "checksum", "ingest_commit")
 
 
-def _edition_attributes(edition: Mapping[str, Any]) -> dict[str, Any]:
-    facts = {name: edition[name] for name in ("published", "made_with", "seal")}
-    return {**facts, "objects": edition["files"]["objects"], "objects_sha256": edition["sha256"]["objects"]}
+def _edition_attributes(edition: EditionRecord) -> dict[str, Any]:
+    facts = {name: getattr(edition, name) for name in ("published", "inputs", "checksum")}
+    return {**facts, "objects": edition.files["objects"], "objects_sha256": edition.sha256["objects"]}
 
 
 def _run_attributes(made: Mapping[str, Any]) -> dict[str, Any]:
-    named = ("created", "recipe", "seed", "seal", "data_digest", "versions", "config")
+    named = ("created", "recipe", "seed", "checksum", "data_digest", "versions", "config")
     return {name: made[name] for name in named}
 
 
 def _model_attributes(root: str, name: str) -> dict[str, Any]:
     record = read_model_record(model_url(root, name))
-    named = ("created", "weights_sha256", "seal", "parent", "snapshot_id", "data_digest", "seed", "metrics")
+    named = ("created", "weights_sha256", "checksum", "parent", "snapshot_id", "data_digest", "seed", "metrics")
     facts = {each: record[each] for each in named}
     now = read_promoted(root)
     if now is not None and now.model_id == name:
@@ -125,7 +130,7 @@ def _snapshot_attributes(store: Store) -> dict[str, Any]:
         "written": info.written_at.isoformat(timespec="seconds"),
         "message": info.message,
         "rows": store.n_rows,
-        "standing": len(store.current_rows()),
+        "current_rows": len(store.current_rows()),
         "grid": asdict(store.config.grid),
         "preprocessing": dict(store.config.preprocessing),
     }
@@ -154,7 +159,7 @@ def find_integrity_problems(root: str) -> list[str]:
         return list(_check_catalog_rows(root, newest))
     except Exception as error:  # a damaged chunk breaks its decoder in as many ways as there are codecs
         said = " ".join(str(error).split())[:200]
-        return [f"latents of {edition_name(newest)} cannot be read: {type(error).__name__}: {said}"]
+        return [f"latents of {newest.name} cannot be read: {type(error).__name__}: {said}"]
 
 
 RecordsByPath = Mapping[str, Mapping[str, Any]]
@@ -202,11 +207,11 @@ class _DigestCache:
 def _check_current_edition(root: str, records: RecordsByPath) -> Iterator[str]:
     published = [record for file, record in records.items() if file.startswith("catalog/")]
     now = read_current_record(root)
-    if now is not None and now not in published:
-        yield f"catalog/current.json is the record of no edition: {edition_name(now)}"
+    if now is not None and now.to_json() not in published:
+        yield f"catalog/current.json is the record of no edition: {now.name}"
     if now is None and published:
         last = max(published, key=lambda record: record["number"])
-        yield f"catalog/current.json is gone: {edition_name(last)} was published last"
+        yield f"catalog/current.json is gone: {last['run_id']}/{last['edition']} was published last"
 
 
 def _check_record(
@@ -227,14 +232,14 @@ def _check_record(
         named = {f"models/{model}/model.json": seal for model, seal in record["models"].items()}
     else:
         files = {f"catalog/{name}": record["sha256"][table] for table, name in record["files"].items()}
-        named = {f"runs/{record['run_id']}/run.json": record["run_seal"]}
+        named = {f"runs/{record['run_id']}/run.json": record["run_checksum"]}
     fresh = {name: digest for name, digest in files.items() if f"{name} {digest}" not in checked_files}
     checked_files |= {f"{name} {digest}" for name, digest in fresh.items()}
     yield from _check_files(root, fresh)
     for name, seal in named.items():
         if name not in records:
             yield f"what it is made of, {name}, is gone or was altered"
-        elif records[name]["seal"] != seal:
+        elif records[name]["checksum"] != seal:
             yield f"it was made of another {name} than is there"
     if kind == "catalog" or (kind == "models" and model_tag(record["model_id"]) not in digests.tags):
         return  # the data are the run's; or the model was trained elsewhere
@@ -261,18 +266,18 @@ def _check_files(root: str, files: Mapping[str, str]) -> Iterator[str]:
                 yield problem
 
 
-def _check_catalog_rows(root: str, edition: Mapping[str, Any]) -> Iterator[str]:
+def _check_catalog_rows(root: str, edition: EditionRecord) -> Iterator[str]:
     """Hold the rows of the current edition against the store: names, positions, redshifts, latents."""
-    file = edition["files"]["objects"]
+    file = edition.files["objects"]
     store, objects = (
-        open_store(store_url(root), edition["snapshot_id"]),
+        open_store(store_url(root), edition.snapshot_id),
         open_parquet_dataset(join_url(catalog_url(root), file)),
     )
     said = {key.decode(): value.decode() for key, value in (objects.schema.metadata or {}).items()}
-    model = str(read_json(join_url(run_url(root, edition["run_id"]), "run.json"))["model_id"])
+    model = str(read_json(join_url(run_url(root, edition.run_id), "run.json"))["model_id"])
     weights = str(read_model_record(model_url(root, model))["weights_sha256"])
     expected = dict(
-        zip(schema.PROVENANCE_KEYS, (edition["run_id"], model, store.snapshot_id, weights), strict=True)
+        zip(schema.PROVENANCE_KEYS, (edition.run_id, model, store.snapshot_id, weights), strict=True)
     )
     if not expected.items() <= said.items():
         yield f"catalog/{file} says of what it was made otherwise than its record"

@@ -58,7 +58,7 @@ def test_residuals_are_against_the_reconstruction_times_its_amplitude(run, table
     latents = read_latents(store, "m-1")
     odd = tables["anomalies"].to_pylist()[0]
     row = store.ledger(["object_id"])["object_id"].to_pylist().index(odd["object_id"])
-    flux, ivar = store.spectra(slice(row, row + 1))
+    flux, ivar = store.read_spectra(slice(row, row + 1))
     recon = 2.0 * load_model(model_url(root, "m-1")).decode(latents["z_mean"][row : row + 1], 5.0)
     residual = ((flux - recon) * np.sqrt(ivar))[0]
     worst = np.argmax(np.abs(residual))
@@ -79,12 +79,12 @@ def test_classes_add_up(run, tables):
 def test_class_medians_leave_masked_pixels_out(run, tables):
     _, store, labels = run
     medians = tables["class_medians"].to_pandas()
-    flux, ivar = store.spectra(np.flatnonzero(labels == 1))
+    flux, ivar = store.read_spectra(np.flatnonzero(labels == 1))
     expected = np.nanmedian(np.where(ivar > 0, flux, np.nan), axis=0)
     ours = medians[medians.cluster_label == 1]
     assert np.allclose(ours.flux_p50, expected, rtol=1e-6)
     assert np.array_equal(ours.n_valid, np.count_nonzero(ivar, axis=0))
-    assert np.allclose(ours.wave_rest, store.frozen.grid.wave_rest)
+    assert np.allclose(ours.wave_rest, store.config.grid.wave_rest)
 
 
 def test_spoilt_spectra_are_listed_apart_and_not_left_out(tables):
@@ -138,7 +138,7 @@ def test_a_class_is_named_by_its_median_spectrum_where_it_is_known():
         parts.append(schema.build_table(values, schema.CLASS_MEDIANS_SCHEMA, {}))
     labels = np.repeat(list(z), 3)
     objects = pa.table({"cluster_label": labels, "z": np.concatenate(list(z.values()))})
-    store = SimpleNamespace(frozen=SimpleNamespace(kind="dja", grid=GRID))
+    store = SimpleNamespace(config=SimpleNamespace(archive_name="dja", grid=GRID))
     values = build_module._measure_class_medians(pa.concat_tables(parts), objects, store)
     found = suggest_galaxy_types("dja", values, len(z))
     assert found.galaxy_type == ["LRD", "star-forming", "star-forming"]

@@ -96,7 +96,7 @@ def test_what_is_current_is_known(tmp_path):
 
 def test_files_of_an_older_format_are_published_anew(tmp_path, monkeypatch):
     published(str(tmp_path), 50)
-    monkeypatch.setattr(catalog, "FORMAT", editions.FORMAT_VERSION + 1)
+    monkeypatch.setattr(editions, "FORMAT_VERSION", editions.FORMAT_VERSION + 1)
     assert not editions.is_current(str(tmp_path), "r-made", "snapshot", {"n_anomalies": 20})
 
 

@@ -20,7 +20,7 @@ def exported(tmp_path_factory):
     """A root's table and where it was exported to, in files of at most 60 rows."""
     folder = tmp_path_factory.mktemp("hats")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hats, "MAX_ROWS", 60)
+        patch.setattr(hats, "MAX_ROWS_PER_FILE", 60)
         made = published(str(folder / "root"))["objects"]
         assert export_hats(str(folder / "root"), str(folder / "galaxies")) == 600
     return made, folder / "galaxies"
@@ -30,7 +30,7 @@ def test_every_spectrum_lies_in_the_file_of_its_cell(exported):
     made, folder = exported
     found = []
     for path in (folder / "dataset").glob("Norder=*/Dir=*/Npix=*.parquet"):
-        order, pixel = int(path.compute_scores[-3][7:]), int(path.stem[5:])
+        order, pixel = int(path.parts[-3][7:]), int(path.stem[5:])
         table = pq.read_table(path, partitioning=None)
         assert len(table) <= 60 or order == MAX_PARTITION_ORDER
         cells = table["_healpix_29"].to_numpy()
@@ -72,7 +72,7 @@ def test_the_command(exported, tmp_path, monkeypatch, capsys):
 def test_a_bucket_holds_the_same(exported, s3):  # noqa: F811
     root = str(exported[1].parent / "root")
     assert export_hats(root, s3.url("galaxies")) == 600
-    keys = s3.client.list_objects_v2(Bucket=s3.open_bucket_from_env, Prefix=s3.field_name("galaxies"))[
+    keys = s3.client.list_objects_v2(Bucket=s3.bucket, Prefix=s3.key("galaxies"))[
         "Contents"
     ]
     assert any(each["Key"].endswith("/hats.properties") for each in keys)

@@ -46,7 +46,7 @@ def expected(made):
     agree = objects.groupby("source_id").cluster_label.nunique() == 1
     clean = (objects.cluster_label >= 0) & (objects.cluster_stability >= np.float32(0.9))
     clean &= (objects.snr > 3) & (objects.artefact_score < 1)
-    median = made["class_medians"].example_query("cluster_label == 0 and n_valid > 0")
+    median = made["class_medians"].query("cluster_label == 0 and n_valid > 0")
     return [
         ("n_spectra", sorted(classes.n_spectra, reverse=True)),
         ("object_id", ranked.object_id[ranked.cluster_label == 2][:100].tolist()),
@@ -89,7 +89,7 @@ def test_files_are_read_in_part(root, made, tmp_path, monkeypatch):
     """Few row groups can hold a class, the first ranks, or a place on the sky."""
     monkeypatch.setattr("distspec.io.parquet.ROW_GROUP_SIZE", 100)
     published(str(tmp_path), 20_000)
-    file = pq.ParquetFile(tmp_path / "catalog" / read_current_record(str(tmp_path))["files"]["objects"])
+    file = pq.ParquetFile(tmp_path / "catalog" / read_current_record(str(tmp_path)).files["objects"])
     names = file.schema_arrow.names
 
     def groups(name, low, high):
@@ -106,7 +106,7 @@ def test_files_are_read_in_part(root, made, tmp_path, monkeypatch):
 
 
 def test_objects_are_found_by_id_whatever_the_order(root, made):
-    found = open_tables(root)["objects"].results_to_table().to_pandas()
+    found = open_tables(root)["objects"].to_table().to_pandas()
     assert found.object_id.tolist() != made["objects"].object_id.tolist()
     again = found.sort_values("store_row").reset_index(drop=True)
     assert again.equals(made["objects"])
@@ -150,7 +150,7 @@ def test_past_runs_stay_and_can_be_compared(tmp_path):
     )
     labels = [table["objects"]["cluster_label"].to_numpy()[:100] for table in (old, new)]
     assert moved.to_pylist() == [{"n": int((labels[0] != labels[1]).sum())}]
-    assert [record["run_id"] for record in read_edition_records(root)] == ["r-old", "r-new"]
+    assert [record.run_id for record in read_edition_records(root)] == ["r-old", "r-new"]
 
 
 def test_a_bucket_is_queried_alike(s3):  # noqa: F811

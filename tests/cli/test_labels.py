@@ -70,7 +70,7 @@ def test_from_a_file_to_predictions(root, command, tmp_path):
     assert "enough" in said
     assert "The most useful to label next" in said
     after = editions.read_current_record(root)
-    assert {name: after["files"][name] for name in before["files"]} == before["files"]
+    assert {name: after.files[name] for name in before.files} == before.files
     predictions = table(root, "predictions")
     assert set(predictions["object_id"].to_pylist()) == set(table(root, "objects")["object_id"].to_pylist())
     right = [

@@ -86,7 +86,7 @@ def test_stopped_submitted_again_and_again(there, server, arguments):
     )
     published = editions.find_record(root)
     quarantine = editions.open_record_tables(root, published)["quarantine"].to_table()
-    assert published["rows"]["objects"] + len(quarantine) == 75
+    assert published.rows["objects"] + len(quarantine) == 75
 
     third = there.submit("third", *pipeline)
     assert third.returncode == 0, third.stdout[-3000:]
@@ -134,5 +134,5 @@ def test_every_stage_is_a_job(there, server, arguments):
         .drop_columns("anomaly_rank")
         for each in (root, whole)
     )
-    assert editions.find_record(root)["run_id"] == editions.find_record(whole)["run_id"]
+    assert editions.find_record(root).run_id == editions.find_record(whole).run_id
     assert one["class_id"].equals(two["class_id"])

@@ -28,7 +28,7 @@ def client(explored, root):
 
 @pytest.fixture
 def objects(root):
-    return open_tables(root)["objects"].results_to_table()
+    return open_tables(root)["objects"].to_table()
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_the_catalogue_says_lines_and_scale(client, root):
     assert said["wave_rest"] == store.config.grid.wave_rest.tolist()
     assert (said["n"], said["reference"], said["who"]) == (400, 1500.0, "ann")
     assert [row["cluster_label"] for row in said["classes"]] == [-1, 0, 1, 2]
-    ranks = open_tables(root)["objects"].results_to_table()["anomaly_rank"].to_numpy()
+    ranks = open_tables(root)["objects"].to_table()["anomaly_rank"].to_numpy()
     assert [odd["row"] for odd in said["oddest"]] == np.argsort(ranks)[:12].tolist()
 
 

@@ -32,7 +32,7 @@ def test_explore_serves_until_interrupted(root):
             assert answer.status == 200
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
-    third = open_tables(root)["objects"].results_to_table(columns=["object_id"])["object_id"][3].as_py()
+    third = open_tables(root)["objects"].to_table(columns=["object_id"])["object_id"][3].as_py()
     assert read_annotations(root).select(["object_id", "human_label", "who"]).to_pylist() == [
         {"object_id": third, "human_label": "LRD", "who": "ann"}
     ]

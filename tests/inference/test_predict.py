@@ -153,7 +153,7 @@ def test_rerank_from_the_command_line(run, objects, capsys, monkeypatch):
 
 
 def test_a_run_without_a_yardstick_says_what_to_do(run):
-    url = Path(run_url(run.root, editions.read_current_record(run.root)["run_id"]), RUN_MODEL_FILE)
+    url = Path(run_url(run.root, editions.read_current_record(run.root).run_id), RUN_MODEL_FILE)
     url.rename(f"{url}.away")
     try:
         with pytest.raises(FileNotFoundError, match=f"has no {RUN_MODEL_FILE}"):

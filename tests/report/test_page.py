@@ -134,7 +134,7 @@ class Page(HTMLParser):
         self.loads: list[str] = []
         self.ids: set[str] = set()
         self.words = ""
-        self.train_loader(text)
+        self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)

@@ -35,12 +35,12 @@ def look(root: str) -> str:
         ).fetchone() or (0, 0, 0)
     said: dict[str, Any] = {name: table.schema.metadata or {} for name, table in tables.items()}
     made_of = {(each.get(b"run_id"), each.get(b"snapshot_id")) for each in said.values()}
-    expected = {(record["run_id"].encode(), record["snapshot_id"].encode())}
-    if (rows, spectra, lost) != (record["rows"]["objects"], rows, 0) or made_of != expected:
+    expected = {(record.run_id.encode(), record.snapshot_id.encode())}
+    if (rows, spectra, lost) != (record.rows["objects"], rows, 0) or made_of != expected:
         raise AssertionError(
-            f"{record['edition']}: {rows} rows, {spectra} in classes, {lost} in none, {made_of}"
+            f"{record.edition}: {rows} rows, {spectra} in classes, {lost} in none, {made_of}"
         )
-    return str(record["edition"])
+    return record.edition
 
 
 def main(root: str) -> None:

@@ -66,7 +66,7 @@ class Night:
     def __str__(self) -> str:
         retried = "; distspec retry" if self.retried else ""
         return (
-            f"run {self.number:2d}  {self.format_names:5d} listed  {self.seconds:5.0f} s  "
+            f"run {self.number:2d}  {self.listed:5d} listed  {self.seconds:5.0f} s  "
             f"{'; '.join(self.attempts)}{retried}"
         )
 
@@ -104,17 +104,17 @@ def soak(
         server = stack.enter_context(serve())
         s3 = S3(*server, uuid.uuid4().hex[:8])
         # Of the twin; the cluster goes through the proxy.
-        os.environ.update({**s3.to_environment, "RAY_LOG_TO_DRIVER": "0"})
-        proxy = stack.enter_context(before(s3.get_endpoint_url))
+        os.environ.update({**s3.environment, "RAY_LOG_TO_DRIVER": "0"})
+        proxy = stack.enter_context(before(s3.endpoint))
         archive = Archive.make(s3, runs, seed)
         root, twin = s3.url("root"), s3.url("twin")
         # The code is there, as in an image: each job would have it compiled anew.
-        where = {**s3.to_environment, "AWS_ENDPOINT_URL": proxy.url}
+        where = {**s3.environment, "AWS_ENDPOINT_URL": proxy.url}
         there = stack.enter_context(machines(has_code=True, **where))
         folder = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True)
         )
-        stack.enter_context(ray_session(RayConfig("local", 2, folder), s3.to_environment))
+        stack.enter_context(ray_session(RayConfig("local", 2, folder), s3.environment))
         weed = next(each for each in psutil.Process().children() if "weed" in each.name())
         saboteur = Saboteur(there, proxy, weed, rng, latest)
         reader = _reader(root)
@@ -150,7 +150,7 @@ def _night(saboteur: Saboteur, archive: Archive, root: str, number: int, listed:
     while True:
         job = f"run-{number}-{len(night.attempts)}"
         is_hurt = not night.attempts or (not kind and saboteur.rng.random() < 0.5)
-        wait = saboteur.initialize_model(job, kind) if is_hurt else str
+        wait = saboteur.begin(job, kind) if is_hurt else str
         ended = saboteur.machines.submit(job, *_pipeline(archive, root))
         befell = wait() or "nothing"
         if "SUCCEEDED" in saboteur.machines.status(job).upper():  # `submit` ends with 0 of a stopped job, too
@@ -203,11 +203,11 @@ def _undisturbed(archive: Archive, root: str, number: int) -> None:
 def _agree(root: str, twin: str) -> None:
     """Hold what is published against the twin's: run, identities, counts, labels, quarantine."""
     one, two = (editions.find_record(each) for each in (root, twin))
-    assert one["run_id"] == two["run_id"], "of the same data by the same model"
+    assert one.run_id == two.run_id, "of the same data by the same model"
     tables = [editions.open_record_tables(each, record) for each, record in ((root, one), (twin, two))]
     for name, columns, by in COMPARED:
         mine, theirs = (each[name].results_to_table(columns=columns).sort_by(by) for each in tables)
-        assert mine.equals(theirs), f"{name} differ in run {one['run_id']}"
+        assert mine.equals(theirs), f"{name} differ in run {one.run_id}"
 
 
 COMPARED = (
@@ -240,7 +240,7 @@ def _nothing_is_left(there: Machines, root: str) -> None:
     while standing := _standing(there):
         assert time.monotonic() < until, standing
         time.sleep(1.0)
-    vouched = {file for record in editions.read_edition_records(root) for file in record["files"].values()}
+    vouched = {file for record in editions.read_edition_records(root) for file in record.files.values()}
     lying = [
         name
         for name in list_files(root)
@@ -280,7 +280,7 @@ def _standing(there: Machines) -> list[str]:
 
 def summary(nights: Sequence[Night], saboteur: Saboteur) -> str:
     """Return the figures of a soak in words."""
-    befell = [each.rpartition(" after ")[0] for each in saboteur.n_done]
+    befell = [each.rpartition(" after ")[0] for each in saboteur.done]
     counts = ", ".join(f"{kind} {befell.count(kind)} times" for kind in KINDS if kind in befell)
     seconds = np.array([night.seconds for night in nights])
     again = sum(len(night.attempts) - 1 for night in nights)
