@@ -13,8 +13,8 @@ from distspec.catalog.query import format_example_query, query
 from tests.helpers.published import published
 from tests.helpers.seaweed import s3, seaweed  # noqa: F401
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-WORKED = re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
+GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "catalogs.md").read_text()
+WORKED = re.findall(r"```sql\n(.*?)```", GUIDE, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
