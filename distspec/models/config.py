@@ -1,74 +1,82 @@
-"""NEEDS A DOCSTRING."""
+"""Settings of the variational autoencoder (VAE). Importing this module does not import torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
+from distspec.core.errors import ConfigError
+
+SPECTRUM_KEY = "spectrum"
+"""Name of the input that holds the spectrum; photometry may join it under other names."""
+
 
 @dataclass(frozen=True)
 class VAEConfig:
-    """Architecture and objective of the VAE; what is off by default is not of the published one."""
+    """Architecture and objective of the VAE.
+
+    The defaults are the published model; every option that it does not have is off.
+    """
 
     hidden_sizes: tuple[int, ...] = (512, 256, 128, 64)
     """Widths of the encoder's hidden layers, input side first; the decoder mirrors them."""
     dropout: tuple[float, ...] = (0.2, 0.2, 0.2, 0.1)
-    """Dropout after each hidden layer, input side first."""
+    """Dropout rate after each hidden layer, input side first."""
     decoder_dropout: bool = True
-    """Dropout in the decoder, too."""
+    """Apply dropout in the decoder as well."""
     n_latents: int = 16
-    """Dimensions of the latent space."""
+    """Number of dimensions of the latent space."""
     l2: float = 1e-3
-    """Weight of the summed squares of the hidden layers' kernels."""
+    """Weight of the sum of squares of the hidden layers' kernels."""
     kl_weight: float = 1.0
-    """Weight of the KL divergence to N(0, I)."""
+    """Weight of the KL divergence from the posterior to N(0, I)."""
     free_bits: float = 0.0
-    """A latent's KL, as a mean over the batch, costs only what it exceeds this by [nat]."""
+    """KL divergence per latent, averaged over the batch, that costs nothing [nat]."""
     likelihood: Literal["mse", "gaussian"] = "mse"
-    """Squared error of arcsinh flux, or a Gaussian of linear flux with the archive's ivar and a floor …"""
+    """Reconstruction loss: squared error of arcsinh flux, or Gaussian likelihood of linear flux with ivar."""
     noise_floor: tuple[float, float] = (0.3, 0.05)
-    """… which falls from the first to the second value, in standard deviations of the sample …"""
+    """First and last value of the noise floor of the Gaussian likelihood [standard deviations of the sample]."""
     noise_floor_steps: int = 600
-    """… geometrically, in so many steps."""
+    """Number of steps in which the noise floor falls geometrically from its first to its last value."""
     student_t_dof: float = 0.0
-    """Degrees of freedom of a Student-t likelihood; 0: Gaussian."""
+    """Degrees of freedom of a Student-t likelihood; 0 for a Gaussian likelihood."""
     standardize: bool = False
-    """Give the networks pixels less their sample's mean, over its standard deviation."""
+    """Subtract the sample's mean from each pixel and divide by its standard deviation before the networks."""
     ppca_init: bool = False
-    """Begin as probabilistic PCA; the networks correct its posterior and its reconstruction."""
+    """Start as probabilistic PCA; the networks correct its posterior and its reconstruction."""
     impute_with_ppca: bool = False
-    """Show the encoder PCA's estimate where pixels are masked or lost in noise, and where that is."""
+    """Replace masked and noisy pixels in the encoder's input by their PCA estimate, with a map of the weights."""
     condition_on_z: bool = False
-    """Give the redshift to the encoder and the decoder."""
+    """Give the redshift to the encoder and to the decoder."""
     encoder_min_wave: float = 0.0
-    """Hide pixels below this rest wavelength [Å] from the encoder: what the intergalactic medium eats."""
+    """Hide pixels below this rest wavelength from the encoder, where the intergalactic medium absorbs [Å]."""
     profile_amplitude: bool = False
-    """Scale the input by the mean spectrum's best amplitude, and the reconstruction by its own."""
+    """Scale the input by the best-fit amplitude of the mean spectrum, and the reconstruction by its own."""
     resolving_power: tuple[tuple[float, float], ...] = ()
-    """(wavelength [um, observed], λ / FWHM) of the instrument; empty: not known."""
+    """Resolving power of the instrument: (observed wavelength [µm], λ / FWHM); empty if unknown."""
     convolve_lsf: bool = False
-    """Decode what the instrument is yet to blur."""
+    """Decode to unlimited resolution and convolve with the instrument's line-spread function."""
     data_thinning: bool = False
-    """Train on two halves of each spectrum's light, with independent noise, each to predict the other."""
+    """Train on two halves of each spectrum's light with independent noise; each half predicts the other."""
     consistency_weight: float = 0.0
-    """Weight of the agreement between a spectrum's latents and those of a second view of it …"""
+    """Weight of the agreement between the latents of a spectrum and of its second view."""
     redshift_augmentation: bool = False
-    """… degraded and cropped as if at another redshift, …"""
+    """Second view: degrade and crop the spectrum as if it were observed at another redshift."""
     noise_augmentation: float = 0.0
-    """… with up to so many times its noise added, …"""
+    """Second view: add noise of up to this multiple of the spectrum's own."""
     scale_augmentation: float = 0.0
-    """… scaled by a lognormal factor of this width."""
+    """Second view: multiply by a lognormal factor of this width."""
     calibrate_posteriors: bool = False
-    """Widen posteriors until repeats of a source differ as much as they say."""
+    """After training, widen the posteriors until they match the scatter between repeats of a source."""
 
     @property
     def n_annealing_steps(self) -> int:
-        """Steps after which the objective no longer changes: only then can epochs be compared."""
+        """Number of steps during which the objective changes; validation losses compare only after them."""
         return self.noise_floor_steps if self.likelihood == "gaussian" else 0
 
     @property
     def has_second_view(self) -> bool:
-        """Whether each spectrum is encoded twice in training."""
+        """Whether training encodes a second view of each spectrum."""
         return (
             self.data_thinning
             or self.redshift_augmentation
@@ -78,25 +86,30 @@ class VAEConfig:
 
     def __post_init__(self) -> None:
         if len(self.hidden_sizes) != len(self.dropout) or not self.hidden_sizes:
-            raise ValueError(
-                f"vae.hidden_sizes {self.hidden_sizes} and vae.dropout {self.dropout}: give one dropout a hidden layer"
+            raise ConfigError(
+                f"vae.hidden_sizes {self.hidden_sizes} and vae.dropout {self.dropout}: "
+                "give one dropout rate for each hidden layer"
             )
         if min(self.hidden_sizes) < 1 or self.n_latents < 1:
-            raise ValueError("vae.hidden_sizes and vae.n_latents must be positive")
-        if any(not 0 <= rate < 1 for rate in self.dropout):
-            raise ValueError(f"vae.dropout {self.dropout}: rates lie in [0, 1)")
-        if not 0 < self.noise_floor[1] <= self.noise_floor[0] or self.noise_floor_steps < 1:
-            raise ValueError(
-                f"vae.noise_floor {self.noise_floor} must fall and stay positive, vae.noise_floor_steps be positive"
+            raise ConfigError(
+                f"vae.hidden_sizes {self.hidden_sizes} and vae.n_latents {self.n_latents} must be positive"
             )
-        needs = ("ppca_init", "impute_with_ppca", "profile_amplitude")
-        if not self.standardize and (asked := [name for name in needs if getattr(self, name)]):
-            raise ValueError(f"vae.{asked[0]} needs vae.standardize")
+        if any(not 0 <= rate < 1 for rate in self.dropout):
+            raise ConfigError(f"vae.dropout {self.dropout}: rates must lie in [0, 1)")
+        if not 0 < self.noise_floor[1] <= self.noise_floor[0] or self.noise_floor_steps < 1:
+            raise ConfigError(
+                f"vae.noise_floor {self.noise_floor} must fall and stay positive, and "
+                f"vae.noise_floor_steps {self.noise_floor_steps} must be positive"
+            )
+        dependent = ("ppca_init", "impute_with_ppca", "profile_amplitude")
+        if not self.standardize and (enabled := [name for name in dependent if getattr(self, name)]):
+            raise ConfigError(f"vae.{enabled[0]} needs vae.standardize")
         if self.likelihood == "mse" and (self.profile_amplitude or self.student_t_dof):
-            raise ValueError("vae.profile-amplitude and vae.student_t_dof need --vae.likelihood gaussian")
+            raise ConfigError("vae.profile_amplitude and vae.student_t_dof need vae.likelihood gaussian")
         if (self.convolve_lsf or self.redshift_augmentation) and not self.resolving_power:
-            raise ValueError("vae.convolve_lsf and vae.shift-z need vae.resolving_power, the instrument's")
+            raise ConfigError("vae.convolve_lsf and vae.redshift_augmentation need vae.resolving_power")
         if self.consistency_weight and not self.has_second_view:
-            raise ValueError(
-                "vae.consistency_weight needs a second view: vae.data_thinning, shift-z, renoise or rescale"
+            raise ConfigError(
+                "vae.consistency_weight needs a second view: set vae.data_thinning, "
+                "vae.redshift_augmentation, vae.noise_augmentation or vae.scale_augmentation"
             )

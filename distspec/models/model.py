@@ -14,8 +14,9 @@ from torch import Tensor
 from distspec.core.errors import InvalidSpectrumError
 from distspec.core.records import lists_to_tuples
 from distspec.core.spectrum import Floats, Floats32, Spectrum, SpectrumBatch, WavelengthGrid
+from distspec.models.batch import Batch
 from distspec.models.serialization import load_vae
-from distspec.models.vae import Batch, SpectrumVAE, decode_flux, embed
+from distspec.models.vae import SpectrumVAE, decode_flux, embed
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.rest_frame import preprocess
 from distspec.store.store import Store

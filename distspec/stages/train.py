@@ -16,9 +16,9 @@ from distspec.core import memory
 from distspec.io.files import read_json
 from distspec.io.paths import join_url, model_url, store_url
 from distspec.io.storage import split_url, url_to_fs
-from distspec.models.config import VAEConfig
+from distspec.models.config import SPECTRUM_KEY, VAEConfig
 from distspec.models.serialization import has_model, load_vae, save_model
-from distspec.models.vae import SPECTRUM_KEY, SpectrumVAE
+from distspec.models.vae import SpectrumVAE
 from distspec.stages.progress import show_progress
 from distspec.stages.result import StageResult
 from distspec.stages.session import can_autoscale, count_worker_slots, n_gpus

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from distspec.core.spectrum import Floats32
-from distspec.models.vae import Batch, ModelInput
+from distspec.models.batch import Batch, ModelInput
 from distspec.store.store import Store
 from distspec.training.sampler import EpochPlan, RowIndices
 

@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 from torch import Tensor
 
-from distspec.models.vae import Batch, SpectrumVAE
+from distspec.models.batch import Batch
+from distspec.models.vae import SpectrumVAE
 from distspec.store.splits import find_repeat_pairs, is_validation
 from distspec.store.store import Store
 from distspec.training.checkpoint import CheckpointManager

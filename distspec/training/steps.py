@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from distspec.models.vae import Batch, SpectrumVAE
+from distspec.models.batch import Batch
+from distspec.models.vae import SpectrumVAE
 from distspec.training.config import TrainingConfig, learning_rate
 from distspec.training.distributed import ProcessGroup
 from distspec.training.state import EarlyStopping, EpochMetrics, TrainingState

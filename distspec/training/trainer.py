@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distspec.models.vae import Batch, SpectrumVAE
+from distspec.models.batch import Batch
+from distspec.models.vae import SpectrumVAE
 from distspec.training.checkpoint import CheckpointManager
 from distspec.training.config import TrainingConfig, learning_rate
 from distspec.training.data import BatchLoader, find_nonfinite

@@ -25,8 +25,9 @@ import torch
 from distspec.core.instruments import NIRSPEC_PRISM
 from distspec.core.spectrum import WavelengthGrid
 from distspec.measurements.lya import measure_lya_ew
-from distspec.models.config import VAEConfig
-from distspec.models.vae import SPECTRUM_KEY, Batch, SpectrumVAE, decode_flux, embed
+from distspec.models.batch import Batch
+from distspec.models.config import SPECTRUM_KEY, VAEConfig
+from distspec.models.vae import SpectrumVAE, decode_flux, embed
 from distspec.pipeline.config import Config
 from distspec.pipeline.recipes import dja, paper
 from distspec.store.splits import find_repeat_pairs, is_validation

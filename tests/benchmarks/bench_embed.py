@@ -22,10 +22,11 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from distspec.models.batch import Batch
 from distspec.models.latents import append_latents
 from distspec.models.model import FORWARD_BATCH_SIZE
 from distspec.models.serialization import save_model
-from distspec.models.vae import Batch, SpectrumVAE, embed
+from distspec.models.vae import SpectrumVAE, embed
 from distspec.preprocessing.resampling import GridConfig
 from distspec.stages.embed import concatenate_results, embed_spans, rows_per_span, start_embedder_pool
 from distspec.stages.pool import ActorPool

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from distspec.clustering.gaussian_mixture import MixtureInit, fit_mixtures
-from distspec.models.vae import Batch, SpectrumVAE, embed
+from distspec.models.batch import Batch
+from distspec.models.vae import SpectrumVAE, embed
 from distspec.training.distributed import ProcessGroup
 from tests.benchmarks.bench_cluster import KS, SEEDS, paper_map
 from tests.benchmarks.bench_train import bare_epoch, new, our_epoch, spectra

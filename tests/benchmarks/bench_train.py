@@ -21,8 +21,9 @@ from ray.train.torch import TorchTrainer
 from torch import nn
 
 from distspec.core.spectrum import WavelengthGrid
-from distspec.models.config import VAEConfig
-from distspec.models.vae import SPECTRUM_KEY, Batch, SpectrumVAE
+from distspec.models.batch import Batch
+from distspec.models.config import SPECTRUM_KEY, VAEConfig
+from distspec.models.vae import SpectrumVAE
 from distspec.training.checkpoint import CheckpointManager
 from distspec.training.config import TrainingConfig
 from distspec.training.data import CachedLoader

@@ -23,7 +23,8 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
-from distspec.models.vae import Batch, decode_flux, embed
+from distspec.models.batch import Batch
+from distspec.models.vae import decode_flux, embed
 from distspec.pipeline.config import Config
 from distspec.pipeline.recipes import RECIPES
 from distspec.store.splits import find_repeat_pairs, is_validation
@@ -114,7 +115,7 @@ def _neighbours(latents: Any, kept: Any, classes: Any, types: Any) -> tuple[floa
     votes = [max(sorted(set(near)), key=list(near).count) for near in classes[~kept][index]]
     errors = np.abs(np.nanmedian(types[~kept][index], axis=1) - types[kept])
     right = np.array(votes) == classes[kept]
-    border = np.isin(np.noise_floor(types[kept]), (9, 10, 19, 20))
+    border = np.isin(np.floor(types[kept]), (9, 10, 19, 20))
     return float(right.mean()), float(np.nanmean(errors)), float(border[~right].mean())
 
 
@@ -142,7 +143,7 @@ def _hidden_excess(model: Any, batch: Batch, wave: Any) -> float:
     """Return the median over spectra of the mean error on hidden pixels, in arcsinh², less the noise's."""
     flux, ivar = (t.numpy() for t in batch.spectrum)
     # The same stretches of wavelength on every grid, none of them all of a spectrum's.
-    stretch = np.noise_floor(np.log(wave) / 0.03).astype(int)
+    stretch = np.floor(np.log(wave) / 0.03).astype(int)
     pick = np.random.default_rng(0).random((len(flux), stretch.max() + 1)) < HIDDEN
     hide = pick[:, stretch] & (wave > 1300.0)
     shown = Batch.from_spectra(

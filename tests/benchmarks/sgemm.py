@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from distspec.models.config import VAEConfig
-from distspec.models.vae import SPECTRUM_KEY, SpectrumVAE
+from distspec.models.config import SPECTRUM_KEY, VAEConfig
+from distspec.models.vae import SpectrumVAE
 from tests.benchmarks.timing import Work
 
 N_PIXELS = 640

@@ -7,9 +7,10 @@ import pyarrow as pa
 import torch
 
 from distspec.io.paths import model_url
-from distspec.models.config import VAEConfig
+from distspec.models.batch import Batch
+from distspec.models.config import SPECTRUM_KEY, VAEConfig
 from distspec.models.serialization import save_model
-from distspec.models.vae import SPECTRUM_KEY, Batch, SpectrumVAE
+from distspec.models.vae import SpectrumVAE
 from distspec.store.store import Store
 from distspec.training.config import TrainingConfig
 from distspec.training.record import build_model_record

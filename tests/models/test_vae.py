@@ -7,19 +7,11 @@ import torch
 from torch import nn
 
 from distspec.core.spectrum import WavelengthGrid
-from distspec.models.config import VAEConfig
-from distspec.models.vae import (
-    SPECTRUM_KEY,
-    Batch,
-    JoinedInputs,
-    ModelInput,
-    SpectrumVAE,
-    arcsinh,
-    consistency_loss,
-    decode_flux,
-    embed,
-    kl_divergence,
-)
+from distspec.models.augmentation import augment, thin
+from distspec.models.batch import Batch, JoinedInputs, ModelInput
+from distspec.models.config import SPECTRUM_KEY, VAEConfig
+from distspec.models.losses import arcsinh, consistency_loss, kl_divergence
+from distspec.models.vae import SpectrumVAE, decode_flux, embed
 from distspec.pipeline.recipes import PRISM_VAE, SPECTRAL_VAE
 
 L = 40
@@ -258,7 +250,7 @@ def test_halves_are_independent_and_true():
     truth, sigma = 2.0, 0.5
     x = truth + sigma * torch.randn(n, 1)
     vae = SpectrumVAE({SPECTRUM_KEY: 1}, VAEConfig())
-    one, other = vae._thin(JoinedInputs(x, torch.full_like(x, sigma**-2), torch.zeros(n)))
+    one, other = thin(JoinedInputs(x, torch.full_like(x, sigma**-2), torch.zeros(n)))
     pulls = [(half.value - truth) * half.ivar.sqrt() for half in (one, other)]
     for pull in pulls:
         assert abs(pull.mean().item()) < 5 / math.sqrt(n)
@@ -271,7 +263,7 @@ def test_a_second_view_is_never_sharper_nor_wider(galaxies):
     batch, _ = galaxies
     model = prepared(PRISM, batch)
     torch.manual_seed(0)
-    view = model._augment(model._join_inputs(batch))
+    view = augment(batch.join(model.input_sizes), PRISM, model.lsf)
     assert (view.z <= batch.z).all()
     assert (view.ivar <= batch.spectrum.ivar).all()
     assert (view.ivar < batch.spectrum.ivar).any()
@@ -324,8 +316,8 @@ def test_the_floor_falls_and_a_step_of_every_option_learns(galaxies):
     )
     model = prepared(everything, batch)
     model.eval()
-    view, out = model._join_inputs(batch), model._decode(model.encode(batch)[0], batch.z)
-    costs = [model._reconstruction_loss(view, out, step).mean().item() for step in (0, 5, 10, 99)]
+    view, out = batch.join(model.input_sizes), model._decode(model.encode(batch)[0], batch.z)
+    costs = [model.reconstruction_loss(view, out, step).mean().item() for step in (0, 5, 10, 99)]
     assert costs[0] < costs[1] < costs[2] == costs[3]
     model.train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)

@@ -12,8 +12,9 @@ import torch
 
 from distspec.core.spectrum import WavelengthGrid
 from distspec.io.paths import store_url
-from distspec.models.config import VAEConfig
-from distspec.models.vae import SPECTRUM_KEY, Batch, SpectrumVAE
+from distspec.models.batch import Batch
+from distspec.models.config import SPECTRUM_KEY, VAEConfig
+from distspec.models.vae import SpectrumVAE
 from distspec.store import store
 from distspec.store.store import Store, StoreConfig, create_store
 from distspec.training.checkpoint import CheckpointManager

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from distspec.io.files import list_files, read_bytes
 from distspec.io.paths import join_url, store_url
-from distspec.models.vae import SPECTRUM_KEY, SpectrumVAE
+from distspec.models.config import SPECTRUM_KEY
+from distspec.models.vae import SpectrumVAE
 from distspec.store.store import open_store
 from distspec.training.distributed import ProcessGroup
 from distspec.training.setup import build_trainer, split_rows

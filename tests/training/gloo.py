@@ -13,7 +13,7 @@ import torch.multiprocessing
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from distspec.models.vae import Batch
+from distspec.models.batch import Batch
 from distspec.training.config import TrainingConfig
 from distspec.training.distributed import ProcessGroup
 from distspec.training.trainer import fit

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from distspec.models.batch import Batch
 from distspec.models.config import VAEConfig
-from distspec.models.vae import Batch
 from distspec.pipeline.recipes import paper
 from distspec.training.config import TrainingConfig
 from distspec.training.distributed import ProcessGroup

@@ -1,0 +1,65 @@
+"""Second views of spectra for training: data thinning, and degradations that another observation might have."""
+
+from __future__ import annotations
+
+import torch
+
+from distspec.models.batch import JoinedInputs
+from distspec.models.config import VAEConfig
+from distspec.models.losses import TINY
+from distspec.models.lsf import LineSpreadFunction
+
+
+def thin(inputs: JoinedInputs) -> tuple[JoinedInputs, JoinedInputs]:
+    """Split the light of each spectrum into two halves with independent noise.
+
+    With noise ε drawn as large as the spectrum's own, the halves are x + kε and x - ε/k.
+
+    Returns
+    -------
+    first, second : JoinedInputs
+        Two views whose inverse variances sum to that of the input.
+
+    References
+    ----------
+    Neufeld et al. 2024, JMLR 25, 57.
+    """
+    k = torch.exp(1.4 * torch.rand_like(inputs.z) - 0.7)[:, None]
+    noise = torch.randn_like(inputs.value)
+    noise = torch.where(inputs.ivar > 0, noise * inputs.ivar.clamp(min=TINY).rsqrt(), 0.0)
+    first = JoinedInputs(inputs.value + k * noise, inputs.ivar / (1.0 + k.square()), inputs.z)
+    second = JoinedInputs(
+        inputs.value - noise / k, inputs.ivar / (1.0 + k.square().reciprocal()), inputs.z
+    )
+    return first, second
+
+
+def augment(inputs: JoinedInputs, config: VAEConfig, lsf: LineSpreadFunction | None) -> JoinedInputs:
+    """Return spectra as they might have been observed at another redshift, depth or brightness.
+
+    Parameters
+    ----------
+    inputs : JoinedInputs
+        Spectra; their pixels come first along the second axis.
+    config : VAEConfig
+        Which changes to make.
+    lsf : LineSpreadFunction or None
+        The instrument's line-spread function; None leaves the redshift as it is.
+    """
+    value, ivar, z = inputs
+    if config.redshift_augmentation and lsf is not None:
+        n, z_other = lsf.n_pixels, z[torch.randperm(len(z), device=z.device)]
+        # Spectra cannot be sharpened: towards higher redshift only the coverage changes.
+        z_target, mask = torch.minimum(z, z_other), (ivar[:, :n] > 0).to(value.dtype)
+        flux = lsf.degrade(value[:, :n], mask, z, z_target)
+        value = torch.cat([flux, value[:, n:]], dim=1)
+        ivar = torch.cat([ivar[:, :n] * lsf.is_covered(z_other), ivar[:, n:]], dim=1)
+        z = z_target
+    if config.noise_augmentation:
+        k = config.noise_augmentation * torch.rand_like(z)[:, None]
+        value = value + k * torch.randn_like(value) * ivar.clamp(min=TINY).rsqrt()
+        ivar = ivar / (1.0 + k.square())
+    if config.scale_augmentation:
+        factor = torch.exp(config.scale_augmentation * torch.randn_like(z))[:, None]
+        value, ivar = value * factor, ivar / factor.square()
+    return JoinedInputs(torch.where(ivar > 0, value, 0.0), ivar, z)
