@@ -41,7 +41,7 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
     },
     "store": {"quarantine/seen": "quarantine/detail"},
 }
-"""Old to new names of tables, of their columns and of the store's arrays: see CHANGELOG.md, version 0.2."""
+"""Old to new names of tables, of their columns and of the store's arrays: see CHANGELOG.md."""
 
 
 def _digest(values: Any) -> str:
