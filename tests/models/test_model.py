@@ -142,16 +142,14 @@ def test_from_files_to_latents_without_a_store(model):
     assert np.isfinite(model.encode(batch.flux, batch.ivar, batch.z)[0]).all()
 
 
-def test_the_readme_encodes_a_strangers_spectrum(url):
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    section = readme.split("## Use a model")[1]
-    code = section.split("```python")[1].split("```")[0]
-    raw = power_law("mine", z=5.1)
-    names = {"wave": raw.wave, "flux": raw.flux * 1e19, "ivar": raw.ivar * 1e-38}
-    exec(code.replace("out/demo/models/MODEL", url), names)
+def test_the_guides_example_encodes_a_new_spectrum(url):
+    guide = (Path(__file__).parents[2] / "docs" / "guides" / "models.md").read_text()
+    code = guide.split("```python")[1].split("```")[0]
+    names: dict[str, object] = {}
+    exec(code.replace('distspec.open("out/demo").model', f'distspec.load_model("{url}")'), names)
     assert names["z_mean"].shape == (1, 3)
-    assert names["recon"].shape == names["farther"].shape == (1, 32)
-    assert names["made_up"].shape == (10, 32)
+    assert names["recon"].shape == names["redshifted"].shape == (1, 32)
+    assert names["simulated"].shape == (10, 32)
     assert names["rejected"] == []
 
 
