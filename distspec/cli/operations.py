@@ -39,7 +39,7 @@ class StatusCommand(RootCommand):
             last = known[-1]
             lines["last job"] = f"{last.number}, {last.operation}: {_format_job_status(self.root, last)}"
         if serves is not None:
-            held = f"; held: {serves.hold_reason}" if serves.hold_reason else ""
+            held = f"; held: {serves.pin_reason}" if serves.pin_reason else ""
             lines["serves"] = f"{serves.model_id} since {serves.promoted_at}: {serves.reason}{held}"
         try:
             store = open_store(store_url(self.root))
@@ -70,17 +70,17 @@ class HistoryCommand(RootCommand):
         """Print it."""
         if self.job:
             for event in read_events(self.root, self.job):
-                print(json.dumps(event, ensure_ascii=False))
+                print(json.dumps(event.to_json(), ensure_ascii=False))
             return
         rows = [self._format_job(job) for job in list_jobs(self.root)[-self.n if self.n else 0 :]]
         print(format_table(pa.Table.from_pylist(rows)) if rows else "nothing was done yet")
 
     def _format_job(self, job: JobRecord) -> dict[str, str]:
-        said = {event["kind"]: event for event in read_events(self.root, job.number)}
-        decided = said.get("decision", {}).get("why", "")
-        if verdict := said.get("verdict"):
+        said = {event.event_type: event.payload for event in read_events(self.root, job.number)}
+        decided = said.get("decision", {}).get("reason", "")
+        if verdict := said.get("promotion"):
             word = "serves" if verdict["promote"] else "refused"
-            decided = f"{decided} → {verdict['challenger']} {word}: {verdict['why']}"
+            decided = f"{decided} → {verdict['challenger']} {word}: {verdict['reason']}"
         return {
             "job": str(job.number),
             "started": job.started,

@@ -49,6 +49,10 @@ class LeaseHeldError(DistspecError):
     exit_status = 75
 
 
+class LeaseLostError(DistspecError):
+    """The lease of the root expired, or another job has taken it, while this job was running."""
+
+
 class ArchiveError(DistspecError, ValueError):
     """An archive's catalogue or folder cannot be used as a whole."""
 

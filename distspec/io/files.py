@@ -1,7 +1,7 @@
 """Files below a root: atomic writes, conditional writes, and JSON, Parquet and NumPy content.
 
-A reader sees the old or the new content of a file, never a part of it. Functions raise `NotFoundError` for a file
-that does not exist, and `StorageError` if permissions, a full disk or an object store prevent the access.
+A reader sees the old or the new content of a file, never a part of it. Functions raise `NotFoundError` for a
+file that does not exist, and `StorageError` if permissions, a full disk or an object store prevent the access.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def url_exists(url: str) -> bool:
 def write_bytes(url: str, content: bytes) -> None:
     """Write a file atomically.
 
-    A write to an object store is atomic by itself; a local file is written under a temporary name and renamed.
+    Writes to an object store are atomic; a local file is written under a temporary name and renamed.
     """
     scheme, name, key = split_url(url)
     with storage_errors(url):
@@ -185,8 +185,8 @@ def read_versioned(url: str) -> tuple[bytes, str] | None:
 def compare_and_swap(url: str, content: bytes, version: str | None) -> str | None:
     """Replace a file if it still has the expected version.
 
-    Of several writers that expect the same version, one succeeds: object stores offer a conditional write, a local
-    folder is locked. The writers must write different content.
+    Of several writers that expect the same version, one succeeds: object stores offer a conditional write, and
+    a local folder is locked. The writers must write different content.
 
     Parameters
     ----------

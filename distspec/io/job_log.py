@@ -1,9 +1,9 @@
-"""What jobs did under a root: a folder a job, events as they come, and a record that is whole at any time.
+"""The log of the jobs that ran on a root: one folder per job, with its events and its outcome.
 
-    ROOT/jobs/<number>/events.jsonl     an event a line, in order; only ever added to
-    ROOT/jobs/<number>/job.json         what job it is, and what came of it
+    ROOT/jobs/<number>/events.jsonl     events in order, one JSON object per line
+    ROOT/jobs/<number>/job.json         the job's record, written at its start and again at its end
 
-The number is the token of the lease under which it ran: each is larger than the one before.
+The number is the token of the lease that the job held, so it increases from job to job.
 """
 
 from __future__ import annotations
@@ -11,60 +11,74 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from distspec.core.records import collect_versions, utc_now_iso
+from distspec.core.records import JsonRecord, collect_versions, encode_value, utc_now_iso
 from distspec.io.files import list_files, read_bytes, read_json, url_exists, write_bytes, write_json
 from distspec.io.lease import Lease
 from distspec.io.paths import join_url
 
 MAX_ERROR_LENGTH = 1000
-"""Characters of what ended a job."""
-EventType = Literal["started", "stage", "decision", "verdict", "rollback", "ended"]
+"""Characters of an error message that are recorded."""
+EventType = Literal["started", "stage", "decision", "promotion", "rollback", "ended"]
 JobStatus = Literal["running", "done", "failed", "stopped"]
 
 
 @dataclass(frozen=True)
 class JobEvent:
-    """Something that happened.
+    """One event of a job.
 
     Attributes
     ----------
     event_type : str
+        One of `EventType`.
     time : str
-        UTC, ISO 8601.
+        Time of the event (UTC, ISO 8601).
     payload : mapping
+        Values that belong to the event, by name; they depend on its type.
     """
 
     event_type: EventType
     time: str
     payload: Mapping[str, Any]
 
-    def to_json(self) -> str:
-        """Return it as a line of JSON."""
-        return json.dumps({"time": self.time, "kind": self.event_type, **self.payload}, ensure_ascii=False)
+    def to_json(self) -> dict[str, Any]:
+        """Return the event as one flat JSON object."""
+        return {"time": self.time, "event_type": self.event_type, **encode_value(self.payload)}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> JobEvent:
+        """Build an event from its JSON object."""
+        payload = {name: value for name, value in record.items() if name not in ("time", "event_type")}
+        return cls(record["event_type"], record["time"], payload)
 
 
 @dataclass(frozen=True)
-class JobRecord:
-    """What job it is, and what came of it.
+class JobRecord(JsonRecord):
+    """A job and its outcome.
 
     Attributes
     ----------
     number : int
+        Token of the lease that the job held.
     operation : str
-        The stages it ran, or the verb.
+        Stage that it ran, "pipeline" for all stages, or the command.
     recipe : str
+        Name of the recipe; empty for commands without one.
     started, ended : str
-        UTC, ISO 8601; ended is empty while it runs.
-    status : str
-        A job that was killed stays ``running``: another has the root by then.
+        Times (UTC, ISO 8601); ``ended`` is empty while the job runs.
+    status : {"running", "done", "failed", "stopped"}
+        A job that was killed keeps ``running``, although the root has been released.
     did_work : bool
         Whether any stage had something to do.
     error : str
-        What ended it, where it is not ``done``.
+        Why the job failed or was stopped; empty otherwise.
+    versions : mapping
+        Versions of the code and of the packages that it uses.
     """
+
+    record_name = "job.json"
 
     number: int
     operation: str
@@ -78,62 +92,93 @@ class JobRecord:
 
 
 class JobLog:
-    """The events of one job, kept as they come."""
+    """Writes the events and the outcome of the running job.
+
+    Parameters
+    ----------
+    root : str
+        URL of the root.
+    lease : Lease
+        The job's lease of the root.
+    operation : str
+        Stage, "pipeline" or command.
+    recipe : str
+        Name of the recipe, if any.
+
+    Attributes
+    ----------
+    did_work : bool
+        Whether any stage has had something to do; set by whoever runs the stages.
+    """
 
     def __init__(self, root: str, lease: Lease, operation: str, recipe: str = "") -> None:
         self._url = _job_url(root, lease.token)
         self._lines: list[str] = []
         self.did_work = False
-        """Whether any stage had something to do."""
         self.record = JobRecord(lease.token, operation, recipe, utc_now_iso(), versions=collect_versions())
-        write_json(join_url(self._url, "job.json"), asdict(self.record))
-        self.log_event("started", what=operation, recipe=recipe)
+        self._write_record()
+        self.log_event("started", operation=operation, recipe=recipe)
 
     def log_event(self, event_type: EventType, **payload: Any) -> None:
-        """Keep an event."""
-        self._lines.append(JobEvent(event_type, utc_now_iso(), payload).to_json())
-        write_bytes(
-            join_url(self._url, "events.jsonl"), "".join(f"{line}\n" for line in self._lines).encode()
-        )
+        """Record an event.
+
+        Parameters
+        ----------
+        event_type : str
+            One of `EventType`.
+        **payload
+            JSON values that belong to the event.
+        """
+        event = JobEvent(event_type, utc_now_iso(), payload)
+        self._lines.append(json.dumps(event.to_json(), ensure_ascii=False) + "\n")
+        write_bytes(join_url(self._url, "events.jsonl"), "".join(self._lines).encode())
 
     def finish(self, status: JobStatus, error: str = "") -> None:
-        """Keep what came of the job."""
-        self.log_event("ended", status=status, worked=self.did_work, error=error)
+        """Record the outcome of the job.
+
+        Parameters
+        ----------
+        status : {"done", "failed", "stopped"}
+        error : str
+            Why the job failed or was stopped.
+        """
+        self.log_event("ended", status=status, did_work=self.did_work, error=error)
         self.record = replace(
             self.record, ended=utc_now_iso(), status=status, did_work=self.did_work, error=error
         )
-        write_json(join_url(self._url, "job.json"), asdict(self.record))
+        self._write_record()
+
+    def _write_record(self) -> None:
+        write_json(join_url(self._url, "job.json"), self.record.to_json())
 
 
 @contextmanager
 def track_job(job_log: JobLog) -> Generator[JobLog]:
-    """Keep a journal while a job runs, and how it ended."""
+    """Record how the block ends as the outcome of the job."""
     try:
         yield job_log
     except Exception as error:
         job_log.finish("failed", f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH])
         raise
     except BaseException:
-        job_log.finish("stopped", "stopped from outside")
+        job_log.finish("stopped", "stopped by a signal")
         raise
     job_log.finish("done")
 
 
 def list_jobs(root: str) -> list[JobRecord]:
-    """Return all jobs of a root, the first first."""
-    found = [name for name in list_files(join_url(root, "jobs")) if name.endswith("/job.json")]
-    records = [read_json(join_url(root, "jobs", name)) for name in found]
-    known = JobRecord.__dataclass_fields__
-    return sorted(
-        (JobRecord(**{name: value for name, value in record.items() if name in known}) for record in records),
-        key=lambda job: job.number,
-    )
+    """Return the records of all jobs of a root, oldest first."""
+    url = join_url(root, "jobs")
+    records = [read_json(join_url(url, name)) for name in list_files(url) if name.endswith("/job.json")]
+    return sorted((JobRecord.from_json(record) for record in records), key=lambda job: job.number)
 
 
-def read_events(root: str, job_number: int) -> list[dict[str, Any]]:
-    """Return the events of a job in order; none where it has none."""
+def read_events(root: str, job_number: int) -> list[JobEvent]:
+    """Return the events of a job in order; empty if there is no such job."""
     url = join_url(_job_url(root, job_number), "events.jsonl")
-    return [json.loads(line) for line in read_bytes(url).decode().splitlines()] if url_exists(url) else []
+    if not url_exists(url):
+        return []
+    return [JobEvent.from_json(json.loads(line)) for line in read_bytes(url).decode().splitlines()]
 
 
 def _job_url(root: str, number: int) -> str:

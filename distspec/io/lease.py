@@ -1,7 +1,8 @@
-"""One writer a root: who holds it, until when, and how another takes over from one that died.
+"""The lease of a root, which admits one writer at a time.
 
-``ROOT/lease.json`` is only ever replaced by a conditional put, so of many that try one succeeds. The holder
-renews it while it lives; each holder's token is larger than the one before, and stands in every commit.
+``ROOT/lease.json`` is replaced by conditional writes only, so of several jobs that try to acquire it one
+succeeds. The holder renews the lease while it runs. Each holder has a larger token than the one before; the
+token is recorded in every commit.
 """
 
 from __future__ import annotations
@@ -14,41 +15,61 @@ import time
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 
-from distspec.core.errors import LeaseHeldError
+from distspec.core.errors import LeaseHeldError, LeaseLostError
+from distspec.core.records import JsonRecord
 from distspec.io.files import compare_and_swap, read_versioned
 from distspec.io.paths import join_url
 
 LEASE_TIMEOUT = 60.0
-"""A lease that was not renewed for so long [s] may be taken."""
+"""Time without renewal after which another job may take the lease [s]."""
 RENEW_INTERVAL = 15.0
-"""Seconds from one renewal to the next."""
+"""Time between renewals [s]."""
+PROCESS_START_TOLERANCE = 2.0
+"""Start times of one process, as the operating system reports them, differ by less than this [s]."""
 
 
 @dataclass(frozen=True)
-class LeaseHolder:
-    """Who holds a root, as ``lease.json`` says."""
+class LeaseHolder(JsonRecord):
+    """The job that holds a root, or held it last: the content of ``lease.json``."""
+
+    record_name = "lease.json"
 
     token: int
+    """Number of the lease; it increases from holder to holder."""
     operation: str
-    """What it does there: the stages it runs."""
+    """Stage that the job runs, "pipeline" for all stages, or the command."""
     host: str
+    """Name of the host."""
     boot_id: str
-    """Which start of the host: process numbers mean nothing after another."""
+    """Identifier of the host's start: process numbers are unique within one start only."""
     pid: int
+    """Process number on the host."""
     process_started: float
-    """When the process began [s since 1970]."""
+    """When the process started [s since 1970]."""
     acquired: float
+    """When the lease was acquired [s since 1970]."""
     renewed: float
+    """When the lease was last renewed [s since 1970]."""
     released: bool = False
+    """Whether the holder has released the lease."""
 
     def is_expired(self, now: float) -> bool:
-        """Tell whether another may take over: released, silent for too long, or dead on this very host."""
+        """Return whether another job may take the lease.
+
+        It may if the lease was released, if it was not renewed for `LEASE_TIMEOUT`, or if the holder was a
+        process of this host that has ended.
+
+        Parameters
+        ----------
+        now : float
+            Current time [s since 1970].
+        """
         return self.released or now - self.renewed > LEASE_TIMEOUT or self._process_is_dead()
 
     def _process_is_dead(self) -> bool:
@@ -56,59 +77,70 @@ class LeaseHolder:
             return False
         try:
             process = psutil.Process(self.pid)
-            # A killed child that nobody has waited for yet is dead all the same.
-            return (
-                process.status() == psutil.STATUS_ZOMBIE
-                or abs(process.create_time() - self.process_started) > 2.0
-            )
+            age = abs(process.create_time() - self.process_started)
+            # A killed child process stays a zombie until its parent has waited for it.
+            return process.status() == psutil.STATUS_ZOMBIE or age > PROCESS_START_TOLERANCE
         except psutil.NoSuchProcess:
             return True
 
     def __str__(self) -> str:
-        since, renewed = (f"{datetime.fromtimestamp(t, UTC):%H:%M:%S}" for t in (self.acquired, self.renewed))
-        return f"{self.operation} on {self.host}, process {self.pid}, since {since} UTC, renewed {renewed}"
+        acquired, renewed = (
+            f"{datetime.fromtimestamp(seconds, UTC):%H:%M:%S}" for seconds in (self.acquired, self.renewed)
+        )
+        return f"{self.operation} on {self.host}, process {self.pid}, since {acquired} UTC, renewed {renewed}"
 
 
 class Lease:
-    """A held lease."""
+    """A lease that this process holds; a thread renews it until it is released.
+
+    Parameters
+    ----------
+    url : str
+        URL of ``lease.json``.
+    holder : LeaseHolder
+        Its content, which names this process.
+    version : str
+        Version of the file, see `distspec.io.files.compare_and_swap`.
+    """
 
     def __init__(self, url: str, holder: LeaseHolder, version: str) -> None:
         self.token = holder.token
         self._url, self._holder, self._version = url, holder, version
-        self._lock, self._over = threading.Lock(), threading.Event()
+        self._write_lock, self._released = threading.Lock(), threading.Event()
         self._lost = False
         self._renewer = threading.Thread(target=self._renew, daemon=True, name="lease")
         self._renewer.start()
 
     def check_held(self) -> None:
-        """Raise where the lease is no longer ours: nothing may be committed then.
+        """Raise an error if this process no longer holds the lease; call it before every commit.
 
         Raises
         ------
-        RuntimeError
+        LeaseLostError
+            If another job has taken the lease, or if it could not be renewed for `LEASE_TIMEOUT`.
         """
         if self._lost or time.time() - self._holder.renewed > LEASE_TIMEOUT:
-            raise RuntimeError(
-                f"{self._url} was lost to another run, or could not be renewed: run this again"
+            raise LeaseLostError(
+                f"{self._url} was lost to another job, or could not be renewed: run this command again"
             )
 
     def release(self) -> None:
-        """Let the next one in."""
-        self._over.set()
+        """Release the lease, so that another job can acquire it at once."""
+        self._released.set()
         self._renewer.join()
         self._write(released=True)
 
     def _renew(self) -> None:
-        while not self._over.wait(RENEW_INTERVAL):
+        while not self._released.wait(RENEW_INTERVAL):
             try:
                 self._write(released=False)
-            except Exception:  # a store that does not answer now may answer next time; `check` knows the time
+            except Exception:  # the object store may answer next time; `check_held` compares the time
                 continue
             if self._lost:
                 return
 
     def _write(self, released: bool) -> None:
-        with self._lock:
+        with self._write_lock:
             if self._lost:
                 return
             holder = replace(self._holder, renewed=time.time(), released=released)
@@ -120,25 +152,26 @@ class Lease:
 
 
 def read_holder(root: str) -> LeaseHolder | None:
-    """Return who holds a root, or held it last; None where nobody ever has."""
-    seen = read_versioned(join_url(root, "lease.json"))
-    return _parse_holder(seen[0]) if seen else None
+    """Return the job that holds a root, or held it last; None if no job ever has."""
+    file = read_versioned(_lease_url(root))
+    return _parse_holder(file[0]) if file else None
 
 
 @contextmanager
 def hold_lease(root: str, operation: str) -> Generator[Lease]:
-    """Hold a root while the block runs.
+    """Hold the lease of a root within the block.
 
     Parameters
     ----------
     root : str
+        URL of the root.
     operation : str
-        What is done, for whoever is turned away.
+        Stage, "pipeline" or command, which the error of other jobs names.
 
     Raises
     ------
-    HeldError
-        When another holds it; the message says who.
+    LeaseHeldError
+        If another job holds the lease.
     """
     lease = acquire_lease(root, operation)
     try:
@@ -148,42 +181,44 @@ def hold_lease(root: str, operation: str) -> Generator[Lease]:
 
 
 def acquire_lease(root: str, operation: str) -> Lease:
-    """Take a root's lease: see `hold`."""
-    url, now = join_url(root, "lease.json"), time.time()
-    seen = read_versioned(url)
-    before = _parse_holder(seen[0]) if seen else None
-    if before is not None and not before.is_expired(now):
+    """Acquire the lease of a root until it is released; see `hold_lease`."""
+    url, now = _lease_url(root), time.time()
+    file = read_versioned(url)
+    previous = _parse_holder(file[0]) if file else None
+    if previous is not None and not previous.is_expired(now):
         raise LeaseHeldError(
-            f"{root} is held by {before}: wait for it to end; if it died elsewhere, the lease ends "
-            f"{before.renewed + LEASE_TIMEOUT - now:.0f} s from now"
+            f"{root} is held by {previous}: wait for it to end; if it was killed on another host, the lease "
+            f"expires in {previous.renewed + LEASE_TIMEOUT - now:.0f} s"
         )
-    me = psutil.Process()
     holder = LeaseHolder(
-        token=before.token + 1 if before else 1,
+        token=previous.token + 1 if previous else 1,
         operation=operation,
         host=socket.gethostname(),
         boot_id=_read_boot_id(),
         pid=os.getpid(),
-        process_started=me.create_time(),
+        process_started=psutil.Process().create_time(),
         acquired=now,
         renewed=now,
     )
-    version = compare_and_swap(url, _serialize_holder(holder), seen[1] if seen else None)
+    version = compare_and_swap(url, _serialize_holder(holder), file[1] if file else None)
     if version is None:
-        raise LeaseHeldError(f"{root} was taken by another run this very moment: wait for it to end")
+        raise LeaseHeldError(f"{root} was acquired by another job at the same time: wait for it to end")
     return Lease(url, holder, version)
 
 
+def _lease_url(root: str) -> str:
+    return join_url(root, "lease.json")
+
+
 def _serialize_holder(holder: LeaseHolder) -> bytes:
-    # Two holders' files must differ, even of one process: their version may be a hash of the content.
-    return json.dumps({**asdict(holder), "nonce": uuid.uuid4().hex}, indent=1).encode()
+    # Two writes of one process must differ, because the version of a local file is a hash of its content.
+    return json.dumps({**holder.to_json(), "nonce": uuid.uuid4().hex}, indent=1).encode()
+
+
+def _parse_holder(content: bytes) -> LeaseHolder:
+    return LeaseHolder.from_json(json.loads(content))
 
 
 def _read_boot_id() -> str:
     path = Path("/proc/sys/kernel/random/boot_id")
     return path.read_text().strip() if path.exists() else f"{psutil.boot_time():.0f}"
-
-
-def _parse_holder(content: bytes) -> LeaseHolder:
-    fields = json.loads(content)
-    return LeaseHolder(**{name: fields[name] for name in LeaseHolder.__dataclass_fields__})

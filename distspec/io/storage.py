@@ -1,8 +1,8 @@
 """Local folders and object stores by URL: a path, s3://bucket, gs://bucket or az://container.
 
-`StorageConfig` holds the settings of S3-compatible stores. A process activates it with `use_storage` (commands,
-notebooks) or `set_storage` (Ray workers); whoever opens a bucket gets the active settings. Settings that are empty
-fall back to the standard AWS environment variables, and credentials always come from the environment.
+`StorageConfig` holds the settings of S3-compatible stores. A process activates it with `use_storage` (commands
+and notebooks) or `set_storage` (Ray workers), and every bucket is opened with the active settings. Settings that
+are empty fall back to the standard AWS environment variables; credentials always come from the environment.
 
 obstore serves the object stores: on one core it reads 5,600 ranges of 46 kB per second where s3fs reads 890
 (``python -m tests.benchmarks transport``), and it supports the conditional writes that the lease needs.
@@ -54,7 +54,7 @@ _active_storage = StorageConfig()
 
 def set_storage(config: StorageConfig) -> StorageConfig:
     """Make settings the active ones of this process, and return those that were active before."""
-    global _active_storage  # noqa: PLW0603 - one per process, like a working directory
+    global _active_storage
     previous, _active_storage = _active_storage, config
     return previous
 

@@ -116,7 +116,9 @@ def retrain_if_needed(
         decision = RetrainDecision(True, "no model serves yet", user_requested=True)
     else:
         decision = _decide_retraining(root, store, now, spec, config)
-    log_event("decision", train=decision.train, why=decision.reason, serving=now.model_id if now else "")
+    log_event(
+        "decision", train=decision.train, reason=decision.reason, promoted=now.model_id if now else ""
+    )
     if now is not None and not decision.train:
         return StageResult({"model": now.model_id, "why": decision.reason}, did_work=False)
     log.info("train: a challenger: %s", decision.reason)
@@ -144,7 +146,9 @@ def retrain_if_needed(
             raise
         trained, verdict, tried = StageResult({}), PromotionDecision(False, str(error)), []
     found: dict[str, Any] = {"promote": verdict.promote, "why": verdict.reason, "models": tried}
-    log_event("verdict", challenger=name, **found)
+    log_event(
+        "promotion", challenger=name, promote=verdict.promote, reason=verdict.reason, models=tried
+    )
     log.info("train: %s %s: %s", name, "serves" if verdict.promote else "is refused", verdict.reason)
     write_json(url, {**against, **found})
     if verdict.promote:
@@ -168,10 +172,10 @@ def _decide_retraining(
     age = (datetime.now(UTC) - since).total_seconds() / SECONDS_PER_DAY
     differing = spec.find_changed_settings(url)
     change = ChangesSinceTraining(
-        differing, len(then), len(added), len(then) - len(kept), age, champion.hold_reason
+        differing, len(then), len(added), len(then) - len(kept), age, champion.pin_reason
     )
     decision = decide_retraining(change, None, config)
-    if decision.train or champion.hold_reason or not len(added) or not config.drift_threshold:
+    if decision.train or champion.pin_reason or not len(added) or not config.drift_threshold:
         return decision
     return decide_retraining(change, _measure_drift(root, store, champion, added, kept, spec), config)
 

@@ -21,7 +21,7 @@ WORKER_ENV: Mapping[str, str] = dict.fromkeys(
 )
 """Environment of the workers: one thread each, because Ray runs one worker per CPU."""
 LOCAL_WORKER_ENV: Mapping[str, str] = {"RAY_API_SERVER_ADDRESS": "http://127.0.0.1:9"}
-"""Environment of the workers of a local Ray: it has no dashboard, which Ray Train would look for during 12 s."""
+"""Environment of the workers of a local Ray, without which Ray Train looks for a dashboard for 12 s."""
 DRIVER_ENV: Mapping[str, str] = {"RAY_USAGE_STATS_ENABLED": "0"}
 """Settings that Ray reads from the environment of the process that starts it."""
 LOCAL_DRIVER_ENV: Mapping[str, str] = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
@@ -37,7 +37,7 @@ _has_local_ray = False
 def ray_session(config: RayConfig, env_vars: Mapping[str, str] = NO_ENV_VARS) -> Generator[None]:
     """Be connected to Ray within the block; do nothing if the process is connected already.
 
-    Workers get the storage settings that are active when the session opens (`distspec.io.storage.use_storage`).
+    Workers get the storage settings that are active when it opens (`distspec.io.storage.use_storage`).
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def can_autoscale() -> bool:
 
 def _set_local_ray(is_local: bool) -> bool:
     """Remember whether the session's Ray is a local one, and return what was remembered before."""
-    global _has_local_ray  # noqa: PLW0603 - a process has one connection to Ray
+    global _has_local_ray
     previous, _has_local_ray = _has_local_ray, is_local
     return previous
 
@@ -125,7 +125,7 @@ def n_cpus() -> int:
 
 
 def default_max_in_flight() -> int:
-    """Return how many tasks to submit at a time: twice the CPUs, so that waiting tasks make a cluster grow."""
+    """Return how many tasks to submit at a time; those that wait for a CPU make a cluster grow."""
     return 2 * n_cpus()
 
 

@@ -20,8 +20,8 @@ def root(run, tables):
     models.save(store, url, "m-2", seed=1)
     with hold_lease(url, "pipeline") as lease, track_job(JobLog(url, lease, "pipeline", "demo")) as journal:
         journal.did_work = True
-        journal.log_event("decision", train=True, why="12 % more spectra", serving="m-1")
-        journal.log_event("verdict", challenger="m-2", promote=True, why="χ² × 0.9")
+        journal.log_event("decision", train=True, reason="12 % more spectra", promoted="m-1")
+        journal.log_event("promotion", challenger="m-2", promote=True, reason="χ² × 0.9")
         promote(url, lease, "m-2", "better")
     return url
 
@@ -63,8 +63,8 @@ def test_history_says_what_was_decided_and_why(root, distspec):
     with hold_lease(root, "train") as lease:
         JobLog(root, lease, "train")
         assert "runs" in distspec("history").splitlines()[3]
-    assert [json.loads(line)["kind"] for line in distspec("history", "--job", "1").splitlines()] == [
-        *("started", "decision", "verdict", "ended")
+    assert [json.loads(line)["event_type"] for line in distspec("history", "--job", "1").splitlines()] == [
+        *("started", "decision", "promotion", "ended")
     ]
     assert len(distspec("history", "--n", "1").splitlines()) == 2
 

@@ -57,7 +57,7 @@ def stages(root: str) -> list[str]:
     """Return the stages that the last job under a root is done with."""
     known = list_jobs(root)
     return (
-        [each["stage"] for each in read_events(root, known[-1].number) if each["kind"] == "stage"]
+        [each.payload["stage"] for each in read_events(root, known[-1].number) if each.event_type == "stage"]
         if known
         else []
     )

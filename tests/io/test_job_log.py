@@ -1,55 +1,76 @@
-"""What jobs did: events in order, a record that is whole at any time."""
+"""Test that a job log holds its events in order, and its record at any time."""
 
 import json
 
 import pytest
 
-from distspec.io.job_log import JobLog, list_jobs, read_events, track_job
+from distspec.core.errors import StoreError
+from distspec.io.job_log import JobLog, JobRecord, list_jobs, read_events, track_job
 from distspec.io.lease import hold_lease
 
 
-def test_events_come_as_they_happen_and_the_record_says_how_it_ended(tmp_path):
+def event_types(events):
+    return [event.event_type for event in events]
+
+
+def test_events_are_readable_while_the_job_runs_and_the_record_holds_its_outcome(tmp_path):
     root = str(tmp_path)
-    with hold_lease(root, "pipeline") as lease, track_job(JobLog(root, lease, "pipeline", "demo")) as journal:
+    with hold_lease(root, "pipeline") as lease, track_job(JobLog(root, lease, "pipeline", "demo")) as job_log:
         [running] = list_jobs(root)
         assert (running.status, running.ended, running.number) == ("running", "", 1)
-        journal.log_event("stage", stage="ingest", seconds=1.5, worked=True, stored=3)
-        assert [event["kind"] for event in read_events(root, 1)] == ["started", "stage"]
-        journal.did_work = True
+        job_log.log_event("stage", stage="ingest", seconds=1.5, did_work=True, stored=3)
+        assert event_types(read_events(root, 1)) == ["started", "stage"]
+        job_log.did_work = True
     [job] = list_jobs(root)
     assert (job.status, job.did_work, job.recipe, job.error) == ("done", True, "demo", "")
     assert job.started <= job.ended
-    found = read_events(root, 1)
-    assert [event["kind"] for event in found] == ["started", "stage", "ended"]
-    assert found[1]["stored"] == 3
-    assert all(event["time"] for event in found)
+    events = read_events(root, 1)
+    assert event_types(events) == ["started", "stage", "ended"]
+    assert events[1].payload["stored"] == 3
+    assert all(event.time for event in events)
 
 
-def test_what_failed_and_what_was_stopped_is_told_apart(tmp_path):
-    root = str(tmp_path)
-    for error, status, why in (
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
         (ValueError("no such folder"), "failed", "ValueError: no such folder"),
-        (KeyboardInterrupt(), "stopped", "stopped from outside"),
-        (SystemExit(143), "stopped", "stopped from outside"),
+        (KeyboardInterrupt(), "stopped", "stopped by a signal"),
+        (SystemExit(143), "stopped", "stopped by a signal"),
+    ],
+)
+def test_the_record_distinguishes_failed_from_stopped_jobs(tmp_path, error, status, message):
+    root = str(tmp_path)
+    with (
+        pytest.raises(type(error)),
+        hold_lease(root, "train") as lease,
+        track_job(JobLog(root, lease, "train")),
     ):
-        with (
-            pytest.raises(type(error)),
-            hold_lease(root, "train") as lease,
-            track_job(JobLog(root, lease, "train")),
-        ):
-            raise error
-        assert (list_jobs(root)[-1].status, list_jobs(root)[-1].error) == (status, why)
+        raise error
+    [job] = list_jobs(root)
+    assert (job.status, job.error) == (status, message)
+
+
+def test_jobs_are_numbered_in_order(tmp_path):
+    root = str(tmp_path)
+    for _ in range(3):
+        with hold_lease(root, "train") as lease, track_job(JobLog(root, lease, "train")):
+            pass
     assert [job.number for job in list_jobs(root)] == [1, 2, 3]
 
 
-def test_a_line_is_json_whatever_it_says(tmp_path):
+def test_each_line_is_one_json_object_whatever_its_text(tmp_path):
     root = str(tmp_path)
-    with hold_lease(root, "train") as lease, track_job(JobLog(root, lease, "train")) as journal:
-        journal.log_event("decision", why='10 % of "µ"\nand more')
+    with hold_lease(root, "train") as lease, track_job(JobLog(root, lease, "train")) as job_log:
+        job_log.log_event("decision", reason='10 % of "µ"\nand more')
     lines = (tmp_path / "jobs" / "000001" / "events.jsonl").read_text().splitlines()
-    assert [json.loads(line)["kind"] for line in lines] == ["started", "decision", "ended"]
+    assert [json.loads(line)["event_type"] for line in lines] == ["started", "decision", "ended"]
 
 
-def test_a_root_without_jobs_has_none(tmp_path):
+def test_a_record_of_another_version_is_refused_with_the_remedy():
+    with pytest.raises(StoreError, match=r"job\.json: no operation: .* use a new --root"):
+        JobRecord.from_json({"number": 1, "what": "train", "recipe": "", "started": ""})
+
+
+def test_a_root_without_jobs_has_an_empty_log(tmp_path):
     assert list_jobs(str(tmp_path)) == []
     assert read_events(str(tmp_path), 4) == []

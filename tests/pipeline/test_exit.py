@@ -35,7 +35,7 @@ def test_a_stopped_job_lets_go_and_the_next_goes_on(tmp_path):
     assert time.monotonic() - start < 30
     [last] = list_jobs(str(tmp_path))
     assert (last.status, last.error) == ("stopped", "stopped from outside")
-    assert [e["stage"] for e in read_events(str(tmp_path), 1) if e["kind"] == "stage"] == [
+    assert [e.payload["stage"] for e in read_events(str(tmp_path), 1) if e.event_type == "stage"] == [
         "synthesize",
         "ingest",
     ]

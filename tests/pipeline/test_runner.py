@@ -265,13 +265,13 @@ def test_classes_of_a_grown_archive_are_followed_and_labels_stay(tmp_path, local
     assert run_stages(config, ALL)
     decision, verdict = (
         next(
-            each
+            each.payload
             for each in read_events(config.root, list_jobs(config.root)[-1].number)
-            if each["kind"] == kind
+            if each.event_type == kind
         )
-        for kind in ("decision", "verdict")
+        for kind in ("decision", "promotion")
     )
-    assert "spectra added" in decision["why"]
+    assert "spectra added" in decision["reason"]
     assert (resolve_model_id(config) == verdict["challenger"]) is verdict["promote"]
     third = table(config, "objects")
     assert third.schema.metadata[b"model_id"].decode() == resolve_model_id(config)

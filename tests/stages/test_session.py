@@ -1,3 +1,5 @@
+"""Test sessions of Ray: settings of the workers, and room for them."""
+
 import os
 import subprocess
 import sys
@@ -7,58 +9,74 @@ import ray
 from ray.util.state import get_actor
 from ray.util.state.exception import RayStateApiException
 
+from distspec.core.errors import ConfigError
 from distspec.stages import session
 
-TWICE = """
+SESSIONS_IN_TURN = """
+import os
 import ray
-from distspec.stages.session import RayConfig, n_cpus, session
-for _ in range(2):
-    with session(RayConfig(address="local", cpus=1)):
+from distspec.io.storage import StorageConfig, get_storage, resolve_storage, use_storage
+from distspec.stages.config import RayConfig
+from distspec.stages.session import DRIVER_ENV, LOCAL_DRIVER_ENV, can_autoscale, n_cpus, ray_session
+
+def inspect():
+    return os.environ["OMP_NUM_THREADS"], os.environ.get("AWS_ENDPOINT_URL"), resolve_storage().endpoint_url
+
+for port in (9000, 9001):
+    storage = StorageConfig(endpoint_url=f"http://127.0.0.1:{port}")
+    with use_storage(storage), ray_session(RayConfig(address="local", num_cpus=1)):
         assert n_cpus() == 1
-        env = ray.get(ray.remote(lambda: __import__("os").environ["OMP_NUM_THREADS"]).remote())
-        assert env == "1", env
+        assert not can_autoscale()
+        found = ray.get(ray.remote(inspect).remote())
+        assert found == ("1", None, storage.endpoint_url), found
     assert not ray.is_initialized()
-print("twice")
+    assert get_storage() == StorageConfig()
+    assert can_autoscale()
+left = {*DRIVER_ENV, *LOCAL_DRIVER_ENV, "AWS_ENDPOINT_URL"} & os.environ.keys()
+assert not left, left
+print("two sessions")
 """
 
 
-@pytest.set_withdrawn.slow
-def test_a_process_can_have_one_ray_after_another():
-    """In a process of its own: the test session has a Ray already."""
-    env = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    ended = subprocess.run(
-        [sys.executable, "-c", TWICE], capture_output=True, text=True, timeout=180, env=env
+@pytest.mark.slow
+def test_sessions_in_turn_pass_their_storage_settings_and_leave_no_environment():
+    """In a process of its own, because the test session is connected to Ray already."""
+    env = {
+        key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "AWS_", "DISTSPEC_"))
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", SESSIONS_IN_TURN], capture_output=True, text=True, timeout=180, env=env
     )
-    assert ended.stdout.endswith("twice\n"), ended.stderr[-2000:]
+    assert result.stdout.endswith("two sessions\n"), result.stderr[-2000:]
 
 
 def nodes_of(*resources):
-    return lambda: [{"Alive": alive, "Resources": each} for alive, each in resources]
+    return lambda: [{"Alive": alive, "Resources": node} for alive, node in resources]
 
 
-def test_what_no_node_can_hold_is_refused_with_the_number(monkeypatch):
+def test_a_worker_that_fits_no_node_is_refused(monkeypatch):
     node, dead = {"CPU": 8.0, "memory": 4e9}, {"CPU": 8.0, "memory": 64e9}
     monkeypatch.setattr(session.ray, "nodes", nodes_of((True, node), (True, {"CPU": 0.0}), (False, dead)))
     assert session.require_worker_slots("an actor", {"CPU": 1.0, "memory": 1.5e9}, "lower it") == 2
     assert session.require_worker_slots("an actor", {"CPU": 1.0, "memory": 1e8}, "lower it") == 8
-    with pytest.raises(ValueError, match=r"an actor needs 5,000 MB .* 4,000 MB: lower it"):
+    with pytest.raises(ConfigError, match=r"an actor needs 5,000 MB .* 4,000 MB: lower it"):
         session.require_worker_slots("an actor", {"CPU": 1.0, "memory": 5e9}, "lower it")
 
 
-def test_where_no_worker_is_there_yet_one_is_asked_for(monkeypatch):
+def test_one_worker_is_requested_if_no_node_is_present(monkeypatch):
     monkeypatch.setattr(session.ray, "nodes", nodes_of((True, {"CPU": 0.0, "memory": 1e9})))
     assert session.require_worker_slots("an actor", {"CPU": 1.0, "memory": 5e9}, "lower it") == 1
 
 
-def test_who_asks_a_ray_of_our_own_for_its_dashboard_is_refused_at_once(local_ray):
-    """Ray Train does so at each training's end, and would look for it until it gives up."""
+def test_requests_to_the_missing_dashboard_of_a_local_ray_fail_at_once(local_ray):
+    """Ray Train sends one at the end of each training, and would retry it for 12 s."""
 
     @ray.remote(num_cpus=0)
-    def asked() -> str:
+    def query_dashboard() -> str:
         try:
             get_actor("0" * 32)
         except RayStateApiException as error:
             return type(error).__name__
         return "answered"
 
-    assert ray.get(asked.remote()) == "ServerUnavailable"
+    assert ray.get(query_dashboard.remote()) == "ServerUnavailable"
