@@ -56,8 +56,11 @@ HEALPIX = Column(
     "_healpix_29", pa.int64(), "", "HEALPix cell of the position, order 29, nested numbering.", "pos.healpix"
 )
 NORM_SNR = Column(
-    "norm_snr", pa.float32(), "", "Signal-to-noise ratio of the normalization, norm / norm_err; the flux
-    scale is uncertain where it is low.",
+    "norm_snr",
+    pa.float32(),
+    "",
+    "Signal-to-noise ratio of the normalization, norm / norm_err; the flux scale is uncertain where it is "
+    "low.",
 )
 SNR = Column("snr", pa.float32(), "", "Median signal-to-noise ratio per valid pixel of the grid.", "stat.snr")
 CLUSTER_LABEL = Column(

@@ -22,13 +22,19 @@ def build_label_prediction_schema(label_names: Sequence[str]) -> tuple[Column, .
         OBJECT_ID,
         HUMAN_LABEL,
         Column(
-            "label", pa.string(), "", "Most probable label; for a labelled source, predicted by classifiers
-            trained without that source.",
+            "label",
+            pa.string(),
+            "",
+            "Most probable label; for a labelled source, predicted by classifiers trained without that "
+            "source.",
         ),
         Column("label_prob", f32, "", "Probability of label, if all labels were equally common."),
         Column(
-            "label_set", pa.list_(pa.string()), "", "Conformal prediction set: all labels that are not
-            rejected at level catalog.alpha; empty if none fits.",
+            "label_set",
+            pa.list_(pa.string()),
+            "",
+            "Conformal prediction set: all labels that are not rejected at level catalog.alpha; empty if "
+            "none fits.",
         ),
         Column(
             "suggestion_rank",
@@ -62,8 +68,11 @@ LABEL_SCORES_SCHEMA = (
         "Fraction of the spectra with this label that classifiers trained without their source recover.",
     ),
     Column(
-        "coverage", pa.float64(), "", "Fraction of the spectra with this label whose prediction set, made
-        without their source, contains it.",
+        "coverage",
+        pa.float64(),
+        "",
+        "Fraction of the spectra with this label whose prediction set, made without their source, contains "
+        "it.",
     ),
     Column(
         "n_singleton_sets",

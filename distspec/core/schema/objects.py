@@ -46,8 +46,11 @@ LOG_PROB = Column(
 )
 ANOMALY_COMPONENTS = (
     Column(
-        "anomaly_recon", pa.float32(), "dex", "Anomaly component: chi-squared of the reconstruction,
-        relative to spectra of the same S/N and class.",
+        "anomaly_recon",
+        pa.float32(),
+        "dex",
+        "Anomaly component: chi-squared of the reconstruction, relative to spectra of the same S/N and "
+        "class.",
     ),
     Column(
         "anomaly_line",
@@ -62,8 +65,11 @@ ANOMALY_COMPONENTS = (
         "Anomaly component: low density of the latents, relative to spectra of the same S/N.",
     ),
     Column(
-        "anomaly_neighbours", pa.float32(), "dex", "Anomaly component: distance to the 10th nearest neighbor
-        in latent space, relative to spectra of the " "same S/N.",
+        "anomaly_neighbours",
+        pa.float32(),
+        "dex",
+        "Anomaly component: distance to the 10th nearest neighbor in latent space, relative to spectra of "
+        "the same S/N.",
     ),
     Column(
         "anomaly_forest",
@@ -128,8 +134,11 @@ GALAXY_TYPE_COLUMNS = (
         "Probability that this type's criteria hold and no earlier rule's do.",
     ),
     Column(
-        "galaxy_type_reason", pa.string(), "", "Measured values, the publication of the criteria, and the
-        criteria that the spectrum does not cover.",
+        "galaxy_type_reason",
+        pa.string(),
+        "",
+        "Measured values, the publication of the criteria, and the criteria that the spectrum does not "
+        "cover.",
     ),
 )
 
@@ -149,12 +158,18 @@ def build_clustering_columns(n_classes: int) -> tuple[Column, ...]:
         CLUSTER_LABEL,
         Column("cluster_prob", f32, "", "Probability of membership in the spectrum's class."),
         Column(
-            "cluster_entropy", f32, "", "Normalized entropy of the class probabilities: 0 for certain, 1 for
-            equally likely in all classes.",
+            "cluster_entropy",
+            f32,
+            "",
+            "Normalized entropy of the class probabilities: 0 for certain, 1 for equally likely in all "
+            "classes.",
         ),
         Column(
-            "cluster_stability", f32, "", "Membership stability: fraction of the class that shares a cluster
-            with this spectrum, averaged over " "the members of the clustering ensemble; 0 for noise.",
+            "cluster_stability",
+            f32,
+            "",
+            "Membership stability: fraction of the class that shares a cluster with this spectrum, "
+            "averaged over the members of the clustering ensemble; 0 for noise.",
         ),
         *(
             Column(f"cluster_prob_{k:02d}", f32, "", f"Probability of membership in class {k}.")

@@ -71,9 +71,11 @@ RERANKED_SCHEMA = (
     REDSHIFT,
     Column("mark", pa.string(), "", "Mark given by annotators: interesting or ordinary; empty for none."),
     Column(
-        "feedback_score", pa.float32(), "dex", "Anomaly score after feedback: sum of -log10 of the fractions
-        of spectra that are at least as anomalous " "by the run's score and by a forest trained on the
-        marks.",
+        "feedback_score",
+        pa.float32(),
+        "dex",
+        "Anomaly score after feedback: sum of -log10 of the fractions of spectra that are at least as "
+        "anomalous by the run's score and by a forest trained on the marks.",
     ),
     ANOMALY_RANK,
     ANOMALY_SCORE,

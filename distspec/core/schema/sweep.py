@@ -22,8 +22,11 @@ _TRIAL_COLUMNS = (
     ),
     Column("variant", pa.string(), "", "Covariance type of Gaussian mixtures, or linkage of hierarchies."),
     Column(
-        "fraction", pa.float64(), "", "Quantile of neighbor distances that sets eps (dbscan), or smallest
-        cluster as a fraction of the points.",
+        "fraction",
+        pa.float64(),
+        "",
+        "Quantile of neighbor distances that sets eps (dbscan), or smallest cluster as a fraction of the "
+        "points.",
     ),
     Column("member", pa.int32(), "", "Index of the ensemble member of this setting."),
     Column("seed", pa.int64(), "", "Random seed of the trial."),
