@@ -33,7 +33,6 @@ from distspec.measurements.bad_pixels import BAD_PIXEL_COLUMNS as ARTEFACTS
 from distspec.measurements.bad_pixels import THRESHOLDS, describe_worst_statistic
 from distspec.measurements.features import list_reconstruction_columns
 from distspec.measurements.galaxy_types import GalaxyTypeSuggestions, suggest_galaxy_types
-from distspec.measurements.measure import measure_spectra
 from distspec.models.latents import SCALAR_COLUMNS, VECTOR_COLUMNS, read_latents
 from distspec.models.model import Model, load_model
 from distspec.store.splits import is_validation
@@ -214,7 +213,7 @@ def _measure_class_medians(medians: pa.Table, objects: pa.Table, store: Store) -
     labels, z = objects["cluster_label"].to_numpy(), objects["z"].to_numpy()
     at = np.array([np.median(z[labels == label]) for label in np.unique(labels)])
     spectra = np.nan_to_num(flux).astype(np.float32), ivar.astype(np.float32)
-    return measure_spectra(get_archive(store.config.archive_name).measurements, *spectra, at, store.config.grid)
+    return get_archive(store.config.archive_name).measurements.measure(*spectra, at, store.config.grid)
 
 
 def _build_classes(

@@ -28,7 +28,6 @@ from distspec.io.remote.config import AccessConfig
 from distspec.measurements.bad_pixels import BAD_PIXEL_COLUMNS as ARTEFACTS
 from distspec.measurements.features import compute_features, measure_reconstructions
 from distspec.measurements.galaxy_types import suggest_galaxy_types
-from distspec.measurements.measure import scale_measurements
 from distspec.models.embed import embed_spectra
 from distspec.models.latents import SCALAR_COLUMNS, VECTOR_COLUMNS
 from distspec.models.model import Model, load_model
@@ -195,7 +194,7 @@ class Predictor:
                 of = answers["z_mean"], answers["z_log_var"]
                 answers |= measure_reconstructions(measurements, model.decode, model.grid, *of, n_draws=0)
                 features = compute_features(measurements, answers).astype(np.float32)
-            beside = scale_measurements(measurements, config["measures"], answers)
+            beside = measurements.scale_by_error(config["measures"], answers)
             samples.append(frame.transform(answers["z_mean"], beside, features))
         found = self.run_model.labeler.assign(samples)
         recon = said["amplitude"][:, None] * self.models[0].decode(said["z_mean"], batch.z)

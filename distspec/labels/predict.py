@@ -22,7 +22,6 @@ from distspec.labels.classifier import (
 )
 from distspec.labels.conformal import min_sources_to_exclude, prediction_sets
 from distspec.measurements.definitions import MeasurementSet
-from distspec.measurements.measure import scale_measurements
 from distspec.models.latents import VECTOR_COLUMNS
 
 N_SUGGESTIONS = 50
@@ -56,7 +55,7 @@ def build_points(objects: pa.Table, measurements: MeasurementSet) -> Floats:
     }
     latents = scale_by_posterior_width(*(gathered(vector) for vector in VECTOR_COLUMNS))
     return join_measurements(
-        latents, scale_measurements(measurements, unmodeled_measurements(measurements), values)
+        latents, measurements.scale_by_error(unmodeled_measurements(measurements), values)
     ).astype(np.float64)
 
 

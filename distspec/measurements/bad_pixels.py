@@ -1,9 +1,9 @@
-"""Bad pixels, told from the spectrum itself: what no source and no optics could have made.
+"""Bad pixels, found from each spectrum alone: features that neither a source nor the optics can produce.
 
-A line is never narrower than the instrument makes it, light is never negative, noise scatters as much as
-errors say, and a spectrum does not run away where the detector ends. What departs from that is measured in
-each spectrum alone: no model, no other spectrum. Distances are in pixels of the detector: a pixel of the grid
-holds several of them in some places, and is a part of one in others.
+A line is never narrower than the instrument's line-spread function, flux is not negative, noise scatters as the
+errors say, and a spectrum does not rise steeply at the end of the detector. Departures from that are measured
+without a model and without other spectra. Distances are in detector pixels, because a grid pixel covers several of
+them at some wavelengths and a fraction of one at others.
 """
 
 from __future__ import annotations
@@ -24,21 +24,22 @@ from distspec.core.instruments import (
 from distspec.core.spectrum import Floats, Floats32, WavelengthGrid
 
 MIN_RELATIVE_LINE_WIDTH = 0.75
-"""No line is seen more sharply than this share of the instrument's nominal width: of 150 lines in real files
-of NIRSpec's prism none is below 0.84."""
+"""Smallest width of a line relative to the instrument's nominal width: of 150 lines in real files of NIRSpec's prism
+none is below 0.84."""
 MIN_SPIKE_SNR = 4.0
-"""Standard deviations beyond which an excursion is no chance."""
+"""Significance from which on an excursion is no fluctuation of the noise [sigma]."""
 SYSTEMATIC_ERROR_FRACTION = 0.03
-"""Share of the flux that calibration and resampling get wrong from one pixel to the next."""
+"""Error of calibration and resampling from one pixel to the next, as a fraction of the flux."""
 MIN_UNEXPLAINED_FRACTION = 0.3
-"""Share of a spike's height that the sharpest line through its neighbours leaves."""
+"""Fraction of a spike's height that the narrowest line through its neighbors must leave unexplained."""
 WINDOW_WIDTH = 8.0
-"""How far the level beside a spike, a negative run and an end reach [detector pixels]."""
+"""Extent of the continuum beside a spike, of a negative run and of an end of the spectrum [detector pixels]."""
 MIN_NEGATIVE_RUN_SNR = 6.0
-"""Standard deviations below zero at which a run is masked."""
+"""Significance from which on a negative run is masked [sigma]."""
 EDGE_REFERENCE_DISTANCE = 30.0
-"""How far from the end the level lies to which it is compared [detector pixels]."""
+"""Distance from the end up to which the level is taken to which the end is compared [detector pixels]."""
 MIN_VALID_PIXELS = 20
+"""Fewest valid pixels of a spectrum that is examined, and fewest triples of a scatter."""
 THRESHOLDS: Mapping[str, float] = {
     "artefact_spikes": 25.0,
     "artefact_negative": 5.0,
@@ -46,35 +47,36 @@ THRESHOLDS: Mapping[str, float] = {
     "artefact_scatter": 4.0,
     "artefact_gaps": 0.8,
 }
-"""What is bad, in each part's own unit: there `artefact_score` is 1."""
+"""Value of each statistic, in its own unit, at which `artefact_score` is 1."""
 DESCRIPTIONS: Mapping[str, str] = {
-    "artefact_spikes": "spikes sharper than the instrument",
+    "artefact_spikes": "spikes narrower than the instrument's line-spread function",
     "artefact_negative": "a run of negative flux",
-    "artefact_edge": "flux runs away at an end",
-    "artefact_scatter": "noise beyond its errors",
+    "artefact_edge": "excess flux at an end of the spectrum",
+    "artefact_scatter": "noise larger than its errors",
     "artefact_gaps": "few valid pixels",
 }
+"""Text for each statistic, used by `describe_worst_statistic`."""
 BAD_PIXEL_COLUMNS = (*THRESHOLDS, "artefact_score", "n_masked")
-"""What `Artefacts.columns` says of each spectrum."""
+"""Names of the columns that `BadPixelStatistics.to_columns` returns."""
 
 
 class BadPixelStatistics(NamedTuple):
-    """What is wrong with each of N spectra.
+    """Bad pixels of a batch of spectra, and statistics of how strongly each spectrum is affected.
 
     Attributes
     ----------
-    spike_height : (N,) [σ]
-        Summed heights of pixels that stand out more sharply than any line could.
-    negative_run_snr : (N,) [σ]
-        How significantly the most negative run of `NEAR` detector pixels lies below zero.
-    edge_excess : (N,) [σ]
-        By how much the median pixel of either end stands above those farther inside.
-    scatter_ratio : (N,)
-        Robust scatter from pixel to pixel over what the errors say: 1 where they are right.
-    masked_fraction : (N,)
-        Share of the pixels in the instrument's range that are masked.
-    bad_pixels : (N, L) bool
-        Pixels that no source can have made.
+    spike_height : ndarray of shape (n_spectra,)
+        Summed heights of pixels that stand out more sharply than any line can [sigma].
+    negative_run_snr : ndarray of shape (n_spectra,)
+        Significance of the most negative run of `WINDOW_WIDTH` detector pixels [sigma].
+    edge_excess : ndarray of shape (n_spectra,)
+        Excess of the median signal-to-noise ratio at either end over that farther inside.
+    scatter_ratio : ndarray of shape (n_spectra,)
+        Robust scatter from pixel to pixel divided by that expected from the errors; 1 if they are right.
+    masked_fraction : ndarray of shape (n_spectra,)
+        Fraction of the pixels in the instrument's range that are masked.
+    bad_pixels : ndarray of bool, shape (n_spectra, n_pixels)
+        Valid pixels that no source can have produced.
     """
 
     spike_height: Floats32
@@ -86,65 +88,83 @@ class BadPixelStatistics(NamedTuple):
 
     @property
     def score(self) -> Floats32:
-        """The worst part over its limit, (N,): from 1 on, a spectrum is spoilt."""
-        parts = (
-            self.spike_height,
-            self.negative_run_snr,
-            self.edge_excess,
-            self.scatter_ratio,
-            self.masked_fraction,
-        )
-        over = [part / limit for part, limit in zip(parts, THRESHOLDS.values(), strict=True)]
+        """Largest statistic divided by its threshold, (n_spectra,); a spectrum is flagged at 1 or above."""
+        over = [
+            values / threshold
+            for values, threshold in zip(self._statistics, THRESHOLDS.values(), strict=True)
+        ]
         return np.maximum(np.max(over, axis=0), 0.0).astype(np.float32)
 
-    def to_columns(self) -> dict[str, Floats32]:
-        """Return `COLUMNS`, (N,) each."""
-        parts = (
+    @property
+    def _statistics(self) -> tuple[Floats32, ...]:
+        """The statistics in the order of `THRESHOLDS`."""
+        return (
             self.spike_height,
             self.negative_run_snr,
             self.edge_excess,
             self.scatter_ratio,
             self.masked_fraction,
-            self.score,
         )
+
+    def to_columns(self) -> dict[str, Floats32]:
+        """Return the columns `BAD_PIXEL_COLUMNS`, (n_spectra,) each."""
         n_masked = np.count_nonzero(self.bad_pixels, axis=1).astype(np.float32)
-        return dict(zip(BAD_PIXEL_COLUMNS, (*parts, n_masked), strict=True))
+        return dict(zip(BAD_PIXEL_COLUMNS, (*self._statistics, self.score, n_masked), strict=True))
 
 
 def describe_worst_statistic(statistics: Mapping[str, float]) -> str:
-    """Say in words what is worst about a spectrum, of which `THRESHOLDS` are known; "" where nothing is bad.
+    """Describe the statistic of a spectrum that exceeds its threshold most; "" if none does.
+
+    Parameters
+    ----------
+    statistics : mapping of str to float
+        Value of each name in `THRESHOLDS`.
 
     Examples
     --------
-    >>> worst(dict.fromkeys(LIMITS, 0.0) | {"artefact_spikes": 90.0})
-    'spikes sharper than the instrument (3.6 times the limit)'
+    >>> describe_worst_statistic(dict.fromkeys(THRESHOLDS, 0.0) | {"artefact_negative": 18.0})
+    'a run of negative flux (3.6 times the threshold)'
     """
-    over = {name: statistics[name] / limit for name, limit in THRESHOLDS.items()}
-    name = max(over, key=lambda each: over[each])
-    return f"{DESCRIPTIONS[name]} ({over[name]:.1f} times the limit)" if over[name] >= 1.0 else ""
+    over = {name: statistics[name] / threshold for name, threshold in THRESHOLDS.items()}
+    worst = max(over, key=lambda name: over[name])
+    return f"{DESCRIPTIONS[worst]} ({over[worst]:.1f} times the threshold)" if over[worst] >= 1.0 else ""
 
 
 def find_bad_pixels(
     flux: Floats32, ivar: Floats32, z: Floats, grid: WavelengthGrid, disperser: Disperser | None
 ) -> BadPixelStatistics:
-    """Look for bad pixels; a row's answer depends on that row alone.
+    """Find bad pixels; the result for a spectrum depends on that spectrum alone.
 
     Parameters
     ----------
-    flux, ivar : (N, L)
-        In any unit of f_λ; masked pixels, of ivar 0, may hold anything.
-    z : (N,)
-    grid : WaveGrid
+    flux, ivar : ndarray of shape (n_spectra, n_pixels)
+        Flux density f_lambda in any unit, and its inverse variance; ``ivar`` 0 marks masked pixels.
+    z : ndarray of shape (n_spectra,)
+        Redshifts, which give the position of each pixel on the detector.
+    grid : WavelengthGrid
+        Rest-frame grid of the spectra.
     disperser : Disperser or None
-        None: each of the grid's pixels is taken for one of the detector's, as wide as its resolution.
+        The instrument. If None, each grid pixel is taken for one detector pixel, as wide as its resolution.
+
+    Returns
+    -------
+    BadPixelStatistics
     """
     n, n_pixels = flux.shape
-    parts, bad = np.zeros((n, 5)), np.zeros((n, n_pixels), np.bool_)
-    table, place, pixels = unpack_disperser(disperser)
+    statistics, bad = np.zeros((n, 5)), np.zeros((n, n_pixels), np.bool_)
+    log_wave_table, position_table, pixels_per_fwhm = unpack_disperser(disperser)
     _find_bad_pixels(
-        flux, ivar, np.asarray(z, np.float64), np.log(grid.edges), table, place, pixels, parts, bad
+        flux,
+        ivar,
+        np.asarray(z, np.float64),
+        np.log(grid.edges),
+        log_wave_table,
+        position_table,
+        pixels_per_fwhm,
+        statistics,
+        bad,
     )
-    spikes, negative, edge, scatter, gaps = parts.T.astype(np.float32)
+    spikes, negative, edge, scatter, gaps = statistics.T.astype(np.float32)
     return BadPixelStatistics(spikes, negative, edge, scatter, gaps, bad)
 
 
@@ -160,6 +180,7 @@ def _find_bad_pixels(
     statistics: Floats,
     bad_pixels: NDArray[np.bool_],
 ) -> None:
+    """Fill `statistics`, (n_spectra, 5), in the order of `THRESHOLDS`, and `bad_pixels`."""
     n_pixels = flux.shape[1]
     at, width = np.zeros(n_pixels), np.zeros(n_pixels)
     for k in range(len(z)):
@@ -191,8 +212,8 @@ def _find_bad_pixels(
 
 @njit_nogil
 def _compute_scatter_ratio(f: Floats, sigma: Floats, x: Floats, w: Floats) -> float:
-    """Return the robust scatter of second differences over pixels of independent noise, over its errors'."""
-    found, n, low, high = np.zeros(len(f)), 0, 0, 0
+    """Return the robust scatter of second differences of independent pixels divided by its expectation."""
+    normalized, n, low, high = np.zeros(len(f)), 0, 0, 0
     for i in range(len(f)):
         step = 1.0 + w[i]
         while x[i] - x[low + 1] >= step:
@@ -204,21 +225,21 @@ def _compute_scatter_ratio(f: Floats, sigma: Floats, x: Floats, w: Floats) -> fl
             continue
         share = after / (before + after)
         expected = sigma[i] ** 2 + (share * sigma[low]) ** 2 + ((1.0 - share) * sigma[high]) ** 2
-        found[n] = abs(f[i] - share * f[low] - (1.0 - share) * f[high]) / np.sqrt(expected)
+        normalized[n] = abs(f[i] - share * f[low] - (1.0 - share) * f[high]) / np.sqrt(expected)
         n += 1
-    return np.median(found[:n]) / 0.6745 if n >= MIN_VALID_PIXELS else 1.0
+    return np.median(normalized[:n]) / 0.6745 if n >= MIN_VALID_PIXELS else 1.0
 
 
 @njit_nogil
 def _flag_spikes(
     f: Floats, sigma: Floats, x: Floats, w: Floats, pixels_per_fwhm: float, flags: NDArray[np.bool_]
 ) -> float:
-    """Flag spikes; return their summed heights [σ of a detector pixel].
+    """Flag spikes; return their summed heights [sigma of a detector pixel].
 
-    A line whose height is h above its surroundings has neighbours, one detector pixel away on both sides,
-    that on average are ρ h above them, ρ being that of the sharpest line.
+    The neighbors of a line's peak, one detector pixel away on both sides, reach on average at least the
+    fraction rho of its height, that of the narrowest possible line. A higher peak is a spike.
     """
-    sharpest = (MIN_RELATIVE_LINE_WIDTH * pixels_per_fwhm / 2.3548) ** 2 + 1.0 / 12.0
+    narrowest = (MIN_RELATIVE_LINE_WIDTH * pixels_per_fwhm / 2.3548) ** 2 + 1.0 / 12.0
     n, low, high = len(f), 0, 0
     total, last_at, last = 0.0, -np.inf, 0.0
     for i in range(n):
@@ -241,20 +262,20 @@ def _flag_spikes(
         if sign * f[i] - side < MIN_SPIKE_SNR * sigma[i]:
             continue
         distance = before if higher == low else after
-        rho = np.exp(-0.5 * distance**2 / (sharpest + w[i] ** 2 / 12.0))
+        rho = np.exp(-0.5 * distance**2 / (narrowest + w[i] ** 2 / 12.0))
         low_level, high_level = _compute_side_percentiles(f, x, i, step, sign)
         if sign * f[i] - high_level < MIN_SPIKE_SNR * sigma[i]:
             continue
         level = min(low_level, side)
         height = sign * f[i] - level
-        left = height - (side - level) / rho
+        unexplained = height - (side - level) / rho
         error = np.sqrt(sigma[i] ** 2 + (sigma[higher] / rho) ** 2 + (SYSTEMATIC_ERROR_FRACTION * f[i]) ** 2)
-        if left < MIN_SPIKE_SNR * error or left < MIN_UNEXPLAINED_FRACTION * height:
+        if unexplained < MIN_SPIKE_SNR * error or unexplained < MIN_UNEXPLAINED_FRACTION * height:
             continue
         for j in range(low + 1, high):
             flags[j] |= abs(x[j] - x[i]) < 0.5 * (1.0 + w[j]) and sign * f[j] - side > 3.0 * sigma[j]
         size = height / sigma[i] * np.sqrt(max(1.0, w[i]))
-        # Several pixels of the grid may show one of the detector's.
+        # Several grid pixels may show the same detector pixel.
         if x[i] - last_at < 1.0 + w[i]:
             total += max(0.0, size - last)
             last = max(last, size)
@@ -266,7 +287,7 @@ def _flag_spikes(
 
 @njit_nogil
 def _compute_side_percentiles(f: Floats, x: Floats, i: int, step: float, sign: float) -> tuple[float, float]:
-    """Return the 20th and the 80th percentile of sign × flux beside a pixel, beyond the reach of a line."""
+    """Return the 20th and 80th percentiles of sign * flux around a pixel, outside the extent of a line."""
     beside, n, j = np.zeros(len(f)), 0, i
     while j >= 0 and x[i] - x[j] <= WINDOW_WIDTH:
         if x[i] - x[j] > 2.0 * step:
@@ -287,12 +308,12 @@ def _compute_side_percentiles(f: Floats, x: Floats, i: int, step: float, sign: f
 
 @njit_nogil
 def _flag_negative_runs(f: Floats, sigma: Floats, x: Floats, w: Floats, flags: NDArray[np.bool_]) -> float:
-    """Flag runs of negative flux; return how significant the most negative run is [σ]."""
+    """Flag runs of negative flux; return the significance of the most negative run [sigma]."""
     n = len(f)
     weighted, weight = np.zeros(n + 1), np.zeros(n + 1)
     for i in range(n):
-        each = 1.0 / (sigma[i] ** 2 * compute_noise_correlation(w[i]))
-        weight[i + 1], weighted[i + 1] = weight[i] + each, weighted[i] + each * f[i]
+        pixel_weight = 1.0 / (sigma[i] ** 2 * compute_noise_correlation(w[i]))
+        weight[i + 1], weighted[i + 1] = weight[i] + pixel_weight, weighted[i] + pixel_weight * f[i]
     worst, low, high = 0.0, 0, 0
     for i in range(n):
         while x[i] - x[low] > 0.5 * WINDOW_WIDTH:
@@ -311,7 +332,7 @@ def _flag_negative_runs(f: Floats, sigma: Floats, x: Floats, w: Floats, flags: N
 
 @njit_nogil
 def _compute_edge_excess(f: Floats, sigma: Floats, x: Floats) -> float:
-    """Return by how much the median pixel at the beginning stands above those farther inside [σ]."""
+    """Return the excess of the median signal-to-noise ratio at the start over that farther inside."""
     last, first, stop = 0, 0, 0
     while last < len(f) and x[last] - x[0] < WINDOW_WIDTH:
         last += 1

@@ -1,70 +1,84 @@
-"""The space in which classes live: physical measures of noise-free reconstructions at one redshift.
+"""Clustering features: measurements of noise-free reconstructions, all decoded at one redshift.
 
-What a model makes of each spectrum is decoded as if all were seen at the same redshift, so that neither
-coverage nor resolution nor noise tells them apart, and measured as spectra are. Errors are those of the
-posterior. What the model does not see is taken from the spectrum itself.
+A model's reconstructions are decoded as if all spectra were observed at the archive's reference redshift, so that
+neither coverage nor resolution nor noise distinguishes them, and are measured as spectra are. Errors follow from
+the posterior. What the model does not see is measured on the spectrum itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from distspec.core.schema import Column
 from distspec.core.spectrum import Floats, Floats32, WavelengthGrid
-from distspec.measurements.definitions import MEASUREMENTS, MeasurementDefinition
-from distspec.measurements.measure import scale_measurements
+from distspec.measurements.definitions import Measurement, MeasurementSet
 
-REFERENCE_REDSHIFTS: Mapping[str, float] = {"dja": 5.0, "jades": 5.0, "sdss": 0.1, "desi": 0.1, "spex": 0.0}
-"""Where reconstructions are decoded, by kind of archive: all windows are then in the instrument's range."""
 RECONSTRUCTION_PREFIX = "recon_"
+"""Start of the names of columns that are measured on reconstructions."""
 RECONSTRUCTION_IVAR = 1e4
-"""Inverse variance of a reconstruction: it has no noise, but no model is better than a hundredth of the flux
-at the reference wavelength. It bounds the width of a line over no continuum."""
+"""Inverse variance given to a reconstruction: it has no noise, but no model is better than a hundredth of the flux at
+the reference wavelength. It limits the equivalent width of a line without a continuum."""
 BATCH_SIZE = 4096
-"""Rows that are decoded at a time: a multiple of a model's own passes."""
+"""Rows that are decoded at a time: a multiple of a model's own batches."""
 DecodeFunction = Callable[[Floats32, float], Floats32]
-"""Latents (n, latents) and one redshift to spectra (n, L), as `distspec.models.model.Model.decode`."""
+"""Latents (n_spectra, n_latents) and one redshift to flux (n_spectra, n_pixels): `distspec.models.model.Model.decode`."""
 
 
-def list_reconstruction_columns(archive_name: str) -> tuple[Column, ...]:
-    """Return the columns that are measured on reconstructions of archives of a kind.
+def list_reconstruction_columns(measurements: MeasurementSet) -> tuple[Column, ...]:
+    """List the columns that are measured on reconstructions.
+
+    Parameters
+    ----------
+    measurements : MeasurementSet
+        The archive's measurements.
+
+    Returns
+    -------
+    tuple of Column
 
     Examples
     --------
-    >>> [column.name for column in reconstructed("dja")][:2], reconstructed("none")
-    (['recon_uv_slope', 'recon_uv_slope_err'], ())
+    >>> from distspec.measurements.standard_sets import NIRSPEC_PRISM_MEASUREMENTS
+    >>> [column.name for column in list_reconstruction_columns(NIRSPEC_PRISM_MEASUREMENTS)][:2]
+    ['recon_uv_slope', 'recon_uv_slope_err']
     """
-    return tuple(
-        Column(
-            RECONSTRUCTION_PREFIX + column.name,
-            column.type,
-            column.unit,
-            f"{column.description.split(';')[0]}; of the reconstruction at z = {REFERENCE_REDSHIFTS[archive_name]:g}",
-        )
-        for each in _select_definitions(archive_name, "reconstruction")
-        for column in (each.value_column, each.error_column)
-    )
+    suffix = f"; of the reconstruction at z = {measurements.reference_redshift:g}"
+    columns: list[Column] = []
+    for measurement in measurements.select("reconstruction"):
+        value, error = measurement.value_column, measurement.error_column
+        for column, text in ((value, measurement.definition), (error, error.description)):
+            name = RECONSTRUCTION_PREFIX + column.name
+            columns.append(Column(name, column.type, column.unit, text + suffix))
+    return tuple(columns)
 
 
-def list_feature_columns(archive_name: str) -> tuple[str, ...]:
-    """Return the columns along which classes of archives of a kind lie: the axes of `space`.
+def list_feature_columns(measurements: MeasurementSet) -> tuple[str, ...]:
+    """List the names of the columns that `compute_features` uses, one for each feature.
+
+    Parameters
+    ----------
+    measurements : MeasurementSet
+        The archive's measurements.
+
+    Returns
+    -------
+    tuple of str
 
     Examples
     --------
-    >>> axes("dja")[0], axes("dja")[-1]
+    >>> from distspec.measurements.standard_sets import NIRSPEC_PRISM_MEASUREMENTS
+    >>> names = list_feature_columns(NIRSPEC_PRISM_MEASUREMENTS)
+    >>> names[0], names[-1]
     ('recon_uv_slope', 'lya_ew')
     """
-    recon = [
-        RECONSTRUCTION_PREFIX + each.value_column.name
-        for each in _select_definitions(archive_name, "reconstruction")
-    ]
-    return (*recon, *(each.value_column.name for each in _select_definitions(archive_name, "spectrum")))
+    of_reconstructions = (RECONSTRUCTION_PREFIX + each.name for each in measurements.select("reconstruction"))
+    return (*of_reconstructions, *(each.name for each in measurements.select("spectrum")))
 
 
 def measure_reconstructions(
-    archive_name: str,
+    measurements: MeasurementSet,
     decode: DecodeFunction,
     grid: WavelengthGrid,
     z_mean: Floats32,
@@ -72,128 +86,124 @@ def measure_reconstructions(
     n_draws: int = 8,
     seed: int = 0,
 ) -> dict[str, Floats32]:
-    """Measure what a model makes of spectra, decoded at the archive's common redshift.
+    """Measure a model's reconstructions, decoded at the archive's reference redshift.
 
-    The errors are root mean squares over draws of the posterior, the same directions for every row: as many
-    as there are latents propagate them exactly to first order, fewer on average. A row's numbers depend on
-    that row alone; its bits also on its place in the model's passes, so give spans that begin where those do.
-    Memory: the result, and `BATCH` spectra.
+    Errors are root mean squares over draws from the posterior. The draws use the same directions for every
+    spectrum: as many as there are latents propagate the errors exactly to first order, fewer do so on average.
+    The numbers of a spectrum depend on that spectrum alone, except that its last bits may depend on its
+    position in the decoder's batch: start blocks of rows at multiples of `BATCH_SIZE`.
 
     Parameters
     ----------
-    archive_name : str
-        Of the archive.
+    measurements : MeasurementSet
+        The archive's measurements.
     decode : callable
-        `Model.decode`.
-    grid : WaveGrid
-        The model's.
-    z_mean, z_log_var : (N, latents)
+        `distspec.models.model.Model.decode`.
+    grid : WavelengthGrid
+        The model's grid.
+    z_mean, z_log_var : ndarray of shape (n_spectra, n_latents)
+        Mean and ln variance of the posteriors.
     n_draws : int
-        Each costs as much as the values do; of none, errors are NaN.
+        Number of draws for the errors; with 0 the errors are NaN.
     seed : int
-        Of the directions.
+        Seed of the directions.
 
     Returns
     -------
-    dict
-        The columns `reconstructed`, (N,) float32 each.
+    dict of str to ndarray of shape (n_spectra,)
+        The columns of `list_reconstruction_columns`, float32.
     """
-    measures, n = _select_definitions(archive_name, "reconstruction"), len(z_mean)
-    found = {
-        column.name: np.full(n, np.nan, np.float32)
-        for each in measures
-        for column in (each.value_column, each.error_column)
+    definitions, n_spectra = measurements.select("reconstruction"), len(z_mean)
+    z = measurements.reference_redshift
+    result = {
+        name: np.full(n_spectra, np.nan, np.float32)
+        for each in definitions
+        for name in (each.name, f"{each.name}_err")
     }
     directions = _draw_directions(n_draws, z_mean.shape[1], seed)
-    for start in range(0, n, BATCH_SIZE):
+    for start in range(0, n_spectra, BATCH_SIZE):
         rows = slice(start, start + BATCH_SIZE)
         mean, sigma = z_mean[rows], np.exp(0.5 * z_log_var[rows])
-        values = _measure_noiseless(
-            archive_name, measures, decode(mean, REFERENCE_REDSHIFTS[archive_name]), grid
-        )
+        values = _measure_noiseless(definitions, decode(mean, z), z, grid)
         squares = {name: np.zeros(len(mean)) for name in values}
         for direction in directions:
-            drawn = decode((mean + direction * sigma).astype(np.float32), REFERENCE_REDSHIFTS[archive_name])
-            for name, value in _measure_noiseless(archive_name, measures, drawn, grid).items():
+            flux = decode((mean + direction * sigma).astype(np.float32), z)
+            for name, value in _measure_noiseless(definitions, flux, z, grid).items():
                 squares[name] += np.square(value - values[name], dtype=np.float64)
-        for each in measures:
-            found[each.value_column.name][rows] = values[each.value_column.name]
+        for name, value in values.items():
+            result[name][rows] = value
             if n_draws:
-                found[each.error_column.name][rows] = np.sqrt(squares[each.value_column.name] / n_draws)
-    return {RECONSTRUCTION_PREFIX + name: value for name, value in found.items()}
+                result[f"{name}_err"][rows] = np.sqrt(squares[name] / n_draws)
+    return {RECONSTRUCTION_PREFIX + name: value for name, value in result.items()}
 
 
-def compute_features(archive_name: str, values: Mapping[str, Floats32]) -> Floats:
-    """Return where spectra lie along `axes`, (N, axes), each brought to comparable size; finite.
+def compute_features(measurements: MeasurementSet, values: Mapping[str, Floats32]) -> Floats:
+    """Compute the clustering features of spectra.
 
-    arcsinh of what differs from the ordinary, over the measure's scale: linear for small, logarithmic for
-    large differences. Measures of spectra are `strengths`. 0, what is ordinary, where there is no number.
+    A measurement of a reconstruction becomes ``arcsinh((value - center) / scale)``: linear for small and
+    logarithmic for large differences. One of the spectrum itself is scaled by its error too
+    (`MeasurementSet.scale_by_error`). Where a value is missing, the feature is 0, the ordinary value.
 
     Parameters
     ----------
-    archive_name : str
-        Of the archive.
-    values : mapping
-        The columns `axes`, (N,) each, and the errors of those of spectra.
+    measurements : MeasurementSet
+        The archive's measurements.
+    values : mapping of str to ndarray of shape (n_spectra,)
+        The columns of `list_feature_columns`, and the errors of those measured on spectra.
+
+    Returns
+    -------
+    ndarray of shape (n_spectra, n_features)
+        Finite numbers, in the order of `list_feature_columns`.
     """
-    recon = [
+    of_reconstructions = [
         np.arcsinh(
-            (values[RECONSTRUCTION_PREFIX + each.value_column.name].astype(np.float64) - each.center)
-            / each.scale
+            (values[RECONSTRUCTION_PREFIX + each.name].astype(np.float64) - each.center) / each.scale
         )
-        for each in _select_definitions(archive_name, "reconstruction")
+        for each in measurements.select("reconstruction")
     ]
-    beside = scale_measurements(
-        archive_name,
-        [each.value_column.name for each in _select_definitions(archive_name, "spectrum")],
-        values,
-    )
-    return np.hstack([np.nan_to_num(np.array(recon).T.reshape(len(beside), len(recon))), beside])
+    of_spectra = measurements.scale_by_error([each.name for each in measurements.select("spectrum")], values)
+    shape = len(of_spectra), len(of_reconstructions)
+    return np.hstack([np.nan_to_num(np.array(of_reconstructions).T.reshape(shape)), of_spectra])
 
 
-def compute_feature_errors(archive_name: str, values: Mapping[str, Floats32]) -> Floats:
-    """Return the 1σ errors of `space`, (N, axes): those of the columns, to first order; infinite where none.
+def compute_feature_errors(measurements: MeasurementSet, values: Mapping[str, Floats32]) -> Floats:
+    """Compute the 1 sigma errors of `compute_features`, propagated to first order.
 
     Parameters
     ----------
-    archive_name : str
-        Of the archive.
-    values : mapping
-        The columns `axes` and their errors, (N,) each.
+    measurements : MeasurementSet
+        The archive's measurements.
+    values : mapping of str to ndarray of shape (n_spectra,)
+        The columns of `list_feature_columns` and their errors.
+
+    Returns
+    -------
+    ndarray of shape (n_spectra, n_features)
+        Infinite where the value is missing.
     """
-    found: list[Floats] = []
-    for name in list_feature_columns(archive_name):
-        each = next(
-            m
-            for m in MEASUREMENTS[archive_name]
-            if m.value_column.name == name.removeprefix(RECONSTRUCTION_PREFIX)
-        )
+    known = {each.name: each for each in measurements.definitions}
+    errors: list[Floats] = []
+    for name in list_feature_columns(measurements):
+        measurement = known[name.removeprefix(RECONSTRUCTION_PREFIX)]
         error = values[f"{name}_err"].astype(np.float64)
-        scale = np.hypot(each.scale, error) if each.feature_source == "spectrum" else each.scale
-        found.append(error / np.hypot(values[name].astype(np.float64) - each.center, scale))
-    return np.nan_to_num(np.array(found).T.reshape(-1, len(found)), nan=np.inf, posinf=np.inf)
-
-
-def _select_definitions(archive_name: str, feature_source: str) -> tuple[MeasurementDefinition, ...]:
-    return tuple(each for each in MEASUREMENTS.get(archive_name, ()) if each.feature_source == feature_source)
+        scale = measurement.scale
+        if measurement.feature_source == "spectrum":
+            scale = np.hypot(measurement.scale, error)
+        errors.append(error / np.hypot(values[name].astype(np.float64) - measurement.center, scale))
+    return np.nan_to_num(np.array(errors).T.reshape(-1, len(errors)), nan=np.inf, posinf=np.inf)
 
 
 def _measure_noiseless(
-    archive_name: str, definitions: tuple[MeasurementDefinition, ...], flux: Floats32, grid: WavelengthGrid
+    definitions: Sequence[Measurement], flux: Floats32, z: float, grid: WavelengthGrid
 ) -> dict[str, Floats32]:
-    """Return the measures' values of spectra without noise."""
-    ivar, z = (
-        np.full(flux.shape, RECONSTRUCTION_IVAR, np.float32),
-        np.full(len(flux), REFERENCE_REDSHIFTS[archive_name]),
-    )
-    return {
-        each.value_column.name: each.measure(flux, ivar, z, grid)[each.value_column.name]
-        for each in definitions
-    }
+    """Return the values of measurements of noise-free spectra at one redshift."""
+    ivar, redshifts = np.full(flux.shape, RECONSTRUCTION_IVAR, np.float32), np.full(len(flux), z)
+    return {each.name: each.measure(flux, ivar, redshifts, grid)[each.name] for each in definitions}
 
 
 def _draw_directions(n_draws: int, n_latents: int, seed: int) -> Floats:
-    """Return draws of N(0, 1), (n_draws, latents): orthogonal, of the length that all have in the mean."""
+    """Return orthogonal directions, (n_draws, n_latents), of the expected length of draws from N(0, 1)."""
     rng = np.random.default_rng(seed)
     frames = [
         np.linalg.qr(rng.standard_normal((n_latents, n_latents)))[0] for _ in range(-(-n_draws // n_latents))

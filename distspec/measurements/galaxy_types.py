@@ -7,7 +7,7 @@ not covered holds as likely as not, as one of infinite error would: not covered 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -92,8 +92,6 @@ class MeasuredValues:
         return blue * np.where(self.is_covered("beta_opt"), red, 0.5)
 
 
-ARCHIVES_WITH_RULES = ("dja", "jades")
-"""Kinds of archives whose spectra are named."""
 UNKNOWN = "unknown"
 MIN_PROBABILITY, MIN_MENTION_PROBABILITY = 0.5, 0.1
 """A kind is suggested where its criteria hold more likely than not, and is told of from the second on."""
@@ -235,14 +233,14 @@ MEASUREMENT_LABELS: Mapping[str, tuple[str, str, int]] = {
 
 
 def suggest_galaxy_types(
-    archive_name: str, values: Mapping[str, Floats32], n_spectra: int
+    rules: Sequence[GalaxyTypeRule], values: Mapping[str, Floats32], n_spectra: int
 ) -> GalaxyTypeSuggestions:
     """Suggest what kinds of galaxies spectra show.
 
     Parameters
     ----------
-    archive_name : str
-        Kind of the archive that they are from.
+    rules : sequence of GalaxyTypeRule
+        `distspec.archives.base.Archive.galaxy_types`, in order of precedence.
     values : mapping
         The columns of `distspec.measurements.measure.list_measurement_columns`, (n,) each, among others.
     n_spectra : int
@@ -250,18 +248,18 @@ def suggest_galaxy_types(
 
     Examples
     --------
-    >>> suggest("spex", {}, 1).why
-    ['no rules for archives of kind spex']
+    >>> suggest_galaxy_types((), {}, 1).reason
+    ['the archive has no galaxy type rules']
     """
-    if archive_name not in ARCHIVES_WITH_RULES:
-        words = [f"no rules for archives of kind {archive_name}"] * n_spectra
+    if not rules:
+        words = ["the archive has no galaxy type rules"] * n_spectra
         return GalaxyTypeSuggestions([UNKNOWN] * n_spectra, np.full(n_spectra, np.nan, np.float32), words)
     read = MeasuredValues(values)
-    holds = np.array([rule.probability(read) for rule in GALAXY_TYPE_RULES])
+    holds = np.array([rule.probability(read) for rule in rules])
     first = np.where(
         (holds > MIN_PROBABILITY).any(axis=0),
         (holds > MIN_PROBABILITY).argmax(axis=0),
-        len(GALAXY_TYPE_RULES),
+        len(rules),
     )
     # Of unknown: that none of the rules holds.
     alone = np.cumprod(np.vstack([np.ones(n_spectra), 1.0 - holds]), axis=0)
@@ -271,45 +269,50 @@ def suggest_galaxy_types(
     )
     shown = {
         name: read[name]
-        for rule in GALAXY_TYPE_RULES
+        for rule in rules
         for name in (*rule.measurements, *rule.extra_measurements)
     }
-    shown["halpha_blue_ew"] = read["halpha_blue_ew"]
+    balmer_columns = [name for name in ("halpha_ew", "halpha_blue_ew") if name in values]
+    shown |= {name: read[name] for name in balmer_columns}
+    galaxy_types = (*(rule.galaxy_type for rule in rules), UNKNOWN)
     why: list[str] = []
     for i in range(n_spectra):
         one = {name: (float(value[i]), float(error[i])) for name, (value, error) in shown.items()}
-        why.append(_format_reason(int(first[i]), holds[:, i], one))
-    return GalaxyTypeSuggestions([GALAXY_TYPES[i] for i in first], confidence.astype(np.float32), why)
+        why.append(_format_reason(rules, int(first[i]), holds[:, i], one))
+    return GalaxyTypeSuggestions([galaxy_types[i] for i in first], confidence.astype(np.float32), why)
 
 
 def _format_reason(
-    rule_index: int, probabilities: Floats, measured: Mapping[str, tuple[float, float]]
+    rules: Sequence[GalaxyTypeRule],
+    rule_index: int,
+    probabilities: Floats,
+    measured: Mapping[str, tuple[float, float]],
 ) -> str:
-    """Say why a spectrum is called what it is: `rule_index` of `GALAXY_TYPE_RULES`, or none, by what was `measured` off it."""
-    if rule_index == len(GALAXY_TYPE_RULES):
+    """Say why a spectrum is called what it is: `rule_index` of `rules`, or none, by what was `measured` off it."""
+    if rule_index == len(rules):
         nearest = int(np.argmax(probabilities))
         parts = [
-            f"no rule holds; nearest {GALAXY_TYPE_RULES[nearest].galaxy_type} {probabilities[nearest]:.2f}",
-            _format_measurements(nearest, measured),
+            f"no rule holds; nearest {rules[nearest].galaxy_type} {probabilities[nearest]:.2f}",
+            _format_measurements(rules[nearest], measured),
         ]
     else:
-        parts = [_format_measurements(rule_index, measured), GALAXY_TYPE_RULES[rule_index].description]
-    unsaid = [i for i, rule in enumerate(GALAXY_TYPE_RULES) if _lacks_coverage(rule, measured)]
+        parts = [_format_measurements(rules[rule_index], measured), rules[rule_index].description]
+    unsaid = [i for i, rule in enumerate(rules) if _lacks_coverage(rule, measured)]
     perhaps = [
         i
-        for i in range(min(rule_index, len(GALAXY_TYPE_RULES) - 1))
+        for i in range(min(rule_index, len(rules) - 1))
         if probabilities[i] > MIN_MENTION_PROBABILITY and i not in unsaid
     ]
     also = [
-        i for i in range(rule_index + 1, len(GALAXY_TYPE_RULES) - 1) if probabilities[i] > MIN_PROBABILITY
+        i for i in range(rule_index + 1, len(rules) - 1) if probabilities[i] > MIN_PROBABILITY
     ]
-    for word, rules in {"perhaps": perhaps, "also": also}.items():
-        if rules:
+    for word, others in {"perhaps": perhaps, "also": also}.items():
+        if others:
             parts.append(
-                f"{word} {', '.join(f'{GALAXY_TYPE_RULES[i].galaxy_type} {probabilities[i]:.2f}' for i in rules)}"
+                f"{word} {', '.join(f'{rules[i].galaxy_type} {probabilities[i]:.2f}' for i in others)}"
             )
     if unsaid:
-        parts.append(f"not covered: {', '.join(GALAXY_TYPE_RULES[i].galaxy_type for i in unsaid)}")
+        parts.append(f"not covered: {', '.join(rules[i].galaxy_type for i in unsaid)}")
     return "; ".join(parts)
 
 
@@ -319,20 +322,20 @@ def _lacks_coverage(rule: GalaxyTypeRule, measured: Mapping[str, tuple[float, fl
     return all(lost) if rule.any_suffices else any(lost)
 
 
-def _format_measurements(rule_index: int, measured: Mapping[str, tuple[float, float]]) -> str:
+def _format_measurements(rule: GalaxyTypeRule, measured: Mapping[str, tuple[float, float]]) -> str:
     """Return a rule's measures with their errors, in words."""
     words: list[str] = []
     for name in (
-        *GALAXY_TYPE_RULES[rule_index].measurements,
-        *GALAXY_TYPE_RULES[rule_index].extra_measurements,
+        *rule.measurements,
+        *rule.extra_measurements,
     ):
-        (label, unit, digits), (value, error) = MEASUREMENT_LABELS[name], measured[name]
+        (label, unit, digits), (value, error) = MEASUREMENT_LABELS.get(name, (name, "", 2)), measured[name]
         if name == "balmer_ew" and np.isnan([measured["halpha_ew"][0], measured["halpha_blue_ew"][0]]).all():
             label += " by Hβ"
         if name == "lowest_snr":
             words.append(f"{label} {value:.{digits}f}{unit}")
         elif not np.isnan(value):
             words.append(f"{label} {value:.{digits}f} ± {error:.{digits}f}{unit}")
-        elif name in GALAXY_TYPE_RULES[rule_index].measurements:
+        elif name in rule.measurements:
             words.append(f"{label} not covered")
     return ", ".join(words).replace(" -", " −")

@@ -1,8 +1,7 @@
-"""Slopes, ratios and equivalent widths over fixed rest windows: pure functions over whole batches.
+"""Slopes, flux ratios and equivalent widths from mean flux densities in fixed rest-frame windows.
 
-Each is made of the mean flux density in a few windows, whose errors follow from `ivar` exactly, and of a
-formula of those means, whose errors are those of its first derivatives. A row's numbers depend on that row
-alone, and on no other's mask: what is not covered is NaN.
+The errors of the means follow exactly from ``ivar``; those of an index follow from them to first order. The
+numbers of a spectrum depend on that spectrum alone, and are NaN where it does not cover the windows.
 """
 
 from __future__ import annotations
@@ -18,26 +17,27 @@ from distspec.core.instruments import Disperser, compute_noise_correlation, inte
 from distspec.core.spectrum import Floats, Floats32, WavelengthGrid
 
 Window = tuple[float, float]
-"""Rest wavelengths [Å] of its ends."""
+"""First and last rest-frame wavelength [Angstrom]."""
 MIN_COVERAGE = 0.5
-"""A window of the continuum is covered where valid pixels hold this share of it; a line's needs all."""
+"""Fraction of a continuum window that valid pixels must cover."""
 FULL_COVERAGE = 0.999
+"""Fraction of a line's window that valid pixels must cover."""
 F_NU, F_LAMBDA = 2, 0
-"""What is averaged: flux density times λ to this power. Galaxies are nearly flat in f_ν, where it therefore
-matters least which pixels of a window are missing."""
+"""Power of the wavelength by which f_lambda is multiplied before it is averaged. Galaxies are nearly flat in f_nu,
+so that means of f_nu depend least on which pixels of a window are masked."""
 
 
 class WindowMeans(NamedTuple):
-    """Mean flux densities over the valid pixels of K windows.
+    """Mean flux densities over the valid pixels of windows.
 
     Attributes
     ----------
-    value, variance : (N, K)
+    value, variance : ndarray of shape (n_spectra, n_windows)
         NaN where no pixel is valid.
-    mean_wave : (N, K) [Å]
-        Mean wavelength of the valid pixels.
-    coverage : (N, K)
-        Their share of the window.
+    mean_wave : ndarray of shape (n_spectra, n_windows)
+        Mean rest-frame wavelength of the valid pixels [Angstrom].
+    coverage : ndarray of shape (n_spectra, n_windows)
+        Fraction of the window that valid pixels cover.
     """
 
     value: Floats
@@ -46,16 +46,17 @@ class WindowMeans(NamedTuple):
     coverage: Floats
 
 
-class Spectra(NamedTuple):
-    """Spectra to be measured, as `distspec.core.spectrum.SpectrumBatch` has them.
+class GriddedSpectra(NamedTuple):
+    """A batch of spectra on one rest-frame grid: the part of a `SpectrumBatch` that measuring needs.
 
     Attributes
     ----------
-    flux, ivar : (N, L)
-        In any unit of f_λ; masked pixels, of ivar 0, may hold anything.
-    z : (N,)
-        Which of the detector's pixels a grid pixel is made of.
-    grid : WaveGrid
+    flux, ivar : ndarray of shape (n_spectra, n_pixels)
+        Flux density f_lambda in any unit, and its inverse variance; ``ivar`` 0 marks masked pixels.
+    z : ndarray of shape (n_spectra,)
+        Redshifts, which give the position of each pixel on the detector.
+    grid : WavelengthGrid
+        The grid.
     """
 
     flux: Floats32
@@ -64,14 +65,46 @@ class Spectra(NamedTuple):
     grid: WavelengthGrid
 
 
-def compute_window_means(
-    spectra: Spectra, windows: Sequence[Window], wave_power: int, disperser: Disperser
-) -> WindowMeans:
-    """Return mean flux densities times (λ / centre of all windows)^power, in the flux's unit.
+class LineMeasurement(NamedTuple):
+    """Equivalent width of a line.
 
-    Pixels that a window's end cuts count by the share that lies inside. Noise is independent from one of the
-    detector's pixels to the next: where the grid's are finer, they show one noise several times, which counts
-    once, and where the grid or a window cuts a detector's pixel, both sides share its noise.
+    Attributes
+    ----------
+    equivalent_width, error : ndarray of shape (n_spectra,)
+        Rest-frame equivalent width, positive in emission, and its 1 sigma error [Angstrom].
+    snr : ndarray of shape (n_spectra,)
+        Signal-to-noise ratio of the line flux.
+    """
+
+    equivalent_width: Floats
+    error: Floats
+    snr: Floats
+
+
+def compute_window_means(
+    spectra: GriddedSpectra, windows: Sequence[Window], wave_power: int, disperser: Disperser
+) -> WindowMeans:
+    """Compute mean flux densities in windows, of flux times (wavelength / mean of all windows) ** power.
+
+    A pixel that a window's limit cuts counts by the fraction inside. Noise is independent between the
+    detector's pixels. Where grid pixels are narrower, they share one noise, which counts once; where the grid
+    or a window cuts a detector pixel, both sides share its noise.
+
+    Parameters
+    ----------
+    spectra : GriddedSpectra
+        The spectra.
+    windows : sequence of (float, float)
+        Rest-frame windows [Angstrom].
+    wave_power : int
+        `F_NU` or `F_LAMBDA`.
+    disperser : Disperser
+        The instrument, for the width of the detector's pixels.
+
+    Returns
+    -------
+    WindowMeans
+        In the unit of the flux.
     """
     edges, wave = spectra.grid.edges, spectra.grid.wave_rest
     inside = np.array([np.diff(np.clip(edges, low, high)) for low, high in windows])
@@ -115,26 +148,28 @@ def _compute_window_means(
     mean_wave: Floats,
     coverage: Floats,
 ) -> None:
-    """Fill value, variance, centre and cover, (N, K), of windows of which pixels hold `window_fractions`, (K, L).
+    """Fill the four arrays of `WindowMeans`.
 
-    `pixel_fractions`, (K, L), of the pixels are inside.
+    `window_fractions` and `pixel_fractions`, (n_windows, n_pixels), give the overlap of pixel and window as
+    fractions of the window and of the pixel; `scale` is the power of the wavelength.
     """
     n_windows = len(window_fractions)
+    # Per window: coverage; flux, variance and wavelength weighted by it; width in detector pixels.
     sums = np.zeros((n_windows, 5))
     for row in range(len(z)):
-        stretch = np.log(1e-4 * (1.0 + z[row]))
+        log_shift = np.log(1e-4 * (1.0 + z[row]))
         sums[:] = 0.0
-        below = interpolate_detector_position(log_edges[0] + stretch, log_wave_table, position_table)
+        lower = interpolate_detector_position(log_edges[0] + log_shift, log_wave_table, position_table)
         for i in range(len(wave)):
-            above = interpolate_detector_position(log_edges[i + 1] + stretch, log_wave_table, position_table)
-            spanned, below = pixels_per_fwhm * (above - below), above
-            # Beside the detector's range nothing was measured.
-            if not (ivar[row, i] > 0.0 and spanned > 0.0):
-                continue
-            y, noise = (
-                flux[row, i] * scale[i],
-                scale[i] ** 2 / ivar[row, i] * compute_noise_correlation(spanned),
+            upper = interpolate_detector_position(
+                log_edges[i + 1] + log_shift, log_wave_table, position_table
             )
+            width, lower = pixels_per_fwhm * (upper - lower), upper
+            # The width is NaN beyond the detector's range, where there is no measurement.
+            if not (ivar[row, i] > 0.0 and width > 0.0):
+                continue
+            y = flux[row, i] * scale[i]
+            noise = scale[i] ** 2 / ivar[row, i] * compute_noise_correlation(width)
             for k in range(n_windows):
                 share = window_fractions[k, i]
                 if share > 0.0:
@@ -142,7 +177,7 @@ def _compute_window_means(
                     sums[k, 1] += share * y
                     sums[k, 2] += share**2 * noise
                     sums[k, 3] += share * wave[i]
-                    sums[k, 4] += pixel_fractions[k, i] * spanned
+                    sums[k, 4] += pixel_fractions[k, i] * width
         for k in range(n_windows):
             coverage[row, k] = sums[k, 0]
             if sums[k, 0] > 0.0:
@@ -151,11 +186,31 @@ def _compute_window_means(
                 mean_wave[row, k] = sums[k, 3] / sums[k, 0]
 
 
-def fit_slope(spectra: Spectra, windows: Sequence[Window], disperser: Disperser) -> tuple[Floats, Floats]:
-    """Return β of f_λ ∝ λ^β and its error, (N,) each: a straight line through ln f over ln λ.
+def fit_slope(
+    spectra: GriddedSpectra, windows: Sequence[Window], disperser: Disperser
+) -> tuple[Floats, Floats]:
+    """Fit the index beta of f_lambda ~ lambda**beta: a straight line through ln f over ln lambda.
 
-    The windows' means count by their widths in ln λ, not by their noise: of every spectrum the same is
-    measured. A mean below its own 1σ is taken to be that σ.
+    Window means have weights equal to their widths in ln lambda, whatever their noise, so that every spectrum
+    is measured in the same way. A mean below its own 1 sigma is replaced by that sigma.
+
+    Parameters
+    ----------
+    spectra : GriddedSpectra
+        The spectra.
+    windows : sequence of (float, float)
+        Line-free rest-frame windows [Angstrom].
+    disperser : Disperser
+        The instrument.
+
+    Returns
+    -------
+    beta, error : ndarray of shape (n_spectra,)
+        Index and its 1 sigma error; NaN where a window is not covered.
+
+    References
+    ----------
+    Calzetti, Kinney & Storchi-Bergmann 1994, ApJ 429, 582, define beta and its windows in the ultraviolet.
     """
     means = compute_window_means(spectra, windows, F_NU, disperser)
     low, high = np.log(np.array(windows).T)
@@ -169,56 +224,85 @@ def fit_slope(spectra: Spectra, windows: Sequence[Window], disperser: Disperser)
 
 
 def measure_flux_ratio(
-    spectra: Spectra, numerator: Window, denominator: Window, wave_power: int, disperser: Disperser
+    spectra: GriddedSpectra, numerator: Window, denominator: Window, wave_power: int, disperser: Disperser
 ) -> tuple[Floats, Floats]:
-    """Return one window's mean over another's, and its error, (N,) each.
+    """Measure the ratio of the mean flux densities in two windows.
 
-    A denominator below its own 1σ is taken to be that σ: the ratio is then a lower limit.
+    A denominator below its own 1 sigma is replaced by that sigma: the ratio is then a lower limit.
+
+    Parameters
+    ----------
+    spectra : GriddedSpectra
+        The spectra.
+    numerator, denominator : (float, float)
+        Rest-frame windows [Angstrom].
+    wave_power : int
+        `F_NU` or `F_LAMBDA`: which flux density is averaged.
+    disperser : Disperser
+        The instrument.
+
+    Returns
+    -------
+    ratio, error : ndarray of shape (n_spectra,)
+        Ratio and its 1 sigma error; NaN where a window is not covered.
     """
     means = compute_window_means(spectra, (numerator, denominator), wave_power, disperser)
     level, relative = _clip_to_sigma(means.value[:, 1], means.variance[:, 1])
-    found = means.value[:, 0] / level
-    error = np.sqrt(means.variance[:, 0] / level**2 + found**2 * relative)
-    return _mask_uncovered(means.coverage >= MIN_COVERAGE, found, error)
+    ratio = means.value[:, 0] / level
+    error = np.sqrt(means.variance[:, 0] / level**2 + ratio**2 * relative)
+    return _mask_uncovered(means.coverage >= MIN_COVERAGE, ratio, error)
 
 
 def measure_line(
-    spectra: Spectra, blue_window: Window, line_window: Window, red_window: Window, disperser: Disperser
-) -> tuple[Floats, Floats, Floats]:
-    """Return a line's equivalent width [Å], its error, and its flux in units of its noise, (N,) each.
+    spectra: GriddedSpectra,
+    blue_window: Window,
+    line_window: Window,
+    red_window: Window,
+    disperser: Disperser,
+) -> LineMeasurement:
+    """Measure a line's equivalent width by integration over a window.
 
-    Emission is positive. The continuum is a straight line in f_ν through the means of two windows, beside
-    the line or both on one side of it. One below its own 1σ is taken to be that σ: the width is then a lower
-    limit; the flux over its noise is not touched by that.
+    The continuum is a straight line in f_nu through the means of two windows, on both sides of the line or
+    both on one side. A continuum below its own 1 sigma is replaced by that sigma: the equivalent width is then
+    a lower limit. The signal-to-noise ratio of the line flux is not affected.
+
+    Parameters
+    ----------
+    spectra : GriddedSpectra
+        The spectra.
+    blue_window, red_window : (float, float)
+        Rest-frame windows of the continuum [Angstrom].
+    line_window : (float, float)
+        Rest-frame window of the line [Angstrom].
+    disperser : Disperser
+        The instrument.
+
+    Returns
+    -------
+    LineMeasurement
+        NaN where a window is not covered.
     """
     means = compute_window_means(spectra, (blue_window, line_window, red_window), F_NU, disperser)
     share = (means.mean_wave[:, 1] - means.mean_wave[:, 0]) / (means.mean_wave[:, 2] - means.mean_wave[:, 0])
-    under = (1.0 - share) * means.value[:, 0] + share * means.value[:, 2]
+    continuum = (1.0 - share) * means.value[:, 0] + share * means.value[:, 2]
     variance = (1.0 - share) ** 2 * means.variance[:, 0] + share**2 * means.variance[:, 2]
-    level, relative = _clip_to_sigma(under, variance)
-    over = (means.value[:, 1] - under) / level
-    error = np.sqrt(means.variance[:, 1] / level**2 + (1.0 + over) ** 2 * relative)
-    sure = (means.value[:, 1] - under) / np.sqrt(means.variance[:, 1] + variance)
+    level, relative = _clip_to_sigma(continuum, variance)
+    excess = (means.value[:, 1] - continuum) / level
+    error = np.sqrt(means.variance[:, 1] / level**2 + (1.0 + excess) ** 2 * relative)
+    snr = (means.value[:, 1] - continuum) / np.sqrt(means.variance[:, 1] + variance)
     span = line_window[1] - line_window[0]
     covered = means.coverage >= np.array([MIN_COVERAGE, FULL_COVERAGE, MIN_COVERAGE])
-    width, error = _mask_uncovered(covered, span * over, span * error)
-    return width, error, np.where(np.isnan(width), np.nan, sure)
-
-
-def measure_equivalent_width(
-    spectra: Spectra, blue_window: Window, line_window: Window, red_window: Window, disperser: Disperser
-) -> tuple[Floats, Floats]:
-    """Return a line's equivalent width [Å] and its error, (N,) each: as `line`."""
-    return measure_line(spectra, blue_window, line_window, red_window, disperser)[:2]
+    width, error = _mask_uncovered(covered, span * excess, span * error)
+    return LineMeasurement(width, error, np.where(np.isnan(width), np.nan, snr))
 
 
 def _clip_to_sigma(value: Floats, variance: Floats) -> tuple[Floats, Floats]:
-    """Return a mean, at least its own σ, and its relative variance."""
+    """Return a mean, at least its own sigma, and its relative variance."""
     level = np.maximum(value, np.sqrt(variance))
     return level, variance / level**2
 
 
 def _mask_uncovered(is_covered: NDArray[np.bool_], value: Floats, error: Floats) -> tuple[Floats, Floats]:
-    """Return values and errors, NaN where not all windows, (N, K), are covered."""
-    whole = np.count_nonzero(is_covered, axis=1) == is_covered.shape[1]
-    return np.where(whole, value, np.nan), np.where(whole, error, np.nan)
+    """Return values and errors, NaN where not all windows, (n_spectra, n_windows), are covered."""
+    complete = np.count_nonzero(is_covered, axis=1) == is_covered.shape[1]
+    return np.where(complete, value, np.nan), np.where(complete, error, np.nan)

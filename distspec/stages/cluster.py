@@ -33,7 +33,6 @@ from distspec.inference.run_model import RUN_MODEL_FILE, RunModel
 from distspec.io.files import delete_folder, write_arrays
 from distspec.io.paths import join_url, model_url, run_url, store_url
 from distspec.measurements.features import compute_features, list_reconstruction_columns
-from distspec.measurements.measure import scale_measurements
 from distspec.models.latents import count_embedded, read_latents
 from distspec.models.model import load_model
 from distspec.models.serialization import read_model_record
@@ -171,7 +170,7 @@ def _load_model_outputs(
     widths = (
         compute_posterior_widths(answers["z_log_var"]) if consensus else np.ones(answers["z_mean"].shape[1])
     )
-    beside = scale_measurements(measurements, config.measurements, answers)
+    beside = measurements.scale_by_error(config.measurements, answers)
     frame = LatentScaler.from_latents(answers["z_mean"], widths, beside)
     sample = frame.transform(answers["z_mean"], beside, features)
     return _ModelOutputs(answers, tuple(measured), sample, frame)

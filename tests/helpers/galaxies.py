@@ -10,7 +10,7 @@ from scipy.special import ndtr
 from distspec.core.instruments import NIRSPEC_PRISM
 from distspec.core.lines import GALAXY_LINES
 from distspec.core.spectrum import WavelengthGrid
-from distspec.measurements.indices import Spectra
+from distspec.measurements.indices import GriddedSpectra
 
 GRID = WavelengthGrid("log", 1100.0, 8400.0, 640)
 WAVE = GRID.wave_rest
@@ -50,14 +50,14 @@ def galaxy(lines: Mapping[str, float], beta_uv=-2.0, beta_opt=-2.0, jump=1.0, z=
     return flux
 
 
-def spectra(flux, snr=30.0, z=6.0) -> Spectra:
+def spectra(flux, snr=30.0, z=6.0) -> GriddedSpectra:
     """Spectra of one S/N a pixel, that of their median flux; (L,) or (N, L)."""
     flux = np.atleast_2d(flux)
     ivar = np.broadcast_to((snr / np.median(np.abs(flux), axis=1, keepdims=True)) ** 2, flux.shape)
-    return Spectra(flux.astype(np.float32), ivar.astype(np.float32), np.full(len(flux), float(z)), GRID)
+    return GriddedSpectra(flux.astype(np.float32), ivar.astype(np.float32), np.full(len(flux), float(z)), GRID)
 
 
-def noisy(some: Spectra, seed=0) -> Spectra:
+def noisy(some: GriddedSpectra, seed=0) -> GriddedSpectra:
     """The same with noise, independent from one grid pixel to the next."""
     noise = np.random.default_rng(seed).standard_normal(some.flux.shape) / np.sqrt(some.ivar)
     return some._replace(flux=(some.flux + noise).astype(np.float32))
