@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distspec.catalog.class_tracking import MIN_JACCARD, classify_changes, compute_overlap, match_classes
+from distspec.catalog.class_matching import MIN_JACCARD, classify_changes, compute_overlap, match_classes
 
 pairs = st.lists(st.tuples(st.integers(-2, 4), st.integers(-1, 4)), min_size=1, max_size=80)
 

@@ -61,7 +61,7 @@ def test_the_same_classes_in_any_order_are_all_kept(labels, random):
     random.shuffle(order)
     renamed = np.where(labels < 0, -1, np.array([*order, -1])[labels])
     first, second = follow(run("r-1", labels), run("r-2", renamed))
-    assert second.of(renamed).equals(first.of(labels))
+    assert second.map_labels(renamed).equals(first.map_labels(labels))
     assert set(second.change_types) <= {"kept"}
     assert {change for *_, change in changed(second)} <= {"kept"}
 
@@ -90,7 +90,7 @@ def test_a_first_run_numbers_by_size_and_noise_has_no_name():
     (first,) = follow(run("r-1", labels))
     assert first.class_ids == ["c-0003", "c-0001", "c-0002"]
     assert set(first.change_types) == {"new"}
-    assert first.of(np.array([-1, 1])).to_pylist() == [None, "c-0001"]
+    assert first.map_labels(np.array([-1, 1])).to_pylist() == [None, "c-0001"]
     assert first.previous_class_ids.null_count == len(labels)
     assert changed(first)["c-0001", None, "new"] == 20
 
@@ -108,7 +108,7 @@ def test_a_class_cut_in_two_is_split_and_the_part_that_lies_where_it_lay_goes_on
         rows["kept"]["distance"] < rows["split"]["distance"]
     )
     assert rows["split"]["class_id"] == "c-0003"
-    assert "c-0001 goes on" in rows["split"]["reason"]
+    assert "c-0001 continues" in rows["split"]["reason"]
 
 
 def test_of_two_equal_parts_the_nearer_goes_on():
@@ -199,8 +199,8 @@ def test_an_archive_grown_by_a_fifth_keeps_its_spectra_in_their_classes(seed):
         (made,) = fit_clusterings(where[some], [AlgorithmSpec("gmm", 6, "tied")], [seed], n_init=10)
         runs.append(run(name, made.labels, some, where[some]))
     first, second = follow(*runs)
-    before = dict(zip(runs[0].number.tolist(), first.of(runs[0].labels).to_pylist(), strict=True))
-    after = dict(zip(runs[1].number.tolist(), second.of(runs[1].labels).to_pylist(), strict=True))
+    before = dict(zip(runs[0].number.tolist(), first.map_labels(runs[0].labels).to_pylist(), strict=True))
+    after = dict(zip(runs[1].number.tolist(), second.map_labels(runs[1].labels).to_pylist(), strict=True))
     kept = np.mean([before[i] == after[i] for i in before])
     assert kept >= 0.95
     assert sum(n for (*_, change), n in changed(second).items() if change in ("new", "added")) == 400
