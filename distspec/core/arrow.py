@@ -1,4 +1,4 @@
-"""Arrow's compute functions: they are made at run time, where no type checker sees them."""
+"""Arrow's compute functions, which pyarrow creates at run time and type checkers therefore do not see."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ class LoadedEntryPoints:
 def load_entry_points(group: str, reserved_names: Collection[str]) -> LoadedEntryPoints:
     """Load the entry points of a group.
 
-    A name that is reserved, or that two packages claim, is refused. A package that cannot be imported, or whose
-    name is refused, does not affect the others: the problem is logged as a warning and returned.
+    A name that is reserved, or that two packages claim, is refused. A package that cannot be imported, or
+    whose name is refused, does not affect the others: the problem is logged as a warning and returned.
 
     Parameters
     ----------

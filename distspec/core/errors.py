@@ -1,7 +1,8 @@
-"""Errors that distspec raises, and why a spectrum is quarantined.
+"""The errors that distspec raises, and the reasons for which spectra are quarantined.
 
-Every error that a user can correct derives from `DistspecError`; commands print it as one line with the remedy.
-Any other exception is a fault of the program and keeps its traceback.
+Every error that a user can correct derives from `DistspecError`; commands print it as one line. The message
+names the file or setting, its value and the remedy. Any other exception is a fault of the program and keeps
+its traceback. All errors can be pickled, because they come from Ray workers too.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ class DistspecError(Exception):
 
 
 class ConfigError(DistspecError, ValueError):
-    """A setting or an argument has an impossible value."""
+    """A setting or an argument has an invalid value."""
 
     exit_status = 2
 
 
 class NotFoundError(DistspecError, FileNotFoundError):
-    """What a command needs does not exist yet; the message names the command that makes it."""
+    """A file, store, model or run does not exist; the message names the command that makes it."""
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
@@ -44,7 +45,7 @@ class StorageError(DistspecError, OSError):
 
 
 class LeaseHeldError(DistspecError):
-    """Another job works on the root now."""
+    """Another job holds the lease of the root."""
 
     exit_status = 75
 
@@ -54,11 +55,11 @@ class LeaseLostError(DistspecError):
 
 
 class ArchiveError(DistspecError, ValueError):
-    """An archive's catalogue or folder cannot be used as a whole."""
+    """The catalog or the folder of an archive cannot be used."""
 
 
 class StoreError(DistspecError, ValueError):
-    """The store is damaged, of another format, or was made with other settings."""
+    """The store is damaged, has another format, or was made with other settings."""
 
 
 class ModelError(DistspecError, ValueError):
@@ -66,15 +67,15 @@ class ModelError(DistspecError, ValueError):
 
 
 class TrainingError(DistspecError, RuntimeError):
-    """Training cannot start or go on: too few spectra, no GPU, a loss that is not finite."""
+    """Training cannot start or continue: too few spectra, no GPU, a loss that is not finite."""
 
 
 class ClusteringError(DistspecError, RuntimeError):
-    """Clustering cannot start or go on."""
+    """Clustering cannot start or continue."""
 
 
 class CatalogError(DistspecError, ValueError):
-    """A published catalogue cannot be read, queried or exported as asked."""
+    """A published catalog cannot be read, queried or exported as requested."""
 
 
 class LabelError(DistspecError, ValueError):
@@ -82,46 +83,46 @@ class LabelError(DistspecError, ValueError):
 
 
 class QuarantineReason(StrEnum):
-    """Why a spectrum is in quarantine: one code a spectrum."""
+    """Why a spectrum is quarantined; each spectrum has one reason."""
 
     NOT_FOUND = "not_found"
-    """The catalogue names it, the archive has no such file."""
+    """The catalog lists the spectrum, but the archive has no such file."""
     UNREACHABLE = "unreachable"
-    """Its server did not answer, or answered with an error, until the deadline passed."""
+    """The server did not answer before the deadline, or answered with errors."""
     DENIED = "denied"
-    """Its server refused access."""
+    """The server or the file system refused access."""
     OUTSIDE = "outside"
-    """Its URL, or where that was redirected, lies outside the configured places."""
+    """The URL, or a redirect from it, leads outside the configured locations."""
     BAD_ID = "bad_id"
-    """Its key cannot be a name: empty, too long, or with a path or control characters in it."""
+    """The key cannot be used as a name: it is empty, too long, or contains a path or control characters."""
     AMBIGUOUS = "ambiguous"
-    """One listing names the key more than once, each time with something else."""
+    """One listing has the key several times, with different values."""
     TOO_LARGE = "too_large"
-    """The file, what it unpacks to, or a table's declared size is over the limit."""
+    """The file, its uncompressed content, or the declared size of a table exceeds the limit."""
     UNREADABLE = "unreadable"
-    """The file is cut short, damaged or no FITS file."""
+    """The file is truncated, damaged or not a FITS file."""
     BAD_CHECKSUM = "bad_checksum"
-    """The bytes are not those that the file's own checksum vouches for."""
+    """The content does not match the checksum in the file."""
     BAD_TABLE = "bad_table"
-    """The file opens, but the spectrum's table, columns or units are not what the format says."""
+    """The table, columns, shapes or units are not those of the archive's format."""
     BAD_WAVE = "bad_wave"
-    """Wavelengths are not finite, positive and strictly increasing."""
+    """The wavelengths are not finite, positive and strictly increasing."""
     NO_REDSHIFT = "no_redshift"
-    """The redshift is missing, not finite, or not above -1."""
+    """The redshift is missing, not finite, or not greater than -1."""
     BAD_POSITION = "bad_position"
-    """Right ascension or declination is missing or not on the sky."""
+    """Right ascension or declination is missing or out of range."""
     NOT_A_TARGET = "not_a_target"
-    """A sky or broken fibre: no object was observed."""
+    """A sky fiber or a broken fiber: no object was observed."""
     FLAGGED = "flagged"
-    """The archive itself warns of its redshift."""
+    """The archive flags the redshift as unreliable."""
     NO_VALID_PIXELS = "no_valid_pixels"
-    """Every pixel is masked."""
+    """All pixels are masked."""
     NO_OVERLAP = "no_overlap"
-    """No valid pixel falls on the store's wavelength grid."""
-    NO_NORMALISATION = "no_normalisation"
-    """No window has a flux that is positive beyond its noise."""
+    """No valid pixel falls on the wavelength grid of the store."""
+    NO_NORMALIZATION = "no_normalisation"
+    """The flux is not significantly positive in any normalization window."""
     CRASHED = "crashed"
-    """Reading it ended the worker process, by itself and again."""
+    """Reading the spectrum ended the worker process, twice and alone."""
 
 
 TRANSIENT_REASONS = frozenset(
@@ -132,18 +133,18 @@ TRANSIENT_REASONS = frozenset(
         QuarantineReason.CRASHED,
     }
 )
-"""Causes that may be gone tomorrow: ``distspec retry`` reads these again."""
+"""Reasons that may not apply at the next attempt: ``distspec retry`` reads these spectra again."""
 
 
 class InvalidSpectrumError(ArchiveError):
-    """A spectrum that cannot be used.
+    """A spectrum cannot be used.
 
     Parameters
     ----------
     reason : QuarantineReason
-        The one code it is quarantined under.
+        Reason for which it is quarantined.
     detail : str
-        What was found, in words that help whoever looks at the file next.
+        What was found, for whoever looks at the file next.
     """
 
     def __init__(self, reason: QuarantineReason, detail: str) -> None:
@@ -157,7 +158,21 @@ class InvalidSpectrumError(ArchiveError):
 
 @dataclass(frozen=True, slots=True)
 class QuarantineRecord:
-    """One row of the quarantine."""
+    """One row of the quarantine.
+
+    Attributes
+    ----------
+    object_id : str
+        Unique key of the spectrum in the archive.
+    version : str
+        Version of the spectrum in the archive's listing.
+    uri : str
+        File, and after ``#`` the part of it.
+    reason : QuarantineReason
+        Reason for which it is quarantined.
+    detail : str
+        What was found.
+    """
 
     object_id: str
     version: str

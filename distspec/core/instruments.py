@@ -1,8 +1,9 @@
-"""NEEDS A DOCSTRING."""
+"""How instruments spread light over their detectors, which sets line widths and the correlation of noise."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,11 +11,50 @@ from distspec.core.compiled import njit_nogil
 from distspec.core.spectrum import Floats
 
 
-def unpack_disperser(disperser: Disperser | None) -> tuple[Floats, Floats, float]:
-    """Return what `positions` takes: tables of ln λ [ln um] and of places [FWHM], pixels in a FWHM."""
+class Disperser:
+    """Dispersion of an instrument: position on the detector as a function of wavelength.
+
+    Parameters
+    ----------
+    wave : sequence of float
+        Observed vacuum wavelengths [um], increasing.
+    resolution : sequence of float
+        Resolving power lambda / FWHM at each wavelength.
+    pixels_per_fwhm : float
+        Number of detector pixels per FWHM of an unresolved line.
+
+    Attributes
+    ----------
+    log_wave : ndarray of shape (2048,)
+        Natural logarithm of the observed wavelength [um], equally spaced.
+    detector_position : ndarray of shape (2048,)
+        Position of that wavelength on the detector, in units of the FWHM: an unresolved line has the same
+        width everywhere on this scale.
+    pixels_per_fwhm : float
+        As given.
+    """
+
+    def __init__(self, wave: Sequence[float], resolution: Sequence[float], pixels_per_fwhm: float) -> None:
+        self.pixels_per_fwhm = pixels_per_fwhm
+        self.log_wave: Floats = np.linspace(np.log(wave[0]), np.log(wave[-1]), 2048)
+        interpolated = np.exp(np.interp(self.log_wave, np.log(wave), np.log(resolution)))
+        steps = 0.5 * (interpolated[1:] + interpolated[:-1]) * np.diff(self.log_wave)
+        self.detector_position: Floats = np.concatenate([[0.0], np.cumsum(steps)])
+
+
+class DispersionTable(NamedTuple):
+    """A `Disperser` as arrays, for compiled functions; empty arrays if the instrument is not known."""
+
+    log_wave: Floats
+    detector_position: Floats
+    pixels_per_fwhm: float
+
+
+def unpack_disperser(disperser: Disperser | None) -> DispersionTable:
+    """Return the tables that `fill_detector_positions` takes."""
     if disperser is None:
-        return np.zeros(0), np.zeros(0), 1.0
-    return disperser.log_wave, disperser.detector_position, float(disperser.pixels_per_fwhm)
+        return DispersionTable(np.zeros(0), np.zeros(0), 1.0)
+    return DispersionTable(disperser.log_wave, disperser.detector_position, float(disperser.pixels_per_fwhm))
 
 
 @njit_nogil
@@ -27,7 +67,19 @@ def fill_detector_positions(
     position: Floats,
     pixel_width: Floats,
 ) -> None:
-    """Fill in where the grid's pixels lie on the detector and how wide they are, (L,); NaN beside it."""
+    """Compute where the pixels of a rest-frame grid lie on the detector.
+
+    Parameters
+    ----------
+    log_edges : ndarray of shape (n_pixels + 1,)
+        Natural logarithm of the grid's pixel edges [Angstrom, rest frame].
+    z : float
+        Redshift.
+    log_wave_table, position_table, pixels_per_fwhm
+        See `DispersionTable`; with empty tables the grid's own pixels are used.
+    position, pixel_width : ndarray of shape (n_pixels,)
+        Output: center and width of each grid pixel [detector pixels]; NaN outside the instrument's range.
+    """
     if len(log_wave_table) == 0:
         for i in range(len(position)):
             position[i], pixel_width[i] = i, 1.0
@@ -43,41 +95,9 @@ def fill_detector_positions(
         position[i], pixel_width[i], below = 0.5 * (below + above), above - below, above
 
 
-class Disperser:
-    """How an instrument spreads light over its detector.
-
-    Parameters
-    ----------
-    wave : [um, observed]
-        Increasing.
-    resolution : λ / FWHM at `wave`
-    pixels_per_fwhm : float
-        Of the detector, in a FWHM.
-    """
-
-    def __init__(self, wave: Sequence[float], resolution: Sequence[float], pixels_per_fwhm: float) -> None:
-        self.pixels_per_fwhm = pixels_per_fwhm
-        self.log_wave: Floats = np.linspace(np.log(wave[0]), np.log(wave[-1]), 2048)
-        each = np.exp(np.interp(self.log_wave, np.log(wave), np.log(resolution)))
-        steps = 0.5 * (each[1:] + each[:-1]) * np.diff(self.log_wave)
-        self.detector_position: Floats = np.concatenate([[0.0], np.cumsum(steps)])
-        """Where light of `log_wave` [ln um] falls, in FWHM: there lines are equally wide everywhere."""
-
-
-NIRSPEC_PRISM_RESOLUTION = (
-    (0.54, 83.0), (0.57, 75.0), (0.6, 68.0), (0.65, 59.0), (0.7, 52.0), (0.8, 42.6), (0.9, 37.0),
-    (1.0, 33.8), (1.1, 32.2), (1.2, 31.8), (1.3, 32.3), (1.5, 35.3), (1.75, 41.9), (2.0, 51.0),
-    (2.5, 75.0), (3.0, 106.0), (3.5, 144.0), (4.0, 189.0), (5.0, 300.0), (5.52, 375.0),
-)  # fmt: skip
-"""JWST/NIRSpec's prism: (wavelength [um, observed], λ / (2.2 Δλ) of the detector's pixels), before launch."""
-NIRSPEC_PRISM = Disperser(
-    [wave for wave, _ in NIRSPEC_PRISM_RESOLUTION], [r for _, r in NIRSPEC_PRISM_RESOLUTION], 2.2
-)
-
-
 @njit_nogil
 def interpolate_detector_position(log_wave: float, log_wave_table: Floats, position_table: Floats) -> float:
-    """Return where light of ln λ [ln um] falls on the detector, in FWHM; NaN beside it."""
+    """Return the detector position [FWHM] at a log wavelength [ln um]; NaN outside the table."""
     at = (log_wave - log_wave_table[0]) / (log_wave_table[1] - log_wave_table[0])
     i = int(at)
     if not 0.0 <= at < len(log_wave_table) - 1:
@@ -87,9 +107,12 @@ def interpolate_detector_position(log_wave: float, log_wave_table: Floats, posit
 
 @njit_nogil
 def compute_noise_correlation(pixel_width: float) -> float:
-    """Return how many grid pixels, each so many detector pixels wide, repeat one independent noise.
+    """Return how many grid pixels share the noise of one independent pixel, 1 if the grid's are much wider.
 
-    Of a grid that cuts the detector's pixels anywhere: 1 where its own are much wider.
+    Parameters
+    ----------
+    pixel_width : float
+        Width of a grid pixel [detector pixels]; the average is over all offsets of the grid.
     """
     variance = (
         1.0 - pixel_width / 3.0 if pixel_width < 1.0 else (1.0 - 1.0 / (3.0 * pixel_width)) / pixel_width
@@ -97,13 +120,22 @@ def compute_noise_correlation(pixel_width: float) -> float:
     return 1.0 / (pixel_width * variance)
 
 
+NIRSPEC_PRISM_RESOLUTION = (
+    (0.54, 83.0), (0.57, 75.0), (0.6, 68.0), (0.65, 59.0), (0.7, 52.0), (0.8, 42.6), (0.9, 37.0),
+    (1.0, 33.8), (1.1, 32.2), (1.2, 31.8), (1.3, 32.3), (1.5, 35.3), (1.75, 41.9), (2.0, 51.0),
+    (2.5, 75.0), (3.0, 106.0), (3.5, 144.0), (4.0, 189.0), (5.0, 300.0), (5.52, 375.0),
+)  # fmt: skip
+"""JWST/NIRSpec prism: observed wavelength [um] and lambda / (2.2 detector pixels), from before launch."""
+NIRSPEC_PRISM = Disperser(
+    [wave for wave, _ in NIRSPEC_PRISM_RESOLUTION], [r for _, r in NIRSPEC_PRISM_RESOLUTION], 2.2
+)
 SPEX_PRISM = Disperser(
     (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.4, 1.6, 1.8, 2.1, 2.4, 2.6),
     (303, 321, 288, 264, 260, 266, 290, 327, 397, 487, 645, 863, 900),
     1.0,
 )
-"""SpeX's prism: λ / Δλ of a pixel, median of the library's files (which differ by a third)."""
+"""SpeX prism: lambda / pixel width, the median of the library's files, which differ by a third."""
 SDSS_SPECTROGRAPH = Disperser((0.3, 1.1), (4343.0, 4343.0), 1.0)
-"""Pixels of 1e-4 in log10 λ."""
+"""SDSS and BOSS: pixels of 1e-4 in log10(lambda)."""
 DESI_SPECTROGRAPH = Disperser((0.3, 0.5, 0.7, 1.1), (3750.0, 6250.0, 8750.0, 13750.0), 1.0)
-"""Pixels of 0.8 Å."""
+"""DESI: pixels of 0.8 Angstrom."""

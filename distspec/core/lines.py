@@ -1,7 +1,7 @@
-"""Spectral features by name: rest-frame vacuum wavelengths in Å.
+"""Spectral features by name: rest-frame vacuum wavelengths.
 
-Emission lines: NIST Atomic Spectra Database (vacuum; blends at their mean). Ultracool-dwarf features:
-Cushing, Rayner & Vacca 2005, ApJ 623, 1115 (onsets of the bands).
+Emission lines are from the NIST Atomic Spectra Database, blends at their mean. Features of ultracool dwarfs
+are from Cushing, Rayner & Vacca 2005, ApJ 623, 1115; of molecular bands the onset is given.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ GALAXY_LINES: Mapping[str, float] = {
     "[S II]": 6725.5,
     "He I 7065": 7067.14,
 }
+"""Emission lines of galaxies: rest-frame vacuum wavelength [Angstrom]."""
 STAR_FEATURES: Mapping[str, float] = {
     "K I 0.77": 7682.0,
     "Na I 0.82": 8190.0,
@@ -43,3 +44,4 @@ STAR_FEATURES: Mapping[str, float] = {
     "CH₄ 2.20": 22000.0,
     "CO 2.29": 22935.0,
 }
+"""Absorption features of ultracool dwarfs: vacuum wavelength [Angstrom]."""

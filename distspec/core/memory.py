@@ -1,71 +1,92 @@
-"""How much memory tasks and actors are given, from the data's size; pure.
+"""Memory that tasks and actors request from Ray, computed from the size of the data.
 
-Ray puts no more on a node than its memory holds by what is declared here: what a process needs to be there at
-all, and what it holds of the data at its worst moment. Arrays are counted that stand at the same time;
-`make bench BENCH=memory` holds every formula against measured peaks at two sizes.
+Ray places no more tasks on a node than their requests fit in its memory. A request covers the process itself
+and the arrays that exist at the same time at its peak; ``make bench BENCH=memory`` compares every formula
+with measured peaks at two sizes.
 """
 
 from __future__ import annotations
 
 MB = 1e6
 WORKER_BYTES = 400 * MB
-"""Python, Arrow, astropy and the store: what reads, preprocesses and writes."""
+"""Process with Python, Arrow, astropy and the store: reading, preprocessing and writing."""
 TORCH_WORKER_BYTES = 600 * MB
-"""That, torch and compiled functions: what embeds, labels and judges."""
+"""Process that also imports torch and compiled functions: embedding, labeling and scoring."""
 COMPILING_WORKER_BYTES = 900 * MB
-"""That, and the compiler at work on all measures: what compares models."""
+"""Process that also compiles all measurements: comparing models."""
 MEASURING_WORKER_BYTES = 700 * MB
-"""Likewise what measures reconstructions, beside what it decodes, …"""
-DECODE_BATCH_SIZE, N_DECODE_ARRAYS = 4096, 12.0
-"""… spectra at a time (`distspec.measurements.features.BATCH_SIZE`), in so many arrays."""
+"""Process that measures reconstructions, without the batches that it decodes."""
+DECODE_BATCH_SIZE = 4096
+"""Spectra that are decoded at a time; equal to `distspec.measurements.features.BATCH_SIZE`."""
+N_DECODE_ARRAYS = 12.0
+"""Float32 arrays of the size of a decoded batch at the peak."""
 N_FILE_COPIES = 6.0
-"""A task holds its files' bytes about so many times: as read, as spectra, on the grid, as sent."""
+"""Copies of its files' bytes in an ingest task: as read, as spectra, on the grid, and as sent."""
 N_INFERENCE_ARRAYS = 16.0
-"""Arrays (rows × pixels, 4 bytes) of a span: flux, ivar, what is masked, smoothed and made of them."""
+"""Float32 arrays of the size of a block of spectra: flux, ivar, masked and smoothed input, and output."""
 N_PREPARATION_SPECTRA = 16_384
-"""Training spectra (`distspec.training.setup.N_INIT_SPECTRA`) that scales are taken from before the first step, …"""
+"""Training spectra from which scales are computed; equal to `distspec.training.setup.N_INIT_SPECTRA`."""
 N_PREPARATION_ARRAYS = 24.0
-"""… in so many arrays at a time."""
+"""Float32 arrays of the size of those spectra at the peak."""
 BYTES_PER_PIXEL = 8.0
-"""Bytes a pixel of flux and ivar."""
+"""Bytes per pixel of flux and ivar."""
 BYTES_PER_ROW = 700.0
-"""Bytes a row of the store, of whoever asks which rows stand and of which sources they are."""
+"""Bytes per row of the store in a process that reads which rows are current and their sources."""
 
 
 def estimate_loading_memory(batch_bytes: float) -> float:
-    """Return what a task needs that reads so many bytes of an archive's files [bytes].
+    """Return the memory of a task that reads spectra from files [bytes].
+
+    Parameters
+    ----------
+    batch_bytes : float
+        Size of the files that the task reads [bytes].
 
     Examples
     --------
-    >>> loading(24e6) / 1e6
+    >>> estimate_loading_memory(24e6) / 1e6
     544.0
     """
     return WORKER_BYTES + N_FILE_COPIES * batch_bytes
 
 
 def estimate_inference_memory(n_rows: int, n_pixels: int) -> float:
-    """Return what embedding or judging a span of spectra needs [bytes]."""
+    """Return the memory of a task that embeds or scores a block of spectra [bytes].
+
+    Parameters
+    ----------
+    n_rows : int
+        Spectra in the block.
+    n_pixels : int
+        Pixels of the grid.
+    """
     return TORCH_WORKER_BYTES + N_INFERENCE_ARRAYS * 4.0 * n_rows * n_pixels
 
 
 def estimate_measurement_memory(n_pixels: int) -> float:
-    """Return what measuring a model's reconstructions needs, some at a time of however many [bytes]."""
+    """Return the memory of a task that measures reconstructions in batches [bytes].
+
+    Parameters
+    ----------
+    n_pixels : int
+        Pixels of the grid.
+    """
     return MEASURING_WORKER_BYTES + N_DECODE_ARRAYS * 4.0 * DECODE_BATCH_SIZE * n_pixels
 
 
 def estimate_labeling_memory(
     n_rows: int, n_members: int, n_clusters: int, sample_size: int, n_dims: int
 ) -> float:
-    """Return what labelling a span of latents needs [bytes].
+    """Return the memory of a task that labels a block of spectra [bytes].
 
     Parameters
     ----------
     n_rows : int
-        Of the span: every repeat's memberships of them stand until all are there.
+        Spectra in the block; the memberships of all ensemble members are held until the last one is done.
     n_members, n_clusters : int
-        Clusterings that label, and their clusters at most.
+        Ensemble members, and the maximum number of clusters of one.
     sample_size, n_dims : int
-        Points that those were fitted to: they and their neighbours travel along.
+        Points to which the members were fitted, which are sent with their neighbors, and their dimensions.
     """
     return (
         TORCH_WORKER_BYTES
@@ -75,7 +96,15 @@ def estimate_labeling_memory(
 
 
 def count_cached_rows(n_spectra: int, n_pixels: int, cache_mb: float) -> int:
-    """Return how many of `n_spectra` spectra a training worker holds: all that fit, or none."""
+    """Return how many spectra a training worker keeps in memory: all of them if they fit, else none.
+
+    Parameters
+    ----------
+    n_spectra, n_pixels : int
+        Number of spectra and of their pixels.
+    cache_mb : float
+        Size of the cache [MB].
+    """
     return n_spectra if n_spectra * BYTES_PER_PIXEL * n_pixels <= cache_mb * MB else 0
 
 
@@ -88,34 +117,48 @@ def estimate_training_memory(
     window: int,
     prefetch: int,
 ) -> float:
-    """Return what a training worker needs [bytes], on the host if it has a GPU.
+    """Return the memory of a training worker [bytes]; on the host, if it trains on a GPU.
 
     Parameters
     ----------
     n_rows : int
-        Of the store: it asks who they are.
+        Rows of the store, whose identifiers the worker reads.
     n_train, n_validation : int
-        Spectra trained on, and this worker's share of those held out.
+        Training spectra, and this worker's share of the validation spectra.
     n_pixels : int
+        Pixels of the grid.
     cache_mb : float
-        What fits is held whole [MB]; of more, windows: the one in use, those ahead, and one being read.
+        Size of the cache [MB]; spectra that do not fit are streamed in windows.
     window : int
-        Spectra of a window.
+        Spectra per window. The one in use, those ahead and the one that is being read are held.
     prefetch : int
-        Windows read ahead.
+        Windows that are read ahead.
     """
-    a_spectrum = BYTES_PER_PIXEL * n_pixels
-    train = count_cached_rows(n_train, n_pixels, cache_mb)
-    validation = count_cached_rows(n_validation, n_pixels, cache_mb - train * a_spectrum / MB)
-    streams = (train < n_train) + (validation < n_validation)
-    most = min(window, max(n_train, n_validation))
-    held = train + validation + streams * (prefetch + 2) * most
-    moment = max(
-        N_PREPARATION_ARRAYS / 2.0 * min(N_PREPARATION_SPECTRA, n_train), max(train, validation, most)
+    spectrum_bytes = BYTES_PER_PIXEL * n_pixels
+    n_train_cached = count_cached_rows(n_train, n_pixels, cache_mb)
+    n_validation_cached = count_cached_rows(
+        n_validation, n_pixels, cache_mb - n_train_cached * spectrum_bytes / MB
     )
-    return TORCH_WORKER_BYTES + BYTES_PER_ROW * n_rows + a_spectrum * (held + moment)
+    n_streams = (n_train_cached < n_train) + (n_validation_cached < n_validation)
+    window_rows = min(window, max(n_train, n_validation))
+    held_rows = n_train_cached + n_validation_cached + n_streams * (prefetch + 2) * window_rows
+    transient_rows = max(
+        N_PREPARATION_ARRAYS / 2.0 * min(N_PREPARATION_SPECTRA, n_train),
+        max(n_train_cached, n_validation_cached, window_rows),
+    )
+    return TORCH_WORKER_BYTES + BYTES_PER_ROW * n_rows + spectrum_bytes * (held_rows + transient_rows)
 
 
 def estimate_evaluation_memory(n_rows: int, n_evaluated: int, n_pixels: int) -> float:
-    """Return what comparing a model on some of a store's rows needs [bytes]."""
+    """Return the memory of a task that evaluates a model [bytes].
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows of the store.
+    n_evaluated : int
+        Spectra on which the model is evaluated.
+    n_pixels : int
+        Pixels of the grid.
+    """
     return COMPILING_WORKER_BYTES + BYTES_PER_ROW * n_rows + N_INFERENCE_ARRAYS * 4.0 * n_evaluated * n_pixels

@@ -1,9 +1,9 @@
-"""The small types that travel between stages."""
+"""Data types of spectra: observed spectra, rest-frame grids, and normalized batches on a grid."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any, Literal
@@ -22,20 +22,20 @@ class Spectrum:
     Attributes
     ----------
     object_id : str
-        The archive's unique key of the spectrum.
-    wave : (n,) [um, observed frame, vacuum]
-        Strictly increasing pixel centres.
-    flux : (n,) [unit]
-        Flux density; what stands in masked pixels has no meaning.
-    ivar : (n,) [unit⁻²]
-        Inverse variance; 0 marks a masked pixel, and nothing else does.
+        Unique key of the spectrum in the archive.
+    wave : ndarray of shape (n_pixels,)
+        Pixel centers, strictly increasing vacuum wavelengths in the observed frame [um].
+    flux : ndarray of shape (n_pixels,)
+        Flux density [unit]; ignored where ``ivar`` is 0.
+    ivar : ndarray of shape (n_pixels,)
+        Inverse variance [unit**-2]; 0 marks masked pixels.
     unit : str
-        An astropy unit string of a flux density, per frequency or per wavelength; "" where the file does
-        not say, which leaves the shape and no brightness.
+        Flux density unit in astropy's notation, per frequency or per wavelength; "" if the file does not
+        state it, so that only the shape of the spectrum is known.
     z : float
         Redshift; 0 for stars.
-    ra, dec : float [deg, ICRS]
-        Where the file says; NaN where only the catalogue does.
+    ra, dec : float
+        Position from the file [deg, ICRS]; NaN if only the catalog has it.
     """
 
     object_id: str
@@ -50,19 +50,20 @@ class Spectrum:
 
 @dataclass(frozen=True)
 class WavelengthGrid:
-    """A rest-frame wavelength grid, chosen once and frozen in the store.
+    """A rest-frame wavelength grid; a store has one grid for all its spectra.
 
     Attributes
     ----------
     spacing : {"log", "uniform"}
-        Equal steps in ln λ or in λ.
-    start, stop : float [Å, rest frame]
-        Outer edges of the first and last pixel.
+        Whether the steps are equal in ln(wavelength) or in wavelength.
+    start, stop : float
+        Outer edges of the first and the last pixel [Angstrom, rest frame].
     n_pixels : int
+        Number of pixels.
 
     Examples
     --------
-    >>> grid = WaveGrid("uniform", 1000.0, 2000.0, 10)
+    >>> grid = WavelengthGrid("uniform", 1000.0, 2000.0, 10)
     >>> grid.wave_rest[:2]
     array([1050., 1150.])
     >>> len(grid.edges)
@@ -76,55 +77,53 @@ class WavelengthGrid:
 
     @cached_property
     def edges(self) -> Floats:
-        """Pixel edges, (L + 1,) [Å, rest frame]."""
+        """Pixel edges [Angstrom, rest frame], ndarray of shape (n_pixels + 1,)."""
         space = np.geomspace if self.spacing == "log" else np.linspace
         return space(self.start, self.stop, self.n_pixels + 1)
 
     @cached_property
     def wave_rest(self) -> Floats:
-        """Pixel centres, (L,) [Å, rest frame]: geometric means of the edges on a log grid."""
+        """Pixel centers [Angstrom, rest frame], ndarray of shape (n_pixels,); geometric on a log grid."""
         low, high = self.edges[:-1], self.edges[1:]
         return np.sqrt(low * high) if self.spacing == "log" else 0.5 * (low + high)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what the store keeps; ``WaveGrid(**d)`` brings it back."""
-        return {
-            "spacing": self.spacing,
-            "start": self.start,
-            "stop": self.stop,
-            "n_pixels": self.n_pixels,
-        }
+        """Return the four attributes, from which ``WavelengthGrid(**attributes)`` makes an equal grid."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class SpectrumBatch:
-    """Spectra on one rest-frame grid, normalised: what preprocessing returns.
+    """Normalized spectra on one rest-frame grid: the result of preprocessing.
 
     Attributes
     ----------
-    object_id : (N,) str
-    flux : (N, L) float32 [f_λ / f_λ(reference wavelength)]
-        Linear; arcsinh belongs to the model's input and is never stored.
-    ivar : (N, L) float32 [1 / flux²]
-        0 marks a masked pixel.
-    norm, norm_err : (N,) [erg s⁻¹ cm⁻² Å⁻¹, rest frame: (1 + z) × observed f_λ]
-        The flux density that was divided out, and its 1σ uncertainty; NaN where the unit is unknown.
-    norm_snr : (N,)
-        norm / norm_err, known also where the unit is not.
-    slope : (N,)
-        Fitted β of f_λ ∝ λ^β over the windows that serve; NaN where the sample's median stood in.
-    norm_window : (N,) int
-        Which declared window served: 0 is the first choice.
-    snr : (N,)
-        Median flux × √ivar over valid pixels of the grid.
-    n_valid : (N,) int
-        Valid pixels of the grid.
-    ra, dec : (N,) [deg, ICRS]
-        Where the file said; NaN where only the catalogue does.
-    z : (N,)
-        The redshift that brought it to the rest frame.
-    checksum : (N,) uint64
-        Of its flux and ivar: `compute_row_checksums`.
+    object_id : list of str, length n_spectra
+        Unique keys of the spectra in the archive.
+    flux : ndarray of shape (n_spectra, n_pixels), float32
+        Flux density f_lambda relative to its value at the reference wavelength.
+    ivar : ndarray of shape (n_spectra, n_pixels), float32
+        Inverse variance of ``flux``; 0 marks masked pixels.
+    norm, norm_err : ndarray of shape (n_spectra,)
+        Flux density at the reference wavelength, by which ``flux`` was divided, and its 1 sigma uncertainty
+        [erg s-1 cm-2 Angstrom-1, rest frame: (1 + z) times observed f_lambda]; NaN if the unit is unknown.
+    norm_snr : ndarray of shape (n_spectra,), float32
+        norm / norm_err; known even if the unit is not.
+    slope : ndarray of shape (n_spectra,)
+        Fitted exponent beta of f_lambda ~ lambda**beta in the normalization windows; NaN where the store's
+        default slope was used.
+    norm_window : ndarray of shape (n_spectra,), int8
+        Index of the normalization window that was used; 0 is the preferred one.
+    snr : ndarray of shape (n_spectra,), float32
+        Median of flux * sqrt(ivar) over the valid pixels.
+    n_valid : ndarray of shape (n_spectra,), int32
+        Number of valid pixels.
+    ra, dec : ndarray of shape (n_spectra,)
+        Positions from the files [deg, ICRS]; NaN if only the catalog has them.
+    z : ndarray of shape (n_spectra,)
+        Redshifts by which the spectra were shifted to the rest frame.
+    checksum : ndarray of shape (n_spectra,), uint64
+        `compute_row_checksums` of flux and ivar.
     """
 
     object_id: list[str]
@@ -147,17 +146,19 @@ class SpectrumBatch:
 
 
 def compute_row_checksums(flux: Floats32, ivar: Floats32) -> NDArray[np.uint64]:
-    """Return a checksum a row, that any machine gives for the same numbers.
+    """Return a checksum of each spectrum that is the same on every machine.
 
-    BLAKE2b of 8 bytes, read little-endian, over the row's little-endian float32 flux, then ivar.
+    It is an 8-byte BLAKE2b digest, read as a little-endian integer, over the little-endian float32 values of
+    flux and then of ivar.
 
     Parameters
     ----------
-    flux, ivar : (N, L) float32
+    flux, ivar : ndarray of shape (n_spectra, n_pixels), float32
+        Normalized spectra.
 
     Returns
     -------
-    (N,) uint64
+    ndarray of shape (n_spectra,), uint64
     """
     digests: list[bytes] = []
     for row in zip(np.ascontiguousarray(flux, "<f4"), np.ascontiguousarray(ivar, "<f4"), strict=True):

@@ -1,27 +1,30 @@
-"""NEEDS A DOCSTRING."""
+"""Text for terminals and web pages."""
 
 from __future__ import annotations
 
 from typing import Any
 
 MAX_TEXT_LENGTH = 1000
-"""Characters of what the quarantine says."""
+"""Characters of a text from outside that are shown."""
 
 
 def escape_unprintable(text: str) -> str:
-    r"""Return text from a file, a server or a listing as a terminal and a page can show it.
+    r"""Return a text from outside with unprintable characters escaped, and cut if it is long.
 
     Examples
     --------
-    >>> print(printable("clear\x1b[2J λ"))
+    >>> print(escape_unprintable("clear\x1b[2J λ"))
     clear\x1b[2J λ
     """
-    shown = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text[: MAX_TEXT_LENGTH + 1])
-    return shown if len(shown) <= MAX_TEXT_LENGTH else f"{shown[:MAX_TEXT_LENGTH]}…"
+    escaped = "".join(
+        character if character.isprintable() else repr(character)[1:-1]
+        for character in text[: MAX_TEXT_LENGTH + 1]
+    )
+    return escaped if len(escaped) <= MAX_TEXT_LENGTH else f"{escaped[:MAX_TEXT_LENGTH]}…"
 
 
 def format_table(table: Any) -> str:
-    """Lay out a small Arrow table in columns for a terminal."""
+    """Return a small Arrow table as text in aligned columns, with a header line."""
     rows = [[escape_unprintable(str(value)) for value in row.values()] for row in table.to_pylist()]
     columns = list(zip(table.column_names, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]

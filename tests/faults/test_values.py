@@ -160,7 +160,7 @@ CASES = [
         "zero-flux",
         "jades",
         lambda c: image(c, lambda d: {"DATA": d["DATA"] * 0}),
-        QuarantineReason.NO_NORMALISATION,
+        QuarantineReason.NO_NORMALIZATION,
         "first window",
     ),
     Case(48, "spike", "dja", spec1d(put("flux", 255, 1e30)), compare=lost_some),
@@ -259,7 +259,7 @@ CASES = [
         "flux-negative",
         "dja",
         spec1d(everywhere_negative),
-        QuarantineReason.NO_NORMALISATION,
+        QuarantineReason.NO_NORMALIZATION,
         "first window .* ±",
     ),
     Case(
@@ -267,7 +267,7 @@ CASES = [
         "flux-within-noise",
         "dja",
         spec1d(lambda c: {"flux": c["err"] * 1e-3}),
-        QuarantineReason.NO_NORMALISATION,
+        QuarantineReason.NO_NORMALIZATION,
         "±",
     ),
 ]

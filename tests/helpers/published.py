@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from distspec.archives.dja import DJA
 from distspec.catalog.editions import publish
 from distspec.catalog.healpix import radec_to_healpix
 from distspec.core import schema
-from distspec.measurements.measure import list_measurement_columns
 
 N, N_LATENTS, N_CLASSES = 600, 3, 4
 FIELD = 53.16, -27.79
@@ -70,7 +70,7 @@ def tables(n: int = N, seed: int = 0) -> dict[str, pa.Table]:
         "lya_ew_err": rng.uniform(2.0, 10.0, n),
     }
     objects = table(
-        schema.build_objects_schema(N_LATENTS, list_measurement_columns("dja"), N_CLASSES), n, values, rng
+        schema.build_objects_schema(N_LATENTS, DJA.measurements.columns, N_CLASSES), n, values, rng
     )
     labels = np.unique(label)
     wave = np.linspace(1100.0, 8400.0, 32)
