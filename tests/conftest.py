@@ -129,11 +129,11 @@ def append(
     transaction = Transaction(store)
     transaction.write_spectra(store.n_rows, batch.flux, batch.ivar)
     columns = {
-        name: identity.get(name, getattr(batch, name, None)) for name in METADATA_COLUMNS if name != "batch"
+        name: identity.get(name, getattr(batch, name, None)) for name in METADATA_COLUMNS if name != "ingest_commit"
     }
     transaction.append_rows(pa.table(columns))
     transaction.append_quarantine(rejected)
-    return transaction.commit(f"{len(batch)} spectra", {})
+    return transaction.commit(f"{len(batch)} spectra")
 
 
 def read_spectrum(archive: Archive, entry: SpectrumEntry, base: str = "") -> Spectrum:
@@ -224,7 +224,7 @@ def run(small_store: Store, rng: np.random.Generator) -> tuple[str, Store, np.nd
         "seed": 0,
         "created": utc_now_iso(),
         "versions": collect_versions(),
-        "clustering": {"core_stability": 0.9},
+        "clustering": {"min_core_stability": 0.9},
         "config": {},
     }
     save_run(run_url(root, "r-1"), found, record)

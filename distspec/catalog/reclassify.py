@@ -1,4 +1,4 @@
-"""NEEDS A DOCSTRING."""
+"""Training of the label classifier on the current labels, and publication of its predictions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pyarrow as pa
 from distspec.archives.registry import get_archive
 from distspec.catalog.editions import CatalogConfig, find_record, open_record_tables, publish
 from distspec.core import schema
+from distspec.core.errors import LabelError
 from distspec.io.lease import Lease
 from distspec.io.paths import store_url
 from distspec.labels.annotations import (
@@ -19,46 +20,50 @@ from distspec.labels.predict import predict_labels, select_input_columns
 from distspec.store.store import open_store
 
 LABEL_TABLES = ("predictions", "label_scores")
-"""Tables that people's labels make."""
+"""Tables that depend on labels."""
 
 
 def publish_label_predictions(root: str, alpha: float, lease: Lease | None = None) -> dict[str, pa.Table]:
-    """Learn people's labels anew and publish what that says; the other tables stay as they are.
+    """Train the label classifier on the current labels and publish its predictions as a new edition.
+
+    All other tables of the current edition are reused.
 
     Parameters
     ----------
     root : str
+        Root URL.
     alpha : float
-        See `distspec.catalog.editions.CatalogConfig`.
+        Conformal miscoverage level: prediction sets miss the true label with at most this probability.
     lease : Lease, optional
-        Of the root.
+        Lease on the root.
 
     Returns
     -------
-    dict
-        See `predict`.
+    dict of str to Table
+        The new tables, as returned by `distspec.labels.predict.predict_labels`.
 
     Raises
     ------
-    FileNotFoundError
-        Before anything was published.
-    ValueError
-        When nobody labelled a spectrum of the published run.
+    NotFoundError
+        If nothing is published.
+    LabelError
+        If no spectrum of the published run has a label.
     """
-    CatalogConfig(alpha=alpha)
+    CatalogConfig(alpha=alpha)  # checks the value
     record = find_record(root)
     published = open_record_tables(root, record)["objects"]
-    store = open_store(store_url(root), record["snapshot_id"])
-    measurements = get_archive(store.config.archive_name).measurements
+    archive_name = open_store(store_url(root), record.snapshot_id).config.archive_name
+    measurements = get_archive(archive_name).measurements
     objects = published.to_table(columns=select_input_columns(measurements, published.schema.names))
     metadata = published.schema.metadata
-    origin = {name: metadata[name.encode()].decode() for name in schema.PROVENANCE_KEYS}
-    tables = predict_labels(
-        objects, measurements, consensus_labels(current_annotations(read_annotations(root))), alpha, origin
-    )
+    provenance = {name: metadata[name.encode()].decode() for name in schema.PROVENANCE_KEYS}
+    consensus = consensus_labels(current_annotations(read_annotations(root)))
+    tables = predict_labels(objects, measurements, consensus, alpha, provenance)
     if not tables:
-        raise ValueError(f"no labels of the spectra published under {root}: `distspec label FILE` adds some")
-    made_with = record["made_with"] | {"classified": {"labels": labels_checksum(root), "error": alpha}}
-    kept = [name for name in record["files"] if name not in LABEL_TABLES]
-    publish(root, tables, record["run_id"], record["snapshot_id"], made_with, kept, record, lease)
+        raise LabelError(
+            f"no published spectrum under {root} has a label: add labels with `distspec label FILE`"
+        )
+    inputs = {**record.inputs, "label_predictions": {"labels": labels_checksum(root), "alpha": alpha}}
+    reused = [name for name in record.files if name not in LABEL_TABLES]
+    publish(root, tables, record.run_id, record.snapshot_id, inputs, reused, record, lease)
     return tables

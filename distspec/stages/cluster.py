@@ -186,7 +186,7 @@ def _summarize_selection(
     """Return what run.json says of the choice."""
     found: dict[str, Any] = {"rule": config.selection_rule, "trials": n_trials}
     core = assignment["stability"] >= config.min_core_stability
-    found |= {"core_stability": config.min_core_stability, "core_share": float(core.mean())}
+    found |= {"min_core_stability": config.min_core_stability, "core_fraction": float(core.mean())}
     if selection is None:
         return found | {"why": "nothing could be divided", "beats_null": None}
     found |= {

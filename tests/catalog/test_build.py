@@ -4,14 +4,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from distspec.catalog import build as build_module
+from distspec.archives.registry import get_archive
 from distspec.catalog.build import build_tables
+from distspec.catalog.class_tables import measure_class_medians
 from distspec.catalog.editions import CatalogConfig
 from distspec.core import schema
 from distspec.io.files import read_json, write_json
 from distspec.io.paths import join_url, model_url
 from distspec.measurements.galaxy_types import suggest_galaxy_types
-from distspec.measurements.measure import list_measurement_columns
 from distspec.models.latents import read_latents
 from distspec.models.model import load_model
 from distspec.store.store import open_repository
@@ -46,7 +46,7 @@ def test_the_split_is_of_what_the_model_has_seen(run, tables):
 
 def test_what_is_measured_has_its_columns_where_it_is(run, tables):
     assert "lya_ew" not in tables["objects"].column_names, "not in archives of no kind"
-    columns = schema.build_objects_schema(3, list_measurement_columns("dja"))
+    columns = schema.build_objects_schema(3, get_archive("dja").measurements.columns)
     assert [(c.name, c.unit) for c in columns if c.name.startswith("lya")] == [
         ("lya_ew", "Angstrom"),
         ("lya_ew_err", "Angstrom"),
@@ -139,8 +139,8 @@ def test_a_class_is_named_by_its_median_spectrum_where_it_is_known():
     labels = np.repeat(list(z), 3)
     objects = pa.table({"cluster_label": labels, "z": np.concatenate(list(z.values()))})
     store = SimpleNamespace(config=SimpleNamespace(archive_name="dja", grid=GRID))
-    values = build_module._measure_class_medians(pa.concat_tables(parts), objects, store)
-    found = suggest_galaxy_types("dja", values, len(z))
+    values = measure_class_medians(pa.concat_tables(parts), objects, store)
+    found = suggest_galaxy_types(get_archive("dja").galaxy_types, values, len(z))
     assert found.galaxy_type == ["LRD", "star-forming", "star-forming"]
     assert "not covered: LRD, LAE, high-z analog" in found.reason[2]
     assert found.confidence[2] < found.confidence[1]

@@ -72,9 +72,7 @@ def test_the_command(exported, tmp_path, monkeypatch, capsys):
 def test_a_bucket_holds_the_same(exported, s3):  # noqa: F811
     root = str(exported[1].parent / "root")
     assert export_hats(root, s3.url("galaxies")) == 600
-    keys = s3.client.list_objects_v2(Bucket=s3.bucket, Prefix=s3.key("galaxies"))[
-        "Contents"
-    ]
+    keys = s3.client.list_objects_v2(Bucket=s3.bucket, Prefix=s3.key("galaxies"))["Contents"]
     assert any(each["Key"].endswith("/hats.properties") for each in keys)
 
 

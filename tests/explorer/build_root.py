@@ -70,7 +70,7 @@ def publish_root(root: str, n: int, names: Sequence[str] = (), grid: WavelengthG
     found["clustering"] = build_clustering_table(
         pa.chunked_array([batch.object_id]), points, said, odd, {}, ()
     )
-    record = {"model_id": "m-1", "seed": 0, "clustering": {"core_stability": 0.9}}
+    record = {"model_id": "m-1", "seed": 0, "clustering": {"min_core_stability": 0.9}}
     save_run(run_url(root, "r-1"), found, record)
     publish(
         root, build_tables(root, "r-1", store, CatalogConfig(n_anomalies=10)), "r-1", store.snapshot_id, {}
