@@ -1,9 +1,10 @@
-"""In which order batches are committed, and what a commit holds."""
+"""Committing of loaded batches: their order, and what each commit holds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import icechunk
 import numpy as np
@@ -15,50 +16,74 @@ from distspec.ingest.diff import ListingDiff
 from distspec.ingest.read import LoadedBatch
 from distspec.store.sources import SourceMatcher
 from distspec.store.store import Store
-from distspec.store.transactions import Transaction, split_at_chunks, write_chunks_to_fork
+from distspec.store.transactions import NO_ORIGIN, CommitOrigin, Transaction, split_at_chunks
 
 
-class BlockSlice(NamedTuple):
-    """Rows start … stop − 1 of a block."""
+@dataclass(frozen=True)
+class BlockSlice:
+    """Rows ``start`` to ``stop - 1`` of a block of spectra.
+
+    Parameters
+    ----------
+    block : object
+        As `LoadedBatch.block`.
+    start, stop : int
+        Range of rows in the block.
+    """
 
     block: Any
     start: int
     stop: int
 
 
+@dataclass(frozen=True)
+class ChunkPieces:
+    """Spectra of consecutive rows of the store that lie in one chunk.
+
+    Parameters
+    ----------
+    start : int
+        First row in the store.
+    slices : sequence of BlockSlice
+        Where the spectra are, in the order of the rows.
+    """
+
+    start: int
+    slices: Sequence[BlockSlice]
+
+
 class ChunkWriter(Protocol):
-    """Who holds the blocks and writes whole chunks: this process, or tasks elsewhere."""
+    """Access to blocks, which may be in other processes, and writing of whole chunks."""
 
     def fetch_block(self, block: Any) -> tuple[Floats32, Floats32]:
-        """Return flux and ivar, (n, L) each, of a block."""
+        """Return flux and ivar of a block, each an ndarray of shape (n_rows, n_pixels)."""
         ...
 
     def write_chunks(
-        self, transaction: Transaction, chunks: Sequence[tuple[int, Sequence[BlockSlice]]], n_total_rows: int
+        self, transaction: Transaction, chunks: Sequence[ChunkPieces], n_total_rows: int
     ) -> Sequence[icechunk.ForkSession]:
-        """Write chunks, a first row and its pieces each, into forks, the store having `n_total_rows` then."""
+        """Write whole chunks into forks of a transaction's session, and return the forks.
+
+        Parameters
+        ----------
+        transaction : Transaction
+            Commit in preparation.
+        chunks : sequence of ChunkPieces
+            Chunks to write.
+        n_total_rows : int
+            Number of rows in the store after the commit.
+        """
         ...
-
-
-class LocalWriter:
-    """Everything in this process."""
-
-    def fetch_block(self, block: Any) -> tuple[Floats32, Floats32]:
-        """Return the block."""
-        return block
-
-    def write_chunks(
-        self, transaction: Transaction, chunks: Sequence[tuple[int, Sequence[BlockSlice]]], n_total_rows: int
-    ) -> Sequence[icechunk.ForkSession]:
-        """Write the chunks one after the other."""
-        return [
-            write_chunks_to_fork(transaction.session.fork(), start, n_total_rows, *concatenate_slices(pieces))
-            for start, pieces in chunks
-        ]
 
 
 def concatenate_slices(slices: Sequence[BlockSlice]) -> tuple[Floats32, Floats32]:
-    """Return flux and ivar, (n, L) each, of pieces whose blocks are here."""
+    """Concatenate slices of blocks that are in this process.
+
+    Returns
+    -------
+    flux, ivar : ndarray of shape (n_rows, n_pixels)
+        Normalized flux and its inverse variance.
+    """
     flux, ivar = (
         np.concatenate([piece.block[which][piece.start : piece.stop] for piece in slices]) for which in (0, 1)
     )
@@ -66,18 +91,30 @@ def concatenate_slices(slices: Sequence[BlockSlice]) -> tuple[Floats32, Floats32
 
 
 class Committer:
-    """Commits batches in the order of the listing, up to the end of a chunk while there are more to come.
+    """Commits batches in the order of the listing.
+
+    While there are more batches to come, a commit ends at the end of a chunk, so that no chunk is written
+    twice.
 
     Parameters
     ----------
     store : Store
-    commit_rows : int
-        Commit when so many rows wait.
-    writer : Writer
-    made_by : mapping
-        Kept with each commit.
-    fence : callable
-        Raises where this run may not commit any more.
+        The newest snapshot.
+    rows_per_commit : int
+        Commit when at least this many rows wait.
+    writer : ChunkWriter
+        Writes whole chunks.
+    origin : CommitOrigin, optional
+        Job that commits; it is recorded with each commit.
+    check_lease : callable, optional
+        Called before each commit; raises an error if this job must not commit any more.
+
+    Attributes
+    ----------
+    store : Store
+        Snapshot after the last commit.
+    n_committed, n_rejected : int
+        Number of rows and of rejected spectra committed so far.
     """
 
     def __init__(
@@ -85,13 +122,13 @@ class Committer:
         store: Store,
         rows_per_commit: int,
         writer: ChunkWriter,
-        metadata: Mapping[str, Any] | None = None,
+        origin: CommitOrigin = NO_ORIGIN,
         check_lease: Callable[[], None] = lambda: None,
     ) -> None:
         self.store = store
         self.n_committed = self.n_rejected = 0
         self._rows_per_commit, self._writer = rows_per_commit, writer
-        self._metadata, self._check_lease = metadata or {}, check_lease
+        self._origin, self._check_lease = origin, check_lease
         self._waiting: list[tuple[pa.Table, BlockSlice]] = []
         self._rejected: list[QuarantineRecord] = []
         self._n_waiting = 0
@@ -99,76 +136,81 @@ class Committer:
         self._quarantined = set(store.read_quarantine()["object_id"].to_pylist())
 
     def add(self, batch: LoadedBatch) -> None:
-        """Take the next batch; commit when enough rows wait."""
+        """Accept the next batch, and commit if enough rows wait."""
         self._rejected += batch.rejected
         if len(batch.rows):
             self._waiting.append((batch.rows, BlockSlice(batch.block, 0, len(batch.rows))))
             self._n_waiting += len(batch.rows)
         if self._n_waiting >= self._rows_per_commit:
-            over = (self.store.n_rows + self._n_waiting) % self.store.chunk_rows
-            self._commit(self._n_waiting - over if over < self._n_waiting else self._n_waiting, None)
+            n_beyond_chunk = (self.store.n_rows + self._n_waiting) % self.store.chunk_rows
+            fills_chunk = n_beyond_chunk < self._n_waiting
+            self._commit(self._n_waiting - n_beyond_chunk if fills_chunk else self._n_waiting, None)
 
     def finish(self, diff: ListingDiff) -> None:
-        """Commit whatever waits, and what the listing says of rows that there are."""
+        """Commit all waiting rows, and the changes of the listing that concern existing rows."""
         self._rejected += diff.rejected
-        told = len(diff.withdrawn_rows) + len(diff.restored_rows) + len(diff.released)
-        if self._n_waiting or self._rejected or told:
+        n_changes = len(diff.withdrawn_rows) + len(diff.restored_rows) + len(diff.released)
+        if self._n_waiting or self._rejected or n_changes:
             self._commit(self._n_waiting, diff)
 
-    def _commit(self, n: int, difference: ListingDiff | None) -> None:
-        first, total = self.store.n_rows, self.store.n_rows + n
-        taken, rows = self._take_waiting(n)
-        whole: list[tuple[int, Sequence[BlockSlice]]] = []
-        parts: list[tuple[int, Sequence[BlockSlice]]] = []
-        for start, stop in split_at_chunks(first, total, self.store.chunk_rows):
-            pieces = slice_blocks(taken, start - first, stop - first)
-            (whole if stop - start == self.store.chunk_rows else parts).append((start, pieces))
+    def _commit(self, n: int, diff: ListingDiff | None) -> None:
+        """Commit the first `n` waiting rows, all rejected spectra, and the changes of the listing."""
+        slices, rows = self._take_waiting(n)
         transaction = Transaction(self.store)
-        forks = self._writer.write_chunks(transaction, whole, total)
-        if forks:
-            transaction.session.merge(*forks)
-        for start, pieces in parts:
-            fetched = [BlockSlice(self._writer.fetch_block(p.block), p.start, p.stop) for p in pieces]
-            transaction.write_spectra(start, *concatenate_slices(fetched))
-        settled = self._quarantined.intersection(rows["object_id"].to_pylist()) if len(rows) else set[str]()
+        self._write_spectra(transaction, slices, n)
+        released = self._quarantined.intersection(rows["object_id"].to_pylist()) if len(rows) else set[str]()
         if len(rows):
             transaction.append_rows(rows)
         transaction.append_quarantine(self._rejected)
-        if difference is not None:
-            transaction.set_withdrawn(difference.withdrawn_rows, True)
-            transaction.set_withdrawn(difference.restored_rows, False)
-            settled |= set(difference.released)
-        transaction.release_from_quarantine(sorted(settled - {row.object_id for row in self._rejected}))
+        if diff is not None:
+            transaction.set_withdrawn(diff.withdrawn_rows, True)
+            transaction.set_withdrawn(diff.restored_rows, False)
+            released |= set(diff.released)
+        rejected_ids = {record.object_id for record in self._rejected}
+        transaction.release_from_quarantine(sorted(released - rejected_ids))
         self._check_lease()
-        self.store = transaction.commit(
-            f"{n} spectra, {len(self._rejected)} rejected", {**self._metadata, "new": n}
-        )
+        self.store = transaction.commit(f"{n} spectra, {len(self._rejected)} rejected", self._origin)
         self.n_committed += n
         self.n_rejected += len(self._rejected)
         self._rejected = []
 
+    def _write_spectra(self, transaction: Transaction, slices: Sequence[BlockSlice], n: int) -> None:
+        """Have the writer write whole chunks, and write the partial ones here."""
+        first, n_total_rows, chunk_rows = self.store.n_rows, self.store.n_rows + n, self.store.chunk_rows
+        whole: list[ChunkPieces] = []
+        partial: list[ChunkPieces] = []
+        for start, stop in split_at_chunks(first, n_total_rows, chunk_rows):
+            pieces = ChunkPieces(start, slice_blocks(slices, start - first, stop - first))
+            (whole if stop - start == chunk_rows else partial).append(pieces)
+        forks = self._writer.write_chunks(transaction, whole, n_total_rows)
+        if forks:
+            transaction.session.merge(*forks)
+        for pieces in partial:
+            fetched = [replace(piece, block=self._writer.fetch_block(piece.block)) for piece in pieces.slices]
+            transaction.write_spectra(pieces.start, *concatenate_slices(fetched))
+
     def _take_waiting(self, n: int) -> tuple[list[BlockSlice], pa.Table]:
-        """Take the first `n` waiting rows: where their spectra are, and their ledger with sources."""
-        pieces: list[BlockSlice] = []
+        """Take the first `n` waiting rows: the slices with their spectra, and their ledger with sources."""
+        slices: list[BlockSlice] = []
         tables: list[pa.Table] = []
         self._n_waiting -= n
         while n > 0:
             rows, piece = self._waiting.pop(0)
             if len(rows) > n:
-                self._waiting.insert(0, (rows.slice(n), piece._replace(start=piece.start + n)))
-                rows, piece = rows.slice(0, n), piece._replace(stop=piece.start + n)
-            pieces.append(piece)
+                self._waiting.insert(0, (rows.slice(n), replace(piece, start=piece.start + n)))
+                rows, piece = rows.slice(0, n), replace(piece, stop=piece.start + n)
+            slices.append(piece)
             tables.append(rows)
             n -= len(rows)
         if not tables:
             return [], pa.table({})
         rows = pa.concat_tables(tables)
-        if self._sources is None:  # not before: until then others have begun to read
+        if self._sources is None:  # on first use, while tasks are already reading the next batches
             self._sources = _load_sources(self.store)
         source_id = self._sources.assign_sources(
             rows["ra"].to_numpy(), rows["dec"].to_numpy(), rows["source_key"].to_pylist()
         )
-        return pieces, rows.append_column("source_id", pa.array(source_id, pa.string()))
+        return slices, rows.append_column("source_id", pa.array(source_id, pa.string()))
 
 
 def _load_sources(store: Store) -> SourceMatcher:
@@ -178,19 +220,21 @@ def _load_sources(store: Store) -> SourceMatcher:
 
 
 def slice_blocks(slices: Sequence[BlockSlice], start: int, stop: int) -> list[BlockSlice]:
-    """Return rows start … stop − 1 of pieces laid end to end.
+    """Return rows ``start`` to ``stop - 1`` of consecutive slices.
 
     Examples
     --------
-    >>> [tuple(piece) for piece in cut([Piece("a", 0, 5), Piece("b", 2, 9)], 3, 7)]
-    [('a', 3, 5), ('b', 2, 4)]
+    >>> for piece in slice_blocks([BlockSlice("a", 0, 5), BlockSlice("b", 2, 9)], 3, 7):
+    ...     print(piece)
+    BlockSlice(block='a', start=3, stop=5)
+    BlockSlice(block='b', start=2, stop=4)
     """
     found: list[BlockSlice] = []
-    at = 0
+    offset = 0
     for piece in slices:
         n = piece.stop - piece.start
-        low, high = max(start - at, 0), min(stop - at, n)
+        low, high = max(start - offset, 0), min(stop - offset, n)
         if low < high:
             found.append(BlockSlice(piece.block, piece.start + low, piece.start + high))
-        at += n
+        offset += n
     return found

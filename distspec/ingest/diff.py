@@ -1,10 +1,11 @@
-"""How an archive has grown: what its listing has that the store has not, and the other way round."""
+"""Difference between an archive's listing and the store: what to read, withdraw, restore and release."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,25 +17,27 @@ from distspec.core.text import escape_unprintable
 from distspec.store.store import Store
 
 MAX_ID_LENGTH = 200
-"""Characters of an object_id."""
+"""Largest number of characters in an object_id."""
 LISTING_REASONS = frozenset({QuarantineReason.BAD_ID, QuarantineReason.AMBIGUOUS})
-"""Faults of a listing, not of a file: a listing without them has the file read."""
+"""Reasons that concern the listing and not the file: the file is read once the listing is corrected."""
 
 
 @dataclass(frozen=True)
 class ListingDiff:
-    """What one run has to do.
+    """Work that an ingest has to do.
 
-    Attributes
+    Parameters
     ----------
-    to_read : pa.Table
+    to_read : pyarrow.Table
         Rows of the listing to read: new objects and new versions.
-    rejected : list of Rejected
-        What the listing itself disqualifies, less what the quarantine knows already.
-    withdrawn_rows, restored_rows : (n,) int
-        Rows of the store that the listing no longer has, and that it has again.
-    released : list of str
-        Objects in quarantine that are not listed any more, or whose version in the store is listed again.
+    rejected : sequence of QuarantineRecord
+        Objects that the listing itself disqualifies and that are not in quarantine yet.
+    withdrawn_rows : ndarray of shape (n_withdrawn,)
+        Rows of the store whose objects are no longer listed.
+    restored_rows : ndarray of shape (n_restored,)
+        Withdrawn rows of the store whose objects are listed again.
+    released : sequence of str
+        Objects in quarantine that are no longer listed, or whose version in the store is listed again.
     """
 
     to_read: pa.Table
@@ -45,7 +48,7 @@ class ListingDiff:
 
     @property
     def is_empty(self) -> bool:
-        """Whether store and listing agree."""
+        """Whether the store agrees with the listing."""
         return not (
             len(self.to_read)
             + len(self.rejected)
@@ -56,114 +59,147 @@ class ListingDiff:
 
 
 def clean_listing(listing: pa.Table) -> tuple[pa.Table, list[QuarantineRecord]]:
-    """Take out of a listing what cannot be used, whatever its file holds.
+    """Separate the rows of a listing that cannot be used, whatever their files hold.
 
-    Keys become names in tables, files and pages: one that is empty, longer than `MAX_ID_LENGTH` or holds control
-    characters or a path is refused. Rows that are listed twice alike count once; a key that is listed with
-    differing rows is refused, for nobody can tell which is meant.
+    Object identifiers become names in tables, files and pages. They are therefore rejected if they are empty,
+    longer than `MAX_ID_LENGTH`, or contain control characters or a path. Identical rows count as one; an
+    identifier with differing rows is rejected because it is ambiguous.
+
+    Parameters
+    ----------
+    listing : pyarrow.Table
+        Table with `distspec.archives.base.LISTING_SCHEMA`.
 
     Returns
     -------
-    pa.Table
-        One row a key, in the listing's order.
-    list of Rejected
-        One a refused key.
+    cleaned : pyarrow.Table
+        One row for each usable identifier, in the listing's order.
+    rejected : list of QuarantineRecord
+        One record for each rejected identifier.
     """
     ids = listing["object_id"]
     usable = pc.and_(
         pc.and_(pc.utf8_is_printable(ids), pc.less_equal(pc.utf8_length(ids), MAX_ID_LENGTH)),
         pc.invert(pc.match_substring_regex(ids, r"^\.*$|[/\\]")),
     )
-    bad = listing.filter(pc.invert(usable))
+    unusable = listing.filter(pc.invert(usable))
     rejected = [
         _make_rejected(
             row,
             QuarantineReason.BAD_ID,
             f"key of {len(row['object_id'])} characters: {row['object_id'][:80]!r}",
         )
-        for row in bad.to_pylist()
+        for row in unusable.to_pylist()
     ]
-    if len(bad):  # a listing is the largest thing that a run holds: no copy for nothing
+    if len(unusable):  # copied only if necessary: the listing is the largest object of an ingest
         listing = listing.filter(usable)
-    if _is_strictly_increasing(listing["object_id"]):
-        return listing, _drop_duplicates(rejected)
+    if not _is_strictly_increasing(listing["object_id"]):
+        listing, ambiguous = _merge_repeated_rows(listing)
+        rejected += ambiguous
+    return listing, _drop_duplicates(rejected)
+
+
+def _merge_repeated_rows(listing: pa.Table) -> tuple[pa.Table, list[QuarantineRecord]]:
+    """Keep one of identical rows, and reject identifiers with differing rows."""
     counts = listing["object_id"].value_counts()
-    twice = counts.filter(pc.greater(pc.struct_field(counts, "counts"), 1))
-    if not len(twice):
-        return listing, _drop_duplicates(rejected)
-    repeated = pc.is_in(listing["object_id"], value_set=pc.struct_field(twice, "values"))
-    places = np.flatnonzero(np.asarray(repeated))
+    repeated_ids = counts.filter(pc.greater(pc.struct_field(counts, "counts"), 1))
+    if not len(repeated_ids):
+        return listing, []
+    is_repeated = pc.is_in(listing["object_id"], value_set=pc.struct_field(repeated_ids, "values"))
+    positions = np.flatnonzero(np.asarray(is_repeated))
+    rows = dict(zip(positions.tolist(), listing.take(pa.array(positions)).to_pylist(), strict=True))
     groups: dict[str, list[int]] = {}
-    rows = dict(zip(places.tolist(), listing.take(pa.array(places)).to_pylist(), strict=True))
-    for place, row in rows.items():
-        groups.setdefault(row["object_id"], []).append(place)
+    for position, row in rows.items():
+        groups.setdefault(row["object_id"], []).append(position)
     keep = np.ones(len(listing), dtype=bool)
+    rejected: list[QuarantineRecord] = []
     for group in groups.values():
-        versions = sorted({str(rows[place]) for place in group})
+        n_different = len({str(rows[position]) for position in group})
         keep[group[1:]] = False
-        if len(versions) > 1:
+        if n_different > 1:
             keep[group[0]] = False
-            seen = f"listed {len(group)} times, with {len(versions)} different versions or places"
-            rejected.append(_make_rejected(rows[group[0]], QuarantineReason.AMBIGUOUS, seen))
-    return listing.filter(pa.array(keep)), _drop_duplicates(rejected)
+            detail = f"listed {len(group)} times, with {n_different} different versions or places"
+            rejected.append(_make_rejected(rows[group[0]], QuarantineReason.AMBIGUOUS, detail))
+    return listing.filter(pa.array(keep)), rejected
 
 
 def compare_listing(listing: pa.Table, store: Store | None, retry_transient: bool = False) -> ListingDiff:
-    """Compare a listing with the store's ledger and quarantine.
+    """Compare a listing with the ledger and the quarantine of a store.
 
     Parameters
     ----------
-    listing : pa.Table
-        `distspec.archives.base.LISTING_SCHEMA`.
+    listing : pyarrow.Table
+        Table with `distspec.archives.base.LISTING_SCHEMA`.
     store : Store or None
-        None before there is one.
-    retry_transient : bool
-        Read again what is in quarantine for a passing cause.
+        Newest snapshot; None if there is no store yet.
+    retry_transient : bool, optional
+        Whether to read objects again that are in quarantine for a transient reason.
+
+    Returns
+    -------
+    ListingDiff
+        Work to do.
     """
     listing, rejected = clean_listing(listing)
-    none = np.zeros(0, np.int64)
     if store is None:
+        none = np.zeros(0, np.int64)
         return ListingDiff(listing, rejected, none, none, [])
     latest, quarantine = store.latest_rows(), store.read_quarantine()
     ids, versions = listing["object_id"], listing["version"]
-    row = pc.index_in(ids, value_set=latest["object_id"])
-    stored = _equal_versions(latest["version"].take(row), versions)
-    entry = pc.index_in(ids, value_set=quarantine["object_id"])
-    refused = _equal_versions(quarantine["version"].take(entry), versions)
-    again = LISTING_REASONS | (TRANSIENT_REASONS if retry_transient else frozenset())
-    once_more = np.isin(quarantine["reason"].to_pylist(), [str(reason) for reason in again])
-    refused &= ~np.asarray(pa.array(once_more, pa.bool_()).take(entry).fill_null(False))
-    named = {r.object_id for r in rejected}
-    there = np.zeros(len(latest), dtype=bool)
-    there[np.asarray(row.drop_null(), dtype=np.int64)] = True
-    # A key that the listing spoils is still there: what is known of it stands.
-    spoilt = pc.is_in(latest["object_id"], value_set=pa.array(sorted(named), pa.string()))
-    gone = ~(there | np.asarray(spoilt))
-    was_withdrawn = np.asarray(latest["withdrawn"])
-    rows = latest["row"].to_numpy()
-    is_listed = np.zeros(len(latest), dtype=bool)
-    is_listed[np.asarray(row.filter(pa.array(stored)), dtype=np.int64)] = True
+    rejected_ids = {record.object_id for record in rejected}
+    # Positions in `latest` and `quarantine` of the listed objects, null where there is none.
+    in_latest = pc.index_in(ids, value_set=latest["object_id"])
+    in_quarantine = pc.index_in(ids, value_set=quarantine["object_id"])
+    is_stored = _equal_versions(latest["version"].take(in_latest), versions)
+    is_refused = _equal_versions(quarantine["version"].take(in_quarantine), versions)
+    is_refused &= ~_take_mask(_find_retried(quarantine, retry_transient), in_quarantine)
     known = dict(zip(quarantine["object_id"].to_pylist(), quarantine["version"].to_pylist(), strict=True))
-    fresh = [r for r in rejected if known.get(r.object_id) != r.version]
-    unlisted = pc.invert(pc.is_in(quarantine["object_id"], value_set=ids))
-    settled = set(quarantine["object_id"].filter(unlisted).to_pylist()) - named
-    settled |= set(ids.filter(pc.and_(pa.array(stored), pc.is_valid(entry))).to_pylist())
+    is_unlisted = pc.invert(pc.is_in(quarantine["object_id"], value_set=ids))
+    released = set(quarantine["object_id"].filter(is_unlisted).to_pylist()) - rejected_ids
+    released |= set(ids.filter(pc.and_(pa.array(is_stored), pc.is_valid(in_quarantine))).to_pylist())
+    withdrawn_rows, restored_rows = _find_changed_rows(latest, in_latest, is_stored, rejected_ids)
     return ListingDiff(
-        to_read=_filter_rows(listing, ~stored & ~refused),
-        rejected=fresh,
-        withdrawn_rows=rows[gone & ~was_withdrawn],
-        restored_rows=rows[is_listed & was_withdrawn],
-        released=sorted(settled),
+        to_read=_filter_rows(listing, ~is_stored & ~is_refused),
+        rejected=[record for record in rejected if known.get(record.object_id) != record.version],
+        withdrawn_rows=withdrawn_rows,
+        restored_rows=restored_rows,
+        released=sorted(released),
     )
 
 
+def _find_retried(quarantine: pa.Table, retry_transient: bool) -> NDArray[np.bool_]:
+    """Return which objects in quarantine are read again if they are listed."""
+    reasons = LISTING_REASONS | (TRANSIENT_REASONS if retry_transient else frozenset())
+    return np.isin(quarantine["reason"].to_pylist(), [str(reason) for reason in reasons])
+
+
+def _find_changed_rows(
+    latest: pa.Table, in_latest: pa.ChunkedArray, is_stored: NDArray[np.bool_], rejected_ids: set[str]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows of the store that the listing withdraws and restores."""
+    is_listed = np.zeros(len(latest), dtype=bool)
+    is_listed[np.asarray(in_latest.drop_null(), dtype=np.int64)] = True
+    # An object that the listing disqualifies is still listed: its row stays current.
+    is_disqualified = pc.is_in(latest["object_id"], value_set=pa.array(sorted(rejected_ids), pa.string()))
+    is_gone = ~(is_listed | np.asarray(is_disqualified))
+    has_listed_version = np.zeros(len(latest), dtype=bool)
+    has_listed_version[np.asarray(in_latest.filter(pa.array(is_stored)), dtype=np.int64)] = True
+    was_withdrawn, rows = np.asarray(latest["withdrawn"]), latest["row"].to_numpy()
+    return rows[is_gone & ~was_withdrawn], rows[has_listed_version & was_withdrawn]
+
+
+def _take_mask(mask: NDArray[np.bool_], positions: pa.ChunkedArray) -> NDArray[np.bool_]:
+    """Return a mask at some positions; False where the position is null."""
+    return np.asarray(pa.array(mask, pa.bool_()).take(positions).fill_null(False))
+
+
 def _filter_rows(listing: pa.Table, mask: NDArray[np.bool_]) -> pa.Table:
-    """Return some rows; a listing is the largest thing that a run holds: no copy where all are meant."""
+    """Return some rows of a listing, which is copied only if rows are left out."""
     return listing if mask.all() else listing.filter(pa.array(mask))
 
 
 def _is_strictly_increasing(ids: pa.ChunkedArray) -> bool:
-    """Tell whether each key comes after the one before: then, as in most listings, none is there twice."""
+    """Return whether identifiers are sorted without repetition, as in most listings."""
     return bool(pc.all(pc.less(ids.slice(0, max(0, len(ids) - 1)), ids.slice(1))).as_py() in {True, None})
 
 
@@ -172,10 +208,10 @@ def _equal_versions(stored: pa.ChunkedArray, listed: pa.ChunkedArray) -> NDArray
 
 
 def _drop_duplicates(rejected: Sequence[QuarantineRecord]) -> list[QuarantineRecord]:
-    return list({row.object_id: row for row in rejected}.values())
+    return list({record.object_id: record for record in rejected}.values())
 
 
-def _make_rejected(row: dict[str, str], reason: QuarantineReason, detail: str) -> QuarantineRecord:
+def _make_rejected(row: Mapping[str, Any], reason: QuarantineReason, detail: str) -> QuarantineRecord:
     return QuarantineRecord(
         _quarantine_key(row["object_id"]),
         row["version"],
@@ -186,7 +222,7 @@ def _make_rejected(row: dict[str, str], reason: QuarantineReason, detail: str) -
 
 
 def _quarantine_key(object_id: str) -> str:
-    """Return what a key is called in the quarantine: itself, if it can be a name."""
+    """Return the identifier under which an object is in quarantine: a shortened one if it is unusable."""
     if object_id.isprintable() and 0 < len(object_id) <= MAX_ID_LENGTH:
         return object_id
     digest = hashlib.sha256(object_id.encode("utf-8", "surrogatepass")).hexdigest()[:12]

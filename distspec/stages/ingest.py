@@ -1,10 +1,11 @@
-"""Ingest on Ray: tasks read and preprocess, others write whole chunks, the driver commits in order."""
+"""Ingest on Ray: tasks read and preprocess spectra and write whole chunks; the driver commits in order."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import icechunk
@@ -14,11 +15,13 @@ import ray
 from ray.exceptions import RayTaskError
 
 from distspec.core import memory
+from distspec.core.errors import ArchiveError, StorageError
 from distspec.core.spectrum import Floats32
-from distspec.ingest.commit import BlockSlice, Committer, concatenate_slices
-from distspec.ingest.diff import compare_listing
-from distspec.ingest.read import check_store_config, is_outage, make_store_config, select_pilot_sample
+from distspec.ingest.commit import ChunkPieces, Committer, concatenate_slices
+from distspec.ingest.diff import ListingDiff, compare_listing
+from distspec.ingest.read import is_outage
 from distspec.ingest.source import ArchiveSource
+from distspec.ingest.store_config import check_store_config, make_store_config, select_pilot_sample
 from distspec.io.lease import Lease
 from distspec.io.paths import store_url
 from distspec.stages.load import iter_loaded_batches, read_pilot_sample
@@ -32,46 +35,46 @@ from distspec.stages.metrics import (
 from distspec.stages.progress import Progress
 from distspec.stages.result import StageResult
 from distspec.store.store import Store, create_store, open_store, store_exists
-from distspec.store.transactions import Transaction, write_chunks_to_fork
+from distspec.store.transactions import CommitOrigin, Transaction, write_chunks_to_fork
 
 log = logging.getLogger(__name__)
 CHUNKS_PER_TASK = 4
+"""Number of chunks that a task writes."""
 MIN_REJECTED_TO_FAIL = 2
-"""Fewer bad spectra never fail a run, whatever their share: all that is new may be one bad file."""
+"""Smallest number of bad spectra that can fail a run: a single bad file may be all that is new."""
 
 
 @ray.remote(num_cpus=1, memory=memory.WORKER_BYTES)
 def write_chunks_task(
-    fork: icechunk.ForkSession,
-    n_total_rows: int,
-    chunks: Sequence[tuple[int, Sequence[BlockSlice]]],
-    *blocks: Any,
+    fork: icechunk.ForkSession, n_total_rows: int, chunks: Sequence[ChunkPieces], *blocks: Any
 ) -> icechunk.ForkSession:
-    """Write chunks; a piece's block is a number among `blocks`."""
-    for start, pieces in chunks:
-        here = [piece._replace(block=blocks[piece.block]) for piece in pieces]
-        fork = write_chunks_to_fork(fork, start, n_total_rows, *concatenate_slices(here))
+    """Write whole chunks into a fork, and return it; the block of a slice is its position in `blocks`."""
+    for chunk in chunks:
+        slices = [replace(piece, block=blocks[piece.block]) for piece in chunk.slices]
+        fork = write_chunks_to_fork(fork, chunk.start, n_total_rows, *concatenate_slices(slices))
     return fork
 
 
 class RayWriter:
-    """Blocks are objects of Ray's; tasks write chunks where the blocks are."""
+    """A `distspec.ingest.commit.ChunkWriter` whose blocks are Ray objects and whose chunks tasks write."""
 
     def fetch_block(self, block: Any) -> tuple[Floats32, Floats32]:
-        """Return a block."""
+        """Return flux and ivar of a block, each an ndarray of shape (n_rows, n_pixels)."""
         return ray.get(block)
 
     def write_chunks(
-        self, transaction: Transaction, chunks: Sequence[tuple[int, Sequence[BlockSlice]]], n_total_rows: int
+        self, transaction: Transaction, chunks: Sequence[ChunkPieces], n_total_rows: int
     ) -> Sequence[icechunk.ForkSession]:
-        """Write chunks, `CHUNKS_PER_TASK` a task."""
+        """Write chunks by tasks of `CHUNKS_PER_TASK` chunks; see `distspec.ingest.commit.ChunkWriter`."""
         tasks: list[ray.ObjectRef[Any]] = []
         for first in range(0, len(chunks), CHUNKS_PER_TASK):
             group = chunks[first : first + CHUNKS_PER_TASK]
-            blocks = list(dict.fromkeys(piece.block for _, pieces in group for piece in pieces))
-            number = {block: i for i, block in enumerate(blocks)}
+            blocks = list(dict.fromkeys(piece.block for chunk in group for piece in chunk.slices))
+            # Ray resolves references among a task's arguments, but not inside of them.
+            position = {block: i for i, block in enumerate(blocks)}
             numbered = [
-                (start, [p._replace(block=number[p.block]) for p in pieces]) for start, pieces in group
+                replace(chunk, slices=[replace(p, block=position[p.block]) for p in chunk.slices])
+                for chunk in group
             ]
             tasks.append(
                 write_chunks_task.remote(transaction.session.fork(), n_total_rows, numbered, *blocks)
@@ -80,135 +83,146 @@ class RayWriter:
 
 
 def ingest(
-    root: str, archive_source: ArchiveSource, lease: Lease | None = None, retry_transient: bool = False
+    root: str, source: ArchiveSource, lease: Lease | None = None, retry_transient: bool = False
 ) -> StageResult:
-    """Bring the store up to what the archive lists.
+    """Update the store of a root to what an archive lists.
 
     Parameters
     ----------
     root : str
-    archive_source : Source
-        Grid and normalisation are frozen with a new store; an old one must have been made with the same.
+        Root of the store, which is created if it does not exist.
+    source : ArchiveSource
+        Archive and settings. Grid and normalization are fixed when the store is created; later ingests must
+        request the same.
     lease : Lease, optional
-        Checked before each commit.
-    retry_transient : bool
-        Read again, too, what is in quarantine for a passing cause.
+        Lease of the root; it is checked before each commit.
+    retry_transient : bool, optional
+        Whether to read spectra again that are in quarantine for a transient reason.
+
+    Returns
+    -------
+    StageResult
+        Numbers of spectra listed, new, stored, quarantined, withdrawn, returned and in the store.
 
     Raises
     ------
-    ValueError
-        When the store was made with other settings, or there is nothing to make one of.
-    RuntimeError
-        When too much of what was read is bad, or the archive's server is down: what was good is in the store.
+    ArchiveError
+        If the archive lists nothing, its server is down, or too many spectra are bad; all good spectra that
+        were read have been committed.
+    StoreError
+        If the store was created with other settings.
+    StorageError
+        If the store cannot be written; earlier commits are kept.
     """
-    url, archive, config = store_url(root), archive_source.archive, archive_source.config
-    listing = archive.list_spectra(archive_source.access)
+    url, archive, config = store_url(root), source.archive, source.config
+    listing = archive.list_spectra(source.access)
     if not len(listing):
-        raise ValueError("the archive lists no spectrum that the selection keeps: check --archive.*")
+        raise ArchiveError("the archive lists no spectrum that the selection keeps: check --archive.*")
     store = open_store(url) if store_exists(url) else None
     if store is not None:
-        check_store_config(
-            store.config, archive_source.grid, archive_source.norm, config.join_radius, archive.name
-        )
-    todo = compare_listing(listing, store, retry_transient)
-    if store is not None and todo.is_empty:
+        check_store_config(store.config, source.grid, source.norm, config.join_radius, archive.name)
+    diff = compare_listing(listing, store, retry_transient)
+    if store is not None and diff.is_empty:
         return StageResult({"listed": len(listing), "in_store": store.n_rows}, did_work=False)
     n_listed = len(listing)
     del listing
-    pa.default_memory_pool().release_unused()  # what comparing took is needed no more, and is as large
-    if store is None:
-        with _translate_write_errors(url):
-            store = _create_from_pilot(url, archive_source, todo.to_read)
-    made_by = {"distspec": "ingest", "archive": archive.name, "lease": lease.token if lease else 0}
-    committer = Committer(
-        store, config.commit_rows, RayWriter(), made_by, lease.check_held if lease else lambda: None
-    )
-    outage = False
-    with (
-        _translate_write_errors(url),
-        Progress("ingest", len(todo.to_read), "spectrum") as progress,
-    ):
-        for loaded in iter_loaded_batches(archive_source, store.config, todo.to_read):
-            outage = is_outage(loaded)
-            if outage:
-                break
-            committer.add(loaded)
-            progress.advance(len(loaded.rows) + len(loaded.rejected), f"{committer.n_rejected:,} quarantined")
-            increment_counter(BYTES_READ, loaded.n_bytes)
-            for row in loaded.rejected:
-                increment_counter(SPECTRA_QUARANTINED, 1, reason=str(row.reason))
-        committer.finish(todo)
-    bad = len(committer.store.read_quarantine())
-    set_gauge(QUARANTINE_FRACTION, bad / max(1, bad + committer.store.n_rows))
-    counts = {
-        "listed": n_listed,
-        "new": len(todo.to_read),
-        "stored": committer.n_committed,
-        "quarantined": committer.n_rejected,
-        "withdrawn": len(todo.withdrawn_rows),
-        "returned": len(todo.restored_rows),
-        "in_store": committer.store.n_rows,
-    }
-    _raise_on_failure(committer, archive_source, outage, retry_transient)
-    return StageResult(counts)
-
-
-def _raise_on_failure(
-    committer: Committer, archive_source: ArchiveSource, outage: bool, retry_transient: bool
-) -> None:
-    """Fail a run whose archive is down, or of which too much is bad: what is good has been committed."""
-    good, bad, most = committer.n_committed, committer.n_rejected, archive_source.config.max_bad_share
-    if outage:
-        raise RuntimeError(
-            f"a whole batch of files could not be had: {archive_source.archive.url} seems to be down or to refuse "
-            f"us; {good:,} spectra are in the store, run this again for the rest"
+    pa.default_memory_pool().release_unused()  # the comparison needed as much memory as the listing itself
+    with _translate_write_errors(url):
+        if store is None:
+            store = _create_from_pilot(url, source, diff.to_read)
+        origin = CommitOrigin(archive.name, lease.token if lease else 0)
+        committer = Committer(
+            store, config.commit_rows, RayWriter(), origin, lease.check_held if lease else lambda: None
         )
-    # What is read again was bad before.
-    if not retry_transient and bad >= MIN_REJECTED_TO_FAIL and bad > most * (good + bad):
-        raise RuntimeError(
-            f"{bad:,} of {good + bad:,} spectra are bad, more than ingest.max_bad_share {most:g} (the good "
-            "ones are in the store; `distspec quarantine` says what is wrong)"
+        is_down = _load_and_commit(committer, source, diff)
+    n_quarantined, n_in_store = len(committer.store.read_quarantine()), committer.store.n_rows
+    set_gauge(QUARANTINE_FRACTION, n_quarantined / max(1, n_quarantined + n_in_store))
+    if is_down:
+        raise _outage_error(committer, source)
+    if not retry_transient:  # what is read again was bad before
+        _check_bad_fraction(committer, config.max_bad_fraction)
+    return StageResult(
+        {
+            "listed": n_listed,
+            "new": len(diff.to_read),
+            "stored": committer.n_committed,
+            "quarantined": committer.n_rejected,
+            "withdrawn": len(diff.withdrawn_rows),
+            "returned": len(diff.restored_rows),
+            "in_store": n_in_store,
+        }
+    )
+
+
+def _load_and_commit(committer: Committer, source: ArchiveSource, diff: ListingDiff) -> bool:
+    """Load and commit all that is to be read; return whether that ended early because the server is down."""
+    is_down = False
+    with Progress("ingest", len(diff.to_read), "spectrum") as progress:
+        for batch in iter_loaded_batches(source, committer.store.config, diff.to_read):
+            is_down = is_outage(batch)
+            if is_down:
+                break
+            committer.add(batch)
+            progress.advance(len(batch.rows) + len(batch.rejected), f"{committer.n_rejected:,} quarantined")
+            increment_counter(BYTES_READ, batch.n_bytes)
+            for record in batch.rejected:
+                increment_counter(SPECTRA_QUARANTINED, 1, reason=str(record.reason))
+        committer.finish(diff)
+    return is_down
+
+
+def _outage_error(committer: Committer, source: ArchiveSource) -> ArchiveError:
+    return ArchiveError(
+        f"no file of a whole batch could be read: {source.archive.url} seems to be down or to refuse access; "
+        f"{committer.n_committed:,} spectra are in the store, run this again for the rest"
+    )
+
+
+def _check_bad_fraction(committer: Committer, max_bad_fraction: float) -> None:
+    """Raise an `ArchiveError` if too many of the spectra that were read are bad."""
+    n_bad = committer.n_rejected
+    n_read = committer.n_committed + n_bad
+    if n_bad >= MIN_REJECTED_TO_FAIL and n_bad > max_bad_fraction * n_read:
+        raise ArchiveError(
+            f"{n_bad:,} of {n_read:,} spectra are bad, more than ingest.max_bad_fraction "
+            f"{max_bad_fraction:g} (the good ones are in the store): `distspec quarantine` lists the reasons"
         )
 
 
 @contextmanager
 def _translate_write_errors(url: str) -> Generator[None]:
-    """Say in one line why a store could not be written, here or by a task: a full disk, a lost bucket."""
+    """Raise a `StorageError` for an error of Icechunk, in this process or in a task, such as a full disk."""
     try:
         yield
     except icechunk.IcechunkError as error:
         cause = error.cause if isinstance(error, RayTaskError) else error
-        why = str(cause).strip().partition("\n")[0].removeprefix("x ").strip()
-        raise RuntimeError(
-            f"{url} could not be written ({why}): all commits before it stand; run this again for the rest"
+        reason = str(cause).strip().partition("\n")[0].removeprefix("x ").strip()
+        raise StorageError(
+            f"{url} could not be written ({reason}): earlier commits are kept; run this again for the rest"
         ) from error
 
 
-def _create_from_pilot(url: str, archive_source: ArchiveSource, listing: pa.Table) -> Store:
-    """Choose grid and median slope from the listing and a pilot sample of it, and make the store."""
+def _create_from_pilot(url: str, source: ArchiveSource, listing: pa.Table) -> Store:
+    """Create a store whose grid and default slope follow from a listing and a pilot sample of it."""
     sample = select_pilot_sample(listing)
-    spectra = read_pilot_sample(archive_source, sample)
+    spectra = read_pilot_sample(source, sample)
     if not spectra:
         first = sample["uri"][0].as_py() if len(sample) else "none"
-        raise ValueError(
+        raise ArchiveError(
             f"none of the first {len(sample)} files could be read, the first being {first}: "
             "check --archive.url"
         )
     z = listing["z"].to_numpy()
-    known = z[np.isfinite(z)] if np.isfinite(z).any() else np.array([s.z for s in spectra])
-    frozen = make_store_config(
-        spectra,
-        known,
-        archive_source.grid,
-        archive_source.norm,
-        archive_source.config.join_radius,
-        archive_source.archive.name,
+    known_z = z[np.isfinite(z)] if np.isfinite(z).any() else np.array([s.z for s in spectra])
+    store_config = make_store_config(
+        spectra, known_z, source.grid, source.norm, source.config.join_radius, source.archive.name
     )
+    grid = store_config.grid
     log.info(
-        "new store: %d pixels, %.0f–%.0f Å, UV slope of the sample %.2f",
-        frozen.grid.n_pixels,
-        frozen.grid.start,
-        frozen.grid.stop,
-        frozen.default_slope,
+        "new store: %d pixels, %.0f–%.0f Å, median UV slope %.2f",
+        grid.n_pixels,
+        grid.start,
+        grid.stop,
+        store_config.default_slope,
     )
-    return create_store(url, frozen)
+    return create_store(url, store_config)

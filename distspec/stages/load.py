@@ -1,9 +1,10 @@
-"""Loading on Ray: tasks of a size in bytes read and preprocess; those that die are halved."""
+"""Reading and preprocessing by Ray tasks; the batch of a task that dies is bisected to isolate the cause."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,125 +12,178 @@ import ray
 from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 
 from distspec.archives.base import Archive
-from distspec.core import memory
 from distspec.core import memory as memory_module
 from distspec.core.errors import QuarantineReason, QuarantineRecord
 from distspec.core.spectrum import Floats32, Spectrum
-from distspec.ingest.read import (
-    PILOT_GROUP_SIZE,
-    LoadedBatch,
-    listing_to_entries,
-    load_batch,
-    read_archive_spectra,
-)
+from distspec.ingest.read import LoadedBatch, listing_to_entries, load_batch, read_archive_spectra
 from distspec.ingest.source import ArchiveSource
+from distspec.ingest.store_config import PILOT_GROUP_SIZE
 from distspec.io.remote.config import AccessConfig
 from distspec.preprocessing.normalization import NormConfig
 from distspec.stages.pool import map_ordered_refs
 from distspec.stages.session import default_max_in_flight, require_worker_slots
-from distspec.store.store import StoreConfig
+from distspec.store.config import StoreConfig
+
+TASK_FAILURES = (WorkerCrashedError, OutOfMemoryError, RayTaskError)
 
 
-class BatchSummary(NamedTuple):
-    """A batch without its spectra, which stay where they were made."""
+@dataclass(frozen=True)
+class BatchSummary:
+    """A `LoadedBatch` without its block, which stays on the node where it was made."""
 
     rows: pa.Table
     rejected: list[QuarantineRecord]
     n_bytes: int
 
 
+@dataclass(frozen=True)
+class BatchRefs:
+    """Ray references to the results of `load_batch_task`.
+
+    Parameters
+    ----------
+    block : ObjectRef
+        Flux and ivar, each an ndarray of shape (n_rows, n_pixels).
+    summary : ObjectRef
+        A `BatchSummary`.
+    """
+
+    block: Any
+    summary: Any
+
+    def fetch(self) -> LoadedBatch:
+        """Return the batch with its block as a reference; raise one of `TASK_FAILURES` if the task failed."""
+        summary = ray.get(self.summary)
+        return LoadedBatch(self.block, summary.rows, summary.rejected, summary.n_bytes)
+
+
 @ray.remote(num_cpus=1, num_returns=2)
 def load_batch_task(
     archive: Archive, access: AccessConfig, listing: pa.Table, store_config: StoreConfig, norm: NormConfig
 ) -> tuple[tuple[Floats32, Floats32], BatchSummary]:
-    """Read and preprocess a batch: its spectra, and what is said of them."""
+    """Read and preprocess a batch of a listing; return its block and its summary."""
     loaded = load_batch(archive, access, listing, store_config.grid, norm, store_config.default_slope)
     return loaded.block, BatchSummary(loaded.rows, loaded.rejected, loaded.n_bytes)
 
 
 def iter_loaded_batches(
-    archive_source: ArchiveSource, store_config: StoreConfig, listing: pa.Table
+    source: ArchiveSource, store_config: StoreConfig, listing: pa.Table
 ) -> Iterator[LoadedBatch]:
-    """Yield what batches of a listing became, in its order, their blocks as Ray's objects."""
-    archive, config = archive_source.archive, archive_source.config
+    """Yield the loaded batches of a listing, in its order.
+
+    Parameters
+    ----------
+    source : ArchiveSource
+        Archive and settings.
+    store_config : StoreConfig
+        Settings of the store.
+    listing : pyarrow.Table
+        Rows to read.
+
+    Yields
+    ------
+    LoadedBatch
+        Its block is a Ray reference.
+
+    Raises
+    ------
+    ConfigError
+        If no node has enough memory for a task.
+    """
+    archive, config = source.archive, source.config
     size = config.batch_size(archive)
-    shared = ray.put(archive)
+    archive_ref = ray.put(archive)
     memory = memory_module.estimate_loading_memory(size * archive.spectrum_bytes)
     require_worker_slots("a task of ingest", {"CPU": 1.0, "memory": memory}, "lower --ingest.task-mb")
     task: Any = load_batch_task.options(memory=memory)
     blocks: dict[Any, Any] = {}
 
     def submit(batch: slice) -> ray.ObjectRef[Any]:
-        # Taken, not sliced: a slice would travel with the whole table.
+        # Rows are taken and not sliced: Ray would send the whole table with a slice.
         rows = listing.take(pa.array(np.arange(batch.start, batch.stop)))
-        made: Any = task.remote(shared, archive_source.access, rows, store_config, archive_source.norm)
-        block, told = made
-        blocks[told] = block
-        return told
+        refs: Any = task.remote(archive_ref, source.access, rows, store_config, source.norm)
+        block, summary = refs
+        blocks[summary] = block
+        return summary
 
     batches = (slice(start, min(start + size, len(listing))) for start in range(0, len(listing), size))
-    for batch, told in map_ordered_refs(submit, batches, lambda: config.in_flight or default_max_in_flight()):
-        block = blocks.pop(told)
+    for batch, summary in map_ordered_refs(
+        submit, batches, lambda: config.in_flight or default_max_in_flight()
+    ):
         try:
-            yield LoadedBatch(block, *ray.get(told))
-        except (WorkerCrashedError, OutOfMemoryError, RayTaskError) as error:
-            yield from _bisect_batch(
-                archive_source, store_config, listing.slice(batch.start, batch.stop - batch.start), error
-            )
+            yield BatchRefs(blocks.pop(summary), summary).fetch()
+        except TASK_FAILURES as error:
+            rows = listing.slice(batch.start, batch.stop - batch.start)
+            yield from _bisect_batch(source, store_config, rows, error)
 
 
 def _bisect_batch(
-    archive_source: ArchiveSource, store_config: StoreConfig, listing: pa.Table, error: Exception
+    source: ArchiveSource, store_config: StoreConfig, listing: pa.Table, error: Exception
 ) -> Iterator[LoadedBatch]:
-    """Halve a batch that ends its worker until what does so stands alone."""
+    """Load each half of a batch whose task failed; a single spectrum whose task fails is rejected."""
     n = len(listing)
     if n == 1:
-        entry = listing_to_entries(listing)[0]
-        reason = QuarantineReason.UNREADABLE if isinstance(error, RayTaskError) else QuarantineReason.CRASHED
-        seen = f"{type(error).__name__}: {str(error).strip().splitlines()[-1][:300]}"
-        nothing = np.zeros((0, store_config.grid.n_pixels), np.float32)
-        rejected = [QuarantineRecord(entry.object_id, entry.version, entry.uri, reason, seen)]
-        yield LoadedBatch(ray.put((nothing, nothing)), listing.slice(0, 0), rejected)
+        yield _reject_entry(listing, store_config, error)
         return
     for half in (listing.slice(0, n // 2), listing.slice(n // 2)):
         half = half.take(pa.array(np.arange(len(half))))
-        # It has been tried often enough for bad luck.
-        memory = memory_module.estimate_loading_memory(len(half) * archive_source.archive.spectrum_bytes)
-        once_more: Any = load_batch_task.options(memory=memory, max_retries=1)
-        made: Any = once_more.remote(
-            archive_source.archive, archive_source.access, half, store_config, archive_source.norm
-        )
-        block, told = made
+        memory = memory_module.estimate_loading_memory(len(half) * source.archive.spectrum_bytes)
+        # One retry is enough: the whole batch has been tried several times.
+        task: Any = load_batch_task.options(memory=memory, max_retries=1)
+        refs: Any = task.remote(source.archive, source.access, half, store_config, source.norm)
         try:
-            yield LoadedBatch(block, *ray.get(told))
-        except (WorkerCrashedError, OutOfMemoryError, RayTaskError) as again:
-            yield from _bisect_batch(archive_source, store_config, half, again)
+            yield BatchRefs(*refs).fetch()
+        except TASK_FAILURES as half_error:
+            yield from _bisect_batch(source, store_config, half, half_error)
 
 
-@ray.remote(num_cpus=1, memory=memory.WORKER_BYTES, max_retries=1)
+def _reject_entry(listing: pa.Table, store_config: StoreConfig, error: Exception) -> LoadedBatch:
+    """Return the batch of a single spectrum that ended its task."""
+    entry = listing_to_entries(listing)[0]
+    reason = QuarantineReason.UNREADABLE if isinstance(error, RayTaskError) else QuarantineReason.CRASHED
+    detail = f"{type(error).__name__}: {str(error).strip().splitlines()[-1][:300]}"
+    empty = np.zeros((0, store_config.grid.n_pixels), np.float32)
+    rejected = [QuarantineRecord(entry.object_id, entry.version, entry.uri, reason, detail)]
+    return LoadedBatch(ray.put((empty, empty)), listing.slice(0, 0), rejected)
+
+
+@ray.remote(num_cpus=1, memory=memory_module.WORKER_BYTES, max_retries=1)
 def read_pilot_task(archive: Archive, access: AccessConfig, listing: pa.Table) -> list[Spectrum]:
-    """Read some rows of a listing, those that can be."""
+    """Return the spectra of a listing that can be read."""
     return [
-        s
-        for s in read_archive_spectra(archive, access, listing_to_entries(listing))
-        if isinstance(s, Spectrum)
+        outcome
+        for outcome in read_archive_spectra(archive, access, listing_to_entries(listing))
+        if isinstance(outcome, Spectrum)
     ]
 
 
-def read_pilot_sample(archive_source: ArchiveSource, sample: pa.Table) -> list[Spectrum]:
-    """Read a pilot sample, each run of neighbours in a task of its own: one that dies costs no other."""
+def read_pilot_sample(source: ArchiveSource, sample: pa.Table) -> list[Spectrum]:
+    """Read a pilot sample, one task for each group of neighbors, so that a failed task costs only its group.
+
+    Parameters
+    ----------
+    source : ArchiveSource
+        Archive and settings.
+    sample : pyarrow.Table
+        Rows that `distspec.ingest.store_config.select_pilot_sample` selected.
+
+    Returns
+    -------
+    list of Spectrum
+        The spectra that can be read.
+    """
     starts = range(0, len(sample), PILOT_GROUP_SIZE)
-    runs = [
+    groups = [
         sample.take(pa.array(np.arange(start, min(start + PILOT_GROUP_SIZE, len(sample)))))
         for start in starts
     ]
-    reads = [read_pilot_task.remote(archive_source.archive, archive_source.access, run) for run in runs]
-    return [spectrum for task in reads for spectrum in _get_or_empty(task)]
+    tasks = [read_pilot_task.remote(source.archive, source.access, group) for group in groups]
+    return [spectrum for task in tasks for spectrum in _get_or_empty(task)]
 
 
 def _get_or_empty(task: ray.ObjectRef[list[Spectrum]]) -> list[Spectrum]:
-    """Return what a pilot's task read; nothing where a file ends its worker, which ingest finds out later."""
+    """Return the result of a pilot task, nothing if it failed: ingest reads and reports its files later."""
     try:
         return ray.get(task)
-    except (WorkerCrashedError, OutOfMemoryError, RayTaskError):
+    except TASK_FAILURES:
         return []

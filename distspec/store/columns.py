@@ -1,4 +1,4 @@
-"""What is kept of every row, of what could not be used, and of what the archive withdrew."""
+"""Columns of the store's ledger and of its two logs, and the checksum of a ledger row."""
 
 from __future__ import annotations
 
@@ -30,36 +30,42 @@ METADATA_COLUMNS: Mapping[str, str] = {
     "snr": "float32",
     "n_valid": "int32",
     "checksum": "uint64",
-    "batch": "int32",
+    "ingest_commit": "int32",
 }
-"""Columns of the ledger, a value a row; units as in `SpectrumBatch` and degrees; batch: which commit."""
+"""Data type of each ledger column; one value for each row.
+
+Units are those of `distspec.core.spectrum.SpectrumBatch`, positions are in degrees (ICRS); ``checksum`` is of
+the row's flux and ivar, and ``ingest_commit`` is the number of the ingest commit that appended the row.
+"""
 QUARANTINE_COLUMNS: Mapping[str, str] = {
     "object_id": "str",
     "version": "str",
     "uri": "str",
     "reason": "str",
     "detail": "str",
-    "batch": "int32",
+    "ingest_commit": "int32",
 }
-"""Columns of the quarantine's log; an empty reason settles what was said of the object before."""
-WITHDRAWAL_COLUMNS: Mapping[str, str] = {"row": "int64", "withdrawn": "bool", "batch": "int32"}
-"""Columns of the log of marks; of several on a row the last one counts."""
+"""Data type of each column of the quarantine log; an entry with an empty reason releases the object."""
+WITHDRAWAL_COLUMNS: Mapping[str, str] = {"row": "int64", "withdrawn": "bool", "ingest_commit": "int32"}
+"""Data type of each column of the withdrawal log; the last entry for a row is the one that counts."""
 
 
 def compute_metadata_checksums(columns: Mapping[str, Any]) -> NDArray[np.uint64]:
-    """Return a checksum a row of the ledger, that any machine gives for the same values.
+    """Compute a checksum of each ledger row that does not depend on the machine.
 
-    BLAKE2b of 8 bytes, read little-endian, over the row's numbers, little-endian in `METADATA_COLUMNS`'s order and
-    types, then its texts in UTF-8 with a NUL between them.
+    The checksum is an 8-byte BLAKE2b digest, read as a little-endian integer. The digest covers the numeric
+    values in the order and types of `METADATA_COLUMNS`, little-endian, and then the text values in UTF-8,
+    separated by NUL characters.
 
     Parameters
     ----------
-    columns : mapping
-        (n,) each, all of `METADATA_COLUMNS`.
+    columns : mapping of str to ndarray of shape (n_rows,)
+        All columns of `METADATA_COLUMNS`.
 
     Returns
     -------
-    (n,) uint64
+    ndarray of shape (n_rows,)
+        Checksums, uint64.
     """
     numbers = [
         (name, np.dtype(dtype).newbyteorder("<"))

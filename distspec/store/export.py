@@ -22,9 +22,9 @@ COPY_ROWS = 8192
 def export_zarr(store: Store, url: str) -> int:
     """Write one snapshot of the store as plain Zarr v3.
 
-    Every array is copied with all rows; an additional bool array ``is_current`` (row,) marks the rows that are
-    neither superseded nor withdrawn. The consolidated metadata is written last, so that an incomplete copy can
-    be recognized by its absence.
+    Every array is copied with all rows; an additional bool array ``is_current`` (row,) marks the rows that
+    are neither superseded nor withdrawn. The consolidated metadata is written last, so that an incomplete
+    copy can be recognized by its absence.
 
     Parameters
     ----------
@@ -86,6 +86,4 @@ def _copy_array(array: zarr.Array[Any], group: zarr.Group, path: str, bar: Any) 
 
 def _open_target(url: str) -> Any:
     scheme, name, key = storage.split_url(url)
-    return (
-        LocalStore(key) if scheme == "file" else ObjectStore(storage.open_bucket(scheme, name, prefix=key))
-    )
+    return LocalStore(key) if scheme == "file" else ObjectStore(storage.open_bucket(scheme, name, prefix=key))

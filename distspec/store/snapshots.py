@@ -1,103 +1,136 @@
-"""Snapshots of the store: every commit is one; which are kept by name, and which may go."""
+"""Snapshots of the store: every commit is one; tags keep some of them, the others expire."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import icechunk
 import pyarrow as pa
 from tqdm import tqdm
 
+from distspec.core.errors import StoreError
 from distspec.io.files import list_files, read_bytes, url_exists, write_bytes
 from distspec.io.paths import join_url, model_url, run_url, store_url
 from distspec.store.store import Store, open_repository, open_store
+from distspec.store.transactions import parse_commit_record
 
 RETENTION = timedelta(days=30)
-"""A snapshot without a name may be read for so long."""
+"""Age up to which a snapshot without a tag can be read."""
 N_COPY_THREADS = 8
-"""Files copied at a time."""
+"""Number of files that are copied at a time."""
+
+
+@dataclass(frozen=True)
+class GarbageSummary:
+    """What a garbage collection deleted.
+
+    Parameters
+    ----------
+    n_expired : int
+        Snapshots that can no longer be read.
+    n_tags : int
+        Tags of models and runs that no longer exist.
+    n_chunks : int
+        Chunks that only expired snapshots used.
+    n_bytes : int
+        Size of all deleted files.
+    """
+
+    n_expired: int
+    n_tags: int
+    n_chunks: int
+    n_bytes: int
 
 
 def tag_snapshot(root: str, tag: str, snapshot_id: str) -> None:
-    """Give a snapshot a name, which keeps it; a name that it has already stays.
+    """Tag a snapshot, which protects it from garbage collection; repeating a tag has no effect.
 
     Raises
     ------
-    ValueError
-        When another snapshot has that name.
+    StoreError
+        If another snapshot has the tag.
     """
-    repo = open_repository(store_url(root))
-    if tag in repo.list_tags():
-        if repo.lookup_tag(tag) != snapshot_id:
-            raise ValueError(f"{root} has another snapshot named {tag}: choose another name")
+    repository = open_repository(store_url(root))
+    if tag in repository.list_tags():
+        if repository.lookup_tag(tag) != snapshot_id:
+            raise StoreError(f"{root} has another snapshot named {tag}: choose another name")
         return
-    repo.create_tag(tag, snapshot_id)
+    repository.create_tag(tag, snapshot_id)
 
 
 def model_tag(model_id: str) -> str:
-    """Return the name that keeps the snapshot which a model was trained on."""
+    """Return the tag of the snapshot that a model was trained on."""
     return f"model-{model_id}"
 
 
 def run_tag(run_id: str, snapshot_id: str) -> str:
-    """Return the name that keeps a snapshot from which a run was published."""
+    """Return the tag of a snapshot from which a run was published."""
     return f"run-{run_id}-{snapshot_id[:8]}"
 
 
 def clone_store(root: str, snapshot_id: str, target_root: str) -> Store:
-    """Copy the store of a root below another, as it was at a snapshot; return the copy.
+    """Copy the store of a root to another root, as it was at a snapshot.
 
-    Run it under the root's lease: what a commit in the making writes would be half there.
+    Hold the lease of `root`: files of a commit in progress would be copied incompletely.
 
     Parameters
     ----------
     root : str
+        Root of the store to copy.
     snapshot_id : str
+        Identifier of the snapshot.
     target_root : str
-        A root without a store.
+        Root without a store.
+
+    Returns
+    -------
+    Store
+        The copy.
 
     Raises
     ------
-    FileExistsError
-        When there is one.
-    ValueError
-        When the snapshot is gone.
+    StoreError
+        If `target_root` has a store, or the snapshot does not exist.
     """
-    mine, theirs = store_url(root), store_url(target_root)
-    open_store(mine, snapshot_id)
-    if list_files(theirs):
-        raise FileExistsError(f"{theirs} is there already: name a new root")
-    files = list_files(mine)
+    source, target = store_url(root), store_url(target_root)
+    open_store(source, snapshot_id)
+    if list_files(target):
+        raise StoreError(f"{target} exists already: name a new root")
+    files = list_files(source)
 
     def copy(name: str) -> None:
-        write_bytes(join_url(theirs, name), read_bytes(join_url(mine, name)))
+        write_bytes(join_url(target, name), read_bytes(join_url(source, name)))
 
     with ThreadPoolExecutor(N_COPY_THREADS) as pool:
         for _ in tqdm(pool.map(copy, files), total=len(files), desc="store", unit="file", disable=None):
             pass
-    open_repository(theirs).reset_branch("main", snapshot_id)
-    return open_store(theirs)
+    open_repository(target).reset_branch("main", snapshot_id)
+    return open_store(target)
 
 
 def list_snapshots(root: str) -> pa.Table:
     """Return the snapshots that can be read, newest first.
 
-    Columns: snapshot_id, written (UTC), n_rows (null before the first batch), message, tags.
+    Returns
+    -------
+    pyarrow.Table
+        Columns snapshot_id, written (UTC), n_rows (null for commits that are not of ingest), message, and
+        tags (separated by spaces).
     """
-    repo = open_repository(store_url(root))
+    repository = open_repository(store_url(root))
     tags: dict[str, list[str]] = {}
-    for name in sorted(repo.list_tags()):
-        tags.setdefault(repo.lookup_tag(name), []).append(name)
-    infos = {info.id: info for info in repo.ancestry(branch="main")}
-    for same in list(tags.values()):  # what only a name keeps stands on no branch any more
-        infos |= {info.id: info for info in list(repo.ancestry(tag=same[0]))[:1]}
+    for name in sorted(repository.list_tags()):
+        tags.setdefault(repository.lookup_tag(name), []).append(name)
+    infos = {info.id: info for info in repository.ancestry(branch="main")}
+    for names in list(tags.values()):  # an expired snapshot with a tag is not an ancestor of the branch
+        infos |= {info.id: info for info in list(repository.ancestry(tag=names[0]))[:1]}
     rows = [
         {
             "snapshot_id": info.id,
             "written": info.written_at,
-            "n_rows": info.metadata.get("n_rows"),
+            "n_rows": record.n_rows if (record := parse_commit_record(info.metadata)) else None,
             "message": info.message,
             "tags": " ".join(tags.get(info.id, [])),
         }
@@ -109,37 +142,41 @@ def list_snapshots(root: str) -> pa.Table:
 
 def collect_garbage(
     root: str, retention: timedelta = RETENTION, now: datetime | None = None
-) -> Mapping[str, int]:
-    """Let snapshots go that are older than `retention` and have no name, and what only they held.
+) -> GarbageSummary:
+    """Delete old snapshots without a tag, and the files that only they use.
 
-    The newest state, snapshots of models and runs that are there, and those with a name of the user's own
-    stay. Run it under the root's lease: what a commit in the making has written looks like garbage.
+    The newest snapshot, the snapshots of existing models and runs, and those that the user has tagged are
+    kept. Hold the lease of `root`: files of a commit in progress would be deleted.
+
+    Parameters
+    ----------
+    root : str
+        Root of the store.
+    retention : timedelta, optional
+        Age from which snapshots without a tag expire.
+    now : datetime, optional
+        Time from which ages are counted; the current time by default.
 
     Returns
     -------
-    mapping
-        Counts of snapshots expired, names dropped, and bytes and chunks deleted.
+    GarbageSummary
+        Counts of what was deleted.
     """
-    repo = open_repository(store_url(root))
-    dropped = [name for name in repo.list_tags() if _is_orphan_tag(root, name)]
-    for name in dropped:
-        repo.delete_tag(name)
+    repository = open_repository(store_url(root))
+    orphans = [name for name in repository.list_tags() if _is_orphan_tag(root, name)]
+    for name in orphans:
+        repository.delete_tag(name)
     before = (now or datetime.now(UTC)) - retention
-    expired = repo.expire_snapshots(older_than=before)
-    summary: icechunk.GCSummary = repo.garbage_collect(delete_object_older_than=before)
-    return {
-        "expired": len(expired),
-        "names_dropped": len(dropped),
-        "chunks_deleted": summary.chunks_deleted,
-        "bytes_deleted": summary.bytes_deleted,
-    }
+    expired = repository.expire_snapshots(older_than=before)
+    summary: icechunk.GCSummary = repository.garbage_collect(delete_object_older_than=before)
+    return GarbageSummary(len(expired), len(orphans), summary.chunks_deleted, summary.bytes_deleted)
 
 
 def _is_orphan_tag(root: str, tag: str) -> bool:
-    """Tell whether a name was given for a model or a run that is not there any more."""
-    kind, _, rest = tag.partition("-")
-    if kind == "model":
+    """Return whether a tag was made for a model or a run that no longer exists."""
+    owner, _, rest = tag.partition("-")
+    if owner == "model":
         return not url_exists(join_url(model_url(root, rest), "model.json"))
-    if kind == "run":
+    if owner == "run":
         return not url_exists(join_url(run_url(root, rest.rpartition("-")[0]), "run.json"))
     return False

@@ -1,4 +1,4 @@
-"""Who is who: which spectra are of one source, and on which side of the split a source stands."""
+"""Assignment of spectra to sources on the sky, by position or by the archive's own identifier."""
 
 from __future__ import annotations
 
@@ -14,31 +14,33 @@ from scipy.spatial import KDTree
 from distspec.core.spectrum import Floats
 
 MATCH_RADIUS = 0.5
-"""A spectrum this near [arcsec] to a source's first position is of that source, unless told otherwise."""
+"""Default largest distance [arcsec] of a spectrum from the first position of its source."""
 _EMPTY = np.zeros(0)
 _STRING_DTYPE = np.dtypes.StringDType()
 
 
 class SourceMatcher:
-    """The sources that there are, and to which of them each further spectrum belongs.
+    """Assigns spectra to sources, one batch after the other.
 
-    A spectrum joins the nearest source whose first position lies within `radius`, else it opens one
-    named after its own position. Taken in the order given, so the answer depends on the listing alone.
+    A spectrum joins the nearest source whose first position lies within `radius`; otherwise it starts a new
+    source that is named after its own position. Spectra are processed in the order given, so the result
+    depends on the listing alone and not on how it is cut into batches.
 
     Parameters
     ----------
-    ra, dec : (K,) [deg, ICRS]
-        Positions of the spectra so far, in order.
-    names : (K,) str, a sequence or an array
+    ra, dec : ndarray of shape (n_known,), optional
+        Positions [deg, ICRS] of the spectra assigned so far, in order.
+    source_ids : sequence of str or ndarray of shape (n_known,), optional
         Their sources.
-    radius : float [arcsec]
+    radius : float, optional
+        Largest distance [arcsec] from the first position of a source.
 
     Examples
     --------
-    >>> sources = Sources()
-    >>> sources.assign(np.array([10.0, 10.00005, 10.1]), np.array([2.0, 2.0, 2.0]))
+    >>> matcher = SourceMatcher()
+    >>> matcher.assign_sources(np.array([10.0, 10.00005, 10.1]), np.array([2.0, 2.0, 2.0]))
     ['J004000.00+020000.0', 'J004000.00+020000.0', 'J004024.00+020000.0']
-    >>> sources.assign(np.array([10.1]), np.array([2.0]))
+    >>> matcher.assign_sources(np.array([10.1]), np.array([2.0]))
     ['J004024.00+020000.0']
     """
 
@@ -50,62 +52,84 @@ class SourceMatcher:
         radius: float = MATCH_RADIUS,
     ) -> None:
         self._radius = 2.0 * np.sin(np.radians(radius / 3600.0) / 2.0)  # as a chord of the unit sphere
-        # A source's first position is its anchor, also where the archive names the source.
-        packed: Any = np.asarray(source_ids, dtype=_STRING_DTYPE)  # a third of what as many Python texts take
-        places = pa.table({"name": pa.array(packed), "place": np.arange(len(packed))})
-        first = np.sort(places.group_by("name").aggregate([("place", "min")])["place_min"].to_numpy())
+        # The first position of a source is its anchor, also where the archive identifies the source.
+        packed: Any = np.asarray(source_ids, dtype=_STRING_DTYPE)  # a third of the memory of Python strings
+        table = pa.table({"name": pa.array(packed), "position": np.arange(len(packed))})
+        first = np.sort(table.group_by("name").aggregate([("position", "min")])["position_min"].to_numpy())
         self._names = packed[first]
         self._keys: set[str] | None = None
         self._tree = _build_kdtree(_to_unit_vectors(ra[first], dec[first]))
-        self._recent_positions = np.zeros((0, 3))  # anchors since the tree was made
+        self._recent_positions = np.zeros((0, 3))  # anchors that are not in the tree yet
 
     def assign_sources(self, ra: Floats, dec: Floats, source_keys: Sequence[str] = ()) -> list[str]:
-        """Return the source of each new spectrum; what opens one is known from then on.
+        """Return the source of each new spectrum, and remember the new sources.
 
         Parameters
         ----------
-        ra, dec : (N,) [deg, ICRS]
-        source_keys : (N,) str, optional
-            The archive's own name of the source; where it is not empty it decides, not the position.
+        ra, dec : ndarray of shape (n_spectra,)
+            Positions [deg, ICRS].
+        source_keys : sequence of str, optional
+            The archive's identifier of each spectrum's source; where it is not empty it decides, and the
+            position is ignored.
+
+        Returns
+        -------
+        list of str
+            Source identifiers.
         """
         xyz = _to_unit_vectors(ra, dec)
         keys = source_keys or [""] * len(ra)
-        own = [key or name for key, name in zip(keys, format_position_names(ra, dec), strict=True)]
+        result = [key or name for key, name in zip(keys, format_position_names(ra, dec), strict=True)]
         points = np.concatenate([self._recent_positions, xyz])
-        indexed, before = self._tree.n, len(self._recent_positions)
-        among_old = self._tree.query_ball_point(xyz, self._radius)
-        among_young = _build_kdtree(points).query_ball_point(xyz, self._radius)
-        opens = np.ones(len(points), dtype=bool)
+        n_indexed, n_recent = self._tree.n, len(self._recent_positions)
+        near_indexed = self._tree.query_ball_point(xyz, self._radius)
+        near_recent = _build_kdtree(points).query_ball_point(xyz, self._radius)
+        is_anchor = np.ones(len(points), dtype=bool)
         if self._keys is None and any(keys):
             self._keys = set(self._names.tolist())
-        opened = self._keys or set[str]()
-        result = list(own)
+        known_keys = self._keys or set[str]()
         for i, key in enumerate(keys):
-            here = before + i
+            here = n_recent + i
             if key:
-                opens[here] = key not in opened
-                opened.add(key)
+                is_anchor[here] = key not in known_keys
+                known_keys.add(key)
                 continue
-            near = [(self._tree.data[j], self._names[j]) for j in among_old[i]]
-            near += [
-                (points[j], self._names[indexed + j] if j < before else result[j - before])
-                for j in among_young[i]
-                if j < here and opens[j]
+            anchors = [(self._tree.data[j], self._names[j]) for j in near_indexed[i]]
+            anchors += [
+                (points[j], self._names[n_indexed + j] if j < n_recent else result[j - n_recent])
+                for j in near_recent[i]
+                if j < here and is_anchor[j]
             ]
-            if near:
-                result[i] = str(min(near, key=lambda anchor: math.dist(anchor[0], xyz[i]))[1])
-                opens[here] = False
-        self._names = np.concatenate([self._names, np.asarray(result, dtype=_STRING_DTYPE)[opens[before:]]])
-        self._recent_positions = points[opens]
-        if len(self._recent_positions) > 0.25 * indexed + 16_384:  # seldom enough to cost next to nothing
+            if anchors:
+                result[i] = str(min(anchors, key=lambda anchor: math.dist(anchor[0], xyz[i]))[1])
+                is_anchor[here] = False
+        self._add_anchors(np.asarray(result, dtype=_STRING_DTYPE)[is_anchor[n_recent:]], points[is_anchor])
+        return result
+
+    def _add_anchors(self, names: NDArray[Any], recent_positions: NDArray[np.float64]) -> None:
+        """Remember new sources, and rebuild the tree once many of them are not in it."""
+        self._names = np.concatenate([self._names, names])
+        self._recent_positions = recent_positions
+        # The threshold makes rebuilding rare enough that its cost is negligible.
+        if len(self._recent_positions) > 0.25 * self._tree.n + 16_384:
             self._tree = _build_kdtree(np.concatenate([self._tree.data, self._recent_positions]))
             self._recent_positions = np.zeros((0, 3))
-        return result
 
 
 def format_position_names(ra: Floats, dec: Floats) -> list[str]:
-    """IAU-style names, JHHMMSS.ss±DDMMSS.s: the position to about 0.1 arcsec."""
-    # In whole hundredths of a second and tenths of an arcsecond: 359.999999° is 00h, not 24h.
+    """Return IAU-style names JHHMMSS.ss±DDMMSS.s, which give the position to about 0.1 arcsec.
+
+    Parameters
+    ----------
+    ra, dec : ndarray of shape (n,)
+        Positions [deg, ICRS].
+
+    Returns
+    -------
+    list of str
+        One name for each position.
+    """
+    # In integer hundredths of a second and tenths of an arcsecond, so that 359.999999 deg is 00h and not 24h.
     ticks = np.round(ra * 24_000.0).astype(np.int64) % 8_640_000
     tenths = np.round(np.abs(dec) * 36_000.0).astype(np.int64)
     return [
@@ -118,13 +142,24 @@ def format_position_names(ra: Floats, dec: Floats) -> list[str]:
 
 
 def separation(ra: Floats, dec: Floats, other_ra: Floats, other_dec: Floats) -> Floats:
-    """Return how far apart positions are, (N,) [arcsec], from (N,) [deg, ICRS] each."""
+    """Return the angular distance between pairs of positions.
+
+    Parameters
+    ----------
+    ra, dec, other_ra, other_dec : ndarray of shape (n,)
+        Positions [deg, ICRS].
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        Distances [arcsec].
+    """
     chord = np.linalg.norm(_to_unit_vectors(ra, dec) - _to_unit_vectors(other_ra, other_dec), axis=1)
     return np.degrees(2.0 * np.arcsin(np.minimum(chord / 2.0, 1.0))) * 3600.0
 
 
 def _build_kdtree(points: Floats) -> KDTree:
-    # Half the time to build, a little more to ask: right for positions spread over the sky.
+    # Unbalanced trees take half the time to build and little more to query for positions spread over the sky.
     return KDTree(points, balanced_tree=False, compact_nodes=False)
 
 

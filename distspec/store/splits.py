@@ -1,4 +1,4 @@
-"""NEEDS A DOCSTRING."""
+"""Split of the sources into training and validation, and pairs of spectra of the same source."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from numpy.typing import NDArray
 
 
 def is_validation(source_ids: Sequence[str], fraction: float) -> NDArray[np.bool_]:
-    """Tell which sources are held out for validation.
+    """Return which sources are held out for validation.
 
-    From a hash of the source's name: an archive that grows moves nobody, and repeats of a source never
-    straddle the split.
+    The split follows from a hash of each source's name. It therefore stays the same when the archive grows,
+    and all spectra of a source are on the same side.
 
     Parameters
     ----------
-    source_ids : (N,) str
+    source_ids : sequence of str
+        Source of each spectrum.
     fraction : float
-        Expected share of sources held out, 0 to 1.
+        Expected fraction of sources that are held out, 0 to 1.
 
     Returns
     -------
-    (N,) bool
+    ndarray of shape (n_spectra,)
+        True for spectra that are held out.
 
     Examples
     --------
-    >>> bool(in_validation([f"J{i}" for i in range(10_000)], 0.15).mean().round(2) == 0.15)
+    >>> bool(is_validation([f"J{i}" for i in range(10_000)], 0.15).mean().round(2) == 0.15)
     True
     """
     hashes = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in source_ids]
@@ -36,16 +38,26 @@ def is_validation(source_ids: Sequence[str], fraction: float) -> NDArray[np.bool
 
 
 def find_repeat_pairs(source_ids: Sequence[str]) -> NDArray[np.int64]:
-    """Return the first two places of each source that is there more than once, (n, 2).
+    """Return the first two spectra of each source that has more than one.
+
+    Parameters
+    ----------
+    source_ids : sequence of str
+        Source of each spectrum.
+
+    Returns
+    -------
+    ndarray of shape (n_pairs, 2)
+        Positions in `source_ids`.
 
     Examples
     --------
-    >>> repeats(["a", "b", "a", "c", "b", "a"])
+    >>> find_repeat_pairs(["a", "b", "a", "c", "b", "a"])
     array([[0, 2],
            [1, 4]])
     """
-    places: dict[str, list[int]] = {}
-    for place, source in enumerate(source_ids):
-        places.setdefault(source, []).append(place)
-    pairs = [seen[:2] for seen in places.values() if len(seen) > 1]
+    positions: dict[str, list[int]] = {}
+    for position, source in enumerate(source_ids):
+        positions.setdefault(source, []).append(position)
+    pairs = [found[:2] for found in positions.values() if len(found) > 1]
     return np.array(pairs, np.int64).reshape(-1, 2)

@@ -1,17 +1,8 @@
-"""The growing store: spectra, ledger, quarantine and latents in one Icechunk repository.
+"""Open, create and read the store of a root: spectra, ledger, quarantine and latents.
 
-Layout (Zarr v3; open it with zarr or xarray from an Icechunk read-only session):
-
-    flux, ivar      (row, wave_rest)    float32, chunks of about 1.3 MB
-    wave_rest       (wave_rest,)        Å
-    LEDGER columns  (row,)              who each row is, and how it was normalised
-    ledger_checksum (row,)              of those columns: `compute_metadata_checksums`
-    quarantine/     (entry,)            a log: what could not be used and why, and what was settled since
-    marks/          (mark,)             a log: rows that the archive withdrew or brought back
-    latents/<model> (row, latent)       what each model says of each row: see `distspec.models.latents`
-
-Every commit holds rows, their ledger and the quarantine together, so a reader never sees one without the
-other. Rows and log entries are only ever appended: see `distspec.store.transactions`.
+The arrays and their dimensions are listed in `distspec.store.layout`. Each commit holds rows, their ledger
+and the quarantine together, so that a reader always sees a consistent state. Rows and log entries are only
+ever appended: see `distspec.store.transactions`.
 """
 
 from __future__ import annotations
@@ -19,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,38 +22,30 @@ import zarr
 from numpy.typing import NDArray
 
 from distspec.core.arrow import pc
-from distspec.core.spectrum import Floats32, WavelengthGrid
+from distspec.core.errors import NotFoundError, StoreError
+from distspec.core.spectrum import Floats32
 from distspec.io.storage import icechunk_storage, split_url
 from distspec.store.columns import METADATA_COLUMNS, QUARANTINE_COLUMNS, WITHDRAWAL_COLUMNS
-from distspec.store.sources import MATCH_RADIUS
+from distspec.store.config import StoreConfig
+from distspec.store.layout import FORMAT_VERSION, create_layout
 
-icechunk.set_logs_filter("error")  # one committer at a time is our rule; it need not warn at every open
-FORMAT_VERSION = 2
-"""Of the layout; a store of another format is refused."""
 CHUNK_BYTES = 1_300_000
-LOG_CHUNK_ROWS = 16_384
-
-
-@dataclass(frozen=True)
-class StoreConfig:
-    """What is chosen when a store is made and never changes: rows of all years stay comparable."""
-
-    grid: WavelengthGrid
-    reference_wave: float
-    """Rest wavelength [Å] at which the flux is 1."""
-    default_slope: float
-    """UV slope used where a spectrum's own cannot be fitted."""
-    preprocessing: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """The preprocessing settings that were asked for, as JSON: later runs must ask for the same."""
-    join_radius: float = MATCH_RADIUS
-    """A spectrum this near [arcsec] to a source's first position is of that source."""
-    archive_name: str = ""
-    """Which kind of archive it follows: `distspec.archives.base.Archive.name`."""
+"""Approximate size of a chunk of flux or ivar."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """One state of a store: `open_store` gives the newest, or the one that is asked for."""
+    """One snapshot of a store; `open_store` returns the newest one or the one that is requested.
+
+    Attributes
+    ----------
+    url : str
+        Location of the store.
+    snapshot_id : str
+        Icechunk identifier of the snapshot.
+    group : zarr.Group
+        Root group of the snapshot, read-only.
+    """
 
     url: str
     snapshot_id: str
@@ -69,195 +53,195 @@ class Store:
 
     @property
     def config(self) -> StoreConfig:
-        """What was chosen at creation."""
-        attrs: dict[str, Any] = dict(self.group.attrs)
-        named = {
-            name: attrs[name] for name in ("reference", "sample_slope", "settings", "join_radius", "kind")
-        }
-        return StoreConfig(grid=WavelengthGrid(**attrs["grid"]), **named)
+        """Settings fixed when the store was created."""
+        record: Any = self.group.attrs["config"]
+        return StoreConfig.from_json(record)
 
     @property
     def n_rows(self) -> int:
-        """Spectra in the store, those that do not stand any more among them."""
+        """Number of spectra in the store, including superseded and withdrawn ones."""
         return self.open_array("flux").shape[0]
 
     @property
     def n_ingest_commits(self) -> int:
-        """Commits of rows, rejections and marks so far: the next one's number."""
-        return int(str(self.group.attrs["n_batches"]))
+        """Number of ingest commits so far, which is also the number of the next one."""
+        return int(str(self.group.attrs["n_ingest_commits"]))
 
     @property
     def chunk_rows(self) -> int:
-        """Spectra in one chunk."""
+        """Number of spectra in one chunk of flux or ivar."""
         return self.open_array("flux").chunks[0]
 
     def ledger(self, columns: Sequence[str] = tuple(METADATA_COLUMNS)) -> pa.Table:
-        """Return columns of the ledger, a row a spectrum."""
+        """Return ledger columns of all rows.
+
+        Parameters
+        ----------
+        columns : sequence of str, optional
+            Names from `METADATA_COLUMNS`; all of them by default.
+
+        Returns
+        -------
+        pyarrow.Table
+            One row for each spectrum in the store, in the store's order.
+        """
         return pa.table({name: pa.array(np.asarray(self.open_array(name)[:])) for name in columns})
 
     def read_log(self, name: str, columns: Mapping[str, str]) -> pa.Table:
-        """Return a log, "quarantine" or "marks", from its first entry to its last."""
+        """Return the entries of a log, oldest first.
+
+        Parameters
+        ----------
+        name : {"quarantine", "withdrawals"}
+            Name of the log.
+        columns : mapping of str to str
+            Columns to read: `QUARANTINE_COLUMNS`, `WITHDRAWAL_COLUMNS` or some of them.
+
+        Returns
+        -------
+        pyarrow.Table
+            One row for each entry.
+        """
         return pa.table({c: pa.array(np.asarray(self.open_array(f"{name}/{c}")[:])) for c in columns})
 
     def latest_rows(self) -> pa.Table:
-        """Return of each object its newest row: object_id, version, row, withdrawn; in order of rows."""
+        """Return the newest row of each object, ordered by row: object_id, version, row, withdrawn."""
         ledger = self.ledger(["object_id", "version"])
         rows = pa.array(_last_occurrences(ledger["object_id"]))
         withdrawn = pa.array(self.withdrawn_mask()).take(rows)
-        if len(rows) < len(ledger):  # seldom: no copy for nothing
+        if len(rows) < len(ledger):  # rare, so the copy is usually avoided
             ledger = ledger.take(rows)
         return ledger.append_column("row", rows).append_column("withdrawn", withdrawn)
 
     def withdrawn_mask(self) -> NDArray[np.bool_]:
-        """Tell which rows the archive has withdrawn, (n_rows,)."""
-        marks = self.read_log("marks", WITHDRAWAL_COLUMNS)
-        flags = np.zeros(self.n_rows, dtype=bool)
-        for row, withdrawn in zip(marks["row"].to_numpy(), marks["withdrawn"].to_pylist(), strict=True):
-            flags[row] = withdrawn
-        return flags
+        """Return which rows the archive has withdrawn, as a bool ndarray of shape (n_rows,)."""
+        log = self.read_log("withdrawals", WITHDRAWAL_COLUMNS)
+        mask = np.zeros(self.n_rows, dtype=bool)
+        for row, withdrawn in zip(log["row"].to_numpy(), log["withdrawn"].to_pylist(), strict=True):
+            mask[row] = withdrawn
+        return mask
 
     def current_rows(self) -> NDArray[np.int64]:
-        """Return the rows that stand: of each object the newest, less what was withdrawn, in order."""
+        """Return the rows that are neither superseded by a newer version nor withdrawn, ascending."""
         latest = self.latest_rows()
         return latest.filter(pc.invert(latest["withdrawn"]))["row"].to_numpy()
 
     def read_quarantine(self) -> pa.Table:
-        """Return what is in quarantine now, a row an object: object_id, version, uri, reason, detail, batch."""
+        """Return the objects that are in quarantine now, with the columns `QUARANTINE_COLUMNS`."""
         log = self.read_log("quarantine", QUARANTINE_COLUMNS)
         return log.take(pa.array(_last_occurrences(log["object_id"]))).filter(pc.field("reason") != "")
 
     def read_spectra(self, rows: NDArray[np.int64] | slice) -> tuple[Floats32, Floats32]:
-        """Return flux and ivar, (n, L) float32, of some rows in the order given."""
+        """Read spectra in the order of the rows given.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_spectra,) or slice
+            Rows of the store; they may repeat and come in any order.
+
+        Returns
+        -------
+        flux, ivar : ndarray of shape (n_spectra, n_pixels)
+            Normalized flux and its inverse variance; ivar is 0 in masked pixels.
+        """
         flux, ivar = self.open_array("flux"), self.open_array("ivar")
         if isinstance(rows, slice):
             return np.asarray(flux[rows]), np.asarray(ivar[rows])
         return np.asarray(flux.oindex[rows]), np.asarray(ivar.oindex[rows])
 
     def dataset_checksum(self) -> str:
-        """Return a SHA-256 of which spectra stand in here on which grid: the name of a data set."""
-        frozen = self.config
-        made_with = [
-            frozen.grid.to_dict(),
-            frozen.reference_wave,
-            frozen.default_slope,
-            dict(frozen.preprocessing),
-        ]
-        made_with.append(frozen.join_radius)
-        names = self.ledger(["object_id", "version"]).take(pa.array(self.current_rows())).to_pydict()
-        rows = sorted(zip(names["object_id"], names["version"], strict=True))
-        return hashlib.sha256(json.dumps([made_with, rows], sort_keys=True).encode()).hexdigest()
-
-    def content_checksum(self) -> str:
-        """Return a SHA-256 of every row, its source and its pixels, whatever commits brought them."""
-        columns = [name for name in METADATA_COLUMNS if name != "batch"]
-        rows = self.ledger(columns).append_column("withdrawn", pa.array(self.withdrawn_mask()))
-        rows = rows.sort_by([("object_id", "ascending"), ("version", "ascending"), ("checksum", "ascending")])
-        sink = hashlib.sha256()
-        for name in rows.column_names:
-            sink.update(name.encode() + json.dumps(rows[name].to_pylist()).encode())
-        return sink.hexdigest()
+        """Return a SHA-256 of the store's settings and of the objects and versions that are current."""
+        config = self.config
+        settings = [config.grid.to_dict(), config.reference_wave, config.default_slope]
+        settings += [dict(config.preprocessing), config.join_radius]
+        current = self.ledger(["object_id", "version"]).take(pa.array(self.current_rows())).to_pydict()
+        rows = sorted(zip(current["object_id"], current["version"], strict=True))
+        return hashlib.sha256(json.dumps([settings, rows], sort_keys=True).encode()).hexdigest()
 
     def open_array(self, name: str) -> zarr.Array[Any]:
-        """Return one Zarr array by its path."""
+        """Return one Zarr array by its path in the store.
+
+        Raises
+        ------
+        StoreError
+            If the path names a group.
+        """
         array = self.group[name]
         if not isinstance(array, zarr.Array):
-            raise TypeError(f"{self.url}: {name} is no array; was the store made by something else?")
+            raise StoreError(f"{self.url}: {name} is not an array; restore the store from a copy")
         return array
 
 
-def create_store(url: str, store_config: StoreConfig) -> Store:
-    """Make an empty store.
+def create_store(url: str, config: StoreConfig) -> Store:
+    """Create an empty store.
 
     Parameters
     ----------
     url : str
-        A folder, or s3://, gs:// or az:// bucket and prefix.
-    store_config : Frozen
+        A folder, or a URL of the form s3://, gs:// or az:// with bucket and prefix.
+    config : StoreConfig
+        Settings that the store keeps for its whole life.
+
+    Returns
+    -------
+    Store
+        The store, without rows.
     """
-    grid = store_config.grid
+    _quiet_icechunk()
     session = icechunk.Repository.open_or_create(icechunk_storage(url)).writable_session("main")
-    group = zarr.create_group(session.store)
-    group.attrs.update(
-        {
-            "distspec_store": FORMAT_VERSION,
-            "n_batches": 0,
-            "grid": grid.to_dict(),
-            "reference": store_config.reference_wave,
-            "sample_slope": store_config.default_slope,
-            "settings": dict(store_config.preprocessing),
-            "join_radius": store_config.join_radius,
-            "kind": store_config.archive_name,
-            "flux_unit": f"f_lambda / f_lambda({store_config.reference_wave:g} Angstrom, rest frame)",
-        }
-    )
-    wave = group.create_array("wave_rest", data=grid.wave_rest, dimension_names=("wave_rest",))
-    wave.attrs["units"] = "Angstrom"
-    rows = 2 ** max(0, round(np.log2(CHUNK_BYTES / (4 * grid.n_pixels))))
-    for name in ("flux", "ivar"):
-        group.create_array(
-            name,
-            shape=(0, grid.n_pixels),
-            chunks=(rows, grid.n_pixels),
-            dtype="float32",
-            fill_value=0.0,
-            dimension_names=("row", "wave_rest"),
-        )
-    ledger = {**METADATA_COLUMNS, "ledger_checksum": "uint64"}
-    logs = {
-        "": (ledger, "row"),
-        "quarantine/": (QUARANTINE_COLUMNS, "entry"),
-        "marks/": (WITHDRAWAL_COLUMNS, "mark"),
-    }
-    for prefix, (columns, dimension) in logs.items():
-        for name, dtype in columns.items():
-            group.create_array(
-                prefix + name, shape=(0,), chunks=(LOG_CHUNK_ROWS,), dtype=dtype, dimension_names=(dimension,)
-            )
+    chunk_rows = 2 ** max(0, round(np.log2(CHUNK_BYTES / (4 * config.grid.n_pixels))))
+    create_layout(zarr.create_group(session.store), config, chunk_rows)
     session.commit("create")
     return open_store(url)
 
 
 def open_store(url: str, snapshot: str = "") -> Store:
-    """Open the newest state of a store, or an earlier one.
+    """Open the newest snapshot of a store, or an earlier one.
 
     Parameters
     ----------
     url : str
-    snapshot : str
-        A snapshot's id or tag; empty for the newest.
+        Location of the store.
+    snapshot : str, optional
+        Identifier or tag of a snapshot; the newest one by default.
+
+    Returns
+    -------
+    Store
+        The snapshot, read-only.
 
     Raises
     ------
-    FileNotFoundError
-        When there is no store at `url`.
-    ValueError
-        When it has no such snapshot, or another version of distspec made it.
+    NotFoundError
+        If there is no store at `url`.
+    StoreError
+        If the store has no such snapshot, or has another format version.
     """
     if not store_exists(url):
-        raise FileNotFoundError(f"no store at {url}: run `python -m jobs.ingest RECIPE --root …` first")
-    repo = open_repository(url)
+        raise _no_store_error(url)
+    repository = open_repository(url)
     if not snapshot:
-        session = repo.readonly_session("main")
-    elif snapshot in repo.list_tags():
-        session = repo.readonly_session(tag=snapshot)
+        session = repository.readonly_session("main")
+    elif snapshot in repository.list_tags():
+        session = repository.readonly_session(tag=snapshot)
     else:
         try:
-            session = repo.readonly_session(snapshot_id=snapshot)
+            session = repository.readonly_session(snapshot_id=snapshot)
         except (icechunk.IcechunkError, ValueError) as error:
-            raise ValueError(
+            raise StoreError(
                 f"{url} has no snapshot or tag {snapshot}: `distspec snapshots` lists them"
             ) from error
     group = zarr.open_group(session.store, mode="r")
-    made = group.attrs["distspec_store"]
-    if made != FORMAT_VERSION:
-        raise ValueError(
-            f"{url} has format {made}, this distspec reads {FORMAT_VERSION}: ingest into a new --root"
+    found = group.attrs.get("format_version", group.attrs.get("distspec_store"))  # its name up to version 2
+    if found != FORMAT_VERSION:
+        raise StoreError(
+            f"{url} has format {found}, this distspec reads {FORMAT_VERSION}: ingest into a new --root"
         )
     return Store(url, session.snapshot_id, group)
 
 
 def store_exists(url: str) -> bool:
-    """Tell whether there is a store at `url`; a creation cut short left none."""
+    """Return whether there is a store at `url`; an interrupted creation does not count as one."""
     try:
         zarr.open_group(open_repository(url).readonly_session("main").store, mode="r")
     except FileNotFoundError:
@@ -270,17 +254,29 @@ def open_repository(url: str) -> icechunk.Repository:
 
     Raises
     ------
-    FileNotFoundError
-        When there is none at `url`.
+    NotFoundError
+        If there is no repository at `url`.
     """
     scheme, _, path = split_url(url)
-    is_place = scheme != "file" or Path(path).is_dir()  # Icechunk makes the folder that it looks into
-    if not is_place or not icechunk.Repository.exists(icechunk_storage(url)):
-        raise FileNotFoundError(f"no store at {url}: run `python -m jobs.ingest RECIPE --root …` first")
+    # Icechunk creates the local folder that it looks into, so the folder is checked first.
+    may_exist = scheme != "file" or Path(path).is_dir()
+    if not may_exist or not icechunk.Repository.exists(icechunk_storage(url)):
+        raise _no_store_error(url)
+    _quiet_icechunk()
     return icechunk.Repository.open(icechunk_storage(url))
 
 
+@cache
+def _quiet_icechunk() -> None:
+    """Silence Icechunk's warning about concurrent writers at each opening: a root's lease admits one."""
+    icechunk.set_logs_filter("error")
+
+
+def _no_store_error(url: str) -> NotFoundError:
+    return NotFoundError(f"no store at {url}: run `distspec run ingest RECIPE --root …` first")
+
+
 def _last_occurrences(names: pa.ChunkedArray) -> NDArray[np.int64]:
-    """Return the place of each name's last occurrence, in order."""
-    table = pa.table({"name": names, "place": np.arange(len(names))})
-    return np.sort(table.group_by("name").aggregate([("place", "max")])["place_max"].to_numpy())
+    """Return the position of the last occurrence of each name, ascending."""
+    table = pa.table({"name": names, "position": np.arange(len(names))})
+    return np.sort(table.group_by("name").aggregate([("position", "max")])["position_max"].to_numpy())

@@ -1,14 +1,15 @@
-"""Writing to the store: one committer, many hands, everything in one commit or nothing.
+"""Writing to the store: all changes of a transaction become visible in one commit, or none does.
 
-Whole chunks may be written by others, into forks of the transaction's session; what shares a chunk with
-other rows, the ledger and the logs are the committer's alone. Nothing is seen before `commit`.
+Other processes may write whole chunks of spectra, into forks of the transaction's session. Chunks that are
+shared with other rows, the ledger and the logs are written by the process that commits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import icechunk
 import numpy as np
@@ -16,7 +17,8 @@ import pyarrow as pa
 import zarr
 from numpy.typing import NDArray
 
-from distspec.core.errors import QuarantineRecord
+from distspec.core.errors import QuarantineRecord, StoreError
+from distspec.core.records import JsonRecord
 from distspec.core.spectrum import Floats32
 from distspec.store.columns import (
     METADATA_COLUMNS,
@@ -26,110 +28,230 @@ from distspec.store.columns import (
 )
 from distspec.store.store import Store, open_repository, open_store
 
-CONFLICT_MESSAGE = "another run committed to {url} meanwhile: wait for it to end, then run this again"
+
+@dataclass(frozen=True)
+class CommitOrigin:
+    """Job that makes ingest commits.
+
+    Parameters
+    ----------
+    archive : str, optional
+        Name of the archive that is ingested.
+    lease_token : int, optional
+        Token of the lease that the job holds; 0 without a lease.
+    """
+
+    archive: str = ""
+    lease_token: int = 0
+
+
+NO_ORIGIN = CommitOrigin()
+
+
+@dataclass(frozen=True)
+class CommitRecord(JsonRecord):
+    """Metadata of an ingest commit in the history of the store.
+
+    Parameters
+    ----------
+    ingest_commit : int
+        Number of the commit among the ingest commits, from 0.
+    n_new : int
+        Number of rows that the commit appended.
+    n_rows : int
+        Number of rows in the store after the commit.
+    archive : str
+        Name of the archive that was ingested.
+    lease_token : int
+        Token of the lease under which the commit was made; 0 without a lease.
+    """
+
+    record_name: ClassVar[str] = "commit of the store"
+    ingest_commit: int
+    n_new: int
+    n_rows: int
+    archive: str
+    lease_token: int
+
+
+def parse_commit_record(metadata: Mapping[str, Any]) -> CommitRecord | None:
+    """Return the record in the metadata of a commit; None for a commit that is not of ingest."""
+    return CommitRecord.from_json(metadata) if "ingest_commit" in metadata else None
 
 
 class Transaction:
-    """One commit in the making.
+    """One commit in preparation.
 
     Parameters
     ----------
     store : Store
-        The newest state.
+        The newest snapshot.
 
     Raises
     ------
-    RuntimeError
-        When another run committed since `store` was opened.
+    StoreError
+        If another job has committed since `store` was opened.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self.session = open_repository(store.url).writable_session("main")
         if self.session.snapshot_id != store.snapshot_id:
-            raise RuntimeError(CONFLICT_MESSAGE.format(url=store.url))
+            raise _conflict_error(store.url)
         self.ingest_commit = store.n_ingest_commits
 
     @property
     def group(self) -> zarr.Group:
-        """The store as it will be."""
+        """Root group of the store, with the changes so far."""
         return zarr.open_group(self.session.store, mode="r+")
 
     def write_spectra(self, start: int, flux: Floats32, ivar: Floats32) -> None:
-        """Put (n, L) spectra at row `start`; rows before it in its chunk stay."""
+        """Write spectra from row `start` on; earlier rows of the same chunk are kept.
+
+        Parameters
+        ----------
+        start : int
+            Row of the first spectrum.
+        flux, ivar : ndarray of shape (n_spectra, n_pixels)
+            Normalized flux and its inverse variance.
+        """
         resize_and_write(self.group, start, start + len(flux), flux, ivar)
 
     def append_rows(self, rows: pa.Table) -> None:
-        """Append to the ledger: `METADATA_COLUMNS`'s columns but ``batch``."""
+        """Append rows to the ledger.
+
+        Parameters
+        ----------
+        rows : pyarrow.Table
+            All columns of `METADATA_COLUMNS` except ``ingest_commit``.
+        """
         columns: dict[str, Any] = {
-            name: rows[name].to_numpy() for name in METADATA_COLUMNS if name != "batch"
+            name: rows[name].to_numpy() for name in METADATA_COLUMNS if name != "ingest_commit"
         }
-        columns["batch"] = np.full(len(rows), self.ingest_commit, np.int32)
+        columns["ingest_commit"] = self._commit_numbers(len(rows))
         _append_columns(self.group, "", columns | {"ledger_checksum": compute_metadata_checksums(columns)})
 
     def append_quarantine(self, rejected: Sequence[QuarantineRecord]) -> None:
-        """Append to the quarantine's log."""
+        """Append rejected objects to the quarantine log."""
         columns: dict[str, Any] = {
-            name: [str(getattr(row, name)) for row in rejected]
+            name: [str(getattr(record, name)) for record in rejected]
             for name in QUARANTINE_COLUMNS
-            if name != "batch"
+            if name != "ingest_commit"
         }
-        _append_columns(
-            self.group, "quarantine", columns | {"batch": np.full(len(rejected), self.ingest_commit)}
-        )
+        columns["ingest_commit"] = self._commit_numbers(len(rejected))
+        _append_columns(self.group, "quarantine", columns)
 
     def release_from_quarantine(self, object_ids: Sequence[str]) -> None:
         """Take objects out of quarantine."""
-        columns: dict[str, Any] = {name: [""] * len(object_ids) for name in QUARANTINE_COLUMNS}
-        batch = np.full(len(object_ids), self.ingest_commit)
-        _append_columns(self.group, "quarantine", columns | {"object_id": list(object_ids), "batch": batch})
+        n = len(object_ids)
+        columns: dict[str, Any] = {name: [""] * n for name in QUARANTINE_COLUMNS}
+        columns |= {"object_id": list(object_ids), "ingest_commit": self._commit_numbers(n)}
+        _append_columns(self.group, "quarantine", columns)
 
     def set_withdrawn(self, rows: NDArray[np.int64], withdrawn: bool) -> None:
-        """Mark rows as withdrawn by the archive, or as back in it."""
-        n = len(rows)
-        columns = {"row": rows, "withdrawn": np.full(n, withdrawn), "batch": np.full(n, self.ingest_commit)}
-        _append_columns(self.group, "marks", {name: columns[name] for name in WITHDRAWAL_COLUMNS})
+        """Mark rows as withdrawn by the archive, or as listed again.
 
-    def commit(self, message: str, metadata: Mapping[str, Any]) -> Store:
-        """Commit, and return the state after.
+        Parameters
+        ----------
+        rows : ndarray of shape (n,)
+            Rows of the store.
+        withdrawn : bool
+            Whether the archive has withdrawn them.
+        """
+        n = len(rows)
+        columns = {
+            "row": rows,
+            "withdrawn": np.full(n, withdrawn),
+            "ingest_commit": self._commit_numbers(n),
+        }
+        _append_columns(self.group, "withdrawals", {name: columns[name] for name in WITHDRAWAL_COLUMNS})
+
+    def commit(self, message: str, origin: CommitOrigin = NO_ORIGIN) -> Store:
+        """Commit all changes.
 
         Parameters
         ----------
         message : str
-        made_by : mapping
-            Kept with the commit, beside its number and the rows there are after it.
+            Message in the history of the store.
+        origin : CommitOrigin, optional
+            Job that commits; it is recorded with the commit.
+
+        Returns
+        -------
+        Store
+            The new snapshot.
 
         Raises
         ------
-        RuntimeError
-            When another run committed meanwhile; nothing of this is then in the store.
+        StoreError
+            If another job has committed meanwhile; the store then holds none of the changes.
         """
         group = self.group
-        group.attrs["n_batches"] = self.ingest_commit + 1
+        group.attrs["n_ingest_commits"] = self.ingest_commit + 1
         flux: Any = group["flux"]
-        metadata = {**metadata, "batch": self.ingest_commit, "n_rows": int(flux.shape[0])}
-        return commit_session(self._store.url, self.session, message, metadata)
+        n_rows = int(flux.shape[0])
+        record = CommitRecord(
+            self.ingest_commit, n_rows - self._store.n_rows, n_rows, origin.archive, origin.lease_token
+        )
+        return commit_session(self._store.url, self.session, message, record.to_json())
+
+    def _commit_numbers(self, n: int) -> NDArray[np.int32]:
+        return np.full(n, self.ingest_commit, np.int32)
 
 
 def commit_session(url: str, session: icechunk.Session, message: str, metadata: Mapping[str, Any]) -> Store:
-    """Commit a session and return the state after.
+    """Commit a session.
+
+    Parameters
+    ----------
+    url : str
+        Location of the store.
+    session : icechunk.Session
+        Writable session with the changes.
+    message : str
+        Message in the history of the store.
+    metadata : mapping
+        JSON values to record with the commit.
+
+    Returns
+    -------
+    Store
+        The new snapshot.
 
     Raises
     ------
-    RuntimeError
-        When another run committed meanwhile; nothing of this session is then in the store.
+    StoreError
+        If another job has committed meanwhile; the store then holds none of the changes.
     """
     try:
         session.commit(message, metadata=dict(metadata))
     except icechunk.ConflictError as error:
-        raise RuntimeError(CONFLICT_MESSAGE.format(url=url)) from error
+        raise _conflict_error(url) from error
     return open_store(url)
+
+
+def _conflict_error(url: str) -> StoreError:
+    return StoreError(
+        f"another run committed to {url} meanwhile: wait until it has finished, then run this again"
+    )
 
 
 def resize_and_write(
     group: zarr.Group, start: int, n_total_rows: int, flux: Floats32, ivar: Floats32
 ) -> None:
-    """Make room for `n_total_rows` rows, and put (n, L) spectra at row `start`."""
+    """Extend the arrays of spectra if they are too short, and write spectra from row `start` on.
+
+    Parameters
+    ----------
+    group : zarr.Group
+        Root group of the store, writable.
+    start : int
+        Row of the first spectrum.
+    n_total_rows : int
+        Number of rows that the arrays must have.
+    flux, ivar : ndarray of shape (n_spectra, n_pixels)
+        Normalized flux and its inverse variance.
+    """
     for name, values in (("flux", flux), ("ivar", ivar)):
         array: Any = group[name]
         if array.shape[0] < n_total_rows:
@@ -140,17 +262,20 @@ def resize_and_write(
 def write_chunks_to_fork(
     fork: icechunk.ForkSession, start: int, n_total_rows: int, flux: Floats32, ivar: Floats32
 ) -> icechunk.ForkSession:
-    """Write whole chunks from row `start` into a fork, which goes back to be merged."""
+    """Write whole chunks of spectra into a fork of a session, and return the fork to be merged.
+
+    Parameters are those of `resize_and_write`.
+    """
     resize_and_write(zarr.open_group(fork.store, mode="r+"), start, n_total_rows, flux, ivar)
     return fork
 
 
 def split_at_chunks(start: int, stop: int, chunk_rows: int) -> list[tuple[int, int]]:
-    """Cut rows into spans that share no chunk.
+    """Split a range of rows into spans that share no chunk.
 
     Examples
     --------
-    >>> spans(100, 9000, 4096)
+    >>> split_at_chunks(100, 9000, 4096)
     [(100, 4096), (4096, 8192), (8192, 9000)]
     """
     edges = [start, *range((start // chunk_rows + 1) * chunk_rows, stop, chunk_rows), stop]
@@ -158,7 +283,7 @@ def split_at_chunks(start: int, stop: int, chunk_rows: int) -> list[tuple[int, i
 
 
 def _append_columns(group: zarr.Group, prefix: str, columns: Mapping[str, Any]) -> None:
-    """Append along the first axis: only the partial last chunk is read again."""
+    """Append values to one-dimensional arrays; only a partially filled last chunk is read again."""
     for name, values in columns.items():
         array: Any = group[f"{prefix}/{name}".lstrip("/")]
         n = array.shape[0]

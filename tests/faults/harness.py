@@ -14,14 +14,16 @@ import numpy as np
 import pyarrow as pa
 
 from distspec.core.errors import QuarantineReason
-from distspec.ingest.commit import Committer, LocalWriter
+from distspec.ingest.commit import Committer
 from distspec.ingest.diff import compare_listing
-from distspec.ingest.read import load_batch, preprocessing_to_json
+from distspec.ingest.read import load_batch
+from distspec.ingest.store_config import preprocessing_to_json
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.resampling import GridConfig
 from distspec.store.store import Store, StoreConfig, create_store, open_store, store_exists
 from tests.faults.samples import sample
+from tests.helpers.local_writer import LocalWriter
 
 BATCH = 3
 """Spectra that are read together: a fault has neighbours in its batch, and batches after it."""
@@ -89,7 +91,7 @@ class Row:
 def standing(store: Store) -> dict[str, Row]:
     """Return the rows that stand, by object_id."""
     rows = store.current_rows()
-    ledger = store.ledger().take(pa.array(rows)).drop_columns(["uri", "batch"]).to_pylist()
+    ledger = store.ledger().take(pa.array(rows)).drop_columns(["uri", "ingest_commit"]).to_pylist()
     flux, ivar = store.read_spectra(rows)
     return {row["object_id"]: Row(row, flux[i], ivar[i]) for i, row in enumerate(ledger)}
 

@@ -43,7 +43,7 @@ class Undisturbed:
         """Hold a root against it."""
         store, problems = verify_store(root)
         assert problems == []
-        assert store.content_checksum() == self.content_checksum
+        assert content_checksum(store) == self.content_checksum
         assert quarantine_of(store) == self.quarantine
 
 
@@ -68,7 +68,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Un
     store = open_store(store_url(root))
     assert (store.n_rows, store.chunk_rows) == (N_FILES - len(BAD), CHUNK_ROWS)
     assert store.n_ingest_commits >= 3
-    return Undisturbed(folder, store.content_checksum(), quarantine_of(store))
+    return Undisturbed(folder, content_checksum(store), quarantine_of(store))
 
 
 def spoil(archive: Growing) -> None:

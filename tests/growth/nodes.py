@@ -28,7 +28,7 @@ FILES_A_TASK = 8
 
 def source(folder: Path | str) -> ArchiveSource:
     """Return what is ingested."""
-    return replace(driver.ingest_source(folder, FILES_A_TASK), grid=GridConfig(n_pixels=N_PIXELS))
+    return replace(driver.source(folder, FILES_A_TASK), grid=GridConfig(n_pixels=N_PIXELS))
 
 
 def small_chunks() -> int:

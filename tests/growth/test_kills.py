@@ -162,7 +162,7 @@ def test_one_bad_file_fails_no_run_many_do(undisturbed: Undisturbed, tmp_path, s
     root, whole = str(tmp_path / "root"), source(undisturbed.folder)
     lines = (undisturbed.folder / "catalog.csv").read_text().splitlines(keepends=True)
     catalog = tmp_path / "catalog.csv"
-    archive = replace(whole.archive, plan_catalog=str(catalog))
+    archive = replace(whole.archive, catalog=str(catalog))
 
     def offer(n_missing: int) -> None:
         missing = [lines[1].replace(".spec.fits", f"{i}.spec.fits") for i in range(n_missing)]

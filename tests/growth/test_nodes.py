@@ -17,7 +17,7 @@ from tests.growth import nodes
 from tests.growth.conftest import REPOSITORY, Undisturbed, quarantine_of
 
 
-@pytest.set_withdrawn.slow
+@pytest.mark.slow
 def test_a_lost_node_is_no_lost_row(undisturbed: Undisturbed, tmp_path, monkeypatch):
     """On three nodes of a process of its own; the undisturbed run on this session's Ray."""
     root, plain = str(tmp_path / "root"), str(tmp_path / "plain")
@@ -30,9 +30,9 @@ def test_a_lost_node_is_no_lost_row(undisturbed: Undisturbed, tmp_path, monkeypa
     assert "nodes 3" in ended.stdout, "it had three"
     assert "nodes 2" in ended.stdout, "and lost one"
     monkeypatch.setattr(stores, "CHUNK_BYTES", nodes.small_chunks())
-    ingest(plain, nodes.ingest_source(undisturbed.folder))
+    ingest(plain, nodes.source(undisturbed.folder))
     expected = open_store(store_url(plain))
     store, problems = verify_store(root)
     assert problems == []
-    assert store.content_checksum() == expected.content_checksum()
+    assert content_checksum(store) == content_checksum(expected)
     assert quarantine_of(store) == quarantine_of(expected)

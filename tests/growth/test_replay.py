@@ -77,13 +77,13 @@ def test_every_row_of_the_catalogues_ends_in_the_store(replay, dja_catalogs):
     v1, v2 = prism(dja_catalogs, 1), prism(dja_catalogs, 2)
     assert (len(v1), len(v2)) == (3653, 8218)
     assert np.isfinite(np.concatenate([v1["z"].to_numpy(), v2["z"].to_numpy()])).all()
-    for table, store, start in ((v1, replay.init_coords, 0), (v2, replay.second, 3653)):
+    for table, store, start in ((v1, replay.first, 0), (v2, replay.second, 3653)):
         stored = store.ledger(["object_id", "ra", "dec", "z", "grade"]).slice(start)
         order = table.sort_by("file")
         assert stored["object_id"].to_pylist() == order["file"].to_pylist()
         for name in ("ra", "dec", "z", "grade"):
             assert np.array_equal(stored[name].to_numpy(), order[name].to_numpy()), name
-        assert len(store.quarantine()) == 0
+        assert len(store.read_quarantine()) == 0
 
 
 def test_what_a_run_says_adds_up(replay):
@@ -95,9 +95,9 @@ def test_what_a_run_says_adds_up(replay):
 
 
 def test_the_old_release_is_withdrawn_and_the_new_one_stands(replay):
-    assert replay.init_coords.standing().tolist() == list(range(3653))
-    assert replay.second.standing().tolist() == list(range(3653, 11871))
-    assert replay.second.withdrawn().sum() == 3653
+    assert replay.first.current_rows().tolist() == list(range(3653))
+    assert replay.second.current_rows().tolist() == list(range(3653, 11871))
+    assert replay.second.withdrawn_mask().sum() == 3653
 
 
 def is_near(catalogs: Path, radius: float) -> NDArray[np.bool_]:
@@ -131,25 +131,25 @@ def test_sources_persist_with_the_default_radius_too(dja_catalogs):
 
 
 def test_rows_of_the_first_release_are_what_they_were(replay):
-    before, after = replay.init_coords, replay.second
+    before, after = replay.first, replay.second
     rows = slice(0, 3653)
     for name in (*METADATA_COLUMNS, "ledger_checksum", "flux", "ivar"):
-        one, two = before.array(name)[rows], after.array(name)[rows]
+        one, two = before.open_array(name)[rows], after.open_array(name)[rows]
         same = one == two if one.dtype.kind == "T" else one.view(np.uint8) == two.view(np.uint8)
         assert np.all(same), name
 
 
 def test_an_old_snapshot_reads_as_before(replay):
-    again = open_store(store_url(replay.root), replay.init_coords.snapshot_id)
+    again = open_store(store_url(replay.root), replay.first.snapshot_id)
     assert again.n_rows == 3653
-    assert again.content_checksum() == replay.init_coords.content_checksum()
+    assert content_checksum(again) == content_checksum(replay.first)
     assert not again.withdrawn_mask().any()
-    assert verify_store(replay.root, replay.init_coords.snapshot_id)[1] == []
+    assert verify_store(replay.root, replay.first.snapshot_id)[1] == []
 
 
 def test_a_third_run_writes_nothing(replay):
     before = files_of(replay.root)
-    outcome = ingest(replay.root, replay.ingest_source)
+    outcome = ingest(replay.root, replay.source)
     assert not outcome.did_work
     assert files_of(replay.root) == before
     assert open_store(store_url(replay.root)).snapshot_id == replay.second.snapshot_id

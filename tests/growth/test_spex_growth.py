@@ -75,11 +75,11 @@ def test_it_grows_by_what_was_observed_since(grown):
     dates = dict(zip(*(library.table[n].to_pylist() for n in ("DATA_FILE", "OBSERVATION_DATE")), strict=True))
     known: set[str] = set()
     for store, cut in zip(stores, CUTS, strict=True):
-        found = {*names_of(store), *store.quarantine()["object_id"].to_pylist()}
+        found = {*names_of(store), *store.read_quarantine()["object_id"].to_pylist()}
         assert found == {name for name, date in dates.items() if date < cut}
         assert set(names_of(store)) > known, "each cut brings more"
         known = set(names_of(store))
-        assert len(store.standing()) == store.n_rows
+        assert len(store.current_rows()) == store.n_rows
     assert len(known) > 300
 
 
@@ -87,7 +87,7 @@ def test_rows_of_the_first_years_are_what_they_were(grown):
     _, stores = grown
     for before in stores[:-1]:
         for name in (*METADATA_COLUMNS, "flux", "ivar"):
-            one, two = before.array(name)[:], stores[-1].array(name)[: before.n_rows]
+            one, two = before.open_array(name)[:], stores[-1].open_array(name)[: before.n_rows]
             same = one == two if one.dtype.kind == "T" else one.view(np.uint8) == two.view(np.uint8)
             assert np.all(same), name
 
@@ -104,7 +104,7 @@ def test_the_library_names_its_sources(grown):
 def test_grown_or_at_once_it_is_the_same(grown, tmp_path):
     """But for what is chosen with a store: the median slope, taken from what there was then."""
     library, stores = grown
-    assert stores[-1].frozen.default_slope == stores[0].frozen.default_slope
+    assert stores[-1].config.default_slope == stores[0].frozen.default_slope
     whole = Library(tmp_path, library.table)
     whole.ingest(library.table)
     fixed = whole.store.ledger(["object_id", "source_id", "version"]).sort_by("object_id")
@@ -124,8 +124,8 @@ def test_a_changed_file_supersedes_and_one_withdrawn_returns(grown, table):
     assert (counts["new"], counts["stored"], counts["in_store"]) == (1, 1, n + 1)
     store = library.store
     assert names_of(store)[-1] == changed
-    assert 3 not in store.standing()
-    assert n in store.standing()
+    assert 3 not in store.current_rows()
+    assert n in store.current_rows()
     ledger = store.ledger(["version", "checksum", "source_id"]).to_pylist()
     assert ledger[3]["version"] != ledger[n]["version"]
     assert {**ledger[3], "version": ""} == {**ledger[n], "version": ""}, "the same pixels, the same source"
@@ -133,14 +133,14 @@ def test_a_changed_file_supersedes_and_one_withdrawn_returns(grown, table):
     counts = library.ingest(newer.filter(pc.not_equal(newer["DATA_FILE"], gone)))
     assert (counts["new"], counts["withdrawn"], counts["in_store"]) == (0, 1, n + 1)
     store = library.store
-    assert np.flatnonzero(store.withdrawn()).tolist() == [10]
-    assert 10 not in store.standing()
+    assert np.flatnonzero(store.withdrawn_mask()).tolist() == [10]
+    assert 10 not in store.current_rows()
     assert names_of(store)[10] == gone, "it can still be read"
 
     counts = library.ingest(newer)
     assert (counts["new"], counts["returned"], counts["in_store"]) == (0, 1, n + 1)
-    assert not library.store.withdrawn().any()
-    assert 10 in library.store.standing()
+    assert not library.store.withdrawn_mask().any()
+    assert 10 in library.store.current_rows()
 
     before = files_of(library.root)
     assert "stored" not in library.ingest(newer)

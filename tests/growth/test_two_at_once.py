@@ -54,7 +54,7 @@ def test_one_works_and_the_other_says_who_holds_the_root(folder, tmp_path, local
     assert store.n_ingest_commits == 1
 
 
-@pytest.set_withdrawn.slow
+@pytest.mark.slow
 def test_a_job_on_a_root_that_is_held_touches_nothing(folder, tmp_path, local_ray):
     root = str(tmp_path)
     with hold_lease(root, "gc"):
@@ -66,7 +66,7 @@ def test_a_job_on_a_root_that_is_held_touches_nothing(folder, tmp_path, local_ra
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lease.json.lock", "lease.json"]
 
 
-@pytest.set_withdrawn.slow
+@pytest.mark.slow
 def test_the_lease_is_free_after_a_job_that_failed(folder, tmp_path, local_ray):
     root = str(tmp_path)
     job = start(root, tmp_path / "nowhere")

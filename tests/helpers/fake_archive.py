@@ -1,4 +1,6 @@
-"""An archive in memory, for tests of ingest without files."""
+"""An archive in memory, and ingest of it without Ray and without files."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,11 +9,11 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from distspec.archives.base import LISTING_SCHEMA, SpectrumEntry
+from distspec.archives.base import LISTING_SCHEMA, Archive, SpectrumEntry
 from distspec.archives.catalogs import make_absolute_url
 from distspec.core.errors import InvalidSpectrumError, QuarantineReason
 from distspec.core.spectrum import Spectrum
-from distspec.ingest.commit import Committer, LocalWriter
+from distspec.ingest.commit import Committer
 from distspec.ingest.diff import compare_listing
 from distspec.ingest.read import load_batch
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
@@ -20,32 +22,37 @@ from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.resampling import GridConfig
 from distspec.store.store import Store
 from tests.conftest import power_law
+from tests.helpers.local_writer import LocalWriter
 
 NORM = NormConfig()
 GRID_CONFIG = GridConfig(n_pixels=32)
 GRID = GRID_CONFIG.resolve(np.array([5.0]))
-BASE = make_absolute_url("mem")
+BASE_URL = make_absolute_url("mem")
 
 
 @dataclass(frozen=True)
-class Fake:
-    """An archive in memory: "bad" ones cannot be read, "dark" ones have no flux, "away" ones may be back."""
+class FakeArchive(Archive):
+    """Spectra whose names decide what they are.
 
+    Names that begin with "bad" are unreadable, those with "dark" have no positive flux, and those with "away"
+    are unreachable unless `is_up`.
+    """
+
+    url: str = "mem"
     names: tuple[str, ...] = ()
-    versions: Mapping[str, str] = field(default_factory=dict)
-    back: bool = False
-    spectral_features: ClassVar[Mapping[str, float]] = {}
+    versions: Mapping[str, str] = field(default_factory=dict[str, str])
+    is_up: bool = False
+
     name: ClassVar[str] = "fake"
     spectrum_bytes: ClassVar[int] = 1000
-    url: ClassVar[str] = "mem"
 
     def list_spectra(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
         names = sorted(self.names)
         row = {"source_key": "", "root": "r", "srcid": "1", "grating": "PRISM", "filter": "CLEAR", "grade": 3}
         rows = [
             row
-            | {"object_id": name, "version": self.versions.get(name, "v1"), "uri": f"{BASE}/{name}"}
-            | {"ra": float(hash_of(name)), "dec": 0.0, "z": 5.0}
+            | {"object_id": name, "version": self.versions.get(name, "v1"), "uri": f"{BASE_URL}/{name}"}
+            | {"ra": float(right_ascension_of(name)), "dec": 0.0, "z": 5.0}
             for name in names
         ]
         return pa.Table.from_pylist(rows, schema=LISTING_SCHEMA)
@@ -53,7 +60,7 @@ class Fake:
     async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
         if entry.object_id.startswith("bad"):
             raise InvalidSpectrumError(QuarantineReason.UNREADABLE, "no SIMPLE card")
-        if entry.object_id.startswith("away") and not self.back:
+        if entry.object_id.startswith("away") and not self.is_up:
             raise InvalidSpectrumError(QuarantineReason.UNREACHABLE, "status 503")
         spectrum = power_law(entry.object_id, z=entry.z)
         if entry.object_id.startswith("dark"):
@@ -62,31 +69,35 @@ class Fake:
             )
         return spectrum
 
-    def read_truth(self) -> pa.Table | None:
-        return None
 
-
-def hash_of(name: str) -> int:
+def right_ascension_of(name: str) -> int:
+    """Return a right ascension [deg] that follows from a name."""
     return sum(ord(letter) * (i + 1) for i, letter in enumerate(name)) % 360
 
 
 NAMES = tuple(f"{kind}{i:02d}" for i in range(12) for kind in ("good", "bad", "dark"))
 
 
+def fake(*names: str, **options: object) -> FakeArchive:
+    """Return an archive with some names."""
+    return FakeArchive(names=names, **options)  # pyright: ignore
+
+
 def ingest(
     store: Store,
-    archive: Fake,
-    size: int,
+    archive: FakeArchive,
+    batch_size: int,
     stop_after: int | None = None,
     commit_rows: int = 5,
-    retry: bool = False,
+    retry_transient: bool = False,
 ) -> Store:
-    """The whole of ingest without Ray; stops without a last commit after some batches."""
-    todo = compare_listing(archive.list_spectra(), store, retry)
+    """Ingest without Ray; with `stop_after`, end without the last commit after that many batches."""
+    diff = compare_listing(archive.list_spectra(), store, retry_transient)
     committer = Committer(store, commit_rows, LocalWriter())
-    for i, start in enumerate(range(0, len(todo.to_read), size)):
+    for i, start in enumerate(range(0, len(diff.to_read), batch_size)):
         if i == stop_after:
             return committer.store
-        committer.add(load_batch(archive, DEFAULT_ACCESS, todo.to_read.slice(start, size), GRID, NORM, -2.0))
-    committer.finish(todo)
+        rows = diff.to_read.slice(start, batch_size)
+        committer.add(load_batch(archive, DEFAULT_ACCESS, rows, GRID, NORM, -2.0))
+    committer.finish(diff)
     return committer.store

@@ -6,99 +6,98 @@ from hypothesis import strategies as st
 
 from distspec.archives.base import LISTING_SCHEMA
 from distspec.core.errors import QuarantineReason
-from distspec.ingest.commit import Committer, LocalWriter
+from distspec.ingest.commit import Committer
 from distspec.ingest.diff import MAX_ID_LENGTH, clean_listing, compare_listing
-from distspec.ingest.read import make_store_config
+from distspec.ingest.store_config import make_store_config
 from distspec.store.store import create_store
 from tests.conftest import power_law
-from tests.helpers.fake_model import GRID_CONFIG, NAMES, NORM, Fake, ingest
+from tests.helpers.fake_archive import GRID_CONFIG, NAMES, NORM, fake, ingest
+from tests.helpers.local_writer import LocalWriter
 
 
-def listing(*ids, **changed):
+def make_listing(*ids, **changes):
     row = {"source_key": "", "version": "v1", "uri": "file:///x", "ra": 1.0, "dec": 2.0, "z": 5.0}
-    row |= {"root": "", "srcid": "", "grating": "", "filter": "", "grade": 3} | changed
+    row |= {"root": "", "srcid": "", "grating": "", "filter": "", "grade": 3} | changes
     return pa.Table.from_pylist([row | {"object_id": name} for name in ids], schema=LISTING_SCHEMA)
 
 
-@pytest.set_withdrawn.parametrize(
-    "name",
+@pytest.mark.parametrize(
+    "object_id",
     ["", ".", "..", "../x", "/etc/passwd", "a\\b", "a\0b", "a\nb", "x" * (MAX_ID_LENGTH + 1), "x" * 10_240],
 )
-def test_keys_that_cannot_be_names_are_refused(name):
-    kept, rejected = clean_listing(listing("good", name))
-    assert kept["object_id"].to_pylist() == ["good"]
-    assert [row.reason for row in rejected] == [QuarantineReason.BAD_ID]
+def test_identifiers_that_cannot_be_names_are_rejected(object_id):
+    cleaned, rejected = clean_listing(make_listing("good", object_id))
+    assert cleaned["object_id"].to_pylist() == ["good"]
+    assert [record.reason for record in rejected] == [QuarantineReason.BAD_ID]
     assert 0 < len(rejected[0].object_id) <= MAX_ID_LENGTH
     assert rejected[0].object_id.isprintable()
 
 
-@pytest.set_withdrawn.parametrize("name", ["<script>", "O'Hara; DROP TABLE objects", '"', "Å λ", "a..b"])
-def test_keys_that_are_only_odd_are_kept(name):
-    kept, rejected = clean_listing(listing(name))
-    assert kept["object_id"].to_pylist() == [name]
+@pytest.mark.parametrize("object_id", ["<script>", "O'Hara; DROP TABLE objects", '"', "Å λ", "a..b"])
+def test_unusual_but_printable_identifiers_are_kept(object_id):
+    cleaned, rejected = clean_listing(make_listing(object_id))
+    assert cleaned["object_id"].to_pylist() == [object_id]
     assert not rejected
 
 
 @given(st.lists(st.text(max_size=12), max_size=8))
-def test_every_key_is_kept_once_or_refused_once(names):
-    kept, rejected = clean_listing(listing(*names))
-    assert len(kept) == len(set(kept["object_id"].to_pylist()))
-    assert set(kept["object_id"].to_pylist()) <= set(names)
-    assert len(kept) + len(rejected) == len(set(names))
+def test_each_identifier_is_kept_once_or_rejected_once(names):
+    cleaned, rejected = clean_listing(make_listing(*names))
+    assert len(cleaned) == len(set(cleaned["object_id"].to_pylist()))
+    assert set(cleaned["object_id"].to_pylist()) <= set(names)
+    assert len(cleaned) + len(rejected) == len(set(names))
 
 
-def test_listed_twice_alike_is_listed_once():
-    kept, rejected = clean_listing(listing("a", "b", "a"))
-    assert kept["object_id"].to_pylist() == ["a", "b"]
+def test_identical_rows_count_as_one():
+    cleaned, rejected = clean_listing(make_listing("a", "b", "a"))
+    assert cleaned["object_id"].to_pylist() == ["a", "b"]
     assert not rejected
 
 
-def test_listed_twice_and_differing_nobody_can_tell():
-    both = pa.concat_tables([listing("a", "b"), listing("a", version="v2")])
-    kept, rejected = clean_listing(both)
-    assert kept["object_id"].to_pylist() == ["b"]
-    assert [(row.object_id, row.reason) for row in rejected] == [("a", QuarantineReason.AMBIGUOUS)]
+def test_differing_rows_of_an_identifier_are_ambiguous():
+    both = pa.concat_tables([make_listing("a", "b"), make_listing("a", version="v2")])
+    cleaned, rejected = clean_listing(both)
+    assert cleaned["object_id"].to_pylist() == ["b"]
+    assert [(record.object_id, record.reason) for record in rejected] == [("a", QuarantineReason.AMBIGUOUS)]
     assert "2 times" in rejected[0].detail
 
 
-def test_before_there_is_a_store_everything_is_to_do():
-    todo = compare_listing(listing("a", "b"), None)
-    assert todo.to_read["object_id"].to_pylist() == ["a", "b"]
-    assert not todo.is_empty
-    assert compare_listing(listing(), None).is_empty
+def test_without_a_store_everything_is_read():
+    diff = compare_listing(make_listing("a", "b"), None)
+    assert diff.to_read["object_id"].to_pylist() == ["a", "b"]
+    assert not diff.is_empty
+    assert compare_listing(make_listing(), None).is_empty
 
 
 @pytest.fixture
 def store(tmp_path):
-    return create_store(
-        str(tmp_path / "store"), make_store_config([power_law()], np.array([5.0]), GRID_CONFIG, NORM)
-    )
+    config = make_store_config([power_law()], np.array([5.0]), GRID_CONFIG, NORM)
+    return create_store(str(tmp_path / "store"), config)
 
 
-def test_only_the_difference_is_to_do(store):
-    store = ingest(store, Fake(NAMES), 7)
-    grown = Fake((*NAMES, "good99"), versions={"good00": "v2", "bad00": "v2"})
-    assert compare_listing(grown.list(), store).to_read["object_id"].to_pylist() == [
-        "bad00",
-        "good00",
-        "good99",
-    ]
+def test_only_new_objects_and_versions_are_read(store):
+    store = ingest(store, fake(*NAMES), 7)
+    grown = fake(*NAMES, "good99", versions={"good00": "v2", "bad00": "v2"})
+    to_read = compare_listing(grown.list_spectra(), store).to_read
+    assert to_read["object_id"].to_pylist() == ["bad00", "good00", "good99"]
 
 
-def test_what_the_listing_disqualifies_is_told_once(store):
-    wrong = listing("a/b", "x" * 999)
+def test_objects_that_the_listing_disqualifies_are_rejected_once(store):
+    unusable = make_listing("a/b", "x" * 999)
     committer = Committer(store, 10, LocalWriter())
-    committer.finish(compare_listing(wrong, store))
+    committer.finish(compare_listing(unusable, store))
     assert sorted(committer.store.read_quarantine()["reason"].to_pylist()) == ["bad_id", "bad_id"]
-    assert compare_listing(wrong, committer.store).is_empty
-    todo = compare_listing(listing("good"), committer.store)
-    assert len(todo.released) == 2, "not listed any more"
+    assert compare_listing(unusable, committer.store).is_empty
+    diff = compare_listing(make_listing("good"), committer.store)
+    assert len(diff.released) == 2, "they are no longer listed"
 
 
-def test_a_key_that_the_listing_spoils_stands_as_it_was(store):
-    store = ingest(store, Fake(("good00", "good01")), 7)
-    listed = Fake(("good00", "good01")).list()
-    twice = pa.concat_tables([listed, Fake(("good00",), versions={"good00": "v2"}).list()])
-    todo = compare_listing(twice, store)
-    assert [(row.object_id, row.reason) for row in todo.rejected] == [("good00", QuarantineReason.AMBIGUOUS)]
-    assert len(todo.withdrawn_rows) == len(todo.to_read) == 0
+def test_the_row_of_an_ambiguous_object_stays_current(store):
+    store = ingest(store, fake("good00", "good01"), 7)
+    listing = fake("good00", "good01").list_spectra()
+    both = pa.concat_tables([listing, fake("good00", versions={"good00": "v2"}).list_spectra()])
+    diff = compare_listing(both, store)
+    assert [(record.object_id, record.reason) for record in diff.rejected] == [
+        ("good00", QuarantineReason.AMBIGUOUS)
+    ]
+    assert len(diff.withdrawn_rows) == len(diff.to_read) == 0

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from distspec.catalog.runs import load_run, save_run
+from distspec.core.errors import StoreError
 from distspec.core.records import add_checksum, collect_versions
 from distspec.io.paths import model_url, run_url
 from distspec.pipeline.reproduce import compare_tables, find_version_changes, reproduce
@@ -97,5 +98,5 @@ def test_settings_of_a_newer_distspec_are_refused(run, tmp_path):
 
 def test_a_root_that_holds_a_store_is_not_overwritten(run):
     root, _, _ = run
-    with pytest.raises(FileExistsError, match="name a new root"):
+    with pytest.raises(StoreError, match="name a new root"):
         reproduce(root, "m-1", root)

@@ -19,7 +19,7 @@ soak(
     given.seed,
     lambda line: print(line, flush=True),
     kinds=given.kinds,
-    minutes=given.interval_minutes,
-    latest=given.latest_rows,
+    minutes=given.minutes,
+    latest=given.latest,
 )
 print(f"with its twin {(time.monotonic() - start) / 60:.0f} min")

@@ -46,7 +46,7 @@ class Archive:
         rng = np.random.default_rng(seed)
         rng.shuffle(rows)
         names = [name_of(row) for row in rows]
-        chosen = rng.selection(n, round(BAD * n), replace=False)
+        chosen = rng.choice(n, round(BAD * n), replace=False)
         bad = {names[i]: WAYS[k % len(WAYS)] for k, i in enumerate(chosen.tolist())}
         return cls(server, files, header, rows, bad)
 
@@ -56,17 +56,17 @@ class Archive:
         listed = FIRST + EACH * run
         for row in self.rows[there:listed]:
             name = name_of(row)
-            content, how = self.files[name], self.bad_pixels.get(name)
+            content, how = self.files[name], self.bad.get(name)
             if how != "missing":
                 kept = 0 if how == "empty" else len(content) // 3 if how == "cut short" else len(content)
                 self.server.put(f"archive/{name}", content[:kept])
         if run and run % FOUND == 0:
             missing = [
-                name_of(row) for row in self.rows[:there] if self.bad_pixels.get(name_of(row)) == "missing"
+                name_of(row) for row in self.rows[:there] if self.bad.get(name_of(row)) == "missing"
             ]
             for name in missing[:1]:
                 self.server.put(f"archive/{name}", self.files[name])
-                del self.bad_pixels[name]
+                del self.bad[name]
         catalog = "\n".join([self.header, *self.rows[:listed], ""])
         self.server.put("archive/catalog.csv", catalog.encode())
         return listed
@@ -74,7 +74,7 @@ class Archive:
     def arguments(self) -> list[str]:
         """Return the flags that name it."""
         url = self.server.url("archive")
-        return ["--archive.url", url, "--archive.catalog", f"{url}/catalog.csv", *self.z_flags]
+        return ["--archive.url", url, "--archive.catalog", f"{url}/catalog.csv", *self.flags]
 
 
 def name_of(row: str) -> str:

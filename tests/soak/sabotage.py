@@ -47,8 +47,8 @@ class Saboteur:
 
     def begin(self, job: str, kind: str = "") -> Callable[[], str]:
         """Plan something against a job; return what waits for it to be over, and says what it was."""
-        kind = kind or str(self.rng.selection(list(KINDS)))
-        delay, over = self.rng.uniform(0.0, self.latest_rows), threading.JobEvent()
+        kind = kind or str(self.rng.choice(list(KINDS)))
+        delay, over = self.rng.uniform(0.0, self.latest), threading.Event()
         said: list[str] = []
 
         def act() -> None:
@@ -68,7 +68,7 @@ class Saboteur:
         def end() -> str:
             over.set()
             thread.join()
-            self.n_done += said
+            self.done += said
             return "".join(said)
 
         return end
@@ -100,7 +100,7 @@ class Saboteur:
         """Let the store be silent for a while."""
         self.store.suspend()
         time.sleep(self.rng.uniform(*AWAY))
-        self.store.restore_latest()
+        self.store.resume()
 
     def refuse(self, _: str) -> None:
         """Let the store answer 503 for a while."""

@@ -32,7 +32,7 @@ def test_a_night():
     assert "at 1 editions, 0 failed" in said
 
 
-@pytest.set_withdrawn.slow
+@pytest.mark.slow
 def test_forty_nights():
     """Something at random befalls each."""
     assert "40 runs" in soaked("--runs", "40")

@@ -6,7 +6,7 @@ from distspec.ingest.source import ArchiveSource, IngestConfig
 from distspec.io.paths import store_url
 from distspec.stages.ingest import ingest
 from distspec.store.store import open_store
-from tests.helpers.fake_model import GRID_CONFIG, Fake
+from tests.helpers.fake_archive import GRID_CONFIG, Fake
 
 
 def store_of(root):

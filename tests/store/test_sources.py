@@ -42,7 +42,7 @@ def test_the_nearest_source_wins():
 
 
 def test_the_archives_own_name_decides():
-    ids = assign([10.0, 10.0, 50.0], [0.0, 0.0, 0.0], source_key=["A", "B", "A"])
+    ids = assign([10.0, 10.0, 50.0], [0.0, 0.0, 0.0], source_keys=["A", "B", "A"])
     assert ids == ["A", "B", "A"]
 
 
@@ -57,10 +57,10 @@ def test_growing_in_two_steps_gives_what_one_step_gives(seed, cut, mixed):
     centre = rng.uniform(0, 5e-3, 15)
     ra, dec = (centre[rng.integers(0, 15, 40)] + rng.normal(0, 1e-4, 40) for _ in range(2))
     keys = [f"K{i % 4}" if mixed and i % 3 == 0 else "" for i in range(40)]
-    whole = assign(ra, dec, source_key=keys)
+    whole = assign(ra, dec, source_keys=keys)
     first = whole[:cut]
     names, where = np.unique(np.array(first, dtype=str), return_index=True)
-    later = assign(ra[cut:], dec[cut:], ra[where], dec[where], names.tolist(), source_key=keys[cut:])
+    later = assign(ra[cut:], dec[cut:], ra[where], dec[where], names.tolist(), source_keys=keys[cut:])
     assert first + later == whole
 
 

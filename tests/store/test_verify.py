@@ -51,7 +51,7 @@ def problems(store: Store) -> list[str]:
     return verify_store(store.url.removesuffix("/store"))[1]
 
 
-def alter(store: Store, change: Callable[[zarr.MachineGroup], None], metadata: dict[str, object]) -> Store:
+def alter(store: Store, change: Callable[[zarr.Group], None], metadata: dict[str, object]) -> Store:
     """Commit what nothing of distspec would."""
     session = open_repository(store.url).writable_session("main")
     change(zarr.open_group(session.store, mode="r+"))
@@ -83,9 +83,7 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.set_withdrawn.parametrize(
-    "damage", [Path.unlink, cut_short, flip], ids=["deleted", "cut short", "altered"]
-)
+@pytest.mark.parametrize("damage", [Path.unlink, cut_short, flip], ids=["deleted", "cut short", "altered"])
 def test_a_damaged_chunk_of_pixels_is_named(store, damage):
     folder = Path(store.url) / "chunks"
     before = set(folder.iterdir())
@@ -100,7 +98,7 @@ def test_a_damaged_chunk_of_pixels_is_named(store, damage):
 def test_every_file_of_chunks_is_looked_into(tmp_path):
     """A ledger that cannot be read is a finding, too, and no traceback."""
     store = grow(
-        new_store(tmp_path), names(0, 2000), [replace(REJECTED[0], object_ids=n) for n in names(0, 600)]
+        new_store(tmp_path), names(0, 2000), [replace(REJECTED[0], object_id=n) for n in names(0, 600)]
     )
     paths = sorted((Path(store.url) / "chunks").iterdir())
     assert len(paths) > 4, "pixels, positions, names, checksums"
@@ -113,7 +111,7 @@ def test_every_file_of_chunks_is_looked_into(tmp_path):
 
 
 def test_a_chunk_that_is_not_there_is_no_row_of_zeros(store):
-    def change(group: zarr.MachineGroup) -> None:
+    def change(group: zarr.Group) -> None:
         for name in ("flux", "ivar"):
             group[name][16:32] = 0.0
 
@@ -124,7 +122,7 @@ def test_a_chunk_that_is_not_there_is_no_row_of_zeros(store):
 
 
 def test_altered_pixels_are_named(store):
-    def change(group: zarr.MachineGroup) -> None:
+    def change(group: zarr.Group) -> None:
         group["flux"][5, 3] += 1e-3
         group["ivar"][33, 3] = 0.0
 
@@ -137,9 +135,9 @@ def test_altered_pixels_are_named(store):
 OTHER = {"str": "another", "int8": 7, "int32": 1, "float32": 2.5, "float64": 2.5, "uint64": 5}
 
 
-@pytest.set_withdrawn.parametrize("name", [*METADATA_COLUMNS])
+@pytest.mark.parametrize("name", [*METADATA_COLUMNS])
 def test_an_altered_value_of_the_ledger_is_named(store, name):
-    def change(group: zarr.MachineGroup) -> None:
+    def change(group: zarr.Group) -> None:
         group[name][7] = OTHER[METADATA_COLUMNS[name]]
 
     found = " ".join(problems(alter(store, change, {})))
@@ -168,7 +166,7 @@ def test_a_version_that_comes_back_is_no_repeat(store):
 
 
 def test_rows_without_their_commit_are_found(store):
-    def change(group: zarr.MachineGroup) -> None:
+    def change(group: zarr.Group) -> None:
         group.attrs["n_batches"] = 9
 
     assert problems(alter(store, change, {})) == [
@@ -184,7 +182,7 @@ def test_a_commit_left_out_of_the_history_is_found(store):
     store = open_store(store.url)
     assert problems(store) == [], "an earlier state is whole in itself"
 
-    def change(group: zarr.MachineGroup) -> None:
+    def change(group: zarr.Group) -> None:
         group.attrs["n_batches"] = 3
 
     store = grow(alter(store, change, {}), names(50, 2))
@@ -192,7 +190,7 @@ def test_a_commit_left_out_of_the_history_is_found(store):
 
 
 def test_a_commit_that_left_other_rows_is_found(store):
-    def change(group: zarr.MachineGroup) -> None:
+    def change(group: zarr.Group) -> None:
         group.attrs["note"] = "by hand"
 
     store = alter(store, change, {"batch": 1, "n_rows": 17})
@@ -242,7 +240,7 @@ def test_the_command_says_what_is_wrong_and_ends_with_1(store, monkeypatch, caps
     main()
     assert "40 rows in 3 batches" in capsys.readouterr().out
 
-    def change(group: zarr.MachineGroup) -> None:
+    def change(group: zarr.Group) -> None:
         group["flux"][5, 3] += 1e-3
 
     alter(store, change, {})

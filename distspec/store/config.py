@@ -1,0 +1,42 @@
+"""Settings that a store fixes when it is created."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from distspec.core.records import JsonRecord
+from distspec.core.spectrum import WavelengthGrid
+from distspec.store.sources import MATCH_RADIUS
+
+
+@dataclass(frozen=True)
+class StoreConfig(JsonRecord):
+    """Settings chosen when a store is created; they never change, so that all rows stay comparable.
+
+    Parameters
+    ----------
+    grid : WavelengthGrid
+        Rest-frame wavelength grid of all spectra.
+    reference_wave : float
+        Rest wavelength [Angstrom] at which the normalized flux is 1.
+    default_slope : float
+        UV continuum slope beta of f_lambda ~ lambda^beta, used for a spectrum whose own slope cannot be
+        fitted.
+    preprocessing : mapping of str to mapping, optional
+        Preprocessing settings that the user requested, as JSON values by section ("grid", "norm") and name;
+        later ingests must request the same.
+    join_radius : float, optional
+        Largest distance [arcsec] of a spectrum from the first position of its source.
+    archive_name : str, optional
+        Name of the archive that the store follows, `distspec.archives.base.Archive.name`.
+    """
+
+    record_name: ClassVar[str] = "settings of the store"
+    grid: WavelengthGrid
+    reference_wave: float
+    default_slope: float
+    preprocessing: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    join_radius: float = MATCH_RADIUS
+    archive_name: str = ""
