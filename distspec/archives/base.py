@@ -38,8 +38,8 @@ LISTING_SCHEMA = pa.schema(
         pa.field("grade", pa.int8(), nullable=False),
     ]
 )
-"""One row per spectrum, sorted by ``object_id``. Positions are in degrees (ICRS). Position and redshift are NaN
-where only the file contains them."""
+"""One row per spectrum, sorted by ``object_id``. Positions are in degrees (ICRS). Position and redshift are
+NaN where only the file contains them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,8 @@ class Archive(ABC):
         Parameters
         ----------
         row : mapping
-            Columns ``object_id``, ``root``, ``srcid``, ``ra`` [deg] and ``dec`` [deg] of the catalog's objects.
+            Columns ``object_id``, ``root``, ``srcid``, ``ra`` [deg] and ``dec`` [deg] of the catalog's
+            objects.
 
         Returns
         -------

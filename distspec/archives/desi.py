@@ -1,4 +1,4 @@
-"""The Dark Energy Spectroscopic Instrument: ``coadd-*.fits``, hundreds of targets each, and their redshifts.
+"""The Dark Energy Spectroscopic Instrument: ``coadd-*.fits`` files of many targets, and their redshifts.
 
 Formats: https://desidatamodel.readthedocs.io (coadd-SURVEY-PROGRAM-PIXNUM, coadd-SPECTROGRAPH-TILEID-GROUPID
 and the redrock file beside each; bit masks: …/en/latest/bitmasks.html). Wavelengths are in vacuum.
@@ -31,7 +31,8 @@ from distspec.measurements.definitions import MeasurementSet
 from distspec.measurements.standard_sets import DESI_MEASUREMENTS
 
 HEAD_BYTES = 200_000
-"""First bytes of a redrock file: its redshifts and positions, unless it holds very many targets."""
+"""Number of bytes read from the start of a redrock file; they contain its redshifts and positions, unless it
+has very many targets."""
 HARMLESS_FIBER_BITS: Mapping[str, int] = {
     "RESTRICTED": 3,
     "NEARCHARGETRAP": 13,
@@ -40,23 +41,23 @@ HARMLESS_FIBER_BITS: Mapping[str, int] = {
     "BADAMPR": 23,
     "BADAMPZ": 24,
 }
-"""Bits of COADD_FIBERSTATUS with which a fibre is still a good one: notes, and those that concern one camera,
-whose pixels have ivar 0 then. Any other: no spectrum of the target."""
+"""Bits of COADD_FIBERSTATUS of usable fibers: notes, and problems of one camera, whose pixels then have
+ivar 0. With any other bit, the spectrum is not that of the target."""
 _HARMLESS_FIBER_BITMASK = sum(1 << bit for bit in HARMLESS_FIBER_BITS.values())
 
 
 @dataclass(frozen=True)
 class DESI(Archive):
-    """Dark Energy Spectroscopic Instrument: coadds with the redrock files beside them."""
+    """Dark Energy Spectroscopic Instrument: coadds, with redrock files in the same folders."""
 
     url: str = ""
-    """Folder or bucket below which the coadd-*.fits and redrock-*.fits files are."""
+    """Folder or bucket that contains the coadd-*.fits and redrock-*.fits files, at any depth."""
     catalog: str = ""
-    """Table of the coadds' paths in a column file, perhaps version; empty: url is listed."""
+    """Table with a column file (path of a coadd) and optionally version; if empty, url is listed."""
     spectypes: tuple[str, ...] = ("GALAXY", "QSO", "STAR")
-    """Keep what redrock takes for one of these."""
+    """Spectral types assigned by redrock to keep."""
     accept_z_warnings: bool = False
-    """Take spectra of whose redshift redrock warns (ZWARN), too."""
+    """Also keep spectra with a redshift warning of redrock (ZWARN)."""
 
     name: ClassVar[str] = "desi"
     spectral_features: ClassVar[Mapping[str, float]] = GALAXY_LINES
@@ -65,11 +66,10 @@ class DESI(Archive):
     measurements: ClassVar[MeasurementSet] = DESI_MEASUREMENTS
 
     def list_spectra(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
-        """Return every target, sorted by ``object_id`` (a `LISTING_SCHEMA` table).
+        """List all targets; see `Archive.list_spectra`.
 
-        Sky fibres and fibres without a target are left out. Where a coadd's redshifts cannot be read, one
-        row stands for all of its targets, with the redrock file as its ``uri``: reading it says what is
-        wrong.
+        Sky fibers and fibers without a target are left out. If the redshifts of a coadd cannot be read, one
+        row represents all of its targets, with the redrock file as ``uri``; reading it reports the problem.
         """
         files = list_fits_files(self.url, self.catalog, "(?:coadd|redrock)-", access)
         coadds = [file for file in files if "/redrock-" not in file.url]
@@ -78,7 +78,20 @@ class DESI(Archive):
         return pa.concat_tables([LISTING_SCHEMA.empty_table(), *tables]).sort_by("object_id")
 
     def list_coadd(self, url: str, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
-        """Return the targets of one coadd that its redrock file knows, as `list` does."""
+        """List the targets of one coadd that its redrock file contains.
+
+        Parameters
+        ----------
+        url : str
+            Coadd file.
+        access : AccessConfig
+            Credentials, limits and timeouts.
+
+        Returns
+        -------
+        Table
+            With `LISTING_SCHEMA`.
+        """
         base = url.rpartition("/")[0]
         return pa.concat_tables(run_coroutine(self._list_coadds([ListedFile(url, 0, "")], {}, base, access)))
 
@@ -105,19 +118,25 @@ class DESI(Archive):
             f"{coadd.url}#{_format_fragment(*row, self.accept_z_warnings)}"
             for row in zip(ids, warnings, strict=True)
         ]
-        numbers_kept = np.stack([targets.ra, targets.dec, targets.z])[:, keep]
-        names = [str(target) for target in ids]
+        positions_z = np.stack([targets.ra, targets.dec, targets.z])[:, keep]
+        target_ids = [str(target) for target in ids]
         return _build_listing(
-            [f"{stem}-{name}" for name in names], names, [version] * len(ids), uris, numbers_kept, stem
+            [f"{stem}-{target}" for target in target_ids],
+            target_ids,
+            [version] * len(ids),
+            uris,
+            positions_z,
+            stem,
         )
 
     async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
-        """Read one target; see `distspec.archives.base.Archive.read`."""
+        """Read one target; see `Archive.read`."""
         target, _, zwarn = entry.fragment.partition(";ZWARN=")
         if not target:
             await parse_head(file, HEAD_BYTES, _parse_redrock)
             raise InvalidSpectrumError(
-                QuarantineReason.NOT_FOUND, f"{file.url} could not be read when its targets were listed"
+                QuarantineReason.NOT_FOUND,
+                f"the redshifts in {file.url} could not be read when targets were listed",
             )
         if zwarn:
             raise InvalidSpectrumError(QuarantineReason.FLAGGED, f"ZWARN {zwarn}, z = {entry.z:.5f}")
@@ -126,11 +145,11 @@ class DESI(Archive):
         if row is None:
             raise InvalidSpectrumError(
                 QuarantineReason.NOT_FOUND,
-                f"no target {target} among {len(coadd.row_by_target)} in {file.url}",
+                f"target {target} is not among the {len(coadd.row_by_target)} targets of {file.url}",
             )
         if coadd.objtype[row] != "TGT" or int(coadd.fiber_status[row]) & ~_HARMLESS_FIBER_BITMASK:
-            seen = f"OBJTYPE {coadd.objtype[row]}, COADD_FIBERSTATUS {coadd.fiber_status[row]}"
-            raise InvalidSpectrumError(QuarantineReason.NOT_A_TARGET, seen)
+            detail = f"OBJTYPE {coadd.objtype[row]}, COADD_FIBERSTATUS {coadd.fiber_status[row]}"
+            raise InvalidSpectrumError(QuarantineReason.NOT_A_TARGET, detail)
         wave, flux, ivar = coadd_cameras(coadd.cameras, row)
         flux, ivar = mask_pixels(flux, ivar, ivar == 0)
         return Spectrum(entry.object_id, wave, flux, ivar, FLUX_UNIT, entry.z)
@@ -148,7 +167,7 @@ class DESI(Archive):
         return replace(self, url=folder, accept_z_warnings=self.accept_z_warnings or has_redshifts)
 
     def list_external_file(self, url: str, z: float, access: AccessConfig) -> list[SpectrumEntry]:
-        """List the targets of a coadd, or the one that the fragment names; see `Archive.list_external_file`."""
+        """List the targets of a coadd, or the one in the fragment; see `Archive.list_external_file`."""
         file, _, target = url.partition("#")
         entries = [
             SpectrumEntry(row["object_id"], "", row["uri"], row["ra"], row["dec"], row["z"])
@@ -164,7 +183,7 @@ class DESI(Archive):
 
 @dataclass(frozen=True, slots=True)
 class _RedrockTable:
-    """Of a redrock file, a row a target."""
+    """Columns of a redrock file, one element per target."""
 
     target_id: Any
     is_target: Any
@@ -177,7 +196,7 @@ class _RedrockTable:
 
 @dataclass(frozen=True, slots=True)
 class _Coadd:
-    """Of a coadd: where each target stands, what its fibre was for and how it fared, the cameras."""
+    """Content of a coadd: the row of each target, the purpose and status of its fiber, and the cameras."""
 
     row_by_target: Mapping[int, int]
     objtype: Any
@@ -189,7 +208,7 @@ _COADD_CACHE: WeakKeyDictionary[ArchiveFile, _Coadd] = WeakKeyDictionary()
 
 
 async def _load_coadd(file: ArchiveFile) -> _Coadd:
-    """Return what a file holds, parsed once for all of its targets that a task reads."""
+    """Return the content of a file, parsed once for all targets that a task reads from it."""
     content = (await file.read_all()).data
     if file not in _COADD_CACHE:
         _COADD_CACHE[file] = _parse_coadd(content)
@@ -204,21 +223,21 @@ def _parse_coadd(content: bytes) -> _Coadd:
     if len(cameras) < 3 or any(camera.mask is None for camera in cameras):
         _check_not_truncated(content)
     if not cameras:
-        raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, "none of the cameras B, R and Z")
+        raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, "the file has none of the cameras B, R and Z")
     if any(len(camera.flux) != len(ids) for camera in cameras):
-        seen = f"{len(ids)} targets, {[len(camera.flux) for camera in cameras]} spectra"
-        raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, seen)
+        detail = f"{len(ids)} targets, {[len(camera.flux) for camera in cameras]} spectra"
+        raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, detail)
     rows = {target: row for row, target in enumerate(ids)}
     return _Coadd(rows, _read_text_column(fibers, "objtype"), _read_integer_column(fibers, status), cameras)
 
 
 def _check_not_truncated(content: bytes) -> None:
-    """Refuse a file that lost its end between two HDUs: SCORES stands last, behind the cameras."""
+    """Raise InvalidSpectrumError if a file is truncated between two HDUs: SCORES is the last one."""
     try:
         read_fits_table(content, "SCORES")
     except InvalidSpectrumError as error:
-        seen = f"a camera or its mask is missing, and so is the file's end: {error.detail}"
-        raise InvalidSpectrumError(QuarantineReason.UNREADABLE, seen) from error
+        detail = f"a camera or its mask is missing, and the file is truncated: {error.detail}"
+        raise InvalidSpectrumError(QuarantineReason.UNREADABLE, detail) from error
 
 
 def _parse_redrock(content: bytes, file_size: int) -> _RedrockTable:
@@ -227,7 +246,7 @@ def _parse_redrock(content: bytes, file_size: int) -> _RedrockTable:
     ids = _read_integer_column(table, "targetid")
     if not np.array_equal(ids, _read_integer_column(fibers, "targetid")):
         raise InvalidSpectrumError(
-            QuarantineReason.BAD_TABLE, "REDSHIFTS and FIBERMAP are of different targets"
+            QuarantineReason.BAD_TABLE, "REDSHIFTS and FIBERMAP list different targets"
         )
     return _RedrockTable(
         ids,
@@ -259,7 +278,7 @@ def _redrock_url(coadd_url: str) -> str:
 
 
 def _format_fragment(target: int, zwarn: int, accept_warnings: bool) -> str:
-    # The coadd does not say what redrock warned of.
+    """Return the fragment for a target; it carries the warning, which the coadd does not contain."""
     return f"{target};ZWARN={zwarn}" if zwarn and not accept_warnings else f"{target}"
 
 

@@ -1,8 +1,8 @@
-"""DESI's three cameras: reading each, and joining them to one spectrum.
+"""Reading DESI's three cameras and coadding them to one spectrum.
 
-All three are extracted on one grid of 0.8 Å (Guy et al. 2023, AJ 165, 144), so where two overlap their
-pixels are of the same wavelengths and nothing has to be resampled: the ivar-weighted mean is the best
-estimate, and its inverse variance is their sum.
+All cameras are extracted on one grid of 0.8 Å (Guy et al. 2023, AJ 165, 144). Overlapping cameras therefore
+share wavelengths and need no resampling: their flux is the inverse-variance weighted mean, and the inverse
+variances add.
 """
 
 from __future__ import annotations
@@ -20,20 +20,23 @@ from distspec.io.fits.reading import read_fits_image
 
 IVAR_UNIT = "1e34 s2 cm4 AA2 / erg2"
 GRID_TOLERANCE = 0.02
-"""How far a pixel may lie from the common grid [pixels]."""
+"""Largest distance of a pixel from the common grid [pixels]."""
 
 
 @dataclass(frozen=True, slots=True)
 class CameraSpectra:
-    """What one camera saw of all targets.
+    """Spectra of all targets of a coadd from one camera.
 
     Attributes
     ----------
-    wave : (n,) [Å]
-    flux, ivar : (targets, n) [`FLUX_UNIT`, its inverse square]
-        As the file holds them.
-    mask : (targets, n) or None
-        Not 0 where a pixel must not be used.
+    wave : ndarray of shape (n_pixels,)
+        Wavelength [Angstrom].
+    flux : ndarray of shape (n_targets, n_pixels)
+        Flux density, in `FLUX_UNIT`.
+    ivar : ndarray of shape (n_targets, n_pixels)
+        Inverse variance.
+    mask : ndarray of shape (n_targets, n_pixels) or None
+        Nonzero where a pixel must not be used.
     """
 
     wave: Floats
@@ -43,12 +46,24 @@ class CameraSpectra:
 
 
 def read_camera(content: bytes, name: str) -> CameraSpectra | None:
-    """Return camera B, R or Z of a coadd; None where the file has none of its images.
+    """Read one camera of a coadd.
+
+    Parameters
+    ----------
+    content : bytes
+        The file.
+    name : {"B", "R", "Z"}
+        Name of the camera.
+
+    Returns
+    -------
+    CameraSpectra or None
+        None if the file has no image of this camera.
 
     Raises
     ------
-    BadSpectrumError
-        ``bad_table`` where some of its images are missing or are of other shapes or units.
+    InvalidSpectrumError
+        With reason ``bad_table`` if some of its images are missing or have wrong shapes or units.
     """
     wave = _read_optional_image(content, f"{name}_WAVELENGTH", "AA")
     flux, ivar = (
@@ -60,7 +75,7 @@ def read_camera(content: bytes, name: str) -> CameraSpectra | None:
         return None
     if wave is None or flux is None or ivar is None or wave.ndim != 1 or len(wave) < 2:
         raise InvalidSpectrumError(
-            QuarantineReason.BAD_TABLE, f"camera {name} without wavelength, flux or ivar"
+            QuarantineReason.BAD_TABLE, f"camera {name} lacks wavelength, flux or ivar"
         )
     if (
         flux.ndim != 2
@@ -73,60 +88,64 @@ def read_camera(content: bytes, name: str) -> CameraSpectra | None:
 
 
 def coadd_cameras(cameras: Sequence[CameraSpectra], target_index: int) -> tuple[Floats, Floats, Floats]:
-    """Return one target's spectrum on the grid that the cameras share.
-
-    Where no camera saw anything, as between B and Z when R is missing, pixels have ivar 0.
+    """Coadd the cameras' spectra of one target on their common grid.
 
     Parameters
     ----------
-    cameras : (1–3,) sequence of Camera
+    cameras : sequence of CameraSpectra
+        One to three cameras.
     target_index : int
-        The target's.
+        Row of the target.
 
     Returns
     -------
-    wave : (L,) [µm]
-    flux, ivar : (L,) [`FLUX_UNIT`, its inverse square]
+    wave : ndarray of shape (n_pixels,)
+        Wavelength [um].
+    flux : ndarray of shape (n_pixels,)
+        Flux density, in `FLUX_UNIT`.
+    ivar : ndarray of shape (n_pixels,)
+        Inverse variance; 0 where no camera has data, as between B and Z if R is missing.
 
     Raises
     ------
-    BadSpectrumError
-        ``bad_wave`` where the cameras' pixels are not of one grid, or of no wavelengths that they see.
+    InvalidSpectrumError
+        With reason ``bad_wave`` if the cameras do not share one grid or their wavelengths are out of range.
     """
     for camera in cameras:
         check_wave(camera.wave * 1e-4)
     start = min(float(camera.wave[0]) for camera in cameras)
     step = float(np.median(np.diff(cameras[0].wave)))
-    places = [_match_grid_pixels(camera.wave, start, step) for camera in cameras]
-    n = max(int(place.max()) for place in places) + 1
-    weighted, ivar = np.zeros(n), np.zeros(n)
-    for camera, place in zip(cameras, places, strict=True):
-        seen, weight = (
+    pixels = [_match_grid_pixels(camera.wave, start, step) for camera in cameras]
+    n = max(int(pixel.max()) for pixel in pixels) + 1
+    weighted_flux, ivar = np.zeros(n), np.zeros(n)
+    for camera, pixel in zip(cameras, pixels, strict=True):
+        flux_of_target, weight = (
             camera.flux[target_index].astype(np.float64),
             camera.ivar[target_index].astype(np.float64),
         )
-        good = np.isfinite(seen) & np.isfinite(weight) & (weight > 0)
+        good = np.isfinite(flux_of_target) & np.isfinite(weight) & (weight > 0)
         if camera.mask is not None:
             good &= camera.mask[target_index] == 0
         weight[~good] = 0.0
-        weighted[place] += weight * np.where(good, seen, 0.0)
-        ivar[place] += weight
+        weighted_flux[pixel] += weight * np.where(good, flux_of_target, 0.0)
+        ivar[pixel] += weight
     wave = (start + step * np.arange(n, dtype=np.float64)) * 1e-4
-    flux: Floats = weighted / np.where(ivar > 0, ivar, 1.0)
+    flux: Floats = weighted_flux / np.where(ivar > 0, ivar, 1.0)
     return wave, flux, ivar
 
 
 def _match_grid_pixels(wave: Floats, start: float, step: float) -> Any:
-    """Return which pixel of the common grid each one is, (n,)."""
-    place = (wave - start) / step if step > 0 else np.full(len(wave), np.nan)
-    pixel = np.rint(place)
-    if not (np.abs(place - pixel) < GRID_TOLERANCE).all() or not (np.diff(pixel) == 1).all():
-        seen = f"{wave[0]:g}–{wave[-1]:g} Å are not pixels of a grid of {step:g} Å from {start:g} Å"
-        raise InvalidSpectrumError(QuarantineReason.BAD_WAVE, seen)
+    """Return the index on the common grid of every pixel."""
+    position = (wave - start) / step if step > 0 else np.full(len(wave), np.nan)
+    pixel = np.rint(position)
+    if not (np.abs(position - pixel) < GRID_TOLERANCE).all() or not (np.diff(pixel) == 1).all():
+        detail = f"{wave[0]:g}–{wave[-1]:g} Å do not lie on a grid of {step:g} Å from {start:g} Å"
+        raise InvalidSpectrumError(QuarantineReason.BAD_WAVE, detail)
     return pixel.astype(np.int64)
 
 
 def _read_optional_image(content: bytes, name: str, unit: str = "") -> Any:
+    """Return an image, None if the file does not contain it."""
     try:
         image, header = read_fits_image(content, name)
     except InvalidSpectrumError as error:

@@ -1,10 +1,10 @@
-"""DJA's bulk product: every PRISM spectrum of a release in one table, for a first load.
+"""DJA's bulk product, which contains all PRISM spectra of a release in one table.
 
-``dja_msaexp_emission_lines_v4.4.prism_spectra.fits``: a row a wavelength pixel (473), ``wave`` [um], and
-vectors ``flux`` and ``err`` [uJy] over the spectra, the i-th of which is the i-th PRISM row of that release's
-catalogue (doi:10.5281/zenodo.15472354). So a spectrum is scattered over the whole file, and its neighbours
-lie beside it: what is read is a block of neighbours, a byte range a pixel and column, and every spectrum of
-the block is taken from it.
+``dja_msaexp_emission_lines_v4.4.prism_spectra.fits`` has one row per wavelength pixel (473), with the
+columns ``wave`` [um] and the vectors ``flux`` and ``err`` [uJy], whose element i belongs to the i-th PRISM
+row of the release's catalog (doi:10.5281/zenodo.15472354). The values of a spectrum are therefore scattered
+over the file, next to those of neighboring spectra. The reader fetches a block of spectra with one byte
+range per pixel and column, and serves all spectra of the block from it.
 """
 
 from __future__ import annotations
@@ -22,54 +22,82 @@ import pyarrow as pa
 from astropy.io import fits
 
 from distspec.archives.catalogs import unit_factor
-from distspec.core.errors import InvalidSpectrumError, QuarantineReason
+from distspec.core.errors import ArchiveError, InvalidSpectrumError, QuarantineReason
 from distspec.core.spectrum import Floats
 from distspec.io.remote.config import AccessConfig
 from distspec.io.remote.files import ArchiveFile, open_archive_client, run_coroutine
 
 BLOCK_SIZE = 4096
-"""Spectra that are read together: 31 MB of float64, in 946 ranges."""
+"""Number of spectra that are read together: 31 MB of float64 in 946 byte ranges."""
 HEAD_BYTES = 40 * 2880
-"""First bytes of the file: more than its headers."""
+"""Number of bytes read from the start of the file; they contain its headers."""
 COLUMN_UNITS: Mapping[str, str] = {"wave": "um", "flux": "uJy", "err": "uJy"}
-"""The columns that are read, and their units."""
+"""Units of the columns that are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnLayout:
+    """Position and type of a column.
+
+    Attributes
+    ----------
+    offset : int
+        Position within a row [bytes].
+    dtype : dtype
+        Type of a value in the file.
+    unit_factor : float
+        Factor to the unit in `COLUMN_UNITS`.
+    """
+
+    offset: int
+    dtype: Any
+    unit_factor: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BulkLayout:
-    """Where in the file which number stands.
+    """Positions of the values in a bulk file.
 
     Attributes
     ----------
-    data_offset, row_bytes : int [bytes]
-        Where the first row begins, and the length of each.
-    n_pixels, n_spectra : int
-    column_layouts : dict of (int, dtype, float)
-        Where in a row a column begins, its numbers' type, and the factor to its unit in `COLUMNS`.
+    data_offset : int
+        Position of the first row [bytes].
+    row_bytes : int
+        Length of a row [bytes].
+    n_pixels : int
+        Number of wavelength pixels, the rows of the table.
+    n_spectra : int
+        Number of spectra.
+    column_layouts : mapping of str to ColumnLayout
+        Positions of the columns within a row.
     """
 
     data_offset: int
     row_bytes: int
     n_pixels: int
     n_spectra: int
-    column_layouts: Mapping[str, tuple[int, Any, float]]
+    column_layouts: Mapping[str, ColumnLayout]
 
     def byte_ranges(self, name: str, start: int, stop: int) -> list[tuple[int, int]]:
-        """Return the byte ranges of a column's elements start … stop − 1, one a pixel."""
-        offset, dtype, _ = self.column_layouts[name]
-        begins = (
-            self.data_offset + offset + start * dtype.itemsize + self.row_bytes * np.arange(self.n_pixels)
-        )
-        length = (stop - start) * dtype.itemsize
+        """Return the byte ranges of elements ``start:stop`` of a column, one range per pixel."""
+        column = self.column_layouts[name]
+        first = self.data_offset + column.offset + start * column.dtype.itemsize
+        begins = first + self.row_bytes * np.arange(self.n_pixels)
+        length = (stop - start) * column.dtype.itemsize
         return [(begin, begin + length) for begin in begins.tolist()]
 
 
 def index_prism_rows(grating: pa.ChunkedArray) -> pa.Array:
-    """Return each catalogue row's place among those whose grating is PRISM, -1 of the others.
+    """Return the position of each catalog row among the PRISM rows; -1 for other gratings.
+
+    Parameters
+    ----------
+    grating : ChunkedArray
+        Column of the catalog.
 
     Examples
     --------
-    >>> number_prism(pa.chunked_array([["PRISM", "G395M", "PRISM"]])).to_pylist()
+    >>> index_prism_rows(pa.chunked_array([["PRISM", "G395M", "PRISM"]])).to_pylist()
     [0, -1, 1]
     """
     prism = np.array([name == "PRISM" for name in grating.to_pylist()], bool)
@@ -77,19 +105,23 @@ def index_prism_rows(grating: pa.ChunkedArray) -> pa.Array:
 
 
 def check_release(url: str, catalog: str, n_prism_rows: int, access: AccessConfig) -> None:
-    """Refuse a bulk file that is not of the catalogue's release.
+    """Check that a bulk file belongs to the release of the catalog.
 
     Parameters
     ----------
-    url, catalog : str
-        Of the bulk file; of the catalogue, for the message.
+    url : str
+        Bulk file.
+    catalog : str
+        Catalog, for the error message.
     n_prism_rows : int
-        The catalogue's PRISM rows.
+        Number of PRISM rows of the catalog.
     access : AccessConfig
+        Credentials, limits and timeouts.
 
     Raises
     ------
-    ValueError
+    ArchiveError
+        If the file cannot be read or has another number of spectra.
     """
 
     async def read() -> BulkLayout:
@@ -99,42 +131,52 @@ def check_release(url: str, catalog: str, n_prism_rows: int, access: AccessConfi
     try:
         layout = run_coroutine(read())
     except InvalidSpectrumError as error:
-        raise ValueError(f"--archive.bulk {url}: {error}") from error
+        raise ArchiveError(f"--archive.bulk {url}: {error}") from error
     if layout.n_spectra != n_prism_rows:
-        raise ValueError(
-            f"--archive.bulk {url} holds {layout.n_spectra} spectra, {catalog} lists {n_prism_rows} of PRISM: "
-            "they must be of one release"
+        raise ArchiveError(
+            f"--archive.bulk {url} contains {layout.n_spectra} spectra, but {catalog} lists "
+            f"{n_prism_rows} PRISM spectra: use files of the same release"
         )
 
 
 async def read_bulk_layout(file: ArchiveFile) -> BulkLayout:
-    """Return where what stands in a bulk file.
+    """Read the layout of a bulk file from its headers.
+
+    Parameters
+    ----------
+    file : ArchiveFile
+        Bulk file.
 
     Raises
     ------
-    BadSpectrumError
+    InvalidSpectrumError
+        If the file is damaged or has another format.
     """
     content, total = await file.read_head(HEAD_BYTES)
     return _parse_layout(content[:HEAD_BYTES], total)
 
 
 async def read_bulk_spectrum(file: ArchiveFile, index: int) -> tuple[Floats, Floats, Floats]:
-    """Return one spectrum; the block it stands in is read once for all of its spectra.
+    """Read one spectrum; its block is read once for all spectra in it.
 
     Parameters
     ----------
-    file : File
+    file : ArchiveFile
+        Bulk file.
     index : int
-        Its place, from 0.
+        Position of the spectrum, from 0.
 
     Returns
     -------
-    wave : (n,) [um]
-    flux, err : (n,) [uJy]
+    wave : ndarray of shape (n_pixels,)
+        Wavelength [um].
+    flux, err : ndarray of shape (n_pixels,)
+        Flux density and its 1 sigma error [uJy].
 
     Raises
     ------
-    BadSpectrumError
+    InvalidSpectrumError
+        If the file is damaged, has another format or has no such spectrum.
     """
     layout = await read_bulk_layout(file)
     if not 0 <= index < layout.n_spectra:
@@ -164,39 +206,42 @@ def _column_byte_ranges(
 
 
 def _extract_column(layout: BulkLayout, name: str, ranges: list[bytes], index: int) -> Floats:
-    _, dtype, factor = layout.column_layouts[name]
-    begin, end = index * dtype.itemsize, (index + 1) * dtype.itemsize
-    return np.frombuffer(b"".join(part[begin:end] for part in ranges), dtype).astype(np.float64) * factor
+    """Return a spectrum's values of a column from the byte ranges of its block."""
+    column = layout.column_layouts[name]
+    begin, end = index * column.dtype.itemsize, (index + 1) * column.dtype.itemsize
+    values = np.frombuffer(b"".join(part[begin:end] for part in ranges), column.dtype)
+    return values.astype(np.float64) * column.unit_factor
 
 
 @lru_cache(maxsize=8)
 def _parse_layout(content: bytes, file_size: int) -> BulkLayout:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the data are not in these first bytes
+            warnings.simplefilter("ignore")  # astropy warns that the file is truncated
             with fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=True) as hdus:
                 table: Any = hdus[1]
                 columns: Any = table.columns
                 header = {name: int(table.header[name]) for name in ("NAXIS1", "NAXIS2")}
                 data = int(table.fileinfo()["datLoc"])
                 fields = {name.lower(): columns.dtype.fields[name] for name in columns.names}
-                given = {column.name.lower(): column.unit for column in columns}
-    except Exception as error:  # astropy raises nearly anything on a damaged header
+                column_units = {column.name.lower(): column.unit for column in columns}
+    except Exception as error:  # astropy may raise any exception on a damaged header
         raise InvalidSpectrumError(QuarantineReason.UNREADABLE, f"{type(error).__name__}: {error}") from error
-    found: dict[str, tuple[int, Any, float]] = {}
+    column_layouts: dict[str, ColumnLayout] = {}
     for name, unit in COLUMN_UNITS.items():
         if name not in fields:
-            seen = f"no column {name}; there are {', '.join(fields)}"
-            raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, seen)
-        numbers, offset = fields[name][:2]
-        if numbers.base.kind != "f":
-            raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"column {name} is {numbers}")
-        found[name] = (int(offset), numbers.base.newbyteorder(">"), unit_factor(given[name] or unit, unit))
+            detail = f"no column {name}; there are {', '.join(fields)}"
+            raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, detail)
+        values, offset = fields[name][:2]
+        if values.base.kind != "f":
+            raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"column {name} has type {values}")
+        factor = unit_factor(column_units[name] or unit, unit)
+        column_layouts[name] = ColumnLayout(int(offset), values.base.newbyteorder(">"), factor)
     lengths = {name: int(np.prod(fields[name][0].shape, dtype=np.int64)) for name in COLUMN_UNITS}
     n_pixels, n_spectra = header["NAXIS2"], lengths["flux"]
     if lengths != {"wave": 1, "flux": n_spectra, "err": n_spectra}:
-        raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"numbers a row: {lengths}")
+        raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"values per row: {lengths}")
     if data + header["NAXIS1"] * n_pixels > file_size:
-        seen = f"cut short: {file_size} bytes of {data + header['NAXIS1'] * n_pixels}"
-        raise InvalidSpectrumError(QuarantineReason.UNREADABLE, seen)
-    return BulkLayout(data, header["NAXIS1"], n_pixels, n_spectra, found)
+        detail = f"truncated: {file_size} bytes of {data + header['NAXIS1'] * n_pixels}"
+        raise InvalidSpectrumError(QuarantineReason.UNREADABLE, detail)
+    return BulkLayout(data, header["NAXIS1"], n_pixels, n_spectra, column_layouts)

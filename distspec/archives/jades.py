@@ -1,8 +1,8 @@
-"""JADES: NIRSpec PRISM spectra of the GOODS fields, as that survey's own pipeline writes them.
+"""JADES: NIRSpec PRISM spectra of the GOODS fields, reduced by the survey's pipeline.
 
 Formats: the 1D files (image HDUs WAVELENGTH [m], DATA and ERR [W/m²/m]) and the redshift tables of data
 releases 3 and 4 (D'Eugenio et al. 2025, ApJS 277, 4; Scholtz et al. 2025, arXiv 2510.01034;
-https://jades.herts.ac.uk/DR4). Redshifts are in the table alone. Wavelengths are in vacuum.
+https://jades.herts.ac.uk/DR4). Redshifts are only in the table. Wavelengths are in vacuum.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ import pyarrow as pa
 
 from distspec.archives.base import LISTING_SCHEMA, Archive, SpectrumEntry, build_spectrum_from_errors
 from distspec.archives.catalogs import make_absolute_url, read_catalog, unit_factor
-from distspec.core.errors import InvalidSpectrumError, QuarantineReason
+from distspec.core.errors import ArchiveError, InvalidSpectrumError, QuarantineReason
 from distspec.core.instruments import NIRSPEC_PRISM, Disperser
 from distspec.core.lines import GALAXY_LINES
 from distspec.core.spectrum import Floats, Spectrum
-from distspec.io.fits.reading import read_fits_image
-from distspec.io.fits.reading import read_fits_table as read_fits_table
+from distspec.io.fits.reading import read_fits_image, read_fits_table
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig, ListedFile
 from distspec.io.remote.files import ArchiveFile
 from distspec.io.remote.listing import list_folder, read_catalog_bytes
 from distspec.measurements.definitions import MeasurementSet
-from distspec.measurements.galaxy_types import GALAXY_TYPE_RULES, GalaxyTypeRule
+from distspec.measurements.galaxy_type_rules import GALAXY_TYPE_RULES
+from distspec.measurements.galaxy_types import GalaxyTypeRule
 from distspec.measurements.standard_sets import NIRSPEC_PRISM_MEASUREMENTS
 
 WAVE_UNIT, FLUX_UNIT = "m", "W m-3"
 WAVE_RANGE = (0.5, 6.0)
-"""Wavelengths outside cannot come from the PRISM [µm]."""
+"""Range of plausible wavelengths of PRISM spectra [um]."""
 FILE_NAME_PATTERN = re.compile(
     r"(?:hlsp_jades_jwst_nirspec_(?P<tier>.+)-)?(?P<id>\d+)_(?:clear-prism|prism_clear)_v[\d.]+_(?:x1d|1D)\.fits"
 )
@@ -47,23 +47,23 @@ COLUMN_ALIASES: Mapping[str, tuple[str, ...]] = {
     "dec": ("dec_targ", "dec"),
     "flag": ("z_spec_flag",),
 }
-"""Our name of a column to those of the public tables and of tables of one's own, in lower case."""
+"""Names of table columns in lower case, of the public tables first, by the name used here."""
 
 
 @dataclass(frozen=True)
 class JADES(Archive):
-    """JADES: PRISM spectra of one of its releases, and its table of redshifts."""
+    """JADES: PRISM spectra of one release and its redshift table."""
 
     url: str = ""
-    """Folder or bucket below which the 1D files are."""
+    """Folder or bucket that contains the 1D files, at any depth."""
     catalog: str = ""
-    """Redshift table: FITS as released, CSV, ECSV or Parquet; with a column file, url is not searched."""
+    """Redshift table in FITS (as released), CSV, ECSV or Parquet; with a column file, url is not searched."""
     z_column: str = ""
-    """Column of the redshift; empty: z_Spec or z."""
+    """Name of the redshift column; if empty, z_Spec or z."""
     z_flags: tuple[str, ...] = ("A", "B", "C")
-    """Keep redshifts of these qualities, where the table has z_Spec_flag (A best, E none)."""
+    """Redshift qualities to keep if the table has z_Spec_flag (A best, E none)."""
     z_min: float = -1.0
-    """Keep redshifts above this: above 3, 1500 Å are in the PRISM's range."""
+    """Lower limit of the redshift, excluded; above 3, the range of the PRISM includes 1500 Å."""
 
     name: ClassVar[str] = "jades"
     spectral_features: ClassVar[Mapping[str, float]] = GALAXY_LINES
@@ -73,14 +73,14 @@ class JADES(Archive):
     galaxy_types: ClassVar[Sequence[GalaxyTypeRule]] = GALAXY_TYPE_RULES
 
     def list_spectra(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
-        """Return the PRISM files, sorted by ``object_id`` (a `LISTING_SCHEMA` table).
+        """List the PRISM files; see `Archive.list_spectra`.
 
-        Files whose redshift is of another quality or too low are left out; those that the table does not
-        have come with z NaN, and are refused when read.
+        Files with a redshift of another quality or below the limit are left out. Files that are not in the
+        table are listed without a redshift and refused when they are read.
         """
         if not (self.url and self.catalog):
-            raise ValueError(
-                "--archive.url or --archive.catalog is empty: name the folder of 1D files and the table"
+            raise ArchiveError(
+                "--archive.url or --archive.catalog is empty: give the folder of the 1D files and the table"
             )
         redshifts = _read_redshifts(self.catalog, self.z_column, access)
         pairs = _match_files(redshifts, make_absolute_url(self.url), access)
@@ -104,10 +104,10 @@ class JADES(Archive):
         return pa.table(columns, schema=LISTING_SCHEMA).sort_by("object_id")
 
     async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
-        """Read one file; see `distspec.archives.base.Archive.read`."""
+        """Read one file; see `Archive.read`."""
         if not np.isfinite(entry.z):
             raise InvalidSpectrumError(
-                QuarantineReason.NO_REDSHIFT, f"z = {entry.z}: no row of {self.catalog} has one"
+                QuarantineReason.NO_REDSHIFT, f"z = {entry.z}: {self.catalog} has no redshift for it"
             )
         wave, flux, err = _parse_1d_file((await file.read_all()).data)
         valid = np.isfinite(flux) & np.isfinite(err) & (err > 0)
@@ -121,7 +121,7 @@ class JADES(Archive):
 
 @dataclass(frozen=True, slots=True)
 class _RedshiftRow:
-    """One row of the redshift table; "" and NaN where it does not say."""
+    """One row of the redshift table; "" and NaN for missing values."""
 
     file: str = ""
     id: str = ""
@@ -135,23 +135,29 @@ class _RedshiftRow:
 def _read_redshifts(url: str, z_column: str, access: AccessConfig) -> list[_RedshiftRow]:
     names, column = _open_table(url, access)
     aliases = dict(COLUMN_ALIASES) | ({"z": (z_column.lower(),)} if z_column else {})
-    found = {ours: next((name for name in theirs if name in names), "") for ours, theirs in aliases.items()}
-    lost = [aliases[ours][0] for ours in ("z", "ra", "dec") if not found[ours]]
-    if lost or not (found["file"] or found["id"]):
-        raise ValueError(
-            f"{url} has no column {', '.join(lost) or 'file or NIRSpec_ID'}; it has {', '.join(names[:12])} …"
+    found = {
+        field: next((name for name in candidates if name in names), "")
+        for field, candidates in aliases.items()
+    }
+    missing = [aliases[field][0] for field in ("z", "ra", "dec") if not found[field]]
+    if missing or not (found["file"] or found["id"]):
+        raise ArchiveError(
+            f"{url} has no column {', '.join(missing) or 'file or NIRSpec_ID'}; "
+            f"its columns are {', '.join(names[:12])} …"
         )
-    taken = {ours: column(name) for ours, name in found.items() if name}
-    rows = [dict(zip(taken, row, strict=True)) for row in zip(*taken.values(), strict=True)]
-    return [_RedshiftRow(**{ours: _parse_value(ours, value) for ours, value in row.items()}) for row in rows]
+    columns = {field: column(name) for field, name in found.items() if name}
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return [
+        _RedshiftRow(**{field: _parse_value(field, value) for field, value in row.items()}) for row in rows
+    ]
 
 
 def _open_table(url: str, access: AccessConfig) -> tuple[Sequence[str], Callable[[str], list[Any]]]:
-    """Return a table's column names in lower case, and a function that returns the column of such a name."""
+    """Return the column names of a table in lower case, and a function that returns a column by this name."""
     if not url.lower().removesuffix(".gz").endswith(".fits"):
         table = read_catalog(url, access)
-        theirs = {name.lower(): name for name in table.column_names}
-        return [*theirs], lambda name: table[theirs[name]].to_pylist()
+        original = {name.lower(): name for name in table.column_names}
+        return [*original], lambda name: table[original[name]].to_pylist()
     content = read_catalog_bytes(make_absolute_url(url), access)
     try:
         try:
@@ -160,13 +166,13 @@ def _open_table(url: str, access: AccessConfig) -> tuple[Sequence[str], Callable
             public = read_fits_table(content, 1)
         return public.column_names, lambda name: public.column(name).tolist()
     except InvalidSpectrumError as error:
-        raise ValueError(f"{url}: {error}") from error
+        raise ArchiveError(f"{url}: {error}") from error
 
 
 def _parse_value(column: str, value: Any) -> Any:
     if column in {"z", "ra", "dec"}:
         number = np.nan if value is None else float(value)
-        return np.nan if column == "z" and number <= -1.0 else number  # -1: no redshift
+        return np.nan if column == "z" and number <= -1.0 else number  # -1 marks a missing redshift
     text = "" if value is None else str(value).strip()
     return text.lstrip("0") if column == "id" else text
 
@@ -174,7 +180,7 @@ def _parse_value(column: str, value: Any) -> Any:
 def _match_files(
     redshifts: Sequence[_RedshiftRow], base_url: str, access: AccessConfig
 ) -> list[tuple[ListedFile, _RedshiftRow]]:
-    """Return each file with its redshift: by the table's column file, else by what the files' names say."""
+    """Return files with their redshifts, matched by the table's column file or by the IDs in file names."""
     listed = [] if base_url.startswith("http") else list_folder(base_url, access, ".fits")
     if any(row.file for row in redshifts):
         known = {file.url: file for file in listed}
@@ -182,8 +188,8 @@ def _match_files(
         files = [known.get(url, ListedFile(url, 0, "")) for url in urls]
         return [(file, row) for file, row in zip(files, redshifts, strict=True) if row.file]
     if base_url.startswith("http"):
-        raise ValueError(f"{base_url} cannot be listed: --archive.catalog needs a column file")
-    # Numbers repeat between tiers: alone, one that does says nothing.
+        raise ArchiveError(f"{base_url} cannot be listed: --archive.catalog needs a column file")
+    # IDs that occur in several tiers are ambiguous without the tier.
     count = Counter(row.id for row in redshifts)
     by_id = {row.id: row for row in redshifts if count[row.id] == 1}
     by_tier = {(row.tier.lower(), row.id): row for row in redshifts if row.tier}
@@ -207,11 +213,11 @@ def _parse_1d_file(content: bytes) -> tuple[Floats, Floats, Floats]:
         shapes = {name: image.shape for name, image in images.items()}
         raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"images of shapes {shapes}")
     wave = wave * 1e6
-    if not len(wave) or not (wave.min() > WAVE_RANGE[0] and wave.max() < WAVE_RANGE[1]):  # NaN fails too
+    if not len(wave) or not (wave.min() > WAVE_RANGE[0] and wave.max() < WAVE_RANGE[1]):  # also False for NaN
         span = f"{wave.min():.4g}–{wave.max():.4g} µm" if len(wave) else "no wavelengths"
         raise InvalidSpectrumError(
             QuarantineReason.BAD_WAVE,
-            f"{span}, where {WAVE_RANGE[0]}–{WAVE_RANGE[1]} µm can be: another unit?",
+            f"{span}, outside {WAVE_RANGE[0]}–{WAVE_RANGE[1]} µm: is this another unit?",
         )
     return wave, flux, err
 

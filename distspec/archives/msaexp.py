@@ -1,7 +1,7 @@
-"""What msaexp writes: the SPEC1D table of a spectrum, and which of its pixels are valid.
+"""Spectra written by msaexp: the SPEC1D table and its valid pixels.
 
-Versions 1, 2 and 4 of the DAWN JWST Archive's files (https://github.com/gbrammer/msaexp; Brammer 2023,
-doi:10.5281/zenodo.7299500).
+Supported are versions 1, 2 and 4 of the DAWN JWST Archive's files (https://github.com/gbrammer/msaexp;
+Brammer 2023, doi:10.5281/zenodo.7299500).
 """
 
 from __future__ import annotations
@@ -20,32 +20,34 @@ from distspec.io.fits.reading import FitsTable, read_fits_table
 WAVE_UNIT, FLUX_UNIT = "um", "uJy"
 _AIR_KEYWORDS = ("AIRORVAC", "SPECSYS", "CTYPE1", "CTYPE2", "CTYPE3", "TCTYP1", "TCTYP2", "TCTYP3")
 _MEDIAN_WIDTH = 11
-"""Pixels of the running median."""
+"""Width of the running median [pixels]."""
 
 
 def parse_spec1d(content: bytes, file_size: int) -> tuple[Floats, Floats, Floats]:
-    """Return a spectrum as its SPEC1D table has it.
+    """Parse the SPEC1D table of a file.
 
     Parameters
     ----------
     content : bytes
-        The file, or its beginning.
-    file_size : int [bytes]
-        Size of the whole file.
+        The file or its beginning.
+    file_size : int
+        Size of the whole file [bytes].
 
     Returns
     -------
-    wave : (n,) [um]
-    flux, err : (n,) [uJy]
-        As they stand there, whatever they are; in these units also where the table's are others.
+    wave : ndarray of shape (n_pixels,)
+        Wavelength, converted to um.
+    flux, err : ndarray of shape (n_pixels,)
+        Flux density and its 1 sigma error, converted to uJy; values are not checked.
 
     Raises
     ------
-    Incomplete
-        When the table does not end within `content`.
-    BadSpectrumError
-        As `distspec.io.fits.read_table`; ``bad_table`` also for columns that are missing, no numbers,
-        not one value a row or in units that do not convert, and for wavelengths in air.
+    IncompleteContentError
+        If the table extends beyond `content`.
+    InvalidSpectrumError
+        As `distspec.io.fits.reading.read_fits_table`; with reason ``bad_table`` also if a column is
+        missing, is not numeric, has several values per row or a unit that cannot be converted, or if
+        wavelengths are in air.
     """
     table = read_fits_table(content, "SPEC1D", file_size)
     _check_vacuum(table.header)
@@ -57,15 +59,17 @@ def parse_spec1d(content: bytes, file_size: int) -> tuple[Floats, Floats, Floats
 
 
 def _read_column(table: FitsTable, name: str, unit: str) -> Floats:
+    """Return a numeric column as float64, converted to `unit`."""
     values = table.column(name)
     if values.dtype.kind not in "iuf":
-        raise _bad_table_error(f"column {name} holds {values.dtype}, not numbers")
+        raise _bad_table_error(f"column {name} has type {values.dtype}, which is not numeric")
     factor = unit_factor(table.unit(name) or unit, unit)
     values = values.astype(np.float64, copy=False)
     return values if factor == 1.0 else values * factor
 
 
 def _check_vacuum(header: Header) -> None:
+    """Raise InvalidSpectrumError if the header declares wavelengths in air."""
     for key in _AIR_KEYWORDS:
         if key in header and str(header[key]).strip().upper().startswith(("AIR", "AWAV")):
             raise _bad_table_error(f"wavelengths in air: {key} is {header[key]}")
@@ -73,29 +77,30 @@ def _check_vacuum(header: Header) -> None:
         raise _bad_table_error("wavelengths in air: VACUUM is F")
 
 
-def _bad_table_error(seen: str) -> InvalidSpectrumError:
-    return InvalidSpectrumError(QuarantineReason.BAD_TABLE, seen)
+def _bad_table_error(detail: str) -> InvalidSpectrumError:
+    return InvalidSpectrumError(QuarantineReason.BAD_TABLE, detail)
 
 
 def find_valid_pixels(flux: Floats, err: Floats) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Tell which pixels msaexp calls valid.
+    """Return the pixels that msaexp considers valid.
 
-    Finite, err > 0, flux ≠ 0, and an error that is not implausibly small: above half the 5th percentile
-    and above a fifth of its own 11-pixel running median.
+    Valid pixels have finite values, a positive error and a flux other than 0, and an error that is not
+    implausibly small: above half of the 5th percentile and above a fifth of its 11-pixel running median.
 
     Parameters
     ----------
-    flux, err : (n,) [any one flux density]
+    flux, err : ndarray of shape (n_pixels,)
+        Flux density and its 1 sigma error, in the same unit.
 
     Returns
     -------
-    (n,) bool
+    ndarray of bool, shape (n_pixels,)
 
     Examples
     --------
     >>> flux, err = np.ones(40), np.ones(40)
     >>> flux[0], flux[1], err[2], err[20] = np.nan, 0.0, -1.0, 0.1
-    >>> np.flatnonzero(~valid_pixels(flux, err))
+    >>> np.flatnonzero(~find_valid_pixels(flux, err))
     array([ 0,  1,  2, 20])
     """
     valid = np.isfinite(flux) & np.isfinite(err) & (err > 0) & (flux != 0)
@@ -106,34 +111,48 @@ def find_valid_pixels(flux: Floats, err: Floats) -> np.ndarray[Any, np.dtype[np.
 
 
 def percentile(values: Floats, q: float) -> float:
-    """Return `numpy.percentile`, to the last bit and ten times as fast; of (n,) finite numbers, n ≥ 1."""
-    place = (len(values) - 1) * (q / 100.0)
-    below = int(place)
+    """Return what `numpy.percentile` returns, bit for bit but ten times faster.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n,)
+        Finite values, at least one.
+    q : float
+        Percentile, from 0 to 100.
+    """
+    position = (len(values) - 1) * (q / 100.0)
+    below = int(position)
     above = min(below + 1, len(values) - 1)
     ordered = np.partition(values, (below, above))
-    low, high, share = float(ordered[below]), float(ordered[above]), place - below
-    return high - (high - low) * (1.0 - share) if share >= 0.5 else low + (high - low) * share
+    low, high, fraction = float(ordered[below]), float(ordered[above]), position - below
+    return high - (high - low) * (1.0 - fraction) if fraction >= 0.5 else low + (high - low) * fraction
 
 
 @njit(cache=True)
 def running_median(values: Floats) -> Floats:
-    """Return `scipy.ndimage.median_filter` of 11 pixels, mirrored at the ends, of (n,) finite numbers."""
+    """Return what `scipy.ndimage.median_filter` returns for 11 pixels and reflection at the ends.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_pixels,)
+        Finite values.
+    """
     n, half = len(values), _MEDIAN_WIDTH // 2
     median, window = np.empty(n), np.full(_MEDIAN_WIDTH, np.inf)
     for i in range(n + 2 * half):
-        enters = values[_mirror_index(i - half, n)]
-        leaves = values[_mirror_index(i - half - _MEDIAN_WIDTH, n)] if i >= _MEDIAN_WIDTH else np.inf
-        # The window stays sorted: the pixel that enters moves from where the other left to its place.
+        new_value = values[_mirror_index(i - half, n)]
+        removed_value = values[_mirror_index(i - half - _MEDIAN_WIDTH, n)] if i >= _MEDIAN_WIDTH else np.inf
+        # The window stays sorted: the new value moves from the position of the removed one to its own.
         at = 0
-        while window[at] != leaves:
+        while window[at] != removed_value:
             at += 1
-        while at + 1 < _MEDIAN_WIDTH and window[at + 1] < enters:
+        while at + 1 < _MEDIAN_WIDTH and window[at + 1] < new_value:
             window[at] = window[at + 1]
             at += 1
-        while at > 0 and window[at - 1] > enters:
+        while at > 0 and window[at - 1] > new_value:
             window[at] = window[at - 1]
             at -= 1
-        window[at] = enters
+        window[at] = new_value
         if i >= 2 * half:
             median[i - 2 * half] = window[half]
     return median
@@ -141,6 +160,7 @@ def running_median(values: Floats) -> Floats:
 
 @njit(cache=True)
 def _mirror_index(i: int, n: int) -> int:
+    """Return an index within 0 … n − 1, reflected at the ends."""
     if 0 <= i < n:
         return i
     i %= 2 * n

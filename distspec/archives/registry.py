@@ -90,4 +90,9 @@ def get_archive(name: str) -> type[Archive]:
 
 
 def _is_archive(value: Any) -> bool:
-    return isinstance(value, type) and issubclass(value, Archive) and bool(value.name) and not inspect.isabstract(value)
+    return (
+        isinstance(value, type)
+        and issubclass(value, Archive)
+        and bool(value.name)
+        and not inspect.isabstract(value)
+    )

@@ -1,8 +1,8 @@
-"""The Sloan Digital Sky Survey: one file a spectrum, ``spec-PLATE-MJD-FIBER.fits``, of any release since DR8.
+"""The Sloan Digital Sky Survey: one ``spec-PLATE-MJD-FIBER.fits`` file per spectrum, of releases since DR8.
 
-Format: https://data.sdss.org/datamodel/files/BOSS_SPECTRO_REDUX/RUN2D/spectra/PLATE4/spec.html, and what
-DR18 and later write (columns in upper case, fields and catalogue numbers for plates and fibres). Redshift,
-warning and position are in the file, so a listing does not know them. Wavelengths are in vacuum.
+Format: https://data.sdss.org/datamodel/files/BOSS_SPECTRO_REDUX/RUN2D/spectra/PLATE4/spec.html, and the
+variant of DR18 and later (columns in upper case, fields and catalog numbers in place of plates and fibers).
+Redshift, warning and position are in the file alone, so listings lack them. Wavelengths are in vacuum.
 """
 
 from __future__ import annotations
@@ -29,15 +29,14 @@ from distspec.core.instruments import SDSS_SPECTROGRAPH, Disperser
 from distspec.core.lines import GALAXY_LINES
 from distspec.core.spectrum import Floats, Spectrum
 from distspec.io.fits.hdus import find_hdu
-from distspec.io.fits.reading import FitsTable, parse_head
-from distspec.io.fits.reading import read_fits_table as read_fits_table
+from distspec.io.fits.reading import FitsTable, parse_head, read_fits_table
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
 from distspec.io.remote.files import ArchiveFile
 from distspec.measurements.definitions import MeasurementSet
 from distspec.measurements.standard_sets import SDSS_MEASUREMENTS
 
 HEAD_BYTES = 83 * 2880
-"""A file without its single exposures, whole; the first bytes of one with them."""
+"""Number of bytes read from the start of a file; they contain a whole file without single exposures."""
 BAD_PIXEL_BITS: Mapping[str, int] = {
     "NOPLUG": 0,
     "BADTRACE": 1,
@@ -49,28 +48,28 @@ BAD_PIXEL_BITS: Mapping[str, int] = {
     "BADSKYCHI": 27,
     "REDMONSTER": 28,
 }
-"""Bits of and_mask under which a pixel's flux is not the object's: no fibre or data, or sky that did not come
-off. Most have ivar 0 already; BRIGHTSKY is the one that SDSS advises to heed besides
+"""Bits of and_mask of pixels whose flux is not that of the object: no fiber, no data, or poor sky subtraction.
+Most of them have ivar 0 already; SDSS recommends to mask BRIGHTSKY as well
 (https://www.sdss3.org/dr10/algorithms/bitmask_sppixmask.php)."""
 NO_TARGET_BITS: Mapping[str, int] = {"SKY": 0, "UNPLUGGED": 7}
-"""Bits of ZWARNING that say that no object was observed (…/dr10/algorithms/bitmask_zwarning.php)."""
+"""Bits of ZWARNING of fibers that observed no object (…/dr10/algorithms/bitmask_zwarning.php)."""
 RA_COLUMNS = ("plug_ra", "ra", "fiber_ra", "racat")
 DEC_COLUMNS = ("plug_dec", "dec", "fiber_dec", "deccat")
-"""Where releases keep the fibre's position, the best first: "ra" is 0 in some that have "plug_ra"."""
+"""Columns of the fiber's position, best first: "ra" is 0 in some releases that have "plug_ra"."""
 _BAD_PIXEL_BITMASK = sum(1 << bit for bit in BAD_PIXEL_BITS.values())
 _NO_TARGET_BITMASK = sum(1 << bit for bit in NO_TARGET_BITS.values())
 
 
 @dataclass(frozen=True)
 class SDSS(Archive):
-    """Sloan Digital Sky Survey: spec-*.fits of one or many plates."""
+    """Sloan Digital Sky Survey: spec-*.fits files of any number of plates."""
 
     url: str = ""
-    """Folder or bucket below which the spec-*.fits files are."""
+    """Folder or bucket that contains the spec-*.fits files, at any depth."""
     catalog: str = ""
-    """Table of the files' paths in a column file, perhaps class and version; empty: url is listed."""
+    """Table with a column file (path) and optionally class and version; if empty, url is listed."""
     accept_z_warnings: bool = False
-    """Take spectra of whose redshift the pipeline warns (ZWARNING), too."""
+    """Also keep spectra with a redshift warning of the pipeline (ZWARNING)."""
 
     name: ClassVar[str] = "sdss"
     spectral_features: ClassVar[Mapping[str, float]] = GALAXY_LINES
@@ -79,7 +78,7 @@ class SDSS(Archive):
     measurements: ClassVar[MeasurementSet] = SDSS_MEASUREMENTS
 
     def list_spectra(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
-        """Return every file, sorted by ``object_id`` (a `LISTING_SCHEMA` table); z and position are NaN."""
+        """List all files, without redshifts and positions; see `Archive.list_spectra`."""
         files = list_fits_files(self.url, self.catalog, "spec-", access)
         names = [_object_id(file.url) for file in files]
         unknown, n = np.full(len(files), np.nan), len(files)
@@ -100,7 +99,7 @@ class SDSS(Archive):
         return pa.table(columns, schema=LISTING_SCHEMA).sort_by("object_id")
 
     async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
-        """Read one file; see `distspec.archives.base.Archive.read`."""
+        """Read one file; see `Archive.read`."""
         spectrum = await parse_head(file, HEAD_BYTES, _parse_spec_file)
         if spectrum.no_target_detail:
             raise InvalidSpectrumError(QuarantineReason.NOT_A_TARGET, spectrum.no_target_detail)
@@ -115,7 +114,7 @@ class SDSS(Archive):
         )
 
     def read_truth(self) -> pa.Table | None:
-        """Return the pipeline's classes, GALAXY, QSO and STAR, where the catalogue has a column class."""
+        """Return the classes of the pipeline (GALAXY, QSO, STAR) if the catalog has a column class."""
         table = read_catalog(self.catalog) if self.catalog else None
         if table is None or not {"file", "class"} <= set(table.column_names):
             return None
@@ -149,7 +148,7 @@ class SDSS(Archive):
 
 @dataclass(frozen=True, slots=True)
 class _FiberSpectrum:
-    """What one file says: wave [µm], flux and ivar [`FLUX_UNIT`], bad pixels, the pipeline's verdict."""
+    """Content of one file: wave [um], flux and ivar in `FLUX_UNIT`, bad pixels, redshift and warnings."""
 
     wave: Floats
     flux: Floats
@@ -172,7 +171,7 @@ def _parse_spec_file(content: bytes, file_size: int) -> _FiberSpectrum:
     primary = find_hdu(content, 0, file_size).header
     check_unit(coadd.unit("flux") or str(primary.get("BUNIT") or ""))
     if primary.get("VACUUM") is False:
-        raise InvalidSpectrumError(QuarantineReason.BAD_WAVE, "VACUUM is F: wavelengths in air")
+        raise InvalidSpectrumError(QuarantineReason.BAD_WAVE, "VACUUM is F: wavelengths are in air")
     loglam = read_float_column(coadd, "loglam")
     mask = coadd.column("and_mask")
     if mask.dtype.kind not in "iu":
@@ -185,7 +184,7 @@ def _parse_spec_file(content: bytes, file_size: int) -> _FiberSpectrum:
     }
     no_target = ""
     if warning & _NO_TARGET_BITMASK or not purpose.isdisjoint({"SKY", "NA"}):
-        no_target = f"ZWARNING {warning}, {' '.join(sorted(purpose)).strip()}: a sky or unplugged fibre"
+        no_target = f"ZWARNING {warning}, {' '.join(sorted(purpose)).strip()}: a sky or unplugged fiber"
     with np.errstate(over="ignore"):
         wave = 10.0 ** (loglam - 4.0)
     return _FiberSpectrum(
@@ -202,7 +201,7 @@ def _parse_spec_file(content: bytes, file_size: int) -> _FiberSpectrum:
 
 
 def _read_summary(content: bytes, file_size: int) -> FitsTable:
-    """Return the one row on the spectrum: SPALL of BOSS and later, SPECOBJ of SDSS-I and -II."""
+    """Return the one-row summary table: SPALL of BOSS and later, SPECOBJ of SDSS-I and -II."""
     try:
         table = read_fits_table(content, "SPALL", file_size)
     except InvalidSpectrumError as error:
@@ -210,8 +209,8 @@ def _read_summary(content: bytes, file_size: int) -> FitsTable:
             raise
         table = read_fits_table(content, "SPECOBJ", file_size)
     if len(read_float_column(table, "z")) != 1:
-        seen = f"{len(read_float_column(table, 'z'))} rows where one spectrum is summarised"
-        raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, seen)
+        detail = f"the summary table has {len(read_float_column(table, 'z'))} rows instead of one"
+        raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, detail)
     return table
 
 

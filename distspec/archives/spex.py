@@ -1,6 +1,7 @@
 """The SpeX Prism Library: low-resolution near-infrared spectra of M, L and T dwarfs.
 
-Burgasser & Splat Development Team 2017, ASI Conf. Ser. 14, 7. Stars: z = 0.
+Burgasser & Splat Development Team 2017, ASI Conf. Ser. 14, 7. The objects are stars and brown dwarfs at z =
+0.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from distspec.archives.base import LISTING_SCHEMA, Archive, SpectrumEntry, build_spectrum_from_errors
 from distspec.archives.catalogs import find_path_template, make_absolute_url, read_catalog
-from distspec.core.errors import InvalidSpectrumError, QuarantineReason
+from distspec.core.errors import ArchiveError, InvalidSpectrumError, QuarantineReason
 from distspec.core.instruments import SPEX_PRISM, Disperser
 from distspec.core.lines import STAR_FEATURES
 from distspec.core.spectrum import Spectrum
@@ -25,19 +26,19 @@ from distspec.measurements.definitions import MeasurementSet
 from distspec.measurements.standard_sets import SPEX_MEASUREMENTS
 
 PATH_TEMPLATES = ("spectra/{file}", "{file}")
-"""Where a file lies below the archive's URL."""
+"""Path of a file below the archive's URL."""
 YUNITS_ALIASES = {"wm-2um-1": "W m-2 um-1", "ergss-1cm-2a-1": "erg s-1 cm-2 AA-1"}
-"""Spellings of YUNITS, without spaces and in lower case."""
+"""Unit by the spelling of YUNITS, without spaces and in lower case."""
 
 
 @dataclass(frozen=True)
 class SpeX(Archive):
-    """SpeX Prism Library: where its table and its files are."""
+    """SpeX Prism Library: spectra of M, L and T dwarfs."""
 
     url: str = ""
-    """Folder or bucket that holds the FITS files, or a folder spectra/ of them."""
+    """Folder or bucket of the FITS files, or of a folder spectra/ that contains them."""
     catalog: str = ""
-    """Table of DATA_FILE, SOURCE_KEY, RA, DEC, OBSERVATION_DATE, cls; empty: labels.csv in url."""
+    """Table of DATA_FILE, SOURCE_KEY, RA, DEC, OBSERVATION_DATE and cls; if empty, labels.csv in url."""
 
     name: ClassVar[str] = "spex"
     spectral_features: ClassVar[Mapping[str, float]] = STAR_FEATURES
@@ -46,18 +47,18 @@ class SpeX(Archive):
     measurements: ClassVar[MeasurementSet] = SPEX_MEASUREMENTS
 
     def list_spectra(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
-        """Return every spectrum of the table, sorted by ``object_id`` (a `LISTING_SCHEMA` table)."""
+        """List all spectra of the table; see `Archive.list_spectra`."""
         table = self._read_catalog(access)
         files = table["DATA_FILE"].cast(pa.string())
         keys = table["SOURCE_KEY"].cast(pa.string())
         base, n = make_absolute_url(self.url), len(table)
         names = files.to_pylist()
-        layout = find_path_template(PATH_TEMPLATES, [{"file": name} for name in names], base, access)
+        template = find_path_template(PATH_TEMPLATES, [{"file": name} for name in names], base, access)
         columns = {
             "object_id": files,
             "source_key": [f"SPL {key}" for key in keys.to_pylist()],
             "version": table["OBSERVATION_DATE"].cast(pa.string()),
-            "uri": [f"{base}/{layout.format(file=name)}" for name in names],
+            "uri": [f"{base}/{template.format(file=name)}" for name in names],
             "ra": table["RA"].cast(pa.float64()),
             "dec": table["DEC"].cast(pa.float64()),
             "z": pa.array(np.zeros(n)),
@@ -72,17 +73,17 @@ class SpeX(Archive):
         )
 
     async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
-        """Read one file; see `distspec.archives.base.Archive.read`."""
+        """Read one file; see `Archive.read`."""
         planes, unit = _read_planes((await file.read_all()).data)
         wave, flux, noise = planes[0], planes[1], planes[2]
-        # Orders are padded with zeros or NaN at the ends: no wavelength, no pixel.
-        real = np.isfinite(wave) & (wave > 0)
-        wave, flux, noise = wave[real], flux[real], noise[real]
+        # Orders are padded with zeros or NaN at their ends: these are not pixels.
+        has_wave = np.isfinite(wave) & (wave > 0)
+        wave, flux, noise = wave[has_wave], flux[has_wave], noise[has_wave]
         valid = np.isfinite(flux) & np.isfinite(noise) & (noise > 0) & (flux != 0)
         return build_spectrum_from_errors(entry, wave, flux, noise, valid, unit)
 
     def read_truth(self) -> pa.Table | None:
-        """Return the spectral classes M, L and T."""
+        """Return the spectral classes M, L and T, if the table has them."""
         table = self._read_catalog(DEFAULT_ACCESS)
         if "cls" not in table.column_names:
             return None
@@ -95,20 +96,20 @@ class SpeX(Archive):
         )
 
     def list_external_file(self, url: str, z: float, access: AccessConfig) -> list[SpectrumEntry]:
-        """List the spectrum in a file, at z = 0: the library's objects are stars."""
+        """List the spectrum of a file at z = 0; see `Archive.list_external_file`."""
         return super().list_external_file(url, 0.0, access)
 
     def _read_catalog(self, access: AccessConfig) -> pa.Table:
         if not self.url:
-            raise ValueError("--archive.url is empty: name the folder that holds the SpeX files")
+            raise ArchiveError("--archive.url is empty: give the folder of the SpeX files")
         return read_catalog(self.catalog or f"{make_absolute_url(self.url)}/labels.csv", access)
 
 
 def _read_planes(content: bytes) -> tuple[Any, str]:
-    """Return the image as (planes, pixels) float64 — wavelength, flux, noise, perhaps flags — and its unit.
+    """Return the image (wavelength, flux, noise, and in some files flags, by pixel) and the unit of the flux.
 
-    The library was filled over two decades: some files are stored transposed, some have no noise, and a
-    third do not say what unit their flux is in.
+    The library grew over two decades: some files are transposed, some lack the noise, and a third do not
+    give the unit of the flux.
     """
     image, header = read_fits_image(content, 0)
     unit = YUNITS_ALIASES.get(str(header.get("YUNITS", "")).replace(" ", "").lower(), "")
@@ -116,6 +117,6 @@ def _read_planes(content: bytes) -> tuple[Any, str]:
     if planes.ndim == 2 and planes.shape[0] > planes.shape[1]:
         planes = planes.T
     if planes.ndim != 2 or planes.shape[0] < 3:
-        seen = f"image of shape {image.shape}: no (wavelength, flux, noise) planes"
-        raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, seen)
+        detail = f"image of shape {image.shape} instead of rows of wavelength, flux and noise"
+        raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, detail)
     return planes, unit

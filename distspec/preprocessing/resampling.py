@@ -1,4 +1,4 @@
-"""Rows on the rest-frame grid: the grid, resampling onto it with inverse variance, scaling."""
+"""Wavelength grids, and the resampling of spectra onto them with inverse variances."""
 
 from __future__ import annotations
 
@@ -9,54 +9,63 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distspec.core.compiled import njit_nogil
+from distspec.core.errors import ConfigError
 from distspec.core.spectrum import Floats, Floats32, WavelengthGrid
 
 MIN_COVERAGE = 0.5
-"""An output pixel is valid when valid input pixels cover at least this share of it."""
+"""An output pixel is valid if valid input pixels cover at least this fraction of it."""
 GAP_FACTOR = 3.0
-"""A step between pixel centres wider than this many times the local median step is a gap …"""
+"""A step between pixel centers that exceeds the local median step by this factor is a gap."""
 GAP_HALF_WINDOW = 8
-"""… the median being that of the step itself and up to so many on either side."""
+"""Number of steps on either side that enter the local median, besides the step itself."""
 MAX_FLUX = 1e6
-"""A pixel further than this from zero, in units of the norm, is masked …"""
+"""Pixels with a larger absolute normalized flux are masked: they are no measurements, and overflow later."""
 MAX_IVAR = 1e20
-"""… as is one whose error is below 1e-10 of the norm: neither is a measurement, both overflow later."""
+"""Pixels with a larger inverse variance (an error below 1e-10 of the norm) are masked for the same reason."""
 
 
 @dataclass(frozen=True)
 class GridConfig:
-    """The rest-frame grid to choose when a store is made; a store keeps its grid for ever."""
+    """The rest-frame wavelength grid of a new store; a store keeps its grid."""
 
     spacing: Literal["log", "uniform"] = "log"
-    """Equal steps in ln λ or in λ."""
+    """Equal steps in ln(wavelength) or in wavelength."""
     start: float = 1100.0
-    """Lower edge [Å]."""
+    """Lower edge [Angstrom]."""
     stop: float = 8400.0
-    """Upper edge [Å]."""
+    """Upper edge [Angstrom]."""
     n_pixels: int = 640
-    """Pixels from start to stop; 0 where step says it."""
+    """Number of pixels; 0 if step is given."""
     step: float = 0.0
-    """Pixel width [Å] of a uniform grid; 0 where n_pixels says it."""
+    """Pixel width of a uniform grid [Angstrom]; 0 if n_pixels is given."""
     frame: Literal["rest", "observed"] = "rest"
-    """Observed: start, stop are divided by 1 + the sample's median redshift; step is not."""
+    """Frame of start and stop; observed: both are divided by 1 + the median redshift of the sample."""
 
     def __post_init__(self) -> None:
         if not 0 < self.start < self.stop:
-            raise ValueError(f"grid.start {self.start} Å must lie between 0 and grid.stop {self.stop} Å")
+            raise ConfigError(
+                f"--grid.start {self.start} Angstrom must lie between 0 and grid.stop {self.stop} Angstrom"
+            )
         if (self.n_pixels > 0) == (self.step > 0):
-            raise ValueError(
-                f"set one of grid.n_pixels ({self.n_pixels}) and grid.step ({self.step} Å), the other to 0"
+            raise ConfigError(
+                f"set one of --grid.n-pixels ({self.n_pixels}) and --grid.step ({self.step} Angstrom), "
+                "and the other to 0"
             )
         if self.step > 0 and self.spacing == "log":
-            raise ValueError("grid.step is for spacing=uniform; give a log grid n_pixels")
+            raise ConfigError("--grid.step requires --grid.spacing=uniform; give a log grid --grid.n-pixels")
 
     def resolve(self, z: Floats) -> WavelengthGrid:
-        """Return the grid for a sample of redshifts, (N,).
+        """Return the grid for a sample.
+
+        Parameters
+        ----------
+        z : ndarray of shape (n_spectra,)
+            Redshifts of the sample; used only if `frame` is "observed".
 
         Examples
         --------
         >>> GridConfig("uniform", 7000, 55000, 0, 3.0, "observed").resolve(np.array([4.5, 5.0, 9.0]))
-        WaveGrid(spacing='uniform', start=1166.6666666666667, stop=9167.666666666666, n_pixels=2667)
+        WavelengthGrid(spacing='uniform', start=1166.6666666666667, stop=9167.666666666666, n_pixels=2667)
         """
         shrink = 1.0 + float(np.median(z)) if self.frame == "observed" else 1.0
         start, stop = self.start / shrink, self.stop / shrink
@@ -70,19 +79,21 @@ class GridConfig:
 def resample_batch(
     wave: Floats, flux: Floats, ivar: Floats, offsets: NDArray[np.int64], edges: Floats
 ) -> tuple[Floats, Floats]:
-    """Resample many spectra, end to end in one array each, onto the same new pixels.
+    """Resample many spectra onto one grid; see `resample`.
 
     Parameters
     ----------
-    wave, flux, ivar : (M,)
-        As for `resample`.
-    offsets : (N + 1,)
+    wave, flux, ivar : ndarray of shape (n_total_pixels,)
+        Wavelengths, flux densities and inverse variances of all spectra, concatenated.
+    offsets : ndarray of int, shape (n_spectra + 1,)
         Spectrum k is pixels ``offsets[k]:offsets[k + 1]``.
-    edges : (L + 1,) [Å]
+    edges : ndarray of shape (n_pixels + 1,)
+        Edges of the output pixels [Angstrom].
 
     Returns
     -------
-    flux, ivar : (N, L)
+    flux, ivar : ndarray of shape (n_spectra, n_pixels)
+        Resampled flux density and its inverse variance.
     """
     n_spectra, n_out = len(offsets) - 1, len(edges) - 1
     out, out_ivar = np.zeros((n_spectra, n_out)), np.zeros((n_spectra, n_out))
@@ -94,30 +105,35 @@ def resample_batch(
 
 @njit_nogil
 def resample(wave: Floats, flux: Floats, ivar: Floats, edges: Floats) -> tuple[Floats, Floats]:
-    """Resample a flux density onto new pixels, conserving flux.
+    """Resample a spectrum onto new pixels, conserving flux.
 
-    Each output pixel is the mean of the input pixels weighted by the width that they share with it, so
-    Σ f Δλ is the same before and after (Carnall 2017, arXiv:1705.05165, eq. 3); masked input pixels take
-    no part. Independent errors: σ² = Σ w²σ² / (Σ w)² (eq. 4).
+    An output pixel is the mean of the input pixels, weighted by the width of their overlap with it, so the
+    integral of the flux is preserved (Carnall 2017, eq. 3). Masked input pixels are ignored. Errors are
+    taken to be independent: sigma^2 = sum(w^2 sigma^2) / sum(w)^2 (eq. 4).
 
-    Input pixels meet half-way between their centres. Where a step is a gap (`GAP_FACTOR`, `GAP_HALF_WINDOW`), the pixels
-    on its two sides end half a local median step from their centres, and nothing covers what lies
-    between: no input pixel reaches further than GAP / 2 local median steps to either side.
+    Input pixels meet halfway between their centers. A step is a gap if it exceeds `GAP_FACTOR` times the
+    local median step; the pixels on its two sides then end half a local median step from their centers, and
+    nothing covers what lies between. No input pixel extends beyond ``GAP_FACTOR / 2`` local median steps.
 
     Parameters
     ----------
-    wave : (n,) [Å]
-        Strictly increasing pixel centres, n ≥ 2.
-    flux : (n,) [flux per Å]
-    ivar : (n,) [flux⁻²]
-        0 = masked.
-    edges : (L + 1,) [Å]
-        Edges of the output pixels.
+    wave : ndarray of shape (n_input_pixels,)
+        Pixel centers [Angstrom], strictly increasing, at least two.
+    flux : ndarray of shape (n_input_pixels,)
+        Flux density per unit wavelength.
+    ivar : ndarray of shape (n_input_pixels,)
+        Inverse variance; 0 where masked.
+    edges : ndarray of shape (n_pixels + 1,)
+        Edges of the output pixels [Angstrom].
 
     Returns
     -------
-    flux, ivar : (L,)
-        Both 0 where less than `MIN_COVERAGE` of the pixel is covered by valid input.
+    flux, ivar : ndarray of shape (n_pixels,)
+        Both 0 where valid input pixels cover less than `MIN_COVERAGE` of the output pixel.
+
+    References
+    ----------
+    Carnall 2017, arXiv:1705.05165.
 
     Examples
     --------
@@ -135,6 +151,7 @@ def resample(wave: Floats, flux: Floats, ivar: Floats, edges: Floats) -> tuple[F
 def _resample_into(
     wave: Floats, flux: Floats, ivar: Floats, edges: Floats, out: Floats, out_ivar: Floats
 ) -> None:
+    """Resample one spectrum into `out` and `out_ivar`, which hold zeros."""
     blue, red = _pixel_edges(wave)
     i, n = 0, len(wave)
     for j in range(len(out)):
@@ -143,26 +160,26 @@ def _resample_into(
             i += 1
         if i == n:
             return
-        total, total_flux, total_var = 0.0, 0.0, 0.0
+        sum_overlap, sum_flux, sum_var = 0.0, 0.0, 0.0
         while True:
-            shared = min(red[i], high) - max(blue[i], low)
-            if ivar[i] > 0.0 and shared > 0.0:
-                total += shared
-                total_flux += shared * flux[i]
-                total_var += shared * shared / ivar[i]
-            # The pixel that reaches past this one has the rest of its width for the next.
+            overlap = min(red[i], high) - max(blue[i], low)
+            if ivar[i] > 0.0 and overlap > 0.0:
+                sum_overlap += overlap
+                sum_flux += overlap * flux[i]
+                sum_var += overlap * overlap / ivar[i]
+            # A pixel that extends beyond this output pixel also contributes to the next one.
             if red[i] > high or i == n - 1:
                 break
             i += 1
-        if total > 0.0 and total >= MIN_COVERAGE * (high - low):
-            pixel_ivar = total * total / total_var
+        if sum_overlap > 0.0 and sum_overlap >= MIN_COVERAGE * (high - low):
+            pixel_ivar = sum_overlap * sum_overlap / sum_var
             if pixel_ivar > 0.0:
-                out[j], out_ivar[j] = total_flux / total, pixel_ivar
+                out[j], out_ivar[j] = sum_flux / sum_overlap, pixel_ivar
 
 
 @njit_nogil
 def _pixel_edges(wave: Floats) -> tuple[Floats, Floats]:
-    """Return where pixels begin and end, (n,) and (n,) [Å]."""
+    """Return the lower and upper edges of pixels [Angstrom]."""
     n = len(wave)
     half = np.empty(n - 1)
     for k in range(n - 1):
@@ -177,25 +194,26 @@ def _pixel_edges(wave: Floats) -> tuple[Floats, Floats]:
 
 @njit_nogil
 def _replace_gap_steps(steps: Floats) -> None:
-    """Put the local median, of an even number the lower one, in the place of steps that are gaps."""
+    """Replace the steps that are gaps by the local median; of an even number, by the lower middle value."""
     n = len(steps)
     n_blocks = (n + GAP_HALF_WINDOW - 1) // GAP_HALF_WINDOW
-    least, most = np.full(n_blocks, np.inf), np.zeros(n_blocks)
+    smallest, largest = np.full(n_blocks, np.inf), np.zeros(n_blocks)
     for k in range(n):
         block = k // GAP_HALF_WINDOW
-        least[block], most[block] = min(least[block], steps[k]), max(most[block], steps[k])
-    # The steps near any of a block lie in it and the two beside it. Medians cost more than resampling:
-    # they are taken only where a step is beyond GAP times the smallest of those, as most spectra have none.
-    given = steps.copy()
+        smallest[block], largest[block] = min(smallest[block], steps[k]), max(largest[block], steps[k])
+    # The neighbors of a block's steps lie in it and in the two adjacent blocks. Medians cost more than the
+    # resampling itself, so they are computed only where a step exceeds GAP_FACTOR times the smallest of
+    # those.
+    original = steps.copy()
     for block in range(n_blocks):
-        bound = GAP_FACTOR * least[max(block - 1, 0) : block + 2].min()
-        if most[block] <= bound:
+        bound = GAP_FACTOR * smallest[max(block - 1, 0) : block + 2].min()
+        if largest[block] <= bound:
             continue
         for k in range(block * GAP_HALF_WINDOW, min((block + 1) * GAP_HALF_WINDOW, n)):
-            if given[k] > bound:
-                near = np.sort(given[max(k - GAP_HALF_WINDOW, 0) : k + GAP_HALF_WINDOW + 1])
-                median = near[(len(near) - 1) // 2]
-                if given[k] > GAP_FACTOR * median:
+            if original[k] > bound:
+                neighbors = np.sort(original[max(k - GAP_HALF_WINDOW, 0) : k + GAP_HALF_WINDOW + 1])
+                median = neighbors[(len(neighbors) - 1) // 2]
+                if original[k] > GAP_FACTOR * median:
                     steps[k] = median
 
 
@@ -203,14 +221,24 @@ def _replace_gap_steps(steps: Floats) -> None:
 def divide_by_norm(
     flux: Floats, ivar: Floats, norm: Floats
 ) -> tuple[Floats32, Floats32, NDArray[np.int32], NDArray[np.int32]]:
-    """Divide rows, (N, L), by their norms, (N,).
+    """Divide spectra by their normalization.
+
+    Parameters
+    ----------
+    flux : ndarray of shape (n_spectra, n_pixels)
+        Flux density.
+    ivar : ndarray of shape (n_spectra, n_pixels)
+        Inverse variance; 0 where masked.
+    norm : ndarray of shape (n_spectra,)
+        Flux density at the reference wavelength, in the same unit; NaN where unknown.
 
     Returns
     -------
-    flux, ivar : (N, L)
-        Both 0 beyond `MAX_FLUX` and `MAX_IVAR`.
-    n_covered, n_valid : (N,)
-        Valid pixels of a row before, and after.
+    flux, ivar : ndarray of float32, shape (n_spectra, n_pixels)
+        Normalized flux density and its inverse variance; both 0 where masked, also beyond `MAX_FLUX` or
+        `MAX_IVAR`.
+    n_covered, n_valid : ndarray of int32, shape (n_spectra,)
+        Number of valid pixels before and after the division.
     """
     out, out_ivar = np.zeros(flux.shape, np.float32), np.zeros(flux.shape, np.float32)
     n_covered, n_valid = np.zeros(len(norm), np.int32), np.zeros(len(norm), np.int32)
@@ -218,7 +246,7 @@ def divide_by_norm(
         for j in range(flux.shape[1]):
             scaled, scaled_ivar = flux[k, j] / norm[k], np.float32(ivar[k, j] * norm[k] ** 2)
             n_covered[k] += ivar[k, j] > 0.0
-            # A spike of 1e30 would be infinite in float32, and is no measurement.
+            # A spike of 1e30 is no measurement, and its square overflows float32.
             if abs(scaled) < MAX_FLUX and 0.0 < scaled_ivar < MAX_IVAR:
                 out[k, j], out_ivar[k, j] = scaled, scaled_ivar
                 n_valid[k] += 1
@@ -226,7 +254,18 @@ def divide_by_norm(
 
 
 def median_snr(flux: Floats32, ivar: Floats32) -> Floats32:
-    """Return the median signal-to-noise ratio over valid pixels, (N,), from (N, L); NaN where none is."""
+    """Return the median signal-to-noise ratio of the valid pixels of each spectrum.
+
+    Parameters
+    ----------
+    flux, ivar : ndarray of shape (n_spectra, n_pixels)
+        Flux density and its inverse variance; 0 where masked.
+
+    Returns
+    -------
+    ndarray of shape (n_spectra,)
+        NaN if no pixel is valid.
+    """
     return _median_valid(flux * np.sqrt(ivar), ivar)
 
 

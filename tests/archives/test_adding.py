@@ -16,8 +16,8 @@ from distspec.ingest.read import listing_to_entries, read_archive_spectra
 from distspec.io.remote.config import DEFAULT_ACCESS
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.resampling import GridConfig
-from distspec.preprocessing.rest_frame import to_rest_frame
 from tests.helpers.reading import reason
+from tests.helpers.rest_frame import to_rest_frame
 
 PAGE = (Path(distspec.archives.__file__).parent / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -38,10 +38,10 @@ def write(path, unit="Angstrom"):
     path.parent.mkdir(exist_ok=True)
     mask = np.arange(N) == 7
     columns = [
-        fits.FitsColumn("WAVE", "D", unit=unit, array=WAVE),
-        fits.FitsColumn("FLUX", "E", array=FLUX),
-        fits.FitsColumn("IVAR", "E", array=np.where(np.arange(N) == 3, 0.0, 4.0)),
-        fits.FitsColumn("MASK", "J", array=mask),
+        fits.Column("WAVE", "D", unit=unit, array=WAVE),
+        fits.Column("FLUX", "E", array=FLUX),
+        fits.Column("IVAR", "E", array=np.where(np.arange(N) == 3, 0.0, 4.0)),
+        fits.Column("MASK", "J", array=mask),
     ]
     fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns, name="SPECTRUM")]).writeto(path)
 

@@ -37,7 +37,7 @@ def write(folder, cameras="BRZ", redrock=True, name=NAME, **changed):
     def table(names, extname):
         kinds = {"f": "D", "i": "K", "U": "6A"}
         columns = [
-            fits.FitsColumn(key, kinds[np.asarray(value[key]).dtype.kind], array=np.asarray(value[key]))
+            fits.Column(key, kinds[np.asarray(value[key]).dtype.kind], array=np.asarray(value[key]))
             for key in names
         ]
         return fits.BinTableHDU.from_columns(columns, name=extname)
@@ -110,14 +110,14 @@ def test_targets_are_read_and_the_rest_has_reasons(tmp_path):
     assert np.allclose(accepted["main-dark-1-102"].flux, 102 + np.sin(wave), rtol=1e-6)
 
 
-@pytest.set_withdrawn.parametrize(("part", "why"), [("104", "OBJTYPE SKY"), ("106", "COADD_FIBERSTATUS 4")])
+@pytest.mark.parametrize(("part", "why"), [("104", "OBJTYPE SKY"), ("106", "COADD_FIBERSTATUS 4")])
 def test_sky_and_broken_fibres_are_no_targets(tmp_path, part, why):
     result = read_path(DESI(str(tmp_path)), write(tmp_path), part=part)
     assert result.reason is QuarantineReason.NOT_A_TARGET
     assert why in result.detail
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("status", "expected"), [(1 << 3, None), (1 << 23, None), (1 << 1, QuarantineReason.NOT_A_TARGET)]
 )
 def test_notes_on_a_fibre_are_no_fault(tmp_path, status, expected):
@@ -125,7 +125,7 @@ def test_notes_on_a_fibre_are_no_fault(tmp_path, status, expected):
     assert reason(read_path(DESI(str(tmp_path)), path, part="101")) is expected
 
 
-@pytest.set_withdrawn.parametrize("cameras", ["BR", "BZ", "Z", "RZ"])
+@pytest.mark.parametrize("cameras", ["BR", "BZ", "Z", "RZ"])
 def test_a_missing_camera_is_done_without(tmp_path, cameras):
     spectrum = read_path(DESI(str(tmp_path)), write(tmp_path, cameras), part="101")
     pixels = {i for name in cameras for i in range(CAMERAS[name][0], sum(CAMERAS[name]))}
@@ -134,7 +134,7 @@ def test_a_missing_camera_is_done_without(tmp_path, cameras):
     assert np.allclose(np.diff(spectrum.wave), 0.8e-4)
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("changed", "expected"),
     [
         ({"cameras": ""}, QuarantineReason.BAD_TABLE),
@@ -158,7 +158,7 @@ def test_a_target_that_left_is_not_found(tmp_path):
     assert reason(read_path(DESI(str(tmp_path)), write(tmp_path), part="999")) is QuarantineReason.NOT_FOUND
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("damage", "expected"),
     [
         (lambda path: path.unlink(), QuarantineReason.NOT_FOUND),
@@ -202,7 +202,7 @@ def test_a_catalogue_names_the_coadds(tmp_path):
     assert reason(results["gone"]) is QuarantineReason.NOT_FOUND
 
 
-@pytest.set_withdrawn.parametrize("cameras", ["BRZ", "BR"])
+@pytest.mark.parametrize("cameras", ["BRZ", "BR"])
 def test_a_file_cut_anywhere_is_seen(tmp_path, cameras):
     path = write(tmp_path, cameras)
     content = path.read_bytes()

@@ -46,7 +46,7 @@ def test_a_masked_pixel_leaves_the_other_camera_alone():
     assert np.allclose(ivar, [1.0] * 8 + [2.0] * 2)
 
 
-@pytest.set_withdrawn.parametrize("flux", [np.nan, np.inf])
+@pytest.mark.parametrize("flux", [np.nan, np.inf])
 def test_no_measurement_has_no_weight(flux):
     _, joined, ivar = coadd_cameras([camera(0, 4, [1.0, flux, 1.0, 1.0], [1.0, 1.0, -1.0, np.nan])], 0)
     assert ivar.tolist() == [1.0, 0.0, 0.0, 0.0]
@@ -59,14 +59,14 @@ def test_a_gap_is_masked_pixels_not_one_wide_one():
     assert np.flatnonzero(ivar == 0).tolist() == list(range(5, 20))
 
 
-@pytest.set_withdrawn.parametrize("first", [5.3, 1e9])
+@pytest.mark.parametrize("first", [5.3, 1e9])
 def test_another_grid_is_refused(first):
     with pytest.raises(InvalidSpectrumError) as caught:
         coadd_cameras([camera(0, 10, 1.0), camera(first, 10, 1.0)], 0)
     assert caught.value.reason is QuarantineReason.BAD_WAVE
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     "wave",
     [
         [3600.0] * 4,

@@ -40,7 +40,7 @@ def write_spec(path, n=60, **changed):
     columns = {"wave": (wave, "um"), "flux": (wave * 0 + 2.0, "uJy"), "err": (wave * 0 + 0.1, "uJy")}
     columns |= changed
     table = fits.BinTableHDU.from_columns(
-        [fits.FitsColumn(k, "D", unit=v[1], array=v[0]) for k, v in columns.items() if v is not None],
+        [fits.Column(k, "D", unit=v[1], array=v[0]) for k, v in columns.items() if v is not None],
         name="SPEC1D",
     )
     fits.HDUList([fits.PrimaryHDU(), table]).writeto(path, overwrite=True)
@@ -67,7 +67,7 @@ def test_listing_is_sorted_and_typed(catalog):
     assert listing["version"][0].as_py() == "2025-01-02T00:00:00.000 0.9.5 z=6.50000"
 
 
-@pytest.set_withdrawn.parametrize("suffix", ["csv", "csv.gz", "ecsv", "parquet"])
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "ecsv", "parquet"])
 def test_every_format_gives_the_same_listing(catalog, tmp_path, suffix):
     url = tmp_path / f"other.{suffix}"
     if suffix == "parquet":
@@ -127,8 +127,8 @@ def test_catalogue_and_files_over_http(tmp_path, catalog):
 
 def test_columns_of_another_shape_are_a_bad_table(tmp_path):
     wave = np.linspace(0.6, 5.3, 60)
-    columns = [fits.FitsColumn(name, "D", array=wave) for name in ("wave", "err")]
-    columns.append(fits.FitsColumn("flux", "3D", array=np.ones((60, 3))))
+    columns = [fits.Column(name, "D", array=wave) for name in ("wave", "err")]
+    columns.append(fits.Column("flux", "3D", array=np.ones((60, 3))))
     table = fits.BinTableHDU.from_columns(columns, name="SPEC1D")
     fits.HDUList([fits.PrimaryHDU(), table]).writeto(tmp_path / "x.fits")
     with pytest.raises(InvalidSpectrumError, match=r"bad_table: .*of shapes"):
@@ -210,7 +210,7 @@ def test_faults_have_reasons(tmp_path):
     assert reason(whole) is QuarantineReason.UNREADABLE
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("content", "words"),
     [("a,b\n1,2\n", "no column file"), ("", "CSV"), (None, "not_found")],
 )

@@ -29,13 +29,13 @@ def spectra(rng):
 
 def write_bulk(path, fluxes, errs, dtype="D", **units):
     n = len(fluxes)
-    columns = [fits.FitsColumn("wave", "D", unit=units.get("wave", "um"), array=WAVE)]
+    columns = [fits.Column("wave", "D", unit=units.get("wave", "um"), array=WAVE)]
     columns += [
-        fits.FitsColumn(name, f"{n}{dtype}", unit=units.get(name, "uJy"), array=values.T)
+        fits.Column(name, f"{n}{dtype}", unit=units.get(name, "uJy"), array=values.T)
         for name, values in (("flux", fluxes), ("err", errs), ("full_err", errs))
         if name != units.get("without")
     ]
-    columns.append(fits.FitsColumn("valid", f"{n}L", array=np.isfinite(fluxes).T))
+    columns.append(fits.Column("valid", f"{n}L", array=np.isfinite(fluxes).T))
     fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns)]).writeto(path, overwrite=True)
 
 
@@ -48,9 +48,9 @@ def release(tmp_path, spectra):
         rows.append((f"a-v4_prism-clear_1_{N - i}.spec.fits", "PRISM", "CLEAR", 3 if i % 3 else 2))
         if i % 2:
             rows.append((f"a-v4_g395m-f290lp_1_{i}.spec.fits", "G395M", "F290LP", 3))
-        columns = [fits.FitsColumn("wave", "D", unit="um", array=WAVE)]
+        columns = [fits.Column("wave", "D", unit="um", array=WAVE)]
         columns += [
-            fits.FitsColumn(k, "D", unit="uJy", array=v[i]) for k, v in (("flux", flux), ("err", err))
+            fits.Column(k, "D", unit="uJy", array=v[i]) for k, v in (("flux", flux), ("err", err))
         ]
         table = fits.BinTableHDU.from_columns(columns, name="SPEC1D")
         fits.HDUList([fits.PrimaryHDU(), table]).writeto(tmp_path / f"a-v4_prism-clear_1_{N - i}.spec.fits")
@@ -68,7 +68,7 @@ def archives(folder, **options):
     return whole, DJA(catalog, str(folder), **options)
 
 
-@pytest.set_withdrawn.parametrize("block", [1, 4, 4096])
+@pytest.mark.parametrize("block", [1, 4, 4096])
 def test_it_gives_what_the_single_files_give(release, monkeypatch, block):
     monkeypatch.setattr(bulk, "BLOCK", block)
     whole, single = archives(release)
@@ -114,7 +114,7 @@ def test_only_blocks_are_read(release, monkeypatch):
     assert sum(stop - start for start, stop in spans[1:]) == N_PIXELS * 8 * (1 + 2 + 2)
 
 
-@pytest.set_withdrawn.parametrize(("dtype", "tolerance"), [("E", 1e-6), ("D", 0.0)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("E", 1e-6), ("D", 0.0)])
 def test_units_are_those_of_the_file(release, spectra, dtype, tolerance):
     write_bulk(release / "dja.prism_spectra.fits", *spectra, dtype=dtype, flux="mJy", wave="nm")
     place = 4
@@ -130,7 +130,7 @@ def test_another_release_is_refused(release, spectra):
         archives(release)[0].list_spectra()
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("damage", "words"),
     [
         (lambda path, f, e: path.unlink(), "not_found"),
@@ -167,7 +167,7 @@ def test_its_folder_is_where_the_archive_is(release):
     assert Path(whole.bulk).name == "dja.prism_spectra.fits"
 
 
-@pytest.set_withdrawn.parametrize("options", [{"grating": "G395M"}, {"bulk": "x.prism_spectra.fits.gz"}])
+@pytest.mark.parametrize("options", [{"grating": "G395M"}, {"bulk": "x.prism_spectra.fits.gz"}])
 def test_what_it_cannot_serve_is_refused(options):
     with pytest.raises(ValueError, match=r"--archive\.bulk"):
         DJA(**{"bulk": "x.prism_spectra.fits"} | options)

@@ -29,7 +29,7 @@ def outcomes(archive, files, z):
     return found
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     "archive", [DJA(), JADES("elsewhere", "t.csv"), SpeX("elsewhere"), SDSS("elsewhere")]
 )
 def test_files_keep_their_order_from_whichever_folders(archive, tmp_path):

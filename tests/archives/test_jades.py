@@ -6,9 +6,9 @@ from astropy.table import Table
 from distspec.archives.base import LISTING_SCHEMA
 from distspec.archives.jades import JADES
 from distspec.core.errors import QuarantineReason
-from distspec.preprocessing.rest_frame import to_rest_frame
 from tests.conftest import real_data
 from tests.helpers.reading import read_listing, read_path, reason
+from tests.helpers.rest_frame import to_rest_frame
 
 N = 60
 WAVE = np.linspace(0.6e-6, 5.3e-6, N)
@@ -54,14 +54,14 @@ def test_no_measurement_is_masked(path):
     assert np.isfinite(spectrum.flux).all()
 
 
-@pytest.set_withdrawn.parametrize(("unit", "factor"), [("um", 1e6), ("nm", 1e9), ("Angstrom", 1e10)])
+@pytest.mark.parametrize(("unit", "factor"), [("um", 1e6), ("nm", 1e9), ("Angstrom", 1e10)])
 def test_a_stated_unit_is_converted(path, unit, factor):
     assert np.allclose(read(write(path, WAVELENGTH=(WAVE * factor, unit))).wave, WAVE * 1e6)
     spectrum = read(write(path, DATA=(FLUX * 1e-7, "erg / (s cm2 Angstrom)")))
     assert np.allclose(spectrum.flux, FLUX)
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("changed", "expected"),
     [
         ({"WAVELENGTH": None}, QuarantineReason.BAD_TABLE),
@@ -120,7 +120,7 @@ def release(tmp_path):
     return tmp_path
 
 
-@pytest.set_withdrawn.parametrize("table", ["table.fits", "table.csv"])
+@pytest.mark.parametrize("table", ["table.fits", "table.csv"])
 def test_files_find_their_redshift_by_number_and_tier(release, table):
     listing = JADES(str(release), str(release / table)).list_spectra()
     assert listing.schema.equals(LISTING_SCHEMA)

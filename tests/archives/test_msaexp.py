@@ -17,7 +17,7 @@ SPEC = {"wave": (WAVE, "um"), "flux": (WAVE * 0 + 2.0, "uJy"), "err": (WAVE * 0 
 
 def spec1d(cards=(), name="SPEC1D", **changed):
     columns = [
-        fits.FitsColumn(key, "8A" if np.asarray(array).dtype.kind == "U" else "D", unit=unit, array=array)
+        fits.Column(key, "8A" if np.asarray(array).dtype.kind == "U" else "D", unit=unit, array=array)
         for key, (array, unit) in ({key: value for key, value in (SPEC | changed).items() if value}).items()
     ]
     table = fits.BinTableHDU.from_columns(columns, name=name)
@@ -37,14 +37,14 @@ def test_columns_are_native_numbers():
         assert np.array_equal(values, expected)
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("unit", "factor"), [("nm", 1e3), ("Angstrom", 1e4), ("m", 1e-6), ("", 1.0)]
 )
 def test_wavelengths_in_any_unit(unit, factor):
     assert np.allclose(parse(spec1d(wave=(WAVE * factor, unit)))[0], WAVE, rtol=1e-14)
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("unit", "factor"), [("mJy", 1e-3), ("nJy", 1e3), ("1e-29 erg s-1 cm-2 Hz-1", 1.0)]
 )
 def test_fluxes_in_any_unit(unit, factor):
@@ -58,7 +58,7 @@ def test_columns_in_another_case_and_order():
     assert np.array_equal(parse(content)[0], WAVE)
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("changed", "seen"),
     [
         ({"err": None}, "no column err"),
@@ -85,8 +85,8 @@ def test_vacuum_is_no_fault():
 
 
 def test_one_value_a_row():
-    wide = fits.FitsColumn("flux", "3D", unit="uJy", array=np.ones((60, 3)))
-    others = [fits.FitsColumn(name, "D", array=WAVE) for name in ("wave", "err")]
+    wide = fits.Column("flux", "3D", unit="uJy", array=np.ones((60, 3)))
+    others = [fits.Column(name, "D", array=WAVE) for name in ("wave", "err")]
     buffer = io.BytesIO()
     table = fits.BinTableHDU.from_columns([*others, wide], name="SPEC1D")
     fits.HDUList([fits.PrimaryHDU(), table]).writeto(buffer)
@@ -123,7 +123,7 @@ def test_percentile_is_numpys(values):
 
 
 pixels = st.lists(
-    st.lists_to_tuples(
+    st.tuples(
         st.sampled_from([1.0, -2.0, 0.0, np.nan, np.inf]),
         finite | st.sampled_from([1.0, 1.0, 1.0, 0.1, 0.0, -1.0, np.nan, np.inf]),
     ),

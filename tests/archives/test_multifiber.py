@@ -7,7 +7,7 @@ from distspec.archives.multifiber import check_unit, check_wave, mask_pixels
 from distspec.core.errors import InvalidSpectrumError, QuarantineReason
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     "unit",
     ["", " ", "1E-17 erg/cm^2/s/Ang", "10**-17 erg/(s cm2 Angstrom)", "1e-20 W / (m2 Angstrom)"],
 )
@@ -15,7 +15,7 @@ def test_spellings_of_the_unit(unit):
     check_unit(unit)
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     "unit", ["erg/s/cm2/Angstrom", "1e-16 erg/cm^2/s/Ang", "uJy", "nanomaggies", "1/0"]
 )
 def test_other_units_are_refused(unit):

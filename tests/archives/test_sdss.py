@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from distspec.archives.base import LISTING_SCHEMA
 from distspec.archives.sdss import BAD_PIXEL_BITS, SDSS
 from distspec.core.errors import QuarantineReason
-from distspec.preprocessing.rest_frame import to_rest_frame
 from tests.conftest import real_data
 from tests.helpers.reading import read_listing, read_path, reason
+from tests.helpers.rest_frame import to_rest_frame
 
 N = 400
 LOGLAM = np.linspace(3.58, 3.96, N)
@@ -39,7 +39,7 @@ def write(path, upper=False, bunit="1E-17 erg/cm^2/s/Ang", vacuum=True, name="SP
         kinds = {"f": "E", "i": "J"}
         return fits.BinTableHDU.from_columns(
             [
-                fits.FitsColumn(
+                fits.Column(
                     key.upper() if upper else key.lower(),
                     kinds.get(array.dtype.kind) or f"{array.dtype.itemsize // 4}A",
                     array=array,
@@ -76,8 +76,8 @@ def test_what_a_file_says(path):
     assert np.allclose(flux, 1.1e-17 * FLUX), "rest-frame erg/s/cm²/Å"
 
 
-@pytest.set_withdrawn.parametrize("upper", [True, False])
-@pytest.set_withdrawn.parametrize("name", ["SPALL", "SPECOBJ"])
+@pytest.mark.parametrize("upper", [True, False])
+@pytest.mark.parametrize("name", ["SPALL", "SPECOBJ"])
 def test_every_release(path, upper, name):
     assert read(write(path, upper=upper, name=name)).z == pytest.approx(0.1)
 
@@ -113,7 +113,7 @@ def test_no_measurement_is_masked(path):
     assert np.isfinite(spectrum.flux).all()
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("changed", "expected"),
     [
         ({"OBJTYPE": "SKY "}, QuarantineReason.NOT_A_TARGET),

@@ -26,7 +26,7 @@ def write(path, planes, unit="Wm-2um-1"):
 PLANES = np.array([np.linspace(0.65, 2.55, 50), np.full(50, 1e-15), np.full(50, 1e-16)])
 
 
-@pytest.set_withdrawn.parametrize("planes", [PLANES, PLANES.T, np.vstack([PLANES, np.zeros((1, 50))])])
+@pytest.mark.parametrize("planes", [PLANES, PLANES.T, np.vstack([PLANES, np.zeros((1, 50))])])
 def test_every_layout_of_the_library(tmp_path, planes):
     spectrum = read_spectrum(SpeX(str(tmp_path)), write(tmp_path / "a.fits.gz", planes))
     assert len(spectrum.wave) == 50
@@ -34,7 +34,7 @@ def test_every_layout_of_the_library(tmp_path, planes):
     assert spectrum.unit == "W m-2 um-1"
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("written", "means"),
     [("W m-2 um-1", "W m-2 um-1"), ("ergs s-1 cm-2 A-1", "erg s-1 cm-2 AA-1"), ("", ""), ("furlongs", "")],
 )

@@ -56,10 +56,11 @@ def _by_step(batches: Sequence[Sequence[Spectrum]]) -> dict[str, float]:
         return result
 
     for batch in batches:
-        rest, _, _ = timed("rest frame", to_rest_frame_batch, batch)
-        flux, ivar = timed("resampling", resample_batch, *rest, GRID.edges)
-        anchors = timed("window means", estimate_norms, *rest, NORM, NORM.fallback_slope)
-        flux, ivar, _, _ = timed("scaling", divide_by_norm, flux, ivar, anchors.norm)
+        rest = timed("rest frame", to_rest_frame_batch, batch)
+        pixels = rest.wave, rest.flux, rest.ivar, rest.offsets
+        flux, ivar = timed("resampling", resample_batch, *pixels, GRID.edges)
+        estimates = timed("window means", estimate_norms, *pixels, NORM, NORM.fallback_slope)
+        flux, ivar, _, _ = timed("scaling", divide_by_norm, flux, ivar, estimates.norm)
         timed("median S/N", median_snr, flux, ivar)
         timed("checksums", compute_row_checksums, flux, ivar)
     return spent

@@ -132,7 +132,7 @@ def _elsewhere(z: Floats, rng: np.random.Generator) -> Floats:
     """Return other galaxies' redshifts, each at least 0.5 from one's own."""
     other = rng.permutation(z)
     while (near := np.abs(other - z) < 0.5).any():
-        other[near] = rng.selection(z, near.sum())
+        other[near] = rng.choice(z, near.sum())
     return other
 
 
@@ -152,7 +152,8 @@ def _view(spectra: list[Spectrum], truth: Floats, grid: WavelengthGrid, norm: No
     ones = np.ones(len(WAVE))
     clean = [Spectrum("", WAVE, t, ones, UNIT, s.z) for t, s in zip(truth, spectra, strict=True)]
     shape = (len(spectra), len(WAVE))
-    wave, native, ivar = (a.reshape(shape) for a in to_rest_frame_batch(spectra)[0][:3])
+    rest = to_rest_frame_batch(spectra)
+    wave, native, ivar = (a.reshape(shape) for a in (rest.wave, rest.flux, rest.ivar))
     scale = batch.norm[:, None]
     native_snr = np.where(ivar > 0, native * np.sqrt(ivar), np.nan)
     return View(
@@ -163,5 +164,5 @@ def _view(spectra: list[Spectrum], truth: Floats, grid: WavelengthGrid, norm: No
         wave,
         native / scale,
         ivar * scale**2,
-        to_rest_frame_batch(clean)[0].flux.reshape(shape) / scale,
+        to_rest_frame_batch(clean).flux.reshape(shape) / scale,
     )

@@ -1,1 +1,5 @@
-"""The parts of the made-up archive: populations, their spectra, the instrument, the survey."""
+"""A simulated archive of JWST/NIRSpec PRISM spectra with known classes.
+
+`archive` writes files and tables; `survey` plans them; `populations`, `galaxies` and `nirspec` simulate the
+galaxies and the instrument. The package may import `distspec.core` and `distspec.io`.
+"""

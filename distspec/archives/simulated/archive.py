@@ -1,7 +1,8 @@
-"""A made-up archive in the DAWN JWST Archive's own files and catalogue, any size, from a seed.
+"""A simulated archive of any size, in the file and catalog formats of the DAWN JWST Archive.
 
-What is known of each object goes to a table of its own, never to what the pipeline reads. A file's
-content depends on the seed and its own number alone, so shards of any size make the same files.
+The true classes are written to a table of their own, never to anything that the pipeline reads. The content
+of a file depends on the seed and the index of the file alone, so that it does not matter how files are
+divided among tasks.
 """
 
 from __future__ import annotations
@@ -52,14 +53,10 @@ __all__ = [
     "write_spectra",
 ]
 MSAEXP_VERSION = "0.9.5+synthetic"
-_COSMOLOGY: Any = Planck18  # astropy gives it no usable type
-_GALAXY_STREAM, _TWIN_STREAM, _BLEND_STREAM, _FILE_STREAM = (
-    1,
-    2,
-    3,
-    4,
-)  # independent streams of random numbers
-_BLOCK_SIZE = 128  # spectra simulated together: vectorised, yet small enough for the cache
+_COSMOLOGY: Any = Planck18  # astropy declares no usable type for it
+# Indices of independent streams of random numbers.
+_GALAXY_STREAM, _TWIN_STREAM, _BLEND_STREAM, _FILE_STREAM = 1, 2, 3, 4
+_BLOCK_SIZE = 128  # spectra that are simulated together
 _SPEC1D_UNITS = {
     "wave": "um",
     "flux": "uJy",
@@ -91,21 +88,39 @@ _N_SLIT_ROWS = 31
 
 
 def write_spectra(config: SyntheticConfig, url: str, start: int, stop: int) -> None:
-    """Write files ``start`` to ``stop`` (exclusive) of the plan into the folder `url`."""
+    """Write some of the spectra of a simulated survey.
+
+    Parameters
+    ----------
+    config : SyntheticConfig
+        Contents of the survey.
+    url : str
+        Folder or bucket URL.
+    start, stop : int
+        Range of file indices, `stop` excluded.
+    """
     fs, folder = url_to_fs(url)
     fs.makedirs(folder, exist_ok=True)
     shard = plan_survey(config).slice(start, stop - start)
     for first in range(0, len(shard), _BLOCK_SIZE):
         rows: list[dict[str, Any]] = shard.slice(first, _BLOCK_SIZE).to_pylist()
         for row, flux in zip(rows, simulate_survey_flux(config, rows), strict=True):
-            artefact = row["anomaly_type"] if row["anomaly_type"] in INSTRUMENT_DEFECTS else ""
+            defect = row["anomaly_type"] if row["anomaly_type"] in INSTRUMENT_DEFECTS else ""
             rng = np.random.default_rng([config.seed, _FILE_STREAM, row["index"]])
-            exposure = add_noise_and_defects(flux, row["exptime"], artefact, rng)
+            exposure = add_noise_and_defects(flux, row["exptime"], defect, rng)
             fs.pipe_file(f"{folder}/{row['file']}", _to_fits(row, exposure, config.write_2d_spectra, rng))
 
 
 def write_catalog_and_truth(config: SyntheticConfig, url: str) -> None:
-    """Write ``catalog.csv``, which the pipeline reads, and ``truth.parquet``, which it must not."""
+    """Write the catalog, ``catalog.csv``, and the true classes, ``truth.parquet``.
+
+    Parameters
+    ----------
+    config : SyntheticConfig
+        Contents of the survey.
+    url : str
+        Folder or bucket URL.
+    """
     table = plan_survey(config)
     blocks: list[pa.Table] = []
     sn50: list[Floats] = []
@@ -114,7 +129,7 @@ def write_catalog_and_truth(config: SyntheticConfig, url: str) -> None:
         galaxies = draw_survey_galaxies(config, rows)
         blocks.append(pa.table(asdict(galaxies)))
         sn50.append(_compute_nominal_snr(galaxies, rows))
-    catalog = io.BytesIO()  # Arrow's buffers are none that an object store's files take
+    catalog = io.BytesIO()
     options = pyarrow.csv.WriteOptions(quoting_style="needed")
     pyarrow.csv.write_csv(_build_catalog(table, np.concatenate(sn50)), catalog, options)
     write_bytes(join_url(url, "catalog.csv"), catalog.getvalue())
@@ -149,17 +164,19 @@ def _build_truth(survey: pa.Table, galaxies: pa.Table) -> pa.Table:
 
 
 def simulate_galaxy_flux(galaxies: GalaxyParameters, z: Floats) -> Floats:
-    """Return what the detector would show of galaxies without noise.
+    """Return noise-free observed spectra of galaxies.
 
     Parameters
     ----------
-    galaxies : N galaxies
-    z : (N,)
+    galaxies : GalaxyParameters
+        Parameters of the galaxies.
+    z : ndarray of shape (n_galaxies,)
+        Redshift.
 
     Returns
     -------
-    (N, 473) [uJy]
-        At `distspec.archives.simulated.nirspec.WAVE`.
+    ndarray of shape (n_galaxies, 473)
+        f_ν at `distspec.archives.simulated.nirspec.WAVE` [uJy].
     """
     wave_obs = OVERSAMPLED_WAVE * 1e4
     light = _compute_continuum_fnu(galaxies, z, wave_obs / (1.0 + z[:, None]))
@@ -169,14 +186,26 @@ def simulate_galaxy_flux(galaxies: GalaxyParameters, z: Floats) -> Floats:
 
 
 def _compute_continuum_fnu(galaxies: GalaxyParameters, z: Floats, wave_rest: Floats) -> Floats:
-    """Return f_ν [uJy] at rest wavelengths (N, M) [Å], before intergalactic absorption."""
+    """Return f_ν [uJy] at rest wavelengths [Angstrom], before intergalactic absorption."""
     distance = _COSMOLOGY.luminosity_distance(z).to_value("pc") / 10.0
     at_4200 = (1.0 + z) * 10.0 ** (-0.4 * (galaxies.abs_mag_4200 - 23.9)) / distance**2
     return at_4200[:, None] * continuum(galaxies, wave_rest) * (wave_rest / 4200.0) ** 2
 
 
 def draw_survey_galaxies(config: SyntheticConfig, rows: Sequence[dict[str, Any]]) -> GalaxyParameters:
-    """Draw each row's galaxy; the same source, and the same twin, gives the same one."""
+    """Draw the galaxies of a survey's files.
+
+    Parameters
+    ----------
+    config : SyntheticConfig
+        Contents of the survey.
+    rows : sequence of dict
+        Rows of `plan_survey`. Files of one source, or of one twin, have the same galaxy.
+
+    Returns
+    -------
+    GalaxyParameters
+    """
     keys = [
         (_GALAXY_STREAM, row["source"]) if row["twin_id"] < 0 else (_TWIN_STREAM, row["twin_id"])
         for row in rows
@@ -184,7 +213,7 @@ def draw_survey_galaxies(config: SyntheticConfig, rows: Sequence[dict[str, Any]]
     normals = np.array([_draw_normals(config.seed, *key) for key in keys])
     galaxies = draw_galaxies([row["population"] for row in rows], normals)
     unknown = np.array([row["anomaly_type"] == "unknown_line" for row in rows])
-    # Between the lines everyone knows: rest 2050-2650, 3000-3600 or 5100-5800 Å.
+    # Unidentified lines lie away from known ones, at rest wavelengths 2050-2650, 3000-3600 or 5100-5700 Å.
     start = np.array([2050.0, 3000.0, 5100.0])[[row["source"] % 3 for row in rows]]
     return replace(
         galaxies,
@@ -198,8 +227,21 @@ def _draw_normals(seed: int, stream: int, index: int) -> Floats:
 
 
 def simulate_survey_flux(config: SyntheticConfig, rows: Sequence[dict[str, Any]]) -> Floats:
-    """Return what the detector would show of each row without noise, (N, 473) [uJy]."""
-    # A dwarf is at z = 0, where no galaxy is simulated; its row is replaced below.
+    """Return noise-free observed spectra of a survey's files.
+
+    Parameters
+    ----------
+    config : SyntheticConfig
+        Contents of the survey.
+    rows : sequence of dict
+        Rows of `plan_survey`.
+
+    Returns
+    -------
+    ndarray of shape (n_files, 473)
+        f_ν at `distspec.archives.simulated.nirspec.WAVE` [uJy].
+    """
+    # Brown dwarfs are at z = 0, where galaxies cannot be simulated; their spectra are replaced below.
     z = np.array([row["z_true"] or 1.0 for row in rows])
     flux = simulate_galaxy_flux(draw_survey_galaxies(config, rows), z)
     for i, row in enumerate(rows):
@@ -215,7 +257,7 @@ def simulate_survey_flux(config: SyntheticConfig, rows: Sequence[dict[str, Any]]
 
 
 def _compute_nominal_snr(galaxies: GalaxyParameters, rows: Sequence[dict[str, Any]]) -> Floats:
-    """Return the continuum's median S/N a pixel over ten wavelengths, (N,)."""
+    """Return the median signal-to-noise ratio per pixel of the continuum at ten wavelengths."""
     z = np.array([row["z_true"] or 1.0 for row in rows])
     wave = np.linspace(0.8, 5.2, 10)
     flux = _compute_continuum_fnu(galaxies, z, wave * 1e4 / (1.0 + z[:, None]))
@@ -232,8 +274,8 @@ def _format_creation_time(index: int) -> str:
 def _to_fits(
     row: dict[str, Any], exposure: ObservedSpectrum, images: bool, rng: np.random.Generator
 ) -> bytes:
-    """Serialise one spectrum as msaexp v4 does."""
-    # astropy makes the headers, once: building a table anew is three quarters of the time.
+    """Return the bytes of a spectrum file in the format of msaexp v4."""
+    # The headers are built once: astropy would spend three quarters of the time on them.
     primary, header = _build_header_template()
     header = header.copy()
     for key, value in _build_header_values(row).items():
@@ -252,7 +294,7 @@ def _pad_to_fits_block(data: bytes) -> bytes:
 
 @cache
 def _build_header_template() -> tuple[bytes, fits.Header]:
-    """Return a file's primary HDU and the header of its table, without the values of its own."""
+    """Return the primary HDU and the header of the table, without values of a particular file."""
     table = fits.BinTableHDU(np.zeros(N_PIXELS, _SPEC1D_DTYPE), name="SPEC1D")
     for i, unit in enumerate(_SPEC1D_UNITS.values(), start=1):
         if unit:
@@ -281,7 +323,7 @@ def _build_header_values(row: dict[str, Any]) -> dict[str, str | float]:
 
 
 def _build_spec1d(exposure: ObservedSpectrum) -> np.ndarray[Any, np.dtype[np.void]]:
-    """Build the table. Only wave, flux and err matter; the rest is filled in consistently."""
+    """Build the SPEC1D table; columns other than wave, flux and err have plausible values."""
     table = np.zeros(N_PIXELS, _SPEC1D_DTYPE)
     valid = np.isfinite(exposure.flux)
     weight, path = 15.0, 1.23
@@ -296,7 +338,7 @@ def _build_spec1d(exposure: ObservedSpectrum) -> np.ndarray[Any, np.dtype[np.voi
 
 
 def _build_2d_images(exposure: ObservedSpectrum, rng: np.random.Generator) -> list[Any]:
-    """Spread the spectrum over the slit: SCI [uJy] and its weight, (31, 473)."""
+    """Build two-dimensional images of shape (31, 473): SCI [uJy] and its weight WHT."""
     rows = np.arange(_N_SLIT_ROWS) - _N_SLIT_ROWS // 2
     profile = np.exp(-0.5 * (rows / 1.2) ** 2)
     profile /= profile.sum()

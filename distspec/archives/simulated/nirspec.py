@@ -1,6 +1,7 @@
-"""A stand-in for JWST/NIRSpec's prism: pixels, resolution, noise, and what goes wrong.
+"""Simulated observations with JWST/NIRSpec's prism: pixels, resolution, noise and defects.
 
-The grid and the noise curve are smooth fits to public spectra of the DAWN JWST Archive (msaexp v4).
+The wavelength grid and the noise curve are smooth fits to public spectra of the DAWN JWST Archive (msaexp
+v4).
 """
 
 from __future__ import annotations
@@ -24,20 +25,21 @@ _WAVE_KNOTS = (
 )  # fmt: skip
 _WAVE_SPLINE = CubicSpline(*np.transpose(_WAVE_KNOTS))
 WAVE: Floats = _WAVE_SPLINE(np.arange(N_PIXELS))
-"""Pixel centres, (473,) [um]: within 1e-4 of every v4 file's."""
+"""Pixel centers, ndarray of shape (473,) [um]; within 1e-4 um of those in every v4 file."""
 PIXEL_WIDTH: Floats = _WAVE_SPLINE(np.arange(N_PIXELS), 1)
-"""Δλ a pixel, (473,) [um]."""
-# λ / (2.2 Δλ) is 30 at 1.2 um and 310 at 5.1 um: the pre-launch resolution curve of the prism.
+"""Pixel widths, ndarray of shape (473,) [um]."""
+# A FWHM of 2.2 pixels gives the pre-launch resolving power of the prism: 30 at 1.2 um and 310 at 5.1 um.
 LSF_SIGMA = 2.2 / 2.3548
 """Standard deviation of the line-spread function [pixels]."""
 _OVERSAMPLING, _MARGIN_PIXELS = 5, 4
 _OVERSAMPLED_PIXEL = np.arange(-_MARGIN_PIXELS, N_PIXELS - 1 + _MARGIN_PIXELS, 1.0 / _OVERSAMPLING)
 OVERSAMPLED_WAVE: Floats = _WAVE_SPLINE(_OVERSAMPLED_PIXEL)
-"""Five samples a pixel and four pixels beyond each end: where continua are evaluated, (M,) [um]."""
+"""Wavelengths at which continua are evaluated [um]: five samples per pixel, from four pixels before the first
+to four beyond the last."""
 
 
 def _build_lsf_matrix() -> csr_array:
-    """Return (M, 473): blur by the line-spread function and integrate over each pixel."""
+    """Return the matrix that convolves with the line-spread function and integrates over pixels."""
     distance = np.arange(N_PIXELS)[None, :] - _OVERSAMPLED_PIXEL[:, None]
     weight = ndtr((distance + 0.5) / LSF_SIGMA) - ndtr((distance - 0.5) / LSF_SIGMA)
     weight[np.abs(distance) > 5.0] = 0.0
@@ -48,7 +50,18 @@ _LSF_MATRIX = _build_lsf_matrix()
 
 
 def observe_continuum(flux: Floats) -> Floats:
-    """Bring f_ν on `OVERSAMPLED_WAVE`, (N, M), to the detector's pixels, (N, 473), same unit."""
+    """Convolve continua with the line-spread function and sample them on the detector.
+
+    Parameters
+    ----------
+    flux : ndarray of shape (n_spectra, n_oversampled)
+        f_ν at `OVERSAMPLED_WAVE`, in any unit.
+
+    Returns
+    -------
+    ndarray of shape (n_spectra, 473)
+        f_ν in the same unit.
+    """
     return flux @ _LSF_MATRIX
 
 
@@ -57,25 +70,28 @@ def observe_lines(lines: GaussianLines, continuum: Floats, z: Floats) -> Floats:
 
     Parameters
     ----------
-    lines : K lines of N objects
-    continuum : (N, K) [uJy]
-        Continuum f_ν at each line, to which its equivalent width refers.
-    z : (N,)
+    lines : GaussianLines
+        Lines of the objects.
+    continuum : ndarray of shape (n_objects, n_lines)
+        f_ν of the continuum at each line, to which its equivalent width refers [uJy].
+    z : ndarray of shape (n_objects,)
+        Redshift.
 
     Returns
     -------
-    (N, 473) [uJy]
+    ndarray of shape (n_objects, 473)
+        f_ν of the lines [uJy].
     """
     wave = lines.wave_rest * (1.0 + z[:, None]) * 1e-4
-    centre = np.interp(wave, OVERSAMPLED_WAVE, _OVERSAMPLED_PIXEL, left=-100.0, right=N_PIXELS + 100.0)
+    center = np.interp(wave, OVERSAMPLED_WAVE, _OVERSAMPLED_PIXEL, left=-100.0, right=N_PIXELS + 100.0)
     width = np.interp(wave, WAVE, PIXEL_WIDTH)
     sigma = np.hypot(LSF_SIGMA, lines.fwhm / 2.3548 / 299792.458 * wave / width)
-    # f_λ of the line is EW (1 + z) f_λ,continuum × share / Δλ; in f_ν that gains (λ / λ_line)².
+    # f_λ of a line in a pixel is EW (1 + z) f_λ,continuum × fraction / Δλ; f_ν gains a factor (λ / λ_line)².
     strength = lines.ew * 1e-4 * (1.0 + z[:, None]) * continuum / np.maximum(wave, 0.1) ** 2
     total = np.zeros((len(z), N_PIXELS))
     edges = np.arange(N_PIXELS + 1) - 0.5
     for k in range(wave.shape[1]):
-        cumulative = ndtr((edges - centre[:, k, None]) / sigma[:, k, None])
+        cumulative = ndtr((edges - center[:, k, None]) / sigma[:, k, None])
         total += strength[:, k, None] * np.diff(cumulative, axis=1)
     return total * WAVE**2 / PIXEL_WIDTH
 
@@ -89,17 +105,21 @@ _NOISE_WAVE, _NOISE_ERR = np.transpose([
 
 
 def noise_level(wave: Floats, flux: Floats, exptime: Floats) -> Floats:
-    """Return 1σ errors: background, then the source's own photons, falling as exptime^-½.
+    """Return 1 sigma errors from the background and the photons of the source, scaling as exptime^-1/2.
 
     Parameters
     ----------
-    wave : (M,) [um]
-    flux : (N, M) [uJy]
-    exptime : (N,) [s]
+    wave : ndarray of shape (n_wave,)
+        Observed wavelength [um].
+    flux : ndarray of shape (n_spectra, n_wave)
+        f_ν [uJy].
+    exptime : ndarray of shape (n_spectra,)
+        Exposure time [s].
 
     Returns
     -------
-    (N, M) [uJy]
+    ndarray of shape (n_spectra, n_wave)
+        Errors of f_ν [uJy].
     """
     background = np.exp(np.interp(wave, _NOISE_WAVE, np.log(_NOISE_ERR)))
     photons = np.sqrt(1.0 + np.maximum(flux, 0.0) / 0.8)
@@ -108,12 +128,12 @@ def noise_level(wave: Floats, flux: Floats, exptime: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class ObservedSpectrum:
-    """What a detector made of one spectrum.
+    """A spectrum as the detector records it.
 
     Attributes
     ----------
-    flux, err : (473,) [uJy]
-        NaN where a pixel is invalid.
+    flux, err : ndarray of shape (473,)
+        f_ν and its 1 sigma error [uJy]; NaN in invalid pixels.
     """
 
     flux: Floats
@@ -127,17 +147,24 @@ def add_noise_and_defects(
 
     Parameters
     ----------
-    flux : (473,) [uJy]
-    exptime : float [s]
+    flux : ndarray of shape (473,)
+        f_ν [uJy].
+    exptime : float
+        Exposure time [s].
     defect : str
-        A key of `ARTEFACTS`, or "" for none.
-    rng : numpy Generator
+        Key of `INSTRUMENT_DEFECTS`, or "" for none.
+    rng : numpy.random.Generator
+        Source of random numbers.
+
+    Returns
+    -------
+    ObservedSpectrum
     """
     err = noise_level(WAVE, flux[None, :], np.array([exptime]))[0]
-    # Objects differ: extraction width, background and bar shadows change level and colour.
+    # Extraction width, background and bar shadows change the level and color of the noise between objects.
     err = err * np.exp(0.25 * rng.standard_normal()) * WAVE ** (0.12 * rng.standard_normal())
     err = err * np.exp(0.07 * rng.standard_normal(N_PIXELS))
-    # Resampled exposures share pixels: neighbours correlate at 0.23.
+    # Resampling makes neighboring pixels correlate, with a coefficient of 0.23.
     white = rng.standard_normal(N_PIXELS + 2)
     noise = (white[1:-1] + 0.12 * (white[:-2] + white[2:])) / np.sqrt(1.0 + 2 * 0.12**2)
     flux = flux + err * noise
@@ -145,13 +172,13 @@ def add_noise_and_defects(
     if defect:
         flux = flux + err * INSTRUMENT_DEFECTS[defect](rng)
     if rng.random() < 0.05:
-        err = err / rng.uniform(1.3, 2.5)  # now and then the pipeline believes too much
+        err = err / rng.uniform(1.3, 2.5)  # errors that the pipeline underestimates
     missing = _draw_missing_pixels(rng)
     return ObservedSpectrum(np.where(missing, np.nan, flux), np.where(missing, np.nan, err))
 
 
 def _draw_hot_pixels(rng: np.random.Generator) -> Floats:
-    """Put a few pixels off by 5 to 30σ, mostly up, (473,) [σ]."""
+    """Return offsets [σ] with a few hot pixels, off by 5 to 30σ, mostly upward."""
     hit = np.zeros(N_PIXELS)
     for pixel in rng.integers(3, N_PIXELS - 3, size=rng.poisson(0.7)):
         hit[pixel] = rng.choice([1.0, 1.0, 1.0, -1.0]) * 5.0 * 6.0 ** rng.random()
@@ -159,7 +186,7 @@ def _draw_hot_pixels(rng: np.random.Generator) -> Floats:
 
 
 def _draw_missing_pixels(rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Mark pixels without data, (473,): both ends; in some a longer stretch or a detector gap."""
+    """Return a mask of pixels without data: both ends, in some spectra a longer part or a detector gap."""
     first, last, gap = rng.random(3)
     start = 3 + int(min(rng.exponential(45.0), 165.0)) * (first < 0.10)
     stop = N_PIXELS - rng.integers(2, 4) - int(min(rng.exponential(25.0), 100.0)) * (last < 0.05)
@@ -172,7 +199,7 @@ def _draw_missing_pixels(rng: np.random.Generator) -> np.ndarray[tuple[int], np.
 
 
 def _draw_cosmic_rays(rng: np.random.Generator) -> Floats:
-    """Let cosmic rays survive: 3 to 8 spikes of 20 to 100σ."""
+    """Return offsets [σ] of cosmic rays: 3 to 8 spikes of 20 to 100σ."""
     hit = np.zeros(N_PIXELS)
     pixels = rng.integers(20, N_PIXELS - 20, size=rng.integers(3, 9))
     hit[pixels] = 20.0 * 5.0 ** rng.random(len(pixels))
@@ -180,14 +207,14 @@ def _draw_cosmic_rays(rng: np.random.Generator) -> Floats:
 
 
 def _draw_negative_segment(rng: np.random.Generator) -> Floats:
-    """Subtract a neighbour with the background: 15 to 60 pixels at -5 to -20σ."""
+    """Return offsets [σ] of an oversubtracted background: 15 to 60 pixels at -5 to -20σ."""
     begin, length = rng.integers(40, 380), rng.integers(15, 60)
     pixel = np.arange(N_PIXELS)
     return np.where((pixel >= begin) & (pixel < begin + length), -rng.uniform(5.0, 20.0), 0.0)
 
 
 def _draw_edge_rise(rng: np.random.Generator) -> Floats:
-    """Let the flux run away towards one end, to 15 to 60σ."""
+    """Return offsets [σ] of a flux that rises toward one end, to 15 to 60σ."""
     inward = np.arange(N_PIXELS, dtype=np.float64)
     inward = inward if rng.random() < 0.5 else inward[::-1]
     return rng.uniform(15.0, 60.0) * np.exp(-inward / rng.uniform(10.0, 40.0))
@@ -198,4 +225,4 @@ INSTRUMENT_DEFECTS = {
     "artefact_negative_run": _draw_negative_segment,
     "artefact_edge": _draw_edge_rise,
 }
-"""Each returns (473,) [σ] to add to the flux."""
+"""Functions that draw the offsets of a defect, ndarray of shape (473,), in units of the error."""

@@ -1,6 +1,6 @@
-"""Populations of made-up galaxies: a class is a distribution over continuous parameters.
+"""Populations of simulated galaxies: each class is a distribution over continuous parameters.
 
-The distributions are wide enough to run into their neighbours, as those of real classes do.
+The distributions overlap, as those of real classes do.
 """
 
 from __future__ import annotations
@@ -15,53 +15,53 @@ from distspec.core.spectrum import Floats
 
 @dataclass(frozen=True)
 class GalaxyParameters:
-    """Intrinsic parameters of N galaxies, each (N,)."""
+    """Intrinsic parameters of galaxies, each an ndarray of shape (n_galaxies,)."""
 
     abs_mag_4200: Floats
-    """Absolute AB magnitude at 4200 Å, dust included [mag]."""
+    """Absolute AB magnitude at 4200 Å after dust attenuation [mag]."""
     log_age: Floats
-    """log₁₀ of the light-weighted age [Myr]: drives the Balmer break and the evolved share."""
+    """log₁₀ of the light-weighted age [Myr]; sets the Balmer break and the light of evolved stars."""
     beta: Floats
-    """β of the young stars' f_λ ∝ λ^β, before dust."""
+    """Slope β of f_λ ∝ λ^β of the young stars, before dust attenuation."""
     log_a_v: Floats
-    """log₁₀ of the attenuation in V [mag]."""
+    """log₁₀ of the attenuation in the V band [mag]."""
     logit_red_fraction: Floats
-    """Logit of the red component's share of f_λ at 5500 Å (a Little Red Dot's optical light)."""
+    """Logit of the fraction of f_λ at 5500 Å in a red component (the optical light of a Little Red Dot)."""
     beta_red_component: Floats
-    """β of the red component."""
+    """Slope β of the red component."""
     log_ew_ha: Floats
-    """log₁₀ of the rest equivalent width of Hα, narrow and broad [Å]."""
+    """log₁₀ of the rest equivalent width of Hα, narrow plus broad [Å]."""
     log_r3: Floats
-    """log₁₀ of [O III] 5007 / narrow Hβ."""
+    """log₁₀ of the flux ratio [O III] 5007 / narrow Hβ."""
     log_o32: Floats
-    """log₁₀ of [O III] 5007 / [O II], before dust."""
+    """log₁₀ of the flux ratio [O III] 5007 / [O II], before dust attenuation."""
     log_ew_lya: Floats
-    """log₁₀ of the rest equivalent width of Lyα that leaves the galaxy's surroundings [Å]."""
+    """log₁₀ of the rest equivalent width of Lyα before intergalactic absorption [Å]."""
     log_ew_ciii: Floats
     """log₁₀ of the rest equivalent width of C III] 1908 [Å]."""
     logit_broad_fraction: Floats
-    """Logit of the broad share of Hα."""
+    """Logit of the broad fraction of the Hα flux."""
     log_fwhm_broad: Floats
-    """log₁₀ of the broad lines' FWHM [km s⁻¹]."""
+    """log₁₀ of the FWHM of broad lines [km s-1]."""
     log_n_hi: Floats
-    """log₁₀ of the neutral hydrogen column at the galaxy's own redshift [cm⁻²]."""
+    """log₁₀ of the column density of neutral hydrogen at the galaxy's redshift [cm-2]."""
     igm_scatter: Floats
-    """ln of the sight line's Lyman-forest depth over the mean."""
+    """ln of the optical depth of the Lyman forest relative to the mean."""
     ew_unknown_line: Floats
-    """Rest equivalent width of a line that no list has [Å]; 0 in all but one kind of oddity."""
+    """Rest equivalent width of an unidentified line [Å]; 0 except for one type of anomaly."""
     wave_unknown_line: Floats
-    """Rest wavelength of that line [Å]; 5000 where there is none."""
+    """Rest wavelength of the unidentified line [Å]; 5000 if there is none."""
 
     def __len__(self) -> int:
         return len(self.abs_mag_4200)
 
 
 DRAWN_PARAMETERS = tuple(
-    field.name for field in fields(GalaxyParameters) if not field.name.endswith("_unknown")
+    field.name for field in fields(GalaxyParameters) if not field.name.endswith("_unknown_line")
 )
-"""The parameters that every galaxy draws, in order."""
+"""Parameters that are drawn for every galaxy, in order."""
 PARAMETER_UNITS: Mapping[str, str] = {
-    "m_blue": "mag",
+    "abs_mag_4200": "mag",
     "log_age": "log10(Myr)",
     "log_a_v": "log10(mag)",
     "log_ew_ha": "log10(Angstrom)",
@@ -69,10 +69,10 @@ PARAMETER_UNITS: Mapping[str, str] = {
     "log_ew_ciii": "log10(Angstrom)",
     "log_fwhm_broad": "log10(km / s)",
     "log_n_hi": "log10(cm-2)",
-    "ew_unknown": "Angstrom",
-    "wave_unknown": "Angstrom",
+    "ew_unknown_line": "Angstrom",
+    "wave_unknown_line": "Angstrom",
 }
-"""Units of the parameters that have one."""
+"""Units of the parameters that are not dimensionless."""
 CLASS_COUNTS: Mapping[str, int] = {
     "star_forming": 1562,
     "quenched": 326,
@@ -81,20 +81,20 @@ CLASS_COUNTS: Mapping[str, int] = {
     "eelg": 180,
     "lrd": 142,
 }
-"""How many of 2743 spectra fall in each class."""
+"""Relative sizes of the classes."""
 _STAR_FORMING: Mapping[str, tuple[float, float]] = {
-    "m_blue": (-19.9, 0.8),
+    "abs_mag_4200": (-19.9, 0.8),
     "log_age": (1.7, 0.45),
     "beta": (-2.25, 0.2),
     "log_a_v": (-0.5, 0.35),
-    "logit_red": (-3.0, 1.3),
-    "beta_red": (0.3, 0.5),
+    "logit_red_fraction": (-3.0, 1.3),
+    "beta_red_component": (0.3, 0.5),
     "log_ew_ha": (2.35, 0.3),
     "log_r3": (0.65, 0.15),
     "log_o32": (0.5, 0.3),
     "log_ew_lya": (0.4, 0.6),
     "log_ew_ciii": (0.4, 0.35),
-    "logit_broad": (-3.0, 1.3),
+    "logit_broad_fraction": (-3.0, 1.3),
     "log_fwhm_broad": (3.35, 0.15),
     "log_n_hi": (20.8, 0.7),
     "igm_scatter": (0.0, 0.15),
@@ -103,7 +103,7 @@ POPULATIONS: Mapping[str, Mapping[str, tuple[float, float]]] = {
     "star_forming": _STAR_FORMING,
     "quenched": {
         **_STAR_FORMING,
-        "m_blue": (-20.9, 0.8),
+        "abs_mag_4200": (-20.9, 0.8),
         "log_age": (2.75, 0.25),
         "log_ew_ha": (1.0, 0.45),
         "log_r3": (0.3, 0.25),
@@ -123,7 +123,7 @@ POPULATIONS: Mapping[str, Mapping[str, tuple[float, float]]] = {
     },
     "lae": {
         **_STAR_FORMING,
-        "m_blue": (-19.4, 0.8),
+        "abs_mag_4200": (-19.4, 0.8),
         "log_age": (1.2, 0.35),
         "beta": (-2.4, 0.2),
         "log_a_v": (-0.9, 0.3),
@@ -136,7 +136,7 @@ POPULATIONS: Mapping[str, Mapping[str, tuple[float, float]]] = {
     },
     "eelg": {
         **_STAR_FORMING,
-        "m_blue": (-19.4, 0.8),
+        "abs_mag_4200": (-19.4, 0.8),
         "log_age": (0.9, 0.3),
         "beta": (-2.4, 0.2),
         "log_a_v": (-0.7, 0.3),
@@ -148,17 +148,17 @@ POPULATIONS: Mapping[str, Mapping[str, tuple[float, float]]] = {
     },
     "lrd": {
         **_STAR_FORMING,
-        "m_blue": (-19.7, 0.8),
+        "abs_mag_4200": (-19.7, 0.8),
         "log_age": (1.6, 0.4),
         "beta": (-2.1, 0.25),
-        "logit_red": (0.8, 1.2),
+        "logit_red_fraction": (0.8, 1.2),
         "log_ew_ha": (2.75, 0.25),
         "log_ew_lya": (0.7, 0.6),
-        "logit_broad": (1.0, 1.2),
+        "logit_broad_fraction": (1.0, 1.2),
     },
     "quasar": {
         **_STAR_FORMING,
-        "m_blue": (-22.3, 0.8),
+        "abs_mag_4200": (-22.3, 0.8),
         "log_age": (0.8, 0.2),
         "beta": (-1.6, 0.2),
         "log_a_v": (-1.2, 0.2),
@@ -166,12 +166,12 @@ POPULATIONS: Mapping[str, Mapping[str, tuple[float, float]]] = {
         "log_o32": (1.0, 0.3),
         "log_ew_lya": (1.8, 0.2),
         "log_ew_ciii": (1.35, 0.15),
-        "logit_broad": (3.5, 0.4),
+        "logit_broad_fraction": (3.5, 0.4),
         "log_fwhm_broad": (3.7, 0.1),
         "log_n_hi": (18.5, 0.5),
     },
 }
-"""Mean and standard deviation of each parameter. A quasar is no class: it is a kind of oddity."""
+"""Mean and standard deviation of each parameter. Quasars are a type of anomaly, not a class."""
 CORRELATIONS: Mapping[tuple[str, str], float] = {
     ("log_age", "log_ew_ha"): -0.6,
     ("log_age", "log_o32"): -0.4,
@@ -181,9 +181,10 @@ CORRELATIONS: Mapping[tuple[str, str], float] = {
     ("log_ew_lya", "log_a_v"): -0.4,
     ("log_ew_lya", "log_n_hi"): -0.5,
     ("beta", "log_a_v"): 0.3,
-    ("m_blue", "log_a_v"): -0.2,
+    ("abs_mag_4200", "log_a_v"): -0.2,
 }
-"""Within a class. Young galaxies have strong lines and hard spectra; dust and gas hide Lyα."""
+"""Correlation coefficients within a class: young galaxies have strong lines and hard ionizing spectra;
+dust and gas absorb Lyα."""
 
 
 def _correlation_cholesky() -> Floats:
@@ -198,17 +199,23 @@ _CORRELATION_CHOLESKY = _correlation_cholesky()
 
 
 def draw_galaxies(populations: Sequence[str], normals: Floats) -> GalaxyParameters:
-    """Turn standard normals into galaxies of the named populations.
+    """Draw the parameters of galaxies.
 
     Parameters
     ----------
-    populations : (N,) keys of `POPULATIONS`
-    normals : (N, P) independent standard normal numbers, P = len(`DRAWN_PARAMETERS`)
+    populations : sequence of str, length n_galaxies
+        Keys of `POPULATIONS`.
+    normals : ndarray of shape (n_galaxies, n_parameters)
+        Independent standard normal numbers, one per parameter in `DRAWN_PARAMETERS`.
+
+    Returns
+    -------
+    GalaxyParameters
     """
     moments = np.array([[POPULATIONS[name][key] for key in DRAWN_PARAMETERS] for name in populations])
     moments = moments.reshape(len(populations), len(DRAWN_PARAMETERS), 2)
-    # Bounded at 2.5 sigma: a class has wings, and no galaxy has an Hα of 10⁵ Å.
-    # Summed row by row: BLAS may round differently for other N, and files must not.
+    # Clipped at 2.5 sigma to avoid unphysical values. Summed row by row, because a matrix product may round
+    # differently for another number of rows, and files must not depend on it.
     correlated = np.clip((normals[:, None, :] * _CORRELATION_CHOLESKY).sum(axis=2), -2.5, 2.5)
     values = moments[..., 0] + moments[..., 1] * correlated
     columns = {key: values[:, i] for i, key in enumerate(DRAWN_PARAMETERS)}

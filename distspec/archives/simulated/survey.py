@@ -1,4 +1,4 @@
-"""Which files a made-up survey holds: sources, repeats, oddities, redshifts, names and positions."""
+"""Plan of a simulated survey: sources, repeats, anomalies, redshifts, names and positions of its files."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from scipy.special import ndtri
 
 from distspec.archives.simulated.nirspec import INSTRUMENT_DEFECTS
 from distspec.archives.simulated.populations import CLASS_COUNTS
+from distspec.core.errors import ConfigError
 from distspec.core.lines import GALAXY_LINES
 from distspec.core.spectrum import Floats
 
@@ -22,16 +23,16 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Strings = NDArray[np.str_]
 ANOMALY_TYPES = ("quasar", "brown_dwarf", "wrong_redshift", "blend", "unknown_line")
-"""Kinds of object that belong to no class."""
+"""Types of objects that belong to no class."""
 PLAN_STREAM = 0
-"""The plan's stream of random numbers; other modules number theirs from 1."""
+"""Index of the plan's stream of random numbers; those of `distspec.archives.simulated.archive` start at 1."""
 _Z_QUANTILES = PchipInterpolator(
     (0.0, 0.16, 0.5, 0.84, 0.975, 0.996, 1.0), (4.0, 4.4, 5.5, 7.1, 9.2, 11.2, 14.0)
 )
-# Quenched galaxies lie a little nearer, weak-lined blue ones a little farther: u → u^tilt.
+# Exponents of the uniform number: quenched galaxies are slightly nearer, weak-lined blue ones farther.
 _Z_EXPONENTS: Mapping[str, float] = {"quenched": 1.25, "high_z_analog": 0.85, "lrd": 0.95}
 _SKY_FIELDS = (
-    # root, program, RA and Dec of a corner [deg]
+    # root, program, right ascension and declination of a corner [deg]
     ("mock-uds", "9001", 34.30, -5.30),
     ("mock-egs", "9002", 214.80, 52.70),
     ("mock-gds", "9003", 53.05, -27.95),
@@ -43,74 +44,86 @@ _N_POINTINGS = 8
 
 @dataclass(frozen=True)
 class SyntheticConfig:
-    """What a made-up archive holds."""
+    """Contents of a simulated archive."""
 
     n_spectra: int = 2200
-    """Files written, repeats and twins included."""
+    """Number of files, repeats and twins included."""
     seed: int = 0
-    """Everything follows from it."""
+    """Seed of all random numbers."""
     repeat_fraction: float = 0.08
-    """Sources observed twice, as a share of sources."""
+    """Fraction of sources that are observed twice."""
     anomaly_fraction: float = 0.01
-    """Sources that belong to no class, as a share of sources."""
+    """Fraction of sources that belong to no class."""
     defect_fraction: float = 0.02
-    """Files with a serious instrumental defect, as a share of files."""
+    """Fraction of files with a serious instrumental defect."""
     low_grade_fraction: float = 0.03
-    """Files with a grade below 3, or (a third of them) at z < 4, as a share of files."""
+    """Fraction of files with a redshift grade below 3 or, for a third of them, at z < 4."""
     n_twins: int = 0
-    """Galaxies that are put at each of `twin_redshifts`, as so many sources: the last files."""
+    """Number of galaxies simulated at each of twin_redshifts, as separate sources in the last files."""
     twin_redshifts: tuple[float, ...] = (4.5, 6.0, 8.0)
-    """Redshifts of each twin."""
+    """Redshifts at which twins are simulated."""
     write_2d_spectra: bool = False
-    """Write two-dimensional spectra too, so that files weigh about as much as real ones."""
+    """Also write two-dimensional spectra, which makes files about as large as real ones."""
 
     def __post_init__(self) -> None:
         for name in ("repeat_fraction", "anomaly_fraction", "defect_fraction", "low_grade_fraction"):
             if not 0.0 <= getattr(self, name) < 1.0:
-                raise ValueError(f"{name} is {getattr(self, name)}: give a share from 0 to below 1")
+                raise ConfigError(
+                    f"--synthetic.{name.replace('_', '-')} is {getattr(self, name)}: "
+                    "give a fraction of at least 0 and below 1"
+                )
         if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}: give 0 or more")
+            raise ConfigError(f"--synthetic.seed is {self.seed}: give 0 or more")
         if self.n_twins < 0:
-            raise ValueError(f"twins is {self.n_twins}: give 0 or more")
+            raise ConfigError(f"--synthetic.n-twins is {self.n_twins}: give 0 or more")
         if not self.twin_redshifts or not all(0.5 < z < 20.0 for z in self.twin_redshifts):
-            raise ValueError(f"twin_redshifts is {self.twin_redshifts}: give one or more between 0.5 and 20")
+            raise ConfigError(
+                f"--synthetic.twin-redshifts is {self.twin_redshifts}: give one or more between 0.5 and 20"
+            )
         if self.n_spectra < max(1, self.n_twin_files):
-            raise ValueError(
-                f"n_spectra is {self.n_spectra}: give at least {max(1, self.n_twin_files)}, "
-                "for one file and those of the twins"
+            raise ConfigError(
+                f"--synthetic.n-spectra is {self.n_spectra}: give at least {max(1, self.n_twin_files)}, "
+                "the number of twin files or 1"
             )
 
     @property
     def n_twin_files(self) -> int:
-        """Files that hold twins."""
+        """Number of files with twins."""
         return self.n_twins * len(self.twin_redshifts)
 
 
 @lru_cache(maxsize=2)
 def plan_survey(config: SyntheticConfig) -> pa.Table:
-    """Decide what each file holds, a row a file.
+    """Plan the files of a survey.
 
-    Without twins, a larger plan begins with the smaller one of the same seed.
+    Without twins, a larger survey begins with the files of the smaller one of the same seed.
+
+    Parameters
+    ----------
+    config : SyntheticConfig
+        Contents of the survey.
 
     Returns
     -------
-    pa.Table
-        ``index, file, source`` (number of the source's first file), ``root, program, srcid, ra, dec``
-        [deg], ``exptime`` [s], ``z`` (as catalogued; may be null), ``grade, z_true, truth_class,
-        population`` (what it is drawn from), ``anomaly_type, twin_id``.
+    Table
+        One row per file. ``source`` is the index of the source's first file, ``z`` the cataloged redshift
+        (null if there is none), ``z_true`` the simulated one, ``population`` the distribution from which the
+        galaxy is drawn; ``ra`` and ``dec`` are in degrees, ``exptime`` in seconds. ``truth_class`` is the
+        population or the type of anomaly, ``anomaly_type`` also names instrumental defects ("" for none),
+        ``twin_id`` is -1 for files that are not twins.
     """
     n = config.n_spectra
-    # One row of numbers a file, one column a purpose.
+    # Uniform numbers: one column per file, one row per purpose.
     own = np.random.default_rng([config.seed, PLAN_STREAM]).random((n, 16)).T
-    twin = np.maximum(np.arange(n) - (n - config.n_twin_files), -1)  # number among the twins' files
+    twin = np.maximum(np.arange(n) - (n - config.n_twin_files), -1)  # index among the twin files
     twin_id = np.where(twin >= 0, twin // len(config.twin_redshifts), -1)
     source = _assign_sources(own[0], own[1], config.repeat_fraction, twin >= 0)
-    of_source = own[:, source]  # what belongs to a source is read from its first file's row
-    population, oddity = _draw_populations(config, of_source, twin, twin_id)
+    of_source = own[:, source]  # properties of a source use the numbers of its first file
+    population, anomaly = _draw_populations(config, of_source, twin, twin_id)
     z_true = _draw_redshifts(config, of_source, population, twin)
-    z, grade = _draw_catalog_redshifts(config, own, of_source, z_true, oddity, twin >= 0)
-    z_true = np.where(oddity == "brown_dwarf", 0.0, z_true)
-    artefact = np.where(own[8] < config.defect_fraction, _choose_names(tuple(INSTRUMENT_DEFECTS), own[9]), "")
+    z, grade = _draw_catalog_redshifts(config, own, of_source, z_true, anomaly, twin >= 0)
+    z_true = np.where(anomaly == "brown_dwarf", 0.0, z_true)
+    defect = np.where(own[8] < config.defect_fraction, _choose_names(tuple(INSTRUMENT_DEFECTS), own[9]), "")
     return pa.table(
         {
             "index": np.arange(n),
@@ -120,55 +133,58 @@ def plan_survey(config: SyntheticConfig) -> pa.Table:
             "z": pa.array(z, from_pandas=True),
             "grade": grade,
             "z_true": z_true,
-            "truth_class": np.where(oddity != "", oddity, population).tolist(),
+            "truth_class": np.where(anomaly != "", anomaly, population).tolist(),
             "population": population.tolist(),
-            "anomaly_type": np.where(oddity != "", oddity, artefact).tolist(),
+            "anomaly_type": np.where(anomaly != "", anomaly, defect).tolist(),
             "twin_id": twin_id,
         }
     )
 
 
 def _choose_names(names: tuple[str, ...], u: Floats, weights: tuple[int, ...] | None = None) -> Strings:
-    """Choose a name for each uniform number."""
+    """Return a name for each uniform random number."""
     bounds = np.cumsum(weights or (1,) * len(names))
     return np.array(names)[np.searchsorted(bounds[:-1] / bounds[-1], u, side="right")]
 
 
 def _assign_sources(u_repeat: Floats, u_source: Floats, repeat_fraction: float, is_twin: Bools) -> Ints:
-    """Return the number of the first file that shows each file's source."""
+    """Return the index of the first file of each file's source."""
     index = np.arange(len(u_repeat))
     source = index.copy()
-    again = (u_repeat < repeat_fraction / (1.0 + repeat_fraction)) & (index > 0) & ~is_twin
-    free = ~again  # files that opened a source and have not been repeated
-    for i in np.flatnonzero(again):
+    is_repeat = (u_repeat < repeat_fraction / (1.0 + repeat_fraction)) & (index > 0) & ~is_twin
+    unrepeated = ~is_repeat  # first files of sources that are not repeated yet
+    for i in np.flatnonzero(is_repeat):
         first = int(u_source[i] * i)
-        while first >= 0 and not free[first]:
+        while first >= 0 and not unrepeated[first]:
             first -= 1
         if first >= 0:
-            source[i], free[first] = first, False
+            source[i], unrepeated[first] = first, False
     return source
 
 
 def _draw_populations(
     config: SyntheticConfig, u_source: Floats, twin: Ints, twin_id: Ints
 ) -> tuple[Strings, Strings]:
-    """Return what each source is drawn from, and its kind of oddity ("" for none)."""
+    """Return the population of each file's source and its type of anomaly ("" for none)."""
     u = u_source[2].copy()
     is_twin = twin >= 0
-    u[is_twin] = u[is_twin][twin_id[is_twin] * len(config.twin_redshifts)]  # twins are one galaxy
+    u[is_twin] = u[is_twin][
+        twin_id[is_twin] * len(config.twin_redshifts)
+    ]  # all twins with one twin_id are the same galaxy
     population = _choose_names(tuple(CLASS_COUNTS), u, tuple(CLASS_COUNTS.values()))
-    odd = (u_source[3] < config.anomaly_fraction) & ~is_twin
-    oddity = np.where(odd, _choose_names(ANOMALY_TYPES, u_source[4]), "")
-    return np.where(oddity == "quasar", "quasar", population), oddity
+    is_anomaly = (u_source[3] < config.anomaly_fraction) & ~is_twin
+    anomaly = np.where(is_anomaly, _choose_names(ANOMALY_TYPES, u_source[4]), "")
+    return np.where(anomaly == "quasar", "quasar", population), anomaly
 
 
 def _draw_redshifts(config: SyntheticConfig, u_source: Floats, population: Strings, twin: Ints) -> Floats:
-    tilt = np.array([_Z_EXPONENTS.get(name, 1.0) for name in population])
-    z = _Z_QUANTILES(u_source[5] ** tilt)
+    """Return the true redshift of each file's source."""
+    exponent = np.array([_Z_EXPONENTS.get(name, 1.0) for name in population])
+    z = _Z_QUANTILES(u_source[5] ** exponent)
     near = u_source[6] < config.low_grade_fraction / 3.0
     z = np.where(near, 1.0 + 2.95 * u_source[5], z)
-    at = np.array(config.twin_redshifts)
-    return np.where(twin >= 0, at[twin % len(at)], z)
+    twin_z = np.array(config.twin_redshifts)
+    return np.where(twin >= 0, twin_z[twin % len(twin_z)], z)
 
 
 def _draw_catalog_redshifts(
@@ -179,8 +195,8 @@ def _draw_catalog_redshifts(
     anomaly_type: Strings,
     is_twin: Bools,
 ) -> tuple[Floats, NDArray[np.int8]]:
-    """Return redshifts and grades as a catalogue would give them."""
-    # Hα taken for [O III] 5007, or the other way round where that would lead too far.
+    """Return cataloged redshifts and their grades."""
+    # Hα is mistaken for [O III] 5007; at z >= 9, [O III] for Hα, to stay within plausible redshifts.
     ratio = GALAXY_LINES["Hα"] / GALAXY_LINES["[O III] 5007"]
     mistaken = (1.0 + z_true) * np.where(z_true < 9.0, ratio, 1.0 / ratio) - 1.0
     z = np.where(anomaly_type == "wrong_redshift", mistaken, z_true)
@@ -195,16 +211,16 @@ def _draw_catalog_redshifts(
 
 
 def _draw_positions(source: Ints, u_file: Floats, u_source: Floats) -> dict[str, Any]:
-    """Name each file and put its source on the sky: a jittered lattice of 3″, so none coincide."""
+    """Return names and positions of files; sources lie on a jittered grid of 3″, so that none coincide."""
     index = np.arange(len(source))
     field, cell = source % len(_SKY_FIELDS), source // len(_SKY_FIELDS)
     ra0, dec0 = (np.array([row[k] for row in _SKY_FIELDS])[field] for k in (2, 3))
-    # Another observation's catalogue is off by a few hundredths of an arcsecond.
-    wobble = np.where(source == index, 0.0, 0.1)
-    north = 3.0 * (cell // 400) + 1.6 * u_source[12] + wobble * (u_file[12] - 0.5)
-    east = 3.0 * (cell % 400) + 1.6 * u_source[13] + wobble * (u_file[13] - 0.5)
+    # Positions of repeats differ by a few hundredths of an arcsecond.
+    jitter = np.where(source == index, 0.0, 0.1)
+    north = 3.0 * (cell // 400) + 1.6 * u_source[12] + jitter * (u_file[12] - 0.5)
+    east = 3.0 * (cell % 400) + 1.6 * u_source[13] + jitter * (u_file[13] - 0.5)
     dec = dec0 + north / 3600.0
-    # Half of the repeats come from another pointing, under another root.
+    # Half of the repeats are observed in another pointing, under another root.
     pointing = (u_source[14] * _N_POINTINGS).astype(int)
     moved = (source != index) & (u_file[15] < 0.5)
     pointing = (pointing + moved) % _N_POINTINGS + 1

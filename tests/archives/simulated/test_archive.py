@@ -78,7 +78,7 @@ def test_a_larger_archive_begins_with_the_smaller_one():
     assert large.slice(0, 300).equals(small)
 
 
-@pytest.set_withdrawn.parametrize(
+@pytest.mark.parametrize(
     ("field", "value"),
     [("n_spectra", 0), ("seed", -1), ("repeat_share", 1.0), ("twins", -1), ("twin_redshifts", ())],
 )
@@ -251,7 +251,7 @@ def test_signal_to_noise_and_defects(archive):
     assert abs(np.median(np.log(nominal / np.clip(snr, 0.1, None)))) < 0.4
 
 
-@pytest.set_withdrawn.parametrize("z", [4.0, 5.5])
+@pytest.mark.parametrize("z", [4.0, 5.5])
 def test_lines_land_where_they_should_with_their_equivalent_width(z):
     galaxy = replace(median_galaxy("star_forming"), logit_broad_fraction=np.array([-30.0]))
     bright = simulate_galaxy_flux(galaxy, np.array([z]))[0]
