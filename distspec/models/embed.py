@@ -7,7 +7,6 @@ import numpy as np
 from distspec.archives.base import Archive
 from distspec.core.spectrum import Floats, Floats32
 from distspec.measurements.bad_pixels import find_bad_pixels
-from distspec.measurements.measure import measure_spectra
 from distspec.models.model import Model
 
 
@@ -42,4 +41,4 @@ def embed_spectra(
     bad_pixels = find_bad_pixels(flux, ivar, z, model.grid, archive.disperser)
     ivar = np.where(bad_pixels.bad_pixels, np.float32(0.0), ivar)
     columns = model.embed(flux, ivar, z, first_row) | bad_pixels.to_columns()
-    return columns | measure_spectra(archive.measurements, flux, ivar, z, model.grid), ivar
+    return columns | archive.measurements.measure(flux, ivar, z, model.grid), ivar

@@ -168,5 +168,5 @@ def test_the_worst_is_named():
     assert describe_worst_statistic(parts) == ""
     assert (
         describe_worst_statistic(parts | {"artefact_edge": 5.0})
-        == "flux runs away at an end (2.0 times the limit)"
+        == "excess flux at an end of the spectrum (2.0 times the threshold)"
     )

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from distspec.core.instruments import NIRSPEC_PRISM, Disperser
 from distspec.measurements.continuum import fit_power_law, measure_min_window_snr, measure_slope_difference
-from distspec.measurements.definitions import OPTICAL_CONTINUUM_WINDOWS, UV_CONTINUUM_WINDOWS
-from distspec.measurements.indices import Spectra
+from distspec.measurements.standard_sets import OPTICAL_CONTINUUM_WINDOWS, UV_CONTINUUM_WINDOWS
+from distspec.measurements.indices import GriddedSpectra
 from tests.helpers.galaxies import WAVE, continuum, noisy, spectra
 
 FINE = Disperser((0.1, 10.0), (1e5, 1e5), 1.0)
@@ -74,7 +74,7 @@ def test_lost_pixels_and_neighbours_do_not_matter():
     ivar = np.where(rng.random((5, 640)) < 0.05, 0.0, some.ivar).astype(np.float32)
     holes = some._replace(flux=np.where(ivar > 0, some.flux, np.nan).astype(np.float32), ivar=ivar)
     found = np.array(fit_power_law(holes, UV_CONTINUUM_WINDOWS, NIRSPEC_PRISM))
-    one = Spectra(some.flux[2:3], ivar[2:3], some.z[2:3], some.grid)
+    one = GriddedSpectra(some.flux[2:3], ivar[2:3], some.z[2:3], some.grid)
     assert np.array_equal(
         np.array(fit_power_law(one, UV_CONTINUUM_WINDOWS, NIRSPEC_PRISM))[:, 0], found[:, 2]
     )

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distspec.measurements.galaxy_types import HALPHA_TO_HBETA_EW, MeasuredValues
+from distspec.measurements.criteria import HALPHA_TO_HBETA_EW, MeasuredValues
 
 numbers = st.floats(-5.0, 5.0)
 errors = st.floats(0.01, 5.0)

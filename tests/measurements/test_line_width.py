@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from distspec.core.instruments import NIRSPEC_PRISM
 from distspec.core.lines import GALAXY_LINES
-from distspec.measurements.indices import Spectra
+from distspec.measurements.indices import GriddedSpectra
 from distspec.measurements.line_width import measure_line_width
 from tests.helpers.galaxies import GRID, galaxy, noisy, spectra
 
@@ -69,5 +69,5 @@ def test_what_the_prism_cannot_tell_is_not_told():
 
 def test_neighbours_do_not_matter():
     some = noisy(spectra(np.tile(galaxy({"Hα": 800.0}, km_s=1500.0), (5, 1)), 10.0))
-    one = Spectra(some.flux[3:4], some.ivar[3:4], some.z[3:4], GRID)
+    one = GriddedSpectra(some.flux[3:4], some.ivar[3:4], some.z[3:4], GRID)
     assert np.array_equal(np.array(of(one))[:, 0], np.array(of(some))[:, 3])

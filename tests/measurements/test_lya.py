@@ -14,6 +14,7 @@ from distspec.archives.simulated.populations import DRAWN_PARAMETERS, GalaxyPara
 from distspec.core.instruments import NIRSPEC_PRISM
 from distspec.core.lines import GALAXY_LINES
 from distspec.core.spectrum import Spectrum, WavelengthGrid
+from distspec.measurements.indices import GriddedSpectra
 from distspec.measurements.lya import EW_ERROR_FLOOR, RELATIVE_EW_ERROR_FLOOR, measure_lya_ew
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.resampling import GridConfig
@@ -47,8 +48,7 @@ def observed(
 
 
 def measured(*spectra, grid: WavelengthGrid = GRID) -> tuple[np.ndarray, np.ndarray]:
-    found = measure_lya_ew(*spectra[:3], grid, NIRSPEC_PRISM)
-    return found["lya_ew"].astype(np.float64), found["lya_ew_err"].astype(np.float64)
+    return measure_lya_ew(GriddedSpectra(*spectra[:3], grid), NIRSPEC_PRISM)
 
 
 def test_the_instrument_is_the_one_that_made_the_spectra():
