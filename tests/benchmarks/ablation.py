@@ -22,9 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from distspec.core.instruments import NIRSPEC_PRISM
 from distspec.core.spectrum import WavelengthGrid
-from distspec.measurements.lya import measure_lya_ew
+from distspec.measurements.standard_sets import NIRSPEC_PRISM_MEASUREMENTS
 from distspec.models.batch import Batch
 from distspec.models.config import SPECTRUM_KEY, VAEConfig
 from distspec.models.vae import SpectrumVAE, decode_flux, embed
@@ -160,7 +159,7 @@ def judge(model: SpectrumVAE, held: Held, grid: WavelengthGrid) -> dict[str, flo
     snr = np.log(np.maximum(first.snr, 0.05))
     again, elsewhere = (quality.nearest_itself(mean[0], other) for other in mean[1:])
     alone = quality.probe(mean[0], classes)
-    width = measure_lya_ew(first.flux, first.ivar, first.z, grid, NIRSPEC_PRISM)
+    width = NIRSPEC_PRISM_MEASUREMENTS.measure(first.flux, first.ivar, first.z, grid)
     beside = quality.probe(np.column_stack([mean[0], _lya_columns(width)]), classes)
     leak = {
         name: quality.leaks(mean[0], v, classes) for name, v in (("c", masked), ("s", snr), ("z", first.z))

@@ -30,9 +30,8 @@ from distspec.clustering.plan import build_algorithm_grid, plan_jobs
 from distspec.clustering.selection import score_sweep, select_setting
 from distspec.clustering.trials import TrialResult, limit_rows, run_trials
 from distspec.clustering.umap import UmapEmbedding, UmapParams, build_neighbor_graph
-from distspec.core.instruments import NIRSPEC_PRISM
 from distspec.measurements.features import compute_features, measure_reconstructions
-from distspec.measurements.lya import measure_lya_ew
+from distspec.measurements.standard_sets import NIRSPEC_PRISM_MEASUREMENTS as PRISM
 from distspec.models.vae import SpectrumVAE, decode_flux, embed
 from distspec.pipeline.recipes import dja
 from tests.benchmarks.ablation import ROWS, as_batch, fitted, recipe, training_archive
@@ -55,12 +54,12 @@ def sample_of(model: SpectrumVAE, view: View, grid: Any, config: ClusteringConfi
     latents = found["z_mean"]
     if config.selection_rule == "silhouette":
         return ClusteringInputs(latents, np.zeros((len(latents), 0), np.float32))
-    measures = measure_reconstructions("dja", decode, grid, latents, found["z_log_var"], n_draws=0)
-    values = {**measures, **measure_lya_ew(view.flux, view.ivar, view.z, grid, NIRSPEC_PRISM)}
+    measures = measure_reconstructions(PRISM, decode, grid, latents, found["z_log_var"], n_draws=0)
+    values = {**measures, **PRISM.measure(view.flux, view.ivar, view.z, grid)}
     widths = scale_by_posterior_width(latents, found["z_log_var"])
     return ClusteringInputs(
         join_measurements(widths, np.zeros((len(latents), 0))),
-        compute_features("dja", values).astype(np.float32),
+        compute_features(PRISM, values).astype(np.float32),
     )
 
 
