@@ -234,7 +234,7 @@ def _parse_layout(content: bytes, file_size: int) -> BulkLayout:
             raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, detail)
         values, offset = fields[name][:2]
         if values.base.kind != "f":
-            raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"column {name} has type {values}")
+            raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"column {name} has type {values.base}")
         factor = unit_factor(column_units[name] or unit, unit)
         column_layouts[name] = ColumnLayout(int(offset), values.base.newbyteorder(">"), factor)
     lengths = {name: int(np.prod(fields[name][0].shape, dtype=np.int64)) for name in COLUMN_UNITS}

@@ -48,7 +48,7 @@ BAD_PIXEL_BITS: Mapping[str, int] = {
     "BADSKYCHI": 27,
     "REDMONSTER": 28,
 }
-"""Bits of and_mask of pixels whose flux is not that of the object: no fiber, no data, or poor sky subtraction.
+"""Bits of and_mask of pixels without the flux of the object: no fiber, no data, or poor sky subtraction.
 Most of them have ivar 0 already; SDSS recommends to mask BRIGHTSKY as well
 (https://www.sdss3.org/dr10/algorithms/bitmask_sppixmask.php)."""
 NO_TARGET_BITS: Mapping[str, int] = {"SKY": 0, "UNPLUGGED": 7}

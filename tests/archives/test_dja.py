@@ -96,7 +96,7 @@ def test_public_layout_is_root_then_file(catalog, tmp_path):
     (tmp_path / "a-v4").mkdir()
     (tmp_path / "a-v4" / first).touch()
     assert DJA(str(catalog), str(tmp_path)).list_spectra()["uri"][0].as_py().endswith(f"/a-v4/{first}")
-    (tmp_path / "a-v4" / first).write_label_names(tmp_path / first)
+    (tmp_path / "a-v4" / first).rename(tmp_path / first)
     assert (
         DJA(str(catalog), str(tmp_path)).list_spectra()["uri"][0].as_py().endswith(f"{tmp_path.name}/{first}")
     )
@@ -223,7 +223,7 @@ def test_a_wrong_catalogue_is_named(tmp_path, content, words):
 
 
 def test_impossible_selection_is_refused():
-    with pytest.raises(ValueError, match="must lie below"):
+    with pytest.raises(ValueError, match="must be below"):
         DJA(z_min=5.0, z_max=4.0)
 
 

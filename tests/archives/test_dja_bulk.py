@@ -7,7 +7,6 @@ from astropy.io import fits
 from astropy.table import Table
 
 from distspec.archives import dja_bulk
-from distspec.archives import dja_bulk as bulk
 from distspec.archives.dja import DJA
 from distspec.core.errors import QuarantineReason
 from distspec.ingest.read import listing_to_entries
@@ -70,7 +69,7 @@ def archives(folder, **options):
 
 @pytest.mark.parametrize("block", [1, 4, 4096])
 def test_it_gives_what_the_single_files_give(release, monkeypatch, block):
-    monkeypatch.setattr(bulk, "BLOCK", block)
+    monkeypatch.setattr(dja_bulk, "BLOCK_SIZE", block)
     whole, single = archives(release)
     from_bulk, from_files = read_listing(whole), read_listing(single)
     assert sorted(from_bulk) == sorted(from_files)
@@ -92,8 +91,8 @@ def test_entries_come_in_the_order_of_the_file(release):
 
 
 def test_only_blocks_are_read(release, monkeypatch):
-    monkeypatch.setattr(bulk, "BLOCK", 2)
-    monkeypatch.setattr(bulk, "HEAD", 3 * 2880)
+    monkeypatch.setattr(dja_bulk, "BLOCK_SIZE", 2)
+    monkeypatch.setattr(dja_bulk, "HEAD_BYTES", 3 * 2880)
     spans = []
 
     async def read():
@@ -104,7 +103,7 @@ def test_only_blocks_are_read(release, monkeypatch):
                 spans.append((start, stop))
                 return await read_far(url, start, stop)
 
-            monkeypatch.setattr(files, "read", counted)
+            monkeypatch.setattr(files, "read_range", counted)
             file = files.get_file(f"file://{release}/dja.prism_spectra.fits")
             return [await dja_bulk.read_bulk_spectrum(file, index) for index in (4, 5, 4)]
 
@@ -126,7 +125,7 @@ def test_units_are_those_of_the_file(release, spectra, dtype, tolerance):
 
 def test_another_release_is_refused(release, spectra):
     write_bulk(release / "dja.prism_spectra.fits", spectra[0][:-1], spectra[1][:-1])
-    with pytest.raises(ValueError, match=r"holds 10 spectra, .*catalog\.csv lists 11 of PRISM"):
+    with pytest.raises(ValueError, match=r"contains 10 spectra, .*catalog\.csv lists 11 PRISM"):
         archives(release)[0].list_spectra()
 
 
@@ -135,10 +134,10 @@ def test_another_release_is_refused(release, spectra):
     [
         (lambda path, f, e: path.unlink(), "not_found"),
         (lambda path, f, e: path.write_bytes(b"<html>404</html>"), "unreadable"),
-        (lambda path, f, e: path.write_bytes(path.read_bytes()[:-5000]), "cut short"),
+        (lambda path, f, e: path.write_bytes(path.read_bytes()[:-5000]), "truncated"),
         (lambda path, f, e: write_bulk(path, f, e, without="err"), "no column err"),
-        (lambda path, f, e: write_bulk(path, f, e, flux="m"), "unit .m. is not one of uJy"),
-        (lambda path, f, e: write_bulk(path, f, e, dtype="J"), "column flux is"),
+        (lambda path, f, e: write_bulk(path, f, e, flux="m"), "unit .m. cannot be converted to uJy"),
+        (lambda path, f, e: write_bulk(path, f, e, dtype="J"), "column flux has type int32"),
     ],
 )
 def test_a_bulk_file_that_cannot_be_one_ends_the_listing(release, spectra, damage, words):

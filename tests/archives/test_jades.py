@@ -166,7 +166,7 @@ def test_what_cannot_be_listed_says_why(release):
     with pytest.raises(ValueError, match="needs a column file"):
         JADES("https://archive.stsci.edu/hlsps/jades", str(release / "table.csv")).list_spectra()
     (release / "own.csv").write_text("file,ra,dec\na,1,2\n")
-    with pytest.raises(ValueError, match="no column z_spec; it has file, ra, dec"):
+    with pytest.raises(ValueError, match="no column z_spec; its columns are file, ra, dec"):
         JADES(str(release), str(release / "own.csv")).list_spectra()
     (release / "own.csv").write_text("z,ra,dec\n1,1,2\n")
     with pytest.raises(ValueError, match="no column file or NIRSpec_ID"):

@@ -63,7 +63,7 @@ def test_columns_in_another_case_and_order():
     [
         ({"err": None}, "no column err"),
         ({"name": "SPEC2D"}, "no HDU SPEC1D"),
-        ({"wave": (WAVE.astype(str), "um")}, "not numbers"),
+        ({"wave": (WAVE.astype(str), "um")}, "not numeric"),
         ({"wave": (np.log10(WAVE), "dex(um)")}, "unit 'dex"),
         ({"wave": (np.log10(WAVE), "log(um)")}, "unit 'log"),
         ({"flux": (WAVE, "mag(AB)")}, "unit 'mag"),

@@ -154,8 +154,8 @@ def test_what_no_unit_says_is_the_formats(path):
 
 
 def test_warnings_may_be_accepted_but_no_target_stays_none(path):
-    assert read(write(path, ZWARNING=4), accept_warnings=True).z == pytest.approx(0.1)
-    assert reason(read(write(path, ZWARNING=5), accept_warnings=True)) is QuarantineReason.NOT_A_TARGET
+    assert read(write(path, ZWARNING=4), accept_z_warnings=True).z == pytest.approx(0.1)
+    assert reason(read(write(path, ZWARNING=5), accept_z_warnings=True)) is QuarantineReason.NOT_A_TARGET
 
 
 def test_damage_at_any_place_is_seen_or_harmless(path):

@@ -16,6 +16,7 @@ from distspec.archives.simulated.archive import simulate_galaxy_flux, write_cata
 from distspec.archives.simulated.galaxies import compute_lines, igm_transmission
 from distspec.archives.simulated.populations import CLASS_COUNTS, DRAWN_PARAMETERS, POPULATIONS, draw_galaxies
 from distspec.archives.simulated.survey import ANOMALY_TYPES, SyntheticConfig, plan_survey
+from distspec.core.errors import ConfigError
 from distspec.core.lines import GALAXY_LINES
 from tests.conftest import read_spectrum
 
@@ -70,7 +71,7 @@ def test_tables_are_deterministic(archive, tmp_path):
 
 def test_another_seed_is_another_archive(archive):
     config, _ = archive
-    assert plan_survey(replace(config, umap_seed=4))["z_true"] != plan_survey(config)["z_true"]
+    assert plan_survey(replace(config, seed=4))["z_true"] != plan_survey(config)["z_true"]
 
 
 def test_a_larger_archive_begins_with_the_smaller_one():
@@ -80,10 +81,10 @@ def test_a_larger_archive_begins_with_the_smaller_one():
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("n_spectra", 0), ("seed", -1), ("repeat_share", 1.0), ("twins", -1), ("twin_redshifts", ())],
+    [("n_spectra", 0), ("seed", -1), ("repeat_fraction", 1.0), ("n_twins", -1), ("twin_redshifts", ())],
 )
 def test_wrong_settings_are_named(field, value):
-    with pytest.raises(ValueError, match=rf"{field} is .*: give "):
+    with pytest.raises(ConfigError, match=rf"--synthetic.{field.replace('_', '-')} is .*: give "):
         SyntheticConfig(**{field: value})
 
 
@@ -91,7 +92,7 @@ def test_format_is_that_of_a_real_file(archive, real_file):
     config, folder = archive
     ours = folder / plan_survey(config)["file"][0].as_py()
     with fits.open(ours) as mine, fits.open(real_file) as real:
-        mine.verify_store("exception")
+        mine.verify("exception")
         assert [hdu.name for hdu in mine] == [hdu.name for hdu in real][:2]
         assert mine["SPEC1D"].columns.names == real["SPEC1D"].columns.names
         assert mine["SPEC1D"].columns.units == real["SPEC1D"].columns.units
@@ -127,7 +128,7 @@ def test_images_make_files_larger_and_leave_the_table(archive, tmp_path):
     write_spectra(replace(config, write_2d_spectra=True), str(tmp_path), 0, 1)
     name = plan_survey(config)["file"][0].as_py()
     with fits.open(tmp_path / name) as large, fits.open(folder / name) as small:
-        large.verify_store("exception")
+        large.verify("exception")
         assert [hdu.name for hdu in large] == ["PRIMARY", "SPEC1D", "SCI", "WHT"]
         assert large["SCI"].data.shape == large["WHT"].data.shape == (31, 473)
         assert large["SPEC1D"].data.tobytes() == small["SPEC1D"].data.tobytes()
