@@ -18,7 +18,7 @@ from distspec.store.store import open_repository
 from tests.helpers.galaxies import GRID, WAVE, galaxy
 
 
-def test_a_row_a_spectrum(run, tables):
+def test_objects_has_one_row_per_spectrum(run, tables):
     _, store, labels = run
     objects = tables["objects"]
     assert objects["object_id"].to_pylist() == store.ledger()["object_id"].to_pylist()
@@ -29,8 +29,8 @@ def test_a_row_a_spectrum(run, tables):
     assert objects.schema.metadata[b"run_id"] == b"r-1"
 
 
-def test_the_split_is_of_what_the_model_has_seen(run, tables):
-    """A store that has grown knows which rows there were; of a model made elsewhere nothing is known."""
+def test_split_tells_which_spectra_the_model_has_seen(run, tables):
+    """The model's snapshot gives its spectra; a model of another root has seen none."""
     root, store, _ = run
     url = join_url(model_url(root, "m-1"), "model.json")
     split = tables["objects"]["split"].to_pylist()
@@ -38,14 +38,14 @@ def test_the_split_is_of_what_the_model_has_seen(run, tables):
         write_json(url, read_json(url) | {"data_digest": "another", "snapshot_id": snapshot})
         objects = build_tables(root, "r-1", store, CatalogConfig())["objects"]
         assert objects["split"].to_pylist() == words
-    before = list(open_repository(store.url).ancestry(branch="main"))[-1].id  # of no row
+    before = list(open_repository(store.url).ancestry(branch="main"))[-1].id  # an empty store
     write_json(url, read_json(url) | {"snapshot_id": before})
     objects = build_tables(root, "r-1", store, CatalogConfig())["objects"]
     assert set(objects["split"].to_pylist()) == {"none"}
 
 
-def test_what_is_measured_has_its_columns_where_it_is(run, tables):
-    assert "lya_ew" not in tables["objects"].column_names, "not in archives of no kind"
+def test_measurements_depend_on_the_archive(run, tables):
+    assert "lya_ew" not in tables["objects"].column_names, "the store has no archive"
     columns = schema.build_objects_schema(3, get_archive("dja").measurements.columns)
     assert [(c.name, c.unit) for c in columns if c.name.startswith("lya")] == [
         ("lya_ew", "Angstrom"),
@@ -53,7 +53,7 @@ def test_what_is_measured_has_its_columns_where_it_is(run, tables):
     ]
 
 
-def test_residuals_are_against_the_reconstruction_times_its_amplitude(run, tables):
+def test_residuals_use_the_reconstruction_times_its_amplitude(run, tables):
     root, store, _ = run
     latents = read_latents(store, "m-1")
     odd = tables["anomalies"].to_pylist()[0]
@@ -65,7 +65,7 @@ def test_residuals_are_against_the_reconstruction_times_its_amplitude(run, table
     assert f"largest residual {residual[worst]:+.1f} σ" in odd["reason"]
 
 
-def test_classes_add_up(run, tables):
+def test_classes_contain_all_spectra(run, tables):
     classes = tables["classes"].to_pylist()
     assert [(row["cluster_label"], row["n_spectra"]) for row in classes] == [
         (-1, 3),
@@ -76,7 +76,7 @@ def test_classes_add_up(run, tables):
     assert sum(row["share"] for row in classes) == pytest.approx(1.0)
 
 
-def test_class_medians_leave_masked_pixels_out(run, tables):
+def test_class_medians_ignore_masked_pixels(run, tables):
     _, store, labels = run
     medians = tables["class_medians"].to_pandas()
     flux, ivar = store.read_spectra(np.flatnonzero(labels == 1))
@@ -87,18 +87,18 @@ def test_class_medians_leave_masked_pixels_out(run, tables):
     assert np.allclose(ours.wave_rest, store.config.grid.wave_rest)
 
 
-def test_spoilt_spectra_are_listed_apart_and_not_left_out(tables):
-    spoilt = tables["bad_pixels"].to_pylist()
+def test_flagged_spectra_are_listed_and_remain_in_objects(tables):
+    flagged = tables["bad_pixels"].to_pylist()
     ids = tables["objects"]["object_id"].to_pylist()
-    assert [row["object_id"] for row in spoilt] == [ids[9], ids[7]]
-    assert [row["reason"].split(" (")[0] for row in spoilt] == [
+    assert [row["object_id"] for row in flagged] == [ids[9], ids[7]]
+    assert [row["reason"].split(" (")[0] for row in flagged] == [
         "spikes sharper than the instrument",
         "flux runs away at an end",
     ]
     assert len(ids) == 60
 
 
-def test_anomalies_are_the_top_ranks_with_reasons(tables):
+def test_anomalies_are_the_top_ranked_spectra_with_reasons(tables):
     anomalies = tables["anomalies"].to_pylist()
     assert [row["anomaly_rank"] for row in anomalies] == list(range(1, 11))
     assert all("residual" in row["reason"] for row in anomalies)
@@ -106,7 +106,7 @@ def test_anomalies_are_the_top_ranks_with_reasons(tables):
     assert scores == sorted(scores, reverse=True)
 
 
-def test_every_column_has_a_meaning_and_a_unit_that_astropy_knows(tables):
+def test_every_column_has_a_description_and_a_valid_unit(tables):
     from astropy.units import Unit
 
     for table in tables.values():
@@ -115,14 +115,14 @@ def test_every_column_has_a_meaning_and_a_unit_that_astropy_knows(tables):
             Unit(row["unit"])
 
 
-def test_spectra_and_classes_have_a_kind_or_say_why_not(tables):
+def test_galaxy_types_are_unknown_without_an_archive(tables):
     for name in ("objects", "classes"):
         rows = tables[name].to_pylist()
         assert {row["galaxy_type"] for row in rows} == {"unknown"}
         assert {row["galaxy_type_reason"] for row in rows} == {"no rules for archives of kind "}
 
 
-def test_a_class_is_named_by_its_median_spectrum_where_it_is_known():
+def test_class_medians_give_galaxy_types_where_they_are_covered():
     made = {0: galaxy({"Hα": 800.0}, -1.5, 1.0), 3: galaxy({"Hα": 300.0}), 4: galaxy({"Hα": 300.0})}
     parts, z = [], {0: [5.9, 6.0, 6.4], 3: [6.0, 6.0, 6.1], 4: [6.0, 6.0, 6.0]}
     for label, flux in made.items():

@@ -4,20 +4,20 @@ from hypothesis import strategies as st
 
 from distspec.catalog.class_matching import MIN_JACCARD, classify_changes, compute_overlap, match_classes
 
-pairs = st.lists(st.tuples(st.integers(-2, 4), st.integers(-1, 4)), min_size=1, max_size=80)
+label_pairs = st.lists(st.tuples(st.integers(-2, 4), st.integers(-1, 4)), min_size=1, max_size=80)
 
 
-def compared(both):
-    old, new = np.array(both).T
+def compare_labels(pairs):
+    old, new = np.array(pairs).T
     new = np.unique(np.append(new, -1), return_inverse=True)[1][:-1] - 1
     points = np.column_stack([new, old]).astype(float)
     return compute_overlap(old, new, points, np.zeros(5, int)), old, new
 
 
 @settings(deadline=None, max_examples=100)
-@given(pairs)
-def test_overlaps_are_those_of_sets(both):
-    found, old, new = compared(both)
+@given(label_pairs)
+def test_overlaps_agree_with_set_operations(pairs):
+    found, old, new = compare_labels(pairs)
     for i, j in np.ndindex(found.shared_counts.shape):
         a, b = old == i, (new == j) & (old >= -1)
         assert found.shared_counts[i, j] == np.sum(a & b)
@@ -28,33 +28,33 @@ def test_overlaps_are_those_of_sets(both):
 
 
 @settings(deadline=None, max_examples=200)
-@given(pairs)
-def test_no_two_classes_continue_one_and_what_shares_most_is_continued(both):
-    found, *_ = compared(both)
+@given(label_pairs)
+def test_a_class_is_continued_at_most_once_and_a_majority_is_matched(pairs):
+    found, *_ = compare_labels(pairs)
     continued = match_classes(found)
     heirs = continued[continued >= 0]
     assert len(set(heirs.tolist())) == len(heirs)
     for j, i in enumerate(continued):
         assert i < 0 or found.jaccard[i, j] >= MIN_JACCARD
     for i, j in np.argwhere((found.fraction_of_old > 0.5) & (found.fraction_of_new > 0.5)):
-        assert i in heirs or continued[j] >= 0, "unless another has the better claim"
+        assert i in heirs or continued[j] >= 0, "unless another class overlaps more"
     became = classify_changes(found, continued)
     assert [each == "kept" for each in became.new_classes] == (continued >= 0).tolist()
     assert [each == "kept" for each in became.old_classes] == np.isin(np.arange(5), heirs).tolist()
 
 
-def test_distance_is_in_radii():
+def test_distance_is_in_units_of_the_radius():
     points = np.concatenate([np.full((50, 4), 0.0), np.full((50, 4), 3.0)])
     points += np.random.default_rng(0).normal(size=points.shape)
     side = np.repeat([0, 1], 50)
     found = compute_overlap(side, side, points, np.array([0, 0, 7]))
     assert np.allclose(np.diag(found.distance), 0.0)
-    assert 2.7 < found.distance[0, 1] < 3.3, "6 apart, and radius 2"
-    assert np.isinf(found.distance[2]).all(), "nothing of it is left"
+    assert 2.7 < found.distance[0, 1] < 3.3, "separation 6, radius 2"
+    assert np.isinf(found.distance[2]).all(), "no spectrum is left"
     assert found.counts[2].tolist() == [0, 0, 0, 7]
 
 
-def test_where_two_could_continue_one_the_nearer_does():
+def test_the_nearer_of_two_equal_candidates_continues_a_class():
     points = np.concatenate([np.zeros(20), np.full(20, 4.0), np.full(10, 6.0)])[:, None]
     points += np.random.default_rng(0).normal(size=points.shape)
     old, new = np.zeros(50, int), np.repeat([0, 1, -1], [20, 20, 10])

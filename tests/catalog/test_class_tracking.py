@@ -16,7 +16,7 @@ N = 400
 
 @dataclass
 class Run:
-    """A run to follow: labels of spectra that are named by number, and where they lie."""
+    """Labels and latent positions of spectra that are identified by number."""
 
     name: str
     labels: np.ndarray
@@ -30,22 +30,22 @@ def run(name, labels, number=None, points=None):
     return Run(name, labels, number, np.zeros((len(labels), 2)) if points is None else points)
 
 
-def follow(*runs):
-    """Publish runs one after another; return the identities of each."""
+def track(*runs):
+    """Track classes through consecutive runs; return the result of each."""
     found, last = [], None
     for each in runs:
         object_id = pa.chunked_array([pa.array([f"o{i}" for i in each.number])])
-        said = track_classes(each.name, object_id, each.labels, each.points, last)
+        result = track_classes(each.name, object_id, each.labels, each.points, last)
         last = PublishedClasses(
-            object_id, pa.chunked_array([said.map_labels(each.labels)]), said.class_registry
+            object_id, pa.chunked_array([result.map_labels(each.labels)]), result.class_registry
         )
-        found.append(said)
+        found.append(result)
     return found
 
 
-def changed(identities):
-    """Return what happened, by (class, previous class): change and spectra."""
-    rows = identities.changes.to_pylist()
+def changed(tracked):
+    """Return the number of spectra by (class, previous class, change)."""
+    rows = tracked.changes.to_pylist()
     return {(row["class_id"], row["previous_class_id"], row["change"]): row["n_spectra"] for row in rows}
 
 
@@ -56,11 +56,11 @@ some_labels = st.lists(st.integers(-1, 5), min_size=1, max_size=60).map(
 
 @settings(deadline=None, max_examples=50)
 @given(some_labels, st.randoms())
-def test_the_same_classes_in_any_order_are_all_kept(labels, random):
+def test_permuted_labels_keep_their_identifiers(labels, random):
     order = list(range(labels.max(initial=-1) + 1))
     random.shuffle(order)
     renamed = np.where(labels < 0, -1, np.array([*order, -1])[labels])
-    first, second = follow(run("r-1", labels), run("r-2", renamed))
+    first, second = track(run("r-1", labels), run("r-2", renamed))
     assert second.map_labels(renamed).equals(first.map_labels(labels))
     assert set(second.change_types) <= {"kept"}
     assert {change for *_, change in changed(second)} <= {"kept"}
@@ -68,11 +68,9 @@ def test_the_same_classes_in_any_order_are_all_kept(labels, random):
 
 @settings(deadline=None, max_examples=50)
 @given(some_labels, some_labels)
-def test_every_spectrum_is_accounted_for_once_and_no_id_is_given_twice(one, other):
+def test_changes_count_every_spectrum_once_and_identifiers_are_unique(one, other):
     n = min(len(one), len(other))
-    first, second = follow(
-        run("r-1", one), run("r-2", other[: n // 2 + 1], np.arange(len(one))[: n // 2 + 1])
-    )
+    first, second = track(run("r-1", one), run("r-2", other[: n // 2 + 1], np.arange(len(one))[: n // 2 + 1]))
     labels = other[: n // 2 + 1]
     for label, name in enumerate(second.class_ids):
         rows = second.changes.filter(pc.equal(second.changes["class_id"], name))
@@ -85,9 +83,9 @@ def test_every_spectrum_is_accounted_for_once_and_no_id_is_given_twice(one, othe
     assert all(each > max(first.class_ids, default="") for each in new)
 
 
-def test_a_first_run_numbers_by_size_and_noise_has_no_name():
+def test_a_first_run_numbers_classes_by_size():
     labels = np.repeat([0, 1, 2, -1], [5, 20, 10, 7])
-    (first,) = follow(run("r-1", labels))
+    (first,) = track(run("r-1", labels))
     assert first.class_ids == ["c-0003", "c-0001", "c-0002"]
     assert set(first.change_types) == {"new"}
     assert first.map_labels(np.array([-1, 1])).to_pylist() == [None, "c-0001"]
@@ -95,11 +93,11 @@ def test_a_first_run_numbers_by_size_and_noise_has_no_name():
     assert changed(first)["c-0001", None, "new"] == 20
 
 
-def test_a_class_cut_in_two_is_split_and_the_part_that_lies_where_it_lay_goes_on():
+def test_the_nearer_half_of_a_split_class_keeps_its_identifier():
     points = np.concatenate([np.full((50, 2), 0.4), np.full((50, 2), -1.0), np.full((60, 2), 9.0)])
     points += 0.1 * np.random.default_rng(0).normal(size=points.shape)
     before = np.repeat([0, 0, 1], [50, 50, 60])
-    _, second = follow(run("r-1", before), run("r-2", np.repeat([2, 1, 0], [50, 50, 60]), points=points))
+    _, second = track(run("r-1", before), run("r-2", np.repeat([2, 1, 0], [50, 50, 60]), points=points))
     assert second.class_ids[0] == "c-0002"
     assert sorted(second.change_types) == ["kept", "kept", "split"]
     rows = {row["change"]: row for row in second.changes.to_pylist() if row["previous_class_id"] == "c-0001"}
@@ -111,30 +109,30 @@ def test_a_class_cut_in_two_is_split_and_the_part_that_lies_where_it_lay_goes_on
     assert "c-0001 continues" in rows["split"]["reason"]
 
 
-def test_of_two_equal_parts_the_nearer_goes_on():
-    """Old spectra now elsewhere pull the old centre to one side."""
+def test_the_nearer_of_two_equal_parts_keeps_the_identifier():
+    """Spectra that became noise shift the old center to one side."""
     points = np.concatenate([np.full((40, 1), 0.0), np.full((40, 1), 4.0), np.full((20, 1), 6.0)])
     points += np.random.default_rng(0).normal(size=points.shape)
     before, after = np.zeros(100, int), np.repeat([0, 1, -1], [40, 40, 20])
-    _, second = follow(run("r-1", before), run("r-2", after, points=points))
+    _, second = track(run("r-1", before), run("r-2", after, points=points))
     assert second.class_ids == ["c-0002", "c-0001"]
-    _, mirrored = follow(run("r-1", before), run("r-2", np.where(after < 0, -1, 1 - after), points=points))
+    _, mirrored = track(run("r-1", before), run("r-2", np.where(after < 0, -1, 1 - after), points=points))
     assert mirrored.class_ids == ["c-0001", "c-0002"]
     assert changed(second)[None, "c-0001", "to noise"] == 20
 
 
-def test_three_even_parts_of_a_class_let_one_go_on_and_four_end_it():
+def test_a_class_continues_in_one_of_three_equal_parts_but_not_of_four():
     before = np.zeros(120, int)
-    _, three = follow(run("r-1", before), run("r-2", np.repeat([0, 1, 2], 40)))
+    _, three = track(run("r-1", before), run("r-2", np.repeat([0, 1, 2], 40)))
     assert sorted(three.change_types) == ["kept", "split", "split"]
-    _, four = follow(run("r-1", before), run("r-2", np.repeat([0, 1, 2, 3], 30)))
+    _, four = track(run("r-1", before), run("r-2", np.repeat([0, 1, 2, 3], 30)))
     assert four.change_types == ["split"] * 4
     assert four.class_ids == ["c-0002", "c-0003", "c-0004", "c-0005"]
     assert "c-0001 ends" in four.changes["reason"][0].as_py()
 
 
-def test_two_classes_that_join_are_merged_and_the_larger_goes_on():
-    _, second = follow(
+def test_the_larger_of_two_merged_classes_continues():
+    _, second = track(
         run("r-1", np.repeat([0, 1, 2], [60, 40, 50])), run("r-2", np.repeat([0, 1], [100, 50]))
     )
     assert second.class_ids == ["c-0001", "c-0002"]
@@ -145,15 +143,15 @@ def test_two_classes_that_join_are_merged_and_the_larger_goes_on():
     }
 
 
-def test_four_that_join_evenly_make_a_new_one():
-    _, second = follow(run("r-1", np.repeat([0, 1, 2, 3], 25)), run("r-2", np.zeros(100, int)))
+def test_four_equal_classes_merge_into_a_new_one():
+    _, second = track(run("r-1", np.repeat([0, 1, 2, 3], 25)), run("r-2", np.zeros(100, int)))
     assert second.class_ids == ["c-0005"]
     assert second.change_types == ["merged"]
 
 
-def test_spectra_that_are_all_others_make_gone_and_new_and_no_id_comes_again():
+def test_a_run_of_other_spectra_has_only_new_identifiers():
     runs = [run(f"r-{k}", np.repeat([0, 1], [30, 20]), 100 * k + np.arange(50)) for k in range(3)]
-    _, second, third = follow(*runs)
+    _, second, third = track(*runs)
     assert second.class_ids == ["c-0003", "c-0004"]
     assert changed(second) == {
         ("c-0003", None, "new"): 30,
@@ -164,31 +162,31 @@ def test_spectra_that_are_all_others_make_gone_and_new_and_no_id_comes_again():
     assert third.class_ids == ["c-0005", "c-0006"]
 
 
-def test_a_class_that_breaks_up_into_noise_is_gone():
-    _, second = follow(run("r-1", np.repeat([0, 1], [50, 50])), run("r-2", np.repeat([0, -1], [50, 50])))
+def test_a_class_that_becomes_noise_is_gone():
+    _, second = track(run("r-1", np.repeat([0, 1], [50, 50])), run("r-2", np.repeat([0, -1], [50, 50])))
     assert changed(second) == {
         ("c-0001", "c-0001", "kept"): 50,
         (None, "c-0002", "to noise"): 50,
         (None, "c-0002", "gone"): 0,
     }
-    _, third = follow(run("r-1", np.repeat([0, -1], [50, 50])), run("r-2", np.repeat([0, 1], [50, 50])))
+    _, third = track(run("r-1", np.repeat([0, -1], [50, 50])), run("r-2", np.repeat([0, 1], [50, 50])))
     assert changed(third)["c-0002", None, "from noise"] == 50
     assert third.change_types == ["kept", "new"]
 
 
-def test_a_run_that_was_published_before_has_the_ids_it_had():
+def test_a_run_that_was_published_before_keeps_its_identifiers():
     whole, cut = np.repeat([0, 1], [60, 40]), np.repeat([0, 1, 2, 3, 4], [15, 15, 15, 15, 40])
-    first, other, again = follow(run("r-1", whole), run("r-2", cut), run("r-1", whole))
+    first, other, again = track(run("r-1", whole), run("r-2", cut), run("r-1", whole))
     assert again.class_ids == first.class_ids
     assert again.class_registry.equals(other.class_registry)
     assert again.change_types == ["merged", "kept"]
-    *_, later = follow(run("r-1", whole), run("r-2", cut), run("r-1", whole), run("r-3", np.zeros(100, int)))
+    *_, later = track(run("r-1", whole), run("r-2", cut), run("r-1", whole), run("r-3", np.zeros(100, int)))
     assert later.class_ids == first.class_ids[:1]
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_an_archive_grown_by_a_fifth_keeps_its_spectra_in_their_classes(seed):
-    """Stable classes: Gaussians 6 σ apart, clustered anew in the axes of another model."""
+def test_spectra_keep_their_classes_when_the_archive_grows(seed):
+    """Well separated Gaussians are clustered again in rotated coordinates, as another model would give."""
     rng = np.random.default_rng(seed)
     truth = rng.choice(6, size=2400, p=[0.3, 0.25, 0.2, 0.13, 0.08, 0.04])
     points = rng.normal(size=(2400, 8)) + 6.0 / np.sqrt(2.0) * np.eye(8)[truth]
@@ -198,7 +196,7 @@ def test_an_archive_grown_by_a_fifth_keeps_its_spectra_in_their_classes(seed):
     for name, some, where in (("r-1", number[:2000], points), ("r-2", rng.permutation(2400), turned)):
         (made,) = fit_clusterings(where[some], [AlgorithmSpec("gmm", 6, "tied")], [seed], n_init=10)
         runs.append(run(name, made.labels, some, where[some]))
-    first, second = follow(*runs)
+    first, second = track(*runs)
     before = dict(zip(runs[0].number.tolist(), first.map_labels(runs[0].labels).to_pylist(), strict=True))
     after = dict(zip(runs[1].number.tolist(), second.map_labels(runs[1].labels).to_pylist(), strict=True))
     kept = np.mean([before[i] == after[i] for i in before])
@@ -208,12 +206,12 @@ def test_an_archive_grown_by_a_fifth_keeps_its_spectra_in_their_classes(seed):
 
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 2**32 - 1))
-def test_ids_do_not_depend_on_the_order_of_spectra(seed):
+def test_identifiers_do_not_depend_on_the_order_of_spectra(seed):
     rng = np.random.default_rng(seed)
     labels, later = rng.integers(-1, 4, 50), rng.integers(-1, 5, 50)
     later = np.unique(np.append(later, -1), return_inverse=True)[1][:-1] - 1
     labels = np.unique(np.append(labels, -1), return_inverse=True)[1][:-1] - 1
     points, order = rng.normal(size=(50, 3)), rng.permutation(50)
-    _, one = follow(run("r-1", labels), run("r-2", later, points=points))
-    _, two = follow(run("r-1", labels), run("r-2", later[order], order, points[order]))
+    _, one = track(run("r-1", labels), run("r-2", later, points=points))
+    _, two = track(run("r-1", labels), run("r-2", later[order], order, points[order]))
     assert one.class_ids == two.class_ids

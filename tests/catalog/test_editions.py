@@ -1,16 +1,18 @@
-"""Editions: whole, written once, all of them kept."""
+"""Editions of the catalog are consistent, written once and kept."""
 
 import threading
 
 import pytest
 
 from distspec.catalog import editions
-from distspec.catalog import editions as catalog
 from distspec.catalog.query import query
+from distspec.core.errors import CatalogError, ConfigError
+from distspec.io.files import read_json, write_json
+from distspec.io.paths import catalog_url, join_url
 from tests.helpers.published import published
 
 
-def test_the_old_catalogue_stays_until_the_new_one_is_whole(tmp_path, monkeypatch):
+def test_the_old_catalog_remains_current_if_publishing_fails(tmp_path, monkeypatch):
     root = str(tmp_path)
     published(root, 60)
     before = editions.read_current_record(root)
@@ -21,7 +23,7 @@ def test_the_old_catalogue_stays_until_the_new_one_is_whole(tmp_path, monkeypatc
             raise OSError("no space left on device")
         return write(url, table, order)
 
-    monkeypatch.setattr(catalog, "write", disk_full)
+    monkeypatch.setattr(editions, "write_voparquet", disk_full)
     with pytest.raises(OSError, match="no space"):
         published(root, 70, "r-2")
     assert editions.read_current_record(root) == before
@@ -29,8 +31,8 @@ def test_the_old_catalogue_stays_until_the_new_one_is_whole(tmp_path, monkeypatc
     assert query(root, "SELECT count(*) AS n FROM objects").to_pylist() == [{"n": 60}]
 
 
-def test_a_reader_sees_one_edition_whole(tmp_path):
-    """While others are published, tables that are opened together are of the same spectra."""
+def test_a_reader_sees_the_tables_of_one_edition(tmp_path):
+    """Tables that are opened together describe the same spectra while other editions are published."""
     root, done = str(tmp_path), threading.Event()
     published(root, 40, "r-0")
 
@@ -51,11 +53,11 @@ def test_a_reader_sees_one_edition_whole(tmp_path):
         assert runs["n"] == runs["p"]
         sizes.add(n)
     writer.join()
-    assert len(sizes) > 2, "it was read while it changed"
+    assert len(sizes) > 2, "the catalog changed while it was read"
     assert max(sizes) == 48
 
 
-def test_no_file_is_written_over(tmp_path):
+def test_no_file_is_overwritten(tmp_path):
     root = str(tmp_path)
     published(root, 50, "r-a")
     first = editions.read_current_record(root)
@@ -63,43 +65,46 @@ def test_no_file_is_written_over(tmp_path):
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
     published(root, 50, "r-a")
     again = editions.read_current_record(root)
-    assert again["run_id"] == first["run_id"]
-    assert again["edition"] != first["edition"], "what was published between may have changed it"
+    assert again.run_id == first.run_id
+    assert again.edition != first.edition, "the edition published in between is one of its inputs"
     assert {path: path.stat().st_mtime_ns for path in files} == files
-    assert [editions.edition_name(record) for record in editions.read_edition_records(root)][
-        2
-    ] == f"r-a/{again['edition']}"
-    assert editions.find_record(root, f"r-a/{first['edition']}") == first
+    assert editions.read_edition_records(root)[2].name == f"r-a/{again.edition}"
+    assert editions.find_record(root, f"r-a/{first.edition}") == first
     assert editions.find_record(root, "r-a") == again
 
 
-def test_tables_that_stay_are_those_of_the_edition_before(tmp_path):
+def test_reused_tables_are_those_of_the_previous_edition(tmp_path):
     root = str(tmp_path)
     made = published(root, 50)
     before = editions.read_current_record(root)
     kept = [name for name in made if name != "sweep"]
     editions.publish(root, {"sweep": made["null_tests"]}, "r-made", "snapshot", {"n": 1}, kept)
     after = editions.read_current_record(root)
-    assert {name for name in made if before["files"][name] != after["files"][name]} == {"sweep"}
-    assert after["rows"] == before["rows"] | {"sweep": len(made["null_tests"])}
+    assert {name for name in made if before.files[name] != after.files[name]} == {"sweep"}
+    assert after.rows == {**before.rows, "sweep": len(made["null_tests"])}
 
 
-def test_what_is_current_is_known(tmp_path):
+def test_is_current_compares_run_snapshot_and_inputs(tmp_path):
     root = str(tmp_path)
-    made_with = {"n_anomalies": 20}
-    assert not editions.is_current(root, "r-made", "snapshot", made_with)
+    inputs = {"n_anomalies": 20}
+    assert not editions.is_current(root, "r-made", "snapshot", inputs)
     published(root, 50)
-    assert editions.is_current(root, "r-made", "snapshot", made_with)
-    assert not editions.is_current(root, "r-made", "later", made_with)
+    assert editions.is_current(root, "r-made", "snapshot", inputs)
+    assert not editions.is_current(root, "r-made", "later", inputs)
     assert not editions.is_current(root, "r-made", "snapshot", {"n_anomalies": 30})
 
 
-def test_files_of_an_older_format_are_published_anew(tmp_path, monkeypatch):
-    published(str(tmp_path), 50)
-    monkeypatch.setattr(editions, "FORMAT_VERSION", editions.FORMAT_VERSION + 1)
-    assert not editions.is_current(str(tmp_path), "r-made", "snapshot", {"n_anomalies": 20})
+def test_a_catalog_of_another_format_is_refused(tmp_path):
+    root = str(tmp_path)
+    published(root, 50)
+    url = join_url(catalog_url(root), editions.CURRENT_RECORD_FILE)
+    write_json(url, read_json(url) | {"format_version": editions.FORMAT_VERSION - 1})
+    with pytest.raises(CatalogError, match="use a new --root"):
+        editions.open_tables(root)
 
 
 def test_impossible_settings_are_refused():
-    with pytest.raises(ValueError, match="n_anomalies"):
+    with pytest.raises(ConfigError, match="n_anomalies"):
         editions.CatalogConfig(n_anomalies=0)
+    with pytest.raises(ConfigError, match="alpha"):
+        editions.CatalogConfig(alpha=1.0)

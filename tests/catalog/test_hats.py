@@ -1,4 +1,4 @@
-"""A catalogue as HATS, opened by LSDB."""
+"""Export of the catalog as HATS, read by LSDB."""
 
 import sys
 
@@ -10,6 +10,7 @@ from distspec.catalog import hats
 from distspec.catalog.hats import MAX_PARTITION_ORDER, HealpixPixel, export_hats, partition_sky
 from distspec.catalog.healpix import degrade_to_order
 from distspec.cli.main import main
+from distspec.core.errors import CatalogError
 from tests.catalog.test_query import separation
 from tests.helpers.published import published
 from tests.helpers.seaweed import s3, seaweed  # noqa: F401
@@ -17,7 +18,7 @@ from tests.helpers.seaweed import s3, seaweed  # noqa: F401
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """A root's table and where it was exported to, in files of at most 60 rows."""
+    """Return the table ``objects`` and its HATS export in files of at most 60 rows."""
     folder = tmp_path_factory.mktemp("hats")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hats, "MAX_ROWS_PER_FILE", 60)
@@ -26,7 +27,7 @@ def exported(tmp_path_factory):
     return made, folder / "galaxies"
 
 
-def test_every_spectrum_lies_in_the_file_of_its_cell(exported):
+def test_every_spectrum_is_in_the_file_of_its_pixel(exported):
     made, folder = exported
     found = []
     for path in (folder / "dataset").glob("Norder=*/Dir=*/Npix=*.parquet"):
@@ -46,7 +47,7 @@ def test_every_spectrum_lies_in_the_file_of_its_cell(exported):
     assert pq.read_schema(folder / "dataset" / "_common_metadata").names == made.schema.names
 
 
-def test_cells_are_cut_until_they_hold_few(rng):
+def test_pixels_are_divided_until_they_hold_few_rows(rng):
     where = np.sort(rng.integers(0, 12 << 58, 2_000_000))
     cells = list(partition_sky(where))
     bounds = [cell.healpix_range for cell in cells]
@@ -56,12 +57,12 @@ def test_cells_are_cut_until_they_hold_few(rng):
     assert crowded == [HealpixPixel(MAX_PARTITION_ORDER, 0)]
 
 
-def test_nothing_is_written_over(exported):
-    with pytest.raises(ValueError, match="export to another place"):
+def test_existing_files_are_not_overwritten(exported):
+    with pytest.raises(CatalogError, match="export to a new folder"):
         export_hats(str(exported[1].parent / "root"), str(exported[1]))
 
 
-def test_the_command(exported, tmp_path, monkeypatch, capsys):
+def test_export_command(exported, tmp_path, monkeypatch, capsys):
     args = ["--root", str(exported[1].parent / "root"), "--format", "hats", "--to", str(tmp_path / "copy")]
     monkeypatch.setattr(sys, "argv", ["distspec", "export", *args])
     main()
@@ -69,14 +70,14 @@ def test_the_command(exported, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "copy" / "hats.properties").exists()
 
 
-def test_a_bucket_holds_the_same(exported, s3):  # noqa: F811
+def test_export_to_a_bucket(exported, s3):  # noqa: F811
     root = str(exported[1].parent / "root")
     assert export_hats(root, s3.url("galaxies")) == 600
     keys = s3.client.list_objects_v2(Bucket=s3.bucket, Prefix=s3.key("galaxies"))["Contents"]
     assert any(each["Key"].endswith("/hats.properties") for each in keys)
 
 
-def test_lsdb_opens_it_and_its_cones_are_brute_forces(exported):
+def test_lsdb_opens_it_and_cone_searches_match_brute_force(exported):
     lsdb = pytest.importorskip("lsdb", reason="LSDB is not installed: pip install 'distspec[hats]'")
     from hats.io.validation import is_valid_catalog
 

@@ -5,7 +5,7 @@ from distspec.catalog.healpix import HEALPIX_ORDER, compute_cone_range, degrade_
 
 
 @pytest.mark.parametrize("radius", [1e-4, 0.05, 3.0, 40.0, 180.0])
-def test_all_of_a_cone_lies_in_its_span(rng, radius):
+def test_the_range_of_a_cone_covers_it(rng, radius):
     for ra, dec in [(0.0, 0.0), (53.16, -27.79), (359.99, 89.99), (45.0, 0.0), (10.0, -90.0)]:
         low, high = compute_cone_range(ra, dec, radius)
         near = rng.uniform(-radius, radius, 500) * 0.7
@@ -14,12 +14,12 @@ def test_all_of_a_cone_lies_in_its_span(rng, radius):
     assert 0 <= low <= high < 12 << 2 * HEALPIX_ORDER
 
 
-def test_a_small_cone_has_a_small_span():
+def test_the_range_of_a_small_cone_is_small():
     low, high = compute_cone_range(53.16, -27.79, 1 / 3600)
     assert (high - low) / (12 << 2 * HEALPIX_ORDER) < 1e-8
 
 
-def test_right_ascension_wraps_and_cells_nest():
+def test_right_ascension_wraps_and_cells_are_nested():
     assert radec_to_healpix(np.array([-1.0]), np.array([5.0])) == radec_to_healpix(
         np.array([359.0]), np.array([5.0])
     )

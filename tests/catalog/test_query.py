@@ -1,4 +1,4 @@
-"""SQL over what is published, and the README's worked queries."""
+"""SQL queries over the published catalog, and the example queries of the README."""
 
 import re
 from pathlib import Path
@@ -10,11 +10,12 @@ import pytest
 
 from distspec.catalog.editions import open_tables, read_current_record, read_edition_records
 from distspec.catalog.query import format_example_query, query
+from distspec.core.errors import CatalogError, NotFoundError
 from tests.helpers.published import published
 from tests.helpers.seaweed import s3, seaweed  # noqa: F401
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "catalogs.md").read_text()
-WORKED = re.findall(r"```sql\n(.*?)```", GUIDE, re.DOTALL)
+EXAMPLE_QUERIES = re.findall(r"```sql\n(.*?)```", GUIDE, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def separation(ra, dec, at_ra, at_dec):
 
 
 def expected(made):
-    """What each worked query must give: a column's values in order."""
+    """Return the expected column of each example query, computed with pandas."""
     objects, classes = made["objects"], made["classes"]
     ranked = objects.sort_values("anomaly_rank")
     away = separation(objects.ra, objects.dec, 53.16, -27.79)
@@ -61,14 +62,14 @@ def expected(made):
     ]
 
 
-def test_there_are_ten_worked_queries():
-    assert len(WORKED) == 10
+def test_the_readme_has_ten_example_queries():
+    assert len(EXAMPLE_QUERIES) == 10
 
 
 @pytest.mark.parametrize("i", range(10))
-def test_a_worked_query_gives_what_pandas_gives(root, made, i):
+def test_an_example_query_agrees_with_pandas(root, made, i):
     column, values = expected(made)[i]
-    found = query(root, WORKED[i])[column].to_pylist()
+    found = query(root, EXAMPLE_QUERIES[i])[column].to_pylist()
     assert len(found) > 0
     assert (set(found) if isinstance(values, set) else found) == values
 
@@ -76,7 +77,7 @@ def test_a_worked_query_gives_what_pandas_gives(root, made, i):
 @pytest.mark.parametrize(
     "at", [(53.16, -27.79, 0.05), (0.0, 10.0, 30.0), (200.0, 89.0, 20.0), (10.0, -90.0, 40.0)]
 )
-def test_a_cone_holds_what_brute_force_finds(root, made, at):
+def test_a_cone_search_agrees_with_brute_force(root, made, at):
     ra, dec, radius = at
     away = separation(made["objects"].ra, made["objects"].dec, ra, dec)
     found = query(root, f"SELECT object_id, separation FROM cone({ra}, {dec}, {radius})").to_pandas()
@@ -85,8 +86,8 @@ def test_a_cone_holds_what_brute_force_finds(root, made, at):
     assert found.separation.max() <= radius
 
 
-def test_files_are_read_in_part(root, made, tmp_path, monkeypatch):
-    """Few row groups can hold a class, the first ranks, or a place on the sky."""
+def test_queries_skip_row_groups(root, made, tmp_path, monkeypatch):
+    """Few row groups can contain a class, the first ranks, or a region of the sky."""
     monkeypatch.setattr("distspec.io.parquet.ROW_GROUP_SIZE", 100)
     published(str(tmp_path), 20_000)
     file = pq.ParquetFile(tmp_path / "catalog" / read_current_record(str(tmp_path)).files["objects"])
@@ -99,44 +100,46 @@ def test_files_are_read_in_part(root, made, tmp_path, monkeypatch):
 
     from distspec.catalog.healpix import compute_cone_range
 
-    assert groups("cluster_label", 2, 2) < 0.22, "a fifth of the spectra"
-    assert groups("anomaly_rank", 1, 100) < 0.06, "at the beginning of five classes"
-    assert groups("_healpix_29", *compute_cone_range(200.0, 40.0, 1.0)) < 0.15, "in each decade of each class"
+    assert groups("cluster_label", 2, 2) < 0.22, "the class has a fifth of the spectra"
+    assert groups("anomaly_rank", 1, 100) < 0.06, "the first ranks are at the beginning of each class"
+    assert groups("_healpix_29", *compute_cone_range(200.0, 40.0, 1.0)) < 0.15, (
+        "the region is in each decade of each class"
+    )
     assert groups("ra", 199.0, 201.0) < 0.4
 
 
-def test_objects_are_found_by_id_whatever_the_order(root, made):
+def test_objects_are_stored_in_another_order_and_otherwise_unchanged(root, made):
     found = open_tables(root)["objects"].to_table().to_pandas()
     assert found.object_id.tolist() != made["objects"].object_id.tolist()
     again = found.sort_values("store_row").reset_index(drop=True)
     assert again.equals(made["objects"])
 
 
-def test_an_error_names_what_is_wrong_and_what_there_is(root, made):
-    with pytest.raises(ValueError, match="redshift"):
+def test_errors_name_the_problem_and_the_alternatives(root, made):
+    with pytest.raises(CatalogError, match="redshift"):
         query(root, "SELECT redshift FROM objects")
-    with pytest.raises(ValueError, match=r"(?s)galaxies.*tables: anomalies, bad_pixels"):
+    with pytest.raises(CatalogError, match=r"(?s)galaxies.*tables: anomalies, bad_pixels"):
         query(root, "SELECT * FROM galaxies")
-    with pytest.raises(ValueError, match=r"r-none is not published.*there are r-made"):
+    with pytest.raises(CatalogError, match=r"r-none is not published.*choose one of r-made"):
         query(root, "SELECT 1", "r-none")
-    with pytest.raises(ValueError, match="record"):
-        query(root, "SELECT * FROM record")  # no variable of ours is a table
-    with pytest.raises(ValueError, match="gives no table"):
+    with pytest.raises(CatalogError, match="record"):
+        query(root, "SELECT * FROM record")  # Python variables are not visible as tables
+    with pytest.raises(CatalogError, match="returns no table"):
         query(root, "")
 
 
-def test_before_anything_is_published_it_says_what_to_run(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"jobs\.pipeline"):
+def test_a_query_before_the_first_run_names_the_command(tmp_path):
+    with pytest.raises(NotFoundError, match="distspec run"):
         query(str(tmp_path), "SELECT 1")
 
 
-def test_the_duckdb_line_runs_in_any_duckdb(root, made):
+def test_the_example_query_runs_in_plain_duckdb(root, made):
     rows = duckdb.sql(format_example_query(root)).fetchall()
     counts = made["objects"].cluster_label.value_counts()
     assert {label: n for label, n, _ in rows} == counts.to_dict()
 
 
-def test_past_runs_stay_and_can_be_compared(tmp_path):
+def test_previous_runs_can_be_queried(tmp_path):
     root = str(tmp_path)
     old = published(root, 100, "r-old", 1)
     new = published(root, 120, "r-new", 2)
@@ -153,11 +156,11 @@ def test_past_runs_stay_and_can_be_compared(tmp_path):
     assert [record.run_id for record in read_edition_records(root)] == ["r-old", "r-new"]
 
 
-def test_a_bucket_is_queried_alike(s3):  # noqa: F811
+def test_queries_of_a_bucket(s3):  # noqa: F811
     root = s3.url("root")
     made = {name: table.to_pandas() for name, table in published(root).items()}
     for i, (column, values) in enumerate(expected(made)):
-        found = query(root, WORKED[i])[column].to_pylist()
+        found = query(root, EXAMPLE_QUERIES[i])[column].to_pylist()
         assert (set(found) if isinstance(values, set) else found) == values
     published(root, 100, "r-old")
     assert query(root, "SELECT count(*) AS n FROM objects", "r-made").to_pylist() == [{"n": 600}]
