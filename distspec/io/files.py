@@ -1,7 +1,8 @@
 """Files below a root: atomic writes, conditional writes, and JSON, Parquet and NumPy content.
 
 A reader sees the old or the new content of a file, never a part of it. Functions raise `NotFoundError` for a
-file that does not exist, and `StorageError` if permissions, a full disk or an object store prevent the access.
+file that does not exist, and `StorageError` if permissions, a full disk or an object store prevent the
+access.
 """
 
 from __future__ import annotations
@@ -185,8 +186,8 @@ def read_versioned(url: str) -> tuple[bytes, str] | None:
 def compare_and_swap(url: str, content: bytes, version: str | None) -> str | None:
     """Replace a file if it still has the expected version.
 
-    Of several writers that expect the same version, one succeeds: object stores offer a conditional write, and
-    a local folder is locked. The writers must write different content.
+    Of several writers that expect the same version, one succeeds: object stores offer a conditional write,
+    and a local folder is locked. The writers must write different content.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""Parquet files that say what they hold to whoever opens them, with rows in an order that lets readers skip.
+"""Parquet files with units and descriptions of their columns, in the metadata that each reader uses.
 
-Units and descriptions stand where each reader looks: in the Arrow fields for pyarrow and HATS, as
-``table_meta_yaml`` for ``astropy.table.Table.read``, and as a VOTable header by the rules of VOParquet 1.0
-for the Virtual Observatory (Mohamed et al. 2025, IVOA Note).
+pyarrow and HATS read the metadata of the Arrow fields, ``astropy.table.Table.read`` reads
+``table_meta_yaml``, and tools of the Virtual Observatory read a VOTable header as VOParquet 1.0 defines it
+(Mohamed et al. 2025, IVOA Note).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from distspec.core.arrow import pc
 from distspec.io.files import compute_stream_sha256, open_atomic
 
 ROW_GROUP_SIZE = 65_536
-"""Rows that a reader takes or skips at once."""
+"""Rows that a reader reads or skips as a whole."""
 VOTABLE_TYPES = {
     pa.int8(): "short",  # VOTable has no signed byte
     pa.int16(): "short",
@@ -39,28 +39,42 @@ VOTABLE_TYPES = {
 
 
 class ParquetWriteResult(NamedTuple):
-    """What was written: what the file's footer says, and its SHA-256."""
+    """A Parquet file that was written.
+
+    Attributes
+    ----------
+    footer : FileMetaData
+        Metadata of the file: its schema and the statistics of its row groups.
+    sha256 : str
+        SHA-256 of the file.
+    """
 
     footer: pq.FileMetaData
     sha256: str
 
 
 def write_voparquet(url: str, table: pa.Table, order: NDArray[np.int64] | None = None) -> ParquetWriteResult:
-    """Write a table as one Parquet file, seen whole or not at all.
+    """Write a table atomically as one Parquet file.
 
     Parameters
     ----------
     url : str
+        URL of the file.
     table : Table
-        With ``unit`` and ``description`` in its fields' metadata (`distspec.core.schema.build_table`).
-    order : (N,) int64, optional
-        Rows in the order of the file; put in it a row group at a time: there is no second table.
+        Its fields have ``unit`` and ``description`` in their metadata (`distspec.core.schema.build_table`).
+    order : ndarray of int64, shape (n_rows,), optional
+        Rows of the table in the order in which they are written. They are reordered one row group at a time,
+        so that no second table is held in memory.
+
+    Returns
+    -------
+    ParquetWriteResult
 
     Notes
     -----
-    What is NaN is written as null: the bounds of a column in a Parquet file leave NaN out, and readers that
-    trust them answer wrongly (DuckDB takes NaN for larger than any number, and ``isnan`` for false
-    throughout; duckdb#25521).
+    NaN is written as null. The column statistics of a Parquet file leave NaN out, and readers that rely on
+    them give wrong answers: DuckDB, for which NaN is larger than any number, then skips rows, and finds
+    ``isnan`` false everywhere (duckdb#25521).
     """
     schema = add_schema_metadata(table)
     footer: list[pq.FileMetaData] = []
@@ -87,15 +101,15 @@ def _without_nan(table: pa.Table) -> pa.Table:
 
 
 def add_schema_metadata(table: pa.Table) -> pa.Schema:
-    """Return a table's schema with what astropy and the VO read beside what Arrow reads."""
+    """Return the schema of a table with the metadata that astropy and VO tools read."""
     widths = _max_text_lengths(table)
-    said = {
+    metadata = {
         b"table_meta_yaml": _astropy_header(table.schema).encode(),
         b"IVOA.VOTable-Parquet.version": b"1.0",
         b"IVOA.VOTable-Parquet.content": _votable_header(table.schema, widths),
         **{f"table::len::{name}".encode(): str(n).encode() for name, n in widths.items()},
     }
-    return table.schema.with_metadata({**(table.schema.metadata or {}), **said})
+    return table.schema.with_metadata({**(table.schema.metadata or {}), **metadata})
 
 
 def _get_field_metadata(field: pa.Field, key: str) -> str:
@@ -107,14 +121,14 @@ def _element_type(field: pa.Field) -> pa.DataType:
 
 
 def _max_text_lengths(table: pa.Table) -> dict[str, int]:
-    """Return of every column of text how long the longest is; astropy asks for it."""
-    found: dict[str, int] = {}
+    """Return the maximum length of every text column, which astropy needs."""
+    lengths: dict[str, int] = {}
     for field in table.schema:
         if pa.types.is_string(_element_type(field)):
             texts = table[field.name]
             texts = pc.list_flatten(texts) if pa.types.is_list(field.type) else texts
-            found[field.name] = pc.max(pc.utf8_length(texts)).as_py() or 1
-    return found
+            lengths[field.name] = pc.max(pc.utf8_length(texts)).as_py() or 1
+    return lengths
 
 
 def _astropy_header(schema: pa.Schema) -> str:
@@ -154,15 +168,20 @@ def _votable_header(schema: pa.Schema, widths: Mapping[str, int]) -> bytes:
 
 
 def format_votable_unit(unit: str) -> str:
-    """Write a unit as VOTables of version 1.3 have it, in the notation of the CDS.
+    """Return a unit in the notation of VOTable 1.3, which is that of the CDS.
+
+    Parameters
+    ----------
+    unit : str
+        Unit in the notation of astropy, "" for none.
 
     Examples
     --------
-    >>> vo_unit("erg s-1 cm-2 Angstrom-1"), vo_unit("dex"), vo_unit("")
+    >>> format_votable_unit("erg s-1 cm-2 Angstrom-1"), format_votable_unit("dex"), format_votable_unit("")
     ('erg.Angstrom-1.s-1.cm-2', '[-]', '')
     """
     if unit in ("", "dex"):
-        return "[-]" if unit else ""  # the logarithm of what has no unit
+        return "[-]" if unit else ""  # a logarithm of a dimensionless quantity
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of units that are not in every standard
+        warnings.simplefilter("ignore")  # about units that are not in every standard
         return Unit(unit).to_string("cds")

@@ -1,34 +1,34 @@
-"""NEEDS A DOCSTRING."""
+"""Where the parts of a root are: the store, the models, the runs and the published catalogs."""
 
 from __future__ import annotations
 
 
 def join_url(url: str, *parts: str) -> str:
-    """Return a URL below another.
+    """Return a URL below another one.
 
     Examples
     --------
-    >>> join("s3://bucket/root/", "models", "m-1")
+    >>> join_url("s3://bucket/root/", "models", "m-1")
     's3://bucket/root/models/m-1'
     """
     return "/".join([url.rstrip("/"), *parts])
 
 
 def store_url(root: str) -> str:
-    """Return where the growing store is."""
+    """Return the URL of the store of a root."""
     return join_url(root, "store")
 
 
 def model_url(root: str, model_id: str) -> str:
-    """Return the folder of a model."""
+    """Return the URL of the folder of a model."""
     return join_url(root, "models", model_id)
 
 
 def run_url(root: str, run_id: str) -> str:
-    """Return the folder of a run."""
+    """Return the URL of the folder of a run."""
     return join_url(root, "runs", run_id)
 
 
 def catalog_url(root: str) -> str:
-    """Return the folder of the published catalogues."""
+    """Return the URL of the folder of the published catalogs."""
     return join_url(root, "catalog")

@@ -6,15 +6,15 @@ Each is the file ``ROOT/stages/<stage>.json``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
+from distspec.core.records import JsonRecord
 from distspec.io.files import read_json, url_exists, write_json
 from distspec.io.paths import join_url
 
 
 @dataclass(frozen=True)
-class StageRecord:
+class StageRecord(JsonRecord):
     """What a stage did when it last had something to do.
 
     Attributes
@@ -29,19 +29,12 @@ class StageRecord:
         Its result: numbers and names, see `distspec.stages.result.StageResult`.
     """
 
+    record_name = "record of a stage"
+
     stage: str
     ended: str
     seconds: float
     counts: Mapping[str, int | float | str]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as JSON holds it."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> StageRecord:
-        """Return the record that JSON holds."""
-        return cls(**record)
 
 
 def write_stage_record(root: str, record: StageRecord) -> None:

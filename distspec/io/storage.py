@@ -1,8 +1,9 @@
 """Local folders and object stores by URL: a path, s3://bucket, gs://bucket or az://container.
 
-`StorageConfig` holds the settings of S3-compatible stores. A process activates it with `use_storage` (commands
-and notebooks) or `set_storage` (Ray workers), and every bucket is opened with the active settings. Settings that
-are empty fall back to the standard AWS environment variables; credentials always come from the environment.
+`StorageConfig` holds the settings of S3-compatible stores. A process activates it with `use_storage`
+(commands and notebooks) or `set_storage` (Ray workers), and every bucket is opened with the active settings.
+Settings that are empty fall back to the standard AWS environment variables; credentials always come from the
+environment.
 
 obstore serves the object stores: on one core it reads 5,600 ranges of 46 kB per second where s3fs reads 890
 (``python -m tests.benchmarks transport``), and it supports the conditional writes that the lease needs.

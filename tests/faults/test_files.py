@@ -109,10 +109,10 @@ def tables(number, name, damage, reason, seen=""):
 
 CASES = [
     *everywhere(1, "empty-file", lambda c: b"", UNREADABLE, "an empty file", "dja sdss jades spex"),
-    *everywhere(2, "cut-in-the-header", lambda c: c[:2000], UNREADABLE, "cut short.*2000 bytes"),
+    *everywhere(2, "cut-in-the-header", lambda c: c[:2000], UNREADABLE, "truncated.*2000 bytes"),
     *everywhere(2, "cut-between-blocks-of-the-header", lambda c: c[: 2 * BLOCK], UNREADABLE, "no END"),
     Case(
-        3, "cut-before-the-table", "dja", lambda c: c[:BLOCK], BAD_TABLE, "no HDU SPEC1D; there are PRIMARY"
+        3, "cut-before-the-table", "dja", lambda c: c[:BLOCK], BAD_TABLE, "no HDU SPEC1D; the file has PRIMARY"
     ),
     Case(3, "cut-before-the-redshift", "sdss", lambda c: c[: place(c, 1)[2]], BAD_TABLE, "no HDU SPECOBJ"),
     Case(
@@ -125,7 +125,7 @@ CASES = [
     ),
     # What is read is whole: the images after it are nobody's business here.
     Case(3, "cut-behind-the-table", "dja", lambda c: c[: place(c, "SPEC1D")[2]]),
-    *tables(4, "cut-in-the-data", lambda c, hdu: c[: middle(c, hdu)], UNREADABLE, "cut short: an HDU ends"),
+    *tables(4, "cut-in-the-data", lambda c, hdu: c[: middle(c, hdu)], UNREADABLE, "truncated: an HDU ends"),
     Case(
         4,
         "cut-in-the-data",
@@ -134,18 +134,18 @@ CASES = [
         UNREADABLE,
         "cut sh",
     ),
-    *everywhere(5, "cut-in-the-last-hdu", lambda c: c[:-1000], UNREADABLE, "cut short"),
-    Case(5, "cut-a-block-before-the-end", "sdss", lambda c: c[:-BLOCK], UNREADABLE, "cut short: an HDU ends"),
+    *everywhere(5, "cut-in-the-last-hdu", lambda c: c[:-1000], UNREADABLE, "truncated"),
+    Case(5, "cut-a-block-before-the-end", "sdss", lambda c: c[:-BLOCK], UNREADABLE, "truncated: an HDU ends"),
     Case(5, "cut-a-block-before-the-end", "dja", lambda c: c[:-BLOCK]),
     *everywhere(6, "trailing-junk", lambda c: c + b"\r\n\r\nOK", UNREADABLE, "junk at its end"),
     *everywhere(
         6, "a-block-of-trailing-junk", lambda c: c + b"\0" * BLOCK, UNREADABLE, "no HDU", "sdss jades"
     ),
-    *everywhere(7, "two-files-concatenated", lambda c: c + c, UNREADABLE, "another file begins", "jades"),
+    *everywhere(7, "two-files-concatenated", lambda c: c + c, UNREADABLE, "another file instead", "jades"),
     # Behind what is read of a file lies what its archive puts there: images, exposures, or another file.
     Case(7, "two-files-concatenated", "dja", lambda c: c + c),
     Case(7, "two-files-concatenated", "sdss", lambda c: c + c),
-    *tables(8, "no-end-card", no_end, UNREADABLE, "no END|goes on|not ASCII"),
+    *tables(8, "no-end-card", no_end, UNREADABLE, "no END|continues|not ASCII"),
     *tables(
         9, "bad-xtension", lambda c, h: card(c, h, "XTENSION", "XTENSION= 'BINTABEL'"), UNREADABLE, "BINTABEL"
     ),
@@ -160,7 +160,7 @@ CASES = [
         QuarantineReason.TOO_LARGE,
         "declares [0-9,]+ bytes",
     ),
-    *tables(11, "naxis2-beyond-the-file", lambda c, h: naxis2(c, h, 10**5), UNREADABLE, "cut short"),
+    *tables(11, "naxis2-beyond-the-file", lambda c, h: naxis2(c, h, 10**5), UNREADABLE, "truncated"),
     *tables(12, "negative-naxis2", lambda c, h: naxis2(c, h, -473), UNREADABLE, "NAXIS2 is -473"),
     *[
         Case(
@@ -200,14 +200,14 @@ CASES = [
     Case(18, "gzip-of-another-length", "spex", lambda c: flip(c, len(c) - 2), UNREADABLE, "damaged gzip"),
     Case(18, "junk-behind-gzip", "spex", lambda c: c + b"junk", UNREADABLE, "damaged gzip.*Not a gzipped"),
     *everywhere(
-        19, "gzip-bomb", bomb, QuarantineReason.TOO_LARGE, "unpack to more than 4,000,000", "dja sdss spex"
+        19, "gzip-bomb", bomb, QuarantineReason.TOO_LARGE, "decompress to more than 4,000,000", "dja sdss spex"
     ),
     *[Case(20, "gzip-named-fits", kind, gzip.compress) for kind in ("dja", "sdss", "jades", "desi")],
     Case(20, "fits-named-gzip", "spex", gzip.decompress),
     Case(
         20, "gzip-in-two-members", "spex", lambda c: b"".join(map(gzip.compress, halves(gzip.decompress(c))))
     ),
-    Case(20, "gzip-twice", "spex", gzip.compress, UNREADABLE, "gzip, once unpacked still"),
+    Case(20, "gzip-twice", "spex", gzip.compress, UNREADABLE, "gzip content within gzip"),
     *everywhere(21, "zip", in_a_zip, UNREADABLE, "zip archive"),
     *everywhere(21, "tar", in_a_tar, UNREADABLE, "tar archive"),
     Case(22, "compressed-tile", "jades", lambda c: packed(c, **LOSSLESS)),

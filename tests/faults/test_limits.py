@@ -43,7 +43,7 @@ def test_of_a_bomb_no_more_is_unpacked_than_allowed(tmp_path, monkeypatch):
     monkeypatch.setattr(gzip.GzipFile, "read", counted)
     store = ingest(str(tmp_path / "store"), archive, AccessConfig(max_unpacked_mb=8.0))
     assert_only(
-        store, clean("dja"), files.victim, QuarantineReason.TOO_LARGE, "unpack to more than 8,000,000"
+        store, clean("dja"), files.victim, QuarantineReason.TOO_LARGE, "decompress to more than 8,000,000"
     )
     assert sum(unpacked) == 8_000_001
 

@@ -101,8 +101,8 @@ PERSISTENT = {
     "078-reset": (servers.reset, UNREACHABLE, "from 127.0.0.1.*, 3 times"),
     "078-cut-short": (servers.cut_short, UNREACHABLE, "from 127.0.0.1.*, 3 times"),
     "079-short-body": (servers.short_whole, UNREACHABLE, "from 127.0.0.1.*, 3 times"),
-    "079-another-range": (servers.other_range, UNREACHABLE, "asked for bytes 0–"),
-    "079-less-than-there-is": (servers.less, UNREACHABLE, "was given 0–999, 3 times"),
+    "079-another-range": (servers.other_range, UNREACHABLE, "requested bytes 0–"),
+    "079-less-than-there-is": (servers.less, UNREACHABLE, "received 0–999, 3 times"),
     "079-no-content-range": (servers.status(206, b"x" * 46080), UNREACHABLE, "Content-Range ''"),
     "079-login-page": (servers.status(200, b"<html>login</html>"), QuarantineReason.UNREADABLE, "HTML"),
     "079-empty-body": (servers.status(200, b""), QuarantineReason.UNREADABLE, "empty file"),
@@ -208,7 +208,7 @@ def test_077_time_out(run, server, behaviour):
 
 def test_077_the_deadline_holds_over_all_tries(run):
     hasty = AccessConfig(attempts=100, timeout=5.0, deadline=0.6)
-    assert_refused(run(always=servers.status(503), access=hasty), UNREACHABLE, "no answer in 0.6 s of tries")
+    assert_refused(run(always=servers.status(503), access=hasty), UNREACHABLE, "no answer in 0.6 s of attempts")
 
 
 def test_080_checksum_mismatch(run):

@@ -1,8 +1,8 @@
-"""Reading FITS tables and images from bytes, strictly: whatever is damaged is refused, not mended.
+"""A strict reader of FITS tables and images: it refuses damaged files and reads no more than it needs.
 
-Plain numbers, logicals and text are read here (FITS standard 4.0, Pence et al. 2010, A&A 524, A42). Scaled
-columns, arrays of variable length and packed images are left to astropy, which gets the one HDU with its
-structural cards alone, after their sizes were checked. The beginning of a file will do.
+It reads numbers, logicals and text itself (FITS standard 4.0, Pence et al. 2010, A&A 524, A42). astropy reads
+scaled columns, variable-length arrays and compressed images; it gets one HDU with its structural cards only,
+after their sizes were checked. It imports `distspec.core` and `distspec.io.remote` only.
 """
 
 from distspec.io.fits.cards import Header

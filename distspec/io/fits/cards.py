@@ -1,4 +1,4 @@
-"""FITS cards: keyword, value, comment in 80 characters. Section 4 of the FITS standard, version 4.0."""
+"""FITS header cards: 80 characters with keyword, value and comment (FITS standard 4.0, section 4)."""
 
 from __future__ import annotations
 
@@ -20,10 +20,17 @@ _CARD = re.compile(
 
 
 class Header(Mapping[str, HeaderValue]):
-    """A header's cards by keyword of up to eight characters; each is parsed by astropy when asked for.
+    """Values of a header by keyword; each is parsed by astropy when it is requested.
 
-    Of a repeated keyword the first card counts; a card without a value is None. Comments and HIERARCH
-    keywords are not in it.
+    The first card of a repeated keyword counts, and a card without a value is None. Comments and HIERARCH
+    keywords are left out.
+
+    Parameters
+    ----------
+    index : mapping
+        Number of the first card of each keyword.
+    cards : bytes
+        All cards of the header.
     """
 
     def __init__(self, index: Mapping[str, int], cards: bytes) -> None:
@@ -33,7 +40,7 @@ class Header(Mapping[str, HeaderValue]):
         return _parse_value(self.get_raw_cards(key))
 
     def get_raw_cards(self, key: str) -> bytes:
-        """Return a keyword's card as it stands, with those that continue it."""
+        """Return the bytes of a keyword's card, and of the CONTINUE cards that follow it."""
         start = CARD_SIZE * self._index[key]
         stop = start + CARD_SIZE
         while self._cards.startswith(b"CONTINUE", stop):
@@ -54,21 +61,30 @@ class Header(Mapping[str, HeaderValue]):
 def _parse_value(cards: bytes) -> HeaderValue:
     try:
         value: Any = fits.Card.fromstring(cards).value
-    except Exception as error:  # astropy raises several things on a card that is none
-        raise make_unreadable_error(
-            f"a card that cannot be read: {cards[:CARD_SIZE].decode().rstrip()}"
-        ) from error
+    except Exception as error:  # astropy raises errors of several types for invalid cards
+        raise make_unreadable_error(f"invalid header card: {cards[:CARD_SIZE].decode().rstrip()}") from error
     return None if isinstance(value, fits.card.Undefined) else value
 
 
 def parse_cards(cards: bytes) -> dict[str, HeaderValue]:
-    """Parse cards that hold numbers, logicals and text; refuse, mending nothing, what does not."""
+    """Parse cards with numbers, logicals and text.
+
+    Parameters
+    ----------
+    cards : bytes
+        Cards of 80 bytes each.
+
+    Raises
+    ------
+    InvalidSpectrumError
+        ``unreadable`` if a card does not conform to the standard, or if a keyword has two values.
+    """
     values: dict[str, HeaderValue] = {}
     for i in range(0, len(cards), CARD_SIZE):
         card = cards[i : i + CARD_SIZE].decode()
         match = _CARD.fullmatch(card)
         if not match:
-            raise make_unreadable_error(f"a card that cannot be read: {card.rstrip()}")
+            raise make_unreadable_error(f"invalid header card: {card.rstrip()}")
         key, text, integer, logical, real = match.groups()
         value: HeaderValue = None
         if text is not None:
@@ -78,11 +94,11 @@ def parse_cards(cards: bytes) -> dict[str, HeaderValue]:
         elif logical:
             value = logical == "T"
         if key in values and values[key] != value:
-            raise make_unreadable_error(f"{key} stands twice, as {values[key]!r} and as {value!r}")
+            raise make_unreadable_error(f"{key} occurs twice, as {values[key]!r} and as {value!r}")
         values[key] = value
     return values
 
 
 def make_unreadable_error(detail: str) -> InvalidSpectrumError:
-    """Return the error of a damaged file."""
+    """Return the error for a damaged file."""
     return InvalidSpectrumError(QuarantineReason.UNREADABLE, detail)

@@ -1,8 +1,8 @@
-"""What data a FITS header declares.
+"""The data structure that a FITS header declares (FITS standard 4.0, sections 4 and 7).
 
-Of the hundreds of cards of a header a few dozen are structural, and those are the same in file after file of
-an archive. So which they are is remembered by the header's keywords, and what they declare by those cards:
-a file like one before it costs two look-ups. Sections 4 and 7 of the FITS standard, version 4.0.
+A few dozen of a header's hundreds of cards are structural, and the files of an archive have the same ones.
+The structural cards are therefore cached by the header's keywords, and the structure by those cards: another
+file of the same kind costs two look-ups.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from distspec.core.errors import InvalidSpectrumError, QuarantineReason
 from distspec.io.fits.cards import CARD_SIZE, HeaderValue, make_unreadable_error, parse_cards
 
 MAX_DATA_SIZE = 1 << 30
-"""Largest data that an HDU may declare, packed or unpacked."""
+"""Maximum size of the data that an HDU may declare, compressed or uncompressed [bytes]."""
 MAX_AXES, MAX_COLUMNS = 8, 999
 _VALUELESS_KEYWORDS = {"", "COMMENT", "HISTORY", "CONTINUE", "HIERARCH"}
 _SCALING_DEFAULTS = {"BSCALE": 1, "BZERO": 0, "BLANK": None}
@@ -37,59 +37,100 @@ TFORM_DTYPES: Mapping[str, str] = {
     **{"L": "u1", "X": "u1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "A": "S1"},
     **{"E": ">f4", "D": ">f8", "C": ">c8", "M": ">c16", "P": ">i4", "Q": ">i8"},
 }
-"""How a column's numbers are stored, by its letter; P and Q stand for an array's length and place."""
+"""Stored type by TFORM code; P and Q hold the length and the offset of an array."""
 _BITPIX_DTYPES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
 
 @dataclass(frozen=True, slots=True)
 class FitsColumn:
-    """What a header says of one column."""
+    """One column of a binary table.
+
+    Attributes
+    ----------
+    field_name : str
+        Name of its field in the type of a row: its number from 1.
+    name : str
+        TTYPE in lower case.
+    tform_code : str
+        TFORM code: L X B I J K A E D C M; P or Q for variable-length arrays.
+    element_code : str
+        TFORM code of the elements of a variable-length array.
+    dtype : dtype
+        Type as stored.
+    unit : str
+        TUNIT, "" if there is none.
+    null_value : int or None
+        TNULL: the integer that marks missing values.
+    needs_astropy : bool
+        Whether the values are not simply the stored ones: scaled, reshaped, complex, bits or arrays.
+    """
 
     field_name: str
-    """Its number from 1: its field in a row's type."""
     name: str
-    """TTYPE in lower case."""
     tform_code: str
-    """Of TFORM: L X B I J K A E D C M, or P Q where each row has an array of its own length."""
     element_code: str
-    """The letter of such an array's elements."""
     dtype: np.dtype[Any]
-    """As stored."""
     unit: str
     null_value: HeaderValue
-    """The integer that stands for no value."""
     needs_astropy: bool
-    """Whether its values are more than its bytes: scaled, reshaped, complex, bits or arrays."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataLayout:
-    """What a header declares of its data."""
+    """Structure of the data of an HDU.
+
+    Attributes
+    ----------
+    hdu_type : {"IMAGE", "BINTABLE", "TABLE"}
+        Type of the HDU.
+    name : str
+        EXTNAME in upper case.
+    data_size : int
+        Size of the data with the heap and without the padding [bytes].
+    shape : tuple of int
+        Shape in the order of numpy; (n_rows,) for a table.
+    dtype : dtype
+        Type of a pixel, or of a row with one field per column.
+    scaled : bool
+        Whether the values of an image are not simply the stored ones.
+    compressed : bool
+        Whether it is an image compressed in a table.
+    columns : tuple of FitsColumn
+        Columns of a table.
+    heap_offset : int
+        Offset in the data of the heap of variable-length arrays [bytes].
+    structural_cards : bytes
+        Cards that declare the structure.
+    """
 
     hdu_type: str
-    """IMAGE, BINTABLE or TABLE."""
     name: str
-    """EXTNAME in upper case."""
     data_size: int
-    """Bytes of data, with the heap and without the padding."""
     shape: tuple[int, ...]
-    """As numpy orders axes; (rows,) of a table."""
     dtype: np.dtype[Any]
-    """Of a pixel, or of a row with a field a column."""
     scaled: bool
-    """Whether an image's values are more than its bytes."""
     compressed: bool
-    """Whether it is an image packed into a table."""
     columns: tuple[FitsColumn, ...]
     heap_offset: int
-    """Where in the data the arrays of variable length begin [bytes]."""
     structural_cards: bytes
-    """The structural cards."""
 
 
 @lru_cache(maxsize=1024)
 def index_keywords(keyword_bytes: bytes) -> tuple[Mapping[str, int], np.ndarray[Any, np.dtype[np.intp]]]:
-    """Return where each keyword first stands and which cards are structural; `keyword_bytes` has 8 bytes a card."""
+    """Index the cards of a header.
+
+    Parameters
+    ----------
+    keyword_bytes : bytes
+        First 8 bytes of each card.
+
+    Returns
+    -------
+    index : mapping of str to int
+        Number of the first card of each keyword.
+    structural : ndarray of int
+        Numbers of the structural cards.
+    """
     fields = [keyword_bytes[i : i + 8] for i in range(0, len(keyword_bytes), 8)]
     index: dict[str, int] = {}
     for i, field in enumerate(fields):
@@ -101,19 +142,24 @@ def index_keywords(keyword_bytes: bytes) -> tuple[Mapping[str, int], np.ndarray[
 
 @lru_cache(maxsize=1024)
 def parse_layout(structural_cards: bytes) -> DataLayout:
-    """Return the layout that structural cards declare.
+    """Return the data structure that structural cards declare.
+
+    Parameters
+    ----------
+    structural_cards : bytes
+        Cards that `index_keywords` found to be structural.
 
     Raises
     ------
-    BadSpectrumError
-        ``unreadable``, ``too_large``, or ``bad_table`` where the columns do not fill the rows.
+    InvalidSpectrumError
+        ``unreadable``, ``too_large``, or ``bad_table`` if the columns do not fill the rows.
     """
     values = parse_cards(structural_cards)
     text = {key: value.rstrip() for key, value in values.items() if isinstance(value, str)}
-    kind = "IMAGE" if values.get("SIMPLE") is True else text.get("XTENSION", "")
-    if kind not in {"IMAGE", "BINTABLE", "TABLE"} or values.get("GROUPS") is True:
+    hdu_type = "IMAGE" if values.get("SIMPLE") is True else text.get("XTENSION", "")
+    if hdu_type not in {"IMAGE", "BINTABLE", "TABLE"} or values.get("GROUPS") is True:
         raise make_unreadable_error(
-            f"an HDU that is no image and no table: {structural_cards[:CARD_SIZE].decode().rstrip()}"
+            f"an HDU that is neither an image nor a table: {structural_cards[:CARD_SIZE].decode().rstrip()}"
         )
     if "SIMPLE" in values:
         values = {"PCOUNT": 0, "GCOUNT": 1} | values
@@ -124,25 +170,25 @@ def parse_layout(structural_cards: bytes) -> DataLayout:
     groups = _get_integer(values, "GCOUNT")
     if bits not in _BITPIX_DTYPES or groups != 1:
         raise make_unreadable_error(f"BITPIX {bits}, GCOUNT {groups}")
-    if kind != "IMAGE" and (bits != 8 or len(axes) != 2):
-        raise make_unreadable_error(f"a table of BITPIX {bits} and NAXIS {len(axes)}")
+    if hdu_type != "IMAGE" and (bits != 8 or len(axes) != 2):
+        raise make_unreadable_error(f"a table with BITPIX {bits} and NAXIS {len(axes)}")
     size = abs(bits) // 8 * (extra + math.prod(axes)) if axes else 0
-    table = kind == "BINTABLE"
-    compressed = table and values.get("ZIMAGE") is True
+    is_table = hdu_type == "BINTABLE"
+    compressed = is_table and values.get("ZIMAGE") is True
     largest = max(size, *axes, _uncompressed_size(values)) if compressed else max(size, *axes, 0)
     if largest > MAX_DATA_SIZE:
         raise InvalidSpectrumError(
             QuarantineReason.TOO_LARGE, f"an HDU declares {largest:,} bytes, over {MAX_DATA_SIZE:,}"
         )
-    columns = _parse_columns(values, text, axes[0]) if table else ()
-    scaled = any(values.get(key, usual) != usual for key, usual in _SCALING_DEFAULTS.items())
+    columns = _parse_columns(values, text, axes[0]) if is_table else ()
+    scaled = any(values.get(key, default) != default for key, default in _SCALING_DEFAULTS.items())
     return DataLayout(
-        hdu_type=kind,
+        hdu_type=hdu_type,
         name=text.get("EXTNAME", "").upper(),
         data_size=size,
-        shape=(axes[1],) if table else tuple(axes[::-1]),
+        shape=(axes[1],) if is_table else tuple(axes[::-1]),
         dtype=np.dtype([(c.field_name, c.dtype) for c in columns])
-        if table
+        if is_table
         else np.dtype(_BITPIX_DTYPES[bits]),
         scaled=compressed or scaled,
         compressed=compressed,
@@ -166,7 +212,7 @@ def _parse_columns(
         dtype = np.dtype(f"S{repeat}" if letter == "A" and repeat else (TFORM_DTYPES[letter], shape))
         if shape == (1,) and letter != "X":
             dtype = np.dtype(TFORM_DTYPES[letter])
-        odd = (
+        needs_astropy = (
             letter in "XCMPQ" or not repeat or any(f"{key}{i}" in values for key in _ASTROPY_COLUMN_KEYWORDS)
         )
         null = values.get(f"TNULL{i}") if dtype.base.kind in "iu" and letter != "L" else None
@@ -174,7 +220,9 @@ def _parse_columns(
         if not name:
             raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"column {i} has no name")
         unit = text.get(f"TUNIT{i}", "")
-        columns.append(FitsColumn(str(i), name.lower(), letter, match[4] or "", dtype, unit, null, odd))
+        columns.append(
+            FitsColumn(str(i), name.lower(), letter, match[4] or "", dtype, unit, null, needs_astropy)
+        )
     filled = sum(column.dtype.itemsize for column in columns)
     if filled != row_bytes:
         raise InvalidSpectrumError(

@@ -1,4 +1,4 @@
-"""Tables and images as arrays."""
+"""FITS tables and images as NumPy arrays."""
 
 from __future__ import annotations
 
@@ -26,7 +26,13 @@ _EMPTY_PRIMARY = fits.PrimaryHDU().header.tostring().encode()
 
 @dataclass(frozen=True)
 class FitsTable:
-    """A binary table; `column` reads from it."""
+    """A binary table, whose columns are read when they are requested.
+
+    Attributes
+    ----------
+    header : Header
+        Values of the header.
+    """
 
     header: Header
     _layout: DataLayout
@@ -35,22 +41,31 @@ class FitsTable:
 
     @property
     def column_names(self) -> tuple[str, ...]:
-        """Names of the columns, in lower case."""
+        """Names of the columns in lower case."""
         return tuple(column.name for column in self._layout.columns)
 
     def unit(self, name: str) -> str:
-        """Return a column's unit as the file writes it, "" where it has none; raises as `column`."""
+        """Return the unit of a column as the file states it, "" if it has none."""
         return self._find(name).unit
 
     def column(self, name: str) -> Array:
-        """Return a column, (rows,) or (rows, repeat), native-endian; logicals as bool, text as str.
+        """Return a column.
 
-        A column of integers of which one stands for no value (TNULL) becomes float64 with NaN.
+        Parameters
+        ----------
+        name : str
+            TTYPE in any case.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,) or (n_rows, n_repeats)
+            In the machine's byte order; logicals are bool and text is str. Integers become float64 with NaN
+            if values are missing (TNULL).
 
         Raises
         ------
-        BadSpectrumError
-            ``bad_table`` where there is not just one of that name, in whatever case; ``unreadable``.
+        InvalidSpectrumError
+            ``bad_table`` if there is not exactly one such column; ``unreadable``.
         """
         column = self._find(name)
         stored = self._rows[column.field_name]
@@ -58,15 +73,15 @@ class FitsTable:
         if column.null_value is None:
             return values
         empty = stored.reshape(values.shape) == column.null_value
-        # Only where one is: a float64 cannot hold every 64-bit name of an object.
+        # Only if values are missing, because float64 cannot represent every 64-bit identifier.
         return np.where(empty, np.nan, values) if empty.any() else values
 
     def _find(self, name: str) -> FitsColumn:
         found = [column for column in self._layout.columns if column.name == name.lower()]
         if len(found) != 1:
             count = f"{len(found)} columns" if found else "no column"
-            seen = f"{count} {name} in {self._layout.name}; it has {', '.join(self.column_names) or 'none'}"
-            raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, seen)
+            detail = f"{count} {name} in {self._layout.name}; it has {', '.join(self.column_names) or 'none'}"
+            raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, detail)
         return found[0]
 
     @cached_property
@@ -82,48 +97,70 @@ class FitsTable:
 
 
 async def parse_head(file: ArchiveFile, n_bytes: int, parse: Callable[[bytes, int], T]) -> T:
-    """Parse a file's first `n_bytes` bytes, or as many as `parse` turns out to need."""
+    """Parse the beginning of a file, and read more of it for as long as the parser needs more.
+
+    Parameters
+    ----------
+    file : ArchiveFile
+        File to read.
+    n_bytes : int
+        Number of bytes to read first.
+    parse : callable
+        Takes the file's first bytes and its size; raises `IncompleteContentError` if it needs more bytes.
+    """
     while True:
-        content, total = await file.read_head(n_bytes)
+        content, file_size = await file.read_head(n_bytes)
         try:
-            return parse(content, total)
-        except IncompleteContentError as more:
-            n_bytes = more.n_bytes_needed
+            return parse(content, file_size)
+        except IncompleteContentError as error:
+            n_bytes = error.n_bytes_needed
 
 
 def read_fits_table(content: bytes, hdu: str | int, file_size: int | None = None) -> FitsTable:
-    """Find one binary table.
+    """Find a binary table.
 
     Parameters
     ----------
     content : bytes
-        The file, or its beginning. When it is the whole file, every HDU is checked to the file's end.
+        The file, or its beginning. If it is the whole file, all HDUs are checked.
     hdu : str or int
-        EXTNAME in any case, or the HDU's number from 0.
-    file_size : int, optional [bytes]
-        Size of the whole file; that of `content` by default.
+        EXTNAME in any case, or the number of the HDU from 0.
+    file_size : int, optional
+        Size of the whole file [bytes]; by default that of `content`.
+
+    Returns
+    -------
+    FitsTable
 
     Raises
     ------
-    Incomplete
-        When the table is not, or not wholly, within `content`.
-    BadSpectrumError
-        ``too_large``, ``unreadable``, ``bad_checksum``, or ``bad_table`` where there is no such table.
+    IncompleteContentError
+        If the table is not complete in `content`.
+    InvalidSpectrumError
+        ``too_large``, ``unreadable``, ``bad_checksum``, or ``bad_table`` if there is no such table.
     """
     found = find_hdu(content, hdu, len(content) if file_size is None else file_size)
     if found.layout.hdu_type != "BINTABLE" or found.layout.compressed:
-        raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"HDU {hdu} is no binary table")
+        raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"HDU {hdu} is not a binary table")
     return FitsTable(found.header, found.layout, content, found.data_start)
 
 
 def read_fits_image(content: bytes, hdu: str | int, file_size: int | None = None) -> tuple[Array, Header]:
-    """Read one image, its axes in numpy's order; see `read_table`.
+    """Read an image.
 
-    A plain image is a view of `content`, read-only and big-endian: convert what is taken of it.
+    Parameters and errors are those of `read_fits_table`.
+
+    Returns
+    -------
+    image : ndarray
+        Its axes are in the order of numpy. An image that is neither scaled nor compressed is a read-only,
+        big-endian view of `content`.
+    header : Header
+        Values of the header.
     """
     found = find_hdu(content, hdu, len(content) if file_size is None else file_size)
     if not found.layout.compressed and (found.layout.hdu_type != "IMAGE" or not found.layout.shape):
-        raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"HDU {hdu} is no image")
+        raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"HDU {hdu} is not an image")
     if not found.layout.scaled:
         return _view_array(content, found.data_start, found.layout), found.header
     with _open_with_astropy(content, found.data_start, found.layout) as opened:
@@ -148,19 +185,19 @@ def _decode_column(stored: Array, column: FitsColumn) -> Array:
 
 
 def _check_heap(stored: Array, column: FitsColumn, layout: DataLayout) -> None:
-    """Refuse arrays outside the heap: astropy would read whatever lies there."""
+    """Raise an error if an array is outside the heap: astropy would read other bytes."""
     count, offset = stored.astype(np.int64).reshape(-1, 2).T
-    room = layout.data_size - layout.heap_offset
+    heap_size = layout.data_size - layout.heap_offset
     ends = offset + count * (
         np.dtype(TFORM_DTYPES[column.element_code]).itemsize if column.element_code != "X" else 1
     )
-    if ((count < 0) | (count > room) | (offset < 0) | (offset > room) | (ends > room)).any():
+    if ((count < 0) | (count > heap_size) | (offset < 0) | (offset > heap_size) | (ends > heap_size)).any():
         raise make_unreadable_error(f"column {column.name} points outside its table's heap")
 
 
 @contextmanager
 def _open_with_astropy(content: bytes, start: int, layout: DataLayout) -> Generator[Any]:
-    """Open one HDU with astropy; whatever it raises or warns of makes the file unreadable."""
+    """Open one HDU with astropy; any error or warning makes the file unreadable."""
     header = layout.structural_cards + b"END".ljust(CARD_SIZE)
     header += b" " * (-len(header) % BLOCK_SIZE)
     data = content[start : start + layout.data_size]
@@ -171,5 +208,5 @@ def _open_with_astropy(content: bytes, start: int, layout: DataLayout) -> Genera
             warnings.simplefilter("error")
             with fits.open(io.BytesIO(alone if primary else _EMPTY_PRIMARY + alone), memmap=False) as hdus:
                 yield hdus[0 if primary else 1]
-    except Exception as error:  # astropy raises nearly anything on a damaged file
+    except Exception as error:  # astropy raises errors of many types for damaged files
         raise make_unreadable_error(f"{type(error).__name__}: {error}") from error

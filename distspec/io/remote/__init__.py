@@ -1,4 +1,8 @@
-"""Reaching an archive's files, wherever they are and whatever is wrong with them."""
+"""Reading the files of an archive from local folders, web servers and object stores.
+
+It holds the settings of the access, the client with retries and limits, single HTTP requests, and listings.
+It imports `distspec.core` and `distspec.io.storage` only.
+"""
 
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig, FileContent, ListedFile
 from distspec.io.remote.files import (

@@ -1,41 +1,43 @@
-"""How an archive is reached, and what is refused of it."""
+"""Settings of the access to an archive, and what reading its files returns."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from distspec.core.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class AccessConfig:
-    """How an archive's files are reached, and what is refused of them."""
+    """Settings of the access to an archive's files, and the limits on their size."""
 
     anonymous: bool = False
     """Read a public bucket without credentials."""
     endpoint_url: str = ""
-    """S3-compatible endpoint of the archive; empty: as the root's."""
+    """S3-compatible endpoint of the archive; empty: that of the root."""
     region: str = ""
-    """Region of the archive's bucket; empty: as the root's."""
+    """Region of the archive's bucket; empty: that of the root."""
     redirect_hosts: tuple[str, ...] = ()
     """Hosts (host or host:port) besides the archive's own to which it may redirect."""
     in_flight: int = 64
-    """Files a task reads at a time."""
+    """Files that a task reads at a time."""
     attempts: int = 8
-    """Tries of one request, with growing random pauses."""
+    """Attempts of one request, with random pauses that increase exponentially."""
     timeout: float = 30.0
-    """Longest time of one try [s]."""
+    """Maximum time of one attempt [s]."""
     deadline: float = 180.0
-    """Longest time of one request with all its tries [s]."""
+    """Maximum time of one request with all its attempts [s]."""
     max_file_mb: float = 1024.0
-    """Refuse to read more of a file [MB]."""
+    """Maximum size of a file [MB]."""
     max_unpacked_mb: float = 1024.0
-    """Refuse what a gzipped file unpacks to beyond this [MB]."""
+    """Maximum uncompressed size of a gzip file [MB]."""
     max_catalog_mb: float = 8192.0
-    """Refuse catalogues that are or unpack to more [MB]."""
+    """Maximum size of a catalog, compressed and uncompressed [MB]."""
 
     def __post_init__(self) -> None:
         if min(self.in_flight, self.attempts) < 1 or min(self.timeout, self.deadline) <= 0:
-            raise ValueError(
+            raise ConfigError(
                 f"access.in_flight {self.in_flight} and attempts {self.attempts} must be at least 1, "
                 f"timeout {self.timeout} s and deadline {self.deadline} s positive"
             )
@@ -45,14 +47,32 @@ DEFAULT_ACCESS = AccessConfig()
 
 
 class FileContent(NamedTuple):
-    """The first bytes of a file, or all of them, unpacked; and how large all of it is."""
+    """Content of a file.
+
+    Attributes
+    ----------
+    data : bytes
+        The file's first bytes, a range of them, or all; uncompressed if the file is gzipped.
+    file_size : int
+        Size of the whole file [bytes]; the uncompressed size if it is gzipped.
+    """
 
     data: bytes
     file_size: int
 
 
 class ListedFile(NamedTuple):
-    """One file that a folder holds."""
+    """A file in a listing.
+
+    Attributes
+    ----------
+    url : str
+        URL of the file.
+    size : int
+        Its size [bytes].
+    etag : str
+        Text that changes when the file does.
+    """
 
     url: str
     size: int
@@ -60,4 +80,4 @@ class ListedFile(NamedTuple):
 
 
 class TransientError(Exception):
-    """What another try may mend."""
+    """An attempt failed in a way that another attempt may not."""

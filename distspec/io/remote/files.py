@@ -1,7 +1,8 @@
-"""Reading an archive's files: many at a time, tried again when that helps, no more than allowed.
+"""The client that reads an archive's files: concurrently, with retries, and within limits on their size.
 
-Local files are read directly; http(s) and, by signed URLs, s3 through aiohttp, which follows no redirect by
-itself; gs and az through obstore. Every failure is a `InvalidSpectrumError` with one reason.
+Local files are read directly. http(s) URLs and, by signed URLs, s3 URLs are read through aiohttp, which
+follows no redirect by itself; gs and az URLs are read through obstore. Every failure is an
+`InvalidSpectrumError`.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ Result = TypeVar("Result")
 
 
 def run_coroutine(coroutine: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine in an event loop of its own and return its result.
+    """Run a coroutine in a new event loop and return its result.
 
     Examples
     --------
     >>> async def read() -> bytes:
     ...     return b"SIMPLE"
-    >>> run(read())
+    >>> run_coroutine(read())
     b'SIMPLE'
     """
     results: list[Result] = []
@@ -45,8 +46,8 @@ def run_coroutine(coroutine: Coroutine[Any, Any, Result]) -> Result:
     async def keep() -> None:
         results.append(await coroutine)
 
-    # Not returned: asyncio.run, when it gives Ctrl-C back, writes out its task and all that this returned,
-    # which for arrays and whole files takes longer than reading them.
+    # The coroutine must not return the result: on Ctrl-C, asyncio.run formats its task with it,
+    # which takes longer than reading for arrays and whole files.
     asyncio.run(keep())
     return results[0]
 
@@ -56,12 +57,19 @@ CHUNK_SIZE = 1 << 20
 
 
 def decompress_gzip(content: bytes, max_bytes: int) -> bytes:
-    """Return what a gzip file holds, every member of it.
+    """Return the uncompressed content of a gzip file with one or more members.
+
+    Parameters
+    ----------
+    content : bytes
+        The gzip file.
+    max_bytes : int
+        Maximum uncompressed size [bytes]; no more is decompressed.
 
     Raises
     ------
-    BadSpectrumError
-        ``too_large`` beyond `max_bytes` bytes; ``unreadable`` where it is cut short or its checksum is wrong.
+    InvalidSpectrumError
+        ``too_large`` beyond the maximum; ``unreadable`` if the file is truncated or its checksum is wrong.
     """
     unpacked = bytearray()
     try:
@@ -69,75 +77,104 @@ def decompress_gzip(content: bytes, max_bytes: int) -> bytes:
             while part := file.read(min(CHUNK_SIZE, max_bytes + 1 - len(unpacked))):
                 unpacked += part
                 if len(unpacked) > max_bytes:
-                    seen = f"{len(content):,} bytes of gzip unpack to more than {max_bytes:,}"
-                    raise InvalidSpectrumError(QuarantineReason.TOO_LARGE, seen)
+                    detail = f"{len(content):,} bytes of gzip decompress to more than {max_bytes:,}"
+                    raise InvalidSpectrumError(QuarantineReason.TOO_LARGE, detail)
     except (EOFError, zlib.error, OSError) as error:
-        seen = f"damaged gzip after {len(unpacked):,} unpacked bytes: {error}"
-        raise InvalidSpectrumError(QuarantineReason.UNREADABLE, seen) from error
+        detail = f"damaged gzip after {len(unpacked):,} decompressed bytes: {error}"
+        raise InvalidSpectrumError(QuarantineReason.UNREADABLE, detail) from error
     return bytes(unpacked)
 
 
 class ArchiveFile:
-    """One file of an archive; what was read of it once is kept while its task runs."""
+    """One file of an archive, which remembers the content that was read from it.
 
-    def __init__(self, files: ArchiveClient, url: str) -> None:
+    Parameters
+    ----------
+    client : ArchiveClient
+        Client that reads the file.
+    url : str
+        URL of the file.
+    """
+
+    def __init__(self, client: ArchiveClient, url: str) -> None:
         self.url = url
-        self._files = files
+        self._client = client
         self._lock = asyncio.Lock()
         self._content: FileContent | None = None
         self._blocks: dict[Any, list[bytes]] = {}
 
     async def read_head(self, n_bytes: int) -> FileContent:
-        """Return at least the first `n_bytes` bytes, fewer if there are no more; a gzipped file unpacked, whole.
+        """Return at least the first bytes of the file; all of its uncompressed content if it is gzipped.
+
+        Parameters
+        ----------
+        n_bytes : int
+            Number of bytes; fewer are returned if the file is shorter.
 
         Raises
         ------
-        BadSpectrumError
+        InvalidSpectrumError
+            If the file cannot be read; see `QuarantineReason`.
         """
         async with self._lock:
             if self._content is None or len(self._content.data) < min(n_bytes, self._content.file_size):
-                content = await self._files.read_range(self.url, 0, n_bytes)
+                content = await self._client.read_range(self.url, 0, n_bytes)
                 if content.data.startswith(GZIP_MAGIC):
                     if len(content.data) < content.file_size:
-                        content = await self._files.read_range(self.url, 0, content.file_size)
-                    limit = int(self._files.config.max_unpacked_mb * 1e6)
+                        content = await self._client.read_range(self.url, 0, content.file_size)
+                    limit = int(self._client.config.max_unpacked_mb * 1e6)
                     data = decompress_gzip(content.data, limit)
                     content = FileContent(data, len(data))
                 self._content = content
             return self._content
 
     async def read_all(self) -> FileContent:
-        """Return the whole file, unpacked if it is gzipped.
+        """Return the whole file, uncompressed if it is gzipped.
 
         Raises
         ------
-        BadSpectrumError
+        InvalidSpectrumError
+            If the file cannot be read or is too large.
         """
-        return await self.read_head(int(self._files.config.max_file_mb * 1e6))
+        return await self.read_head(int(self._client.config.max_file_mb * 1e6))
 
     async def read_ranges(self, byte_ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Return some byte ranges, (start, stop) each.
+        """Return several byte ranges.
+
+        Parameters
+        ----------
+        byte_ranges : sequence of (int, int)
+            First byte, and the byte after the last one, of each range.
 
         Raises
         ------
-        BadSpectrumError
+        InvalidSpectrumError
+            If the file cannot be read, or ends before one of the ranges does.
         """
         key = tuple(byte_ranges)
         async with self._lock:
             if key not in self._blocks:
                 parts = await asyncio.gather(
-                    *(self._files.read_range(self.url, *span) for span in byte_ranges)
+                    *(self._client.read_range(self.url, *span) for span in byte_ranges)
                 )
                 for (start, stop), part in zip(byte_ranges, parts, strict=True):
                     if len(part.data) != stop - start:
-                        seen = f"{self.url} ends at byte {part.file_size:,}, before {stop:,}"
-                        raise InvalidSpectrumError(QuarantineReason.UNREADABLE, seen)
+                        detail = f"{self.url} ends at byte {part.file_size:,}, before {stop:,}"
+                        raise InvalidSpectrumError(QuarantineReason.UNREADABLE, detail)
                 self._blocks[key] = [part.data for part in parts]
             return self._blocks[key]
 
 
 class ArchiveClient:
-    """The files below one archive's URL; open with `open_archive_client`."""
+    """Reads the files below an archive's URL; `open_archive_client` opens it.
+
+    Attributes
+    ----------
+    config : AccessConfig
+        Settings and limits.
+    n_bytes_read : int
+        Number of bytes that were read so far.
+    """
 
     def __init__(self, base_url: str, config: AccessConfig, session: aiohttp.ClientSession) -> None:
         self.config = config
@@ -145,8 +182,7 @@ class ArchiveClient:
         self._session = session
         self._slots = asyncio.Semaphore(config.in_flight)
         self.n_bytes_read = 0
-        """Read so far."""
-        self._tries = AsyncRetrying(
+        self._retrying = AsyncRetrying(
             retry=retry_if_exception_type(TransientError),
             stop=stop_after_attempt(config.attempts),
             wait=wait_random_exponential(multiplier=0.2, max=10.0),
@@ -158,19 +194,27 @@ class ArchiveClient:
 
         Raises
         ------
-        BadSpectrumError
-            ``outside`` where the URL leads elsewhere.
+        InvalidSpectrumError
+            ``outside`` if the URL is not below that of the archive.
         """
         if not is_url_below(url, self._base):
-            raise InvalidSpectrumError(QuarantineReason.OUTSIDE, f"{url} does not lie below {self._base}")
+            raise InvalidSpectrumError(QuarantineReason.OUTSIDE, f"{url} is not below {self._base}")
         return ArchiveFile(self, url)
 
     async def read_range(self, url: str, start: int, stop: int) -> FileContent:
-        """Return bytes start … stop − 1, fewer at the end of the file, and the file's size.
+        """Return a range of bytes, and the size of the file.
+
+        Parameters
+        ----------
+        url : str
+            URL of the file.
+        start, stop : int
+            First byte, and the byte after the last one; fewer are returned at the end of the file.
 
         Raises
         ------
-        BadSpectrumError
+        InvalidSpectrumError
+            If the file cannot be read or exceeds the maximum size.
         """
         limit = int(self.config.max_file_mb * 1e6)
         if stop - start > limit:
@@ -181,11 +225,14 @@ class ArchiveClient:
             else:
                 content = await self._read_remote(url, start, stop)
         if len(content.data) > limit or (len(content.data) == limit and content.file_size > start + limit):
-            seen = f"{url} has {content.file_size:,} bytes, more than {limit:,}"
-            raise InvalidSpectrumError(QuarantineReason.TOO_LARGE, seen)
-        if len(content.data) < min(stop, content.file_size) - start:  # or who reads on would ask for ever
-            seen = f"{url} gives {len(content.data):,} bytes from byte {start:,}, of {content.file_size:,} in all"
-            raise InvalidSpectrumError(QuarantineReason.UNREADABLE, seen)
+            detail = f"{url} has {content.file_size:,} bytes, more than {limit:,}"
+            raise InvalidSpectrumError(QuarantineReason.TOO_LARGE, detail)
+        if len(content.data) < min(stop, content.file_size) - start:
+            # A caller that reads on until it has all bytes would not end.
+            detail = (
+                f"{url}: {len(content.data):,} bytes from byte {start:,}, of {content.file_size:,} in all"
+            )
+            raise InvalidSpectrumError(QuarantineReason.UNREADABLE, detail)
         self.n_bytes_read += len(content.data)
         return content
 
@@ -194,22 +241,22 @@ class ArchiveClient:
         try:
             async with asyncio.timeout(self.config.deadline):
                 if scheme in {"gs", "az"}:
-                    return await self._tries.copy()(self._read_obstore, url, start, stop)
-                return await self._tries.copy()(read_http, self._session, url, start, stop, self.config)
+                    return await self._retrying.copy()(self._read_obstore, url, start, stop)
+                return await self._retrying.copy()(read_http, self._session, url, start, stop, self.config)
         except TimeoutError as error:
-            seen = f"{url}: no answer in {self.config.deadline:g} s of tries"
-            raise InvalidSpectrumError(QuarantineReason.UNREACHABLE, seen) from error
+            detail = f"{url}: no answer in {self.config.deadline:g} s of attempts"
+            raise InvalidSpectrumError(QuarantineReason.UNREACHABLE, detail) from error
         except TransientError as error:
-            seen = f"{url}: {error}, {self.config.attempts} times"
-            raise InvalidSpectrumError(QuarantineReason.UNREACHABLE, seen) from error
+            detail = f"{url}: {error}, {self.config.attempts} times"
+            raise InvalidSpectrumError(QuarantineReason.UNREACHABLE, detail) from error
 
     async def _read_obstore(self, url: str, start: int, stop: int) -> FileContent:
-        """One try through obstore, whose own tries come first."""
+        """Make one attempt through obstore, which retries by itself as well."""
         scheme, name, key = split_url(url)
-        where = open_archive_bucket(scheme, name, self.config)
+        bucket = open_archive_bucket(scheme, name, self.config)
         try:
-            answer = await obstore.get_async(where, key, options={"range": (start, stop)})
-            return FileContent(bytes(await answer.bytes_async()), answer.meta["size"])
+            result = await obstore.get_async(bucket, key, options={"range": (start, stop)})
+            return FileContent(bytes(await result.bytes_async()), result.meta["size"])
         except FileNotFoundError as error:
             raise InvalidSpectrumError(QuarantineReason.NOT_FOUND, f"no file at {url}") from error
         except (PermissionDeniedError, UnauthenticatedError, PermissionError) as error:
@@ -220,7 +267,15 @@ class ArchiveClient:
 
 @asynccontextmanager
 async def open_archive_client(base_url: str, config: AccessConfig) -> AsyncGenerator[ArchiveClient]:
-    """Yield the files below an archive's URL."""
+    """Open a client for the files below an archive's URL.
+
+    Parameters
+    ----------
+    base_url : str
+        URL of the archive's folder or bucket.
+    config : AccessConfig
+        Settings and limits.
+    """
     timeout = aiohttp.ClientTimeout(total=config.timeout, sock_connect=min(10.0, config.timeout))
     connector = aiohttp.TCPConnector(limit=config.in_flight)
     async with aiohttp.ClientSession(
@@ -230,21 +285,21 @@ async def open_archive_client(base_url: str, config: AccessConfig) -> AsyncGener
 
 
 def is_url_below(url: str, base_url: str) -> bool:
-    """Tell whether a URL lies below another, with no step up or aside in it.
+    """Return whether a URL is below another one and has no step to a parent folder in it.
 
     Examples
     --------
-    >>> is_below("s3://bucket/a/b.fits", "s3://bucket/a")
+    >>> is_url_below("s3://bucket/a/b.fits", "s3://bucket/a")
     True
-    >>> is_below("s3://bucket/a/../c.fits", "s3://bucket/a")
+    >>> is_url_below("s3://bucket/a/../c.fits", "s3://bucket/a")
     False
-    >>> is_below("https://example.org@10.0.0.1/a", "https://example.org")
+    >>> is_url_below("https://example.org@10.0.0.1/a", "https://example.org")
     False
     """
     if not url.startswith(base_url.rstrip("/") + "/"):
         return False
     inside = url[len(base_url) :]
-    steps = unquote(inside) if url.startswith("http") else inside  # a server takes %2e for a dot
+    steps = unquote(inside) if url.startswith("http") else inside  # web servers decode %2e to a dot
     return ".." not in steps.split("/") and "\\" not in steps and steps.isprintable()
 
 

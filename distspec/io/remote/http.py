@@ -1,4 +1,4 @@
-"""One try at a range of bytes over HTTP, redirects followed only to where the archive may lead."""
+"""One attempt to read a range of bytes over HTTP; redirects are followed only to permitted hosts."""
 
 from __future__ import annotations
 
@@ -20,44 +20,51 @@ SIGNED_URL_TTL = timedelta(minutes=15)
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 EXPIRED_CREDENTIAL_CODES = (b"ExpiredToken", b"TokenRefreshRequired", b"InvalidToken")
 MAX_RETRY_AFTER = 30.0
-"""Longest pause [s] that a server's Retry-After is granted."""
+"""Maximum pause that a server's Retry-After header may request [s]."""
 
 
 async def read_http(
     session: aiohttp.ClientSession, url: str, start: int, stop: int, config: AccessConfig
 ) -> FileContent:
-    """Return bytes start … stop − 1 of a file and its size.
+    """Make one attempt to read a range of bytes of a file.
 
     Parameters
     ----------
     session : aiohttp.ClientSession
+        Session that makes the requests.
     url : str
-        http, https or s3: what lies on S3 is asked for by signed URL.
+        http, https or s3 URL; s3 URLs are signed.
     start, stop : int
+        First byte, and the byte after the last one.
     config : AccessConfig
+        Settings and limits.
+
+    Returns
+    -------
+    FileContent
 
     Raises
     ------
-    PassingError
-        Where another try may help.
-    BadSpectrumError
+    TransientError
+        If another attempt may succeed.
+    InvalidSpectrumError
         ``not_found``, ``denied``, ``outside`` or ``unreachable``.
     """
     target = sign_url(url, config) if url.startswith("s3://") else url
     headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
     try:
         for _ in range(MAX_REDIRECTS):
-            async with session.get(_encode_url(target), headers=headers, allow_redirects=False) as answer:
-                if answer.status not in {301, 302, 303, 307, 308}:
+            async with session.get(_encode_url(target), headers=headers, allow_redirects=False) as response:
+                if response.status not in {301, 302, 303, 307, 308}:
                     limit = int(config.max_file_mb * 1e6)
-                    return await _read_response(url, answer, start, stop, limit)
-                if "Location" not in answer.headers:
-                    elsewhere = answer.headers.get("x-amz-bucket-region", "another one")
-                    seen = f"{url}: the bucket is in region {elsewhere}, set --access.region"
-                    raise InvalidSpectrumError(QuarantineReason.DENIED, seen)
-                target = _resolve_redirect(url, target, answer.headers["Location"], config)
+                    return await _read_response(url, response, start, stop, limit)
+                if "Location" not in response.headers:
+                    region = response.headers.get("x-amz-bucket-region", "another one")
+                    detail = f"{url}: the bucket is in region {region}, set --access.region"
+                    raise InvalidSpectrumError(QuarantineReason.DENIED, detail)
+                target = _resolve_redirect(url, target, response.headers["Location"], config)
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        # A signed URL must stay out of every message.
+        # No message may contain a signed URL.
         raise TransientError(f"{type(error).__name__} from {urlsplit(target).netloc}") from error
     raise InvalidSpectrumError(
         QuarantineReason.OUTSIDE, f"{url} is redirected more than {MAX_REDIRECTS} times"
@@ -66,56 +73,56 @@ async def read_http(
 
 def _resolve_redirect(url: str, target: str, location: str, config: AccessConfig) -> str:
     try:
-        there, here = urlsplit(urljoin(target, location)), urlsplit(target)
+        current, new = urlsplit(target), urlsplit(urljoin(target, location))
     except ValueError as error:
         raise InvalidSpectrumError(
-            QuarantineReason.OUTSIDE, f"{url} is redirected to what is no URL"
+            QuarantineReason.OUTSIDE, f"{url} is redirected to an invalid URL"
         ) from error
-    downgraded = here.scheme == "https" and there.scheme != "https"
-    known = {here.netloc, *config.redirect_hosts}
-    if there.scheme not in {"http", "https"} or downgraded or there.netloc not in known:
-        host = there.netloc.rpartition("@")[2]  # a password before it is not for the quarantine
+    is_downgrade = current.scheme == "https" and new.scheme != "https"
+    permitted = {current.netloc, *config.redirect_hosts}
+    if new.scheme not in {"http", "https"} or is_downgrade or new.netloc not in permitted:
+        host = new.netloc.rpartition("@")[2]  # without a password
         raise InvalidSpectrumError(
             QuarantineReason.OUTSIDE,
-            f"{url} is redirected to {there.scheme}://{host}: name that host in --access.redirect-hosts "
+            f"{url} is redirected to {new.scheme}://{host}: add that host to --access.redirect-hosts "
             "if it may serve the archive",
         )
-    return there.geturl()
+    return new.geturl()
 
 
 async def _read_response(
     url: str, response: aiohttp.ClientResponse, start: int, stop: int, limit: int
 ) -> FileContent:
-    """Return what an answer holds of the range asked for, of which at most `limit` bytes are read."""
+    """Return the requested range from a response, of which at most `limit` bytes are read."""
     status = response.status
     if status == 206:
         first, last, size = _parse_content_range(response.headers.get("Content-Range", ""))
         if first != start or last != min(stop, size) - 1:
-            raise TransientError(f"asked for bytes {start}–{stop - 1}, was given {first}–{last}")
+            raise TransientError(f"requested bytes {start}–{stop - 1}, received {first}–{last}")
         data = await _read_at_most(response, last - first + 1)
         if len(data) != last - first + 1:
-            raise TransientError(f"{len(data):,} of {last - first + 1:,} bytes came")
+            raise TransientError(f"received {len(data):,} of {last - first + 1:,} bytes")
         return FileContent(data, size)
-    if status == 200:  # the server knows no ranges
+    if status == 200:  # the server does not support ranges
         size = response.content_length
-        if size is None:  # nor how large the file is: only its end tells
+        if size is None:  # nor does it state the size
             data = await _read_at_most(response, limit + 1)
             return FileContent(data[start:], len(data))
         data = await _read_at_most(response, stop)
         if len(data) != min(size, stop):
-            raise TransientError(f"{len(data):,} of {size:,} bytes came")
+            raise TransientError(f"received {len(data):,} of {size:,} bytes")
         return FileContent(data[start:], size)
     if status == 416:
         return FileContent(b"", _parse_content_range(response.headers.get("Content-Range", ""))[2])
-    if status in {404, 410, 414}:  # gone, or of a name too long
+    if status in {404, 410, 414}:  # removed, or the name is too long
         raise InvalidSpectrumError(QuarantineReason.NOT_FOUND, f"no file at {url}")
     if status in {400, 401, 403}:
         body = await _read_at_most(response, 4096)
         if any(word in body for word in EXPIRED_CREDENTIAL_CODES):
             storage.clear_bucket_cache()
             raise TransientError("credentials have expired")
-        seen = f"{url}: status {status}; S3 says so of missing files, too, where it may not list them"
-        raise InvalidSpectrumError(QuarantineReason.DENIED, seen)
+        detail = f"{url}: status {status}; for S3 without permission to list, the file may also be missing"
+        raise InvalidSpectrumError(QuarantineReason.DENIED, detail)
     if status in TRANSIENT_STATUSES:
         await asyncio.sleep(min(_parse_int(response.headers.get("Retry-After", "")), MAX_RETRY_AFTER))
         raise TransientError(f"status {status}")
@@ -142,12 +149,12 @@ def sign_url(url: str, config: AccessConfig) -> str:
 
 
 def _encode_url(url: str) -> Any:
-    # Signed URLs must go out as they were signed; of others only what must be is quoted.
+    # Signed URLs must be sent as they were signed; in others only invalid characters are quoted.
     return URL(url if "%" in url or "?" in url else quote(url, safe=":/@+,;=~!$&'()*[]"), encoded=True)
 
 
 def _parse_content_range(header: str) -> tuple[int, int, int]:
-    """Return first, last and size of ``bytes 0-99/700`` or ``bytes */700``."""
+    """Return first byte, last byte and size from ``bytes 0-99/700``; 0, -1 and size from ``bytes */700``."""
     unit, _, rest = header.partition(" ")
     span, _, size = rest.partition("/")
     first, _, last = span.partition("-")
@@ -161,7 +168,7 @@ def _parse_content_range(header: str) -> tuple[int, int, int]:
 
 
 async def _read_at_most(response: aiohttp.ClientResponse, n_bytes: int) -> bytes:
-    """Return up to `n_bytes` bytes of a body and read no more of it."""
+    """Read at most `n_bytes` bytes of a body."""
     parts: list[bytes] = []
     left = n_bytes
     while left > 0 and (part := await response.content.read(left)):

@@ -1,4 +1,4 @@
-"""What a folder holds, and files read whole: catalogues and listings."""
+"""Listings of folders and buckets, and catalogs that are read as a whole."""
 
 from __future__ import annotations
 
@@ -8,33 +8,42 @@ from urllib.parse import urlsplit
 
 import obstore
 
-from distspec.core.errors import InvalidSpectrumError
+from distspec.core.errors import ArchiveError, InvalidSpectrumError
 from distspec.io import storage
 from distspec.io.remote.config import AccessConfig, ListedFile
 from distspec.io.remote.files import open_archive_client, run_coroutine
 from distspec.io.remote.http import open_archive_bucket
 
 CATALOG_TIMEOUT = 3600.0
-"""A catalogue may take so long [s]."""
+"""Maximum time to read a catalog [s]."""
 
 
 def list_folder(base_url: str, config: AccessConfig, suffix: str = "") -> list[ListedFile]:
-    """Return the files below a folder or a bucket's prefix whose names end in `suffix`, by name.
+    """List the files below a folder or bucket prefix, sorted by URL.
+
+    Parameters
+    ----------
+    base_url : str
+        URL of the folder, or of a bucket and prefix.
+    config : AccessConfig
+        Settings of the access.
+    suffix : str
+        Ending of the names of the listed files; empty: all.
 
     Raises
     ------
-    ValueError
-        Where there is no such folder, or it is one that cannot be listed, as over HTTP.
+    ArchiveError
+        If there is no such folder, or if it cannot be listed, as over HTTP.
     """
     scheme = urlsplit(base_url).scheme
     if scheme == "file":
         folder = Path(base_url.removeprefix("file://"))
         if not folder.is_dir():
-            raise ValueError(f"no folder {folder}: set --archive.url to the one that holds the files")
+            raise ArchiveError(f"no folder {folder}: set --archive.url to the folder of the files")
         paths = [path for path in folder.rglob(f"*{suffix}") if path.is_file()]
         return sorted(_stat_local_file(base_url, folder, path) for path in paths)
     if scheme not in storage.OBJECT_STORE_SCHEMES:
-        raise ValueError(f"{base_url} cannot be listed: name a catalogue with --archive.catalog")
+        raise ArchiveError(f"{base_url} cannot be listed: name a catalog with --archive.catalog")
     _, name, prefix = storage.split_url(base_url)
     bucket = open_archive_bucket(scheme, name, config)
     root = base_url.rstrip("/").removesuffix(prefix).rstrip("/")
@@ -48,17 +57,24 @@ def list_folder(base_url: str, config: AccessConfig, suffix: str = "") -> list[L
 
 
 def read_catalog_bytes(url: str, config: AccessConfig) -> bytes:
-    """Return a catalogue's bytes, unpacked if gzipped.
+    """Return the content of a catalog, uncompressed if it is gzipped.
+
+    Parameters
+    ----------
+    url : str
+        URL of the file.
+    config : AccessConfig
+        Settings of the access, and the limit on its size.
 
     Raises
     ------
-    ValueError
-        When it cannot be read; the message names the URL.
+    ArchiveError
+        If it cannot be read; the message names the URL.
     """
 
     async def read() -> bytes:
-        async with open_archive_client(url.rpartition("/")[0], config) as files:
-            return (await files.get_file(url).read_all()).data
+        async with open_archive_client(url.rpartition("/")[0], config) as client:
+            return (await client.get_file(url).read_all()).data
 
     limit = config.max_catalog_mb
     config = replace(
@@ -67,7 +83,7 @@ def read_catalog_bytes(url: str, config: AccessConfig) -> bytes:
     try:
         return run_coroutine(read())
     except InvalidSpectrumError as error:
-        raise ValueError(f"catalogue {url}: {error}") from error
+        raise ArchiveError(f"catalog {url}: {error}") from error
 
 
 def _stat_local_file(base_url: str, folder: Path, path: Path) -> ListedFile:

@@ -90,7 +90,7 @@ def test_what_is_too_large(archive):
     put("b.fits", b"x" * 1_000_000)
     assert whole(base, "b.fits").size == 1_000_000
     put("c.gz", gzip.compress(b"x" * 100_001))
-    with pytest.raises(InvalidSpectrumError, match=r"too_large: .*unpack to more than 100,000"):
+    with pytest.raises(InvalidSpectrumError, match=r"too_large: .*decompress to more than 100,000"):
         head(base, "c.gz", 10)
 
 

@@ -112,15 +112,15 @@ def test_any_content_range_is_read_or_refused(header):
 
 def test_another_range_than_was_asked_for_is_refused(server):
     server.serve("/a.fits", CONTENT, always=servers.other_range)
-    with pytest.raises(TransientError, match="asked for bytes 0–99, was given 1–99"):
+    with pytest.raises(TransientError, match="requested bytes 0–99, received 1–99"):
         read(f"{server.url}/a.fits")
     server.serve("/a.fits", CONTENT, always=servers.less)
     assert len(read(f"{server.url}/a.fits", stop=500).data) == 500
-    with pytest.raises(TransientError, match="asked for bytes 0–1999, was given 0–999"):
+    with pytest.raises(TransientError, match="requested bytes 0–1999, received 0–999"):
         read(f"{server.url}/a.fits", stop=2000)
     longer = servers.status(206, CONTENT[:200], Content_Range="bytes 0-199/10240")
     server.serve("/a.fits", CONTENT, always=longer)
-    with pytest.raises(TransientError, match="was given 0–199"):
+    with pytest.raises(TransientError, match="received 0–199"):
         read(f"{server.url}/a.fits")
 
 

@@ -77,14 +77,14 @@ def test_a_catalogue_is_read_whole(tmp_path):
 
 
 def test_a_catalogue_that_cannot_be_had_names_its_url(tmp_path):
-    with pytest.raises(ValueError, match=r"catalogue file://.*/none\.csv: not_found"):
+    with pytest.raises(ValueError, match=r"catalog file://.*/none\.csv: not_found"):
         read_catalog_bytes(f"file://{tmp_path}/none.csv", CONFIG)
     (tmp_path / "bomb.csv.gz").write_bytes(gzip.compress(b"0" * 2_000_001))
-    with pytest.raises(ValueError, match=r"too_large.*unpack to more than 2,000,000"):
+    with pytest.raises(ValueError, match=r"too_large.*decompress to more than 2,000,000"):
         read_catalog_bytes(
             f"file://{tmp_path}/bomb.csv.gz", AccessConfig(max_catalog_mb=2.0, max_file_mb=0.1)
         )
     with serving() as server:
         server.serve("/c.csv", b"", always=servers.status(403))
-        with pytest.raises(ValueError, match=r"catalogue http://.*/c\.csv: denied"):
+        with pytest.raises(ValueError, match=r"catalog http://.*/c\.csv: denied"):
             read_catalog_bytes(f"{server.url}/c.csv", CONFIG)
