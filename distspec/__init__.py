@@ -1,31 +1,93 @@
-"""Classes and anomalies in growing archives of spectra."""
+"""Classes and anomalies in growing archives of galaxy spectra.
+
+    >>> import distspec
+    >>> project = distspec.open("/data/dja")  # doctest: +SKIP
+    >>> project.query("SELECT class_name, n_spectra FROM classes").to_pandas()  # doctest: +SKIP
+
+`run` runs the pipeline of a recipe, `open` opens what it made, `load_model` a trained model alone. The names of this
+module are imported when they are first used.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distspec.inference.predict import Predictor as Predictor
-    from distspec.inference.predict import predict as predict
-    from distspec.inference.rerank import rerank_anomalies as rerank_anomalies
-    from distspec.inference.similarity import find_similar as find_similar
-    from distspec.models.model import Model as Model
-    from distspec.models.model import load_model as load_model
+    from distspec.core.errors import (
+        ArchiveError,
+        CatalogError,
+        ClusteringError,
+        ConfigError,
+        DistspecError,
+        InvalidSpectrumError,
+        LabelError,
+        LeaseHeldError,
+        ModelError,
+        NotFoundError,
+        StorageError,
+        StoreError,
+        TrainingError,
+    )
+    from distspec.core.spectrum import Spectrum
+    from distspec.inference.predict import Predictor
+    from distspec.models.model import Model, load_model
+    from distspec.pipeline.config import Config
+    from distspec.project.project import Project
+    from distspec.project.project import open_project as open
+    from distspec.project.project import run_recipe as run
+    from distspec.project.spectrum import CatalogSpectrum
+    from distspec.project.tables import CatalogTable, QueryResult
 
 __version__ = "0.1.0"
-__all__ = ["Model", "Predictor", "__version__", "find_similar", "load_model", "predict", "rerank_anomalies"]
+__all__ = [
+    "ArchiveError",
+    "CatalogError",
+    "CatalogSpectrum",
+    "CatalogTable",
+    "ClusteringError",
+    "Config",
+    "ConfigError",
+    "DistspecError",
+    "InvalidSpectrumError",
+    "LabelError",
+    "LeaseHeldError",
+    "Model",
+    "ModelError",
+    "NotFoundError",
+    "Predictor",
+    "Project",
+    "QueryResult",
+    "Spectrum",
+    "StorageError",
+    "StoreError",
+    "TrainingError",
+    "__version__",
+    "load_model",
+    "open",
+    "run",
+]
 
-_WHERE = {
+_MODULES = {
+    "CatalogSpectrum": "project.spectrum",
+    "CatalogTable": "project.tables",
+    "Config": "pipeline.config",
     "Model": "models.model",
-    "Placer": "inference.predict",
+    "Predictor": "inference.predict",
+    "Project": "project.project",
+    "QueryResult": "project.tables",
+    "Spectrum": "core.spectrum",
     "load_model": "models.model",
-    "place": "inference.predict",
-    "rerank": "inference.rerank",
-    "similar": "inference.similarity",
+    "open": "project.project:open_project",
+    "run": "project.project:run_recipe",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for, and no sooner: torch takes seconds."""
-    if name not in _WHERE:
+    """Import a public name when it is first used: torch and Ray take seconds to import."""
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"distspec.{_WHERE[name]}"), name)
+    module, _, attribute = _MODULES.get(name, "core.errors").partition(":")
+    return getattr(import_module(f"{__name__}.{module}"), attribute or name)
+
+
+def __dir__() -> list[str]:
+    return __all__

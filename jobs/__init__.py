@@ -1,1 +1,1 @@
-"""Entry points for `ray job submit` and the command line: one a stage, and the pipeline."""
+"""Entry points for ``ray job submit``: the pipeline and each of its stages; elsewhere use ``distspec run``."""

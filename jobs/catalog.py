@@ -1,6 +1,8 @@
-"""Publish the catalogue of a run: ``python -m jobs.catalog RECIPE --root URL``."""
+"""Publish the catalog of a run: ``python -m jobs.catalog RECIPE --root URL``."""
 
-from distspec.pipeline.runner import main
+import sys
+
+from distspec.cli.run import main
 
 if __name__ == "__main__":
-    main("catalog")
+    main(["catalog", *sys.argv[1:]])

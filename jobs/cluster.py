@@ -1,6 +1,8 @@
-"""Map the latents and sweep over clusterings: ``python -m jobs.cluster RECIPE --root URL``."""
+"""Cluster the spectra: ``python -m jobs.cluster RECIPE --root URL``."""
 
-from distspec.pipeline.runner import main
+import sys
+
+from distspec.cli.run import main
 
 if __name__ == "__main__":
-    main("cluster")
+    main(["cluster", *sys.argv[1:]])

@@ -1,6 +1,8 @@
-"""Embed every row of the store: ``python -m jobs.embed RECIPE --root URL``."""
+"""Encode every spectrum of the store with the model: ``python -m jobs.embed RECIPE --root URL``."""
 
-from distspec.pipeline.runner import main
+import sys
+
+from distspec.cli.run import main
 
 if __name__ == "__main__":
-    main("embed")
+    main(["embed", *sys.argv[1:]])

@@ -1,6 +1,8 @@
-"""Bring the store up to what the archive lists: ``python -m jobs.ingest RECIPE --root URL``."""
+"""Update the store from the archive: ``python -m jobs.ingest RECIPE --root URL``."""
 
-from distspec.pipeline.runner import main
+import sys
+
+from distspec.cli.run import main
 
 if __name__ == "__main__":
-    main("ingest")
+    main(["ingest", *sys.argv[1:]])

@@ -1,6 +1,6 @@
-"""Run every stage, doing only what is missing: ``python -m jobs.pipeline RECIPE --root URL``."""
+"""Run every stage: ``python -m jobs.pipeline RECIPE --root URL``."""
 
-from distspec.pipeline.runner import STAGES, main
+from distspec.cli.run import main
 
 if __name__ == "__main__":
-    main(*STAGES)
+    main()

@@ -1,6 +1,8 @@
 """Write the report of the published run: ``python -m jobs.report RECIPE --root URL``."""
 
-from distspec.pipeline.runner import main
+import sys
+
+from distspec.cli.run import main
 
 if __name__ == "__main__":
-    main("report")
+    main(["report", *sys.argv[1:]])

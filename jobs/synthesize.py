@@ -1,6 +1,8 @@
-"""Write the synthetic archive that a recipe asks for: ``python -m jobs.synthesize RECIPE --root URL``."""
+"""Simulate the archive of a recipe: ``python -m jobs.synthesize RECIPE --root URL``."""
 
-from distspec.pipeline.runner import main
+import sys
+
+from distspec.cli.run import main
 
 if __name__ == "__main__":
-    main("synthesize")
+    main(["synthesize", *sys.argv[1:]])

@@ -1,6 +1,8 @@
-"""Train the VAE on the store as it is now: ``python -m jobs.train RECIPE --root URL``."""
+"""Train a model if needed, and promote it if it is better: ``python -m jobs.train RECIPE --root URL``."""
 
-from distspec.pipeline.runner import main
+import sys
+
+from distspec.cli.run import main
 
 if __name__ == "__main__":
-    main("train")
+    main(["train", *sys.argv[1:]])

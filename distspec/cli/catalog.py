@@ -1,4 +1,4 @@
-"""Verbs about what is published: query, columns, runs, export."""
+"""Verbs that read published catalogs: query, columns, runs, export."""
 
 from __future__ import annotations
 
@@ -9,41 +9,38 @@ from typing import Annotated, Literal
 import pyarrow as pa
 import tyro
 
-from distspec.catalog.editions import open_tables, read_current_record, read_edition_records
-from distspec.catalog.hats import export_hats
-from distspec.catalog.query import COPY_OPTIONS, query, save_query
+from distspec.catalog.query import COPY_OPTIONS
 from distspec.cli.base import RootCommand
-from distspec.core import schema
+from distspec.core.errors import ConfigError
 from distspec.core.text import format_table
 from distspec.io.files import open_atomic
-from distspec.io.paths import store_url
-from distspec.store.export import export_zarr
-from distspec.store.store import open_store
+
+RunId = Annotated[str, tyro.conf.arg(name="run")]
 
 
 @dataclass(frozen=True)
 class QueryCommand(RootCommand):
-    """Answer SQL over a published catalogue.
+    """Answer SQL over the tables of a published catalog.
 
-    Its tables: objects, classes, class_medians, anomalies, bad_pixels, changes, class_ids, sweep, null_tests,
-    confusion, latent_pairs, quarantine; where people labelled spectra predictions and label_scores.
-    cone(ra, dec, radius) are the objects within so many degrees; "r-…".objects are those of another run.
+    Tables: objects, classes, class_medians, anomalies, bad_pixels, changes, class_ids, sweep, null_tests,
+    confusion, latent_pairs, quarantine, and predictions and label_scores once spectra are labeled. The table
+    cone(ra, dec, radius) holds the objects within a radius in degrees; "r-…".objects belongs to another run.
     """
 
-    sql: tyro.conf.Positional[str] = ""
-    """DuckDB's SQL."""
-    run_id: Annotated[str, tyro.conf.arg(name="run")] = ""
-    """Whose tables: a run that `distspec runs` lists; empty: the current ones."""
+    sql: tyro.conf.Positional[str] = tyro.MISSING
+    """Query in DuckDB's dialect."""
+    run_id: RunId = ""
+    """Published run, as `distspec runs` lists them; empty: the current edition."""
     format: Literal["", "table", "csv", "json", "parquet"] = ""
-    """How the answer is written; empty: as the name of the file says, else as a table for reading."""
+    """Format of the answer; empty: from the name of the file, or a table on the terminal."""
     to: str = ""
-    """A file or bucket URL for the answer; empty: it is printed."""
+    """File or bucket URL for the answer; empty: print it."""
 
     def run(self) -> None:
         """Print or write the answer."""
-        form = self._output_format()
-        if form == "table":
-            text = format_table(query(self.root, self.sql, self.run_id))
+        output_format = self._output_format()
+        if output_format == "table":
+            text = format_table(self.project.query(self.sql, self.run_id).table)
             if not self.to:
                 print(text)
                 return
@@ -51,46 +48,46 @@ class QueryCommand(RootCommand):
                 file.write(f"{text}\n".encode())
         elif self.to:
             with open_atomic(self.to) as file:
-                save_query(self.root, self.sql, form, file, self.run_id)
+                self.project.save_query(self.sql, output_format, file, self.run_id)
         else:
-            save_query(self.root, self.sql, form, sys.stdout.buffer, self.run_id)
+            self.project.save_query(self.sql, output_format, sys.stdout.buffer, self.run_id)
 
     def _output_format(self) -> Literal["table", "csv", "json", "parquet"]:
         if self.format == "parquet" and not self.to:
-            raise ValueError("--format parquet is not for a terminal: name a file with --to")
-        suffix = self.to.rpartition(".")[2].lower()
+            raise ConfigError("--format parquet cannot be printed: name a file with --to")
         if self.format or not self.to:
             return self.format or "table"
-        for form in COPY_OPTIONS:
-            if form == suffix:
-                return form
-        raise ValueError(f"--to {self.to} does not end in .csv, .json or .parquet: say which with --format")
+        suffix = self.to.rpartition(".")[2].lower()
+        for output_format in COPY_OPTIONS:
+            if output_format == suffix:
+                return output_format
+        raise ConfigError(f"--to {self.to} does not end in .csv, .json or .parquet: set --format")
 
 
 @dataclass(frozen=True)
 class ColumnsCommand(RootCommand):
-    """List the tables and columns of a published catalogue with units and meaning."""
+    """List tables and columns with units and descriptions."""
 
-    run_id: Annotated[str, tyro.conf.arg(name="run")] = ""
-    """Of which run; empty: the current one."""
+    run_id: RunId = ""
+    """Published run; empty: the current edition."""
 
     def run(self) -> None:
-        """Print them."""
-        for name, dataset in open_tables(self.root, self.run_id).items():
-            print(f"\n{name}: {dataset.count_rows():,} rows")
-            print(format_table(schema.build_data_dictionary(dataset.schema)))
+        """Print the columns of each table."""
+        for name, columns in self.project.columns(self.run_id).items():
+            print(f"\n{name}:")
+            print(format_table(columns.table))
 
 
 @dataclass(frozen=True)
 class RunsCommand(RootCommand):
-    """List what was published, the oldest first; all of it can be read (--run)."""
+    """List the published editions of the catalog, oldest first."""
 
     def run(self) -> None:
-        """Print it."""
-        now_current = read_current_record(self.root)
+        """Print one line for each edition; an asterisk marks the current one."""
+        current = self.project.current()
         rows = [
             {
-                "current": "*" if now_current and record.name == now_current.name else "",
+                "current": "*" if current is not None and record.name == current.name else "",
                 "number": record.number,
                 "run": record.run_id,
                 "edition": record.edition,
@@ -99,28 +96,25 @@ class RunsCommand(RootCommand):
                 "objects": record.rows["objects"],
                 "classes": record.rows["classes"],
             }
-            for record in read_edition_records(self.root)
+            for record in self.project.runs()
         ]
         print(format_table(pa.Table.from_pylist(rows)) if rows else "nothing is published yet")
 
 
 @dataclass(frozen=True)
 class ExportCommand(RootCommand):
-    """Copy the store to where nothing but Zarr is needed to read it, or a catalogue as LSDB reads it."""
+    """Copy the store as plain Zarr, or a catalog as HATS."""
 
     to: str = tyro.MISSING
     """A new folder or bucket URL."""
     format: Literal["zarr", "hats"] = "zarr"
-    """Plain Zarr v3 of the store; HATS of a run's objects."""
+    """zarr: the store as Zarr v3; hats: the table objects, as LSDB reads it."""
     snapshot: str = ""
-    """zarr: a snapshot's id or tag; empty for the newest state."""
-    run_id: Annotated[str, tyro.conf.arg(name="run")] = ""
-    """hats: a published run; empty for the current one."""
+    """For zarr: id or tag of a snapshot; empty: the newest."""
+    run_id: RunId = ""
+    """For hats: a published run; empty: the current edition."""
 
     def run(self) -> None:
-        """Print what was written."""
-        if self.format == "hats":
-            n = export_hats(self.root, self.to, self.run_id)
-        else:
-            n = export_zarr(open_store(store_url(self.root), self.snapshot), self.to)
-        print(f"{n:,} rows in {self.to}")
+        """Print the number of rows."""
+        n_rows = self.project.export(self.to, self.format, self.snapshot, self.run_id)
+        print(f"{n_rows:,} rows in {self.to}")

@@ -6,27 +6,24 @@ import getpass
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from distspec.archives.registry import get_archive
 from distspec.cli.base import RootCommand
-from distspec.explorer.app import serve
-from distspec.explorer.data import open_explorer_data
-from distspec.explorer.session import open_annotation_session
 
 
 @dataclass(frozen=True)
 class ExploreCommand(RootCommand):
-    """Look at the current catalogue in a browser: map, spectra, labels. Served on this machine only."""
+    """Browse map, spectra and labels of the current catalog.
+
+    The page is served on this machine only, until the command is interrupted.
+    """
 
     port: int = 0
-    """Where to listen on 127.0.0.1; 0: any that is free."""
-    open_browser: bool = True
-    """Open the page at once."""
+    """Port on 127.0.0.1; 0: any free one."""
+    browser: bool = True
+    """Whether to open the page in a browser."""
     who: str = field(default_factory=getpass.getuser)
-    """In whose name labels are kept."""
+    """Who gives the labels."""
 
     def run(self) -> None:
-        """Serve it until interrupted."""
-        explored = open_explorer_data(self.root)
-        lines = get_archive(explored.store.config.archive_name).spectral_features
+        """Serve the explorer."""
         with suppress(KeyboardInterrupt):
-            serve(explored, open_annotation_session(self.root, self.who), lines, self.port, self.open_browser)
+            self.project.explore(self.port, self.browser, self.who)

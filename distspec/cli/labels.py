@@ -1,109 +1,118 @@
-"""What people say of spectra, put in, looked at, and learnt."""
+"""Verbs about what people say of spectra: label, labels, classify, rerank."""
 
 from __future__ import annotations
 
-import getpass
 from dataclasses import dataclass
 
 import pyarrow as pa
 import tyro
 
-from distspec.catalog.reclassify import publish_label_predictions
 from distspec.cli.base import RootCommand
 from distspec.core.arrow import pc
 from distspec.core.text import format_table
-from distspec.io.lease import hold_lease
-from distspec.io.paths import store_url
-from distspec.labels.annotations import (
-    add_annotations,
-    compact_annotations,
-    consensus_labels,
-    current_annotations,
-    read_annotations,
-)
-from distspec.labels.importing import MAX_LISTED_ROWS, read_labels
-from distspec.store.store import open_store
+from distspec.io.files import write_table
+
+SUGGESTION_COLUMNS = ("suggestion_rank", "object_id", "label", "label_prob", "label_set")
 
 
 @dataclass(frozen=True)
 class LabelCommand(RootCommand):
-    """Keep the labels of a CSV or Parquet file: object_id, human_label and, if you like, who, when, note."""
+    """Add the labels of a CSV or Parquet file.
+
+    The table has the columns object_id and human_label and, optionally, who, when and note.
+    """
 
     file: tyro.conf.Positional[str] = tyro.MISSING
-    """The file, or its URL."""
+    """Path or URL of the file."""
     who: str = ""
-    """Who says so, where the file does not tell; empty: your user name."""
+    """Who gave the labels, where the file does not tell; empty: your user name."""
     skip_unknown: bool = False
-    """Leave out spectra that the store does not hold, and list them; else one of them refuses the file."""
+    """Skip spectra that the store does not hold, and list them; otherwise they make the command fail."""
 
     def run(self) -> None:
-        """Print how many there were."""
-        known = open_store(store_url(self.root)).ledger(["object_id"])["object_id"]
-        found = read_labels(self.file, known, self.who or getpass.getuser())
-        lines = [f"line {line}: {name!r}" for line, name in found.unknown_ids]
-        if lines and not self.skip_unknown:
-            more = f" and {len(lines) - MAX_LISTED_ROWS} more" if len(lines) > MAX_LISTED_ROWS else ""
-            raise ValueError(
-                f"{self.file} names spectra that {self.root} does not hold: "
-                f"{', '.join(lines[:MAX_LISTED_ROWS])}{more}; "
-                "nothing was kept: mend them, or leave them out with --skip-unknown"
-            )
-        add_annotations(self.root, found.annotations)
-        print(f"{len(found.annotations):,} labels kept; `distspec classify` learns them")
-        if lines:
-            print(f"{len(lines):,} left out, of spectra that are not there:", *lines, sep="\n  ")
+        """Print the number of labels."""
+        found = self.project.import_labels(self.file, self.who, self.skip_unknown)
+        print(f"{len(found.annotations):,} labels added; `distspec classify` learns them")
+        if found.unknown_ids:
+            lines = [f"line {line}: {name!r}" for line, name in found.unknown_ids]
+            print(f"{len(lines):,} skipped, of spectra that the store does not hold:", *lines, sep="\n  ")
 
 
 @dataclass(frozen=True)
 class LabelsCommand(RootCommand):
-    """Count what people say of spectra, and name those that they are divided over."""
+    """Count labels, and list spectra with tied labels."""
 
     marks: bool = False
-    """Count marks (interesting, ordinary) instead."""
+    """Count the marks interesting and ordinary instead."""
     compact: bool = False
-    """Put the many small files into one first."""
+    """Merge the files of labels into one first."""
     history: bool = False
-    """List every word ever said, the oldest first."""
+    """List all labels and marks that were ever given, oldest first."""
 
     def run(self) -> None:
-        """Print them."""
+        """Print the counts."""
         if self.compact:
-            print(f"{compact_annotations(self.root):,} rows in one file")
-        said = read_annotations(self.root)
+            print(f"{self.project.compact_labels():,} rows in one file")
         if self.history:
-            print(format_table(said))
+            print(format_table(self.project.label_history().table))
             return
-        found = consensus_labels(current_annotations(said, self.marks))
-        counts = (
-            found.drop_null().group_by("human_label").aggregate([("object_id", "count"), ("people", "sum")])
-        )
-        counts = counts.rename_columns(["human_label", "spectra", "people"]).sort_by("human_label")
-        print(format_table(counts))
-        divided = found.filter(pc.is_null(found["human_label"]))
-        if len(divided):
-            tied = [" or ".join(names) for names in divided["tied"].to_pylist()]
-            print("\nAs many people say the one as the other: neither is learnt")
-            print(format_table(pa.table({"object_id": divided["object_id"], "human_label": tied})))
+        labels = self.project.labels(self.marks)
+        print(format_table(labels.counts.table))
+        if len(labels.tied):
+            print("\nSpectra with tied labels, which are not learned:")
+            print(format_table(labels.tied.table))
 
 
 @dataclass(frozen=True)
 class ClassifyCommand(RootCommand):
-    """Learn what people call spectra, say of all others how likely that is, and which to label next."""
+    """Learn the labels, and publish predictions for all spectra."""
 
     alpha: float = 0.1
-    """Sets of labels leave out the right one this often, of each label."""
+    """Conformal miscoverage level: prediction sets miss the true label with at most this probability."""
     n: int = 10
-    """How many spectra to suggest, at most 50."""
+    """Number of spectra to suggest for labeling, at most 50."""
 
     def run(self) -> None:
-        """Print what was learnt."""
-        with hold_lease(self.root, "classify") as lease:
-            tables = publish_label_predictions(self.root, self.alpha, lease)
-        print(format_table(tables["label_scores"]))
+        """Print the scores of the labels and the suggestions."""
+        tables = self.project.classify(self.alpha)
+        print(format_table(tables["label_scores"].table))
         if "predictions" not in tables:
-            print("\nIt takes two labels, each of two sources or more.")
+            print("\nNothing can be learned yet: at least two labels are needed, with two sources each.")
             return
-        found = tables["predictions"]
-        suggested = found.filter(pc.less_equal(found["suggestion_rank"], self.n)).sort_by("suggestion_rank")
-        print("\nThe most useful to label next")
-        print(format_table(suggested.select(["suggestion_rank", "object_id", "label", "label_prob", "label_set"])))
+        predictions = tables["predictions"].table
+        suggested = predictions.filter(pc.less_equal(predictions["suggestion_rank"], self.n))
+        print("\nThe most useful spectra to label next:")
+        print(format_table(suggested.sort_by("suggestion_rank").select(SUGGESTION_COLUMNS)))
+
+
+@dataclass(frozen=True)
+class RerankCommand(RootCommand):
+    """Rank anomalies anew with the marks that people gave.
+
+    Lists the highest-ranked spectra without a mark.
+    """
+
+    n: int = 20
+    """Number of spectra to list."""
+    seed: int = 0
+    """Seed of the isolation forest that learns from the marks."""
+    to: str = ""
+    """Parquet file for all ranks; empty: do not write it."""
+
+    def run(self) -> None:
+        """Print the ranks."""
+        table = self.project.rerank(self.seed).table
+        if self.to:
+            write_table(self.to, table)
+        unmarked = table.filter(pc.field("mark") == "")
+        columns = {
+            "rank": unmarked["feedback_rank"],
+            "object_id": unmarked["object_id"],
+            "z": [f"{z:.4f}" for z in unmarked["z"].to_pylist()],
+            "score": [f"{score:.2f}" for score in unmarked["feedback_score"].to_pylist()],
+            "rank in the run": unmarked["anomaly_rank"],
+        }
+        print(format_table(pa.table(columns).slice(0, self.n)))
+        n_marked = len(table) - len(unmarked)
+        unchanged = "" if n_marked else ": the ranks are those of the run"
+        print(f"\n{n_marked:,} of {len(table):,} spectra are marked{unchanged}")

@@ -1,131 +1,166 @@
-"""The command ``distspec``: everything that is not a stage."""
+"""Entry point of the command ``distspec``: a table of verbs, each imported only when it is used."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Annotated, Any
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from textwrap import fill
+from typing import Any
 
-import tyro
-
-from distspec.cli.base import RootCommand
-from distspec.cli.catalog import ColumnsCommand, ExportCommand, QueryCommand, RunsCommand
-from distspec.cli.explore import ExploreCommand
-from distspec.cli.inference import PredictCommand, SimilarCommand
-from distspec.cli.labels import ClassifyCommand, LabelCommand, LabelsCommand
-from distspec.cli.operations import HistoryCommand, RollbackCommand, StatusCommand
-from distspec.cli.plan import PlanCommand
-from distspec.cli.provenance import ProvenanceCommand, ReproduceCommand, VerifyCommand
-from distspec.cli.rerank import RerankCommand
-from distspec.core.arrow import pc
-from distspec.core.text import format_table
-from distspec.ingest.source import read_source
-from distspec.io.lease import hold_lease
-from distspec.io.paths import store_url
-from distspec.io.storage import use_storage
-from distspec.pipeline.exit import EXPECTED_ERRORS, report_error
-from distspec.stages.config import RayConfig
-from distspec.stages.ingest import ingest
-from distspec.stages.session import ray_session
-from distspec.store.snapshots import RETENTION, collect_garbage, list_snapshots, tag_snapshot
-from distspec.store.store import open_store
+EXIT_USAGE = 2
+"""Exit status after wrong arguments."""
 
 
 @dataclass(frozen=True)
-class QuarantineCommand(RootCommand):
-    """Say what could not be used, and why."""
+class Verb:
+    """One verb of the command.
 
-    reason: str = ""
-    """Only this one, with every spectrum; empty: how many there are of each."""
+    Attributes
+    ----------
+    group : str
+        Group under which ``distspec --help`` lists it.
+    target : str
+        ``module:class`` below `distspec.cli`; the class is a dataclass with a method ``run``.
+    summary : str
+        One line of help, the summary of the class.
+    """
 
-    def run(self) -> None:
-        """Print it."""
-        table = open_store(store_url(self.root)).read_quarantine()
-        if self.reason:
-            rows = table.filter(pc.field("reason") == self.reason)
-            print(format_table(rows.select(["object_id", "version", "uri", "detail"])))
-        else:
-            counts = table.group_by("reason").aggregate([("reason", "count")]).sort_by("reason")
-            print(format_table(counts.rename_columns(["reason", "spectra"])))
+    group: str
+    target: str
+    summary: str
 
-
-@dataclass(frozen=True)
-class RetryCommand(RootCommand):
-    """Ingest as the last run did, and read again what is in quarantine for a cause that may have passed."""
-
-    ray: RayConfig = field(default_factory=RayConfig)
-
-    def run(self) -> None:
-        """Print what came of it."""
-        source = read_source(self.root)
-        with hold_lease(self.root, "retry") as lease, ray_session(self.ray):
-            print(ingest(self.root, source, lease, retry_transient=True))
+    def load(self) -> Any:
+        """Import the class of the verb."""
+        module, _, name = self.target.partition(":")
+        return getattr(import_module(f"distspec.cli.{module}"), name)
 
 
-@dataclass(frozen=True)
-class SnapshotsCommand(RootCommand):
-    """List the store's snapshots, newest first, or give one a name that keeps it."""
+GROUPS = {
+    "run": "Run the pipeline",
+    "query": "Query what is published",
+    "inspect": "Inspect data and results",
+    "label": "Label spectra",
+    "operate": "Operate a schedule",
+}
+"""Groups of verbs with their titles."""
+VERBS = {
+    "plan": Verb("run", "plan:PlanCommand", "Estimate tasks, memory, hours and storage of a run."),
+    "retry": Verb(
+        "run", "operations:RetryCommand", "Read spectra again whose failure may have been transient."
+    ),
+    "reproduce": Verb(
+        "run", "provenance:ReproduceCommand", "Make a run or a model again, and compare the results."
+    ),
+    "query": Verb("query", "catalog:QueryCommand", "Answer SQL over the tables of a published catalog."),
+    "columns": Verb(
+        "query", "catalog:ColumnsCommand", "List tables and columns with units and descriptions."
+    ),
+    "runs": Verb("query", "catalog:RunsCommand", "List the published editions of the catalog, oldest first."),
+    "export": Verb("query", "catalog:ExportCommand", "Copy the store as plain Zarr, or a catalog as HATS."),
+    "similar": Verb(
+        "query", "inference:SimilarCommand", "List the spectra that are nearest to one in latent space."
+    ),
+    "predict": Verb(
+        "query", "inference:PredictCommand", "Predict the classes of new spectra with the current run."
+    ),
+    "explore": Verb(
+        "inspect", "explore:ExploreCommand", "Browse map, spectra and labels of the current catalog."
+    ),
+    "quarantine": Verb(
+        "inspect", "operations:QuarantineCommand", "List the spectra that could not be used, and why."
+    ),
+    "provenance": Verb(
+        "inspect", "provenance:ProvenanceCommand", "Show what a spectrum's row was made from."
+    ),
+    "verify": Verb(
+        "inspect", "provenance:VerifyCommand", "Check the store and everything that is published."
+    ),
+    "snapshots": Verb(
+        "inspect", "operations:SnapshotsCommand", "List the snapshots of the store, or tag one."
+    ),
+    "label": Verb("label", "labels:LabelCommand", "Add the labels of a CSV or Parquet file."),
+    "labels": Verb("label", "labels:LabelsCommand", "Count labels, and list spectra with tied labels."),
+    "classify": Verb(
+        "label", "labels:ClassifyCommand", "Learn the labels, and publish predictions for all spectra."
+    ),
+    "rerank": Verb("label", "labels:RerankCommand", "Rank anomalies anew with the marks that people gave."),
+    "status": Verb(
+        "operate", "operations:StatusCommand", "Show running job, promoted model, store and catalog."
+    ),
+    "history": Verb("operate", "operations:HistoryCommand", "List the jobs of a root and what they decided."),
+    "rollback": Verb(
+        "operate", "operations:RollbackCommand", "Promote an earlier model with its last catalog."
+    ),
+    "gc": Verb("operate", "operations:GarbageCollectCommand", "Delete old snapshots that have no tag."),
+}
+"""Verbs by name, in the order of the help."""
+RUN_USAGE = "distspec run [STAGE] RECIPE --root URL [settings]"
+RUN_SUMMARY = "Run the pipeline of a recipe, or one of its stages."
+DESCRIPTION = "Classes and anomalies in growing archives of galaxy spectra."
 
-    tag: str = ""
-    """Name to give, as to a data release."""
-    snapshot_id: str = ""
-    """The snapshot's id; empty: the newest."""
 
-    def run(self) -> None:
-        """Print them."""
-        if self.tag:
-            store = open_store(store_url(self.root), self.snapshot_id)
-            tag_snapshot(self.root, self.tag, store.snapshot_id)
-        print(format_table(list_snapshots(self.root)))
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command.
+
+    Parameters
+    ----------
+    args : sequence of str, optional
+        Arguments; None: those of the command line.
+    """
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly when a pager or `head` closes the pipe
+    verb, *rest = (sys.argv[1:] if args is None else list(args)) or ["--help"]
+    if verb in ("-h", "--help"):
+        print(format_help())
+    elif verb == "--version":
+        from distspec import __version__
+
+        print(f"distspec {__version__}")
+    elif verb == "run":
+        from distspec.cli.run import main as run_pipeline
+
+        run_pipeline(rest)
+    elif verb in VERBS:
+        _run_verb(verb, rest)
+    else:
+        _refuse_verb(verb)
 
 
-@dataclass(frozen=True)
-class GarbageCollectCommand(RootCommand):
-    """Let snapshots go that are old and have no name, and the space that only they need."""
+def _run_verb(name: str, args: Sequence[str]) -> None:
+    import tyro
 
-    keep_days: float = RETENTION.total_seconds() / 86_400
-    """A snapshot without a name may be read for so long [d]."""
+    from distspec.pipeline.exit import report_errors
 
-    def run(self) -> None:
-        """Print what went."""
-        with hold_lease(self.root, "gc"):
-            counts = collect_garbage(self.root, timedelta(days=self.keep_days))
-        print(", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in counts.items()))
+    with report_errors():
+        command = tyro.cli(VERBS[name].load(), prog=f"distspec {name}", args=args)
+        command.run()
 
 
-def main() -> None:
-    """Run ``distspec VERB``."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `distspec … | head` ends quietly
-    verbs = (
-        Annotated[QueryCommand, tyro.conf.subcommand("query")]
-        | Annotated[ColumnsCommand, tyro.conf.subcommand("columns")]
-        | Annotated[RunsCommand, tyro.conf.subcommand("runs")]
-        | Annotated[VerifyCommand, tyro.conf.subcommand("verify")]
-        | Annotated[ProvenanceCommand, tyro.conf.subcommand("lineage")]
-        | Annotated[ReproduceCommand, tyro.conf.subcommand("remake")]
-        | Annotated[QuarantineCommand, tyro.conf.subcommand("quarantine")]
-        | Annotated[RetryCommand, tyro.conf.subcommand("retry")]
-        | Annotated[SnapshotsCommand, tyro.conf.subcommand("snapshots")]
-        | Annotated[GarbageCollectCommand, tyro.conf.subcommand("gc")]
-        | Annotated[ExportCommand, tyro.conf.subcommand("export")]
-        | Annotated[SimilarCommand, tyro.conf.subcommand("similar")]
-        | Annotated[PredictCommand, tyro.conf.subcommand("place")]
-        | Annotated[RerankCommand, tyro.conf.subcommand("rerank")]
-        | Annotated[LabelCommand, tyro.conf.subcommand("label")]
-        | Annotated[LabelsCommand, tyro.conf.subcommand("labels")]
-        | Annotated[ClassifyCommand, tyro.conf.subcommand("classify")]
-        | Annotated[StatusCommand, tyro.conf.subcommand("status")]
-        | Annotated[HistoryCommand, tyro.conf.subcommand("history")]
-        | Annotated[RollbackCommand, tyro.conf.subcommand("rollback")]
-        | Annotated[PlanCommand, tyro.conf.subcommand("plan")]
-        | Annotated[ExploreCommand, tyro.conf.subcommand("explore")]
-    )
-    verb: Any = tyro.cli(verbs, prog="distspec", description="Look after a root and query what it published.")
-    run: Callable[[], None] = verb.run
-    try:
-        with use_storage(verb.storage):
-            run()
-    except EXPECTED_ERRORS as error:
-        raise report_error(error) from error
+def _refuse_verb(name: str) -> None:
+    near = get_close_matches(name, ["run", *VERBS], 3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`distspec --help` lists the verbs"
+    print(f"error: there is no verb {name!r}: {hint}", file=sys.stderr)
+    raise SystemExit(EXIT_USAGE)
+
+
+def format_help() -> str:
+    """Return the help of the command, with its verbs by group."""
+    lines = ["usage: distspec VERB [arguments]", f"       {RUN_USAGE}", "", DESCRIPTION]
+    for group, title in GROUPS.items():
+        lines += ["", f"{title}:"]
+        verbs = {name: verb.summary for name, verb in VERBS.items() if verb.group == group}
+        if group == "run":
+            verbs = {"run": RUN_SUMMARY, **verbs}
+        lines += [f"  {name.ljust(12)}{summary}" for name, summary in verbs.items()]
+    lines += [
+        "",
+        fill(
+            "`distspec VERB --help` describes the arguments of a verb; `distspec --version` prints the "
+            "version.",
+            100,
+        ),
+    ]
+    return "\n".join(lines)

@@ -1,133 +1,145 @@
-"""Verbs for whoever looks after a schedule: status, history, rollback."""
+"""Verbs that look after a root: status, history, rollback, quarantine, retry, snapshots, gc."""
 
 from __future__ import annotations
 
 import getpass
 import json
-import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import pyarrow as pa
 import tyro
 
-from distspec.catalog.editions import read_current_record
 from distspec.cli.base import RootCommand
+from distspec.core.errors import ConfigError
 from distspec.core.text import format_table
-from distspec.io.job_log import JobLog, JobRecord, list_jobs, read_events, track_job
-from distspec.io.lease import hold_lease, read_holder
-from distspec.io.paths import store_url
-from distspec.models.registry import read_promoted
-from distspec.operations.rollback import roll_back, unpin_model
-from distspec.store.store import open_store
+from distspec.stages.config import RayConfig
+from distspec.store.snapshots import RETENTION
 
 
 @dataclass(frozen=True)
 class StatusCommand(RootCommand):
-    """Say how a root stands: who works on it, what serves, what is published, how the last job ended."""
+    """Show running job, promoted model, store and catalog."""
 
     def run(self) -> None:
-        """Print it."""
-        there = read_holder(self.root)
-        busy = there is not None and not there.is_expired(time.time())
-        serves, published, known = (
-            read_promoted(self.root),
-            read_current_record(self.root),
-            list_jobs(self.root),
-        )
-        lines = {"works on it": str(there) if busy else "nobody"}
-        if known:
-            last = known[-1]
-            lines["last job"] = f"{last.number}, {last.operation}: {_format_job_status(self.root, last)}"
-        if serves is not None:
-            held = f"; held: {serves.pin_reason}" if serves.pin_reason else ""
-            lines["serves"] = f"{serves.model_id} since {serves.promoted_at}: {serves.reason}{held}"
-        try:
-            store = open_store(store_url(self.root))
-            lines["store"] = f"{len(store.current_rows()):,} spectra stand, {store.n_rows:,} rows"
-            lines["quarantine"] = f"{len(store.read_quarantine()):,} spectra"
-        except FileNotFoundError:
-            lines["store"] = "none: nothing was ingested"
-        if published is not None:
-            rows = published.rows
-            lines["published"] = (
-                f"{published.name} at {published.published}: {rows['objects']:,} spectra in "
-                f"{rows['classes']:,} classes"
-            )
-        width = max(map(len, lines))
-        print("\n".join(f"{name.ljust(width)}  {said}" for name, said in lines.items()))
+        """Print the status."""
+        print(self.project.status())
 
 
 @dataclass(frozen=True)
 class HistoryCommand(RootCommand):
-    """List what was done under a root, job by job: what was decided, and why."""
+    """List the jobs of a root and what they decided."""
 
     job: int = 0
-    """Print the events of this job, a line of JSON each."""
+    """Print the events of this job instead, one JSON object per line."""
     n: int = 20
-    """The last so many jobs; 0: all."""
+    """Number of jobs to list, the last ones; 0: all."""
 
     def run(self) -> None:
-        """Print it."""
+        """Print the jobs or the events."""
         if self.job:
-            for event in read_events(self.root, self.job):
-                print(json.dumps(event.to_json(), ensure_ascii=False))
+            for event in self.project.events(self.job):
+                print(json.dumps(event, ensure_ascii=False))
             return
-        rows = [self._format_job(job) for job in list_jobs(self.root)[-self.n if self.n else 0 :]]
-        print(format_table(pa.Table.from_pylist(rows)) if rows else "nothing was done yet")
-
-    def _format_job(self, job: JobRecord) -> dict[str, str]:
-        said = {event.event_type: event.payload for event in read_events(self.root, job.number)}
-        decided = said.get("decision", {}).get("reason", "")
-        if verdict := said.get("promotion"):
-            word = "serves" if verdict["promote"] else "refused"
-            decided = f"{decided} → {verdict['challenger']} {word}: {verdict['reason']}"
-        return {
-            "job": str(job.number),
-            "started": job.started,
-            "what": job.operation,
-            "ended": _format_job_status(self.root, job),
-            "worked": "yes" if job.did_work else "",
-            "model": decided,
-        }
+        rows = [
+            {
+                "job": str(job.number),
+                "started": job.started,
+                "operation": job.operation,
+                "status": job.status,
+                "did work": "yes" if job.did_work else "",
+                "model": job.decision,
+            }
+            for job in self.project.history(self.n)
+        ]
+        print(format_table(pa.Table.from_pylist(rows)) if rows else "no job has run yet")
 
 
 @dataclass(frozen=True)
 class RollbackCommand(RootCommand):
-    """Let a model serve that served before, and publish the last catalogue of it, until it is let go."""
+    """Promote an earlier model with its last catalog.
+
+    The model stays pinned until `distspec rollback --unpin`.
+    """
 
     model_id: tyro.conf.Positional[str] = ""
-    """Its name (`distspec history`)."""
+    """Id of the model (`distspec history`)."""
     unpin: bool = False
-    """Let go of the model that is held: the schedule may follow it with a better one again."""
+    """Allow scheduled runs to replace the pinned model again."""
     who: str = field(default_factory=getpass.getuser)
-    """Who wants it, for the record."""
+    """Who asks for it, for the record."""
 
     def run(self) -> None:
-        """Do it, and print what serves."""
+        """Promote or unpin, and print the promoted model."""
         if bool(self.model_id) == self.unpin:
-            raise ValueError("name a model to go back to, or --release to let go of the one that is held")
-        with (
-            hold_lease(self.root, "rollback") as lease,
-            track_job(JobLog(self.root, lease, "rollback")) as journal,
-        ):
-            if self.unpin:
-                name = unpin_model(self.root, self.who, lease)
-                journal.log_event("rollback", model=name, held=False, who=self.who)
-                print(f"{name} serves, until a better one does")
-                return
-            record = roll_back(self.root, self.model_id, self.who, lease)
-            journal.did_work = True
-            journal.log_event("rollback", model=self.model_id, held=True, who=self.who)
-        if record is None:
-            print(f"{self.model_id} serves; it has no catalogue yet: the next run makes one")
-        else:
-            print(f"{self.model_id} serves, and {record.name} is published")
+            raise ConfigError("name the model to go back to, or set --unpin to release the pinned one")
+        if self.unpin:
+            print(f"{self.project.unpin(self.who)} is promoted until a better model replaces it")
+            return
+        record = self.project.rollback(self.model_id, self.who)
+        catalog = (
+            "it has no catalog yet: the next run makes one" if record is None else f"current: {record.name}"
+        )
+        print(f"{self.model_id} is promoted and pinned; {catalog}")
 
 
-def _format_job_status(root: str, job: JobRecord) -> str:
-    """Say how a job ended; of one that says nothing of it, whether it still runs."""
-    if job.status == "running":
-        there = read_holder(root)
-        runs = there is not None and there.token == job.number and not there.is_expired(time.time())
-        return "runs" if runs else "killed"
-    return f"{job.status}: {job.error}" if job.error else job.status
+@dataclass(frozen=True)
+class QuarantineCommand(RootCommand):
+    """List the spectra that could not be used, and why."""
+
+    reason: str = ""
+    """List the spectra with this reason; empty: count the spectra of each reason."""
+
+    def run(self) -> None:
+        """Print the spectra or the counts."""
+        table = self.project.quarantine(self.reason).table
+        if self.reason:
+            print(format_table(table.select(["object_id", "version", "uri", "detail"])))
+            return
+        counts = table.group_by("reason").aggregate([("reason", "count")]).sort_by("reason")
+        print(format_table(counts.rename_columns(["reason", "spectra"])))
+
+
+@dataclass(frozen=True)
+class RetryCommand(RootCommand):
+    """Read spectra again whose failure may have been transient.
+
+    Ingests with the settings of the last run.
+    """
+
+    ray: RayConfig = field(default_factory=RayConfig)
+
+    def run(self) -> None:
+        """Print the result of the ingest."""
+        print(self.project.retry(self.ray))
+
+
+@dataclass(frozen=True)
+class SnapshotsCommand(RootCommand):
+    """List the snapshots of the store, or tag one."""
+
+    tag: str = ""
+    """Name to give to a snapshot, which protects it from garbage collection."""
+    snapshot_id: str = ""
+    """Id of the snapshot to tag; empty: the newest."""
+
+    def run(self) -> None:
+        """Tag the snapshot, and print all of them."""
+        if self.tag:
+            self.project.tag(self.tag, self.snapshot_id)
+        print(format_table(self.project.snapshots().table))
+
+
+@dataclass(frozen=True)
+class GarbageCollectCommand(RootCommand):
+    """Delete old snapshots that have no tag.
+
+    The data that only they need is deleted, too.
+    """
+
+    keep_days: float = RETENTION.total_seconds() / 86_400
+    """Age up to which a snapshot without a tag is kept [d]."""
+
+    def run(self) -> None:
+        """Print the counts of what was deleted."""
+        counts = asdict(self.project.gc(self.keep_days))
+        print(", ".join(f"{name.removeprefix('n_')} {n:,}" for name, n in counts.items()))

@@ -1,118 +1,110 @@
-"""Verb: plan."""
+"""The verb ``plan``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
+import tyro
+
+from distspec.core.errors import ConfigError
 from distspec.io.storage import StorageConfig
-from distspec.pipeline.machines import GB, n_machines, parse_machines
-from distspec.pipeline.planning import SECONDS_PER_HOUR, plan_resources
-from distspec.pipeline.planning import ResourcePlan as Planned
+from distspec.pipeline.machines import GB, MachineGroup, n_machines, parse_machines
+from distspec.pipeline.planning import SECONDS_PER_HOUR, ResourcePlan, StagePlan, plan_resources
 from distspec.pipeline.rates import DEFAULT_RATES_PATH, ResourceRates
 from distspec.pipeline.recipes import find_recipe
+
+STAGE_HEADER = ("stage", "tasks", "concurrent", "memory of each", "hours", "bound by")
+SUMMARY_HEADER = ("spectra", "workers", "driver memory", "hours", "longest stage", "read", "stored")
+STORAGE_HEADER = ("storage", "size")
 
 
 @dataclass(frozen=True)
 class PlanCommand:
-    """Say what so many spectra need on given machines: tasks, memory, hours, storage."""
+    """Estimate tasks, memory, hours and storage of a run."""
 
-    n_spectra: int
-    """How many."""
+    n_spectra: Annotated[int, tyro.conf.arg(name="spectra")]
+    """Number of spectra."""
     machines: str = "2x8cpu32gb"
-    """Workers: COUNTxCPUScpuGBgb, with a GPU each COUNTxCPUScpuGBgb1gpu; join groups by +."""
+    """Worker machines: COUNTxCPUScpuGBgb, or COUNTxCPUScpuGBgb1gpu with a GPU each; join groups with +."""
     recipe: str = "dja"
-    """Whose settings."""
-    n_epochs: int = 0
-    """Of training, at most; 0: the recipe's."""
+    """Recipe whose settings are used."""
+    n_epochs: Annotated[int, tyro.conf.arg(name="epochs")] = 0
+    """Number of epochs of the training; 0: the recipe's maximum."""
     batch_size: int = 0
-    """Spectra a step of training; 0: the recipe's."""
-    rates_file: Path = DEFAULT_RATES_PATH
-    """Your own, as `python -m tests.benchmarks.rates` writes them."""
-    price_per_hour: float = 0.0
-    """Of a machine an hour, in any money, to say what it comes to, the driver's machine too; 0: not said."""
+    """Number of spectra per training step; 0: the recipe's."""
+    rates_path: Annotated[Path, tyro.conf.arg(name="rates")] = DEFAULT_RATES_PATH
+    """File of measured rates, as `python -m tests.benchmarks.rates` writes it."""
+    price_per_hour: Annotated[float, tyro.conf.arg(name="price")] = 0.0
+    """Price of a machine per hour in any currency, to estimate the cost; 0: no estimate."""
     brief: bool = False
-    """Print one row of a table: what is needed in all."""
+    """Print the totals only, as one row of a table."""
     storage: StorageConfig = field(default_factory=StorageConfig)
 
     def run(self) -> None:
-        """Print it."""
+        """Print the plan as tables in Markdown."""
         if min(self.n_epochs, self.batch_size, self.price_per_hour) < 0:
-            raise ValueError("--epochs, --batch-size and --price cannot be negative")
-        groups, rates = parse_machines(self.machines), ResourceRates.read(self.rates_file)
+            raise ConfigError("--epochs, --batch-size and --price cannot be negative")
+        groups, rates = parse_machines(self.machines), ResourceRates.read(self.rates_path)
         config = find_recipe(self.recipe)("planned")
         plan = plan_resources(config, self.n_spectra, groups, rates, self.n_epochs, self.batch_size)
+        summary = _format_markdown([SUMMARY_HEADER, _format_summary(plan)])
         if self.brief:
-            print(_format_markdown_table([SUMMARY_HEADER, format_summary_row(plan)]))
+            print(summary)
             return
-        print(_format_markdown_table(format_stage_table(plan)), end="\n\n")
-        print(_format_markdown_table(format_storage_table(plan)), end="\n\n")
-        print(_format_markdown_table([SUMMARY_HEADER, format_summary_row(plan)]), end="\n\n")
+        print(_format_markdown([STAGE_HEADER, *map(_format_stage, plan.stages)]), end="\n\n")
+        print(_format_markdown([STORAGE_HEADER, *_format_storage(plan)]), end="\n\n")
+        print(summary, end="\n\n")
         if self.price_per_hour:
-            machines = n_machines(groups) + 1
-            cost = machines * plan.wall_hours * self.price_per_hour
-            print(f"{machines} machines for {plan.wall_hours:,.2f} hours come to {cost:,.2f}\n")
-        print(describe_rates(rates))
+            n = n_machines(groups) + 1
+            cost = n * plan.wall_hours * self.price_per_hour
+            print(f"{n} machines for {plan.wall_hours:,.2f} hours cost {cost:,.2f}\n")
+        print(_describe_rates(rates))
 
 
-def format_stage_table(plan: Planned) -> list[tuple[str, ...]]:
-    """Return a plan's stages as words, the names of the columns first."""
-    rows = [("stage", "tasks", "at a time", "memory each", "hours", "bound by")]
-    for stage in plan.stages:
-        tasks = f"{stage.n_tasks:,}" if stage.n_tasks else ""
-        here = f"{stage.max_concurrency:,}" if stage.n_tasks else "driver"
-        memory = _format_bytes(stage.memory_per_task) if stage.n_tasks else ""
-        rows.append(
-            (
-                stage.name,
-                tasks,
-                here,
-                memory,
-                _format_hours(stage.wall_seconds / SECONDS_PER_HOUR),
-                stage.bottleneck,
-            )
-        )
-    return rows
+def _format_stage(stage: StagePlan) -> tuple[str, ...]:
+    hours = _format_hours(stage.wall_seconds / SECONDS_PER_HOUR)
+    if not stage.n_tasks:
+        return (stage.name, "", "driver", "", hours, stage.bottleneck)
+    memory = _format_bytes(stage.memory_per_task)
+    return (stage.name, f"{stage.n_tasks:,}", f"{stage.max_concurrency:,}", memory, hours, stage.bottleneck)
 
 
-SUMMARY_HEADER = ("spectra", "workers", "the driver's memory", "hours", "most of them", "read", "kept")
-
-
-def format_summary_row(plan: Planned) -> tuple[str, ...]:
-    """Return a plan in one row of `SUMMARY_HEADER`."""
-    words = " + ".join(
-        f"{each.count} × {each.cpus} CPUs, {each.memory / GB:g} GB{f', {each.gpus} GPU' if each.gpus else ''}"
-        for each in plan.machine_groups
-    )
+def _format_summary(plan: ResourcePlan) -> tuple[str, ...]:
     longest = plan.longest_stage
-    share = longest.wall_seconds / SECONDS_PER_HOUR / plan.wall_hours
+    fraction = longest.wall_seconds / SECONDS_PER_HOUR / plan.wall_hours
     return (
         f"{plan.n_spectra:,}",
-        words,
+        " + ".join(map(_format_machines, plan.machine_groups)),
         _format_bytes(plan.driver_memory),
         _format_hours(plan.wall_hours),
-        f"{longest.name} {share:.0%}: {longest.bottleneck}",
+        f"{longest.name} {fraction:.0%}: {longest.bottleneck}",
         _format_bytes(plan.archive_bytes),
         _format_bytes(sum(plan.storage_bytes.values())),
     )
 
 
-def format_storage_table(plan: Planned) -> list[tuple[str, str]]:
-    """Return what is read and kept as words, the names of the columns first."""
-    kept = [(f"kept in {name}/", _format_bytes(size)) for name, size in plan.storage_bytes.items()]
-    return [("storage", "size"), ("read of the archive, once", _format_bytes(plan.archive_bytes)), *kept]
+def _format_machines(group: MachineGroup) -> str:
+    gpus = f", {group.gpus} GPU" if group.gpus else ""
+    return f"{group.count} × {group.cpus} CPUs, {group.memory / GB:g} GB{gpus}"
 
 
-def describe_rates(rates: ResourceRates) -> str:
-    """Say where rates come from, and what they leave out."""
-    taken = rates.benchmark
+def _format_storage(plan: ResourcePlan) -> list[tuple[str, str]]:
+    stored = [(f"stored in {name}/", _format_bytes(size)) for name, size in plan.storage_bytes.items()]
+    return [("read from the archive, once", _format_bytes(plan.archive_bytes)), *stored]
+
+
+def _describe_rates(rates: ResourceRates) -> str:
+    benchmark = rates.benchmark
     return (
-        f"Rates: CPU seconds of recipe {taken['recipe']}, {taken['spectra']:,} spectra of {taken['pixels']} "
-        f"pixels, {taken['when']}, {taken['on']}. To take them again: {taken['again']}.\n"
-        f"A GPU's: {rates.gpu['on']}.\n"
-        "Hours are those of idle machines that read from a local disk: a network's speed is not counted, and "
-        "CPUs are taken to share work evenly."
+        f"Rates: CPU seconds of recipe {benchmark.recipe} with {benchmark.n_spectra:,} spectra of "
+        f"{benchmark.n_pixels} pixels, measured {benchmark.date} on {benchmark.machine}. "
+        f"To measure them again: {benchmark.command}.\n"
+        f"Rates of the GPU: {rates.gpu.machine}.\n"
+        "The hours are those of idle machines that read from a local disk; the speed of a network is not "
+        "included, and the work is assumed to be spread evenly over the CPUs."
     )
 
 
@@ -125,8 +117,7 @@ def _format_hours(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"
 
 
-def _format_markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """Lay out a table, the first row its head."""
+def _format_markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Lay out a table, the first row of which is its head."""
     head, *body = rows
-    lines = [head, ["---"] * len(head), *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *body])

@@ -1,96 +1,103 @@
-"""Verbs about where things came from: verify, lineage, remake."""
+"""Verbs about the origin of results: verify, provenance, reproduce."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import tyro
 
 from distspec.cli.base import RootCommand
-from distspec.operations.trace import find_integrity_problems, trace_spectrum
-from distspec.pipeline.reproduce import find_version_changes, reproduce
 from distspec.stages.config import RayConfig
-from distspec.stages.session import ray_session
-from distspec.store.verify import verify_store
+
+EXIT_PROBLEMS = 1
+"""Exit status of a check that has found problems."""
 
 
 @dataclass(frozen=True)
 class VerifyCommand(RootCommand):
-    """Prove that the store is whole, and that nothing published was altered, nor what it was made of.
+    """Check the store and everything that is published.
 
-    Reads everything: rows, ledger and history of the store, every file of editions, runs and models.
+    Reads all rows and the history of the store, and all files of editions, runs and models.
     """
 
     snapshot: str = ""
-    """A snapshot's id or tag, to check the store as it was then; empty for the newest state."""
+    """Id or tag of the snapshot of the store to check; empty: the newest."""
 
     def run(self) -> None:
-        """Print what is wrong, and end with status 1 if anything is."""
-        store, problems = verify_store(self.root, self.snapshot)
-        problems += find_integrity_problems(self.root)
-        for problem in problems:
+        """Print the problems, and end with status 1 if there are any."""
+        found = self.project.verify(self.snapshot)
+        store = f"{found.n_rows:,} rows in {found.n_commits} commits, snapshot {found.snapshot_id}"
+        for problem in found.problems:
             print(problem)
-        what = f"{store.n_rows:,} rows in {store.n_ingest_commits} batches, snapshot {store.snapshot_id}"
-        if problems:
-            raise SystemExit(f"error: {len(problems)} problems in {what}, and what was made of them")
-        print(f"{what}: every row is there, its pixels as stored, ledger and history in order")
-        print("every edition, run and model is what was sealed, of data that are there")
+        if found.problems:
+            _fail(f"{len(found.problems)} problems in {store}, and in what was made from it")
+        print(f"{store}: all rows are present and unaltered, ledger and history are consistent")
+        print("all editions, runs and models match their checksums, and their data are present")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProvenanceCommand(RootCommand):
-    """Say where a spectrum's row of a catalogue came from: edition, run, model, snapshot, file."""
+    """Show what a spectrum's row was made from.
+
+    Lists edition, run, models, snapshot and file.
+    """
 
     object_id: tyro.conf.Positional[str]
     """The archive's key of the spectrum."""
     run_id: Annotated[str, tyro.conf.arg(name="run")] = ""
-    """Of which run, or <run>/<edition> (`distspec runs`); empty: of the current one."""
+    """Published run, or <run>/<edition> (`distspec runs`); empty: the current edition."""
     format: Literal["text", "json"] = "text"
-    """For reading, or all of it, a line of JSON a link."""
+    """text: for reading; json: one JSON object per line."""
 
     def run(self) -> None:
-        """Print it."""
-        for link in trace_spectrum(self.root, self.object_id, self.run_id):
+        """Print the entities."""
+        for entity in self.project.provenance(self.object_id, self.run_id).entities():
             if self.format == "json":
-                print(json.dumps(asdict(link), ensure_ascii=False))
+                print(json.dumps(entity.to_json(), ensure_ascii=False))
                 continue
-            print(f"{link.entity_type}  {link.name}")
-            for name, value in link.attributes.items():
-                print(f"    {name.ljust(14)}  {_format_value(value)}")
+            print(f"{entity.entity_type}  {entity.name}")
+            for name, value in entity.attributes().items():
+                print(f"    {name.ljust(16)}  {_format_value(value)}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReproduceCommand(RootCommand):
-    """Make a run or a model again from its record, in a root of its own, and say what came out otherwise."""
+    """Make a run or a model again, and compare the results.
+
+    The settings come from the record of the run or model; the results are written into a new root.
+    """
 
     model_or_run_id: tyro.conf.Positional[str]
-    """r-… or m-…."""
-    target_root: str
-    """A new root for it: a folder or a bucket URL."""
+    """Id of a run (r-…) or of a model (m-…)."""
+    into: str
+    """Folder or bucket URL of the new root."""
     ray: RayConfig = field(default_factory=RayConfig)
 
     def run(self) -> None:
-        """Print what differs, and end with status 1 if anything does."""
-        for what, (then, here) in find_version_changes(self.root, self.model_or_run_id).items():
-            print(f"made with {what} {then}, here is {here}")
-        with ray_session(self.ray):
-            problems = reproduce(self.root, self.model_or_run_id, self.target_root)
-        for problem in problems:
-            print(problem)
-        if problems:
-            raise SystemExit(f"error: {self.model_or_run_id} came out otherwise in {len(problems)} respects")
-        print(f"{self.model_or_run_id} came out the same, to the last bit")
+        """Print the differences, and end with status 1 if there are any."""
+        found = self.project.reproduce(self.model_or_run_id, self.into, self.ray)
+        for change in found.version_changes:
+            print(f"made with {change.package} {change.recorded}, here is {change.installed}")
+        for difference in found.differences:
+            print(difference)
+        if found.differences:
+            _fail(f"{self.model_or_run_id} came out differently in {len(found.differences)} respects")
+        print(f"{self.model_or_run_id} came out identical, to the last bit")
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(EXIT_PROBLEMS)
 
 
 def _format_value(value: Any) -> str:
-    """Return a value on one line; of a mapping what is on its first level."""
+    """Return a value on one line; of a mapping its first level."""
     if isinstance(value, Mapping):
-        each = (
-            f"{name} {json.dumps(item) if not isinstance(item, str) else item}"
-            for name, item in value.items()
+        return ", ".join(
+            f"{name} {item if isinstance(item, str) else json.dumps(item)}" for name, item in value.items()
         )
-        return ", ".join(each)
     return str(value)

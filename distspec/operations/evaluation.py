@@ -1,4 +1,4 @@
-"""How well a model does on spectra of sources that no model is trained on: the same for all that compete."""
+"""Evaluation of models on the held-out spectra, the same ones for all models that are compared."""
 
 from __future__ import annotations
 
@@ -23,75 +23,93 @@ from distspec.store.splits import is_validation
 from distspec.store.store import Store
 
 MAX_EVALUATION_SPECTRA = 4096
-"""Spectra that models are compared on, at most."""
+"""Largest number of spectra that models are compared on."""
 N_SUBSAMPLES, SUBSAMPLE_FRACTION, N_INIT = 8, 0.8, 5
-"""Clusterings, the share of the spectra that each sees, and the starts of each."""
+"""Number of clusterings, fraction of the spectra that each is fitted to, and initializations of each."""
 
 
 def select_evaluation_rows(store: Store, validation_fraction: float) -> NDArray[np.int64]:
-    """Return the rows that models are compared on: of sources that are never trained on, else all that stand.
+    """Return the rows that models are compared on: those of held-out sources, or all if no source is held out.
 
     Parameters
     ----------
     store : Store
+        Store to select from.
     validation_fraction : float
-        Of the sources that is held out: see `distspec.training.config.TrainingConfig`.
+        Fraction of the sources that is held out, see `distspec.training.config.TrainingConfig`.
+
+    Returns
+    -------
+    ndarray of shape (n_selected,)
+        Current rows of the store, at most `MAX_EVALUATION_SPECTRA`.
     """
-    standing = store.current_rows()
-    sources = store.ledger(["source_id"])["source_id"].take(pa.array(standing)).to_pylist()
-    rows = standing[is_validation(sources, validation_fraction)]
-    rows = rows if len(rows) else standing
-    # Evenly spread: the store's order is the archive's, so this is no biased sample.
+    current = store.current_rows()
+    sources = store.ledger(["source_id"])["source_id"].take(pa.array(current)).to_pylist()
+    rows = current[is_validation(sources, validation_fraction)]
+    rows = rows if len(rows) else current
+    # Evenly spaced rows: the order of the store is that of the archive's listing, unrelated to the spectra.
     return rows[np.linspace(0, len(rows) - 1, min(len(rows), MAX_EVALUATION_SPECTRA)).astype(np.int64)]
 
 
 def evaluate(
     model: Model, store: Store, rows: NDArray[np.int64], spaces: Sequence[str], n_clusters: int, seed: int
 ) -> Evaluation:
-    """Say how well a model does on rows of a store.
+    """Evaluate a model on rows of a store.
 
     Parameters
     ----------
     model : Model
+        Model to evaluate.
     store : Store
-    rows : (n,)
+        Store that holds the spectra.
+    rows : ndarray of shape (n_spectra,)
+        Rows of the store.
     spaces : sequence of str
-        Where classes are looked for: clusterings are of ``features`` where these are among them, else of
-        latents.
+        Spaces in which classes are searched. The stability is measured on physical features if "features" is
+        among them, on latents otherwise.
     n_clusters : int
-        Clusters of each clustering.
+        Number of clusters of each clustering.
     seed : int
+        Seed of the subsamples and of k-means.
 
     Raises
     ------
-    ValueError
-        When the store is not on the model's grid and scale.
+    ModelError
+        If the store has another grid or normalization than the model.
     """
     model.check_compatible(store)
     archive, z = get_archive(store.config.archive_name), np.asarray(store.open_array("z"))[rows]
-    said, _ = embed_spectra(model, archive, *store.read_spectra(rows), z)
-    finite = all(bool(np.isfinite(said[name]).all()) for name in MODEL_COLUMNS)
-    repeat = float("nan")
-    if finite:
-        of = said["z_mean"], said["z_log_var"]
-        points = scale_by_posterior_width(*of)
+    outputs, _ = embed_spectra(model, archive, *store.read_spectra(rows), z)
+    all_finite = all(bool(np.isfinite(outputs[name]).all()) for name in MODEL_COLUMNS)
+    stability = float("nan")
+    if all_finite:
+        posterior = outputs["z_mean"], outputs["z_log_var"]
+        points = scale_by_posterior_width(*posterior)
         if "features" in spaces:
-            points = compute_features(
-                archive.measurements,
-                said | measure_reconstructions(archive.measurements, model.decode, model.grid, *of, n_draws=0),
+            measured = measure_reconstructions(
+                archive.measurements, model.decode, model.grid, *posterior, n_draws=0
             )
-        repeat = measure_stability(points.astype(np.float64), n_clusters, seed)
-    return Evaluation(model.model_id, said["recon_chi2_red"].astype(np.float64), finite, repeat)
+            points = compute_features(archive.measurements, outputs | measured)
+        stability = measure_stability(points.astype(np.float64), n_clusters, seed)
+    return Evaluation(model.model_id, outputs["recon_chi2_red"].astype(np.float64), all_finite, stability)
 
 
 def measure_stability(points: Floats, n_clusters: int, seed: int) -> float:
-    """Return the mean adjusted Rand index of k-means of shares of points, each labelling all; NaN of too few.
+    """Return the mean adjusted Rand index between k-means clusterings that were fitted to different subsamples.
 
     Parameters
     ----------
-    points : (N, D)
+    points : ndarray of shape (n_points, n_dims)
+        Points; each clustering is fitted to a subsample and labels all of them.
     n_clusters : int
+        Number of clusters.
     seed : int
+        Seed of the subsamples and of k-means.
+
+    Returns
+    -------
+    float
+        NaN if there are fewer than two clusters or five points per cluster.
     """
     n = len(points)
     if n < 5 * n_clusters or n_clusters < 2:

@@ -1,6 +1,6 @@
-"""When a new model is trained, and whether it may serve: decisions with their reasons, in numbers and words.
+"""Decisions of a schedule, with their reasons: whether to train a new model, and whether to promote it.
 
-The model that serves is the champion, one that is to follow it the challenger.
+The promoted model is the champion; a new model that may replace it is the challenger.
 """
 
 from __future__ import annotations
@@ -12,34 +12,36 @@ from typing import Any
 import numpy as np
 from scipy.stats import ks_2samp
 
+from distspec.core.errors import ConfigError
 from distspec.core.spectrum import Floats, Floats32
 
 MIN_NEW_SPECTRA = 30
-"""Fewer new spectra say nothing of drift."""
+"""Smallest number of new spectra with which drift is measured."""
 DRIFT_ALPHA = 1e-3
-"""A drift that chance makes oftener, among all columns compared, is none."""
+"""Significance level of the test for drift, for all columns together."""
 MIN_DEGRADATION_SIGMA = 3.0
-"""A challenger's error is worse where the mean difference is so many of its standard errors from 0."""
+"""A challenger's χ² counts as worse if the mean difference exceeds so many of its standard errors."""
 
 
 @dataclass(frozen=True)
 class RetrainConfig:
-    """When a new model is trained, and what it must do to serve."""
+    """When a new model is trained, and what it must achieve to be promoted."""
 
     change_threshold: float = 0.1
-    """Train when so large a share of the spectra that the serving model knew was added or withdrawn."""
+    """Train when this fraction of the spectra that the promoted model was trained on was added or withdrawn."""
     drift_threshold: float = 0.3
-    """Train when new spectra lie elsewhere: largest Kolmogorov-Smirnov distance of any latent or of χ²."""
+    """Train when the distribution of any latent, or of χ², of new spectra differs from that of held-out ones by
+    this Kolmogorov-Smirnov distance."""
     max_age_days: float = 0.0
-    """Train when the serving model is older [d]; 0: age is no reason."""
+    """Train when the promoted model is older than this [d]; 0: never for its age."""
     force: bool = False
-    """Train now, whatever changed, and let go of a model that `distspec rollback` holds."""
+    """Train in any case, also if `distspec rollback` has pinned a model."""
     warm_start: bool = False
-    """Start from the serving model's weights; else anew."""
+    """Start from the weights of the promoted model; otherwise from new ones."""
     max_chi2_increase: float = 0.02
-    """A challenger whose χ² a pixel on held-out sources is higher by this share does not serve."""
+    """Reject a challenger whose χ² per pixel on held-out sources is higher by more than this fraction."""
     max_stability_drop: float = 0.1
-    """Nor does one on which clusterings repeat less: by this much in the adjusted Rand index."""
+    """Reject a challenger whose clusterings repeat less well, by more than this adjusted Rand index."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -50,23 +52,27 @@ class RetrainConfig:
             "max_stability_drop",
         ):
             if not getattr(self, name) >= 0:
-                raise ValueError(f"retrain.{name} {getattr(self, name)} must not be negative")
+                raise ConfigError(f"retrain.{name} {getattr(self, name)} must not be negative")
 
 
 @dataclass(frozen=True)
 class ChangesSinceTraining:
-    """What has changed since the serving model was trained.
+    """What has changed since the promoted model was trained.
 
     Attributes
     ----------
     changed_settings : sequence of str
-        Names of the settings that differ from those it was trained with.
-    n_trained, n_added, n_withdrawn : int
-        Spectra that it knew; that were added since; of those it knew, that no longer stand.
+        Names of the settings that differ from those of the model.
+    n_trained : int
+        Number of current spectra in the model's data set.
+    n_added : int
+        Number of spectra that were added since.
+    n_withdrawn : int
+        Number of spectra of the data set that are not current any more.
     age_days : float
-        Its age [d].
+        Age of the model [d].
     pin_reason : str
-        Why it stays whatever happens; empty: it does not.
+        Why the model is pinned; empty if it is not.
     """
 
     changed_settings: Sequence[str]
@@ -78,23 +84,24 @@ class ChangesSinceTraining:
 
     @property
     def changed_fraction(self) -> float:
-        """How much of what it knew has changed."""
+        """Added and withdrawn spectra as a fraction of the data set."""
         return (self.n_added + self.n_withdrawn) / max(self.n_trained, 1)
 
 
 @dataclass(frozen=True)
 class Drift:
-    """How differently new spectra lie in what the serving model says of them.
+    """Difference between the distributions of new and of held-out spectra in the promoted model's outputs.
 
     Attributes
     ----------
     column : str
-        Where they differ most.
+        Output with the largest difference.
     distance : float
-        Kolmogorov-Smirnov distance there: 0 alike, 1 apart.
+        Its Kolmogorov-Smirnov distance, from 0 (same distribution) to 1.
     p_value : float
-        How often chance makes so large a one in any of the columns (Bonferroni).
+        Probability of such a distance in any of the columns by chance (Bonferroni).
     n_new, n_reference : int
+        Numbers of new and of held-out spectra.
     """
 
     column: str
@@ -104,41 +111,50 @@ class Drift:
     n_reference: int
 
     def __str__(self) -> str:
-        """Say it in a few words."""
-        how = f"distance {self.distance:.2f} (p {self.p_value:.1g}) of {self.n_new:,} new spectra"
-        return f"{self.column}: {how}"
+        return f"{self.column}: distance {self.distance:.2f} (p {self.p_value:.1g}) of {self.n_new:,} new spectra"
 
 
 @dataclass(frozen=True)
 class RetrainDecision:
-    """Whether to train, and why."""
+    """Whether to train a challenger.
+
+    Attributes
+    ----------
+    train : bool
+        Whether to train.
+    reason : str
+        Reason, for logs and records.
+    user_requested : bool
+        Whether the settings were changed: the challenger is then promoted unless it is broken.
+    """
 
     train: bool
     reason: str
     user_requested: bool = False
-    """A person wants this model: settings were changed. It serves unless it is broken."""
 
 
 def measure_drift(new: Mapping[str, Floats32], reference: Mapping[str, Floats32]) -> Drift | None:
-    """Compare what a model says of new spectra with what it says of held-out ones of those it knew.
+    """Compare a model's outputs for new spectra with those for held-out spectra.
 
     Parameters
     ----------
-    new, reference : mapping
-        Columns, (M,) and (N,): latents, χ².
+    new : mapping of str to ndarray of shape (n_new,)
+        Outputs for spectra that were added since the training: latents and χ².
+    reference : mapping of str to ndarray of shape (n_reference,)
+        The same outputs for held-out spectra of the training's data set.
 
     Returns
     -------
     Drift or None
-        None where either is too few.
+        None if either has fewer than `MIN_NEW_SPECTRA` spectra.
     """
-    n_new, n_old = (len(next(iter(each.values()))) for each in (new, reference))
-    if min(n_new, n_old) < MIN_NEW_SPECTRA:
+    n_new, n_reference = (len(next(iter(columns.values()))) for columns in (new, reference))
+    if min(n_new, n_reference) < MIN_NEW_SPECTRA:
         return None
-    found: dict[str, Any] = {name: ks_2samp(new[name], reference[name]) for name in new}
-    worst = max(found, key=lambda name: found[name].statistic)
-    p_value = min(1.0, float(found[worst].pvalue) * len(found))
-    return Drift(worst, float(found[worst].statistic), p_value, n_new, n_old)
+    tests: dict[str, Any] = {name: ks_2samp(new[name], reference[name]) for name in new}
+    worst = max(tests, key=lambda name: tests[name].statistic)
+    p_value = min(1.0, float(tests[worst].pvalue) * len(tests))
+    return Drift(worst, float(tests[worst].statistic), p_value, n_new, n_reference)
 
 
 def decide_retraining(
@@ -146,47 +162,58 @@ def decide_retraining(
 ) -> RetrainDecision:
     """Decide whether to train a challenger.
 
+    Parameters
+    ----------
+    changes : ChangesSinceTraining
+        What has changed since the champion was trained.
+    drift : Drift or None
+        Drift of the new spectra, if it could be measured.
+    config : RetrainConfig
+        Thresholds.
+
     Examples
     --------
-    >>> decide(Change([], 1000, 20, 0, 1.0), None, RetrainConfig())
-    Decision(train=False, why='20 spectra added, 0 withdrawn: 2.0 % of 1,000, below 10 %', asked=False)
-    >>> decide(Change([], 1000, 150, 0, 1.0), None, RetrainConfig()).train
+    >>> few = ChangesSinceTraining([], 1000, 20, 0, 1.0)
+    >>> decide_retraining(few, None, RetrainConfig()).reason
+    '20 spectra added, 0 withdrawn: 2.0 % of 1,000, below 10 %'
+    >>> many = ChangesSinceTraining([], 1000, 150, 0, 1.0)
+    >>> decide_retraining(many, None, RetrainConfig()).train
     True
     """
     if config.force:
         return RetrainDecision(True, "forced (--retrain.force)", bool(changes.changed_settings))
     if changes.changed_settings:
-        return RetrainDecision(True, f"other settings: {', '.join(changes.changed_settings)}", True)
+        return RetrainDecision(True, f"changed settings: {', '.join(changes.changed_settings)}", True)
     if changes.pin_reason:
-        return RetrainDecision(False, f"held: {changes.pin_reason}")
+        return RetrainDecision(False, f"pinned: {changes.pin_reason}")
     counts = f"{changes.n_added:,} spectra added, {changes.n_withdrawn:,} withdrawn"
-    grown = f"{counts}: {100 * changes.changed_fraction:.1f} % of {changes.n_trained:,}"
+    growth = f"{counts}: {100 * changes.changed_fraction:.1f} % of {changes.n_trained:,}"
     if changes.changed_fraction >= config.change_threshold > 0:
-        return RetrainDecision(True, grown)
+        return RetrainDecision(True, growth)
     if 0 < config.max_age_days <= changes.age_days:
         return RetrainDecision(True, f"{changes.age_days:.1f} days old")
     if drift is not None and drift.distance >= config.drift_threshold and drift.p_value < DRIFT_ALPHA:
         return RetrainDecision(True, f"drift in {drift}")
     if not changes.n_added + changes.n_withdrawn:
         return RetrainDecision(False, "nothing has changed")
-    return RetrainDecision(
-        False, f"{grown}, below {100 * config.change_threshold:g} %" if config.change_threshold else grown
-    )
+    threshold = f", below {100 * config.change_threshold:g} %" if config.change_threshold else ""
+    return RetrainDecision(False, growth + threshold)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model does on spectra of sources that no model is trained on.
+    """Performance of a model on the held-out spectra.
 
     Attributes
     ----------
     model_id : str
-    chi2_red : (N,)
-        Of each spectrum, a pixel.
+        Id of the model.
+    chi2_red : ndarray of shape (n_spectra,)
+        χ² per pixel of each spectrum.
     all_finite : bool
-        Whether every latent, its variance and the reconstruction are.
+        Whether all latents, variances and reconstructions are finite.
     stability : float
-        Mean adjusted Rand index of clusterings of its latents, repeated.
+        Mean adjusted Rand index between repeated clusterings; NaN if there are too few spectra.
     """
 
     model_id: str
@@ -194,20 +221,33 @@ class Evaluation:
     all_finite: bool
     stability: float
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all outputs, χ² among them, are finite."""
+        return self.all_finite and bool(np.isfinite(self.chi2_red).all())
+
     def summary(self) -> dict[str, Any]:
-        """Return what is recorded of it."""
+        """Return the summary that records keep."""
         return {
             "model_id": self.model_id,
-            "n": len(self.chi2_red),
+            "n_spectra": len(self.chi2_red),
             "median_chi2_red": float(np.median(self.chi2_red)) if len(self.chi2_red) else None,
-            "finite": self.all_finite,
+            "all_finite": self.all_finite,
             "stability": self.stability,
         }
 
 
 @dataclass(frozen=True)
 class PromotionDecision:
-    """Whether a challenger serves, and why."""
+    """Whether to promote a challenger.
+
+    Attributes
+    ----------
+    promote : bool
+        Whether to promote it.
+    reason : str
+        Reason, for logs and records.
+    """
 
     promote: bool
     reason: str
@@ -216,35 +256,36 @@ class PromotionDecision:
 def decide_promotion(
     champion: Evaluation | None, challenger: Evaluation, config: RetrainConfig, user_requested: bool = False
 ) -> PromotionDecision:
-    """Judge a challenger on the spectra on which the champion was judged, spectrum by spectrum.
+    """Decide whether a challenger replaces the champion, from a comparison spectrum by spectrum.
 
     Parameters
     ----------
     champion : Evaluation or None
-        None: no model serves.
+        Evaluation of the promoted model; None if there is none.
     challenger : Evaluation
-        Of the same spectra.
+        Evaluation of the new model on the same spectra.
     config : RetrainConfig
+        Limits of the degradation that is accepted.
     user_requested : bool
-        Its settings are what a person asked for: it only has to be sound.
+        Whether the settings were changed: the challenger is then promoted unless it is broken.
     """
-    if not challenger.all_finite or not np.isfinite(challenger.chi2_red).all():
-        return PromotionDecision(False, "what it says is not finite")
+    if not challenger.is_finite:
+        return PromotionDecision(False, "its outputs are not finite")
     if champion is None:
-        return PromotionDecision(True, "no model served")
+        return PromotionDecision(True, "no model was promoted before")
     if user_requested:
-        return PromotionDecision(True, "its settings were asked for")
-    if not champion.all_finite or not np.isfinite(champion.chi2_red).all():
-        return PromotionDecision(True, f"what {champion.model_id} says is not finite")
-    apart = np.log(np.maximum(challenger.chi2_red, 1e-30)) - np.log(np.maximum(champion.chi2_red, 1e-30))
-    mean, error = float(np.mean(apart)), float(np.std(apart) / np.sqrt(max(len(apart), 1)))
-    ratio = f"χ² × {np.exp(mean):.3f} ± {error:.3f} on {len(apart):,} held-out spectra"
+        return PromotionDecision(True, "its settings were requested")
+    if not champion.is_finite:
+        return PromotionDecision(True, f"the outputs of {champion.model_id} are not finite")
+    log_ratio = np.log(np.maximum(challenger.chi2_red, 1e-30)) - np.log(np.maximum(champion.chi2_red, 1e-30))
+    mean, error = float(np.mean(log_ratio)), float(np.std(log_ratio) / np.sqrt(max(len(log_ratio), 1)))
+    ratio = f"χ² × {np.exp(mean):.3f} ± {error:.3f} on {len(log_ratio):,} held-out spectra"
     if mean > np.log1p(config.max_chi2_increase) and mean > MIN_DEGRADATION_SIGMA * error:
         return PromotionDecision(False, f"worse: {ratio}")
-    less = champion.stability - challenger.stability
-    stable = f"clusterings repeat to {challenger.stability:.2f}, before {champion.stability:.2f}"
-    if np.isnan(less):
-        return PromotionDecision(True, f"{ratio}; too few to cluster")
-    if less > config.max_stability_drop:
-        return PromotionDecision(False, f"less stable: {stable}")
-    return PromotionDecision(True, f"{ratio}; {stable}")
+    drop = champion.stability - challenger.stability
+    if np.isnan(drop):
+        return PromotionDecision(True, f"{ratio}; too few spectra to compare clusterings")
+    stability = f"stability of clusterings {challenger.stability:.2f}, before {champion.stability:.2f}"
+    if drop > config.max_stability_drop:
+        return PromotionDecision(False, f"less stable: {stability}")
+    return PromotionDecision(True, f"{ratio}; {stability}")

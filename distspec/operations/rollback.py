@@ -52,7 +52,7 @@ def roll_back(root: str, model_id: str, user: str, lease: Lease) -> EditionRecor
     """
     load_model(model_url(root, model_id)).check_compatible(open_store(store_url(root)))
     reason = f"rolled back by {user}"
-    promote(root, lease, model_id, reason, hold_reason=reason)
+    promote(root, lease, model_id, reason, pin_reason=reason)
     editions = [record for record in read_edition_records(root) if _run_model_id(root, record) == model_id]
     current = read_current_record(root)
     if not editions or current is None:
@@ -103,7 +103,9 @@ def unpin_model(root: str, user: str, lease: Lease) -> str:
     """
     promoted = read_promoted(root)
     if promoted is None:
-        raise NotFoundError(f"no model is promoted under {root}: run `distspec run RECIPE --root {root}` first")
+        raise NotFoundError(
+            f"no model is promoted under {root}: run `distspec run RECIPE --root {root}` first"
+        )
     return promote(root, lease, promoted.model_id, f"unpinned by {user}").model_id
 
 

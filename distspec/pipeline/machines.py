@@ -1,4 +1,4 @@
-"""Machines in words: how many, with how many CPUs, how much memory, how many GPUs each."""
+"""Descriptions of machines: how many, and how many CPUs, GPUs and how much memory each has."""
 
 from __future__ import annotations
 
@@ -6,23 +6,28 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from distspec.core.errors import ConfigError
+
 GB = 1e9
 RAY_MEMORY_FRACTION = 0.7
-"""Of a node's memory Ray gives this to tasks; the rest is its objects'."""
+"""Fraction of a node's memory that Ray gives to tasks; the rest is for its object store."""
 _GROUP_PATTERN = re.compile(r"(\d+)x(\d+)cpu(\d+(?:\.\d+)?)gb(?:(\d+)gpu)?")
 
 
 @dataclass(frozen=True)
 class MachineGroup:
-    """Machines that are alike.
+    """Machines of the same kind.
 
     Attributes
     ----------
     count : int
-    cpus, gpus : int
-        Of each.
+        Number of machines.
+    cpus : int
+        CPUs of each.
     memory : float
-        Of each [bytes].
+        Memory of each [bytes].
+    gpus : int
+        GPUs of each.
     """
 
     count: int
@@ -32,55 +37,70 @@ class MachineGroup:
 
 
 def parse_machines(text: str) -> tuple[MachineGroup, ...]:
-    """Return groups of machines, as in ``10x8cpu32gb+1x8cpu32gb1gpu``.
+    """Parse groups of machines such as ``10x8cpu32gb+1x8cpu32gb1gpu``.
+
+    Parameters
+    ----------
+    text : str
+        Groups ``COUNTxCPUScpuGBgb`` or ``COUNTxCPUScpuGBgbGPUSgpu``, joined by ``+``.
 
     Raises
     ------
-    ValueError
-        When that is not what is said.
+    ConfigError
+        If the text has another form.
 
     Examples
     --------
-    >>> parsed("2x8cpu32gb+1x4cpu16gb1gpu")[1]
-    Group(count=1, cpus=4, memory=16000000000.0, gpus=1)
+    >>> parse_machines("2x8cpu32gb+1x4cpu16gb1gpu")[1]
+    MachineGroup(count=1, cpus=4, memory=16000000000.0, gpus=1)
     """
     groups: list[MachineGroup] = []
     for part in text.split("+"):
-        found = _GROUP_PATTERN.fullmatch(part.strip().lower())
-        if found is None or "0" in found.groups()[:2] or not float(found[3]):
-            raise ValueError(
+        match = _GROUP_PATTERN.fullmatch(part.strip().lower())
+        if match is None or "0" in match.groups()[:2] or not float(match[3]):
+            raise ConfigError(
                 f"machines {text!r}: {part!r} is not COUNTxCPUScpuGBgb, such as 4x8cpu32gb or, with a GPU "
-                "each, 1x8cpu32gb1gpu; join groups by +"
+                "each, 1x8cpu32gb1gpu; join groups with +"
             )
-        groups.append(MachineGroup(int(found[1]), int(found[2]), float(found[3]) * GB, int(found[4] or 0)))
+        groups.append(MachineGroup(int(match[1]), int(match[2]), float(match[3]) * GB, int(match[4] or 0)))
     return tuple(groups)
 
 
 def n_machines(groups: Sequence[MachineGroup]) -> int:
-    """Return how many machines there are."""
+    """Return the number of machines."""
     return sum(group.count for group in groups)
 
 
 def n_gpus(groups: Sequence[MachineGroup]) -> int:
-    """Return how many GPUs they have."""
+    """Return the number of GPUs of all machines."""
     return sum(group.count * group.gpus for group in groups)
 
 
 def count_concurrent_processes(process_name: str, memory: float, groups: Sequence[MachineGroup]) -> int:
-    """Return how many processes of one CPU and so many bytes they hold.
+    """Return how many processes of one CPU each the machines can run at the same time.
+
+    Parameters
+    ----------
+    process_name : str
+        Name of the process, for the error message.
+    memory : float
+        Memory of each process [bytes].
+    groups : sequence of MachineGroup
+        The machines.
 
     Raises
     ------
-    ValueError
-        When none of them holds one.
+    ConfigError
+        If a process fits on none of the machines.
     """
-    held = sum(
+    n_processes = sum(
         group.count * min(group.cpus, int(group.memory * RAY_MEMORY_FRACTION / memory)) for group in groups
     )
-    if not held:
-        most = max(group.memory for group in groups)
-        raise ValueError(
+    if not n_processes:
+        largest = max(group.memory for group in groups)
+        raise ConfigError(
             f"{process_name} needs {memory / GB:.2f} GB of memory, and the largest of these machines gives "
-            f"{most * RAY_MEMORY_FRACTION / GB:.2f} of its {most / GB:g} GB to Ray's tasks: name larger ones"
+            f"{largest * RAY_MEMORY_FRACTION / GB:.2f} of its {largest / GB:g} GB to Ray's tasks: "
+            "use larger machines"
         )
-    return held
+    return n_processes

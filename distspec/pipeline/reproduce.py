@@ -1,9 +1,9 @@
-"""A model or a run made again from its record, in a root of its own, and held against what it was."""
+"""Reproduction of a model or a run from its record, in another root, and comparison with the original."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from distspec.catalog.runs import load_run
 from distspec.clustering.config import ClusteringConfig
+from distspec.core.errors import ConfigError, NotFoundError
 from distspec.core.records import collect_versions, lists_to_tuples
 from distspec.io.files import read_json, url_exists
 from distspec.io.lease import hold_lease
@@ -25,122 +26,176 @@ from distspec.training.config import TrainingConfig
 
 ConfigT = TypeVar("ConfigT", ClusteringConfig, TrainingConfig, VAEConfig)
 VOLATILE_COLUMN = "seconds"
-"""The column that is never the same again."""
+"""Column that is never compared: it holds the times that trials took."""
 
 
-def reproduce(root: str, model_or_run_id: str, target_root: str) -> list[str]:
-    """Make a model or a run again from its record, in another root.
+@dataclass(frozen=True)
+class VersionChange:
+    """A package whose version differs from the recorded one.
 
-    The store is copied as it was. A run is made with its own models, each copied; a model is trained anew.
+    Attributes
+    ----------
+    package : str
+        Name of the package, "code" for distspec's own source, or "python".
+    recorded : str
+        Version with which the original was made; "none" if it is not recorded.
+    installed : str
+        Version that is installed.
+    """
+
+    package: str
+    recorded: str
+    installed: str
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """Result of a reproduction.
+
+    Attributes
+    ----------
+    version_changes : tuple of VersionChange
+        Packages of other versions than those that made the original.
+    differences : tuple of str
+        Descriptions of the differences from the original; empty if there are none.
+    """
+
+    version_changes: tuple[VersionChange, ...]
+    differences: tuple[str, ...]
+
+
+def reproduce(root: str, model_or_run_id: str, target_root: str) -> Reproduction:
+    """Make a model or a run again from its record, in another root, and compare it with the original.
+
+    The store is copied as it was. A run is made with copies of its own models; a model is trained anew.
 
     Parameters
     ----------
     root : str
+        Folder or bucket URL of the project.
     model_or_run_id : str
-        m-… or r-….
+        Id of a model (m-…) or of a run (r-…).
     target_root : str
-        A root that holds no store yet.
-
-    Returns
-    -------
-    list of str
-        What came out otherwise, in words; empty where nothing did.
+        Root that does not hold a store yet.
 
     Raises
     ------
-    FileNotFoundError
-        When there is no such model or run.
-    FileExistsError
-        When there is a store in `target_root`.
-    ValueError
-        When its snapshot is gone, or its record has settings that this distspec does not know.
+    NotFoundError
+        If there is no such model or run.
+    StoreError
+        If ``target_root`` holds a store already, or the snapshot is missing.
+    ConfigError
+        If the record contains settings that this version of distspec does not know.
+    """
+    is_model = model_or_run_id.startswith("m-")
+    make = _reproduce_model if is_model else _reproduce_run
+    changes = find_version_changes(root, model_or_run_id)
+    return Reproduction(changes, tuple(make(root, model_or_run_id, target_root)))
+
+
+def find_version_changes(root: str, model_or_run_id: str) -> tuple[VersionChange, ...]:
+    """Return the packages whose versions differ from those that made a model or a run.
+
+    Parameters
+    ----------
+    root : str
+        Folder or bucket URL of the project.
+    model_or_run_id : str
+        Id of a model (m-…) or of a run (r-…).
     """
     if model_or_run_id.startswith("m-"):
-        return list(_reproduce_model(root, model_or_run_id, target_root))
-    record = _read_run_record(root, model_or_run_id)
-    settings = _parse_config(
-        ClusteringConfig, record["config"]["clustering"], f"runs/{model_or_run_id}/run.json"
+        record = read_model_record(model_url(root, model_or_run_id))
+    else:
+        record = _read_run_record(root, model_or_run_id)
+    recorded = record["versions"]
+    return tuple(
+        VersionChange(name, recorded.get(name, "none"), installed)
+        for name, installed in collect_versions().items()
+        if recorded.get(name) != installed
     )
-    with hold_lease(root, "remake"):
-        clone_store(root, record["snapshot_id"], target_root)
-    for model in record["models"]:
-        import_model(target_root, model_url(root, model))
-        embed_store(target_root, model)
-    made = cluster(target_root, record["model_id"], settings, record["seed"], record["config"]).counts["run"]
-    _, before = load_run(run_url(root, model_or_run_id))
-    _, after = load_run(run_url(target_root, str(made)))
-    return [problem for table in before for problem in compare_tables(table, before[table], after[table])]
-
-
-def find_version_changes(root: str, model_or_run_id: str) -> Mapping[str, tuple[str, str]]:
-    """Return what made a model or a run and is of another version now: by name, then and now."""
-    record = (
-        read_model_record(model_url(root, model_or_run_id))
-        if model_or_run_id.startswith("m-")
-        else _read_run_record(root, model_or_run_id)
-    )
-    then, here = record["versions"], collect_versions()
-    return {each: (then.get(each, "none"), here[each]) for each in here if then.get(each) != here[each]}
 
 
 def _read_run_record(root: str, run_id: str) -> dict[str, Any]:
     url = join_url(run_url(root, run_id), "run.json")
     if not url_exists(url):
-        raise FileNotFoundError(
-            f"no run {run_id} under {root}: `distspec runs` lists those that were published"
-        )
+        raise NotFoundError(f"no run {run_id} under {root}: `distspec runs` lists those that were published")
     return read_json(url)
 
 
-def _reproduce_model(root: str, name: str, into: str) -> Iterator[str]:
-    record = read_model_record(model_url(root, name))
-    where = f"models/{name}/model.json"
-    vae = _parse_config(VAEConfig, record["vae"], where)
-    training = _parse_config(TrainingConfig, record["training"], where)
-    with hold_lease(root, "remake"):
-        clone_store(root, record["snapshot_id"], into)
+def _reproduce_run(root: str, run_id: str, target_root: str) -> Iterator[str]:
+    record = _read_run_record(root, run_id)
+    settings = _parse_config(ClusteringConfig, record["config"]["clustering"], f"runs/{run_id}/run.json")
+    with hold_lease(root, "reproduce"):
+        clone_store(root, record["snapshot_id"], target_root)
+    for model_id in record["models"]:
+        import_model(target_root, model_url(root, model_id))
+        embed_store(target_root, model_id)
+    result = cluster(target_root, record["model_id"], settings, record["seed"], record["config"])
+    _, before = load_run(run_url(root, run_id))
+    _, after = load_run(run_url(target_root, str(result.counts["run"])))
+    for name in before:
+        yield from compare_tables(name, before[name], after[name])
+
+
+def _reproduce_model(root: str, model_id: str, target_root: str) -> Iterator[str]:
+    record = read_model_record(model_url(root, model_id))
+    path = f"models/{model_id}/model.json"
+    vae = _parse_config(VAEConfig, record["vae"], path)
+    training = _parse_config(TrainingConfig, record["training"], path)
+    with hold_lease(root, "reproduce"):
+        clone_store(root, record["snapshot_id"], target_root)
     if record["parent"]:
-        import_model(into, model_url(root, record["parent"]))
-    made = str(train(into, vae, training, record["seed"], record["parent"]).counts["model"])
-    if made != name:
-        yield f"{name} is called {made} now: settings came that it did not have"
-    before, after = (
-        load_vae(model_url(at, each))[0].state_dict() for at, each in ((root, name), (into, made))
-    )
-    for weights, value in before.items():
-        apart = float((value.double() - after[weights].double()).abs().max())
-        if apart > 0.0:
-            yield f"{weights} differ by up to {apart:.2g} (largest value {float(value.abs().max()):.2g})"
+        import_model(target_root, model_url(root, record["parent"]))
+    result = train(target_root, vae, training, record["seed"], record["parent"])
+    new_id = str(result.counts["model"])
+    if new_id != model_id:
+        yield f"{model_id} is now {new_id}: this version of distspec has settings that its record lacks"
+    before, _ = load_vae(model_url(root, model_id))
+    after, _ = load_vae(model_url(target_root, new_id))
+    yield from _compare_weights(before.state_dict(), after.state_dict())
+
+
+def _compare_weights(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in before.items():
+        difference = float((value.double() - after[name].double()).abs().max())
+        if difference > 0.0:
+            yield f"{name} differs by up to {difference:.2g} (largest value {float(value.abs().max()):.2g})"
 
 
 def _parse_config(config_class: type[ConfigT], record: Mapping[str, Any], path: str) -> ConfigT:
     known = {field.name for field in fields(config_class)}
     if unknown := sorted(record.keys() - known):
-        raise ValueError(f"{path} sets {', '.join(unknown)}, which this distspec does not know: upgrade")
+        raise ConfigError(
+            f"{path} sets {', '.join(unknown)}, which this version of distspec does not know: upgrade"
+        )
     return config_class(**lists_to_tuples(record))
 
 
 def compare_tables(name: str, before: pa.Table, after: pa.Table) -> Iterator[str]:
-    """Say in which columns a table came out otherwise; `TIMES` are never the same.
+    """Yield descriptions of the columns in which two versions of a table differ.
 
     Parameters
     ----------
     name : str
+        Name of the table.
     before, after : Table
+        The two versions; `VOLATILE_COLUMN` is not compared.
     """
     if len(before) != len(after):
-        yield f"{name} has {len(after):,} rows, it had {len(before):,}"
+        yield f"{name} has {len(after):,} rows, the original has {len(before):,}"
         return
     for column in before.column_names:
         if column == VOLATILE_COLUMN:
             continue
         if column not in after.column_names:
-            yield f"{name} has no {column} any more"
+            yield f"{name} has no column {column}"
         elif pa.types.is_floating(before[column].type):
-            then, now = (table[column].to_numpy() for table in (before, after))
-            apart = ~((then == now) | (np.isnan(then) & np.isnan(now)))
-            if apart.any():
-                most = np.abs(then - now)[apart].max()
-                yield f"{name}: {column} of {int(apart.sum()):,} rows differs, by up to {most:.2g}"
-        elif n := sum(x != y for x, y in zip(*(t[column].to_pylist() for t in (before, after)), strict=True)):
-            yield f"{name}: {column} of {n:,} rows differs"
+            old, new = (table[column].to_numpy() for table in (before, after))
+            differs = ~((old == new) | (np.isnan(old) & np.isnan(new)))
+            if differs.any():
+                largest = np.abs(old - new)[differs].max()
+                yield f"{name}: {column} differs in {int(differs.sum()):,} rows, by up to {largest:.2g}"
+        else:
+            values = (table[column].to_pylist() for table in (before, after))
+            if n := sum(old != new for old, new in zip(*values, strict=True)):
+                yield f"{name}: {column} differs in {n:,} rows"

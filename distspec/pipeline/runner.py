@@ -224,9 +224,7 @@ def _run_stage(context: StageContext, name: str) -> None:
     idle = "" if result.did_work else "nothing to do: "
     log.info("%-10s %6.1f s  %s%s", name, seconds, idle, result)
     rounded = round(seconds, 2)
-    context.job_log.log_event(
-        "stage", stage=name, seconds=rounded, did_work=result.did_work, **result.counts
-    )
+    context.job_log.log_event("stage", stage=name, seconds=rounded, did_work=result.did_work, **result.counts)
     if result.did_work:
         context.job_log.did_work = True
         record = StageRecord(name, utc_now_iso(), rounded, dict(result.counts))

@@ -28,10 +28,10 @@ os.environ.update(ENVIRONMENT)
 TINY, SIZE, CPUS = 120, 2_000, 2
 TO = Path(__file__).parents[2] / "distspec" / "pipeline" / "rates.json"
 GPU = {
-    "step": 17.7e-3,
-    "spectrum": 3.4e-7,
-    "on": "one NVIDIA H100 (README): 42 epochs of 28 steps of recipe demo in 21 s; what a larger batch adds "
-    "is the plain model's, times as much as its step is shorter",
+    "seconds_per_step": 17.7e-3,
+    "seconds_per_spectrum": 3.4e-7,
+    "machine": "one NVIDIA H100: 42 epochs of 28 steps of recipe demo in 21 s; the rate per spectrum is that of "
+    "the plain model, scaled by the ratio of their steps",
 }
 """Seconds of a step, and of a spectrum in it: not taken here, which has no GPU."""
 TRAINERS = ("RayTrainWorker", "RayTrainWorker.run_train_fn")
@@ -40,7 +40,7 @@ TRAINERS = ("RayTrainWorker", "RayTrainWorker.run_train_fn")
 def made(folder: Path, n: int) -> Mapping[str, Any]:
     """Return what a run cost, made now unless it is there."""
     kept = folder / f"{n}.json"
-    if not kept.url_exists() or not kept.read_text().strip():
+    if not kept.exists() or not kept.read_text().strip():
         kept.write_text(json.dumps(afresh(n, CPUS, str(folder / f"r{n}"))))
     return json.loads(kept.read_text())
 
@@ -63,7 +63,7 @@ def rates(root: str, tiny: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[
     from distspec.pipeline.planning import plan_resources
     from distspec.pipeline.rates import ResourceRates
     from distspec.pipeline.recipes import parse
-    from tests.benchmarks.pieces import MANY, building, of_spectra, of_sweep
+    from tests.benchmarks.stage_parts import MANY, building, of_spectra, of_sweep
 
     config = parse(["demo", "--root", root, "--synthetic.n-spectra", str(SIZE)])
     run = first_run(root)
@@ -72,38 +72,45 @@ def rates(root: str, tiny: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[
     less = building(parse(["demo", "--root", small, "--synthetic.n-spectra", str(TINY)]), first_run(small))
     build = max(building(config, run) - less, 0.0) / (SIZE - TINY)
     unit["train"] = _trained(tiny, whole)
-    unit["catalogue"] = build + unit.pop("write")
+    unit["catalog"] = build + unit.pop("write")
     unit["report"] = _more(tiny, whole, "report", "driver")
     row = unit.pop("row_bytes")
     trials = whole["stages"]["cluster"]["counts"]["trials"]
-    judged = _more(tiny, whole, "cluster", "driver") * (SIZE - TINY) - sweep["agree"]
-    sweep["judge"] = max(judged, 0.0) / (trials * (SIZE - TINY))
+    judged = _more(tiny, whole, "cluster", "driver") * (SIZE - TINY) - sweep["consensus"]
+    sweep["select"] = max(judged, 0.0) / (trials * (SIZE - TINY))
     kept = {
-        name: {"start": size - TINY * more, "spectrum": more}
+        name: {"fixed": size - TINY * more, "per_spectrum": more}
         for name, size in tiny["bytes"].items()
         for more in [max(whole["bytes"][name] - size, 0) / (SIZE - TINY)]
     }
     clustering = config.clustering
     taken = {
-        "when": f"{datetime.now(UTC):%Y-%m-%d}",
-        "on": f"{cpu_model()}, {CPUS} of {os.cpu_count()} CPUs",
-        "with": {name: version(name) for name in ("numpy", "torch", "scikit-learn", "umap-learn", "ray")},
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "machine": f"{cpu_model()}, {CPUS} of {os.cpu_count()} CPUs",
+        "versions": {name: version(name) for name in ("numpy", "torch", "scikit-learn", "umap-learn", "ray")},
         "recipe": config.recipe,
-        "spectra": SIZE,
-        "starts_from": TINY,
-        "pixels": config.grid.n_pixels,
-        "repeats": clustering.n_seeds,
-        "resample": clustering.resample_fraction,
-        "starts": clustering.n_init,
-        "catalogue_rows": MANY,
-        "load": [round(each["load"], 1) for each in (whole, tiny)],
-        "again": "python -m tests.benchmarks.rates",
+        "n_spectra": SIZE,
+        "n_spectra_small": TINY,
+        "n_pixels": config.grid.n_pixels,
+        "n_seeds": clustering.n_seeds,
+        "resample_fraction": clustering.resample_fraction,
+        "n_init": clustering.n_init,
+        "n_catalog_rows": MANY,
+        "load_average": [round(each["load"], 1) for each in (whole, tiny)],
+        "command": "python -m tests.benchmarks.rates",
     }
     none = {stage: {"driver": 0.0, "worker": 0.0} for stage in whole["stages"]}
-    found = {"taken": taken, "start": none, "unit": unit, "sweep": sweep, "gpu": GPU}
-    found["bytes"] = {"kept": kept, "row": row}
-    before = plan_resources(config, TINY, parse_machines(f"1x{CPUS}cpu32gb"), ResourceRates(**found))
-    found["start"] = {
+    found = {
+        "benchmark": taken,
+        "startup_seconds": none,
+        "seconds_per_spectrum": unit,
+        "sweep": sweep,
+        "folder_bytes": kept,
+        "catalog_row_bytes": row,
+        "gpu": GPU,
+    }
+    before = plan_resources(config, TINY, parse_machines(f"1x{CPUS}cpu32gb"), ResourceRates.from_json(found))
+    found["startup_seconds"] = {
         stage.name: {
             "driver": max(there["driver"] - stage.driver_seconds, 0.0),
             "worker": max(there["workers"] - stage.worker_seconds, 0.0)

@@ -39,18 +39,18 @@ def test_a_plan_says_stages_storage_conditions_and_what_it_costs(distspec):
     said = distspec("plan", "--spectra", "5000", "--recipe", "demo", "--price", "2")
     stages = re.findall(r"^\| (\w+) \| [\d,]* \|", said, re.MULTILINE)
     assert stages == ["synthesize", "ingest", "train", "embed", "cluster", "catalog", "report"]
-    assert {"kept in archive/", "kept in store/", "kept in catalog/"} <= set(
-        re.findall(r"kept in \w+/", said)
+    assert {"stored in archive/", "stored in store/", "stored in catalog/"} <= set(
+        re.findall(r"stored in \w+/", said)
     )
     assert "python -m tests.benchmarks.rates" in said
-    hours, cost = re.search(r"3 machines for ([\d.]+) hours come to ([\d.]+)", said).groups()
+    hours, cost = re.search(r"3 machines for ([\d.]+) hours cost ([\d.]+)", said).groups()
     assert float(cost) == pytest.approx(6 * float(hours), abs=0.05)
-    assert "come to" not in distspec("plan", "--spectra", "5000", "--recipe", "demo")
+    assert "hours cost" not in distspec("plan", "--spectra", "5000", "--recipe", "demo")
 
 
 def test_own_rates_are_taken(distspec, tmp_path):
     own = tmp_path / "mine.json"
-    own.write_text(DEFAULT_RATES_PATH.read_text().replace('"on": "', '"on": "my machine: ', 1))
+    own.write_text(DEFAULT_RATES_PATH.read_text().replace('"machine": "', '"machine": "my machine: ', 1))
     assert "my machine" in distspec("plan", "--spectra", "500", "--recipe", "demo", "--rates", str(own))
 
 
@@ -58,7 +58,7 @@ def test_own_rates_are_taken(distspec, tmp_path):
     ("given", "says"),
     [
         (["--machines", "8 CPUs"], "COUNTxCPUScpuGBgb"),
-        (["--recipe", "djb"], "choose of"),
+        (["--recipe", "djb"], "choose one of"),
         (["--epochs", "-1"], "negative"),
         (["--machines", "8x1cpu0.5gb"], "GB of memory"),
     ],

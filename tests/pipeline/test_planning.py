@@ -37,7 +37,7 @@ def test_what_sees_a_sample_stops_growing_and_what_sees_all_does_not():
     at_sample, far = plan(DJA.clustering.sample_size), plan(50 * DJA.clustering.sample_size)
     assert stage(far, "cluster").n_tasks == stage(at_sample, "cluster").n_tasks
     a_spectrum = (
-        RATE.seconds_per_spectrum["judge"]
+        RATE.seconds_per_spectrum["score"]
         + RATE.seconds_per_spectrum["features"]
         + RATE.seconds_per_spectrum["label"] * 2
     )

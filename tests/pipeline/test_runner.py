@@ -284,7 +284,9 @@ def test_a_model_made_elsewhere_serves_another_archive(finished, tmp_path):
     """Nothing is trained; latents, classes and report are of the new archive, and say whose model it was."""
     made = Path(finished.root) / "models" / resolve_model_id(finished)
     config = small(tmp_path)
-    config = replace(config, synthetic=replace(config.synthetic, n_spectra=60, seed=5), pretrained_model=str(made))
+    config = replace(
+        config, synthetic=replace(config.synthetic, n_spectra=60, seed=5), pretrained_model=str(made)
+    )
     clustering = replace(config.clustering, k_max=5, measurements=("lya_ew",))
     config = replace(config, clustering=clustering).resolve_urls()
     assert run_stages(config, ALL)

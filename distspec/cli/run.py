@@ -1,0 +1,77 @@
+"""The verb ``run``: the pipeline of a recipe, or one of its stages."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+
+from distspec.catalog.query import format_example_query, query
+from distspec.core.text import format_table
+from distspec.io.paths import join_url, run_url
+from distspec.pipeline.config import Config
+from distspec.pipeline.exit import exit_on_sigterm, report_errors
+from distspec.pipeline.recipes import parse
+from distspec.pipeline.runner import STAGES, find_run, run_stages
+
+USAGE = f"""usage: distspec run [STAGE] RECIPE --root URL [settings]
+
+Run the pipeline of a recipe, or one of its stages: {", ".join(STAGES)}.
+Each stage does only what is missing. `distspec run RECIPE --help` lists the settings.
+"""
+CLASSES_QUERY = (
+    "SELECT coalesce(class_id, 'noise') AS class, class_name AS name, n_spectra, n_sources, "
+    "round(z_p50, 2) AS z, round(recon_mse_p50, 4) AS error FROM classes ORDER BY cluster_label"
+)
+ANOMALIES_QUERY = (
+    "SELECT anomaly_rank AS rank, object_id, round(z, 2) AS z, "
+    "round(anomaly_score::DOUBLE, 2) AS score, reason FROM anomalies ORDER BY anomaly_rank LIMIT 10"
+)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run ``[STAGE] RECIPE --root URL [settings]``.
+
+    Parameters
+    ----------
+    args : sequence of str, optional
+        Arguments; None: those of the command line.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE)
+        words = words or ["--help"]
+    stage = words.pop(0) if words[0] in STAGES else ""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    with report_errors(), exit_on_sigterm():
+        config = parse(words, prog=f"distspec run {stage}".rstrip())
+        did_work = run_stages(config, [stage] if stage else list(STAGES))
+        if not stage:
+            if not did_work:
+                print("Nothing to do: the catalog is up to date with the archive.")
+            print(format_summary(config))
+
+
+def format_summary(config: Config) -> str:
+    """Return the classes, the strongest anomalies, the paths of the results and an example query as text.
+
+    Parameters
+    ----------
+    config : Config
+        Settings of the run.
+    """
+    root = config.root
+    classes, anomalies = query(root, CLASSES_QUERY), query(root, ANOMALIES_QUERY)
+    _, run_id = find_run(config)
+    return "\n".join(
+        [
+            f"\n{len(classes)} classes",
+            format_table(classes),
+            "\nThe ten strongest anomalies",
+            format_table(anomalies),
+            f"\nCatalog  {join_url(root, 'catalog', run_id)}",
+            f"Report   {join_url(run_url(root, run_id), 'report', 'index.html')}",
+            f"DuckDB   {format_example_query(root)}",
+            f'         (or: distspec query "SELECT * FROM classes" --root {root})',
+        ]
+    )

@@ -1,0 +1,178 @@
+"""State and history of a root: who works on it, which model is promoted, what is published, what jobs did."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from distspec.catalog.editions import EditionRecord, read_current_record
+from distspec.core.errors import NotFoundError
+from distspec.io.job_log import JobRecord, list_jobs, read_events
+from distspec.io.lease import LeaseHolder, read_holder
+from distspec.io.paths import store_url
+from distspec.models.registry import PromotedModel, read_promoted
+from distspec.store.store import open_store
+
+
+@dataclass(frozen=True)
+class JobSummary:
+    """One job of a root.
+
+    Attributes
+    ----------
+    number : int
+        Number of the job.
+    started : str
+        Time at which it started, UTC, ISO 8601.
+    operation : str
+        Stage, "pipeline" or verb that it ran.
+    status : str
+        How it ended, or "running" or "killed".
+    did_work : bool
+        Whether it had anything to do.
+    decision : str
+        What it decided about the model, and the reason; empty if it decided nothing.
+    """
+
+    number: int
+    started: str
+    operation: str
+    status: str
+    did_work: bool
+    decision: str
+
+
+@dataclass(frozen=True)
+class StoreSummary:
+    """Counts of a store.
+
+    Attributes
+    ----------
+    n_current : int
+        Spectra that are neither superseded nor withdrawn.
+    n_rows : int
+        All rows.
+    n_quarantined : int
+        Spectra in quarantine.
+    """
+
+    n_current: int
+    n_rows: int
+    n_quarantined: int
+
+
+@dataclass(frozen=True)
+class ProjectStatus:
+    """State of a root.
+
+    Attributes
+    ----------
+    holder : LeaseHolder or None
+        Job that works on the root now.
+    last_job : JobSummary or None
+        Job that started last.
+    promoted : PromotedModel or None
+        Model that the pipeline uses.
+    store : StoreSummary or None
+        Counts of the store; None before the first ingest.
+    published : EditionRecord or None
+        Current edition of the catalog.
+    """
+
+    holder: LeaseHolder | None
+    last_job: JobSummary | None
+    promoted: PromotedModel | None
+    store: StoreSummary | None
+    published: EditionRecord | None
+
+    def lines(self) -> dict[str, str]:
+        """Return the state as text, by topic."""
+        lines = {"working": str(self.holder) if self.holder else "no job"}
+        if self.last_job is not None:
+            lines["last job"] = f"{self.last_job.number}, {self.last_job.operation}: {self.last_job.status}"
+        if self.promoted is not None:
+            pinned = f"; pinned: {self.promoted.pin_reason}" if self.promoted.pin_reason else ""
+            lines["model"] = (
+                f"{self.promoted.model_id}, promoted {self.promoted.promoted_at}: {self.promoted.reason}{pinned}"
+            )
+        if self.store is None:
+            lines["store"] = "none: run `distspec run RECIPE --root …` to ingest spectra"
+        else:
+            lines["store"] = f"{self.store.n_current:,} current spectra, {self.store.n_rows:,} rows"
+            lines["quarantine"] = f"{self.store.n_quarantined:,} spectra"
+        if self.published is not None:
+            rows = self.published.rows
+            lines["published"] = (
+                f"{self.published.name} at {self.published.published}: {rows['objects']:,} spectra in "
+                f"{rows['classes']:,} classes"
+            )
+        return lines
+
+    def __str__(self) -> str:
+        lines = self.lines()
+        width = max(map(len, lines))
+        return "\n".join(f"{topic.ljust(width)}  {text}" for topic, text in lines.items())
+
+
+def read_status(root: str) -> ProjectStatus:
+    """Return the state of a root."""
+    holder, jobs = read_holder(root), list_jobs(root)
+    return ProjectStatus(
+        holder=holder if holder is not None and not holder.is_expired(time.time()) else None,
+        last_job=_summarize_job(root, jobs[-1]) if jobs else None,
+        promoted=read_promoted(root),
+        store=_count_store(root),
+        published=read_current_record(root),
+    )
+
+
+def read_history(root: str, n_jobs: int = 0) -> list[JobSummary]:
+    """Return the jobs of a root, oldest first.
+
+    Parameters
+    ----------
+    root : str
+        Folder or bucket URL of the project.
+    n_jobs : int
+        Number of jobs to return, the last ones; 0: all.
+    """
+    return [_summarize_job(root, job) for job in list_jobs(root)[-n_jobs if n_jobs else 0 :]]
+
+
+def _count_store(root: str) -> StoreSummary | None:
+    try:
+        store = open_store(store_url(root))
+    except NotFoundError:
+        return None
+    return StoreSummary(len(store.current_rows()), store.n_rows, len(store.read_quarantine()))
+
+
+def _summarize_job(root: str, job: JobRecord) -> JobSummary:
+    events = {event.event_type: event.payload for event in read_events(root, job.number)}
+    return JobSummary(
+        number=job.number,
+        started=job.started,
+        operation=job.operation,
+        status=_job_status(root, job),
+        did_work=job.did_work,
+        decision=_format_decision(events),
+    )
+
+
+def _format_decision(events: Mapping[str, Mapping[str, str]]) -> str:
+    """Return why a model was trained or not, and whether it was promoted."""
+    decision = events.get("decision", {}).get("reason", "")
+    if promotion := events.get("promotion"):
+        outcome = "promoted" if promotion["promote"] else "rejected"
+        return f"{decision} → {promotion['challenger']} {outcome}: {promotion['reason']}"
+    return decision
+
+
+def _job_status(root: str, job: JobRecord) -> str:
+    """Return how a job ended; a job without an end is still running if it holds the lease."""
+    if job.status != "running":
+        return f"{job.status}: {job.error}" if job.error else job.status
+    holder = read_holder(root)
+    holds_lease = holder is not None and holder.token == job.number and not holder.is_expired(time.time())
+    return "running" if holds_lease else "killed"
