@@ -148,7 +148,7 @@ def _load_inputs(root: str, run_id: str, store: Store) -> _RunInputs:
     model_id = str(record["model_id"])
     model = load_model(model_url(root, model_id))
     rows = store.current_rows()
-    origin = run_id, model_id, store.snapshot_id, str(model.record["weights_sha256"])
+    origin = run_id, model_id, store.snapshot_id, model.record.weights_sha256
     return _RunInputs(
         store=store,
         archive=get_archive(store.config.archive_name),
@@ -225,13 +225,13 @@ def _build_objects(inputs: _RunInputs, classes: TrackedClasses) -> pa.Table:
 def _assign_splits(inputs: _RunInputs) -> list[str]:
     """Return for each spectrum whether the model was trained or validated on it, or has not seen it."""
     store, record, known_rows = inputs.store, inputs.model.record, inputs.rows
-    if record["data_digest"] != store.dataset_checksum():
+    if record.dataset_checksum != store.dataset_checksum():
         try:
-            known_rows = open_store(store.url, str(record["snapshot_id"])).current_rows()
+            known_rows = open_store(store.url, record.snapshot_id).current_rows()
         except (ValueError, IcechunkError):  # the model was trained on another root
             known_rows = inputs.rows[:0]
     sources = store.ledger(["source_id"])["source_id"].take(pa.array(inputs.rows)).to_pylist()
-    held_out = is_validation(sources, float(record["training"]["validation_fraction"]))
+    held_out = is_validation(sources, float(record.training["validation_fraction"]))
     split = np.where(held_out, "validation", "train")
     return np.where(np.isin(inputs.rows, known_rows), split, "none").tolist()
 

@@ -1,4 +1,4 @@
-"""The tables of a run: what it says of every spectrum, of every trial, of classes and of latents."""
+"""The folder of a run, ``runs/<run_id>``: its tables, and reading and writing them with the run's record."""
 
 from __future__ import annotations
 
@@ -18,25 +18,37 @@ from distspec.io.files import read_json, read_table, url_exists, write_json, wri
 from distspec.io.paths import join_url
 
 RUN_TABLES = ("clustering", "sweep", "null_tests", "confusion", "latent_pairs")
-"""A row a spectrum, a trial, a trial on structureless data, a pair of classes, a pair of latents."""
+"""Tables of a run: one row per spectrum, trial, null trial, pair of classes and pair of latents."""
 
 
 def compute_run_id(model_id: str, data_digest: str, clustering: ClusteringConfig, seed: int) -> str:
-    """Name the run that clusters what a model says of a data set with these settings."""
+    """Return the identifier of the run of a model, a data set and clustering settings.
+
+    Parameters
+    ----------
+    model_id : str
+        Model whose latents are clustered.
+    data_digest : str
+        Checksum of the store's current rows.
+    clustering : ClusteringConfig
+        Settings; those that do not change the result are ignored.
+    seed : int
+        Seed of the run.
+    """
     return "r-" + compute_fingerprint(model_id, data_digest, clustering.get_defining_settings(), seed)
 
 
 def save_run(url: str, tables: Mapping[str, pa.Table], record: Mapping[str, Any]) -> None:
-    """Write a run's folder; run.json comes last, so a folder that has one is whole.
+    """Write the folder of a run. The record ``run.json`` is written last and marks the folder as complete.
 
     Parameters
     ----------
     url : str
-        `distspec.io.paths.run_url`.
-    tables : mapping
-        `RUN_TABLES`.
+        Folder of the run (`distspec.io.paths.run_url`).
+    tables : mapping of str to Table
+        The tables `RUN_TABLES`.
     record : mapping
-        Under ``files``, where it is given: SHA-256 of what else lies in the folder, by name.
+        Record of the run; ``files``, if given, has the SHA-256 of other files in the folder.
     """
     written = {
         f"{name}.parquet": write_table(join_url(url, f"{name}.parquet"), tables[name]) for name in RUN_TABLES
@@ -47,12 +59,12 @@ def save_run(url: str, tables: Mapping[str, pa.Table], record: Mapping[str, Any]
 
 
 def has_run(url: str) -> bool:
-    """Tell whether a whole run lies at `url`."""
+    """Return whether a folder holds a complete run."""
     return url_exists(join_url(url, "run.json"))
 
 
 def load_run(url: str) -> tuple[dict[str, Any], dict[str, pa.Table]]:
-    """Return a run's record and its `RUN_TABLES`."""
+    """Return the record of a run and its tables `RUN_TABLES`."""
     tables = {name: read_table(join_url(url, f"{name}.parquet")) for name in RUN_TABLES}
     return read_json(join_url(url, "run.json")), tables
 
@@ -65,20 +77,22 @@ def build_clustering_table(
     measurements: Mapping[str, Floats32],
     columns: Sequence[schema.Column],
 ) -> pa.Table:
-    """Return a row a spectrum.
+    """Build the table ``clustering``, one row per spectrum.
 
     Parameters
     ----------
-    object_id : (N,) str
-    umap_coordinates : (N, 2)
-        The map.
+    object_id : ChunkedArray of shape (n_spectra,)
+        Identifiers of the spectra.
+    umap_coordinates : ndarray of shape (n_spectra, 2)
+        UMAP embedding.
     assignment : mapping
-        ``label``, ``prob``, ``entropy``, ``stability``: see `distspec.stages.assign.described`.
-    anomalies : mapping
-        What `distspec.anomaly.score.compute_anomaly_scores` returns.
-    measurements : mapping
-        What `columns` say, (N,) each.
+        ``label``, ``prob``, ``entropy`` and ``stability`` of the spectra.
+    anomalies : mapping of str to ndarray of shape (n_spectra,)
+        Scores from `distspec.anomaly.score.compute_anomaly_scores`.
+    measurements : mapping of str to ndarray of shape (n_spectra,)
+        Measurements of the reconstructions, by column name.
     columns : sequence of Column
+        Columns of `measurements`.
     """
     prob, label = assignment["prob"], assignment["label"]
     own = np.where(label >= 0, np.take_along_axis(prob, np.maximum(label, 0)[:, None], 1)[:, 0], 0.0)
@@ -107,7 +121,17 @@ def build_clustering_table(
 def build_sweep_table(
     results: Sequence[TrialResult], sweep_scores: SweepScores, selection: Selection | None
 ) -> pa.Table:
-    """Return a row a trial on the sample itself; the chosen one marked, of a consensus its first repeat."""
+    """Build the table ``sweep``, one row per trial on the sample.
+
+    Parameters
+    ----------
+    results : sequence of TrialResult
+        Results of all trials; those on null data are left out.
+    sweep_scores : SweepScores
+        Scores of the settings.
+    selection : Selection or None
+        The selected setting; ``chosen`` marks its trial, or its first ensemble member for a consensus.
+    """
     own = [each for each in results if not each.trial.dataset.is_null]
     chosen = None
     if selection is not None:
@@ -132,7 +156,7 @@ def build_sweep_table(
 
 
 def build_null_tests_table(results: Sequence[TrialResult]) -> pa.Table:
-    """Return a row a trial on structureless data."""
+    """Build the table ``null_tests``, one row per trial on null data."""
     rows = [
         {"null_model": each.trial.dataset.null_model, "draw": each.trial.dataset.index, **_trial_row(i, each)}
         for i, each in enumerate(each for each in results if each.trial.dataset.is_null)
@@ -145,6 +169,7 @@ def build_null_tests_table(results: Sequence[TrialResult]) -> pa.Table:
 
 
 def _trial_row(trial_index: int, trial_result: TrialResult) -> dict[str, Any]:
+    """Return the columns that ``sweep`` and ``null_tests`` share."""
     trial, space = trial_result.trial, trial_result.trial.space
     return {
         "trial": trial_index,
@@ -165,13 +190,21 @@ def _trial_row(trial_index: int, trial_result: TrialResult) -> dict[str, Any]:
 
 
 def build_confusion_table(rows: Sequence[Mapping[str, Any]], object_id: pa.ChunkedArray) -> pa.Table:
-    """Return rows of `distspec.clustering.diagnostics.compute_class_confusion`, their examples by name."""
+    """Build the table ``confusion``.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Result of `distspec.clustering.diagnostics.compute_class_confusion`; ``examples`` are row numbers.
+    object_id : ChunkedArray of shape (n_spectra,)
+        Identifiers of the spectra.
+    """
     columns = {c.name: [row[c.name] for row in rows] for c in schema.CONFUSION_SCHEMA}
     columns["examples"] = [object_id.take(pa.array(row["examples"], pa.int64())).to_pylist() for row in rows]
     return schema.build_table(columns, schema.CONFUSION_SCHEMA, {})
 
 
 def build_latent_pairs_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Return rows of `distspec.clustering.diagnostics.compare_latent_pairs`."""
+    """Build the table ``latent_pairs`` from `distspec.clustering.diagnostics.compare_latent_pairs`."""
     columns = {c.name: [row[c.name] for row in rows] for c in schema.LATENT_PAIRS_SCHEMA}
     return schema.build_table(columns, schema.LATENT_PAIRS_SCHEMA, {})

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import pyarrow as pa
 import tyro
 
-from distspec.catalog.query import COPY_OPTIONS
+from distspec.catalog.queries import COPY_OPTIONS
 from distspec.cli.base import RootCommand
 from distspec.core.errors import ConfigError
 from distspec.core.text import format_table

@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from distspec.catalog.query import format_example_query, query
+from distspec.catalog.queries import format_example_query, query
 from distspec.core.text import format_table
 from distspec.io.paths import join_url, run_url
 from distspec.pipeline.config import Config

@@ -136,7 +136,7 @@ class Project:
         Parameters
         ----------
         sql : str
-            A query in DuckDB's dialect; see `distspec.catalog.query.query`.
+            A query in DuckDB's dialect; see `distspec.catalog.queries.query`.
         run_id : str
             Published run whose tables are queried; empty: the current edition.
 

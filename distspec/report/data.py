@@ -13,7 +13,7 @@ from distspec.anomaly.feedback import DiscoveryCurve
 from distspec.archives.base import Archive
 from distspec.archives.registry import get_archive
 from distspec.catalog.editions import open_tables
-from distspec.catalog.query import format_example_query
+from distspec.catalog.queries import format_example_query
 from distspec.catalog.runs import load_run
 from distspec.io.paths import model_url, run_url
 from distspec.labels.annotations import read_marks

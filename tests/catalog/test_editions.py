@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from distspec.catalog import editions
-from distspec.catalog.query import query
+from distspec.catalog.queries import query
 from distspec.core.errors import CatalogError, ConfigError
 from distspec.io.files import read_json, write_json
 from distspec.io.paths import catalog_url, join_url

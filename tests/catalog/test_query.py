@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from distspec.catalog.editions import open_tables, read_current_record, read_edition_records
-from distspec.catalog.query import format_example_query, query
+from distspec.catalog.queries import format_example_query, query
 from distspec.core.errors import CatalogError, NotFoundError
 from tests.helpers.published import published
 from tests.helpers.seaweed import s3, seaweed  # noqa: F401
