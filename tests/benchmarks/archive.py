@@ -19,22 +19,18 @@ from distspec.archives.dja import DJA
 from distspec.archives.simulated.archive import write_catalog_and_truth, write_spectra
 from distspec.archives.simulated.survey import SyntheticConfig
 from distspec.core.spectrum import Spectrum
-from distspec.ingest.commit import Committer, LocalWriter
+from distspec.ingest.commit import Committer
 from distspec.ingest.diff import compare_listing
-from distspec.ingest.read import (
-    listing_to_entries,
-    load_batch,
-    make_store_config,
-    read_archive_spectra,
-    select_pilot_sample,
-)
+from distspec.ingest.read import listing_to_entries, load_batch, read_archive_spectra
 from distspec.ingest.source import ArchiveSource
+from distspec.ingest.store_config import make_store_config, select_pilot_sample
 from distspec.io.paths import store_url
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
 from distspec.io.remote.files import ArchiveFile
 from distspec.stages.config import RayConfig
 from distspec.stages.session import ray_session
 from distspec.store.store import Store, create_store
+from tests.helpers.local_writer import LocalWriter
 
 LATTICE = 1000
 """Sources a row of the lattice, which lies a hundred times the joining radius apart."""

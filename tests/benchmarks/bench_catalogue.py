@@ -54,7 +54,7 @@ def _objects() -> pa.Table:
     }
     columns = [column for column in schema.build_objects_schema(0) if column.name in values]
     for i in range(N_COLUMNS - len(columns)):
-        columns.append(schema.FitsColumn(f"measure_{i:02d}", pa.float32(), "", "a number"))
+        columns.append(schema.Column(f"measure_{i:02d}", pa.float32(), "", "a number"))
         values[columns[-1].name] = rng.random(N_ROWS, np.float32)
     return schema.build_table(values, columns, {})
 

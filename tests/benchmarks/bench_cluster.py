@@ -38,7 +38,7 @@ def run() -> list[Row]:
 def _latents() -> Floats:
     """Return classes of unlike shares and shapes, (N, 16); a fifth of all points lies between two of them."""
     rng = np.random.default_rng(0)
-    members = rng.selection(N_CLASSES, N_POINTS, p=rng.dirichlet(np.full(N_CLASSES, 3.0)))
+    members = rng.choice(N_CLASSES, N_POINTS, p=rng.dirichlet(np.full(N_CLASSES, 3.0)))
     centres = rng.normal(0.0, 0.6, (N_CLASSES, N_LATENTS))
     shapes = rng.normal(0.0, 0.2, (N_CLASSES, N_LATENTS, N_LATENTS))
     x = centres[members] + np.einsum("nij,nj->ni", shapes[members], rng.normal(size=(N_POINTS, N_LATENTS)))

@@ -21,10 +21,11 @@ from distspec.clustering.cost import SweepSize, estimate_actor_bytes, get_memory
 from distspec.clustering.plan import build_algorithm_grid, plan_jobs
 from distspec.clustering.trials import limit_rows
 from distspec.core import memory
-from distspec.ingest.commit import Committer, LocalWriter
+from distspec.ingest.commit import Committer
 from distspec.ingest.diff import compare_listing
-from distspec.ingest.read import listing_to_entries, load_batch, make_store_config, read_archive_spectra
+from distspec.ingest.read import listing_to_entries, load_batch, read_archive_spectra
 from distspec.ingest.source import ArchiveSource
+from distspec.ingest.store_config import make_store_config
 from distspec.models.latents import CHUNK_ROWS
 from distspec.operations.evaluation import MAX_EVALUATION_SPECTRA
 from distspec.pipeline.config import Config
@@ -36,6 +37,7 @@ from distspec.training.setup import split_rows
 from tests.benchmarks.archive import Repeated, fresh_roots, written
 from tests.benchmarks.stage_costs import afresh
 from tests.benchmarks.timing import Row
+from tests.helpers.local_writer import LocalWriter
 
 SIZES = ((400, 640), (4_500, 2_048))
 FLAGS = ("--training.max-epochs", "2", "--clustering.n-seeds", "2", "--clustering.n-init", "1")

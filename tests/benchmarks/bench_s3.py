@@ -34,7 +34,7 @@ def run() -> list[Row]:
     access = AccessConfig(in_flight=AT_A_TIME // CPUS)
     with (
         serve() as (endpoint, client),
-        patch.dict(os.environ, S3(endpoint, client, BUCKET).to_environment),
+        patch.dict(os.environ, S3(endpoint, client, BUCKET).environment),
         written(N_FILES, images=True, url=_bucket(client)) as files,
         local_ray(CPUS),
         fresh_roots() as root,

@@ -82,7 +82,7 @@ def run() -> list[Row]:
 def sample_of(n: int) -> tuple[ClusteringInputs, np.ndarray]:
     """Return classes of unlike shares in 16 latents, and which each row is of."""
     rng = np.random.default_rng(0)
-    truth = rng.selection(N_CLASSES, n, p=rng.dirichlet(np.full(N_CLASSES, 3.0)))
+    truth = rng.choice(N_CLASSES, n, p=rng.dirichlet(np.full(N_CLASSES, 3.0)))
     centres = 4.0 * np.eye(N_LATENTS, dtype=np.float32)[:N_CLASSES]
     latents = rng.standard_normal((n, N_LATENTS), np.float32)
     latents += centres[truth]
@@ -94,7 +94,7 @@ class Watch(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.peak, self.n_done = 0.0, threading.JobEvent()
+        self.peak, self.n_done = 0.0, threading.Event()
         self.cpu: dict[int, float] = {}
 
     def run(self) -> None:

@@ -57,7 +57,7 @@ def _read(store: Store) -> list[Row]:
 
     def random_rows() -> None:
         for _ in range(N_RANDOM // BATCH):
-            store.read_spectra(rng.selection(N_ROWS, BATCH, replace=False))
+            store.read_spectra(rng.choice(N_ROWS, BATCH, replace=False))
 
     whole, scattered = paired(chunks, random_rows, REPEATS)
     at_random = rate(f"random rows, {BATCH} a read", N_RANDOM, "rows", scattered)

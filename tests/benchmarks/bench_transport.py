@@ -40,7 +40,7 @@ Client = Callable[[Sequence[Span]], Awaitable[None]]
 def run() -> list[Row]:
     rng = random.Random(0)
     names = [f"{i}.fits" for i in range(N_FILES)]
-    spans = [(rng.selection(names), 0, rng.randrange(46_000, 80_000)) for _ in range(N_REQUESTS)]
+    spans = [(rng.choice(names), 0, rng.randrange(46_000, 80_000)) for _ in range(N_REQUESTS)]
     with tempfile.TemporaryDirectory(prefix="ds-") as folder:
         for name in names:
             path = Path(folder) / "bucket" / name
@@ -102,7 +102,7 @@ async def _aiohttp(spans: Sequence[Span]) -> None:
 
 
 async def _obstore(spans: Sequence[Span]) -> None:
-    bucket = storage.open_bucket_from_env("s3", "bucket")
+    bucket = storage.open_bucket("s3", "bucket")
 
     async def get(name: str, start: int, stop: int) -> Any:
         answer = await obstore.get_async(bucket, name, options={"range": (start, stop)})

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.feedback [--seeds N] [--set chosen|reported] [--cache FOLDER] [--all]
 
-Models and archives are those of `tests.benchmarks.oddities`. A made-up person goes down the list, `BATCH`
+Models and archives are those of `tests.benchmarks.anomalies`. A made-up person goes down the list, `BATCH`
 spectra at a time, calls interesting what the truth says is of one type and ordinary all else, and gets a new
 list. `--all` compares what the forest may be told and how its word may count: chosen on "chosen".
 """
@@ -26,7 +26,7 @@ from distspec.core.instruments import NIRSPEC_PRISM
 from distspec.core.spectrum import Floats
 from distspec.measurements.bad_pixels import find_bad_pixels
 from tests.benchmarks.ablation import recipe
-from tests.benchmarks.oddities import ARCHIVES, kept, made_up, scored, trained
+from tests.benchmarks.anomalies import ARCHIVES, kept, made_up, scored, trained
 
 BATCH = 10
 LOOKS = (50, 100, 200)

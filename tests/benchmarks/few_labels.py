@@ -32,11 +32,11 @@ from distspec.labels.active import suggest_spectra
 from distspec.labels.classifier import IsotropicScaler, LabelClassifier
 from distspec.labels.conformal import prediction_sets
 from distspec.labels.predict import unmodeled_measurements
-from distspec.measurements.measure import measure_spectra, scale_measurements
+from distspec.measurements.standard_sets import NIRSPEC_PRISM_MEASUREMENTS, SPEX_MEASUREMENTS
 from distspec.models.vae import embed
 from distspec.store.splits import find_repeat_pairs, is_validation
 from tests.benchmarks.ablation import _held, as_batch, fitted, training_archive
-from tests.benchmarks.oddities import trained
+from tests.benchmarks.anomalies import trained
 from tests.benchmarks.real_quality import _stored
 from tests.benchmarks.real_quality import as_batch as stored_batch
 from tests.conftest import DATA
@@ -45,7 +45,7 @@ N_COMPONENTS = 16
 LABELS = (5, 10, 20, 50)
 ERROR = 0.1
 ROUNDS, ASKED = 3, 10
-KIND = {"spex": "spex", "made-up": "dja"}
+MEASUREMENTS = {"spex": SPEX_MEASUREMENTS, "made-up": NIRSPEC_PRISM_MEASUREMENTS}
 Scores = dict[tuple[str, str], list[float]]
 
 
@@ -73,7 +73,7 @@ def spex(seed: int) -> Mapping[str, Any]:
         flux, ivar = (t.numpy() for t in batch.spectrum)
         return {
             **_said(model, batch),
-            **measure_spectra("spex", flux, ivar, np.zeros(len(flux)), store.config.grid),
+            **SPEX_MEASUREMENTS.measure(flux, ivar, np.zeros(len(flux)), store.config.grid),
             "components": components(flux, ivar, ~kept),
             "truth": np.array([known[name] for name in ledger["object_id"].to_pylist()]),
             "source": np.array(sources),
@@ -92,7 +92,7 @@ def made_up(seed: int) -> Mapping[str, Any]:
     )
     return {
         **_said(model, batch),
-        **measure_spectra("dja", view.flux, view.ivar, view.z, grid),
+        **NIRSPEC_PRISM_MEASUREMENTS.measure(view.flux, view.ivar, view.z, grid),
         "components": components(flux, ivar, np.arange(len(train)))[len(train) :],
         "truth": held.truth_class,
         "source": np.arange(len(view)).astype(str),
@@ -111,7 +111,7 @@ def points_of(what: str, found: Mapping[str, Any]) -> Any:
     """Return where spectra lie for the classifier, as `distspec.labels.predict.build_points`."""
     latents = scale_by_posterior_width(found["z_mean"], found["z_log_var"])
     return join_measurements(
-        latents, scale_measurements(KIND[what], unmodeled_measurements(KIND[what]), found)
+        latents, MEASUREMENTS[what].scale_by_error(unmodeled_measurements(MEASUREMENTS[what]), found)
     )
 
 
@@ -163,7 +163,7 @@ def asked(scores: Scores, what: str, found: Mapping[str, Any], rng: np.random.Ge
             if way == "suggested":
                 more = suggest_spectra(scale(points[rest]), said.prob, source[rest], ASKED)
             else:
-                more = rng.selection(len(rest), ASKED, replace=False)
+                more = rng.choice(len(rest), ASKED, replace=False)
             few = np.concatenate([few, rest[more]])
 
 
@@ -180,9 +180,9 @@ def show(title: str, scores: Scores) -> None:
 def remembered(folder: Path, what: str, seed: int) -> Mapping[str, Any]:
     """Return what an archive's model says, from a folder if it is there."""
     path = folder / f"few-{what}-{seed}.npz"
-    if not path.url_exists():
+    if not path.exists():
         np.savez(path, **ARCHIVES[what](seed))
-    with np.load_batch(path) as kept:
+    with np.load(path) as kept:
         return dict(kept)
 
 

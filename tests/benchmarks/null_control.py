@@ -64,7 +64,7 @@ def flat(rng: np.random.Generator) -> Floats:
 def gaussians(rng: np.random.Generator, k: int, apart: float) -> Floats:
     """Return `k` Gaussians of unlike sizes whose centres are `apart` standard deviations from each other."""
     share = rng.dirichlet(np.full(k, 8.0))
-    member = rng.selection(k, N, p=share)
+    member = rng.choice(k, N, p=share)
     centres = np.zeros((k, D))
     centres[:, :5] = np.linalg.qr(rng.normal(size=(5, 5)))[0][:k] * apart / np.sqrt(2.0)
     return (centres[member] + rng.normal(size=(N, D))) * WIDTHS

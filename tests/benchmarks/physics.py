@@ -23,9 +23,9 @@ import torch
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.mixture import GaussianMixture
 
-from distspec.measurements.definitions import MEASUREMENTS
 from distspec.measurements.features import compute_features, measure_reconstructions
-from distspec.measurements.measure import measure_spectra, scale_measurements
+from distspec.measurements.standard_sets import NIRSPEC_PRISM_MEASUREMENTS as PRISM
+from distspec.measurements.standard_sets import SPEX_MEASUREMENTS
 from distspec.models.vae import decode_flux, embed
 from tests.benchmarks.ablation import DJA, _held, as_batch, fitted, recipe, training_archive
 from tests.benchmarks.real_quality import _stored
@@ -52,12 +52,12 @@ def main() -> None:
 def _dja(n_seeds: int, models: Path | None) -> None:
     held, (grid, *data) = _held("dja", "reported"), training_archive("dja")
     view = held.init_coords
-    own = measure_spectra("dja", view.flux, view.ivar, view.z, grid)
-    lya = scale_measurements("dja", ("lya_ew",), own)
+    own = PRISM.measure(view.flux, view.ivar, view.z, grid)
+    lya = PRISM.scale_by_error(("lya_ew",), own)
     labels: dict[tuple[str, int], list[Any]] = {}
     for seed in range(n_seeds):
         if models:
-            model = torch.load_batch(models / f"dja_{seed}.pt", weights_only=False)
+            model = torch.load(models / f"dja_{seed}.pt", weights_only=False)
         else:
             model = fitted(DJA, recipe("dja")[1], grid, *data, seed)
         found = {
@@ -65,13 +65,13 @@ def _dja(n_seeds: int, models: Path | None) -> None:
             for name, values in embed(model, as_batch(view.flux, view.ivar, view.z)).items()
         }
         recon = measure_reconstructions(
-            "dja",
+            PRISM,
             lambda latent, z, model=model: _decoded(model, latent, z),
             grid,
             found["z_mean"],
             found["z_log_var"],
         )
-        whole = compute_features("dja", recon | own)
+        whole = compute_features(PRISM, recon | own)
         spaces = {
             "latents": found["z_mean"],
             "latents, Lyα": np.hstack([found["z_mean"], lya]),
@@ -91,16 +91,16 @@ def _spex() -> None:
         _, store = _stored("spex", root)
         rows = store.current_rows()
         flux, ivar = store.read_spectra(rows)
-        own = measure_spectra("spex", flux, ivar, np.zeros(len(rows)), store.config.grid)
+        own = SPEX_MEASUREMENTS.measure(flux, ivar, np.zeros(len(rows)), store.config.grid)
         names = store.ledger(["object_id"])["object_id"].take(rows).to_pylist()
     table = pyarrow.csv.read_csv(DATA / "spex" / "labels.csv").to_pydict()
     known = dict(zip(table["DATA_FILE"], table["cls"], strict=True))
     classes = np.array([known[name] for name in names])
-    points = np.array([own[each.value_column.name] for each in MEASUREMENTS["spex"]]).T
+    points = np.array([own[each.name] for each in SPEX_MEASUREMENTS.definitions]).T
     covered = np.isfinite(points).all(axis=1)
     print(f"SpeX: {len(covered)} stars, {covered.sum()} of which all indices cover")
     scaled = np.array(
-        [np.arcsinh((own[m.value_column.name][covered] - m.center) / m.scale) for m in MEASUREMENTS["spex"]]
+        [np.arcsinh((own[m.name][covered] - m.center) / m.scale) for m in SPEX_MEASUREMENTS.definitions]
     ).T
     for k in (3, 4, 6):
         _say(f"indices, k = {k}", [_mixture(scaled, k, seed) for seed in range(4)], classes[covered], [])

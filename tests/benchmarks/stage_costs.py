@@ -37,7 +37,7 @@ class Watch(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.n_done = threading.JobEvent()
+        self.n_done = threading.Event()
         self.workers: dict[int, float] = {}
         self.peaks: dict[str, float] = defaultdict(float)
         self.cpu: dict[str, float] = defaultdict(float)

@@ -1,6 +1,6 @@
 """Are spectra placed where the run has them, themselves and left out of it?
 
-    python -m tests.benchmarks.placing ROOT [--folds N]
+    python -m tests.benchmarks.predictions ROOT [--folds N]
 
 ROOT is that of a finished pipeline whose archive is still there and whose classes are of features or latents.
 First every file of the catalogue is placed. Then the spectra are cut in `--folds` parts: the repeats of the
@@ -20,6 +20,7 @@ from scipy.spatial import cKDTree
 
 import distspec
 from distspec.archives.catalogs import make_absolute_url
+from distspec.archives.registry import get_archive
 from distspec.catalog import editions
 from distspec.catalog.runs import load_run
 from distspec.clustering.algorithms import fit_clusterings
@@ -32,7 +33,6 @@ from distspec.inference.predict import Predictor
 from distspec.ingest.source import read_source
 from distspec.io.paths import run_url
 from distspec.measurements.features import compute_features, measure_reconstructions
-from distspec.measurements.measure import scale_measurements
 from distspec.models.neighbors import extract_latents
 
 Labels = NDArray[np.int32]
@@ -43,7 +43,7 @@ def sample_of(placer: Predictor, objects: Any) -> ClusteringInputs:
     """Return where the run's own spectra lie."""
     config, kind, model = (
         placer.run_record["config"]["clustering"],
-        placer.store_config.archive_name,
+        get_archive(placer.store_config.archive_name).measurements,
         placer.models[0],
     )
     of = [
@@ -56,7 +56,7 @@ def sample_of(placer: Predictor, objects: Any) -> ClusteringInputs:
         values |= measure_reconstructions(kind, model.decode, model.grid, *of, n_draws=0)
         features = compute_features(kind, values).astype(np.float32)
     names = config["measures"]
-    beside = scale_measurements(kind, names, values) if names else np.zeros((len(objects), 0))
+    beside = kind.scale_by_error(names, values) if names else np.zeros((len(objects), 0))
     return placer.run_model.scalers[0].transform(of[0], beside, features)
 
 

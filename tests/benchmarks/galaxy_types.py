@@ -1,6 +1,6 @@
 """Kinds that `distspec.measurements.galaxy_types` suggests for real spectra of published Little Red Dots, and for a control.
 
-    python -m tests.benchmarks.kinds [--seeds N] [--spectra N] [real | control | windows | speed]
+    python -m tests.benchmarks.galaxy_types [--seeds N] [--spectra N] [real | control | windows | speed]
 
 real: the 76 real DJA files of grade 3 (`DISTSPEC_TEST_DATA`), a row each: redshift, published class, kind,
 confidence, reason; and how many of the published Little Red Dots at z > 4 come out as such. control: made-up
@@ -28,24 +28,26 @@ from distspec.core.spectrum import Spectrum, SpectrumBatch, WavelengthGrid
 from distspec.ingest.read import listing_to_entries, read_archive_spectra
 from distspec.io.remote.config import DEFAULT_ACCESS
 from distspec.measurements.continuum import fit_power_law
-from distspec.measurements.definitions import (
+from distspec.measurements.criteria import MeasuredValues
+from distspec.measurements.galaxy_type_rules import (
+    GALAXY_TYPE_RULES,
+    LRD_MAX_BETA_UV,
+    LRD_MIN_BETA_DIFFERENCE,
+    LRD_MIN_BETA_OPT,
+    QUIESCENT_HALPHA_EW,
+)
+from distspec.measurements.galaxy_types import (
+    MIN_PROBABILITY,
+    UNKNOWN,
+    GalaxyTypeSuggestions,
+    suggest_galaxy_types,
+)
+from distspec.measurements.indices import GriddedSpectra
+from distspec.measurements.standard_sets import (
     NIRSPEC_PRISM_MEASUREMENTS,
     OPTICAL_CONTINUUM_WINDOWS,
     UV_CONTINUUM_WINDOWS,
 )
-from distspec.measurements.galaxy_types import (
-    GALAXY_TYPES,
-    LRD_MAX_BETA_UV,
-    LRD_MIN_BETA_DIFFERENCE,
-    LRD_MIN_BETA_OPT,
-    MIN_PROBABILITY,
-    QUIESCENT_HALPHA_EW,
-    GalaxyTypeSuggestions,
-    MeasuredValues,
-    suggest_galaxy_types,
-)
-from distspec.measurements.indices import Spectra
-from distspec.measurements.measure import measure_spectra
 from distspec.pipeline.recipes import RECIPES
 from distspec.preprocessing.rest_frame import preprocess
 from tests.benchmarks.survey import SAMPLE_SLOPE, _observe, _selected
@@ -106,7 +108,9 @@ def _control(seed: int, n: int) -> Seen:
 def _suggested(seen: Seen) -> GalaxyTypeSuggestions:
     batch, grid, _ = seen
     return suggest_galaxy_types(
-        "dja", measure_spectra("dja", batch.flux, batch.ivar, batch.z, grid), len(batch)
+        GALAXY_TYPE_RULES,
+        NIRSPEC_PRISM_MEASUREMENTS.measure(batch.flux, batch.ivar, batch.z, grid),
+        len(batch),
     )
 
 
@@ -133,24 +137,24 @@ def _say_control(_: Seen, control: Sequence[Seen]) -> None:
         table.update(zip(seen[2], said, strict=True))
         rates.append(statistics.mean(k == "LRD" for k, t in zip(said, seen[2], strict=True) if t != "lrd"))
     truths = sorted({truth for truth, _ in table})
-    print(f"{'truth':24s}" + "".join(f"{kind:>15s}" for kind in GALAXY_TYPES))
+    print(f"{'truth':24s}" + "".join(f"{kind:>15s}" for kind in (*(rule.galaxy_type for rule in GALAXY_TYPE_RULES), UNKNOWN)))
     for truth in truths:
-        print(f"{truth:24s}" + "".join(f"{table[truth, kind]:15d}" for kind in GALAXY_TYPES))
+        print(f"{truth:24s}" + "".join(f"{table[truth, kind]:15d}" for kind in (*(rule.galaxy_type for rule in GALAXY_TYPE_RULES), UNKNOWN)))
     spread = statistics.stdev(rates) if len(rates) > 1 else float("nan")
     print(f"no LRDs called LRD: {statistics.mean(rates):.4f} ± {spread:.4f} over {len(rates)} archives")
 
 
 def _say_windows(real: Seen, control: Sequence[Seen]) -> None:
     """Print how many come out as LRD by other windows, estimators and limits, all else equal."""
-    known = {each.value_column.name: each for each in NIRSPEC_PRISM_MEASUREMENTS}
+    known = {each.name: each for each in NIRSPEC_PRISM_MEASUREMENTS.definitions}
     shorter = [window for window in OPTICAL_CONTINUUM_WINDOWS if window[0] > 4100.0]
     longer = [*shorter, (6810.0, 6990.0)]
 
-    def fitted(windows: Sequence[tuple[float, float]]) -> Callable[[Spectra], Any]:
+    def fitted(windows: Sequence[tuple[float, float]]) -> Callable[[GriddedSpectra], Any]:
         return lambda some: fit_power_law(some, windows, NIRSPEC_PRISM)
 
     uv, optical = fitted(UV_CONTINUUM_WINDOWS), fitted(OPTICAL_CONTINUUM_WINDOWS)
-    ways: Mapping[str, tuple[Callable[[Spectra], Any], Callable[[Spectra], Any], float, float]] = {
+    ways: Mapping[str, tuple[Callable[[GriddedSpectra], Any], Callable[[GriddedSpectra], Any], float, float]] = {
         "as it is": (uv, optical, LRD_MAX_BETA_UV, LRD_MIN_BETA_OPT),
         "limits of Kocevski+25": (uv, optical, -0.37, 0.0),
         "optical 4150-6240": (uv, fitted(shorter), LRD_MAX_BETA_UV, LRD_MIN_BETA_OPT),
@@ -170,16 +174,16 @@ def _say_windows(real: Seen, control: Sequence[Seen]) -> None:
         print(f"{name:24s} LRD at z > 4: {counts[0][far].sum()}; no LRDs: {wrong}")
 
 
-def _of(measure_: Any, some: Spectra) -> Any:
-    found = measure_.of(*some)
-    return found[measure_.value.name].astype(float), found[measure_.error.name].astype(float)
+def _of(measure_: Any, some: GriddedSpectra) -> Any:
+    found = measure_.measure(*some)
+    return found[measure_.name].astype(float), found[f"{measure_.name}_err"].astype(float)
 
 
 def _vs(seen: Seen, blue: Any, optical: Any, uv_limit: float, opt_limit: float) -> Any:
     """Tell which spectra are LRDs by other slopes and limits: V and no dormant galaxy, (N,)."""
     batch, grid, _ = seen
-    some = Spectra(batch.flux, batch.ivar, batch.z, grid)
-    values = measure_spectra("dja", *some)
+    some = GriddedSpectra(batch.flux, batch.ivar, batch.z, grid)
+    values = NIRSPEC_PRISM_MEASUREMENTS.measure(*some)
     for name, (value, error) in {"beta_uv": blue(some), "beta_opt": optical(some)}.items():
         values[name], values[f"{name}_err"] = np.float32(value), np.float32(error)
     again = MeasuredValues(values)
@@ -197,9 +201,9 @@ def _say_speed(real: Seen, _: Sequence[Seen]) -> None:
     rates: list[tuple[float, float]] = []
     for _ in range(6):
         start = time.process_time()
-        values = measure_spectra("dja", *many, z, grid)
+        values = NIRSPEC_PRISM_MEASUREMENTS.measure(*many, z, grid)
         middle = time.process_time()
-        suggest_galaxy_types("dja", values, len(z))
+        suggest_galaxy_types(GALAXY_TYPE_RULES, values, len(z))
         rates.append((len(z) / (middle - start), len(z) / (time.process_time() - middle)))
     for what, each in zip(("measured", "named"), zip(*rates[1:], strict=True), strict=True):
         print(f"{what}: {statistics.median(each):,.0f} spectra/s a core ({min(each):,.0f}–{max(each):,.0f})")

@@ -1,6 +1,6 @@
 """Are oddities found, and bad pixels told from them? Recipes `dja` and `paper` on a made-up archive held out.
 
-    python -m tests.benchmarks.oddities [--seeds N] [--set chosen|reported] [--cache FOLDER]
+    python -m tests.benchmarks.anomalies [--seeds N] [--set chosen|reported] [--cache FOLDER]
 
 Models are the ablation's: trained on its archive of 4,000 files, one from each seed's first weights. They
 embed another archive of 24,000 files, of whose sources 1 % are odd and of whose files 2 % are spoilt; how the
@@ -103,7 +103,7 @@ def trained(row: str, seed: int) -> SpectrumVAE:
 def kept(folder: Path | None, name: str, make: Callable[[], Any]) -> Any:
     """Return what `make` makes, or made before: a folder remembers."""
     path = folder / f"{name}.pickle" if folder else None
-    if path and path.url_exists():
+    if path and path.exists():
         return pickle.loads(path.read_bytes())
     found = make()
     if path:

@@ -1,6 +1,6 @@
 """Does a plan come true? What `distspec plan` says of two sizes against runs of them, stage by stage.
 
-    python -m tests.benchmarks.planned [--runs FOLDER] [--sizes 500 8000]
+    python -m tests.benchmarks.plan_accuracy [--runs FOLDER] [--sizes 500 8000]
 
 The rates were taken on 2,000 spectra, so both are four times off. CPU seconds of all processes are what to
 look at where the machine is shared; a clock's seconds mean something where nobody else is at work. Aimed at:
