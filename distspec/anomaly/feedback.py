@@ -1,7 +1,7 @@
-"""Anomalies with a person in the loop: what somebody marks interesting or ordinary re-ranks the rest.
+"""Anomaly scores that learn from spectra which people marked as interesting or ordinary.
 
-Active anomaly discovery (Das et al. 2017, arXiv 1708.09441) by coniferest's `AADForest`: an isolation forest
-whose leaves are weighed anew so that marked spectra come out on the right side.
+Active anomaly discovery (Das et al. 2017, arXiv:1708.09441) with coniferest's `AADForest`: an isolation forest whose
+leaf weights are fitted so that marked spectra rank as they were marked.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from distspec.core.errors import LabelError
+from distspec.core.schema.objects import ANOMALY_COMPONENTS
 from distspec.core.spectrum import Floats, Floats32
 
-PARTIAL_SCORES = ("anomaly_recon", "anomaly_line", "anomaly_density", "anomaly_neighbours", "anomaly_forest")
+PARTIAL_SCORES = tuple(column.name for column in ANOMALY_COMPONENTS)
+"""Names of the partial scores, which are inputs of the forest beside the latents."""
 N_TREES, N_SUBSAMPLES = 100, 256
+"""Trees of the forest, and spectra from which each tree is grown."""
 INTERESTING, ORDINARY = 1, -1
-"""Marks; 0 is none."""
+"""Values of marks; 0 stands for no mark."""
 
 
 def rescore_with_marks(
@@ -29,28 +33,33 @@ def rescore_with_marks(
     marks: NDArray[np.int8],
     seed: int,
 ) -> Floats:
-    """Return how odd spectra are after what was said of some, (N,), the higher the odder [dex].
+    """Compute anomaly scores that take marks into account.
 
-    The sum of −log10 of the shares at least as odd: by the run's own score, and by the forest that has
-    learnt from the marks. Without marks the run's own score alone.
+    The score is the sum of two terms -log10(fraction of the spectra that are at least as anomalous): by the
+    run's own score, and by a forest that has learned from the marks. Without marks it is the first term alone.
 
     Parameters
     ----------
-    partial_scores : mapping
-        `PARTS` of `distspec.anomaly.score.compute_anomaly_scores`, (N,) each.
-    latents : (N, D)
-        In posterior widths.
-    score : (N,)
-        The run's own.
-    marks : (N,)
+    partial_scores : mapping of str to ndarray of shape (n_spectra,)
+        `PARTIAL_SCORES` by `distspec.anomaly.score.compute_anomaly_scores`.
+    latents : ndarray of shape (n_spectra, n_latents)
+        Latents in units of the posterior widths.
+    score : ndarray of shape (n_spectra,)
+        The run's own anomaly scores.
+    marks : ndarray of shape (n_spectra,)
         `INTERESTING`, `ORDINARY` or 0.
     seed : int
-        Of the forest: the same seed and marks give the same scores.
+        Seed of the forest.
+
+    Returns
+    -------
+    ndarray of shape (n_spectra,)
+        Scores [dex]; higher is more anomalous.
 
     Raises
     ------
-    RuntimeError
-        When coniferest is not installed; says how to.
+    LabelError
+        If there are marks and coniferest is not installed.
     """
     own = _log_tail_fraction(score.astype(np.float64))
     if not marks.any():
@@ -60,46 +69,58 @@ def rescore_with_marks(
 
 
 def score_with_aad_forest(x: Floats, marks: NDArray[np.int8], seed: int) -> Floats:
-    """Return how odd a forest finds points that has been told of some, (N,), the higher the odder.
+    """Score points with a forest that has learned from marks.
 
     Parameters
     ----------
-    x : (N, D)
-    marks : (N,) int8
-        `INTERESTING`, `ORDINARY`, or 0 of those nobody marked.
+    x : ndarray of shape (n_points, n_dimensions)
+        The points.
+    marks : ndarray of shape (n_points,)
+        `INTERESTING`, `ORDINARY` or 0.
     seed : int
+        Seed of the forest.
+
+    Returns
+    -------
+    ndarray of shape (n_points,)
+        Scores; higher is more anomalous.
 
     Raises
     ------
-    RuntimeError
-        When coniferest is not installed.
+    LabelError
+        If coniferest is not installed.
     """
     try:
         from coniferest.aadforest import AADForest
     except ImportError as error:
-        raise RuntimeError(
-            "marks re-rank anomalies by coniferest, which is not installed: pip install 'distspec[feedback]'"
+        raise LabelError(
+            "marks re-rank anomalies with coniferest, which is not installed: pip install 'distspec[feedback]'"
         ) from error
     known = np.flatnonzero(marks)
     sample = min(N_SUBSAMPLES, len(x))
     forest: Any = AADForest(n_trees=N_TREES, n_subsamples=sample, n_jobs=1, random_seed=seed)
-    forest.fit_known(x, x[known], -marks[known].astype(np.int64))  # its anomalies are −1
-    return -np.asarray(forest.score_samples(x), np.float64)  # its lowest is the oddest
+    # In coniferest an anomaly is -1, and the lowest score is the most anomalous.
+    forest.fit_known(x, x[known], -marks[known].astype(np.int64))
+    return -np.asarray(forest.score_samples(x), np.float64)
 
 
 def _log_tail_fraction(scores: Floats) -> Floats:
+    """Return -log10 of the fraction of scores that are at least as high."""
     return -np.log10(rankdata(-scores, method="average") / max(len(scores), 1))
 
 
 @dataclass(frozen=True)
 class DiscoveryCurve:
-    """How many interesting spectra were found after each of M marks, (M + 1,) each.
+    """Number of interesting spectra found after each mark.
 
     Attributes
     ----------
-    n_found : of marks, in order of time
-    n_found_by_rank : of those interesting, by the run's own order
-    n_unmarked_by_rank : by the run's own order, of which nobody has said anything
+    n_found : ndarray of shape (n_marks + 1,)
+        Number found by the marks in their order of time.
+    n_found_by_rank : ndarray of shape (n_marks + 1,)
+        Number of those spectra that the run's own ranking would have shown by then.
+    n_unmarked_by_rank : ndarray of shape (n_marks + 1,)
+        Number of spectra that the run's own ranking would have shown and nobody has marked.
     """
 
     n_found: NDArray[np.int64]
@@ -108,17 +129,23 @@ class DiscoveryCurve:
 
     @classmethod
     def from_marks(cls, interesting: NDArray[np.bool_], ranks: NDArray[np.int64]) -> DiscoveryCurve:
-        """Return it of marks in order of time, (M,), and the run's ranks of those spectra, 1 the oddest.
+        """Compute the curve of marks.
+
+        Parameters
+        ----------
+        interesting : ndarray of bool, shape (n_marks,)
+            Whether each mark says interesting, in order of time.
+        ranks : ndarray of shape (n_marks,)
+            Ranks of the marked spectra in the run; 1 is the most anomalous.
 
         Examples
         --------
-        >>> progress = Progress.of(np.array([True, False, True]), np.array([9, 1, 2]))
-        >>> progress.found.tolist(), progress.own.tolist(), progress.unmarked.tolist()
+        >>> curve = DiscoveryCurve.from_marks(np.array([True, False, True]), np.array([9, 1, 2]))
+        >>> curve.n_found.tolist(), curve.n_found_by_rank.tolist(), curve.n_unmarked_by_rank.tolist()
         ([0, 1, 1, 2], [0, 0, 1, 1], [0, 0, 0, 1])
         """
-        looks = np.arange(len(ranks) + 1)
-        found = np.concatenate([[0], np.cumsum(interesting)])
-        own, known = (
-            np.searchsorted(np.sort(each), looks, side="right") for each in (ranks[interesting], ranks)
-        )
-        return cls(found, own, looks - known)
+        n_seen = np.arange(len(ranks) + 1)
+        n_found = np.concatenate([[0], np.cumsum(interesting)])
+        by_rank = np.searchsorted(np.sort(ranks[interesting]), n_seen, side="right")
+        n_marked = np.searchsorted(np.sort(ranks), n_seen, side="right")
+        return cls(n_found, by_rank, n_seen - n_marked)

@@ -13,7 +13,8 @@ from numpy.polynomial import Polynomial
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from distspec.anomaly.score import LatentAnomalyScorer, ReferenceDistribution, fit_latent_scorer
+from distspec.anomaly.latent_scorer import LatentAnomalyScorer, fit_latent_scorer
+from distspec.anomaly.score import ReferenceDistribution
 from distspec.clustering.algorithms import KNeighborsMembership, MembershipModel, NearestCenterMembership
 from distspec.clustering.config import FeatureSpace
 from distspec.clustering.consensus import Consensus

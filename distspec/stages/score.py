@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from distspec.anomaly.residuals import compute_residual_statistics, estimate_model_error
-from distspec.anomaly.score import LatentAnomalyScorer, fit_latent_scorer
+from distspec.anomaly.latent_scorer import LatentAnomalyScorer, fit_latent_scorer
 from distspec.archives.registry import get_archive
 from distspec.core import memory as memory_module
 from distspec.core.spectrum import Floats, Floats32

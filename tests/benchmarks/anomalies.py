@@ -23,8 +23,9 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
+from distspec.anomaly.latent_scorer import fit_latent_scorer
 from distspec.anomaly.residuals import compute_residual_statistics, estimate_model_error
-from distspec.anomaly.score import PARTIAL_SCORES, compute_anomaly_scores, fit_latent_scorer
+from distspec.anomaly.score import PARTIAL_SCORES, compute_anomaly_scores
 from distspec.archives.simulated.archive import simulate_survey_flux
 from distspec.archives.simulated.survey import ANOMALY_TYPES, SyntheticConfig, plan_survey
 from distspec.clustering.feature_space import scale_by_posterior_width

@@ -21,7 +21,7 @@ from tests.conftest import append, batch_of, identity_of
 from tests.helpers import models
 
 GRID = WavelengthGrid("log", 1100.0, 8400.0, 64)
-RAW = ("recon", "line", "density", "neighbours", "forest")
+RAW = ("recon", "line", "density", "neighbors", "forest")
 N_CLASSES = 3
 LATENTS = 3
 
@@ -52,8 +52,7 @@ def publish_root(root: str, n: int, names: Sequence[str] = (), grid: WavelengthG
         **{name: np.zeros(n, np.float32) for name in BAD_PIXEL_COLUMNS},
     }
     store = append_latents(store, "m-1", 0, latents)
-    said = {"label": labels, "prob": np.full((n, N_CLASSES), 1 / N_CLASSES)}
-    said |= {"entropy": np.zeros(n), "stability": np.ones(n)}
+    assignment = Assignment(labels, np.full((n, N_CLASSES), 1 / N_CLASSES), np.zeros(n), np.ones(n))
     odd = compute_anomaly_scores(
         {name: rng.random(n).astype(np.float32) for name in RAW}, batch.snr, labels, np.zeros(n)
     )
@@ -68,9 +67,9 @@ def publish_root(root: str, n: int, names: Sequence[str] = (), grid: WavelengthG
         for name, columns in tables.items()
     }
     found["clustering"] = build_clustering_table(
-        pa.chunked_array([batch.object_id]), points, said, odd, {}, ()
+        pa.chunked_array([batch.object_id]), points, assignment, odd, {}, ()
     )
-    record = {"model_id": "m-1", "seed": 0, "clustering": {"min_core_stability": 0.9}}
+    record = build_run_record(store, read_model_record(model_url(root, "m-1")))
     save_run(run_url(root, "r-1"), found, record)
     publish(
         root, build_tables(root, "r-1", store, CatalogConfig(n_anomalies=10)), "r-1", store.snapshot_id, {}

@@ -8,24 +8,44 @@ import numpy as np
 import pyarrow as pa
 
 from distspec.anomaly.score import compute_anomaly_scores
+from distspec.catalog.run_record import RunRecord, SelectionRecord
 from distspec.catalog.runs import build_clustering_table, save_run
+from distspec.clustering.labeler import Assignment
 from distspec.core import schema
 from distspec.core.records import collect_versions, utc_now_iso
 from distspec.io.paths import model_url, run_url
 from distspec.measurements.bad_pixels import BAD_PIXEL_COLUMNS, THRESHOLDS
 from distspec.models.latents import append_latents
-from distspec.models.serialization import read_model_record
+from distspec.models.record import read_model_record
 from distspec.store.store import Store
 from tests.helpers import models
 
 N = 60
 CLASS_SIZES = {0: 30, 1: 20, 2: 7, -1: 3}
 """Spectra per class; -1 are noise."""
-RAW_SCORES = ("recon", "line", "density", "neighbours", "forest")
+RAW_SCORES = ("recon", "line", "density", "neighbors", "forest")
 
 
 def empty(columns: Sequence[schema.Column]) -> pa.Table:
     return schema.build_table({column.name: [] for column in columns}, columns, {})
+
+
+def build_run_record(store: Store, model: ModelRecord) -> RunRecord:
+    """Build the record of run ``r-1`` of a model."""
+    return RunRecord(
+        run_id="r-1",
+        recipe="made",
+        model_id=model.model_id,
+        models={model.model_id: model.checksum},
+        weights_sha256=model.weights_sha256,
+        snapshot_id=store.snapshot_id,
+        dataset_checksum=store.dataset_checksum(),
+        seed=0,
+        created=utc_now_iso(),
+        versions=collect_versions(),
+        clustering=SelectionRecord("consensus", 0, 0.9, 1.0, "made for tests"),
+        config={},
+    )
 
 
 def save_small_run(store: Store, rng: np.random.Generator) -> tuple[str, Store, np.ndarray]:
@@ -47,12 +67,7 @@ def save_small_run(store: Store, rng: np.random.Generator) -> tuple[str, Store, 
     latents["artefact_spikes"][9], latents["artefact_score"][9] = 3.0 * THRESHOLDS["artefact_spikes"], 3.0
     store = append_latents(store, "m-1", 0, latents)
     labels = np.repeat([*CLASS_SIZES], [*CLASS_SIZES.values()]).astype(np.int32)
-    assignment = {
-        "label": labels,
-        "prob": np.full((N, 3), 1 / 3),
-        "entropy": np.zeros(N),
-        "stability": np.ones(N),
-    }
+    assignment = Assignment(labels, np.full((N, 3), 1 / 3), np.zeros(N), np.ones(N))
     ledger = store.ledger(["object_id", "snr"])
     object_id, snr = ledger["object_id"], ledger["snr"].to_numpy()
     raw_scores = {name: rng.random(N).astype(np.float32) for name in RAW_SCORES}
@@ -71,7 +86,7 @@ def save_small_run(store: Store, rng: np.random.Generator) -> tuple[str, Store, 
         "run_id": "r-1",
         "recipe": "made",
         "model_id": "m-1",
-        "models": {"m-1": model["checksum"]},
+        "models": {"m-1": model.checksum},
         "snapshot_id": store.snapshot_id,
         "data_digest": store.dataset_checksum(),
         "seed": 0,

@@ -23,7 +23,7 @@ def sample():
 @pytest.fixture(scope="module")
 def usual():
     rng = np.random.default_rng(2)
-    names = ("recon", "line", "density", "neighbours", "forest")
+    names = ("recon", "line", "density", "neighbors", "forest")
     raw = {name: rng.random(150).astype(np.float32) for name in names}
     snr, label = rng.random(150).astype(np.float32) * 9, rng.integers(-1, 3, 150).astype(np.int32)
     return ReferenceDistribution.from_raw_scores(raw, snr, label), (raw, snr, label, np.ones(150, np.float32))
