@@ -48,9 +48,7 @@ def release(tmp_path, spectra):
         if i % 2:
             rows.append((f"a-v4_g395m-f290lp_1_{i}.spec.fits", "G395M", "F290LP", 3))
         columns = [fits.Column("wave", "D", unit="um", array=WAVE)]
-        columns += [
-            fits.Column(k, "D", unit="uJy", array=v[i]) for k, v in (("flux", flux), ("err", err))
-        ]
+        columns += [fits.Column(k, "D", unit="uJy", array=v[i]) for k, v in (("flux", flux), ("err", err))]
         table = fits.BinTableHDU.from_columns(columns, name="SPEC1D")
         fits.HDUList([fits.PrimaryHDU(), table]).writeto(tmp_path / f"a-v4_prism-clear_1_{N - i}.spec.fits")
     catalog = Table(rows=rows, names=["file", "grating", "filter", "grade"])

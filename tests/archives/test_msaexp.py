@@ -37,16 +37,12 @@ def test_columns_are_native_numbers():
         assert np.array_equal(values, expected)
 
 
-@pytest.mark.parametrize(
-    ("unit", "factor"), [("nm", 1e3), ("Angstrom", 1e4), ("m", 1e-6), ("", 1.0)]
-)
+@pytest.mark.parametrize(("unit", "factor"), [("nm", 1e3), ("Angstrom", 1e4), ("m", 1e-6), ("", 1.0)])
 def test_wavelengths_in_any_unit(unit, factor):
     assert np.allclose(parse(spec1d(wave=(WAVE * factor, unit)))[0], WAVE, rtol=1e-14)
 
 
-@pytest.mark.parametrize(
-    ("unit", "factor"), [("mJy", 1e-3), ("nJy", 1e3), ("1e-29 erg s-1 cm-2 Hz-1", 1.0)]
-)
+@pytest.mark.parametrize(("unit", "factor"), [("mJy", 1e-3), ("nJy", 1e3), ("1e-29 erg s-1 cm-2 Hz-1", 1.0)])
 def test_fluxes_in_any_unit(unit, factor):
     content = spec1d(flux=(WAVE * 0 + 2.0 * factor, unit), err=(WAVE * 0 + 0.1 * factor, unit))
     assert np.allclose(parse(content)[1], 2.0, rtol=1e-14)

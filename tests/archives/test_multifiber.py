@@ -15,9 +15,7 @@ def test_spellings_of_the_unit(unit):
     check_unit(unit)
 
 
-@pytest.mark.parametrize(
-    "unit", ["erg/s/cm2/Angstrom", "1e-16 erg/cm^2/s/Ang", "uJy", "nanomaggies", "1/0"]
-)
+@pytest.mark.parametrize("unit", ["erg/s/cm2/Angstrom", "1e-16 erg/cm^2/s/Ang", "uJy", "nanomaggies", "1/0"])
 def test_other_units_are_refused(unit):
     with pytest.raises(InvalidSpectrumError, match="bad_table: unit"):
         check_unit(unit)
