@@ -1,4 +1,4 @@
-"""The SpeX Prism Library as it grew: real files, in the order in which they were observed."""
+"""Growth of the SpeX Prism Library: real files, in the order of their observation."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from distspec.store.columns import METADATA_COLUMNS
 from distspec.store.store import Store, open_store
 from distspec.store.verify import verify_store
 from tests.conftest import real_data
-from tests.growth.archives import files_of
+from tests.growth.archives import list_file_times
 
 CUTS = (20040101, 20080101, 99999999)
 
 
 @dataclass(frozen=True)
 class Library:
-    """A root, and the table that says what the library holds now."""
+    """A root, and the whole table of the library."""
 
     folder: Path
     table: pa.Table
@@ -41,7 +41,7 @@ class Library:
         return open_store(store_url(self.root))
 
     def ingest(self, table: pa.Table) -> dict[str, int]:
-        """Ingest what the table lists, and return what the run says."""
+        """Ingest the rows of a table, and return the counts of the run."""
         labels = self.folder / "labels.csv"
         csv.write_csv(table, labels)
         config = spex(self.root)
@@ -66,24 +66,24 @@ def grown(table, tmp_path_factory, local_ray) -> tuple[Library, list[Store]]:
     return library, stores
 
 
-def names_of(store: Store) -> list[str]:
+def get_object_ids(store: Store) -> list[str]:
     return store.ledger(["object_id"])["object_id"].to_pylist()
 
 
-def test_it_grows_by_what_was_observed_since(grown):
+def test_the_store_grows_by_later_observations(grown):
     library, stores = grown
     dates = dict(zip(*(library.table[n].to_pylist() for n in ("DATA_FILE", "OBSERVATION_DATE")), strict=True))
     known: set[str] = set()
     for store, cut in zip(stores, CUTS, strict=True):
-        found = {*names_of(store), *store.read_quarantine()["object_id"].to_pylist()}
+        found = {*get_object_ids(store), *store.read_quarantine()["object_id"].to_pylist()}
         assert found == {name for name, date in dates.items() if date < cut}
-        assert set(names_of(store)) > known, "each cut brings more"
-        known = set(names_of(store))
+        assert set(get_object_ids(store)) > known, "each cut brings more"
+        known = set(get_object_ids(store))
         assert len(store.current_rows()) == store.n_rows
     assert len(known) > 300
 
 
-def test_rows_of_the_first_years_are_what_they_were(grown):
+def test_rows_of_earlier_years_are_unchanged(grown):
     _, stores = grown
     for before in stores[:-1]:
         for name in (*METADATA_COLUMNS, "flux", "ivar"):
@@ -92,8 +92,8 @@ def test_rows_of_the_first_years_are_what_they_were(grown):
             assert np.all(same), name
 
 
-def test_the_library_names_its_sources(grown):
-    """Whatever their positions: stars move."""
+def test_the_library_identifies_sources(grown):
+    """Positions are not used, because stars move."""
     library, stores = grown
     keys = dict(zip(*(library.table[n].to_pylist() for n in ("DATA_FILE", "SOURCE_KEY")), strict=True))
     ledger = stores[-1].ledger(["object_id", "source_id"]).to_pylist()
@@ -101,21 +101,21 @@ def test_the_library_names_its_sources(grown):
     assert len({row["source_id"] for row in ledger}) < len(ledger)
 
 
-def test_grown_or_at_once_it_is_the_same(grown, tmp_path):
-    """But for what is chosen with a store: the median slope, taken from what there was then."""
+def test_growth_gives_the_same_rows_as_one_ingest(grown, tmp_path):
+    """Only the default slope differs, which is measured when the store is created."""
     library, stores = grown
     assert stores[-1].config.default_slope == stores[0].frozen.default_slope
     whole = Library(tmp_path, library.table)
     whole.ingest(library.table)
-    fixed = whole.store.ledger(["object_id", "source_id", "version"]).sort_by("object_id")
-    assert fixed.equals(stores[-1].ledger(fixed.column_names).sort_by("object_id"))
+    expected = whole.store.ledger(["object_id", "source_id", "version"]).sort_by("object_id")
+    assert expected.equals(stores[-1].ledger(expected.column_names).sort_by("object_id"))
 
 
-def test_a_changed_file_supersedes_and_one_withdrawn_returns(grown, table):
-    """In one test, for each step begins where the one before ended."""
+def test_changed_withdrawn_and_restored_files(grown, table):
+    """One test, because each step continues the one before."""
     library, stores = grown
-    n, names = stores[-1].n_rows, names_of(stores[-1])
-    changed, gone = names[3], names[10]
+    n, names = stores[-1].n_rows, get_object_ids(stores[-1])
+    changed, withdrawn = names[3], names[10]
     files = table["DATA_FILE"].to_pylist()
     dates = table["OBSERVATION_DATE"].to_pylist()
     dates[files.index(changed)] += 1
@@ -123,26 +123,26 @@ def test_a_changed_file_supersedes_and_one_withdrawn_returns(grown, table):
     counts = library.ingest(newer)
     assert (counts["new"], counts["stored"], counts["in_store"]) == (1, 1, n + 1)
     store = library.store
-    assert names_of(store)[-1] == changed
+    assert get_object_ids(store)[-1] == changed
     assert 3 not in store.current_rows()
     assert n in store.current_rows()
     ledger = store.ledger(["version", "checksum", "source_id"]).to_pylist()
     assert ledger[3]["version"] != ledger[n]["version"]
     assert {**ledger[3], "version": ""} == {**ledger[n], "version": ""}, "the same pixels, the same source"
 
-    counts = library.ingest(newer.filter(pc.not_equal(newer["DATA_FILE"], gone)))
+    counts = library.ingest(newer.filter(pc.not_equal(newer["DATA_FILE"], withdrawn)))
     assert (counts["new"], counts["withdrawn"], counts["in_store"]) == (0, 1, n + 1)
     store = library.store
     assert np.flatnonzero(store.withdrawn_mask()).tolist() == [10]
     assert 10 not in store.current_rows()
-    assert names_of(store)[10] == gone, "it can still be read"
+    assert get_object_ids(store)[10] == withdrawn, "the row can still be read"
 
     counts = library.ingest(newer)
     assert (counts["new"], counts["returned"], counts["in_store"]) == (0, 1, n + 1)
     assert not library.store.withdrawn_mask().any()
     assert 10 in library.store.current_rows()
 
-    before = files_of(library.root)
+    before = list_file_times(library.root)
     assert "stored" not in library.ingest(newer)
-    assert files_of(library.root) == before
+    assert list_file_times(library.root) == before
     assert verify_store(library.root)[1] == []

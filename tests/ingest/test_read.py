@@ -28,7 +28,7 @@ def test_each_entry_becomes_one_row_or_one_rejection():
     assert batch.rows["object_id"].to_pylist() == ["good1", "good2"]
     assert {record.object_id: record.reason for record in batch.rejected} == {
         "bad1": QuarantineReason.UNREADABLE,
-        "dark1": QuarantineReason.NO_NORMALISATION,
+        "dark1": QuarantineReason.NO_NORMALIZATION,
     }
     flux, ivar = batch.block
     assert flux.shape == ivar.shape == (2, 32)

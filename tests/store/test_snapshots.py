@@ -1,4 +1,4 @@
-"""Which snapshots are kept, which go, and what goes with them."""
+"""Retention of snapshots, and garbage collection."""
 
 from __future__ import annotations
 
@@ -11,143 +11,145 @@ import pytest
 import zarr
 
 from distspec.cli.main import main
+from distspec.core.errors import StoreError
 from distspec.io.files import write_json
 from distspec.io.paths import model_url, run_url
 from distspec.store.snapshots import collect_garbage, list_snapshots, model_tag, run_tag, tag_snapshot
 from distspec.store.store import Store, open_repository, open_store
 from distspec.store.verify import verify_store
-from tests.growth.build_archive import grow, names, new_store
+from tests.helpers.small_stores import grow, names, new_store
 
-NOW = timedelta(0)
+NO_TIME = timedelta(0)
 LATER = datetime.now(UTC) + timedelta(days=400)
 
 
 @pytest.fixture
-def states(tmp_path: Path) -> list[Store]:
-    """Five states, with 0, 8 … 32 rows."""
-    states = [new_store(tmp_path)]
+def snapshots(tmp_path: Path) -> list[Store]:
+    """Five snapshots, with 0, 8 … 32 rows."""
+    snapshots = [new_store(tmp_path)]
     for first in range(0, 32, 8):
-        states.append(grow(states[-1], names(first, 8)))
-    return states
+        snapshots.append(grow(snapshots[-1], names(first, 8)))
+    return snapshots
 
 
 def rows_at(store: Store, snapshot: str) -> int:
     return open_store(store.url, snapshot).read_spectra(slice(None))[0].shape[0]
 
 
-def test_every_commit_can_be_read_by_its_id(states, tmp_path):
+def test_every_commit_can_be_opened_by_its_id(snapshots, tmp_path):
     table = list_snapshots(str(tmp_path))
-    assert table["snapshot_id"].to_pylist()[:5] == [state.snapshot_id for state in reversed(states)]
+    assert table["snapshot_id"].to_pylist()[:5] == [snapshot.snapshot_id for snapshot in reversed(snapshots)]
     assert table["n_rows"].to_pylist()[:5] == [32, 24, 16, 8, None]
-    assert [rows_at(states[-1], state.snapshot_id) for state in states] == [0, 8, 16, 24, 32]
+    assert [rows_at(snapshots[-1], snapshot.snapshot_id) for snapshot in snapshots] == [0, 8, 16, 24, 32]
 
 
-def test_what_has_no_name_and_is_old_goes_and_the_newest_stays(states, tmp_path):
-    counts = collect_garbage(str(tmp_path), NOW, LATER)
-    assert counts["expired"] >= 3
-    assert counts["chunks_deleted"] > 0
-    assert counts["bytes_deleted"] > 0
+def test_old_snapshots_without_a_tag_expire_and_the_newest_is_kept(snapshots, tmp_path):
+    summary = collect_garbage(str(tmp_path), NO_TIME, LATER)
+    assert summary.n_expired >= 3
+    assert summary.n_chunks > 0
+    assert summary.n_bytes > 0
     assert verify_store(str(tmp_path))[1] == []
-    assert open_store(states[-1].url).n_rows == 32
-    for state in states[1:-1]:
-        with pytest.raises(ValueError, match="no snapshot or tag"):
-            open_store(state.url, state.snapshot_id)
+    assert open_store(snapshots[-1].url).n_rows == 32
+    for snapshot in snapshots[1:-1]:
+        with pytest.raises(StoreError, match="no snapshot or tag"):
+            open_store(snapshot.url, snapshot.snapshot_id)
 
 
-def test_what_is_young_stays(states, tmp_path):
-    assert collect_garbage(str(tmp_path), timedelta(days=30))["expired"] == 0
-    assert [rows_at(states[-1], state.snapshot_id) for state in states] == [0, 8, 16, 24, 32]
+def test_recent_snapshots_are_kept(snapshots, tmp_path):
+    assert collect_garbage(str(tmp_path), timedelta(days=30)).n_expired == 0
+    assert [rows_at(snapshots[-1], snapshot.snapshot_id) for snapshot in snapshots] == [0, 8, 16, 24, 32]
 
 
-def test_a_name_keeps_a_snapshot(states, tmp_path):
+def test_a_tag_keeps_a_snapshot(snapshots, tmp_path):
     root = str(tmp_path)
-    tag_snapshot(root, "release-1", states[2].snapshot_id)
-    collect_garbage(root, NOW, LATER)
-    kept = open_store(states[2].url, "release-1")
+    tag_snapshot(root, "release-1", snapshots[2].snapshot_id)
+    collect_garbage(root, NO_TIME, LATER)
+    kept = open_store(snapshots[2].url, "release-1")
     assert kept.n_rows == 16
     assert kept.ledger(["object_id"])["object_id"].to_pylist() == names(0, 16)
     assert verify_store(root, "release-1")[1] == []
     table = list_snapshots(root).to_pylist()
     assert {row["tags"]: row["n_rows"] for row in table if row["tags"]} == {"release-1": 16}
-    with pytest.raises(ValueError, match="no snapshot or tag"):
-        open_store(states[3].url, states[3].snapshot_id)
-    # It stays through what comes after, and after another collection.
-    grow(open_store(states[2].url), names(32, 4))
-    collect_garbage(root, NOW, LATER)
+    with pytest.raises(StoreError, match="no snapshot or tag"):
+        open_store(snapshots[3].url, snapshots[3].snapshot_id)
+    # Later commits and another collection do not change that.
+    grow(open_store(snapshots[2].url), names(32, 4))
+    collect_garbage(root, NO_TIME, LATER)
     assert verify_store(root, "release-1")[1] == []
     assert verify_store(root)[1] == []
 
 
-def test_names_of_models_and_runs_that_are_gone_go_too(states, tmp_path):
+def test_tags_of_deleted_models_and_runs_are_deleted(snapshots, tmp_path):
     root = str(tmp_path)
-    there = {model_tag("m-1"): states[1], run_tag("r-1", states[2].snapshot_id): states[2]}
-    gone = {model_tag("m-2"): states[1], run_tag("r-2", states[3].snapshot_id): states[3]}
-    for name, state in {**there, **gone}.items():
-        tag_snapshot(root, name, state.snapshot_id)
+    existing = {model_tag("m-1"): snapshots[1], run_tag("r-1", snapshots[2].snapshot_id): snapshots[2]}
+    deleted = {model_tag("m-2"): snapshots[1], run_tag("r-2", snapshots[3].snapshot_id): snapshots[3]}
+    for name, snapshot in {**existing, **deleted}.items():
+        tag_snapshot(root, name, snapshot.snapshot_id)
     write_json(
-        f"{model_url(root, 'm-1')}/model.json", {"model_id": "m-1", "snapshot_id": states[1].snapshot_id}
+        f"{model_url(root, 'm-1')}/model.json", {"model_id": "m-1", "snapshot_id": snapshots[1].snapshot_id}
     )
     write_json(f"{run_url(root, 'r-1')}/run.json", {})
-    counts = collect_garbage(root, NOW, LATER)
-    assert counts["names_dropped"] == 2
-    assert set(open_repository(states[0].url).list_tags()) == set(there)
-    assert [rows_at(states[0], name) for name in there] == [8, 16]
-    with pytest.raises(ValueError, match="no snapshot or tag"):
-        open_store(states[3].url, states[3].snapshot_id)
+    summary = collect_garbage(root, NO_TIME, LATER)
+    assert summary.n_tags == 2
+    assert set(open_repository(snapshots[0].url).list_tags()) == set(existing)
+    assert [rows_at(snapshots[0], name) for name in existing] == [8, 16]
+    with pytest.raises(StoreError, match="no snapshot or tag"):
+        open_store(snapshots[3].url, snapshots[3].snapshot_id)
     assert verify_store(root)[1] == []
 
 
-def test_a_name_names_one_snapshot_for_ever(states, tmp_path):
+def test_a_tag_cannot_be_moved(snapshots, tmp_path):
     root = str(tmp_path)
-    tag_snapshot(root, "release-1", states[2].snapshot_id)
-    tag_snapshot(root, "release-1", states[2].snapshot_id)
-    with pytest.raises(ValueError, match="another snapshot named release-1"):
-        tag_snapshot(root, "release-1", states[3].snapshot_id)
+    tag_snapshot(root, "release-1", snapshots[2].snapshot_id)
+    tag_snapshot(root, "release-1", snapshots[2].snapshot_id)
+    with pytest.raises(StoreError, match="another snapshot named release-1"):
+        tag_snapshot(root, "release-1", snapshots[3].snapshot_id)
 
 
-def test_an_unknown_snapshot_is_refused(states, tmp_path):
+def test_an_unknown_snapshot_is_refused(snapshots, tmp_path):
     for unknown in ("release-9", "0" * 20):
-        with pytest.raises(ValueError, match="distspec snapshots"):
-            open_store(states[0].url, unknown)
+        with pytest.raises(StoreError, match="distspec snapshots"):
+            open_store(snapshots[0].url, unknown)
 
 
-def test_a_store_grows_after_a_collection(states, tmp_path):
-    collect_garbage(str(tmp_path), NOW, LATER)
-    grow(open_store(states[-1].url), names(32, 8))
+def test_a_store_can_grow_after_a_collection(snapshots, tmp_path):
+    collect_garbage(str(tmp_path), NO_TIME, LATER)
+    grow(open_store(snapshots[-1].url), names(32, 8))
     assert verify_store(str(tmp_path))[1] == []
-    assert open_store(states[-1].url).n_rows == 40
+    assert open_store(snapshots[-1].url).n_rows == 40
 
 
-def test_what_a_killed_run_left_behind_is_collected(states, tmp_path):
-    """Chunks that no commit ever named."""
-    session = open_repository(states[-1].url).writable_session("main")
+def test_chunks_of_a_killed_run_are_deleted(snapshots, tmp_path):
+    """Such chunks belong to no commit."""
+    session = open_repository(snapshots[-1].url).writable_session("main")
     zarr.open_group(session.store, mode="r+")["flux"][:] = 7.0
     before = sum(path.stat().st_size for path in (tmp_path / "store" / "chunks").iterdir())
     del session
-    assert collect_garbage(str(tmp_path), NOW, LATER)["chunks_deleted"] > 0
+    assert collect_garbage(str(tmp_path), NO_TIME, LATER).n_chunks > 0
     assert sum(path.stat().st_size for path in (tmp_path / "store" / "chunks").iterdir()) < before
     assert verify_store(str(tmp_path))[1] == []
 
 
-def test_the_commands(states, tmp_path, monkeypatch, capsys):
+def test_the_commands(snapshots, tmp_path, monkeypatch, capsys):
     def distspec(*args: str) -> str:
         monkeypatch.setattr(sys, "argv", ["distspec", *args, "--root", str(tmp_path)])
         main()
         return capsys.readouterr().out
 
-    assert "dr1" in distspec("snapshots", "--name", "dr1", "--snapshot", states[1].snapshot_id)
+    assert "dr1" in distspec("snapshots", "--tag", "dr1", "--snapshot-id", snapshots[1].snapshot_id)
     assert distspec("snapshots").count("spectra") == 4
     assert "expired" in distspec("gc", "--keep-days", "0")
-    assert rows_at(states[0], "dr1") == 8
-    with pytest.raises(SystemExit, match="another snapshot named dr1"):
-        distspec("snapshots", "--name", "dr1")
+    assert rows_at(snapshots[0], "dr1") == 8
+    with pytest.raises(SystemExit):
+        distspec("snapshots", "--tag", "dr1")
+    assert "another snapshot named dr1" in capsys.readouterr().err
 
 
-def test_reading_goes_on_while_garbage_is_collected(states, tmp_path):
-    """A reader that opened a state before it expired may fail, but never reads zeros for its chunks."""
-    old = open_store(states[1].url, states[1].snapshot_id)
-    new = open_store(states[-1].url)
-    collect_garbage(str(tmp_path), NOW, LATER)
+def test_reading_during_a_collection(snapshots, tmp_path):
+    """A reader of an expired snapshot may fail, but never reads zeros for its deleted chunks."""
+    old = open_store(snapshots[1].url, snapshots[1].snapshot_id)
+    new = open_store(snapshots[-1].url)
+    collect_garbage(str(tmp_path), NO_TIME, LATER)
     assert new.read_spectra(slice(None))[0].any(axis=1).all()
     with pytest.raises(icechunk.IcechunkError):
         old.read_spectra(slice(None))

@@ -21,12 +21,12 @@ def assign(ra, dec, *known, **kwargs):
     )
 
 
-def test_near_joins_and_far_opens():
+def test_near_spectra_share_a_source_and_far_ones_do_not():
     ids = assign([150.0, 150.0, 150.0], [2.0, 2.0 + 0.4 * ARCSEC, 2.0 + 0.6 * ARCSEC])
     assert ids[0] == ids[1] != ids[2]
 
 
-def test_distance_is_on_the_sphere():
+def test_distances_are_measured_on_the_sphere():
     # 0.4 arcsec in right ascension at declination 80° is 2.3 arcsec of coordinate.
     step = 0.4 * ARCSEC / np.cos(np.radians(80.0))
     assert len(set(assign([10.0, 10.0 + step], [80.0, 80.0]))) == 1
@@ -41,7 +41,7 @@ def test_the_nearest_source_wins():
     assert joined == first[1]
 
 
-def test_the_archives_own_name_decides():
+def test_the_archives_identifier_has_precedence():
     ids = assign([10.0, 10.0, 50.0], [0.0, 0.0, 0.0], source_keys=["A", "B", "A"])
     assert ids == ["A", "B", "A"]
 
@@ -52,7 +52,7 @@ def test_names_wrap_at_24_hours():
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 40), st.booleans())
 @settings(max_examples=40, deadline=None)
-def test_growing_in_two_steps_gives_what_one_step_gives(seed, cut, mixed):
+def test_two_batches_give_the_result_of_one(seed, cut, mixed):
     rng = np.random.default_rng(seed)
     centre = rng.uniform(0, 5e-3, 15)
     ra, dec = (centre[rng.integers(0, 15, 40)] + rng.normal(0, 1e-4, 40) for _ in range(2))
@@ -65,7 +65,7 @@ def test_growing_in_two_steps_gives_what_one_step_gives(seed, cut, mixed):
 
 
 def test_real_releases_against_astropy(dja_catalogs):
-    """Joining DJA v2 to v1 finds the sources that astropy's own matching finds."""
+    """Spectra of DJA v2 join the sources of v1 that astropy's matching finds."""
     old, new = (
         DJA(
             str(dja_catalogs / f"DJA_{v}.csv"), str(dja_catalogs), grades=(-1, 0, 1, 2, 3), z_min=-1.0
@@ -82,14 +82,14 @@ def test_real_releases_against_astropy(dja_catalogs):
     _, distance, _ = SkyCoord(*positions[1] * units.deg).match_to_catalog_sky(old_sky)
     near = distance.arcsec <= MATCH_RADIUS
     joined = np.isin(ids, names)
-    # A new source that opened nearer by may take a spectrum that also lies near an old one.
+    # A spectrum near a known source may be nearer to a new one.
     assert not np.any(joined & ~near)
     assert np.sum(near & ~joined) < 0.005 * near.sum()
 
 
 @given(st.lists(st.integers(1, 40), max_size=6), st.integers(0, 2**32 - 1))
 @settings(max_examples=25, deadline=None)
-def test_batches_do_not_matter(cuts, seed):
+def test_sources_do_not_depend_on_batches(cuts, seed):
     rng = np.random.default_rng(seed)
     ra, dec = rng.uniform(0, 3e-3, 60), rng.uniform(0, 3e-3, 60)
     whole, sources, parts = assign(ra, dec), SourceMatcher(), []
@@ -98,7 +98,7 @@ def test_batches_do_not_matter(cuts, seed):
     assert parts == whole
 
 
-def test_a_tree_made_anew_changes_nothing(monkeypatch):
+def test_rebuilding_the_tree_changes_nothing():
     rng = np.random.default_rng(3)
     ra, dec = rng.uniform(0, 0.2, 40_000), rng.uniform(0, 0.2, 40_000)
     sources = SourceMatcher()
@@ -110,14 +110,14 @@ def test_a_tree_made_anew_changes_nothing(monkeypatch):
     assert parts == assign(ra, dec)
 
 
-def test_the_radius_can_be_told():
+def test_the_radius_can_be_set():
     ra, dec = np.array([10.0, 10.0]), np.array([0.0, 0.4 * ARCSEC])
     assert len(set(SourceMatcher(radius=0.3).assign_sources(ra, dec))) == 2
     assert len(set(SourceMatcher(radius=0.5).assign_sources(ra, dec))) == 1
 
 
 @given(st.floats(0, 360, exclude_max=True), st.floats(-90, 90))
-def test_names_are_astropys(ra, dec):
+def test_names_agree_with_astropy(ra, dec):
     rounded = np.round(ra * 240.0, 2) % 86_400.0 / 240.0
     sky = SkyCoord(rounded * units.deg, dec * units.deg)
     hours = sky.ra.to_string(unit=units.hourangle, sep="", precision=2, pad=True)
@@ -125,16 +125,16 @@ def test_names_are_astropys(ra, dec):
     assert format_position_names(np.array([ra]), np.array([dec])) == [f"J{hours}{degrees}"]
 
 
-def test_separations_are_astropys(rng):
+def test_separations_agree_with_astropy(rng):
     ra, dec, other_ra, other_dec = (rng.uniform(0, 60, 50) for _ in range(4))
     sky, other = (SkyCoord(a * units.deg, d * units.deg) for a, d in ((ra, dec), (other_ra, other_dec)))
     assert np.allclose(separation(ra, dec, other_ra, other_dec), sky.separation(other).arcsec)
 
 
-def test_split_holds_out_the_share_and_stays():
+def test_the_split_holds_out_the_fraction_and_is_stable():
     names = [f"J{i}" for i in range(20_000)]
-    held = is_validation(names, 0.15)
-    assert held.mean() == pytest.approx(0.15, abs=0.01)
-    assert np.array_equal(is_validation(names[::-1], 0.15)[::-1], held)
-    # Raising the share moves nobody back to the training side.
-    assert np.all(is_validation(names, 0.3)[held])
+    held_out = is_validation(names, 0.15)
+    assert held_out.mean() == pytest.approx(0.15, abs=0.01)
+    assert np.array_equal(is_validation(names[::-1], 0.15)[::-1], held_out)
+    # A larger fraction moves no source back to the training side.
+    assert np.all(is_validation(names, 0.3)[held_out])

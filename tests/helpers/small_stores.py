@@ -1,4 +1,4 @@
-"""Small stores whose every number is known, made without Ray and without files."""
+"""Small stores with reproducible content, made without Ray and without files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import pyarrow as pa
 from distspec.core.errors import QuarantineRecord
 from distspec.core.spectrum import Floats32, WavelengthGrid, compute_row_checksums
 from distspec.io.paths import store_url
-from distspec.store.store import Store, StoreConfig, create_store
+from distspec.store.config import StoreConfig
+from distspec.store.store import Store, create_store
 from distspec.store.transactions import Transaction
 
 GRID = WavelengthGrid("log", 1100.0, 8400.0, 32)
 
 
-def pixels(names: Sequence[str]) -> tuple[Floats32, Floats32]:
-    """Return flux and ivar, (n, 32) each, that follow from the names alone."""
+def make_pixels(names: Sequence[str]) -> tuple[Floats32, Floats32]:
+    """Return flux and ivar of shape (n, 32), which depend on the names alone."""
     seeds = [int.from_bytes(blake2b(name.encode(), digest_size=4).digest()) for name in names]
     flux = np.array([np.random.default_rng(seed).normal(1.0, 0.1, 32) for seed in seeds], np.float32)
     ivar = np.full_like(flux, 100.0)
@@ -27,9 +28,9 @@ def pixels(names: Sequence[str]) -> tuple[Floats32, Floats32]:
     return flux, ivar
 
 
-def rows_of(names: Sequence[str], version: str = "v1") -> pa.Table:
-    """Return a ledger's rows for `pixels` of the same names, a source each, a degree apart."""
-    flux, ivar = pixels(names)
+def make_rows(names: Sequence[str], version: str = "v1") -> pa.Table:
+    """Return ledger rows for `make_pixels` of the same names, each with a source of its own."""
+    flux, ivar = make_pixels(names)
     n = len(names)
     text = {name: [name] * n for name in ("root", "srcid", "grating", "filter")}
     seeds = [int.from_bytes(blake2b(name.encode(), digest_size=2).digest()) for name in names]
@@ -47,30 +48,32 @@ def rows_of(names: Sequence[str], version: str = "v1") -> pa.Table:
         "grade": np.full(n, 3, np.int8),
         "checksum": compute_row_checksums(flux, ivar),
     }
-    own = {
+    identity = {
         "object_id": list(names),
         "source_id": [f"S {name}" for name in names],
         "version": [version] * n,
         "uri": [f"file:///{name}" for name in names],
     }
-    return pa.table(own | text | numbers)
+    return pa.table(identity | text | numbers)
 
 
 def new_store(root: Path | str) -> Store:
+    """Create an empty store below a root."""
     return create_store(store_url(str(root)), StoreConfig(GRID, 1500.0, -2.0))
 
 
 def grow(
     store: Store, names: Sequence[str], rejected: Sequence[QuarantineRecord] = (), version: str = "v1"
 ) -> Store:
-    """Commit one batch as ingest does."""
+    """Commit spectra with some names, and rejected ones."""
     transaction = Transaction(store)
     if names:
-        transaction.write_spectra(store.n_rows, *pixels(names))
-        transaction.append_rows(rows_of(names, version))
+        transaction.write_spectra(store.n_rows, *make_pixels(names))
+        transaction.append_rows(make_rows(names, version))
     transaction.append_quarantine(rejected)
-    return transaction.commit(f"{len(names)} spectra", {"distspec": "test"})
+    return transaction.commit(f"{len(names)} spectra")
 
 
 def names(first: int, n: int) -> list[str]:
+    """Return consecutive names of spectra."""
     return [f"o{i:04d}" for i in range(first, first + n)]
