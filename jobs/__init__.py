@@ -1,1 +1,1 @@
-"""Entry points for ``ray job submit``: the pipeline and each of its stages; elsewhere use ``distspec run``."""
+"""Entry points for ``ray job submit``: the pipeline and each of its stages; see ``distspec run``."""

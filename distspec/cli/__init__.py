@@ -1,7 +1,7 @@
 """The command ``distspec``: a table of verbs, and one module for each group of them.
 
-Holds `main` (dispatch and help), `run` (the pipeline) and the dataclasses whose fields are the arguments of the
-verbs. May import the project and everything below it; a verb's module is imported only when the verb
+Holds `main` (dispatch and help), `run` (the pipeline) and the dataclasses whose fields are the arguments
+of the verbs. May import the project and everything below it; a verb's module is imported only when the verb
 is used.
 """
 

@@ -38,7 +38,7 @@ class HistoryCommand(RootCommand):
         """Print the jobs or the events."""
         if self.job:
             for event in self.project.events(self.job):
-                print(json.dumps(event, ensure_ascii=False))
+                print(json.dumps(event.to_json(), ensure_ascii=False))
             return
         rows = [
             {

@@ -29,7 +29,7 @@ N_SUBSAMPLES, SUBSAMPLE_FRACTION, N_INIT = 8, 0.8, 5
 
 
 def select_evaluation_rows(store: Store, validation_fraction: float) -> NDArray[np.int64]:
-    """Return the rows that models are compared on: those of held-out sources, or all if no source is held out.
+    """Return the rows that models are compared on: those of held-out sources, or all if there are none.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def evaluate(
 
 
 def measure_stability(points: Floats, n_clusters: int, seed: int) -> float:
-    """Return the mean adjusted Rand index between k-means clusterings that were fitted to different subsamples.
+    """Return the mean adjusted Rand index between k-means clusterings fitted to different subsamples.
 
     Parameters
     ----------

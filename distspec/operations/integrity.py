@@ -18,7 +18,7 @@ from distspec.core.records import has_valid_checksum
 from distspec.io.files import compute_sha256, list_files, read_json
 from distspec.io.paths import catalog_url, join_url, model_url, run_url, store_url
 from distspec.models.latents import VECTOR_COLUMNS, read_latents
-from distspec.models.serialization import CHECKSUM_FILES, read_model_record
+from distspec.models.record import CHECKSUM_FILES, read_model_record
 from distspec.store.snapshots import model_tag
 from distspec.store.store import Store, open_repository, open_store
 from distspec.store.verify import verify_store
@@ -44,7 +44,7 @@ class Verification:
     snapshot_id : str
         Snapshot of the store that was checked.
     problems : tuple of str
-        Descriptions of what is damaged, altered or missing, with names of files and records; empty if nothing is.
+        Descriptions of what is damaged, altered or missing; empty if nothing is.
     """
 
     n_rows: int
@@ -54,7 +54,7 @@ class Verification:
 
 
 def verify_root(root: str, snapshot: str = "") -> Verification:
-    """Check the store from its pixels to its history, and everything published with all that it was made from.
+    """Check the store from its pixels to its history, and everything that is published.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def _read_records(root: str) -> tuple[RecordsByPath, list[str]]:
 
 
 class _RecordChecker:
-    """Checks records against their files, the records that they name, and the data sets of their snapshots."""
+    """Checks records against their files, the records before them and the data of their snapshots."""
 
     def __init__(self, root: str, records: RecordsByPath) -> None:
         self._root, self._records = root, records
@@ -137,7 +137,8 @@ class _RecordChecker:
                 yield f"it was made from another {name} than the one that is there"
         imported = record_type == "models" and model_tag(record["model_id"]) not in self._tags
         if record_type != "catalog" and not imported:
-            yield from self._check_data(record["snapshot_id"], record["data_digest"])
+            key = "data_digest" if record_type == "models" else "dataset_checksum"
+            yield from self._check_data(record["snapshot_id"], record[key])
 
     def _check_files(self, files: Mapping[str, str]) -> Iterator[str]:
         """Yield the files whose SHA-256 differs; files that were checked for another record are skipped."""
@@ -209,7 +210,7 @@ def _check_catalog_rows(root: str, edition: EditionRecord) -> Iterator[str]:
     store = open_store(store_url(root), edition.snapshot_id)
     objects = open_parquet_dataset(join_url(catalog_url(root), file))
     model_id = str(read_json(join_url(run_url(root, edition.run_id), "run.json"))["model_id"])
-    weights = str(read_model_record(model_url(root, model_id))["weights_sha256"])
+    weights = read_model_record(model_url(root, model_id)).weights_sha256
     values = (edition.run_id, model_id, store.snapshot_id, weights)
     expected = dict(zip(schema.PROVENANCE_KEYS, values, strict=True))
     metadata = {key.decode(): value.decode() for key, value in (objects.schema.metadata or {}).items()}

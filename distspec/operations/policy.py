@@ -28,10 +28,10 @@ class RetrainConfig:
     """When a new model is trained, and what it must achieve to be promoted."""
 
     change_threshold: float = 0.1
-    """Train when this fraction of the spectra that the promoted model was trained on was added or withdrawn."""
+    """Train when the number of added and withdrawn spectra exceeds this fraction of the training's data set."""
     drift_threshold: float = 0.3
-    """Train when the distribution of any latent, or of χ², of new spectra differs from that of held-out ones by
-    this Kolmogorov-Smirnov distance."""
+    """Train when a latent, or χ², of new spectra is distributed differently from that of held-out ones:
+    smallest Kolmogorov-Smirnov distance."""
     max_age_days: float = 0.0
     """Train when the promoted model is older than this [d]; 0: never for its age."""
     force: bool = False
@@ -111,7 +111,8 @@ class Drift:
     n_reference: int
 
     def __str__(self) -> str:
-        return f"{self.column}: distance {self.distance:.2f} (p {self.p_value:.1g}) of {self.n_new:,} new spectra"
+        distance = f"distance {self.distance:.2f} (p {self.p_value:.1g})"
+        return f"{self.column}: {distance} of {self.n_new:,} new spectra"
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from distspec.catalog.editions import (
     read_current_record,
     read_edition_records,
 )
+from distspec.catalog.runs import has_run, read_run_record
 from distspec.core.errors import NotFoundError
-from distspec.io.files import read_json, url_exists
 from distspec.io.lease import Lease
-from distspec.io.paths import join_url, model_url, run_url, store_url
+from distspec.io.paths import model_url, run_url, store_url
 from distspec.models.model import load_model
 from distspec.models.registry import promote, read_promoted
 from distspec.store.store import open_store
@@ -40,8 +40,7 @@ def roll_back(root: str, model_id: str, user: str, lease: Lease) -> EditionRecor
     Returns
     -------
     EditionRecord or None
-        Record of the edition that is current now; None if no catalog was ever made with this model, so that the
-        next run has to make one.
+        Record of the current edition; None if no catalog was ever made with this model.
 
     Raises
     ------
@@ -110,5 +109,5 @@ def unpin_model(root: str, user: str, lease: Lease) -> str:
 
 
 def _run_model_id(root: str, record: EditionRecord) -> str:
-    url = join_url(run_url(root, record.run_id), "run.json")
-    return str(read_json(url)["model_id"]) if url_exists(url) else ""
+    url = run_url(root, record.run_id)
+    return read_run_record(url).model_id if has_run(url) else ""

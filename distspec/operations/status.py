@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from distspec.catalog.editions import EditionRecord, read_current_record
 from distspec.core.errors import NotFoundError
@@ -93,9 +94,8 @@ class ProjectStatus:
             lines["last job"] = f"{self.last_job.number}, {self.last_job.operation}: {self.last_job.status}"
         if self.promoted is not None:
             pinned = f"; pinned: {self.promoted.pin_reason}" if self.promoted.pin_reason else ""
-            lines["model"] = (
-                f"{self.promoted.model_id}, promoted {self.promoted.promoted_at}: {self.promoted.reason}{pinned}"
-            )
+            promotion = f"promoted {self.promoted.promoted_at}: {self.promoted.reason}"
+            lines["model"] = f"{self.promoted.model_id}, {promotion}{pinned}"
         if self.store is None:
             lines["store"] = "none: run `distspec run RECIPE --root …` to ingest spectra"
         else:
@@ -160,7 +160,7 @@ def _summarize_job(root: str, job: JobRecord) -> JobSummary:
     )
 
 
-def _format_decision(events: Mapping[str, Mapping[str, str]]) -> str:
+def _format_decision(events: Mapping[str, Mapping[str, Any]]) -> str:
     """Return why a model was trained or not, and whether it was promoted."""
     decision = events.get("decision", {}).get("reason", "")
     if promotion := events.get("promotion"):

@@ -1,6 +1,6 @@
 """Provenance of a spectrum: edition, run, models, snapshot of the store, and the archive's file.
 
-Each record contains the SHA-256 checksums of its files and the checksums of the records that it was made from::
+Each record contains the SHA-256 checksums of its files and the checksums of the records before it::
 
     catalog/<run>/<edition>.json   its tables, and run.json
     runs/<run>/run.json            its tables, the record of each model, and the data set
@@ -18,12 +18,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from distspec.catalog.editions import EditionRecord, find_record, open_parquet_dataset
+from distspec.catalog.runs import read_run_record
 from distspec.core.arrow import pc
 from distspec.core.errors import CatalogError
-from distspec.io.files import read_json
 from distspec.io.paths import catalog_url, join_url, model_url, run_url, store_url
+from distspec.models.record import read_model_record
 from distspec.models.registry import read_promoted
-from distspec.models.serialization import read_model_record
 from distspec.store.store import Store, open_repository, open_store
 
 
@@ -92,7 +92,7 @@ class RunProvenance(ProvenanceEntity):
     recipe: str
     seed: int
     checksum: str
-    data_digest: str
+    dataset_checksum: str
     versions: Mapping[str, str]
     config: Mapping[str, Any]
 
@@ -106,7 +106,7 @@ class ModelProvenance(ProvenanceEntity):
     created: str
     weights_sha256: str
     checksum: str
-    parent: str
+    parent_model_id: str
     snapshot_id: str
     data_digest: str
     seed: int
@@ -194,7 +194,7 @@ def trace_spectrum(root: str, object_id: str, run_id: str = "") -> Provenance:
     """
     edition = find_record(root, run_id)
     row = _read_row(root, edition, object_id)
-    run = read_json(join_url(run_url(root, edition.run_id), "run.json"))
+    run = read_run_record(run_url(root, edition.run_id))
     store = open_store(store_url(root), edition.snapshot_id)
     return Provenance(
         row=row,
@@ -206,8 +206,8 @@ def trace_spectrum(root: str, object_id: str, run_id: str = "") -> Provenance:
             objects=edition.files["objects"],
             objects_sha256=edition.sha256["objects"],
         ),
-        run=RunProvenance(**_select_fields(RunProvenance, run)),
-        models=tuple(_read_model(root, name) for name in run["models"]),
+        run=RunProvenance(**_select_fields(RunProvenance, run.to_json())),
+        models=tuple(_read_model(root, name) for name in run.models),
         snapshot=_read_snapshot(store),
         file=_read_file(store, row.store_row),
     )
@@ -230,7 +230,9 @@ def _read_model(root: str, model_id: str) -> ModelProvenance:
     record = read_model_record(model_url(root, model_id))
     promoted = read_promoted(root)
     reason = promoted.reason if promoted is not None and promoted.model_id == model_id else ""
-    return ModelProvenance(**_select_fields(ModelProvenance, {**record, "promotion_reason": reason}))
+    return ModelProvenance(
+        **_select_fields(ModelProvenance, {**record.to_json(), "promotion_reason": reason})
+    )
 
 
 def _read_snapshot(store: Store) -> SnapshotProvenance:
@@ -247,7 +249,7 @@ def _read_snapshot(store: Store) -> SnapshotProvenance:
 
 
 def _read_file(store: Store, row: int) -> FileProvenance:
-    values = {
+    values: dict[str, Any] = {
         field.name: np.asarray(store.open_array(field.name)[row : row + 1]).tolist()[0]
         for field in fields(FileProvenance)
     }

@@ -1,9 +1,10 @@
 """Estimate of what a run needs on given machines: tasks, memory, hours and storage, from measured rates.
 
 The time of most stages grows with the number of spectra: reading, training (times the epochs), embedding,
-measuring, scoring, labeling, and a little faster the catalog, which is sorted. The sweep, the silhouettes, the
-maps and the consensus use a sample of at most ``clustering.sample_size`` spectra, and models are compared on at
-most `distspec.operations.evaluation.MAX_EVALUATION_SPECTRA`. More CPUs do not speed up what the driver does alone.
+measuring, scoring, labeling, and a little faster the catalog, which is sorted. The sweep, the silhouettes,
+the maps and the consensus use a sample of at most ``clustering.sample_size`` spectra, and models are
+compared on at most `distspec.operations.evaluation.MAX_EVALUATION_SPECTRA`. More CPUs do not speed up what
+the driver does alone.
 """
 
 from __future__ import annotations

@@ -9,22 +9,22 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from distspec.catalog.runs import load_run
+from distspec.catalog.run_record import RunRecord
+from distspec.catalog.runs import has_run, load_run, read_run_record
 from distspec.clustering.config import ClusteringConfig
 from distspec.core.errors import ConfigError, NotFoundError
 from distspec.core.records import collect_versions, lists_to_tuples
-from distspec.io.files import read_json, url_exists
 from distspec.io.lease import hold_lease
-from distspec.io.paths import join_url, model_url, run_url
-from distspec.models.config import VAEConfig
-from distspec.models.serialization import import_model, load_vae, read_model_record
+from distspec.io.paths import model_url, run_url
+from distspec.models.record import read_model_record
+from distspec.models.serialization import import_model, load_vae
 from distspec.stages.cluster import cluster
 from distspec.stages.embed import embed_store
 from distspec.stages.train import train
 from distspec.store.snapshots import clone_store
 from distspec.training.config import TrainingConfig
 
-ConfigT = TypeVar("ConfigT", ClusteringConfig, TrainingConfig, VAEConfig)
+ConfigT = TypeVar("ConfigT", ClusteringConfig, TrainingConfig)
 VOLATILE_COLUMN = "seconds"
 """Column that is never compared: it holds the times that trials took."""
 
@@ -104,10 +104,9 @@ def find_version_changes(root: str, model_or_run_id: str) -> tuple[VersionChange
         Id of a model (m-…) or of a run (r-…).
     """
     if model_or_run_id.startswith("m-"):
-        record = read_model_record(model_url(root, model_or_run_id))
+        recorded = read_model_record(model_url(root, model_or_run_id)).versions
     else:
-        record = _read_run_record(root, model_or_run_id)
-    recorded = record["versions"]
+        recorded = _read_run_record(root, model_or_run_id).versions
     return tuple(
         VersionChange(name, recorded.get(name, "none"), installed)
         for name, installed in collect_versions().items()
@@ -115,22 +114,22 @@ def find_version_changes(root: str, model_or_run_id: str) -> tuple[VersionChange
     )
 
 
-def _read_run_record(root: str, run_id: str) -> dict[str, Any]:
-    url = join_url(run_url(root, run_id), "run.json")
-    if not url_exists(url):
+def _read_run_record(root: str, run_id: str) -> RunRecord:
+    url = run_url(root, run_id)
+    if not has_run(url):
         raise NotFoundError(f"no run {run_id} under {root}: `distspec runs` lists those that were published")
-    return read_json(url)
+    return read_run_record(url)
 
 
 def _reproduce_run(root: str, run_id: str, target_root: str) -> Iterator[str]:
     record = _read_run_record(root, run_id)
-    settings = _parse_config(ClusteringConfig, record["config"]["clustering"], f"runs/{run_id}/run.json")
+    settings = _parse_config(ClusteringConfig, record.config["clustering"], f"runs/{run_id}/run.json")
     with hold_lease(root, "reproduce"):
-        clone_store(root, record["snapshot_id"], target_root)
-    for model_id in record["models"]:
+        clone_store(root, record.snapshot_id, target_root)
+    for model_id in record.models:
         import_model(target_root, model_url(root, model_id))
         embed_store(target_root, model_id)
-    result = cluster(target_root, record["model_id"], settings, record["seed"], record["config"])
+    result = cluster(target_root, record.model_id, settings, record.seed, dict(record.config))
     _, before = load_run(run_url(root, run_id))
     _, after = load_run(run_url(target_root, str(result.counts["run"])))
     for name in before:
@@ -139,14 +138,12 @@ def _reproduce_run(root: str, run_id: str, target_root: str) -> Iterator[str]:
 
 def _reproduce_model(root: str, model_id: str, target_root: str) -> Iterator[str]:
     record = read_model_record(model_url(root, model_id))
-    path = f"models/{model_id}/model.json"
-    vae = _parse_config(VAEConfig, record["vae"], path)
-    training = _parse_config(TrainingConfig, record["training"], path)
+    training = _parse_config(TrainingConfig, record.training, f"models/{model_id}/model.json")
     with hold_lease(root, "reproduce"):
-        clone_store(root, record["snapshot_id"], target_root)
-    if record["parent"]:
-        import_model(target_root, model_url(root, record["parent"]))
-    result = train(target_root, vae, training, record["seed"], record["parent"])
+        clone_store(root, record.snapshot_id, target_root)
+    if record.parent_model_id:
+        import_model(target_root, model_url(root, record.parent_model_id))
+    result = train(target_root, record.vae, training, record.seed, record.parent_model_id)
     new_id = str(result.counts["model"])
     if new_id != model_id:
         yield f"{model_id} is now {new_id}: this version of distspec has settings that its record lacks"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,7 @@ from distspec.catalog.build import build_tables
 from distspec.catalog.runs import compute_run_id, has_run
 from distspec.core.arrow import pc
 from distspec.core.errors import NotFoundError
-from distspec.core.records import utc_now_iso
+from distspec.core.records import encode_value, utc_now_iso
 from distspec.ingest.source import write_source
 from distspec.io.files import read_json, url_exists, write_json
 from distspec.io.job_log import JobLog, track_job
@@ -25,7 +24,7 @@ from distspec.labels import annotations
 from distspec.labels.annotations import read_marks
 from distspec.models.serialization import import_model
 from distspec.pipeline.config import Config
-from distspec.report import data as data_module
+from distspec.report.collect import collect_report_data
 from distspec.report.page import write_report
 from distspec.stages.cluster import cluster
 from distspec.stages.embed import embed_store
@@ -116,17 +115,15 @@ def _report(context: StageContext) -> StageResult:
             f"run {run_id} is not the published one: "
             f"run `distspec run catalog {config.recipe} --root {config.root}` with the same settings first"
         )
-    inputs = {"catalog": published.to_json(), "archive": json.loads(json.dumps(asdict(config.archive)))}
+    inputs = {"catalog": published.to_json(), "archive": encode_value(config.to_dict()["archive"])}
     if marks := read_marks(config.root):
         inputs["marks"] = marks
     inputs_url = join_url(url, INPUTS_FILE)
     if url_exists(inputs_url) and read_json(inputs_url) == inputs:
         return StageResult({"page": join_url(url, "index.html")}, did_work=False)
     records = [read_stage_record(config.root, name) for name in STAGES]
-    stages = [record.to_json() for record in records if record is not None]
-    page = write_report(
-        data_module.collect_report_data(config.root, run_id, store, config.archive, stages), url
-    )
+    stages = [record for record in records if record is not None]
+    page = write_report(collect_report_data(config.root, run_id, store, config.archive, stages), url)
     write_json(inputs_url, inputs)
     return StageResult({"page": page})
 

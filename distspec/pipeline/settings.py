@@ -80,7 +80,7 @@ def _apply(target: Any, settings: Mapping[str, Any], prefix: str) -> Any:
 def _default_group(hint: Any) -> Any:
     """Return the default of a group of settings that is switched off (``X | None``)."""
     arguments = get_args(get_args(hint)[0] if get_origin(hint) is Annotated else hint)
-    return next((each() for each in arguments if is_dataclass(each)), None)
+    return next((each() for each in arguments if isinstance(each, type) and is_dataclass(each)), None)
 
 
 def _coerce(value: Any, hint: Any) -> Any:
@@ -100,12 +100,17 @@ def _coerce(value: Any, hint: Any) -> Any:
         items = [arguments[0]] * len(value) if arguments[1:] == (Ellipsis,) else arguments
         if len(items) == len(value):
             return tuple(map(_coerce, value, items))
-    elif hint in (int, float) and not isinstance(value, bool):
-        if isinstance(value, Integral if hint is int else Real):
-            return hint(value)
-    elif value in arguments if origin is Literal else isinstance(value, origin or hint):
+    elif hint is int and isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    elif hint is float and isinstance(value, Real) and not isinstance(value, bool):
+        return float(value)
+    elif value in arguments if origin is Literal else _is_instance(value, origin or hint):
         return value
     raise TypeError
+
+
+def _is_instance(value: Any, hint: Any) -> bool:
+    return hint is Any or (hint not in (int, float) and isinstance(value, hint))
 
 
 def _coerce_to_any(value: Any, hints: Sequence[Any]) -> Any:

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Type
 import numpy as np
 import pyarrow as pa
 
-from distspec.catalog import query as query_module
+from distspec.catalog import queries as query_module
 from distspec.catalog.editions import (
     EditionRecord,
     find_record,
@@ -21,12 +21,12 @@ from distspec.catalog.editions import (
     read_current_record,
     read_edition_records,
 )
+from distspec.catalog.runs import read_run_record
 from distspec.core.arrow import pc
 from distspec.core.errors import CatalogError, ConfigError, LabelError, NotFoundError
-from distspec.io.files import read_json
-from distspec.io.job_log import JobLog, read_events, track_job
+from distspec.io.job_log import JobEvent, JobLog, read_events, track_job
 from distspec.io.lease import hold_lease
-from distspec.io.paths import join_url, model_url, run_url, store_url
+from distspec.io.paths import model_url, run_url, store_url
 from distspec.io.storage import StorageConfig, split_url, use_storage
 from distspec.labels.annotations import (
     Annotation,
@@ -236,7 +236,7 @@ class Project:
         raise NotFoundError(f"no model under {self.root}: run `distspec run RECIPE --root {self.root}` first")
 
     def _run_model_id(self, record: EditionRecord) -> str:
-        return str(read_json(join_url(run_url(self.root, record.run_id), "run.json"))["model_id"])
+        return read_run_record(run_url(self.root, record.run_id)).model_id
 
     @_with_storage
     def spectrum(self, object_id: str) -> CatalogSpectrum:
@@ -267,7 +267,7 @@ class Project:
         flux, ivar = store.read_spectra(slice(row["store_row"], row["store_row"] + 1))
         names = [name for name in row if name.startswith(LATENT_PREFIXES[0])]
         latents = np.array([[row[name] for name in names]], np.float32)
-        measured = [column.name for column in get_archive(store.config.archive_name).measurements.columns()]
+        measured = [column.name for column in get_archive(store.config.archive_name).measurements.columns]
         return CatalogSpectrum(
             object_id=object_id,
             z=row["z"],
@@ -328,7 +328,7 @@ class Project:
 
     @_with_storage
     def rerank(self, seed: int = 0) -> QueryResult:
-        """Return the spectra of the current edition ranked by anomaly score and by the marks that people gave.
+        """Rank the spectra of the current edition by anomaly score, updated with the marks that people gave.
 
         Parameters
         ----------
@@ -473,7 +473,7 @@ class Project:
 
     @_with_storage
     def provenance(self, object_id: str, run_id: str = "") -> Provenance:
-        """Return what a spectrum's row in a catalog was made from; see `distspec.operations.trace_spectrum`."""
+        """Return what a spectrum's row was made from; see `distspec.operations.trace.trace_spectrum`."""
         from distspec.operations.trace import trace_spectrum
 
         return trace_spectrum(self.root, object_id, run_id)
@@ -554,7 +554,7 @@ class Project:
         return read_history(self.root, n)
 
     @_with_storage
-    def events(self, job: int) -> list[Any]:
+    def events(self, job: int) -> list[JobEvent]:
         """Return the events of a job by its number."""
         return read_events(self.root, job)
 

@@ -172,7 +172,7 @@ def _astropy_column(table: pa.Table, name: str) -> astropy.table.Column:
     values, field = table[name], table.schema.field(name)
     metadata = field.metadata or {}
     mask = np.asarray(values.is_null().to_numpy(zero_copy_only=False), dtype=bool)
-    description = {
+    description: dict[str, Any] = {
         "name": name,
         "unit": metadata.get(UNIT_KEY, b"").decode() or None,
         "description": metadata.get(DESCRIPTION_KEY, b"").decode() or None,

@@ -1,4 +1,4 @@
-"""What Prometheus is told: `distspec.stages.metrics` as Ray's, from the process that drives a job."""
+"""Metrics for Prometheus, exported through Ray by the driver of a job."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from ray.util.metrics import Counter, Gauge
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric.
+    """Definition of a metric.
 
     Attributes
     ----------
     name : str
-    metric_type : "counter" or "gauge"
-        A counter only grows: how fast is what is drawn. A gauge is what was said last.
+        Name of the metric.
+    metric_type : {"counter", "gauge"}
+        A counter only grows, a gauge holds the last value.
     unit : str
+        Unit; empty for a number.
     description : str
+        What the metric is.
     tags : tuple of str
-        Beside the recipe, by which all are told apart.
+        Tags in addition to the recipe.
     """
 
     name: str
@@ -34,32 +37,37 @@ class Metric:
 
     @property
     def prometheus_name(self) -> str:
-        """Return the name by which Prometheus knows it.
+        """Name of the metric in Prometheus.
 
         Examples
         --------
-        >>> BYTES.exported, QUEUE.exported
+        >>> BYTES_READ.prometheus_name, ITEMS_QUEUED.prometheus_name
         ('ray_distspec_read_bytes_total', 'ray_distspec_queue')
         """
         return f"ray_{self.name}{'_total' if self.metric_type == 'counter' else ''}"
 
 
 RECIPE_TAG, STAGE_TAG = "recipe", "stage"
-"""Tags."""
 STAGE_RUNNING = Metric("distspec_running", "gauge", "", "1 while a stage runs", (STAGE_TAG,))
 ITEMS_DONE = Metric(
-    "distspec_done", "counter", "", "spectra, spans, maps, trials or epochs done", (STAGE_TAG, "unit")
+    "distspec_done",
+    "counter",
+    "",
+    "spectra, spans, maps, trials or epochs that are done",
+    (STAGE_TAG, "unit"),
 )
 ITEMS_QUEUED = Metric(
-    "distspec_queue", "gauge", "", "of these, those that wait or are being done", (STAGE_TAG, "unit")
+    "distspec_queue", "gauge", "", "items that are waiting or being processed", (STAGE_TAG, "unit")
 )
-BYTES_READ = Metric("distspec_read_bytes", "counter", "byte", "read from the archive")
-SPECTRA_QUARANTINED = Metric("distspec_quarantined", "counter", "", "spectra put in quarantine", ("reason",))
+BYTES_READ = Metric("distspec_read_bytes", "counter", "byte", "bytes read from the archive")
+SPECTRA_QUARANTINED = Metric(
+    "distspec_quarantined", "counter", "", "spectra added to the quarantine", ("reason",)
+)
 QUARANTINE_FRACTION = Metric(
-    "distspec_quarantine_share", "gauge", "", "of all that the store has met, those in quarantine, 0 to 1"
+    "distspec_quarantine_share", "gauge", "", "fraction of all spectra that is in quarantine, 0 to 1"
 )
-EPOCH_LOSS = Metric("distspec_loss", "gauge", "", "a term of the loss, the mean of the last epoch", ("term",))
-LEARNING_RATE = Metric("distspec_learning_rate", "gauge", "", "at the end of the last epoch")
+EPOCH_LOSS = Metric("distspec_loss", "gauge", "", "term of the loss, its mean over the last epoch", ("term",))
+LEARNING_RATE = Metric("distspec_learning_rate", "gauge", "", "learning rate at the end of the last epoch")
 METRICS = (
     STAGE_RUNNING,
     ITEMS_DONE,
@@ -70,26 +78,57 @@ METRICS = (
     EPOCH_LOSS,
     LEARNING_RATE,
 )
+"""All metrics."""
 
 
 class _JobTags:
+    """Tags that all metrics of this process have."""
+
     recipe = ""
 
 
 def increment_counter(metric: Metric, amount: float, **tags: str) -> None:
-    """Add to a counter."""
+    """Add to a counter.
+
+    Parameters
+    ----------
+    metric : Metric
+        A counter.
+    amount : float
+        What to add; nothing happens for 0.
+    **tags
+        Values of the metric's tags.
+    """
     if amount > 0:
         _ray_metric(metric).inc(amount, {RECIPE_TAG: _JobTags.recipe, **tags})
 
 
 def set_gauge(metric: Metric, value: float, **tags: str) -> None:
-    """Say what a gauge shows from now on."""
+    """Set a gauge.
+
+    Parameters
+    ----------
+    metric : Metric
+        A gauge.
+    value : float
+        Its new value.
+    **tags
+        Values of the metric's tags.
+    """
     _ray_metric(metric).set(value, {RECIPE_TAG: _JobTags.recipe, **tags})
 
 
 @contextmanager
 def track_running_stage(stage: str, recipe: str) -> Generator[None]:
-    """Say while the block runs that a stage of a recipe does."""
+    """Report a stage as running while the block lasts, and tag all metrics with the recipe.
+
+    Parameters
+    ----------
+    stage : str
+        Name of the stage.
+    recipe : str
+        Name of the recipe.
+    """
     _JobTags.recipe = recipe
     set_gauge(STAGE_RUNNING, 1.0, stage=stage)
     try:
@@ -100,6 +139,6 @@ def track_running_stage(stage: str, recipe: str) -> Generator[None]:
 
 @cache
 def _ray_metric(metric: Metric) -> Any:
-    kind = Counter if metric.metric_type == "counter" else Gauge
-    said = f"{metric.description} [{metric.unit}]" if metric.unit else metric.description
-    return kind(metric.name, said, (RECIPE_TAG, *metric.tags))
+    metric_class = Counter if metric.metric_type == "counter" else Gauge
+    description = f"{metric.description} [{metric.unit}]" if metric.unit else metric.description
+    return metric_class(metric.name, description, (RECIPE_TAG, *metric.tags))

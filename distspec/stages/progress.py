@@ -1,4 +1,4 @@
-"""How far a stage is: a bar on a terminal, a line of log now and then elsewhere, and metrics."""
+"""Progress of a stage: a bar on a terminal, lines in the log elsewhere, and metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import ray
@@ -21,22 +22,33 @@ from distspec.stages.metrics import (
     increment_counter,
     set_gauge,
 )
-from distspec.training.state import EpochMetrics
+from distspec.training.record import EpochMetrics
 
 log = logging.getLogger("distspec")
 POLL_SECONDS = 0.5
+"""Interval at which the progress of a remote process is read [s]."""
 LOG_INTERVAL_SECONDS = 30.0
-"""Seconds from one line of log to the next."""
+"""Shortest interval between two lines in the log [s]."""
 Item = TypeVar("Item")
 
 
 class Progress:
-    """How far a stage is, of `total` units; a context manager."""
+    """Progress of a stage; a context manager.
+
+    Parameters
+    ----------
+    stage : str
+        Name of the stage.
+    total : int
+        Number of items.
+    unit : str
+        Name of an item.
+    """
 
     def __init__(self, stage: str, total: int, unit: str) -> None:
         self.stage, self.total, self.unit = stage, total, unit
         self.n_done = 0
-        self._began = self._said = time.monotonic()
+        self._started = self._last_logged = time.monotonic()
         self._bar: Any = tqdm(total=total, desc=stage, unit=unit, disable=None)
 
     def __enter__(self) -> Progress:
@@ -44,26 +56,40 @@ class Progress:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Leave no queue behind that nobody is at."""
         self._bar.close()
         set_gauge(ITEMS_QUEUED, 0.0, stage=self.stage, unit=self.unit)
 
     def advance(self, n: int, message: str = "") -> None:
-        """Say that `n` more are done, and a word about it."""
+        """Report items as done.
+
+        Parameters
+        ----------
+        n : int
+            Number of items since the last call.
+        message : str
+            Text to show with the progress.
+        """
         self.n_done += n
         self._bar.set_postfix_str(message, refresh=False)
         self._bar.update(n)
         increment_counter(ITEMS_DONE, n, stage=self.stage, unit=self.unit)
         self._report_remaining()
         now = time.monotonic()
-        if self._bar.disable and now - self._said >= LOG_INTERVAL_SECONDS:
-            self._said = now
-            log.info(
-                format_progress(self.stage, self.n_done, self.total, self.unit, now - self._began, message)
-            )
+        if self._bar.disable and now - self._last_logged >= LOG_INTERVAL_SECONDS:
+            self._last_logged = now
+            elapsed = now - self._started
+            log.info(format_progress(self.stage, self.n_done, self.total, self.unit, elapsed, message))
 
     def track(self, items: Iterable[Item], size: Callable[[Item], int] = lambda _: 1) -> Iterator[Item]:
-        """Yield items, each of which is so many units."""
+        """Yield items, and report each as done when it is yielded.
+
+        Parameters
+        ----------
+        items : iterable
+            What to yield.
+        size : callable
+            Returns the number of units of an item.
+        """
         with self:
             for item in items:
                 self.advance(size(item))
@@ -76,69 +102,109 @@ class Progress:
 def format_progress(
     stage: str, n_done: int, total: int, unit: str, elapsed_seconds: float, message: str = ""
 ) -> str:
-    """Return how far a stage is, in a line.
+    """Return the progress of a stage as one line.
+
+    Parameters
+    ----------
+    stage : str
+        Name of the stage.
+    n_done, total : int
+        Numbers of items.
+    unit : str
+        Name of an item.
+    elapsed_seconds : float
+        Time since the start [s].
+    message : str
+        Text to append.
 
     Examples
     --------
-    >>> line("ingest", 12_000, 100_000, "spectrum", 25.0)
-    'ingest     12,000 of 100,000 (spectrum), 480 a second, 3 min to go'
-    >>> line("train", 2, 40, "epoch", 30.0, "validation 212.07")
-    'train      2 of 40 (epoch), 4 a minute, 10 min to go; validation 212.07'
+    >>> format_progress("ingest", 12_000, 100_000, "spectrum", 25.0)
+    'ingest     12,000 of 100,000 (spectrum), 480 per second, 3 min left'
+    >>> format_progress("train", 2, 40, "epoch", 30.0, "validation 212.07")
+    'train      2 of 40 (epoch), 4 per minute, 10 min left; validation 212.07'
     """
     rate = n_done / max(elapsed_seconds, 1e-9)
-    pace = f"{rate:,.0f} a second" if rate >= 10 else f"{60 * rate:,.0f} a minute"
-    left = (total - n_done) / rate if n_done else float("inf")
-    to_go = (
-        f"{left:.0f} s" if left < 90 else f"{left / 60:.0f} min" if left < 5400 else f"{left / 3600:.1f} h"
-    )
-    said = f"{stage:10} {n_done:,} of {total:,} ({unit}), {pace}, {to_go} to go"
-    return f"{said}; {message}" if message else said
+    pace = f"{rate:,.0f} per second" if rate >= 10 else f"{60 * rate:,.0f} per minute"
+    left = _format_duration((total - n_done) / rate if n_done else float("inf"))
+    line = f"{stage:10} {n_done:,} of {total:,} ({unit}), {pace}, {left} left"
+    return f"{line}; {message}" if message else line
+
+
+def _format_duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+@dataclass(frozen=True)
+class ProgressUpdate:
+    """Number of epochs that are done, and the metrics of the last one; None before the first."""
+
+    n_done: int = 0
+    metrics: EpochMetrics | None = None
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class ProgressActor:
-    """Where a far process posts what it has done; one that dies is empty until the next post."""
+    """Holds the last progress of a remote process; after a restart it is empty until the next update."""
 
     def __init__(self) -> None:
-        self.state: tuple[int, EpochMetrics] = (0, {})
+        self._last = ProgressUpdate()
 
-    def update(self, n_done: int, losses: EpochMetrics) -> None:
-        """Say how many epochs are done, and the row of the last one."""
-        self.state = (n_done, losses)
+    def update(self, n_done: int, metrics: EpochMetrics) -> None:
+        """Set the number of epochs that are done, and the metrics of the last one."""
+        self._last = ProgressUpdate(n_done, metrics)
 
-    def read(self) -> tuple[int, EpochMetrics]:
-        """Return what was posted last."""
-        return self.state
+    def read(self) -> ProgressUpdate:
+        """Return the last update."""
+        return self._last
 
 
 @contextmanager
 def show_progress(total: int, stage: str, unit: str) -> Generator[Any]:
-    """Yield a `ProgressActor`, and show what is posted on it until the block ends."""
-    # On this machine: another may be lost.
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    board: Any = ProgressActor.options(scheduling_strategy=here).remote()
-    over = threading.Event()
+    """Show the progress of a remote process while the block lasts.
+
+    Parameters
+    ----------
+    total : int
+        Number of items.
+    stage : str
+        Name of the stage.
+    unit : str
+        Name of an item.
+
+    Yields
+    ------
+    ActorHandle
+        Handle of a `ProgressActor`, which the remote process updates.
+    """
+    # On the driver's node: other nodes may be lost.
+    node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor: Any = ProgressActor.options(scheduling_strategy=node).remote()
+    finished = threading.Event()
     with Progress(stage, total, unit) as progress:
 
         def refresh() -> None:
-            done, row = ray.get(board.read.remote())
-            if done <= progress.n_done:
+            last: ProgressUpdate = ray.get(actor.read.remote())
+            if last.metrics is None or last.n_done <= progress.n_done:
                 return
-            for term, value in row.items():
+            for term, value in last.metrics.to_row().items():
                 if term.startswith(("train_", "val_")):
                     set_gauge(EPOCH_LOSS, value, term=term)
-            set_gauge(LEARNING_RATE, row["lr"])
-            progress.advance(done - progress.n_done, f"validation {row['val_recon']:.2f}")
+            set_gauge(LEARNING_RATE, last.metrics.learning_rate)
+            message = f"validation {last.metrics.validation['recon']:.2f}"
+            progress.advance(last.n_done - progress.n_done, message)
 
-        def watch() -> None:
-            while not over.wait(POLL_SECONDS):
+        def poll() -> None:
+            while not finished.wait(POLL_SECONDS):
                 refresh()
 
-        watcher = threading.Thread(target=watch, daemon=True)
+        watcher = threading.Thread(target=poll, daemon=True)
         watcher.start()
         try:
-            yield board
+            yield actor
         finally:
-            over.set()
+            finished.set()
             watcher.join()
         refresh()
