@@ -23,6 +23,7 @@ from distspec.catalog.class_tables import (
 from distspec.catalog.class_tracking import PublishedClasses, TrackedClasses, track_classes
 from distspec.catalog.editions import CatalogConfig, open_record_tables, read_current_record
 from distspec.catalog.healpix import radec_to_healpix
+from distspec.catalog.run_record import RunRecord
 from distspec.catalog.runs import load_run
 from distspec.clustering.feature_space import scale_by_posterior_width
 from distspec.core import schema
@@ -52,7 +53,7 @@ class _RunInputs:
         Archive of the spectra.
     model : Model
         Model of the run.
-    record : mapping
+    record : RunRecord
         Record of the run.
     tables : mapping of str to Table
         Tables of the run.
@@ -71,7 +72,7 @@ class _RunInputs:
     store: Store
     archive: type[Archive]
     model: Model
-    record: Mapping[str, Any]
+    record: RunRecord
     tables: Mapping[str, pa.Table]
     rows: NDArray[np.int64]
     ledger: pa.Table
@@ -113,7 +114,7 @@ def build_tables(root: str, run_id: str, store: Store, config: CatalogConfig) ->
     medians = build_class_medians(objects, inputs.rows, store, provenance)
     class_table = build_classes(
         objects,
-        float(inputs.record["clustering"]["min_core_stability"]),
+        inputs.record.clustering.min_core_stability,
         measure_class_medians(medians, objects, store),
         inputs.archive,
         classes.change_types,
@@ -145,7 +146,7 @@ def build_tables(root: str, run_id: str, store: Store, config: CatalogConfig) ->
 def _load_inputs(root: str, run_id: str, store: Store) -> _RunInputs:
     """Read everything that the tables of a run are built from."""
     record, tables = load_run(run_url(root, run_id))
-    model_id = str(record["model_id"])
+    model_id = record.model_id
     model = load_model(model_url(root, model_id))
     rows = store.current_rows()
     origin = run_id, model_id, store.snapshot_id, model.record.weights_sha256
@@ -225,7 +226,7 @@ def _build_objects(inputs: _RunInputs, classes: TrackedClasses) -> pa.Table:
 def _assign_splits(inputs: _RunInputs) -> list[str]:
     """Return for each spectrum whether the model was trained or validated on it, or has not seen it."""
     store, record, known_rows = inputs.store, inputs.model.record, inputs.rows
-    if record.dataset_checksum != store.dataset_checksum():
+    if record.data_digest != store.dataset_checksum():
         try:
             known_rows = open_store(store.url, record.snapshot_id).current_rows()
         except (ValueError, IcechunkError):  # the model was trained on another root

@@ -3,42 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from distspec.catalog.run_record import NullTestRecord, RunRecord, SelectionRecord
 from distspec.clustering.config import ClusteringConfig
+from distspec.clustering.diagnostics import ClassConfusion, LatentPair
+from distspec.clustering.labeler import Assignment
+from distspec.clustering.null_tests import NullTest
 from distspec.clustering.selection import Selection, SweepScores, SweepSetting
 from distspec.clustering.trials import TrialResult
 from distspec.core import schema
-from distspec.core.records import add_checksum, compute_fingerprint
+from distspec.core.errors import NotFoundError
+from distspec.core.records import CHECKSUM_KEY, add_checksum, compute_fingerprint
 from distspec.core.spectrum import Floats32
 from distspec.io.files import read_json, read_table, url_exists, write_json, write_table
 from distspec.io.paths import join_url
 
 RUN_TABLES = ("clustering", "sweep", "null_tests", "confusion", "latent_pairs")
 """Tables of a run: one row per spectrum, trial, null trial, pair of classes and pair of latents."""
+RECORD_FILE = "run.json"
 
 
-def compute_run_id(model_id: str, data_digest: str, clustering: ClusteringConfig, seed: int) -> str:
+def compute_run_id(model_id: str, dataset_checksum: str, clustering: ClusteringConfig, seed: int) -> str:
     """Return the identifier of the run of a model, a data set and clustering settings.
 
     Parameters
     ----------
     model_id : str
         Model whose latents are clustered.
-    data_digest : str
+    dataset_checksum : str
         Checksum of the store's current rows.
     clustering : ClusteringConfig
         Settings; those that do not change the result are ignored.
     seed : int
         Seed of the run.
     """
-    return "r-" + compute_fingerprint(model_id, data_digest, clustering.get_defining_settings(), seed)
+    return "r-" + compute_fingerprint(model_id, dataset_checksum, clustering.get_defining_settings(), seed)
 
 
-def save_run(url: str, tables: Mapping[str, pa.Table], record: Mapping[str, Any]) -> None:
+def save_run(url: str, tables: Mapping[str, pa.Table], record: RunRecord) -> None:
     """Write the folder of a run. The record ``run.json`` is written last and marks the folder as complete.
 
     Parameters
@@ -47,32 +54,53 @@ def save_run(url: str, tables: Mapping[str, pa.Table], record: Mapping[str, Any]
         Folder of the run (`distspec.io.paths.run_url`).
     tables : mapping of str to Table
         The tables `RUN_TABLES`.
-    record : mapping
-        Record of the run; ``files``, if given, has the SHA-256 of other files in the folder.
+    record : RunRecord
+        Record of the run; `files` has the SHA-256 of other files in the folder, and those of the tables are
+        added.
     """
     written = {
         f"{name}.parquet": write_table(join_url(url, f"{name}.parquet"), tables[name]) for name in RUN_TABLES
     }
-    write_json(
-        join_url(url, "run.json"), add_checksum({**record, "files": {**record.get("files", {}), **written}})
-    )
+    content = replace(record, files={**record.files, **written}).to_json()
+    del content[CHECKSUM_KEY]
+    write_json(join_url(url, RECORD_FILE), add_checksum(content))
 
 
 def has_run(url: str) -> bool:
     """Return whether a folder holds a complete run."""
-    return url_exists(join_url(url, "run.json"))
+    return url_exists(join_url(url, RECORD_FILE))
 
 
-def load_run(url: str) -> tuple[dict[str, Any], dict[str, pa.Table]]:
+def read_run_record(url: str) -> RunRecord:
+    """Read the record of a run.
+
+    Parameters
+    ----------
+    url : str
+        Folder of the run.
+
+    Raises
+    ------
+    NotFoundError
+        If the folder holds no complete run.
+    StoreError
+        If another version of distspec wrote the record.
+    """
+    if not has_run(url):
+        raise NotFoundError(f"no run at {url}: `distspec runs` lists the published ones")
+    return RunRecord.from_json(read_json(join_url(url, RECORD_FILE)))
+
+
+def load_run(url: str) -> tuple[RunRecord, dict[str, pa.Table]]:
     """Return the record of a run and its tables `RUN_TABLES`."""
     tables = {name: read_table(join_url(url, f"{name}.parquet")) for name in RUN_TABLES}
-    return read_json(join_url(url, "run.json")), tables
+    return read_run_record(url), tables
 
 
 def build_clustering_table(
     object_id: pa.ChunkedArray,
     umap_coordinates: Floats32,
-    assignment: Mapping[str, Any],
+    assignment: Assignment,
     anomalies: Mapping[str, Any],
     measurements: Mapping[str, Floats32],
     columns: Sequence[schema.Column],
@@ -85,8 +113,8 @@ def build_clustering_table(
         Identifiers of the spectra.
     umap_coordinates : ndarray of shape (n_spectra, 2)
         UMAP embedding.
-    assignment : mapping
-        ``label``, ``prob``, ``entropy`` and ``stability`` of the spectra.
+    assignment : Assignment
+        Classes of the spectra.
     anomalies : mapping of str to ndarray of shape (n_spectra,)
         Scores from `distspec.anomaly.score.compute_anomaly_scores`.
     measurements : mapping of str to ndarray of shape (n_spectra,)
@@ -94,16 +122,15 @@ def build_clustering_table(
     columns : sequence of Column
         Columns of `measurements`.
     """
-    prob, label = assignment["prob"], assignment["label"]
-    own = np.where(label >= 0, np.take_along_axis(prob, np.maximum(label, 0)[:, None], 1)[:, 0], 0.0)
+    prob = assignment.prob
     values: dict[str, Any] = {
         "object_id": object_id,
         "umap_0": umap_coordinates[:, 0],
         "umap_1": umap_coordinates[:, 1],
-        "cluster_label": label,
-        "cluster_prob": own,
-        "cluster_entropy": assignment["entropy"],
-        "cluster_stability": assignment["stability"],
+        "cluster_label": assignment.labels,
+        "cluster_prob": assignment.own_prob,
+        "cluster_entropy": assignment.entropy,
+        "cluster_stability": assignment.stability,
         **{f"cluster_prob_{k:02d}": prob[:, k] for k in range(prob.shape[1])},
         **anomalies,
         "anomaly_rank": anomalies["anomaly_rank"].astype(np.int32),
@@ -158,7 +185,7 @@ def build_sweep_table(
 def build_null_tests_table(results: Sequence[TrialResult]) -> pa.Table:
     """Build the table ``null_tests``, one row per trial on null data."""
     rows = [
-        {"null_model": each.trial.dataset.null_model, "draw": each.trial.dataset.index, **_trial_row(i, each)}
+        {"null_model": each.trial.dataset.null_model, "draw": each.trial.dataset.draw, **_trial_row(i, each)}
         for i, each in enumerate(each for each in results if each.trial.dataset.is_null)
     ]
     return schema.build_table(
@@ -184,27 +211,90 @@ def _trial_row(trial_index: int, trial_result: TrialResult) -> dict[str, Any]:
         "n_clusters": trial_result.n_clusters,
         "sizes": trial_result.sizes.tolist(),
         "noise_share": trial_result.noise_fraction,
-        **trial_result.scores,
+        **asdict(trial_result.scores),
         "seconds": trial_result.seconds,
     }
 
 
-def build_confusion_table(rows: Sequence[Mapping[str, Any]], object_id: pa.ChunkedArray) -> pa.Table:
+def build_confusion_table(pairs: Sequence[ClassConfusion], object_id: pa.ChunkedArray) -> pa.Table:
     """Build the table ``confusion``.
 
     Parameters
     ----------
-    rows : sequence of mapping
-        Result of `distspec.clustering.diagnostics.compute_class_confusion`; ``examples`` are row numbers.
+    pairs : sequence of ClassConfusion
+        Result of `distspec.clustering.diagnostics.compute_class_confusion`.
     object_id : ChunkedArray of shape (n_spectra,)
         Identifiers of the spectra.
     """
-    columns = {c.name: [row[c.name] for row in rows] for c in schema.CONFUSION_SCHEMA}
-    columns["examples"] = [object_id.take(pa.array(row["examples"], pa.int64())).to_pylist() for row in rows]
+    examples = [object_id.take(pa.array(pair.example_rows, pa.int64())).to_pylist() for pair in pairs]
+    columns = {
+        "cluster_label": [pair.cluster_label for pair in pairs],
+        "other_label": [pair.other_label for pair in pairs],
+        "share": [pair.share for pair in pairs],
+        "n_ambiguous": [pair.n_ambiguous for pair in pairs],
+        "examples": examples,
+    }
     return schema.build_table(columns, schema.CONFUSION_SCHEMA, {})
 
 
-def build_latent_pairs_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+def build_latent_pairs_table(pairs: Sequence[LatentPair]) -> pa.Table:
     """Build the table ``latent_pairs`` from `distspec.clustering.diagnostics.compare_latent_pairs`."""
-    columns = {c.name: [row[c.name] for row in rows] for c in schema.LATENT_PAIRS_SCHEMA}
+    columns = {c.name: [getattr(pair, c.name) for pair in pairs] for c in schema.LATENT_PAIRS_SCHEMA}
     return schema.build_table(columns, schema.LATENT_PAIRS_SCHEMA, {})
+
+
+def build_selection_record(
+    sweep_scores: SweepScores,
+    selection: Selection | None,
+    assignment: Assignment,
+    config: ClusteringConfig,
+    n_trials: int,
+) -> SelectionRecord:
+    """Build the part of a run's record that describes the selected clustering.
+
+    Parameters
+    ----------
+    sweep_scores : SweepScores
+        Scores of the settings.
+    selection : Selection or None
+        The selected setting; None if nothing could be clustered.
+    assignment : Assignment
+        Classes of all spectra.
+    config : ClusteringConfig
+        Settings of the sweep.
+    n_trials : int
+        Number of trials on the sample itself.
+    """
+    core_fraction = float((assignment.stability >= config.min_core_stability).mean())
+    record = SelectionRecord(
+        selection_rule=config.selection_rule,
+        n_trials=n_trials,
+        min_core_stability=config.min_core_stability,
+        core_fraction=core_fraction,
+        reason="the sample could not be divided" if selection is None else selection.reason,
+    )
+    if selection is None:
+        return record
+    setting = selection.setting
+    return replace(
+        record,
+        beats_null=sweep_scores.beats_null(setting),
+        setting=str(setting),
+        space=setting.space,
+        **setting.algorithm_spec._asdict(),
+        stability=sweep_scores.mean_stability(setting),
+        alpha=config.alpha,
+        n_null_draws=config.n_null_draws,
+        silhouette_test=_build_null_test_record(sweep_scores.silhouette_test, setting),
+        stability_test=_build_null_test_record(sweep_scores.stability_test, setting),
+    )
+
+
+def _build_null_test_record(
+    test: NullTest[SweepSetting] | None, setting: SweepSetting
+) -> NullTestRecord | None:
+    if test is None:
+        return None
+    return NullTestRecord(
+        test.percentile[setting], test.null_mean[setting], test.z_score[setting], test.p_value[setting]
+    )

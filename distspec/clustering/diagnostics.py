@@ -1,9 +1,9 @@
-"""Which classes trade members, how torn each spectrum is, and which latents say the same."""
+"""Diagnostics of a clustering: confusion between classes, membership entropy, and redundancy of latents."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.feature_selection import mutual_info_regression
@@ -13,60 +13,112 @@ from distspec.core.spectrum import Floats, Floats32
 
 N_EXAMPLES_PER_PAIR = 3
 MUTUAL_INFO_SAMPLE_SIZE = 2_000
-"""Spectra that mutual information is estimated from."""
+"""Number of spectra from which mutual information is estimated."""
 N_PROBES, PROBE_STEP = 64, 0.5
-"""Spectra at which the decoder is asked what a latent does, and how far it is moved [posterior widths]."""
+"""Number of spectra at which the decoder is differentiated, and the step [posterior widths]."""
+
+
+@dataclass(frozen=True)
+class ClassConfusion:
+    """What the members of one class would be if not of it.
+
+    Attributes
+    ----------
+    cluster_label, other_label : int
+        The class and another class.
+    share : float
+        Mean probability of the other class among the members.
+    n_ambiguous : int
+        Number of members whose probability of the other class exceeds half that of their own.
+    example_rows : tuple of int
+        Rows of the members with the highest probability of the other class, at most `N_EXAMPLES_PER_PAIR`.
+    """
+
+    cluster_label: int
+    other_label: int
+    share: float
+    n_ambiguous: int
+    example_rows: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LatentPair:
+    """How much two latents have in common.
+
+    Attributes
+    ----------
+    latent, other_latent : int
+        Numbers of the latents; ``other_latent < latent``.
+    mutual_information : float
+        Mutual information of the posterior means [nat].
+    alignment : float
+        Absolute cosine between the changes of the decoded spectrum along the two latents; 1 if the decoder
+        does not distinguish them, NaN if a latent has no effect.
+    """
+
+    latent: int
+    other_latent: int
+    mutual_information: float
+    alignment: float
 
 
 def normalized_entropy(prob: Floats) -> Floats:
-    """Return the entropy of memberships, (N, K), in units of what an even share would have: 0 sure, 1 torn.
+    """Return the entropy of membership probabilities relative to that of equal probabilities.
 
-    What a row lacks to 1 is noise, and counts as a class.
+    Parameters
+    ----------
+    prob : ndarray of shape (n_points, n_classes)
+        What a row lacks to 1 is noise, and counts as a class.
+
+    Returns
+    -------
+    ndarray of shape (n_points,)
+        0 for a certain membership, 1 for equal probabilities.
 
     Examples
     --------
     >>> normalized_entropy(np.array([[1.0, 0.0], [1 / 3, 1 / 3]])).round(3)
     array([0., 1.])
     """
-    whole = np.column_stack([prob, np.maximum(1.0 - prob.sum(axis=1), 0.0)])
-    terms = np.where(whole > 0, whole * np.log(np.where(whole > 0, whole, 1.0)), 0.0)
-    # Not the sum's own negative: that of nothing would be -0.
-    return (0.0 - terms.sum(axis=1)) / np.log(whole.shape[1])
+    complete = np.column_stack([prob, np.maximum(1.0 - prob.sum(axis=1), 0.0)])
+    terms = np.where(complete > 0, complete * np.log(np.where(complete > 0, complete, 1.0)), 0.0)
+    # 0 - x instead of -x: the negative of 0 would be -0.
+    return (0.0 - terms.sum(axis=1)) / np.log(complete.shape[1])
 
 
-def compute_class_confusion(labels: Labels, prob: Floats) -> list[dict[str, Any]]:
-    """Say what the members of each class would be if not of it.
+def compute_class_confusion(labels: Labels, prob: Floats) -> list[ClassConfusion]:
+    """Compute for each pair of classes how probable the second is among members of the first.
 
     Parameters
     ----------
-    labels : (N,) int32
-    prob : (N, K)
+    labels : ndarray of int32, shape (n_points,)
+        Class of each point; -1 is noise.
+    prob : ndarray of shape (n_points, n_classes)
+        Membership probabilities.
 
     Returns
     -------
-    list of {cluster_label, other_label, share, n_ambiguous, examples}
-        For each pair of classes: the mean probability of the other among members of the one; how many members
-        are as likely of the other as half their own; the rows of those
-        most of the other, at most `N_EXAMPLES_PER_PAIR`.
+    list of ClassConfusion
+        Pairs with a probability above 0.
     """
-    rows: list[dict[str, Any]] = []
-    for one in range(prob.shape[1]):
-        members = np.flatnonzero(labels == one)
+    pairs: list[ClassConfusion] = []
+    for label in range(prob.shape[1]):
+        members = np.flatnonzero(labels == label)
         for other in range(prob.shape[1]):
-            theirs = prob[members, other]
-            if one == other or not len(members) or not theirs.any():
+            prob_other = prob[members, other]
+            if label == other or not len(members) or not prob_other.any():
                 continue
-            most = members[np.argsort(-theirs, kind="stable")[:N_EXAMPLES_PER_PAIR]]
-            rows.append(
-                {
-                    "cluster_label": one,
-                    "other_label": other,
-                    "share": float(theirs.mean()),
-                    "n_ambiguous": int(np.count_nonzero(theirs > 0.5 * prob[members, one])),
-                    "examples": [int(i) for i in most if prob[i, other] > 0],
-                }
+            examples = members[np.argsort(-prob_other, kind="stable")[:N_EXAMPLES_PER_PAIR]]
+            pairs.append(
+                ClassConfusion(
+                    label,
+                    other,
+                    float(prob_other.mean()),
+                    int(np.count_nonzero(prob_other > 0.5 * prob[members, label])),
+                    tuple(int(i) for i in examples if prob[i, other] > 0),
+                )
             )
-    return rows
+    return pairs
 
 
 def compare_latent_pairs(
@@ -74,48 +126,45 @@ def compare_latent_pairs(
     z_log_var: Floats32,
     decode: Callable[[Floats32], Floats32],
     rng: np.random.Generator,
-) -> list[dict[str, Any]]:
-    """Say of each pair of latents how much one tells of the other, and how alike they move the spectrum.
+) -> list[LatentPair]:
+    """Compare all pairs of latents: their mutual information and their effect on the decoded spectrum.
 
     Parameters
     ----------
-    z_mean, z_log_var : (N, latents)
+    z_mean, z_log_var : ndarray of shape (n_spectra, n_latents)
+        Posterior means and log variances.
     decode : callable
-        Latents (n, latents) to spectra (n, L).
-    rng : numpy Generator
-        Draws the spectra that are looked at.
+        Maps latents, (n, n_latents), to spectra, (n, n_pixels).
+    rng : numpy.random.Generator
+        Draws the spectra that are used.
 
     Returns
     -------
-    list of {latent, other_latent, mutual_information, alignment}
-        Mutual information [nat] of the posterior means (Kraskov, Stögbauer & Grassberger 2004, Phys. Rev. E
-        69, 066138), and the absolute cosine between what steps along the two do to decoded spectra: 1 where
-        the decoder cannot tell them apart. Pairs below the diagonal alone; NaN where a latent does nothing.
+    list of LatentPair
+        One for each pair.
+
+    References
+    ----------
+    Kraskov, Stögbauer & Grassberger 2004, Phys. Rev. E 69, 066138 (mutual information).
     """
     n, n_latents = z_mean.shape
-    few = np.sort(rng.choice(n, min(MUTUAL_INFO_SAMPLE_SIZE, n), replace=False))
-    x = z_mean[few].astype(np.float64)
-    moved = decoder_sensitivity(z_mean, z_log_var, decode, rng)
-    size = np.sqrt(np.einsum("ilp,ilp->l", moved, moved))
-    gram = np.einsum("ilp,imp->lm", moved, moved)
-    rows: list[dict[str, Any]] = []
+    sample = np.sort(rng.choice(n, min(MUTUAL_INFO_SAMPLE_SIZE, n), replace=False))
+    x = z_mean[sample].astype(np.float64)
+    sensitivity = decoder_sensitivity(z_mean, z_log_var, decode, rng)
+    norm = np.sqrt(np.einsum("ilp,ilp->l", sensitivity, sensitivity))
+    gram = np.einsum("ilp,imp->lm", sensitivity, sensitivity)
+    pairs: list[LatentPair] = []
     for i in range(1, n_latents):
-        shared = (
+        information = (
             mutual_info_regression(x[:, :i], x[:, i], random_state=0)
-            if len(few) > 5
+            if len(sample) > 5
             else np.full(i, float("nan"))
         )
         for j in range(i):
-            both = size[i] * size[j]
-            rows.append(
-                {
-                    "latent": i,
-                    "other_latent": j,
-                    "mutual_information": float(shared[j]),
-                    "alignment": float(abs(gram[i, j]) / both) if both > 0 else float("nan"),
-                }
-            )
-    return rows
+            product = norm[i] * norm[j]
+            alignment = float(abs(gram[i, j]) / product) if product > 0 else float("nan")
+            pairs.append(LatentPair(i, j, float(information[j]), alignment))
+    return pairs
 
 
 def decoder_sensitivity(
@@ -124,11 +173,21 @@ def decoder_sensitivity(
     decode: Callable[[Floats32], Floats32],
     rng: np.random.Generator,
 ) -> Floats:
-    """Return what moving each latent by its posterior width does to spectra, (spectra, latents, L)."""
+    """Return the derivative of decoded spectra with respect to each latent, per posterior width.
+
+    Parameters
+    ----------
+    z_mean, z_log_var, decode, rng
+        As `compare_latent_pairs`.
+
+    Returns
+    -------
+    ndarray of shape (n_probes, n_latents, n_pixels)
+    """
     n, n_latents = z_mean.shape
     probes = np.sort(rng.choice(n, min(N_PROBES, n), replace=False))
-    centre = np.repeat(z_mean[probes], n_latents, axis=0)
+    center = np.repeat(z_mean[probes], n_latents, axis=0)
     step = PROBE_STEP * np.exp(0.5 * z_log_var[probes])
     shift = (step[:, :, None] * np.eye(n_latents)).reshape(-1, n_latents).astype(np.float32)
-    change = decode(centre + shift).astype(np.float64) - decode(centre - shift)
+    change = decode(center + shift).astype(np.float64) - decode(center - shift)
     return change.reshape(len(probes), n_latents, -1) / (2 * PROBE_STEP)

@@ -1,4 +1,4 @@
-"""The spaces that are clustered: a model's latents, physical measures of its reconstructions, and maps."""
+"""Points to cluster: scaled latents and physical features of spectra, and a sample of them."""
 
 from __future__ import annotations
 
@@ -13,42 +13,56 @@ from distspec.clustering.plan import DatasetSpec
 from distspec.core.spectrum import Floats, Floats32
 
 N_REFERENCE_POINTS = 1_000
+"""Number of random points that isolation is measured against."""
 RARE_FRACTION = 0.1
-"""Of the sample, for those in the thinnest places."""
-_BLOCK = 16_384
+"""Fraction of a sample that is reserved for the most isolated points."""
+_BLOCK_ROWS = 16_384
 
 
 def isolation_distances(x: Floats32, rng: np.random.Generator) -> Floats32:
-    """Return how far each point lies from the nearest of some drawn at random, (N,); streams over rows.
+    """Return the distance of each point to the nearest of some random points.
 
     Parameters
     ----------
-    x : (N, D)
-    rng : numpy Generator
+    x : ndarray of shape (n_points, n_dims)
+        Points; columns are scaled to unit variance.
+    rng : numpy.random.Generator
+        Draws the random points.
+
+    Returns
+    -------
+    ndarray of shape (n_points,)
     """
     scale = np.maximum(x[:: max(1, len(x) // 100_000)].std(axis=0), 1e-12)
-    pilots = x[rng.choice(len(x), min(N_REFERENCE_POINTS, len(x)), replace=False)] / scale
-    squares = np.einsum("pd,pd->p", pilots, pilots)
-    found = np.empty(len(x), np.float32)
-    for start in range(0, len(x), _BLOCK):
-        block = x[start : start + _BLOCK] / scale
-        nearest = (squares - 2.0 * block @ pilots.T).min(axis=1) + np.einsum("nd,nd->n", block, block)
-        found[start : start + _BLOCK] = np.sqrt(np.maximum(nearest, 0.0))
-    return found
+    reference = x[rng.choice(len(x), min(N_REFERENCE_POINTS, len(x)), replace=False)] / scale
+    squares = np.einsum("pd,pd->p", reference, reference)
+    distance = np.empty(len(x), np.float32)
+    for start in range(0, len(x), _BLOCK_ROWS):
+        block = x[start : start + _BLOCK_ROWS] / scale
+        nearest = (squares - 2.0 * block @ reference.T).min(axis=1) + np.einsum("nd,nd->n", block, block)
+        distance[start : start + _BLOCK_ROWS] = np.sqrt(np.maximum(nearest, 0.0))
+    return distance
 
 
 def select_sample_rows(x: Floats32, n_sample: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return which rows are fitted, in their order: all, or `n_sample` of them.
+    """Select the rows that a sweep is fitted to.
 
-    `RARE_FRACTION` of the sample are the points farthest from others: a small class in a thin place is never
-    missed. The rest is drawn at random from all others, in whose places the sample is thereby
-    representative.
+    `RARE_FRACTION` of the sample are the most isolated points, so that a small class in a sparse region is
+    not missed. The rest is drawn at random from all other points.
 
     Parameters
     ----------
-    x : (N, D)
+    x : ndarray of shape (n_points, n_dims)
+        All points.
     n_sample : int
-    rng : numpy Generator
+        Size of the sample; all rows are taken if there are no more.
+    rng : numpy.random.Generator
+        Draws the sample.
+
+    Returns
+    -------
+    ndarray of int64, shape (n_sample,)
+        Row numbers in increasing order.
     """
     n = len(x)
     if n <= n_sample:
@@ -62,14 +76,14 @@ def select_sample_rows(x: Floats32, n_sample: int, rng: np.random.Generator) -> 
 
 @dataclass(frozen=True)
 class ClusteringInputs:
-    """What spectra are told by: one model's answers, or those of structureless data.
+    """Spectra as points, derived from one model.
 
     Attributes
     ----------
-    latents : (N, D)
-        With what is measured beside them.
-    features : (N, F)
-        `distspec.measurements.features.compute_features`; F may be 0.
+    latents : ndarray of shape (n_spectra, n_dims)
+        Scaled latents, followed by scaled measurements if the configuration names any.
+    features : ndarray of shape (n_spectra, n_features)
+        `distspec.measurements.features.compute_features`; ``n_features`` is 0 if the space is not used.
     """
 
     latents: Floats32
@@ -83,7 +97,15 @@ class ClusteringInputs:
         return ClusteringInputs(self.latents[rows], self.features[rows])
 
     def draw_null_data(self, dataset: DatasetSpec, seed: int) -> ClusteringInputs:
-        """Return data of as many spectra without structure; this one where `dataset` is the sample itself."""
+        """Return structureless data for as many spectra, or these spectra if `dataset` is the sample itself.
+
+        Parameters
+        ----------
+        dataset : DatasetSpec
+            Null model and number of the draw.
+        seed : int
+            Seed of the run.
+        """
         return ClusteringInputs(
             *(
                 draw_null_data(x.astype(np.float64), dataset, seed).astype(np.float32)
@@ -92,20 +114,20 @@ class ClusteringInputs:
         )
 
     def get_points(self, space: FeatureSpace) -> Floats32:
-        """Return where spectra lie in a space, or what its map is made of, (N, D)."""
+        """Return the points in a space; for a map, the points that it embeds."""
         return self.features if space.name == "features" else self.latents
 
 
 @dataclass(frozen=True)
 class LatentScaler:
-    """What brings one model's answers to where the spectra of a run lie, other spectra's as well.
+    """Scales the latents and measurements of one model to the space that a run was clustered in.
 
     Attributes
     ----------
-    latent_widths : (D,)
-        What latents are divided by: `compute_posterior_widths`, or 1.
-    measurement_scale : (M,)
-        What the numbers beside them are multiplied by: `compute_measurement_scale`.
+    latent_widths : ndarray of shape (n_latents,)
+        Divisors of the latents: `compute_posterior_widths`, or 1.
+    measurement_scale : ndarray of shape (n_measurements,)
+        Factors of the measurements: `compute_measurement_scale`.
     """
 
     latent_widths: Floats
@@ -113,29 +135,70 @@ class LatentScaler:
 
     @classmethod
     def from_latents(cls, z_mean: Floats32, latent_widths: Floats, measurements: Floats) -> LatentScaler:
-        """Return that of a run's own spectra: latents (N, D), numbers beside them (N, M)."""
-        return cls(
-            latent_widths,
-            compute_measurement_scale((z_mean / latent_widths).astype(np.float32), measurements),
-        )
+        """Determine the scale from the spectra of a run.
+
+        Parameters
+        ----------
+        z_mean : ndarray of shape (n_spectra, n_latents)
+            Posterior means.
+        latent_widths : ndarray of shape (n_latents,)
+            Divisors of the latents.
+        measurements : ndarray of shape (n_spectra, n_measurements)
+            Measurements on an arcsinh scale; there may be none.
+        """
+        latents = (z_mean / latent_widths).astype(np.float32)
+        return cls(latent_widths, compute_measurement_scale(latents, measurements))
 
     def transform(self, z_mean: Floats32, measurements: Floats, features: Floats32) -> ClusteringInputs:
-        """Return where spectra lie: by latents (N, D), numbers beside them (N, M), features (N, F)."""
+        """Scale spectra, of the run or others.
+
+        Parameters
+        ----------
+        z_mean : ndarray of shape (n_spectra, n_latents)
+            Posterior means.
+        measurements : ndarray of shape (n_spectra, n_measurements)
+            Measurements on an arcsinh scale.
+        features : ndarray of shape (n_spectra, n_features)
+            Features, which are passed on unchanged.
+        """
         latents = (z_mean / self.latent_widths).astype(np.float32)
-        return ClusteringInputs(
-            np.hstack([latents, measurements * self.measurement_scale]).astype(np.float32), features
-        )
+        scaled = np.hstack([latents, measurements * self.measurement_scale]).astype(np.float32)
+        return ClusteringInputs(scaled, features)
 
 
 def compute_measurement_scale(latents: Floats32, measurements: Floats) -> Floats:
-    """Return what makes numbers, (N, M), as wide as the widest of latents, (N, D); 0 for constants."""
+    """Return factors that give each measurement the standard deviation of the widest latent.
+
+    Parameters
+    ----------
+    latents : ndarray of shape (n_spectra, n_latents)
+        Scaled latents.
+    measurements : ndarray of shape (n_spectra, n_measurements)
+        Measurements.
+
+    Returns
+    -------
+    ndarray of shape (n_measurements,)
+        0 for constant measurements.
+    """
     spread = np.std(measurements, axis=0)
     widest = latents.std(axis=0, dtype=np.float64).max()
     return np.divide(widest, spread, out=np.zeros_like(spread), where=spread > 0)
 
 
 def join_measurements(latents: Floats32, measurements: Floats) -> Floats32:
-    """Return latents (N, D), and other numbers (N, M) as wide as the widest of them, (N, D + M).
+    """Append measurements to latents, scaled by `compute_measurement_scale`.
+
+    Parameters
+    ----------
+    latents : ndarray of shape (n_spectra, n_latents)
+        Scaled latents.
+    measurements : ndarray of shape (n_spectra, n_measurements)
+        Measurements.
+
+    Returns
+    -------
+    ndarray of shape (n_spectra, n_latents + n_measurements)
 
     Examples
     --------
@@ -143,20 +206,38 @@ def join_measurements(latents: Floats32, measurements: Floats) -> Floats32:
     array([[0., 1., 0.],
            [0., 3., 2.]], dtype=float32)
     """
-    return np.hstack([latents, measurements * compute_measurement_scale(latents, measurements)]).astype(
-        np.float32
-    )
+    scaled = measurements * compute_measurement_scale(latents, measurements)
+    return np.hstack([latents, scaled]).astype(np.float32)
 
 
 def compute_posterior_widths(z_log_var: Floats32) -> Floats:
-    """Return the root mean square width of the posteriors along each latent, (D,)."""
+    """Return the root mean square width of the posteriors along each latent.
+
+    Parameters
+    ----------
+    z_log_var : ndarray of shape (n_spectra, n_latents)
+        Log variances of the posteriors.
+
+    Returns
+    -------
+    ndarray of shape (n_latents,)
+    """
     return np.sqrt(np.exp(z_log_var, dtype=np.float64).mean(axis=0))
 
 
 def scale_by_posterior_width(z_mean: Floats32, z_log_var: Floats32) -> Floats32:
-    """Return latents in units of their posteriors' root mean square width, (N, D).
+    """Return latents in units of the root mean square width of their posteriors.
 
-    A latent that says nothing has a posterior as wide as the prior, and shrinks.
+    A latent without information has a posterior as wide as the prior, so that it shrinks.
+
+    Parameters
+    ----------
+    z_mean, z_log_var : ndarray of shape (n_spectra, n_latents)
+        Posterior means and log variances.
+
+    Returns
+    -------
+    ndarray of shape (n_spectra, n_latents)
 
     Examples
     --------

@@ -1,7 +1,8 @@
-"""Gaussian mixtures, many at once: every start of a sweep, and what each says of points.
+"""Gaussian mixtures fitted in batches by expectation-maximization.
 
-All trials of one k and covariance are fitted together (`em`), from the cells of k-means. On a CPU a trial's
-bits depend on the points and its start alone, not on what else is fitted with it.
+All mixtures with the same number of components and covariance type are fitted together, from the cells of
+k-means. On a CPU the result of a fit depends on the points and its initialization alone, bit for bit, not on
+the rest of the batch.
 """
 
 from __future__ import annotations
@@ -12,37 +13,56 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from distspec.clustering import gaussian_mixture
 from distspec.clustering.kmeans import kmeans
 from distspec.core.spectrum import Floats
 
 VARIANCE_FLOOR = 1e-6
-"""Added to every variance, in units of the sample's own in that column; of 1 where the column is constant."""
+"""Added to every variance, relative to the variance of the column; absolute if the column is constant."""
 _BLOCK_ROWS = 4096
-"""Points in a block: with ten Gaussians, responsibilities that a CPU's second cache holds."""
+"""Number of points in a block; the responsibilities of ten components fit into a CPU's second-level cache."""
 _GPU_BLOCK_SIZE = 1 << 25
-"""Responsibilities held at a time on a GPU."""
+"""Number of responsibilities held at a time on a GPU."""
 _TINY = 10.0 * np.finfo(np.float64).eps
+COVARIANCE_TYPES = "full", "tied", "diag"
 MomentIndices = tuple[Tensor, Tensor]
+"""Row and column numbers of the second moments that are computed."""
 
 
 class MixtureBatch(NamedTuple):
-    """Mixtures of one k under way: weights (T, K), means (T, K, D), covariances (T, K, D, D)."""
+    """Parameters of n_fits mixtures with k components each.
+
+    Attributes
+    ----------
+    weights : Tensor of shape (n_fits, k)
+    means : Tensor of shape (n_fits, k, n_dims)
+    covariances : Tensor of shape (n_fits, k, n_dims, n_dims)
+    """
 
     weights: Tensor
     means: Tensor
     covariances: Tensor
 
     def select(self, indices: Any) -> MixtureBatch:
-        """Return some of them."""
+        """Return the mixtures at some indices."""
         return MixtureBatch(*(values[indices] for values in self))
 
 
 class EMResult(NamedTuple):
-    """Mixtures, and (T,) each: mean log-likelihood, iterations taken, whether the likelihood stood still."""
+    """Result of `run_em`.
+
+    Attributes
+    ----------
+    mixtures : MixtureBatch
+        Fitted parameters.
+    log_likelihood : Tensor of shape (n_fits,)
+        Mean log-likelihood of the points.
+    n_iterations : Tensor of int, shape (n_fits,)
+        Number of iterations.
+    converged : Tensor of bool, shape (n_fits,)
+        Whether the log-likelihood converged before the iteration limit.
+    """
 
     mixtures: MixtureBatch
     log_likelihood: Tensor
@@ -53,9 +73,22 @@ class EMResult(NamedTuple):
 def run_em(
     x_scaled: Tensor, init_labels: Tensor, k: int, covariance_type: str, tolerance: float, max_iterations: int
 ) -> EMResult:
-    """Fit mixtures to points, (N, D), from first memberships, (T, N).
+    """Fit mixtures to points by expectation-maximization.
 
-    A trial ends when its mean log-likelihood changes by less than `tolerance`, and leaves the batch.
+    Parameters
+    ----------
+    x_scaled : Tensor of shape (n_points, n_dims)
+        Points with unit variance in each column.
+    init_labels : Tensor of int, shape (n_fits, n_points)
+        Initial component of each point.
+    k : int
+        Number of components.
+    covariance_type : {"full", "tied", "diag"}
+        Restriction of the covariances.
+    tolerance : float
+        A fit ends, and leaves the batch, when its mean log-likelihood changes by less than this.
+    max_iterations : int
+        Largest number of iterations.
     """
     pairs = _moment_indices(x_scaled, covariance_type)
     batch = _m_step(_label_moments(x_scaled, init_labels, k, pairs), pairs, covariance_type)
@@ -79,27 +112,15 @@ def run_em(
     )
 
 
-def most_probable_components(x_scaled: Tensor, mixtures: MixtureBatch) -> Tensor:
-    """Return the most probable Gaussian, (T, N), of points, (N, D)."""
-    pairs = _moment_indices(x_scaled, "full")
-    theta, row = _log_density_coefficients(mixtures, pairs), 0
-    labels = torch.empty(len(theta), len(x_scaled), dtype=torch.int32, device=x_scaled.device)
-    for features in _iterate_quadratic_features(x_scaled, pairs):
-        span = slice(row, row := row + features.shape[1])
-        for trials in _iterate_trial_slices(len(theta), theta.shape[1] * features.shape[1], x_scaled.device):
-            labels[trials, span] = (theta[trials].clone() @ features).max(dim=1).indices.int()
-    return labels
-
-
 def _moment_indices(x_scaled: Tensor, covariance_type: str) -> MomentIndices:
-    """Return the second moments that count: the upper triangle's, or the diagonal's alone."""
+    """Return the indices of the second moments: of the upper triangle, or of the diagonal."""
     d = x_scaled.shape[1]
     i, j = torch.triu_indices(d, d, device=x_scaled.device)
     return (i[i == j], j[i == j]) if covariance_type == "diag" else (i, j)
 
 
 def _log_density_coefficients(batch: MixtureBatch, moment_indices: MomentIndices) -> Tensor:
-    """Return the coefficients, (T, K, P), of log(weight × density) in the features."""
+    """Return the coefficients of log(weight × density) in the quadratic features, (n_fits, k, n_features)."""
     weights, means, covariances = batch
     i, j = moment_indices
     roots = torch.linalg.cholesky(covariances)
@@ -116,9 +137,10 @@ def _log_density_coefficients(batch: MixtureBatch, moment_indices: MomentIndices
 
 
 def _invert_lower_triangular(roots: Tensor) -> Tensor:
-    """Return the inverses of lower triangles, (…, D, D), row by row.
+    """Return the inverses of lower triangular matrices, row by row.
 
-    LAPACK's last bits depend on where in memory a small matrix lies; plain sums' do not.
+    The last bits of LAPACK's result depend on the memory alignment of a small matrix; those of plain sums do
+    not.
     """
     inverse = torch.zeros_like(roots)
     for i in range(roots.shape[-1]):
@@ -129,22 +151,22 @@ def _invert_lower_triangular(roots: Tensor) -> Tensor:
 
 
 def _e_step(x_scaled: Tensor, coefficients: Tensor, moment_indices: MomentIndices) -> tuple[Tensor, Tensor]:
-    """Return Σ r φ, (T, K, P), of responsibilities r, and the mean log-likelihood, (T,): one pass."""
+    """Return sums of features weighted by responsibility, (n_fits, k, n_features), and the log-likelihood."""
     n_trials, k, _ = coefficients.shape
     sums, likelihood = torch.zeros_like(coefficients), coefficients.new_zeros(n_trials)
     for features in _iterate_quadratic_features(x_scaled, moment_indices):
         for trials in _iterate_trial_slices(n_trials, k * features.shape[1], x_scaled.device):
-            # A copy starts on a cache line wherever its trial stands: products' last bits depend on that.
+            # The last bits of a product depend on memory alignment; a copy always starts on a cache line.
             logits = coefficients[trials].clone() @ features
             r = logits.softmax(dim=1)
-            # The likeliest Gaussian's logit, less the log of its responsibility, is log Σ exp logit.
+            # log Σ exp(logit) is the largest logit minus the log of its responsibility.
             likelihood[trials] += (logits.amax(dim=1) - r.amax(dim=1).log()).sum(dim=1)
             sums[trials] += r @ features.T
     return sums, likelihood / len(x_scaled)
 
 
 def _label_moments(x_scaled: Tensor, labels: Tensor, k: int, moment_indices: MomentIndices) -> Tensor:
-    """Return Σ φ, (T, K, P), of the members of each label, (T, N)."""
+    """Return the features summed over the members of each component, (n_fits, k, n_features)."""
     sums = x_scaled.new_zeros(len(labels), k, 1 + x_scaled.shape[1] + len(moment_indices[0]))
     row = 0
     for features in _iterate_quadratic_features(x_scaled, moment_indices):
@@ -156,14 +178,14 @@ def _label_moments(x_scaled: Tensor, labels: Tensor, k: int, moment_indices: Mom
 
 
 def _iterate_trial_slices(n_trials: int, size_per_trial: int, device: torch.device) -> Iterator[slice]:
-    """Yield as many trials at a time as fit: one on a CPU, so that products never depend on the others."""
+    """Yield slices of fits to process at a time: one on a CPU, where results must not depend on the batch."""
     at_once = 1 if device.type == "cpu" else max(1, _GPU_BLOCK_SIZE // size_per_trial)
     for start in range(0, n_trials, at_once):
         yield slice(start, start + at_once)
 
 
 def _iterate_quadratic_features(x_scaled: Tensor, moment_indices: MomentIndices) -> Iterator[Tensor]:
-    """Yield (1, z, and products of pairs of z), (P, n), of one block of points after the other."""
+    """Yield 1, the coordinates and their products for each block of points, (n_features, n_block)."""
     for block in x_scaled.T.chunk(-(-len(x_scaled) // _BLOCK_ROWS), dim=1):
         yield torch.cat(
             [torch.ones_like(block[:1]), block, block[moment_indices[0]] * block[moment_indices[1]]]
@@ -171,9 +193,9 @@ def _iterate_quadratic_features(x_scaled: Tensor, moment_indices: MomentIndices)
 
 
 def _m_step(sums: Tensor, moment_indices: MomentIndices, covariance_type: str) -> MixtureBatch:
-    """Return the mixtures of greatest likelihood for the sums, (T, K, P)."""
+    """Return the mixtures of maximum likelihood for summed features."""
     i, j = moment_indices
-    d = int(i[-1]) + 1  # the last pair is the last column's own
+    d = int(i[-1]) + 1  # the last moment is the variance of the last column
     sizes = sums[..., 0] + _TINY
     means = sums[..., 1 : 1 + d] / sizes[..., None]
     covariances = sums.new_zeros(*sizes.shape, d, d)
@@ -188,12 +210,19 @@ def _m_step(sums: Tensor, moment_indices: MomentIndices, covariance_type: str) -
     return MixtureBatch(weights, means, covariances)
 
 
-COVARIANCE_TYPES = "full", "tied", "diag"
-
-
 @dataclass(frozen=True)
 class MixtureInit:
-    """One trial: so many Gaussians, their covariances (full, tied, diag), and the seed of its first means."""
+    """How a mixture is initialized.
+
+    Attributes
+    ----------
+    k : int
+        Number of components.
+    covariance_type : {"full", "tied", "diag"}
+        Restriction of the covariances.
+    seed : int
+        Seed of the k-means that gives the initial components.
+    """
 
     k: int
     covariance_type: str
@@ -201,26 +230,33 @@ class MixtureInit:
 
     def __post_init__(self) -> None:
         if self.covariance_type not in COVARIANCE_TYPES:
-            raise ValueError(f"covariance {self.covariance_type!r}: use one of {', '.join(COVARIANCE_TYPES)}")
+            raise ValueError(
+                f"covariance_type {self.covariance_type!r}: choose from {', '.join(COVARIANCE_TYPES)}"
+            )
         if self.k < 1 or self.seed < 0:
-            raise ValueError(f"{self.k} Gaussians from seed {self.seed}: need k ≥ 1 and seed ≥ 0")
+            raise ValueError(f"k = {self.k}, seed = {self.seed}: k ≥ 1 and seed ≥ 0 must hold")
 
 
 @dataclass(frozen=True)
 class GaussianMixture:
-    """A fitted Gaussian mixture: plain arrays, so that it travels, and places new points span by span.
+    """A fitted Gaussian mixture, as plain arrays.
 
-    weights : (K,)
-    means : (K, D)
-    covariances : (K, D, D)
-        Whole whatever the fit was restricted to.
+    Attributes
+    ----------
+    weights : ndarray of shape (k,)
+        Weights of the components.
+    means : ndarray of shape (k, n_dims)
+        Means.
+    covariances : ndarray of shape (k, n_dims, n_dims)
+        Full covariance matrices, whatever the fit was restricted to.
     log_likelihood : float
-        Mean log density of the sample it was fitted to.
+        Mean log density of the fitted points.
     bic : float
-        Bayesian information criterion on that sample, lower is better.
+        Bayesian information criterion on the fitted points; lower is better.
     n_iterations : int
+        Number of iterations of the fit.
     converged : bool
-        Whether the likelihood stood still before the last iteration allowed.
+        Whether the fit converged before the iteration limit.
     """
 
     weights: Floats
@@ -232,7 +268,16 @@ class GaussianMixture:
     converged: bool
 
     def predict_proba(self, x: Floats) -> Floats:
-        """Return the probabilities, (N, K), that points, (N, D), belong to each Gaussian."""
+        """Return the probability that each point belongs to each component.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_points, n_dims)
+
+        Returns
+        -------
+        ndarray of shape (n_points, k)
+        """
         joint = self._log_joint(x)
         joint -= joint.max(axis=1, keepdims=True)
         np.exp(joint, out=joint)
@@ -240,7 +285,16 @@ class GaussianMixture:
         return joint
 
     def log_prob(self, x: Floats) -> Floats:
-        """Return the log density, (N,), at points, (N, D)."""
+        """Return the log density at points.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_points, n_dims)
+
+        Returns
+        -------
+        ndarray of shape (n_points,)
+        """
         joint = self._log_joint(x)
         return np.logaddexp.reduce(joint, axis=1)
 
@@ -262,62 +316,54 @@ def fit_mixtures(
     max_iterations: int = 100,
     device: str = "cpu",
 ) -> list[GaussianMixture]:
-    """Fit a mixture from each start to points, (N, D).
+    """Fit a Gaussian mixture from each initialization to the same points.
 
-    k-means from k-means++, in the points' own units, gives the first memberships; a trial ends when its mean
-    log-likelihood changes by less than `tolerance`. Where fewer than k places are distinct some Gaussians end
-    with a weight of nearly 0; variances never fall below `em.FLOOR` of the sample's.
+    Initial components are the cells of k-means from k-means++, in the points' own units. Variances never fall
+    below `VARIANCE_FLOOR` of the sample's. If fewer than k points are distinct, some weights become nearly 0.
 
     Parameters
     ----------
-    x : (N, D)
-    inits : sequence of Start
+    x : ndarray of shape (n_points, n_dims)
+        Finite points.
+    inits : sequence of MixtureInit
+        Number of components, covariance type and seed of each mixture.
     tolerance : float
+        A fit ends when its mean log-likelihood changes by less than this.
     max_iterations : int
+        Largest number of iterations.
     device : str
-        Where to compute, as torch names it.
+        Torch device on which to compute.
 
     Returns
     -------
-    list of Mixture
-        In the order of the starts.
+    list of GaussianMixture
+        In the order of `inits`.
 
     Raises
     ------
     ValueError
-        When values are not finite, or a start wants more Gaussians than there are points.
+        If a point is not finite or there are fewer points than components.
     """
-    sample = _StandardizedPoints.from_points(x, max((start.k for start in inits), default=1), device)
-    found: dict[int, GaussianMixture] = {}
-    for k in sorted({start.k for start in inits}):
-        seeds = sorted({start.seed for start in inits if start.k == k})
+    sample = _StandardizedPoints.from_points(x, max((init.k for init in inits), default=1), device)
+    mixtures: dict[int, GaussianMixture] = {}
+    for k in sorted({init.k for init in inits}):
+        seeds = sorted({init.seed for init in inits if init.k == k})
         labels = dict(zip(seeds, (kmeans(sample.x, k, seed)[1] for seed in seeds), strict=True))
-        for covariance in COVARIANCE_TYPES:
-            places = [i for i, each in enumerate(inits) if (each.k, each.covariance_type) == (k, covariance)]
-            if places:
-                first = torch.from_numpy(np.stack([labels[inits[i].seed] for i in places])).to(device)
-                fitted = gaussian_mixture.run_em(
-                    sample.x_scaled, first, k, covariance, tolerance, max_iterations
+        for covariance_type in COVARIANCE_TYPES:
+            indices = [
+                i for i, init in enumerate(inits) if (init.k, init.covariance_type) == (k, covariance_type)
+            ]
+            if indices:
+                init_labels = torch.from_numpy(np.stack([labels[inits[i].seed] for i in indices])).to(device)
+                result = run_em(sample.x_scaled, init_labels, k, covariance_type, tolerance, max_iterations)
+                mixtures |= dict(
+                    zip(indices, _unscale_mixtures(sample, covariance_type, result), strict=True)
                 )
-                found |= dict(zip(places, _unscale_mixtures(sample, covariance, fitted), strict=True))
-    return [found[place] for place in range(len(inits))]
-
-
-def assign_components(
-    mixtures: Sequence[GaussianMixture], x: Floats, device: str = "cpu"
-) -> NDArray[np.int32]:
-    """Return the most probable Gaussian, (T, N), of points, (N, D), under each mixture."""
-    sample = _StandardizedPoints.from_points(x, 1, device)
-    labels = np.empty((len(mixtures), len(x)), np.int32)
-    for k in sorted({len(mixture.weights) for mixture in mixtures}):
-        places = [i for i, mixture in enumerate(mixtures) if len(mixture.weights) == k]
-        batch = sample.standardize([mixtures[i] for i in places])
-        labels[places] = gaussian_mixture.most_probable_components(sample.x_scaled, batch).cpu().numpy()
-    return labels
+    return [mixtures[i] for i in range(len(inits))]
 
 
 class _StandardizedPoints(NamedTuple):
-    """Points as they are fitted: z = (x − shift) / scale, (N, D), of unit variance in each column."""
+    """Points, and the same points standardized to zero mean and unit variance in each column."""
 
     x: Floats
     x_scaled: Tensor
@@ -327,7 +373,7 @@ class _StandardizedPoints(NamedTuple):
     @classmethod
     def from_points(cls, x: Floats, min_points: int, device: str) -> _StandardizedPoints:
         if len(x) < min_points:
-            raise ValueError(f"{len(x)} points for {min_points} Gaussians: fit at most {len(x)}")
+            raise ValueError(f"{len(x)} points for {min_points} components: fit at most {len(x)}")
         if bad := int((~np.isfinite(x)).any(axis=1).sum()):
             raise ValueError(f"{bad} of {len(x)} points are not finite: leave them out")
         points = np.asarray(x, dtype=np.float64)
@@ -336,29 +382,16 @@ class _StandardizedPoints(NamedTuple):
         scale = np.where(live, scale, 1.0)
         return cls(points, torch.from_numpy((points - shift) / scale * live).to(device), shift, scale)
 
-    def standardize(self, mixtures: Sequence[GaussianMixture]) -> gaussian_mixture.MixtureBatch:
-        """Return mixtures of one k in z's coordinates."""
-        means = np.stack([mixture.means for mixture in mixtures])
-        covariances = np.stack([mixture.covariances for mixture in mixtures])
-        parts = (
-            np.stack([mixture.weights for mixture in mixtures]),
-            (means - self.shift) / self.scale,
-            covariances / np.outer(self.scale, self.scale),
-        )
-        return gaussian_mixture.MixtureBatch(
-            *(torch.from_numpy(part).to(self.x_scaled.device) for part in parts)
-        )
-
 
 def _unscale_mixtures(
-    points: _StandardizedPoints, covariance_type: str, em_result: gaussian_mixture.EMResult
+    points: _StandardizedPoints, covariance_type: str, em_result: EMResult
 ) -> list[GaussianMixture]:
-    """Return mixtures in the points' own coordinates."""
+    """Return the mixtures of a batch in the points' own units."""
     shift, scale = points.shift, points.scale
     n, d = points.x.shape
     k = em_result.mixtures.weights.shape[1]
-    shapes = {"full": k * d * (d + 1) // 2, "tied": d * (d + 1) // 2, "diag": k * d}[covariance_type]
-    penalty = (k - 1 + k * d + shapes) * np.log(n)
+    n_covariance_parameters = {"full": k * d * (d + 1) // 2, "tied": d * (d + 1) // 2, "diag": k * d}
+    penalty = (k - 1 + k * d + n_covariance_parameters[covariance_type]) * np.log(n)
     weights, means, covariances = (values.cpu().numpy() for values in em_result.mixtures)
     fits = em_result.log_likelihood.cpu().numpy() - np.log(scale).sum()
     return [

@@ -1,7 +1,7 @@
-"""k-means from greedy k-means++ starts, compiled: the baseline of a sweep, and where its mixtures start.
+"""Compiled k-means from greedy k-means++ starts, which initializes Gaussian mixtures and stratifies samples.
 
-One trial at a time, so that its bits depend on the points and its seed alone. Points are held column by
-column and walked in blocks that stay in the first cache: the inner loops run over neighbouring numbers.
+The result depends on the points and the seed alone, bit for bit. Points are stored column by column and
+processed in blocks that fit into the first-level cache, so that the inner loops run over adjacent numbers.
 """
 
 from __future__ import annotations
@@ -15,28 +15,39 @@ from distspec.core.spectrum import Floats
 Labels = NDArray[np.int32]
 MAX_ITERATIONS = 300
 TOLERANCE = 1e-4
-"""k-means ends when its centres move, squared and summed, by less than this share of a column's variance."""
+"""Iterations end when the summed squared shift of the centers is below this fraction of the mean column
+variance."""
 _BLOCK = 1024
 
 
 def kmeans(x: Floats, k: int, seed: int, max_iterations: int = MAX_ITERATIONS) -> tuple[Floats, Labels]:
-    """Return centres, (K, D), and the nearest centre, (N,), of finite points, (N, D).
+    """Partition points by k-means.
 
-    The same points, k and seed give the same bits. Where fewer than k places are distinct, some centres
-    coincide, and those after the first have no members.
+    If fewer than k points are distinct, some centers coincide, and all but the first of these have no
+    members.
 
     Parameters
     ----------
-    x : (N, D)
+    x : ndarray of shape (n_points, n_dims)
+        Finite points.
     k : int
+        Number of clusters.
     seed : int
+        Seed of the k-means++ initialization.
     max_iterations : int
-        Most times that centres move.
+        Largest number of updates of the centers.
+
+    Returns
+    -------
+    centers : ndarray of shape (k, n_dims)
+        Means of the clusters.
+    labels : ndarray of int32, shape (n_points,)
+        Nearest center of each point.
 
     Raises
     ------
     ValueError
-        When there are fewer points than k.
+        If there are fewer points than clusters.
 
     Examples
     --------
@@ -44,17 +55,29 @@ def kmeans(x: Floats, k: int, seed: int, max_iterations: int = MAX_ITERATIONS) -
     [0.5, 9.0]
     """
     if not 1 <= k <= len(x):
-        raise ValueError(f"{len(x)} points for k = {k}: use 1 ≤ k ≤ {len(x)}")
+        raise ValueError(f"k = {k} for {len(x)} points: 1 ≤ k ≤ {len(x)} must hold")
     shift = x.mean(axis=0)
     columns = np.ascontiguousarray((x - shift).T)
     draws = np.random.default_rng((seed, k)).random((k, 2 + int(np.log(k))))
-    centres = _kmeans_plus_plus(columns, draws)
-    labels = _lloyd(columns, centres, max_iterations, TOLERANCE * columns.var(axis=1).mean())
-    return centres + shift, labels
+    centers = _kmeans_plus_plus(columns, draws)
+    labels = _lloyd(columns, centers, max_iterations, TOLERANCE * columns.var(axis=1).mean())
+    return centers + shift, labels
 
 
 def assign_nearest_center(x: Floats, centers: Floats) -> Labels:
-    """Return the first of the nearest centres, (K, D), of points, (N, D): (N,)."""
+    """Return the nearest center of each point; the first of several at equal distance.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_points, n_dims)
+        Points.
+    centers : ndarray of shape (n_centers, n_dims)
+        Centers.
+
+    Returns
+    -------
+    ndarray of int32, shape (n_points,)
+    """
     shift = centers.mean(axis=0)
     labels = np.empty(len(x), np.int32)
     _write_nearest_center(np.ascontiguousarray((x - shift).T), centers - shift, labels)
@@ -63,40 +86,40 @@ def assign_nearest_center(x: Floats, centers: Floats) -> Labels:
 
 @njit_nogil
 def _kmeans_plus_plus(x: Floats, uniforms: Floats) -> Floats:
-    """Return k-means++ centres, (K, D): of each centre's candidates the one that leaves least distance."""
+    """Return k-means++ centers, each the candidate with the smallest remaining inertia."""
     d, n = x.shape
-    k, tries = uniforms.shape
-    centres = np.empty((k, d))
-    nearest, left, best = np.full(n, np.inf), np.empty(n), np.empty(n)
+    k, n_candidates = uniforms.shape
+    centers = np.empty((k, d))
+    nearest, inertia, best = np.full(n, np.inf), np.empty(n), np.empty(n)
     for c in range(k):
         least = np.inf
         cumulated = np.cumsum(nearest) if c > 0 else nearest
-        for attempt in range(tries if c > 0 else 1):
+        for candidate in range(n_candidates if c > 0 else 1):
             if c == 0:
-                place = int(uniforms[0, 0] * n)
+                row = int(uniforms[0, 0] * n)
             else:
-                place = np.searchsorted(cumulated, uniforms[c, attempt] * cumulated[n - 1], side="right")
-            place = min(place, n - 1)
-            left[:] = 0.0
+                row = np.searchsorted(cumulated, uniforms[c, candidate] * cumulated[n - 1], side="right")
+            row = min(row, n - 1)
+            inertia[:] = 0.0
             for j in range(d):
-                at = x[j, place]
+                center = x[j, row]
                 for i in range(n):
-                    left[i] += (x[j, i] - at) ** 2
+                    inertia[i] += (x[j, i] - center) ** 2
             total = 0.0
             for i in range(n):
-                left[i] = min(left[i], nearest[i])
-                total += left[i]
+                inertia[i] = min(inertia[i], nearest[i])
+                total += inertia[i]
             if total < least:
                 least = total
-                centres[c] = x[:, place]
-                best[:] = left
+                centers[c] = x[:, row]
+                best[:] = inertia
         nearest[:] = best
-    return centres
+    return centers
 
 
 @njit_nogil
 def _lloyd(x: Floats, centers: Floats, max_iterations: int, tolerance: float) -> Labels:
-    """Move centres, (K, D), to their members' means until they stand still; return the nearest, (N,)."""
+    """Move centers, in place, to the means of their members until convergence; return the nearest center."""
     d, n = x.shape
     k = len(centers)
     labels = np.zeros(n, np.int32)
@@ -126,20 +149,21 @@ def _lloyd(x: Floats, centers: Floats, max_iterations: int, tolerance: float) ->
 
 @njit_nogil
 def _write_nearest_center(x: Floats, centers: Floats, labels: Labels) -> None:
-    """Write the first of the nearest centres, (N,), of points, (D, N)."""
+    """Write the nearest center of each point into `labels`."""
     d, n = x.shape
     for start in range(0, n, _BLOCK):
         m = min(_BLOCK, n - start)
         least, label, distance = np.full(m, np.inf), np.zeros(m), np.empty(m)
         for c in range(len(centers)):
-            column, at = x[0, start : start + m], centers[c, 0]
+            column, center = x[0, start : start + m], centers[c, 0]
             for i in range(m):
-                distance[i] = (column[i] - at) ** 2
+                distance[i] = (column[i] - center) ** 2
             for j in range(1, d):
-                column, at = x[j, start : start + m], centers[c, j]
+                column, center = x[j, start : start + m], centers[c, j]
                 for i in range(m):
-                    distance[i] += (column[i] - at) ** 2
-            # Labels are floats here, as wide as distances: whole registers are selected at once.
+                    distance[i] += (column[i] - center) ** 2
+            # Labels are floats, as wide as distances, so that the compiler can select with vector
+            # instructions.
             for i in range(m):
                 label[i] = c if distance[i] < least[i] else label[i]
                 least[i] = min(least[i], distance[i])

@@ -1,10 +1,10 @@
-"""What structureless data would score: draws like the sample, and how a score compares with theirs."""
+"""Null tests: draws of structureless data, and the significance of scores against them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from scipy.stats import gumbel_r, norm
@@ -13,141 +13,163 @@ from distspec.clustering.config import GAUSSIAN, NULL_MODELS, OBSERVED
 from distspec.clustering.plan import DatasetSpec
 from distspec.core.spectrum import Floats
 
+Key = TypeVar("Key", bound=Hashable)
+"""What scores are named by, such as a setting of the sweep."""
 MIN_TAIL_DRAWS = 5
-"""Fewest draws of a kind that a tail is fitted to."""
+"""Number of draws of a null model below which no tail is fitted."""
 MIN_EXCEEDANCES = 10
-"""From so many draws on that reach a score their count says how often that is; below it the tail does."""
+"""Number of draws that reach a score from which their fraction is used as its p-value instead of the fitted
+tail."""
 MIN_SPREAD = 0.02
-"""Of a score's draws: an algorithm that finds nothing in most of them has no spread to be measured by."""
+"""Smallest standard deviation of null scores; an algorithm that finds no clusters in most draws has none."""
 
 
 def draw_null_data(x: Floats, dataset: DatasetSpec, seed: int) -> Floats:
-    """Return data like `x`, (N, D), without its structure; `x` itself where `dataset` is the sample or D is 0.
+    """Draw data without the structure of a sample.
 
     Parameters
     ----------
-    x : (N, D)
-    dataset : Data
-        ``gaussian``: one Gaussian of the same mean and covariance; ``permuted``: each column shuffled by
-        itself, so that every single distribution stays and nothing of what joins them.
+    x : ndarray of shape (n_points, n_dims)
+        The sample.
+    dataset : DatasetSpec
+        Null model and number of the draw. "gaussian": a Gaussian of the same mean and covariance. "permuted":
+        each column is shuffled independently, which keeps its distribution. "data": the sample itself is
+        returned.
     seed : int
+        Seed of the run.
+
+    Returns
+    -------
+    ndarray of shape (n_points, n_dims)
     """
     if dataset.null_model == OBSERVED or not x.size:
         return x
     rng = np.random.default_rng([seed, NULL_MODELS.index(dataset.null_model), dataset.draw])
     if dataset.null_model == GAUSSIAN:
-        spread = np.atleast_2d(np.cov(x.T))
-        return rng.multivariate_normal(x.mean(axis=0), spread, len(x), check_valid="ignore", method="eigh")
+        covariance = np.atleast_2d(np.cov(x.T))
+        return rng.multivariate_normal(
+            x.mean(axis=0), covariance, len(x), check_valid="ignore", method="eigh"
+        )
     return rng.permuted(x, axis=0)
 
 
 @dataclass(frozen=True)
-class NullTest:
-    """How scores compare with those of structureless data.
+class NullTest(Generic[Key]):
+    """Comparison of scores with those of structureless data, by key.
+
+    With several null models, each value is that of the model that is less favorable to the score.
 
     Attributes
     ----------
     percentile : mapping
-        Of each name: the share of draws that score less, ties half, of the kind that scores more.
+        Fraction of the draws that score less; ties count half.
     null_mean : mapping
-        Of each name: the mean of the draws, of the kind that scores more.
+        Mean score of the draws.
     z_score : mapping
-        Of each name: score less the mean of the draws, in their standard deviations; the lesser of kinds.
+        Score minus the mean of the draws, in their standard deviations.
     p_value : mapping
-        Of each name: how often structureless data would score so far beyond its like under any name; of the
-        kind where that is more often.
+        Probability that structureless data exceed their own mean as much under any key.
     """
 
-    percentile: Mapping[Any, float]
-    null_mean: Mapping[Any, float]
-    z_score: Mapping[Any, float]
-    p_value: Mapping[Any, float]
+    percentile: Mapping[Key, float]
+    null_mean: Mapping[Key, float]
+    z_score: Mapping[Key, float]
+    p_value: Mapping[Key, float]
 
 
 def run_null_test(
-    scores: Mapping[Any, float],
-    null_scores: Mapping[str, Mapping[Any, Sequence[float]]],
-    family: Callable[[Any], object] = lambda name: None,
-) -> NullTest | None:
-    """Hold each score against those of the same name on draws of structureless data.
+    scores: Mapping[Key, float],
+    null_scores: Mapping[str, Mapping[Key, Sequence[float]]],
+    family: Callable[[Key], Hashable] = lambda key: None,
+) -> NullTest[Key] | None:
+    """Test scores against those of structureless data.
 
-    A sweep of many settings has many chances: an excess is therefore held against the largest of its family
-    on each draw, itself held against the other draws. A Gumbel distribution fitted to these largest gives
-    the chance where it is rarer than draws can tell, so that 19 of them say something of a level of 1 %.
-    Families are tested apart, each having its share of the chances (Bonferroni), since a score that is
-    mostly still and seldom leaps, such as that of an algorithm that finds no clusters in most draws, would
-    hide what the steady ones have to say.
+    A sweep of many settings has many chances to score high. The z-score of a setting is therefore compared
+    with the largest z-score of its family in each draw, where a draw's z-scores are taken against the other
+    draws. A Gumbel distribution fitted to these maxima gives p-values smaller than the number of draws
+    resolves. Families are tested separately with a Bonferroni correction: an algorithm that finds no clusters
+    in most draws has rare, large maxima, which would hide significant scores of the others.
 
     Parameters
     ----------
-    scores : mapping
-        Name to score; more is better.
-    null_scores : mapping
-        Kind of null, to name, to a score of each draw.
+    scores : mapping of key to float
+        Scores of the data; higher is better.
+    null_scores : mapping of str to mapping of key to sequence of float
+        For each null model and key, the score of each draw.
     family : callable
-        Of a name.
+        Maps a key to the family that it is tested with; by default all keys are one family.
 
     Returns
     -------
-    Against or None
-        None where nothing was drawn.
+    NullTest or None
+        None if fewer than two draws were made.
     """
-    kinds = [
-        kind for kind in null_scores if null_scores[kind] and min(map(len, null_scores[kind].values())) >= 2
+    null_models = [
+        name for name in null_scores if null_scores[name] and min(map(len, null_scores[name].values())) >= 2
     ]
-    if not kinds:
+    if not null_models:
         return None
-    families: dict[object, list[Any]] = {}
-    for name in scores:
-        families.setdefault(family(name), []).append(name)
-    each = [
-        _run_family_test({name: scores[name] for name in names}, null_scores[kind], len(families))
-        for kind in kinds
-        for names in families.values()
+    families: dict[Hashable, list[Key]] = {}
+    for key in scores:
+        families.setdefault(family(key), []).append(key)
+    tests = [
+        _run_family_test({key: scores[key] for key in keys}, null_scores[name], len(families))
+        for name in null_models
+        for keys in families.values()
     ]
-    worst: dict[str, dict[Any, float]] = {}
-    for field, most in (("percentile", min), ("null_mean", max), ("z_score", min), ("p_value", max)):
-        found: dict[Any, float] = {}
-        for against in each:
-            for name, value in getattr(against, field).items():
-                found[name] = most(found.get(name, value), value)
-        worst[field] = found
-    return NullTest(**worst)
+    return NullTest(
+        percentile=_combine([test.percentile for test in tests], min),
+        null_mean=_combine([test.null_mean for test in tests], max),
+        z_score=_combine([test.z_score for test in tests], min),
+        p_value=_combine([test.p_value for test in tests], max),
+    )
+
+
+def _combine(
+    mappings: Sequence[Mapping[Key, float]], least_favorable: Callable[..., float]
+) -> dict[Key, float]:
+    """Return for each key the least favorable of its values."""
+    combined: dict[Key, float] = {}
+    for mapping in mappings:
+        for key, value in mapping.items():
+            combined[key] = least_favorable(combined.get(key, value), value)
+    return combined
 
 
 def _run_family_test(
-    scores: Mapping[Any, float], null_scores: Mapping[Any, Sequence[float]], n_families: int
-) -> NullTest:
-    names = [name for name in scores if name in null_scores]
-    own = np.array([scores[name] for name in names])
-    draws = np.array([null_scores[name] for name in names], np.float64)  # (names, draws)
+    scores: Mapping[Key, float], null_scores: Mapping[Key, Sequence[float]], n_families: int
+) -> NullTest[Key]:
+    """Test the scores of one family against one null model."""
+    keys = [key for key in scores if key in null_scores]
+    observed = np.array([scores[key] for key in keys])
+    draws = np.array([null_scores[key] for key in keys], np.float64)  # (n_keys, n_draws)
     n = draws.shape[1]
-    below = (draws < own[:, None]).sum(axis=1) + 0.5 * (draws == own[:, None]).sum(axis=1)
-    excess = _z_scores(own, draws)
-    largest = np.array([_z_scores(draws[:, i], np.delete(draws, i, axis=1)).max() for i in range(n)])
-    chance = np.minimum(n_families * _tail_probability(largest, excess), 1.0)
-    values = below / n, draws.mean(axis=1), excess, chance
-    return NullTest(*(dict(zip(names, each.tolist(), strict=True)) for each in values))
+    n_below = (draws < observed[:, None]).sum(axis=1) + 0.5 * (draws == observed[:, None]).sum(axis=1)
+    z_scores = _z_scores(observed, draws)
+    max_z_scores = np.array([_z_scores(draws[:, i], np.delete(draws, i, axis=1)).max() for i in range(n)])
+    p_values = np.minimum(n_families * _tail_probability(max_z_scores, z_scores), 1.0)
+    columns = n_below / n, draws.mean(axis=1), z_scores, p_values
+    return NullTest(*(dict(zip(keys, column.tolist(), strict=True)) for column in columns))
 
 
 def _z_scores(scores: Floats, draws: Floats) -> Floats:
-    """Return (own − mean) / standard deviation of draws, (S, n), widened as their number asks for."""
+    """Return (score - mean) / standard deviation of draws, widened for the finite number of draws."""
     n = draws.shape[1]
     spread = draws.std(axis=1, ddof=1) * np.sqrt(1.0 + 1.0 / n) if n > 1 else np.zeros(len(draws))
     return (scores - draws.mean(axis=1)) / np.maximum(spread, MIN_SPREAD)
 
 
 def _tail_probability(max_z_scores: Floats, z_scores: Floats) -> Floats:
-    """Return how often the largest excess of a draw reaches others, (S,)."""
+    """Return the probability that the largest z-score of a draw reaches each of some z-scores."""
     n = len(max_z_scores)
-    reached = (max_z_scores >= z_scores[:, None]).sum(axis=1)
-    counted = (1.0 + reached) / (1.0 + n)
+    n_reached = (max_z_scores >= z_scores[:, None]).sum(axis=1)
+    counted = (1.0 + n_reached) / (1.0 + n)
     if n < MIN_TAIL_DRAWS:
         return counted
-    # Moments, not the likelihood: the fit of a few draws shall not hang on the least of them. Their own
-    # uncertainty widens it, as a prediction interval does.
+    # Moments instead of maximum likelihood, so that the fit to a few draws does not depend on the lowest of
+    # them. The scale is widened by its own uncertainty, as in a prediction interval.
     scale = max(float(max_z_scores.std(ddof=1)) * np.sqrt(6.0) / np.pi, 1e-9)
-    place = float(max_z_scores.mean()) - np.euler_gamma * scale
-    wider = 1.0 + norm.isf(0.16) / np.sqrt(2.0 * (n - 1))
-    tail: Any = gumbel_r(place, scale * wider)
-    return np.where(reached >= MIN_EXCEEDANCES, counted, tail.sf(z_scores))
+    location = float(max_z_scores.mean()) - np.euler_gamma * scale
+    widening = 1.0 + norm.isf(0.16) / np.sqrt(2.0 * (n - 1))
+    tail: Any = gumbel_r(location, scale * widening)
+    return np.where(n_reached >= MIN_EXCEEDANCES, counted, tail.sf(z_scores))

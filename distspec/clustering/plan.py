@@ -1,4 +1,4 @@
-"""The sweep: which spaces, which algorithms, how often, and on which data that have no structure."""
+"""The plan of a sweep: which algorithms run in which feature spaces, how often, and on which null data."""
 
 from __future__ import annotations
 
@@ -19,19 +19,41 @@ from distspec.clustering.config import (
 
 
 class DatasetSpec(NamedTuple):
-    """The sample as its n-th model sees it, or the n-th draw of structureless data like it."""
+    """The data that a trial clusters.
+
+    Attributes
+    ----------
+    null_model : str
+        "data" for the sample itself, else a null model.
+    draw : int
+        Of the sample: number of the model whose latents are clustered. Of a null model: number of the draw.
+    """
 
     null_model: str = OBSERVED
     draw: int = 0
 
     @property
     def is_null(self) -> bool:
-        """Tell whether it is without structure."""
+        """Whether the data are structureless."""
         return self.null_model != OBSERVED
 
 
 class Trial(NamedTuple):
-    """One clustering of the sweep."""
+    """One clustering of the sweep.
+
+    Attributes
+    ----------
+    dataset : DatasetSpec
+        Data to cluster.
+    space : FeatureSpace
+        Space to cluster in.
+    algorithm_spec : AlgorithmSpec
+        Algorithm and parameters.
+    member : int
+        Number of the ensemble member, from 0.
+    seed : int
+        Seed of the algorithm and of the resampling.
+    """
 
     dataset: DatasetSpec
     space: FeatureSpace
@@ -41,7 +63,7 @@ class Trial(NamedTuple):
 
 
 class Job(NamedTuple):
-    """Trials that are made together, in one space."""
+    """Trials that one actor runs together: on the same data, in the same space."""
 
     number: int
     dataset: DatasetSpec
@@ -50,83 +72,118 @@ class Job(NamedTuple):
 
 
 def build_spaces(config: ClusteringConfig, n_umap_seeds: int, seed: int) -> list[FeatureSpace]:
-    """Return the spaces of a sweep, maps once for each of their seeds."""
-    found = [FeatureSpace(name) for name in config.spaces if name != "map"]
+    """Return the feature spaces of a sweep, a map once for each of its seeds.
+
+    Parameters
+    ----------
+    config : ClusteringConfig
+        Settings of the sweep.
+    n_umap_seeds : int
+        Number of embeddings of each kind of map.
+    seed : int
+        Seed of the run.
+    """
+    spaces = [FeatureSpace(name) for name in config.spaces if name != "map"]
     if "map" in config.spaces:
-        found += [
+        spaces += [
             FeatureSpace("map", n_neighbors, dims, seed * config.n_umap_seeds + i)
             for n_neighbors in config.umap_n_neighbors
             for dims in config.umap_dims
             for i in range(n_umap_seeds)
         ]
-    return found
+    return spaces
 
 
 def build_algorithm_grid(config: ClusteringConfig, n_points: int) -> tuple[list[AlgorithmSpec], list[str]]:
-    """Return what is tried on a sample of `n_points` in each space, and in words what was adapted to a small one.
+    """Return the algorithms and parameters to try in each space, and what was adapted to a small sample.
+
+    Parameters
+    ----------
+    config : ClusteringConfig
+        Settings of the sweep.
+    n_points : int
+        Size of the sample.
+
+    Returns
+    -------
+    algorithm_specs : list of AlgorithmSpec
+        Empty if the sample is too small to be divided.
+    adaptations : list of str
+        One sentence for each adaptation.
 
     Examples
     --------
-    >>> found, adapted = build_algorithm_grid(ClusteringConfig(), 9)
-    >>> [each.k for each in found], adapted
-    ([5, 6, 7, 8], ['k tried up to 8 instead of 15: a silhouette needs fewer classes than the 9 spectra'])
+    >>> specs, adaptations = build_algorithm_grid(ClusteringConfig(), 9)
+    >>> [spec.k for spec in specs], adaptations
+    ([5, 6, 7, 8], ['k is at most 8 instead of 15: a silhouette needs fewer classes than the 9 spectra'])
     """
     k_max = min(config.k_max, n_points - 1)
     k_min = min(config.k_min, max(2, k_max))
-    adapted = (
+    adaptations = (
         [
-            f"k tried up to {max(k_max, 1)} instead of {config.k_max}: "
+            f"k is at most {max(k_max, 1)} instead of {config.k_max}: "
             f"a silhouette needs fewer classes than the {n_points} spectra"
         ]
         if k_max < config.k_max
         else []
     )
-    found: list[AlgorithmSpec] = []
+    specs: list[AlgorithmSpec] = []
     for name in config.algorithms if k_max >= k_min else ():
         variants = config.covariance_types if name == "gmm" else ALGORITHM_VARIANTS.get(name, ("",))
         if name in ALGORITHM_FRACTIONS:
-            found += [AlgorithmSpec(name, fraction=share) for share in ALGORITHM_FRACTIONS[name]]
+            specs += [AlgorithmSpec(name, fraction=fraction) for fraction in ALGORITHM_FRACTIONS[name]]
         elif name == "bgmm":
-            found.append(AlgorithmSpec(name, k_max))
+            specs.append(AlgorithmSpec(name, k_max))
         else:
-            found += [
+            specs += [
                 AlgorithmSpec(name, k, variant) for variant in variants for k in range(k_min, k_max + 1)
             ]
-    return found, adapted
+    return specs, adaptations
 
 
 def plan_jobs(config: ClusteringConfig, algorithm_specs: Sequence[AlgorithmSpec], seed: int) -> list[Job]:
-    """Return every trial of a sweep in jobs, first those on the data, then those on what has no structure.
+    """Return the jobs of a sweep, those on the sample first, then those on null data.
 
-    A repeat of a setting has a seed of its own, a share of the points of its own where they are resampled,
-    and a map of its own where there are several.
+    Every ensemble member of a setting has its own seed, its own resample if points are resampled, and its own
+    map if there are several.
+
+    Parameters
+    ----------
+    config : ClusteringConfig
+        Settings of the sweep.
+    algorithm_specs : sequence of AlgorithmSpec
+        Algorithms and parameters to try.
+    seed : int
+        Seed of the run.
     """
-    draws = [DatasetSpec(kind, draw) for draw in range(config.n_null_draws) for kind in NULL_MODELS]
+    draws = [
+        DatasetSpec(null_model, draw) for draw in range(config.n_null_draws) for null_model in NULL_MODELS
+    ]
     groups: list[list[Trial]] = []
-    for data in (DatasetSpec(), *draws):
-        null = data.is_null
-        n_repeats = min(config.n_null_seeds, config.n_seeds) if null else config.n_seeds
-        for space in build_spaces(config, 1 if null else config.n_umap_seeds, seed):
-            mine = [
-                Trial(data, space, setting, repeat, seed * config.n_seeds + repeat)
-                for repeat in range(n_repeats)
-                for setting in algorithm_specs
-                if null
+    for dataset in (DatasetSpec(), *draws):
+        is_null = dataset.is_null
+        n_members = min(config.n_null_seeds, config.n_seeds) if is_null else config.n_seeds
+        for space in build_spaces(config, 1 if is_null else config.n_umap_seeds, seed):
+            trials = [
+                Trial(dataset, space, spec, member, seed * config.n_seeds + member)
+                for member in range(n_members)
+                for spec in algorithm_specs
+                if is_null
                 or not space.umap_dims
-                or repeat % config.n_umap_seeds == space.umap_seed % config.n_umap_seeds
+                or member % config.n_umap_seeds == space.umap_seed % config.n_umap_seeds
             ]
-            # A null's map is made by the job that needs it: its trials stay together.
-            groups += [mine] if null else list(_split_into_jobs(mine, config))
-    kept = [tuple(group) for group in groups if group]
-    return [Job(i, group[0].dataset, group[0].space, group) for i, group in enumerate(kept)]
+            # The map of null data is made by the job that needs it, so its trials stay together.
+            groups += [trials] if is_null else list(_split_into_jobs(trials, config))
+    jobs = [tuple(group) for group in groups if group]
+    return [Job(i, group[0].dataset, group[0].space, group) for i, group in enumerate(jobs)]
 
 
 def _split_into_jobs(trials: Sequence[Trial], config: ClusteringConfig) -> Iterator[list[Trial]]:
-    """Yield trials that are fitted to the same points by one algorithm, not too many at once."""
+    """Yield groups of trials that fit one algorithm to the same points, of limited size."""
 
-    def same(trial: Trial) -> tuple[str, int]:
+    def key(trial: Trial) -> tuple[str, int]:
         return trial.algorithm_spec.algorithm, trial.member if config.resample_fraction < 1 else 0
 
-    for (algorithm, _), group in groupby(sorted(trials, key=same), key=same):
-        whole, most = list(group), TRIALS_PER_JOB.get(algorithm, 1)
-        yield from (whole[i : i + most] for i in range(0, len(whole), most))
+    for (algorithm, _), group in groupby(sorted(trials, key=key), key=key):
+        members, size = list(group), TRIALS_PER_JOB.get(algorithm, 1)
+        yield from (members[i : i + size] for i in range(0, len(members), size))

@@ -1,4 +1,4 @@
-"""Which clustering of a sweep a run's classes are taken from, and why."""
+"""Scores of the settings of a sweep, and the selection of the setting that a run's classes come from."""
 
 from __future__ import annotations
 
@@ -15,133 +15,173 @@ from distspec.clustering.trials import TrialResult
 from distspec.core.spectrum import Floats
 
 MAX_NOISE_FRACTION = 0.5
-"""A clustering that leaves more of the sample out is of a few."""
+"""Largest mean fraction of noise at which a clustering can be selected."""
 MIN_EFFECTIVE_CLASSES = 2.0
-"""Effective classes of a clustering, at least: fewer, and nearly all of the sample is in one of them."""
+"""Smallest effective number of classes at which a clustering can be selected; below, one class holds nearly
+all."""
 MAX_RAND_INDEX = 0.995
-"""A mean adjusted Rand index beyond this counts as this."""
+"""Mean adjusted Rand indices are clipped to this before Fisher's transformation."""
 BASELINE_ALGORITHMS = ("kmeans",)
-"""Algorithms to compare with: they divide whatever they are given; not chosen where others are tried."""
+"""Algorithms that divide any data; they are selected only if no other algorithm was tried."""
 
 
 class SweepSetting(NamedTuple):
-    """A setting in a space, whatever the seeds."""
+    """An algorithm with its parameters in a feature space, without seeds.
+
+    Attributes
+    ----------
+    space : str
+        `FeatureSpace.title`.
+    algorithm_spec : AlgorithmSpec
+        Algorithm and parameters.
+    """
 
     space: str
     algorithm_spec: AlgorithmSpec
 
     @classmethod
     def from_result(cls, trial_result: TrialResult) -> SweepSetting:
-        """Return the way that a trial went."""
+        """Return the setting of a trial."""
         return cls(trial_result.trial.space.title, trial_result.trial.algorithm_spec)
 
     def __str__(self) -> str:
-        """Say it in a few words."""
         return f"{self.algorithm_spec} in {self.space}"
 
 
 @dataclass(frozen=True)
 class SweepScores:
-    """What a sweep says of every way.
+    """Scores of the settings of a sweep.
 
     Attributes
     ----------
-    members : mapping of Way to list of int
-        Its trials on the data, by their places among the results.
-    stability : (T,)
-        Of each result on the data: its mean adjusted Rand index with the other repeats of its way.
-    silhouette_test, stability_test : Against or None
-        Both scores against structureless data; None where none was drawn.
+    members : mapping of SweepSetting to sequence of int
+        Indices of the trials of each setting among the results on the data: an ensemble.
+    stability : ndarray of shape (n_results,)
+        Mean adjusted Rand index of each result on the data with the other members of its setting.
+    silhouette_test, stability_test : NullTest or None
+        Comparison of both scores with structureless data; None if there are no draws.
     alpha : float
-        `ClusteringConfig.level`.
+        Significance level, over the whole sweep.
     """
 
     members: Mapping[SweepSetting, Sequence[int]]
     stability: Floats
-    silhouette_test: NullTest | None
-    stability_test: NullTest | None
+    silhouette_test: NullTest[SweepSetting] | None
+    stability_test: NullTest[SweepSetting] | None
     alpha: float
 
     def mean_stability(self, setting: SweepSetting) -> float:
-        """Return a way's mean over its repeats; NaN where there is one alone."""
+        """Return the mean stability of a setting's members; NaN if there is only one."""
         return float(np.mean(self.stability[self.members[setting]]))
 
     def beats_null(self, setting: SweepSetting) -> bool | None:
-        """Tell whether a way scores more than structureless data, of all ways and both scores."""
+        """Return whether a setting scores significantly more than structureless data; None without draws."""
         tests = [test for test in (self.silhouette_test, self.stability_test) if test is not None]
-        # Two scores have two chances: each at half the level.
+        # Bonferroni correction for two scores.
         return any(test.p_value[setting] <= self.alpha / 2 for test in tests) if tests else None
 
 
 def score_sweep(results: Sequence[TrialResult], config: ClusteringConfig) -> SweepScores:
-    """Compare repeats with each other, and the data's scores with those of structureless data."""
-    own = [result for result in results if not result.trial.dataset.is_null]
-    repeats: dict[SweepSetting, list[int]] = {}
-    for place, result in enumerate(own):
-        repeats.setdefault(SweepSetting.from_result(result), []).append(place)
-    stable = np.full(len(own), np.nan)
-    for places in repeats.values():
-        stable[places] = compute_stability([own[place].labels.astype(np.int32) for place in places])
-    drawn: dict[str, dict[SweepSetting, dict[int, list[TrialResult]]]] = {}
-    for result in results:
-        data = result.trial.dataset
-        if data.is_null:
-            of_kind = drawn.setdefault(data.null_model, {}).setdefault(SweepSetting.from_result(result), {})
-            of_kind.setdefault(data.draw, []).append(result)
-    silhouette = {way: _mean_silhouette([own[i] for i in places]) for way, places in repeats.items()}
-    repeatable = {
-        way: _fisher_z_stability([own[i] for i in places], stable[places]) for way, places in repeats.items()
-    }
-    null_silhouette, null_repeatable = (
+    """Compute the stability of every setting and compare scores with those on structureless data.
+
+    Parameters
+    ----------
+    results : sequence of TrialResult
+        All results of the sweep, those on null data included.
+    config : ClusteringConfig
+        Settings of the sweep.
+
+    Returns
+    -------
+    SweepScores
+    """
+    observed = [result for result in results if not result.trial.dataset.is_null]
+    members: dict[SweepSetting, list[int]] = {}
+    for i, result in enumerate(observed):
+        members.setdefault(SweepSetting.from_result(result), []).append(i)
+    stability = np.full(len(observed), np.nan)
+    for indices in members.values():
+        stability[indices] = compute_stability([observed[i].labels.astype(np.int32) for i in indices])
+    draws = _group_null_results(results)
+    null_silhouette, null_stability = (
         {
-            kind: {way: [score(each) for each in draws.values()] for way, draws in ways.items()}
-            for kind, ways in drawn.items()
+            null_model: {
+                setting: [score(members) for members in by_draw.values()]
+                for setting, by_draw in by_setting.items()
+            }
+            for null_model, by_setting in draws.items()
         }
         for score in (_mean_silhouette, _null_fisher_z_stability)
     )
-    tests = (
-        run_null_test(silhouette, null_silhouette, _test_family),
-        run_null_test(repeatable, null_repeatable, _test_family)
-        if min(config.n_null_seeds, config.n_seeds) > 1
-        else None,
+    silhouette_test = run_null_test(
+        {setting: _mean_silhouette([observed[i] for i in indices]) for setting, indices in members.items()},
+        null_silhouette,
+        _get_test_family,
     )
-    return SweepScores(repeats, stable, *tests, config.alpha)
+    stability_test = None
+    if min(config.n_null_seeds, config.n_seeds) > 1:
+        stability_test = run_null_test(
+            {
+                setting: _fisher_z_stability([observed[i] for i in indices], stability[indices])
+                for setting, indices in members.items()
+            },
+            null_stability,
+            _get_test_family,
+        )
+    return SweepScores(members, stability, silhouette_test, stability_test, config.alpha)
 
 
-def _test_family(setting: SweepSetting) -> str:
-    """Return with which other ways' chances a way is held together."""
+def _group_null_results(
+    results: Sequence[TrialResult],
+) -> dict[str, dict[SweepSetting, dict[int, list[TrialResult]]]]:
+    """Return the results on null data by null model, setting and draw."""
+    draws: dict[str, dict[SweepSetting, dict[int, list[TrialResult]]]] = {}
+    for result in results:
+        dataset = result.trial.dataset
+        if dataset.is_null:
+            by_setting = draws.setdefault(dataset.null_model, {})
+            by_draw = by_setting.setdefault(SweepSetting.from_result(result), {})
+            by_draw.setdefault(dataset.draw, []).append(result)
+    return draws
+
+
+def _get_test_family(setting: SweepSetting) -> str:
+    """Return the family that a setting is tested with: those of the same algorithm."""
     return setting.algorithm_spec.algorithm
 
 
 def _mean_silhouette(results: Sequence[TrialResult]) -> float:
-    return float(np.mean([np.nan_to_num(each.scores["silhouette"]) for each in results]))
+    return float(np.mean([np.nan_to_num(result.scores.silhouette) for result in results]))
 
 
 def _null_fisher_z_stability(results: Sequence[TrialResult]) -> float:
-    return _fisher_z_stability(results, np.array([each.scores["stability"] for each in results]))
+    return _fisher_z_stability(results, np.array([result.scores.stability for result in results]))
 
 
 def _fisher_z_stability(results: Sequence[TrialResult], stability: Floats) -> float:
-    """Return Fisher's z of the mean adjusted Rand index: what is left of an index near 1 counts in ratios.
+    """Return Fisher's z-transform of the mean adjusted Rand index, which resolves values near 1.
 
-    Repeats that find fewer than two clusters agree perfectly on nothing: they count with 0.
+    Members with fewer than two clusters agree trivially and count with 0.
     """
-    index = np.where([each.n_clusters >= 2 for each in results], stability, 0.0)
+    index = np.where([result.n_clusters >= 2 for result in results], stability, 0.0)
     return float(np.arctanh(np.clip(index.mean(), -MAX_RAND_INDEX, MAX_RAND_INDEX)))
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The way that a run's classes are taken from.
+    """The setting that a run's classes come from.
 
     Attributes
     ----------
-    setting : Way
+    setting : SweepSetting
+        The selected setting.
     n_classes : int
-        Classes that the consensus has at most; of the published rule those of its trial.
+        Largest number of consensus classes; by the rule "silhouette" the number of clusters of the trial.
     trial_index : int or None
-        The place among the results whose labels are taken as they are; None: of the consensus of its repeats.
+        Index of the result whose clusters are the classes; None if the classes are the consensus of the
+        members.
     reason : str
+        Why it was selected.
     """
 
     setting: SweepSetting
@@ -153,80 +193,91 @@ class Selection:
 def select_setting(
     results: Sequence[TrialResult], sweep_scores: SweepScores, config: ClusteringConfig
 ) -> Selection | None:
-    """Return the way that is chosen; None where nothing could be clustered.
+    """Select the setting that classes come from.
 
-    The published rule takes the trial with the best silhouette, the first of equals. The other asks that a
-    clustering divides the sample (`MIN_EFFECTIVE_CLASSES`) and repeats (`ClusteringConfig.min_stability`). Of those in
-    the first of `ClusteringConfig.spaces` that has any, and of these those that beat their null, it takes
-    the one that repeats best: silhouettes are highest where a few lie far from all others. It says so where
-    none does; the next space is not asked then, since what divides latents need not be physics.
+    The rule "silhouette" takes the trial with the highest silhouette. The rule "consensus" considers settings
+    that divide the sample (`MIN_EFFECTIVE_CLASSES`) and are reproducible (`ClusteringConfig.min_stability`),
+    in the first of `ClusteringConfig.spaces` that has any; of these, it takes the most stable one that beats
+    the null test. The silhouette does not rank them, because it is highest where a few points lie far from
+    all others. If none beats the null test, the reason says so; other spaces are not searched then, since
+    what divides latents need not be physical.
 
     Parameters
     ----------
-    results : sequence of Result
-        Those on the data, in the order that `plot_sweep_scores` counts.
-    sweep_scores : Judgement
+    results : sequence of TrialResult
+        Results on the data, as `SweepScores.members` counts them.
+    sweep_scores : SweepScores
+        Their scores.
     config : ClusteringConfig
+        Settings of the sweep.
+
+    Returns
+    -------
+    Selection or None
+        None if nothing could be clustered.
     """
     if config.selection_rule == "silhouette":
-        values = np.array([result.scores["silhouette"] for result in results], np.float64)
-        if not np.isfinite(values).any():
-            return None
-        best = int(np.nanargmax(values))
-        why = f"the best silhouette of {len(values)} trials, {values[best]:.3f}"
-        way = SweepSetting.from_result(results[best])
-        return Selection(
-            way, results[best].n_clusters, best, _append_null_result(why, sweep_scores.beats_null(way))
-        )
-    ways = [
-        way
-        for way, places in sweep_scores.members.items()
-        if _is_valid_partition([results[i] for i in places])
-    ]
-    ways = [way for way in ways if way.algorithm_spec.algorithm not in BASELINE_ALGORITHMS] or ways
-    if not ways:
+        return _select_by_silhouette(results, sweep_scores)
+    return _select_by_stability(results, sweep_scores, config)
+
+
+def _select_by_silhouette(results: Sequence[TrialResult], sweep_scores: SweepScores) -> Selection | None:
+    values = np.array([result.scores.silhouette for result in results], np.float64)
+    if not np.isfinite(values).any():
         return None
-    words: list[str] = []
-    repeat = [way for way in ways if sweep_scores.mean_stability(way) >= config.min_stability]
-    if not repeat:
-        repeat = [max(ways, key=sweep_scores.mean_stability)]
-        words.append(f"no clustering repeats at {config.min_stability:g}")
-    # Clusterings of different spaces do not compare: what is in the space named first comes first.
-    first = next(name for name in config.spaces if any(way.space.startswith(name) for way in repeat))
-    repeat = [way for way in repeat if way.space.startswith(first)]
-    beat = [way for way in repeat if sweep_scores.beats_null(way) is not False]
-    if not beat:
-        words.append("none beats its null: classes may be of nothing but noise")
-    best = max(beat or repeat, key=sweep_scores.mean_stability)
-    places = sweep_scores.members[best]
-    words.insert(
-        0,
-        f"of {len(beat or repeat)} clusterings in {best.space} that may be chosen, the one that repeats best "
-        f"(mean adjusted Rand index {sweep_scores.mean_stability(best):.2f})",
+    best = int(np.nanargmax(values))
+    setting = SweepSetting.from_result(results[best])
+    reason = f"highest silhouette of {len(values)} trials, {values[best]:.3f}"
+    beats_null = sweep_scores.beats_null(setting)
+    if beats_null is not None:
+        reason += f"; it {'beats' if beats_null else 'does not beat'} the null test"
+    return Selection(setting, results[best].n_clusters, best, reason)
+
+
+def _select_by_stability(
+    results: Sequence[TrialResult], sweep_scores: SweepScores, config: ClusteringConfig
+) -> Selection | None:
+    settings = [
+        setting
+        for setting, indices in sweep_scores.members.items()
+        if _is_valid_partition([results[i] for i in indices])
+    ]
+    settings = [s for s in settings if s.algorithm_spec.algorithm not in BASELINE_ALGORITHMS] or settings
+    if not settings:
+        return None
+    remarks: list[str] = []
+    stable = [s for s in settings if sweep_scores.mean_stability(s) >= config.min_stability]
+    if not stable:
+        stable = [max(settings, key=sweep_scores.mean_stability)]
+        remarks.append(f"no clustering reaches a stability of {config.min_stability:g}")
+    # Clusterings of different spaces are not comparable: the configured order decides.
+    space = next(name for name in config.spaces if any(s.space.startswith(name) for s in stable))
+    stable = [s for s in stable if s.space.startswith(space)]
+    significant = [s for s in stable if sweep_scores.beats_null(s) is not False]
+    if not significant:
+        remarks.append("none beats the null test: classes may be chance divisions")
+    candidates = significant or stable
+    best = max(candidates, key=sweep_scores.mean_stability)
+    reason = (
+        f"most stable of {len(candidates)} candidate clusterings in {best.space} "
+        f"(mean adjusted Rand index {sweep_scores.mean_stability(best):.2f})"
     )
-    k = int(np.median([results[i].n_clusters for i in places]))
-    return Selection(best, k, None, "; ".join(words))
+    n_classes = int(np.median([results[i].n_clusters for i in sweep_scores.members[best]]))
+    return Selection(best, n_classes, None, "; ".join([reason, *remarks]))
 
 
 def _is_valid_partition(results: Sequence[TrialResult]) -> bool:
-    """Tell whether repeats of a clustering divide the sample: not a few against the rest, or all as noise."""
+    """Return whether a setting divides the sample instead of splitting off a few points."""
     if min(result.n_clusters for result in results) < 2:
         return False
     noise = float(np.mean([result.noise_fraction for result in results]))
-    return (
-        noise <= MAX_NOISE_FRACTION
-        and float(np.mean([_effective_n_classes(result) for result in results])) >= MIN_EFFECTIVE_CLASSES
-    )
+    n_classes = float(np.mean([_effective_n_classes(result) for result in results]))
+    return noise <= MAX_NOISE_FRACTION and n_classes >= MIN_EFFECTIVE_CLASSES
 
 
 def _effective_n_classes(result: TrialResult) -> float:
-    """Return exp of the entropy of the classes' shares, noise being one of them."""
+    """Return the exponential of the entropy of the cluster fractions, noise included."""
     assigned = result.sizes / result.sizes.sum() * (1.0 - result.noise_fraction)
-    shares = np.append(assigned, result.noise_fraction)
-    return float(np.exp(-np.sum(shares[shares > 0] * np.log(shares[shares > 0]))))
-
-
-def _append_null_result(reason: str, beats_null: bool | None) -> str:
-    if beats_null is None:
-        return reason
-    return f"{reason}; it {'beats' if beats_null else 'does not beat'} its null"
+    fractions = np.append(assigned, result.noise_fraction)
+    fractions = fractions[fractions > 0]
+    return float(np.exp(-np.sum(fractions * np.log(fractions))))

@@ -1,7 +1,8 @@
-"""UMAP's graph, once for all layouts that differ in seed, distance or dimensions; placing new points on them.
+"""UMAP with a shared neighbor graph, deterministic layouts, and the projection of new points.
 
-The graph comes from exact neighbours, and a layout from the graph's spectrum, the same for all seeds: a seed
-decides on the noise that is added to it and on which points push each other away.
+One graph, computed from exact nearest neighbors, serves all embeddings that differ in seed, minimum distance
+or number of dimensions. An embedding starts from the spectral layout of the graph; its seed determines the
+noise that is added and the negative samples.
 """
 
 from __future__ import annotations
@@ -17,37 +18,49 @@ from sklearn.neighbors import NearestNeighbors
 from distspec.core.spectrum import Floats, Floats32
 
 MIN_POINTS = 5
-"""Points that have a neighbourhood worth the name."""
+"""Number of points below which there is no embedding: the first coordinates are shown instead."""
 MIN_POINTS_SPECTRAL_INIT = 21
-"""Points whose graph has a spectrum to lay them out by; fewer are strewn at random."""
+"""Number of points below which an embedding starts from random positions instead of the spectral layout."""
 N_PROJECTION_ITERATIONS = 20
 UMAP_A, UMAP_B = 1.577, 0.895
-"""UMAP's attraction on a map of `min_dist` 0.1."""
+"""Parameters of UMAP's attraction for a minimum distance of 0.1."""
 
 
 @dataclass(frozen=True)
 class UmapParams:
-    """One map of a neighbourhood."""
+    """Parameters of an embedding of a neighbor graph.
+
+    Attributes
+    ----------
+    seed : int
+        Seed of the initial noise and of the negative samples.
+    min_dist : float
+        Minimum distance between embedded points.
+    n_components : int
+        Number of dimensions.
+    """
 
     seed: int
     min_dist: float = 0.1
-    """Least distance between points on the map."""
     n_components: int = 2
-    """Dimensions of the map."""
 
 
 @dataclass(frozen=True)
 class NeighborGraph:
-    """Points and UMAP's graph of them: plain arrays that travel, from which maps are laid out.
+    """Points and UMAP's fuzzy neighbor graph of them, as plain arrays.
 
-    x : (N, D)
+    Attributes
+    ----------
+    x : ndarray of shape (n_points, n_dims)
+        Points.
     n_neighbors : int
-        Each point itself among them.
-    graph : sparse (N, N), or None below `LEAST` points
-    init_coords : mapping of n_components to (N, n_components)
-        Where layouts begin; empty where they begin at random.
+        Number of neighbors, the point itself included.
+    graph : sparse matrix of shape (n_points, n_points) or None
+        Weights of the edges; None below `MIN_POINTS` points.
+    init_coords : mapping of int to ndarray of shape (n_points, n_components)
+        Spectral layout by number of dimensions; empty if layouts start at random.
     adaptations : list of str
-        In words, what was adapted to a small sample.
+        What was adapted to a small sample.
     """
 
     x: Floats32
@@ -58,49 +71,69 @@ class NeighborGraph:
 
 
 def build_neighbor_graph(x: Floats, n_neighbors: int, n_components: tuple[int, ...] = (2,)) -> NeighborGraph:
-    """Return the graph of finite points, (N, D), to be laid out in so many dimensions each.
+    """Compute the neighbor graph of points; equal points give equal graphs.
 
-    The same points give the same graph.
+    Parameters
+    ----------
+    x : ndarray of shape (n_points, n_dims)
+        Finite points.
+    n_neighbors : int
+        Number of neighbors, the point itself included.
+    n_components : tuple of int
+        Numbers of dimensions that embeddings may have.
     """
     points, n = np.ascontiguousarray(x, dtype=np.float32), len(x)
     if n < MIN_POINTS:
-        words = f"no UMAP of {n} spectra: the map shows the first two latents"
-        return NeighborGraph(points, n, None, {}, [words])
-    from umap.umap_ import fuzzy_simplicial_set, spectral_layout  # 13 s the first time it is imported
+        adaptation = f"{n} spectra are too few for UMAP: the map shows the first two latents"
+        return NeighborGraph(points, n, None, {}, [adaptation])
+    from umap.umap_ import fuzzy_simplicial_set, spectral_layout  # importing it takes seconds
 
     k = min(n_neighbors, n - 1)
-    adapted = (
-        [f"UMAP looks at {k} neighbours instead of {n_neighbors}: {n} spectra"] if k < n_neighbors else []
+    adaptations = (
+        [f"UMAP uses {k} neighbors instead of {n_neighbors}: there are {n} spectra"]
+        if k < n_neighbors
+        else []
     )
     indices, distances = _kneighbors(points, points, k)
     state = np.random.RandomState(0)
     graph: Any = fuzzy_simplicial_set(
         points, k, state, "euclidean", knn_indices=indices, knn_dists=distances, return_dists=False
     )[0]
-    first = {
+    init_coords = {
         d: np.asarray(spectral_layout(points, graph, d, state), dtype=np.float32)
         for d in n_components
         if n >= MIN_POINTS_SPECTRAL_INIT
     }
-    return NeighborGraph(points, k, graph, first, adapted)
+    return NeighborGraph(points, k, graph, init_coords, adaptations)
 
 
 def compute_umap(neighbor_graph: NeighborGraph, params: UmapParams) -> Floats:
-    """Return a map, (N, n_components): one thread, and the same bits for the same neighbourhood and layout.
+    """Embed the points of a neighbor graph, in one thread; equal arguments give equal bits.
+
+    Parameters
+    ----------
+    neighbor_graph : NeighborGraph
+        Graph to embed.
+    params : UmapParams
+        Seed, minimum distance and number of dimensions.
+
+    Returns
+    -------
+    ndarray of shape (n_points, n_components)
 
     Raises
     ------
     ValueError
-        When the neighbourhood was not made for so many dimensions.
+        If the graph was not computed for this number of dimensions.
     """
     n, d = len(neighbor_graph.x), params.n_components
-    if neighbor_graph.graph is None:  # too few for any neighbourhood: the leading latents, padded
-        flat = np.zeros((n, d))
-        flat[:, : neighbor_graph.x.shape[1]] = neighbor_graph.x[:, :d]
-        return flat
+    if neighbor_graph.graph is None:  # too few points: the first coordinates, padded with zeros
+        first = np.zeros((n, d))
+        first[:, : neighbor_graph.x.shape[1]] = neighbor_graph.x[:, :d]
+        return first
     if neighbor_graph.init_coords and d not in neighbor_graph.init_coords:
         raise ValueError(
-            f"a neighbourhood for maps in {sorted(neighbor_graph.init_coords)} dimensions: not in {d}"
+            f"the graph was computed for maps in {sorted(neighbor_graph.init_coords)} dimensions, not in {d}"
         )
     from umap.umap_ import find_ab_params, noisy_scale_coords, simplicial_set_embedding
 
@@ -109,7 +142,7 @@ def compute_umap(neighbor_graph: NeighborGraph, params: UmapParams) -> Floats:
     if neighbor_graph.init_coords:
         init = noisy_scale_coords(neighbor_graph.init_coords[d], state, max_coord=10, noise=0.0001)
     a, b = find_ab_params(1.0, params.min_dist)
-    found, _ = simplicial_set_embedding(
+    coordinates, _ = simplicial_set_embedding(
         neighbor_graph.x,
         neighbor_graph.graph.copy(),
         d,
@@ -127,18 +160,39 @@ def compute_umap(neighbor_graph: NeighborGraph, params: UmapParams) -> Floats:
         {},
         False,
     )
-    return np.asarray(found, dtype=np.float64)
+    return np.asarray(coordinates, dtype=np.float64)
 
 
 class Neighbors(NamedTuple):
-    """Which of a neighbourhood's points are nearest to others, (M, k), nearest first, and how far."""
+    """Nearest points of a neighbor graph to some other points, in order of distance.
+
+    Attributes
+    ----------
+    indices : ndarray of int64, shape (n_queries, n_neighbors)
+        Row numbers.
+    distances : ndarray of shape (n_queries, n_neighbors)
+        Distances.
+    """
 
     indices: NDArray[np.int64]
     distances: Floats32
 
 
 def find_neighbors(neighbor_graph: NeighborGraph, x: Floats) -> Neighbors | None:
-    """Return what points, (M, D), see of a neighbourhood: the same for all of its maps. None: it has none."""
+    """Return the nearest points of a graph to other points, which are the same for all its embeddings.
+
+    Parameters
+    ----------
+    neighbor_graph : NeighborGraph
+        Graph with the points to search.
+    x : ndarray of shape (n_queries, n_dims)
+        Other points.
+
+    Returns
+    -------
+    Neighbors or None
+        None if there are too few points for a graph.
+    """
     if neighbor_graph.graph is None:
         return None
     return Neighbors(
@@ -149,20 +203,26 @@ def find_neighbors(neighbor_graph: NeighborGraph, x: Floats) -> Neighbors | None
 def project_points(
     neighbor_graph: NeighborGraph, coordinates: Floats, x: Floats, neighbors: Neighbors | None = None
 ) -> Floats:
-    """Return where points, (M, D), lie on a map, (N, d), of others: where their neighbours pull them.
+    """Project new points onto an embedding.
 
-    The place of least Σ w ln(1 + a r²ᵇ), r the distances on the map to the neighbours: what UMAP pulls by,
-    without what it pushes by. Starting from the neighbours' mean, which falls between classes, a few
-    reweighted means come down in the class that most neighbours are in.
+    A point is placed where Σ w ln(1 + a r²ᵇ) over its neighbors is minimal, with r the distance on the map:
+    UMAP's attraction without its repulsion. The minimum is found by iteratively reweighted means. They start
+    at the mean of the neighbors, which may lie between classes, and converge to the class of most neighbors.
 
     Parameters
     ----------
-    neighbor_graph : Neighbourhood
-        What was laid out.
-    coordinates : (N, d)
-    x : (M, D)
-    neighbors : Seen or None
-        `find_neighbors`, where it is known already.
+    neighbor_graph : NeighborGraph
+        Graph that was embedded.
+    coordinates : ndarray of shape (n_points, n_components)
+        Its embedding.
+    x : ndarray of shape (n_queries, n_dims)
+        New points.
+    neighbors : Neighbors, optional
+        `find_neighbors` of `x`, if known.
+
+    Returns
+    -------
+    ndarray of shape (n_queries, n_components)
     """
     neighbors = neighbors or find_neighbors(neighbor_graph, x)
     if neighbors is None:
@@ -174,17 +234,17 @@ def project_points(
     beyond = distances.astype(np.float64) - distances[:, :1]
     scale = beyond.mean(axis=1, keepdims=True)
     strength = np.exp(-np.divide(beyond, scale, out=np.zeros_like(beyond), where=scale > 0))
-    places, weight = coordinates[indices], strength
-    found = np.empty((len(x), coordinates.shape[1]))
+    positions, weight = coordinates[indices], strength
+    projected = np.empty((len(x), coordinates.shape[1]))
     for _ in range(1 + N_PROJECTION_ITERATIONS):
-        np.einsum("mk,mkd->md", weight / weight.sum(axis=1, keepdims=True), places, out=found)
-        square = ((places - found[:, None]) ** 2).sum(axis=2) + 1e-6
+        np.einsum("mk,mkd->md", weight / weight.sum(axis=1, keepdims=True), positions, out=projected)
+        square = ((positions - projected[:, None]) ** 2).sum(axis=2) + 1e-6
         weight = strength * square ** (UMAP_B - 1.0) / (1.0 + UMAP_A * square**UMAP_B)
-    return found
+    return projected
 
 
 def _kneighbors(x: Floats32, queries: Floats32, n_neighbors: int) -> tuple[NDArray[np.int64], Floats32]:
-    """Return which of points, (N, D), are the k nearest of others, (M, D), nearest first, and how far."""
+    """Return row numbers and distances of the nearest points to queries, by brute force."""
     search: Any = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(x)
     distances, indices = search.kneighbors(queries)
     return indices, distances.astype(np.float32)
@@ -192,9 +252,14 @@ def _kneighbors(x: Floats32, queries: Floats32, n_neighbors: int) -> tuple[NDArr
 
 @dataclass(frozen=True)
 class UmapEmbedding:
-    """A map of a sample, and where other points would lie on it.
+    """Embedding of a sample, onto which other points can be projected.
 
-    coordinates : (N, n_components)
+    Attributes
+    ----------
+    neighbor_graph : NeighborGraph
+        Graph of the sample.
+    coordinates : ndarray of shape (n_points, n_components)
+        Positions of the sample.
     """
 
     neighbor_graph: NeighborGraph
@@ -202,9 +267,9 @@ class UmapEmbedding:
 
     @classmethod
     def from_graph(cls, neighbor_graph: NeighborGraph, params: UmapParams) -> UmapEmbedding:
-        """Lay it out."""
+        """Embed a neighbor graph."""
         return cls(neighbor_graph, compute_umap(neighbor_graph, params))
 
     def transform(self, x: Floats, neighbors: Neighbors | None = None) -> Floats:
-        """Return where points, (M, D), lie, (M, n_components): see `place`."""
+        """Project points onto the embedding, as `project_points`."""
         return project_points(self.neighbor_graph, self.coordinates, x, neighbors)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from distspec.archives.registry import get_archive
 from distspec.catalog.editions import find_record, open_record_tables
-from distspec.catalog.runs import load_run
+from distspec.catalog.runs import read_run_record
 from distspec.clustering.feature_space import scale_by_posterior_width
 from distspec.core.arrow import pc
 from distspec.core.spectrum import Floats32
@@ -218,14 +218,14 @@ def open_explorer_data(root: str) -> ExplorerData:
     """
     record = find_record(root)
     tables = open_record_tables(root, record)
-    run, _ = load_run(run_url(root, record.run_id))
+    run = read_run_record(run_url(root, record.run_id))
     store = open_store(store_url(root), record.snapshot_id)
     dataset = tables["objects"]
     table = dataset.to_table(
         [name for name in dataset.schema.names if not LATENT_COLUMN_PATTERN.fullmatch(name)]
     )
     rows = table["store_row"].to_numpy()
-    said = read_latents(store, str(run["model_id"]), ("z_mean", "z_log_var"))
+    said = read_latents(store, run.model_id, ("z_mean", "z_log_var"))
     z_mean, z_log_var = said["z_mean"][rows], said["z_log_var"][rows]
     return ExplorerData(
         root=root,
@@ -235,7 +235,7 @@ def open_explorer_data(root: str) -> ExplorerData:
         classes=[replace_nonfinite(row) for row in tables["classes"].to_table().to_pylist()],
         store=store,
         store_rows=rows,
-        model=load_model(model_url(root, str(run["model_id"]))),
+        model=load_model(model_url(root, run.model_id)),
         scaled_latents=scale_by_posterior_width(z_mean, z_log_var),
         z_mean=z_mean,
     )

@@ -1,6 +1,7 @@
 """The verbs label, labels and classify, on a small published root."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.compute as pc
@@ -133,7 +134,7 @@ def test_classes_of_the_next_run_have_the_names_of_the_last(run, tables, root):
     at = found["clustering"].schema.get_field_index("cluster_label")
     field = found["clustering"].schema.field(at)
     found["clustering"] = found["clustering"].set_column(at, field, [order[cluster]])
-    save_run(run_url(url, "r-2"), found, record | {"run_id": "r-2"})
+    save_run(run_url(url, "r-2"), found, replace(record, run_id="r-2"))
     first = table(url, "objects")
     second = build_tables(url, "r-2", store, editions.CatalogConfig(n_anomalies=10))
     assert second["objects"]["class_id"].equals(first["class_id"])

@@ -78,9 +78,9 @@ def test_far_points_belong_nowhere(blobs):
     ("points", "setting", "message"),
     [
         (np.zeros((9, 2)), AlgorithmSpec("kmodes", 5), "'kmodes'"),
-        (np.zeros((3, 2)), AlgorithmSpec("gmm", 5, "full"), "k = 5 of 3 points"),
+        (np.zeros((3, 2)), AlgorithmSpec("gmm", 5, "full"), "k = 5 needs at least 5 points: there are 3"),
         (np.array([[0.0], [np.nan], [1.0]]), AlgorithmSpec("kmeans", 2), "point 1 is not finite"),
-        (np.zeros((1, 2)), AlgorithmSpec("hdbscan", fraction=0.5), "of 1 points"),
+        (np.zeros((1, 2)), AlgorithmSpec("hdbscan", fraction=0.5), "needs at least 2 points: there are 1"),
     ],
 )
 def test_what_cannot_be_clustered_is_named(points, setting, message):

@@ -12,7 +12,6 @@ from distspec.clustering.gaussian_mixture import (
     COVARIANCE_TYPES,
     GaussianMixture,
     MixtureInit,
-    assign_components,
     fit_mixtures,
 )
 from distspec.clustering.kmeans import kmeans
@@ -89,15 +88,12 @@ def test_what_a_mixture_says_of_points(points):
     mixtures = fit_mixtures(
         points, [MixtureInit(5, "full", 0), MixtureInit(3, "tied", 0), MixtureInit(5, "diag", 1)]
     )
-    labels = assign_components(mixtures, points)
-    for mixture, label in zip(mixtures, labels, strict=True):
+    for mixture in mixtures:
         back = pickle.loads(pickle.dumps(mixture))
         posterior = back.predict_proba(points[:777])
         assert np.allclose(posterior.sum(axis=1), 1.0)
-        assert np.mean(posterior.argmax(axis=1) == label[:777]) > 0.998, "but for ties"
         assert np.array_equal(posterior[:50], back.predict_proba(points[:50])), "span by span"
         assert back.log_prob(points).mean() == pytest.approx(back.log_likelihood, rel=1e-9)
-    assert np.array_equal(assign_components(mixtures, points[:1]), labels[:, :1])
 
 
 def test_far_points_have_a_class_and_a_density(points):
@@ -126,7 +122,7 @@ def test_degenerate_samples_give_finite_mixtures(covariance, data):
 
 
 def test_impossible_fits_are_refused(points):
-    with pytest.raises(ValueError, match="3 points for 5 Gaussians: fit at most 3"):
+    with pytest.raises(ValueError, match="3 points for 5 components: fit at most 3"):
         fit_mixtures(points[:3], [MixtureInit(2, "full", 0), MixtureInit(5, "full", 0)])
     with pytest.raises(ValueError, match="1 of 5000 points are not finite"):
         fit_mixtures(np.where(np.arange(5000)[:, None] == 7, np.nan, points), [MixtureInit(2, "full", 0)])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -5,7 +7,7 @@ from distspec.clustering.config import AlgorithmSpec, ClusteringConfig, FeatureS
 from distspec.clustering.feature_space import ClusteringInputs
 from distspec.clustering.plan import DatasetSpec, Trial, build_algorithm_grid, plan_jobs
 from distspec.clustering.selection import SweepSetting, score_sweep, select_setting
-from distspec.clustering.trials import SCORE_NAMES, TrialResult, limit_rows, run_trials
+from distspec.clustering.trials import TrialResult, TrialScores, limit_rows, run_trials
 
 CONSENSUS = ClusteringConfig(
     selection_rule="consensus", spaces=("features", "map"), n_seeds=4, n_null_draws=5
@@ -15,7 +17,7 @@ FEATURES, MAP = FeatureSpace("features"), FeatureSpace("map", 15, 2, 0)
 
 def result(space, setting, repeat, labels, silhouette, data=None, stability=float("nan")):
     labels = np.asarray(labels, np.int16)
-    scores = dict.fromkeys(SCORE_NAMES, float("nan")) | {"silhouette": silhouette, "stability": stability}
+    scores = replace(TrialScores(*[float("nan")] * 5), silhouette=silhouette, stability=stability)
     trial = Trial(data or DatasetSpec(), space, setting, repeat, repeat)
     sizes, noise = np.bincount(labels[labels >= 0]), float(np.sum(labels < 0) / max(len(labels), 1))
     return TrialResult(trial, labels, sizes if len(labels) else np.array([60, 60]), noise, scores, 0.1)
@@ -67,7 +69,7 @@ def test_what_repeats_best_and_beats_its_null_is_chosen_in_the_first_space(rng):
     assert choice.setting == SweepSetting("features", steady)
     assert judgement.beats_null(choice.setting)
     assert choice.n_classes == 3
-    assert "repeat" in choice.reason
+    assert "most stable of" in choice.reason
 
 
 def test_where_the_first_space_holds_nothing_the_next_does(rng):
@@ -80,9 +82,9 @@ def test_where_the_first_space_holds_nothing_the_next_does(rng):
 
 def test_what_does_not_repeat_or_beat_its_null_is_called_that(rng):
     choice, judgement = chosen(sweep(rng, FEATURES, AlgorithmSpec("gmm", 3, "tied"), 3, 0.6, 0.1, null=0.3))
-    assert "no clustering repeats" in choice.reason
+    assert "no clustering reaches a stability" in choice.reason
     assert judgement.beats_null(choice.setting) is False
-    assert "none beats its null" in choice.reason
+    assert "none beats the null test" in choice.reason
 
 
 def test_a_clustering_of_a_few_is_none(rng):

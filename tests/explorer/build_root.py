@@ -11,14 +11,17 @@ from distspec.anomaly.score import compute_anomaly_scores
 from distspec.catalog.build import build_tables
 from distspec.catalog.editions import CatalogConfig, publish
 from distspec.catalog.runs import build_clustering_table, save_run
+from distspec.clustering.labeler import Assignment
 from distspec.core import schema
 from distspec.core.spectrum import WavelengthGrid
-from distspec.io.paths import run_url, store_url
+from distspec.io.paths import model_url, run_url, store_url
 from distspec.measurements.bad_pixels import BAD_PIXEL_COLUMNS
 from distspec.models.latents import append_latents
+from distspec.models.record import read_model_record
 from distspec.store.store import StoreConfig, create_store
 from tests.conftest import append, batch_of, identity_of
 from tests.helpers import models
+from tests.helpers.small_run import build_run_record
 
 GRID = WavelengthGrid("log", 1100.0, 8400.0, 64)
 RAW = ("recon", "line", "density", "neighbors", "forest")

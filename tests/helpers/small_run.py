@@ -16,7 +16,7 @@ from distspec.core.records import collect_versions, utc_now_iso
 from distspec.io.paths import model_url, run_url
 from distspec.measurements.bad_pixels import BAD_PIXEL_COLUMNS, THRESHOLDS
 from distspec.models.latents import append_latents
-from distspec.models.record import read_model_record
+from distspec.models.record import ModelRecord, read_model_record
 from distspec.store.store import Store
 from tests.helpers import models
 
@@ -81,19 +81,6 @@ def save_small_run(store: Store, rng: np.random.Generator) -> tuple[str, Store, 
             object_id, rng.normal(size=(N, 2)), assignment, anomalies, {}, ()
         ),
     }
-    model = read_model_record(model_url(root, "m-1"))
-    record = {
-        "run_id": "r-1",
-        "recipe": "made",
-        "model_id": "m-1",
-        "models": {"m-1": model.checksum},
-        "snapshot_id": store.snapshot_id,
-        "data_digest": store.dataset_checksum(),
-        "seed": 0,
-        "created": utc_now_iso(),
-        "versions": collect_versions(),
-        "clustering": {"min_core_stability": 0.9},
-        "config": {},
-    }
+    record = build_run_record(store, read_model_record(model_url(root, "m-1")))
     save_run(run_url(root, "r-1"), tables, record)
     return root, store, labels

@@ -1,5 +1,7 @@
 """Back to a model that served before, with its catalogue."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -26,14 +28,14 @@ def root(run, tables):
     at = found["clustering"].schema.get_field_index("cluster_label")
     split = np.where((cluster == 0) & (np.arange(60) % 2 == 0), 3, cluster).astype(np.int32)
     found["clustering"] = found["clustering"].set_column(at, found["clustering"].schema.field(at), [split])
-    save_run(run_url(url, "r-2"), found, record | {"run_id": "r-2", "model_id": "m-2"})
+    save_run(run_url(url, "r-2"), found, replace(record, run_id="r-2", model_id="m-2"))
     return url, store
 
 
 def published(url, store):
     """Publish the second run by the first model's latents: only names and numbers matter here."""
     record, found = load_run(run_url(url, "r-2"))
-    save_run(run_url(url, "r-2"), found, record | {"model_id": "m-1"})
+    save_run(run_url(url, "r-2"), found, replace(record, model_id="m-1"))
     made = build_tables(url, "r-2", store, CONFIG)
     save_run(run_url(url, "r-2"), found, record)
     editions.publish(url, made, "r-2", store.snapshot_id, {"n": 10})
@@ -50,7 +52,7 @@ def test_the_old_model_serves_at_once_with_its_catalogue(root):
     with hold_lease(url, "rollback") as lease:
         record = roll_back(url, "m-1", "ann", lease)
     assert read_promoted(url).model_id == "m-1"
-    assert read_promoted(url).hold_reason == "rolled back by ann"
+    assert read_promoted(url).pin_reason == "rolled back by ann"
     assert editions.read_current_record(url) == record
     assert record.run_id == "r-1"
     assert record.edition != first.edition
@@ -72,7 +74,7 @@ def test_what_is_published_again_is_built_upon(root):
     with hold_lease(url, "rollback") as lease:
         roll_back(url, "m-1", "ann", lease)
     record, found = load_run(run_url(url, "r-2"))
-    save_run(run_url(url, "r-3"), found, record | {"run_id": "r-3", "model_id": "m-1"})
+    save_run(run_url(url, "r-3"), found, replace(record, run_id="r-3", model_id="m-1"))
     third = build_tables(url, "r-3", store, CONFIG)
     names = set(third["classes"]["class_id"].to_pylist()) - {None}
     assert "c-0005" in names
@@ -95,7 +97,7 @@ def test_it_stays_until_it_is_let_go(root):
     with hold_lease(url, "rollback") as lease:
         roll_back(url, "m-1", "ann", lease)
         assert unpin_model(url, "bob", lease) == "m-1"
-    assert (read_promoted(url).hold_reason, read_promoted(url).reason) == ("", "let go by bob")
+    assert (read_promoted(url).pin_reason, read_promoted(url).reason) == ("", "let go by bob")
 
 
 def test_a_model_without_a_catalogue_serves_all_the_same(root):

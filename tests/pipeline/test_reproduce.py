@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ def test_what_made_it_and_is_newer_here_is_said(run):
     root, store, _ = run
     assert find_version_changes(root, "r-1") == {}
     record, found = load_run(run_url(root, "r-1"))
-    save_run(run_url(root, "r-2"), found, record | {"versions": {**collect_versions(), "torch": "1.0"}})
+    save_run(run_url(root, "r-2"), found, replace(record, versions={**collect_versions(), "torch": "1.0"}))
     assert find_version_changes(root, "r-2") == {"torch": ("1.0", collect_versions()["torch"])}
     models.save(store, root, "m-2", versions={"distspec": "0.0.1"})
     assert find_version_changes(root, "m-2")["distspec"] == ("0.0.1", collect_versions()["distspec"])

@@ -40,12 +40,6 @@ _TRIAL_COLUMNS = (
     Column("silhouette_latents", pa.float64(), "", "Mean silhouette of the labels in latent space."),
     Column("davies_bouldin", pa.float64(), "", "Davies-Bouldin index in the clustered space, without noise."),
     Column(
-        "dbcv",
-        pa.float64(),
-        "",
-        "Density-based clustering validation index of a sample; null if it was not requested.",
-    ),
-    Column(
         "bic", pa.float64(), "", "Bayesian information criterion; null if the algorithm has no likelihood."
     ),
     Column(

@@ -1,0 +1,166 @@
+"""The record of a run, ``run.json``: its models, its settings, and the clustering that was selected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from distspec.core.records import JsonRecord
+
+
+@dataclass(frozen=True)
+class NullTestRecord(JsonRecord):
+    """How a score of the selected setting compares with structureless data.
+
+    Attributes
+    ----------
+    percentile : float
+        Fraction of the null draws that score less.
+    null_mean : float
+        Mean score of the null draws.
+    z_score : float
+        Score minus `null_mean`, in standard deviations of the draws.
+    p_value : float
+        Probability that structureless data reach such a score under any setting of the sweep.
+    """
+
+    percentile: float
+    null_mean: float
+    z_score: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class SelectionRecord(JsonRecord):
+    """Which setting of the sweep the classes of a run come from, and why.
+
+    The fields from `setting` on are None where the sample could not be divided.
+
+    Attributes
+    ----------
+    selection_rule : str
+        `ClusteringConfig.selection_rule`.
+    n_trials : int
+        Number of clusterings of the sample itself.
+    min_core_stability : float
+        `ClusteringConfig.min_core_stability`.
+    core_fraction : float
+        Fraction of the spectra whose membership stability reaches `min_core_stability`.
+    reason : str
+        Why the setting was selected.
+    beats_null : bool or None
+        Whether the setting scores more than structureless data; None if no null data were drawn.
+    setting, space, algorithm : str or None
+        The setting as text, its feature space, and its algorithm.
+    k : int or None
+        Number of clusters asked for; 0 if the algorithm finds it.
+    variant : str or None
+        Covariance type or linkage.
+    fraction : float or None
+        `AlgorithmSpec.fraction`.
+    stability : float or None
+        Mean adjusted Rand index between members of the ensemble.
+    alpha : float or None
+        Significance level of `beats_null`, over the whole sweep.
+    n_null_draws : int or None
+        Number of draws of each null model.
+    silhouette_test, stability_test : NullTestRecord or None
+        Tests of both scores; None if no null data were drawn.
+    """
+
+    selection_rule: str
+    n_trials: int
+    min_core_stability: float
+    core_fraction: float
+    reason: str
+    beats_null: bool | None = None
+    setting: str | None = None
+    space: str | None = None
+    algorithm: str | None = None
+    k: int | None = None
+    variant: str | None = None
+    fraction: float | None = None
+    stability: float | None = None
+    alpha: float | None = None
+    n_null_draws: int | None = None
+    silhouette_test: NullTestRecord | None = None
+    stability_test: NullTestRecord | None = None
+
+
+@dataclass(frozen=True)
+class CostRecord(JsonRecord):
+    """Duration and memory of a sweep.
+
+    Attributes
+    ----------
+    seconds : float
+        Wall-clock time [s].
+    actor_mb, driver_mb : float
+        Largest resident set of an actor and of the driver [MB].
+    """
+
+    seconds: float
+    actor_mb: float
+    driver_mb: float
+
+
+@dataclass(frozen=True)
+class RunRecord(JsonRecord):
+    """Record of a run of the cluster stage.
+
+    Attributes
+    ----------
+    run_id : str
+        Identifier, a fingerprint of model, data, settings and seed.
+    recipe : str
+        Name of the recipe.
+    model_id : str
+        Model whose latents are published; the first key of `models`.
+    models : mapping of str to str
+        Identifier of every clustered model and the checksum of its record.
+    weights_sha256 : str
+        SHA-256 of the weights of `model_id`.
+    snapshot_id : str
+        Snapshot of the store.
+    dataset_checksum : str
+        Checksum of the current rows of the store.
+    seed : int
+        Seed of the run.
+    created : str
+        Time at which the run was completed (UTC, ISO 8601).
+    versions : mapping of str to str
+        Versions of the code and of the packages that its numbers depend on.
+    clustering : SelectionRecord
+        The selected clustering.
+    config : mapping
+        All settings, as JSON values.
+    adaptations : tuple of str
+        What was adapted to the number of spectra or to the memory.
+    expected_cost, actual_cost : CostRecord or None
+        Forecast and measured cost of the sweep.
+    files : mapping of str to str
+        Name and SHA-256 of the files in the run's folder.
+    checksum : str
+        SHA-256 of the record without this field; set when the record is written.
+    """
+
+    record_name: ClassVar[str] = "run.json"
+
+    run_id: str
+    recipe: str
+    model_id: str
+    models: Mapping[str, str]
+    weights_sha256: str
+    snapshot_id: str
+    dataset_checksum: str
+    seed: int
+    created: str
+    versions: Mapping[str, str]
+    clustering: SelectionRecord
+    config: Mapping[str, Any]
+    adaptations: tuple[str, ...] = ()
+    expected_cost: CostRecord | None = None
+    actual_cost: CostRecord | None = None
+    files: Mapping[str, str] = field(default_factory=dict[str, str])
+    checksum: str = ""
