@@ -41,7 +41,7 @@ def there(server: S3) -> Iterator[Machines]:
 @pytest.fixture(scope="module")
 def arguments(server: S3) -> list[str]:
     """Recipe `soak` on an archive of 75 spectra, four of them bad."""
-    archive = Archive.make(server, 1, seed=0)
+    archive = Archive.create(server, 1, seed=0)
     archive.grow(0)
     return ["soak", *archive.arguments(), "--root"]
 

@@ -1,4 +1,4 @@
-"""An archive in a bucket that grows by so many spectra a run, some of them bad or found later."""
+"""An archive in a bucket that grows with each run; some of its files are bad, or appear later."""
 
 from __future__ import annotations
 
@@ -13,30 +13,45 @@ from distspec.archives.simulated.archive import write_catalog_and_truth, write_s
 from distspec.archives.simulated.survey import SyntheticConfig
 from tests.helpers.seaweed import S3
 
-FIRST, EACH = 75, 25
-BAD = 0.05
-"""Share of the files that are empty, cut short, or not there."""
-WAYS = ("empty", "cut short", "missing")
-FOUND = 10
-"""Every so many runs the oldest missing file turns up."""
+N_FIRST, N_PER_RUN = 75, 25
+"""Number of spectra listed before the first run, and added before each later one."""
+BAD_FRACTION = 0.05
+"""Fraction of the files that are empty, truncated or missing."""
+DEFECTS = ("empty", "truncated", "missing")
+RECOVERY_INTERVAL = 10
+"""Number of runs after which the oldest missing file appears."""
 
 
 @dataclass
 class Archive:
-    """Its files, made once; which are bad; and a catalogue that lists ever more of them."""
+    """Files that are made once, and a catalog that lists more of them in each run.
+
+    Parameters
+    ----------
+    server : S3
+        Where the archive is.
+    files : mapping
+        Content of each file, by name.
+    header : str
+        First line of the catalog.
+    rows : list of str
+        Lines of the catalog, in the order in which they are added.
+    defects : mapping
+        Defect of each bad file, by name.
+    """
 
     server: S3
     files: dict[str, bytes]
     header: str
     rows: list[str]
-    bad: dict[str, str]
+    defects: dict[str, str]
 
     flags: ClassVar[tuple[str, ...]] = ("--archive.grades", "3", "2", "1", "0", "--archive.z-min", "0")
 
     @classmethod
-    def make(cls, server: S3, runs: int, seed: int) -> Archive:
-        """Make the files of so many runs."""
-        n = FIRST + EACH * (runs - 1)
+    def create(cls, server: S3, n_runs: int, seed: int) -> Archive:
+        """Make the files for some runs; nothing is uploaded yet."""
+        n = N_FIRST + N_PER_RUN * (n_runs - 1)
         config = SyntheticConfig(n_spectra=n, seed=seed, write_2d_spectra=False)
         with tempfile.TemporaryDirectory() as folder:
             write_spectra(config, folder, 0, n)
@@ -45,38 +60,39 @@ class Archive:
             header, *rows = Path(folder, "catalog.csv").read_text().splitlines()
         rng = np.random.default_rng(seed)
         rng.shuffle(rows)
-        names = [name_of(row) for row in rows]
-        chosen = rng.choice(n, round(BAD * n), replace=False)
-        bad = {names[i]: WAYS[k % len(WAYS)] for k, i in enumerate(chosen.tolist())}
-        return cls(server, files, header, rows, bad)
+        names = [get_file_name(row) for row in rows]
+        bad = rng.choice(n, round(BAD_FRACTION * n), replace=False)
+        defects = {names[i]: DEFECTS[k % len(DEFECTS)] for k, i in enumerate(bad.tolist())}
+        return cls(server, files, header, rows, defects)
 
     def grow(self, run: int) -> int:
-        """Bring the archive to what it is before a run, from 0 on; return how many spectra it lists."""
-        there = 0 if run == 0 else FIRST + EACH * (run - 1)
-        listed = FIRST + EACH * run
-        for row in self.rows[there:listed]:
-            name = name_of(row)
-            content, how = self.files[name], self.bad.get(name)
-            if how != "missing":
-                kept = 0 if how == "empty" else len(content) // 3 if how == "cut short" else len(content)
-                self.server.put(f"archive/{name}", content[:kept])
-        if run and run % FOUND == 0:
-            missing = [
-                name_of(row) for row in self.rows[:there] if self.bad.get(name_of(row)) == "missing"
-            ]
-            for name in missing[:1]:
-                self.server.put(f"archive/{name}", self.files[name])
-                del self.bad[name]
-        catalog = "\n".join([self.header, *self.rows[:listed], ""])
+        """Upload what is new before a run, counted from 0, and return the number of listed spectra."""
+        n_before = 0 if run == 0 else N_FIRST + N_PER_RUN * (run - 1)
+        n_listed = N_FIRST + N_PER_RUN * run
+        for row in self.rows[n_before:n_listed]:
+            name = get_file_name(row)
+            content, defect = self.files[name], self.defects.get(name)
+            if defect != "missing":
+                lengths = {"empty": 0, "truncated": len(content) // 3}
+                self.server.put(f"archive/{name}", content[: lengths.get(defect or "", len(content))])
+        if run and run % RECOVERY_INTERVAL == 0:
+            self._upload_oldest_missing(n_before)
+        catalog = "\n".join([self.header, *self.rows[:n_listed], ""])
         self.server.put("archive/catalog.csv", catalog.encode())
-        return listed
+        return n_listed
+
+    def _upload_oldest_missing(self, n_before: int) -> None:
+        names = [get_file_name(row) for row in self.rows[:n_before]]
+        for name in [name for name in names if self.defects.get(name) == "missing"][:1]:
+            self.server.put(f"archive/{name}", self.files[name])
+            del self.defects[name]
 
     def arguments(self) -> list[str]:
-        """Return the flags that name it."""
+        """Return the command-line arguments that select the archive."""
         url = self.server.url("archive")
         return ["--archive.url", url, "--archive.catalog", f"{url}/catalog.csv", *self.flags]
 
 
-def name_of(row: str) -> str:
-    """Return the file that a row of the catalogue lists."""
+def get_file_name(row: str) -> str:
+    """Return the name of the file in a row of the catalog."""
     return row.split(",")[0].strip('"')

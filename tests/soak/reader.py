@@ -1,6 +1,6 @@
-"""Look at a published catalogue again and again: ``python -m tests.soak.reader ROOT``, until told to end.
+"""Read a published catalog repeatedly, until SIGTERM: ``python -m tests.soak.reader ROOT``.
 
-Whatever happens to whoever publishes, no look may fail, and none may see tables of two editions.
+No read may fail, whatever happens to the jobs that publish, and none may get tables of different editions.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ import duckdb
 from distspec.catalog.editions import open_record_tables, read_current_record
 
 PAUSE = 0.5
-"""Between looks [s]."""
-OVER: list[int] = []
+"""Time between reads [s]."""
+CONSISTENCY_QUERY = (
+    "SELECT (SELECT count(*) FROM objects), (SELECT sum(n_spectra) FROM classes), "
+    "(SELECT count(*) FROM objects ANTI JOIN classes USING (cluster_label))"
+)
 
 
-def look(root: str) -> str:
-    """Look once; return the edition, empty before there is one."""
+def read_edition(root: str) -> str:
+    """Check the current edition for consistency, and return its name; empty before there is one."""
     record = read_current_record(root)
     if record is None:
         return ""
@@ -29,34 +32,34 @@ def look(root: str) -> str:
     with duckdb.connect() as db:
         for name, table in tables.items():
             db.register(name, table)
-        rows, spectra, lost = db.execute(
-            "SELECT (SELECT count(*) FROM objects), (SELECT sum(n_spectra) FROM classes), "
-            "(SELECT count(*) FROM objects ANTI JOIN classes USING (cluster_label))"
-        ).fetchone() or (0, 0, 0)
-    said: dict[str, Any] = {name: table.schema.metadata or {} for name, table in tables.items()}
-    made_of = {(each.get(b"run_id"), each.get(b"snapshot_id")) for each in said.values()}
+        n_objects, n_in_classes, n_without_class = db.execute(CONSISTENCY_QUERY).fetchone() or (0, 0, 0)
+    metadata: dict[str, Any] = {name: table.schema.metadata or {} for name, table in tables.items()}
+    origins = {(values.get(b"run_id"), values.get(b"snapshot_id")) for values in metadata.values()}
     expected = {(record.run_id.encode(), record.snapshot_id.encode())}
-    if (rows, spectra, lost) != (record.rows["objects"], rows, 0) or made_of != expected:
+    counts = (n_objects, n_in_classes, n_without_class)
+    if counts != (record.rows["objects"], n_objects, 0) or origins != expected:
         raise AssertionError(
-            f"{record.edition}: {rows} rows, {spectra} in classes, {lost} in none, {made_of}"
+            f"{record.edition}: {n_objects} objects, {n_in_classes} in classes, {n_without_class} without a "
+            f"class, {origins}"
         )
     return record.edition
 
 
 def main(root: str) -> None:
-    """Look until told to end, and print what came of it."""
-    signal.signal(signal.SIGTERM, lambda *_: OVER.append(1))
-    looks, failed, seen = 0, list[str](), dict[str, int]()
-    while not OVER:
+    """Read until SIGTERM, and print the counts of reads, editions and failures as JSON."""
+    stopped: list[int] = []
+    signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+    n_reads, failures, editions = 0, list[str](), set[str]()
+    while not stopped:
         try:
-            edition = look(root)
-            looks += 1
+            edition = read_edition(root)
+            n_reads += 1
             if edition:
-                seen[edition] = seen.get(edition, 0) + 1
+                editions.add(edition)
         except Exception as error:
-            failed.append(f"{type(error).__name__}: {error}"[:300])
+            failures.append(f"{type(error).__name__}: {error}"[:300])
         time.sleep(PAUSE)
-    print(json.dumps({"looks": looks, "editions": len(seen), "failed": failed}))
+    print(json.dumps({"n_reads": n_reads, "n_editions": len(editions), "failures": failures}))
 
 
 if __name__ == "__main__":

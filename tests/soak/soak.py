@@ -1,9 +1,9 @@
-"""A pipeline's nights on a cluster where something breaks every night, held against one where nothing does.
+"""Repeated runs of the pipeline on a cluster with faults, compared with undisturbed runs.
 
     python -m tests.soak --runs 40 --seed 0
 
-Each run the archive grows; on three machines without a shared disk the pipeline is submitted again and again
-until it ends with status 0; an undisturbed twin goes over the same archive, and both catalogues must agree.
+The archive grows before each run. The pipeline is submitted to three machines without a shared disk until it
+ends with status 0. An undisturbed pipeline processes the same archive, and both catalogs must agree.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import psutil
@@ -30,7 +29,6 @@ from distspec.ingest.source import read_source
 from distspec.io.files import list_files, read_bytes
 from distspec.io.lease import hold_lease, read_holder
 from distspec.io.paths import join_url, store_url
-from distspec.pipeline.config import Config
 from distspec.pipeline.recipes import parse
 from distspec.pipeline.runner import STAGES, run_stages
 from distspec.stages.config import RayConfig
@@ -41,207 +39,227 @@ from distspec.store.verify import verify_store
 from tests.cluster.nodes import REPOSITORY, Machines, machines
 from tests.cluster.proxy import before
 from tests.helpers.seaweed import S3, serve
-from tests.soak.archive import FOUND, Archive
-from tests.soak.sabotage import KINDS, LATEST, Saboteur
+from tests.soak.archive import RECOVERY_INTERVAL, Archive
+from tests.soak.faults import FAULTS, MAX_DELAY, FaultInjector
 
-ATTEMPTS = 8
-"""A run is submitted so often at most."""
-RAYS_OWN = "_AutoscalingCoordinatorActor"
-"""Ray Train starts one a cluster, which lasts as long and takes no CPU."""
-GONE = 60.0
-"""What a job held is gone so long [s] after it at the latest."""
+MAX_ATTEMPTS = 8
+"""Largest number of submissions of a run."""
+PERSISTENT_ACTOR = "_AutoscalingCoordinatorActor"
+"""Actor that Ray Train starts once in a cluster; it is never stopped, and takes no CPU."""
+CLEANUP_TIMEOUT = 60.0
+"""Time after a job [s] by which all of its actors and placement groups must be gone."""
+COMPARED_COLUMNS = {
+    "objects": ["object_id", "source_id", "cluster_label", "class_id", "previous_class_id", "split"],
+    "classes": ["cluster_label", "class_id", "change", "n_spectra", "n_sources"],
+    "quarantine": ["object_id", "version", "reason"],
+}
+"""Columns by table in which the catalogs must agree; the first one sorts the rows."""
 
 
 @dataclass
-class Night:
-    """What became of one run."""
-
-    number: int
-    listed: int
-    seconds: float
-    attempts: list[str] = field(default_factory=list[str])
-    """Of each submission what befell it and its end, in words."""
-    retried: bool = False
-
-    def __str__(self) -> str:
-        retried = "; distspec retry" if self.retried else ""
-        return (
-            f"run {self.number:2d}  {self.listed:5d} listed  {self.seconds:5.0f} s  "
-            f"{'; '.join(self.attempts)}{retried}"
-        )
-
-
-def soak(
-    runs: int,
-    seed: int,
-    say: Callable[[str], None] = print,
-    kinds: Sequence[str] = (),
-    minutes: float = float("inf"),
-    latest: float = LATEST,
-) -> list[Night]:
-    """Go through so many nights.
+class RunReport:
+    """Course of one run.
 
     Parameters
     ----------
-    runs : int
+    number : int
+        Number of the run, from 0.
+    n_listed : int
+        Number of spectra in the archive.
+    seconds : float
+        Duration.
+    attempts : list of str
+        For each submission its fault and how it ended.
+    was_retried : bool
+        Whether ``distspec retry`` ran after it.
+    """
+
+    number: int
+    n_listed: int
+    seconds: float = 0.0
+    attempts: list[str] = field(default_factory=list[str])
+    was_retried: bool = False
+
+    def __str__(self) -> str:
+        retried = "; distspec retry" if self.was_retried else ""
+        attempts = "; ".join(self.attempts)
+        return f"run {self.number:2d}  {self.n_listed:5d} listed  {self.seconds:5.0f} s  {attempts}{retried}"
+
+
+def soak(
+    n_runs: int,
+    seed: int,
+    log: Callable[[str], None] = print,
+    faults: Sequence[str] = (),
+    minutes: float = float("inf"),
+    max_delay: float = MAX_DELAY,
+) -> list[RunReport]:
+    """Run the pipeline repeatedly with faults, and compare each catalog with that of an undisturbed run.
+
+    Parameters
+    ----------
+    n_runs : int
+        Number of runs.
     seed : int
-    say : callable
-        Takes a line.
-    kinds : sequence of str
-        What befalls the runs, in turn; empty: chosen at random.
-    minutes : float
-        No run begins later [min].
-    latest : float
-        What befalls a job comes so long [s] after its begin at the latest.
+        Seed of the archive and of the faults.
+    log : callable, optional
+        Function that is called with each line of the log.
+    faults : sequence of str, optional
+        Keys of `tests.soak.faults.FAULTS`, used in turn; empty: random ones.
+    minutes : float, optional
+        Time after which no run starts [min].
+    max_delay : float, optional
+        Time after the start of a job [s] before which a fault is injected.
+
+    Returns
+    -------
+    list of RunReport
+        One report for each run.
 
     Raises
     ------
     AssertionError
-        When the catalogues differ, something is left held, or a reader failed.
+        If the catalogs differ, a reader failed, or something was not cleaned up.
     """
-    rng, until = np.random.default_rng(seed), time.monotonic() + 60.0 * minutes
+    rng, deadline = np.random.default_rng(seed), time.monotonic() + 60.0 * minutes
     with ExitStack() as stack:
-        server = stack.enter_context(serve())
-        s3 = S3(*server, uuid.uuid4().hex[:8])
-        # Of the twin; the cluster goes through the proxy.
+        s3 = S3(*stack.enter_context(serve()), uuid.uuid4().hex[:8])
+        # The undisturbed pipeline accesses the server directly, the cluster through the proxy.
         os.environ.update({**s3.environment, "RAY_LOG_TO_DRIVER": "0"})
         proxy = stack.enter_context(before(s3.endpoint))
-        archive = Archive.make(s3, runs, seed)
-        root, twin = s3.url("root"), s3.url("twin")
-        # The code is there, as in an image: each job would have it compiled anew.
-        where = {**s3.environment, "AWS_ENDPOINT_URL": proxy.url}
-        there = stack.enter_context(machines(has_code=True, **where))
+        archive = Archive.create(s3, n_runs, seed)
+        root, undisturbed_root = s3.url("root"), s3.url("undisturbed")
+        # The machines have the code, as an image has: each job would have to compile it anew.
+        cluster = stack.enter_context(
+            machines(has_code=True, **{**s3.environment, "AWS_ENDPOINT_URL": proxy.url})
+        )
         folder = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True)
         )
         stack.enter_context(ray_session(RayConfig("local", 2, folder), s3.environment))
-        weed = next(each for each in psutil.Process().children() if "weed" in each.name())
-        saboteur = Saboteur(there, proxy, weed, rng, latest)
-        reader = _reader(root)
+        server = next(child for child in psutil.Process().children() if "weed" in child.name())
+        injector = FaultInjector(cluster, proxy, server, rng, max_delay)
+        reader = start_reader(root)
         stack.callback(reader.kill)
-        nights: list[Night] = []
-        for number in range(runs):
-            if time.monotonic() > until:
+        reports: list[RunReport] = []
+        for number in range(n_runs):
+            if time.monotonic() > deadline:
                 break
-            listed = archive.grow(number)
-            kind = kinds[number % len(kinds)] if kinds else ""
-            if healed := there.heal():
-                say(f"{healed} machines had gone by themselves")
-            nights.append(_night(saboteur, archive, root, number, listed, kind))
-            _undisturbed(archive, twin, number)
-            say(str(nights[-1]))
-            _agree(root, twin)
-        _nothing_to_do(there, archive, root)
-        seen = _read(reader)
-        say(f"reader: {seen['looks']} looks at {seen['editions']} editions, {len(seen['failed'])} failed")
-        assert not seen["failed"], seen["failed"][:3]
-        assert seen["looks"] > len(nights)
-        _nothing_is_left(there, root)
+            report = RunReport(number, archive.grow(number))
+            if n_replaced := cluster.heal():
+                log(f"{n_replaced} machines had failed without an injected fault")
+            run_with_faults(injector, archive, root, report, faults[number % len(faults)] if faults else "")
+            run_undisturbed(archive, undisturbed_root, number)
+            reports.append(report)
+            log(str(report))
+            compare_catalogs(root, undisturbed_root)
+        check_nothing_to_do(cluster, archive, root)
+        check_reader(reader, len(reports), log)
+        check_cleanup(cluster, root)
         problems = verify_store(root)[1]
         assert problems == [], problems
-        _nothing_is_told(there, root)
-        say(summary(nights, saboteur))
-        return nights
+        check_secrets(cluster, root)
+        log(summarize(reports, injector))
+        return reports
 
 
-def _night(saboteur: Saboteur, archive: Archive, root: str, number: int, listed: int, kind: str) -> Night:
-    """Submit until it ends with status 0; something befalls the first attempt, and half of the others."""
-    start, night = time.monotonic(), Night(number, listed, 0.0)
+def run_with_faults(
+    injector: FaultInjector, archive: Archive, root: str, report: RunReport, fault: str
+) -> None:
+    """Submit the pipeline until it succeeds; the first attempt and half of the others have a fault."""
+    start, cluster = time.monotonic(), injector.machines
     while True:
-        job = f"run-{number}-{len(night.attempts)}"
-        is_hurt = not night.attempts or (not kind and saboteur.rng.random() < 0.5)
-        wait = saboteur.begin(job, kind) if is_hurt else str
-        ended = saboteur.machines.submit(job, *_pipeline(archive, root))
-        befell = wait() or "nothing"
-        if "SUCCEEDED" in saboteur.machines.status(job).upper():  # `submit` ends with 0 of a stopped job, too
-            night.attempts.append(befell)
+        job = f"run-{report.number}-{len(report.attempts)}"
+        has_fault = not report.attempts or (not fault and injector.rng.random() < 0.5)
+        end = injector.begin(job, fault) if has_fault else str
+        ended = cluster.submit(job, *pipeline_command(archive, root))
+        description = end() or "nothing"
+        # `ray job submit` exits with status 0 for a stopped job too.
+        if "SUCCEEDED" in cluster.status(job).upper():
+            report.attempts.append(description)
             break
-        night.attempts.append(f"{befell}: {_why(ended.stdout)}")
-        assert len(night.attempts) < ATTEMPTS, ended.stdout[-3000:]
-    if (number % FOUND == 0 and number) or _passing(root):
-        night.retried = True
-        again = saboteur.machines.submit(f"retry-{number}", "distspec", "retry", "--root", root)
-        assert not again.returncode, again.stdout[-3000:]
-    night.seconds = time.monotonic() - start
-    return night
+        report.attempts.append(f"{description}: {find_failure(ended.stdout)}")
+        assert len(report.attempts) < MAX_ATTEMPTS, ended.stdout[-3000:]
+    if (report.number % RECOVERY_INTERVAL == 0 and report.number) or has_transient_failures(root):
+        report.was_retried = True
+        retry = cluster.submit(f"retry-{report.number}", "distspec", "retry", "--root", root)
+        assert not retry.returncode, retry.stdout[-3000:]
+    report.seconds = time.monotonic() - start
 
 
-def _nothing_to_do(there: Machines, archive: Archive, root: str) -> None:
-    """Submit once more what was submitted last."""
+def check_nothing_to_do(cluster: Machines, archive: Archive, root: str) -> None:
+    """Submit the last run once more, and check that it publishes nothing."""
     published = editions.find_record(root)
-    ended = there.submit("once-more", *_pipeline(archive, root))
-    assert "SUCCEEDED" in there.status("once-more").upper(), ended.stdout[-3000:]
-    assert "Nothing to do: the catalogue is up to date" in ended.stdout
+    ended = cluster.submit("once-more", *pipeline_command(archive, root))
+    assert "SUCCEEDED" in cluster.status("once-more").upper(), ended.stdout[-3000:]
+    assert "Nothing to do: the catalog is up to date" in ended.stdout, ended.stdout[-3000:]
     assert editions.find_record(root) == published
 
 
-def _pipeline(archive: Archive, root: str) -> list[str]:
+def pipeline_command(archive: Archive, root: str) -> list[str]:
     return ["python", "-m", "jobs.pipeline", "soak", "--root", root, *archive.arguments()]
 
 
-def _why(log: str) -> str:
-    """Return what a job that failed says of it last."""
-    said = re.findall(r"error: .{0,100}|exit code \d+|was stopped", log)
-    return said[-1] if said else "ended"
+def find_failure(log: str) -> str:
+    """Return the last line about a failure in the log of a job."""
+    found = re.findall(r"error: .{0,100}|exit code \d+|was stopped", log)
+    return found[-1] if found else "ended"
 
 
-def _passing(root: str) -> bool:
-    """Tell whether a fault that has passed has kept spectra out, other than files that are not there yet."""
+def has_transient_failures(root: str) -> bool:
+    """Return whether spectra are in quarantine because of a fault, and not because their file is missing."""
     reasons = set(open_store(store_url(root)).read_quarantine()["reason"].to_pylist())
     return bool(reasons & {str(reason) for reason in TRANSIENT_REASONS} - {"not_found"})
 
 
-def _undisturbed(archive: Archive, root: str, number: int) -> None:
-    """Do the same for the twin, in this process, where nothing befalls it."""
-    config: Config = parse(["soak", "--root", root, *archive.arguments()])
-    run_stages(config, list(STAGES))
-    if number % FOUND == 0 and number:
+def run_undisturbed(archive: Archive, root: str, number: int) -> None:
+    """Run the pipeline in this process, without faults."""
+    run_stages(parse(["soak", "--root", root, *archive.arguments()]), list(STAGES))
+    if number % RECOVERY_INTERVAL == 0 and number:
         with hold_lease(root, "retry") as lease:
             ingest(root, read_source(root), lease, retry_transient=True)
 
 
-def _agree(root: str, twin: str) -> None:
-    """Hold what is published against the twin's: run, identities, counts, labels, quarantine."""
-    one, two = (editions.find_record(each) for each in (root, twin))
-    assert one.run_id == two.run_id, "of the same data by the same model"
-    tables = [editions.open_record_tables(each, record) for each, record in ((root, one), (twin, two))]
-    for name, columns, by in COMPARED:
-        mine, theirs = (each[name].results_to_table(columns=columns).sort_by(by) for each in tables)
-        assert mine.equals(theirs), f"{name} differ in run {one.run_id}"
+def compare_catalogs(root: str, undisturbed_root: str) -> None:
+    """Check that two roots have published the same run, identities, counts, labels and quarantine."""
+    records = [editions.find_record(each) for each in (root, undisturbed_root)]
+    assert records[0].run_id == records[1].run_id, "the runs have different data or models"
+    tables = [
+        editions.open_record_tables(each, record)
+        for each, record in zip((root, undisturbed_root), records, strict=True)
+    ]
+    for name, columns in COMPARED_COLUMNS.items():
+        found, expected = (each[name].to_table(columns=columns).sort_by(columns[0]) for each in tables)
+        assert found.equals(expected), f"{name} differ in run {records[0].run_id}"
 
 
-COMPARED = (
-    (
-        "objects",
-        ["object_id", "source_id", "cluster_label", "class_id", "previous_class_id", "split"],
-        "object_id",
-    ),
-    ("classes", ["cluster_label", "class_id", "change", "n_spectra", "n_sources"], "cluster_label"),
-    ("quarantine", ["object_id", "version", "reason"], "object_id"),
-)
-
-
-def _reader(root: str) -> subprocess.Popen[str]:
+def start_reader(root: str) -> subprocess.Popen[str]:
+    """Start `tests.soak.reader`."""
     command = [sys.executable, "-m", "tests.soak.reader", root]
     return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
 
 
-def _read(reader: subprocess.Popen[str]) -> dict[str, Any]:
+def check_reader(reader: subprocess.Popen[str], n_runs: int, log: Callable[[str], None]) -> None:
+    """Stop the reader, and check that no read failed."""
     reader.terminate()
-    return json.loads(reader.communicate(timeout=120)[0])
+    result = json.loads(reader.communicate(timeout=120)[0])
+    failures = result["failures"]
+    log(f"reader: {result['n_reads']} reads of {result['n_editions']} editions, {len(failures)} failed")
+    assert not failures, failures[:3]
+    assert result["n_reads"] > n_runs
 
 
-def _nothing_is_left(there: Machines, root: str) -> None:
-    """Show that no lease is held, no placement group or actor stands, no file lies about."""
-    held = read_holder(root)
-    assert held is not None
-    assert held.released, held
-    until = time.monotonic() + GONE
-    while standing := _standing(there):
-        assert time.monotonic() < until, standing
+def check_cleanup(cluster: Machines, root: str) -> None:
+    """Check that no lease is held, and that no actor, placement group or unpublished file is left."""
+    holder = read_holder(root)
+    assert holder is not None
+    assert holder.released, holder
+    deadline = time.monotonic() + CLEANUP_TIMEOUT
+    while remaining := list_remaining(cluster):
+        assert time.monotonic() < deadline, remaining
         time.sleep(1.0)
-    vouched = {file for record in editions.read_edition_records(root) for file in record.files.values()}
-    lying = [
+    published = {file for record in editions.read_edition_records(root) for file in record.files.values()}
+    leftover = [
         name
         for name in list_files(root)
         if "/checkpoints/" in name
@@ -249,43 +267,43 @@ def _nothing_is_left(there: Machines, root: str) -> None:
         or (
             name.startswith("catalog/")
             and name.endswith(".parquet")
-            and name.removeprefix("catalog/") not in vouched
+            and name.removeprefix("catalog/") not in published
         )
     ]
-    assert not lying, lying
+    assert not leftover, leftover
 
 
-def _nothing_is_told(there: Machines, root: str) -> None:
-    """Show that neither the cluster's token nor the store's key is in a log or a record."""
-    texts = {str(path): path.read_bytes() for path in there.logs()}
-    assert any("job-driver-run" in name for name in texts), "those of jobs are among them"
-    texts |= {name: read_bytes(join_url(root, name)) for name in list_files(root)}
-    confidential = there.confidential()
-    told = [name for name, text in texts.items() if any(secret in text for secret in confidential)]
-    assert not told, told
+def check_secrets(cluster: Machines, root: str) -> None:
+    """Check that no log or record contains the cluster's token or the object store's key."""
+    contents = {str(path): path.read_bytes() for path in cluster.logs()}
+    assert any("job-driver-run" in name for name in contents), "the logs of jobs are checked"
+    contents |= {name: read_bytes(join_url(root, name)) for name in list_files(root)}
+    secrets = cluster.confidential()
+    leaking = [name for name, content in contents.items() if any(secret in content for secret in secrets)]
+    assert not leaking, leaking
 
 
-def _standing(there: Machines) -> list[str]:
-    """Return the placement groups and actors that are not gone."""
+def list_remaining(cluster: Machines) -> list[str]:
+    """Return the placement groups and actors that are not removed."""
     found: list[str] = []
-    for kind, gone in (("placement-groups", "REMOVED"), ("actors", "DEAD")):
-        listed = there.ray("list", kind, "--format", "json", "--limit", "10000", "--detail")
+    for kind, final_state in (("placement-groups", "REMOVED"), ("actors", "DEAD")):
+        listed = cluster.ray("list", kind, "--format", "json", "--limit", "10000", "--detail")
         found += [
             f"{each.get('class_name', kind)} {each['state']} of job {each.get('job_id')}"
             for each in json.loads(listed.stdout[listed.stdout.index("[") :])
-            if each["state"] != gone and each.get("class_name") != RAYS_OWN
+            if each["state"] != final_state and each.get("class_name") != PERSISTENT_ACTOR
         ]
     return found
 
 
-def summary(nights: Sequence[Night], saboteur: Saboteur) -> str:
-    """Return the figures of a soak in words."""
-    befell = [each.rpartition(" after ")[0] for each in saboteur.done]
-    counts = ", ".join(f"{kind} {befell.count(kind)} times" for kind in KINDS if kind in befell)
-    seconds = np.array([night.seconds for night in nights])
-    again = sum(len(night.attempts) - 1 for night in nights)
+def summarize(reports: Sequence[RunReport], injector: FaultInjector) -> str:
+    """Return counts of runs, attempts and faults, and durations, as text."""
+    kinds = [description.rpartition(" after ")[0] for description in injector.injected]
+    counts = ", ".join(f"{kind} {kinds.count(kind)} times" for kind in FAULTS if kind in kinds)
+    seconds = np.array([report.seconds for report in reports])
+    n_repeated = sum(len(report.attempts) - 1 for report in reports)
     return (
-        f"{len(nights)} runs, {again} submitted again, {sum(night.retried for night in nights)} retried; "
+        f"{len(reports)} runs, {n_repeated} submitted again, {sum(r.was_retried for r in reports)} retried; "
         f"{counts}; {np.median(seconds):.0f} s a run (median), {seconds.max():.0f} s at most, "
         f"{seconds.sum() / 60:.0f} min in all"
     )

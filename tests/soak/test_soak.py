@@ -1,4 +1,4 @@
-"""Whatever breaks, the catalogue is the one that an undisturbed archive's pipeline publishes."""
+"""Soak test: whatever fails, the catalog is that of an undisturbed pipeline on the same archive."""
 
 import os
 import subprocess
@@ -9,8 +9,8 @@ import pytest
 from tests.cluster.nodes import REPOSITORY
 
 
-def soaked(*flags: str) -> str:
-    """Run it in a process of its own, whose Ray and whose S3 are nobody else's; return what it says."""
+def run_soak(*flags: str) -> str:
+    """Run `tests.soak` in a process with its own Ray and its own S3 server, and return its output."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "AWS_"))}
     ended = subprocess.run(
         [sys.executable, "-m", "tests.soak", *flags],
@@ -24,15 +24,14 @@ def soaked(*flags: str) -> str:
     return ended.stdout
 
 
-def test_a_night():
-    """The job is stopped on its way, submitted again, and a last time for nothing."""
-    said = soaked("--runs", "1", "--kinds", "job stopped", "--latest", "12")
-    assert "job stopped after" in said
-    assert "was stopped; nothing" in said
-    assert "at 1 editions, 0 failed" in said
+def test_one_run_with_a_stopped_job():
+    """The job is stopped, submitted again, and submitted once more when there is nothing to do."""
+    output = run_soak("--runs", "1", "--faults", "job stopped", "--max-delay", "12")
+    assert "job stopped after" in output
+    assert "was stopped; nothing" in output
+    assert "of 1 editions, 0 failed" in output
 
 
 @pytest.mark.slow
-def test_forty_nights():
-    """Something at random befalls each."""
-    assert "40 runs" in soaked("--runs", "40")
+def test_forty_runs_with_random_faults():
+    assert "40 runs" in run_soak("--runs", "40")
