@@ -21,6 +21,7 @@ from distspec.core.errors import (
     QuarantineRecord,
     StorageError,
     StoreError,
+    TrainingDivergedError,
     TrainingError,
 )
 from distspec.core.spectrum import Spectrum, SpectrumBatch, WavelengthGrid
@@ -43,6 +44,7 @@ __all__ = [
     "SpectrumBatch",
     "StorageError",
     "StoreError",
+    "TrainingDivergedError",
     "TrainingError",
     "WavelengthGrid",
 ]

@@ -70,6 +70,10 @@ class TrainingError(DistspecError, RuntimeError):
     """Training cannot start or continue: too few spectra, no GPU, a loss that is not finite."""
 
 
+class TrainingDivergedError(TrainingError, FloatingPointError):
+    """A gradient or a loss is not finite; training again with the same settings would fail again."""
+
+
 class ClusteringError(DistspecError, RuntimeError):
     """Clustering cannot start or continue."""
 

@@ -1,12 +1,17 @@
-"""What each model says of every row of the store, and what is measured on the row itself.
+"""Columns of the store that the embed stage writes for each model.
 
-    latents/<model>/z_mean, z_log_var                       (row, latent)   float32
-    latents/<model>/amplitude, recon_mse, recon_chi2_red    (row,)          float32
-    latents/<model>/<artefact>                              (row,)          float32     `distspec.measurements.bad_pixels`
-    latents/<model>/<measure>                               (row,)          float32     `distspec.measurements.measure`
+==================================================  =====================================
+Array (float32)                                     Dimensions
+==================================================  =====================================
+``latents/<model>/z_mean``, ``z_log_var``           row, latent
+``latents/<model>/amplitude``, ``recon_mse``,       row
+``recon_chi2_red``
+``latents/<model>/<bad-pixel statistic>``           row; `distspec.measurements.bad_pixels`
+``latents/<model>/<measurement>``                   row; `distspec.measurements.measure`
+==================================================  =====================================
 
-Rows come in their order, any number in a commit, and the commit says how many are done: a run that is killed
-leaves what it committed.
+Rows are appended in their order, any number per commit; the attribute ``n_rows`` holds how many are complete, so that
+a job that is killed loses only what it had not committed.
 """
 
 from __future__ import annotations
@@ -18,32 +23,38 @@ import numpy as np
 import zarr
 
 from distspec.archives.registry import get_archive
+from distspec.core.errors import NotFoundError
 from distspec.core.spectrum import Floats32
-from distspec.measurements.bad_pixels import BAD_PIXEL_COLUMNS as ARTEFACTS
+from distspec.measurements.bad_pixels import BAD_PIXEL_COLUMNS
 from distspec.store.store import Store, open_repository
 from distspec.store.transactions import commit_session
 
 VECTOR_COLUMNS = ("z_mean", "z_log_var")
+"""Columns of a model with one value per latent."""
 SCALAR_COLUMNS = ("amplitude", "recon_mse", "recon_chi2_red")
+"""Columns of a model with one value per spectrum."""
 MODEL_COLUMNS = (*VECTOR_COLUMNS, *SCALAR_COLUMNS)
-"""What a model says of a row."""
+"""Columns that depend on the model: see `distspec.models.vae.embed`."""
 CHUNK_ROWS = 4096
-"""Rows of a chunk."""
+"""Rows per chunk of these arrays."""
 
 
 def get_column_names(store: Store) -> tuple[str, ...]:
-    """Return what is kept of every row: `LATENTS`, artefacts, what is measured in archives of this kind."""
-    return (
-        *MODEL_COLUMNS,
-        *ARTEFACTS,
-        *(column.name for column in get_archive(store.config.archive_name).measurements.columns),
-    )
+    """Return the columns of a store's rows: of the model, bad-pixel statistics and the archive's measurements."""
+    measurements = get_archive(store.config.archive_name).measurements
+    return (*MODEL_COLUMNS, *BAD_PIXEL_COLUMNS, *(column.name for column in measurements.columns))
 
 
 def count_embedded(store: Store, model_id: str) -> int:
-    """Return how many rows, counted from the first, have latents of this model.
+    """Return how many rows, counted from the first, have all columns of a model.
 
-    None where a column is missing that was not measured yet when they were made.
+    Returns 0 if a column is missing because an older version of distspec did not measure it.
+
+    Parameters
+    ----------
+    store : Store
+    model_id : str
+        Name of the model.
     """
     path = f"latents/{model_id}"
     if any(f"{path}/{name}" not in store.group for name in get_column_names(store)):
@@ -52,16 +63,29 @@ def count_embedded(store: Store, model_id: str) -> int:
 
 
 def read_latents(store: Store, model_id: str, columns: Sequence[str] = ()) -> dict[str, Floats32]:
-    """Return `columns`, those named or all, of the rows that a model has embedded, (n, latents) or (n,).
+    """Read columns of the rows that a model has embedded.
+
+    Parameters
+    ----------
+    store : Store
+    model_id : str
+        Name of the model.
+    columns : sequence of str, optional
+        Columns to read; all of them by default.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Each of shape (n_rows,) or (n_rows, n_latents).
 
     Raises
     ------
-    KeyError
-        When this model has embedded none.
+    NotFoundError
+        If the model has embedded no row.
     """
     n = count_embedded(store, model_id)
     if not n:
-        raise KeyError(f"{store.url} has no latents of model {model_id}")
+        raise NotFoundError(f"{store.url} has no latents of model {model_id}: run the embed stage first")
     return {
         name: np.asarray(store.open_array(f"latents/{model_id}/{name}")[:n])
         for name in columns or get_column_names(store)
@@ -69,22 +93,28 @@ def read_latents(store: Store, model_id: str, columns: Sequence[str] = ()) -> di
 
 
 def append_latents(store: Store, model_id: str, start_row: int, latents: Mapping[str, Floats32]) -> Store:
-    """Commit what is said of the next rows, from `start_row` on; return the state after.
+    """Commit the columns of the next rows.
 
     Parameters
     ----------
     store : Store
-        The newest state.
+        Newest snapshot of the store.
     model_id : str
+        Name of the model.
     start_row : int
-        `count_embedded`: what is there beyond it is overwritten.
-    latents : mapping
-        All `columns`, (n, latents) or (n,).
+        First of the rows, `count_embedded`; rows that follow it are overwritten.
+    latents : mapping of str to ndarray
+        The columns `get_column_names`, each of shape (n_rows,) or (n_rows, n_latents).
+
+    Returns
+    -------
+    Store
+        The snapshot after the commit.
 
     Raises
     ------
-    RuntimeError
-        When another run committed meanwhile; nothing of this is then in the store.
+    StoreError
+        If another job committed in the meantime; nothing is then written.
     """
     session = open_repository(store.url).writable_session("main")
     group = zarr.open_group(session.store, mode="r+").require_group(f"latents/{model_id}")
@@ -104,5 +134,5 @@ def append_latents(store: Store, model_id: str, start_row: int, latents: Mapping
         array.resize((stop, *values.shape[1:]))
         array[start_row:] = values
     group.attrs["n_rows"] = stop
-    made_by = {"model_id": model_id, "embedded": stop}
-    return commit_session(store.url, session, f"latents of model {model_id} for {stop} rows", made_by)
+    metadata = {"model_id": model_id, "embedded": stop}
+    return commit_session(store.url, session, f"latents of model {model_id} for {stop} rows", metadata)

@@ -1,4 +1,4 @@
-"""A trained model as a thing to use: spectra in, latents out, and back; NumPy on both sides."""
+"""Use a trained model from NumPy: preprocess, encode, decode, reconstruct and sample spectra."""
 
 from __future__ import annotations
 
@@ -11,168 +11,251 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from distspec.core.errors import InvalidSpectrumError
+from distspec.core.errors import ConfigError, InvalidSpectrumError, ModelError
 from distspec.core.records import lists_to_tuples
 from distspec.core.spectrum import Floats, Floats32, Spectrum, SpectrumBatch, WavelengthGrid
 from distspec.models.batch import Batch
+from distspec.models.record import ModelRecord
 from distspec.models.serialization import load_vae
 from distspec.models.vae import SpectrumVAE, decode_flux, embed
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.rest_frame import preprocess
+from distspec.store.config import StoreConfig
 from distspec.store.store import Store
 
 FORWARD_BATCH_SIZE = 1024
-"""Rows of every forward pass, those that are missing padded: a row's bits then depend on that row and on its
-place in the pass, never on how many others there are."""
+"""Rows of every forward pass; missing rows are padded. The result of a row then depends, bit for bit, on that row and
+on its position in the pass, and never on the number of other rows."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trained variational autoencoder of spectra, ready to use: `load_model` gives it.
+    """A trained variational autoencoder of spectra; `load_model` returns it.
 
-    Spectra are (N, L) on `wave_rest`, in units of their flux density at a rest wavelength (`preprocess`
-    brings them there), with inverse variances, 0 where masked; z is (N,) or one for all.
+    In all methods, ``flux`` is an array of shape (n_spectra, n_pixels) on the rest wavelengths `wave_rest`, in
+    units of the spectrum's flux density at a reference wavelength (`preprocess` converts observed spectra);
+    ``ivar`` is its inverse variance, 0 where masked; and ``z`` is one redshift or an array of shape (n_spectra,).
 
     Attributes
     ----------
     vae : SpectrumVAE
-    record : mapping
-        What ``model.json`` says: grid, normalisation, data snapshot, configuration, metrics, versions.
+        The network.
+    record : ModelRecord
+        The record of the model, ``model.json``: settings, normalization, data, versions and metrics.
     device : str
-        Where it computes.
+        Torch device on which the network runs.
+
+    Examples
+    --------
+    >>> import distspec, numpy as np
+    >>> model = distspec.load_model("runs/demo/models/m-0123456789ab")  # doctest: +SKIP
+    >>> batch, rejected = model.preprocess([distspec.Spectrum("mine", wave, flux, ivar, unit, z)])  # doctest: +SKIP
+    >>> z_mean, z_log_var = model.encode(batch.flux, batch.ivar, batch.z)  # doctest: +SKIP
+    >>> reconstruction = model.reconstruct(batch.flux, batch.ivar, batch.z)  # doctest: +SKIP
     """
 
     vae: SpectrumVAE
-    record: Mapping[str, Any]
+    record: ModelRecord
     device: str = "cpu"
 
     @property
     def model_id(self) -> str:
-        """Its name."""
-        return str(self.record["model_id"])
+        """Name of the model."""
+        return self.record.model_id
 
     @property
     def grid(self) -> WavelengthGrid:
-        """The pixels that it knows."""
-        return WavelengthGrid(**self.record["grid"])
+        """Rest-frame wavelength grid of the model's spectra."""
+        return self.record.store_config.grid
 
     @property
     def wave_rest(self) -> Floats:
-        """Rest wavelengths of the pixels, (L,) [Å, vacuum]."""
+        """Rest wavelengths of the pixels, shape (n_pixels,) [Å, vacuum]."""
         return self.grid.wave_rest
 
     @property
     def n_latents(self) -> int:
-        """Dimensions of the latent space."""
+        """Number of dimensions of the latent space."""
         return self.vae.config.n_latents
 
     def preprocess(
         self, spectra: Sequence[Spectrum]
     ) -> tuple[SpectrumBatch, list[tuple[int, InvalidSpectrumError]]]:
-        """Bring spectra, as files hold them, to the grid and scale on which the model was trained.
+        """Shift, resample and normalize observed spectra to the grid and scale of the model.
+
+        Parameters
+        ----------
+        spectra : sequence of Spectrum
+            Observed spectra.
 
         Returns
         -------
         batch : SpectrumBatch
-            Its ``flux``, ``ivar`` and ``z`` are what the other methods take.
-        rejected : list of (index, BadSpectrumError)
-            Which of `spectra` cannot be used, and why.
+            The usable spectra; its ``flux``, ``ivar`` and ``z`` are the inputs of the other methods.
+        rejected : list of (int, InvalidSpectrumError)
+            Position in ``spectra`` and reason of every other spectrum.
         """
-        scale = self.record["normalisation"]
-        norm = NormConfig(**lists_to_tuples(scale["settings"].get("norm", {})))
-        return preprocess(spectra, self.grid, norm, float(scale["sample_slope"]))
+        config = self.record.store_config
+        norm = NormConfig(**lists_to_tuples(config.preprocessing.get("norm", {})))
+        return preprocess(spectra, self.grid, norm, float(config.default_slope))
 
     def encode(self, flux: ArrayLike, ivar: ArrayLike, z: ArrayLike) -> tuple[Floats32, Floats32]:
-        """Return the posterior's mean and log variance, (N, latents) each.
+        """Compute the posteriors of spectra.
+
+        Parameters
+        ----------
+        flux, ivar : array_like of shape (n_spectra, n_pixels)
+            Normalized flux density and its inverse variance, 0 where masked.
+        z : float or array_like of shape (n_spectra,)
+            Redshifts.
+
+        Returns
+        -------
+        z_mean, z_log_var : ndarray of shape (n_spectra, n_latents)
+            Mean and log variance of each latent's posterior.
 
         Raises
         ------
-        ValueError
-            When shapes do not fit the model, or numbers are none.
+        ConfigError
+            If the shapes do not fit the model, or if a value is not finite.
         """
 
-        def of(*spectra: Tensor) -> dict[str, Tensor]:
+        def encode_tensors(*spectra: Tensor) -> dict[str, Tensor]:
             return dict(zip(("mean", "log_var"), self.vae.encode(Batch.from_spectra(*spectra)), strict=True))
 
-        found = self._run_batches(of, self._validate_spectra(flux, ivar, z))
-        return found["mean"], found["log_var"]
+        result = self._run_batches(encode_tensors, self._validate_spectra(flux, ivar, z))
+        return result["mean"], result["log_var"]
 
     def decode(self, latents: ArrayLike, z: ArrayLike) -> Floats32:
-        """Return spectra (N, L) [f_λ / f_λ(reference)] of latents (N, latents) at redshifts (N,).
+        """Decode points of the latent space to spectra.
+
+        Parameters
+        ----------
+        latents : array_like of shape (n_spectra, n_latents)
+            Points of the latent space.
+        z : float or array_like of shape (n_spectra,)
+            Redshifts at which to decode.
+
+        Returns
+        -------
+        ndarray of shape (n_spectra, n_pixels)
+            Flux density [f_λ / f_λ(reference)].
 
         Raises
         ------
-        ValueError
-            When shapes do not fit the model.
+        ConfigError
+            If the shapes do not fit the model.
         """
         latents = np.asarray(latents, np.float32)
         if latents.ndim != 2 or latents.shape[1] != self.n_latents:
-            raise ValueError(f"latent is {latents.shape}: model {self.model_id} takes (N, {self.n_latents})")
+            raise ConfigError(
+                f"latents have shape {latents.shape}: model {self.model_id} takes (n_spectra, {self.n_latents})"
+            )
         inputs = latents, _validate_redshifts(z, len(latents))
-        return self._run_batches(lambda *each: {"flux": decode_flux(self.vae, *each)}, inputs)["flux"]
+        return self._run_batches(lambda *tensors: {"flux": decode_flux(self.vae, *tensors)}, inputs)["flux"]
 
     def reconstruct(self, flux: ArrayLike, ivar: ArrayLike, z: ArrayLike) -> Floats32:
-        """Return what the model makes of spectra, (N, L), to be compared with their flux."""
-        found = self.embed(flux, ivar, z)
-        return found["amplitude"][:, None] * self.decode(found["z_mean"], z)
+        """Encode and decode spectra.
+
+        Parameters
+        ----------
+        flux, ivar : array_like of shape (n_spectra, n_pixels)
+            Normalized flux density and its inverse variance, 0 where masked.
+        z : float or array_like of shape (n_spectra,)
+            Redshifts.
+
+        Returns
+        -------
+        ndarray of shape (n_spectra, n_pixels)
+            Reconstruction, in the units of ``flux``.
+        """
+        embedding = self.embed(flux, ivar, z)
+        return embedding["amplitude"][:, None] * self.decode(embedding["z_mean"], z)
 
     def sample(self, n: int, z: ArrayLike, rng: np.random.Generator) -> Floats32:
-        """Return `n` made-up spectra, (n, L), at redshifts (n,): latents drawn from the prior, decoded."""
+        """Draw latents from the prior N(0, I) and decode them.
+
+        Parameters
+        ----------
+        n : int
+            Number of spectra.
+        z : float or array_like of shape (n,)
+            Redshifts at which to decode.
+        rng : numpy.random.Generator
+            Source of randomness.
+
+        Returns
+        -------
+        ndarray of shape (n, n_pixels)
+            Flux density [f_λ / f_λ(reference)].
+        """
         return self.decode(rng.standard_normal((n, self.n_latents)), z)
 
     def embed(
         self, flux: ArrayLike, ivar: ArrayLike, z: ArrayLike, first_row: int = 0
     ) -> dict[str, Floats32]:
-        """Return what `distspec.models.vae.embed` says of spectra: `distspec.models.latents.MODEL_COLUMNS`.
+        """Compute the columns of the embed stage: posteriors and the quality of the reconstruction.
 
         Parameters
         ----------
-        flux, ivar, z
-            As everywhere here.
-        first_row : int
-            The number of the first of them: rows of one numbering get the same bits however they are cut.
+        flux, ivar : array_like of shape (n_spectra, n_pixels)
+            Normalized flux density and its inverse variance, 0 where masked.
+        z : float or array_like of shape (n_spectra,)
+            Redshifts.
+        first_row : int, optional
+            Row number of the first spectrum. Rows of one numbering give the same bits in however many calls
+            they are embedded.
+
+        Returns
+        -------
+        dict of str to ndarray
+            The columns `distspec.models.latents.MODEL_COLUMNS`, described at `distspec.models.vae.embed`.
         """
 
-        def of(*spectra: Tensor) -> dict[str, Tensor]:
+        def embed_tensors(*spectra: Tensor) -> dict[str, Tensor]:
             return embed(self.vae, Batch.from_spectra(*spectra))
 
-        return self._run_batches(of, self._validate_spectra(flux, ivar, z), first_row)
+        return self._run_batches(embed_tensors, self._validate_spectra(flux, ivar, z), first_row)
 
     def check_compatible(self, store: Store) -> None:
-        """Refuse a store whose rows are not on this model's grid and scale.
+        """Raise an error if a store's rows are not on the grid and scale of the model.
 
-        The slope that stands in where a spectrum's own cannot be fitted is the sample's, and may differ.
+        The default continuum slope may differ: it is a property of the sample.
+
+        Parameters
+        ----------
+        store : Store
+            Store whose rows the model is to embed.
 
         Raises
         ------
-        ValueError
-            Names both.
+        ModelError
+            If they differ; the message describes both.
         """
-        frozen, scale = store.config, self.record["normalisation"]
-        mine = _describe_scale(self.grid, scale["reference"], scale["settings"].get("norm", {}))
-        theirs = _describe_scale(frozen.grid, frozen.reference_wave, frozen.preprocessing.get("norm", {}))
-        if mine != theirs:
-            raise ValueError(
-                f"model {self.model_id} knows {mine}; {store.url} holds {theirs}: "
+        expected, found = (_describe_scale(config) for config in (self.record.store_config, store.config))
+        if expected != found:
+            raise ModelError(
+                f"model {self.model_id} takes {expected}; {store.url} holds {found}: "
                 "ingest into another --root with the model's settings, or train a model on this store"
             )
 
     def _validate_spectra(
         self, flux: ArrayLike, ivar: ArrayLike, z: ArrayLike
     ) -> tuple[Floats32, Floats32, Floats32]:
+        """Return spectra as arrays of float32 after checking their shapes and values."""
         flux, ivar = np.asarray(flux, np.float32), np.asarray(ivar, np.float32)
         n_pixels = self.grid.n_pixels
         if flux.ndim != 2 or flux.shape[1] != n_pixels or ivar.shape != flux.shape:
-            raise ValueError(
-                f"flux is {flux.shape} and ivar {ivar.shape}: model {self.model_id} takes (N, {n_pixels}) "
-                "on its wave_rest; Model.preprocess brings spectra there"
+            raise ConfigError(
+                f"flux has shape {flux.shape} and ivar {ivar.shape}: model {self.model_id} takes "
+                f"(n_spectra, {n_pixels}) on its wave_rest; Model.preprocess resamples spectra to it"
             )
         bad = ~((ivar >= 0) & np.isfinite(ivar) & (np.isfinite(flux) | (ivar == 0)))
         if bad.any():
             row, pixel = np.argwhere(bad)[0]
-            raise ValueError(
+            raise ConfigError(
                 f"spectrum {row}, pixel {pixel}: flux {flux[row, pixel]} with ivar {ivar[row, pixel]}; "
-                "give ivar 0 to what is masked"
+                "set ivar to 0 where a pixel is masked"
             )
         return flux, ivar, _validate_redshifts(z, len(flux))
 
@@ -182,55 +265,69 @@ class Model:
         inputs: Sequence[Floats32],
         first_row: int = 0,
     ) -> dict[str, NDArray[Any]]:
-        """Apply a function of tensors to rows, `BATCH` at a time and at fixed places."""
+        """Apply a function of tensors to rows, `FORWARD_BATCH_SIZE` at a time and at fixed positions."""
         n = len(inputs[0])
         parts: list[dict[str, NDArray[Any]]] = []
-        buffers = [np.zeros((FORWARD_BATCH_SIZE, *each.shape[1:]), np.float32) for each in inputs]
+        buffers = [np.zeros((FORWARD_BATCH_SIZE, *values.shape[1:]), np.float32) for values in inputs]
         for start in range(-(first_row % FORWARD_BATCH_SIZE), max(n, 1), FORWARD_BATCH_SIZE):
             rows, inside = slice(max(start, 0), start + FORWARD_BATCH_SIZE), slice(max(-start, 0), n - start)
-            for buffer, each in zip(buffers, inputs, strict=True):
+            for buffer, values in zip(buffers, inputs, strict=True):
                 buffer[: inside.start], buffer[max(inside.stop, 0) :] = 0.0, 0.0
-                buffer[inside] = each[rows]
+                buffer[inside] = values[rows]
             with torch.inference_mode():
-                found = function(*(torch.from_numpy(each).to(self.device) for each in buffers))
-            parts.append({name: value[inside].cpu().numpy() for name, value in found.items()})
+                result = function(*(torch.from_numpy(buffer).to(self.device) for buffer in buffers))
+            parts.append({name: value[inside].cpu().numpy() for name, value in result.items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def load_model(url: str, device: str = "cpu") -> Model:
-    """Load a model.
+    """Load a trained model.
 
     Parameters
     ----------
     url : str
-        Its folder, ``ROOT/models/<id>``: a path, or s3://, gs:// or az:// bucket and prefix.
-    device : str
-        Where it shall compute, as torch names it: "cpu", "cuda".
+        Folder of the model, ``ROOT/models/<id>``: a path, or a bucket and prefix after ``s3://``, ``gs://`` or
+        ``az://``.
+    device : str, optional
+        Torch device on which the network runs, for example "cpu" or "cuda".
+
+    Returns
+    -------
+    Model
 
     Raises
     ------
-    FileNotFoundError
-        When there is no whole model.
-    ValueError
-        When its files are not those that ``model.json`` vouches for, or a newer distspec made it.
+    NotFoundError
+        If there is no complete model.
+    ModelError
+        If its files are damaged, or if another version of distspec made it.
+
+    Examples
+    --------
+    >>> model = load_model("s3://bucket/root/models/m-0123456789ab", device="cuda")  # doctest: +SKIP
+    >>> model.n_latents, model.wave_rest.shape  # doctest: +SKIP
+    (16, (640,))
     """
     vae, record = load_vae(url)
     return Model(vae.to(device), record, device)
 
 
 def _validate_redshifts(z: ArrayLike, n: int) -> Floats32:
+    """Return redshifts as an array of shape (n,)."""
     values = np.asarray(z, np.float32)
     if values.shape not in ((), (n,)) or not (np.isfinite(values) & (values > -1)).all():
-        raise ValueError(f"z is {values.shape}, from {values}: give one redshift above -1, or {n} of them")
+        raise ConfigError(
+            f"z has shape {values.shape} and values {values}: give one redshift above -1, or {n} of them"
+        )
     return np.broadcast_to(values, (n,))
 
 
-def _describe_scale(grid: WavelengthGrid, reference: float, norm: Mapping[str, Any]) -> str:
-    """Say what a grid and a scale are: equal words, equal meaning."""
-    windows = ", ".join(
-        f"{name} {lists_to_tuples({name: value})[name]}" for name, value in sorted(norm.items())
-    )
+def _describe_scale(config: StoreConfig) -> str:
+    """Describe a store's grid and scale; equal descriptions mean comparable spectra."""
+    grid = config.grid
+    norm = lists_to_tuples(config.preprocessing.get("norm", {}))
+    settings = ", ".join(f"{name} {value}" for name, value in sorted(norm.items()))
     return (
         f"{grid.n_pixels} {grid.spacing} pixels over {grid.start!r}–{grid.stop!r} Å, "
-        f"scaled to 1 at {reference!r} Å ({windows})"
+        f"scaled to 1 at {config.reference_wave!r} Å ({settings})"
     )

@@ -1,8 +1,8 @@
-"""The spectra nearest to others in latent space, exactly.
+"""Exact nearest neighbors of spectra in latent space.
 
-Distances are Euclidean between posterior means, each latent in units of its posteriors' root mean square
-width over the run: along each, 1 is what noise alone does to a spectrum. A model leaves the scale of its
-latents open, and those that say nothing of spectra are no wider than their posteriors: they hardly count.
+The distance is Euclidean between posterior means, each latent in units of the root-mean-square width of its posteriors
+over the run, so that 1 is the effect of noise alone. Latents that carry no information are no wider than their
+posteriors and hardly contribute.
 """
 
 from __future__ import annotations
@@ -21,27 +21,39 @@ from scipy.spatial import KDTree
 
 from distspec.clustering.feature_space import scale_by_posterior_width
 from distspec.core import schema
+from distspec.core.errors import NotFoundError
 from distspec.core.spectrum import Floats, Floats32
 
 MIN_TREE_QUERIES = 64
-"""From so many points on whose neighbours are looked for a tree is quicker than all distances to each."""
-MAX_SUGGESTIONS, SUGGESTION_WINDOW = 5, 200
-"""Names suggested for one that is unknown; names that begin or end most like it, of which they are taken."""
+"""Number of query points from which a k-d tree is faster than all distances to each point."""
+MAX_SUGGESTIONS = 5
+"""Number of names suggested for an unknown one."""
+SUGGESTION_WINDOW = 200
+"""Names on either side, in alphabetical order, among which the suggestions are sought."""
 LATENT_PREFIXES = ("z_mean_", "z_log_var_")
-"""What the columns of latents begin with."""
-OUTPUT_COLUMNS = ("object_id", "z", "cluster_label", "class_id", "class_name", "galaxy_type", "galaxy_type_confidence")
+"""Prefixes of the columns of latents in the table ``objects``."""
+OUTPUT_COLUMNS = (
+    "object_id",
+    "z",
+    "cluster_label",
+    "class_id",
+    "class_name",
+    "galaxy_type",
+    "galaxy_type_confidence",
+)
+"""Columns of ``objects`` that are returned for each neighbor."""
 
 
 @dataclass(frozen=True)
 class NeighborIndex:
-    """The spectra of the current catalogue as points.
+    """The spectra of a catalog as points of latent space.
 
     Attributes
     ----------
-    table : Table
-        `SHOWN`, and ``anomaly_score``.
-    latents : (N, D)
-        Latents in posterior widths.
+    table : pyarrow.Table
+        `OUTPUT_COLUMNS` and ``anomaly_score``, one row per spectrum.
+    latents : ndarray of shape (n_spectra, n_latents)
+        Posterior means in posterior widths.
     """
 
     table: pa.Table
@@ -49,95 +61,150 @@ class NeighborIndex:
 
     @classmethod
     def read(cls, objects: ds.Dataset) -> NeighborIndex:
-        """Read them from the table ``objects``."""
+        """Read the spectra of the published table ``objects``."""
         names = [name for name in objects.schema.names if name.startswith(LATENT_PREFIXES)]
         table = objects.to_table(columns=[*OUTPUT_COLUMNS, "anomaly_score", *names])
         return cls(table.select([*OUTPUT_COLUMNS, "anomaly_score"]), extract_latents(table))
 
     def find_rows(self, object_ids: Sequence[str]) -> NDArray[np.int64]:
-        """Return where spectra stand in the table.
+        """Return the rows of spectra in the table.
 
         Raises
         ------
-        ValueError
-            When one is not there; names those most like it.
+        NotFoundError
+            If a spectrum is not in the catalog; the message suggests similar names.
         """
         names: list[str] = self.table["object_id"].to_pylist()
-        place = {name: i for i, name in enumerate(names)}
-        for each in object_ids:
-            if each not in place:
-                raise ValueError(
-                    f"no spectrum {each!r} in the current catalogue{_suggest_names(each, names)}"
+        row_of = {name: row for row, name in enumerate(names)}
+        for object_id in object_ids:
+            if object_id not in row_of:
+                raise NotFoundError(
+                    f"no spectrum {object_id!r} in the current catalog{_suggest_names(object_id, names)}"
                 )
-        return np.array([place[each] for each in object_ids], np.int64)
+        return np.array([row_of[object_id] for object_id in object_ids], np.int64)
 
     def query(self, points: Floats32, n_neighbors: int) -> tuple[Floats, NDArray[np.int64]]:
-        """Return how far the `n_neighbors` nearest spectra are from points, (M, D), and their rows, (M, n)."""
+        """Find the nearest spectra to points of latent space.
+
+        Parameters
+        ----------
+        points : ndarray of shape (n_points, n_latents)
+            Points in posterior widths.
+        n_neighbors : int
+            Number of spectra for each point; at most all of them are returned.
+
+        Returns
+        -------
+        distances : ndarray of shape (n_points, n_neighbors)
+            Distances in posterior widths, increasing.
+        rows : ndarray of shape (n_points, n_neighbors)
+            Rows of the spectra in the table.
+        """
         n_neighbors = min(n_neighbors, len(self.latents))
         if len(points) >= MIN_TREE_QUERIES:
-            tree: Any = KDTree(self.latents)  # its stubs know no list of neighbours
-            distance, index = tree.query(points, k=list(range(1, n_neighbors + 1)))
-            return distance, index.astype(np.int64)
-        distances, indices = (
-            np.empty((len(points), n_neighbors)),
-            np.empty((len(points), n_neighbors), np.int64),
-        )
+            tree: Any = KDTree(self.latents)  # scipy's stubs do not allow a list for k
+            distances, rows = tree.query(points, k=list(range(1, n_neighbors + 1)))
+            return distances, rows.astype(np.int64)
+        shape = len(points), n_neighbors
+        distances, rows = np.empty(shape), np.empty(shape, np.int64)
         for i, point in enumerate(points):
-            distances[i], indices[i] = find_nearest(self.latents, point, n_neighbors)
-        return distances, indices
+            distances[i], rows[i] = find_nearest(self.latents, point, n_neighbors)
+        return distances, rows
 
     def find_similar(self, object_ids: Sequence[str], n_neighbors: int) -> pa.Table:
-        """Return the spectra nearest to some of them, as `similar`."""
+        """Find the nearest other spectra to spectra of the catalog.
+
+        Parameters
+        ----------
+        object_ids : sequence of str
+            Names of the spectra.
+        n_neighbors : int
+            Number of neighbors of each.
+
+        Returns
+        -------
+        pyarrow.Table
+            Columns `distspec.core.schema.SIMILAR_SPECTRA_SCHEMA`, nearest first.
+
+        Raises
+        ------
+        NotFoundError
+            If a spectrum is not in the catalog.
+        """
         rows = self.find_rows(object_ids)
-        distance, index = self.query(self.latents[rows], n_neighbors + 1)
-        other = np.array(
-            [_exclude_self(near, row, n_neighbors) for near, row in zip(index, rows, strict=True)]
-        )
-        other = other.reshape(len(rows), -1)
-        found = self.table.take(pa.array(np.take_along_axis(index, other, 1).ravel()))
-        values = {name: found[name] for name in OUTPUT_COLUMNS} | {
-            "query_id": np.repeat(np.array(object_ids, object), other.shape[1]),
-            "rank": np.tile(np.arange(1, other.shape[1] + 1), len(rows)),
-            "distance": np.take_along_axis(distance, other, 1).ravel(),
+        distances, found = self.query(self.latents[rows], n_neighbors + 1)
+        others = np.array(
+            [np.flatnonzero(near != row)[:n_neighbors] for near, row in zip(found, rows, strict=True)]
+        ).reshape(len(rows), -1)
+        neighbors = self.table.take(pa.array(np.take_along_axis(found, others, 1).ravel()))
+        n_others = others.shape[1]
+        values = {name: neighbors[name] for name in OUTPUT_COLUMNS} | {
+            "query_id": np.repeat(np.array(object_ids, object), n_others),
+            "rank": np.tile(np.arange(1, n_others + 1), len(rows)),
+            "distance": np.take_along_axis(distances, others, 1).ravel(),
         }
         return schema.build_table(values, schema.SIMILAR_SPECTRA_SCHEMA, {})
 
 
 def find_nearest(points: Floats32, point: Floats32, n_neighbors: int) -> tuple[Floats, NDArray[np.int64]]:
-    """Return how far the `n_neighbors` nearest of points, (N, D), are from one, (D,), and their rows; nearest first."""
+    """Find the nearest of many points to one point, by all distances.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_points, n_latents)
+        The points to search.
+    point : ndarray of shape (n_latents,)
+        The query.
+    n_neighbors : int
+        Number of points to find; at most all of them are returned.
+
+    Returns
+    -------
+    distances : ndarray of shape (n_neighbors,)
+        Distances, increasing.
+    rows : ndarray of shape (n_neighbors,)
+        Rows of ``points``.
+    """
     n_neighbors = min(n_neighbors, len(points))
-    apart = points - point
-    square = np.einsum("nd,nd->n", apart, apart)
-    near = np.argpartition(square, n_neighbors - 1)[:n_neighbors]
-    # In double precision, as a tree has them.
-    exact = np.linalg.norm(points[near].astype(np.float64) - point, axis=1)
-    order = np.lexsort((near, exact))
-    return exact[order], near[order]
+    difference = points - point
+    squared = np.einsum("nd,nd->n", difference, difference)
+    nearest = np.argpartition(squared, n_neighbors - 1)[:n_neighbors]
+    # In double precision, as the k-d tree computes them.
+    distance = np.linalg.norm(points[nearest].astype(np.float64) - point, axis=1)
+    order = np.lexsort((nearest, distance))
+    return distance[order], nearest[order]
 
 
 def extract_latents(objects: pa.Table) -> Floats32:
-    """Return latents in posterior widths, (N, D), of rows of ``objects`` with the columns `LATENTS`."""
+    """Return the latents of rows of ``objects`` in posterior widths.
+
+    Parameters
+    ----------
+    objects : pyarrow.Table
+        Rows with the columns of latents, which begin with `LATENT_PREFIXES`.
+
+    Returns
+    -------
+    ndarray of shape (n_spectra, n_latents)
+    """
     z_mean, z_log_var = (
-        np.stack([objects[name].to_numpy() for name in objects.schema.names if name.startswith(each)], axis=1)
-        for each in LATENT_PREFIXES
+        np.stack(
+            [objects[name].to_numpy() for name in objects.schema.names if name.startswith(prefix)], axis=1
+        )
+        for prefix in LATENT_PREFIXES
     )
     return scale_by_posterior_width(z_mean, z_log_var)
 
 
-def _exclude_self(neighbors: NDArray[np.int64], row: int, n_neighbors: int) -> NDArray[np.int64]:
-    """Return which `n_neighbors` of a spectrum's nearest are others than itself."""
-    return np.flatnonzero(neighbors != row)[:n_neighbors]
-
-
 def _suggest_names(name: str, names: Sequence[str]) -> str:
-    """Say which names are most like one: of those that hold it, or else begin or end like it."""
+    """Suggest names that contain an unknown one, or else have a similar beginning or end."""
     folded = name.casefold()
-    like = [name for name in names if folded and folded in name.casefold()][:MAX_SUGGESTIONS]
-    if not like:
-        around: list[str] = []
-        for turned in (lambda name: name, lambda name: name[::-1]):
-            ordered = sorted(names, key=turned)
-            at = bisect_left(ordered, turned(name), key=turned)
-            around += ordered[max(at - SUGGESTION_WINDOW, 0) : at + SUGGESTION_WINDOW]
-        like = get_close_matches(name, dict.fromkeys(around), MAX_SUGGESTIONS, cutoff=0.5)
-    return f"; near it: {', '.join(like)}" if like else f": it holds {len(names):,} others"
+    similar = [known for known in names if folded and folded in known.casefold()][:MAX_SUGGESTIONS]
+    if not similar:
+        candidates: list[str] = []
+        for key in (lambda text: text, lambda text: text[::-1]):
+            ordered = sorted(names, key=key)
+            position = bisect_left(ordered, key(name), key=key)
+            candidates += ordered[max(position - SUGGESTION_WINDOW, 0) : position + SUGGESTION_WINDOW]
+        similar = get_close_matches(name, dict.fromkeys(candidates), MAX_SUGGESTIONS, cutoff=0.5)
+    return f"; similar names: {', '.join(similar)}" if similar else f": none of its {len(names):,} names is similar"

@@ -1,7 +1,11 @@
-"""Probabilistic principal components of noisy, masked spectra: what the model starts from.
+"""Probabilistic principal component analysis (PPCA) of noisy, masked spectra, from which the VAE may start.
 
-Pixels have known variances of their own; masked ones have none that counts (Bailey 2012, PASP 124, 1015;
-Tipping & Bishop 1999, JRSS B 61, 611).
+Each value has its own variance; a masked value has a variance so large that it does not count.
+
+References
+----------
+Tipping & Bishop 1999, JRSS B 61, 611.
+Bailey 2012, PASP 124, 1015.
 """
 
 from __future__ import annotations
@@ -11,24 +15,37 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 RESIDUAL_VARIANCE = 0.0025
-"""Variance of a pixel about the components [spread²]: no pixel is believed beyond a twentieth."""
+"""Variance of a pixel about the components [standardized units²], which limits its weight."""
 N_ITERATIONS = 25
+"""Iterations of expectation maximization."""
 STD_SMOOTHING_PIXELS = 9
 """Pixels over which the sample's standard deviation is averaged."""
 MIN_STD = 1e-2
+"""Lower limit of the sample's standard deviation [arcsinh flux]."""
 _RIDGE = 0.01
+"""Ridge penalty of the redshift coefficients, per spectrum."""
 _MAX_VARIANCE = 1e6
-"""A variance beyond this times the sample's is that of no measurement."""
+"""Standardized variance from which a value counts as not measured."""
 
 
 class ProbabilisticPCA(nn.Module):
-    """Axes with standard normal coefficients, and a mean that depends on redshift.
+    """Principal components with standard normal coefficients, about a mean that depends on redshift.
+
+    Parameters
+    ----------
+    n_components : int
+        Number of components.
+    n_z_features : int
+        Number of functions of the redshift; 0 for a mean of 0.
+    n_features : int
+        Number of values per spectrum.
 
     Attributes
     ----------
-    components : (q, D) [spread]
-    z_coefficients : (n_z, D) [spread]
-        Of the redshift's terms.
+    components : Tensor of shape (n_components, n_features)
+        The components, in standardized units.
+    z_coefficients : Tensor of shape (n_z_features, n_features)
+        Coefficients of the functions of the redshift.
     """
 
     components: Tensor
@@ -42,31 +59,48 @@ class ProbabilisticPCA(nn.Module):
     def compute_posterior(
         self, y: Tensor, variance: Tensor, n_effective: Tensor, z_features: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return coefficients' means and variances, (B, q) each, and the estimated values, (B, D).
+        """Compute the posterior of the coefficients.
 
         Parameters
         ----------
-        y, variance : (B, D)
-            Standardised values.
-        n_effective : (B, D)
-            Independent measurements that each value counts for.
-        z_features : (B, n_z)
+        y, variance : Tensor of shape (n_spectra, n_features)
+            Standardized values and their variance, very large where masked.
+        n_effective : Tensor of shape (n_spectra, n_features)
+            Number of independent measurements in each value.
+        z_features : Tensor of shape (n_spectra, n_z_features)
+            Functions of the redshift.
+
+        Returns
+        -------
+        mean, variance : Tensor of shape (n_spectra, n_components)
+            Posterior mean and variance of the coefficients.
+        estimate : Tensor of shape (n_spectra, n_features)
+            Values at the posterior mean.
         """
-        with torch.autocast(y.device.type, enabled=False):  # half precision solves no equations
+        with torch.autocast(y.device.type, enabled=False):  # bfloat16 is too coarse to solve equations
             base = z_features @ self.z_coefficients
             weight = compute_weights(variance, n_effective)
-            coefficients, covariance = _solve_posterior(self.components, weight, weight * (y - base))
-            widths = covariance.diagonal(dim1=1, dim2=2)
-            return coefficients, widths, base + coefficients @ self.components
+            mean, covariance = _solve_posterior(self.components, weight, weight * (y - base))
+            return mean, covariance.diagonal(dim1=1, dim2=2), base + mean @ self.components
 
 
 def compute_weights(variance: Tensor, n_effective: Tensor) -> Tensor:
-    """Return the weights of standardised values, (B, D); 0 where nothing was measured."""
+    """Return the weights of standardized values; 0 where nothing was measured.
+
+    Parameters
+    ----------
+    variance, n_effective : Tensor of shape (n_spectra, n_features)
+        Variance of each value, and the number of independent measurements in it.
+
+    Returns
+    -------
+    Tensor of shape (n_spectra, n_features)
+    """
     return torch.where(variance < _MAX_VARIANCE, n_effective / (variance + RESIDUAL_VARIANCE), 0.0)
 
 
 def _solve_posterior(components: Tensor, weight: Tensor, weighted_y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the posterior's means, (B, q), and covariances, (B, q, q)."""
+    """Return the posterior means and covariances of the coefficients."""
     q = len(components)
     pairs = (components[:, None] * components[None]).reshape(q * q, -1)
     precision = (weight @ pairs.T).view(-1, q, q) + torch.eye(q, device=components.device)
@@ -76,45 +110,52 @@ def _solve_posterior(components: Tensor, weight: Tensor, weighted_y: Tensor) -> 
 
 
 def estimate_arcsinh_moments(value: Tensor, ivar: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean and the standard deviation of arcsinh flux without its noise, (D,) each.
+    """Estimate the mean and the intrinsic standard deviation of arcsinh flux in each pixel.
 
     Parameters
     ----------
-    value, ivar : (N, D)
-        Linear flux; ivar 0 where masked.
+    value, ivar : Tensor of shape (n_spectra, n_features)
+        Linear flux and its inverse variance, 0 where masked.
+
+    Returns
+    -------
+    mean, std : Tensor of shape (n_features,)
+        The noise is taken out of the standard deviation, which is smoothed over `STD_SMOOTHING_PIXELS`.
     """
     valid, y = ivar > 0, torch.asinh(value)
     noise = 1.0 / (ivar * (1.0 + value.clamp(min=0.0).square())).clamp(min=1e-12)
-    mean, spread = torch.zeros_like(y[0]), torch.ones_like(y[0])
+    mean, std = torch.zeros_like(y[0]), torch.ones_like(y[0])
     for _ in range(5):
-        weight = torch.where(valid, 1.0 / (noise + spread.square()), 0.0)
+        weight = torch.where(valid, 1.0 / (noise + std.square()), 0.0)
         mean = (weight * y).sum(dim=0) / weight.sum(dim=0).clamp(min=1e-9)
         excess = weight.square() * ((y - mean).square() - noise)
         variance = excess.sum(dim=0) / weight.square().sum(dim=0).clamp(min=1e-9)
-        spread = variance.clamp(min=MIN_STD**2).sqrt()
+        std = variance.clamp(min=MIN_STD**2).sqrt()
     half = STD_SMOOTHING_PIXELS // 2
-    padded = functional.pad(spread[None, None], (half, half), mode="replicate")
+    padded = functional.pad(std[None, None], (half, half), mode="replicate")
     return mean, functional.avg_pool1d(padded, STD_SMOOTHING_PIXELS, 1)[0, 0]
 
 
 def fit_ppca(
     ppca: ProbabilisticPCA, y: Tensor, variance: Tensor, n_effective: Tensor, z_features: Tensor
 ) -> None:
-    """Fit the dependence on redshift, then the axes by expectation maximisation; the largest come first.
+    """Fit the dependence on redshift by ridge regression, then the components by expectation maximization.
 
     Parameters
     ----------
-    ppca : Components
-        Takes what was found.
-    y, variance, n_effective : (N, D)
-    z_features : (N, n_z)
+    ppca : ProbabilisticPCA
+        Is set to the result, with components in order of decreasing variance.
+    y, variance, n_effective : Tensor of shape (n_spectra, n_features)
+        Standardized values, their variance, and the number of independent measurements in each.
+    z_features : Tensor of shape (n_spectra, n_z_features)
+        Functions of the redshift.
     """
     weight = compute_weights(variance, n_effective)
     if z_features.shape[1]:
-        level = torch.where(weight > 0, 1.0 / (variance + 1.0), 0.0)
-        normal = torch.einsum("bl,bi,bj->lij", level, z_features, z_features)
+        z_weight = torch.where(weight > 0, 1.0 / (variance + 1.0), 0.0)
+        normal = torch.einsum("bl,bi,bj->lij", z_weight, z_features, z_features)
         normal = normal + _RIDGE * len(y) * torch.eye(z_features.shape[1], device=y.device)
-        right = torch.einsum("bl,bi->li", level * y, z_features)
+        right = torch.einsum("bl,bi->li", z_weight * y, z_features)
         ppca.z_coefficients.copy_(torch.linalg.solve(normal, right[:, :, None])[:, :, 0].T)
         y = y - z_features @ ppca.z_coefficients
     q, weighted = len(ppca.components), weight * y
@@ -122,11 +163,11 @@ def fit_ppca(
     eye = torch.eye(q, device=y.device)
     for _ in range(N_ITERATIONS):
         means, covariances = _solve_posterior(axes, weight, weighted)
-        second = covariances + means[:, :, None] * means[:, None]
-        normal = (weight.T @ second.reshape(len(y), -1)).view(-1, q, q) + eye
+        second_moments = covariances + means[:, :, None] * means[:, None]
+        normal = (weight.T @ second_moments.reshape(len(y), -1)).view(-1, q, q) + eye
         axes = torch.linalg.solve(normal, (weighted.T @ means)[:, :, None])[:, :, 0].T
-        # Standard normal coefficients along principal axes: EM leaves any rotation open.
-        axes = torch.linalg.cholesky(second.mean(dim=0)).T @ axes
+        # EM determines the components up to a rotation: choose principal axes with standard normal coefficients.
+        axes = torch.linalg.cholesky(second_moments.mean(dim=0)).T @ axes
         _, sizes, directions = torch.linalg.svd(axes, full_matrices=False)
         axes = sizes[:, None] * directions
     ppca.components.copy_(axes)

@@ -1,85 +1,92 @@
-"""Which model serves: the champion of a root, and how it is replaced.
+"""The promoted model of a root: the one whose embeddings are clustered and published.
 
-``ROOT/models/champion.json`` is only ever replaced by a conditional put, by whoever holds the root: a holder
-that lost it, or that a later one has overtaken, changes nothing.
+``ROOT/models/promoted.json`` is replaced by a conditional write under the root's lease, so that a job that has lost
+its lease, or that a later job has overtaken, changes nothing. Importing this module does not import torch.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
-from distspec.core.records import utc_now_iso
+from distspec.core.errors import LeaseLostError
+from distspec.core.records import JsonRecord, utc_now_iso
 from distspec.io.files import compare_and_swap, read_versioned
 from distspec.io.lease import Lease
 from distspec.io.paths import join_url
 
 
 @dataclass(frozen=True)
-class PromotedModel:
-    """The model that serves.
+class PromotedModel(JsonRecord):
+    """The promoted model.
 
     Attributes
     ----------
     model_id : str
+        Name of the model.
     promoted_at : str
-        UTC, ISO 8601.
+        Time of the promotion (UTC, ISO 8601).
     reason : str
+        Why it was promoted.
     lease_token : int
-        Of the lease under which it was chosen.
+        Token of the lease under which it was promoted.
     previous_model_id : str
-        The model that served before; empty: none.
-    hold_reason : str
-        Why it stays until somebody lets it go (`distspec rollback`); empty: it does not.
+        Model that was promoted before; empty if there was none.
+    pin_reason : str
+        Why the model stays until it is unpinned (``distspec rollback``); empty if it is not pinned.
     """
 
+    record_name: ClassVar[str] = "models/promoted.json"
     model_id: str
     promoted_at: str
     reason: str
     lease_token: int
     previous_model_id: str = ""
-    hold_reason: str = ""
+    pin_reason: str = ""
 
 
 def read_promoted(root: str) -> PromotedModel | None:
-    """Return the model that serves, None before there is one."""
-    seen = read_versioned(_promoted_url(root))
-    return None if seen is None else _parse(seen[0])
+    """Return the promoted model of a root, or None if no model has been promoted yet."""
+    versioned = read_versioned(_promoted_url(root))
+    return None if versioned is None else PromotedModel.from_json(json.loads(versioned[0]))
 
 
-def promote(root: str, lease: Lease, model_id: str, reason: str, hold_reason: str = "") -> PromotedModel:
-    """Let a model serve from now on.
+def promote(root: str, lease: Lease, model_id: str, reason: str, pin_reason: str = "") -> PromotedModel:
+    """Promote a model.
+
+    Parameters
+    ----------
+    root : str
+        Root of the model.
+    lease : Lease
+        The lease of the root, held by this job.
+    model_id : str
+        Name of the model.
+    reason : str
+        Why it is promoted.
+    pin_reason : str, optional
+        Why retraining must not replace it; empty to leave it unpinned.
 
     Raises
     ------
-    RuntimeError
-        When the lease is lost, or another has chosen since it was taken.
+    LeaseLostError
+        If the lease was lost, or another job has promoted a model since this job took its lease.
     """
     lease.check_held()
-    seen = read_versioned(_promoted_url(root))
-    before = None if seen is None else _parse(seen[0])
-    if before is not None and before.lease_token > lease.token:
-        raise RuntimeError(
-            f"{_promoted_url(root)} was written by a later run: this one has lost {root}; run it again"
-        )
-    made = PromotedModel(
-        model_id, utc_now_iso(), reason, lease.token, before.model_id if before else "", hold_reason
+    url = _promoted_url(root)
+    versioned = read_versioned(url)
+    previous = None if versioned is None else PromotedModel.from_json(json.loads(versioned[0]))
+    if previous is not None and previous.lease_token > lease.token:
+        raise LeaseLostError(f"{url} was written by a later job: this one has lost {root}; run it again")
+    promoted = PromotedModel(
+        model_id, utc_now_iso(), reason, lease.token, previous.model_id if previous else "", pin_reason
     )
-    content = json.dumps(asdict(made), indent=1, ensure_ascii=False).encode()
-    if compare_and_swap(_promoted_url(root), content, seen[1] if seen else None) is None:
-        raise RuntimeError(
-            f"{_promoted_url(root)} was replaced by another run this very moment: run this again"
-        )
-    return made
+    content = json.dumps(promoted.to_json(), indent=1, ensure_ascii=False).encode()
+    if compare_and_swap(url, content, versioned[1] if versioned else None) is None:
+        raise LeaseLostError(f"{url} was replaced by another job at the same time: run this one again")
+    return promoted
 
 
 def _promoted_url(root: str) -> str:
-    return join_url(root, "models", "champion.json")
-
-
-def _parse(content: bytes) -> PromotedModel:
-    record: dict[str, Any] = json.loads(content)
-    return PromotedModel(
-        **{name: record[name] for name in PromotedModel.__dataclass_fields__ if name in record}
-    )
+    return join_url(root, "models", "promoted.json")

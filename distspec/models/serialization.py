@@ -1,150 +1,133 @@
-"""The files of a model: its weights, its learning curves, and the record that vouches for both.
-
-ROOT/models/<id>/weights.safetensors, history.parquet, model.json
-"""
+"""Save, load and copy the files of a model: weights, training history, and the record with their checksums."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, fields
-from importlib.metadata import version
-from typing import Any
+from dataclasses import replace
 
 import pyarrow as pa
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from distspec.core.records import add_checksum, lists_to_tuples
+from distspec.core.errors import ModelError
 from distspec.core.schema import add_history_metadata
-from distspec.core.spectrum import WavelengthGrid
-from distspec.io.files import (
-    read_bytes,
-    read_json,
-    read_table,
-    url_exists,
-    write_bytes,
-    write_json,
-    write_table,
-)
+from distspec.io.files import read_bytes, read_table, write_bytes, write_table
 from distspec.io.paths import join_url, model_url
-from distspec.models.config import VAEConfig
+from distspec.models.record import (
+    CHECKSUM_FILES,
+    HISTORY_FILE,
+    RECORD_FILE,
+    WEIGHTS_FILE,
+    ModelRecord,
+    has_model,
+    read_model_record,
+    write_model_record,
+)
 from distspec.models.vae import SpectrumVAE
 
-CHECKSUM_FILES = {"weights_sha256": "weights.safetensors", "history_sha256": "history.parquet"}
-"""What model.json vouches for."""
 
-
-def save_model(
-    url: str,
-    vae: SpectrumVAE,
-    state_dict: Mapping[str, Tensor],
-    history: pa.Table,
-    record: Mapping[str, Any],
-) -> None:
-    """Write a model's folder; model.json comes last, so a folder that has one is whole.
+def save_model(url: str, state_dict: Mapping[str, Tensor], history: pa.Table, record: ModelRecord) -> None:
+    """Write the files of a model; the record comes last, so that a folder with a record is complete.
 
     Parameters
     ----------
     url : str
-        `distspec.io.paths.model_url`.
-    vae : SpectrumVAE
-        Gives the architecture.
-    state_dict : mapping
-        The state to keep: the best epoch's, not the last one's.
-    history : pa.Table
-        A row an epoch.
-    record : mapping
-        Its `origin`, and metrics.
+        Folder of the model, `distspec.io.paths.model_url`.
+    state_dict : mapping of str to Tensor
+        Weights and buffers, of the best epoch.
+    history : pyarrow.Table
+        Training history, one row per epoch.
+    record : ModelRecord
+        The record; the checksums of the files are filled in.
     """
     content = save_safetensors({name: value.contiguous().cpu() for name, value in state_dict.items()})
-    write_bytes(join_url(url, "weights.safetensors"), content)
-    write_table(join_url(url, "history.parquet"), add_history_metadata(history))
-    vouched = {name: _sha256(read_bytes(join_url(url, file))) for name, file in CHECKSUM_FILES.items()}
-    made = {"sizes": vae.input_sizes, "vae": asdict(vae.config), **vouched}
-    write_json(join_url(url, "model.json"), add_checksum({**record, **made}))
+    write_bytes(join_url(url, WEIGHTS_FILE), content)
+    write_table(join_url(url, HISTORY_FILE), add_history_metadata(history))
+    checksums = {key: _sha256(read_bytes(join_url(url, file))) for key, file in CHECKSUM_FILES.items()}
+    write_model_record(url, replace(record, **checksums))
 
 
-def has_model(url: str) -> bool:
-    """Tell whether a whole model lies at `url`."""
-    return url_exists(join_url(url, "model.json"))
+def load_vae(url: str) -> tuple[SpectrumVAE, ModelRecord]:
+    """Load the network of a model; `distspec.models.model.load_model` wraps it for use with NumPy.
 
+    Parameters
+    ----------
+    url : str
+        Folder of the model, ``ROOT/models/<id>``.
 
-def load_vae(url: str) -> tuple[SpectrumVAE, dict[str, Any]]:
-    """Return a model's network, ready to use, and its record; `distspec.models.model.load_model` wraps them.
+    Returns
+    -------
+    vae : SpectrumVAE
+        The network, in evaluation mode.
+    record : ModelRecord
+        Its record.
 
     Raises
     ------
-    FileNotFoundError
-        When there is no whole model.
-    ValueError
-        When the weights are not those that model.json vouches for, or a newer distspec made them.
+    NotFoundError
+        If there is no complete model.
+    ModelError
+        If the weights are damaged, or another version of distspec made them.
     """
     record = read_model_record(url)
-    config, known = lists_to_tuples(record["vae"]), {field.name for field in fields(VAEConfig)}
-    if unknown := sorted(config.keys() - known):
-        raise ValueError(
-            f"{url}/model.json sets vae.{', vae.'.join(unknown)}, which this distspec does not "
-            f"know: distspec {record['versions']['distspec']} made it, this is {version('distspec')}; upgrade"
-        )
-    vae = SpectrumVAE(record["sizes"], VAEConfig(**config), WavelengthGrid(**record["grid"]).wave_rest)
+    vae = SpectrumVAE(record.input_sizes, record.vae, record.store_config.grid.wave_rest)
     vae.load_state_dict(load_safetensors(_read_verified(url, record, "weights_sha256")))
     vae.eval()
     return vae, record
 
 
-def read_model_record(url: str) -> dict[str, Any]:
-    """Return what model.json says.
-
-    Raises
-    ------
-    FileNotFoundError
-        When there is no whole model.
-    """
-    if not has_model(url):
-        raise FileNotFoundError(f"no model at {url}: name the folder that holds model.json, ROOT/models/<id>")
-    return read_json(join_url(url, "model.json"))
+def load_history(url: str) -> pa.Table:
+    """Return the training history of a model, one row per epoch."""
+    return read_table(join_url(url, HISTORY_FILE))
 
 
 def import_model(root: str, url: str) -> str:
-    """Copy a model made elsewhere below this root, byte for byte, under its own name; return that name.
+    """Copy a model that was trained elsewhere into a root, byte for byte and under its own name.
+
+    Parameters
+    ----------
+    root : str
+        Root to copy the model to.
+    url : str
+        Folder of the model.
+
+    Returns
+    -------
+    str
+        Name of the model.
 
     Raises
     ------
-    FileNotFoundError
-        When there is no whole model at `url`.
-    ValueError
-        When its files are damaged, or there is another model of that name.
+    NotFoundError
+        If there is no complete model at ``url``.
+    ModelError
+        If its files are damaged, or if the root holds another model of the same name.
     """
     record = read_model_record(url)
-    name = str(record["model_id"])
-    mine = model_url(root, name)
-    if has_model(mine):
-        if read_bytes(join_url(mine, "model.json")) != read_bytes(join_url(url, "model.json")):
-            raise ValueError(f"{mine} is another model of the name of {url}: use another --root")
-        return name
-    for vouched, file in CHECKSUM_FILES.items():
-        write_bytes(join_url(mine, file), _read_verified(url, record, vouched))
-    write_bytes(join_url(mine, "model.json"), read_bytes(join_url(url, "model.json")))
-    return name
+    target = model_url(root, record.model_id)
+    if has_model(target):
+        if read_bytes(join_url(target, RECORD_FILE)) != read_bytes(join_url(url, RECORD_FILE)):
+            raise ModelError(f"{target} is not the model at {url} but has the same name: use another --root")
+        return record.model_id
+    for key, file in CHECKSUM_FILES.items():
+        write_bytes(join_url(target, file), _read_verified(url, record, key))
+    write_bytes(join_url(target, RECORD_FILE), read_bytes(join_url(url, RECORD_FILE)))
+    return record.model_id
 
 
-def _read_verified(url: str, record: Mapping[str, Any], checksum_key: str) -> bytes:
-    """Return a file of a model that is what its record vouches for."""
-    content = read_bytes(join_url(url, CHECKSUM_FILES[checksum_key]))
-    if _sha256(content) != record[checksum_key]:
-        raise ValueError(
-            f"{url}/{CHECKSUM_FILES[checksum_key]} is not what model.json vouches for: delete the folder and train again, "
-            "or copy it again from where it came"
+def _read_verified(url: str, record: ModelRecord, checksum_key: str) -> bytes:
+    """Return the content of a file of a model after comparing it with its checksum."""
+    file = CHECKSUM_FILES[checksum_key]
+    content = read_bytes(join_url(url, file))
+    if _sha256(content) != getattr(record, checksum_key):
+        raise ModelError(
+            f"{url}/{file} does not match its checksum in {RECORD_FILE}: delete the folder and train again, "
+            "or copy the model again from its source"
         )
     return content
 
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def load_history(url: str) -> pa.Table:
-    """Return a model's training history, a row an epoch."""
-    return read_table(join_url(url, "history.parquet"))

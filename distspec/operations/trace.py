@@ -253,7 +253,8 @@ def _read_file(store: Store, row: int) -> FileProvenance:
         field.name: np.asarray(store.open_array(field.name)[row : row + 1]).tolist()[0]
         for field in fields(FileProvenance)
     }
-    return FileProvenance(**{**values, "checksum": f"{values['checksum']:016x}"})
+    values["checksum"] = f"{values['checksum']:016x}"
+    return FileProvenance(**values)
 
 
 def _select_fields(entity_class: type[Any], record: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from distspec.io.paths import join_url, model_url, run_url, store_url
 from distspec.measurements.features import compute_features, list_reconstruction_columns
 from distspec.models.latents import count_embedded, read_latents
 from distspec.models.model import load_model
-from distspec.models.serialization import read_model_record
+from distspec.models.record import read_model_record
 from distspec.stages.assign import measure_all_reconstructions
 from distspec.stages.label import label_spectra
 from distspec.stages.result import StageResult
@@ -112,14 +112,14 @@ def cluster(
         "run_id": name,
         "recipe": resolved_config["recipe"],
         "model_id": model,
-        "models": {each: known["checksum"] for each, known in trained.items()},
-        "weights_sha256": trained[model]["weights_sha256"],
+        "models": {each: known.checksum for each, known in trained.items()},
+        "weights_sha256": trained[model].weights_sha256,
         "snapshot_id": store.snapshot_id,
         "data_digest": store.dataset_checksum(),
         "seed": seed,
         "created": utc_now_iso(),
         "versions": collect_versions(),
-        "adaptations": [*trained[model].get("adaptations", []), *found.adaptations],
+        "adaptations": [*trained[model].adaptations, *found.adaptations],
         "clustering": _summarize_selection(judgement, choice, said, config, len(found.data_results)),
         "forecast": {"expected": asdict(found.expected_cost), "took": asdict(found.actual_cost)},
         "config": resolved_config,

@@ -17,7 +17,7 @@ from distspec.io.paths import model_url, store_url
 from distspec.models.embed import embed_spectra
 from distspec.models.latents import CHUNK_ROWS, append_latents, count_embedded, read_latents
 from distspec.models.model import Model, load_model
-from distspec.models.serialization import has_model
+from distspec.models.record import has_model
 from distspec.stages.pool import ActorPool, map_ordered
 from distspec.stages.progress import Progress
 from distspec.stages.result import StageResult

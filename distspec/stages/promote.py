@@ -20,7 +20,7 @@ from distspec.models.config import VAEConfig
 from distspec.models.latents import read_latents
 from distspec.models.model import load_model
 from distspec.models.registry import PromotedModel, promote, read_promoted
-from distspec.models.serialization import read_model_record
+from distspec.models.record import read_model_record
 from distspec.operations.evaluation import MAX_EVALUATION_SPECTRA, evaluate, select_evaluation_rows
 from distspec.operations.policy import (
     MIN_NEW_SPECTRA,

@@ -1,8 +1,9 @@
-"""Training on Ray Train: each worker feeds itself from the store; what stops one is made good by the rest."""
+"""The train stage: a VAE trained on the store with Ray Train, resumed after the loss of workers or of the driver."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -13,11 +14,12 @@ from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, Tr
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from distspec.core import memory
-from distspec.io.files import read_json
+from distspec.core.errors import ConfigError, TrainingDivergedError, TrainingError
 from distspec.io.paths import join_url, model_url, store_url
 from distspec.io.storage import split_url, url_to_fs
-from distspec.models.config import SPECTRUM_KEY, VAEConfig
-from distspec.models.serialization import has_model, load_vae, save_model
+from distspec.models.config import VAEConfig
+from distspec.models.record import ModelRecord, TrainingMetrics, has_model, read_model_record
+from distspec.models.serialization import load_vae, save_model
 from distspec.models.vae import SpectrumVAE
 from distspec.stages.progress import show_progress
 from distspec.stages.result import StageResult
@@ -27,101 +29,142 @@ from distspec.store.store import Store, open_store
 from distspec.training.checkpoint_files import delete_checkpoints
 from distspec.training.config import TrainingConfig
 from distspec.training.distributed import ProcessGroup
-from distspec.training.record import build_model_record, compute_model_id
+from distspec.training.record import EpochMetrics, build_model_record, compute_model_id
 from distspec.training.setup import TrainValidationSplit, build_trainer, read_repeat_rows, split_rows
-from distspec.training.state import EpochMetrics
 from distspec.training.steps import init_training_state
 from distspec.training.tensorboard import TensorBoardWriter, require_tensorboard
-from distspec.training.trainer import fit
+from distspec.training.trainer import Trainer, fit
 
 log = logging.getLogger(__name__)
 
 
-def train(
-    root: str, vae_config: VAEConfig, training_config: TrainingConfig, seed: int, parent: str = ""
-) -> StageResult:
-    """Train a VAE on the store as it is now, unless these settings have made it already.
+@dataclass(frozen=True)
+class TrainingTask:
+    """What a Ray Train worker is given.
 
-    A training that was cut short goes on from its newest checkpoint.
+    Attributes
+    ----------
+    root : str
+        Root of the store and of the model.
+    training : TrainingConfig
+        Settings of the training.
+    record : ModelRecord
+        Record of the model, without its result.
+    progress_actor : Any
+        Handle of the actor that shows the progress.
+    """
+
+    root: str
+    training: TrainingConfig
+    record: ModelRecord
+    progress_actor: Any
+
+    @property
+    def url(self) -> str:
+        """Folder of the model."""
+        return model_url(self.root, self.record.model_id)
+
+
+def train(
+    root: str, vae_config: VAEConfig, training_config: TrainingConfig, seed: int, parent_model_id: str = ""
+) -> StageResult:
+    """Train a VAE on the newest snapshot of the store, unless the same settings have trained one already.
+
+    A training that was interrupted resumes from its latest checkpoint.
 
     Parameters
     ----------
     root : str
+        Root of the store.
     vae_config : VAEConfig
+        Architecture and objective.
     training_config : TrainingConfig
+        Settings of the training.
     seed : int
-    parent : str
-        The model of this root whose weights it starts from; empty: it starts anew.
+        Random seed.
+    parent_model_id : str, optional
+        Model of this root whose weights the training starts from; empty to start from new weights.
+
+    Returns
+    -------
+    StageResult
+        The name of the model and its `TrainingMetrics`.
 
     Raises
     ------
-    ValueError
-        When there are too few spectra, or more workers are asked for than the cluster can hold.
-    FloatingPointError
-        When a gradient or a loss is not finite any more.
-    RuntimeError
-        When workers failed more often than `training.max_failures`.
+    ConfigError
+        If more workers are requested than the cluster can hold.
+    TrainingError
+        If there are too few spectra, or if workers failed more often than ``training.max_failures``.
+    TrainingDivergedError
+        If a gradient or a loss is not finite.
     """
     store = open_store(store_url(root))
-    name = compute_model_id(store.dataset_checksum(), vae_config, training_config, seed, parent)
-    url = model_url(root, name)
+    model_id = compute_model_id(
+        store.dataset_checksum(), vae_config, training_config, seed, parent_model_id
+    )
+    url = model_url(root, model_id)
     if has_model(url):
-        delete_checkpoints(_checkpoints_url(url))  # a kill may have come just before that
-        _tag_snapshot(root, url)
-        return StageResult({"model": name}, did_work=False)
-    rows = split_rows(store, training_config)  # too few spectra: say so here, not in a worker
+        _finish_training(root, url)  # the job that trained the model may have been killed before this
+        return StageResult({"model": model_id}, did_work=False)
+    split = split_rows(store, training_config)  # here, so that too few spectra are not a worker's failure
     if training_config.tensorboard:
         require_tensorboard()
-    gpu = n_gpus() >= training_config.workers if training_config.use_gpu is None else training_config.use_gpu
-    scaling = _make_scaling_config(training_config, gpu, _worker_memory(store, rows, training_config))
-    with show_progress(training_config.max_epochs, "train", "epoch") as board:
-        trainer = TorchTrainer(
-            _train_worker,
-            train_loop_config={
-                "root": root,
-                "url": url,
-                "snapshot": store.snapshot_id,
-                "vae": vae_config,
-                "training": training_config,
-                "seed": seed,
-                "record": build_model_record(store, name, training_config, seed, parent),
-                "parent": model_url(root, parent) if parent else "",
-                "board": board,
-            },
-            scaling_config=scaling,
-            torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
-            run_config=RunConfig(
-                name=name,
-                failure_config=FailureConfig(
-                    max_failures=training_config.max_failures,
-                    max_preemption_failures=training_config.max_preemptions,
-                ),
-                logging_config=LoggingConfig(log_level="ERROR"),
-                **_ray_storage(root),
-            ),
-        )
-        try:
-            failure = trainer.fit().return_value
-        except TrainingFailedError as error:
-            said = [line for line in str(error).splitlines() if line.strip()]
-            raise RuntimeError(
-                f"training failed more often than training.max_failures {training_config.max_failures} allows; "
-                f"run it again to go on from the last checkpoint. The last failure: {said[-1].strip()}"
-            ) from error
+    use_gpu = training_config.use_gpu
+    use_gpu = n_gpus() >= training_config.workers if use_gpu is None else use_gpu
+    worker_memory = _estimate_worker_memory(store, split, training_config)
+    scaling_config = _make_scaling_config(training_config, use_gpu, worker_memory)
+    record = build_model_record(store, model_id, vae_config, training_config, seed, parent_model_id)
+    with show_progress(training_config.max_epochs, "train", "epoch") as progress_actor:
+        task = TrainingTask(root, training_config, record, progress_actor)
+        failure = _run_workers(task, use_gpu, scaling_config)
     if failure:
-        raise FloatingPointError(failure)
+        raise TrainingDivergedError(failure)
+    _finish_training(root, url)
+    return StageResult({"model": model_id, **read_model_record(url).metrics.to_json()})
+
+
+def _run_workers(task: TrainingTask, use_gpu: bool, scaling_config: ScalingConfig) -> str:
+    """Run the workers and return why the training cannot succeed; empty if it has succeeded."""
+    config = task.training
+    trainer = TorchTrainer(
+        _train_worker,
+        train_loop_config={"task": task},
+        scaling_config=scaling_config,
+        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        run_config=RunConfig(
+            name=task.record.model_id,
+            failure_config=FailureConfig(
+                max_failures=config.max_failures, max_preemption_failures=config.max_preemptions
+            ),
+            logging_config=LoggingConfig(log_level="ERROR"),
+            **_ray_storage(task.root),
+        ),
+    )
+    try:
+        return str(trainer.fit().return_value or "")
+    except TrainingFailedError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise TrainingError(
+            f"training failed more often than training.max_failures {config.max_failures} allows; run it "
+            f"again to resume from the latest checkpoint. The last failure: {lines[-1]}"
+        ) from error
+
+
+def _finish_training(root: str, url: str) -> None:
+    """Delete the checkpoints of a complete model, and tag its snapshot so that it is not garbage-collected."""
     delete_checkpoints(_checkpoints_url(url))
-    _tag_snapshot(root, url)
-    metrics: dict[str, Any] = read_json(join_url(url, "model.json"))["metrics"]
-    return StageResult({"model": name, **metrics})
+    record = read_model_record(url)
+    tag_snapshot(root, model_tag(record.model_id), record.snapshot_id)
 
 
 def _checkpoints_url(url: str) -> str:
+    """Return the folder of a model's checkpoints."""
     return join_url(url, "checkpoints")
 
 
 def _ray_storage(root: str) -> dict[str, Any]:
-    """Return where Ray Train keeps its marks; buckets through our storage, which knows their endpoints."""
+    """Return where Ray Train keeps its own files; buckets are opened with our settings for their endpoints."""
     url = join_url(root, "models")
     scheme, _, path = split_url(url)
     if scheme == "file":
@@ -133,112 +176,113 @@ def _ray_storage(root: str) -> dict[str, Any]:
     }
 
 
-def _worker_memory(
-    store: Store, train_validation_split: TrainValidationSplit, training_config: TrainingConfig
-) -> float:
-    """Return what a worker needs [bytes]; of as few as there may be, as each holds the more spectra."""
-    fewest = training_config.min_workers or training_config.workers
+def _estimate_worker_memory(store: Store, split: TrainValidationSplit, config: TrainingConfig) -> float:
+    """Return the memory of a worker [bytes] with the fewest workers, when each holds the most spectra."""
+    fewest_workers = config.min_workers or config.workers
     return memory.estimate_training_memory(
         store.n_rows,
-        len(train_validation_split.train),
-        -(-len(train_validation_split.validation) // fewest),
+        len(split.train),
+        -(-len(split.validation) // fewest_workers),
         store.config.grid.n_pixels,
-        training_config.cache_mb,
-        training_config.shuffle_window_chunks * store.chunk_rows,
-        training_config.prefetch_windows,
+        config.cache_mb,
+        config.shuffle_window_chunks * store.chunk_rows,
+        config.prefetch_windows,
     )
 
 
-def _make_scaling_config(training_config: TrainingConfig, use_gpu: bool, memory: float) -> ScalingConfig:
-    """Return how many workers there are to be, and what each takes, `memory` [bytes] of it.
+def _make_scaling_config(config: TrainingConfig, use_gpu: bool, worker_memory: float) -> ScalingConfig:
+    """Return the number of workers and the resources of each.
 
     Raises
     ------
-    ValueError
-        When the cluster cannot hold them and will never grow.
+    ConfigError
+        If the cluster cannot hold them and cannot grow.
     """
-    each = {"CPU": float(training_config.threads), "memory": memory, **({"GPU": 1.0} if use_gpu else {})}
-    least = training_config.min_workers or training_config.workers
-    there = count_worker_slots(each)
-    if there < least:
-        said = (
-            f"{least} workers of {training_config.threads} CPUs{', a GPU' if use_gpu else ''} and "
-            f"{memory / 1e6:,.0f} MB each are wanted, and the cluster has room for {there}"
+    resources = {"CPU": float(config.threads), "memory": worker_memory, **({"GPU": 1.0} if use_gpu else {})}
+    fewest_workers = config.min_workers or config.workers
+    n_slots = count_worker_slots(resources)
+    if n_slots < fewest_workers:
+        shortage = (
+            f"training needs {fewest_workers} workers with {config.threads} CPUs{', a GPU' if use_gpu else ''} "
+            f"and {worker_memory / 1e6:,.0f} MB each, and the cluster has room for {n_slots}"
         )
         if not can_autoscale():
-            raise ValueError(
-                f"{said}: lower training.workers, training.threads, training.cache_mb or training.shuffle_window_chunks, or "
-                "set training.min_workers"
+            raise ConfigError(
+                f"{shortage}: lower training.workers, training.threads, training.cache_mb or "
+                "training.shuffle_window_chunks, or set training.min_workers"
             )
-        log.warning("%s: waiting for more nodes", said)
-    is_elastic = 0 < training_config.min_workers < training_config.workers
+        log.warning("%s: waiting for more nodes", shortage)
+    is_elastic = 0 < config.min_workers < config.workers
     return ScalingConfig(
-        num_workers=(training_config.min_workers, training_config.workers)
-        if is_elastic
-        else training_config.workers,
+        num_workers=(config.min_workers, config.workers) if is_elastic else config.workers,
         use_gpu=use_gpu,
-        resources_per_worker=each,
+        resources_per_worker=resources,
     )
-
-
-def _tag_snapshot(root: str, url: str) -> None:
-    """Name the snapshot that a model was trained on after it: then it is not collected."""
-    record = read_json(join_url(url, "model.json"))
-    tag_snapshot(root, model_tag(str(record["model_id"])), str(record["snapshot_id"]))
 
 
 def _train_worker(config: dict[str, Any]) -> str:
-    """Train; worker 0 writes the model. Return what made it impossible, empty where nothing did.
+    """Train as one of the workers; worker 0 writes the model.
 
-    Only what may pass, such as a lost worker, is left to Ray Train's retries; a gradient that is not finite
-    would be so again.
+    Returns why the training cannot succeed, such as a gradient that is not finite; empty if it has succeeded. Errors
+    that may not occur again, such as the loss of a worker, are raised, so that Ray Train retries.
     """
-    training: TrainingConfig = config["training"]
-    url, seed, device = config["url"], config["seed"], _select_device()
+    task: TrainingTask = config["task"]
+    training, record, device = task.training, task.record, _select_device()
     context = ray.train.get_context()
-    team = ProcessGroup(context.get_world_rank(), context.get_world_size(), device)
+    process_group = ProcessGroup(context.get_world_rank(), context.get_world_size(), device)
     torch.set_num_threads(training.threads)
-    store = open_store(store_url(config["root"]), snapshot=config["snapshot"])
-    grid, rows = store.config.grid, split_rows(store, training)
-    torch.manual_seed(seed)
-    vae = SpectrumVAE({SPECTRUM_KEY: grid.n_pixels}, config["vae"], grid.wave_rest).to(device)
+    store = open_store(store_url(task.root), snapshot=record.snapshot_id)
+    split = split_rows(store, training)
+    torch.manual_seed(record.seed)
+    vae = SpectrumVAE(record.input_sizes, record.vae, store.config.grid.wave_rest).to(device)
     state = init_training_state(vae, training)
-    curves = TensorBoardWriter(url) if training.tensorboard and team.rank == 0 else None
+    is_first = process_group.rank == 0
+    writer = TensorBoardWriter(task.url) if training.tensorboard and is_first else None
 
-    def on_epoch(row: EpochMetrics) -> None:
-        if team.rank == 0:
-            config["board"].post.remote(len(state.history), row)
-        if curves:
-            curves.write_history(state.history)
+    def on_epoch_end(metrics: EpochMetrics) -> None:
+        if is_first:
+            task.progress_actor.update.remote(len(state.history), metrics)
+        if writer:
+            writer.write_history(state.history)
 
-    weights = load_vae(config["parent"])[0].state_dict() if config["parent"] else None
-    work = build_trainer(
-        store, rows, training, seed, team, _checkpoints_url(url), _is_preempted, on_epoch, weights
+    parent = record.parent_model_id
+    trainer = build_trainer(
+        store,
+        split,
+        training,
+        record.seed,
+        process_group,
+        _checkpoints_url(task.url),
+        _is_preempted,
+        on_epoch_end,
+        load_vae(model_url(task.root, parent))[0].state_dict() if parent else None,
     )
     try:
-        best = fit(state, work)
-    except FloatingPointError as error:
+        best = fit(state, trainer)
+    except TrainingDivergedError as error:
         return str(error)
-    if curves:
-        curves.close()
-    if team.rank == 0:
-        metrics: dict[str, Any] = {
-            "n_train": len(rows.train),
-            "n_validation": len(rows.validation),
-            "epochs": len(state.history),
-            "best_epoch": best.best_epoch,
-            "val_recon": best.best_loss,
-        }
+    if writer:
+        writer.close()
+    if is_first:
         vae.load_state_dict(best.best_state_dict)
-        twice = read_repeat_rows(store)
-        vae.calibrate_posteriors(*(work.read_rows(twice[:, k]) for k in (0, 1)))
-        adapted = {"adaptations": rows.adaptations, "device": str(device)}
-        record = {**config["record"], **adapted, "metrics": metrics}
-        save_model(url, vae, vae.state_dict(), pa.Table.from_pylist(state.history), record)
+        _calibrate_posteriors(vae, store, trainer)
+        metrics = TrainingMetrics(
+            len(split.train), len(split.validation), len(state.history), best.best_epoch, best.best_loss
+        )
+        record = replace(record, adaptations=split.adaptations, device=str(device), metrics=metrics)
+        history = pa.Table.from_pylist([metrics.to_row() for metrics in state.history])
+        save_model(task.url, vae.state_dict(), history, record)
     return ""
 
 
+def _calibrate_posteriors(vae: SpectrumVAE, store: Store, trainer: Trainer) -> None:
+    """Calibrate the posteriors with the repeats in the store."""
+    rows = read_repeat_rows(store)
+    vae.calibrate_posteriors(trainer.read_rows(rows[:, 0]), trainer.read_rows(rows[:, 1]))
+
+
 def _select_device() -> torch.device:
+    """Return the worker's device and make it torch's current one."""
     device: Any = get_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -246,4 +290,5 @@ def _select_device() -> torch.device:
 
 
 def _is_preempted() -> bool:
+    """Return whether Ray Train knows that a node is about to be reclaimed."""
     return ray.train.get_preemption_info() is not None

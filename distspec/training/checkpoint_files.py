@@ -1,11 +1,13 @@
-"""Checkpoints: safetensors and JSON below one folder, each whole or not counted. Nothing is unpickled.
+"""The files of a checkpoint: safetensors and JSON, of which nothing is unpickled.
 
-    <step>/shared.safetensors     what all workers have in common, written by worker 0
-    <step>/worker-<r>.safetensors what each worker has of its own
-    <step>/checkpoint.json        the rest, and every file's size and SHA-256: written last
+::
 
-A checkpoint counts when its JSON is there and every file is what the JSON says: one that a kill has cut
-short, or a disk has changed, is passed over for the one before it. The last two are kept.
+    <step>/shared.safetensors        tensors that all workers share, written by worker 0
+    <step>/worker-<rank>.safetensors tensors of each worker
+    <step>/checkpoint.json           all else, and the size and SHA-256 of every file: written last
+
+A checkpoint counts if its JSON exists and every file matches it; one that was cut short or is damaged is skipped in
+favor of the one before it. The last two are kept.
 """
 
 from __future__ import annotations
@@ -15,13 +17,15 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import torch
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
+from distspec.core.errors import StoreError
+from distspec.core.records import JsonRecord
 from distspec.io.files import (
     delete_file,
     delete_folder,
@@ -33,153 +37,223 @@ from distspec.io.files import (
 )
 from distspec.io.paths import join_url
 from distspec.training.distributed import ProcessGroup
+from distspec.training.state import TrainingProgress
 
 log = logging.getLogger(__name__)
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version of the files of a checkpoint; checkpoints of other versions are skipped."""
 SHARED_FILE = "shared.safetensors"
 RECORD_FILE = "checkpoint.json"
 MAX_TO_KEEP = 2
+"""Number of checkpoints that are kept."""
 Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
+class FileChecksum(JsonRecord):
+    """Size and SHA-256 of a file.
+
+    Attributes
+    ----------
+    sha256 : str
+        SHA-256 of the content, hexadecimal.
+    n_bytes : int
+        Size of the content.
+    """
+
+    sha256: str
+    n_bytes: int
+
+    @classmethod
+    def from_content(cls, content: bytes) -> FileChecksum:
+        """Compute the checksum of a file's content."""
+        return cls(hashlib.sha256(content).hexdigest(), len(content))
+
+
+@dataclass(frozen=True)
+class CheckpointRecord(JsonRecord):
+    """Content of ``checkpoint.json``.
+
+    Attributes
+    ----------
+    files : mapping of str to FileChecksum
+        Checksums of the files of tensors, by name.
+    progress : TrainingProgress
+        Position in the training.
+    format_version : int
+        Version of the files.
+    """
+
+    record_name: ClassVar[str] = RECORD_FILE
+    files: Mapping[str, FileChecksum]
+    progress: TrainingProgress
+    format_version: int = FORMAT_VERSION
+
+
+@dataclass(frozen=True)
 class Checkpoint:
-    """One that is whole."""
+    """A complete checkpoint.
+
+    Attributes
+    ----------
+    url : str
+        Folder of the checkpoint.
+    record : CheckpointRecord
+        Content of its JSON.
+    """
 
     url: str
-    record: Mapping[str, Any]
+    record: CheckpointRecord
 
     @property
     def n_workers(self) -> int:
-        """How many workers wrote it."""
-        return len(self.record["files"]) - 1
+        """Number of workers that wrote the checkpoint."""
+        return len(self.record.files) - 1
 
     def read_shared_tensors(self) -> dict[str, Tensor]:
-        """Return what all workers had in common."""
+        """Read the tensors that all workers share."""
         return load_safetensors(read_bytes(join_url(self.url, SHARED_FILE)))
 
     def read_worker_tensors(self, rank: int) -> dict[str, Tensor]:
-        """Return what one worker had of its own."""
+        """Read the tensors of one worker."""
         return load_safetensors(read_bytes(join_url(self.url, worker_file_name(rank))))
 
 
 def worker_file_name(rank: int) -> str:
-    """Return the name of the file of what one worker has of its own."""
+    """Return the name of the file that holds a worker's tensors."""
     return f"worker-{rank}.safetensors"
 
 
 def save_checkpoint(
     url: str,
-    step: int,
+    progress: TrainingProgress,
     shared_tensors: Tensors,
     worker_tensors: Tensors,
-    record: Mapping[str, Any],
     process_group: ProcessGroup,
 ) -> None:
-    """Write a checkpoint; every worker must call this at the same step.
+    """Write a checkpoint and delete old ones; every worker must call this at the same step.
 
     Parameters
     ----------
     url : str
-        The folder of all of a model's checkpoints.
-    step : int
-        Names it; later is newer.
-    shared_tensors : tensors that all workers have in common
-    worker_tensors : tensors of this worker's own
-    record : what is no tensor, as JSON, of worker 0
-    process_group : Team
+        Folder of all checkpoints of a model.
+    progress : TrainingProgress
+        Position in the training; worker 0's is written. Its step names the checkpoint.
+    shared_tensors : mapping of str to Tensor
+        Tensors that all workers share.
+    worker_tensors : mapping of str to Tensor
+        Tensors of this worker.
+    process_group : ProcessGroup
+        The workers.
     """
-    here = join_url(url, f"{step:010d}")
+    folder = join_url(url, f"{progress.step:010d}")
     if process_group.rank == 0:
-        # Where one of that step lies there already, it does not count from now on.
-        delete_file(join_url(here, RECORD_FILE))
+        # A checkpoint of the same step may exist: it must not count while it is overwritten.
+        delete_file(join_url(folder, RECORD_FILE))
     process_group.all_gather(torch.zeros(1))
-    seals = [_write_tensors(join_url(here, worker_file_name(process_group.rank)), worker_tensors)]
-    if process_group.rank == 0:
-        seals.append(_write_tensors(join_url(here, SHARED_FILE), shared_tensors))
-    files = [_decode_checksum(seal) for seal in process_group.all_gather(seals[0])]
+    own = _write_tensors(join_url(folder, worker_file_name(process_group.rank)), worker_tensors)
+    shared = _write_tensors(join_url(folder, SHARED_FILE), shared_tensors) if process_group.rank == 0 else own
+    gathered = [_decode_checksum(tensor) for tensor in process_group.all_gather(_encode_checksum(own))]
     if process_group.rank != 0:
         return
-    listed = {worker_file_name(rank): file for rank, file in enumerate(files)} | {
-        SHARED_FILE: _decode_checksum(seals[1])
-    }
-    write_json(
-        join_url(here, RECORD_FILE), {**record, "format": FORMAT_VERSION, "step": step, "files": listed}
-    )
-    steps = _list_steps(url)
-    kept = {step, *sorted(at for at in steps if steps[at] and at < step)[1 - MAX_TO_KEEP :]}
-    for at in set(steps) - kept:
-        _delete_checkpoint(join_url(url, f"{at:010d}"))
+    files = {worker_file_name(rank): checksum for rank, checksum in enumerate(gathered)} | {SHARED_FILE: shared}
+    write_json(join_url(folder, RECORD_FILE), CheckpointRecord(files, progress).to_json())
+    _delete_old_checkpoints(url, progress.step)
 
 
 def find_latest_checkpoint(url: str, process_group: ProcessGroup) -> Checkpoint | None:
-    """Return the newest whole checkpoint, the same for every worker; None where there is none.
+    """Return the newest complete checkpoint, the same on every worker, or None if there is none.
 
-    What is passed over is logged, with what is wrong with it.
+    Worker 0 checks the files and logs what is wrong with a checkpoint that it skips.
+
+    Parameters
+    ----------
+    url : str
+        Folder of all checkpoints of a model.
+    process_group : ProcessGroup
+        The workers.
     """
-    found = torch.tensor([-1])
+    newest = torch.tensor([-1])
     if process_group.rank == 0:
         for step in sorted(_list_steps(url), reverse=True):
-            here = join_url(url, f"{step:010d}")
-            if wrong := find_problem(here):
-                log.warning("checkpoint %s passed over: %s", here, wrong)
+            folder = join_url(url, f"{step:010d}")
+            if problem := find_problem(folder):
+                log.warning("checkpoint %s is skipped: %s", folder, problem)
                 continue
-            found = torch.tensor([step])
+            newest = torch.tensor([step])
             break
-    step = int(process_group.broadcast(found))
+    step = int(process_group.broadcast(newest))
     if step < 0:
         return None
-    here = join_url(url, f"{step:010d}")
-    return Checkpoint(here, read_json(join_url(here, RECORD_FILE)))
+    folder = join_url(url, f"{step:010d}")
+    return Checkpoint(folder, CheckpointRecord.from_json(read_json(join_url(folder, RECORD_FILE))))
 
 
 def delete_checkpoints(url: str) -> None:
-    """Take all checkpoints away: their model is finished."""
+    """Delete all checkpoints of a model, which is complete."""
     delete_folder(url)
 
 
 def find_problem(url: str) -> str:
-    """Say what is wrong with a checkpoint; empty where it is whole."""
+    """Return what is wrong with a checkpoint; empty if it is complete.
+
+    Parameters
+    ----------
+    url : str
+        Folder of the checkpoint.
+    """
     try:
-        record = read_json(join_url(url, RECORD_FILE))
-        if record["format"] != FORMAT_VERSION:
-            return f"its format is {record['format']}, this distspec reads {FORMAT_VERSION}"
-        for name, expected in record["files"].items():
-            content = read_bytes(join_url(url, name))
-            if len(content) != expected["bytes"]:
-                return f"{name} has {len(content)} bytes, not {expected['bytes']}"
-            if hashlib.sha256(content).hexdigest() != expected["sha256"]:
-                return f"{name} is not what {RECORD_FILE} vouches for"
+        content = read_json(join_url(url, RECORD_FILE))
+        if content["format_version"] != FORMAT_VERSION:
+            return f"it has format {content['format_version']}, this distspec reads {FORMAT_VERSION}"
+        for name, expected in CheckpointRecord.from_json(content).files.items():
+            found = FileChecksum.from_content(read_bytes(join_url(url, name)))
+            if found.n_bytes != expected.n_bytes:
+                return f"{name} has {found.n_bytes} bytes instead of {expected.n_bytes}"
+            if found.sha256 != expected.sha256:
+                return f"{name} does not match its checksum in {RECORD_FILE}"
     except FileNotFoundError as error:
         return f"a file is missing ({error})"
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError, StoreError) as error:
         return f"{RECORD_FILE} cannot be read ({error!r})"
     return ""
 
 
-def _write_tensors(url: str, tensors: Tensors) -> Tensor:
-    """Write tensors; return a seal of the file: 32 bytes of SHA-256, 8 of its size."""
+def _write_tensors(url: str, tensors: Tensors) -> FileChecksum:
+    """Write tensors to a file and return its checksum."""
     content = save_safetensors({name: t.detach().contiguous().cpu() for name, t in tensors.items()})
     write_bytes(url, content)
-    seal = hashlib.sha256(content).digest() + len(content).to_bytes(8, "big")
-    return torch.tensor(list(seal), dtype=torch.uint8)
+    return FileChecksum.from_content(content)
 
 
-def _decode_checksum(checksum: Tensor) -> dict[str, Any]:
-    content = bytes(checksum.tolist())
-    return {"sha256": content[:32].hex(), "bytes": int.from_bytes(content[32:], "big")}
+def _encode_checksum(checksum: FileChecksum) -> Tensor:
+    """Return a checksum as a tensor of 40 bytes, which every backend can gather."""
+    content = bytes.fromhex(checksum.sha256) + checksum.n_bytes.to_bytes(8, "big")
+    return torch.tensor(list(content), dtype=torch.uint8)
+
+
+def _decode_checksum(tensor: Tensor) -> FileChecksum:
+    """Return the checksum that a tensor of 40 bytes holds."""
+    content = bytes(tensor.tolist())
+    return FileChecksum(content[:32].hex(), int.from_bytes(content[32:], "big"))
 
 
 def _list_steps(url: str) -> dict[int, bool]:
-    """Return the steps of which there is something, and whether their JSON is there."""
-    found: dict[int, bool] = {}
+    """Return the steps for which files exist, and whether their JSON is among them."""
+    steps: dict[int, bool] = {}
     for name in list_files(url):
         folder, _, file = name.partition("/")
         if folder.isdigit():
-            found[int(folder)] = found.get(int(folder), False) or file == RECORD_FILE
-    return found
+            steps[int(folder)] = steps.get(int(folder), False) or file == RECORD_FILE
+    return steps
 
 
-def _delete_checkpoint(url: str) -> None:
-    delete_file(join_url(url, RECORD_FILE))  # first: what is left of it must not count
-    delete_folder(url)
+def _delete_old_checkpoints(url: str, newest_step: int) -> None:
+    """Delete all but the newest `MAX_TO_KEEP` checkpoints up to a step, and all later ones."""
+    steps = _list_steps(url)
+    complete = sorted(step for step, has_record in steps.items() if has_record and step < newest_step)
+    kept = {newest_step, *complete[1 - MAX_TO_KEEP :]}
+    for step in set(steps) - kept:
+        folder = join_url(url, f"{step:010d}")
+        delete_file(join_url(folder, RECORD_FILE))  # first, so that a half-deleted checkpoint does not count
+        delete_folder(folder)

@@ -1,9 +1,11 @@
-"""NEEDS A DOCSTRING."""
+"""Settings of the training. Importing this module does not import torch."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from distspec.core.errors import ConfigError
 
 EXECUTION_SETTINGS = frozenset(
     {
@@ -13,107 +15,109 @@ EXECUTION_SETTINGS = frozenset(
         "min_workers",
         "checkpoint_interval_minutes",
         "checkpoint_interval_steps",
+        "max_failures",
+        "max_preemptions",
+        "tensorboard",
     }
-    | {"max_failures", "max_preemptions", "tensorboard"}
 )
-"""Settings that change how fast and how safely a model is made, not which."""
+"""Settings that change how fast and how safely a model is trained, but not the model."""
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How the VAE is trained."""
+    """Settings of the training of the VAE."""
 
     batch_size: int = 64
-    """Spectra in a global batch: shared out over the workers."""
+    """Number of spectra in a global batch, which is divided among the workers."""
     learning_rate: float = 1e-4
-    """Adam's first learning rate."""
+    """Initial learning rate of the Adam optimizer."""
     lr_decay: float = 0.95
-    """The learning rate is multiplied by this …"""
+    """Factor by which the learning rate is multiplied every training.lr_decay_steps steps."""
     lr_decay_steps: int = 500
-    """… every so many steps."""
+    """Number of steps between two decays of the learning rate."""
     max_grad_norm: float = 2.0
-    """Gradients are clipped to this norm."""
+    """Norm to which gradients are clipped."""
     patience: int = 50
-    """Stop when the validation reconstruction has not improved for so many epochs."""
+    """Stop when the validation reconstruction loss has not improved for this many epochs."""
     max_epochs: int = 1000
-    """Stop here at the latest."""
+    """Stop after this many epochs at the latest."""
     validation_fraction: float = 0.15
-    """Share of sources held out."""
+    """Fraction of the sources held out for validation."""
     workers: int = 1
-    """Ray Train workers."""
+    """Number of Ray Train workers."""
     min_workers: int = 0
-    """Go on with as few as these when workers are lost, and with more again when there is room; 0: with
-    exactly training.workers."""
+    """Continue with as few workers as this when some are lost; 0 to need exactly training.workers."""
     threads: int = 1
-    """Torch threads a worker: more than cores / workers stalls training tenfold."""
+    """Torch threads per worker; more than cores / workers can slow training down tenfold."""
     use_gpu: bool | None = None
-    """One GPU a worker: yes, no, or (unset) when the cluster has as many."""
+    """Use one GPU per worker; unset to do so if the cluster has enough."""
     bf16: bool = True
-    """On a GPU, compute products in bfloat16."""
+    """On a GPU, multiply matrices in bfloat16."""
     cache_mb: float = 2048.0
-    """Spectra up to this size [MB] are held by each worker; more are streamed from the store."""
+    """Hold the spectra in each worker's memory up to this size, and stream larger samples from the store [MB]."""
     shuffle_window_chunks: int = 64
-    """Chunks of the store (1.3 MB of flux each) that a worker shuffles together when it streams."""
+    """Number of chunks of the store (1.3 MB of flux each) that a worker shuffles together when it streams."""
     prefetch_windows: int = 1
-    """Windows read ahead."""
+    """Number of shuffle windows to read ahead."""
     checkpoint_interval_minutes: float = 5.0
-    """Training that is cut short loses so much at most [min]."""
+    """Time between checkpoints; an interruption loses at most this much training [min]."""
     checkpoint_interval_steps: int = 0
-    """Keep a checkpoint every so many steps, too; 0: by the clock alone."""
+    """Save a checkpoint every this many steps as well; 0 to save by time alone."""
     max_failures: int = 3
-    """Go on after so many failures of workers; -1: always."""
+    """Number of worker failures after which training stops; -1 for no limit."""
     max_preemptions: int = -1
-    """Go on after so many machines were taken away, which are counted apart; -1: always."""
+    """Number of preempted nodes, counted apart from failures, after which training stops; -1 for no limit."""
     tensorboard: bool = False
-    """Write learning curves for TensorBoard, too: needs distspec[tensorboard]."""
+    """Write the training history for TensorBoard as well; needs ``pip install 'distspec[tensorboard]'``."""
 
     def __post_init__(self) -> None:
-        if self.workers < 1 or not 0 <= self.min_workers <= self.workers:
-            raise ValueError(
-                f"training.workers {self.workers} must be positive, and training.min_workers "
-                f"{self.min_workers} at most as many"
-            )
-        if self.batch_size < 2 * self.workers:
-            raise ValueError(
-                f"training.batch_size {self.batch_size}: batch norm needs 2 spectra a worker, and "
-                f"training.workers is {self.workers}"
-            )
+        self._check_workers()
         if not 0 < self.validation_fraction < 1:
-            raise ValueError(f"training.validation_fraction {self.validation_fraction} must lie in (0, 1)")
+            raise ConfigError(f"training.validation_fraction {self.validation_fraction} must lie in (0, 1)")
         if not (self.learning_rate > 0 and 0 < self.lr_decay <= 1 and self.max_grad_norm > 0):
-            raise ValueError(
+            raise ConfigError(
                 f"training.learning_rate {self.learning_rate} and training.max_grad_norm {self.max_grad_norm} "
-                f"must be positive, training.lr_decay {self.lr_decay} in (0, 1]"
+                f"must be positive, training.lr_decay {self.lr_decay} must lie in (0, 1]"
             )
-        if (
-            min(self.patience, self.max_epochs, self.lr_decay_steps, self.threads, self.shuffle_window_chunks)
-            < 1
-        ):
-            raise ValueError("training.patience, max_epochs, decay_steps, threads, window must be positive")
-        if (
-            min(
-                self.prefetch_windows,
-                self.checkpoint_interval_steps,
-                self.max_failures + 1,
-                self.max_preemptions + 1,
-            )
-            < 0
-        ):
-            raise ValueError(
-                "training.prefetch_windows and checkpoint_steps cannot be negative, "
-                "max_failures and max_preemptions at least -1"
-            )
+        for name in ("patience", "max_epochs", "lr_decay_steps", "threads", "shuffle_window_chunks"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"training.{name} {getattr(self, name)} must be positive")
+        for name in ("prefetch_windows", "checkpoint_interval_steps"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"training.{name} {getattr(self, name)} must not be negative")
+        for name in ("max_failures", "max_preemptions"):
+            if getattr(self, name) < -1:
+                raise ConfigError(f"training.{name} {getattr(self, name)} must be at least -1")
         if not (self.cache_mb >= 0 and self.checkpoint_interval_minutes > 0):
-            raise ValueError(
-                f"training.cache_mb {self.cache_mb} cannot be negative, "
+            raise ConfigError(
+                f"training.cache_mb {self.cache_mb} must not be negative, "
                 f"training.checkpoint_interval_minutes {self.checkpoint_interval_minutes} must be positive"
             )
 
+    def _check_workers(self) -> None:
+        """Raise an error if the numbers of workers and the batch size do not fit together."""
+        if self.workers < 1 or not 0 <= self.min_workers <= self.workers:
+            raise ConfigError(
+                f"training.workers {self.workers} must be positive, and training.min_workers "
+                f"{self.min_workers} must lie between 0 and training.workers"
+            )
+        if self.batch_size < 2 * self.workers:
+            raise ConfigError(
+                f"training.batch_size {self.batch_size}: batch norm needs 2 spectra per worker, and "
+                f"training.workers is {self.workers}"
+            )
+
     def get_defining_settings(self) -> dict[str, Any]:
-        """Return the settings that decide which model comes out."""
+        """Return the settings that determine the trained model, by name: all but `EXECUTION_SETTINGS`."""
         return {name: value for name, value in asdict(self).items() if name not in EXECUTION_SETTINGS}
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
-    """Return the learning rate of a step: × `decay` every `decay_steps`."""
+    """Return the learning rate at a step: a staircase that decays every ``lr_decay_steps`` steps.
+
+    Examples
+    --------
+    >>> [learning_rate(TrainingConfig(learning_rate=1.0), step) for step in (0, 499, 500)]
+    [1.0, 1.0, 0.95]
+    """
     return config.learning_rate * config.lr_decay ** (step // config.lr_decay_steps)

@@ -1,8 +1,8 @@
-"""Feeding the model: batches of training spectra on the device, in the order of `distspec.training.sampler`.
+"""Batches of training spectra on the device, in the order of `distspec.training.sampler`.
 
-A set that fits is held whole on the device. A larger one is streamed: whole chunks of the store, a window of
-them shuffled at a time, the next ones read meanwhile by a thread. What is read is flux, ivar and redshift as
-stored; arcsinh and masks are made on the device, by the model.
+A sample that fits into memory is held on the device. A larger one is streamed: a window of whole chunks of the store is
+shuffled at a time, while a thread reads the next. Batches hold flux, ivar and redshift as stored; the model computes
+arcsinh and masks on the device.
 """
 
 from __future__ import annotations
@@ -24,26 +24,41 @@ from distspec.store.store import Store
 from distspec.training.sampler import EpochPlan, RowIndices
 
 VALIDATION_BATCH_SIZE = 1024
+"""Number of spectra in a batch of validation."""
 N_READ_THREADS = 8
-"""Chunks read at a time: on an object store each takes its round trip."""
+"""Number of chunks read at the same time, since each takes a round trip to an object store."""
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 @dataclass(frozen=True)
 class StoreReader:
-    """Reads rows of one state of the store onto a device."""
+    """Reads rows of one snapshot of the store onto a device.
+
+    Parameters
+    ----------
+    store : Store
+        The snapshot.
+    device : torch.device
+        Device of the batches.
+    """
 
     store: Store
     device: torch.device
 
     @cached_property
     def z(self) -> NDArray[np.float32]:
-        """Redshifts of all rows."""
+        """Redshifts of all rows of the store, shape (n_rows,)."""
         return self.store.ledger(["z"])["z"].to_numpy().astype(np.float32)
 
     def read(self, rows: RowIndices) -> Batch:
-        """Return rows in the order given; each chunk that holds some is read once, whole."""
+        """Read rows in the given order; each chunk that holds any of them is read once.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_spectra,), int64
+            Row numbers in the store.
+        """
         flux, ivar = map(torch.from_numpy, self._read_pixels(rows))
         batch = Batch.from_spectra(flux, ivar, torch.from_numpy(self.z[rows]))
         if self.device.type == "cpu":
@@ -52,7 +67,7 @@ class StoreReader:
         return Batch(pinned, batch.z.pin_memory()).to(self.device)
 
     def _read_pixels(self, rows: RowIndices) -> tuple[Floats32, Floats32]:
-        """Return flux and ivar of rows in any order."""
+        """Return flux and ivar of rows in the given order, read by several threads."""
         size, n_pixels = self.store.chunk_rows, self.store.config.grid.n_pixels
         flux, ivar = (np.empty((len(rows), n_pixels), np.float32) for _ in range(2))
         order = np.argsort(rows)
@@ -61,8 +76,8 @@ class StoreReader:
         def fill(part: NDArray[np.int64]) -> None:
             first = int(rows[part[0]])
             start = first - first % size
-            there = self.store.read_spectra(slice(start, min(start + size, self.store.n_rows)))
-            for values, read in zip((flux, ivar), there, strict=True):
+            chunk = self.store.read_spectra(slice(start, min(start + size, self.store.n_rows)))
+            for values, read in zip((flux, ivar), chunk, strict=True):
                 values[part] = read[rows[part] - start]
 
         if len(rows):
@@ -72,22 +87,33 @@ class StoreReader:
 
 
 class BatchLoader(Protocol):
-    """Gives one worker its batches."""
+    """Source of one worker's training batches."""
 
     def iter_batches(self, plan: EpochPlan, start_step: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch from a step on."""
+        """Yield the batches of an epoch from a step on.
+
+        Parameters
+        ----------
+        plan : EpochPlan
+            Order of the rows of the epoch.
+        start_step : int
+            First step to yield; the steps before it are already done.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class CachedLoader:
-    """Gives batches of rows that lie on the device.
+    """Yields batches from spectra that are held on the device.
 
     Parameters
     ----------
-    rows : (n,) int64, ascending
-    data : those rows
+    rows : ndarray of shape (n_rows,), int64
+        Row numbers of the spectra, ascending.
+    data : Batch
+        The spectra of these rows.
     rank : int
+        Number of this worker.
     """
 
     rows: RowIndices
@@ -97,21 +123,24 @@ class CachedLoader:
     def iter_batches(self, plan: EpochPlan, start_step: int) -> Iterator[Batch]:
         """Yield the batches of an epoch from a step on."""
         order = np.searchsorted(self.rows, np.concatenate(plan.get_windows(self.rank)))
-        places, size = torch.from_numpy(order).to(self.data.z.device), plan.get_local_batch_size(self.rank)
+        positions = torch.from_numpy(order).to(self.data.z.device)
+        size = plan.get_local_batch_size(self.rank)
         for step in range(start_step, plan.n_steps):
-            yield self.data[places[step * size : (step + 1) * size]]
+            yield self.data[positions[step * size : (step + 1) * size]]
 
 
 @dataclass(frozen=True)
 class StreamingLoader:
-    """Gives batches of rows that are read when their turn comes.
+    """Yields batches that are read from the store window by window.
 
     Parameters
     ----------
-    read_rows : gives rows in the order asked for
+    read_rows : callable
+        Reads rows in a given order: `StoreReader.read`.
     rank : int
+        Number of this worker.
     prefetch_windows : int
-        Windows read ahead.
+        Number of windows to read ahead.
     """
 
     read_rows: Callable[[RowIndices], Batch]
@@ -119,7 +148,7 @@ class StreamingLoader:
     prefetch_windows: int
 
     def iter_batches(self, plan: EpochPlan, start_step: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch from a step on; no window that lies before it is read."""
+        """Yield the batches of an epoch from a step on, without reading the windows before it."""
         size = plan.get_local_batch_size(self.rank)
         first, last = start_step * size, plan.n_steps * size
         parts: list[RowIndices] = []
@@ -135,37 +164,49 @@ class StreamingLoader:
 def stream_batches(
     read_rows: Callable[[RowIndices], Batch], rows: RowIndices, window_rows: int, prefetch_windows: int
 ) -> Iterator[Batch]:
-    """Yield rows in their order, for validation, `window_rows` of them read at a time."""
+    """Read rows in their order and yield them in batches for validation.
+
+    Parameters
+    ----------
+    read_rows : callable
+        Reads rows in a given order: `StoreReader.read`.
+    rows : ndarray of shape (n_rows,), int64
+        The rows.
+    window_rows : int
+        Number of rows to read at a time.
+    prefetch_windows : int
+        Number of windows to read ahead.
+    """
     parts = [rows[start : start + window_rows] for start in range(0, len(rows), window_rows)]
     for batch in prefetch_map(read_rows, parts, prefetch_windows):
         yield from split_batch(batch)
 
 
 def split_batch(batch: Batch) -> Iterator[Batch]:
-    """Cut objects at hand into batches for validation."""
+    """Divide spectra in memory into batches of `VALIDATION_BATCH_SIZE`."""
     for start in range(0, len(batch), VALIDATION_BATCH_SIZE):
         yield batch[start : start + VALIDATION_BATCH_SIZE]
 
 
 def rebatch(windows: Iterable[Batch], batch_size: int) -> Iterator[Batch]:
-    """Cut windows into batches of `batch_size`, over their borders; what does not fill a last one is left out."""
-    over: Batch | None = None
+    """Divide a sequence of windows into batches that may span two windows; an incomplete last batch is dropped."""
+    remainder: Batch | None = None
     for window in windows:
         start = 0
-        if over is not None:
-            start = batch_size - len(over)
-            over = concatenate_batches(over, window[:start])
-            if len(over) < batch_size:
+        if remainder is not None:
+            start = batch_size - len(remainder)
+            remainder = concatenate_batches(remainder, window[:start])
+            if len(remainder) < batch_size:
                 continue
-            yield over
+            yield remainder
         stop = start + (len(window) - start) // batch_size * batch_size
-        for at in range(start, stop, batch_size):
-            yield window[at : at + batch_size]
-        over = window[stop:] if stop < len(window) else None
+        for first in range(start, stop, batch_size):
+            yield window[first : first + batch_size]
+        remainder = window[stop:] if stop < len(window) else None
 
 
 def concatenate_batches(first: Batch, second: Batch) -> Batch:
-    """Return the objects of one batch and then those of another."""
+    """Return the spectra of one batch followed by those of another."""
     inputs = {
         name: ModelInput(*map(torch.cat, zip(m, second.inputs[name], strict=True)))
         for name, m in first.inputs.items()
@@ -174,15 +215,24 @@ def concatenate_batches(first: Batch, second: Batch) -> Batch:
 
 
 def prefetch_map(function: Callable[[T], R], items: Iterable[T], depth: int) -> Iterator[R]:
-    """Yield function(item) of each item in turn, `depth` of them computed ahead by a thread.
+    """Yield ``function(item)`` of each item in order, computed ahead in a thread.
+
+    Parameters
+    ----------
+    function : callable
+        Applied to each item.
+    items : iterable
+        The items.
+    depth : int
+        Number of results to compute ahead.
 
     Examples
     --------
-    >>> list(ahead(lambda x: 2 * x, [1, 2, 3], 2))
+    >>> list(prefetch_map(lambda x: 2 * x, [1, 2, 3], 2))
     [2, 4, 6]
     """
     pending: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(1, "feed") as thread:
+    with ThreadPoolExecutor(1, "prefetch") as thread:
         try:
             for item in items:
                 pending.append(thread.submit(function, item))
@@ -196,7 +246,12 @@ def prefetch_map(function: Callable[[T], R], items: Iterable[T], depth: int) -> 
 
 
 def find_nonfinite(batch: Batch) -> NDArray[np.bool_]:
-    """Tell which objects hold a value that is not finite where it counts."""
+    """Return which spectra have a redshift, or a value or inverse variance that is not masked, that is not finite.
+
+    Returns
+    -------
+    ndarray of shape (n_spectra,), bool
+    """
     bad = ~batch.z.isfinite()
     for value, ivar in batch.inputs.values():
         bad |= ((ivar != 0) & ~(value.isfinite() & ivar.isfinite())).any(dim=1)

@@ -1,75 +1,155 @@
-"""NEEDS A DOCSTRING."""
+"""Records of a training: the model's name and record, and the history. Importing this module does not import torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
-from distspec.core.records import collect_versions, compute_fingerprint, lists_to_tuples, utc_now_iso
-from distspec.models.config import VAEConfig
+from distspec.core.records import (
+    JsonRecord,
+    collect_versions,
+    compute_fingerprint,
+    decode_value,
+    utc_now_iso,
+)
+from distspec.models.config import SPECTRUM_KEY, VAEConfig
+from distspec.models.record import ModelRecord
 from distspec.store.store import Store
 from distspec.training.config import TrainingConfig
+
+
+@dataclass(frozen=True)
+class EpochMetrics(JsonRecord):
+    """Losses of one epoch: one row of the training history.
+
+    Attributes
+    ----------
+    epoch : int
+        Number of the epoch, from 0.
+    train : mapping of str to float
+        Terms of the objective, averaged over the training spectra.
+    validation : mapping of str to float
+        Losses averaged over the held-out spectra.
+    learning_rate : float
+        Learning rate at the first step.
+    seconds : float
+        Time that the epoch took [s].
+    """
+
+    record_name: ClassVar[str] = "training history"
+    epoch: int
+    train: Mapping[str, float]
+    validation: Mapping[str, float]
+    learning_rate: float
+    seconds: float
+
+    def to_row(self) -> dict[str, float]:
+        """Return the epoch as a row of ``history.parquet``.
+
+        Examples
+        --------
+        >>> EpochMetrics(0, {"total": 3.0}, {"recon": 2.0}, 1e-4, 1.5).to_row()
+        {'epoch': 0.0, 'train_total': 3.0, 'val_recon': 2.0, 'lr': 0.0001, 'seconds': 1.5}
+        """
+        return {
+            "epoch": float(self.epoch),
+            **{f"train_{term}": value for term, value in self.train.items()},
+            **{f"val_{term}": value for term, value in self.validation.items()},
+            "lr": self.learning_rate,
+            "seconds": self.seconds,
+        }
 
 
 def compute_model_id(
     data_digest: str, vae: VAEConfig, training: TrainingConfig, seed: int, parent_model_id: str = ""
 ) -> str:
-    """Name the model that these settings make of a data set: the same settings find it again.
+    """Return the name of the model that these settings give on a data set; the same settings give the same name.
 
     Parameters
     ----------
     data_digest : str
-        Of the data set: `distspec.store.store.Store.dataset_checksum`.
-    vae, training, seed
-        Its settings.
-    parent_model_id : str
-        The model whose weights it starts from; empty: it starts anew.
+        Checksum of the spectra: `distspec.store.store.Store.dataset_checksum`.
+    vae : VAEConfig
+        Architecture and objective.
+    training : TrainingConfig
+        Settings of the training.
+    seed : int
+        Random seed.
+    parent_model_id : str, optional
+        Model whose weights the training starts from; empty to start from new weights.
     """
-    warm = [parent_model_id] if parent_model_id else []
-    return "m-" + compute_fingerprint(data_digest, asdict(vae), training.get_defining_settings(), seed, *warm)
+    parent = [parent_model_id] if parent_model_id else []
+    return "m-" + compute_fingerprint(
+        data_digest, asdict(vae), training.get_defining_settings(), seed, *parent
+    )
 
 
 def build_model_record(
-    store: Store, model_id: str, training_config: TrainingConfig, seed: int, parent: str = ""
-) -> dict[str, Any]:
-    """Return what the record of a model says of where it comes from, and what it can be used on."""
-    frozen = store.config
-    return {
-        "model_id": model_id,
-        "seed": seed,
-        "parent": parent,
-        "snapshot_id": store.snapshot_id,
-        "data_digest": store.dataset_checksum(),
-        "kind": frozen.archive_name,
-        "grid": frozen.grid.to_dict(),
-        "normalisation": {
-            "reference": frozen.reference_wave,
-            "sample_slope": frozen.default_slope,
-            "settings": dict(frozen.preprocessing),
-        },
-        "training": asdict(training_config),
-        "created": utc_now_iso(),
-        "versions": collect_versions(),
-    }
-
-
-def get_model_settings(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what decided which model came out, by the names of flags; defaults for what came later.
+    store: Store,
+    model_id: str,
+    vae: VAEConfig,
+    training: TrainingConfig,
+    seed: int,
+    parent_model_id: str = "",
+) -> ModelRecord:
+    """Build the record of a model that is about to be trained.
 
     Parameters
     ----------
-    record : mapping
-        ``model.json``.
+    store : Store
+        Snapshot of the store to train on.
+    model_id : str
+        Name of the model.
+    vae : VAEConfig
+        Architecture and objective.
+    training : TrainingConfig
+        Settings of the training.
+    seed : int
+        Random seed.
+    parent_model_id : str, optional
+        Model whose weights the training starts from; empty to start from new weights.
+
+    Returns
+    -------
+    ModelRecord
+        Without the metrics and checksums, which are known only after the training.
     """
+    return ModelRecord(
+        model_id=model_id,
+        seed=seed,
+        parent_model_id=parent_model_id,
+        snapshot_id=store.snapshot_id,
+        data_digest=store.dataset_checksum(),
+        store_config=store.config,
+        input_sizes={SPECTRUM_KEY: store.config.grid.n_pixels},
+        vae=vae,
+        training=asdict(training),
+        created=utc_now_iso(),
+        versions=collect_versions(),
+    )
 
-    def known(kind: type[Any], given: Mapping[str, Any]) -> Any:
-        names = {field.name for field in fields(kind)}
-        return kind(**{name: value for name, value in lists_to_tuples(given).items() if name in names})
 
-    vae, training = known(VAEConfig, record["vae"]), known(TrainingConfig, record["training"])
+def get_training_config(record: ModelRecord) -> TrainingConfig:
+    """Return the settings of the training that made a model."""
+    return decode_value(TrainingConfig, record.training)
+
+
+def get_defining_settings(vae: VAEConfig, training: TrainingConfig, seed: int) -> dict[str, Any]:
+    """Return the settings that determine a model, by the names of their flags.
+
+    Examples
+    --------
+    >>> get_defining_settings(VAEConfig(), TrainingConfig(), 0)["training.batch_size"]
+    64
+    """
     return {
         **{f"vae.{name}": value for name, value in asdict(vae).items()},
         **{f"training.{name}": value for name, value in training.get_defining_settings().items()},
-        "seed": record["seed"],
+        "seed": seed,
     }
+
+
+def get_model_settings(record: ModelRecord) -> dict[str, Any]:
+    """Return the settings that determined a model, by the names of their flags."""
+    return get_defining_settings(record.vae, get_training_config(record), record.seed)

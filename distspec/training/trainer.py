@@ -1,4 +1,4 @@
-"""Fitting the VAE: epoch after epoch until it no longer improves, from wherever a checkpoint stands."""
+"""The training loop: epoch after epoch until the validation loss stops improving, resuming from a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distspec.core.errors import TrainingDivergedError, TrainingError
 from distspec.models.batch import Batch
 from distspec.models.vae import SpectrumVAE
 from distspec.training.checkpoint import CheckpointManager
 from distspec.training.config import TrainingConfig, learning_rate
 from distspec.training.data import BatchLoader, find_nonfinite
 from distspec.training.distributed import ProcessGroup
+from distspec.training.record import EpochMetrics
 from distspec.training.sampler import EpochPlan, RowIndices, Sampler, get_step_rows
-from distspec.training.state import EarlyStopping, EpochMetrics, TrainingState, seed_torch
+from distspec.training.state import EarlyStopping, TrainingState, seed_torch
 from distspec.training.steps import train_step, validate
 
 GPU_FINITE_CHECK_STEPS = 50
-"""Steps after which a GPU is asked whether all is finite: asking makes it wait."""
+"""Steps between two checks for finite gradients on a GPU, each of which waits for the GPU."""
+MAX_NAMES_IN_MESSAGE = 64
+"""Number of spectra that an error message names."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,25 @@ class Trainer:
     Parameters
     ----------
     config : TrainingConfig
-    process_group : Team
-    sampler : decides the order of each epoch
-    train_loader : gives this worker's batches
-    validation_batches : yields this worker's share of the held-out spectra
-    initialize_model : gives the model what it starts from, before the first step
-    read_rows : gives any rows; asked when a gradient is not finite
-    read_object_ids : gives the object ids of rows; likewise
-    checkpoint_manager : Keeper
-    on_epoch_end : takes each epoch's row of the history
+        Settings of the training.
+    process_group : ProcessGroup
+        The workers.
+    sampler : Sampler
+        Order of the training spectra.
+    train_loader : BatchLoader
+        This worker's training batches.
+    validation_batches : callable
+        Returns an iterator over this worker's part of the held-out spectra.
+    initialize_model : callable
+        Sets the network's initial state, before the first step and on worker 0 only.
+    read_rows : callable
+        Reads rows of the store as a batch; used to name spectra whose gradient is not finite.
+    read_object_ids : callable
+        Returns the object ids of rows; likewise.
+    checkpoint_manager : CheckpointManager
+        Saves and restores checkpoints.
+    on_epoch_end : callable, optional
+        Is called with the `EpochMetrics` of each completed epoch.
     """
 
     config: TrainingConfig
@@ -52,11 +66,18 @@ class Trainer:
     read_rows: Callable[[RowIndices], Batch]
     read_object_ids: Callable[[RowIndices], Sequence[str]]
     checkpoint_manager: CheckpointManager
-    on_epoch_end: Callable[[EpochMetrics], Any] = lambda row: None
+    on_epoch_end: Callable[[EpochMetrics], Any] = lambda metrics: None
 
 
 def fit(state: TrainingState, trainer: Trainer) -> EarlyStopping:
-    """Train until the validation reconstruction stops improving, from where the newest checkpoint stands.
+    """Train until the validation reconstruction loss stops improving, from the latest checkpoint if there is one.
+
+    Parameters
+    ----------
+    state : TrainingState
+        Network and optimizer, before the first step.
+    trainer : Trainer
+        What to train with.
 
     Returns
     -------
@@ -65,10 +86,10 @@ def fit(state: TrainingState, trainer: Trainer) -> EarlyStopping:
 
     Raises
     ------
-    FloatingPointError
-        When a gradient or a loss is no longer finite; the same on all workers.
-    ValueError
-        When an epoch has no step.
+    TrainingDivergedError
+        If a gradient or a loss is not finite; raised on all workers alike.
+    TrainingError
+        If an epoch has no step.
     """
     if not trainer.checkpoint_manager.restore_latest(state):
         if trainer.process_group.rank == 0:
@@ -78,82 +99,93 @@ def fit(state: TrainingState, trainer: Trainer) -> EarlyStopping:
     stop = False
     while not stop and state.epoch < trainer.config.max_epochs:
         rate = learning_rate(trainer.config, state.step)
-        epoch = trainer.sampler.plan_epoch(state.epoch, trainer.process_group.world_size, state.segments)
-        if not epoch.n_steps and not state.segments:
-            raise ValueError(
-                f"{len(trainer.sampler.spec.rows)} spectra give {trainer.process_group.world_size} workers no batch of "
-                f"{trainer.sampler.spec.batch_size}: lower training.workers or raise training.cache_mb"
+        plan = trainer.sampler.plan_epoch(state.epoch, trainer.process_group.world_size, state.segments)
+        if not plan.n_steps and not state.segments:
+            raise TrainingError(
+                f"{len(trainer.sampler.spec.rows)} spectra give {trainer.process_group.world_size} workers no "
+                f"batch of {trainer.sampler.spec.batch_size}: lower training.workers or raise training.cache_mb"
             )
-        losses = train_epoch(state, epoch, trainer)
-        found = validate(state.vae, trainer.validation_batches(), trainer.process_group)
-        row = {
-            "epoch": float(state.epoch),
-            **losses,
-            **found,
-            "lr": rate,
-            "seconds": state.update_epoch_seconds(),
-        }
-        if not all(map(math.isfinite, row.values())):
-            raise FloatingPointError(
-                f"a loss is not finite in epoch {state.epoch}: {row}; lower training.learning_rate"
+        losses = train_epoch(state, plan, trainer)
+        validation = validate(state.vae, trainer.validation_batches(), trainer.process_group)
+        metrics = EpochMetrics(state.epoch, losses, validation, rate, state.update_epoch_seconds())
+        if not all(map(math.isfinite, metrics.to_row().values())):
+            raise TrainingDivergedError(
+                f"a loss is not finite in epoch {state.epoch}: {metrics.to_row()}; lower training.learning_rate"
             )
-        # Where the objective has never settled, the last epoch is the best.
+        # If the objective is still being annealed in the last epoch, that epoch counts as the best.
         is_last = state.epoch + 1 == trainer.config.max_epochs
         if state.step >= state.vae.config.n_annealing_steps or is_last:
-            stop = state.early_stopping.update(state.epoch, row["val_recon"], state.vae.state_dict())
-        state.history.append(row)
-        trainer.on_epoch_end(row)
+            stop = state.early_stopping.update(state.epoch, validation["recon"], state.vae.state_dict())
+        state.history.append(metrics)
+        trainer.on_epoch_end(metrics)
         state.start_next_epoch()
     return state.early_stopping
 
 
-def train_epoch(state: TrainingState, plan: EpochPlan, trainer: Trainer) -> EpochMetrics:
-    """Train one epoch from where the state stands in it; return its mean losses over all workers."""
-    vae, team = state.vae, trainer.process_group
-    n_rows = plan.get_local_batch_size(team.rank)
-    weight = n_rows / trainer.sampler.spec.batch_size
-    looks_every = GPU_FINITE_CHECK_STEPS if team.device.type == "cuda" else 1
-    norms: list[Tensor] = []
+def train_epoch(state: TrainingState, plan: EpochPlan, trainer: Trainer) -> dict[str, float]:
+    """Train the rest of an epoch.
+
+    Parameters
+    ----------
+    state : TrainingState
+        Its position within the epoch is where training continues.
+    plan : EpochPlan
+        Order of the rows of the epoch.
+    trainer : Trainer
+        What to train with.
+
+    Returns
+    -------
+    dict of str to float
+        Terms of the objective, averaged over the training spectra of all workers.
+    """
+    vae, process_group = state.vae, trainer.process_group
+    n_rows = plan.get_local_batch_size(process_group.rank)
+    batch_fraction = n_rows / trainer.sampler.spec.batch_size
+    check_steps = GPU_FINITE_CHECK_STEPS if process_group.device.type == "cuda" else 1
+    grad_norms: list[Tensor] = []
     vae.train()
     for batch in trainer.train_loader.iter_batches(plan, state.segment_step):
-        losses, norm = train_step(state, batch, trainer.config, team, weight)
+        losses, grad_norm = train_step(state, batch, trainer.config, process_group, batch_fraction)
         state.add_losses(losses, n_rows)
         state.step, state.segment_step = state.step + 1, state.segment_step + 1
-        norms.append(norm)
-        keep = trainer.checkpoint_manager.should_save(state.step)
-        if keep or len(norms) == looks_every or state.segment_step == plan.n_steps:
-            _check_gradients_finite(norms, state, plan, trainer)
-            norms.clear()
-        if keep:
+        grad_norms.append(grad_norm)
+        must_save = trainer.checkpoint_manager.should_save(state.step)
+        if must_save or len(grad_norms) == check_steps or state.segment_step == plan.n_steps:
+            _check_gradients_finite(grad_norms, state, plan, trainer)
+            grad_norms.clear()
+        if must_save:
             trainer.checkpoint_manager.save(state, plan)
-    team.average_batch_norm(vae, weight)
-    *sums, n = team.all_reduce(state.loss_sums).tolist()
-    return {f"train_{name}": total / n for name, total in zip(state.loss_names, sums, strict=True)}
+    process_group.average_batch_norm(vae, batch_fraction)
+    *sums, n = process_group.all_reduce(state.loss_sums).tolist()
+    return {name: total / n for name, total in zip(state.loss_names, sums, strict=True)}
 
 
 def _check_gradients_finite(
     grad_norms: Sequence[Tensor], state: TrainingState, plan: EpochPlan, trainer: Trainer
 ) -> None:
-    """Raise where one of the last steps' gradients was not finite."""
+    """Raise an error that names the spectra of the first step whose gradient was not finite."""
     finite = torch.stack(list(grad_norms)).isfinite().tolist()
     if all(finite):
         return
-    back = len(grad_norms) - finite.index(False)
-    parts = [
-        get_step_rows(plan, rank, state.segment_step - back)
-        for rank in range(trainer.process_group.world_size)
-    ]
-    rows = np.concatenate(parts)
+    steps_ago = len(grad_norms) - finite.index(False)
+    rows = np.concatenate(
+        [
+            get_step_rows(plan, rank, state.segment_step - steps_ago)
+            for rank in range(trainer.process_group.world_size)
+        ]
+    )
     bad = find_nonfinite(trainer.read_rows(rows))
-    culprits, others = (list(trainer.read_object_ids(rows[which])) for which in (bad, ~bad))
-    raise FloatingPointError(
-        f"the gradient of step {state.step - back} (epoch {state.epoch}) is not finite: "
+    culprits, others = (list(trainer.read_object_ids(rows[selected])) for selected in (bad, ~bad))
+    raise TrainingDivergedError(
+        f"the gradient of step {state.step - steps_ago} (epoch {state.epoch}) is not finite: "
         + (f"values are not finite in {format_names(culprits)}; " if culprits else "")
-        + f"also in its batch: {format_names(others)}. Look at them with `distspec query`; "
-        "if they are sound, lower training.learning_rate"
+        + f"also in its batch: {format_names(others)}. Inspect these spectra with `distspec query`; "
+        "if they are valid, lower training.learning_rate"
     )
 
 
 def format_names(object_ids: Sequence[str]) -> str:
-    """Name some spectra, not a thousand."""
-    return ", ".join(object_ids[:64]) + (f" and {len(object_ids) - 64} more" if len(object_ids) > 64 else "")
+    """Return a list of spectra for a message, shortened to `MAX_NAMES_IN_MESSAGE`."""
+    n_more = len(object_ids) - MAX_NAMES_IN_MESSAGE
+    return ", ".join(object_ids[:MAX_NAMES_IN_MESSAGE]) + (f" and {n_more} more" if n_more > 0 else "")

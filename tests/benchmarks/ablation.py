@@ -134,7 +134,7 @@ def fitted(
             if len(rows) == training.batch_size:
                 train_step(state, train[rows], training, team, 1.0)
                 state.step += 1
-        value = validate(model, iter([held]), team)["val_recon"]
+        value = validate(model, iter([held]), team)["recon"]
         if state.step >= vae.n_annealing_steps and stopping.update(epoch, value, model.state_dict()):
             break
     model.load_state_dict(stopping.best_state_dict)

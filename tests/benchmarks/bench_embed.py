@@ -30,7 +30,8 @@ from distspec.models.vae import SpectrumVAE, embed
 from distspec.preprocessing.resampling import GridConfig
 from distspec.stages.embed import concatenate_results, embed_spans, rows_per_span, start_embedder_pool
 from distspec.stages.pool import ActorPool
-from distspec.store.store import Store, StoreConfig, create_store, open_store
+from distspec.store.config import StoreConfig
+from distspec.store.store import Store, create_store, open_store
 from distspec.store.transactions import split_at_chunks
 from distspec.training.config import TrainingConfig
 from distspec.training.record import build_model_record
@@ -93,8 +94,8 @@ def make_root(root: Path, kind: str, spectra: Batch, vae: SpectrumVAE) -> tuple[
     batch = replace(batch_of(n, 1, np.random.default_rng(0)), flux=flux, ivar=ivar)
     store = create_store(str(root / "store"), StoreConfig(grid, 1500.0, -2.0, archive_name=kind))
     store = append(store, batch, identity_of(n))
-    record = build_model_record(store, "m-1", TrainingConfig(), 0)
-    save_model(str(root / "m-1"), vae, vae.state_dict(), pa.table({"epoch": [0.0]}), record)
+    record = build_model_record(store, "m-1", vae.config, TrainingConfig(), 0)
+    save_model(str(root / "m-1"), vae.state_dict(), pa.table({"epoch": [0.0]}), record)
     return store, str(root / "m-1")
 
 

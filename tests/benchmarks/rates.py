@@ -127,7 +127,7 @@ def _trained(tiny: Mapping[str, Any], whole: Mapping[str, Any]) -> float:
     stages = [each["stages"]["train"] for each in (tiny, whole)]
     used = [sum(stage["cpu"].get(title, 0.0) for title in TRAINERS) for stage in stages]
     seen = [
-        stage["counts"]["epochs"] * each["spectra"] for stage, each in zip(stages, (tiny, whole), strict=True)
+        stage["counts"]["n_epochs"] * each["spectra"] for stage, each in zip(stages, (tiny, whole), strict=True)
     ]
     return (used[1] - used[0]) / (seen[1] - seen[0])
 

@@ -1,3 +1,5 @@
+"""The interface of a model for NumPy arrays: shapes, reproducibility, and messages for wrong input."""
+
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,12 +13,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import distspec
+from distspec.core.errors import ConfigError, ModelError
 from distspec.core.spectrum import WavelengthGrid
 from distspec.io.paths import join_url
 from distspec.models.model import FORWARD_BATCH_SIZE, Model
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.rest_frame import preprocess
-from distspec.store.store import StoreConfig, create_store
+from distspec.store.config import StoreConfig
+from distspec.store.store import create_store
 from tests.conftest import power_law
 from tests.helpers import models
 
@@ -34,7 +38,7 @@ def model(url) -> Model:
     return distspec.load_model(url)
 
 
-def spectra(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def make_spectra(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     flux = (1.0 + 0.3 * rng.normal(size=(n, 32))).astype(np.float32)
     ivar = np.where(rng.random((n, 32)) < 0.2, 0.0, 10.0).astype(np.float32)
@@ -49,16 +53,16 @@ def test_importing_distspec_is_light():
 
 
 def test_shapes_and_units(model):
-    flux, ivar, z = spectra(5)
+    flux, ivar, z = make_spectra(5)
     mean, log_var = model.encode(flux, ivar, z)
     assert mean.shape == log_var.shape == (5, model.n_latents)
     assert model.decode(mean, z).shape == model.reconstruct(flux, ivar, z).shape == (5, 32)
     assert np.array_equal(model.wave_rest, GRID.wave_rest)
-    assert model.record["seed"] == 0
+    assert model.record.seed == 0
 
 
-def test_encode_embed_and_reconstruct_say_the_same(model):
-    flux, ivar, z = spectra(7)
+def test_encode_embed_and_reconstruct_agree(model):
+    flux, ivar, z = make_spectra(7)
     found = model.embed(flux, ivar, z)
     mean, log_var = model.encode(flux, ivar, z)
     assert np.array_equal(mean, found["z_mean"])
@@ -69,14 +73,14 @@ def test_encode_embed_and_reconstruct_say_the_same(model):
     assert np.allclose(found["recon_chi2_red"], chi2, rtol=1e-4)
 
 
-@example(cuts={1}, first=0)  # a pass of one row multiplies by another kernel
+@example(cuts={1}, first=0)  # torch multiplies a single row with another kernel
 @settings(max_examples=5, deadline=None)
 @given(
     cuts=st.sets(st.integers(1, 2 * FORWARD_BATCH_SIZE + 99), max_size=3),
     first=st.integers(0, 3 * FORWARD_BATCH_SIZE),
 )
-def test_how_rows_are_cut_changes_no_bit(model, cuts, first):
-    flux, ivar, z = spectra(2 * FORWARD_BATCH_SIZE + 100)
+def test_division_into_calls_changes_no_bit(model, cuts, first):
+    flux, ivar, z = make_spectra(2 * FORWARD_BATCH_SIZE + 100)
     whole = model.embed(flux, ivar, z, first)
     edges = [0, *sorted(cuts), len(z)]
     for start, stop in pairwise(edges):
@@ -87,52 +91,52 @@ def test_how_rows_are_cut_changes_no_bit(model, cuts, first):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_gpu_says_the_same(model, url):
-    found = distspec.load_model(url, "cuda").embed(*spectra(50))
-    for name, values in model.embed(*spectra(50)).items():
+def test_gpu_agrees_with_cpu(model, url):
+    found = distspec.load_model(url, "cuda").embed(*make_spectra(50))
+    for name, values in model.embed(*make_spectra(50)).items():
         assert np.allclose(found[name], values, rtol=1e-3, atol=1e-4), name
 
 
-def test_masked_pixels_may_hold_anything(model):
-    flux, ivar, z = spectra(4)
+def test_masked_pixels_may_be_nan(model):
+    flux, ivar, z = make_spectra(4)
     holes = np.where(ivar == 0, np.nan, flux)
     assert np.array_equal(model.encode(holes, ivar, z)[0], model.encode(flux, ivar, z)[0])
 
 
-def test_samples_follow_their_generator(model):
+def test_samples_are_determined_by_the_generator(model):
     one, two, other = (model.sample(6, 5.0, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert np.array_equal(one, two)
     assert one.shape == (6, 32)
     assert not np.array_equal(one, other)
 
 
-def test_no_spectra_are_no_spectra(model):
+def test_empty_input_gives_empty_output(model):
     assert model.encode(np.zeros((0, 32)), np.zeros((0, 32)), [])[0].shape == (0, model.n_latents)
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
-        (lambda f, i, z: (f[0], i[0], z[0]), r"flux is \(32,\).*Model\.preprocess"),
-        (lambda f, i, z: (f[:, :9], i[:, :9], z), r"takes \(N, 32\)"),
+        (lambda f, i, z: (f[0], i[0], z[0]), r"flux has shape \(32,\).*Model\.preprocess"),
+        (lambda f, i, z: (f[:, :9], i[:, :9], z), r"takes \(n_spectra, 32\)"),
         (lambda f, i, z: (f, i[:2], z), r"ivar \(2, 32\)"),
         (lambda f, i, z: (f, i, z[:2]), "3 of them"),
         (lambda f, i, z: (f, i, -z - 1.0), "above -1"),
-        (lambda f, i, z: (f, -i, z), "give ivar 0"),
+        (lambda f, i, z: (f, -i, z), "set ivar to 0"),
         (lambda f, i, z: (f * np.nan, i, z), "spectrum 0, pixel"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_the_remedy(model, change, words):
-    with pytest.raises(ValueError, match=words):
-        model.encode(*change(*spectra(3)))
+def test_invalid_input_is_refused_with_the_remedy(model, change, message):
+    with pytest.raises(ConfigError, match=message):
+        model.encode(*change(*make_spectra(3)))
 
 
-def test_latents_of_another_width_are_refused(model):
-    with pytest.raises(ValueError, match=r"latent is \(2, 5\).*\(N, 3\)"):
+def test_latents_of_another_dimension_are_refused(model):
+    with pytest.raises(ConfigError, match=r"latents have shape \(2, 5\).*\(n_spectra, 3\)"):
         model.decode(np.zeros((2, 5)), 4.0)
 
 
-def test_from_files_to_latents_without_a_store(model):
+def test_preprocess_and_encode_without_a_store(model):
     raw = [power_law("a", z=5.0), power_law("dark", amplitude=-1e-19), power_law("b", z=6.0, slope=-1.0)]
     batch, rejected = model.preprocess(raw)
     expected, _ = preprocess(raw, GRID, NormConfig(), -2.0)
@@ -153,24 +157,22 @@ def test_the_guides_example_encodes_a_new_spectrum(url):
     assert names["rejected"] == []
 
 
-def test_a_relative_path_will_do(url, monkeypatch):
+def test_model_is_loaded_from_a_relative_path(url, monkeypatch):
     folder = Path(url)
     monkeypatch.chdir(folder.parents[1])
     assert distspec.load_model(f"models/{folder.name}").model_id == "m-1"
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
-        ({"grid": replace(GRID, n_pixels=64)}, "knows 32 log pixels.*holds 64 log pixels"),
+        ({"grid": replace(GRID, n_pixels=64)}, "takes 32 log pixels.*holds 64 log pixels"),
         ({"reference_wave": 4200.0}, "scaled to 1 at 1500.0 Å.*at 4200.0 Å"),
         ({"preprocessing": {"norm": {"min_snr": 2.0}}}, "min_snr 2.0"),
     ],
 )
-def test_a_store_on_another_grid_or_scale_is_refused(model, tmp_path, change, words):
-    frozen = StoreConfig(GRID, 1500.0, -1.7)
-    model.check_compatible(
-        create_store(str(tmp_path / "same"), frozen)
-    )  # another sample, another median slope
-    with pytest.raises(ValueError, match=words):
-        model.check_compatible(create_store(str(tmp_path / "other"), replace(frozen, **change)))
+def test_store_on_another_grid_or_scale_is_refused(model, tmp_path, change, message):
+    config = StoreConfig(GRID, 1500.0, -1.7)  # the default slope is a property of the sample and may differ
+    model.check_compatible(create_store(str(tmp_path / "same"), config))
+    with pytest.raises(ModelError, match=message):
+        model.check_compatible(create_store(str(tmp_path / "other"), replace(config, **change)))

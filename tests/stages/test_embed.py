@@ -23,7 +23,8 @@ from distspec.models.serialization import import_model
 from distspec.stages import embed
 from distspec.stages import embed as stage
 from distspec.stages.embed import embed_span, embed_spans, embed_store, start_embedder_pool
-from distspec.store.store import Store, StoreConfig, create_store, open_repository, open_store
+from distspec.store.config import StoreConfig
+from distspec.store.store import Store, create_store, open_repository, open_store
 from distspec.store.transactions import split_at_chunks
 from tests.conftest import append, batch_of, identity_of
 from tests.helpers import models

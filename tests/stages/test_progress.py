@@ -28,6 +28,7 @@ from distspec.stages.metrics import (
     track_running_stage,
 )
 from distspec.stages.progress import Progress, show_progress
+from distspec.training.record import EpochMetrics
 
 SCRAPED = 60.0
 """Ray tells its metrics within so long [s]."""
@@ -51,7 +52,7 @@ def test_where_there_is_no_terminal_lines_are_logged(local_ray, caplog, monkeypa
         progress.advance(10, "1 quarantined")
     (said,) = [record.getMessage() for record in caplog.records]
     assert re.fullmatch(
-        r"ingest     10 of 40 \(spectrum\), [\d,]+ a second, \d+ s to go; 1 quarantined", said
+        r"ingest     10 of 40 \(spectrum\), [\d,]+ per second, \d+ s left; 1 quarantined", said
     )
 
 
@@ -78,7 +79,7 @@ def test_on_a_terminal_a_bar_is_drawn(local_ray, caplog, monkeypatch):
 def test_what_a_far_process_posts_is_shown(local_ray, caplog, monkeypatch):
     monkeypatch.setattr("sys.stderr", io.StringIO())
     with caplog.at_level(logging.INFO, logger="distspec"), show_progress(3, "train", "epoch") as board:
-        ray.get(board.update.remote(2, {"lr": 1e-3, "val_recon": 212.066, "train_total": 3.0}))
+        ray.get(board.update.remote(2, EpochMetrics(1, {"total": 3.0}, {"recon": 212.066}, 1e-3, 1.0)))
     (said,) = [record.getMessage() for record in caplog.records]
     assert said.startswith("train      2 of 3 (epoch)")
     assert said.endswith("validation 212.07")
@@ -87,14 +88,14 @@ def test_what_a_far_process_posts_is_shown(local_ray, caplog, monkeypatch):
 def test_work_goes_on_where_the_board_dies(local_ray, caplog, monkeypatch):
     monkeypatch.setattr("sys.stderr", io.StringIO())
     with caplog.at_level(logging.INFO, logger="distspec"), show_progress(3, "train", "epoch") as board:
-        row = {"lr": 1e-3, "val_recon": 1.0}
-        ray.get(board.update.remote(1, row))
+        metrics = EpochMetrics(0, {"total": 3.0}, {"recon": 1.0}, 1e-3, 1.0)
+        ray.get(board.update.remote(1, metrics))
         while not caplog.records:
             time.sleep(0.05)
         ray.kill(board, no_restart=False)
         while ray.get(board.read.remote())[0]:  # not dead yet
             time.sleep(0.05)
-        ray.get(board.update.remote(3, row))
+        ray.get(board.update.remote(3, metrics))
     assert [record.getMessage()[:27] for record in caplog.records] == [
         "train      1 of 3 (epoch), ",
         "train      3 of 3 (epoch), ",

@@ -47,9 +47,9 @@ class Trainer:
         name = compute_model_id(store.dataset_checksum(), vae, training, seed, parent)
         if name not in self.made:
             self.made.append(name)
-            models.save(store, root, name, seed, parent=parent)
+            models.save(store, root, name, seed, parent_model_id=parent)
             self.spoil(root, name)
-        return StageResult({"model": name, "epochs": 3})
+        return StageResult({"model": name, "n_epochs": 3})
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def worse(root, name):
         for key, weight in model.vae.named_parameters():
             if key.startswith("decoder"):
                 weight.mul_(2.0)
-    save_model(url, model.vae, model.vae.state_dict(), load_history(url), model.record)
+    save_model(url, model.vae.state_dict(), load_history(url), model.record)
 
 
 def tampered(root, name):
@@ -166,10 +166,10 @@ def test_a_model_that_is_held_stays(root, trainer):
     served(root)
     grow(root, 50, "more")
     with hold_lease(root, "rollback") as lease:
-        promote(root, lease, trainer.made[0], "rolled back", hold_reason="rolled back by ann")
+        promote(root, lease, trainer.made[0], "rolled back", pin_reason="rolled back by ann")
     assert served(root)[0].counts["why"] == "held: rolled back by ann"
     assert served(root, force=True)[0].counts["model"] == read_promoted(root).model_id == trainer.made[1]
-    assert read_promoted(root).hold_reason == ""
+    assert read_promoted(root).pin_reason == ""
 
 
 def test_new_spectra_that_lie_elsewhere_are_a_reason(root, trainer):
@@ -205,7 +205,7 @@ def test_a_training_starts_from_the_weights_that_serve(root, monkeypatch):
     still = TrainingConfig(learning_rate=1e-12, max_epochs=1, patience=1)
     url = train(root, models.SMALL, still, 0, "m-served").counts["model"]
     made, parent = (load_model(model_url(root, str(each))) for each in (url, "m-served"))
-    assert made.record["parent"] == "m-served"
+    assert made.record.parent_model_id == "m-served"
     for (name, weight), (_, before) in zip(
         made.vae.named_parameters(), parent.vae.named_parameters(), strict=True
     ):

@@ -16,7 +16,8 @@ from distspec.models.batch import Batch
 from distspec.models.config import SPECTRUM_KEY, VAEConfig
 from distspec.models.vae import SpectrumVAE
 from distspec.store import store
-from distspec.store.store import Store, StoreConfig, create_store
+from distspec.store.config import StoreConfig
+from distspec.store.store import Store, create_store
 from distspec.training.checkpoint import CheckpointManager
 from distspec.training.config import TrainingConfig
 from distspec.training.data import BatchLoader, CachedLoader, StreamingLoader, split_batch

@@ -64,7 +64,7 @@ def before_step(act: Callable[[dict[str, Any]], None], rank: int) -> Callable[..
         real = trainer.train_step
 
         def take_step(state: Any, batch: Any, config: Any, team: Any, weight: float) -> Any:
-            if team.rank == rank and state.step == step and once(given["root"], point):
+            if team.rank == rank and state.step == step and once(given["task"].root, point):
                 act(given)
             return real(state, batch, config, team, weight)
 
@@ -81,7 +81,7 @@ def in_checkpoint(act: Callable[[dict[str, Any]], None], function: str) -> Calla
 
         def write(url: str, *what: Any) -> Any:
             is_there = f"/{step:010d}/" in url and not url.endswith("worker-1.safetensors")
-            if is_there and once(given["root"], point):
+            if is_there and once(given["task"].root, point):
                 act(given)
             return real(url, *what)
 

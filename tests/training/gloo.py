@@ -54,8 +54,8 @@ def scenarios(team: ProcessGroup, folder: str) -> Shown:
         state = small_state(config, seed=team.rank)  # the first one's weights must count
         fit(state, work_on(batch, batch, config, team, url, streamed))
         shown.update({f"{name}/{key}": value for key, value in state.vae.state_dict().items()})
-        shown[f"{name}/losses"] = torch.tensor([row["train_total"] for row in state.history])
-        shown[f"{name}/val"] = torch.tensor([row["val_recon"] for row in state.history])
+        shown[f"{name}/losses"] = torch.tensor([epoch.train["total"] for epoch in state.history])
+        shown[f"{name}/val"] = torch.tensor([epoch.validation["recon"] for epoch in state.history])
 
     for kind in ("cached", "streamed"):
         url, is_streamed = f"{folder}/{kind}", kind == "streamed"

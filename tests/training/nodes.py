@@ -29,7 +29,7 @@ STEP = 20
 def note_node(given: dict[str, Any]) -> None:
     """Say on which node this worker is, and wait for it to be lost."""
     node = ray.get_runtime_context().get_node_id()
-    Path(f"{given['root']}/node").write_text(node)
+    Path(f"{given['task'].root}/node").write_text(node)
     time.sleep(600)
 
 

@@ -15,6 +15,7 @@ from distspec.training.checkpoint_files import (
     save_checkpoint,
 )
 from distspec.training.distributed import ProcessGroup
+from distspec.training.state import TrainingProgress
 from tests.helpers.seaweed import s3, seaweed  # noqa: F401
 
 ALONE = ProcessGroup()
@@ -25,14 +26,15 @@ def tensors(step):
 
 
 def keep(url, step):
-    save_checkpoint(
-        url, step, tensors(step), {"random": torch.arange(4, dtype=torch.uint8)}, {"epoch": step // 10}, ALONE
-    )
+    progress = TrainingProgress(step, step // 10)
+    worker_tensors = {"random": torch.arange(4, dtype=torch.uint8)}
+    save_checkpoint(url, progress, tensors(step), worker_tensors, ALONE)
 
 
 def check(kept, step):
     assert kept is not None
-    assert (kept.record["step"], kept.record["epoch"], kept.n_workers) == (step, step // 10, 1)
+    progress = kept.record.progress
+    assert (progress.step, progress.epoch, kept.n_workers) == (step, step // 10, 1)
     shared = kept.read_shared_tensors()
     assert all(torch.equal(shared[name], value) for name, value in tensors(step).items())
     assert kept.read_worker_tensors(0)["random"].tolist() == [0, 1, 2, 3]
@@ -79,7 +81,7 @@ def test_a_torn_one_is_passed_over_and_says_so(tmp_path, caplog, file, damage):
         assert "cannot be read" in find_problem(f"{url}/0000000020")
     with caplog.at_level(logging.WARNING):
         check(find_latest_checkpoint(url, ALONE), 10)
-    assert "0000000020 passed over" in caplog.text
+    assert "0000000020 is skipped" in caplog.text
     # Training goes on from 10, and comes to 20 again.
     keep(url, 20)
     check(find_latest_checkpoint(url, ALONE), 20)
@@ -93,10 +95,10 @@ def test_one_of_another_format_or_of_another_future_is_not_used(tmp_path, caplog
     for step in (10, 20):
         keep(url, step)
     record = tmp_path / "0000000020" / "checkpoint.json"
-    record.write_text(json.dumps(json.loads(record.read_text()) | {"format": 99}))
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"format_version": 99}))
     with caplog.at_level(logging.WARNING):
         check(find_latest_checkpoint(url, ALONE), 10)
-    assert "its format is 99" in caplog.text
+    assert "it has format 99" in caplog.text
     keep(url, 15)  # what goes on from 10 outlives what would come later
     check(find_latest_checkpoint(url, ALONE), 15)
     assert sorted({name.split("/")[0] for name in list_files(url)}) == ["0000000010", "0000000015"]

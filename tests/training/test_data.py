@@ -79,7 +79,7 @@ def test_each_chunk_is_read_once(tmp_path, monkeypatch):
     asked = []
     spectra_of = type(store).read_spectra
     monkeypatch.setattr(
-        type(store), "spectra", lambda self, rows: asked.append(rows) or spectra_of(self, rows)
+        type(store), "read_spectra", lambda self, rows: asked.append(rows) or spectra_of(self, rows)
     )
     StoreReader(store, CPU).read(np.array([50, 3, 49, 1, 99, 2]))
     assert sorted((part.start, part.stop) for part in asked) == [(0, 16), (48, 64), (96, 100)]

@@ -140,11 +140,11 @@ def test_fewer_workers_go_on_with_the_same_epoch(shown, folder, kind, caplog):
     """What three began one finishes; of each epoch every row counts once."""
     batch, state = spectra(200), small_state(CONFIG)
     fit(state, work_on(batch, batch, CONFIG, ProcessGroup(), f"{folder}/{kind}", kind == "streamed"))
-    assert "goes on at step 4, in epoch 1" in caplog.text
+    assert "resumes at step 4, in epoch 1" in caplog.text
     # Three took one step of its three, or of the two that dealing left them; the rest is left to one.
     assert state.step == 9 if kind == "cached" else 7 <= state.step <= 9
     whole = shown[0][f"{kind}/losses"].tolist()
-    assert [row["train_total"] for row in state.history] == pytest.approx(whole, rel=0.1)
+    assert [epoch.train["total"] for epoch in state.history] == pytest.approx(whole, rel=0.1)
 
 
 def test_a_bad_value_in_one_workers_rows_stops_all_with_one_word(shown):

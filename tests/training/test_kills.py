@@ -20,9 +20,9 @@ def test_a_worker_and_then_the_driver_in_a_checkpoint(root, expected, local_ray)
     assert ended.returncode == -signal.SIGKILL, ended.stderr[-3000:]
     assert marks(root) == set(points)
     assert kept(root) == {16: True, 24: True, 32: False}
-    assert "training goes on at step 16" in ended.stdout + ended.stderr
+    assert "training resumes at step 16" in ended.stdout + ended.stderr
     outcome = train(root, SMALL, config(1, "streamed"), SEED)
-    assert outcome.counts["epochs"] == 10
+    assert outcome.counts["n_epochs"] == 10
     assert same(finished(root), expected(1, "streamed"))
     assert not train(root, SMALL, config(1, "streamed"), SEED).did_work
 

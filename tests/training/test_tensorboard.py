@@ -3,6 +3,7 @@
 import pytest
 
 from distspec.training import tensorboard as curves
+from distspec.training.record import EpochMetrics
 from distspec.training.tensorboard import TensorBoardWriter, require_tensorboard
 
 
@@ -12,7 +13,7 @@ def test_every_epoch_is_written_once(tmp_path):
 
     written, history = TensorBoardWriter(str(tmp_path)), []
     for epoch in range(3):
-        history.append({"epoch": float(epoch), "train_recon": 2.0 - epoch, "val_recon": 3.0, "lr": 1e-4})
+        history.append(EpochMetrics(epoch, {"recon": 2.0 - epoch}, {"recon": 3.0}, 1e-4, 1.0))
         written.write_history(history)
     written.close()
     content = (tmp_path / "tensorboard" / "events.out.tfevents.distspec").read_bytes()
@@ -27,8 +28,8 @@ def test_every_epoch_is_written_once(tmp_path):
         (1, 1.0),
         (2, 0.0),
     ]
-    assert len(found) == 9
-    assert {tag for _, tag, _ in found} == {"recon/train", "recon/val", "lr"}
+    assert len(found) == 12
+    assert {tag for _, tag, _ in found} == {"recon/train", "recon/val", "lr", "seconds"}
 
 
 def test_a_missing_package_is_named(monkeypatch):
