@@ -53,7 +53,7 @@ class BatchRefs:
 
     def fetch(self) -> LoadedBatch:
         """Return the batch with its block as a reference; raise one of `TASK_FAILURES` if the task failed."""
-        summary = ray.get(self.summary)
+        summary: Any = ray.get(self.summary)
         return LoadedBatch(self.block, summary.rows, summary.rejected, summary.n_bytes)
 
 

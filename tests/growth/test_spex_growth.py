@@ -104,7 +104,7 @@ def test_the_library_identifies_sources(grown):
 def test_growth_gives_the_same_rows_as_one_ingest(grown, tmp_path):
     """Only the default slope differs, which is measured when the store is created."""
     library, stores = grown
-    assert stores[-1].config.default_slope == stores[0].frozen.default_slope
+    assert stores[-1].config.default_slope == stores[0].config.default_slope
     whole = Library(tmp_path, library.table)
     whole.ingest(library.table)
     expected = whole.store.ledger(["object_id", "source_id", "version"]).sort_by("object_id")

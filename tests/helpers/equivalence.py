@@ -39,7 +39,14 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
         "scale": "fraction",
         "repeat": "member",
     },
-    "store": {"quarantine/seen": "quarantine/detail"},
+    "store": {
+        "batch": "ingest_commit",
+        "quarantine/seen": "quarantine/detail",
+        "quarantine/batch": "quarantine/ingest_commit",
+        "marks/row": "withdrawals/row",
+        "marks/withdrawn": "withdrawals/withdrawn",
+        "marks/batch": "withdrawals/ingest_commit",
+    },
 }
 """Old to new names of tables, of their columns and of the store's arrays: see CHANGELOG.md."""
 
