@@ -22,7 +22,8 @@ from distspec.io.remote.files import open_archive_client
 from distspec.stages.config import RayConfig
 from distspec.stages.session import ray_session
 from distspec.store.columns import METADATA_COLUMNS
-from distspec.store.store import Store, StoreConfig, create_store
+from distspec.store.config import StoreConfig
+from distspec.store.store import Store, create_store
 from distspec.store.transactions import Transaction
 
 DATA = Path(os.environ.get("DISTSPEC_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from distspec.io.paths import store_url
-from distspec.store.store import Store, StoreConfig, create_store
+from distspec.store.config import StoreConfig
+from distspec.store.store import Store, create_store
 from distspec.training.checkpoint import CheckpointManager
 from distspec.training.config import TrainingConfig
 from distspec.training.data import CachedLoader, StoreReader, StreamingLoader

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from distspec.preprocessing.resampling import GridConfig
-from distspec.store.store import Store, StoreConfig, create_store
+from distspec.store.config import StoreConfig
+from distspec.store.store import Store, create_store
 from tests.benchmarks.timing import Row, paired, rate
 from tests.conftest import append, batch_of, identity_of
 

@@ -18,7 +18,8 @@ from distspec.io.paths import model_url, run_url, store_url
 from distspec.measurements.bad_pixels import BAD_PIXEL_COLUMNS
 from distspec.models.latents import append_latents
 from distspec.models.record import read_model_record
-from distspec.store.store import StoreConfig, create_store
+from distspec.store.config import StoreConfig
+from distspec.store.store import create_store
 from tests.conftest import append, batch_of, identity_of
 from tests.helpers import models
 from tests.helpers.small_run import build_run_record

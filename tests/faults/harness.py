@@ -21,7 +21,8 @@ from distspec.ingest.store_config import preprocessing_to_json
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.resampling import GridConfig
-from distspec.store.store import Store, StoreConfig, create_store, open_store, store_exists
+from distspec.store.config import StoreConfig
+from distspec.store.store import Store, create_store, open_store, store_exists
 from tests.faults.samples import sample
 from tests.helpers.local_writer import LocalWriter
 
