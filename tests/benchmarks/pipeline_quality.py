@@ -18,13 +18,13 @@ import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
 from distspec.catalog import editions
+from distspec.catalog.runs import read_run_record
 from distspec.core.arrow import pc
-from distspec.io.files import read_json
-from distspec.io.paths import join_url, run_url
+from distspec.io.paths import run_url
 from distspec.pipeline.config import Config
 from distspec.pipeline.recipes import parse
 from distspec.pipeline.runner import STAGES, find_run, run_stages
-from distspec.report.data import score_against_truth
+from distspec.report.truth import score_against_truth
 from tests.conftest import DATA
 
 
@@ -51,23 +51,23 @@ def main() -> None:
             config = settings(given.recipe, root, seed, flags)
             run_stages(config, list(STAGES))
             tables = editions.open_tables(root)
-            objects, sweep = tables["objects"].results_to_table(), tables["sweep"].results_to_table()
+            objects, sweep = tables["objects"].to_table(), tables["sweep"].to_table()
             scores = score_against_truth(objects, config.archive.read_truth(), seed)
-            found = read_json(join_url(run_url(root, find_run(config)[1]), "run.json"))["clustering"]
-        print(seed, found["way"], "; null beaten:", found["beats_null"], ";", found["why"], flush=True)
+            selection = read_run_record(run_url(root, find_run(config)[1])).clustering
+        print(f"{seed} {selection.setting}; beats null: {selection.beats_null}; {selection.reason}", flush=True)
         labels.append(
             dict(zip(*(objects[c].to_pylist() for c in ("object_id", "cluster_label")), strict=True))
         )
-        for row in scores["labels"]:
-            values[row["measure"]].append(row["value"])
-            nulls[row["measure"]].append(row["null_p95"])
-        for row in scores.get("oddities", ()):
-            values[f"recall of oddities, {row['selected']}"].append(row["recall"])
-            nulls[f"recall of oddities, {row['selected']}"].append(row["null"])
+        for score in scores.labels if scores else ():
+            values[score.metric].append(score.value)
+            nulls[score.metric].append(score.null_p95)
+        for recall in scores.anomalies if scores else ():
+            values[f"recall of anomalies, {recall.selected}"].append(recall.recall)
+            nulls[f"recall of anomalies, {recall.selected}"].append(recall.null_recall)
         values["silhouette"].append(pc.max(sweep["silhouette"]).as_py())
         values["median reconstruction error"].append(statistics.median(objects["recon_mse"].to_pylist()))
         values["median χ² a pixel"].append(statistics.median(objects["recon_chi2_red"].to_pylist()))
-        values["core share"].append(found["core_share"])
+        values["core fraction"].append(selection.core_fraction)
     if labels[0].keys() == labels[-1].keys():  # the same spectra in each
         arrays = [np.array([each[name] for name in sorted(each)]) for each in labels]
         values["ARI of reruns"] = [adjusted_rand_score(a, b) for a, b in combinations(arrays, 2)]

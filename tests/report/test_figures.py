@@ -9,13 +9,15 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from distspec.core.colors import class_color
 from distspec.core.lines import GALAXY_LINES, STAR_FEATURES
 from distspec.report import figures
-from distspec.report.figures.spectra import ExampleSpectra
+from distspec.report.data import ExampleSpectra
+from distspec.report.figures.style import class_marker, spread_labels
 
 WAVE = np.geomspace(1100.0, 8400.0, 64)
 WAVE_STARS = np.geomspace(6500.0, 25600.0, 64)
-NULLS = pa.table({"space": ["map"], "k": [3], "silhouette": [0.15]})
+NULL_TESTS = pa.table({"space": ["map"], "k": [3], "silhouette": [0.15]})
 
 
 def examples(n: int, *, masked: bool = False, name: str = "object") -> ExampleSpectra:
@@ -24,7 +26,7 @@ def examples(n: int, *, masked: bool = False, name: str = "object") -> ExampleSp
     ivar = np.zeros_like(flux) if masked else np.full_like(flux, 100.0)
     recon = np.ones_like(flux)
     return ExampleSpectra(
-        [f"{name}{i}" for i in range(n)], np.arange(n) + 1.0, flux, ivar, recon, ["why"] * n
+        [f"{name}{i}" for i in range(n)], np.arange(n) + 1.0, flux, ivar, recon, ["caption"] * n
     )
 
 
@@ -49,9 +51,9 @@ def history(n: int, value: float = 1.0) -> pa.Table:
     return pa.table({"epoch": np.arange(n), **{name: np.full(n, value) for name in names}})
 
 
-def drawn(figure: Figure) -> np.ndarray:
-    """Return the rendered figure, (height, width, 4), having seen that it is not blank."""
-    figure.set_dpi(70)  # quick to render
+def render(figure: Figure) -> np.ndarray:
+    """Return the rendered figure, of shape (height, width, 4), after checking that it is not blank."""
+    figure.set_dpi(70)  # fast to render
     pixels = imread(io.BytesIO(figures.to_png(figure)))
     assert pixels[..., :3].std() > 0.005
     return pixels
@@ -62,12 +64,12 @@ def texts(figure: Figure) -> str:
 
 
 @pytest.mark.parametrize("n", [0, 1, 3, 4])
-def test_reconstructions_of_any_count(n):
-    drawn(figures.plot_reconstructions(WAVE, examples(n), 1500.0))
+def test_any_number_of_reconstructions(n):
+    render(figures.plot_reconstructions(WAVE, examples(n), 1500.0))
 
 
-def test_a_wholly_masked_spectrum_is_drawn():
-    drawn(figures.plot_reconstructions(WAVE, examples(1, masked=True), 1500.0))
+def test_a_fully_masked_spectrum():
+    render(figures.plot_reconstructions(WAVE, examples(1, masked=True), 1500.0))
 
 
 def test_masked_pixels_are_not_drawn():
@@ -80,137 +82,130 @@ def test_masked_pixels_are_not_drawn():
     assert np.isfinite(np.delete(data, range(10, 20))).all()
 
 
-def test_one_spike_does_not_set_the_scale():
+def test_a_spike_does_not_set_the_axis_limits():
     shown = examples(1)
     shown.flux[0, 5] = 1e6
     assert figures.plot_reconstructions(WAVE, shown, 1500.0).axes[0].get_ylim()[1] < 3
 
 
-def test_the_residual_is_in_sigma():
+def test_residuals_are_in_units_of_sigma():
     shown = examples(1)
     strip = figures.plot_reconstructions(WAVE, shown, 1500.0).axes[1]
     np.testing.assert_allclose(strip.lines[-1].get_ydata(), (shown.flux[0] - 1) * 10, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["$x_{", "<b>", "a" * 90])
-def test_any_object_id_is_drawn_as_it_is(name):
+def test_object_ids_are_not_interpreted(name):
     figure = figures.plot_anomalies(WAVE, examples(2, name=name), GALAXY_LINES, 1500.0)
-    drawn(figure)
+    render(figure)
     assert name[:20] in texts(figure)
 
 
-def test_the_oddest_are_at_most_ten():
+def test_at_most_ten_anomalies_are_drawn():
     assert len(figures.plot_anomalies(WAVE, examples(12), GALAXY_LINES, 1500.0).axes) == 10
 
 
-def test_class_spectra_name_only_features_inside():
+def test_only_features_in_the_plotted_range_are_named():
     objects = pa.table({"cluster_label": [0, 0, 1], "z": [1.0, 2.0, 3.0]})
     inside = WAVE[(WAVE > 3000) & (WAVE < 6000)]
     figure = figures.plot_class_medians(medians([0, 1], inside), objects, GALAXY_LINES, 1500.0)
-    drawn(figure)
+    render(figure)
     assert "Hβ" in texts(figure)
     assert "Hα" not in texts(figure)
 
 
-def test_stars_have_no_redshift_column_and_micrometres():
+def test_figures_of_stars_have_no_redshifts_and_use_micrometers():
     objects = pa.table({"cluster_label": [0, 1], "z": [0.0, 0.0]})
     figure = figures.plot_class_medians(medians([0, 1], WAVE_STARS), objects, STAR_FEATURES, 12500.0)
-    drawn(figure)
+    render(figure)
     assert len(figure.axes) == 2
     assert "µm" in texts(figure)
     assert "redshift" not in texts(figure)
 
 
 @pytest.mark.parametrize("labels", [[], [0], [-1], [*range(20), -1]])
-def test_class_spectra_of_any_count(labels):
+def test_any_number_of_class_medians(labels):
     objects = pa.table({"cluster_label": pa.array(labels, "int32"), "z": np.ones(len(labels))})
-    drawn(figures.plot_class_medians(medians(labels, WAVE), objects, GALAXY_LINES, 1500.0))
+    render(figures.plot_class_medians(medians(labels, WAVE), objects, GALAXY_LINES, 1500.0))
 
 
-def test_classes_without_a_median_say_so():
+def test_classes_without_a_median():
     objects = pa.table({"cluster_label": [0], "z": [1.0]})
     figure = figures.plot_class_medians(medians([0], WAVE, np.nan), objects, GALAXY_LINES, 1500.0)
-    drawn(figure)
+    render(figure)
     assert "too few spectra" in texts(figure)
 
 
 @pytest.mark.parametrize("n", [0, 1, 500])
 @pytest.mark.parametrize("z", [0.0, np.nan, 2.0])
-def test_map_of_any_size(n, z):
+def test_umap_of_any_size(n, z):
     rng = np.random.default_rng(1)
     labels = rng.integers(-1, 20, n)
     error = np.where(rng.random(n) < 0.1, np.nan, rng.random(n))
     figure = figures.plot_umap(rng.normal(size=(n, 2)), labels, np.full(n, z), error)
-    drawn(figure)
+    render(figure)
     assert ("redshift z" in texts(figure)) == (n > 0 and z == 2.0)
 
 
-def test_map_without_coordinates_or_errors():
+def test_umap_without_coordinates_or_errors():
     nothing = np.full(3, np.nan)
-    drawn(figures.plot_umap(np.full((3, 2), np.nan), np.array([0, 0, -1]), nothing, nothing))
+    render(figures.plot_umap(np.full((3, 2), np.nan), np.array([0, 0, -1]), nothing, nothing))
 
 
-def test_twenty_classes_are_told_apart():
-    seen = {(figures.class_color(i), figures.class_marker(i)) for i in range(-1, 20)}
-    assert len(seen) == 21
+def test_twenty_classes_have_different_colors_or_markers():
+    styles = {(class_color(i), class_marker(i)) for i in range(-1, 20)}
+    assert len(styles) == 21
 
 
 @pytest.mark.parametrize("value", [1.0, 0.0, -3.0, np.nan])
 @pytest.mark.parametrize("n", [0, 1, 5])
 def test_training_curves_of_any_length(n, value):
-    curves = history(n, value)
-    drawn(figures.plot_training_curves(curves, figures.find_best_epoch(curves)))
+    render(figures.plot_training_curves(history(n, value), max(n - 1, 0)))
 
 
-def test_best_epoch_is_the_lowest_validation_loss():
-    curves = history(3).set_column(2, "val_recon", pa.array([0.3, None, 0.4]))
-    assert figures.find_best_epoch(curves) == 0
-    assert np.isnan(figures.find_best_epoch(history(0)))
+def test_sweep_marks_the_selected_trial_and_shows_null_data():
+    figure = figures.plot_sweep_scores(sweep(), NULL_TESTS)
+    render(figure)
+    assert "selected: gmm, k = 3, silhouette 0.300" in texts(figure)
+    assert "null data" in texts(figure)
 
 
-def test_sweep_rings_the_chosen_trial_and_shows_what_noise_scores():
-    figure = figures.plot_sweep_scores(sweep(), NULLS)
-    drawn(figure)
-    assert "chosen: gmm, k = 3, silhouette 0.300" in texts(figure)
-    assert "structureless data" in texts(figure)
+def test_sweep_without_null_data():
+    assert "null data" not in texts(figures.plot_sweep_scores(sweep(), NULL_TESTS.slice(0, 0)))
 
 
-def test_nothing_is_said_of_structureless_data_that_were_not_drawn():
-    assert "structureless data" not in texts(figures.plot_sweep_scores(sweep(), NULLS.slice(0, 0)))
-
-
-def test_sweep_has_a_panel_a_space():
-    figure = figures.plot_sweep_scores(sweep(space=["features", "map", "map"]), NULLS)
-    drawn(figure)
+def test_sweep_has_one_panel_per_space():
+    figure = figures.plot_sweep_scores(sweep(space=["features", "map", "map"]), NULL_TESTS)
+    render(figure)
     assert [ax.get_title() for ax in figure.axes] == ["space: features", "space: map"]
 
 
-def test_sweep_with_nothing_known_or_nothing_chosen():
-    none = NULLS.slice(0, 0)
-    drawn(figures.plot_sweep_scores(sweep(silhouette=pa.array([None] * 3, "float64")), none))
-    drawn(figures.plot_sweep_scores(sweep(k=pa.array([None, 3, 4]), chosen=[None, False, False]), none))
-    drawn(figures.plot_sweep_scores(sweep().slice(0, 0), none))
+def test_sweep_without_scores_or_selection():
+    none = NULL_TESTS.slice(0, 0)
+    render(figures.plot_sweep_scores(sweep(silhouette=pa.array([None] * 3, "float64")), none))
+    render(figures.plot_sweep_scores(sweep(k=pa.array([None, 3, 4]), chosen=[None, False, False]), none))
+    render(figures.plot_sweep_scores(sweep().slice(0, 0), none))
 
 
-def test_members_stand_a_row_a_class():
+def test_class_examples_have_one_row_per_class():
     figure = figures.plot_class_examples(WAVE, examples(4), np.array([-1, 0, 0, 0]), GALAXY_LINES, 1500.0)
-    drawn(figure)
+    render(figure)
     assert {"noise (−1)", "class 0"} <= {ax.get_ylabel() for ax in figure.axes}
-    drawn(figures.plot_class_examples(WAVE, examples(0), np.zeros(0, int), GALAXY_LINES, 1500.0))
+    render(figures.plot_class_examples(WAVE, examples(0), np.zeros(0, int), GALAXY_LINES, 1500.0))
 
 
-def test_labels_are_spread_as_little_as_needed():
-    at = np.sort(np.random.default_rng(2).random(12))
-    placed = figures.spread_labels(at, 0.05, 0.0, 1.0)
+def test_labels_are_moved_as_little_as_needed():
+    positions = np.sort(np.random.default_rng(2).random(12))
+    placed = spread_labels(positions, 0.05, 0.0, 1.0)
     assert np.diff(placed).min() > 0.05 - 1e-9
     assert placed[0] >= 0
     assert placed[-1] <= 1 + 1e-9
-    np.testing.assert_array_equal(figures.spread_labels(np.array([0.1, 0.9]), 0.05, 0, 1), [0.1, 0.9])
-    crowded = figures.spread_labels(at, 0.5, 0.0, 1.0)
+    np.testing.assert_array_equal(spread_labels(np.array([0.1, 0.9]), 0.05, 0, 1), [0.1, 0.9])
+    crowded = spread_labels(positions, 0.5, 0.0, 1.0)
     np.testing.assert_allclose(crowded, np.linspace(0, 1, 12))
 
 
-def test_matplotlib_is_left_as_it_was():
+def test_matplotlib_settings_are_unchanged():
     before = dict(mpl.rcParams)
-    drawn(figures.plot_reconstructions(WAVE, examples(1), 1500.0))
+    render(figures.plot_reconstructions(WAVE, examples(1), 1500.0))
     assert dict(mpl.rcParams) == before

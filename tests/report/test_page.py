@@ -11,20 +11,49 @@ import pytest
 from matplotlib.image import imread
 
 from distspec.anomaly.feedback import DiscoveryCurve
+from distspec.catalog.run_record import NullTestRecord, RunRecord, SelectionRecord
 from distspec.core.lines import GALAXY_LINES
 from distspec.core.schema import Column
-from distspec.report.figures.spectra import ExampleSpectra
-from distspec.report.page import ReportData, build_summary, render_html, write_report
+from distspec.io.stage_log import StageRecord
+from distspec.report.data import ExampleSpectra, ReportData
+from distspec.report.page import render_html, write_report
+from distspec.report.tables import build_summary
+from distspec.report.truth import AnomalyRecall, LabelScore, TruthScores, TypeRecall
 
 WAVE = np.geomspace(1100.0, 8400.0, 48)
 EVIL = '<script>alert("$x_{")</script>'
-PNGS = {"reconstructions", "classes", "members", "map", "oddest", "sweep", "training"}
+PNGS = {"reconstructions", "classes", "examples", "map", "anomalies", "sweep", "training"}
 MEASURES = (Column("uv_slope", pa.float32(), "", EVIL), Column("uv_slope_err", pa.float32(), "", ""))
-SCORES = {
-    "labels": [{"measure": "ARI", "value": 0.2134, "null_p50": 0.0, "null_p95": 0.011}],
-    "oddities": [{"selected": "top 1 %", "recall": 0.41, "null": 0.01, "n_oddities": 40}],
-    "by_type": [{"type": "blend", "n": 4, "recall": {"top 1 %": None}}],
-}
+SCORES = TruthScores(
+    labels=(LabelScore("ARI", 0.2134, 0.0, 0.011),),
+    anomalies=(AnomalyRecall("top 1 %", 0.41, 0.01, 0.025, n_anomalies=40, n_bad_pixel_spectra=7),),
+    by_type=(TypeRecall("blend", 4, {"top 1 %": float("nan")}),),
+)
+RUN = RunRecord(
+    run_id="r1",
+    recipe="dja",
+    model_id="m1",
+    models={"m1": ""},
+    weights_sha256="",
+    snapshot_id="",
+    dataset_checksum="",
+    seed=0,
+    created="2026-01-01T00:00:00+00:00",
+    versions={"numpy": "2"},
+    clustering=SelectionRecord(
+        "consensus",
+        n_trials=2,
+        min_core_stability=0.9,
+        core_fraction=0.8,
+        reason=EVIL,
+        beats_null=False,
+        setting="map: gmm, k = 2",
+        alpha=0.05,
+        silhouette_test=NullTestRecord(percentile=0.4, null_mean=0.25, z_score=-0.3, p_value=0.6),
+    ),
+    config={"model": {"latents": 10}, "name": EVIL},
+    adaptations=(f"Adapted: {EVIL}",),
+)
 
 
 def examples(n: int) -> ExampleSpectra:
@@ -62,16 +91,11 @@ def classes(labels: np.ndarray) -> pa.Table:
 def report_data(n: int = 60, n_odd: int = 3, n_bad: int = 60, z: float = 1.0) -> ReportData:
     rng = np.random.default_rng(0)
     labels = rng.integers(-1, 3, n)
-    each = np.unique(labels)
-    curve = {f"flux_p{p}": np.ones(48 * len(each)) for p in (16, 50, 84)}
+    classes_present = np.unique(labels)
+    curve = {f"flux_p{p}": np.ones(48 * len(classes_present)) for p in (16, 50, 84)}
     columns = ("umap_0", "umap_1", "recon_mse", "recon_chi2_red")
     return ReportData(
-        run_record={
-            "run_id": "r1", "model_id": "m1", "snapshot_id": None, "recipe": "dja",
-            "created": "2026-01-01T00:00:00+00:00", "adaptations": [f"Adapted: {EVIL}"],
-            "config": {"model": {"latents": 10}, "name": EVIL}, "versions": {"numpy": "2"},
-            "stages": [{"stage": "ingest", "seconds": 1.5, "counts": {"used": n}}],
-        },
+        run=RUN, stages=[StageRecord("ingest", "2026-01-01T00:00:00+00:00", 1.5, {"used": n})], best_epoch=1,
         wave_rest=WAVE,
         objects=pa.table({
             "object_id": [EVIL] * n, "z": np.full(n, z), "cluster_label": labels,
@@ -80,7 +104,8 @@ def report_data(n: int = 60, n_odd: int = 3, n_bad: int = 60, z: float = 1.0) ->
         }),
         classes=classes(labels),
         class_medians=pa.table({
-            "cluster_label": np.repeat(each, 48), "wave_rest": np.tile(WAVE, len(each)), **curve,
+            "cluster_label": np.repeat(classes_present, 48),
+            "wave_rest": np.tile(WAVE, len(classes_present)), **curve,
         }),
         changes=pa.table({
             "class_id": ["c-0001"], "previous_class_id": ["c-0001"], "change": ["kept"], "n_spectra": [9],
@@ -101,9 +126,10 @@ def report_data(n: int = 60, n_odd: int = 3, n_bad: int = 60, z: float = 1.0) ->
             "algorithm": ["gmm", "gmm"], "k": [2, 3], "seed": [0, 0],
             "silhouette": [0.2, 0.3], "chosen": [True, False],
         }),
-        null_trials=pa.table({"space": ["map"], "k": [2], "silhouette": [0.1]}),
+        null_tests=pa.table({"space": ["map"], "k": [2], "silhouette": [0.1]}),
         confusion=pa.table({
-            "cluster_label": [0], "other_label": [1], "share": [0.2], "n_ambiguous": [3], "examples": [[EVIL]],
+            "cluster_label": [0], "other_label": [1], "share": [0.2], "n_ambiguous": [3],
+            "examples": [[EVIL]],
         }),
         latent_pairs=pa.table({
             "latent": [1, 2, 2], "other_latent": [0, 0, 1],
@@ -126,7 +152,7 @@ def report_data(n: int = 60, n_odd: int = 3, n_bad: int = 60, z: float = 1.0) ->
 
 
 class Page(HTMLParser):
-    """What a browser would read: tags, what they load, and the words."""
+    """Tags, loaded resources and text of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -146,8 +172,8 @@ class Page(HTMLParser):
         self.words += data
 
 
-def words_of(data: ReportData) -> str:
-    """Return the words of a page whose figures nobody draws, spaces evened out."""
+def text_of(data: ReportData) -> str:
+    """Return the text of a page without figures, with single spaces."""
     return " ".join(Page(render_html(data, dict.fromkeys(PNGS, b""))).words.split())
 
 
@@ -175,7 +201,7 @@ def test_every_figure_is_written_and_not_blank(folder):
         assert pixels[..., :3].std() > 0.01
 
 
-def test_the_page_loads_nothing(page, folder):
+def test_the_page_loads_no_external_resources(page, folder):
     beside = {f"{name}.png" for name in PNGS}
     for url in page.loads:
         assert url.startswith(("data:image/png;base64,", "#")) or url in beside
@@ -184,11 +210,11 @@ def test_the_page_loads_nothing(page, folder):
     assert not re.search(r"@import|url\(|https?://", (folder / "index.html").read_text())
 
 
-def test_links_inside_the_page_lead_somewhere(page):
+def test_links_inside_the_page_have_targets(page):
     assert {url[1:] for url in page.loads if url.startswith("#")} <= page.ids
 
 
-def test_words_from_files_are_escaped(page):
+def test_text_from_files_is_escaped(page):
     assert "script" not in page.tags
     assert EVIL in page.words
 
@@ -197,88 +223,88 @@ def test_words_from_files_are_escaped(page):
     "words",
     [
         "60 spectra in 3 classes",
-        "spectra in 120 used 60",
+        "spectra listed 120 used 60",
         "not_found 40 bad_wave 20",
         "ARI 0.213 0.00 0.0110",
-        "top 1 % 41.0 % 1.0 % 40",
+        "top 1 % 41.0 % 1.0 % 2.5 % 40 7",
         "ingest 1.50 used 60",
         '"latents": 10',
         "WHERE z < 2 AND snr > 3;",
-        "The first 50, one by one",
-        'artefacts what is worst <script>alert("$x_{")</script> 1.00 2.50 spikes',
-        "probability of the other torn members examples 0 1 20.0 % 3",
-        "mutual information [nat] 2 0 0.87 0.20 1 0 0.41 0.10 Silhouette against",
+        "The first 50 spectra in quarantine",
+        'artefact score reason <script>alert("$x_{")</script> 1.00 2.50 spikes',
+        "probability of the other class ambiguous members examples 0 1 20.0 % 3",
+        "mutual information [nat] 2 0 0.87 0.20 1 0 0.41 0.10 Silhouette by",
     ],
 )
-def test_the_page_says_what_the_run_found(page, words):
+def test_the_page_contains_the_results(page, words):
     assert words in " ".join(page.words.split())
 
 
-def test_a_recall_may_bring_its_spread_and_its_artefacts():
-    row = {**SCORES["oddities"][0], "null_p95": 0.025, "artefacts": 7}
-    words = words_of(dataclasses.replace(report_data(), truth_scores={"oddities": [row]}))
-    assert "top 1 % 41.0 % 1.0 % 2.5 % 40 7" in words
+def test_a_partition_that_null_data_beat_has_a_warning(page):
+    text = " ".join(page.words.split())
+    assert "They do not score higher than null data" in text
+    assert "Silhouette: 40.0 % of the draws of null data score lower" in text
 
 
-def test_headlines_count_what_came_in():
-    shown = {headline.label: headline for headline in build_summary(report_data())}
-    assert [shown[name].value for name in ("spectra in", "used", "quarantined")] == [
+def test_summary_counts_the_spectra():
+    shown = {item.label: item for item in build_summary(report_data())}
+    assert [shown[name].value for name in ("spectra listed", "used", "quarantined")] == [
         "120",
         "60",
         "60",
     ]
     assert shown["best silhouette"].value == "0.300"
-    assert "k = 2: 0.200" in shown["best silhouette"].note
+    assert "k = 2, 0.200" in shown["best silhouette"].note
     assert shown["quarantined"].note == "not_found 40 · bad_wave 20"
 
 
-def test_one_spectrum_is_enough(tmp_path):
+def test_report_of_one_spectrum(tmp_path):
     page = page_of(report_data(n=1, n_odd=0, n_bad=0), tmp_path)
     assert "1 spectrum in" in page.words
-    assert "No spectrum was called odd" in page.words
-    assert "Every spectrum could be used" in page.words
+    assert "No anomalies were found" in page.words
+    assert "All spectra were used" in page.words
 
 
-def test_nothing_at_all_still_makes_a_page(tmp_path):
+def test_report_without_spectra(tmp_path):
     data = report_data(n=0, n_odd=0, n_bad=0)
-    empty = {"sweep": data.sweep.slice(0, 0), "history": data.history.slice(0, 0), "scores": None}
+    empty = {"sweep": data.sweep.slice(0, 0), "history": data.history.slice(0, 0), "truth_scores": None}
     page = page_of(
-        dataclasses.replace(data, run={"run_id": "r", "recipe": "x", "created": "y"}, **empty),
+        dataclasses.replace(data, **empty),
         tmp_path,
     )
     assert "No truth is known" in page.words
 
 
-def test_stars_have_no_redshift_column():
-    words = words_of(dataclasses.replace(report_data(z=0.0), truth_scores={}))
-    assert "No redshift differs from 0" in words
+def test_reports_of_stars_have_no_redshifts():
+    words = text_of(dataclasses.replace(report_data(z=0.0), truth_scores=None))
+    assert "All redshifts are 0" in words
     assert "z, median" not in words
 
 
-def test_what_changed_is_told_where_there_was_a_run_before():
+def test_changes_since_the_previous_run():
     data = report_data()
-    assert "kept c-0001 c-0001 9 90% of it" in words_of(data)
+    assert "kept c-0001 c-0001 9 90% of it" in text_of(data)
     new = data.changes.set_column(2, "change", pa.array(["new"]))
-    assert "all are new" in words_of(dataclasses.replace(data, changes=new))
+    assert "All classes are new" in text_of(dataclasses.replace(data, changes=new))
 
 
-def test_missing_numbers_are_dashes():
+def test_missing_numbers_are_shown_as_dashes():
     data = report_data()
     nothing = pa.nulls(data.classes.num_rows, "float64")
     at = data.classes.column_names.index("z_p50")
     table = data.classes.set_column(at, "z_p50", nothing)
     named = table.append_column("class_name", pa.array([EVIL] * table.num_rows))
-    words = words_of(dataclasses.replace(data, classes=named))
+    words = text_of(dataclasses.replace(data, classes=named))
     assert "– – – 1.00" not in words
     assert "– (1.00–1.00)" in words
     assert not re.search(r"\bnan\b", words)
 
 
 def test_marks_have_a_figure_and_a_sentence(tmp_path):
-    marks = DiscoveryCurve.from_marks(np.array([True, False, True]), np.array([9, 1, 2]))
-    data = dataclasses.replace(report_data(), marks=marks)
-    page = Path(write_report(data, str(tmp_path))).read_text()
-    assert "Of 3 spectra that people marked, 2 are interesting" in page
-    assert "1 of these among its first 3, of which 1 is unmarked" in " ".join(page.split())
-    assert imread(tmp_path / "marks.png").std() > 0.05
-    assert "Marked by people" not in render_html(report_data(), dict.fromkeys(PNGS, b""))
+    curve = DiscoveryCurve.from_marks(np.array([True, False, True]), np.array([9, 1, 2]))
+    data = dataclasses.replace(report_data(), discovery_curve=curve)
+    text = " ".join(page_of(data, tmp_path).words.split())
+    assert "3 spectra are marked, 2 of them as interesting" in text
+    assert "The first 3 spectra by anomaly rank contain 1 interesting one and 1 unmarked" in text
+    assert imread(tmp_path / "feedback.png").std() > 0.05
+    assert "Feedback on anomalies" not in render_html(report_data(), dict.fromkeys(PNGS, b""))

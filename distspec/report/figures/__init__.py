@@ -1,42 +1,23 @@
-"""The report's figures: arrays and tables in, a matplotlib ``Figure`` out; no pyplot, no state left."""
+"""The report's figures: functions that take arrays and tables and return a matplotlib ``Figure``.
 
-from distspec.core.colors import class_color
-from distspec.report.figures.marks import plot_feedback_progress
-from distspec.report.figures.runs import find_best_epoch, plot_sweep_scores, plot_training_curves, plot_umap
-from distspec.report.figures.spectra import (
-    N_EXAMPLES_PER_CLASS,
-    ExampleSpectra,
-    plot_anomalies,
-    plot_class_examples,
-    plot_class_medians,
-    plot_reconstructions,
-)
-from distspec.report.figures.style import (
-    class_marker,
-    float_column,
-    get_cluster_labels,
-    has_redshifts,
-    spread_labels,
-    to_png,
-)
+There is one module per subject, `draw` for all figures of a report, and `style` for what they share. Only
+this package imports matplotlib; pyplot is not used.
+"""
+
+from distspec.report.figures.classes import plot_class_examples, plot_class_medians
+from distspec.report.figures.feedback import plot_discovery_curve
+from distspec.report.figures.runs import plot_sweep_scores, plot_training_curves, plot_umap
+from distspec.report.figures.spectra import plot_anomalies, plot_reconstructions
+from distspec.report.figures.style import to_png
 
 __all__ = [
-    "N_EXAMPLES_PER_CLASS",
-    "ExampleSpectra",
-    "class_color",
-    "class_marker",
-    "find_best_epoch",
-    "float_column",
-    "get_cluster_labels",
-    "has_redshifts",
     "plot_anomalies",
     "plot_class_examples",
     "plot_class_medians",
-    "plot_feedback_progress",
+    "plot_discovery_curve",
     "plot_reconstructions",
     "plot_sweep_scores",
     "plot_training_curves",
     "plot_umap",
-    "spread_labels",
     "to_png",
 ]

@@ -1,4 +1,4 @@
-"""Figures of a run: the map, the training curves, the sweep."""
+"""Figures of a run: UMAP embedding, training curves and clustering sweep."""
 
 from __future__ import annotations
 
@@ -23,18 +23,17 @@ from distspec.report.figures.style import (
     FIGURE_WIDTH,
     class_display_name,
     class_marker,
-    float_column,
-    has_redshifts,
     message_figure,
     repel_points,
     with_report_style,
 )
+from distspec.report.tables import float_column, has_redshifts
 
 
 def _scatter_by_value(
     ax: Axes, umap: Floats, values: Floats, log_scale: bool, label: str, size: float
 ) -> None:
-    """Draw the map in shades of one quantity, the scale cut at the 1st and 99th percentile."""
+    """Draw the embedding colored by a quantity, between its 1st and 99th percentile."""
     finite = np.isfinite(values) & (values > 0 if log_scale else np.isfinite(values))
     ax.scatter(*umap[~finite].T, s=size, c=UNCLASSIFIED_COLOR, lw=0)
     if not finite.any():
@@ -43,20 +42,22 @@ def _scatter_by_value(
     low, high = (float(p) for p in np.percentile(values[finite], [1, 99]))
     high = high if high > low else low + (abs(low) or 1.0)
     norm = LogNorm(low, high) if log_scale else Normalize(low, high)
-    order = np.random.default_rng(0).permutation(np.flatnonzero(finite))  # no value hides others
+    order = np.random.default_rng(0).permutation(
+        np.flatnonzero(finite)
+    )  # random order, so that no value hides others
     drawn = ax.scatter(*umap[order].T, s=size, c=values[order], cmap="cividis", norm=norm, lw=0)
     bar = ax.figure.colorbar(drawn, ax=ax, pad=0.02, aspect=25, extend="both", extendfrac=0.02)
     bar.set_label(label)
 
 
 def _annotate_class_numbers(ax: Axes, umap: Floats, labels: NDArray[np.int64]) -> None:
-    """Write each class's number at its median place, near enough: numbers keep clear of others."""
-    seen = np.isfinite(umap).all(axis=1)
-    numbers = np.unique(labels[seen & (labels >= 0)])
+    """Write the number of each class near its median position, without overlaps."""
+    is_known = np.isfinite(umap).all(axis=1)
+    numbers = np.unique(labels[is_known & (labels >= 0)])
     if numbers.size < 2:
         return
-    middles = np.stack([np.median(umap[seen & (labels == label)], axis=0) for label in numbers])
-    extent = float(np.ptp(umap[seen], axis=0).max())
+    middles = np.stack([np.median(umap[is_known & (labels == label)], axis=0) for label in numbers])
+    extent = float(np.ptp(umap[is_known], axis=0).max())
     edge = patheffects.withStroke(linewidth=2.2, foreground="white")
     for label, (x, y) in zip(numbers, repel_points(middles, 0.045 * extent or 1.0), strict=True):
         ax.text(x, y, str(label), size=8, weight="bold", ha="center", va="center",
@@ -65,15 +66,18 @@ def _annotate_class_numbers(ax: Axes, umap: Floats, labels: NDArray[np.int64]) -
 
 @with_report_style
 def plot_umap(umap: Floats, labels: NDArray[np.int64], z: Floats, recon_mse: Floats) -> Figure:
-    """Draw the UMAP by class, and in shades of redshift (if any) and of reconstruction error.
+    """Plot the UMAP embedding colored by class, by redshift (if there are any) and by reconstruction error.
 
     Parameters
     ----------
-    umap : (n, 2)
-    labels : (n,)
-        Classes; -1 is noise.
-    z : (n,)
-    recon_mse : (n,)
+    umap : ndarray of shape (n_spectra, 2)
+        Coordinates.
+    labels : ndarray of shape (n_spectra,)
+        Classes; -1 for noise.
+    z : ndarray of shape (n_spectra,)
+        Redshifts.
+    recon_mse : ndarray of shape (n_spectra,)
+        Reconstruction errors.
     """
     if len(labels) == 0:
         return message_figure("no spectrum to show")
@@ -86,9 +90,9 @@ def plot_umap(umap: Floats, labels: NDArray[np.int64], z: Floats, recon_mse: Flo
     main = figure.add_subplot(grid[:, 0])
     size = float(np.clip(9000 / max(len(labels), 1), 0.3, 12))
     for label in sorted(sizes, key=lambda label: (label >= 0, -sizes[label])):
-        at = umap[labels == label]  # noise first, small classes over large ones
-        colour, marker = class_color(label), class_marker(label)
-        main.scatter(at[:, 0], at[:, 1], s=size, c=colour, marker=marker, lw=0, alpha=0.8)
+        members = umap[labels == label]  # noise first, small classes on top of large ones
+        color, marker = class_color(label), class_marker(label)
+        main.scatter(members[:, 0], members[:, 1], s=size, c=color, marker=marker, lw=0, alpha=0.8)
     _annotate_class_numbers(main, umap, labels)
     handles = [
         Line2D([], [], ls="", ms=4, mew=0, color=class_color(label), marker=class_marker(label),
@@ -105,16 +109,8 @@ def plot_umap(umap: Floats, labels: NDArray[np.int64], z: Floats, recon_mse: Flo
     return figure
 
 
-def find_best_epoch(history: pa.Table) -> float:
-    """Return the epoch of the lowest validation reconstruction loss; NaN where none is known."""
-    loss = float_column(history, "val_recon")
-    if not np.isfinite(loss).any():
-        return float("nan")
-    return float(float_column(history, "epoch")[np.nanargmin(loss)])
-
-
 def _set_loss_scale(ax: Axes, losses: Floats) -> None:
-    """Scale a loss: log where it can be, else linear without the first epochs' plunge."""
+    """Use a logarithmic axis for a positive loss, else linear limits that cut off the first epochs."""
     finite = losses[np.isfinite(losses)]
     if finite.size == 0:
         return
@@ -131,24 +127,24 @@ def _set_loss_scale(ax: Axes, losses: Floats) -> None:
 
 
 @with_report_style
-def plot_training_curves(history: pa.Table, best_epoch: float) -> Figure:
-    """Draw reconstruction loss, KL and learning rate against epoch.
+def plot_training_curves(history: pa.Table, best_epoch: int) -> Figure:
+    """Plot reconstruction loss, KL divergence and learning rate by epoch.
 
     Parameters
     ----------
-    history : pa.Table
-        epoch, train_recon, val_recon, train_kl, val_kl, lr.
-    best_epoch : float
-        The epoch to mark; NaN for none.
+    history : Table
+        Columns ``epoch``, ``train_recon``, ``val_recon``, ``train_kl``, ``val_kl`` and ``lr``.
+    best_epoch : int
+        Epoch to mark.
     """
     figure = Figure((FIGURE_WIDTH, 2.5), dpi=DPI)
     loss, kl, rate = figure.subplots(1, 3)
     epoch = float_column(history, "epoch")
     marker = "o" if len(epoch) < 4 else ""
-    for ax, what in ((loss, "recon"), (kl, "kl")):
-        for side, word, colour in (("train", "training", MUTED_COLOR), ("val", "validation", MODEL_COLOR)):
-            curve = float_column(history, f"{side}_{what}")
-            ax.plot(epoch, curve, color=colour, lw=1.0, marker=marker, ms=3, label=word)
+    for ax, term in ((loss, "recon"), (kl, "kl")):
+        for split, name, color in (("train", "training", MUTED_COLOR), ("val", "validation", MODEL_COLOR)):
+            curve = float_column(history, f"{split}_{term}")
+            ax.plot(epoch, curve, color=color, lw=1.0, marker=marker, ms=3, label=name)
     recon = [float_column(history, name) for name in ("train_recon", "val_recon")]
     _set_loss_scale(loss, np.concatenate(recon))
     lr = float_column(history, "lr")
@@ -156,8 +152,7 @@ def plot_training_curves(history: pa.Table, best_epoch: float) -> Figure:
     rate.set_yscale("log" if np.any(lr > 0) else "linear")
     titles = ("reconstruction loss", "KL divergence [nat]", "learning rate")
     for ax, title in zip((loss, kl, rate), titles, strict=True):
-        if np.isfinite(best_epoch):
-            ax.axvline(best_epoch, color=DATA_COLOR, lw=0.7, ls="--", label=f"best epoch: {best_epoch:.0f}")
+        ax.axvline(best_epoch, color=DATA_COLOR, lw=0.7, ls="--", label=f"best epoch: {best_epoch}")
         ax.set_xlabel("epoch")
         ax.set_title(title, loc="left", size=7.5)
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -166,15 +161,15 @@ def plot_training_curves(history: pa.Table, best_epoch: float) -> Figure:
 
 
 @with_report_style
-def plot_sweep_scores(sweep: pa.Table, null_trials: pa.Table) -> Figure:
-    """Draw silhouette against the number of classes, a panel a space, a point a trial, the chosen one ringed.
+def plot_sweep_scores(sweep: pa.Table, null_tests: pa.Table) -> Figure:
+    """Plot the silhouette of every trial by number of clusters, one panel per space.
 
     Parameters
     ----------
-    sweep : pa.Table
-        space, algorithm, k, silhouette, chosen.
-    null_trials : pa.Table
-        space, k, silhouette: of the same trials on structureless data.
+    sweep : Table
+        Columns ``space``, ``algorithm``, ``k``, ``silhouette`` and ``chosen``; the chosen trial is circled.
+    null_tests : Table
+        Columns ``space``, ``k`` and ``silhouette`` of trials on null data.
     """
     known = np.isfinite(float_column(sweep, "k")) & np.isfinite(float_column(sweep, "silhouette"))
     if not known.any():
@@ -184,12 +179,13 @@ def plot_sweep_scores(sweep: pa.Table, null_trials: pa.Table) -> Figure:
     figure = Figure((FIGURE_WIDTH, 2.9), dpi=DPI)
     panels = figure.subplots(1, len(spaces), sharey=True, squeeze=False)[0]
     for ax, space in zip(panels, spaces, strict=True):
-        here = null_trials.filter(pc.field("space") == space)
-        if len(here):
-            ax.plot(float_column(here, "k"), float_column(here, "silhouette"), "_", color=UNCLASSIFIED_COLOR, ms=5, mew=0.8,
-                    label="structureless data", zorder=1)  # fmt: skip
+        rows = null_tests.filter(pc.field("space") == space)
+        if len(rows):
+            k, silhouette = float_column(rows, "k"), float_column(rows, "silhouette")
+            style = {"color": UNCLASSIFIED_COLOR, "ms": 5, "mew": 0.8, "label": "null data", "zorder": 1}
+            ax.plot(k, silhouette, "_", **style)
         _draw_trials(ax, sweep.filter(pc.field("space") == space), algorithms)
-        ax.set(xlabel="number of classes k", title=f"space: {space}")
+        ax.set(xlabel="number of clusters k", title=f"space: {space}")
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         ax.grid(axis="y", color="#e6e6e6", lw=0.5)
         ax.set_axisbelow(True)
@@ -200,19 +196,19 @@ def plot_sweep_scores(sweep: pa.Table, null_trials: pa.Table) -> Figure:
 
 
 def _draw_trials(ax: Axes, trials: pa.Table, algorithms: Sequence[str]) -> None:
-    """Draw a space's trials: each algorithm in its colour, lines through the medians at each k."""
+    """Draw the trials of one space, colored by algorithm, with lines through the medians at each k."""
     k, silhouette = float_column(trials, "k"), float_column(trials, "silhouette")
     known = np.isfinite(k) & np.isfinite(silhouette)
     algorithm = np.array([str(name) for name in trials["algorithm"].to_pylist()], object)
     for i, name in enumerate(algorithms):
-        here = known & (algorithm == name)
-        if not here.any():
+        members = known & (algorithm == name)
+        if not members.any():
             continue
-        steps = np.unique(k[here])
-        middle = [np.median(silhouette[here & (k == step)]) for step in steps]
+        steps = np.unique(k[members])
+        middle = [np.median(silhouette[members & (k == step)]) for step in steps]
         ax.plot(steps, middle, color=class_color(i), lw=0.9)
-        ax.plot(k[here], silhouette[here], CLASS_MARKERS[i % len(CLASS_MARKERS)], color=class_color(i), ms=3.5, mew=0,
-                alpha=0.6, label=name)  # fmt: skip
+        style = {"color": class_color(i), "ms": 3.5, "mew": 0, "alpha": 0.6, "label": name}
+        ax.plot(k[members], silhouette[members], CLASS_MARKERS[i % len(CLASS_MARKERS)], **style)
     for i in np.flatnonzero([bool(row) for row in trials["chosen"].to_pylist()]):
-        choice = f"chosen: {algorithm[i]}, k = {k[i]:.0f}, silhouette {silhouette[i]:.3f}"
-        ax.plot(k[i], silhouette[i], "o", ms=9, mfc="none", mec=DATA_COLOR, mew=1.2, label=choice)
+        text = f"selected: {algorithm[i]}, k = {k[i]:.0f}, silhouette {silhouette[i]:.3f}"
+        ax.plot(k[i], silhouette[i], "o", ms=9, mfc="none", mec=DATA_COLOR, mew=1.2, label=text)

@@ -1,7 +1,6 @@
-"""How every figure looks: sizes, colours, class names, and labels that keep out of each other's way.
+"""Style of the report's figures: sizes, class names and markers, axis limits, and placement of labels.
 
-Classes wear Tol's colour-blind-safe "muted" scheme (SRON/EPS/TN/09-002); past nine classes a marker
-tells equal colours apart, and the map names each class by its number.
+Class colors repeat after nine classes; then the marker changes.
 """
 
 from __future__ import annotations
@@ -14,27 +13,28 @@ from typing import ParamSpec
 
 import matplotlib as mpl
 import numpy as np
-import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from distspec.core.colors import CLASS_COLORS, MUTED_COLOR
 from distspec.core.spectrum import Floats
 
 P = ParamSpec("P")
-FIGURE_WIDTH = 7.2  # [inch] a journal's two columns
+FIGURE_WIDTH = 7.2
+"""Width of a figure across two columns of a journal [inch]."""
 DPI = 200
+"""Resolution of the PNG files [pixel per inch]."""
 CLASS_MARKERS = "o^sDvP"
+"""Markers of the classes, one for each repetition of the colors."""
 
 
 def report_style() -> AbstractContextManager[None]:
-    """Return a context in which matplotlib draws in the report's style."""
+    """Return a context manager that applies the report's matplotlib settings."""
     return mpl.rc_context(
         {
-            "font.family": "DejaVu Sans",  # ships with matplotlib: the same figure on every machine
+            "font.family": "DejaVu Sans",  # ships with matplotlib: available on every machine
             "font.size": 7.5,
             "axes.titlesize": 7.0,
             "axes.labelsize": 7.5,
@@ -56,7 +56,7 @@ def report_style() -> AbstractContextManager[None]:
 
 
 def with_report_style(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw in the report's style, and leave matplotlib's settings as they were."""
+    """Decorate a function to draw with the report's matplotlib settings."""
 
     @wraps(draw)
     def inner(*args: P.args, **kwargs: P.kwargs) -> Figure:
@@ -67,40 +67,25 @@ def with_report_style(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 def to_png(figure: Figure) -> bytes:
-    """Render a figure as a PNG file's bytes."""
+    """Render a figure as the bytes of a PNG file."""
     file = io.BytesIO()
-    with report_style():  # ticks are made, and read their style, only when drawn
+    with report_style():  # ticks are created, and read their style, when they are drawn
         FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})
     return file.getvalue()
 
 
-def float_column(table: pa.Table, name: str) -> Floats:
-    """Return a table's numeric column, (n,) float64: nulls become NaN."""
-    return np.asarray(table[name].cast("float64").to_numpy(), float)
-
-
-def get_cluster_labels(table: pa.Table) -> NDArray[np.int64]:
-    """Return the column ``cluster_label``, (n,): a null is -1, as noise is."""
-    return np.nan_to_num(float_column(table, "cluster_label"), nan=-1).astype(np.int64)
-
-
-def has_redshifts(z: Floats) -> bool:
-    """Say whether any redshift, (n,), is known and not 0, as it is for stars."""
-    return bool(np.any(np.isfinite(z) & (z != 0)))
-
-
 def class_marker(label: int) -> str:
-    """Return a class's marker, which changes each time the colours start again."""
+    """Return the marker of a class; it changes when the colors repeat."""
     return "o" if label < 0 else CLASS_MARKERS[label // len(CLASS_COLORS) % len(CLASS_MARKERS)]
 
 
 def class_display_name(label: int) -> str:
-    """Return a class's name in a figure."""
+    """Return the name of a class in a figure."""
     return "noise (−1)" if label < 0 else f"class {label}"
 
 
 def flux_range(*curves: Floats) -> tuple[float, float]:
-    """Return y limits that hold the curves, but not their one or two wildest pixels.
+    """Return y limits that contain all but the most extreme 0.3 % of the pixels at either end.
 
     Examples
     --------
@@ -119,14 +104,22 @@ def flux_range(*curves: Floats) -> tuple[float, float]:
 
 
 def spread_labels(positions: Floats, min_separation: float, low: float, high: float) -> Floats:
-    """Move sorted positions, (n,), as little as keeps neighbours ``apart`` and all in range.
+    """Move sorted positions as little as possible so that labels do not overlap.
 
-    Least squares under "at least ``apart``" is isotonic regression of what is left once the spacing
-    has been taken off.
+    The least-squares solution is the isotonic regression of the positions minus multiples of the separation.
+
+    Parameters
+    ----------
+    positions : ndarray of shape (n_labels,)
+        Sorted positions.
+    min_separation : float
+        Smallest distance between neighbors.
+    low, high : float
+        Range of the result.
 
     Examples
     --------
-    >>> spread(np.array([1.0, 5.0, 5.2]), 1.0, 0.0, 10.0)
+    >>> spread_labels(np.array([1.0, 5.0, 5.2]), 1.0, 0.0, 10.0)
     array([1. , 4.6, 5.6])
     """
     if len(positions) < 2:
@@ -137,15 +130,24 @@ def spread_labels(positions: Floats, min_separation: float, low: float, high: fl
 
 
 def repel_points(points: Floats, min_separation: float) -> Floats:
-    """Push points, (n, 2), away from each other until about ``apart``.
+    """Push points away from each other until they are about `min_separation` apart.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_points, 2)
+        Positions.
+    min_separation : float
+        Approximate smallest distance.
 
     Examples
     --------
-    >>> moved = repel(np.array([[0.0, 0.0], [0.1, 0.0], [9.0, 9.0]]), 1.0)
+    >>> moved = repel_points(np.array([[0.0, 0.0], [0.1, 0.0], [9.0, 9.0]]), 1.0)
     >>> bool(np.hypot(*(moved[1] - moved[0])) > 0.95), moved[2]
     (True, array([9., 9.]))
     """
-    nudge = 1e-6 * min_separation * np.random.default_rng(0).normal(size=points.shape)  # parts equal points
+    nudge = (
+        1e-6 * min_separation * np.random.default_rng(0).normal(size=points.shape)
+    )  # separates identical points
     moved = points + nudge
     for _ in range(60):
         between = moved[:, None] - moved[None]
@@ -157,14 +159,14 @@ def repel_points(points: Floats, min_separation: float) -> Floats:
 
 
 def message_figure(text: str) -> Figure:
-    """Return a figure that says why there is nothing to draw."""
+    """Return a figure that shows only a message."""
     figure = Figure((FIGURE_WIDTH, 1.2), dpi=DPI)
     figure.text(0.5, 0.5, text, ha="center", va="center", color=MUTED_COLOR)
     return figure
 
 
 def add_legend(figure: Figure, ax: Axes) -> None:
-    """Put the legend of one of its axes above a figure."""
+    """Draw the legend of an axes above the figure."""
     handles, names = ax.get_legend_handles_labels()
     drawn = figure.legend(handles, names, loc="outside upper center", ncols=len(names))
     for line in drawn.get_lines():

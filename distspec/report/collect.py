@@ -1,0 +1,189 @@
+"""Collection of the data of a run's report from its root."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from distspec.anomaly.feedback import DiscoveryCurve
+from distspec.archives.base import Archive
+from distspec.catalog.editions import open_tables
+from distspec.catalog.queries import format_example_query
+from distspec.catalog.runs import load_run
+from distspec.core.spectrum import Floats32
+from distspec.io.paths import model_url, run_url
+from distspec.io.stage_log import StageRecord
+from distspec.labels.annotations import read_marks
+from distspec.models.latents import read_latents
+from distspec.models.model import Model, load_model
+from distspec.models.serialization import load_history
+from distspec.report.data import N_EXAMPLES_PER_CLASS, ExampleSpectra, ReportData
+from distspec.report.truth import score_against_truth
+from distspec.store.store import Store
+
+REPORT_TABLES = (
+    *("objects", "classes", "class_medians", "changes", "anomalies", "bad_pixels", "quarantine"),
+    *("sweep", "null_tests", "confusion", "latent_pairs"),
+)
+"""Published tables that the report shows."""
+N_TOP_ANOMALIES = 10
+"""Number of anomalies that are drawn."""
+QUARTILES = ("lowest quartile", "second quartile", "third quartile", "highest quartile")
+
+
+def collect_report_data(
+    root: str, run_id: str, store: Store, archive: Archive, stages: Sequence[StageRecord]
+) -> ReportData:
+    """Collect what the report of a published run shows.
+
+    Parameters
+    ----------
+    root : str
+        Root URL.
+    run_id : str
+        Identifier of the published run.
+    store : Store
+        Store of the spectra.
+    archive : Archive
+        Archive of the spectra; gives the names of spectral features and, if it is known, the truth.
+    stages : sequence of StageRecord
+        Records of the stages that made the run.
+    """
+    run, _ = load_run(run_url(root, run_id))
+    model = load_model(model_url(root, run.model_id))
+    tables = {name: dataset.to_table() for name, dataset in open_tables(root).items()}
+    objects = tables["objects"]
+    examples = _ExampleReader.open(objects, store, model)
+    quartiles = _select_quartile_medians(objects["recon_mse"].to_numpy())
+    top = np.argsort(objects["anomaly_rank"].to_numpy())[:N_TOP_ANOMALIES]
+    members = select_typical_members(objects)
+    mse, score = objects["recon_mse"].to_numpy(), objects["anomaly_score"].to_numpy()
+    reasons = tables["anomalies"]["reason"].to_pylist()
+    return ReportData(
+        run=run,
+        stages=stages,
+        best_epoch=model.record.metrics.best_epoch,
+        wave_rest=store.config.grid.wave_rest,
+        history=load_history(model_url(root, run.model_id)),
+        quartile_examples=examples.read(
+            quartiles,
+            [f"{QUARTILES[i]} of the error: {mse[row]:.3f}" for i, row in enumerate(quartiles)],
+        ),
+        class_examples=examples.read(members, _format_captions(objects.take(pa.array(members)))),
+        class_example_labels=objects["cluster_label"].to_numpy()[members],
+        measurement_columns=archive.measurements.columns,
+        anomaly_examples=examples.read(
+            top, [f"score {score[row]:.2f}: {reasons[i]}" for i, row in enumerate(top)]
+        ),
+        truth_scores=score_against_truth(objects, archive.read_truth(), run.seed),
+        lines=archive.spectral_features,
+        norm_wave=store.config.reference_wave,
+        example_query=format_example_query(root),
+        discovery_curve=compute_discovery_curve(root, objects),
+        **{name: tables[name] for name in REPORT_TABLES},
+    )
+
+
+@dataclass(frozen=True)
+class _ExampleReader:
+    """Reads example spectra from the store and decodes their reconstructions."""
+
+    objects: pa.Table
+    store: Store
+    model: Model
+    z_mean: Floats32
+    amplitude: Floats32
+
+    @classmethod
+    def open(cls, objects: pa.Table, store: Store, model: Model) -> _ExampleReader:
+        rows = objects["store_row"].to_numpy()
+        latents = read_latents(store, model.record.model_id, ("z_mean", "amplitude"))
+        return cls(objects, store, model, latents["z_mean"][rows], latents["amplitude"][rows])
+
+    def read(self, rows: NDArray[np.int64], captions: list[str]) -> ExampleSpectra:
+        """Return the spectra in some rows of ``objects``."""
+        z = self.objects["z"].to_numpy()[rows]
+        flux, ivar = self.store.read_spectra(self.objects["store_row"].to_numpy()[rows])
+        recon = self.model.decode(self.z_mean[rows], z)
+        return ExampleSpectra(
+            object_ids=self.objects["object_id"].take(pa.array(rows)).to_pylist(),
+            z=z,
+            flux=flux,
+            ivar=ivar,
+            recon=recon * self.amplitude[rows, None],
+            captions=captions,
+        )
+
+
+def compute_discovery_curve(root: str, objects: pa.Table) -> DiscoveryCurve | None:
+    """Compute how many interesting spectra were found with each mark.
+
+    Parameters
+    ----------
+    root : str
+        Root URL.
+    objects : Table
+        Columns ``object_id`` and ``anomaly_rank``.
+
+    Returns
+    -------
+    DiscoveryCurve or None
+        The curve; None if no spectrum of the table is marked.
+    """
+    marks = read_marks(root)
+    ids, ranks = (objects[name].to_pylist() for name in ("object_id", "anomaly_rank"))
+    rank_by_id = dict(zip(ids, ranks, strict=True))
+    marked = [object_id for object_id in marks if object_id in rank_by_id]
+    if not marked:
+        return None
+    return DiscoveryCurve.from_marks(
+        np.array([marks[object_id] for object_id in marked]),
+        np.array([rank_by_id[object_id] for object_id in marked]),
+    )
+
+
+def _select_quartile_medians(mse: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the row with the median error of each quartile, without duplicates; at most 4 rows."""
+    order = np.argsort(mse, kind="stable")
+    middle = ((np.arange(4) + 0.5) / 4 * len(order)).astype(np.int64)
+    return order[np.unique(middle)]
+
+
+def select_typical_members(objects: pa.Table) -> NDArray[np.int64]:
+    """Select members of each class with low, medium and high S/N from the more stable half of the class.
+
+    Parameters
+    ----------
+    objects : Table
+        Columns ``cluster_label``, ``cluster_stability`` and ``snr``.
+
+    Returns
+    -------
+    ndarray of int
+        Row numbers, at most `N_EXAMPLES_PER_CLASS` for each class.
+    """
+    label, stability, snr = (
+        objects[name].to_numpy() for name in ("cluster_label", "cluster_stability", "snr")
+    )
+    quantiles = (np.arange(N_EXAMPLES_PER_CLASS) + 0.5) / N_EXAMPLES_PER_CLASS
+    selected: list[NDArray[np.int64]] = []
+    for one in np.unique(label):
+        rows = np.flatnonzero(label == one)
+        rows = rows[stability[rows] >= np.median(stability[rows])]
+        rows = rows[np.argsort(snr[rows], kind="stable")]
+        selected.append(rows[np.unique((quantiles * len(rows)).astype(np.int64))])
+    return np.concatenate(selected)
+
+
+def _format_captions(objects: pa.Table) -> list[str]:
+    """Return redshift (unless it is 0), S/N and galaxy type of each spectrum as text."""
+    columns = (objects[name].to_pylist() for name in ("z", "snr", "galaxy_type"))
+    parts = (
+        (f"z {z:.2f}" if z else "", f"S/N {snr:.1f}", galaxy_type)
+        for z, snr, galaxy_type in zip(*columns, strict=True)
+    )
+    return [", ".join(filter(None, part)) for part in parts]

@@ -1,0 +1,248 @@
+"""Tables and numbers of the report page, and their formatting."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from distspec.core.schema import Column
+from distspec.core.spectrum import Floats
+from distspec.report.data import ReportData
+
+
+@dataclass(frozen=True)
+class SummaryItem:
+    """One number at the top of the page.
+
+    Attributes
+    ----------
+    value : str
+        Formatted number.
+    label : str
+        What the number counts or measures.
+    note : str
+        Small print.
+    """
+
+    value: str
+    label: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class SimilarClass:
+    """The class that the members of a class are most easily confused with.
+
+    Attributes
+    ----------
+    label : int
+        Label of the other class.
+    probability : float
+        Mean probability of the other class among the members.
+    """
+
+    label: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class MeasurementRow:
+    """A measurement of the median spectrum of every class.
+
+    Attributes
+    ----------
+    column : Column
+        Name, unit and description of the measurement.
+    values, errors : tuple of float or None
+        Value and error for each class; None if not covered.
+    """
+
+    column: Column
+    values: tuple[float | None, ...]
+    errors: tuple[float | None, ...]
+
+
+def float_column(table: pa.Table, name: str) -> Floats:
+    """Return a numeric column as float64, with NaN for nulls."""
+    return np.asarray(table[name].cast("float64").to_numpy(), float)
+
+
+def get_cluster_labels(table: pa.Table) -> NDArray[np.int64]:
+    """Return the column ``cluster_label``, with -1 (noise) for nulls."""
+    return np.nan_to_num(float_column(table, "cluster_label"), nan=-1).astype(np.int64)
+
+
+def has_redshifts(z: Floats) -> bool:
+    """Return whether any redshift is known and different from 0, the value of stars."""
+    return bool(np.any(np.isfinite(z) & (z != 0)))
+
+
+def format_number(value: float | None, digits: int = 3) -> str:
+    """Format a number: integers in full, others with some significant digits, and a dash for none.
+
+    Parameters
+    ----------
+    value : float or None
+        Number to format.
+    digits : int
+        Number of significant digits.
+
+    Examples
+    --------
+    >>> format_number(12345), format_number(12345.6), format_number(0.42), format_number(-12.0)
+    ('12,345', '12,346', '0.420', '−12.0')
+    >>> format_number(float("nan"))
+    '–'
+    """
+    if value is None or not np.isfinite(value):
+        return "–"
+    is_integer = isinstance(value, int | np.integer)
+    in_full = is_integer or 10 ** (digits - 1) <= abs(value) < 1e9
+    text = f"{value:,.0f}" if in_full else f"{value:#.{digits}g}"
+    return text.replace("-", "−")
+
+
+def format_percent(fraction: float | None) -> str:
+    """Format a fraction as a percentage.
+
+    Examples
+    --------
+    >>> format_percent(0.1234), format_percent(None)
+    ('12.3 %', '–')
+    """
+    return "–" if fraction is None or not np.isfinite(fraction) else f"{100 * fraction:.1f} %"
+
+
+def build_summary(data: ReportData) -> list[SummaryItem]:
+    """Build the numbers at the top of the page.
+
+    Parameters
+    ----------
+    data : ReportData
+        Data of the report.
+    """
+    used, quarantined = data.objects.num_rows, data.quarantine.num_rows
+    n_classes = int((get_cluster_labels(data.classes) >= 0).sum())
+    n_noise = int((get_cluster_labels(data.objects) < 0).sum())
+    total = used + quarantined
+    error, chi2 = (
+        (
+            format_number(_median(float_column(data.objects, name))),
+            _format_median_by_split(data.objects, name),
+        )
+        for name in ("recon_mse", "recon_chi2_red")
+    )
+    return [
+        SummaryItem(format_number(total), "spectra listed"),
+        SummaryItem(format_number(used), "used", format_percent(used / total) if total else ""),
+        SummaryItem(format_number(quarantined), "quarantined", _format_top_reasons(data.quarantine)),
+        SummaryItem(
+            format_number(n_classes),
+            "classes",
+            f"{format_number(n_noise)} spectra are noise" if n_noise else "",
+        ),
+        _summarize_silhouettes(data.sweep),
+        SummaryItem(error[0], "median error", f"of the reconstruction; {error[1]}".rstrip("; ")),
+        SummaryItem(chi2[0], "median χ² per pixel", chi2[1]),
+    ]
+
+
+def _summarize_silhouettes(sweep: pa.Table) -> SummaryItem:
+    silhouette = float_column(sweep, "silhouette")
+    finite = silhouette[np.isfinite(silhouette)]
+    best = float(finite.max()) if finite.size else float("nan")
+    selected = " · ".join(
+        f"selected: {row['algorithm']}, k = {format_number(row['k'])}, {format_number(row['silhouette'])}"
+        for row in sweep.to_pylist()
+        if row["chosen"]
+    )
+    return SummaryItem(format_number(best), "best silhouette", selected)
+
+
+def _median(values: Floats) -> float:
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else float("nan")
+
+
+def _format_median_by_split(objects: pa.Table, name: str) -> str:
+    """Return the median of a column for each split as text."""
+    split = np.array(objects["split"].to_pylist(), dtype=object)
+    values = float_column(objects, name)
+    names = sorted({str(one) for one in split if one is not None})
+    return " · ".join(f"{one} {format_number(_median(values[split == one]))}" for one in names)
+
+
+def count_reasons(quarantine: pa.Table) -> list[tuple[str, int]]:
+    """Count the spectra in quarantine by reason, most frequent first."""
+    return Counter(str(reason) for reason in quarantine["reason"].to_pylist()).most_common()
+
+
+def _format_top_reasons(quarantine: pa.Table) -> str:
+    return " · ".join(f"{reason} {format_number(n)}" for reason, n in count_reasons(quarantine)[:3])
+
+
+def find_most_similar_classes(confusion: pa.Table) -> dict[int, SimilarClass]:
+    """Find for each class the class with the highest mean probability among its members.
+
+    Parameters
+    ----------
+    confusion : Table
+        Published table ``confusion``.
+
+    Examples
+    --------
+    >>> table = pa.table({"cluster_label": [0, 0], "other_label": [1, 2], "share": [0.1, 0.2]})
+    >>> find_most_similar_classes(table)
+    {0: SimilarClass(label=2, probability=0.2)}
+    """
+    rows = sorted(confusion.to_pylist(), key=lambda row: row["share"])
+    return {row["cluster_label"]: SimilarClass(row["other_label"], row["share"]) for row in rows}
+
+
+def tabulate_class_measurements(
+    classes: Sequence[Mapping[str, Any]], columns: Sequence[Column]
+) -> list[MeasurementRow]:
+    """Tabulate measurements of the median spectra, without those that no class covers.
+
+    Parameters
+    ----------
+    classes : sequence of mapping
+        Rows of the table ``classes``.
+    columns : sequence of Column
+        Measurements; those with an error are tabulated.
+    """
+    names = {column.name for column in columns}
+    rows = [
+        MeasurementRow(
+            column,
+            tuple(row[column.name] for row in classes),
+            tuple(row[f"{column.name}_err"] for row in classes),
+        )
+        for column in columns
+        if f"{column.name}_err" in names
+    ]
+    return [row for row in rows if any(value is not None for value in row.values)]
+
+
+def select_top_rows(table: pa.Table, name: str, n: int) -> list[dict[str, Any]]:
+    """Return the rows with the largest finite values of a column, largest first.
+
+    Parameters
+    ----------
+    table : Table
+        Any table.
+    name : str
+        Column to sort by.
+    n : int
+        Largest number of rows.
+    """
+    values = float_column(table, name)
+    order = np.argsort(-values, kind="stable")
+    rows: list[dict[str, Any]] = table.take(pa.array(order[np.isfinite(values[order])][:n])).to_pylist()
+    return rows
