@@ -74,7 +74,9 @@ def test_listing(tmp_path):
     (tmp_path / "stack-LRG.fits").write_bytes(b"")
     listing = DESI(str(tmp_path)).list_spectra()
     assert listing.schema.equals(LISTING_SCHEMA)
-    assert listing["srcid"].to_pylist() == ["101", "102", "103", "106"], "no sky, nothing unassigned"
+    assert listing["srcid"].to_pylist() == ["101", "102", "103", "106"], (
+        "sky and unassigned fibers are left out"
+    )
     assert listing["object_id"][0].as_py() == "main-dark-1-101"
     assert listing["source_key"][0].as_py() == "DESI 101"
     assert listing["uri"][0].as_py() == f"file://{tmp_path}/coadd-{NAME}.fits#101"
@@ -83,7 +85,7 @@ def test_listing(tmp_path):
     assert DESI(str(tmp_path), spectypes=("QSO",)).list_spectra()["srcid"].to_pylist() == ["102"]
 
 
-def test_a_new_redrock_file_is_a_new_version(tmp_path):
+def test_new_redrock_file_is_a_new_version(tmp_path):
     write(tmp_path)
     before = DESI(str(tmp_path)).list_spectra()["version"].to_pylist()
     assert len(set(before)) == 1
@@ -91,7 +93,7 @@ def test_a_new_redrock_file_is_a_new_version(tmp_path):
     assert not set(before) & set(DESI(str(tmp_path)).list_spectra()["version"].to_pylist())
 
 
-def test_targets_are_read_and_the_rest_has_reasons(tmp_path):
+def test_targets_are_read_or_have_a_reason(tmp_path):
     write(tmp_path)
     results = read_listing(DESI(str(tmp_path)))
     assert {name[-3:]: reason(result) for name, result in results.items()} == {
@@ -111,7 +113,7 @@ def test_targets_are_read_and_the_rest_has_reasons(tmp_path):
 
 
 @pytest.mark.parametrize(("part", "why"), [("104", "OBJTYPE SKY"), ("106", "COADD_FIBERSTATUS 4")])
-def test_sky_and_broken_fibres_are_no_targets(tmp_path, part, why):
+def test_sky_and_broken_fibers_are_not_targets(tmp_path, part, why):
     result = read_path(DESI(str(tmp_path)), write(tmp_path), part=part)
     assert result.reason is QuarantineReason.NOT_A_TARGET
     assert why in result.detail
@@ -120,13 +122,13 @@ def test_sky_and_broken_fibres_are_no_targets(tmp_path, part, why):
 @pytest.mark.parametrize(
     ("status", "expected"), [(1 << 3, None), (1 << 23, None), (1 << 1, QuarantineReason.NOT_A_TARGET)]
 )
-def test_notes_on_a_fibre_are_no_fault(tmp_path, status, expected):
+def test_harmless_fiber_bits_are_accepted(tmp_path, status, expected):
     path = write(tmp_path, COADD_FIBERSTATUS=np.full(6, status, np.int32))
     assert reason(read_path(DESI(str(tmp_path)), path, part="101")) is expected
 
 
 @pytest.mark.parametrize("cameras", ["BR", "BZ", "Z", "RZ"])
-def test_a_missing_camera_is_done_without(tmp_path, cameras):
+def test_missing_camera_is_masked(tmp_path, cameras):
     spectrum = read_path(DESI(str(tmp_path)), write(tmp_path, cameras), part="101")
     pixels = {i for name in cameras for i in range(CAMERAS[name][0], sum(CAMERAS[name]))}
     seen = np.rint((spectrum.wave[spectrum.ivar > 0] * 1e4 - 5000.0) / 0.8).astype(int)
@@ -154,7 +156,7 @@ def test_faults_have_reasons(tmp_path, changed, expected):
     assert reason(read_path(DESI(str(tmp_path)), write(tmp_path, **changed), part="101")) is expected
 
 
-def test_a_target_that_left_is_not_found(tmp_path):
+def test_target_missing_from_the_coadd_is_not_found(tmp_path):
     assert reason(read_path(DESI(str(tmp_path)), write(tmp_path), part="999")) is QuarantineReason.NOT_FOUND
 
 
@@ -166,7 +168,7 @@ def test_a_target_that_left_is_not_found(tmp_path):
         (lambda path: path.write_bytes(b"<html>"), QuarantineReason.UNREADABLE),
     ],
 )
-def test_without_redshifts_one_row_says_so_and_the_other_files_serve(tmp_path, damage, expected):
+def test_unreadable_redshifts_are_one_row_and_other_files_are_listed(tmp_path, damage, expected):
     write(tmp_path)
     write(tmp_path, name="main-dark-2")
     damage(tmp_path / "redrock-main-dark-2.fits")
@@ -183,7 +185,7 @@ def test_redshifts_of_other_targets_are_refused(tmp_path):
     assert reason(read_listing(DESI(str(tmp_path)))[NAME]) is QuarantineReason.BAD_TABLE
 
 
-def test_a_file_is_parsed_once_for_its_targets(tmp_path, monkeypatch):
+def test_file_is_parsed_once_for_its_targets(tmp_path, monkeypatch):
     write(tmp_path)
     parsed = []
     monkeypatch.setattr(
@@ -194,7 +196,7 @@ def test_a_file_is_parsed_once_for_its_targets(tmp_path, monkeypatch):
     assert len(parsed) == 1
 
 
-def test_a_catalogue_names_the_coadds(tmp_path):
+def test_catalog_lists_the_coadds(tmp_path):
     write(tmp_path)
     (tmp_path / "t.csv").write_text(f"file\ncoadd-{NAME}.fits\ncoadd-gone.fits\n")
     results = read_listing(DESI(str(tmp_path), str(tmp_path / "t.csv")))
@@ -203,7 +205,7 @@ def test_a_catalogue_names_the_coadds(tmp_path):
 
 
 @pytest.mark.parametrize("cameras", ["BRZ", "BR"])
-def test_a_file_cut_anywhere_is_seen(tmp_path, cameras):
+def test_truncated_file_is_detected(tmp_path, cameras):
     path = write(tmp_path, cameras)
     content = path.read_bytes()
     whole = read_path(DESI(str(tmp_path)), path, part="101")
@@ -211,7 +213,7 @@ def test_a_file_cut_anywhere_is_seen(tmp_path, cameras):
         path.write_bytes(content[:cut])
         result = read_path(DESI(str(tmp_path)), path, part="101")
         if reason(result) is None:
-            assert np.array_equal(result.ivar, whole.ivar), "only what is not read is missing"
+            assert np.array_equal(result.ivar, whole.ivar), "the data that are read are complete"
         else:
             assert reason(result) in {QuarantineReason.UNREADABLE, QuarantineReason.BAD_TABLE}, cut
 

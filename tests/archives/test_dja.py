@@ -35,7 +35,7 @@ V4 = {
 
 
 def write_spec(path, n=60, **changed):
-    """A v4-like SPEC1D file with a known spectrum."""
+    """Write a SPEC1D file as of v4 with a known spectrum."""
     wave = np.linspace(0.6, 5.3, n)
     columns = {"wave": (wave, "um"), "flux": (wave * 0 + 2.0, "uJy"), "err": (wave * 0 + 0.1, "uJy")}
     columns |= changed
@@ -54,7 +54,7 @@ def catalog(tmp_path):
     return url
 
 
-def test_defaults_point_at_the_public_archive():
+def test_defaults_are_the_public_archive():
     assert DJA().catalog == PUBLIC_CATALOG
     assert PUBLIC_URL.startswith("https://")
 
@@ -91,7 +91,7 @@ def test_selection(catalog):
     assert ids(z_min=5.5) == ["8"], "z > z_min, not z ≥ z_min"
 
 
-def test_public_layout_is_root_then_file(catalog, tmp_path):
+def test_files_are_found_in_both_layouts(catalog, tmp_path):
     first = min(V4["file"])
     (tmp_path / "a-v4").mkdir()
     (tmp_path / "a-v4" / first).touch()
@@ -102,14 +102,14 @@ def test_public_layout_is_root_then_file(catalog, tmp_path):
     )
 
 
-def test_a_missing_file_does_not_decide_the_layout(catalog, tmp_path):
+def test_layout_is_found_despite_a_missing_file(catalog, tmp_path):
     (tmp_path / max(V4["file"])).touch()
     uris = DJA(str(catalog), str(tmp_path)).list_spectra()["uri"].to_pylist()
     assert uris == [f"file://{tmp_path}/{name}" for name in sorted(V4["file"])]
 
 
-def test_catalogue_and_files_over_http(tmp_path, catalog):
-    """As from the public archive, on loopback."""
+def test_catalog_and_files_over_http(tmp_path, catalog):
+    """A local server stands in for the public archive."""
     write_spec(tmp_path / "a-v4_prism-clear_1234_8.spec.fits")
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -125,7 +125,7 @@ def test_catalogue_and_files_over_http(tmp_path, catalog):
     assert missing.reason is QuarantineReason.NOT_FOUND
 
 
-def test_columns_of_another_shape_are_a_bad_table(tmp_path):
+def test_columns_of_another_shape_are_bad_table(tmp_path):
     wave = np.linspace(0.6, 5.3, 60)
     columns = [fits.Column(name, "D", array=wave) for name in ("wave", "err")]
     columns.append(fits.Column("flux", "3D", array=np.ones((60, 3))))
@@ -144,7 +144,7 @@ def test_reading_gives_flux_and_ivar(tmp_path):
     assert spectrum.wave.dtype.isnative
 
 
-def test_units_of_the_table_are_honoured(tmp_path):
+def test_units_of_the_table_are_converted(tmp_path):
     wave = np.linspace(0.6, 5.3, 60)
     entry = write_spec(
         tmp_path / "x.fits",
@@ -158,7 +158,7 @@ def test_units_of_the_table_are_honoured(tmp_path):
     assert np.allclose(spectrum.ivar, 100.0)
 
 
-def test_validity_as_msaexp_defines_it(rng):
+def test_valid_pixels_are_those_of_msaexp(rng):
     flux, err = np.ones(100), rng.uniform(0.9, 1.1, 100)
     bad = {3: ("flux", np.nan), 10: ("err", np.nan), 20: ("err", 0.0), 30: ("err", -1.0), 40: ("flux", 0.0)}
     for i, (what, value) in bad.items():
@@ -178,7 +178,7 @@ def test_masked_pixels_have_no_weight(tmp_path):
     assert np.array_equal(spectrum.wave, wave)
 
 
-def test_a_gzipped_file_is_read_whatever_its_name(tmp_path):
+def test_gzipped_file_is_read_under_any_name(tmp_path):
     entry = write_spec(tmp_path / "x.fits")
     expected = read_spectrum(DJA(), entry)
     (tmp_path / "x.fits").write_bytes(gzip.compress((tmp_path / "x.fits").read_bytes()))
@@ -211,23 +211,23 @@ def test_faults_have_reasons(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [("a,b\n1,2\n", "no column file"), ("", "CSV"), (None, "not_found")],
 )
-def test_a_wrong_catalogue_is_named(tmp_path, content, words):
+def test_error_names_the_wrong_catalog(tmp_path, content, message):
     url = tmp_path / "wrong.csv"
     if content is not None:
         url.write_text(content)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=message):
         DJA(str(url), str(tmp_path)).list_spectra()
 
 
-def test_impossible_selection_is_refused():
+def test_empty_redshift_range_is_refused():
     with pytest.raises(ValueError, match="must be below"):
         DJA(z_min=5.0, z_max=4.0)
 
 
-def test_v1_and_v2_catalogues(dja_catalogs):
+def test_v1_and_v2_catalogs(dja_catalogs):
     for release, n_all in (("v1", 3653), ("v2", 8218)):
         url = dja_catalogs / f"DJA_{release}.csv"
         everything = DJA(str(url), str(dja_catalogs), grades=(-1, 0, 1, 2, 3), z_min=-1.0).list_spectra()

@@ -20,7 +20,7 @@ WAVE = np.linspace(0.6, 5.3, N_PIXELS)
 
 @pytest.fixture
 def spectra(rng):
-    """(flux, err), (N, n) each, with masked pixels."""
+    """Return flux and err, each of shape (N, N_PIXELS), with masked pixels."""
     flux, err = rng.normal(2.0, 0.1, (N, N_PIXELS)), rng.uniform(0.09, 0.11, (N, N_PIXELS))
     flux[rng.random(flux.shape) < 0.1] = np.nan
     return flux, err
@@ -40,7 +40,7 @@ def write_bulk(path, fluxes, errs, dtype="D", **units):
 
 @pytest.fixture
 def release(tmp_path, spectra):
-    """A catalogue with other gratings between the PRISM rows, a file a spectrum, and the bulk product."""
+    """Return the folder of a catalog with several gratings, one file per spectrum, and the bulk file."""
     rows = []
     flux, err = spectra
     for i in range(N):
@@ -66,22 +66,22 @@ def archives(folder, **options):
 
 
 @pytest.mark.parametrize("block", [1, 4, 4096])
-def test_it_gives_what_the_single_files_give(release, monkeypatch, block):
+def test_bulk_equals_single_files(release, monkeypatch, block):
     monkeypatch.setattr(dja_bulk, "BLOCK_SIZE", block)
     whole, single = archives(release)
     from_bulk, from_files = read_listing(whole), read_listing(single)
     assert sorted(from_bulk) == sorted(from_files)
-    assert len(from_bulk) == 7, "three of eleven have another grade"
+    assert len(from_bulk) == 7, "four of eleven have another grade"
     for name, expected in from_files.items():
         for field in ("wave", "flux", "ivar"):
             assert np.array_equal(getattr(from_bulk[name], field), getattr(expected, field)), (name, field)
 
 
-def test_entries_come_in_the_order_of_the_file(release):
+def test_entries_are_in_the_order_of_the_bulk_file(release):
     listing = archives(release)[0].list_spectra()
-    places = [int(entry.fragment) for entry in listing_to_entries(listing)]
-    assert places == [1, 2, 4, 5, 7, 8, 10]
-    assert listing["srcid"].to_pylist() == [str(N - place) for place in places]
+    indices = [int(entry.fragment) for entry in listing_to_entries(listing)]
+    assert indices == [1, 2, 4, 5, 7, 8, 10]
+    assert listing["srcid"].to_pylist() == [str(N - index) for index in indices]
     assert {entry.file_url for entry in listing_to_entries(listing)} == {
         f"file://{release}/dja.prism_spectra.fits"
     }
@@ -112,23 +112,23 @@ def test_only_blocks_are_read(release, monkeypatch):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("E", 1e-6), ("D", 0.0)])
-def test_units_are_those_of_the_file(release, spectra, dtype, tolerance):
+def test_units_of_the_file_are_converted(release, spectra, dtype, tolerance):
     write_bulk(release / "dja.prism_spectra.fits", *spectra, dtype=dtype, flux="mJy", wave="nm")
-    place = 4
-    spectrum = read_listing(archives(release)[0])[f"a-v4_prism-clear_1_{N - place}.spec.fits"]
+    index = 4
+    spectrum = read_listing(archives(release)[0])[f"a-v4_prism-clear_1_{N - index}.spec.fits"]
     good = spectrum.ivar > 0
-    assert np.allclose(spectrum.flux[good], 1e3 * spectra[0][place][good], rtol=tolerance or 1e-12)
+    assert np.allclose(spectrum.flux[good], 1e3 * spectra[0][index][good], rtol=tolerance or 1e-12)
     assert np.allclose(spectrum.wave, WAVE * 1e-3)
 
 
-def test_another_release_is_refused(release, spectra):
+def test_bulk_file_of_another_release_is_refused(release, spectra):
     write_bulk(release / "dja.prism_spectra.fits", spectra[0][:-1], spectra[1][:-1])
     with pytest.raises(ValueError, match=r"contains 10 spectra, .*catalog\.csv lists 11 PRISM"):
         archives(release)[0].list_spectra()
 
 
 @pytest.mark.parametrize(
-    ("damage", "words"),
+    ("damage", "message"),
     [
         (lambda path, f, e: path.unlink(), "not_found"),
         (lambda path, f, e: path.write_bytes(b"<html>404</html>"), "unreadable"),
@@ -138,14 +138,14 @@ def test_another_release_is_refused(release, spectra):
         (lambda path, f, e: write_bulk(path, f, e, dtype="J"), "column flux has type int32"),
     ],
 )
-def test_a_bulk_file_that_cannot_be_one_ends_the_listing(release, spectra, damage, words):
+def test_invalid_bulk_file_ends_the_listing(release, spectra, damage, message):
     flux, err = np.nan_to_num(spectra[0]), spectra[1]
     damage(release / "dja.prism_spectra.fits", flux, err)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=message):
         archives(release)[0].list_spectra()
 
 
-def test_a_place_beyond_the_file_and_a_file_that_shrank_have_reasons(release, spectra):
+def test_missing_index_and_truncated_file_have_reasons(release, spectra):
     archive = archives(release)[0]
     table = archive.list_spectra()
     write_bulk(release / "dja.prism_spectra.fits", spectra[0][:9], spectra[1][:9])
@@ -158,13 +158,13 @@ def test_a_place_beyond_the_file_and_a_file_that_shrank_have_reasons(release, sp
     }
 
 
-def test_its_folder_is_where_the_archive_is(release):
+def test_url_is_the_folder_of_the_bulk_file(release):
     whole = archives(release)[0]
     assert whole.url == f"file://{release}"
     assert Path(whole.bulk).name == "dja.prism_spectra.fits"
 
 
 @pytest.mark.parametrize("options", [{"grating": "G395M"}, {"bulk": "x.prism_spectra.fits.gz"}])
-def test_what_it_cannot_serve_is_refused(options):
+def test_unsupported_bulk_options_are_refused(options):
     with pytest.raises(ValueError, match=r"--archive\.bulk"):
         DJA(**{"bulk": "x.prism_spectra.fits"} | options)

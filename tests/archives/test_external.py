@@ -15,11 +15,11 @@ from distspec.ingest.read import read_archive_spectra
 from distspec.io.remote.config import AccessConfig
 from tests.archives import test_desi, test_sdss
 
-ACCESS, UNTOLD = AccessConfig(), math.nan
+ACCESS, UNKNOWN = AccessConfig(), math.nan
 
 
 def outcomes(archive, files, z):
-    """What each entry of files gives: a spectrum, or the reason against it."""
+    """Return each entry of the files with its spectrum or the reason why there is none."""
     found = []
     for reader, entries in iter_external_entries(archive, [str(file) for file in files], z, ACCESS):
         for entry, one in zip(
@@ -32,7 +32,7 @@ def outcomes(archive, files, z):
 @pytest.mark.parametrize(
     "archive", [DJA(), JADES("elsewhere", "t.csv"), SpeX("elsewhere"), SDSS("elsewhere")]
 )
-def test_files_keep_their_order_from_whichever_folders(archive, tmp_path):
+def test_files_of_several_folders_keep_their_order(archive, tmp_path):
     files = [str(tmp_path / name) for name in ("b/2.fits", "a/1.fits", "a/3.fits", "b/4.fits")]
     parts = list(iter_external_entries(archive, files, [1.0, 2.0, 3.0, 4.0], ACCESS))
     assert [entry.object_id for _, part in parts for entry in part] == [
@@ -44,13 +44,13 @@ def test_files_keep_their_order_from_whichever_folders(archive, tmp_path):
     assert [reader.url for reader, _ in parts] == [f"file://{tmp_path}/{folder}" for folder in "bab"]
 
 
-def test_the_bulk_product_is_left_aside(tmp_path):
+def test_bulk_file_is_not_used(tmp_path):
     archive = DJA(bulk="https://example.org/a.prism_spectra.fits")
     [(reader, [entry])] = iter_external_entries(archive, [str(tmp_path / "x.spec.fits")], [5.0], ACCESS)
     assert (reader.bulk, reader.url, entry.z) == ("", f"file://{tmp_path}", 5.0)
 
 
-def test_a_missing_and_a_broken_file_have_reasons(tmp_path):
+def test_missing_and_damaged_files_have_reasons(tmp_path):
     (tmp_path / "bad.spec.fits").write_bytes(b"no FITS")
     files = [tmp_path / "none.spec.fits", tmp_path / "bad.spec.fits"]
     assert [one for _, one in outcomes(DJA(), files, [5.0, 5.0])] == [
@@ -59,26 +59,26 @@ def test_a_missing_and_a_broken_file_have_reasons(tmp_path):
     ]
 
 
-def test_a_warning_does_not_count_where_the_redshift_is_told(tmp_path):
+def test_given_redshift_overrides_a_warning(tmp_path):
     path = test_sdss.write(tmp_path / "spec-1-2-3.fits", ZWARNING=4)
-    assert [one for _, one in outcomes(SDSS("elsewhere"), [path], [UNTOLD])] == [QuarantineReason.FLAGGED]
+    assert [one for _, one in outcomes(SDSS("elsewhere"), [path], [UNKNOWN])] == [QuarantineReason.FLAGGED]
     [(entry, spectrum)] = outcomes(SDSS("elsewhere"), [path], [0.3])
     assert isinstance(spectrum, Spectrum)
     assert entry.z == 0.3
 
 
-def test_a_coadd_gives_all_of_its_targets_or_one(tmp_path):
+def test_coadd_gives_all_targets_or_one(tmp_path):
     path = test_desi.write(tmp_path)
-    found = {entry.object_id[-3:]: (entry.z, one) for entry, one in outcomes(DESI("x"), [path], [UNTOLD])}
+    found = {entry.object_id[-3:]: (entry.z, one) for entry, one in outcomes(DESI("x"), [path], [UNKNOWN])}
     assert found.keys() == {"101", "102", "103", "106"}
-    assert found["101"][0] == 0.5, "by the redrock file beside it"
+    assert found["101"][0] == 0.5, "from the redrock file in the same folder"
     assert found["102"][1] is QuarantineReason.FLAGGED
     [(entry, one)] = outcomes(DESI("x"), [f"{path}#102"], [2.0])
     assert (entry.object_id, entry.z) == ("main-dark-1-102", 2.0)
     assert isinstance(one, Spectrum)
 
 
-def test_redshifts_by_a_table_of_names(tmp_path):
+def test_redshifts_from_a_table(tmp_path):
     (tmp_path / "z.csv").write_text("File,other,z_best\na.fits,1,5.5\nb.fits,1,\n")
     found = read_redshifts(
         ["/x/a.fits", "s3://y/b.fits", "c.fits", "a.fits#3"], str(tmp_path / "z.csv"), ACCESS

@@ -16,7 +16,7 @@ FLUX = np.full(N, 2e-15) * (1 + 0.1 * np.sin(np.arange(N)))
 
 
 def write(path, **changed):
-    """An image that is None is left out."""
+    """Write a 1D file; images given as None are left out."""
     images = {"DATA": (FLUX, None), "ERR": (np.full(N, 1e-16), None), "WAVELENGTH": (WAVE, "meter")} | changed
     hdus = [fits.PrimaryHDU()]
     for name, given in images.items():
@@ -37,7 +37,7 @@ def path(tmp_path):
     return tmp_path / "001882_prism_clear_v5.0_1D.fits"
 
 
-def test_what_a_file_says(path):
+def test_reading(path):
     spectrum = read(write(path))
     assert np.allclose(spectrum.wave, WAVE * 1e6)
     assert np.allclose(spectrum.flux, FLUX)
@@ -46,7 +46,7 @@ def test_what_a_file_says(path):
     assert np.allclose(flux, FLUX * 1e-7 * 6), "1 W/m³ is 1e-7 erg/s/cm²/Å"
 
 
-def test_no_measurement_is_masked(path):
+def test_invalid_pixels_are_masked(path):
     flux, err = FLUX.copy(), np.full(N, 1e-16)
     flux[:3], err[5], err[7], err[9] = np.nan, 0.0, -1e-16, np.inf
     spectrum = read(write(path, DATA=(flux, None), ERR=(err, None)))
@@ -55,7 +55,7 @@ def test_no_measurement_is_masked(path):
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("um", 1e6), ("nm", 1e9), ("Angstrom", 1e10)])
-def test_a_stated_unit_is_converted(path, unit, factor):
+def test_unit_of_the_file_is_converted(path, unit, factor):
     assert np.allclose(read(write(path, WAVELENGTH=(WAVE * factor, unit))).wave, WAVE * 1e6)
     spectrum = read(write(path, DATA=(FLUX * 1e-7, "erg / (s cm2 Angstrom)")))
     assert np.allclose(spectrum.flux, FLUX)
@@ -78,7 +78,7 @@ def test_faults_have_reasons(path, changed, expected):
     assert reason(read(write(path, **changed))) is expected
 
 
-def test_damage_at_any_place_is_seen(path):
+def test_damage_is_detected(path):
     content = write(path).read_bytes()
     for cut in range(0, len(content), 1440):
         path.write_bytes(content[:cut])
@@ -121,7 +121,7 @@ def release(tmp_path):
 
 
 @pytest.mark.parametrize("table", ["table.fits", "table.csv"])
-def test_files_find_their_redshift_by_number_and_tier(release, table):
+def test_redshifts_are_matched_by_id_and_tier(release, table):
     listing = JADES(str(release), str(release / table)).list_spectra()
     assert listing.schema.equals(LISTING_SCHEMA)
     z = dict(zip(listing["object_id"].to_pylist(), listing["z"].to_pylist(), strict=True))
@@ -138,7 +138,7 @@ def test_files_find_their_redshift_by_number_and_tier(release, table):
     assert listing["version"].to_pylist()[-1].startswith("z=5.50000 ")
 
 
-def test_without_a_redshift_there_is_none(release):
+def test_file_without_a_redshift_is_refused(release):
     results = read_listing(JADES(str(release), str(release / "table.csv"), z_flags=("A", "E")))
     expected = {
         NAMES[0]: None,
@@ -149,7 +149,7 @@ def test_without_a_redshift_there_is_none(release):
     assert {name: reason(result) for name, result in results.items()} == expected
 
 
-def test_a_column_file_decides(release):
+def test_column_file_selects_the_files(release):
     (release / "own.csv").write_text(
         f"file,my_z,ra,dec\n{NAMES[6]},1.5,10.0,2.0\ngone.fits,2.5,10.0,2.0\n,3.5,1,1\n"
     )
@@ -160,7 +160,7 @@ def test_a_column_file_decides(release):
     assert len(results) == 2
 
 
-def test_what_cannot_be_listed_says_why(release):
+def test_errors_of_listing_name_the_cause(release):
     with pytest.raises(ValueError, match=r"--archive\.url"):
         JADES().list_spectra()
     with pytest.raises(ValueError, match="needs a column file"):
@@ -182,7 +182,7 @@ def test_real_files(tmp_path):
     rows = [(name, 3.0 + i, 53.0, -27.8) for i, name in enumerate(names)]
     Table(rows=rows, names=["file", "z", "ra", "dec"]).write(tmp_path / "z.csv", format="ascii.csv")
     results = read_listing(JADES(str(folder), str(tmp_path / "z.csv")))
-    # An older kind of file, which has no wavelengths.
+    # An older format without wavelengths.
     assert {name for name, result in results.items() if reason(result)} == {"GS_z13_1210_3215_1D.fits"}
     assert reason(results["GS_z13_1210_3215_1D.fits"]) is QuarantineReason.BAD_TABLE
     for name, spectrum in results.items():
@@ -198,7 +198,7 @@ def test_real_files(tmp_path):
         to_rest_frame(spectrum)
 
 
-def test_real_names_find_their_redshift(tmp_path):
+def test_real_file_names_are_matched(tmp_path):
     (tmp_path / "z.csv").write_text(
         "NIRSpec_ID,z_Spec,RA_TARG,Dec_TARG\n1882,5.44,53.0,-27.8\n10058975,9.43,53.1,-27.7\n"
     )

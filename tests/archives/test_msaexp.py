@@ -31,19 +31,19 @@ def parse(content):
     return parse_spec1d(content, len(content))
 
 
-def test_columns_are_native_numbers():
+def test_columns_have_native_byte_order():
     for values, (expected, _) in zip(parse(spec1d()), SPEC.values(), strict=True):
         assert values.dtype == np.dtype(float)
         assert np.array_equal(values, expected)
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("nm", 1e3), ("Angstrom", 1e4), ("m", 1e-6), ("", 1.0)])
-def test_wavelengths_in_any_unit(unit, factor):
+def test_wavelengths_are_converted(unit, factor):
     assert np.allclose(parse(spec1d(wave=(WAVE * factor, unit)))[0], WAVE, rtol=1e-14)
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("mJy", 1e-3), ("nJy", 1e3), ("1e-29 erg s-1 cm-2 Hz-1", 1.0)])
-def test_fluxes_in_any_unit(unit, factor):
+def test_fluxes_are_converted(unit, factor):
     content = spec1d(flux=(WAVE * 0 + 2.0 * factor, unit), err=(WAVE * 0 + 0.1 * factor, unit))
     assert np.allclose(parse(content)[1], 2.0, rtol=1e-14)
     assert np.allclose(parse(content)[2], 0.1, rtol=1e-14)
@@ -55,7 +55,7 @@ def test_columns_in_another_case_and_order():
 
 
 @pytest.mark.parametrize(
-    ("changed", "seen"),
+    ("changed", "detail"),
     [
         ({"err": None}, "no column err"),
         ({"name": "SPEC2D"}, "no HDU SPEC1D"),
@@ -70,17 +70,17 @@ def test_columns_in_another_case_and_order():
         ({"cards": [("VACUUM", False)]}, "in air"),
     ],
 )
-def test_what_the_format_does_not_say_is_a_bad_table(changed, seen):
-    with pytest.raises(InvalidSpectrumError, match=seen) as caught:
+def test_other_formats_are_bad_table(changed, detail):
+    with pytest.raises(InvalidSpectrumError, match=detail) as caught:
         parse(spec1d(**changed))
     assert caught.value.reason is QuarantineReason.BAD_TABLE
 
 
-def test_vacuum_is_no_fault():
+def test_vacuum_is_accepted():
     parse(spec1d(cards=[("AIRORVAC", "vac"), ("SPECSYS", "BARYCENT"), ("VACUUM", True)]))
 
 
-def test_one_value_a_row():
+def test_several_values_per_row_are_refused():
     wide = fits.Column("flux", "3D", unit="uJy", array=np.ones((60, 3)))
     others = [fits.Column(name, "D", array=WAVE) for name in ("wave", "err")]
     buffer = io.BytesIO()
@@ -90,7 +90,7 @@ def test_one_value_a_row():
         parse(buffer.getvalue())
 
 
-def test_real_files_from_their_beginnings(dja_files):
+def test_real_files_from_their_first_bytes(dja_files):
     for path in sorted(dja_files.glob("*.fits"))[::10]:
         content = path.read_bytes()
         if not content.startswith(b"SIMPLE"):
@@ -108,13 +108,13 @@ errors = st.lists(finite | st.sampled_from([1.0, 1.0, 0.1]), min_size=1, max_siz
 
 @settings(deadline=None)
 @given(errors)
-def test_running_median_is_scipys(values):
+def test_running_median_equals_scipy(values):
     assert np.array_equal(running_median(values), median_filter(values, 11))
 
 
 @settings(deadline=None)
 @given(errors)
-def test_percentile_is_numpys(values):
+def test_percentile_equals_numpy(values):
     assert percentile(values, 5.0) == np.percentile(values, 5)
 
 
@@ -129,7 +129,7 @@ pixels = st.lists(
 
 @settings(deadline=None)
 @given(pixels)
-def test_validity_is_msaexps(rows):
+def test_valid_pixels_equal_msaexp(rows):
     flux, err = np.array(rows).reshape(-1, 2).T.copy()
     expected = np.isfinite(flux) & np.isfinite(err) & (err > 0) & (flux != 0)
     if expected.any():

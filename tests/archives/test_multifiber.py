@@ -11,7 +11,7 @@ from distspec.core.errors import InvalidSpectrumError, QuarantineReason
     "unit",
     ["", " ", "1E-17 erg/cm^2/s/Ang", "10**-17 erg/(s cm2 Angstrom)", "1e-20 W / (m2 Angstrom)"],
 )
-def test_spellings_of_the_unit(unit):
+def test_spellings_of_the_unit_are_accepted(unit):
     check_unit(unit)
 
 
@@ -31,7 +31,7 @@ def test_wavelengths_in_another_unit_are_refused(start, width):
         assert caught.value.reason is QuarantineReason.BAD_WAVE
 
 
-def test_masked_is_zero_ivar_and_nothing_else():
+def test_invalid_pixels_get_zero_ivar():
     flux, ivar = np.array([1.0, 2.0, np.nan, 4.0, 5.0]), np.array([1.0, 0.0, 1.0, 1.0, 1.0])
     flux, ivar = mask_pixels(flux, ivar, np.array([0, 0, 0, 1, 0], bool))
     assert flux.tolist() == [1.0, 0.0, 0.0, 0.0, 5.0]

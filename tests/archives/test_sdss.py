@@ -22,7 +22,7 @@ FLUX, IVAR = 5.0 + np.sin(np.arange(N)), np.full(N, 4.0)
 
 
 def write(path, upper=False, bunit="1E-17 erg/cm^2/s/Ang", vacuum=True, name="SPALL", tunit=None, **changed):
-    """A spec file; a column that is None is left out."""
+    """Write a spec file; columns given as None are left out."""
     coadd = {"flux": FLUX, "loglam": LOGLAM, "ivar": IVAR, "and_mask": np.zeros(N, np.int32)}
     summary = {
         "Z": 0.1,
@@ -65,7 +65,7 @@ def read(path, **options):
     return read_path(SDSS(str(path.parent), **options), path)
 
 
-def test_what_a_file_says(path):
+def test_reading(path):
     spectrum = read(write(path))
     assert spectrum.object_id == "spec-1234-56789-0042"
     assert np.allclose(spectrum.wave, 10 ** (LOGLAM - 4), rtol=1e-6)
@@ -78,11 +78,11 @@ def test_what_a_file_says(path):
 
 @pytest.mark.parametrize("upper", [True, False])
 @pytest.mark.parametrize("name", ["SPALL", "SPECOBJ"])
-def test_every_release(path, upper, name):
+def test_formats_of_all_releases(path, upper, name):
     assert read(write(path, upper=upper, name=name)).z == pytest.approx(0.1)
 
 
-def test_single_exposures_behind_are_not_needed(path):
+def test_single_exposures_are_not_needed(path):
     write(path)
     with fits.open(path, mode="append") as hdus:
         for i in range(3):
@@ -90,7 +90,7 @@ def test_single_exposures_behind_are_not_needed(path):
     assert read(path).z == pytest.approx(0.1)
 
 
-def test_a_gzipped_file_is_listed_and_read(tmp_path, path):
+def test_gzipped_file_is_listed_and_read(tmp_path, path):
     write(path)
     (tmp_path / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
     path.unlink()
@@ -98,14 +98,14 @@ def test_a_gzipped_file_is_listed_and_read(tmp_path, path):
 
 
 @given(st.integers(0, 30), st.integers(0, N - 1))
-def test_bits_that_mean_unusable_mask_their_pixels(tmp_path_factory, bit, pixel):
+def test_bad_pixel_bits_mask_their_pixels(tmp_path_factory, bit, pixel):
     mask = np.zeros(N, np.int32)
     mask[pixel] = 1 << bit
     spectrum = read(write(tmp_path_factory.getbasetemp() / "spec-1-1-1.fits", and_mask=mask))
     assert np.flatnonzero(spectrum.ivar == 0).tolist() == ([pixel] if bit in BAD_PIXEL_BITS.values() else [])
 
 
-def test_no_measurement_is_masked(path):
+def test_invalid_pixels_are_masked(path):
     flux, ivar = FLUX.copy(), IVAR.copy()
     flux[3], ivar[5], ivar[7], ivar[9] = np.nan, 0.0, -1.0, np.inf
     spectrum = read(write(path, flux=flux, ivar=ivar))
@@ -148,17 +148,17 @@ def test_faults_have_reasons(path, changed, expected):
     assert reason(read(write(path, **changed))) is expected
 
 
-def test_what_no_unit_says_is_the_formats(path):
+def test_missing_unit_is_that_of_the_format(path):
     assert reason(read(write(path, bunit=None))) is None
     assert reason(read(write(path, bunit=None, tunit="1e-17 erg/s/cm2/Angstrom"))) is None
 
 
-def test_warnings_may_be_accepted_but_no_target_stays_none(path):
+def test_accepting_warnings_does_not_accept_sky_fibers(path):
     assert read(write(path, ZWARNING=4), accept_z_warnings=True).z == pytest.approx(0.1)
     assert reason(read(write(path, ZWARNING=5), accept_z_warnings=True)) is QuarantineReason.NOT_A_TARGET
 
 
-def test_damage_at_any_place_is_seen_or_harmless(path):
+def test_damage_is_detected_or_harmless(path):
     content = write(path).read_bytes()
     for cut in range(0, len(content), 1440):
         path.write_bytes(content[:cut])
@@ -186,7 +186,7 @@ def test_listing(tmp_path):
     assert before["spec-015000-59146-4244181536"] == after["spec-015000-59146-4244181536"]
 
 
-def test_nothing_to_list_says_what_to_set(tmp_path):
+def test_errors_of_listing_name_the_setting(tmp_path):
     with pytest.raises(ValueError, match=r"--archive\.url"):
         SDSS().list_spectra()
     with pytest.raises(ValueError, match=r"--archive\.catalog"):
@@ -197,7 +197,7 @@ def test_nothing_to_list_says_what_to_set(tmp_path):
     assert len(SDSS(str(tmp_path)).list_spectra()) == 0
 
 
-def test_a_catalogue_names_the_files(tmp_path):
+def test_catalog_lists_the_files(tmp_path):
     (tmp_path / "t.csv").write_text(
         "file,version,class\n1234/spec-1234-56789-0042.fits,v5,QSO\n../spec-1-1-1.fits,v5,GALAXY\n"
     )
@@ -239,7 +239,7 @@ def test_real_files():
             assert (spectrum.ra, spectrum.dec) == pytest.approx((header["PLUG_RA"], header["PLUG_DEC"]))
 
 
-def test_real_files_accepted_with_their_warnings_and_their_classes(tmp_path):
+def test_real_files_with_warnings_accepted_and_their_classes(tmp_path):
     folder = real_data("sdss")
     archive = SDSS(str(folder), str(folder / "labels.csv"), accept_z_warnings=True)
     assert not [name for name, result in read_listing(archive).items() if reason(result)]
@@ -248,7 +248,7 @@ def test_real_files_accepted_with_their_warnings_and_their_classes(tmp_path):
     assert set(truth["truth_class"].to_pylist()) == {"GALAXY", "QSO", "STAR"}
 
 
-def test_a_real_file_cut_anywhere(tmp_path):
+def test_truncated_real_file(tmp_path):
     name = "spec-0266-51630-0168.fits"
     shutil.copy(real_data("sdss") / name, tmp_path / name)
     (tmp_path / name).chmod(0o600)

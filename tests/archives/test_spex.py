@@ -27,7 +27,7 @@ PLANES = np.array([np.linspace(0.65, 2.55, 50), np.full(50, 1e-15), np.full(50, 
 
 
 @pytest.mark.parametrize("planes", [PLANES, PLANES.T, np.vstack([PLANES, np.zeros((1, 50))])])
-def test_every_layout_of_the_library(tmp_path, planes):
+def test_all_image_layouts(tmp_path, planes):
     spectrum = read_spectrum(SpeX(str(tmp_path)), write(tmp_path / "a.fits.gz", planes))
     assert len(spectrum.wave) == 50
     assert np.allclose(spectrum.flux * np.sqrt(spectrum.ivar), 10.0, rtol=1e-5)
@@ -38,11 +38,11 @@ def test_every_layout_of_the_library(tmp_path, planes):
     ("written", "means"),
     [("W m-2 um-1", "W m-2 um-1"), ("ergs s-1 cm-2 A-1", "erg s-1 cm-2 AA-1"), ("", ""), ("furlongs", "")],
 )
-def test_a_unit_that_is_not_told_is_not_guessed(tmp_path, written, means):
+def test_missing_unit_is_not_guessed(tmp_path, written, means):
     assert read_spectrum(SpeX(str(tmp_path)), write(tmp_path / "a.fits.gz", PLANES, written)).unit == means
 
 
-def test_padding_is_dropped_and_noiseless_pixels_are_masked(tmp_path):
+def test_padding_is_dropped_and_pixels_without_noise_are_masked(tmp_path):
     planes = PLANES.copy()
     planes[0, -3:] = 0.0
     planes[2, 10] = 0.0
@@ -81,7 +81,7 @@ def test_listing(tmp_path):
     assert archive.read_truth()["truth_class"].to_pylist() == ["M", "L"]
 
 
-def test_without_a_url_it_says_what_to_set():
+def test_missing_url_names_the_setting():
     with pytest.raises(ValueError, match=r"--archive\.url"):
         SpeX().list_spectra()
 
@@ -94,6 +94,6 @@ def test_real_files(spex_files):
     spectra = [outcome for outcome in outcomes if isinstance(outcome, Spectrum)]
     rejected = [outcome for outcome in outcomes if not isinstance(outcome, Spectrum)]
     assert len(spectra) == 1320
-    # Ten files hold no noise, one holds two orders: seen with astropy alone.
+    # Ten files have no noise and one has two orders, as read with astropy alone.
     assert Counter(row.reason for row in rejected) == {QuarantineReason.BAD_TABLE: 11}
     assert all(np.all(np.diff(spectrum.wave) > 0) for spectrum in spectra)

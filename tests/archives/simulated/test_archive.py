@@ -52,7 +52,7 @@ def median_galaxy(population):
     return draw_galaxies([population], np.zeros((1, len(DRAWN_PARAMETERS))))
 
 
-def test_files_do_not_depend_on_the_shards(archive, tmp_path):
+def test_files_do_not_depend_on_the_division_among_tasks(archive, tmp_path):
     config, folder = archive
     write_spectra(config, str(tmp_path), 0, 7)
     write_spectra(config, str(tmp_path), 7, 8)
@@ -69,12 +69,12 @@ def test_tables_are_deterministic(archive, tmp_path):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_another_seed_is_another_archive(archive):
+def test_seed_changes_the_archive(archive):
     config, _ = archive
     assert plan_survey(replace(config, seed=4))["z_true"] != plan_survey(config)["z_true"]
 
 
-def test_a_larger_archive_begins_with_the_smaller_one():
+def test_larger_archive_begins_with_the_smaller_one():
     small, large = (plan_survey(SyntheticConfig(n_spectra=n)) for n in (300, 500))
     assert large.slice(0, 300).equals(small)
 
@@ -83,35 +83,35 @@ def test_a_larger_archive_begins_with_the_smaller_one():
     ("field", "value"),
     [("n_spectra", 0), ("seed", -1), ("repeat_fraction", 1.0), ("n_twins", -1), ("twin_redshifts", ())],
 )
-def test_wrong_settings_are_named(field, value):
+def test_errors_name_the_setting(field, value):
     with pytest.raises(ConfigError, match=rf"--synthetic.{field.replace('_', '-')} is .*: give "):
         SyntheticConfig(**{field: value})
 
 
-def test_format_is_that_of_a_real_file(archive, real_file):
+def test_format_equals_that_of_a_real_file(archive, real_file):
     config, folder = archive
-    ours = folder / plan_survey(config)["file"][0].as_py()
-    with fits.open(ours) as mine, fits.open(real_file) as real:
-        mine.verify("exception")
-        assert [hdu.name for hdu in mine] == [hdu.name for hdu in real][:2]
-        assert mine["SPEC1D"].columns.names == real["SPEC1D"].columns.names
-        assert mine["SPEC1D"].columns.units == real["SPEC1D"].columns.units
-        assert mine["SPEC1D"].columns.formats == real["SPEC1D"].columns.formats
-        assert mine["SPEC1D"].data.dtype == real["SPEC1D"].data.dtype
+    path = folder / plan_survey(config)["file"][0].as_py()
+    with fits.open(path) as simulated, fits.open(real_file) as real:
+        simulated.verify("exception")
+        assert [hdu.name for hdu in simulated] == [hdu.name for hdu in real][:2]
+        assert simulated["SPEC1D"].columns.names == real["SPEC1D"].columns.names
+        assert simulated["SPEC1D"].columns.units == real["SPEC1D"].columns.units
+        assert simulated["SPEC1D"].columns.formats == real["SPEC1D"].columns.formats
+        assert simulated["SPEC1D"].data.dtype == real["SPEC1D"].data.dtype
         for key in CARDS.split():
-            assert type(mine["SPEC1D"].header[key]) is type(real["SPEC1D"].header[key]), key
-        np.testing.assert_allclose(mine["SPEC1D"].data["wave"], real["SPEC1D"].data["wave"], rtol=2e-4)
+            assert type(simulated["SPEC1D"].header[key]) is type(real["SPEC1D"].header[key]), key
+        np.testing.assert_allclose(simulated["SPEC1D"].data["wave"], real["SPEC1D"].data["wave"], rtol=2e-4)
 
 
-def test_catalogue_has_the_real_columns(archive, real_file):
+def test_catalog_has_the_columns_of_the_real_one(archive, real_file):
     _, folder = archive
-    ours = pyarrow.csv.read_csv(folder / "catalog.csv")
+    simulated = pyarrow.csv.read_csv(folder / "catalog.csv")
     real = pyarrow.csv.read_csv(real_file.parent / "catalog.csv")
-    assert set(ours.column_names) == set(real.column_names) - {"known_class"}
+    assert set(simulated.column_names) == set(real.column_names) - {"known_class"}
 
 
-def test_noise_is_that_of_real_files(real_file):
-    """Errors at 1e4 s, away from the edges, agree within a factor of two with the real median."""
+def test_noise_is_similar_to_that_of_real_files(real_file):
+    """Errors scaled to 1e4 s agree with the median of real ones within a factor of two, except at the edges."""
     scaled = []
     for path in sorted(real_file.parent.glob("*-v4_prism-clear_*.spec.fits"))[::4]:
         with fits.open(path) as hdus:
@@ -119,11 +119,11 @@ def test_noise_is_that_of_real_files(real_file):
             scaled.append(hdus["SPEC1D"].data["err"][10:460] * np.sqrt(exptime / 1e4))
     real = np.nanmedian(scaled, axis=0)
     faint = np.full((1, nirspec.N_PIXELS), 0.02)
-    ours = nirspec.noise_level(nirspec.WAVE, faint, np.array([1e4]))[0, 10:460]
-    assert np.all((ours / real > 0.5) & (ours / real < 2.0))
+    simulated = nirspec.noise_level(nirspec.WAVE, faint, np.array([1e4]))[0, 10:460]
+    assert np.all((simulated / real > 0.5) & (simulated / real < 2.0))
 
 
-def test_images_make_files_larger_and_leave_the_table(archive, tmp_path):
+def test_images_are_added_to_the_same_table(archive, tmp_path):
     config, folder = archive
     write_spectra(replace(config, write_2d_spectra=True), str(tmp_path), 0, 1)
     name = plan_survey(config)["file"][0].as_py()
@@ -134,7 +134,7 @@ def test_images_make_files_larger_and_leave_the_table(archive, tmp_path):
         assert large["SPEC1D"].data.tobytes() == small["SPEC1D"].data.tobytes()
 
 
-def test_the_dja_reader_reads_it(archive):
+def test_dja_archive_reads_it(archive):
     config, folder = archive
     reader = DJA(catalog=str(folder / "catalog.csv"), url=str(folder), z_min=4.0)
     listing = reader.list_spectra()
@@ -146,15 +146,15 @@ def test_the_dja_reader_reads_it(archive):
         assert (spectrum.ivar > 0).sum() > 250
 
 
-def test_truth_is_not_in_what_the_pipeline_reads(archive):
+def test_truth_is_not_in_the_files_of_the_pipeline(archive):
     _, folder = archive
     truth = pyarrow.parquet.read_table(folder / "truth.parquet")
-    secrets = {"truth_class", "anomaly_type", "z_true", "twin_id", "population", *DRAWN_PARAMETERS}
-    assert secrets <= set(truth.column_names)
+    truth_columns = {"truth_class", "anomaly_type", "z_true", "twin_id", "population", *DRAWN_PARAMETERS}
+    assert truth_columns <= set(truth.column_names)
     assert truth.schema.field("log_ew_ha").metadata == {b"unit": b"log10(Angstrom)"}
     catalog = pyarrow.csv.read_csv(folder / "catalog.csv")
     assert catalog["file"].to_pylist() == truth["object_id"].to_pylist()
-    assert not secrets & set(catalog.column_names)
+    assert not truth_columns & set(catalog.column_names)
     names = {*CLASS_COUNTS, *ANOMALY_TYPES, *nirspec.INSTRUMENT_DEFECTS}
     text = (folder / "catalog.csv").read_text()
     header = fits.getheader(folder / catalog["file"][0].as_py(), "SPEC1D").tostring()
@@ -169,34 +169,34 @@ def test_class_proportions(large_plan):
         assert classes[name] / total == pytest.approx(count / 2743, rel=0.1)
 
 
-def test_redshifts_fall_as_in_the_archive(large_plan):
+def test_redshift_distribution(large_plan):
     z = large_plan["z_true"].to_numpy()
     z = z[z > 4]
     np.testing.assert_allclose(np.percentile(z, [16, 50, 84]), [4.4, 5.5, 7.1], atol=0.1)
     assert z.max() <= 14
 
 
-def test_class_hardly_tells_the_redshift(large_plan):
+def test_redshifts_of_classes_are_similar(large_plan):
     z, name = large_plan["z_true"].to_numpy(), np.array(large_plan["truth_class"])
     medians = [np.median(z[name == one]) for one in CLASS_COUNTS]
     assert max(medians) - min(medians) < 0.6
 
 
-def test_shares(large_plan):
+def test_fractions(large_plan):
     n = len(large_plan)
     times = Counter(large_plan["source"].to_pylist())
     assert np.mean([count > 1 for count in times.values()]) == pytest.approx(0.08, abs=0.01)
-    kinds = Counter(large_plan["anomaly_type"].to_pylist())
-    assert set(kinds) == {"", *ANOMALY_TYPES, *nirspec.INSTRUMENT_DEFECTS}
-    assert sum(kinds[k] for k in ANOMALY_TYPES) / n == pytest.approx(0.01, abs=0.003)
-    assert sum(kinds[k] for k in nirspec.INSTRUMENT_DEFECTS) / n == pytest.approx(0.02, abs=0.004)
+    anomaly_types = Counter(large_plan["anomaly_type"].to_pylist())
+    assert set(anomaly_types) == {"", *ANOMALY_TYPES, *nirspec.INSTRUMENT_DEFECTS}
+    assert sum(anomaly_types[k] for k in ANOMALY_TYPES) / n == pytest.approx(0.01, abs=0.003)
+    assert sum(anomaly_types[k] for k in nirspec.INSTRUMENT_DEFECTS) / n == pytest.approx(0.02, abs=0.004)
     z_true, grade = large_plan["z_true"].to_numpy(), large_plan["grade"].to_numpy()
     dwarf = np.array(large_plan["anomaly_type"]) == "brown_dwarf"
     dropped = (grade < 3) | ((z_true < 4) & ~dwarf)
     assert dropped.mean() == pytest.approx(0.03, abs=0.005)
 
 
-def test_a_repeat_is_the_same_source_elsewhere_in_the_archive(large_plan):
+def test_repeat_is_the_same_source(large_plan):
     assert len(set(large_plan["file"].to_pylist())) == len(large_plan)
     source, index = large_plan["source"].to_numpy(), large_plan["index"].to_numpy()
     again = source != index
@@ -210,11 +210,11 @@ def test_a_repeat_is_the_same_source_elsewhere_in_the_archive(large_plan):
     assert 0.4 < np.mean(root[again] != root[source[again]]) < 0.6
 
 
-def test_sources_keep_apart(large_plan):
+def test_sources_are_separated(large_plan):
     first = large_plan["source"].to_numpy() == large_plan["index"].to_numpy()
     ra, dec = (large_plan[name].to_numpy()[first] for name in ("ra", "dec"))
     x, y = ra * np.cos(np.deg2rad(dec)) * 3600, dec * 3600
-    # Neighbours on a 3″ lattice with 1.6″ of jitter cannot share a cell of 0.5″ with theirs.
+    # Sources on a 3″ grid with 1.6″ of jitter cannot share a cell of 0.5″.
     assert len(set(zip(np.round(x * 2), np.round(y * 2), strict=True))) == first.sum()
 
 
@@ -253,7 +253,7 @@ def test_signal_to_noise_and_defects(archive):
 
 
 @pytest.mark.parametrize("z", [4.0, 5.5])
-def test_lines_land_where_they_should_with_their_equivalent_width(z):
+def test_lines_have_their_wavelength_and_equivalent_width(z):
     galaxy = replace(median_galaxy("star_forming"), logit_broad_fraction=np.array([-30.0]))
     bright = simulate_galaxy_flux(galaxy, np.array([z]))[0]
     dark = simulate_galaxy_flux(replace(galaxy, log_ew_ha=np.array([-9.0])), np.array([z]))[0]
@@ -266,11 +266,11 @@ def test_lines_land_where_they_should_with_their_equivalent_width(z):
     blended = (np.abs(lines.wave_rest - 6564.61) < 130) & (lines.ew > 0)
     assert width == pytest.approx(lines.ew[blended].sum(), rel=0.03)
     assert lines.ew[blended].max() == pytest.approx(10**2.35, rel=1e-6)
-    centre = np.sum((wave * excess)[near]) / np.sum(excess[near]) / (1 + z) * 1e4
-    assert centre == pytest.approx(GALAXY_LINES["Hα"], rel=2e-3)
+    center = np.sum((wave * excess)[near]) / np.sum(excess[near]) / (1 + z) * 1e4
+    assert center == pytest.approx(GALAXY_LINES["Hα"], rel=2e-3)
 
 
-def test_resolution_is_the_prisms():
+def test_resolution_is_that_of_the_prism():
     resolution = nirspec.WAVE / (2.3548 * nirspec.LSF_SIGMA * nirspec.PIXEL_WIDTH)
     at = np.interp([0.6, 1.2, 3.0, 5.2], nirspec.WAVE, resolution)
     np.testing.assert_allclose(at, [67, 31, 106, 326], rtol=0.05)
@@ -278,27 +278,27 @@ def test_resolution_is_the_prisms():
     np.testing.assert_allclose(flat, 1.0, rtol=1e-12)
 
 
-def test_light_below_lyman_alpha_is_absorbed():
+def test_flux_below_lya_is_absorbed():
     galaxy, z = median_galaxy("star_forming"), np.array([5.0])
-    let_through = igm_transmission(galaxy, z, np.array([880.0, 1100.0, 1180.0, 1300.0, 3000.0]) * 6)[0]
-    assert let_through[0] == 0
-    assert 0.05 < let_through[2] < 0.5  # about 0.2 at z = 5
-    assert let_through[3] > 0.9
-    assert let_through[4] > 0.999
+    transmission = igm_transmission(galaxy, z, np.array([880.0, 1100.0, 1180.0, 1300.0, 3000.0]) * 6)[0]
+    assert transmission[0] == 0
+    assert 0.05 < transmission[2] < 0.5  # about 0.2 at z = 5
+    assert transmission[3] > 0.9
+    assert transmission[4] > 0.999
     higher = igm_transmission(galaxy, np.array([8.0]), np.array([1180.0, 1240.0]) * 9)[0]
     assert higher[0] < 1e-2
     assert higher[1] < 0.95
 
 
 def test_classes_overlap():
-    """No single parameter tells a class from ordinary galaxies without mistakes."""
+    """No single parameter separates a class from star-forming galaxies."""
     for name in set(CLASS_COUNTS) - {"star_forming"}:
         for key in DRAWN_PARAMETERS:
-            (mean, sigma), (usual, spread) = POPULATIONS[name][key], POPULATIONS["star_forming"][key]
-            assert abs(mean - usual) < 2.5 * (sigma + spread), (name, key)
+            (mean, sigma), (reference, spread) = POPULATIONS[name][key], POPULATIONS["star_forming"][key]
+            assert abs(mean - reference) < 2.5 * (sigma + spread), (name, key)
 
 
-def test_classes_look_like_what_they_are_called():
+def test_classes_have_their_defining_features():
     z = np.array([5.0])
     flux = {name: simulate_galaxy_flux(median_galaxy(name), z)[0] for name in CLASS_COUNTS}
 
@@ -308,7 +308,7 @@ def test_classes_look_like_what_they_are_called():
     def red(name):
         return at(name, 5500) / at(name, 2000)
 
-    assert at("quenched", 4200) / at("quenched", 3500) > 1.5  # a Balmer break
+    assert at("quenched", 4200) / at("quenched", 3500) > 1.5  # Balmer break
     assert at("lae", 1216) > 2 * at("lae", 1300)
     assert at("eelg", 5008) > 5 * at("eelg", 5500)
     assert red("lrd") > 2.5 * red("star_forming")
