@@ -1,4 +1,4 @@
-"""Which spectra to label next: those that the classifier is torn about, spread over where they lie."""
+"""Active learning: select the spectra whose labels would help the classifier most."""
 
 from __future__ import annotations
 
@@ -11,15 +11,25 @@ from sklearn.cluster import KMeans
 from distspec.core.spectrum import Floats
 
 POOL_FACTOR = 20
-"""Of so many of the most uncertain for each that is asked for."""
+"""Number of candidates, the most uncertain spectra, per suggestion."""
 
 
 def margin_uncertainty(prob: Floats) -> Floats:
-    """Return how undecided each spectrum is, (N,): 1 less the margin between its two likeliest labels.
+    """Compute how uncertain a classifier is: 1 minus the margin between the two most probable labels.
+
+    Parameters
+    ----------
+    prob : ndarray of shape (n_spectra, n_labels)
+        Probabilities of the labels.
+
+    Returns
+    -------
+    ndarray of shape (n_spectra,)
+        From 0, certain, to 1.
 
     Examples
     --------
-    >>> torn(np.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])).tolist()
+    >>> margin_uncertainty(np.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])).tolist()
     [1.0, 0.0]
     """
     top = np.sort(prob, axis=1)[:, -2:]
@@ -29,29 +39,40 @@ def margin_uncertainty(prob: Floats) -> Floats:
 def suggest_spectra(
     points: Floats, prob: Floats, source_id: NDArray[np.str_], n_suggestions: int
 ) -> NDArray[np.int64]:
-    """Return which spectra are most useful to label next, (≤ n,), the most torn first.
+    """Select spectra to label next: uncertain ones, at most one per source, spread over the space.
 
-    The most torn, one of each source, are gathered in `n_suggestions` groups by k-means weighted with how torn they are,
-    and each group gives the one nearest its centre (Zhdanov 2019, arXiv 1901.05954).
+    The most uncertain spectra are grouped by k-means, weighted by their uncertainty, and the spectrum
+    nearest to the center of each group is selected.
 
     Parameters
     ----------
-    points : (N, D)
-        Where spectra without a label lie.
-    prob : (N, K)
-    source_id : (N,) str
+    points : ndarray of shape (n_spectra, n_dimensions)
+        Positions of unlabeled spectra in the classifier's input space.
+    prob : ndarray of shape (n_spectra, n_labels)
+        Probabilities of the labels.
+    source_id : ndarray of str, shape (n_spectra,)
+        Sources of the spectra.
     n_suggestions : int
+        Largest number of suggestions.
+
+    Returns
+    -------
+    ndarray of shape (n_selected,)
+        Indices of the selected spectra, the most uncertain first.
+
+    References
+    ----------
+    Zhdanov 2019, arXiv:1901.05954.
     """
-    doubt = margin_uncertainty(prob)
-    order = np.argsort(-doubt, kind="stable")
+    uncertainty = margin_uncertainty(prob)
+    order = np.argsort(-uncertainty, kind="stable")
     _, first = np.unique(source_id[order], return_index=True)
     pool = order[np.sort(first)][: POOL_FACTOR * n_suggestions]
     if len(pool) <= n_suggestions:
         return pool
-    k_means: Any = KMeans  # n_init is an int or "auto"
+    k_means: Any = KMeans  # n_init is an int or "auto", which its type stub does not allow
     groups = k_means(n_suggestions, n_init=1, random_state=0).fit(
-        points[pool], sample_weight=doubt[pool] + 1e-9
+        points[pool], sample_weight=uncertainty[pool] + 1e-9
     )
     distance = groups.transform(points[pool])
-    picked = np.unique(distance.argmin(axis=0))
-    return pool[picked]
+    return pool[np.unique(distance.argmin(axis=0))]

@@ -1,7 +1,12 @@
-"""What people say of spectra: labels and marks, in small files that are added and, now and then, compacted.
+"""Annotations: labels and marks that people give to spectra, in small files that are compacted now and then.
 
-root/labels/labels.parquet      what was compacted
-root/labels/<when>-<random>.parquet     what was said since
+::
+
+    root/labels/labels.parquet              compacted annotations
+    root/labels/<time>-<random>.parquet     later annotations, one file for each call
+
+A file is never changed, so that people can annotate at the same time. A later annotation replaces an earlier one of
+the same person and spectrum.
 """
 
 from __future__ import annotations
@@ -10,14 +15,15 @@ import io
 import uuid
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distspec.anomaly.feedback import INTERESTING, ORDINARY
 from distspec.core import schema
+from distspec.core.errors import LabelError, StorageError
 from distspec.core.records import compute_fingerprint
 from distspec.io.files import (
     compare_and_swap,
@@ -29,36 +35,43 @@ from distspec.io.files import (
 )
 from distspec.io.paths import join_url
 
-
-def read_marks(root: str) -> dict[str, bool]:
-    """Return which spectra people have marked, in order of time, and whether as interesting.
-
-    Where people differ, as most of them say; interesting where as many say the one as the other.
-    """
-    said: dict[str, int] = {}
-    for row in current_annotations(read_annotations(root), interest=True).to_pylist():
-        vote = INTERESTING if row["human_label"] == INTEREST_LABELS[0] else ORDINARY
-        said[row["object_id"]] = said.get(row["object_id"], 0) + vote
-    return {name: votes >= 0 for name, votes in said.items()}
-
-
 COMPACTED_FILE = "labels.parquet"
+"""Name of the file of compacted annotations."""
 INTEREST_LABELS = ("interesting", "ordinary")
-"""Labels that say nothing of classes: whether an anomaly is worth a look. One spectrum may have both."""
+"""Marks: whether an anomaly deserves attention. A spectrum can have a mark and a label of its class."""
 MAX_READ_ATTEMPTS = 10
+"""Repetitions of a read during which files are compacted."""
 MIN_LABELS_TO_NAME = 3
-"""A class is named by so many of its spectra's labels, if they are most."""
+"""Number of equal labels of its spectra, if they are the majority, that name a class."""
 CONSENSUS_SCHEMA = pa.schema(
     [
-        *(pa.field(name, pa.string()) for name in ("object_id", "human_label")),
-        *(pa.field(name, pa.int64()) for name in ("people", "agree")),
+        pa.field("object_id", pa.string()),
+        pa.field("human_label", pa.string()),
+        pa.field("n_annotators", pa.int64()),
+        pa.field("n_agreeing", pa.int64()),
         pa.field("tied", pa.list_(pa.string())),
     ]
 )
+"""Columns of `consensus_labels`."""
 
 
-class Annotation(NamedTuple):
-    """What somebody says of a spectrum; an empty label takes the last one back."""
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """Label or mark that a person gives to a spectrum.
+
+    Attributes
+    ----------
+    object_id : str
+        The spectrum.
+    human_label : str
+        Name of a class, or one of `INTEREST_LABELS`; "" withdraws the person's label and mark.
+    who : str
+        Name of the annotator.
+    note : str
+        Comment.
+    when : datetime or None
+        Time of the annotation; None for the time at which it is added.
+    """
 
     object_id: str
     human_label: str
@@ -68,60 +81,87 @@ class Annotation(NamedTuple):
 
 
 def annotations_url(root: str) -> str:
-    """Return the folder of what people said."""
+    """Return the URL of the folder of annotations."""
     return join_url(root, "labels")
 
 
 def add_annotations(
     root: str, annotations: Sequence[Annotation], timestamp: datetime | None = None
 ) -> pa.Table:
-    """Keep what was said, in one new file; return its rows.
+    """Write annotations to a new file.
 
     Parameters
     ----------
     root : str
-    annotations : sequence of Said
+        Folder or bucket URL of the project.
+    annotations : sequence of Annotation
+        The annotations.
     timestamp : datetime, optional
-        Of what does not say when itself; now, if not given.
+        Time of those that have none; default now.
+
+    Returns
+    -------
+    Table
+        The rows written, with the columns `distspec.core.schema.ANNOTATIONS_SCHEMA`.
 
     Raises
     ------
-    ValueError
-        When a row names no spectrum.
+    LabelError
+        If an annotation has no ``object_id``.
     """
-    if any(not each.object_id for each in annotations):
-        raise ValueError("a label without an object_id: every row must name its spectrum")
-    at = timestamp or datetime.now(UTC)
-    columns = {name: [getattr(each, name) for each in annotations] for name in Annotation._fields}
-    columns["when"] = [each.when or at for each in annotations]
+    if any(not annotation.object_id for annotation in annotations):
+        raise LabelError("a label has no object_id: give the identifier of its spectrum")
+    now = timestamp or datetime.now(UTC)
+    columns: dict[str, list[Any]] = {
+        name: [getattr(annotation, name) for annotation in annotations]
+        for name in ("object_id", "human_label", "who", "note")
+    }
+    columns["when"] = [annotation.when or now for annotation in annotations]
     table = schema.build_table(columns, schema.ANNOTATIONS_SCHEMA, {})
-    write_table(join_url(annotations_url(root), f"{at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex}.parquet"), table)
+    file_name = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex}.parquet"
+    write_table(join_url(annotations_url(root), file_name), table)
     return table
 
 
 def read_annotations(root: str) -> pa.Table:
-    """Return all that was ever said, in order of time."""
+    """Read all annotations, also those that later ones replace.
+
+    Parameters
+    ----------
+    root : str
+        Folder or bucket URL of the project.
+
+    Returns
+    -------
+    Table
+        In order of time, with the columns `distspec.core.schema.ANNOTATIONS_SCHEMA`.
+
+    Raises
+    ------
+    StorageError
+        If the files are compacted again and again during the read.
+    """
     for _ in range(MAX_READ_ATTEMPTS):
         try:
             return _read_files(root, list_files(annotations_url(root)))
-        except FileNotFoundError:  # compacted while we read
+        except FileNotFoundError:  # the file was compacted after it was listed
             continue
-    raise TimeoutError(
-        f"{annotations_url(root)}: its files changed {MAX_READ_ATTEMPTS} times while they were read"
+    raise StorageError(
+        f"{annotations_url(root)}: the files changed during {MAX_READ_ATTEMPTS} attempts to read them; try again"
     )
 
 
 def _read_files(root: str, files: Sequence[str]) -> pa.Table:
-    empty = schema.build_table(
-        {column.name: [] for column in schema.ANNOTATIONS_SCHEMA}, schema.ANNOTATIONS_SCHEMA, {}
-    )
+    """Return the distinct rows of files in order of time."""
+    columns = {column.name: [] for column in schema.ANNOTATIONS_SCHEMA}
+    empty = schema.build_table(columns, schema.ANNOTATIONS_SCHEMA, {})
     tables = [
         pq.read_table(io.BytesIO(read_bytes(join_url(annotations_url(root), file))))
         for file in files
         if _is_annotation_file(file)
     ]
     rows = pa.concat_tables([empty, *(table.cast(empty.schema) for table in tables)])
-    # A file and its compaction may both be there for a moment.
+    # A file and the compacted file that contains its rows may exist at the same time.
     return rows.group_by(empty.column_names).aggregate([]).cast(empty.schema).sort_by("when")
 
 
@@ -130,17 +170,23 @@ def _is_annotation_file(file: str) -> bool:
 
 
 def current_annotations(annotations: pa.Table, interest: bool = False) -> pa.Table:
-    """Return each person's last word on each spectrum: of its class, or (`interest`) of its interest.
+    """Select each person's latest label, or mark, of each spectrum.
 
     Parameters
     ----------
     annotations : Table
-        `history`.
+        Result of `read_annotations`.
     interest : bool
+        Select marks (`INTEREST_LABELS`) instead of labels.
+
+    Returns
+    -------
+    Table
+        The selected rows.
 
     Examples
     --------
-    >>> table = schema.conform(
+    >>> table = schema.build_table(
     ...     {
     ...         "object_id": ["a", "a", "b", "a"],
     ...         "human_label": ["LRD", "interesting", "LAE", "EELG"],
@@ -148,96 +194,142 @@ def current_annotations(annotations: pa.Table, interest: bool = False) -> pa.Tab
     ...         "when": [datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2, 3, 4)],
     ...         "note": [""] * 4,
     ...     },
-    ...     schema.LABELS,
+    ...     schema.ANNOTATIONS_SCHEMA,
     ...     {},
     ... )
-    >>> standing(table).select(["object_id", "human_label"]).to_pylist()
+    >>> current_annotations(table).select(["object_id", "human_label"]).to_pylist()
     [{'object_id': 'b', 'human_label': 'LAE'}, {'object_id': 'a', 'human_label': 'EELG'}]
-    >>> standing(table, marks=True)["object_id"].to_pylist()
+    >>> current_annotations(table, interest=True)["object_id"].to_pylist()
     ['a']
     """
-    last: dict[tuple[str, str], int] = {}
+    latest: dict[tuple[str, str], int] = {}
     for i, row in enumerate(annotations.to_pylist()):
-        if row["human_label"] == "":  # takes back both
-            last.pop((row["object_id"], row["who"]), None)
+        if row["human_label"] == "":  # withdraws label and mark
+            latest.pop((row["object_id"], row["who"]), None)
         elif (row["human_label"] in INTEREST_LABELS) == interest:
-            last[row["object_id"], row["who"]] = i
-    return annotations.take(pa.array(sorted(last.values()), pa.int64()))
+            latest[row["object_id"], row["who"]] = i
+    return annotations.take(pa.array(sorted(latest.values()), pa.int64()))
 
 
 def consensus_labels(annotations: pa.Table) -> pa.Table:
-    """Return what most people call each spectrum: object_id, human_label, people, agree, tied.
-
-    ``human_label`` is null where two labels have as many people; ``tied`` then names them.
+    """Determine the majority label of each spectrum.
 
     Parameters
     ----------
     annotations : Table
-        `standing`: a row a person and spectrum.
+        Result of `current_annotations`: one row per person and spectrum.
+
+    Returns
+    -------
+    Table
+        Columns `CONSENSUS_SCHEMA`: the label (null if tied), the number of annotators and of those who gave
+        the most frequent label, and the labels that are tied.
 
     Examples
     --------
-    >>> said = pa.table({"object_id": ["a", "a", "a", "b", "b"], "human_label": list("xyxxy")})
-    >>> verdicts(said).to_pylist()[0]
-    {'object_id': 'a', 'human_label': 'x', 'people': 3, 'agree': 2, 'tied': []}
-    >>> verdicts(said).to_pylist()[1]
-    {'object_id': 'b', 'human_label': None, 'people': 2, 'agree': 1, 'tied': ['x', 'y']}
+    >>> rows = pa.table({"object_id": ["a", "a", "a", "b", "b"], "human_label": list("xyxxy")})
+    >>> consensus_labels(rows).select(["human_label", "n_annotators", "tied"]).to_pylist()
+    [{'human_label': 'x', 'n_annotators': 3, 'tied': []},
+     {'human_label': None, 'n_annotators': 2, 'tied': ['x', 'y']}]
     """
-    votes: dict[str, Counter[str]] = {}
-    for name, label in zip(
-        annotations["object_id"].to_pylist(), annotations["human_label"].to_pylist(), strict=True
-    ):
-        votes.setdefault(name, Counter())[label] += 1
+    counts_by_id: dict[str, Counter[str]] = {}
+    names, labels = annotations["object_id"].to_pylist(), annotations["human_label"].to_pylist()
+    for name, label in zip(names, labels, strict=True):
+        counts_by_id.setdefault(name, Counter())[label] += 1
     rows: list[dict[str, Any]] = []
-    for name, counts in sorted(votes.items()):
-        agree = max(counts.values())
-        top = sorted(label for label, n in counts.items() if n == agree)
-        label, tied = (top[0], []) if len(top) == 1 else (None, top)
-        people = counts.total()
-        rows.append({"object_id": name, "human_label": label, "people": people, "agree": agree, "tied": tied})
+    for name, counts in sorted(counts_by_id.items()):
+        n_agreeing = max(counts.values())
+        most_frequent = sorted(label for label, n in counts.items() if n == n_agreeing)
+        is_unique = len(most_frequent) == 1
+        rows.append(
+            {
+                "object_id": name,
+                "human_label": most_frequent[0] if is_unique else None,
+                "n_annotators": counts.total(),
+                "n_agreeing": n_agreeing,
+                "tied": [] if is_unique else most_frequent,
+            }
+        )
     return pa.Table.from_pylist(rows, CONSENSUS_SCHEMA)
 
 
+def read_marks(root: str) -> dict[str, bool]:
+    """Read which spectra are marked, and whether the majority marks them as interesting.
+
+    Parameters
+    ----------
+    root : str
+        Folder or bucket URL of the project.
+
+    Returns
+    -------
+    dict of str to bool
+        By ``object_id``, in order of time; True if tied.
+    """
+    balance: dict[str, int] = {}
+    for row in current_annotations(read_annotations(root), interest=True).to_pylist():
+        vote = 1 if row["human_label"] == INTEREST_LABELS[0] else -1
+        balance[row["object_id"]] = balance.get(row["object_id"], 0) + vote
+    return {name: votes >= 0 for name, votes in balance.items()}
+
+
 def format_class_name(galaxy_type: str, labels: Sequence[str | None]) -> str:
-    """Return what a class is called: its suggested kind, and what most of its labelled spectra are called.
+    """Return the name of a class: its suggested galaxy type, and the majority label of its spectra.
 
     Parameters
     ----------
     galaxy_type : str
-        "unknown" says nothing.
-    labels : of its spectra, None of most
+        Suggested type of the class; "unknown" is left out if there is a label.
+    labels : sequence of str or None
+        Labels of the spectra of the class.
+
+    Returns
+    -------
+    str
 
     Examples
     --------
-    >>> class_name("EELG", ["LAE", None, "LAE", "LAE", "x"]), class_name("unknown", ["LAE"] * 3)
-    ('EELG; people: LAE', 'LAE')
-    >>> class_name("EELG", ["LAE", None])
-    'EELG'
+    >>> format_class_name("EELG", ["LAE", None, "LAE", "LAE", "x"])
+    'EELG; labeled: LAE'
+    >>> format_class_name("unknown", ["LAE"] * 3), format_class_name("EELG", ["LAE", None])
+    ('LAE', 'EELG')
     """
     counts = Counter(label for label in labels if label is not None)
-    called = [label for label, n in counts.items() if n >= MIN_LABELS_TO_NAME and 2 * n > counts.total()]
-    if not called or called[0] == galaxy_type:
+    majority = [label for label, n in counts.items() if n >= MIN_LABELS_TO_NAME and 2 * n > counts.total()]
+    if not majority or majority[0] == galaxy_type:
         return galaxy_type
-    return called[0] if galaxy_type == "unknown" else f"{galaxy_type}; people: {called[0]}"
+    return majority[0] if galaxy_type == "unknown" else f"{galaxy_type}; labeled: {majority[0]}"
 
 
 def labels_checksum(root: str) -> str:
-    """Return what changes when a spectrum's verdict does; "" without any."""
-    found = consensus_labels(current_annotations(read_annotations(root)))
-    return compute_fingerprint(found.select(["object_id", "human_label"]).to_pylist()) if len(found) else ""
+    """Return a checksum of the majority labels, "" without labels."""
+    labels = consensus_labels(current_annotations(read_annotations(root)))
+    if not len(labels):
+        return ""
+    return compute_fingerprint(labels.select(["object_id", "human_label"]).to_pylist())
 
 
 def compact_annotations(root: str) -> int:
-    """Put what was said into one file, in place of many; return how many rows it has.
+    """Merge all annotation files into one.
 
-    Two that compact at once: one does, the other leaves its files for the next time.
+    If two processes compact at the same time, one succeeds and the other changes nothing.
+
+    Parameters
+    ----------
+    root : str
+        Folder or bucket URL of the project.
+
+    Returns
+    -------
+    int
+        Number of rows of the compacted file; 0 if another process compacted.
     """
     folder = annotations_url(root)
     before = read_versioned(join_url(folder, COMPACTED_FILE))
     files = list_files(folder)
     try:
         rows = _read_files(root, files)
-    except FileNotFoundError:  # another is at it
+    except FileNotFoundError:
         return 0
     buffer = io.BytesIO()
     pq.write_table(rows, buffer, compression="zstd")

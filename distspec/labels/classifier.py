@@ -1,7 +1,7 @@
-"""From a few labelled spectra to what every other is likely called: probabilities, and sets that hold.
+"""Label classifier: multinomial logistic regression on a few labeled spectra, with calibrated probabilities.
 
-Multinomial logistic regression on where spectra lie. How firmly it is regularised and how sure it may be are
-chosen by what models say of sources that they have not seen.
+The strength of the regularization and the temperature of the probabilities are chosen by cross-validation, in folds
+that keep the spectra of one source together.
 """
 
 from __future__ import annotations
@@ -16,48 +16,61 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 
+from distspec.core.errors import LabelError
 from distspec.core.spectrum import Floats
 from distspec.labels.conformal import Ints, compute_source_weights, conformal_p_values
 
 MAX_FOLDS = 10
-"""Models that each leave some sources out; as many as there are sources, if these are fewer."""
+"""Largest number of cross-validation folds; with fewer sources, one for each source."""
 L2_PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-"""Strengths of the L2 penalty that are tried."""
+"""Strengths of the L2 penalty that are compared."""
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.2, 5.0
+"""Range of the temperature by which logits are divided."""
 MIN_SOURCES_PER_LABEL = 2
-"""A label of fewer sources cannot be learnt: left out, nothing of it is known."""
+"""Fewest sources of a label that can be learned: in each fold one must be left for training."""
+_UNSEEN_LABEL_LOGIT = -30.0
+"""Logit of a label that a fold's model was not trained on."""
 BLOCK_ROWS = 65_536
+"""Rows that are predicted at a time."""
 Strings = NDArray[np.str_]
 
 
 @dataclass(frozen=True)
 class IsotropicScaler:
-    """What brings points to comparable size: the same factor for all axes, so that none is blown up."""
+    """Shift and scale of points, with one factor for all dimensions, so that none is amplified.
+
+    Attributes
+    ----------
+    center : ndarray of shape (n_dimensions,)
+        Mean.
+    rms : float
+        Root mean square distance from the mean per dimension.
+    """
 
     center: Floats
     rms: float
 
     @classmethod
     def fit(cls, points: Floats) -> IsotropicScaler:
-        """Return that of points (N, D): their mean, their root mean square distance from it an axis."""
-        centre = points.mean(axis=0, dtype=np.float64)
-        return cls(centre, float(np.sqrt(np.square(points - centre).mean())) or 1.0)
+        """Fit the scaler to points, (n_points, n_dimensions)."""
+        center = points.mean(axis=0, dtype=np.float64)
+        return cls(center, float(np.sqrt(np.square(points - center).mean())) or 1.0)
 
     def transform(self, points: Floats) -> Floats:
-        """Scale points, (N, D)."""
+        """Scale points, (n_points, n_dimensions)."""
         return (points - self.center) / self.rms
 
 
 @dataclass(frozen=True)
 class LabelPrediction:
-    """What a classifier says of N spectra, of K labels.
+    """Predictions of a classifier.
 
     Attributes
     ----------
-    prob : (N, K)
-        As if all labels were equally common.
-    p_value : (N, K)
-        How well each goes with each label: `distspec.labels.conformal.conformal_p_values`.
+    prob : ndarray of shape (n_spectra, n_labels)
+        Probabilities of the labels, if all labels were equally common.
+    p_value : ndarray of shape (n_spectra, n_labels)
+        Conformal p-values: `distspec.labels.conformal.conformal_p_values`.
     """
 
     prob: Floats
@@ -65,31 +78,45 @@ class LabelPrediction:
 
 
 class LabelClassifier:
-    """Labels learnt from some spectra.
+    """Classifier that is trained on labeled spectra.
 
     Parameters
     ----------
-    points : (n, D)
-        Where labelled spectra lie.
-    labels : (n,) str
-        Of at least two kinds, each of `MIN_SOURCES_PER_LABEL` sources or more.
-    source : (n,) str
-        Spectra of one source are never on both sides of a test.
-    scaler : Scale
-        Of the whole archive.
+    points : ndarray of shape (n_labeled, n_dimensions)
+        Positions of the labeled spectra.
+    labels : ndarray of str, shape (n_labeled,)
+        Their labels: at least two different ones, with `MIN_SOURCES_PER_LABEL` sources each.
+    source_id : ndarray of str, shape (n_labeled,)
+        Their sources; spectra of one source are never both in training and test.
+    scaler : IsotropicScaler
+        Scaler fitted to all spectra of the archive.
+
+    Attributes
+    ----------
+    label_names : list of str
+        The labels in the order of the predictions' columns.
+    penalty : float
+        Selected strength of the L2 penalty.
+    temperature : float
+        Selected temperature of the probabilities.
+    fold : ndarray of shape (n_labeled,)
+        Cross-validation fold of each labeled spectrum.
+    out_of_fold : LabelPrediction
+        Predictions for the labeled spectra by models that were trained without their source.
 
     Raises
     ------
-    ValueError
-        When there are too few labels, or sources of one.
+    LabelError
+        If there are too few labels, or too few sources of a label.
     """
 
     def __init__(self, points: Floats, labels: Strings, source_id: Strings, scaler: IsotropicScaler) -> None:
         self.label_names: list[str] = np.unique(labels).tolist()
         counts = count_sources_per_label(labels, source_id)
         if len(counts) < 2 or min(counts.values()) < MIN_SOURCES_PER_LABEL:
-            raise ValueError(
-                f"sources labelled: {counts or 'none'}; it takes two labels of {MIN_SOURCES_PER_LABEL} or more each"
+            raise LabelError(
+                f"labels cannot be learned: sources per label are {counts or 'none'}; label at least "
+                f"{MIN_SOURCES_PER_LABEL} sources of each of two labels"
             )
         self.scaler = scaler
         self.label_code = np.searchsorted(self.label_names, labels).astype(np.int64)
@@ -100,115 +127,150 @@ class LabelClassifier:
         self._x = scaler.transform(points)
         self.penalty, logits = self._select_penalty()
         self.temperature = _fit_temperature(logits, self.label_code, self._balanced_weight)
-        out_of_fold = softmax(logits / self.temperature, axis=1)
-        self.true_label_prob = np.take_along_axis(out_of_fold, self.label_code[:, None], 1)[:, 0]
+        prob = softmax(logits / self.temperature, axis=1)
+        self.true_label_prob = np.take_along_axis(prob, self.label_code[:, None], 1)[:, 0]
         self._fold_models = [self._fit(self.fold != f, self.penalty) for f in range(self.fold.max() + 1)]
         self._full_model = self._fit(np.ones(len(labels), bool), self.penalty)
-        self.out_of_fold = LabelPrediction(
-            out_of_fold, self._leave_source_out_p_values(out_of_fold, source_id)
-        )
+        self.out_of_fold = LabelPrediction(prob, self._leave_source_out_p_values(prob, source_id))
 
     def predict(self, points: Floats) -> LabelPrediction:
-        """Say what spectra are that nobody has labelled, given where they lie, (N, D)."""
-        parts = [self._predict(self.scaler.transform(points[rows])) for rows in _iter_blocks(len(points))]
-        return LabelPrediction(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+        """Predict the labels of new spectra.
 
-    def _predict(self, x: Floats) -> tuple[Floats, Floats]:
+        Parameters
+        ----------
+        points : ndarray of shape (n_spectra, n_dimensions)
+            Positions of the spectra.
+
+        Returns
+        -------
+        LabelPrediction
+        """
+        blocks = [self._predict(self.scaler.transform(points[rows])) for rows in _iter_blocks(len(points))]
+        return LabelPrediction(
+            np.concatenate([block.prob for block in blocks]),
+            np.concatenate([block.p_value for block in blocks]),
+        )
+
+    def _predict(self, x: Floats) -> LabelPrediction:
+        """Return predictions for scaled points."""
         prob = softmax(self._logits(self._full_model, x) / self.temperature, axis=1)
-        said = np.stack(
-            [softmax(self._logits(each, x) / self.temperature, axis=1) for each in self._fold_models]
+        fold_prob = np.stack(
+            [softmax(self._logits(model, x) / self.temperature, axis=1) for model in self._fold_models]
         )
-        return prob, conformal_p_values(
-            self.true_label_prob, self.label_code, self.sample_weight, self.fold, said
+        p_value = conformal_p_values(
+            self.true_label_prob, self.label_code, self.sample_weight, self.fold, fold_prob
         )
+        return LabelPrediction(prob, p_value)
 
-    def _leave_source_out_p_values(self, out_of_fold: Floats, source: Strings) -> Floats:
-        """Return p-values of labelled spectra among the others, each source by the model without it."""
-        found = np.zeros_like(out_of_fold)
-        for each in np.unique(source):
-            own = source == each
+    def _leave_source_out_p_values(self, prob: Floats, source_id: Strings) -> Floats:
+        """Return p-values of labeled spectra relative to those of other sources."""
+        p_values = np.zeros_like(prob)
+        for source in np.unique(source_id):
+            own = source_id == source
             rest = ~own
-            zeros = np.zeros(rest.sum(), np.int64)
-            found[own] = conformal_p_values(
+            p_values[own] = conformal_p_values(
                 self.true_label_prob[rest],
                 self.label_code[rest],
                 self.sample_weight[rest],
-                zeros,
-                out_of_fold[own][None],
+                np.zeros(rest.sum(), np.int64),
+                prob[own][None],
             )
-        return found
+        return p_values
 
     def _select_penalty(self) -> tuple[float, Floats]:
-        """Return the penalty whose models tell best of sources that they have not seen, and their logits."""
-        loss: list[float] = []
-        found: list[Floats] = []
+        """Return the penalty of the lowest cross-validated loss, and its out-of-fold logits."""
+        losses: list[float] = []
+        logits_by_penalty: list[Floats] = []
         for penalty in L2_PENALTIES:
             logits = np.zeros((len(self.label_code), len(self.label_names)))
             for f in range(self.fold.max() + 1):
-                logits[self.fold == f] = self._logits(
-                    self._fit(self.fold != f, penalty), self._x[self.fold == f]
-                )
-            cool = _fit_temperature(logits, self.label_code, self._balanced_weight)
-            loss.append(_cross_entropy(logits / cool, self.label_code, self._balanced_weight))
-            found.append(logits)
-        best = int(np.argmin(loss))
-        return L2_PENALTIES[best], found[best]
+                test = self.fold == f
+                logits[test] = self._logits(self._fit(~test, penalty), self._x[test])
+            temperature = _fit_temperature(logits, self.label_code, self._balanced_weight)
+            losses.append(_cross_entropy(logits / temperature, self.label_code, self._balanced_weight))
+            logits_by_penalty.append(logits)
+        best = int(np.argmin(losses))
+        return L2_PENALTIES[best], logits_by_penalty[best]
 
     def _fit(self, rows: NDArray[np.bool_], penalty: float) -> Any:
+        """Return a model trained on some of the labeled spectra."""
         model = LogisticRegression(C=1.0 / penalty, max_iter=1000)
         return model.fit(self._x[rows], self.label_code[rows], sample_weight=self._balanced_weight[rows])
 
     def _logits(self, model: Any, x: Floats) -> Floats:
-        """Return logits (N, K); of a label that a model has not seen they are next to impossible."""
+        """Return logits, (n_spectra, n_labels), of scaled points by a model."""
         scores = model.decision_function(x)
         if scores.ndim == 1:
             scores = np.column_stack([np.zeros(len(x)), scores])
-        logits = np.full((len(x), len(self.label_names)), -30.0)
+        logits = np.full((len(x), len(self.label_names)), _UNSEEN_LABEL_LOGIT)
         logits[:, model.classes_] = scores
         return logits
 
 
 def count_sources_per_label(labels: Strings, source_id: Strings) -> dict[str, int]:
-    """Return how many sources have each label and no other.
+    """Count the sources that have each label and no other.
+
+    Parameters
+    ----------
+    labels, source_id : ndarray of str, shape (n_labeled,)
+        Labels and sources of labeled spectra.
+
+    Returns
+    -------
+    dict of str to int
+        Number of sources by label.
 
     Examples
     --------
-    >>> sources_of(np.array(["a", "a", "a", "b", "b"]), np.array(["s", "s", "t", "t", "u"]))
+    >>> count_sources_per_label(np.array(["a", "a", "a", "b", "b"]), np.array(["s", "s", "t", "t", "u"]))
     {'a': 1, 'b': 1}
     """
     pairs = np.unique(np.column_stack([source_id, labels]), axis=0)
-    _, at, n = np.unique(pairs[:, 0], return_inverse=True, return_counts=True)
-    alone = pairs[n[at] == 1, 1]
-    return {str(name): int(np.sum(alone == name)) for name in np.unique(labels)}
+    _, index, n = np.unique(pairs[:, 0], return_inverse=True, return_counts=True)
+    unambiguous = pairs[n[index] == 1, 1]
+    return {str(name): int(np.sum(unambiguous == name)) for name in np.unique(labels)}
 
 
 def assign_folds(label_code: Ints, source_id: Strings) -> Ints:
-    """Return which fold each spectrum is in, (n,): a source in one, a label's sources spread over all.
+    """Assign labeled spectra to folds: each source to one, the sources of a label evenly to all.
+
+    Parameters
+    ----------
+    label_code : ndarray of shape (n_labeled,)
+        Index of each spectrum's label.
+    source_id : ndarray of str, shape (n_labeled,)
+        Sources of the spectra.
+
+    Returns
+    -------
+    ndarray of shape (n_labeled,)
+        Index of the fold.
 
     Examples
     --------
-    >>> folds(np.array([0, 1, 0, 1]), np.array(["s", "t", "s", "u"])).tolist()
+    >>> assign_folds(np.array([0, 1, 0, 1]), np.array(["s", "t", "s", "u"])).tolist()
     [0, 1, 0, 2]
     """
-    names, first, at = np.unique(source_id, return_index=True, return_inverse=True)
-    place = np.empty(len(names), np.int64)
-    place[np.argsort(label_code[first], kind="stable")] = np.arange(len(names))
-    return place[at] % min(MAX_FOLDS, len(names))
+    names, first, index = np.unique(source_id, return_index=True, return_inverse=True)
+    position = np.empty(len(names), np.int64)
+    position[np.argsort(label_code[first], kind="stable")] = np.arange(len(names))
+    return position[index] % min(MAX_FOLDS, len(names))
 
 
-def _iter_blocks(n: int) -> Iterator[slice]:
-    return (slice(start, min(start + BLOCK_ROWS, n)) for start in range(0, max(n, 1), BLOCK_ROWS))
+def _iter_blocks(n_rows: int) -> Iterator[slice]:
+    return (slice(start, min(start + BLOCK_ROWS, n_rows)) for start in range(0, max(n_rows, 1), BLOCK_ROWS))
 
 
 def _cross_entropy(logits: Floats, code: Ints, weight: Floats) -> float:
-    own = np.take_along_axis(log_softmax(logits, axis=1), code[:, None], 1)[:, 0]
-    return float(-np.average(own, weights=weight))
+    """Return the weighted mean of -ln of the true label's probability."""
+    log_prob = np.take_along_axis(log_softmax(logits, axis=1), code[:, None], 1)[:, 0]
+    return float(-np.average(log_prob, weights=weight))
 
 
 def _fit_temperature(logits: Floats, code: Ints, weight: Floats) -> float:
-    """Return what logits are divided by to be as sure as they are right (Guo et al. 2017, PMLR 70, 1321)."""
+    """Return the temperature that minimizes the cross-entropy (Guo et al. 2017, PMLR 70, 1321)."""
     limits = float(np.log(MIN_TEMPERATURE)), float(np.log(MAX_TEMPERATURE))
-    found: Any = minimize_scalar(
+    result: Any = minimize_scalar(
         lambda t: _cross_entropy(logits / np.exp(t), code, weight), bounds=limits, method="bounded"
     )
-    return float(np.exp(found.x))
+    return float(np.exp(result.x))

@@ -1,42 +1,60 @@
-"""Labels from a table that somebody made elsewhere: every row checked before any is kept."""
+"""Import of labels from a CSV or Parquet file; every row is checked before any is added."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
 
 from distspec.core.arrow import pc
+from distspec.core.errors import LabelError
 from distspec.io.files import read_bytes
 from distspec.labels.annotations import Annotation
 
-LABEL_COLUMNS = ("object_id", "human_label", "who", "when", "note")
-REQUIRED_COLUMNS = LABEL_COLUMNS[:2]
+REQUIRED_COLUMNS = ("object_id", "human_label")
+OPTIONAL_COLUMNS = ("who", "when", "note")
+LABEL_COLUMNS = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)
 MAX_LABEL_LENGTH = 100
-"""Characters of a label."""
+"""Largest number of characters of a label."""
 MAX_LISTED_ROWS = 5
-"""Bad rows that an error names."""
+"""Number of invalid rows that an error message lists."""
+
+
+class UnknownSpectrum(NamedTuple):
+    """A row of the file whose spectrum is not in the store.
+
+    Attributes
+    ----------
+    line : int
+        Line of the file; its header is line 1.
+    object_id : str
+        The unknown identifier.
+    """
+
+    line: int
+    object_id: str
 
 
 @dataclass(frozen=True)
 class ImportedLabels:
-    """What a file says.
+    """Content of a file of labels.
 
     Attributes
     ----------
-    annotations : list of Said
-        Of spectra that are known.
-    unknown_ids : list of (int, str)
-        Line of the file, counted with its header from 1, and object_id of each that is not.
+    annotations : list of Annotation
+        Labels of spectra in the store.
+    unknown_ids : list of UnknownSpectrum
+        Rows whose spectrum is not in the store.
     """
 
     annotations: list[Annotation]
-    unknown_ids: list[tuple[int, str]]
+    unknown_ids: list[UnknownSpectrum]
 
 
 def read_labels(url: str, known_ids: pa.Array | pa.ChunkedArray, default_annotator: str) -> ImportedLabels:
@@ -45,70 +63,70 @@ def read_labels(url: str, known_ids: pa.Array | pa.ChunkedArray, default_annotat
     Parameters
     ----------
     url : str
-        A file with columns object_id and human_label; who, when (ISO 8601, UTC unless it says otherwise) and
-        note where there are. An empty label takes the last one of that person back.
-    known_ids : (N,) str
-        The spectra that there are.
+        File with the columns ``object_id`` and ``human_label`` and, optionally, ``who``, ``when`` (ISO 8601, UTC
+        unless it states an offset) and ``note``. An empty label withdraws the person's previous one.
+    known_ids : Array of str, shape (n_spectra,)
+        Identifiers of the spectra in the store.
     default_annotator : str
-        Who says what the file does not say who says.
+        Annotator of rows without ``who``.
+
+    Returns
+    -------
+    ImportedLabels
 
     Raises
     ------
-    FileNotFoundError
-        When there is no such file.
-    ValueError
-        When it is no such table, or a row is not right; names lines and values.
+    NotFoundError
+        If the file does not exist.
+    LabelError
+        If the file is not such a table, or a row is invalid; the message lists lines and values.
     """
     table = _read_table(url)
-    lacking = [name for name in REQUIRED_COLUMNS if name not in table.column_names]
-    if lacking:
-        raise ValueError(
-            f"{url} has no column {' and no column '.join(lacking)}, but {', '.join(table.column_names)}: "
-            f"give it {', '.join(REQUIRED_COLUMNS)} and, if you like, {', '.join(LABEL_COLUMNS[2:])}"
+    missing = [name for name in REQUIRED_COLUMNS if name not in table.column_names]
+    if missing:
+        raise LabelError(
+            f"{url} has no column {' and no column '.join(missing)}; its columns are "
+            f"{', '.join(table.column_names)}. Required are {', '.join(REQUIRED_COLUMNS)}, optional are "
+            f"{', '.join(OPTIONAL_COLUMNS)}"
         )
     columns = {
         name: _column_as_text(table, name, url) for name in LABEL_COLUMNS if name in table.column_names
     }
-    bad: list[str] = []
-    said: list[Annotation] = []
-    for i in range(len(table)):
-        row = {name: values[i] for name, values in columns.items()}
-        problem = _find_problem(row)
-        if problem:
-            bad.append(f"line {i + 2}: {problem}")
-            continue
-        when = _parse_time(row["when"]) if row.get("when") else None
-        label = row["human_label"].strip()
-        said.append(
-            Annotation(
-                row["object_id"], label, row.get("who") or default_annotator, row.get("note", ""), when
-            )
+    rows = [{name: values[i] for name, values in columns.items()} for i in range(len(table))]
+    problems = [f"line {i + 2}: {problem}" for i, row in enumerate(rows) if (problem := _find_problem(row))]
+    if problems:
+        more = f"; and {len(problems) - MAX_LISTED_ROWS} more" if len(problems) > MAX_LISTED_ROWS else ""
+        raise LabelError(
+            f"{url}: {'; '.join(problems[:MAX_LISTED_ROWS])}{more}. No label was added: correct the file"
         )
-    if bad:
-        more = f"; and {len(bad) - MAX_LISTED_ROWS} more" if len(bad) > MAX_LISTED_ROWS else ""
-        raise ValueError(f"{url}: {'; '.join(bad[:MAX_LISTED_ROWS])}{more}: nothing was kept, mend the file")
-    there = pc.is_in(pa.array([each.object_id for each in said], pa.string()), known_ids.unique()).to_pylist()
-    unknown = [(i + 2, each.object_id) for i, each in enumerate(said) if not there[i]]
-    return ImportedLabels([each for each, ok in zip(said, there, strict=True) if ok], unknown)
+    annotations = [_build_annotation(row, default_annotator) for row in rows]
+    names = pa.array([annotation.object_id for annotation in annotations], pa.string())
+    is_known = pc.is_in(names, known_ids.unique()).to_pylist()
+    return ImportedLabels(
+        [annotation for annotation, known in zip(annotations, is_known, strict=True) if known],
+        [UnknownSpectrum(i + 2, annotations[i].object_id) for i, known in enumerate(is_known) if not known],
+    )
 
 
 def _read_table(url: str) -> pa.Table:
-    content, stem = read_bytes(url), url.lower()
+    """Return the table of a file; the columns of a CSV file are strings."""
+    content, name = read_bytes(url), url.lower()
     try:
-        if stem.endswith((".parquet", ".pq")):
+        if name.endswith((".parquet", ".pq")):
             return pq.read_table(io.BytesIO(content))
         names = csv.open_csv(pa.BufferReader(content)).schema.names
         text = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
         return csv.read_csv(pa.BufferReader(content), convert_options=text)
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{url} is no CSV or Parquet table ({error}): its name must end in its format"
+        raise LabelError(
+            f"{url} is neither a CSV nor a Parquet table ({error}): check its content and its extension"
         ) from error
 
 
 def _column_as_text(table: pa.Table, name: str, url: str) -> list[str]:
-    if table.column_names.count(name) > 1:
-        raise ValueError(f"{url} has {table.column_names.count(name)} columns {name}: leave one")
+    """Return a column as strings, "" for null."""
+    if (n := table.column_names.count(name)) > 1:
+        raise LabelError(f"{url} has {n} columns {name}: keep one of them")
     values: list[Any] = table[name].to_pylist()
     return ["" if value is None else _format_value(value) for value in values]
 
@@ -117,21 +135,28 @@ def _format_value(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def _find_problem(row: dict[str, str]) -> str:
-    """Return what is wrong with a row, "" for nothing."""
+def _find_problem(row: Mapping[str, str]) -> str:
+    """Return what is invalid in a row, "" if nothing is."""
     label = row["human_label"]
     if not row["object_id"]:
         return "no object_id"
     if len(label) > MAX_LABEL_LENGTH:
-        return f"human_label {label[:20]!r}… has {len(label)} characters, over {MAX_LABEL_LENGTH}"
+        return f"human_label {label[:20]!r}… has {len(label)} characters; the limit is {MAX_LABEL_LENGTH}"
     if not label.isprintable():
-        return f"human_label {label!r} has characters that cannot be shown"
+        return f"human_label {label!r} has characters that cannot be printed"
     try:
         if row.get("when"):
             _parse_time(row["when"])
     except ValueError:
-        return f"when {row['when']!r} is no time: write 2026-01-31 or 2026-01-31T12:00:00"
+        return f"when {row['when']!r} is not a time: write 2026-01-31 or 2026-01-31T12:00:00"
     return ""
+
+
+def _build_annotation(row: Mapping[str, str], default_annotator: str) -> Annotation:
+    """Return the annotation of a valid row."""
+    when = _parse_time(row["when"]) if row.get("when") else None
+    annotator, label = row.get("who") or default_annotator, row["human_label"].strip()
+    return Annotation(row["object_id"], label, annotator, row.get("note", ""), when)
 
 
 def _parse_time(text: str) -> datetime:

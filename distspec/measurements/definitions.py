@@ -80,13 +80,15 @@ class Measurement:
     @property
     def value_column(self) -> Column:
         """Column of the value."""
-        return Column(self.name, pa.float32(), self.unit, f"{self.definition}; null where not covered")
+        return Column(
+            self.name, pa.float32(), self.unit, _sentence(f"{self.definition}; null where not covered")
+        )
 
     @property
     def error_column(self) -> Column:
         """Column of the error."""
         description = self.error_description or f"1 sigma uncertainty of {self.name}"
-        return Column(f"{self.name}_err", pa.float32(), self.unit, description)
+        return Column(f"{self.name}_err", pa.float32(), self.unit, _sentence(description))
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -273,8 +275,13 @@ def define_equivalent_width(
         feature_source,
         needs=windows,
         reference=reference,
-        snr_column=Column(snr_name, pa.float32(), "", f"signal-to-noise ratio of the line flux of {name}"),
+        snr_column=Column(snr_name, pa.float32(), "", f"Signal-to-noise ratio of the line flux of {name}."),
     )
+
+
+def _sentence(text: str) -> str:
+    """Return text with a capital first letter and a full stop."""
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _format(windows: Sequence[Window]) -> str:

@@ -44,14 +44,17 @@ def list_reconstruction_columns(measurements: MeasurementSet) -> tuple[Column, .
     >>> [column.name for column in list_reconstruction_columns(NIRSPEC_PRISM_MEASUREMENTS)][:2]
     ['recon_uv_slope', 'recon_uv_slope_err']
     """
-    suffix = f"; of the reconstruction at z = {measurements.reference_redshift:g}"
-    columns: list[Column] = []
-    for measurement in measurements.select("reconstruction"):
-        value, error = measurement.value_column, measurement.error_column
-        for column, text in ((value, measurement.definition), (error, error.description)):
-            name = RECONSTRUCTION_PREFIX + column.name
-            columns.append(Column(name, column.type, column.unit, text + suffix))
-    return tuple(columns)
+    suffix = f"; of the reconstruction at z = {measurements.reference_redshift:g}."
+    return tuple(
+        Column(
+            RECONSTRUCTION_PREFIX + column.name,
+            column.type,
+            column.unit,
+            column.description.removesuffix(".").removesuffix("; null where not covered") + suffix,
+        )
+        for measurement in measurements.select("reconstruction")
+        for column in (measurement.value_column, measurement.error_column)
+    )
 
 
 def list_feature_columns(measurements: MeasurementSet) -> tuple[str, ...]:

@@ -119,7 +119,7 @@ _PRISM_GALAXY_TYPE_MEASUREMENTS = (
         OPTICAL_CONTINUUM_WINDOWS, _V_SHAPE_REFERENCE,
     ),
     Measurement(
-        "v_shape", "", "beta_opt - beta_uv",
+        "v_shape", "", "difference beta_opt - beta_uv",
         partial(
             measure_slope_difference, red_windows=OPTICAL_CONTINUUM_WINDOWS,
             blue_windows=UV_CONTINUUM_WINDOWS, disperser=NIRSPEC_PRISM,

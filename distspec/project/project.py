@@ -417,7 +417,7 @@ class Project:
             Whether to count the marks "interesting" and "ordinary" instead.
         """
         found = consensus_labels(current_annotations(read_annotations(self.root), marks))
-        totals = [("object_id", "count"), ("people", "sum")]
+        totals = [("object_id", "count"), ("n_annotators", "sum")]
         counts = found.drop_null().group_by("human_label").aggregate(totals)
         counts = counts.rename_columns(["human_label", "n_spectra", "n_people"]).sort_by("human_label")
         tied = found.filter(pc.is_null(found["human_label"]))

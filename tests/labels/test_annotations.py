@@ -1,10 +1,14 @@
+"""Annotations: the latest counts, empty labels withdraw, and compaction loses nothing."""
+
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from distspec.core.errors import LabelError, StorageError
 from distspec.io.files import list_files
+from distspec.labels import annotations as module
 from distspec.labels.annotations import (
     Annotation,
     add_annotations,
@@ -12,12 +16,13 @@ from distspec.labels.annotations import (
     compact_annotations,
     current_annotations,
     read_annotations,
+    read_marks,
 )
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def test_the_last_word_stands_and_an_empty_label_takes_back(tmp_path: Path) -> None:
+def test_the_latest_label_counts_and_an_empty_one_withdraws_it(tmp_path: Path) -> None:
     root = str(tmp_path)
     for day, label in enumerate(("LRD", "interesting", "EELG", "")):
         add_annotations(root, [Annotation("a", label, "ann")], START + timedelta(days=day))
@@ -28,24 +33,33 @@ def test_the_last_word_stands_and_an_empty_label_takes_back(tmp_path: Path) -> N
     assert len(current_annotations(read_annotations(root), interest=True)) == 0
 
 
-def test_nothing_said_is_an_empty_table(tmp_path: Path) -> None:
+def test_a_root_without_annotations_has_an_empty_table(tmp_path: Path) -> None:
     assert len(current_annotations(read_annotations(str(tmp_path)))) == 0
 
 
 def test_a_label_without_a_spectrum_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="object_id"):
+    with pytest.raises(LabelError, match="object_id"):
         add_annotations(str(tmp_path), [Annotation("", "LRD")])
     assert list_files(annotations_url(str(tmp_path))) == []
 
 
-def test_compaction_keeps_every_word_in_one_file(tmp_path: Path) -> None:
+def test_the_majority_decides_on_marks(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    by_person = {
+        "ann": [("a", "interesting"), ("b", "ordinary"), ("c", "LRD")],
+        "bob": [("a", "ordinary"), ("b", "ordinary")],
+        "cat": [("b", "interesting")],
+    }
+    for who, labels in by_person.items():
+        add_annotations(root, [Annotation(name, label, who) for name, label in labels])
+    assert read_marks(root) == {"a": True, "b": False}
+
+
+def test_compaction_keeps_every_annotation_in_one_file(tmp_path: Path) -> None:
     root = str(tmp_path)
     for i in range(5):
-        add_annotations(
-            root,
-            [Annotation(f"o{i}", "LRD", "ann"), Annotation(f"p{i}", "LAE", "ann")],
-            START + timedelta(hours=i),
-        )
+        pair = [Annotation(f"o{i}", "LRD", "ann"), Annotation(f"p{i}", "LAE", "ann")]
+        add_annotations(root, pair, START + timedelta(hours=i))
     before = read_annotations(root)
     assert compact_annotations(root) == 10
     add_annotations(root, [Annotation("late", "LRD")], START + timedelta(days=1))
@@ -55,14 +69,20 @@ def test_compaction_keeps_every_word_in_one_file(tmp_path: Path) -> None:
     assert read_annotations(root).slice(0, 10).sort_by("object_id") == before.sort_by("object_id")
 
 
-def test_people_write_while_others_compact(tmp_path: Path) -> None:
+def test_annotations_added_during_compaction_are_kept(tmp_path: Path) -> None:
     root = str(tmp_path)
 
-    def say(i: int) -> None:
+    def add(i: int) -> None:
         add_annotations(root, [Annotation(f"o{i}", "LRD", "ann")])
         if i % 3 == 0:
             compact_annotations(root)
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(say, range(60)))
+        list(pool.map(add, range(60)))
     assert sorted(read_annotations(root)["object_id"].to_pylist()) == sorted(f"o{i}" for i in range(60))
+
+
+def test_files_that_vanish_again_and_again_end_in_an_error(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(module, "list_files", lambda url: ["vanished.parquet"])
+    with pytest.raises(StorageError, match="changed during 10 attempts"):
+        read_annotations(str(tmp_path))

@@ -1,3 +1,5 @@
+"""Conformal prediction sets against MAPIE, and the weights of sources."""
+
 import numpy as np
 import pytest
 from sklearn.datasets import make_classification
@@ -11,54 +13,49 @@ from distspec.labels.conformal import (
 )
 
 
-def data(seed, n=900):
-    return make_classification(
-        n, 6, n_informative=4, n_classes=3, n_clusters_per_class=1, class_sep=0.8, random_state=seed
-    )
-
-
 @pytest.mark.filterwarnings("ignore:WARNING. your conformalization dataset has less labels")
-@pytest.mark.parametrize("error", [0.05, 0.1, 0.3])
-def test_sets_are_those_of_mapie_label_by_label(error):
-    """Of one model, a label's threshold is that of split conformal prediction on its spectra alone."""
+@pytest.mark.parametrize("alpha", [0.05, 0.1, 0.3])
+def test_with_one_model_sets_equal_those_of_mapie_label_by_label(alpha):
     from mapie.classification import SplitConformalClassifier
 
-    x, y = data(3)
+    x, y = make_classification(
+        900, 6, n_informative=4, n_classes=3, n_clusters_per_class=1, class_sep=0.8, random_state=3
+    )
     model = LogisticRegression().fit(x[:300], y[:300])
-    own = model.predict_proba(x[300:600])[np.arange(300), y[300:600]]
+    true_label_prob = model.predict_proba(x[300:600])[np.arange(300), y[300:600]]
     zeros = np.zeros(300, np.int64)
-    said = model.predict_proba(x[600:])
-    ours = prediction_sets(conformal_p_values(own, y[300:600], np.ones(300), zeros, said[None]), error)
+    prob = model.predict_proba(x[600:])[None]
+    sets = prediction_sets(
+        conformal_p_values(true_label_prob, y[300:600], np.ones(300), zeros, prob), alpha
+    )
     for k in range(3):
-        mine = np.flatnonzero(y[300:600] == k) + 300
+        members = np.flatnonzero(y[300:600] == k) + 300
         mapie = SplitConformalClassifier(
-            model, confidence_level=1 - error, conformity_score="lac", prefit=True
+            model, confidence_level=1 - alpha, conformity_score="lac", prefit=True
         )
-        mapie.conformalize(x[mine], y[mine])
-        assert np.array_equal(ours[:, k], mapie.predict_set(x[600:])[1][:, k, 0])
+        mapie.conformalize(x[members], y[members])
+        assert np.array_equal(sets[:, k], mapie.predict_set(x[600:])[1][:, k, 0])
 
 
 @pytest.mark.parametrize("n", [8, 9, 19])
-def test_a_label_of_too_few_is_in_every_set(n):
-    own, said = np.linspace(0.5, 0.9, n), np.full((1, 4, 1), 0.01)
-    found = prediction_sets(
-        conformal_p_values(own, np.zeros(n, int), np.ones(n), np.zeros(n, int), said), 0.1
-    )
-    assert found.all() == (n < min_sources_to_exclude(0.1))
+def test_a_label_of_too_few_sources_is_in_every_set(n):
+    true_label_prob, prob = np.linspace(0.5, 0.9, n), np.full((1, 4, 1), 0.01)
+    zeros = np.zeros(n, int)
+    sets = prediction_sets(conformal_p_values(true_label_prob, zeros, np.ones(n), zeros, prob), 0.1)
+    assert sets.all() == (n < min_sources_to_exclude(0.1))
 
 
-def test_repeats_count_as_one():
-    own, code = np.array([0.2, 0.4, 0.6]), np.zeros(3, int)
-    said = np.array([[[0.1], [0.3], [0.5], [0.9]]])
-    once = conformal_p_values(own, code, np.ones(3), code, said)
-    source = np.array(["a", "b", "b", "b", "c"])
-    many = conformal_p_values(
-        own[[0, 1, 1, 1, 2]], np.zeros(5, int), compute_source_weights(source), np.zeros(5, int), said
-    )
-    assert np.allclose(once, many)
+def test_spectra_of_one_source_count_as_one():
+    true_label_prob, zeros = np.array([0.2, 0.4, 0.6]), np.zeros(3, int)
+    prob = np.array([[[0.1], [0.3], [0.5], [0.9]]])
+    once = conformal_p_values(true_label_prob, zeros, np.ones(3), zeros, prob)
+    weights, zeros = compute_source_weights(np.array(["a", "b", "b", "b", "c"])), np.zeros(5, int)
+    repeated = conformal_p_values(true_label_prob[[0, 1, 1, 1, 2]], zeros, weights, zeros, prob)
+    assert np.allclose(once, repeated)
 
 
-def test_each_is_compared_with_what_its_own_model_says():
-    own, fold = np.array([0.5, 0.5]), np.array([0, 1])
-    said = np.array([[[0.6]], [[0.4]]])
-    assert conformal_p_values(own, np.zeros(2, int), np.ones(2), fold, said)[0, 0] == pytest.approx(2 / 3)
+def test_a_labeled_spectrum_is_compared_with_the_prediction_of_its_own_fold():
+    true_label_prob, fold = np.array([0.5, 0.5]), np.array([0, 1])
+    prob = np.array([[[0.6]], [[0.4]]])
+    p_values = conformal_p_values(true_label_prob, np.zeros(2, int), np.ones(2), fold, prob)
+    assert p_values[0, 0] == pytest.approx(2 / 3)
