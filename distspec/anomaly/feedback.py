@@ -1,7 +1,7 @@
 """Anomaly scores that learn from spectra which people marked as interesting or ordinary.
 
-Active anomaly discovery (Das et al. 2017, arXiv:1708.09441) with coniferest's `AADForest`: an isolation forest whose
-leaf weights are fitted so that marked spectra rank as they were marked.
+Active anomaly discovery (Das et al. 2017, arXiv:1708.09441) with coniferest's `AADForest`: an isolation
+forest whose leaf weights are fitted so that marked spectra rank as they were marked.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def rescore_with_marks(
     """Compute anomaly scores that take marks into account.
 
     The score is the sum of two terms -log10(fraction of the spectra that are at least as anomalous): by the
-    run's own score, and by a forest that has learned from the marks. Without marks it is the first term alone.
+    run's own score, and by a forest that has learned from the marks. Without marks it is the first term
+    alone.
 
     Parameters
     ----------
@@ -94,7 +95,7 @@ def score_with_aad_forest(x: Floats, marks: NDArray[np.int8], seed: int) -> Floa
         from coniferest.aadforest import AADForest
     except ImportError as error:
         raise LabelError(
-            "marks re-rank anomalies with coniferest, which is not installed: pip install 'distspec[feedback]'"
+            "re-ranking by marks needs coniferest, which is not installed: pip install 'distspec[feedback]'"
         ) from error
     known = np.flatnonzero(marks)
     sample = min(N_SUBSAMPLES, len(x))

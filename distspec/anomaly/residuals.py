@@ -1,9 +1,9 @@
 """Residuals of reconstructions, beyond the noise and beyond the model's usual error.
 
-The chi-squared of an imperfect model grows with the signal-to-noise ratio, and is large wherever the model fails for
-all spectra: at Lyα and the brightest lines. Each pixel's variance is therefore the sum of its noise and of the model's
-usual error there, which is estimated from a sample. What is left is summarized by its mean square, and by the largest
-residual averaged over the width of a line.
+The chi-squared of an imperfect model grows with the signal-to-noise ratio, and is large wherever the model
+fails for all spectra: at Lyα and the brightest lines. Each pixel's variance is therefore the sum of its
+noise and of the model's usual error there, which is estimated from a sample. What is left is summarized by
+its mean square, and by the largest residual averaged over the width of a line.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from distspec.core.instruments import Disperser, fill_detector_positions, unpack
 from distspec.core.spectrum import Floats, Floats32, WavelengthGrid
 
 MAX_PIXEL_RESIDUAL, MAX_LINE_RESIDUAL = 10.0, 5.0
-"""Largest residual of a pixel that counts in the mean square and in a line [sigma]: an unmasked spike is no anomaly."""
+"""Largest residual of a pixel that counts in the mean square and in a line [sigma]: an unmasked spike is no
+anomaly."""
 LINE_HALF_WIDTH = 2.0
 """Half of the width over which the line statistic averages residuals [detector pixels]."""
 CHI2_MEDIAN = 0.4549
 """Median of the chi-squared distribution with one degree of freedom."""
 MIN_SPECTRA, MIN_MODEL_ERROR, MAX_MODEL_ERROR, N_BISECTIONS = 30, 1e-3, 10.0, 24
-"""Fewest valid spectra of a pixel whose model error is estimated, range of that error, steps of the bisection."""
+"""Fewest valid spectra of a pixel whose model error is estimated, range of that error, steps of the
+bisection."""
 MIN_SCATTER_RATIO = 0.3
 """Lower limit of the ratio of a spectrum's noise to its errors."""
 

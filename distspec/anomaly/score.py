@@ -1,8 +1,8 @@
 """Anomaly scores: how poorly a spectrum is reconstructed, and how isolated it is in latent space.
 
 Raw scores of a spectrum depend on that spectrum and on a model of the sample (`distspec.anomaly.residuals`,
-`distspec.anomaly.latent_scorer`), so they can be computed in blocks of rows. A `ReferenceDistribution` makes them
-comparable between signal-to-noise ratios and classes, and combines them.
+`distspec.anomaly.latent_scorer`), so they can be computed in blocks of rows. A `ReferenceDistribution`
+makes them comparable between signal-to-noise ratios and classes, and combines them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ CLASS_SHRINKAGE_SIZE = 50
 LATENT_WEIGHT = 0.3
 """Weight of the mean of the latent scores; the larger of the residual scores has weight 1."""
 BAD_PIXEL_PENALTY, MAX_BAD_PIXEL_PENALTY = 0.5, 1.5
-"""Decrease of the score of spectra with bad pixels, for each doubling of `artefact_score`, and its limit [dex]."""
+"""Decrease of the score of spectra with bad pixels, for each doubling of `artefact_score`, and its limit
+[dex]."""
 MIN_EXPLAINED_SCORE = 1.5
 """Partial score from which on an explanation names it [dex]."""
 PARTIAL_SCORES: Mapping[str, str] = {
@@ -138,22 +139,29 @@ class ReferenceDistribution:
 
 
 def compute_anomaly_scores(
-    raw_scores: Mapping[str, Floats32], snr: Floats32, labels: NDArray[np.int32], bad_pixel_score: Floats32
+    raw_scores: Mapping[str, Floats32],
+    snr: Floats32,
+    labels: NDArray[np.int32],
+    bad_pixel_score: Floats32,
+    reference: ReferenceDistribution | None = None,
 ) -> dict[str, Floats]:
     """Score every spectrum of a run relative to all.
 
-    The parameters are those of `ReferenceDistribution.score`.
+    Parameters
+    ----------
+    raw_scores, snr, labels, bad_pixel_score
+        As `ReferenceDistribution.score`.
+    reference : ReferenceDistribution, optional
+        `ReferenceDistribution.from_raw_scores` of the same spectra, if it is known.
 
     Returns
     -------
     dict of str to ndarray of shape (n_spectra,)
         Result of `ReferenceDistribution.score`, and ``anomaly_rank``; 1 is the most anomalous.
     """
-    reference = ReferenceDistribution.from_raw_scores(raw_scores, snr, labels)
+    reference = reference or ReferenceDistribution.from_raw_scores(raw_scores, snr, labels)
     scores = reference.score(raw_scores, snr, labels, bad_pixel_score)
-    return scores | {
-        "anomaly_rank": rankdata(-scores["anomaly_score"], method="ordinal").astype(np.float64)
-    }
+    return scores | {"anomaly_rank": rankdata(-scores["anomaly_score"], method="ordinal").astype(np.float64)}
 
 
 def explain_anomaly(

@@ -5,8 +5,8 @@
     root/labels/labels.parquet              compacted annotations
     root/labels/<time>-<random>.parquet     later annotations, one file for each call
 
-A file is never changed, so that people can annotate at the same time. A later annotation replaces an earlier one of
-the same person and spectrum.
+A file is never changed, so that people can annotate at the same time. A later annotation replaces an
+earlier one of the same person and spectrum.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def read_annotations(root: str) -> pa.Table:
         except FileNotFoundError:  # the file was compacted after it was listed
             continue
     raise StorageError(
-        f"{annotations_url(root)}: the files changed during {MAX_READ_ATTEMPTS} attempts to read them; try again"
+        f"{annotations_url(root)}: files changed during {MAX_READ_ATTEMPTS} attempts to read them; try again"
     )
 
 

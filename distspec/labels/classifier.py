@@ -1,7 +1,7 @@
 """Label classifier: multinomial logistic regression on a few labeled spectra, with calibrated probabilities.
 
-The strength of the regularization and the temperature of the probabilities are chosen by cross-validation, in folds
-that keep the spectra of one source together.
+The strength of the regularization and the temperature of the probabilities are chosen by cross-validation,
+in folds that keep the spectra of one source together.
 """
 
 from __future__ import annotations

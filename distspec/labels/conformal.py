@@ -1,10 +1,11 @@
-"""Conformal prediction sets: sets of labels that contain the true label with a given probability, for each label.
+"""Conformal prediction sets, which contain the true label with a given probability, for each label.
 
-Cross-conformal prediction (Vovk 2015, Ann. Math. Artif. Intell. 74, 9), Mondrian by label: a prediction set at level
-alpha leaves out a label if at most a fraction alpha of the spectra with that label conform to it as little. The score
-of a labeled spectrum is its probability by a model that was trained without its source. It is compared with the
-probability that the same model gives to the new spectrum (CV+: Romano et al. 2020, NeurIPS 33, 3581). Spectra of one
-source share one weight (Lee, Barber & Willett 2023, arXiv:2306.06342).
+Cross-conformal prediction (Vovk 2015, Ann. Math. Artif. Intell. 74, 9), Mondrian by label: a prediction set
+at level alpha leaves out a label if at most a fraction alpha of the spectra with that label conform to it
+as little. The score of a labeled spectrum is its probability by a model that was trained without its
+source. It is compared with the probability that the same model gives to the new spectrum (CV+: Romano et
+al. 2020, NeurIPS 33, 3581). Spectra of one source share one weight (Lee, Barber & Willett 2023,
+arXiv:2306.06342).
 """
 
 from __future__ import annotations

@@ -63,8 +63,9 @@ def read_labels(url: str, known_ids: pa.Array | pa.ChunkedArray, default_annotat
     Parameters
     ----------
     url : str
-        File with the columns ``object_id`` and ``human_label`` and, optionally, ``who``, ``when`` (ISO 8601, UTC
-        unless it states an offset) and ``note``. An empty label withdraws the person's previous one.
+        File with the columns ``object_id`` and ``human_label`` and, optionally, ``who``, ``when`` (ISO
+        8601, UTC unless it states an offset) and ``note``. An empty label withdraws the person's previous
+        one.
     known_ids : Array of str, shape (n_spectra,)
         Identifiers of the spectra in the store.
     default_annotator : str

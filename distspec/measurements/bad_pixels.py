@@ -1,9 +1,9 @@
 """Bad pixels, found from each spectrum alone: features that neither a source nor the optics can produce.
 
-A line is never narrower than the instrument's line-spread function, flux is not negative, noise scatters as the
-errors say, and a spectrum does not rise steeply at the end of the detector. Departures from that are measured
-without a model and without other spectra. Distances are in detector pixels, because a grid pixel covers several of
-them at some wavelengths and a fraction of one at others.
+A line is never narrower than the instrument's line-spread function, flux is not negative, noise scatters as
+the errors say, and a spectrum does not rise steeply at the end of the detector. Departures from that are
+measured without a model and without other spectra. Distances are in detector pixels, because a grid pixel
+covers several of them at some wavelengths and a fraction of one at others.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from distspec.core.instruments import (
 from distspec.core.spectrum import Floats, Floats32, WavelengthGrid
 
 MIN_RELATIVE_LINE_WIDTH = 0.75
-"""Smallest width of a line relative to the instrument's nominal width: of 150 lines in real files of NIRSpec's prism
-none is below 0.84."""
+"""Smallest width of a line relative to the instrument's nominal width: of 150 lines in real files of
+NIRSpec's prism none is below 0.84."""
 MIN_SPIKE_SNR = 4.0
 """Significance from which on an excursion is no fluctuation of the noise [sigma]."""
 SYSTEMATIC_ERROR_FRACTION = 0.03
@@ -33,7 +33,8 @@ SYSTEMATIC_ERROR_FRACTION = 0.03
 MIN_UNEXPLAINED_FRACTION = 0.3
 """Fraction of a spike's height that the narrowest line through its neighbors must leave unexplained."""
 WINDOW_WIDTH = 8.0
-"""Extent of the continuum beside a spike, of a negative run and of an end of the spectrum [detector pixels]."""
+"""Extent of the continuum beside a spike, of a negative run and of an end of the spectrum [detector
+pixels]."""
 MIN_NEGATIVE_RUN_SNR = 6.0
 """Significance from which on a negative run is masked [sigma]."""
 EDGE_REFERENCE_DISTANCE = 30.0

@@ -1,4 +1,4 @@
-"""Slopes of faint continua from all line-free windows, with a posterior that is valid at any signal-to-noise ratio."""
+"""Slopes of faint continua from all line-free windows, with posteriors valid at any signal-to-noise ratio."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from distspec.measurements.indices import (
 )
 
 MAX_ABS_BETA, BETA_STEP = 6.0, 0.05
-"""The posterior is evaluated for beta from -6 to 6 in steps of 0.05, beyond the slopes of stars, dust and black
-bodies of 3000 K."""
+"""The posterior is evaluated for beta from -6 to 6 in steps of 0.05, beyond the slopes of stars, dust and
+black bodies of 3000 K."""
 RELATIVE_ERROR_FLOOR = 0.05
 """Fraction of a window's mean that is added in quadrature to its error: continua are not exact power laws."""
 MIN_WINDOWS, MIN_SPAN_FRACTION = 3, 0.5
-"""A slope needs this many covered windows, which span this fraction of the range of all windows in ln lambda."""
+"""A slope needs this many covered windows, which span this fraction of the range of all windows in ln
+lambda."""
 
 
 def fit_power_law(
@@ -32,8 +33,8 @@ def fit_power_law(
 ) -> tuple[Floats, Floats]:
     """Estimate the index beta of f_lambda ~ lambda**beta as mean and standard deviation of its posterior.
 
-    The likelihood is Gaussian in the windows' mean fluxes, which may be negative. The prior is uniform in beta
-    between -`MAX_ABS_BETA` and `MAX_ABS_BETA`, and uniform in the positive amplitude, over which is
+    The likelihood is Gaussian in the windows' mean fluxes, which may be negative. The prior is uniform in
+    beta between -`MAX_ABS_BETA` and `MAX_ABS_BETA`, and uniform in the positive amplitude, over which is
     marginalized. A spectrum without signal therefore has beta = 0 +- 3.5. Windows that are not covered are
     left out.
 
@@ -123,7 +124,10 @@ def _fit_power_law(
     pivot: float,
     result: Floats,
 ) -> None:
-    """Fill `result`, (n_spectra, 2), from window means, (n_spectra, n_windows); `span`, `pivot` in ln lambda."""
+    """Fill `result`, (n_spectra, 2), from window means, (n_spectra, n_windows).
+
+    `span` and `pivot` are range and mean of the windows' centers in ln lambda.
+    """
     n_steps = round(2.0 * MAX_ABS_BETA / BETA_STEP) + 1
     evidence = np.zeros(n_steps)
     n_windows = value.shape[1]
@@ -164,7 +168,7 @@ def _fit_power_law(
 
 @njit_nogil
 def _log_evidence(x: float) -> float:
-    """Return ln of the integral of exp(x a - a**2 / 2) over a > 0: the evidence of an amplitude of x sigma."""
+    """Return ln of the evidence of an amplitude of x sigma: integral of exp(x a - a**2 / 2) over a > 0."""
     if x < -30.0:
         return -log(-x)
     return 0.5 * x**2 + log(0.5 * erfc(-x / sqrt(2.0))) + 0.9189385332046727

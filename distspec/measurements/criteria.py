@@ -1,7 +1,7 @@
 """Probabilities that criteria on measurements hold, given Gaussian errors.
 
-A measurement that a spectrum does not cover gives a probability of 0.5, as an infinite error would: what is not
-covered is neither present nor absent.
+A measurement that a spectrum does not cover gives a probability of 0.5, as an infinite error would: what is
+not covered is neither present nor absent.
 """
 
 from __future__ import annotations

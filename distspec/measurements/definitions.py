@@ -1,7 +1,7 @@
 """What a measurement is: a named quantity that a function measures on every spectrum, with its uncertainty.
 
-An archive lists its measurements in a `MeasurementSet`; `distspec.measurements.standard_sets` holds those of the
-built-in archives. Windows are rest-frame vacuum wavelengths; those published in air were converted.
+An archive lists its measurements in a `MeasurementSet`; `distspec.measurements.standard_sets` holds those
+of the built-in archives. Windows are rest-frame vacuum wavelengths; those published in air were converted.
 """
 
 from __future__ import annotations
@@ -100,9 +100,7 @@ class Measurement:
         """Description with the reference."""
         return f"{self.description} ({self.reference})" if self.reference else self.description
 
-    def measure(
-        self, flux: Floats32, ivar: Floats32, z: Floats, grid: WavelengthGrid
-    ) -> dict[str, Floats32]:
+    def measure(self, flux: Floats32, ivar: Floats32, z: Floats, grid: WavelengthGrid) -> dict[str, Floats32]:
         """Return the measurement's columns for a batch of spectra.
 
         Parameters
@@ -151,9 +149,7 @@ class MeasurementSet:
         """Return the measurements whose value clustering features take from `feature_source`."""
         return tuple(each for each in self.definitions if each.feature_source == feature_source)
 
-    def measure(
-        self, flux: Floats32, ivar: Floats32, z: Floats, grid: WavelengthGrid
-    ) -> dict[str, Floats32]:
+    def measure(self, flux: Floats32, ivar: Floats32, z: Floats, grid: WavelengthGrid) -> dict[str, Floats32]:
         """Return `columns` for a batch of spectra; the parameters are those of `Measurement.measure`."""
         values: dict[str, Floats32] = {}
         for measurement in self.definitions:
@@ -163,8 +159,8 @@ class MeasurementSet:
     def scale_by_error(self, names: Sequence[str], values: Mapping[str, Floats32]) -> Floats:
         """Return measured values relative to their errors, on an arcsinh scale.
 
-        ``arcsinh((value - center) / hypot(error, scale))``: 0 where a spectrum does not cover the measurement,
-        near 0 where its error is large.
+        ``arcsinh((value - center) / hypot(error, scale))``: 0 where a spectrum does not cover the
+        measurement, near 0 where its error is large.
 
         Parameters
         ----------
@@ -190,7 +186,9 @@ class MeasurementSet:
                 f"measure: choose from {', '.join(known) or 'none'}"
             )
         scaled = [
-            np.arcsinh((values[name] - known[name].center) / np.hypot(values[f"{name}_err"], known[name].scale))
+            np.arcsinh(
+                (values[name] - known[name].center) / np.hypot(values[f"{name}_err"], known[name].scale)
+            )
             for name in names
         ]
         shape = len(next(iter(values.values()))), len(names)

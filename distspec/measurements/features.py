@@ -1,8 +1,8 @@
 """Clustering features: measurements of noise-free reconstructions, all decoded at one redshift.
 
-A model's reconstructions are decoded as if all spectra were observed at the archive's reference redshift, so that
-neither coverage nor resolution nor noise distinguishes them, and are measured as spectra are. Errors follow from
-the posterior. What the model does not see is measured on the spectrum itself.
+A model's reconstructions are decoded as if all spectra were observed at the archive's reference redshift,
+so that neither coverage nor resolution nor noise distinguishes them, and are measured as spectra are.
+Errors follow from the posterior. What the model does not see is measured on the spectrum itself.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from distspec.measurements.definitions import Measurement, MeasurementSet
 RECONSTRUCTION_PREFIX = "recon_"
 """Start of the names of columns that are measured on reconstructions."""
 RECONSTRUCTION_IVAR = 1e4
-"""Inverse variance given to a reconstruction: it has no noise, but no model is better than a hundredth of the flux at
-the reference wavelength. It limits the equivalent width of a line without a continuum."""
+"""Inverse variance given to a reconstruction: it has no noise, but no model is better than a hundredth of
+the flux at the reference wavelength. It limits the equivalent width of a line without a continuum."""
 BATCH_SIZE = 4096
 """Rows that are decoded at a time: a multiple of a model's own batches."""
 DecodeFunction = Callable[[Floats32, float], Floats32]
-"""Latents (n_spectra, n_latents) and one redshift to flux (n_spectra, n_pixels): `distspec.models.model.Model.decode`."""
+"""Latents (n_spectra, n_latents) and one redshift to flux (n_spectra, n_pixels):
+`distspec.models.model.Model.decode`."""
 
 
 def list_reconstruction_columns(measurements: MeasurementSet) -> tuple[Column, ...]:
@@ -92,9 +93,9 @@ def measure_reconstructions(
     """Measure a model's reconstructions, decoded at the archive's reference redshift.
 
     Errors are root mean squares over draws from the posterior. The draws use the same directions for every
-    spectrum: as many as there are latents propagate the errors exactly to first order, fewer do so on average.
-    The numbers of a spectrum depend on that spectrum alone, except that its last bits may depend on its
-    position in the decoder's batch: start blocks of rows at multiples of `BATCH_SIZE`.
+    spectrum: as many as there are latents propagate the errors exactly to first order, fewer do so on
+    average. The numbers of a spectrum depend on that spectrum alone, except that its last bits may depend
+    on its position in the decoder's batch: start blocks of rows at multiples of `BATCH_SIZE`.
 
     Parameters
     ----------
@@ -160,9 +161,7 @@ def compute_features(measurements: MeasurementSet, values: Mapping[str, Floats32
         Finite numbers, in the order of `list_feature_columns`.
     """
     of_reconstructions = [
-        np.arcsinh(
-            (values[RECONSTRUCTION_PREFIX + each.name].astype(np.float64) - each.center) / each.scale
-        )
+        np.arcsinh((values[RECONSTRUCTION_PREFIX + each.name].astype(np.float64) - each.center) / each.scale)
         for each in measurements.select("reconstruction")
     ]
     of_spectra = measurements.scale_by_error([each.name for each in measurements.select("spectrum")], values)

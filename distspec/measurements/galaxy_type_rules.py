@@ -10,19 +10,21 @@ from distspec.measurements.criteria import DETECTION_SNR, MeasuredValues
 from distspec.measurements.galaxy_types import GalaxyTypeRule
 
 LRD_MAX_BETA_UV, LRD_MIN_BETA_OPT, LRD_MIN_BETA_DIFFERENCE = -0.2, 0.0, 0.5
-"""A V-shaped continuum has beta_uv below the first, beta_opt above the second, and their difference above the third
-value: Hviding et al. 2025 (A&A 702, A57), who find broad lines in every point source with such a continuum. For
-slopes from photometry, Kocevski et al. 2025 (ApJ 986, 126) require beta_uv < -0.37 and beta_opt > 0."""
+"""A V-shaped continuum has beta_uv below the first, beta_opt above the second, and their difference above
+the third value: Hviding et al. 2025 (A&A 702, A57), who find broad lines in every point source with such a
+continuum. For slopes from photometry, Kocevski et al. 2025 (ApJ 986, 126) require beta_uv < -0.37 and
+beta_opt > 0."""
 QUIESCENT_HALPHA_EW, QUIESCENT_MIN_BALMER_BREAK = 50.0, 1.4
-"""A quiescent galaxy has a rest equivalent width of Hα [Angstrom] below the first, and f_nu(4200) / f_nu(3500) above
-the second value: Covelo-Paz et al. 2025 (arXiv:2506.22540)."""
+"""A quiescent galaxy has a rest equivalent width of Hα [Angstrom] below the first, and f_nu(4200) /
+f_nu(3500) above the second value: Covelo-Paz et al. 2025 (arXiv:2506.22540)."""
 EELG_MIN_EW = 750.0
 """Rest equivalent width of [O III] 5008 or of Hα [Angstrom]: Boyett et al. 2024 (MNRAS 535, 1796)."""
 LAE_MIN_EW = 25.0
-"""Rest equivalent width of Lyα [Angstrom]: Tang et al. 2024 (ApJ 975, 208), as in most work since Stark et al. 2011."""
+"""Rest equivalent width of Lyα [Angstrom]: Tang et al. 2024 (ApJ 975, 208), as in most work since Stark et
+al. 2011."""
 HIGH_Z_ANALOG_MAX_BETA_UV = -2.59
-"""Mean beta_uv of galaxies at z = 11.5, at the blue limit of stars without dust: Cullen et al. 2024 (MNRAS 531,
-997)."""
+"""Mean beta_uv of galaxies at z = 11.5, at the blue limit of stars without dust: Cullen et al. 2024 (MNRAS
+531, 997)."""
 UNPHYSICAL_SIGMA = 5.0
 """Significance from which on unphysical flux makes a spectrum an artefact."""
 OIII_5008_FRACTION = 2.98 / 3.98

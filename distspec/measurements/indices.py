@@ -23,8 +23,8 @@ MIN_COVERAGE = 0.5
 FULL_COVERAGE = 0.999
 """Fraction of a line's window that valid pixels must cover."""
 F_NU, F_LAMBDA = 2, 0
-"""Power of the wavelength by which f_lambda is multiplied before it is averaged. Galaxies are nearly flat in f_nu,
-so that means of f_nu depend least on which pixels of a window are masked."""
+"""Power of the wavelength by which f_lambda is multiplied before it is averaged. Galaxies are nearly flat
+in f_nu, so that means of f_nu depend least on which pixels of a window are masked."""
 
 
 class WindowMeans(NamedTuple):
@@ -263,8 +263,8 @@ def measure_line(
     """Measure a line's equivalent width by integration over a window.
 
     The continuum is a straight line in f_nu through the means of two windows, on both sides of the line or
-    both on one side. A continuum below its own 1 sigma is replaced by that sigma: the equivalent width is then
-    a lower limit. The signal-to-noise ratio of the line flux is not affected.
+    both on one side. A continuum below its own 1 sigma is replaced by that sigma: the equivalent width is
+    then a lower limit. The signal-to-noise ratio of the line flux is not affected.
 
     Parameters
     ----------

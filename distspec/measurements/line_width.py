@@ -15,16 +15,18 @@ from distspec.measurements.indices import GriddedSpectra
 FIT_HALF_WIDTH = 0.05
 """Half-width of the fitted range as a fraction of the line's wavelength."""
 MAX_INSTRUMENT_FWHM = 2000.0
-"""Instrumental FWHM [km/s] from which on nothing is measured: broad lines of active nuclei are not resolved."""
+"""Instrumental FWHM [km/s] from which on nothing is measured: broad lines of active nuclei are not
+resolved."""
 MIN_LINE_SNR = 10.0
 """Smallest signal-to-noise ratio of a line that is measured."""
 RELATIVE_LSF_ERROR = 0.1
-"""Relative uncertainty of the instrument's FWHM, which is a pre-launch value for uniformly filled shutters."""
+"""Relative uncertainty of the instrument's FWHM, which is a pre-launch value for uniformly filled
+shutters."""
 N_ITERATIONS, MAX_LINE_SHIFT = 12, 1.0
 """Gauss-Newton steps, and the largest offset of a line from its expected position [instrumental FWHM]."""
 MIN_COVERAGE, MIN_EXCESS_VARIANCE, MIN_DETERMINANT = 0.9, -0.7, 1e-9
-"""Fraction of the range that valid pixels must cover, smallest variance beyond the instrument's [its square FWHM],
-and the smallest determinant of the normalized normal equations that is still solved."""
+"""Fraction of the range that valid pixels must cover, smallest variance beyond the instrument's [its square
+FWHM], and the smallest determinant of the normalized normal equations that is still solved."""
 SPEED_OF_LIGHT = 299792.458
 """[km/s]"""
 _FWHM_PER_SIGMA = 2.0 * sqrt(2.0 * np.log(2.0))
@@ -95,9 +97,7 @@ def _measure_line_width(
                 positions[k, side] = (
                     interpolate_detector_position(log_edge, log_wave_table, position_table) - line_at
                 )
-        _fit_gaussian(
-            flux[row], ivar[row], columns, positions, pixels_per_fwhm, instrument_fwhm, result[row]
-        )
+        _fit_gaussian(flux[row], ivar[row], columns, positions, pixels_per_fwhm, instrument_fwhm, result[row])
 
 
 @njit_nogil

@@ -25,8 +25,8 @@ PRIOR_FOREST_SIGMA = 1.0
 CLIP_SIGMA, N_CLIP_ITERATIONS = 4.0, 2
 """Continuum pixels beyond this distance from the fit are left out; number of repetitions."""
 MAX_RELATIVE_WEIGHT, MIN_DETERMINANT = 1e4, 1e-10
-"""Largest weight of a pixel relative to the median of the continuum, and the smallest determinant of the normalized
-normal equations that is still solved."""
+"""Largest weight of a pixel relative to the median of the continuum, and the smallest determinant of the
+normalized normal equations that is still solved."""
 MIN_LINE_COVERAGE, MIN_CONTINUUM_COVERAGE = 0.8, 0.3
 """Fractions of the line's profile and of the continuum windows that valid pixels must cover."""
 EW_ERROR_FLOOR, RELATIVE_EW_ERROR_FLOOR = 1.5, 0.05
@@ -59,7 +59,7 @@ def measure_lya_ew(spectra: GriddedSpectra, disperser: Disperser) -> tuple[Float
 
     References
     ----------
-    Becker, Hewett, Worseck & Prochaska 2013, MNRAS 430, 2067: equation 5, the mean transmission of the forest.
+    Becker, Hewett, Worseck & Prochaska 2013, MNRAS 430, 2067: equation 5, the forest's mean transmission.
     """
     wave, edges = spectra.grid.wave_rest, spectra.grid.edges
     near = (wave >= LYA_WINDOW[0]) & (wave < LYA_WINDOW[1])
@@ -88,7 +88,7 @@ def _measure_lya_ew(
     result: Floats,
 ) -> None:
     """Fill `result`, (n_spectra, 2), with equivalent width and error where Lya is covered."""
-    # Width of an unresolved line [FWHM]: the LSF, the detector's pixel, and that pixel again, cut by the grid.
+    # Width of an unresolved line [FWHM]: the LSF, the detector's pixel, and that pixel cut by the grid.
     sigma = np.sqrt(1.0 / 2.3548**2 + 1.0 / (6.0 * pixels_per_fwhm**2))
     power, log_wave_ratio = (wave / PIVOT_WAVE) ** PRIOR_BETA, np.log(wave / PIVOT_WAVE)
     at_lya = (LYA_WAVE / PIVOT_WAVE) ** PRIOR_BETA * np.array([1.0, np.log(LYA_WAVE / PIVOT_WAVE), 0.0, 0.0])

@@ -72,7 +72,7 @@ OPTICAL_SLOPE = define_slope(
     ((4150.0, 4250.0), (5150.0, 5800.0), (6000.0, 6250.0)), NIRSPEC_PRISM, 1.0,
     "selects Little Red Dots: Kocevski et al. 2025, ApJ 986, 126; Setton et al. 2024, arXiv:2411.03424",
 )  # fmt: skip
-# Line windows are as wide as the prism makes lines: at z = 5 FWHM 60 Angstrom at 1908, 47 at 5008, 35 at 6565.
+# Line windows are as wide as the prism makes lines: at z = 5, 60 Angstrom FWHM at 1908 and 35 at 6565.
 # Below z = 4 up to a tenth of [O III] 4960 falls into the window of Hbeta, and the reverse.
 _PRISM_LINES = (
     define_equivalent_width(
@@ -124,7 +124,7 @@ _PRISM_GALAXY_TYPE_MEASUREMENTS = (
             measure_slope_difference, red_windows=OPTICAL_CONTINUUM_WINDOWS,
             blue_windows=UV_CONTINUUM_WINDOWS, disperser=NIRSPEC_PRISM,
         ),
-        1.0, 0.0, "", (*UV_CONTINUUM_WINDOWS, *OPTICAL_CONTINUUM_WINDOWS), "Hviding et al. 2025, A&A 702, A57",
+        1.0, 0.0, "", (*UV_CONTINUUM_WINDOWS, *OPTICAL_CONTINUUM_WINDOWS), _V_SHAPE_REFERENCE,
     ),
     Measurement(
         "halpha_fwhm", "km s-1",

@@ -25,9 +25,7 @@ def test_with_one_model_sets_equal_those_of_mapie_label_by_label(alpha):
     true_label_prob = model.predict_proba(x[300:600])[np.arange(300), y[300:600]]
     zeros = np.zeros(300, np.int64)
     prob = model.predict_proba(x[600:])[None]
-    sets = prediction_sets(
-        conformal_p_values(true_label_prob, y[300:600], np.ones(300), zeros, prob), alpha
-    )
+    sets = prediction_sets(conformal_p_values(true_label_prob, y[300:600], np.ones(300), zeros, prob), alpha)
     for k in range(3):
         members = np.flatnonzero(y[300:600] == k) + 300
         mapie = SplitConformalClassifier(

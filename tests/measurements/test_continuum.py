@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from distspec.core.instruments import NIRSPEC_PRISM, Disperser
 from distspec.measurements.continuum import fit_power_law, measure_min_window_snr, measure_slope_difference
-from distspec.measurements.standard_sets import OPTICAL_CONTINUUM_WINDOWS, UV_CONTINUUM_WINDOWS
 from distspec.measurements.indices import GriddedSpectra
+from distspec.measurements.standard_sets import OPTICAL_CONTINUUM_WINDOWS, UV_CONTINUUM_WINDOWS
 from tests.helpers.galaxies import WAVE, continuum, noisy, spectra
 
 FINE = Disperser((0.1, 10.0), (1e5, 1e5), 1.0)

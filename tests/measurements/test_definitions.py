@@ -31,8 +31,12 @@ def test_every_declared_column_is_measured(name):
 
 def test_a_description_states_the_definition_and_its_reference():
     columns = {column.name: column.description for column in PRISM.columns}
-    assert columns["balmer_break"].startswith("Balmer break: mean f_nu of 4150-4250 over 3400-3600 Angstrom (Bing")
-    assert columns["oiii_ew"].startswith("Rest equivalent width of [O III] 4960 and 5008, emission positive: flux of")
+    assert columns["balmer_break"].startswith(
+        "Balmer break: mean f_nu of 4150-4250 over 3400-3600 Angstrom (Bing"
+    )
+    assert columns["oiii_ew"].startswith(
+        "Rest equivalent width of [O III] 4960 and 5008, emission positive: flux of"
+    )
     for measurement in PRISM.definitions:
         assert measurement.needs
         assert columns[measurement.name].endswith("; null where not covered.")
