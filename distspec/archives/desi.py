@@ -11,20 +11,20 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import pyarrow as pa
 
 from distspec.archives.base import LISTING_SCHEMA, Archive, SpectrumEntry
 from distspec.archives.catalogs import make_absolute_url
-from distspec.archives.desi_cameras import CameraSpectra, coadd_cameras, read_camera
-from distspec.archives.multifiber import FLUX_UNIT, list_fits_files, mask_pixels, read_float_column
+from distspec.archives.desi_cameras import coadd_cameras
+from distspec.archives.desi_files import load_coadd, parse_redrock
+from distspec.archives.multifiber import FLUX_UNIT, list_fits_files, mask_pixels
 from distspec.core.errors import InvalidSpectrumError, QuarantineReason
 from distspec.core.instruments import DESI_SPECTROGRAPH, Disperser
 from distspec.core.lines import GALAXY_LINES
-from distspec.core.spectrum import Floats, Spectrum
-from distspec.io.fits.reading import FitsTable, parse_head, read_fits_table
+from distspec.core.spectrum import Spectrum
+from distspec.io.fits.reading import parse_head
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig, ListedFile
 from distspec.io.remote.files import ArchiveClient, ArchiveFile, open_archive_client, run_coroutine
 from distspec.measurements.definitions import MeasurementSet
@@ -108,7 +108,7 @@ class DESI(Archive):
         stem = coadd.url.rpartition("/")[2].removesuffix(".gz").removesuffix(".fits").removeprefix("coadd-")
         version = f"{coadd.etag} {etags.get(redrock, '')}".strip()
         try:
-            targets = await parse_head(files.get_file(redrock), HEAD_BYTES, _parse_redrock)
+            targets = await parse_head(files.get_file(redrock), HEAD_BYTES, parse_redrock)
         except InvalidSpectrumError:
             return _build_listing([stem], [""], [version], [redrock], np.full((3, 1), np.nan), stem)
         keep = targets.is_target & np.isin(targets.spectype, self.spectypes)
@@ -133,14 +133,14 @@ class DESI(Archive):
         """Read one target; see `Archive.read`."""
         target, _, zwarn = entry.fragment.partition(";ZWARN=")
         if not target:
-            await parse_head(file, HEAD_BYTES, _parse_redrock)
+            await parse_head(file, HEAD_BYTES, parse_redrock)
             raise InvalidSpectrumError(
                 QuarantineReason.NOT_FOUND,
                 f"the redshifts in {file.url} could not be read when targets were listed",
             )
         if zwarn:
             raise InvalidSpectrumError(QuarantineReason.FLAGGED, f"ZWARN {zwarn}, z = {entry.z:.5f}")
-        coadd = await _load_coadd(file)
+        coadd = await load_coadd(file)
         row = coadd.row_by_target.get(int(target))
         if row is None:
             raise InvalidSpectrumError(
@@ -179,97 +179,6 @@ class DESI(Archive):
             if not target or entry.fragment.partition(";")[0] == target
         ]
         return selected or super().list_external_file(url, z, access)
-
-
-@dataclass(frozen=True, slots=True)
-class _RedrockTable:
-    """Columns of a redrock file, one element per target."""
-
-    target_id: Any
-    is_target: Any
-    z: Floats
-    zwarn: Any
-    spectype: Any
-    ra: Floats
-    dec: Floats
-
-
-@dataclass(frozen=True, slots=True)
-class _Coadd:
-    """Content of a coadd: the row of each target, the purpose and status of its fiber, and the cameras."""
-
-    row_by_target: Mapping[int, int]
-    objtype: Any
-    fiber_status: Any
-    cameras: tuple[CameraSpectra, ...]
-
-
-_COADD_CACHE: WeakKeyDictionary[ArchiveFile, _Coadd] = WeakKeyDictionary()
-
-
-async def _load_coadd(file: ArchiveFile) -> _Coadd:
-    """Return the content of a file, parsed once for all targets that a task reads from it."""
-    content = (await file.read_all()).data
-    if file not in _COADD_CACHE:
-        _COADD_CACHE[file] = _parse_coadd(content)
-    return _COADD_CACHE[file]
-
-
-def _parse_coadd(content: bytes) -> _Coadd:
-    fibers = read_fits_table(content, "FIBERMAP")
-    ids: list[int] = _read_integer_column(fibers, "targetid").tolist()
-    status = "coadd_fiberstatus" if "coadd_fiberstatus" in fibers.column_names else "fiberstatus"
-    cameras = tuple(filter(None, (read_camera(content, camera) for camera in "BRZ")))
-    if len(cameras) < 3 or any(camera.mask is None for camera in cameras):
-        _check_not_truncated(content)
-    if not cameras:
-        raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, "the file has none of the cameras B, R and Z")
-    if any(len(camera.flux) != len(ids) for camera in cameras):
-        detail = f"{len(ids)} targets, {[len(camera.flux) for camera in cameras]} spectra"
-        raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, detail)
-    rows = {target: row for row, target in enumerate(ids)}
-    return _Coadd(rows, _read_text_column(fibers, "objtype"), _read_integer_column(fibers, status), cameras)
-
-
-def _check_not_truncated(content: bytes) -> None:
-    """Raise InvalidSpectrumError if a file is truncated between two HDUs: SCORES is the last one."""
-    try:
-        read_fits_table(content, "SCORES")
-    except InvalidSpectrumError as error:
-        detail = f"a camera or its mask is missing, and the file is truncated: {error.detail}"
-        raise InvalidSpectrumError(QuarantineReason.UNREADABLE, detail) from error
-
-
-def _parse_redrock(content: bytes, file_size: int) -> _RedrockTable:
-    table = read_fits_table(content, "REDSHIFTS", file_size)
-    fibers = read_fits_table(content, "FIBERMAP", file_size)
-    ids = _read_integer_column(table, "targetid")
-    if not np.array_equal(ids, _read_integer_column(fibers, "targetid")):
-        raise InvalidSpectrumError(
-            QuarantineReason.BAD_TABLE, "REDSHIFTS and FIBERMAP list different targets"
-        )
-    return _RedrockTable(
-        ids,
-        (_read_text_column(fibers, "objtype") == "TGT") & (ids > 0),
-        read_float_column(table, "z"),
-        _read_integer_column(table, "zwarn"),
-        _read_text_column(table, "spectype"),
-        read_float_column(fibers, "target_ra"),
-        read_float_column(fibers, "target_dec"),
-    )
-
-
-def _read_integer_column(table: FitsTable, name: str) -> Any:
-    values = table.column(name)
-    if values.ndim != 1 or values.dtype.kind not in "iu":
-        raise InvalidSpectrumError(
-            QuarantineReason.BAD_TABLE, f"column {name} is {values.dtype} of shape {values.shape}"
-        )
-    return values
-
-
-def _read_text_column(table: FitsTable, name: str) -> Any:
-    return np.char.upper(np.char.strip(table.column(name).astype(str)))
 
 
 def _redrock_url(coadd_url: str) -> str:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from distspec.archives import desi
+from distspec.archives import desi_files
 from distspec.archives.base import LISTING_SCHEMA
 from distspec.archives.desi import DESI
 from distspec.core.errors import QuarantineReason
@@ -189,7 +189,7 @@ def test_file_is_parsed_once_for_its_targets(tmp_path, monkeypatch):
     write(tmp_path)
     parsed = []
     monkeypatch.setattr(
-        desi, "_parse_coadd", lambda content, parse=desi._parse_coadd: parsed.append(1) or parse(content)
+        desi_files, "_parse_coadd", lambda content, parse=desi_files._parse_coadd: parsed.append(1) or parse(content)
     )
     results = read_listing(DESI(str(tmp_path), accept_z_warnings=True))
     assert len(results) == 4

@@ -18,7 +18,7 @@ from distspec.io.remote.config import FileContent
 
 PLACES = {
     "read_table": ("distspec.archives.msaexp.read_fits_table", "distspec.archives.sdss.read_fits_table",
-                   "distspec.archives.desi.read_fits_table"),
+                   "distspec.archives.desi_files.read_fits_table"),
     "read_image": ("distspec.archives.spex.read_fits_image", "distspec.archives.jades.read_fits_image",
                    "distspec.archives.desi_cameras.read_fits_image"),
 }  # fmt: skip

@@ -14,8 +14,8 @@ from pyarrow import csv
 
 from distspec.archives.catalogs import make_absolute_url
 from distspec.archives.dja import DJA
-from distspec.archives.simulated.archive import _to_fits
 from distspec.archives.simulated.nirspec import N_PIXELS, WAVE, ObservedSpectrum
+from distspec.archives.simulated.spectrum_file import format_spectrum_file
 from distspec.archives.simulated.survey import SyntheticConfig, plan_survey
 from distspec.ingest.source import ArchiveSource, IngestConfig
 from distspec.io.remote.config import AccessConfig
@@ -34,7 +34,7 @@ def write_files(folder: Path, n: int) -> list[str]:
         rng = np.random.default_rng(i)
         flux = WAVE ** rng.normal(0.0, 0.5) * (1.0 + 0.05 * rng.normal(size=N_PIXELS))
         (folder / row["file"]).write_bytes(
-            _to_fits(row, ObservedSpectrum(flux, np.full(N_PIXELS, 0.05)), False, rng)
+            format_spectrum_file(row, ObservedSpectrum(flux, np.full(N_PIXELS, 0.05)), False, rng)
         )
         names.append(row["file"])
     return names

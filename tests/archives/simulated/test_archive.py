@@ -111,7 +111,7 @@ def test_catalog_has_the_columns_of_the_real_one(archive, real_file):
 
 
 def test_noise_is_similar_to_that_of_real_files(real_file):
-    """Errors scaled to 1e4 s agree with the median of real ones within a factor of two, except at the edges."""
+    """Errors at 1e4 s agree with the real median within a factor of two, except at the edges."""
     scaled = []
     for path in sorted(real_file.parent.glob("*-v4_prism-clear_*.spec.fits"))[::4]:
         with fits.open(path) as hdus:
