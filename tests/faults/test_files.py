@@ -132,14 +132,14 @@ CASES = [
         "spex",
         lambda c: gzip.compress(gzip.decompress(c)[:-BLOCK]),
         UNREADABLE,
-        "cut sh",
+        "truncated",
     ),
     *everywhere(5, "cut-in-the-last-hdu", lambda c: c[:-1000], UNREADABLE, "truncated"),
     Case(5, "cut-a-block-before-the-end", "sdss", lambda c: c[:-BLOCK], UNREADABLE, "truncated: an HDU ends"),
     Case(5, "cut-a-block-before-the-end", "dja", lambda c: c[:-BLOCK]),
-    *everywhere(6, "trailing-junk", lambda c: c + b"\r\n\r\nOK", UNREADABLE, "junk at its end"),
+    *everywhere(6, "trailing-junk", lambda c: c + b"\r\n\r\nOK", UNREADABLE, "extra bytes at its end"),
     *everywhere(
-        6, "a-block-of-trailing-junk", lambda c: c + b"\0" * BLOCK, UNREADABLE, "no HDU", "sdss jades"
+        6, "a-block-of-trailing-junk", lambda c: c + b"\0" * BLOCK, UNREADABLE, "instead of an HDU", "sdss jades"
     ),
     *everywhere(7, "two-files-concatenated", lambda c: c + c, UNREADABLE, "another file instead", "jades"),
     # Behind what is read of a file lies what its archive puts there: images, exposures, or another file.
@@ -152,7 +152,7 @@ CASES = [
     *tables(
         9, "xtension-no-text", lambda c, h: card(c, h, "XTENSION", "XTENSION= 12"), UNREADABLE, "XTENSION"
     ),
-    *everywhere(10, "no-whole-blocks", lambda c: c[:-7], UNREADABLE, "blocks of 2880"),
+    *everywhere(10, "no-whole-blocks", lambda c: c[:-7], UNREADABLE, "not a multiple of 2880"),
     *tables(
         11,
         "huge-naxis2",
@@ -221,7 +221,7 @@ CASES = [
         "outside its table's heap",
     ),
     Case(
-        23, "arrays-of-variable-length", "dja", lambda c: variable_length(c, False), BAD_TABLE, "not numbers"
+        23, "arrays-of-variable-length", "dja", lambda c: variable_length(c, False), BAD_TABLE, "not numeric"
     ),
     *everywhere(24, "git-lfs-pointer", lambda c: LFS_POINTER, UNREADABLE, "Git-LFS", "dja sdss jades spex"),
     *everywhere(24, "login-page", lambda c: LOGIN_PAGE, UNREADABLE, "HTML page", "dja spex"),

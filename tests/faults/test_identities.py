@@ -77,7 +77,7 @@ def test_063_a_repeat_observation(files, tmp_path):
 @pytest.mark.parametrize("kind", ["dja", "sdss"])
 def test_064_the_same_key_with_a_new_etag(tmp_path, kind):
     files = sample(kind)
-    options = {"check_etags": True} if kind == "dja" else {}
+    options = {"version_by_etag": True} if kind == "dja" else {}
     hdu, key = {"dja": ("SPEC1D", files.victim), "sdss": ("COADD", files.id_of(files.victim))}[kind]
     before = run(tmp_path, files.write(tmp_path / "archive", **options))
     longer = table(files.contents[files.victim], hdu, lambda c: {"flux": c["flux"] * 2.0, "more": c["flux"]})

@@ -420,7 +420,7 @@ def test_067_a_multipart_etag_is_no_checksum(bucket, tmp_path, kind):
         else:
             bucket.put_object(Bucket=BUCKET, Key=f"files/{name}", Body=content)
     assert "-1" in bucket.head_object(Bucket=BUCKET, Key=f"files/{files.victim}")["ETag"]
-    options = {"check_etags": True} if kind == "dja" else {}
+    options = {"version_by_etag": True} if kind == "dja" else {}
     archive = files.archive(tmp_path, files.rows, url=f"s3://{BUCKET}/files", **options)
     store = ingest(str(tmp_path / "store"), archive)
     assert not quarantine(store)

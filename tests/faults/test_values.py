@@ -151,10 +151,10 @@ CASES = [
         "sdss",
         coadd(lambda c: {"flux": np.full_like(c["flux"], 3.0)}),
         NO_TARGET,
-        "flux is 3 in each.*broken fibre",
+        "flux is 3 in all.*broken fiber",
     ),
     Case(47, "zero-flux", "dja", spec1d(lambda c: {"flux": c["flux"] * 0}), NO_PIXELS, "0 of 473"),
-    Case(47, "zero-flux", "sdss", coadd(lambda c: {"flux": c["flux"] * 0}), NO_TARGET, "broken fibre"),
+    Case(47, "zero-flux", "sdss", coadd(lambda c: {"flux": c["flux"] * 0}), NO_TARGET, "broken fiber"),
     Case(
         47,
         "zero-flux",
@@ -315,7 +315,7 @@ def test_a_warning_of_redrock(tmp_path):
     entries = quarantine(ingest(str(tmp_path / "store"), archive))
     assert [entry["reason"] for entry in entries.values()] == [QuarantineReason.FLAGGED]
     assert all("ZWARN 4" in entry["detail"] for entry in entries.values())
-    archive = files.write(tmp_path / "archive", {redrock: content}, accept_warnings=True)
+    archive = files.write(tmp_path / "archive", {redrock: content}, accept_z_warnings=True)
     store = ingest(str(tmp_path / "accepting"), archive)
     assert not quarantine(store)
     assert store.n_rows == 2
