@@ -132,10 +132,11 @@ def main(args: Sequence[str] | None = None) -> None:
 def _run_verb(name: str, args: Sequence[str]) -> None:
     import tyro
 
-    from distspec.pipeline.exit import report_errors
+    from distspec.pipeline.exit import parse_arguments, report_errors
 
     with report_errors():
-        command = tyro.cli(VERBS[name].load(), prog=f"distspec {name}", args=args)
+        verb = VERBS[name].load()
+        command = parse_arguments(lambda: tyro.cli(verb, prog=f"distspec {name}", args=args))
         command.run()
 
 

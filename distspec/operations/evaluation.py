@@ -14,8 +14,7 @@ from distspec.clustering.config import AlgorithmSpec
 from distspec.clustering.consensus import compute_stability
 from distspec.clustering.feature_space import scale_by_posterior_width
 from distspec.core.spectrum import Floats
-from distspec.measurements.features import compute_features, measure_reconstructions
-from distspec.models.embed import embed_spectra
+from distspec.inference.describe import compute_latents, compute_spectrum_features
 from distspec.models.latents import MODEL_COLUMNS
 from distspec.models.model import Model
 from distspec.operations.policy import Evaluation
@@ -79,19 +78,16 @@ def evaluate(
     """
     model.check_compatible(store)
     archive, z = get_archive(store.config.archive_name), np.asarray(store.open_array("z"))[rows]
-    outputs, _ = embed_spectra(model, archive, *store.read_spectra(rows), z)
-    all_finite = all(bool(np.isfinite(outputs[name]).all()) for name in MODEL_COLUMNS)
-    stability = float("nan")
+    latents, _ = compute_latents(model, archive, *store.read_spectra(rows), z)
+    all_finite = all(bool(np.isfinite(latents.columns[name]).all()) for name in MODEL_COLUMNS)
+    chi2, stability = latents.columns["recon_chi2_red"].astype(np.float64), float("nan")
     if all_finite:
-        posterior = outputs["z_mean"], outputs["z_log_var"]
-        points = scale_by_posterior_width(*posterior)
         if "features" in spaces:
-            measured = measure_reconstructions(
-                archive.measurements, model.decode, model.grid, *posterior, n_draws=0
-            )
-            points = compute_features(archive.measurements, outputs | measured)
-        stability = measure_stability(points.astype(np.float64), n_clusters, seed)
-    return Evaluation(model.model_id, outputs["recon_chi2_red"].astype(np.float64), all_finite, stability)
+            points = compute_spectrum_features(model, archive.measurements, latents, spaces).features
+        else:
+            points = scale_by_posterior_width(latents.z_mean, latents.z_log_var).astype(np.float64)
+        stability = measure_stability(points, n_clusters, seed)
+    return Evaluation(model.model_id, chi2, all_finite, stability)
 
 
 def measure_stability(points: Floats, n_clusters: int, seed: int) -> float:

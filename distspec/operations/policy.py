@@ -28,7 +28,7 @@ class RetrainConfig:
     """When a new model is trained, and what it must achieve to be promoted."""
 
     change_threshold: float = 0.1
-    """Train when the number of added and withdrawn spectra exceeds this fraction of the training's data set."""
+    """Train when this fraction of the model's training data set has been added or withdrawn."""
     drift_threshold: float = 0.3
     """Train when a latent, or χ², of new spectra is distributed differently from that of held-out ones:
     smallest Kolmogorov-Smirnov distance."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, redirect_stderr
+from typing import Any, TypeVar
 
-from distspec.core.errors import DistspecError, LeaseHeldError, StorageError
+from distspec.core.errors import ConfigError, DistspecError, LeaseHeldError, StorageError
+
+Parsed = TypeVar("Parsed")
 
 EXIT_LEASE_HELD = LeaseHeldError.exit_status
 """Exit status of a command that found its root in use: try again later (EX_TEMPFAIL of sysexits.h)."""
@@ -55,6 +58,37 @@ def report_errors() -> Generator[None]:
             raise
         print(format_error(user_error), file=sys.stderr)
         raise SystemExit(user_error.exit_status) from error
+
+
+def parse_arguments(parse: Callable[[], Parsed]) -> Parsed:
+    """Call a parser of the command line, and raise the error of a setting that is out of range.
+
+    tyro prints such an error as part of a report of its own, and exits.
+
+    Parameters
+    ----------
+    parse : callable
+        Calls tyro.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is out of range.
+    SystemExit
+        If an argument is unknown or cannot be parsed, after tyro's report; and after ``--help``.
+    """
+    report = io.StringIO()
+    try:
+        with redirect_stderr(report):
+            return parse()
+    except SystemExit as stopped:
+        cause = stopped.__context__
+        while cause is not None:
+            if isinstance(cause, ConfigError):
+                raise cause from None
+            cause = cause.__context__
+        sys.stderr.write(report.getvalue())
+        raise
 
 
 def find_user_error(error: Exception) -> DistspecError | None:

@@ -24,6 +24,7 @@ from distspec.ingest.source import IngestConfig
 from distspec.models.config import VAEConfig
 from distspec.operations.policy import RetrainConfig
 from distspec.pipeline.config import Config
+from distspec.pipeline.exit import parse_arguments
 from distspec.pipeline.settings import apply_settings
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.resampling import GridConfig
@@ -248,4 +249,6 @@ def parse(args: Sequence[str] | None = None, prog: str | None = None) -> Config:
         name: ((make.__doc__ or "").removeprefix("Return ").split("\n")[0], make(tyro.MISSING))
         for name, make in list_recipes().items()
     }
-    return tyro.extras.overridable_config_cli(recipes, args=args, prog=prog).resolve_urls()
+    return parse_arguments(
+        lambda: tyro.extras.overridable_config_cli(recipes, args=args, prog=prog).resolve_urls()
+    )

@@ -100,9 +100,9 @@ def _coerce(value: Any, hint: Any) -> Any:
         items = [arguments[0]] * len(value) if arguments[1:] == (Ellipsis,) else arguments
         if len(items) == len(value):
             return tuple(map(_coerce, value, items))
-    elif hint is int and isinstance(value, Integral) and not isinstance(value, bool):
+    elif hint is int and not isinstance(value, bool) and isinstance(value, Integral):
         return int(value)
-    elif hint is float and isinstance(value, Real) and not isinstance(value, bool):
+    elif hint is float and not isinstance(value, bool) and isinstance(value, Real):
         return float(value)
     elif value in arguments if origin is Literal else _is_instance(value, origin or hint):
         return value

@@ -522,7 +522,7 @@ class Project:
             Who gives the labels; empty: the name of the operating system's user.
         """
         from distspec.archives.registry import get_archive
-        from distspec.explorer.app import serve
+        from distspec.explorer.server import serve
         from distspec.explorer.data import open_explorer_data
         from distspec.explorer.session import open_annotation_session
 

@@ -166,7 +166,7 @@ def format_value(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _astropy_column(table: pa.Table, name: str) -> astropy.table.Column:
+def _astropy_column(table: pa.Table, name: str) -> Any:
     import astropy.table
 
     values, field = table[name], table.schema.field(name)

@@ -1,11 +1,11 @@
+"""The verbs query, columns and runs on a small published root."""
+
 import json
-import sys
 
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from distspec.cli.main import main
 from tests.helpers.published import published
 
 
@@ -15,34 +15,35 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def made(root):
+def tables(root):
     return {name: table.to_pandas() for name, table in published(root).items()}
 
 
-def distspec(monkeypatch, *args):
-    monkeypatch.setattr(sys, "argv", ["distspec", *args])
-    main()
-
-
-def test_answers_go_to_files(root, made, tmp_path, monkeypatch, capfd):
+def test_answers_are_printed_and_written_to_files(root, tables, tmp_path, distspec):
+    distspec = distspec.at(root)
     sql = "SELECT object_id, anomaly_rank FROM objects ORDER BY anomaly_rank LIMIT 5"
-    ids = made["objects"].sort_values("anomaly_rank").object_id[:5].tolist()
-    for form in ("csv", "json", "parquet"):
-        distspec(monkeypatch, "query", sql, "--root", root, "--to", str(tmp_path / f"a.{form}"))
+    ids = tables["objects"].sort_values("anomaly_rank").object_id[:5].tolist()
+    for suffix in ("csv", "json", "parquet"):
+        distspec("query", sql, "--to", str(tmp_path / f"a.{suffix}"))
     assert pyarrow.csv.read_csv(tmp_path / "a.csv")["object_id"].to_pylist() == ids
     assert [row["object_id"] for row in json.loads((tmp_path / "a.json").read_text())] == ids
     assert pq.read_table(tmp_path / "a.parquet")["object_id"].to_pylist() == ids
-    capfd.readouterr()
-    distspec(monkeypatch, "query", sql, "--root", root, "--run", "r-made")
-    printed = capfd.readouterr().out
+    printed = distspec("query", sql, "--run", "r-made")
     assert all(name in printed for name in ids)
-    for args, words in ((["--format", "parquet"], "name a file with --to"), (["--to", "a.fits"], "--format")):
-        with pytest.raises(SystemExit, match=words):
-            distspec(monkeypatch, "query", sql, "--root", root, *args)
 
 
-def test_runs_are_listed(root, made, monkeypatch, capsys):
-    distspec(monkeypatch, "runs", "--root", root)
-    lines = capsys.readouterr().out.splitlines()
+def test_impossible_formats_are_refused(root, tables, distspec):
+    distspec = distspec.at(root)
+    distspec.fails("query", "SELECT 1", "--format", "parquet", match="name a file with --to", status=2)
+    distspec.fails("query", "SELECT 1", "--to", "a.fits", match="set --format", status=2)
+    distspec.fails("query", "SELECT nothing FROM objects", match="nothing", status=1)
+
+
+def test_columns_have_units(root, tables, distspec):
+    assert "erg s-1 cm-2 Angstrom-1" in distspec.at(root)("columns")
+
+
+def test_runs_are_listed(root, tables, distspec):
+    lines = distspec.at(root)("runs").splitlines()
     assert len(lines) == 2
     assert lines[1].split()[:3] == ["*", "1", "r-made"]

@@ -1,6 +1,5 @@
 """The verbs label, labels and classify, on a small published root."""
 
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 from distspec.catalog import editions
 from distspec.catalog.build import build_tables
 from distspec.catalog.runs import load_run, save_run
-from distspec.cli.main import main as distspec
 from distspec.io.files import read_json, write_json
 from distspec.io.paths import run_url
 from distspec.labels import annotations
@@ -24,13 +22,8 @@ def root(run, tables):
 
 
 @pytest.fixture
-def command(root, monkeypatch, capsys):
-    def call(*args):
-        monkeypatch.setattr(sys, "argv", ["distspec", *args, "--root", root])
-        distspec()
-        return capsys.readouterr().out
-
-    return call
+def command(root, distspec):
+    return distspec.at(root)
 
 
 def table(root, name):
@@ -38,8 +31,8 @@ def table(root, name):
     return found.sort_by("store_row") if name == "objects" else found
 
 
-def sides(root):
-    """Tell each spectrum by the sign of its first latent, but those that are near 0."""
+def label_by_side(root):
+    """Label each spectrum by the sign of its first latent, unless that is near 0."""
     objects = table(root, "objects")
     first = objects["z_mean_00"].to_numpy()
     names = objects["object_id"].to_pylist()
@@ -52,24 +45,23 @@ def write(path, rows):
 
 
 def test_from_a_file_to_predictions(root, command, tmp_path):
-    truth = sides(root)
+    truth = label_by_side(root)
     given = [*list(truth.items())[:30], ("nobody", "left")]
     file = write(tmp_path / "labels.csv", given)
-    with pytest.raises(SystemExit, match=r"line 32: 'nobody'; nothing was kept"):
-        command("label", file, "--who", "ann")
+    command.fails("label", file, "--who", "ann", match=r"line 32: 'nobody'; nothing was added", status=1)
     assert len(annotations.read_annotations(root)) == 0
-    said = command("label", file, "--who", "ann", "--skip-unknown")
-    assert "30 labels kept" in said
-    assert "line 32: 'nobody'" in said
+    output = command("label", file, "--who", "ann", "--skip-unknown")
+    assert "30 labels added" in output
+    assert "line 32: 'nobody'" in output
     annotations.add_annotations(root, [annotations.Annotation(given[0][0], "neither", "bob")])
-    said = command("labels", "--compact")
-    assert "31 rows in one file" in said
-    assert f"{given[0][0]}  " in said
-    assert " or " in said, "two people are divided over the first"
+    output = command("labels", "--compact")
+    assert "31 rows in one file" in output
+    assert f"{given[0][0]}  " in output
+    assert " or " in output, "two people label the first differently"
     before = editions.read_current_record(root)
-    said = command("classify")
-    assert "enough" in said
-    assert "The most useful to label next" in said
+    output = command("classify")
+    assert "enough" in output
+    assert "The most useful spectra to label next" in output
     after = editions.read_current_record(root)
     assert {name: after.files[name] for name in before.files} == before.files
     predictions = table(root, "predictions")
@@ -92,23 +84,21 @@ def test_from_a_file_to_predictions(root, command, tmp_path):
 
 
 def test_too_few_are_said_so_with_how_many_are_missing(root, command, tmp_path):
-    truth = sides(root)
+    truth = label_by_side(root)
     left = [(name, label) for name, label in truth.items() if label == "left"]
     right = [(name, label) for name, label in truth.items() if label == "right"]
-    with pytest.raises(SystemExit, match=r"no labels of the spectra.*distspec label"):
-        command("classify")
+    command.fails("classify", match=r"distspec label", status=1)
     command("label", write(tmp_path / "a.csv", left[:4]))
-    assert "the only label that can be learnt" in command("classify")
+    assert "no other label can be learned" in command("classify")
     assert "predictions" not in editions.open_tables(root)
     command("label", write(tmp_path / "b.csv", [*right[:10], (right[10][0], "rare")]))
-    said = command("classify")
-    assert "all hold it; label 5 more of its sources" in said
-    assert "too few to learn: label 1 more" in said
+    output = command("classify")
+    assert "for lack of sources: label 5 more" in output
+    assert "too few sources to learn from: label 1 more" in output
     held = table(root, "predictions")["label_set"].to_pylist()
     assert all("left" in each for each in held)
     assert not all("right" in each for each in held)
-    with pytest.raises(SystemExit, match=r"error 1\.5 must lie between 0 and 1"):
-        command("classify", "--error", "1.5")
+    command.fails("classify", "--alpha", "1.5", match=r"between 0 and 1", status=2)
 
 
 def test_a_catalogue_that_is_built_knows_what_people_say(run, tables, root):

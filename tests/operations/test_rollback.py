@@ -1,4 +1,4 @@
-"""Back to a model that served before, with its catalogue."""
+"""Rollback to an earlier model with its catalog."""
 
 from dataclasses import replace
 
@@ -8,6 +8,7 @@ import pytest
 from distspec.catalog import editions
 from distspec.catalog.build import build_tables
 from distspec.catalog.runs import load_run, save_run
+from distspec.core.errors import ModelError, NotFoundError
 from distspec.io.files import read_bytes, write_bytes
 from distspec.io.lease import hold_lease
 from distspec.io.paths import join_url, model_url, run_url
@@ -20,7 +21,7 @@ CONFIG = editions.CatalogConfig(n_anomalies=10)
 
 @pytest.fixture
 def root(run, tables):
-    """Two runs of two models were published; the second gave a class a new name."""
+    """Runs of two models; one class of the second run is split off, and gets a new id."""
     url, store, cluster = run
     editions.publish(url, tables, "r-1", store.snapshot_id, {"n": 10})
     models.save(store, url, "m-2", seed=1)
@@ -33,7 +34,7 @@ def root(run, tables):
 
 
 def published(url, store):
-    """Publish the second run by the first model's latents: only names and numbers matter here."""
+    """Publish the second run, with the latents of the first model."""
     record, found = load_run(run_url(url, "r-2"))
     save_run(run_url(url, "r-2"), found, replace(record, model_id="m-1"))
     made = build_tables(url, "r-2", store, CONFIG)
@@ -45,7 +46,7 @@ def published(url, store):
     return made
 
 
-def test_the_old_model_serves_at_once_with_its_catalogue(root):
+def test_the_earlier_model_is_promoted_with_its_catalog(root):
     url, store = root
     first = editions.read_current_record(url)
     made = published(url, store)
@@ -63,12 +64,12 @@ def test_the_old_model_serves_at_once_with_its_catalogue(root):
     both = set(zip(*(ids[name].to_pylist() for name in ("class_id", "run_id")), strict=True))
     assert len(both) == len(ids)
     later = set(made["class_ids"]["class_id"].to_pylist())
-    assert {name for name, _ in both} == later, "names given since are not given again"
+    assert {name for name, _ in both} == later, "ids given since are kept"
     assert len(later) == 4
 
 
-def test_what_is_published_again_is_built_upon(root):
-    """The next run names its classes after the old ones, and gives no name that was given since."""
+def test_the_next_run_continues_the_class_ids(root):
+    """The next run follows the classes of the republished edition, and reuses no id given since."""
     url, store = root
     published(url, store)
     with hold_lease(url, "rollback") as lease:
@@ -81,7 +82,7 @@ def test_what_is_published_again_is_built_upon(root):
     assert "c-0004" not in names
 
 
-def test_twice_is_once(root):
+def test_a_second_rollback_changes_nothing(root):
     url, store = root
     published(url, store)
     for _ in range(2):
@@ -91,16 +92,16 @@ def test_twice_is_once(root):
     assert editions.read_current_record(url) == record
 
 
-def test_it_stays_until_it_is_let_go(root):
+def test_the_model_is_pinned_until_it_is_unpinned(root):
     url, store = root
     published(url, store)
     with hold_lease(url, "rollback") as lease:
         roll_back(url, "m-1", "ann", lease)
         assert unpin_model(url, "bob", lease) == "m-1"
-    assert (read_promoted(url).pin_reason, read_promoted(url).reason) == ("", "let go by bob")
+    assert (read_promoted(url).pin_reason, read_promoted(url).reason) == ("", "unpinned by bob")
 
 
-def test_a_model_without_a_catalogue_serves_all_the_same(root):
+def test_a_model_without_a_catalog_is_promoted(root):
     url, store = root
     before = editions.read_current_record(url)
     models.save(store, url, "m-3", seed=2)
@@ -110,20 +111,20 @@ def test_a_model_without_a_catalogue_serves_all_the_same(root):
     assert editions.read_current_record(url) == before
 
 
-def test_what_is_not_there_or_damaged_never_serves(root):
+def test_missing_and_damaged_models_are_refused(root):
     url, store = root
     published(url, store)
     weights = join_url(model_url(url, "m-1"), "weights.safetensors")
     write_bytes(weights, read_bytes(weights)[:-1])
-    for name, error, words in (("m-9", FileNotFoundError, "m-9"), ("m-1", ValueError, "vouches for")):
+    for name, error, words in (("m-9", NotFoundError, "m-9"), ("m-1", ModelError, "SHA-256|checksum")):
         with hold_lease(url, "rollback") as lease, pytest.raises(error, match=words):
             roll_back(url, name, "ann", lease)
     assert read_promoted(url).model_id == "m-2"
 
 
-def test_where_nothing_serves_nothing_is_let_go(tmp_path):
+def test_without_a_promoted_model_there_is_nothing_to_unpin(tmp_path):
     with (
         hold_lease(str(tmp_path), "rollback") as lease,
-        pytest.raises(FileNotFoundError, match=r"jobs\.pipeline"),
+        pytest.raises(NotFoundError, match="distspec run"),
     ):
         unpin_model(str(tmp_path), "ann", lease)

@@ -1,0 +1,60 @@
+"""Dispatch and help of the command ``distspec``."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+import distspec as package
+from distspec.cli.main import GROUPS, VERBS
+
+
+def test_help_lists_every_verb_by_group(distspec):
+    text = distspec("--help")
+    assert all(f"{title}:" in text for title in GROUPS.values())
+    assert all(f"\n  {name.ljust(12)}{verb.summary}" in text for name, verb in VERBS.items())
+    assert "distspec run [STAGE] RECIPE --root URL" in text
+    assert distspec() == text
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_the_summary_of_a_verb_is_that_of_its_class(name):
+    verb = VERBS[name]
+    assert verb.group in GROUPS
+    assert verb.load().__doc__.strip().splitlines()[0] == verb.summary
+
+
+def test_help_imports_neither_ray_nor_torch_and_is_fast():
+    code = (
+        "import sys; from distspec.cli.main import main; main(['--help']); "
+        "heavy = {'ray', 'torch', 'matplotlib', 'numpy', 'pyarrow', 'tyro'} & set(sys.modules); "
+        "sys.exit(', '.join(heavy) or 0)"
+    )
+    started = time.monotonic()
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert time.monotonic() - started < 5.0, "0.1 s on an idle machine"
+
+
+def test_the_version_is_that_of_the_package(distspec):
+    assert distspec("--version") == f"distspec {package.__version__}\n"
+
+
+def test_an_unknown_verb_is_refused_with_a_suggestion(distspec):
+    distspec.fails("querry", match="no verb 'querry': did you mean query", status=2)
+    distspec.fails("xyzzy", match="distspec --help", status=2)
+
+
+def test_an_unknown_argument_is_refused(distspec):
+    distspec.fails("status", "--rot", "x", match="nrecognized|required", status=2)
+
+
+def test_every_verb_explains_its_arguments(capsys):
+    from distspec.cli.main import main
+
+    for name in ("query", "predict", "rollback"):
+        with pytest.raises(SystemExit) as stopped:
+            main([name, "--help"])
+        assert stopped.value.code == 0
+        assert f"distspec {name}" in capsys.readouterr().out
