@@ -188,6 +188,7 @@ def create_store(url: str, config: StoreConfig) -> Store:
         The store, without rows.
     """
     _quiet_icechunk()
+    _quiet_icechunk()
     session = icechunk.Repository.open_or_create(icechunk_storage(url)).writable_session("main")
     chunk_rows = 2 ** max(0, round(np.log2(CHUNK_BYTES / (4 * config.grid.n_pixels))))
     create_layout(zarr.create_group(session.store), config, chunk_rows)
@@ -257,12 +258,12 @@ def open_repository(url: str) -> icechunk.Repository:
     NotFoundError
         If there is no repository at `url`.
     """
+    _quiet_icechunk()
     scheme, _, path = split_url(url)
     # Icechunk creates the local folder that it looks into, so the folder is checked first.
     may_exist = scheme != "file" or Path(path).is_dir()
     if not may_exist or not icechunk.Repository.exists(icechunk_storage(url)):
         raise _no_store_error(url)
-    _quiet_icechunk()
     return icechunk.Repository.open(icechunk_storage(url))
 
 
