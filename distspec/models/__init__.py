@@ -1,8 +1,9 @@
-"""Models of spectra: the variational autoencoder, its files, its embeddings in the store, and the promoted model.
+"""The variational autoencoder of spectra: network, files, embeddings in the store, and the promoted model.
 
-`Model` is the interface for NumPy arrays and `SpectrumVAE` the network behind it; `ModelRecord` describes a model's
-origin. The package may import `distspec.archives`, `clustering`, `measurements`, `preprocessing`, `store`, `io` and
-`core`; names are imported on first use, so that importing the package does not import torch.
+`Model` is the interface for NumPy arrays and `SpectrumVAE` the network behind it; `ModelRecord` describes a
+model's origin. The package may import `distspec.archives`, `clustering`, `measurements`, `preprocessing`,
+`store`, `io` and `core`; names are imported on first use, so that importing the package does not import
+torch.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Second views of spectra for training: data thinning, and degradations that another observation might have."""
+"""Second views of spectra for training: data thinning and simulated observing conditions."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ def thin(inputs: JoinedInputs) -> tuple[JoinedInputs, JoinedInputs]:
     noise = torch.randn_like(inputs.value)
     noise = torch.where(inputs.ivar > 0, noise * inputs.ivar.clamp(min=TINY).rsqrt(), 0.0)
     first = JoinedInputs(inputs.value + k * noise, inputs.ivar / (1.0 + k.square()), inputs.z)
-    second = JoinedInputs(
-        inputs.value - noise / k, inputs.ivar / (1.0 + k.square().reciprocal()), inputs.z
-    )
+    second = JoinedInputs(inputs.value - noise / k, inputs.ivar / (1.0 + k.square().reciprocal()), inputs.z)
     return first, second
 
 

@@ -76,7 +76,7 @@ class Batch:
         return Batch(inputs, self.z.to(device, non_blocking=True))
 
     def join(self, names: Iterable[str]) -> JoinedInputs:
-        """Concatenate the inputs along the pixel axis in the order of ``names``, with masked values set to 0."""
+        """Concatenate the named inputs along the pixel axis, with masked values set to 0."""
         parts = [self.inputs[name] for name in names]
         value, ivar = (torch.cat([part[k] for part in parts], dim=1) for k in (0, 1))
         return JoinedInputs(torch.where(ivar > 0, value, 0.0), ivar, self.z)

@@ -35,7 +35,7 @@ class VAEConfig:
     likelihood: Literal["mse", "gaussian"] = "mse"
     """Reconstruction loss: squared error of arcsinh flux, or Gaussian likelihood of linear flux with ivar."""
     noise_floor: tuple[float, float] = (0.3, 0.05)
-    """First and last value of the noise floor of the Gaussian likelihood [standard deviations of the sample]."""
+    """First and last noise floor of the Gaussian likelihood [standard deviations of the sample]."""
     noise_floor_steps: int = 600
     """Number of steps in which the noise floor falls geometrically from its first to its last value."""
     student_t_dof: float = 0.0
@@ -45,7 +45,7 @@ class VAEConfig:
     ppca_init: bool = False
     """Start as probabilistic PCA; the networks correct its posterior and its reconstruction."""
     impute_with_ppca: bool = False
-    """Replace masked and noisy pixels in the encoder's input by their PCA estimate, with a map of the weights."""
+    """Replace masked and noisy pixels in the encoder's input by PCA estimates, and give it their weights."""
     condition_on_z: bool = False
     """Give the redshift to the encoder and to the decoder."""
     encoder_min_wave: float = 0.0

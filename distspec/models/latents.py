@@ -10,8 +10,8 @@ Array (float32)                                     Dimensions
 ``latents/<model>/<measurement>``                   row; `distspec.measurements.measure`
 ==================================================  =====================================
 
-Rows are appended in their order, any number per commit; the attribute ``n_rows`` holds how many are complete, so that
-a job that is killed loses only what it had not committed.
+Rows are appended in their order, any number per commit; the attribute ``n_rows`` holds how many are complete,
+so that a job that is killed loses only what it had not committed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CHUNK_ROWS = 4096
 
 
 def get_column_names(store: Store) -> tuple[str, ...]:
-    """Return the columns of a store's rows: of the model, bad-pixel statistics and the archive's measurements."""
+    """Return the columns of each row: of the model, bad-pixel statistics, the archive's measurements."""
     measurements = get_archive(store.config.archive_name).measurements
     return (*MODEL_COLUMNS, *BAD_PIXEL_COLUMNS, *(column.name for column in measurements.columns))
 

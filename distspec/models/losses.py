@@ -35,7 +35,7 @@ def fit_amplitude(value: Tensor, weight: Tensor, model: Tensor) -> Tensor:
 
 
 def kl_divergence(z_mean: Tensor, z_log_var: Tensor) -> Tensor:
-    """Return the KL divergence of N(z_mean, exp z_log_var) from N(0, 1) for each latent, averaged over a batch.
+    """Return the KL divergence of N(z_mean, exp z_log_var) from N(0, 1) by latent, averaged over a batch.
 
     Parameters
     ----------

@@ -27,8 +27,8 @@ class LineSpreadFunction(nn.Module):
     wave_rest : ndarray of shape (n_pixels,)
         Rest wavelengths of the grid [Å], equally spaced in ln λ.
     resolving_power : sequence of (float, float)
-        Observed wavelength [µm] and λ / FWHM, by increasing wavelength; the first and the last wavelength are the
-        limits of the instrument's range.
+        Observed wavelength [µm] and λ / FWHM, by increasing wavelength; the first and the last wavelength are
+        the limits of the instrument's range.
     """
 
     fwhm: Tensor
@@ -70,7 +70,7 @@ class LineSpreadFunction(nn.Module):
         return first[:, None] + torch.arange(self.n_pixels, device=z.device)
 
     def fwhm_at(self, z: Tensor) -> Tensor:
-        """Return the FWHM of the resolution element at each pixel [grid pixels]; constant beyond the range."""
+        """Return the FWHM of the resolution element at each pixel [grid pixels]."""
         return self.fwhm[self.pixel_positions(z).round().long().clamp(0, len(self.fwhm) - 1)]
 
     def compute_n_effective(self, z: Tensor) -> Tensor:

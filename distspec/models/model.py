@@ -24,7 +24,7 @@ from distspec.store.config import StoreConfig
 from distspec.store.store import Store
 
 FORWARD_BATCH_SIZE = 1024
-"""Rows of every forward pass; missing rows are padded. The result of a row then depends, bit for bit, on that row and
+"""Rows of every forward pass; missing rows are padded. A row's result then depends, bit for bit, on that row and
 on its position in the pass, and never on the number of other rows."""
 
 
@@ -32,9 +32,10 @@ on its position in the pass, and never on the number of other rows."""
 class Model:
     """A trained variational autoencoder of spectra; `load_model` returns it.
 
-    In all methods, ``flux`` is an array of shape (n_spectra, n_pixels) on the rest wavelengths `wave_rest`, in
-    units of the spectrum's flux density at a reference wavelength (`preprocess` converts observed spectra);
-    ``ivar`` is its inverse variance, 0 where masked; and ``z`` is one redshift or an array of shape (n_spectra,).
+    In all methods, ``flux`` is an array of shape (n_spectra, n_pixels) on the rest wavelengths `wave_rest`,
+    in units of the spectrum's flux density at a reference wavelength (`preprocess` converts observed
+    spectra); ``ivar`` is its inverse variance, 0 where masked; and ``z`` is one redshift or an array of shape
+    (n_spectra,).
 
     Attributes
     ----------
@@ -49,7 +50,8 @@ class Model:
     --------
     >>> import distspec, numpy as np
     >>> model = distspec.load_model("runs/demo/models/m-0123456789ab")  # doctest: +SKIP
-    >>> batch, rejected = model.preprocess([distspec.Spectrum("mine", wave, flux, ivar, unit, z)])  # doctest: +SKIP
+    >>> spectrum = distspec.Spectrum("mine", wave, flux, ivar, unit, z)  # doctest: +SKIP
+    >>> batch, rejected = model.preprocess([spectrum])  # doctest: +SKIP
     >>> z_mean, z_log_var = model.encode(batch.flux, batch.ivar, batch.z)  # doctest: +SKIP
     >>> reconstruction = model.reconstruct(batch.flux, batch.ivar, batch.z)  # doctest: +SKIP
     """
@@ -149,7 +151,8 @@ class Model:
         latents = np.asarray(latents, np.float32)
         if latents.ndim != 2 or latents.shape[1] != self.n_latents:
             raise ConfigError(
-                f"latents have shape {latents.shape}: model {self.model_id} takes (n_spectra, {self.n_latents})"
+                f"latents have shape {latents.shape}: model {self.model_id} takes "
+                f"(n_spectra, {self.n_latents})"
             )
         inputs = latents, _validate_redshifts(z, len(latents))
         return self._run_batches(lambda *tensors: {"flux": decode_flux(self.vae, *tensors)}, inputs)["flux"]
@@ -286,8 +289,8 @@ def load_model(url: str, device: str = "cpu") -> Model:
     Parameters
     ----------
     url : str
-        Folder of the model, ``ROOT/models/<id>``: a path, or a bucket and prefix after ``s3://``, ``gs://`` or
-        ``az://``.
+        Folder of the model, ``ROOT/models/<id>``: a path, or a bucket and prefix after ``s3://``, ``gs://``
+        or ``az://``.
     device : str, optional
         Torch device on which the network runs, for example "cpu" or "cuda".
 

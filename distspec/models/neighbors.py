@@ -1,8 +1,8 @@
 """Exact nearest neighbors of spectra in latent space.
 
-The distance is Euclidean between posterior means, each latent in units of the root-mean-square width of its posteriors
-over the run, so that 1 is the effect of noise alone. Latents that carry no information are no wider than their
-posteriors and hardly contribute.
+The distance is Euclidean between posterior means, each latent in units of the root-mean-square width of its
+posteriors over the run, so that 1 is the effect of noise alone. Latents that carry no information are no
+wider than their posteriors and hardly contribute.
 """
 
 from __future__ import annotations
@@ -207,4 +207,8 @@ def _suggest_names(name: str, names: Sequence[str]) -> str:
             position = bisect_left(ordered, key(name), key=key)
             candidates += ordered[max(position - SUGGESTION_WINDOW, 0) : position + SUGGESTION_WINDOW]
         similar = get_close_matches(name, dict.fromkeys(candidates), MAX_SUGGESTIONS, cutoff=0.5)
-    return f"; similar names: {', '.join(similar)}" if similar else f": none of its {len(names):,} names is similar"
+    return (
+        f"; similar names: {', '.join(similar)}"
+        if similar
+        else f": none of its {len(names):,} names is similar"
+    )

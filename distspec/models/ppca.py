@@ -166,7 +166,7 @@ def fit_ppca(
         second_moments = covariances + means[:, :, None] * means[:, None]
         normal = (weight.T @ second_moments.reshape(len(y), -1)).view(-1, q, q) + eye
         axes = torch.linalg.solve(normal, (weighted.T @ means)[:, :, None])[:, :, 0].T
-        # EM determines the components up to a rotation: choose principal axes with standard normal coefficients.
+        # EM leaves the rotation open: choose principal axes with standard normal coefficients.
         axes = torch.linalg.cholesky(second_moments.mean(dim=0)).T @ axes
         _, sizes, directions = torch.linalg.svd(axes, full_matrices=False)
         axes = sizes[:, None] * directions

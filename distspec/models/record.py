@@ -1,4 +1,4 @@
-"""The record of a trained model, ``ROOT/models/<id>/model.json``. Importing this module does not import torch."""
+"""The record of a model, ``ROOT/models/<id>/model.json``. Importing this module does not import torch."""
 
 from __future__ import annotations
 
@@ -144,8 +144,8 @@ def read_model_record(url: str) -> ModelRecord:
         )
     if unknown := sorted(content["vae"].keys() - {setting.name for setting in fields(VAEConfig)}):
         raise ModelError(
-            f"{url}/{RECORD_FILE} has the settings vae.{', vae.'.join(unknown)}, which this distspec does not "
-            f"know: it was made by distspec {content['versions']['distspec']}; upgrade distspec"
+            f"{url}/{RECORD_FILE} has the settings vae.{', vae.'.join(unknown)}, which this distspec does "
+            f"not know: it was made by distspec {content['versions']['distspec']}; upgrade distspec"
         )
     return ModelRecord.from_json(content)
 

@@ -1,7 +1,8 @@
 """The promoted model of a root: the one whose embeddings are clustered and published.
 
-``ROOT/models/promoted.json`` is replaced by a conditional write under the root's lease, so that a job that has lost
-its lease, or that a later job has overtaken, changes nothing. Importing this module does not import torch.
+``ROOT/models/promoted.json`` is replaced by a conditional write under the root's lease, so that a job that
+has lost its lease, or that a later job has overtaken, changes nothing. Importing this module does not import
+torch.
 """
 
 from __future__ import annotations

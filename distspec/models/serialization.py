@@ -1,4 +1,4 @@
-"""Save, load and copy the files of a model: weights, training history, and the record with their checksums."""
+"""Save, load and copy the files of a model: weights, training history, and the record."""
 
 from __future__ import annotations
 

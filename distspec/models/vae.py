@@ -1,9 +1,10 @@
 """The variational autoencoder (VAE) of spectra.
 
-The encoder is an MLP d → 512 → 256 → 128 → 64 → 16 and the decoder its mirror; each hidden layer is dense, batch
-norm, ReLU and dropout. With the defaults of `distspec.models.config.VAEConfig` it is the published model. The
-options add what is known of spectra: their noise is known and adds in linear flux, an instrument convolved them,
-and the redshift decides which wavelengths were observed. Inputs are a named set (at present only "spectrum").
+The encoder is an MLP d → 512 → 256 → 128 → 64 → 16 and the decoder its mirror; each hidden layer is dense,
+batch norm, ReLU and dropout. With the defaults of `distspec.models.config.VAEConfig` it is the published
+model. The options add what is known of spectra: their noise is known and adds in linear flux, an instrument
+convolved them, and the redshift decides which wavelengths were observed. Inputs are a named set (at present
+only "spectrum").
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from distspec.models.lsf import LineSpreadFunction
 from distspec.models.ppca import ProbabilisticPCA, estimate_arcsinh_moments, fit_ppca
 
 TEMPLATE_SCATTER = 0.3
-"""Scatter about the mean spectrum, in `SpectrumVAE.pixel_std`, when the mean spectrum is fitted to a spectrum."""
+"""Scatter of spectra about the mean spectrum that is fitted to them [`SpectrumVAE.pixel_std`]."""
 IMPUTATION_VARIANCE = 0.1
 """Variance [pixel_std²] at which a pixel and its PCA estimate have the same weight in the encoder's input."""
 MIN_REPEAT_PAIRS = 30
@@ -176,9 +177,7 @@ class SpectrumVAE(nn.Module):
         """
         inputs = batch.join(self.input_sizes)
         mean, log_var = self._encode(inputs)
-        recon = self.reconstruction_loss(
-            inputs, self._decode(mean, inputs.z), self.config.noise_floor_steps
-        )
+        recon = self.reconstruction_loss(inputs, self._decode(mean, inputs.z), self.config.noise_floor_steps)
         return {"recon": recon.sum(), "kl": kl_divergence(mean, log_var).sum() * len(batch)}
 
     @torch.no_grad()
@@ -308,9 +307,7 @@ class SpectrumVAE(nn.Module):
         features, mean, log_var = [y, self._redshift_features(inputs.z)], 0.0, 0.0
         if self.ppca is not None:
             n_effective = self._compute_n_effective(inputs.z)
-            mean, ppca_variance, estimate = self.ppca.compute_posterior(
-                y, variance, n_effective, features[1]
-            )
+            mean, ppca_variance, estimate = self.ppca.compute_posterior(y, variance, n_effective, features[1])
             if config.impute_with_ppca:
                 trust = IMPUTATION_VARIANCE / (IMPUTATION_VARIANCE + variance)
                 features[0] = (estimate + trust * (y - estimate)).clamp(-10.0, 10.0)
@@ -329,7 +326,9 @@ class SpectrumVAE(nn.Module):
         """Return arcsinh reconstructions of all inputs, concatenated, before any amplitude."""
         config, features = self.config, torch.cat([latents, self._redshift_features(z)], dim=1)
         hidden = self.decoder(features)
-        with torch.autocast(z.device.type, enabled=False):  # bfloat16 is coarser than the noise of good spectra
+        with torch.autocast(
+            z.device.type, enabled=False
+        ):  # bfloat16 is coarser than the noise of good spectra
             output = self.to_output(hidden.float())
             if config.ppca_init:
                 output = output + self.linear_decoder(features.float())
@@ -396,8 +395,8 @@ def embed(model: SpectrumVAE, batch: Batch) -> dict[str, Tensor]:
     Returns
     -------
     dict of str to Tensor
-        ``z_mean`` and ``z_log_var`` of shape (n_spectra, n_latents), the posteriors' means and log variances; and
-        of shape (n_spectra,): ``amplitude``, the factor that scales the decoded flux to the spectrum;
+        ``z_mean`` and ``z_log_var`` of shape (n_spectra, n_latents), the posteriors' means and log variances;
+        and of shape (n_spectra,): ``amplitude``, the factor that scales the decoded flux to the spectrum;
         ``recon_mse``, the mean over valid pixels of the squared difference of arcsinh flux; and
         ``recon_chi2_red``, the mean over valid pixels of the squared difference of linear flux times ivar.
     """

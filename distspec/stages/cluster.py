@@ -1,9 +1,10 @@
-"""Clustering on Ray: the sweep, what is chosen of it, and what that says of every spectrum."""
+"""The cluster stage: a sweep on a sample, then classes and anomaly scores of all spectra."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,220 +12,324 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from distspec.anomaly.score import ReferenceDistribution, compute_anomaly_scores
+from distspec.archives.base import Archive
 from distspec.archives.registry import get_archive
+from distspec.catalog.run_record import CostRecord, RunRecord
 from distspec.catalog.runs import (
     build_clustering_table,
     build_confusion_table,
     build_latent_pairs_table,
     build_null_tests_table,
+    build_selection_record,
     build_sweep_table,
     compute_run_id,
     has_run,
     save_run,
 )
 from distspec.clustering.config import ClusteringConfig
-from distspec.clustering.diagnostics import compare_latent_pairs, compute_class_confusion
-from distspec.clustering.feature_space import ClusteringInputs, LatentScaler, compute_posterior_widths
-from distspec.clustering.selection import Selection, SweepScores
-from distspec.clustering.trials import TrialResult
+from distspec.clustering.cost import (
+    SweepCost,
+    get_memory_usage,
+)
+from distspec.clustering.diagnostics import LatentPair, compare_latent_pairs, compute_class_confusion
+from distspec.clustering.feature_space import (
+    ClusteringInputs,
+    LatentScaler,
+    compute_posterior_widths,
+    select_sample_rows,
+)
+from distspec.clustering.labeler import Assignment
+from distspec.core.errors import ClusteringError
 from distspec.core.records import collect_versions, utc_now_iso
-from distspec.core.spectrum import Floats32
+from distspec.core.spectrum import Floats
+from distspec.inference.describe import (
+    SpectrumFeatures,
+    SpectrumLatents,
+    build_clustering_inputs,
+    fit_latent_scaler,
+)
 from distspec.inference.run_model import RUN_MODEL_FILE, RunModel
 from distspec.io.files import delete_folder, write_arrays
 from distspec.io.paths import join_url, model_url, run_url, store_url
-from distspec.measurements.features import compute_features, list_reconstruction_columns
+from distspec.measurements.features import list_reconstruction_columns
 from distspec.models.latents import count_embedded, read_latents
 from distspec.models.model import load_model
 from distspec.models.record import read_model_record
-from distspec.stages.assign import measure_all_reconstructions
-from distspec.stages.label import label_spectra
-from distspec.stages.result import StageResult
-from distspec.stages.score import score_anomalies
+from distspec.stages.assign import assign_classes, compute_all_features, score_anomalies
+from distspec.stages.result import Count, StageResult
+from distspec.stages.sweep import SweepResult, run_sweep
 from distspec.store.store import Store, open_store
+
+log = logging.getLogger("distspec")
+WORK_FOLDER = "work"
+"""Folder of a run in which the results of jobs are kept until the run is complete."""
 
 
 def cluster(
     root: str,
-    model: str,
+    model_id: str,
     config: ClusteringConfig,
     seed: int,
-    resolved_config: dict[str, Any],
+    resolved_config: Mapping[str, Any],
 ) -> StageResult:
-    """Try every clustering of what a model says, keep them all, choose, and label every spectrum.
+    """Cluster the embedded spectra of a store and write the run.
 
     Parameters
     ----------
     root : str
-    model : str
-        Its name.
+        Folder or bucket URL of the project.
+    model_id : str
+        Model whose latents are clustered and published.
     config : ClusteringConfig
+        Settings of the sweep.
     seed : int
-        Of sample, maps and sweep.
-    resolved_config : dict
-        The whole configuration, kept with the run.
+        Seed of the sample, the maps and the sweep.
+    resolved_config : mapping
+        All settings, as JSON values, for the record of the run.
 
     Raises
     ------
-    FileNotFoundError
-        When a model has not embedded every row.
+    ClusteringError
+        If a model has not embedded all spectra.
     """
     store = open_store(store_url(root))
-    name = compute_run_id(model, store.dataset_checksum(), config, seed)
-    url = run_url(root, name)
+    run_id = compute_run_id(model_id, store.dataset_checksum(), config, seed)
+    url = run_url(root, run_id)
     if has_run(url):
-        return StageResult({"run": name}, did_work=False)
+        return StageResult({"run": run_id}, did_work=False)
+    archive = get_archive(store.config.archive_name)
     rows = store.current_rows()
-    seen = [_load_model_outputs(root, store, each, rows, config) for each in (model, *config.extra_models)]
-    found = label_spectra([each.inputs for each in seen], config, seed, join_url(url, "work"))
-    said, judgement, choice = found.assignment, found.sweep_scores, found.selection
-    vae, redshifts = load_model(model_url(root, model)), np.asarray(store.open_array("z"))[rows]
-    pairs = compare_latent_pairs(
-        seen[0].latents["z_mean"],
-        seen[0].latents["z_log_var"],
-        lambda latent: vae.decode(latent, float(np.median(redshifts))),
-        np.random.default_rng(seed),
-    )
-    answers = seen[0].latents
-    widths = compute_posterior_widths(answers["z_log_var"])
-    latents = (answers["z_mean"] / widths).astype(np.float32)
-    raw, error = score_anomalies(
-        store, model_url(root, model), rows, answers, latents, found.sample_rows, seed
+    model_ids = (model_id, *config.extra_models)
+    models = [_describe_model(root, store, archive, each, rows, config) for each in model_ids]
+    clustering = cluster_spectra([each.inputs for each in models], config, seed, join_url(url, WORK_FOLDER))
+    latents, labels = models[0].latents, clustering.assignment.labels
+    posterior_widths = compute_posterior_widths(latents.z_log_var)
+    scaled_latents = (latents.z_mean / posterior_widths).astype(np.float32)
+    raw = score_anomalies(
+        store, model_url(root, model_id), rows, latents, scaled_latents, clustering.sample_rows, seed
     )
     ledger = store.ledger(["object_id", "snr"]).take(pa.array(rows))
     snr = ledger["snr"].to_numpy()
-    odd = compute_anomaly_scores(raw, snr, said["label"], answers["artefact_score"])
-    object_id = ledger["object_id"]
-    measures = {name: seen[0].latents[name] for name in seen[0].measurement_names}
-    columns = list_reconstruction_columns(get_archive(store.config.archive_name).measurements) if measures else ()
-    tables = {
-        "clustering": build_clustering_table(object_id, found.umap_coordinates, said, odd, measures, columns),
-        "sweep": build_sweep_table(found.trial_results, judgement, choice),
-        "null_tests": build_null_tests_table(found.trial_results),
-        "confusion": build_confusion_table(compute_class_confusion(said["label"], said["prob"]), object_id),
-        "latent_pairs": build_latent_pairs_table(pairs),
-    }
-    usual = ReferenceDistribution.from_raw_scores(raw, snr, said["label"])
-    kept = RunModel(
-        found.labeler, [each.scaler for each in seen], widths, latents[found.sample_rows], seed, error, usual
+    reference = ReferenceDistribution.from_raw_scores(raw.values, snr, labels)
+    anomaly_scores = compute_anomaly_scores(raw.values, snr, labels, latents.bad_pixel_score, reference)
+    redshift = float(np.median(np.asarray(store.open_array("z"))[rows]))
+    latent_pairs = _compare_latents(model_url(root, model_id), latents, redshift, seed)
+    tables = _build_tables(
+        ledger["object_id"], archive, models[0].features, clustering, anomaly_scores, latent_pairs
     )
-    trained = {each: read_model_record(model_url(root, each)) for each in (model, *config.extra_models)}
-    record = {
-        "run_id": name,
-        "recipe": resolved_config["recipe"],
-        "model_id": model,
-        "models": {each: known.checksum for each, known in trained.items()},
-        "weights_sha256": trained[model].weights_sha256,
-        "snapshot_id": store.snapshot_id,
-        "data_digest": store.dataset_checksum(),
-        "seed": seed,
-        "created": utc_now_iso(),
-        "versions": collect_versions(),
-        "adaptations": [*trained[model].adaptations, *found.adaptations],
-        "clustering": _summarize_selection(judgement, choice, said, config, len(found.data_results)),
-        "forecast": {"expected": asdict(found.expected_cost), "took": asdict(found.actual_cost)},
-        "config": resolved_config,
-        "files": {RUN_MODEL_FILE: write_arrays(join_url(url, RUN_MODEL_FILE), kept.to_arrays())},
-    }
-    save_run(url, tables, record)
-    delete_folder(join_url(url, "work"))
+    run_model = RunModel(
+        labeler=clustering.sweep.labeler,
+        scalers=[each.scaler for each in models],
+        posterior_widths=posterior_widths,
+        reference_latents=scaled_latents[clustering.sample_rows],
+        seed=seed,
+        model_error=raw.model_error,
+        reference_distribution=reference,
+    )
+    record = _build_record(root, store, run_id, model_ids, clustering, config, seed, resolved_config)
+    files = {RUN_MODEL_FILE: write_arrays(join_url(url, RUN_MODEL_FILE), run_model.to_arrays())}
+    save_run(url, tables, replace(record, files=files))
+    delete_folder(join_url(url, WORK_FOLDER))
     return StageResult(
-        {
-            "run": name,
-            "trials": len(found.trial_results),
-            **_build_stage_metrics(found.data_results, said, judgement, choice),
-        }
+        {"run": run_id, "trials": len(clustering.sweep.trial_results), **_build_stage_counts(clustering)}
     )
 
 
 @dataclass(frozen=True)
-class _ModelOutputs:
-    """What one model says of every standing row, the names of what was measured on its reconstructions."""
+class _ModelDescription:
+    """The current rows of the store as described by one model.
 
-    latents: Mapping[str, Floats32]
-    measurement_names: Sequence[str]
-    inputs: ClusteringInputs
+    Attributes
+    ----------
+    latents : SpectrumLatents
+        Latents of the spectra.
+    features : SpectrumFeatures
+        Clustering features.
+    scaler : LatentScaler
+        Scale of the latents.
+    inputs : ClusteringInputs
+        Points to cluster.
+    """
+
+    latents: SpectrumLatents
+    features: SpectrumFeatures
     scaler: LatentScaler
+    inputs: ClusteringInputs
 
 
-def _load_model_outputs(
-    root: str, store: Store, model: str, rows: NDArray[np.int64], config: ClusteringConfig
-) -> _ModelOutputs:
-    done = count_embedded(store, model)
-    if done < store.n_rows:
-        raise FileNotFoundError(
-            f"model {model} has embedded {done} of {store.n_rows} rows of {store.url}: "
-            "run `python -m jobs.embed` with these settings first"
-        )
-    measurements = get_archive(store.config.archive_name).measurements
-    answers = {name: values[rows] for name, values in read_latents(store, model).items()}
-    measured: dict[str, Floats32] = {}
-    features = np.zeros((len(rows), 0), np.float32)
-    if "features" in config.spaces:
-        of = answers["z_mean"], answers["z_log_var"]
-        measured = measure_all_reconstructions(
-            model_url(root, model), measurements, store.config.grid.n_pixels, *of
-        )
-        answers |= measured
-        features = compute_features(measurements, answers).astype(np.float32)
-    consensus = config.selection_rule == "consensus"
-    widths = (
-        compute_posterior_widths(answers["z_log_var"]) if consensus else np.ones(answers["z_mean"].shape[1])
-    )
-    beside = measurements.scale_by_error(config.measurements, answers)
-    frame = LatentScaler.from_latents(answers["z_mean"], widths, beside)
-    sample = frame.transform(answers["z_mean"], beside, features)
-    return _ModelOutputs(answers, tuple(measured), sample, frame)
-
-
-def _summarize_selection(
-    sweep_scores: SweepScores,
-    selection: Selection | None,
-    assignment: Mapping[str, Any],
+def _describe_model(
+    root: str,
+    store: Store,
+    archive: type[Archive],
+    model_id: str,
+    rows: NDArray[np.int64],
     config: ClusteringConfig,
-    n_trials: int,
-) -> dict[str, Any]:
-    """Return what run.json says of the choice."""
-    found: dict[str, Any] = {"rule": config.selection_rule, "trials": n_trials}
-    core = assignment["stability"] >= config.min_core_stability
-    found |= {"min_core_stability": config.min_core_stability, "core_fraction": float(core.mean())}
-    if selection is None:
-        return found | {"why": "nothing could be divided", "beats_null": None}
-    found |= {
-        "way": str(selection.setting),
-        "space": selection.setting.space,
-        **selection.setting.algorithm_spec._asdict(),
-        "why": selection.reason,
-        "stability": sweep_scores.mean_stability(selection.setting),
-        "beats_null": sweep_scores.beats_null(selection.setting),
-        "level": config.alpha,
-        "null_draws": config.n_null_draws,
+) -> _ModelDescription:
+    """Read the latents of a model, measure its reconstructions, and scale both for clustering."""
+    n_embedded = count_embedded(store, model_id)
+    if n_embedded < store.n_rows:
+        raise ClusteringError(
+            f"model {model_id} has embedded {n_embedded} of {store.n_rows} spectra of {store.url}: "
+            "run the stage embed with these settings first"
+        )
+    measurements = archive.measurements
+    latents = SpectrumLatents(read_latents(store, model_id)).take(rows)
+    features = compute_all_features(
+        model_url(root, model_id), measurements, store.config.grid.n_pixels, latents, config.spaces
+    )
+    scaler = fit_latent_scaler(latents, measurements, config)
+    inputs = build_clustering_inputs(latents, features, scaler, measurements, config)
+    return _ModelDescription(latents, features, scaler, inputs)
+
+
+@dataclass(frozen=True)
+class ClusteringResult:
+    """Result of a sweep, and the classes of all spectra.
+
+    Attributes
+    ----------
+    sample_rows : ndarray of shape (n_sample,)
+        Positions of the spectra that the sweep was fitted to.
+    sweep : SweepResult
+        Result of the sweep on the sample.
+    assignment : Assignment
+        Classes of all spectra, with their positions on the displayed map.
+    actual_cost : SweepCost
+        Measured cost of the sweep.
+    """
+
+    sample_rows: NDArray[np.int64]
+    sweep: SweepResult
+    assignment: Assignment
+    actual_cost: SweepCost
+
+
+def cluster_spectra(
+    model_inputs: Sequence[ClusteringInputs], config: ClusteringConfig, seed: int, work_url: str
+) -> ClusteringResult:
+    """Run the sweep on a sample of spectra, select a setting, and assign all spectra to its classes.
+
+    Parameters
+    ----------
+    model_inputs : sequence of ClusteringInputs
+        All spectra as derived from each model, the run's own first.
+    config : ClusteringConfig
+        Settings of the sweep.
+    seed : int
+        Seed of the sample, the maps and the sweep.
+    work_url : str
+        Folder in which the results of jobs are kept until the run is complete.
+
+    Returns
+    -------
+    ClusteringResult
+    """
+    n = len(model_inputs[0])
+    rng = np.random.default_rng([seed, n])
+    sample_rows = select_sample_rows(model_inputs[0].latents, config.sample_size, rng)
+    is_sampled = len(sample_rows) < n
+    sample = [inputs.take(sample_rows) for inputs in model_inputs] if is_sampled else model_inputs
+    sweep = run_sweep(sample, n, config, seed, work_url)
+    if is_sampled:
+        assignment = assign_classes(sweep.labeler, model_inputs)
+    else:
+        assignment = sweep.sample_assignment
+        if assignment is None:
+            assignment = assign_classes(replace(sweep.labeler, display_umap=None), model_inputs)
+        coordinates = sweep.display_umap.coordinates.astype(np.float32)
+        assignment = replace(assignment, umap_coordinates=coordinates)
+    actual_cost = SweepCost(sweep.seconds, sweep.actor_peak_mb, get_memory_usage().peak_mb)
+    if sweep.expected_cost.seconds:
+        log.info("cluster: the sweep took %s", actual_cost)
+    return ClusteringResult(sample_rows, sweep, assignment, actual_cost)
+
+
+def _compare_latents(url: str, latents: SpectrumLatents, redshift: float, seed: int) -> list[LatentPair]:
+    """Compare all pairs of latents, decoded at one redshift."""
+    model = load_model(url)
+    return compare_latent_pairs(
+        latents.z_mean,
+        latents.z_log_var,
+        lambda z_mean: model.decode(z_mean, redshift),
+        np.random.default_rng(seed),
+    )
+
+
+def _build_tables(
+    object_id: pa.ChunkedArray,
+    archive: type[Archive],
+    features: SpectrumFeatures,
+    clustering: ClusteringResult,
+    anomaly_scores: Mapping[str, Floats],
+    latent_pairs: Sequence[LatentPair],
+) -> dict[str, pa.Table]:
+    """Build the tables of the run."""
+    assignment = clustering.assignment
+    columns = list_reconstruction_columns(archive.measurements) if features.measurements else ()
+    return {
+        "clustering": build_clustering_table(
+            object_id, assignment, anomaly_scores, features.measurements, columns
+        ),
+        "sweep": build_sweep_table(
+            clustering.sweep.trial_results, clustering.sweep.scores, clustering.sweep.selection
+        ),
+        "null_tests": build_null_tests_table(clustering.sweep.trial_results),
+        "confusion": build_confusion_table(
+            compute_class_confusion(assignment.labels, assignment.prob), object_id
+        ),
+        "latent_pairs": build_latent_pairs_table(latent_pairs),
     }
-    for score in ("silhouette", "stability"):
-        test = getattr(sweep_scores, f"{score}_test")
-        if test is not None:
-            found[f"{score}_null"] = {
-                "percentile": test.percentile[selection.setting],
-                "mean": test.null_mean[selection.setting],
-                "excess": test.z_score[selection.setting],
-                "chance": test.p_value[selection.setting],
-            }
-    return found
 
 
-def _build_stage_metrics(
-    data_results: Sequence[TrialResult],
-    assignment: Mapping[str, Any],
-    sweep_scores: SweepScores,
-    selection: Selection | None,
-) -> dict[str, int | float | str]:
-    counts: dict[str, int | float | str] = {"classes": int(assignment["label"].max(initial=-1)) + 1}
-    silhouettes = [each.scores["silhouette"] for each in data_results]
-    counts["best_silhouette"] = max(silhouettes, default=float("nan"))
-    if selection is not None:
-        counts |= {
-            "chosen": str(selection.setting),
-            "stability": sweep_scores.mean_stability(selection.setting),
-        }
-        beats = sweep_scores.beats_null(selection.setting)
-        counts["null"] = "not drawn" if beats is None else "beaten" if beats else "not beaten"
+def _build_record(
+    root: str,
+    store: Store,
+    run_id: str,
+    model_ids: Sequence[str],
+    clustering: ClusteringResult,
+    config: ClusteringConfig,
+    seed: int,
+    resolved_config: Mapping[str, Any],
+) -> RunRecord:
+    """Build the record of the run."""
+    models = {model_id: read_model_record(model_url(root, model_id)) for model_id in model_ids}
+    own = models[model_ids[0]]
+    return RunRecord(
+        run_id=run_id,
+        recipe=str(resolved_config["recipe"]),
+        model_id=own.model_id,
+        models={model_id: record.checksum for model_id, record in models.items()},
+        weights_sha256=own.weights_sha256,
+        snapshot_id=store.snapshot_id,
+        dataset_checksum=store.dataset_checksum(),
+        seed=seed,
+        created=utc_now_iso(),
+        versions=collect_versions(),
+        clustering=build_selection_record(
+            clustering.sweep.scores,
+            clustering.sweep.selection,
+            clustering.assignment,
+            config,
+            len(clustering.sweep.data_results),
+        ),
+        config=resolved_config,
+        adaptations=(*own.adaptations, *clustering.sweep.adaptations),
+        expected_cost=CostRecord(**asdict(clustering.sweep.expected_cost)),
+        actual_cost=CostRecord(**asdict(clustering.actual_cost)),
+    )
+
+
+def _build_stage_counts(clustering: ClusteringResult) -> dict[str, Count]:
+    """Return what the stage logs about the selected clustering."""
+    silhouettes = [result.scores.silhouette for result in clustering.sweep.data_results]
+    counts: dict[str, Count] = {
+        "classes": int(clustering.assignment.labels.max(initial=-1)) + 1,
+        "best_silhouette": max(silhouettes, default=float("nan")),
+    }
+    if clustering.sweep.selection is not None:
+        setting = clustering.sweep.selection.setting
+        beats_null = clustering.sweep.scores.beats_null(setting)
+        counts["selected"] = str(setting)
+        counts["stability"] = clustering.sweep.scores.mean_stability(setting)
+        counts["null_test"] = "none" if beats_null is None else "beaten" if beats_null else "not beaten"
     return counts

@@ -1,4 +1,4 @@
-"""Embedding on Ray: actors that hold the model say what it makes of every row; one process commits."""
+"""The embed stage: actors that hold the model embed and measure rows, and the driver commits them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 
 from distspec.archives.registry import get_archive
 from distspec.core import memory as memory_module
+from distspec.core.errors import NotFoundError
 from distspec.core.spectrum import Floats32
 from distspec.io.paths import model_url, store_url
 from distspec.models.embed import embed_spectra
@@ -26,15 +27,30 @@ from distspec.store.store import Store, open_store
 from distspec.store.transactions import split_at_chunks
 
 SPANS_PER_COMMIT = 16
-"""Spans a commit: a killed run loses at most so many times the rows of a chunk."""
-MAX_RESTARTS, MAX_TASK_RETRIES = 100, 3
-"""An actor that dies is replaced so often, and what it was at is done again so often."""
+"""Number of spans per commit; a job that is killed loses at most these."""
+MAX_RESTARTS = 100
+"""Number of times that an actor that died is replaced."""
+MAX_TASK_RETRIES = 3
+"""Number of times that the span of an actor that died is embedded again."""
 RowSpan = tuple[int, int]
+"""First row, and the row after the last."""
 
 
 @ray.remote(num_cpus=1, max_restarts=MAX_RESTARTS, max_task_retries=MAX_TASK_RETRIES)
 class Embedder:
-    """Holds a model and one state of the store."""
+    """Actor that holds a model and one snapshot of the store.
+
+    Parameters
+    ----------
+    store_location : str
+        URL of the store.
+    snapshot_id : str
+        Snapshot of the store.
+    model_location : str
+        Folder of the model.
+    device : str
+        Torch device on which the network runs.
+    """
 
     def __init__(self, store_location: str, snapshot_id: str, model_location: str, device: str) -> None:
         torch.set_num_threads(1)
@@ -43,55 +59,77 @@ class Embedder:
         self.model = load_model(model_location, device)
 
     def embed(self, span: RowSpan) -> dict[str, Floats32]:
-        """Return `distspec.models.latents.get_column_names` of rows start … stop − 1."""
+        """Embed a span of rows: see `embed_span`."""
         return embed_span(self.store, self.model, span)
 
 
 def embed_span(store: Store, model: Model, span: RowSpan) -> dict[str, Floats32]:
-    """Return `distspec.models.latents.get_column_names` of rows start … stop − 1: the same bits whoever does it."""
+    """Embed and measure a span of rows; the result is the same, bit for bit, in whichever process.
+
+    Parameters
+    ----------
+    store : Store
+        Snapshot of the store.
+    model : Model
+        The model.
+    span : tuple of int
+        First row, and the row after the last.
+
+    Returns
+    -------
+    dict of str to ndarray
+        The columns `distspec.models.latents.get_column_names`, each of shape (n_rows,) or (n_rows,
+        n_latents).
+    """
     rows = slice(*span)
-    z = np.asarray(store.open_array("z")[rows])
-    return embed_spectra(model, get_archive(store.config.archive_name), *store.read_spectra(rows), z, span[0])[0]
+    archive, z = get_archive(store.config.archive_name), np.asarray(store.open_array("z")[rows])
+    columns, _ = embed_spectra(model, archive, *store.read_spectra(rows), z, span[0])
+    return columns
 
 
 def embed_store(root: str, model_id: str) -> StageResult:
-    """Write what a model makes of every row that it has not embedded yet, and what is measured on them.
+    """Embed and measure all rows of the store that a model has not embedded yet.
 
     Parameters
     ----------
     root : str
+        Root of the store and of the model.
     model_id : str
-        Of the model, below this root: trained on this store, or on another of the same grid and scale.
+        Name of the model. It was trained on this store, or on another of the same grid and scale.
+
+    Returns
+    -------
+    StageResult
+        The number of rows embedded, and the median errors of the reconstructions of all rows.
 
     Raises
     ------
-    FileNotFoundError
-        When there is no such model.
-    ValueError
-        When the store is not on the model's grid and scale.
+    NotFoundError
+        If there is no such model.
+    ModelError
+        If the store is not on the model's grid and scale.
     """
-    store = open_store(store_url(root))
-    url = model_url(root, model_id)
+    store, url = open_store(store_url(root)), model_url(root, model_id)
     if not has_model(url):
-        raise FileNotFoundError(f"no model at {url}: run `python -m jobs.train` with these settings first")
-    done = count_embedded(store, model_id)
-    if done == store.n_rows:
-        return StageResult({"model": model_id, "embedded": done}, did_work=False)
+        raise NotFoundError(f"no model at {url}: run `distspec run train RECIPE --root {root}` first")
+    n_embedded = count_embedded(store, model_id)
+    if n_embedded == store.n_rows:
+        return StageResult({"model": model_id, "embedded": n_embedded}, did_work=False)
     load_model(url).check_compatible(store)
-    todo = split_at_chunks(done, store.n_rows, rows_per_span(store))
-    crew = start_embedder_pool(store, url, len(todo))
-    newest, start, progress = store, done, Progress("embed", store.n_rows - done, "spectrum")
-    for part in concatenate_results(
-        progress.track(embed_spans(crew, todo), lambda part: len(part["z_mean"]))
-    ):
-        newest = append_latents(newest, model_id, start, part)
-        start += len(part["z_mean"])
-    crew.shutdown()
+    spans = split_at_chunks(n_embedded, store.n_rows, rows_per_span(store))
+    pool = start_embedder_pool(store, url, len(spans))
+    progress = Progress("embed", store.n_rows - n_embedded, "spectrum")
+    results = progress.track(embed_spans(pool, spans), lambda columns: len(columns["z_mean"]))
+    newest, start_row = store, n_embedded
+    for columns in concatenate_results(results):
+        newest = append_latents(newest, model_id, start_row, columns)
+        start_row += len(columns["z_mean"])
+    pool.shutdown()
     errors = read_latents(newest, model_id, ("recon_mse", "recon_chi2_red"))
     return StageResult(
         {
             "model": model_id,
-            "embedded": store.n_rows - done,
+            "embedded": store.n_rows - n_embedded,
             "median_recon_mse": float(np.median(errors["recon_mse"])),
             "median_chi2_red": float(np.median(errors["recon_chi2_red"])),
         }
@@ -99,38 +137,56 @@ def embed_store(root: str, model_id: str) -> StageResult:
 
 
 def rows_per_span(store: Store) -> int:
-    """Return the rows of a span: whole chunks of spectra, and of latents."""
+    """Return the number of rows that one call of an actor embeds: whole chunks of spectra and of latents."""
     return max(CHUNK_ROWS, store.chunk_rows)
 
 
 def start_embedder_pool(store: Store, model_location: str, n_spans: int) -> ActorPool:
-    """Start actors for a state of a store and a model's folder: on the cluster's GPUs, else on its CPUs."""
+    """Return a pool of `Embedder` actors on the cluster's GPUs, or on its CPUs if it has none.
+
+    Parameters
+    ----------
+    store : Store
+        Snapshot of the store.
+    model_location : str
+        Folder of the model.
+    n_spans : int
+        Number of spans to embed, which limits the number of actors.
+    """
     gpus = n_gpus()
-    most = min(n_spans, gpus * ACTORS_PER_GPU or n_spans)
-    share, device = (1.0 / ACTORS_PER_GPU, "cuda") if gpus else (0.0, "cpu")
+    max_actors = min(n_spans, gpus * ACTORS_PER_GPU or n_spans)
+    gpu_fraction, device = (1.0 / ACTORS_PER_GPU, "cuda") if gpus else (0.0, "cpu")
     memory = memory_module.estimate_inference_memory(rows_per_span(store), store.config.grid.n_pixels)
-    each = {"CPU": 1.0, "memory": memory}
-    kind: Any = Embedder.options(num_gpus=share, memory=memory)
+    resources = {"CPU": 1.0, "memory": memory}
+    actor_class: Any = Embedder.options(num_gpus=gpu_fraction, memory=memory)
     return ActorPool(
-        lambda: kind.remote(store.url, store.snapshot_id, model_location, device),
-        most,
-        lambda: require_worker_slots("an actor that embeds", each, "use a grid of fewer pixels"),
+        lambda: actor_class.remote(store.url, store.snapshot_id, model_location, device),
+        max_actors,
+        lambda: require_worker_slots("an actor that embeds", resources, "use a grid with fewer pixels"),
     )
 
 
 def embed_spans(pool: ActorPool, row_spans: Sequence[RowSpan]) -> Iterator[dict[str, Floats32]]:
-    """Yield `distspec.models.latents.get_column_names` of spans, in their order; actors take them in turn."""
+    """Yield the columns of spans in their order; the actors take turns.
+
+    Parameters
+    ----------
+    pool : ActorPool
+        The actors: `start_embedder_pool`.
+    row_spans : sequence of tuple of int
+        First row of each span, and the row after its last.
+    """
     turns = count()
 
     def submit(span: RowSpan) -> Any:
-        here = pool.wait_ready()
-        return here[next(turns) % len(here)].embed.remote(span)
+        actors = pool.wait_ready()
+        return actors[next(turns) % len(actors)].embed.remote(span)
 
     return map_ordered(submit, row_spans, lambda: 2 * len(pool.wait_ready()))
 
 
 def concatenate_results(results: Iterable[Mapping[str, Floats32]]) -> Iterator[dict[str, Floats32]]:
-    """Join `SPANS_PER_COMMIT` results at a time."""
-    each = iter(results)
-    while group := list(islice(each, SPANS_PER_COMMIT)):
-        yield {name: np.concatenate([part[name] for part in group]) for name in group[0]}
+    """Yield the columns of `SPANS_PER_COMMIT` spans at a time, concatenated."""
+    remaining = iter(results)
+    while group := list(islice(remaining, SPANS_PER_COMMIT)):
+        yield {name: np.concatenate([columns[name] for columns in group]) for name in group[0]}

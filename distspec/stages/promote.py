@@ -1,26 +1,29 @@
-"""Which model serves, on Ray: a challenger is trained where there is reason to, and the better one serves."""
+"""Retraining and promotion: train a challenger when there is reason to, and promote it if it is not worse."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import ray
+from numpy.typing import NDArray
 from ray.exceptions import RayTaskError
 
 from distspec.core import memory as memory_module
+from distspec.core.errors import DistspecError, TrainingDivergedError, TrainingError
+from distspec.core.records import JsonRecord
 from distspec.io.files import read_json, url_exists, write_json
 from distspec.io.lease import Lease
 from distspec.io.paths import join_url, model_url, store_url
 from distspec.models.config import VAEConfig
 from distspec.models.latents import read_latents
 from distspec.models.model import load_model
-from distspec.models.registry import PromotedModel, promote, read_promoted
 from distspec.models.record import read_model_record
+from distspec.models.registry import PromotedModel, promote, read_promoted
 from distspec.operations.evaluation import MAX_EVALUATION_SPECTRA, evaluate, select_evaluation_rows
 from distspec.operations.policy import (
     MIN_NEW_SPECTRA,
@@ -40,27 +43,30 @@ from distspec.stages.session import require_worker_slots
 from distspec.stages.train import train
 from distspec.store.store import Store, open_store
 from distspec.training.config import TrainingConfig
-from distspec.training.record import compute_model_id, get_model_settings
+from distspec.training.record import compute_model_id, get_defining_settings, get_model_settings
 
 log = logging.getLogger("distspec")
 SECONDS_PER_DAY = 86_400
-PROMOTION_FILE = "verdict.json"
-"""Beside a model: what came of it when it challenged another."""
+PROMOTION_FILE = "promotion.json"
+"""File beside a model that records the result of its comparison with the promoted model."""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """The settings of a model, and how it is put to the test.
+    """Settings of a model, and how it is evaluated.
 
     Attributes
     ----------
     vae : VAEConfig
+        Architecture and objective.
     training : TrainingConfig
+        Settings of the training.
     seed : int
+        Random seed.
     spaces : sequence of str
-        Where classes are looked for.
+        Spaces in which classes are searched.
     n_clusters : int
-        Clusters of the clusterings that must repeat.
+        Number of clusters of the clusterings whose stability is measured.
     """
 
     vae: VAEConfig
@@ -69,22 +75,75 @@ class ModelSpec:
     spaces: Sequence[str]
     n_clusters: int
 
-    def find_changed_settings(self, model_url: str) -> list[str]:
-        """Return the names of the settings in which the model at a URL differs."""
-        mine = {f"vae.{name}": value for name, value in asdict(self.vae).items()}
-        mine |= {f"training.{name}": value for name, value in self.training.get_defining_settings().items()}
-        mine["seed"] = self.seed
-        theirs = get_model_settings(read_model_record(model_url))
-        return sorted(name for name, value in mine.items() if theirs[name] != value)
+    def find_changed_settings(self, url: str) -> list[str]:
+        """Return the names of the settings that differ from those of a model.
+
+        Parameters
+        ----------
+        url : str
+            Folder of the model.
+        """
+        wanted = get_defining_settings(self.vae, self.training, self.seed)
+        found = get_model_settings(read_model_record(url))
+        return sorted(name for name, value in wanted.items() if found[name] != value)
+
+    def compute_model_id(self, store: Store, parent_model_id: str = "") -> str:
+        """Return the name of the model that these settings give on a store."""
+        digest = store.dataset_checksum()
+        return compute_model_id(digest, self.vae, self.training, self.seed, parent_model_id)
+
+
+@dataclass(frozen=True)
+class PromotionRecord(JsonRecord):
+    """Content of ``promotion.json``: the comparison of a challenger with the champion, the promoted model.
+
+    Attributes
+    ----------
+    champion_id : str
+        Name of the champion; empty if there was none.
+    data_digest : str
+        Checksum of the spectra on which they were compared.
+    user_requested : bool
+        Whether the settings were changed, which promotes the challenger unless it is broken.
+    promote : bool
+        Whether the challenger was promoted.
+    reason : str
+        Why.
+    evaluations : tuple of mapping
+        Summary of the `Evaluation` of each model; empty if the training or the comparison failed.
+    """
+
+    record_name: ClassVar[str] = PROMOTION_FILE
+    champion_id: str
+    data_digest: str
+    user_requested: bool
+    promote: bool
+    reason: str
+    evaluations: tuple[Mapping[str, Any], ...] = ()
+
+    def is_same_comparison(self, other: PromotionRecord) -> bool:
+        """Return whether another record compares the same models on the same spectra."""
+        return (self.champion_id, self.data_digest, self.user_requested) == (
+            other.champion_id,
+            other.data_digest,
+            other.user_requested,
+        )
 
 
 def find_model_id(root: str, spec: ModelSpec) -> str:
-    """Name the model that serves these settings: the champion, else the one that they would train."""
-    now = read_promoted(root)
-    if now is not None and not spec.find_changed_settings(model_url(root, now.model_id)):
-        return now.model_id
-    digest = open_store(store_url(root)).dataset_checksum()
-    return compute_model_id(digest, spec.vae, spec.training, spec.seed)
+    """Return the promoted model if it has the given settings, else the model that they would train.
+
+    Parameters
+    ----------
+    root : str
+        Root of the store and of the models.
+    spec : ModelSpec
+        Settings of the model.
+    """
+    champion = read_promoted(root)
+    if champion is not None and not spec.find_changed_settings(model_url(root, champion.model_id)):
+        return champion.model_id
+    return spec.compute_model_id(open_store(store_url(root)))
 
 
 def retrain_if_needed(
@@ -92,145 +151,199 @@ def retrain_if_needed(
     spec: ModelSpec,
     config: RetrainConfig,
     lease: Lease,
-    log_event: Callable[..., None] = lambda kind, **facts: None,
+    log_event: Callable[..., None] = lambda event_type, **payload: None,
 ) -> StageResult:
-    """Decide, train, compare, and let the better model serve.
+    """Train a challenger if there is reason to, and promote it if it is not worse than the champion.
 
     Parameters
     ----------
     root : str
-    spec : Wanted
+        Root of the store and of the models.
+    spec : ModelSpec
+        Settings of the challenger.
     config : RetrainConfig
+        When to retrain, and how much worse a challenger may be.
     lease : Lease
-    log_event : callable
-        Takes events: a kind and facts.
+        The lease of the root, held by this job.
+    log_event : callable, optional
+        Is called with the type and the values of the events "decision" and "promotion".
+
+    Returns
+    -------
+    StageResult
+        The name of the model that is promoted now, and the reason.
 
     Raises
     ------
-    FloatingPointError, RuntimeError, ValueError
-        See `distspec.stages.train.train`; of a gradient that is not finite only where no model serves or
-        these settings were asked for.
+    TrainingDivergedError
+        If a gradient or a loss is not finite, and there is no champion or the settings were changed.
+    TrainingError
+        If the challenger is broken in these cases; or as `distspec.stages.train.train`.
     """
-    store, now = open_store(store_url(root)), read_promoted(root)
-    if now is None:
-        decision = RetrainDecision(True, "no model serves yet", user_requested=True)
+    store, champion = open_store(store_url(root)), read_promoted(root)
+    champion_id = champion.model_id if champion else ""
+    if champion is None:
+        decision = RetrainDecision(True, "no model is promoted yet", user_requested=True)
     else:
-        decision = _decide_retraining(root, store, now, spec, config)
-    log_event(
-        "decision", train=decision.train, reason=decision.reason, promoted=now.model_id if now else ""
+        decision = _decide_retraining(root, store, champion, spec, config)
+    log_event("decision", train=decision.train, reason=decision.reason, promoted=champion_id)
+    if not decision.train:
+        return _keep_champion(champion_id, decision.reason)
+    parent_id = champion_id if config.warm_start and not decision.user_requested else ""
+    challenger_id = spec.compute_model_id(store, parent_id)
+    if challenger_id == champion_id:
+        return _keep_champion(champion_id, f"{decision.reason}, but the model would be the same")
+    url = join_url(model_url(root, challenger_id), PROMOTION_FILE)
+    record = PromotionRecord(champion_id, store.dataset_checksum(), decision.user_requested, False, "")
+    previous = PromotionRecord.from_json(read_json(url)) if url_exists(url) else None
+    if previous is not None and previous.is_same_comparison(record) and not previous.promote:
+        return _keep_champion(champion_id, f"{challenger_id} was refused before: {previous.reason}")
+    log.info("train: training a challenger: %s", decision.reason)
+    comparison = _train_and_compare(
+        root, store, champion_id, challenger_id, parent_id, spec, config, decision
     )
-    if now is not None and not decision.train:
-        return StageResult({"model": now.model_id, "why": decision.reason}, did_work=False)
-    log.info("train: a challenger: %s", decision.reason)
-    parent = now.model_id if now is not None and config.warm_start and not decision.user_requested else ""
-    name = compute_model_id(store.dataset_checksum(), spec.vae, spec.training, spec.seed, parent)
-    if now is not None and name == now.model_id:
-        return StageResult(
-            {"model": name, "why": f"{decision.reason}, but it would be the same"}, did_work=False
+    promotion, summaries = comparison.promotion, comparison.summaries
+    log_event(
+        "promotion",
+        challenger=challenger_id,
+        promote=promotion.promote,
+        reason=promotion.reason,
+        models=summaries,
+    )
+    outcome = "is promoted" if promotion.promote else "is refused"
+    log.info("train: %s %s: %s", challenger_id, outcome, promotion.reason)
+    record = replace(record, promote=promotion.promote, reason=promotion.reason, evaluations=summaries)
+    write_json(url, record.to_json())
+    if promotion.promote:
+        promote(root, lease, challenger_id, f"{decision.reason}; {promotion.reason}")
+    elif not champion_id or decision.user_requested:
+        raise TrainingError(
+            f"model {challenger_id} is not promoted: {promotion.reason}; change --vae.* or --training.*"
         )
-    url = join_url(model_url(root, name), PROMOTION_FILE)
-    against = {
-        "against": now.model_id if now else "",
-        "digest": store.dataset_checksum(),
-        "asked": decision.user_requested,
-    }
-    if url_exists(url) and against.items() <= (known := read_json(url)).items() and not known["promote"]:
-        assert now is not None, "a first model that is refused ends the run"
-        why = f"{name} was refused: {known['why']}"
-        return StageResult({"model": now.model_id, "why": why}, did_work=False)
+    promoted_id = challenger_id if promotion.promote else champion_id
+    return StageResult({"model": promoted_id, "reason": promotion.reason, **comparison.metrics})
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Metrics of the challenger's training, the decision, and the summaries of the evaluations behind it."""
+
+    metrics: Mapping[str, int | float | str]
+    promotion: PromotionDecision
+    summaries: tuple[Mapping[str, Any], ...] = ()
+
+
+def _train_and_compare(
+    root: str,
+    store: Store,
+    champion_id: str,
+    challenger_id: str,
+    parent_id: str,
+    spec: ModelSpec,
+    config: RetrainConfig,
+    decision: RetrainDecision,
+) -> _Comparison:
+    """Train the challenger and compare it with the champion; a failure refuses the challenger."""
     try:
-        trained = train(root, spec.vae, spec.training, spec.seed, parent)
-        verdict, tried = _compare_with_champion(root, store, now, name, spec, config, decision)
-    except FloatingPointError as error:
-        if now is None or decision.user_requested:
+        trained = train(root, spec.vae, spec.training, spec.seed, parent_id)
+    except TrainingDivergedError as error:
+        if not champion_id or decision.user_requested:
             raise
-        trained, verdict, tried = StageResult({}), PromotionDecision(False, str(error)), []
-    found: dict[str, Any] = {"promote": verdict.promote, "why": verdict.reason, "models": tried}
-    log_event(
-        "promotion", challenger=name, promote=verdict.promote, reason=verdict.reason, models=tried
-    )
-    log.info("train: %s %s: %s", name, "serves" if verdict.promote else "is refused", verdict.reason)
-    write_json(url, {**against, **found})
-    if verdict.promote:
-        promote(root, lease, name, f"{decision.reason}; {verdict.reason}")
-    elif now is None or decision.user_requested:
-        raise FloatingPointError(f"model {name} cannot serve: {verdict.reason}")
-    model = name if verdict.promote or now is None else now.model_id
-    metrics = {key: value for key, value in trained.counts.items() if key != "model"}
-    return StageResult({"model": model, "why": verdict.reason, **metrics})
+        return _Comparison({}, PromotionDecision(False, str(error)))
+    metrics = {name: value for name, value in trained.counts.items() if name != "model"}
+    try:
+        evaluations = _evaluate_models(root, store, [champion_id, challenger_id], spec)
+    except _EvaluationError as error:
+        return _Comparison(metrics, PromotionDecision(False, str(error)))
+    champion = evaluations[0] if champion_id else None
+    promotion = decide_promotion(champion, evaluations[-1], config, decision.user_requested)
+    return _Comparison(metrics, promotion, tuple(evaluation.summary() for evaluation in evaluations))
+
+
+def _keep_champion(champion_id: str, reason: str) -> StageResult:
+    """Return the result of a stage that trained nothing."""
+    return StageResult({"model": champion_id, "reason": reason}, did_work=False)
 
 
 def _decide_retraining(
     root: str, store: Store, champion: PromotedModel, spec: ModelSpec, config: RetrainConfig
 ) -> RetrainDecision:
+    """Compare the store and the settings with those of the champion; measure the drift only if it matters."""
     url = model_url(root, champion.model_id)
     record = read_model_record(url)
-    then = open_store(store_url(root), str(record["snapshot_id"])).current_rows()
-    standing = store.current_rows()
-    added, kept = np.setdiff1d(standing, then), np.intersect1d(then, standing)
-    since = datetime.fromisoformat(str(record["created"]))
-    age = (datetime.now(UTC) - since).total_seconds() / SECONDS_PER_DAY
-    differing = spec.find_changed_settings(url)
-    change = ChangesSinceTraining(
-        differing, len(then), len(added), len(then) - len(kept), age, champion.pin_reason
+    trained_rows = open_store(store_url(root), record.snapshot_id).current_rows()
+    current_rows = store.current_rows()
+    added_rows = np.setdiff1d(current_rows, trained_rows)
+    kept_rows = np.intersect1d(trained_rows, current_rows)
+    age = datetime.now(UTC) - datetime.fromisoformat(record.created)
+    changes = ChangesSinceTraining(
+        changed_settings=spec.find_changed_settings(url),
+        n_trained=len(trained_rows),
+        n_added=len(added_rows),
+        n_withdrawn=len(trained_rows) - len(kept_rows),
+        age_days=age.total_seconds() / SECONDS_PER_DAY,
+        pin_reason=champion.pin_reason,
     )
-    decision = decide_retraining(change, None, config)
-    if decision.train or champion.pin_reason or not len(added) or not config.drift_threshold:
+    decision = decide_retraining(changes, None, config)
+    if decision.train or champion.pin_reason or not len(added_rows) or not config.drift_threshold:
         return decision
-    return decide_retraining(change, _measure_drift(root, store, champion, added, kept, spec), config)
+    drift = _measure_drift(root, store, champion.model_id, added_rows, kept_rows, spec)
+    return decide_retraining(changes, drift, config)
 
 
 def _measure_drift(
-    root: str, store: Store, champion: PromotedModel, added_rows: Any, kept_rows: Any, spec: ModelSpec
-) -> Drift | None:
-    embed_store(root, champion.model_id)
-    newest = open_store(store_url(root))
-    said = read_latents(newest, champion.model_id, ("z_mean", "recon_chi2_red"))
-    usual = np.intersect1d(select_evaluation_rows(store, spec.training.validation_fraction), kept_rows)
-    usual = usual if len(usual) >= MIN_NEW_SPECTRA else kept_rows
-    columns = {f"z_mean_{i:02d}": said["z_mean"][:, i] for i in range(said["z_mean"].shape[1])}
-    columns["recon_chi2_red"] = said["recon_chi2_red"]
-    return measure_drift(
-        *({name: each[rows] for name, each in columns.items()} for rows in (added_rows, usual))
-    )
-
-
-def _compare_with_champion(
     root: str,
     store: Store,
-    champion: PromotedModel | None,
     model_id: str,
+    added_rows: NDArray[np.int64],
+    kept_rows: NDArray[np.int64],
     spec: ModelSpec,
-    config: RetrainConfig,
-    decision: RetrainDecision,
-) -> tuple[PromotionDecision, list[dict[str, Any]]]:
-    """Return the verdict on a challenger, and what either did."""
-    names = [model_id] if champion is None else [champion.model_id, model_id]
+) -> Drift | None:
+    """Embed the added rows with a model and compare them with held-out rows of its data set."""
+    embed_store(root, model_id)
+    latents = read_latents(open_store(store_url(root)), model_id, ("z_mean", "recon_chi2_red"))
+    held_out = select_evaluation_rows(store, spec.training.validation_fraction)
+    reference_rows = np.intersect1d(held_out, kept_rows)
+    reference_rows = reference_rows if len(reference_rows) >= MIN_NEW_SPECTRA else kept_rows
+    z_mean = latents["z_mean"]
+    columns = {f"z_mean_{i:02d}": z_mean[:, i] for i in range(z_mean.shape[1])}
+    columns["recon_chi2_red"] = latents["recon_chi2_red"]
+    new, reference = (
+        {name: values[rows] for name, values in columns.items()} for rows in (added_rows, reference_rows)
+    )
+    return measure_drift(new, reference)
+
+
+class _EvaluationError(Exception):
+    """A model cannot be evaluated: its files are damaged, or it does not fit the store."""
+
+
+def _evaluate_models(root: str, store: Store, model_ids: Sequence[str], spec: ModelSpec) -> list[Evaluation]:
+    """Evaluate models on the same held-out spectra, each in a task of its own; empty names are left out."""
     memory = memory_module.estimate_evaluation_memory(
         store.n_rows, min(MAX_EVALUATION_SPECTRA, store.n_rows), store.config.grid.n_pixels
     )
     require_worker_slots(
-        "a task that compares models", {"CPU": 1.0, "memory": memory}, "use a grid of fewer pixels"
+        "a task that compares models", {"CPU": 1.0, "memory": memory}, "use a grid with fewer pixels"
     )
     task: Any = _evaluate_task.options(memory=memory)
-    tasks: list[Any] = [
-        task.remote(store.url, store.snapshot_id, model_url(root, each), spec) for each in names
-    ]
     try:
-        found: list[Evaluation] = ray.get(tasks)
+        return ray.get(
+            [
+                task.remote(store.url, store.snapshot_id, model_url(root, model_id), spec)
+                for model_id in model_ids
+                if model_id
+            ]
+        )
     except RayTaskError as error:
-        cause = error.cause
-        if not isinstance(cause, ValueError | FileNotFoundError):
+        if not isinstance(error.cause, DistspecError):
             raise
-        return PromotionDecision(False, str(cause)), []
-    before = None if champion is None else found[0]
-    return decide_promotion(before, found[-1], config, decision.user_requested), [
-        each.summary() for each in found
-    ]
+        raise _EvaluationError(str(error.cause)) from error
 
 
 @ray.remote(num_cpus=1, max_retries=3)
-def _evaluate_task(store_url: str, snapshot_id: str, model_url: str, spec: ModelSpec) -> Evaluation:
-    there = open_store(store_url, snapshot_id)
-    rows = select_evaluation_rows(there, spec.training.validation_fraction)
-    return evaluate(load_model(model_url), there, rows, spec.spaces, spec.n_clusters, spec.seed)
+def _evaluate_task(store_location: str, snapshot_id: str, model_location: str, spec: ModelSpec) -> Evaluation:
+    """Evaluate a model on the held-out spectra of a snapshot."""
+    store = open_store(store_location, snapshot_id)
+    rows = select_evaluation_rows(store, spec.training.validation_fraction)
+    return evaluate(load_model(model_location), store, rows, spec.spaces, spec.n_clusters, spec.seed)

@@ -1,4 +1,4 @@
-"""The train stage: a VAE trained on the store with Ray Train, resumed after the loss of workers or of the driver."""
+"""The train stage: train the VAE on the store with Ray Train, and resume after failures."""
 
 from __future__ import annotations
 
@@ -100,9 +100,7 @@ def train(
         If a gradient or a loss is not finite.
     """
     store = open_store(store_url(root))
-    model_id = compute_model_id(
-        store.dataset_checksum(), vae_config, training_config, seed, parent_model_id
-    )
+    model_id = compute_model_id(store.dataset_checksum(), vae_config, training_config, seed, parent_model_id)
     url = model_url(root, model_id)
     if has_model(url):
         _finish_training(root, url)  # the job that trained the model may have been killed before this
@@ -152,7 +150,7 @@ def _run_workers(task: TrainingTask, use_gpu: bool, scaling_config: ScalingConfi
 
 
 def _finish_training(root: str, url: str) -> None:
-    """Delete the checkpoints of a complete model, and tag its snapshot so that it is not garbage-collected."""
+    """Delete the checkpoints of a complete model, and tag its snapshot to keep it."""
     delete_checkpoints(_checkpoints_url(url))
     record = read_model_record(url)
     tag_snapshot(root, model_tag(record.model_id), record.snapshot_id)
@@ -164,7 +162,7 @@ def _checkpoints_url(url: str) -> str:
 
 
 def _ray_storage(root: str) -> dict[str, Any]:
-    """Return where Ray Train keeps its own files; buckets are opened with our settings for their endpoints."""
+    """Return where Ray Train keeps its own files; buckets are opened with our storage settings."""
     url = join_url(root, "models")
     scheme, _, path = split_url(url)
     if scheme == "file":
@@ -203,8 +201,9 @@ def _make_scaling_config(config: TrainingConfig, use_gpu: bool, worker_memory: f
     n_slots = count_worker_slots(resources)
     if n_slots < fewest_workers:
         shortage = (
-            f"training needs {fewest_workers} workers with {config.threads} CPUs{', a GPU' if use_gpu else ''} "
-            f"and {worker_memory / 1e6:,.0f} MB each, and the cluster has room for {n_slots}"
+            f"training needs {fewest_workers} workers with {config.threads} CPUs"
+            f"{', a GPU' if use_gpu else ''} and {worker_memory / 1e6:,.0f} MB each, and the cluster has room "
+            f"for {n_slots}"
         )
         if not can_autoscale():
             raise ConfigError(
@@ -223,8 +222,8 @@ def _make_scaling_config(config: TrainingConfig, use_gpu: bool, worker_memory: f
 def _train_worker(config: dict[str, Any]) -> str:
     """Train as one of the workers; worker 0 writes the model.
 
-    Returns why the training cannot succeed, such as a gradient that is not finite; empty if it has succeeded. Errors
-    that may not occur again, such as the loss of a worker, are raised, so that Ray Train retries.
+    Returns why the training cannot succeed, such as a gradient that is not finite; empty if it has succeeded.
+    Errors that may not occur again, such as the loss of a worker, are raised, so that Ray Train retries.
     """
     task: TrainingTask = config["task"]
     training, record, device = task.training, task.record, _select_device()

@@ -1,9 +1,9 @@
 """Training of the variational autoencoder on one or several workers.
 
-Read in this order: `config` (settings), `setup` (split and loaders), `data` (batches), `sampler` (their order), `steps`
-(one optimizer step), `trainer` (the loop), `state` and `checkpoint` (interruptions), `record` (results). The package may
-import `distspec.models`, `store`, `io` and `core`, and knows nothing of Ray; names are imported on first use, so that
-importing the package does not import torch.
+Read in this order: `config` (settings), `setup` (split and loaders), `data` (batches), `sampler` (their
+order), `steps` (one optimizer step), `trainer` (the loop), `state` and `checkpoint` (interruptions), `record`
+(results). The package may import `distspec.models`, `store`, `io` and `core`, and does not use Ray; names are
+imported on first use, so that importing the package does not import torch.
 """
 
 from importlib import import_module
@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from distspec.training.checkpoint import CheckpointManager
     from distspec.training.config import TrainingConfig, learning_rate
     from distspec.training.distributed import ProcessGroup
-    from distspec.training.record import EpochMetrics, build_model_record, compute_model_id, get_training_config
+    from distspec.training.record import (
+        EpochMetrics,
+        build_model_record,
+        compute_model_id,
+        get_training_config,
+    )
     from distspec.training.setup import TrainValidationSplit, build_trainer, split_rows
     from distspec.training.state import EarlyStopping, TrainingState
     from distspec.training.steps import init_training_state

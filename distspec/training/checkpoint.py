@@ -94,8 +94,8 @@ class CheckpointManager:
     def restore_latest(self, state: TrainingState) -> bool:
         """Restore the newest complete checkpoint.
 
-        A checkpoint is not used if the order of its rows cannot be reproduced, because NumPy or the rows of the
-        store have changed: training then starts again, with a warning.
+        A checkpoint is not used if the order of its rows cannot be reproduced, because NumPy or the rows of
+        the store have changed: training then starts again, with a warning.
 
         Parameters
         ----------
@@ -145,8 +145,8 @@ def get_shared_tensors(state: TrainingState) -> dict[str, Tensor]:
 def get_worker_tensors(state: TrainingState, order_checksum: str) -> dict[str, Tensor]:
     """Return the tensors that differ between workers.
 
-    They are batch norm's running statistics (averaged only at the end of an epoch), the sums of losses, the states of
-    the random generators, and the checksum of the worker's order of rows in this epoch.
+    They are batch norm's running statistics (averaged only at the end of an epoch), the sums of losses, the
+    states of the random generators, and the checksum of the worker's order of rows in this epoch.
     """
     buffers = {f"buffers/{name}": value for name, value in state.vae.named_buffers()}
     random = {"random/cpu": torch.get_rng_state()}
@@ -161,9 +161,9 @@ def restore_state(
 ) -> None:
     """Set a training state to that of a checkpoint.
 
-    With the same number of workers the state is the same, bit for bit. With another number the steps of the epoch so
-    far become a segment, batch norm's statistics are averaged over the previous workers, and the random generators are
-    seeded anew.
+    With the same number of workers the state is the same, bit for bit. With another number the steps of the
+    epoch so far become a segment, batch norm's statistics are averaged over the previous workers, and the
+    random generators are seeded anew.
 
     Parameters
     ----------

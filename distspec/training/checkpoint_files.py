@@ -6,8 +6,8 @@
     <step>/worker-<rank>.safetensors tensors of each worker
     <step>/checkpoint.json           all else, and the size and SHA-256 of every file: written last
 
-A checkpoint counts if its JSON exists and every file matches it; one that was cut short or is damaged is skipped in
-favor of the one before it. The last two are kept.
+A checkpoint counts if its JSON exists and every file matches it; one that was cut short or is damaged is
+skipped in favor of the one before it. The last two are kept.
 """
 
 from __future__ import annotations
@@ -156,7 +156,9 @@ def save_checkpoint(
     gathered = [_decode_checksum(tensor) for tensor in process_group.all_gather(_encode_checksum(own))]
     if process_group.rank != 0:
         return
-    files = {worker_file_name(rank): checksum for rank, checksum in enumerate(gathered)} | {SHARED_FILE: shared}
+    files = {worker_file_name(rank): checksum for rank, checksum in enumerate(gathered)} | {
+        SHARED_FILE: shared
+    }
     write_json(join_url(folder, RECORD_FILE), CheckpointRecord(files, progress).to_json())
     _delete_old_checkpoints(url, progress.step)
 
@@ -214,7 +216,14 @@ def find_problem(url: str) -> str:
                 return f"{name} does not match its checksum in {RECORD_FILE}"
     except FileNotFoundError as error:
         return f"a file is missing ({error})"
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError, StoreError) as error:
+    except (
+        json.JSONDecodeError,
+        UnicodeDecodeError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        StoreError,
+    ) as error:
         return f"{RECORD_FILE} cannot be read ({error!r})"
     return ""
 

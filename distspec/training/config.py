@@ -54,7 +54,7 @@ class TrainingConfig:
     bf16: bool = True
     """On a GPU, multiply matrices in bfloat16."""
     cache_mb: float = 2048.0
-    """Hold the spectra in each worker's memory up to this size, and stream larger samples from the store [MB]."""
+    """Largest size of the spectra that a worker holds in memory; larger samples are streamed [MB]."""
     shuffle_window_chunks: int = 64
     """Number of chunks of the store (1.3 MB of flux each) that a worker shuffles together when it streams."""
     prefetch_windows: int = 1
@@ -76,8 +76,8 @@ class TrainingConfig:
             raise ConfigError(f"training.validation_fraction {self.validation_fraction} must lie in (0, 1)")
         if not (self.learning_rate > 0 and 0 < self.lr_decay <= 1 and self.max_grad_norm > 0):
             raise ConfigError(
-                f"training.learning_rate {self.learning_rate} and training.max_grad_norm {self.max_grad_norm} "
-                f"must be positive, training.lr_decay {self.lr_decay} must lie in (0, 1]"
+                f"training.learning_rate {self.learning_rate} and training.max_grad_norm "
+                f"{self.max_grad_norm} must be positive, training.lr_decay {self.lr_decay} must lie in (0, 1]"
             )
         for name in ("patience", "max_epochs", "lr_decay_steps", "threads", "shuffle_window_chunks"):
             if getattr(self, name) < 1:

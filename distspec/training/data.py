@@ -1,8 +1,8 @@
 """Batches of training spectra on the device, in the order of `distspec.training.sampler`.
 
-A sample that fits into memory is held on the device. A larger one is streamed: a window of whole chunks of the store is
-shuffled at a time, while a thread reads the next. Batches hold flux, ivar and redshift as stored; the model computes
-arcsinh and masks on the device.
+A sample that fits into memory is held on the device. A larger one is streamed: a window of whole chunks of
+the store is shuffled at a time, while a thread reads the next. Batches hold flux, ivar and redshift as
+stored; the model computes arcsinh and masks on the device.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ def split_batch(batch: Batch) -> Iterator[Batch]:
 
 
 def rebatch(windows: Iterable[Batch], batch_size: int) -> Iterator[Batch]:
-    """Divide a sequence of windows into batches that may span two windows; an incomplete last batch is dropped."""
+    """Divide windows into batches, which may span two windows; an incomplete last batch is dropped."""
     remainder: Batch | None = None
     for window in windows:
         start = 0
@@ -246,7 +246,7 @@ def prefetch_map(function: Callable[[T], R], items: Iterable[T], depth: int) -> 
 
 
 def find_nonfinite(batch: Batch) -> NDArray[np.bool_]:
-    """Return which spectra have a redshift, or a value or inverse variance that is not masked, that is not finite.
+    """Return which spectra have a redshift or an unmasked value that is not finite.
 
     Returns
     -------

@@ -1,8 +1,9 @@
 """Communication between the workers that train one model.
 
-Gradients are averaged as one tensor of fixed layout instead of in `DistributedDataParallel`'s buckets, which are
-rebuilt after the first step: training that resumes from a checkpoint would add in another order than training that was
-never interrupted, and end with other weights. A few megabytes also gain nothing from overlapping communication.
+Gradients are averaged as one tensor of fixed layout instead of in `DistributedDataParallel`'s buckets, which
+are rebuilt after the first step: training that resumes from a checkpoint would add in another order than
+training that was never interrupted, and end with other weights. A few megabytes also gain nothing from
+overlapping communication.
 """
 
 from __future__ import annotations
@@ -88,8 +89,8 @@ class ProcessGroup:
     def average_batch_norm(self, module: nn.Module, batch_fraction: float) -> None:
         """Replace batch norm's running statistics by their weighted mean over the workers.
 
-        In training each worker normalizes by its own batches. Only the running statistics, by which validation
-        and embedding normalize, must agree, for which once per epoch is enough.
+        In training each worker normalizes by its own batches. Only the running statistics, by which
+        validation and embedding normalize, must agree, for which once per epoch is enough.
 
         Parameters
         ----------

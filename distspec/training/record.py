@@ -1,4 +1,4 @@
-"""Records of a training: the model's name and record, and the history. Importing this module does not import torch."""
+"""Name, record and history of a training. Importing this module does not import torch."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class EpochMetrics(JsonRecord):
 def compute_model_id(
     data_digest: str, vae: VAEConfig, training: TrainingConfig, seed: int, parent_model_id: str = ""
 ) -> str:
-    """Return the name of the model that these settings give on a data set; the same settings give the same name.
+    """Return the name of the model that given settings train on a data set.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """The order of training spectra: which rows each worker takes at which step of an epoch.
 
-The order follows from the seed, the epoch and the number of workers, so that a training that was interrupted can
-compute which rows it has used. If an epoch continues with another number of workers, its first steps are its
-`EpochSegment` objects: the rows that those steps used are computed again, and the remaining rows are distributed anew.
-Only NumPy is needed.
+The order follows from the seed, the epoch and the number of workers, so that a training that was interrupted
+can compute which rows it has used. If an epoch continues with another number of workers, its first steps are
+its `EpochSegment` objects: the rows that those steps used are computed again, and the remaining rows are
+distributed anew. Only NumPy is needed.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def _concatenate_windows(plan: EpochPlan, rank: int) -> RowIndices:
 
 
 def compute_order_checksum(plan: EpochPlan, rank: int) -> str:
-    """Return the SHA-256 of a worker's order of rows, by which a resumed training verifies that it is the same."""
+    """Return the SHA-256 of a worker's order of rows, by which a resumed training verifies it."""
     digest = hashlib.sha256(f"{plan.n_steps} {plan.get_local_batch_size(rank)}".encode())
     for window in plan.get_windows(rank):
         digest.update(window.astype("<i8").tobytes())
@@ -169,7 +169,7 @@ def compute_order_checksum(plan: EpochPlan, rank: int) -> str:
 
 @dataclass(frozen=True)
 class GlobalSampler:
-    """Shuffles all rows at once, for data that every worker holds; batches do not depend on the number of workers.
+    """Shuffles all rows at once; global batches do not depend on the number of workers.
 
     Parameters
     ----------
@@ -293,7 +293,7 @@ class ShardedEpochPlan:
 
     @cached_property
     def chunks_by_worker(self) -> list[list[RowIndices]]:
-        """Chunks of each worker: in random order, each chunk goes to the worker with the lowest load so far."""
+        """Chunks of each worker; in random order, each goes to the worker with the lowest load so far."""
         chunks = _split_by_chunk(self.rows, self.sampler.chunk_rows)
         sizes = np.array([self.get_local_batch_size(rank) for rank in range(self.n_workers)])
         load, assigned = np.zeros(self.n_workers), [list[RowIndices]() for _ in sizes]

@@ -1,4 +1,4 @@
-"""Build what a worker trains with from the store: the split into training and validation, and the data loaders."""
+"""Build a worker's train/validation split and its data loaders from the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training loop: epoch after epoch until the validation loss stops improving, resuming from a checkpoint."""
+"""The training loop: epochs until the validation loss stops improving."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Trainer:
 
 
 def fit(state: TrainingState, trainer: Trainer) -> EarlyStopping:
-    """Train until the validation reconstruction loss stops improving, from the latest checkpoint if there is one.
+    """Train until the validation reconstruction loss stops improving, from the latest checkpoint if any.
 
     Parameters
     ----------
@@ -102,15 +102,17 @@ def fit(state: TrainingState, trainer: Trainer) -> EarlyStopping:
         plan = trainer.sampler.plan_epoch(state.epoch, trainer.process_group.world_size, state.segments)
         if not plan.n_steps and not state.segments:
             raise TrainingError(
-                f"{len(trainer.sampler.spec.rows)} spectra give {trainer.process_group.world_size} workers no "
-                f"batch of {trainer.sampler.spec.batch_size}: lower training.workers or raise training.cache_mb"
+                f"{len(trainer.sampler.spec.rows)} spectra give {trainer.process_group.world_size} workers "
+                f"no batch of {trainer.sampler.spec.batch_size}: lower training.workers or raise "
+                "training.cache_mb"
             )
         losses = train_epoch(state, plan, trainer)
         validation = validate(state.vae, trainer.validation_batches(), trainer.process_group)
         metrics = EpochMetrics(state.epoch, losses, validation, rate, state.update_epoch_seconds())
         if not all(map(math.isfinite, metrics.to_row().values())):
             raise TrainingDivergedError(
-                f"a loss is not finite in epoch {state.epoch}: {metrics.to_row()}; lower training.learning_rate"
+                f"a loss is not finite in epoch {state.epoch}: {metrics.to_row()}; "
+                "lower training.learning_rate"
             )
         # If the objective is still being annealed in the last epoch, that epoch counts as the best.
         is_last = state.epoch + 1 == trainer.config.max_epochs

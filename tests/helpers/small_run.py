@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -78,7 +79,7 @@ def save_small_run(store: Store, rng: np.random.Generator) -> tuple[str, Store, 
         "confusion": empty(schema.CONFUSION_SCHEMA),
         "latent_pairs": empty(schema.LATENT_PAIRS_SCHEMA),
         "clustering": build_clustering_table(
-            object_id, rng.normal(size=(N, 2)), assignment, anomalies, {}, ()
+            object_id, replace(assignment, umap_coordinates=rng.normal(size=(N, 2))), anomalies, {}, ()
         ),
     }
     record = build_run_record(store, read_model_record(model_url(root, "m-1")))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import zarr
 
-from distspec.measurements.bad_pixels import BAD_PIXEL_COLUMNS
 from distspec.core.errors import NotFoundError
+from distspec.measurements.bad_pixels import BAD_PIXEL_COLUMNS
 from distspec.models.latents import (
     CHUNK_ROWS,
     MODEL_COLUMNS,
@@ -38,7 +38,9 @@ def test_latents_are_appended_after_new_rows(small_store, rng):
 
 
 def test_every_commit_is_readable(small_store):
-    append_latents(append_latents(small_store, "m", 0, make_latents(20)), "m", 20, make_latents(10, value=2.0))
+    append_latents(
+        append_latents(small_store, "m", 0, make_latents(20)), "m", 20, make_latents(10, value=2.0)
+    )
     store = open_store(small_store.url)
     assert count_embedded(store, "m") == 30
     assert read_latents(store, "m")["z_log_var"][:, 1].tolist() == [1.0] * 20 + [2.0] * 10
@@ -50,7 +52,10 @@ def test_chunk_shape(small_store):
 
 
 def test_latents_do_not_change_the_dataset_checksum(small_store):
-    assert append_latents(small_store, "m", 0, make_latents(60)).dataset_checksum() == small_store.dataset_checksum()
+    assert (
+        append_latents(small_store, "m", 0, make_latents(60)).dataset_checksum()
+        == small_store.dataset_checksum()
+    )
 
 
 def test_missing_latents_name_the_model(small_store):
@@ -71,5 +76,6 @@ def test_rows_without_a_new_measurement_are_embedded_again(tmp_path, small_grid,
     store = open_store(store.url)
     assert count_embedded(store, "m") == 0
     assert (
-        count_embedded(append_latents(store, "m", 0, make_latents(6, names=get_column_names(store))), "m") == 6
+        count_embedded(append_latents(store, "m", 0, make_latents(6, names=get_column_names(store))), "m")
+        == 6
     )

@@ -1,3 +1,5 @@
+"""The line-spread function against the resolving power that it was made from."""
+
 import numpy as np
 import pytest
 import torch
@@ -16,8 +18,8 @@ def prism():
 
 
 @pytest.mark.parametrize("z", [4.5, 7.0])
-def test_a_line_becomes_as_wide_as_the_resolution_says(prism, z):
-    """σ_λ / λ of what a narrow line becomes is 1 / (2.3548 R)."""
+def test_narrow_line_becomes_as_wide_as_the_resolution_element(prism, z):
+    """A narrow line gets σ_λ / λ = 1 / (2.3548 R)."""
     for wave in (1900.0, 3000.0, 5008.0):
         pixel = int(torch.argmin((WAVE - wave).abs()))
         line = torch.zeros(1, 640)
@@ -32,21 +34,21 @@ def test_a_line_becomes_as_wide_as_the_resolution_says(prism, z):
         assert sigma == pytest.approx(1.0 / (2.3548 * r), rel=0.1)
 
 
-def test_a_smooth_spectrum_stays(prism):
+def test_smooth_spectrum_is_unchanged(prism):
     flux = (WAVE / 3000.0)[None] ** -2.0
     seen = prism.convolve(flux, torch.tensor([5.0]))
     assert torch.allclose(seen[:, 40:-40], flux[:, 40:-40], rtol=0.02)
 
 
-def test_native_pixels_add_up_to_the_detectors(prism):
+def test_effective_pixels_sum_to_those_of_the_detector(prism):
     z = torch.tensor([5.0])
     counts = prism.compute_n_effective(z)[0]
     assert (counts <= 1.0).all()
-    # Where the detector is the coarser: one pixel of it for each λ / (2.2 R).
-    place = WAVE * 6.0 * 1e-4
-    coarse = (place > 0.8) & (place < 2.0)
+    # Where the detector is coarser than the grid, it has one pixel per λ / (2.2 R).
+    observed = WAVE * 6.0 * 1e-4
+    coarse = (observed > 0.8) & (observed < 2.0)
     knots = np.transpose(NIRSPEC_PRISM_RESOLUTION)
-    r = np.exp(np.interp(np.log(place[coarse].numpy()), np.log(knots[0]), np.log(knots[1])))
+    r = np.exp(np.interp(np.log(observed[coarse].numpy()), np.log(knots[0]), np.log(knots[1])))
     assert counts[coarse].sum().item() == pytest.approx(np.sum(2.2 * r) * prism.log_wave_step, rel=0.01)
 
 
@@ -56,17 +58,17 @@ def test_coverage_moves_with_redshift(prism):
     assert WAVE[far].max() == pytest.approx(55200.0 / 10.0, rel=0.01)
 
 
-def test_degrading_blurs_towards_lower_resolution_only(prism):
+def test_degrading_never_raises_the_resolution(prism):
     generator = torch.Generator().manual_seed(0)
     flux, mask = 1.0 + 0.1 * torch.randn(1, 640, generator=generator), torch.ones(1, 640)
     at, near, far = torch.tensor([6.0]), torch.tensor([4.5]), torch.tensor([9.0])
-    red = WAVE * 5.5 * 1e-4 > 1.3  # redward of where the prism resolves least
+    red = WAVE * 5.5 * 1e-4 > 1.3  # redward of the prism's lowest resolution
     assert torch.equal(prism.degrade(flux, mask, at, at), flux)
     assert prism.degrade(flux, mask, at, near)[0, red].std() < 0.8 * flux[0, red].std()
     assert torch.equal(prism.degrade(flux, mask, at, far)[0, red], flux[0, red])
 
 
-def test_masked_pixels_do_not_bleed(prism):
+def test_masked_pixels_do_not_affect_their_neighbors(prism):
     flux, mask = torch.ones(1, 640), torch.ones(1, 640)
     mask[0, 300:320] = 0.0
     flux[0, 300:320] = 1e6

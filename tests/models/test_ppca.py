@@ -1,3 +1,5 @@
+"""Probabilistic PCA of noisy, masked data with known components."""
+
 import pytest
 import torch
 
@@ -18,53 +20,53 @@ def sample():
     return torch.where(masked, 0.0, y), variance, axes, coefficients
 
 
-def fitted(y, variance, n_axes=2, z_terms=None):
-    z_terms = torch.zeros(len(y), 0) if z_terms is None else z_terms
-    found = ProbabilisticPCA(n_axes, z_terms.shape[1], y.shape[1])
-    fit_ppca(found, y, variance, torch.ones_like(y), z_terms)
-    return found
+def fit(y, variance, n_components=2, z_features=None):
+    z_features = torch.zeros(len(y), 0) if z_features is None else z_features
+    ppca = ProbabilisticPCA(n_components, z_features.shape[1], y.shape[1])
+    fit_ppca(ppca, y, variance, torch.ones_like(y), z_features)
+    return ppca
 
 
-def test_axes_are_found_under_noise_and_masks(sample):
+def test_components_are_recovered_from_noisy_masked_data(sample):
     y, variance, axes, _ = sample
-    found = fitted(y, variance)
-    residual = axes - axes @ torch.linalg.pinv(found.components) @ found.components
+    ppca = fit(y, variance)
+    residual = axes - axes @ torch.linalg.pinv(ppca.components) @ ppca.components
     assert residual.square().sum() < 0.01 * axes.square().sum()
-    assert found.components[0].norm() >= found.components[1].norm()
+    assert ppca.components[0].norm() >= ppca.components[1].norm()
 
 
-def test_posteriors_mean_what_they_say(sample):
-    """The true vector lies within its posterior: pulls of the estimates are as wide as the model says."""
+def test_posteriors_are_calibrated(sample):
+    """The pulls of the estimated coefficients have unit standard deviation."""
     y, variance, axes, coefficients = sample
-    found = fitted(y, variance)
-    means, widths, _ = found.compute_posterior(y, variance, torch.ones_like(y), torch.zeros(400, 0))
-    true = coefficients @ axes @ torch.linalg.pinv(found.components)
+    ppca = fit(y, variance)
+    means, widths, _ = ppca.compute_posterior(y, variance, torch.ones_like(y), torch.zeros(400, 0))
+    true = coefficients @ axes @ torch.linalg.pinv(ppca.components)
     pulls = (means - true) / widths.sqrt()
     assert pulls.std().item() == pytest.approx(1.0, abs=0.25)
 
 
-def test_nothing_seen_gives_the_prior(sample):
+def test_fully_masked_data_gives_the_prior(sample):
     y, variance, _, _ = sample
-    found = fitted(y, variance)
-    nothing = torch.zeros(3, 50)
-    means, widths, estimate = found.compute_posterior(
-        nothing, nothing + 1e12, nothing + 1.0, torch.zeros(3, 0)
+    ppca = fit(y, variance)
+    blank = torch.zeros(3, 50)
+    means, widths, estimate = ppca.compute_posterior(
+        blank, blank + 1e12, blank + 1.0, torch.zeros(3, 0)
     )
     assert torch.equal(means, torch.zeros(3, 2))
     assert torch.allclose(widths, torch.ones(3, 2))
-    assert torch.equal(estimate, nothing)
+    assert torch.equal(estimate, blank)
 
 
-def test_what_follows_redshift_is_no_component(sample):
+def test_dependence_on_redshift_is_not_a_component(sample):
     y, variance, _, _ = sample
-    terms = torch.randn(400, 1, generator=torch.Generator().manual_seed(2))
+    z_features = torch.randn(400, 1, generator=torch.Generator().manual_seed(2))
     shape = torch.linspace(0, 1, 50) ** 2
-    moved = torch.where(variance < 1e6, y + terms * shape, 0.0)
-    found = fitted(moved, variance, z_terms=terms)
-    assert torch.allclose(found.z_coefficients[0], shape, atol=0.15)
+    moved = torch.where(variance < 1e6, y + z_features * shape, 0.0)
+    ppca = fit(moved, variance, z_features=z_features)
+    assert torch.allclose(ppca.z_coefficients[0], shape, atol=0.15)
 
 
-def test_moments_leave_the_noise_out():
+def test_moments_exclude_the_noise():
     generator = torch.Generator().manual_seed(1)
     value = 0.2 + 0.1 * torch.randn(4000, 20, generator=generator)
     sigma = 0.1

@@ -1,3 +1,5 @@
+"""The VAE: architecture and loss against the published ones, and each option against its definition."""
+
 import math
 from dataclasses import replace
 
@@ -6,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from distspec.core.errors import ConfigError
 from distspec.core.spectrum import WavelengthGrid
 from distspec.models.augmentation import augment, thin
 from distspec.models.batch import Batch, JoinedInputs, ModelInput
@@ -26,7 +29,7 @@ def vae():
     return SpectrumVAE({SPECTRUM_KEY: L}, VAEConfig())
 
 
-def spectra_of(n, n_pixels, seed=1):
+def make_batch(n, n_pixels, seed=1):
     generator = torch.Generator().manual_seed(seed)
     flux = 0.3 * torch.randn(n, n_pixels, generator=generator) + 1.0
     ivar = (torch.rand(n, n_pixels, generator=generator) > 0.3).float() * 25.0
@@ -35,12 +38,12 @@ def spectra_of(n, n_pixels, seed=1):
 
 @pytest.fixture
 def spectra():
-    return spectra_of(24, L)
+    return make_batch(24, L)
 
 
 @pytest.fixture(scope="module")
 def galaxies():
-    """Three hundred spectra of two components, each seen over the prism's range at its redshift."""
+    """Three hundred noisy spectra of two components within the prism's range, and the noiseless ones."""
     generator = torch.Generator().manual_seed(5)
     x = torch.from_numpy(np.log(GRID.wave_rest / 3000.0)).float()
     slope, bump = torch.randn(2, 300, 1, generator=generator)
@@ -55,14 +58,14 @@ def galaxies():
     return Batch.from_spectra(truth + noise, ivar, z), truth
 
 
-def prepared(config, batch, seed=0):
+def make_model(config, batch, seed=0):
     torch.manual_seed(seed)
     model = SpectrumVAE({SPECTRUM_KEY: GRID.n_pixels}, config, GRID.wave_rest)
     model.initialize_from_sample(batch)
     return model
 
 
-def test_architecture_of_the_paper(vae):
+def test_published_architecture(vae):
     def widths(stack):
         return [layer.out_features for layer in stack if isinstance(layer, nn.Linear)]
 
@@ -81,30 +84,30 @@ def test_architecture_of_the_paper(vae):
 
 
 @pytest.mark.parametrize("config", [VAEConfig(), SPECTRAL_VAE], ids=["paper", "spectral"])
-def test_masked_pixels_change_nothing_at_all(config):
-    batch = spectra_of(24, L)
+def test_masked_pixels_change_nothing(config):
+    batch = make_batch(24, L)
     flux, ivar = batch.spectrum
-    nonsense = torch.where(ivar > 0, flux, torch.full_like(flux, 1e6))
-    nonsense[ivar == 0] = float("nan")
+    garbage = torch.where(ivar > 0, flux, torch.full_like(flux, 1e6))
+    garbage[ivar == 0] = float("nan")
     results = []
-    for values in (flux, nonsense):
-        given = Batch.from_spectra(values, ivar, batch.z)
+    for values in (flux, garbage):
+        inputs = Batch.from_spectra(values, ivar, batch.z)
         torch.manual_seed(0)
         vae = SpectrumVAE({SPECTRUM_KEY: L}, config)
-        vae.initialize_from_sample(given)
+        vae.initialize_from_sample(inputs)
         torch.manual_seed(0)
-        losses = vae(given, 0)
+        losses = vae(inputs, 0)
         losses["total"].backward()
         gradient = torch.cat([p.grad.flatten() for p in vae.parameters() if p.grad is not None])
-        results.append((torch.stack(list(losses.values())).detach(), gradient, embed(vae, given)))
+        results.append((torch.stack(list(losses.values())).detach(), gradient, embed(vae, inputs)))
     (loss, gradient, embedding), (loss2, gradient2, embedding2) = results
     assert torch.equal(loss, loss2)
     assert torch.equal(gradient, gradient2)
     assert all(torch.equal(embedding[name], embedding2[name]) for name in embedding)
 
 
-def test_the_loss_is_the_papers(vae, spectra):
-    """(1/N) Σ_i Σ_j M_ij (x_ij − x̂_ij)², the KL divergence to N(0, I), and L2: written out."""
+def test_published_loss(vae, spectra):
+    """(1/N) Σ_i Σ_j M_ij (x_ij − x̂_ij)², the KL divergence to N(0, I), and L2."""
     for layer in vae.modules():
         if isinstance(layer, nn.Dropout):
             layer.p = 0.0
@@ -126,32 +129,32 @@ def test_the_loss_is_the_papers(vae, spectra):
     )
 
 
-def test_kl_against_torch():
+def test_kl_divergence_equals_torch():
     mean, log_var = torch.randn(8, 16), torch.randn(8, 16)
     posterior = torch.distributions.Normal(mean, (0.5 * log_var).exp())
     expected = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0))
     assert torch.allclose(kl_divergence(mean, log_var), expected.mean(0), rtol=1e-5)
 
 
-def test_arcsinh_is_torchs():
+def test_arcsinh_equals_torch():
     x = torch.cat([torch.linspace(-50, 50, 1001), torch.logspace(-8, 6, 100), -torch.logspace(-8, 6, 100)])
     assert torch.allclose(arcsinh(x), torch.asinh(x), rtol=1e-6, atol=1e-12)
 
 
-def test_dropout_is_live_in_training_only(vae, spectra):
+def test_dropout_acts_in_training_only(vae, spectra):
     vae.train()
     assert not torch.equal(vae.encode(spectra)[0], vae.encode(spectra)[0])
     vae.eval()
     assert torch.equal(vae.encode(spectra)[0], vae.encode(spectra)[0])
 
 
-def test_batch_norm_is_live(vae, spectra):
+def test_batch_norm_acts(vae, spectra):
     norms = [m for m in vae.modules() if isinstance(m, nn.BatchNorm1d)]
     before = [m.running_mean.clone() for m in norms]
     vae.train()
     vae(spectra, 0)
     assert all(not torch.equal(b, m.running_mean) for b, m in zip(before, norms, strict=True))
-    # In training a spectrum's latents depend on its batch, afterwards on itself alone.
+    # In training a spectrum's latents depend on its batch; in evaluation they do not.
     for layer in vae.modules():
         if isinstance(layer, nn.Dropout):
             layer.p = 0.0
@@ -160,7 +163,7 @@ def test_batch_norm_is_live(vae, spectra):
     assert torch.allclose(vae.encode(spectra)[0][:12], vae.encode(spectra[:12])[0], atol=1e-5)
 
 
-def test_l2_is_live_on_hidden_kernels_alone(vae):
+def test_l2_acts_on_hidden_kernels_only(vae):
     hidden = [m for stack in (vae.encoder, vae.decoder) for m in stack if isinstance(m, nn.Linear)]
     expected = 1e-3 * sum((m.weight**2).sum() for m in hidden)
     assert torch.allclose(vae.compute_l2_penalty(), expected, rtol=1e-5)
@@ -176,7 +179,7 @@ def test_l2_is_live_on_hidden_kernels_alone(vae):
     assert all(parameter.grad is None for parameter in others)
 
 
-def test_validation_decodes_the_mean_and_adds_up(vae, spectra):
+def test_validation_loss_decodes_the_mean_and_is_a_sum(vae, spectra):
     vae.eval()
     whole = vae.compute_validation_loss(spectra)
     parts = [vae.compute_validation_loss(spectra[part]) for part in (slice(0, 7), slice(7, 24))]
@@ -188,10 +191,10 @@ def test_validation_decodes_the_mean_and_adds_up(vae, spectra):
     assert whole["recon"].item() == pytest.approx(error.square().sum().item(), rel=1e-5)
 
 
-def test_embedding_by_definition(galaxies):
+def test_embedding_equals_its_definition(galaxies):
     batch, _ = galaxies
     for config in (VAEConfig(**SMALL), PRISM):
-        model = prepared(config, batch)
+        model = make_model(config, batch)
         result = embed(model, batch)
         recon = result["amplitude"][:, None] * decode_flux(model, result["z_mean"], batch.z)
         flux, ivar = batch.spectrum
@@ -205,10 +208,10 @@ def test_embedding_by_definition(galaxies):
         assert all(torch.allclose(result[name][5:7], part[name], atol=1e-4) for name in result)
 
 
-def test_the_model_begins_as_probabilistic_pca(galaxies):
-    """Without a step of training it denoises, and where nothing was seen it says so."""
+def test_model_starts_as_probabilistic_pca(galaxies):
+    """Without training it denoises spectra, and its posterior is the prior where nothing was observed."""
     batch, truth = galaxies
-    model = prepared(replace(PRISM, convolve_lsf=False), batch)
+    model = make_model(replace(PRISM, convolve_lsf=False), batch)
     found = embed(model, batch)
     recon = found["amplitude"][:, None] * decode_flux(model, found["z_mean"], batch.z)
     seen = batch.spectrum.ivar > 0
@@ -221,9 +224,9 @@ def test_the_model_begins_as_probabilistic_pca(galaxies):
     assert torch.allclose(log_var - model.posterior_inflation, torch.zeros_like(log_var), atol=1e-5)
 
 
-def test_brightness_is_not_seen(galaxies):
+def test_latents_do_not_depend_on_brightness(galaxies):
     batch, _ = galaxies
-    model = prepared(PRISM, batch)
+    model = make_model(PRISM, batch)
     flux, ivar = batch.spectrum
     brighter = Batch.from_spectra(3.0 * flux, ivar / 9.0, batch.z)
     one, other = embed(model, batch), embed(model, brighter)
@@ -231,9 +234,9 @@ def test_brightness_is_not_seen(galaxies):
     assert torch.allclose(3.0 * one["amplitude"], other["amplitude"], rtol=1e-2)
 
 
-def test_pixels_below_the_limit_are_hidden_from_the_encoder_only(galaxies):
+def test_pixels_below_encoder_min_wave_are_hidden_from_the_encoder_only(galaxies):
     batch, _ = galaxies
-    model = prepared(PRISM, batch)
+    model = make_model(PRISM, batch)
     model.eval()
     hidden = torch.from_numpy(GRID.wave_rest <= PRISM.encoder_min_wave)
     assert hidden.any()
@@ -244,12 +247,11 @@ def test_pixels_below_the_limit_are_hidden_from_the_encoder_only(galaxies):
     )
 
 
-def test_halves_are_independent_and_true():
+def test_thinned_halves_are_independent_and_unbiased():
     torch.manual_seed(2)
     n = 40000
     truth, sigma = 2.0, 0.5
     x = truth + sigma * torch.randn(n, 1)
-    vae = SpectrumVAE({SPECTRUM_KEY: 1}, VAEConfig())
     one, other = thin(JoinedInputs(x, torch.full_like(x, sigma**-2), torch.zeros(n)))
     pulls = [(half.value - truth) * half.ivar.sqrt() for half in (one, other)]
     for pull in pulls:
@@ -259,9 +261,9 @@ def test_halves_are_independent_and_true():
     assert torch.allclose(one.ivar + other.ivar, torch.full_like(x, sigma**-2))
 
 
-def test_a_second_view_is_never_sharper_nor_wider(galaxies):
+def test_augmented_view_has_no_higher_resolution_nor_more_pixels(galaxies):
     batch, _ = galaxies
-    model = prepared(PRISM, batch)
+    model = make_model(PRISM, batch)
     torch.manual_seed(0)
     view = augment(batch.join(model.input_sizes), PRISM, model.lsf)
     assert (view.z <= batch.z).all()
@@ -270,9 +272,9 @@ def test_a_second_view_is_never_sharper_nor_wider(galaxies):
     assert (view.z < batch.z).any()
 
 
-def test_repeats_calibrate_posteriors(galaxies):
+def test_posteriors_are_calibrated_by_repeats(galaxies):
     batch, truth = galaxies
-    model = prepared(PRISM, batch)
+    model = make_model(PRISM, batch)
     noise = 0.05 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(9))
     again = Batch.from_spectra(truth + noise, batch.spectrum.ivar, batch.z)
     with torch.no_grad():
@@ -283,16 +285,16 @@ def test_repeats_calibrate_posteriors(galaxies):
     assert torch.allclose(ratio, torch.ones_like(ratio), rtol=1e-4)
     assert (model.posterior_inflation > 1.0).all()
     before = model.posterior_inflation.clone()
-    spoilt = again[torch.arange(len(again))]
-    spoilt.spectrum.value[:5] *= -30.0
-    model.calibrate_posteriors(batch, spoilt)
-    assert torch.allclose(model.posterior_inflation, before, atol=0.1), "artefacts count as noise"
+    damaged = again[torch.arange(len(again))]
+    damaged.spectrum.value[:5] *= -30.0
+    model.calibrate_posteriors(batch, damaged)
+    assert torch.allclose(model.posterior_inflation, before, atol=0.1), "outliers must be clipped"
     before = model.posterior_inflation.clone()
     model.calibrate_posteriors(batch[:10], again[:10])
-    assert torch.equal(before, model.posterior_inflation), "ten repeats say too little"
+    assert torch.equal(before, model.posterior_inflation), "ten repeats are too few to calibrate"
 
 
-def test_disagreement_is_least_where_widths_are_right():
+def test_consistency_loss_is_lowest_at_the_true_variance():
     mean, mean2 = torch.randn(2, 5000, 1)
     costs = [
         consistency_loss(mean, mean2, *(torch.full_like(mean, math.log(v)) for _ in range(2)))
@@ -302,7 +304,7 @@ def test_disagreement_is_least_where_widths_are_right():
     assert costs[1] < costs[2]
 
 
-def test_the_floor_falls_and_a_step_of_every_option_learns(galaxies):
+def test_noise_floor_falls_and_training_with_all_options_learns(galaxies):
     batch, _ = galaxies
     everything = replace(
         PRISM,
@@ -314,7 +316,7 @@ def test_the_floor_falls_and_a_step_of_every_option_learns(galaxies):
         l2=1e-4,
         decoder_dropout=True,
     )
-    model = prepared(everything, batch)
+    model = make_model(everything, batch)
     model.eval()
     view, out = batch.join(model.input_sizes), model._decode(model.encode(batch)[0], batch.z)
     costs = [model.reconstruction_loss(view, out, step).mean().item() for step in (0, 5, 10, 99)]
@@ -332,7 +334,7 @@ def test_the_floor_falls_and_a_step_of_every_option_learns(galaxies):
     assert np.mean(totals[-5:]) < np.mean(totals[:5])
 
 
-def test_inputs_are_a_named_set_that_photometry_can_join(galaxies):
+def test_photometry_as_a_second_input(galaxies):
     batch, _ = galaxies
     sizes = {SPECTRUM_KEY: GRID.n_pixels, "photometry": 6}
     bands = ModelInput(torch.ones(300, 6), torch.full((300, 6), 100.0))
@@ -347,9 +349,9 @@ def test_inputs_are_a_named_set_that_photometry_can_join(galaxies):
         assert torch.isfinite(model(unseen, 0)["total"])
 
 
-def test_weights_and_scales_survive_a_round_trip(galaxies):
+def test_state_dict_restores_the_model(galaxies):
     batch, _ = galaxies
-    model = prepared(PRISM, batch)
+    model = make_model(PRISM, batch)
     other = SpectrumVAE({SPECTRUM_KEY: GRID.n_pixels}, PRISM, GRID.wave_rest)
     other.load_state_dict(model.state_dict())
     assert all(
@@ -372,14 +374,14 @@ def test_weights_and_scales_survive_a_round_trip(galaxies):
         {"consistency_weight": 1.0},
     ],
 )
-def test_impossible_architectures_are_refused(settings):
-    with pytest.raises(ValueError, match=r"vae\."):
+def test_invalid_settings_are_refused(settings):
+    with pytest.raises(ConfigError, match=r"vae\."):
         VAEConfig(**settings)
 
 
-def test_half_precision_spoils_neither_equations_nor_spectra(galaxies):
+def test_bfloat16_keeps_precision_where_it_matters(galaxies):
     batch, _ = galaxies
-    model = prepared(PRISM, batch)
+    model = make_model(PRISM, batch)
     model.eval()
     exact = model.encode(batch)[0], model.compute_validation_loss(batch)["recon"].item()
     with torch.autocast("cpu", torch.bfloat16):

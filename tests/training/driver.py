@@ -33,7 +33,12 @@ real_worker = train_module._train_worker
 
 def config(workers: int, order: str = "cached", **other: Any) -> TrainingConfig:
     """Return a short training: ten epochs of five or so steps."""
-    settings = {"learning_rate": 1e-3, "max_epochs": 10, "checkpoint_interval_steps": EVERY, "shuffle_window_chunks": 4}
+    settings = {
+        "learning_rate": 1e-3,
+        "max_epochs": 10,
+        "checkpoint_interval_steps": EVERY,
+        "shuffle_window_chunks": 4,
+    }
     settings |= {"cache_mb": 0.0} if order == "streamed" else {}
     return TrainingConfig(workers=workers, **(settings | other))
 

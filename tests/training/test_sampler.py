@@ -51,7 +51,9 @@ def test_another_number_of_workers_goes_on_with_what_is_left(shuffling, before, 
     first = shuffling.plan_epoch(0, before)
     steps = data.draw(st.integers(0, first.n_steps))
     size = shuffling.spec.batch_size
-    seen = np.concatenate([part[: steps * first.get_local_batch_size(r)] for r, part in enumerate(taken(first, before))])
+    seen = np.concatenate(
+        [part[: steps * first.get_local_batch_size(r)] for r, part in enumerate(taken(first, before))]
+    )
     assert len(seen) == steps * size
     rest = shuffling.plan_epoch(0, after, [EpochSegment(before, steps)])
     rows = np.concatenate([seen, *taken(rest, after)])
@@ -59,7 +61,12 @@ def test_another_number_of_workers_goes_on_with_what_is_left(shuffling, before, 
     # And once more: two breaks in one epoch.
     again = data.draw(st.integers(0, rest.n_steps))
     last = shuffling.plan_epoch(0, 1, [EpochSegment(before, steps), EpochSegment(after, again)])
-    seen = [*seen, *np.concatenate([p[: again * rest.get_local_batch_size(r)] for r, p in enumerate(taken(rest, after))])]
+    seen = [
+        *seen,
+        *np.concatenate(
+            [p[: again * rest.get_local_batch_size(r)] for r, p in enumerate(taken(rest, after))]
+        ),
+    ]
     assert not set(seen) & set(np.concatenate(taken(last, 1)))
 
 

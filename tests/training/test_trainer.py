@@ -58,10 +58,7 @@ class Plain(nn.Module):
         recon = (((x - x_hat) ** 2) * seen).sum() / len(x)
         kl = -0.5 * (1 + log_var - mean**2 - log_var.exp()).sum() / len(x)
         kernels = [
-            m.weight
-            for stack in (self.encoder, self.decoder)
-            for m in stack
-            if hasattr(m, "in_features")
+            m.weight for stack in (self.encoder, self.decoder) for m in stack if hasattr(m, "in_features")
         ]
         l2 = 1e-3 * sum((kernel**2).sum() for kernel in kernels)
         off = self.off
@@ -128,7 +125,9 @@ def test_fit_learns_and_repeats_exactly(batch):
     (best, history), (again, _) = run(), run()
     assert history[-1].validation["recon"] < 0.7 * history[0].validation["recon"]
     assert best.best_loss == min(epoch.validation["recon"] for epoch in history)
-    assert {"epoch", "train_total", "train_recon", "val_recon", "val_kl", "lr", "seconds"} <= set(history[0].to_row())
+    assert {"epoch", "train_total", "train_recon", "val_recon", "val_kl", "lr", "seconds"} <= set(
+        history[0].to_row()
+    )
     assert again.best_loss == best.best_loss
     assert same(best.best_state_dict, again.best_state_dict)
 
