@@ -165,7 +165,7 @@ def _load_continuum(
     """Fill in flux, inverse variance and noise correlation of continuum pixels; return how many are valid."""
     n_valid = 0
     for j in range(len(columns)):
-        i = columns[j]
+        i = int(columns[j])
         lower = interpolate_detector_position(log_edges[i], log_wave_table, position_table)
         upper = interpolate_detector_position(log_edges[i + 1], log_wave_table, position_table)
         width = pixels_per_fwhm * (upper - lower)
@@ -173,7 +173,7 @@ def _load_continuum(
         y[j], weight[j], repeats[j] = 0.0, 0.0, 1.0
         if is_valid:
             y[j], weight[j], repeats[j] = flux[i], ivar[i], compute_noise_correlation(width)
-        n_valid += is_valid
+        n_valid += int(is_valid)
     return n_valid
 
 
