@@ -152,16 +152,16 @@ def help_text(arguments: list[str]) -> str:
 
 def command_line() -> str:
     """Return the page with the help text of every command."""
-    from distspec.cli.main import VERBS
+    from distspec.cli.main import GROUPS, VERBS
 
     lines = ["# Command line", "", "```text", help_text([]), "```", ""]
-    for group, verbs in VERBS.items():
-        lines += [f"## {group.capitalize()}", ""]
-        for verb in verbs:
-            lines += [f"### distspec {verb}", ""]
-            if verb == "run":
-                lines += ["See [](configuration.md) for the settings of a recipe.", ""]
-            lines += ["```text", help_text([verb]), "```", ""]
+    lines += ["## run", "", "See [](configuration.md) for the settings of a recipe.", ""]
+    lines += ["```text", help_text(["run"]), "```", ""]
+    for group, title in GROUPS.items():
+        lines += [f"## {title}", ""]
+        for name, verb in VERBS.items():
+            if verb.group == group:
+                lines += [f"### distspec {name}", "", "```text", help_text([name]), "```", ""]
     return "\n".join(lines)
 
 

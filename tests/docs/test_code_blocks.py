@@ -1,0 +1,121 @@
+"""Every code block of README and of the documentation's pages runs, or at least parses.
+
+- ``python`` and ``shell`` blocks are executed on a small root of recipe ``demo``; the tutorials' cells are executed
+  by ``make docs``;
+- of ``console`` and indented blocks, commands of distspec are parsed and Make targets and modules must exist; commands
+  of clouds and clusters are checked by tests/infra;
+- ``sql`` blocks are executed by tests/catalog/test_query.py, the archive of its guide by tests/archives/test_adding.py.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+import tyro
+
+from distspec.cli.main import VERBS, main
+from distspec.pipeline.recipes import parse
+from distspec.pipeline.runner import STAGES
+
+TOP = Path(__file__).parents[2]
+EXECUTED_ELSEWHERE = {"add_an_archive.md"}
+PAGES = [
+    TOP / "README.md",
+    TOP / "CONTRIBUTING.md",
+    *(
+        page
+        for page in sorted((TOP / "docs").rglob("*.md"))
+        if not {"generated", "_build", "tutorials", "api"} & {*page.parts}
+    ),
+]
+SMALL = [
+    *("--synthetic.n-spectra", "260", "--synthetic.seed", "4", "--grid.n-pixels", "128"),
+    *("--training.max-epochs", "8", "--clustering.spaces", "features", "--clustering.algorithms", "gmm"),
+    *("--clustering.n-seeds", "2", "--clustering.k-max", "6", "--clustering.n-actors", "1"),
+]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Return the fenced blocks of a page in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def commands(text: str) -> Iterator[str]:
+    """Yield the commands of a shell block, with continued lines joined and comments removed."""
+    for line in text.replace("\\\n", " ").splitlines():
+        if command := line.split(" #")[0].strip():
+            yield command
+
+
+def parsed_commands() -> Iterator[str]:
+    """Yield the commands that are shown but not executed."""
+    for page in PAGES:
+        text = "".join(blocks(page, "console"))
+        text += "".join(
+            re.findall(r"^(?: {4}|\t)+(?:distspec|make|python -m) .*\n", page.read_text(), re.MULTILINE)
+        )
+        yield from (command for command in commands(text) if re.match(r"distspec|make|python -m", command))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, local_ray) -> Path:
+    folder = tmp_path_factory.mktemp("docs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        main(["run", "demo", "--root", "out/demo", *SMALL])
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_shell_blocks_run(page, request, monkeypatch, capsys):
+    for command in commands("".join(blocks(page, "shell"))):
+        words = shlex.split(command)
+        if words[:2] == ["pip", "install"]:
+            assert words[2].startswith("distspec")
+            continue
+        assert words[0] == "distspec", command
+        monkeypatch.chdir(request.getfixturevalue("project"))
+        if words[1] == "explore":
+            tyro.cli(VERBS["explore"].load(), args=words[2:])
+            continue
+        main(words[1:] + (SMALL if words[1:3] == ["run", "demo"] else []))
+        assert capsys.readouterr().out, command
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name not in EXECUTED_ELSEWHERE], ids=lambda page: page.name
+)
+def test_python_blocks_run(page, request, monkeypatch):
+    namespace: dict[str, object] = {}
+    for code in blocks(page, "python"):
+        monkeypatch.chdir(request.getfixturevalue("project"))
+        with mpl.rc_context({"backend": "Agg"}):
+            exec(compile(code, page.name, "exec"), namespace)
+
+
+@pytest.mark.parametrize("command", sorted(set(parsed_commands())))
+def test_commands_that_are_shown_exist(command):
+    words = shlex.split(command)
+    if words[0] == "make":
+        assert re.search(rf"^{words[1]}:", (TOP / "Makefile").read_text(), re.MULTILINE)
+    elif words[0] == "python":
+        assert find_spec(words[2])
+    elif words[1] == "run":
+        rest = words[2:]
+        parse(rest[1:] if rest[0] in STAGES else rest)
+    else:
+        tyro.cli(VERBS[words[1]].load(), args=words[2:])
+
+
+def test_links_lead_to_files():
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            target = page.parent / link
+            is_generated = page.parent.name == "reference" or "reference/" in link
+            assert target.exists() or is_generated, f"{page.name}: {link}"
