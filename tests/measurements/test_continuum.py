@@ -1,4 +1,4 @@
-"""Slopes of faint continua against power laws, and their posteriors against noise."""
+"""Slopes of faint continua: of power laws, with noise, without signal, and with missing windows."""
 
 import numpy as np
 import pytest
@@ -12,12 +12,12 @@ from distspec.measurements.standard_sets import OPTICAL_CONTINUUM_WINDOWS, UV_CO
 from tests.helpers.galaxies import WAVE, continuum, noisy, spectra
 
 FINE = Disperser((0.1, 10.0), (1e5, 1e5), 1.0)
-"""Pixels far finer than the grid's: noise is the grid's own."""
+"""Detector pixels far narrower than the grid's, so that noise is independent between grid pixels."""
 
 
 @settings(max_examples=60, deadline=None)
 @given(beta=st.floats(-4.0, 4.0), log_scale=st.floats(-6.0, 6.0), z=st.floats(4.0, 7.0))
-def test_a_power_law_has_its_slope_at_any_brightness(beta, log_scale, z):
+def test_the_slope_of_a_power_law_is_measured_at_any_flux_scale(beta, log_scale, z):
     flux = (WAVE / 3000.0) ** beta
     for windows in (UV_CONTINUUM_WINDOWS, OPTICAL_CONTINUUM_WINDOWS):
         found, error = fit_power_law(spectra(10.0**log_scale * flux, 100.0, z), windows, NIRSPEC_PRISM)
@@ -25,23 +25,23 @@ def test_a_power_law_has_its_slope_at_any_brightness(beta, log_scale, z):
         assert 0 < error[0] < 0.25
 
 
-def test_errors_are_what_noise_does():
+def test_errors_match_the_scatter_of_noise():
     some = spectra(np.tile(continuum(-1.5, 0.5), (800, 1)), 0.5)
     for windows, truth in ((UV_CONTINUUM_WINDOWS, -1.5), (OPTICAL_CONTINUUM_WINDOWS, 0.5)):
         found, error = fit_power_law(noisy(some), windows, FINE)
         pull = (found - truth) / error
-        assert np.std(found) > 0.15, "noise, not the floor, is what is tried here"
+        assert np.std(found) > 0.15, "the error is dominated by noise, not by its floor"
         assert np.mean(pull) == pytest.approx(0.0, abs=0.25)
         assert np.std(pull) == pytest.approx(1.0, abs=0.25)
 
 
-def test_what_says_nothing_has_no_slope():
+def test_without_signal_the_slope_is_that_of_the_prior():
     found, error = fit_power_law(spectra(np.full(640, 1e-3), 1e-6), OPTICAL_CONTINUUM_WINDOWS, NIRSPEC_PRISM)
     assert found[0] == pytest.approx(0.0, abs=0.1)
     assert error[0] == pytest.approx(12.0 / np.sqrt(12.0), abs=0.1)
 
 
-def test_flux_below_zero_is_no_obstacle():
+def test_negative_fluxes_give_finite_slopes():
     found, error = fit_power_law(
         noisy(spectra(np.full((400, 640), 1e-3), 0.01)), UV_CONTINUUM_WINDOWS, NIRSPEC_PRISM
     )
@@ -49,26 +49,26 @@ def test_flux_below_zero_is_no_obstacle():
     assert np.mean(np.abs(found) < 2 * error) > 0.9
 
 
-def test_windows_that_are_not_covered_take_no_part_until_too_few_are_left():
+def test_uncovered_windows_are_left_out_until_too_few_remain():
     some = spectra(continuum(-1.5, 0.5))
 
-    def seen(low, high):
+    def cut(low, high):
         return some._replace(ivar=np.where((low < WAVE) & (high > WAVE), some.ivar, 0.0).astype(np.float32))
 
     whole, error = fit_power_law(some, OPTICAL_CONTINUUM_WINDOWS, NIRSPEC_PRISM)
-    part, more = fit_power_law(seen(3900.0, 5500.0), OPTICAL_CONTINUUM_WINDOWS, NIRSPEC_PRISM)
+    part, larger_error = fit_power_law(cut(3900.0, 5500.0), OPTICAL_CONTINUUM_WINDOWS, NIRSPEC_PRISM)
     assert part[0] == pytest.approx(whole[0], abs=0.05)
-    assert more[0] > error[0]
-    assert np.isnan(fit_power_law(seen(3900.0, 4790.0), OPTICAL_CONTINUUM_WINDOWS, NIRSPEC_PRISM)).all(), (
-        "too short"
+    assert larger_error[0] > error[0]
+    assert np.isnan(fit_power_law(cut(3900.0, 4790.0), OPTICAL_CONTINUUM_WINDOWS, NIRSPEC_PRISM)).all(), (
+        "the covered range is too short"
     )
-    assert np.isnan(fit_power_law(seen(5000.0, 9000.0), OPTICAL_CONTINUUM_WINDOWS, NIRSPEC_PRISM)[0]).all()
+    assert np.isnan(fit_power_law(cut(5000.0, 9000.0), OPTICAL_CONTINUUM_WINDOWS, NIRSPEC_PRISM)[0]).all()
     assert np.isnan(
         fit_power_law(some._replace(z=np.full(1, 200.0)), OPTICAL_CONTINUUM_WINDOWS, NIRSPEC_PRISM)
     ).all()
 
 
-def test_lost_pixels_and_neighbours_do_not_matter():
+def test_masked_pixels_and_other_rows_do_not_matter():
     rng = np.random.default_rng(3)
     some = noisy(spectra(np.tile(continuum(-1.5, 0.5), (5, 1)), 3.0))
     ivar = np.where(rng.random((5, 640)) < 0.05, 0.0, some.ivar).astype(np.float32)
@@ -80,7 +80,7 @@ def test_lost_pixels_and_neighbours_do_not_matter():
     )
 
 
-def test_a_v_is_the_difference_of_its_arms():
+def test_the_slope_difference_of_a_v_shape():
     found, error = measure_slope_difference(
         spectra(continuum(-1.5, 0.5)), OPTICAL_CONTINUUM_WINDOWS, UV_CONTINUUM_WINDOWS, NIRSPEC_PRISM
     )
@@ -91,7 +91,7 @@ def test_a_v_is_the_difference_of_its_arms():
     )
 
 
-def test_the_lowest_window_is_found_in_its_noise():
+def test_the_lowest_signal_to_noise_ratio_of_a_window():
     flux = np.ones(640)
     assert measure_min_window_snr(spectra(flux, 1.0), OPTICAL_CONTINUUM_WINDOWS, FINE)[0][0] > 2.0
     flux[(WAVE > 5100.0) & (WAVE < 5460.0)] = -2.0
