@@ -1,4 +1,4 @@
-"""The whole pipeline, for real: on a small synthetic archive and on the real files."""
+"""The whole pipeline, on a small simulated archive and on real files."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ import pytest
 
 from distspec.catalog import editions
 from distspec.cli.main import main as distspec
+from distspec.cli.run import format_summary
+from distspec.core.errors import NotFoundError
 from distspec.io.files import read_json
 from distspec.io.job_log import list_jobs, read_events
 from distspec.io.paths import run_url, store_url
 from distspec.labels import annotations
+from distspec.operations.integrity import find_integrity_problems
 from distspec.operations.policy import RetrainConfig
-from distspec.operations.trace import find_integrity_problems
 from distspec.pipeline.config import Config
 from distspec.pipeline.recipes import demo, parse
 from distspec.pipeline.reproduce import reproduce
-from distspec.pipeline.runner import STAGES, find_run, format_summary, main, resolve_model_id, run_stages
+from distspec.pipeline.runner import STAGES, find_run, resolve_model_id, run_stages
 from distspec.store.store import open_store
 from distspec.training.config import TrainingConfig
 
@@ -42,7 +44,7 @@ QUICK = {
 
 
 def small(root: Path) -> Config:
-    """The demo in a few seconds: few spectra, few epochs, few seeds."""
+    """Return the settings of the demo with few spectra, epochs and seeds."""
     config = demo(str(root))
     return replace(
         config,
@@ -65,7 +67,7 @@ def table(config: Config, name: str) -> pa.Table:
 
 
 def shortened(config: Config, n: int) -> str:
-    """Make the archive, leave `n` spectra in its catalogue, and return the whole one."""
+    """Simulate the archive, keep `n` spectra in its catalog, and return the complete catalog."""
     run_stages(config, ["synthesize"])
     file = Path(config.archive.catalog)
     whole = file.read_text()
@@ -74,19 +76,19 @@ def shortened(config: Config, n: int) -> str:
 
 
 def files_of(root: str) -> dict[str, float]:
-    """Every file with its time, but the lease, which each run takes and gives back, and what it did."""
+    """Return the modification times of all files but the lease and the records of jobs."""
     files = [path for path in Path(root).rglob("*") if path.is_file() and "lease.json" not in path.name]
     files = [path for path in files if path.parents[1].name != "jobs"]
     return {str(path): path.stat().st_mtime_ns for path in files}
 
 
-def test_counts_add_up(finished):
+def test_every_listed_spectrum_is_published_or_quarantined(finished):
     listing = finished.archive.list_spectra()
     objects, quarantine = table(finished, "objects"), table(finished, "quarantine")
     names = objects["object_id"].to_pylist() + quarantine["object_id"].to_pylist()
     assert sorted(names) == listing["object_id"].to_pylist()
     assert pc.sum(table(finished, "classes")["n_spectra"]).as_py() == len(objects)
-    assert len(table(finished, "sweep")) == 2 * 2 * (3 * 2 + 3), "spaces, repeats, Gaussians and shares"
+    assert len(table(finished, "sweep")) == 2 * 2 * (3 * 2 + 3), "spaces, seeds, mixtures and fractions"
 
 
 def test_a_second_run_does_nothing(finished, caplog):
@@ -111,24 +113,24 @@ def test_the_same_seed_gives_the_same_catalogue(finished, tmp_path):
                 assert one[column].equals(two[column]), column
 
 
-def test_a_run_is_made_again_from_its_record(finished, tmp_path):
-    assert reproduce(finished.root, find_run(finished)[1], str(tmp_path)) == []
+def test_a_run_is_reproduced_from_its_record(finished, tmp_path):
+    assert reproduce(finished.root, find_run(finished)[1], str(tmp_path)).differences == ()
     assert find_integrity_problems(finished.root) == []
 
 
 @pytest.mark.slow  # a run's is the same way there
-def test_a_model_is_made_again_from_its_record(finished, tmp_path):
-    assert reproduce(finished.root, resolve_model_id(finished), str(tmp_path)) == []
+def test_a_model_is_reproduced_from_its_record(finished, tmp_path):
+    assert reproduce(finished.root, resolve_model_id(finished), str(tmp_path)).differences == ()
 
 
 def test_no_source_straddles_the_split(finished):
     sides = table(finished, "objects").group_by("source_id").aggregate([("split", "count_distinct")])
     assert set(sides["split_count_distinct"].to_pylist()) == {1}
     objects = table(finished, "objects")
-    assert len(pc.unique(objects["source_id"])) < len(objects), "there are repeats to straddle it"
+    assert len(pc.unique(objects["source_id"])) < len(objects), "some sources have several spectra"
 
 
-def test_another_setting_redoes_only_what_depends_on_it(finished, caplog):
+def test_a_changed_setting_reruns_only_dependent_stages(finished, caplog):
     less = replace(finished.clustering, selection_rule="silhouette", spaces=("features",), n_seeds=1)
     other = replace(finished, clustering=less)
     with caplog.at_level("INFO", logger="distspec"):
@@ -143,7 +145,7 @@ def test_another_setting_redoes_only_what_depends_on_it(finished, caplog):
     assert editions.read_current_record(finished.root).run_id == find_run(finished)[1]
 
 
-def test_the_record_of_a_run_says_where_it_came_from(finished):
+def test_the_record_of_a_run_has_its_settings_and_versions(finished):
     _, run = find_run(finished)
     record = read_json(run_url(finished.root, run) + "/run.json")
     assert record["config"] == json.loads(json.dumps(finished.to_dict()))
@@ -153,14 +155,14 @@ def test_the_record_of_a_run_says_where_it_came_from(finished):
     assert table(finished, "objects").schema.metadata[b"model_id"].decode() == record["model_id"]
 
 
-def test_the_report_scores_against_the_truth_beside_the_null(finished):
+def test_the_report_compares_with_the_truth_and_the_null(finished):
     page = (Path(run_url(finished.root, find_run(finished)[1])) / "report" / "index.html").read_text()
     for words in ("ARI", "NMI", "null", "top 1 %", "top 5 %", "quasar"):
         assert words in page
     assert "truth" not in set(open_store(store_url(finished.root)).ledger().schema.names)
 
 
-def test_the_summary_says_what_was_found_and_where(finished):
+def test_the_summary_has_results_and_paths(finished):
     words = format_summary(finished)
     assert "classes" in words
     assert words.count(".spec.fits") == 10
@@ -176,13 +178,13 @@ def test_the_command_queries_the_catalogue(finished, monkeypatch, capsys):
 
     assert "260" not in run("query", "SELECT count(*) AS n FROM quarantine")
     assert "erg s-1 cm-2 Angstrom-1" in run("columns")
-    with pytest.raises(SystemExit, match=r"Nonsense|syntax"):
+    with pytest.raises(SystemExit):
         run("query", "Nonsense")
 
 
-def test_a_stage_out_of_order_says_what_to_run_first(tmp_path, local_ray):
+def test_a_stage_out_of_order_names_the_missing_stage(tmp_path, local_ray):
     config = small(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"jobs\.ingest"):
+    with pytest.raises(NotFoundError, match="distspec run ingest"):
         run_stages(config, ["train"])
     run_stages(config, ["synthesize", "ingest"])
     for stage, first in (
@@ -191,13 +193,13 @@ def test_a_stage_out_of_order_says_what_to_run_first(tmp_path, local_ray):
         ("catalog", "cluster"),
         ("report", "cluster"),
     ):
-        with pytest.raises(FileNotFoundError, match=rf"jobs\.{first}"):
+        with pytest.raises(NotFoundError, match=f"distspec run {first}"):
             run_stages(config, [stage])
 
 
 @pytest.mark.slow
-def test_two_workers_train_one_model(finished, tmp_path):
-    """The same data on two workers: as good as on one, to the spread of a short training."""
+def test_two_workers_train_as_well_as_one(finished, tmp_path):
+    """Two workers reach the same loss as one, within the scatter of a short training."""
     config = replace(small(tmp_path), training=replace(finished.training, workers=2))
     run_stages(config, ["synthesize", "ingest", "train", "embed"])
     errors = []
@@ -212,7 +214,7 @@ def test_two_workers_train_one_model(finished, tmp_path):
     assert errors[1] == pytest.approx(errors[0], rel=0.3)
 
 
-def test_an_archive_that_grew_adds_its_rows(finished, tmp_path):
+def test_a_grown_archive_appends_rows(finished, tmp_path):
     config = small(tmp_path)
     whole = shortened(config, 150)
     run_stages(config, ["ingest"])
@@ -229,8 +231,8 @@ def test_an_archive_that_grew_adds_its_rows(finished, tmp_path):
 
 
 @pytest.mark.slow
-def test_classes_of_a_grown_archive_are_followed_and_labels_stay(tmp_path, local_ray):
-    """A fifth more spectra: seen by the same model and clustered anew, then by a challenger; and labels."""
+def test_classes_and_labels_persist_when_the_archive_grows(tmp_path, local_ray):
+    """Add a fifth of the spectra: with the same model, then with a challenger, and with labels."""
     config = small(tmp_path)
     whole = shortened(config, 216)
     run_stages(config, ALL)
@@ -263,7 +265,7 @@ def test_classes_of_a_grown_archive_are_followed_and_labels_stay(tmp_path, local
     assert run_stages(grown, ["catalog"])
     assert table(grown, "changes").equals(changes)
     assert run_stages(config, ALL)
-    decision, verdict = (
+    decision, promotion = (
         next(
             each.payload
             for each in read_events(config.root, list_jobs(config.root)[-1].number)
@@ -272,7 +274,7 @@ def test_classes_of_a_grown_archive_are_followed_and_labels_stay(tmp_path, local
         for kind in ("decision", "promotion")
     )
     assert "spectra added" in decision["reason"]
-    assert (resolve_model_id(config) == verdict["challenger"]) is verdict["promote"]
+    assert (resolve_model_id(config) == promotion["challenger"]) is promotion["promote"]
     third = table(config, "objects")
     assert third.schema.metadata[b"model_id"].decode() == resolve_model_id(config)
     then = dict(zip(second["object_id"].to_pylist(), second["class_id"].to_pylist(), strict=True))
@@ -280,8 +282,8 @@ def test_classes_of_a_grown_archive_are_followed_and_labels_stay(tmp_path, local
 
 
 @pytest.mark.slow
-def test_a_model_made_elsewhere_serves_another_archive(finished, tmp_path):
-    """Nothing is trained; latents, classes and report are of the new archive, and say whose model it was."""
+def test_a_pretrained_model_is_used_for_another_archive(finished, tmp_path):
+    """A pretrained model is used for another archive; nothing is trained."""
     made = Path(finished.root) / "models" / resolve_model_id(finished)
     config = small(tmp_path)
     config = replace(
@@ -295,7 +297,7 @@ def test_a_model_made_elsewhere_serves_another_archive(finished, tmp_path):
     assert set(objects["split"].to_pylist()) == {"none"}
     assert np.isfinite(objects["lya_ew"].to_numpy()).mean() > 0.5
     record = read_json(run_url(config.root, find_run(config)[1]) + "/run.json")
-    assert record["config"]["model"] == str(made)
+    assert record["config"]["pretrained_model"] == str(made)
     copied = read_json(str(Path(config.root) / "models" / made.name / "model.json"))
     assert copied["data_digest"] == open_store(store_url(finished.root)).dataset_checksum()
     assert not run_stages(config, ALL)
@@ -312,27 +314,26 @@ def test_a_root_has_one_grid(finished):
 
 @pytest.mark.parametrize("recipe", ["dja", pytest.param("paper", marks=pytest.mark.slow)])
 def test_real_dja_files(recipe, dja_files, tmp_path, local_ray, monkeypatch, capsys):
-    """The issue's own command, in process: every z > 4, grade-3 file is a row or has a reason."""
+    """Every file of grade 3 at z > 4 becomes a row or is quarantined with a reason."""
     root = str(tmp_path / "dja")
     flags = ["--archive.catalog", str(dja_files / "catalog.csv"), "--archive.url", str(dja_files)]
     quick = ["--training.max-epochs", "8", "--clustering.n-seeds", "2", "--clustering.n-actors", "1"]
     if recipe == "dja":
         quick += ["--clustering.n-null-draws", "2", "--clustering.spaces", "features", "latents"]
-    monkeypatch.setattr(sys, "argv", ["jobs.pipeline", recipe, "--root", root, *flags, *quick])
-    main(*ALL)
+    distspec(["run", recipe, "--root", root, *flags, *quick])
     config = parse([recipe, "--root", root, *flags, *quick])
     objects, quarantine = table(config, "objects"), table(config, "quarantine")
     names = objects["object_id"].to_pylist() + quarantine["object_id"].to_pylist()
     assert len(names) == 56
     assert sorted(names) == config.archive.list_spectra()["object_id"].to_pylist()
     assert quarantine["reason"].to_pylist() == ["no_normalisation"]
-    assert "The ten oddest spectra" in capsys.readouterr().out
+    assert "The ten strongest anomalies" in capsys.readouterr().out
     _, run = find_run(config)
     assert "batches of" in " ".join(read_json(run_url(root, run) + "/run.json")["adaptations"])
     assert (Path(run_url(root, run)) / "report" / "index.html").stat().st_size > 100_000
 
 
-def test_the_papers_grid_on_real_files(dja_files, tmp_path, local_ray):
+def test_the_published_grid_on_real_files(dja_files, tmp_path, local_ray):
     flags = ["--archive.catalog", str(dja_files / "catalog.csv"), "--archive.url", str(dja_files)]
     config = parse(["paper", "--root", str(tmp_path / "paper"), *flags])
     run_stages(config, ["ingest"])
@@ -387,9 +388,9 @@ def test_three_spectra_reach_a_report(dja_files, tmp_path, local_ray):
     assert 2 <= len(table(config, "objects")) <= 8
 
 
-def test_mistakes_end_with_one_line_and_a_status(tmp_path):
+def test_user_errors_end_in_one_line_with_a_status(tmp_path):
     command = [sys.executable, "-m", "jobs.train", "dja", "--root", str(tmp_path / "nothing")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
-    assert "error: no store at" in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("error: no store at")
