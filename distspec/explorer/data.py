@@ -1,4 +1,4 @@
-"""What the explorer shows: the current catalogue, its spectra, and what the model makes of them."""
+"""The data behind the explorer: the current catalog, its spectra, and the model's reconstructions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,11 +16,13 @@ from astropy.coordinates import Angle
 from numpy.typing import NDArray
 
 from distspec.archives.registry import get_archive
-from distspec.catalog.editions import find_record, open_record_tables
-from distspec.catalog.runs import read_run_record
+from distspec.catalog.editions import EditionRecord, find_record, open_record_tables
+from distspec.catalog.run_record import read_run_record
 from distspec.clustering.feature_space import scale_by_posterior_width
 from distspec.core.arrow import pc
+from distspec.core.errors import DistspecError
 from distspec.core.spectrum import Floats32
+from distspec.explorer.payloads import ColumnInfo
 from distspec.io.paths import model_url, run_url, store_url
 from distspec.models.latents import read_latents
 from distspec.models.model import Model, load_model
@@ -29,60 +31,70 @@ from distspec.store.sources import separation
 from distspec.store.store import Store, open_store
 
 MAX_CATEGORIES = 64
-"""A text column with more different values is no category: it can be searched, not coloured by."""
-N_NEIGHBOURS = 12
+"""Largest number of distinct values of a text column that is treated as a category."""
+N_NEIGHBORS = 12
+"""Length of the lists of neighbors and of top anomalies."""
 DEFAULT_RADIUS = 5.0
-"""Around a position, where no radius is given [arcsec]."""
+"""Radius of a cone search if none is given [arcsec]."""
 MAX_RESULTS = 10_000
+"""Largest number of search results that are sent to the page."""
 LATENT_COLUMN_PATTERN = re.compile(r"z_(mean|log_var)_\d+")
 POSITION_PATTERN = re.compile(
     r"\s*([\d:.hms]+)[\s,]+([+-]?[\d:.dms]+)(?:[\s,]+([\d.]+)\s*(?:\"|″|arcsec)?)?\s*"
 )
 
 
-class NotFoundError(LookupError):
-    """What was asked for is not in the catalogue; the message says what is."""
+class ItemNotFoundError(DistspecError, LookupError):
+    """A requested spectrum or column is not in the catalog."""
 
 
-class ColumnInfo(NamedTuple):
-    """A column of ``objects`` as the page needs to know it."""
+@dataclass(frozen=True)
+class SkyPosition:
+    """Position and radius of a cone search.
 
-    name: str
-    value_type: Literal["number", "category", "text"]
-    unit: str
-    description: str
-    categories: list[str]
-    """Values of a category, in the order of their codes."""
+    Attributes
+    ----------
+    ra, dec : float
+        ICRS coordinates [deg].
+    radius : float
+        Radius [arcsec].
+    """
+
+    ra: float
+    dec: float
+    radius: float
 
 
 @dataclass(frozen=True)
 class ExplorerData:
-    """One published catalogue, opened to be looked at.
+    """A published catalog, opened for the explorer.
 
     Attributes
     ----------
     root : str
-    record : mapping
-        What ``current.json`` says.
+        Root URL.
+    record : EditionRecord
+        Record of the current edition.
     dataset : Dataset
-        ``objects``: what is not in `table`, latents, is read from here when asked for.
+        Table ``objects`` in storage, from which latents are read on request.
     table : Table
-        ``objects`` without its latents, N rows.
+        Table ``objects`` in memory, without latents.
     classes : list of dict
         Rows of ``classes``.
     store : Store
-        The state that the catalogue was made of.
-    store_rows : (N,) int64
-        Where each object is in the store.
+        Store of the spectra.
+    store_rows : ndarray of shape (n_spectra,)
+        Row of each spectrum in the store.
     model : Model
-    scaled_latents : (N, D)
-        In units of the posteriors' widths: distances are in sigma.
-    z_mean : (N, D)
-        As the model gave them.
+        Model of the run.
+    scaled_latents : ndarray of shape (n_spectra, n_latents)
+        Latents in units of the posterior widths.
+    z_mean : ndarray of shape (n_spectra, n_latents)
+        Posterior means of the latents.
     """
 
     root: str
-    record: dict[str, Any]
+    record: EditionRecord
     dataset: ds.Dataset
     table: pa.Table
     classes: list[dict[str, Any]]
@@ -97,7 +109,7 @@ class ExplorerData:
 
     @cached_property
     def columns(self) -> dict[str, ColumnInfo]:
-        """All columns of ``objects`` by name, in order."""
+        """All columns of ``objects`` that can be shown, by name."""
         return {
             field.name: self._describe_column(field)
             for field in self.dataset.schema
@@ -106,115 +118,153 @@ class ExplorerData:
 
     @cached_property
     def object_ids(self) -> list[str]:
-        """Each object's id, (N,)."""
+        """Identifiers of all spectra."""
         return self.table["object_id"].to_pylist()
 
     @cached_property
-    def _index_by_id(self) -> dict[str, int]:
-        return {name: i for i, name in enumerate(self.object_ids)}
+    def _row_by_id(self) -> dict[str, int]:
+        return {object_id: row for row, object_id in enumerate(self.object_ids)}
 
     def _describe_column(self, field: pa.Field) -> ColumnInfo:
-        said = field.metadata or {}
-        unit, description = (said.get(key, b"").decode() for key in (b"unit", b"description"))
+        metadata = field.metadata or {}
+        unit, description = (metadata.get(key, b"").decode() for key in (b"unit", b"description"))
         if not pa.types.is_string(field.type):
-            return ColumnInfo(field.name, "number", unit, description, [])
-        values = _category_values(self.table[field.name])
-        return ColumnInfo(field.name, "category" if values else "text", unit, description, values)
+            return ColumnInfo(field.name, "number", unit, description)
+        categories = _list_categories(self.table[field.name])
+        value_type = "category" if categories else "text"
+        return ColumnInfo(field.name, value_type, unit, description, categories)
 
     def _get_column(self, name: str) -> ColumnInfo:
         if name not in self.columns:
-            raise NotFoundError(f"no column {name!r} in objects: `distspec columns` lists them")
+            raise ItemNotFoundError(f"objects has no column {name!r}: `distspec columns` lists them")
         return self.columns[name]
 
     def read_column(self, name: str) -> Floats32:
-        """Return a column as float32, (N,): a number, or the code of a category; NaN where there is none.
+        """Read a column as numbers.
+
+        Parameters
+        ----------
+        name : str
+            Name of a column that holds numbers or categories.
+
+        Returns
+        -------
+        ndarray of shape (n_spectra,), float32
+            Numbers, or codes of categories; NaN for nulls.
 
         Raises
         ------
-        Unknown
-            When there is no such column, or it is text.
+        ItemNotFoundError
+            If there is no such column, or it holds text.
         """
         column = self._get_column(name)
         if column.value_type == "text":
-            raise NotFoundError(f"{name} has more than {MAX_CATEGORIES} different texts")
-        known = name in self.table.column_names
-        values: Any = self.table[name] if known else self.dataset.to_table([name])[name]
+            raise ItemNotFoundError(f"column {name} has more than {MAX_CATEGORIES} different texts")
+        in_memory = name in self.table.column_names
+        values: Any = self.table[name] if in_memory else self.dataset.to_table([name])[name]
         if column.value_type == "category":
             values = pc.index_in(values, pa.array(column.categories, pa.string()))
         return np.asarray(values.cast("float32").to_numpy(zero_copy_only=False), np.float32)
 
     def match_text(self, name: str, text: str) -> NDArray[np.uint32]:
-        """Return the objects whose text column contains a text, whatever the case.
+        """Return the rows whose text column contains a text, ignoring case.
+
+        Parameters
+        ----------
+        name : str
+            Name of a column of text or categories.
+        text : str
+            Text to search for; it is not a pattern.
 
         Raises
         ------
-        Unknown
-            When there is no such column of texts.
+        ItemNotFoundError
+            If there is no such column of text.
         """
         if self._get_column(name).value_type == "number":
-            raise NotFoundError(f"{name} holds numbers: give a range")
-        found = pc.match_substring(self.table[name], text, ignore_case=True)
-        return np.flatnonzero(found.fill_null(False).to_numpy(zero_copy_only=False)).astype(np.uint32)
+            raise ItemNotFoundError(f"column {name} holds numbers: filter it by a range")
+        matches = pc.match_substring(self.table[name], text, ignore_case=True)
+        return np.flatnonzero(matches.fill_null(False).to_numpy(zero_copy_only=False)).astype(np.uint32)
 
-    def cone_search(self, ra: float, dec: float, radius: float) -> NDArray[np.uint32]:
-        """Return the objects within a radius [arcsec] of a position [deg, ICRS], nearest first."""
-        of_all = self.table["ra"].to_numpy(), self.table["dec"].to_numpy()
-        apart = separation(*of_all, np.array([ra]), np.array([dec]))
-        inside = np.flatnonzero(apart <= radius)
-        return inside[np.argsort(apart[inside], kind="stable")].astype(np.uint32)
+    def cone_search(self, position: SkyPosition) -> NDArray[np.uint32]:
+        """Return the rows within a cone, nearest first."""
+        ra, dec = self.table["ra"].to_numpy(), self.table["dec"].to_numpy()
+        distance = separation(ra, dec, np.array([position.ra]), np.array([position.dec]))
+        inside = np.flatnonzero(distance <= position.radius)
+        return inside[np.argsort(distance[inside], kind="stable")].astype(np.uint32)
 
     def find(self, query: str) -> tuple[str, NDArray[np.uint32]]:
-        """Return what was understood, and the objects found: by position, else by object or source id.
+        """Search by position, or by part of an object or source identifier.
 
         Parameters
         ----------
         query : str
-            "ra dec [radius]", degrees or sexagesimal hours and degrees, radius in arcsec; or part of an id.
+            "ra dec [radius]" in degrees, or in hours and degrees with colons, and arcsec; or part of an
+            identifier.
+
+        Returns
+        -------
+        interpretation : str
+            How the query was understood.
+        rows : ndarray of uint32
+            Rows found.
         """
-        if place := parse_position(query):
-            ra, dec, radius = place
-            return f"within {radius:g}″ of {ra:.5f}° {dec:+.5f}°", self.cone_search(ra, dec, radius)
+        if position := parse_position(query):
+            where = f"{position.ra:.5f}° {position.dec:+.5f}°"
+            return f"within {position.radius:g}″ of {where}", self.cone_search(position)
         text = query.strip()
-        by_id = [self.match_text(name, text) for name in ("object_id", "source_id")]
-        return f"ids with “{text}”", np.union1d(*by_id).astype(np.uint32)
+        rows = [self.match_text(name, text) for name in ("object_id", "source_id")]
+        return f"ids containing “{text}”", np.union1d(*rows).astype(np.uint32)
 
-    def spectrum(self, i: int) -> Floats32:
-        """Return an object's flux, ivar and reconstruction, (3, L), as the store's spectra are scaled."""
-        flux, ivar = self.store.read_spectra(slice(int(self.store_rows[i]), int(self.store_rows[i]) + 1))
-        recon = self.model.decode(self.z_mean[i : i + 1], float(self.table["z"][i].as_py()))
-        return np.stack([flux[0], ivar[0], recon[0] * np.float32(self.table["amplitude"][i].as_py())])
+    def spectrum(self, row: int) -> Floats32:
+        """Return flux, inverse variance and reconstruction of a spectrum.
 
-    def nearest_neighbors(self, i: int) -> list[tuple[int, float]]:
-        """Return the nearest others in latent space, and how far they are [sigma of the posteriors]."""
-        apart, rows = find_nearest(self.scaled_latents, self.scaled_latents[i], N_NEIGHBOURS + 1)
-        others = np.flatnonzero(rows != i)[:N_NEIGHBOURS]
-        return [(int(rows[k]), float(apart[k])) for k in others]
+        Returns
+        -------
+        ndarray of shape (3, n_pixels)
+            In the normalization of the store.
+        """
+        store_row = int(self.store_rows[row])
+        flux, ivar = self.store.read_spectra(slice(store_row, store_row + 1))
+        recon = self.model.decode(self.z_mean[row : row + 1], float(self.table["z"][row].as_py()))
+        return np.stack([flux[0], ivar[0], recon[0] * np.float32(self.table["amplitude"][row].as_py())])
+
+    def nearest_neighbors(self, row: int) -> list[tuple[int, float]]:
+        """Return the rows of the nearest spectra in latent space, and their distances in posterior widths."""
+        distances, rows = find_nearest(self.scaled_latents, self.scaled_latents[row], N_NEIGHBORS + 1)
+        others = np.flatnonzero(rows != row)[:N_NEIGHBORS]
+        return [(int(rows[k]), float(distances[k])) for k in others]
 
     def top_anomalies(self) -> list[int]:
-        """Return the first few by rank of oddness."""
-        return np.argsort(self.table["anomaly_rank"].to_numpy(), kind="stable")[:N_NEIGHBOURS].tolist()
+        """Return the rows with the highest anomaly scores."""
+        return np.argsort(self.table["anomaly_rank"].to_numpy(), kind="stable")[:N_NEIGHBORS].tolist()
 
-    def get_row(self, i: int) -> dict[str, Any]:
-        """Return an object's row without its latents; what is not finite is None."""
-        row: dict[str, Any] = self.table.slice(i, 1).to_pylist()[0]
-        return replace_nonfinite(row)
+    def get_row(self, row: int) -> dict[str, Any]:
+        """Return a row of ``objects`` without latents; values that are not finite become None."""
+        values: dict[str, Any] = self.table.slice(row, 1).to_pylist()[0]
+        return replace_nonfinite(values)
 
-    def archive_url(self, i: int) -> str:
-        """Return the address of the archive's page of an object, "" where there is none."""
-        return get_archive(self.store.config.archive_name).viewer_url(self.get_row(i))
+    def archive_url(self, row: int) -> str:
+        """Return the address of a spectrum's page in the archive; empty for none."""
+        return get_archive(self.store.config.archive_name).viewer_url(self.get_row(row))
 
-    def index(self, object_id: str) -> int | None:
-        """Return the place of an object, None where it is not in the catalogue."""
-        return self._index_by_id.get(object_id)
+    def find_row(self, object_id: str) -> int | None:
+        """Return the row of a spectrum; None if it is not in the catalog."""
+        return self._row_by_id.get(object_id)
 
 
 def open_explorer_data(root: str) -> ExplorerData:
-    """Open the current catalogue of a root.
+    """Open the current catalog of a root.
+
+    Parameters
+    ----------
+    root : str
+        Root URL.
 
     Raises
     ------
-    FileNotFoundError
-        Before anything was published.
+    NotFoundError
+        If nothing is published.
     """
     record = find_record(root)
     tables = open_record_tables(root, record)
@@ -225,8 +275,8 @@ def open_explorer_data(root: str) -> ExplorerData:
         [name for name in dataset.schema.names if not LATENT_COLUMN_PATTERN.fullmatch(name)]
     )
     rows = table["store_row"].to_numpy()
-    said = read_latents(store, run.model_id, ("z_mean", "z_log_var"))
-    z_mean, z_log_var = said["z_mean"][rows], said["z_log_var"][rows]
+    latents = read_latents(store, run.model_id, ("z_mean", "z_log_var"))
+    z_mean, z_log_var = latents["z_mean"][rows], latents["z_log_var"][rows]
     return ExplorerData(
         root=root,
         record=record,
@@ -241,16 +291,27 @@ def open_explorer_data(root: str) -> ExplorerData:
     )
 
 
-def parse_position(text: str) -> tuple[float, float, float] | None:
-    """Read "ra dec [radius]": degrees [ICRS] and arcsec; None where it is something else.
+def parse_position(text: str) -> SkyPosition | None:
+    """Parse "ra dec [radius]".
+
+    Parameters
+    ----------
+    text : str
+        Coordinates in degrees, or in hours and degrees with colons; radius in arcsec, `DEFAULT_RADIUS` by
+        default.
+
+    Returns
+    -------
+    SkyPosition or None
+        The position; None if the text is something else.
 
     Examples
     --------
-    >>> position("34.4048 -5.22487")
-    (34.4048, -5.22487, 5.0)
-    >>> position('02:17:37.2 -05:13:30 2"')
-    (34.405, -5.225, 2.0)
-    >>> position("mock-4055") is None
+    >>> parse_position("34.4048 -5.22487")
+    SkyPosition(ra=34.4048, dec=-5.22487, radius=5.0)
+    >>> parse_position('02:17:37.2 -05:13:30 2"')
+    SkyPosition(ra=34.405, dec=-5.225, radius=2.0)
+    >>> parse_position("mock-4055") is None
     True
     """
     parts = POSITION_PATTERN.fullmatch(text)
@@ -262,16 +323,16 @@ def parse_position(text: str) -> tuple[float, float, float] | None:
         radius = float(parts[3] or DEFAULT_RADIUS)
     except ValueError:
         return None
-    at = round(float(ra.degree), 10), round(float(dec.degree), 10)
-    return (*at, radius) if 0.0 <= at[0] <= 360.0 and abs(at[1]) <= 90.0 else None
+    position = SkyPosition(round(float(ra.degree), 10), round(float(dec.degree), 10), radius)
+    return position if 0.0 <= position.ra <= 360.0 and abs(position.dec) <= 90.0 else None
 
 
 def replace_nonfinite(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row with None for what JSON cannot say.
+    """Return a row with None for floats that JSON cannot represent.
 
     Examples
     --------
-    >>> finite({"z": float("nan"), "name": "a"})
+    >>> replace_nonfinite({"z": float("nan"), "name": "a"})
     {'z': None, 'name': 'a'}
     """
     return {
@@ -284,9 +345,11 @@ def _is_displayable(data_type: pa.DataType) -> bool:
     return pa.types.is_string(data_type) or pa.types.is_integer(data_type) or pa.types.is_floating(data_type)
 
 
-def _category_values(values: pa.ChunkedArray) -> list[str]:
-    """Return a text column's values in order, or none where they are too many; a sample tells most."""
-    if len(values.slice(0, 10 * MAX_CATEGORIES).unique()) > MAX_CATEGORIES:
-        return []
+def _list_categories(values: pa.ChunkedArray) -> tuple[str, ...]:
+    """Return the sorted values of a text column; empty if there are more than `MAX_CATEGORIES`."""
+    if len(values.slice(0, 10 * MAX_CATEGORIES).unique()) > MAX_CATEGORIES:  # fast test on a sample
+        return ()
     distinct: Sequence[str | None] = values.unique().to_pylist()
-    return sorted(value for value in distinct if value is not None) if len(distinct) <= MAX_CATEGORIES else []
+    if len(distinct) > MAX_CATEGORIES:
+        return ()
+    return tuple(sorted(value for value in distinct if value is not None))

@@ -1,8 +1,8 @@
-"""Who may talk to the explorer: the page that was opened with this launch's address, and nothing else.
+"""Access control of the explorer: only the page that was opened with this launch's address is served.
 
-The token is the first part of every path, not a cookie: cookies of 127.0.0.1 go to whatever listens there, on
-any port. A Host header that is not this server's own is refused, so that no other site's name can be made to
-point here (DNS rebinding); what changes something must come from the page itself.
+A random token is the first part of every path. It is no cookie, because cookies of 127.0.0.1 are sent to
+every port. Requests with another Host header are refused, against DNS rebinding, and requests that change
+something must come from the page itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY_BYTES = 32 * 2**20
-"""Largest request [bytes]: a selection of a few million objects."""
+"""Largest size of a request [bytes]: a selection of a few million spectra."""
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -32,15 +32,16 @@ SECURITY_HEADERS = {
 
 @dataclass(frozen=True)
 class TokenAuthMiddleware:
-    """An ASGI application that lets only its own page through to another.
+    """ASGI middleware that passes on only the requests of its own page.
 
     Attributes
     ----------
     app : ASGI application
-        Sees paths without the token.
+        Application behind the middleware; it receives paths without the token.
     token : str
+        First part of every valid path.
     port : int
-        Where it listens on the loopback address.
+        Port on the loopback address.
     """
 
     app: ASGIApp
@@ -48,14 +49,14 @@ class TokenAuthMiddleware:
     port: int
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or refuse it."""
+        """Handle a request."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
         if scope["type"] != "http":
             return
 
-        async def guarded(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 extra = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
                 message = {**message, "headers": [*message.get("headers", ()), *extra]}
@@ -63,18 +64,18 @@ class TokenAuthMiddleware:
 
         refusal, path = self._check_request(scope)
         if refusal is not None:
-            await refusal(scope, receive, guarded)
+            await refusal(scope, receive, send_with_headers)
             return
-        await self.app({**scope, "path": path, "raw_path": path.encode()}, receive, guarded)
+        await self.app({**scope, "path": path, "raw_path": path.encode()}, receive, send_with_headers)
 
     def _check_request(self, scope: Scope) -> tuple[PlainTextResponse | None, str]:
-        """Return why a request is refused, or None and its path without the token."""
+        """Return the refusal of a request, or None, and its path without the token."""
         headers: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name, []).append(value)
         hosts = [f"{name}:{self.port}".encode() for name in ("127.0.0.1", "localhost")]
         if (host := headers.get(b"host", [])) not in [[name] for name in hosts]:
-            return PlainTextResponse("this server answers at 127.0.0.1 only\n", 421), ""
+            return PlainTextResponse("this server is available at 127.0.0.1 only\n", 421), ""
         token, slash, rest = scope["path"].removeprefix("/").partition("/")
         if not (slash and compare_digest(token.encode(), self.token.encode())):
             return PlainTextResponse("open the address that `distspec explore` printed\n", 403), ""
@@ -82,12 +83,12 @@ class TokenAuthMiddleware:
         if scope["method"] in ("GET", "HEAD"):
             return None, path
         if headers.get(b"origin", []) != [b"http://" + host[0]]:
-            return PlainTextResponse("not from this page\n", 403), ""
+            return PlainTextResponse("the request does not come from this page\n", 403), ""
         if headers.get(b"content-type", []) != [b"application/json"]:
-            return PlainTextResponse("JSON only\n", 415), ""
+            return PlainTextResponse("the request must be JSON\n", 415), ""
         length = headers.get(b"content-length", [b""])[0]
         if not length.isdigit():
-            return PlainTextResponse("say how long the request is\n", 411), ""
+            return PlainTextResponse("the request has no Content-Length\n", 411), ""
         if int(length) > MAX_BODY_BYTES:
-            return PlainTextResponse(f"at most {MAX_BODY_BYTES:,} bytes\n", 413), ""
+            return PlainTextResponse(f"the request is larger than {MAX_BODY_BYTES:,} bytes\n", 413), ""
         return None, path

@@ -1,4 +1,4 @@
-"""What somebody says of spectra while exploring: kept at once, taken back one step at a time."""
+"""Annotations made in the explorer: saved at once, with undo."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
+from distspec.core.errors import LabelError
+from distspec.explorer.payloads import AnnotationPayload
 from distspec.io.files import read_json, url_exists, write_json
 from distspec.io.paths import join_url
 from distspec.labels.annotations import (
@@ -21,12 +23,24 @@ from distspec.labels.annotations import (
 )
 
 LABEL_NAMES_FILE = "names.json"
-"""Beside the labels: the names that keys give."""
+"""File with the labels of the number keys, in the folder of the annotations."""
 MAX_LABEL_NAMES = 9
+"""Largest number of labels that number keys give."""
 
 
-class LatestAnnotation(NamedTuple):
-    """The last word of a person on a spectrum."""
+@dataclass(frozen=True)
+class LatestAnnotation:
+    """Latest label or mark of one annotator for a spectrum.
+
+    Attributes
+    ----------
+    human_label : str
+        Label or mark.
+    timestamp : datetime
+        Time of the annotation.
+    note : str
+        Comment of the annotator.
+    """
 
     human_label: str
     timestamp: datetime
@@ -34,12 +48,20 @@ class LatestAnnotation(NamedTuple):
 
 
 AnnotationKey = tuple[str, str]
-"""An object and who spoke of it."""
+"""Identifier of a spectrum and name of an annotator."""
 
 
 @dataclass(frozen=True)
 class UndoStep:
-    """What one act said of some objects, and what the same person had said before."""
+    """An action of the annotator and what it replaced.
+
+    Attributes
+    ----------
+    is_mark : bool
+        Whether the action gave a mark rather than a label.
+    previous : mapping of str to LatestAnnotation or None
+        Previous label or mark of the same annotator, by spectrum.
+    """
 
     is_mark: bool
     previous: Mapping[str, LatestAnnotation | None]
@@ -47,15 +69,16 @@ class UndoStep:
 
 @dataclass
 class AnnotationSession:
-    """One person's notebook, opened on what all have said.
+    """Session of one annotator.
 
     Attributes
     ----------
     root : str
+        Root URL.
     annotator : str
-        Who is exploring.
+        Name in which annotations are saved.
     labels, marks : dict
-        Last words on classes, and on whether a spectrum is of interest.
+        Latest labels and marks of all annotators, by spectrum and annotator.
     """
 
     root: str
@@ -71,111 +94,148 @@ class AnnotationSession:
     _modified: bool = False
 
     def record(self, object_ids: Sequence[str], label: str, note: str = "") -> None:
-        """Label or mark some objects, in one file.
+        """Save a label or mark for some spectra.
+
+        Parameters
+        ----------
+        object_ids : sequence of str
+            Identifiers of the spectra.
+        label : str
+            Label, or one of `INTEREST_LABELS` for a mark.
+        note : str
+            Comment.
 
         Raises
         ------
-        ValueError
-            When the label is empty or no object is named.
+        LabelError
+            If the label or the list of spectra is empty.
         """
         label = label.strip()
         if not label or not object_ids:
-            raise ValueError("a label needs a name and at least one spectrum")
-        marks = label in INTEREST_LABELS
+            raise LabelError("a label needs a name and at least one spectrum")
+        is_mark = label in INTEREST_LABELS
         with self._lock:
-            words = self.marks if marks else self.labels
-            before = {name: words.get((name, self.annotator)) for name in object_ids}
-            self._append([Annotation(name, label, self.annotator, note) for name in object_ids])
-            self._undo_stack.append(UndoStep(marks, before))
+            latest = self.marks if is_mark else self.labels
+            previous = {object_id: latest.get((object_id, self.annotator)) for object_id in object_ids}
+            self._append([Annotation(object_id, label, self.annotator, note) for object_id in object_ids])
+            self._undo_stack.append(UndoStep(is_mark, previous))
 
     def undo(self) -> list[str]:
-        """Take the last act back; return the objects it was about, none where there is no act left."""
+        """Undo the last action; return the identifiers of its spectra, empty if there is no action left."""
         with self._lock:
             if not self._undo_stack:
                 return []
             step = self._undo_stack.pop()
-            silent = [name for name, word in step.previous.items() if word is None]
-            again = {name: word for name, word in step.previous.items() if word is not None}
-            # An empty label takes back both, label and mark: the other is said again.
+            removed = [object_id for object_id, annotation in step.previous.items() if annotation is None]
+            restored = {
+                object_id: annotation
+                for object_id, annotation in step.previous.items()
+                if annotation is not None
+            }
+            # An empty label withdraws both label and mark, so the other one has to be saved again.
             other = self.labels if step.is_mark else self.marks
-            again |= {name: other[name, self.annotator] for name in silent if (name, self.annotator) in other}
-            self._append([Annotation(name, "", self.annotator) for name in silent])
+            restored |= {
+                object_id: other[object_id, self.annotator]
+                for object_id in removed
+                if (object_id, self.annotator) in other
+            }
+            self._append([Annotation(object_id, "", self.annotator) for object_id in removed])
             self._append(
                 [
-                    Annotation(name, word.human_label, self.annotator, word.note)
-                    for name, word in again.items()
+                    Annotation(object_id, annotation.human_label, self.annotator, annotation.note)
+                    for object_id, annotation in restored.items()
                 ]
             )
             return list(step.previous)
 
     def _append(self, annotations: Sequence[Annotation]) -> None:
+        """Save annotations and apply them to `labels` and `marks`."""
         if not annotations:
             return
-        # Later than whatever was said before, also where the clock has not moved on.
-        words = (*self.labels.values(), *self.marks.values())
-        last = max((word.timestamp for word in words), default=datetime.min.replace(tzinfo=UTC))
+        # The time must exceed that of all earlier annotations, even if the clock has not advanced.
+        earlier = (*self.labels.values(), *self.marks.values())
+        last = max((annotation.timestamp for annotation in earlier), default=datetime.min.replace(tzinfo=UTC))
         when = max(datetime.now(UTC), last + timedelta(microseconds=1))
         add_annotations(self.root, annotations, when)
         self._modified = True
-        for name, label, who, note, _ in annotations:
+        for annotation in annotations:
+            key, label = (annotation.object_id, annotation.who), annotation.human_label
             if label:
-                (self.marks if label in INTEREST_LABELS else self.labels)[name, who] = LatestAnnotation(
-                    label, when, note
-                )
+                latest = self.marks if label in INTEREST_LABELS else self.labels
+                latest[key] = LatestAnnotation(label, when, annotation.note)
             else:
-                self.labels.pop((name, who), None)
-                self.marks.pop((name, who), None)
+                self.labels.pop(key, None)
+                self.marks.pop(key, None)
 
-    def list_annotations(self, object_id: str) -> list[dict[str, str]]:
-        """Return all last words on an object: who, human_label, when, note."""
+    def list_annotations(self, object_id: str) -> list[AnnotationPayload]:
+        """Return the latest labels and marks of all annotators for a spectrum."""
         return [
-            {
-                "who": who,
-                "human_label": word.human_label,
-                "when": f"{word.timestamp:%Y-%m-%d %H:%M} UTC",
-                "note": word.note,
-            }
-            for words in (self.labels, self.marks)
-            for (name, who), word in words.items()
+            AnnotationPayload(
+                annotator,
+                annotation.human_label,
+                f"{annotation.timestamp:%Y-%m-%d %H:%M} UTC",
+                annotation.note,
+            )
+            for latest in (self.labels, self.marks)
+            for (name, annotator), annotation in latest.items()
             if name == object_id
         ]
 
     def current_labels(self, as_marks: bool) -> dict[str, str]:
-        """Return one label (or mark) an object: mine, else the last of anybody's."""
-        words = self.marks if as_marks else self.labels
-        order = sorted(words.items(), key=lambda item: (item[0][1] == self.annotator, item[1].timestamp))
-        return {name: word.human_label for (name, _), word in order}
+        """Return one label (or mark) per spectrum: the annotator's own, otherwise the latest of anyone."""
+        latest = self.marks if as_marks else self.labels
+        order = sorted(latest.items(), key=lambda item: (item[0][1] == self.annotator, item[1].timestamp))
+        return {object_id: annotation.human_label for (object_id, _), annotation in order}
 
     def read_label_names(self) -> list[str] | None:
-        """Return the names that keys give, None where nobody has listed any."""
+        """Return the labels of the number keys; None if none have been set."""
         url = join_url(annotations_url(self.root), LABEL_NAMES_FILE)
         return [str(name) for name in read_json(url)["names"]] if url_exists(url) else None
 
     def write_label_names(self, names: Sequence[str]) -> list[str]:
-        """Keep another list of names; return it without blanks and repeats.
+        """Set the labels of the number keys.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Labels; blank and repeated ones are dropped.
+
+        Returns
+        -------
+        list of str
+            The labels that were saved.
 
         Raises
         ------
-        ValueError
-            When there are more than keys, or one of them is a mark.
+        LabelError
+            If there are more than `MAX_LABEL_NAMES`, or one of them is a mark.
         """
         kept = list(dict.fromkeys(name.strip() for name in names if name.strip()))
         if len(kept) > MAX_LABEL_NAMES or set(kept) & set(INTEREST_LABELS):
-            raise ValueError(f"at most {MAX_LABEL_NAMES} names, none of them {' or '.join(INTEREST_LABELS)}")
+            raise LabelError(f"at most {MAX_LABEL_NAMES} names, none of them {' or '.join(INTEREST_LABELS)}")
         write_json(join_url(annotations_url(self.root), LABEL_NAMES_FILE), {"names": kept})
         return kept
 
     def close(self) -> None:
-        """Compact what was said, if anything was."""
+        """Compact the annotation files if this session has saved any."""
         if self._modified:
             compact_annotations(self.root)
 
 
 def open_annotation_session(root: str, annotator: str) -> AnnotationSession:
-    """Open what has been said of a root's spectra, to say more as `annotator`."""
-    said = read_annotations(root)
+    """Open a session on the annotations of a root.
+
+    Parameters
+    ----------
+    root : str
+        Root URL.
+    annotator : str
+        Name in which annotations are saved.
+    """
+    annotations = read_annotations(root)
     labels, marks = (
-        _index_annotations(current_annotations(said, marks).to_pylist()) for marks in (False, True)
+        _index_annotations(current_annotations(annotations, as_marks).to_pylist())
+        for as_marks in (False, True)
     )
     return AnnotationSession(root, annotator, labels, marks)
 

@@ -21,7 +21,7 @@ from distspec.catalog.editions import (
     read_current_record,
     read_edition_records,
 )
-from distspec.catalog.runs import read_run_record
+from distspec.catalog.run_record import read_run_record
 from distspec.core.arrow import pc
 from distspec.core.errors import CatalogError, ConfigError, LabelError, NotFoundError
 from distspec.io.job_log import JobEvent, JobLog, read_events, track_job
@@ -32,10 +32,10 @@ from distspec.labels.annotations import (
     Annotation,
     add_annotations,
     compact_annotations,
-    consensus_labels,
     current_annotations,
     read_annotations,
 )
+from distspec.labels.consensus import consensus_labels
 from distspec.labels.importing import MAX_LISTED_ROWS, ImportedLabels, read_labels
 from distspec.project.html import format_project
 from distspec.project.spectrum import CatalogSpectrum
@@ -522,8 +522,8 @@ class Project:
             Who gives the labels; empty: the name of the operating system's user.
         """
         from distspec.archives.registry import get_archive
-        from distspec.explorer.server import serve
         from distspec.explorer.data import open_explorer_data
+        from distspec.explorer.server import serve
         from distspec.explorer.session import open_annotation_session
 
         data = open_explorer_data(self.root)

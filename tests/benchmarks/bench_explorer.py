@@ -17,9 +17,10 @@ import numpy as np
 import uvicorn
 
 from distspec.core.lines import GALAXY_LINES
-from distspec.explorer.app import listen, make_app
+from distspec.explorer.app import make_app
 from distspec.explorer.data import ExplorerData, open_explorer_data
 from distspec.explorer.security import TokenAuthMiddleware
+from distspec.explorer.server import listen
 from distspec.explorer.session import open_annotation_session
 from tests.benchmarks.timing import Row
 from tests.explorer.build_root import publish_root

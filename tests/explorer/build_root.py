@@ -1,4 +1,4 @@
-"""A published root in which to look about, made without Ray and without training."""
+"""A published root for tests of the explorer, made without Ray and without training."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ LATENTS = 3
 
 
 def publish_root(root: str, n: int, names: Sequence[str] = (), grid: WavelengthGrid = GRID) -> str:
-    """Publish a run of three classes, a tenth of noise among them; `names` are the first objects' ids.
+    """Publish a run of three classes and 10 % of noise; `names` are the identifiers of the first spectra.
 
-    The classes are three blobs of the map and of the latents; positions are a hundredth of a degree apart.
+    The classes are separate in the UMAP embedding and in latent space; positions are 0.01 deg apart.
     """
     rng = np.random.default_rng(0)
     batch, identity = batch_of(n, grid.n_pixels, rng), identity_of(n)
@@ -56,7 +56,7 @@ def publish_root(root: str, n: int, names: Sequence[str] = (), grid: WavelengthG
         **{name: np.zeros(n, np.float32) for name in BAD_PIXEL_COLUMNS},
     }
     store = append_latents(store, "m-1", 0, latents)
-    assignment = Assignment(labels, np.full((n, N_CLASSES), 1 / N_CLASSES), np.zeros(n), np.ones(n))
+    assignment = Assignment(labels, np.full((n, N_CLASSES), 1 / N_CLASSES), np.zeros(n), np.ones(n), points)
     odd = compute_anomaly_scores(
         {name: rng.random(n).astype(np.float32) for name in RAW}, batch.snr, labels, np.zeros(n)
     )
@@ -70,9 +70,7 @@ def publish_root(root: str, n: int, names: Sequence[str] = (), grid: WavelengthG
         name: schema.build_table({c.name: [] for c in columns}, columns, {})
         for name, columns in tables.items()
     }
-    found["clustering"] = build_clustering_table(
-        pa.chunked_array([batch.object_id]), points, assignment, odd, {}, ()
-    )
+    found["clustering"] = build_clustering_table(pa.chunked_array([batch.object_id]), assignment, odd, {}, ())
     record = build_run_record(store, read_model_record(model_url(root, "m-1")))
     save_run(run_url(root, "r-1"), found, record)
     publish(

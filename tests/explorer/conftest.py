@@ -10,9 +10,10 @@ import pytest
 import uvicorn
 
 from distspec.core.lines import GALAXY_LINES
-from distspec.explorer.app import listen, make_app
+from distspec.explorer.app import make_app
 from distspec.explorer.data import ExplorerData, open_explorer_data
 from distspec.explorer.security import TokenAuthMiddleware
+from distspec.explorer.server import listen
 from distspec.explorer.session import open_annotation_session
 from tests.explorer.build_root import publish_root
 
@@ -23,29 +24,29 @@ SWITCHES = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enab
 
 @pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Four hundred spectra, the first with an id that would be a script if it were ever markup."""
+    """Four hundred spectra; the identifier of the first is a script if it is taken for HTML."""
     return publish_root(str(tmp_path_factory.mktemp("explored")), 400, [EVIL])
 
 
 @pytest.fixture
 def root(published: str, tmp_path: Path) -> str:
-    """A copy in which one test may say what it likes."""
+    """A copy that one test may change."""
     shutil.copytree(published, tmp_path / "root")
     return str(tmp_path / "root")
 
 
 @pytest.fixture
-def explored(root: str) -> ExplorerData:
+def explorer_data(root: str) -> ExplorerData:
     return open_explorer_data(root)
 
 
 @pytest.fixture
-def address(root: str, explored: ExplorerData) -> Iterator[str]:
+def address(root: str, explorer_data: ExplorerData) -> Iterator[str]:
     """A running explorer."""
     with listen(0) as listener:
         port = listener.getsockname()[1]
         app = TokenAuthMiddleware(
-            make_app(explored, open_annotation_session(root, "ann"), GALAXY_LINES), TOKEN, port
+            make_app(explorer_data, open_annotation_session(root, "ann"), GALAXY_LINES), TOKEN, port
         )
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -56,7 +57,7 @@ def address(root: str, explored: ExplorerData) -> Iterator[str]:
         thread.join()
 
 
-@pytest.fixture(scope="module")  # while it is open, its event loop runs: no other test could run one
+@pytest.fixture(scope="module")  # its event loop runs as long as it is open, and no test can run another
 def chromium() -> Iterator[Any]:
     path = (
         os.environ.get("DISTSPEC_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -74,5 +75,5 @@ def chromium() -> Iterator[Any]:
 def wait(done: Callable[[], bool], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not done():
-        assert time.monotonic() < end, "it did not happen"
+        assert time.monotonic() < end, "timeout"
         time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""Who is let in: asked of the application as a browser, or somebody else, would."""
+"""Access control: requests as a browser, or an attacker, would send them."""
 
 import pytest
 from starlette.testclient import TestClient
@@ -13,12 +13,12 @@ OWN = {"origin": f"http://127.0.0.1:{PORT}"}
 
 
 @pytest.fixture
-def client(explored, root):
-    app = TokenAuthMiddleware(make_app(explored, open_annotation_session(root, "ann"), {}), TOKEN, PORT)
+def client(explorer_data, root):
+    app = TokenAuthMiddleware(make_app(explorer_data, open_annotation_session(root, "ann"), {}), TOKEN, PORT)
     return TestClient(app, base_url=f"http://127.0.0.1:{PORT}")
 
 
-PATHS = ("", "app.js", "style.css", "api/catalogue", "api/map", "api/names", "api/spectrum/0", "api/labels")
+PATHS = ("", "app.js", "style.css", "api/catalog", "api/map", "api/ids", "api/spectrum/0", "api/labels")
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -29,8 +29,8 @@ def test_every_request_needs_the_token(client, path):
     assert client.get(f"/{path}?token={TOKEN}", cookies={"token": TOKEN}).status_code == 403
 
 
-def test_the_token_alone_is_no_page(client):
-    """Without the slash its links would lead out of it."""
+def test_the_token_without_a_slash_is_refused(client):
+    """Without the slash, relative links would leave the page."""
     assert client.get(f"/{TOKEN}", follow_redirects=False).status_code == 403
 
 
@@ -45,18 +45,16 @@ def test_the_token_alone_is_no_page(client):
         "",
     ],
 )
-def test_another_host_is_not_this_server(client, host):
+def test_other_hosts_are_refused(client, host):
     assert client.get(f"/{TOKEN}/", headers={"host": host}).status_code == 421
 
 
-def test_localhost_is_this_server(client):
+def test_localhost_is_accepted(client):
     assert client.get(f"/{TOKEN}/", headers={"host": f"localhost:{PORT}"}).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "path", [f"/{TOKEN}/", f"/{TOKEN}/nothing", "/", f"/{TOKEN}/api/column/nothing"]
-)
-def test_every_answer_has_the_policy(client, path):
+@pytest.mark.parametrize("path", [f"/{TOKEN}/", f"/{TOKEN}/nothing", "/", f"/{TOKEN}/api/column/nothing"])
+def test_every_response_has_security_headers(client, path):
     headers = client.get(path).headers
     assert headers["content-security-policy"] == CONTENT_SECURITY_POLICY
     assert "unsafe" not in CONTENT_SECURITY_POLICY
@@ -78,26 +76,26 @@ def test_every_answer_has_the_policy(client, path):
         "libraries.js/../../app.py",
     ],
 )
-def test_no_path_leads_out_of_the_page(client, name):
-    answer = client.get(f"/{TOKEN}/{name}")
-    assert answer.status_code in (403, 404)
-    assert "starlette" not in answer.text
+def test_no_path_leads_out_of_the_static_files(client, name):
+    response = client.get(f"/{TOKEN}/{name}")
+    assert response.status_code in (403, 404)
+    assert "starlette" not in response.text
 
 
 def test_only_the_page_itself_may_change_anything(client):
-    said = {"rows": [1], "label": "LRD"}
+    body = {"rows": [1], "label": "LRD"}
     url = f"/{TOKEN}/api/labels"
-    assert client.post(url, json=said).status_code == 403
-    assert client.post(url, json=said, headers={"origin": "http://evil.example"}).status_code == 403
-    assert client.post(url, json=said, headers={"origin": "null"}).status_code == 403
+    assert client.post(url, json=body).status_code == 403
+    assert client.post(url, json=body, headers={"origin": "http://evil.example"}).status_code == 403
+    assert client.post(url, json=body, headers={"origin": "null"}).status_code == 403
     form = {**OWN, "content-type": "text/plain"}
     assert client.post(url, content='{"rows": [1]}', headers=form).status_code == 415
     assert client.get(url).json() == {"labels": {}, "marks": {}}
-    assert client.post(url, json=said, headers=OWN).status_code == 200
+    assert client.post(url, json=body, headers=OWN).status_code == 200
     assert client.get(url).json() == {"labels": {"1": "LRD"}, "marks": {}}
 
 
-def test_what_is_too_long_is_not_read(client):
+def test_requests_that_are_too_large_are_not_read(client):
     headers = {**OWN, "content-type": "application/json", "content-length": str(MAX_BODY_BYTES + 1)}
     assert client.post(f"/{TOKEN}/api/labels", content=b"{}", headers=headers).status_code == 413
     chunks = {**OWN, "content-type": "application/json"}

@@ -11,7 +11,8 @@ from urllib.request import Request, urlopen
 import pytest
 
 from distspec.catalog.editions import open_tables
-from distspec.explorer.app import LOOPBACK, listen
+from distspec.core.errors import ConfigError
+from distspec.explorer.server import LOOPBACK, listen
 from distspec.io.files import list_files
 from distspec.labels.annotations import annotations_url, read_annotations
 
@@ -21,15 +22,15 @@ COMMAND = [sys.executable, "-c", "from distspec.cli.main import main; main()", "
 def test_explore_serves_until_interrupted(root):
     args = [*COMMAND, "--root", root, "--who", "ann"]
     with subprocess.Popen(args, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
-        said = process.stdout.readline()
-        url = re.fullmatch(r"400 spectra of run r-1: (http://127\.0\.0\.1:\d+/[\w-]{43}/)\n", said)[1]
-        with urlopen(url) as answer:
-            assert b"distspec explorer" in answer.read()
+        line = process.stdout.readline()
+        url = re.fullmatch(r"400 spectra of run r-1: (http://127\.0\.0\.1:\d+/[\w-]{43}/)\n", line)[1]
+        with urlopen(url) as response:
+            assert b"distspec explorer" in response.read()
         origin = url.split("/", 3)
         headers = {"content-type": "application/json", "origin": "/".join(origin[:3])}
         label = Request(f"{url}api/labels", json.dumps({"rows": [3], "label": "LRD"}).encode(), headers)
-        with urlopen(label) as answer:
-            assert answer.status == 200
+        with urlopen(label) as response:
+            assert response.status == 200
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
     third = open_tables(root)["objects"].to_table(columns=["object_id"])["object_id"][3].as_py()
@@ -41,9 +42,9 @@ def test_explore_serves_until_interrupted(root):
     ]
 
 
-def test_only_the_loopback_address_and_a_port_that_is_free():
+def test_listens_on_the_loopback_address_on_a_free_port():
     with listen(0) as listener:
         host, port = listener.getsockname()
         assert host == LOOPBACK
-        with pytest.raises(ValueError, match=f"--port {port}: .*0 takes one that is free"):
+        with pytest.raises(ConfigError, match=f"--port {port}: .*use 0 for any free port"):
             listen(port)

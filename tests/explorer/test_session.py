@@ -1,9 +1,10 @@
-"""Saying, taking back, and what stands after."""
+"""Annotation, undo, and the resulting labels."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distspec.core.errors import LabelError
 from distspec.explorer.session import open_annotation_session
 from distspec.labels.annotations import (
     INTEREST_LABELS,
@@ -16,12 +17,12 @@ from distspec.labels.annotations import (
 LABELS = ("LRD", "LAE")
 
 
-def stands(root):
-    said = read_annotations(root)
+def saved_labels(root):
+    annotations = read_annotations(root)
     return [
         {
             row["object_id"]: row["human_label"]
-            for row in current_annotations(said, marks).to_pylist()
+            for row in current_annotations(annotations, marks).to_pylist()
             if row["who"] == "ann"
         }
         for marks in (False, True)
@@ -41,48 +42,48 @@ def stands(root):
         max_size=12,
     )
 )
-def test_what_is_taken_back_was_never_said(tmp_path_factory, acts):
+def test_undo_restores_the_previous_state(tmp_path_factory, actions):
     root = str(tmp_path_factory.mktemp("root"))
-    notebook = open_annotation_session(root, "ann")
+    session = open_annotation_session(root, "ann")
     past = [({}, {})]
-    for act in acts:
-        if act == "undo":
-            notebook.undo()
+    for action in actions:
+        if action == "undo":
+            session.undo()
             past = past[:-1] or past
         else:
-            objects, label = act
-            notebook.record(sorted(objects), label)
-            now = tuple(dict(words) for words in past[-1])
-            now[label in INTEREST_LABELS].update(dict.fromkeys(objects, label))
-            past.append(now)
-        assert stands(root) == list(past[-1])
-        assert [notebook.current_labels(False), notebook.current_labels(True)] == list(past[-1])
+            objects, label = action
+            session.record(sorted(objects), label)
+            current = tuple(dict(labels) for labels in past[-1])
+            current[label in INTEREST_LABELS].update(dict.fromkeys(objects, label))
+            past.append(current)
+        assert saved_labels(root) == list(past[-1])
+        assert [session.current_labels(False), session.current_labels(True)] == list(past[-1])
     again = open_annotation_session(root, "ann")
     assert [again.current_labels(False), again.current_labels(True)] == list(past[-1])
 
 
-def test_mine_before_others_and_all_are_kept(tmp_path):
+def test_own_labels_take_precedence_and_all_are_kept(tmp_path):
     root = str(tmp_path)
     add_annotations(root, [Annotation("a", "LAE", "bob"), Annotation("b", "LAE", "bob")])
-    notebook = open_annotation_session(root, "ann")
-    notebook.record(["a"], "LRD", "V-shaped")
-    assert notebook.current_labels(False) == {"a": "LRD", "b": "LAE"}
-    assert {(said["who"], said["human_label"], said["note"]) for said in notebook.list_annotations("a")} == {
+    session = open_annotation_session(root, "ann")
+    session.record(["a"], "LRD", "V-shaped")
+    assert session.current_labels(False) == {"a": "LRD", "b": "LAE"}
+    assert {(each.annotator, each.label, each.note) for each in session.list_annotations("a")} == {
         ("ann", "LRD", "V-shaped"),
         ("bob", "LAE", ""),
     }
-    assert notebook.undo() == ["a"]
-    assert notebook.undo() == [], "what others said is theirs"
-    assert notebook.current_labels(False) == {"a": "LAE", "b": "LAE"}
+    assert session.undo() == ["a"]
+    assert session.undo() == [], "annotations of others are not undone"
+    assert session.current_labels(False) == {"a": "LAE", "b": "LAE"}
 
 
-def test_looking_only_leaves_no_trace(tmp_path):
+def test_a_session_without_annotations_writes_nothing(tmp_path):
     open_annotation_session(str(tmp_path), "ann").close()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_said_is_refused(tmp_path):
-    notebook = open_annotation_session(str(tmp_path), "ann")
+def test_empty_annotations_are_refused(tmp_path):
+    session = open_annotation_session(str(tmp_path), "ann")
     for objects, label in (([], "LRD"), (["a"], " ")):
-        with pytest.raises(ValueError, match="at least one spectrum"):
-            notebook.record(objects, label)
+        with pytest.raises(LabelError, match="at least one spectrum"):
+            session.record(objects, label)

@@ -1,24 +1,24 @@
-// What the server is asked. Addresses are relative: the page's own path holds the token.
+// Requests to the server. Addresses are relative, because the path of the page contains the access token.
 
-async function ask(path, options = {}) {
-  const answer = await fetch(`api/${path}`, { cache: "no-store", ...options });
-  if (answer.ok) return answer;
-  const said = await answer.text();
-  let words = said;
+async function request(path, options = {}) {
+  const response = await fetch(`api/${path}`, { cache: "no-store", ...options });
+  if (response.ok) return response;
+  const body = await response.text();
+  let message = body;
   try {
-    words = JSON.parse(said).error ?? said;
+    message = JSON.parse(body).error ?? body;
   } catch {
-    /* plain text */
+    /* the body is plain text */
   }
-  throw new Error(words.trim() || `the server answered ${answer.status}`);
+  throw new Error(message.trim() || `the server responded with status ${response.status}`);
 }
 
-export const json = async (path) => (await ask(path)).json();
-export const text = async (path) => (await ask(path)).text();
-export const floats = async (path) => new Float32Array(await (await ask(path)).arrayBuffer());
-export const rows = async (path) => new Uint32Array(await (await ask(path)).arrayBuffer());
+export const json = async (path) => (await request(path)).json();
+export const text = async (path) => (await request(path)).text();
+export const floats = async (path) => new Float32Array(await (await request(path)).arrayBuffer());
+export const rows = async (path) => new Uint32Array(await (await request(path)).arrayBuffer());
 
 export function send(path, body, method = "POST") {
   const headers = { "content-type": "application/json" };
-  return ask(path, { method, headers, body: JSON.stringify(body) });
+  return request(path, { method, headers, body: JSON.stringify(body) });
 }

@@ -1,4 +1,4 @@
-// Elements by id, and new ones. Text is only ever set as text.
+// Access to elements by id, creation of elements, and formatting of numbers. Text is never set as HTML.
 
 export const $ = (id) => document.getElementById(id);
 
@@ -22,12 +22,12 @@ export function number(value, digits = 4) {
   return written.replaceAll("-", "−");
 }
 
-// At most n round numbers between two, as an axis has them.
+// At most n round numbers between two limits, for the ticks of an axis.
 export function ticks(low, high, n = 6) {
   if (!(high > low)) return [low];
   const rough = (high - low) / n;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * ([1, 2, 2.5, 5].find((each) => each * power >= rough) ?? 10);
+  const step = power * ([1, 2, 2.5, 5].find((factor) => factor * power >= rough) ?? 10);
   const first = Math.ceil(low / step - 1e-9);
   const last = Math.floor(high / step + 1e-9);
   return Array.from({ length: Math.max(last - first + 1, 0) }, (_, i) => Number(((first + i) * step).toPrecision(12)));

@@ -1,4 +1,4 @@
-// Filters: a range of a number, one value of a category, or a text that a column contains.
+// Filters: a range of numbers, one value of a category, or a text that a column contains.
 
 import * as api from "./api.js";
 import { $, make } from "./dom.js";
@@ -13,87 +13,88 @@ export class Filters extends EventTarget {
   }
 
   add(name) {
-    const filter = { name, lets: null };
+    const filter = { name, test: null };
     this.list.push(filter);
     const columns = [...this.table.columns.values()].sort((a, b) => a.name.localeCompare(b.name));
-    const choice = make("select", {}, ...columns.map(({ name: each, description }) =>
-      make("option", { value: each, textContent: each, title: description, selected: each === name })));
-    choice.setAttribute("aria-label", "Column to filter by");
-    const terms = make("span", { className: "terms" });
+    const select = make("select", {}, ...columns.map((column) =>
+      make("option", { value: column.name, textContent: column.name, title: column.description, selected: column.name === name })));
+    select.setAttribute("aria-label", "Column to filter by");
+    const inputs = make("span", { className: "filter-inputs" });
     const remove = make("button", { type: "button", textContent: "×", title: "Remove this filter" });
     remove.setAttribute("aria-label", "Remove this filter");
-    const line = make("div", { className: "filter" }, choice, remove, terms);
+    const line = make("div", { className: "filter" }, select, remove, inputs);
     remove.addEventListener("click", () => {
       line.remove();
       this.list.splice(this.list.indexOf(filter), 1);
-      this.changed();
+      this.fireChange();
     });
-    choice.addEventListener("change", () => {
-      filter.name = choice.value;
-      this.ask(filter, terms);
-      this.changed();
+    select.addEventListener("change", () => {
+      filter.name = select.value;
+      this.showInputs(filter, inputs);
+      this.fireChange();
     });
-    this.ask(filter, terms);
+    this.showInputs(filter, inputs);
     $("filters").append(line);
     return line;
   }
 
-  ask(filter, terms) {
-    filter.lets = null;
+  showInputs(filter, inputs) {
+    filter.test = null;
     const column = this.table.columns.get(filter.name);
     const categories = this.table.categories(filter.name);
     if (categories) {
-      const choice = make("select", {}, make("option", { value: "", textContent: "any" }),
-        ...categories.map(([code, words]) => make("option", { value: code, textContent: words })));
-      choice.setAttribute("aria-label", `${filter.name} is`);
-      choice.addEventListener("change", () => this.isValue(filter, choice.value));
-      terms.replaceChildren("is ", choice);
-    } else if (column.kind === "text") {
-      const field = make("input", { type: "search", spellcheck: false });
-      field.setAttribute("aria-label", `${filter.name} contains`);
-      field.addEventListener("change", () => this.contains(filter, field.value));
-      terms.replaceChildren("has ", field);
+      const select = make("select", {}, make("option", { value: "", textContent: "any" }),
+        ...categories.map(([code, label]) => make("option", { value: code, textContent: label })));
+      select.setAttribute("aria-label", `${filter.name} is`);
+      select.addEventListener("change", () => this.filterByCategory(filter, select.value));
+      inputs.replaceChildren("is ", select);
+    } else if (column.value_type === "text") {
+      const input = make("input", { type: "search", spellcheck: false });
+      input.setAttribute("aria-label", `${filter.name} contains`);
+      input.addEventListener("change", () => this.filterByText(filter, input.value));
+      inputs.replaceChildren("contains ", input);
     } else {
-      const [low, high] = ["at least", "at most"].map((words) => {
-        const field = make("input", { type: "number", step: "any", placeholder: words });
-        field.setAttribute("aria-label", `${filter.name} ${words}${column.unit ? ` [${column.unit}]` : ""}`);
-        return field;
+      const [low, high] = ["at least", "at most"].map((bound) => {
+        const input = make("input", { type: "number", step: "any", placeholder: bound });
+        input.setAttribute("aria-label", `${filter.name} ${bound}${column.unit ? ` [${column.unit}]` : ""}`);
+        return input;
       });
-      const change = () => this.between(filter, low.value, high.value);
-      for (const field of [low, high]) field.addEventListener("change", change);
-      terms.replaceChildren(low, "–", high, make("span", { className: "small", textContent: column.unit }));
+      const change = () => this.filterByRange(filter, low.value, high.value);
+      for (const input of [low, high]) input.addEventListener("change", change);
+      inputs.replaceChildren(low, "–", high, make("span", { className: "small", textContent: column.unit }));
     }
   }
 
-  async between(filter, low, high) {
+  async filterByRange(filter, low, high) {
     const values = await this.table.values(filter.name);
     const [from, to] = [low === "" ? -Infinity : Number(low), high === "" ? Infinity : Number(high)];
-    filter.lets = low === "" && high === "" ? null : (row) => values[row] >= from && values[row] <= to;
-    this.changed();
+    filter.test = low === "" && high === "" ? null : (row) => values[row] >= from && values[row] <= to;
+    this.fireChange();
   }
 
-  async isValue(filter, code) {
+  async filterByCategory(filter, code) {
     const values = await this.table.values(filter.name);
-    filter.lets = code === "" ? null : (row) => values[row] === Number(code);
-    this.changed();
+    filter.test = code === "" ? null : (row) => values[row] === Number(code);
+    this.fireChange();
   }
 
-  async contains(filter, text) {
-    if (text === "") filter.lets = null;
+  async filterByText(filter, text) {
+    if (text === "") filter.test = null;
     else {
-      const flags = new Uint8Array(this.table.n);
-      const path = `containing/${encodeURIComponent(filter.name)}?text=${encodeURIComponent(text)}`;
-      for (const row of await api.rows(path)) flags[row] = 1;
-      filter.lets = (row) => flags[row] === 1;
+      const matches = new Uint8Array(this.table.n);
+      const path = `match/${encodeURIComponent(filter.name)}?text=${encodeURIComponent(text)}`;
+      for (const row of await api.rows(path)) matches[row] = 1;
+      filter.test = (row) => matches[row] === 1;
     }
-    this.changed();
+    this.fireChange();
   }
 
-  changed() {
+  fireChange() {
     this.dispatchEvent(new Event("change"));
   }
 
-  lets() {
-    return this.list.map((filter) => filter.lets).filter(Boolean);
+  // Functions of a row that return whether each filter keeps it.
+  tests() {
+    return this.list.map((filter) => filter.test).filter(Boolean);
   }
 }

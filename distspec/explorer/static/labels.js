@@ -1,12 +1,12 @@
-// Labels and marks: which key says what, of which spectra.
+// Labels and marks: keys and buttons that annotate spectra, and undo.
 
 import * as api from "./api.js";
-import { $, make } from "./dom.js";
+import { $, count, make } from "./dom.js";
 
 const MARK_KEYS = { i: "interesting", o: "ordinary" };
 
 export class Labels extends EventTarget {
-  // Fires "said" with {words, rows}.
+  // Fires "annotated".
   constructor(table) {
     super();
     this.table = table;
@@ -16,76 +16,79 @@ export class Labels extends EventTarget {
       const form = $("names");
       form.hidden = !form.hidden;
       $("names-edit").setAttribute("aria-expanded", String(!form.hidden));
-      $("names-text").value = table.meta.label_names.join("\n");
+      $("names-text").value = table.catalog.label_names.join("\n");
       if (!form.hidden) $("names-text").focus();
     });
     $("names").addEventListener("submit", async (event) => {
       event.preventDefault();
       try {
-        const answer = await api.send("labels", { names: $("names-text").value.split("\n") }, "PUT");
-        table.meta.label_names = (await answer.json()).names;
+        const response = await api.send("labels", { names: $("names-text").value.split("\n") }, "PUT");
+        table.catalog.label_names = (await response.json()).names;
       } catch (error) {
-        this.tell(error.message);
+        this.showStatus(error.message);
         return;
       }
       $("names").hidden = true;
       $("names-edit").setAttribute("aria-expanded", "false");
-      this.list();
-      this.dispatchEvent(new CustomEvent("said", { detail: {} }));
+      this.showKeys();
+      this.dispatchEvent(new Event("annotated"));
     });
-    this.list();
+    this.showKeys();
   }
 
-  list() {
-    const keys = [...this.table.meta.label_names.map((name, i) => [String(i + 1), name]), ...Object.entries(MARK_KEYS)];
+  showKeys() {
+    const names = this.table.catalog.label_names;
+    const keys = [...names.map((name, i) => [String(i + 1), name]), ...Object.entries(MARK_KEYS)];
     $("keys").replaceChildren(...keys.map(([key, name]) => {
       const button = make("button", { type: "button", className: "entry" },
         make("kbd", { textContent: key }), make("span", { textContent: name }));
-      button.addEventListener("click", () => this.say(name));
+      button.addEventListener("click", () => this.annotate(name));
       return button;
     }));
   }
 
-  // Whether the key meant something here.
+  // Returns whether the key has a meaning here.
   press(key) {
-    const name = MARK_KEYS[key] ?? (/^[1-9]$/.test(key) ? this.table.meta.label_names[Number(key) - 1] : undefined);
+    const names = this.table.catalog.label_names;
+    const name = MARK_KEYS[key] ?? (/^[1-9]$/.test(key) ? names[Number(key) - 1] : undefined);
     if (key === "u") this.undo();
-    else if (name) this.say(name);
+    else if (name) this.annotate(name);
     else return false;
     return true;
   }
 
-  async say(label) {
+  async annotate(label) {
     const rows = Array.from(this.rows());
     if (!rows.length) {
-      this.tell("Nothing to label: open a spectrum, or select some.");
+      this.showStatus("No spectrum to label: open one or select some.");
       return;
     }
-    await this.attempt(async () => {
+    await this.run(async () => {
       await api.send("labels", { rows, label });
-      return { rows, words: `${rows.length === 1 ? "1 spectrum" : `${rows.length.toLocaleString("en")} spectra`}: ${label}. u takes it back.` };
+      return `${count(rows.length)}: ${label}. Press u to undo.`;
     });
   }
 
   async undo() {
-    await this.attempt(async () => {
+    await this.run(async () => {
       const { rows } = await (await api.send("undo", {})).json();
-      return { rows, words: rows.length ? `Taken back, of ${rows.length.toLocaleString("en")}.` : "Nothing to take back." };
+      return rows.length ? `Undone for ${count(rows.length)}.` : "Nothing to undo.";
     });
   }
 
-  async attempt(act) {
+  // Runs an action that returns a status message, then reads all annotations again.
+  async run(action) {
     try {
-      const detail = await act();
-      await this.table.refreshSaid();
-      this.tell(detail.words);
-      this.dispatchEvent(new CustomEvent("said", { detail }));
+      const message = await action();
+      await this.table.refreshAnnotations();
+      this.showStatus(message);
+      this.dispatchEvent(new Event("annotated"));
     } catch (error) {
-      this.tell(`Not kept: ${error.message}`);
+      this.showStatus(`Not saved: ${error.message}`);
     }
   }
 
-  tell(words) {
-    $("status").textContent = words;
+  showStatus(message) {
+    $("status").textContent = message;
   }
 }

@@ -1,111 +1,113 @@
-// What colours mean, and hiding what is not wanted by it.
+// The legend: which column sets the colors of the map, and which categories are visible.
 
-import { byCategory, byNumber, css, limits, paletteColour, rgb } from "./colours.js";
+import { colorByCategory, colorByNumber, colorLimits, paletteColor, parseHex, toCss } from "./colors.js";
 import { $, make, number, ticks } from "./dom.js";
 import { LABEL, MARK } from "./table.js";
 
-const FIRST = ["cluster_label", "galaxy_type", "z", "anomaly_score", "snr", LABEL, MARK];
+const FIRST_COLUMNS = ["cluster_label", "galaxy_type", "z", "anomaly_score", "snr", LABEL, MARK];
 
 export class Legend extends EventTarget {
-  // Fires "colours" with them, "only" when other categories shall be seen.
+  // Fires "colors" with the colors of all points, and "visibility" when other categories are to be shown.
   constructor(table) {
     super();
     this.table = table;
-    this.only = new Set();
+    this.visibleCodes = new Set();
     this.name = "cluster_label";
-    const columns = [...table.columns.values()].filter((column) => column.kind !== "text");
+    const columns = [...table.columns.values()].filter((column) => column.value_type !== "text");
     const option = ({ name, description }) => make("option", { value: name, textContent: name, title: description });
-    const first = FIRST.map((name) => table.columns.get(name)).filter((column) => column && column.kind !== "text");
-    const rest = columns.filter((column) => !FIRST.includes(column.name)).sort((a, b) => a.name.localeCompare(b.name));
-    $("colour").append(
-      make("optgroup", { label: "first to look at" }, ...first.map(option)),
-      make("optgroup", { label: "all others" }, ...rest.map(option)),
+    const first = FIRST_COLUMNS.map((name) => columns.find((column) => column.name === name)).filter(Boolean);
+    const others = columns.filter((column) => !FIRST_COLUMNS.includes(column.name));
+    others.sort((a, b) => a.name.localeCompare(b.name));
+    $("color").append(
+      make("optgroup", { label: "main columns" }, ...first.map(option)),
+      make("optgroup", { label: "other columns" }, ...others.map(option)),
     );
-    $("colour").addEventListener("change", () => this.choose($("colour").value));
+    $("color").addEventListener("change", () => this.select($("color").value));
   }
 
-  async choose(name) {
+  async select(name) {
     this.name = name;
-    this.only.clear();
-    $("colour").value = name;
+    this.visibleCodes.clear();
+    $("color").value = name;
     await this.refresh();
-    this.dispatchEvent(new Event("only"));
+    this.dispatchEvent(new Event("visibility"));
   }
 
   async refresh() {
     const { name, table } = this;
-    const { palette, none } = { palette: table.meta.colours.classes, none: rgb(table.meta.colours.none) };
+    const palette = table.catalog.colors;
+    const none = parseHex(palette.none);
     const values = await table.values(name);
-    if (name !== this.name) return; // another was chosen meanwhile
+    if (name !== this.name) return; // another column was selected in the meantime
     this.values = values;
     const column = table.columns.get(name);
-    $("colour-about").textContent = column.description + (column.unit ? ` [${column.unit}]` : "");
+    $("color-description").textContent = column.description + (column.unit ? ` [${column.unit}]` : "");
     const categories = table.categories(name);
     if (categories) {
-      let place = 0;
+      let index = 0;
       this.entries = new Map(
-        categories.map(([code, words]) => {
-          const colour = code < 0 ? none : paletteColour(palette, name === "cluster_label" ? code : place++);
-          return [code, { words, colour, n: 0 }];
+        categories.map(([code, label]) => {
+          const color = code < 0 ? none : paletteColor(palette.classes, name === "cluster_label" ? code : index++);
+          return [code, { label, color, n: 0 }];
         }),
       );
       for (const value of values) {
         const entry = this.entries.get(value);
         if (entry) entry.n += 1;
       }
-      this.listCategories();
-      this.dispatchEvent(new CustomEvent("colours", { detail: byCategory(values, this.entries, none) }));
+      this.showCategories();
+      this.dispatchEvent(new CustomEvent("colors", { detail: colorByCategory(values, this.entries, none) }));
     } else {
       this.entries = null;
-      const range = limits(values);
-      this.drawRamp(range, column);
-      this.dispatchEvent(new CustomEvent("colours", { detail: byNumber(values, range, table.meta.colours.ramp, none) }));
+      const limits = colorLimits(values);
+      this.showScale(limits, column);
+      this.dispatchEvent(new CustomEvent("colors", { detail: colorByNumber(values, limits, palette.sequential, none) }));
     }
   }
 
-  listCategories() {
-    const rows = [...this.entries].map(([code, { words, colour, n }]) => {
+  showCategories() {
+    const items = [...this.entries].map(([code, { label, color, n }]) => {
       const button = make(
         "button",
-        { type: "button", className: "entry", title: "Show only this; again: all" },
-        make("i", { className: "dot", style: { background: css(colour) } }),
-        make("span", { textContent: words }),
+        { type: "button", className: "entry", title: "Show only this category; click again to show all" },
+        make("i", { className: "dot", style: { background: toCss(color) } }),
+        make("span", { textContent: label }),
         make("span", { className: "n", textContent: n.toLocaleString("en") }),
       );
-      button.setAttribute("aria-pressed", String(this.only.has(code)));
+      button.setAttribute("aria-pressed", String(this.visibleCodes.has(code)));
       button.addEventListener("click", () => {
-        if (!this.only.delete(code)) this.only.add(code);
-        button.setAttribute("aria-pressed", String(this.only.has(code)));
-        this.dispatchEvent(new Event("only"));
+        if (!this.visibleCodes.delete(code)) this.visibleCodes.add(code);
+        button.setAttribute("aria-pressed", String(this.visibleCodes.has(code)));
+        this.dispatchEvent(new Event("visibility"));
       });
       return make("li", {}, button);
     });
-    $("legend").replaceChildren(make("ul", { className: "legend" }, ...rows));
+    $("legend").replaceChildren(make("ul", { className: "legend" }, ...items));
   }
 
-  drawRamp([low, high], column) {
-    const { ramp, none } = this.table.meta.colours;
-    const bar = make("div", { className: "ramp", style: { background: `linear-gradient(to right, ${ramp.join(",")})` } });
-    const scale = make("div", { className: "scale" });
+  showScale([low, high], column) {
+    const { sequential, none } = this.table.catalog.colors;
+    const bar = make("div", { className: "color-bar", style: { background: `linear-gradient(to right, ${sequential.join(",")})` } });
+    const axis = make("div", { className: "color-axis" });
     for (const tick of ticks(low, high, 4)) {
-      const part = (tick - low) / (high - low);
-      scale.append(make("span", { textContent: number(tick), style: { left: `${100 * part}%` } }));
+      const fraction = (tick - low) / (high - low);
+      axis.append(make("span", { textContent: number(tick), style: { left: `${100 * fraction}%` } }));
     }
-    const words = `${column.name}${column.unit ? ` [${column.unit}]` : ""}; 2 % beyond either end`;
+    const caption = `${column.name}${column.unit ? ` [${column.unit}]` : ""}, 2nd to 98th percentile`;
     $("legend").replaceChildren(
-      bar, scale,
-      make("p", { className: "small" }, words, make("i", { className: "dot", style: { background: none } }), "no value"),
+      bar, axis,
+      make("p", { className: "small" }, caption, make("i", { className: "dot", style: { background: none } }), "no value"),
     );
   }
 
-  // Whether the legend lets a row through.
-  lets() {
-    return this.only.size ? (row) => this.only.has(this.values[row]) : null;
+  // A function of a row that returns whether its category is visible, or null if all are.
+  test() {
+    return this.visibleCodes.size ? (row) => this.visibleCodes.has(this.values[row]) : null;
   }
 
-  colourOf(row) {
+  classColor(row) {
     const label = this.table.classes[row];
-    const { classes, none } = this.table.meta.colours;
-    return label < 0 ? none : css(paletteColour(classes, label));
+    const { classes, none } = this.table.catalog.colors;
+    return label < 0 ? none : toCss(paletteColor(classes, label));
   }
 }

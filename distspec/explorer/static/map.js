@@ -1,13 +1,13 @@
-// The map: moving about it, what lies under the pointer, and the lasso.
+// The map of all spectra: moving and zooming, the point under the pointer, and the lasso.
 
 import { KDBush } from "./libraries.js";
 import { Points } from "./points.js";
 
-const REACH = 12; // [CSS pixel] how near a point must be to be meant
-const DRAG = 4; // [CSS pixel] less is a click
+const HIT_RADIUS = 12; // largest distance of the pointer from a point that it selects [CSS pixel]
+const MIN_DRAG = 4; // a shorter movement is a click [CSS pixel]
 
 export class ScatterMap extends EventTarget {
-  // Fires "hover" and "click" with the row (or -1), "lasso" with a Uint32Array of rows.
+  // Fires "hover" and "click" with the row (or -1), and "lasso" with a Uint32Array of rows.
   constructor(element, x, y) {
     super();
     this.element = element;
@@ -37,9 +37,9 @@ export class ScatterMap extends EventTarget {
   }
 
   get dotSize() {
-    const closeness = Math.log2(this.view.scale / this.whole);
+    const zoomLevel = Math.log2(this.view.scale / this.fullScale);
     const base = this.order.length > 3e5 ? 1.5 : this.order.length > 3e4 ? 2 : 4.5;
-    return Math.min(Math.max(base * 2 ** (0.45 * closeness), 1), 11);
+    return Math.min(Math.max(base * 2 ** (0.45 * zoomLevel), 1), 11);
   }
 
   resize() {
@@ -50,10 +50,10 @@ export class ScatterMap extends EventTarget {
       canvas.width = Math.round(width * ratio);
       canvas.height = Math.round(height * ratio);
     }
-    const fitted = this.view.scale === this.whole;
+    const showsAll = this.view.scale === this.fullScale;
     Object.assign(this.view, { width, height });
     this.measure();
-    if (fitted) this.fit();
+    if (showsAll) this.fit();
     this.draw();
   }
 
@@ -70,7 +70,7 @@ export class ScatterMap extends EventTarget {
     }
     const [left, right, low, high] = this.box;
     const { width, height } = this.view;
-    this.whole = 0.9 * Math.min(width / (right - left || 1), height / (high - low || 1));
+    this.fullScale = 0.9 * Math.min(width / (right - left || 1), height / (high - low || 1));
   }
 
   fit() {
@@ -83,57 +83,57 @@ export class ScatterMap extends EventTarget {
     }
     this.measure();
     const [left, right, low, high] = this.box;
-    Object.assign(this.view, { x: (left + right) / 2, y: (low + high) / 2, scale: this.whole });
+    Object.assign(this.view, { x: (left + right) / 2, y: (low + high) / 2, scale: this.fullScale });
   }
 
-  // What is drawn: rows that filters let through, and those chosen among them.
-  show(visible, chosen) {
+  // Sets which rows are visible and which are selected.
+  show(visible, selected) {
     this.visible = visible;
-    this.chosen = chosen;
+    this.selected = selected;
     this.layout();
   }
 
   layout() {
     const size = this.dotSize;
-    const faint = new Uint32Array(this.order.length);
-    const clear = new Uint32Array(this.order.length);
+    const hidden = new Uint32Array(this.order.length);
+    const visible = new Uint32Array(this.order.length);
     let n = 0;
     let m = 0;
     for (const row of this.order) {
-      if (this.visible[row]) clear[n++] = row;
-      else faint[m++] = row;
+      if (this.visible[row]) visible[n++] = row;
+      else hidden[m++] = row;
     }
-    const chosen = this.chosen ?? new Uint32Array();
+    const selected = this.selected ?? new Uint32Array();
     this.size = size;
-    this.points.layer([
-      { rows: faint.subarray(0, m), size: size * 0.8, tint: [0.9, 0.91, 0.92, 1] },
-      { rows: clear.subarray(0, n), size },
-      { rows: chosen, size: size + 4, tint: [0.1, 0.1, 0.1, 1] },
-      { rows: chosen, size: size + 1 },
+    this.points.setLayers([
+      { rows: hidden.subarray(0, m), size: size * 0.8, tint: [0.9, 0.91, 0.92, 1] },
+      { rows: visible.subarray(0, n), size },
+      { rows: selected, size: size + 4, tint: [0.1, 0.1, 0.1, 1] },
+      { rows: selected, size: size + 1 },
     ]);
     this.draw();
   }
 
-  colour(colours) {
-    this.points.colour(colours);
+  setColors(colors) {
+    this.points.setColors(colors);
     this.draw();
   }
 
-  ring(rings) {
+  setRings(rings) {
     this.rings = rings;
     this.draw(false);
   }
 
-  // Rings and the lasso lie on a canvas of their own: for them the points need not be drawn again.
+  // Rings and the lasso are on a separate canvas, so that drawing them does not redraw the points.
   draw(points = true) {
-    this.stale ||= points;
-    if (this.waiting) return;
-    this.waiting = true;
+    this.pointsChanged ||= points;
+    if (this.frameRequested) return;
+    this.frameRequested = true;
     requestAnimationFrame(() => {
-      this.waiting = false;
+      this.frameRequested = false;
       if (this.points.layers.length && Math.abs(this.dotSize - this.size) > 0.3) this.layout();
-      if (this.stale) this.points.draw(this.view);
-      this.stale = false;
+      if (this.pointsChanged) this.points.draw(this.view);
+      this.pointsChanged = false;
       this.drawOver();
       for (const name of ["x", "y", "scale"]) this.element.dataset[name] = this.view[name];
     });
@@ -141,29 +141,29 @@ export class ScatterMap extends EventTarget {
 
   drawOver() {
     const ratio = this.over.width / this.view.width;
-    const pen = this.over.getContext("2d");
-    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    pen.clearRect(0, 0, this.view.width, this.view.height);
-    for (const { row, radius, colour, width } of this.rings) {
+    const context = this.over.getContext("2d");
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, this.view.width, this.view.height);
+    for (const { row, radius, color, width } of this.rings) {
       const [u, v] = this.toScreen(this.x[row], this.y[row]);
-      pen.beginPath();
-      pen.arc(u, v, radius + this.size / 2, 0, 2 * Math.PI);
-      pen.lineWidth = width + 2;
-      pen.strokeStyle = "#fff";
-      pen.stroke();
-      pen.lineWidth = width;
-      pen.strokeStyle = colour;
-      pen.stroke();
+      context.beginPath();
+      context.arc(u, v, radius + this.size / 2, 0, 2 * Math.PI);
+      context.lineWidth = width + 2;
+      context.strokeStyle = "#fff";
+      context.stroke();
+      context.lineWidth = width;
+      context.strokeStyle = color;
+      context.stroke();
     }
     if (this.path?.length > 1) {
-      pen.beginPath();
-      for (const [u, v] of this.path) pen.lineTo(u, v);
-      pen.closePath();
-      pen.fillStyle = "rgba(40, 70, 120, 0.10)";
-      pen.fill();
-      pen.lineWidth = 1.2;
-      pen.strokeStyle = "#28467a";
-      pen.stroke();
+      context.beginPath();
+      for (const [u, v] of this.path) context.lineTo(u, v);
+      context.closePath();
+      context.fillStyle = "rgba(40, 70, 120, 0.10)";
+      context.fill();
+      context.lineWidth = 1.2;
+      context.strokeStyle = "#28467a";
+      context.stroke();
     }
   }
 
@@ -179,7 +179,7 @@ export class ScatterMap extends EventTarget {
 
   zoom(factor, u = this.view.width / 2, v = this.view.height / 2) {
     const [x, y] = this.toMap(u, v);
-    this.view.scale = Math.min(Math.max(this.view.scale * factor, this.whole / 4), this.whole * 2000);
+    this.view.scale = Math.min(Math.max(this.view.scale * factor, this.fullScale / 4), this.fullScale * 2000);
     const [x2, y2] = this.toMap(u, v);
     this.view.x += x - x2;
     this.view.y += y - y2;
@@ -192,7 +192,7 @@ export class ScatterMap extends EventTarget {
     this.draw();
   }
 
-  all() {
+  showAll() {
     this.fit();
     this.draw();
   }
@@ -206,31 +206,32 @@ export class ScatterMap extends EventTarget {
     }
   }
 
-  // The nearest visible row within reach, or -1.
-  under(u, v) {
+  // The nearest visible row within the hit radius, or -1.
+  rowAt(u, v) {
     const [x, y] = this.toMap(u, v);
-    let [best, least] = [-1, Infinity];
-    for (const place of this.index.within(x, y, REACH / this.view.scale)) {
-      const row = this.order[place];
-      const apart = (this.x[row] - x) ** 2 + (this.y[row] - y) ** 2;
-      if (this.visible[row] && apart < least) [best, least] = [row, apart];
+    let [nearest, smallest] = [-1, Infinity];
+    for (const item of this.index.within(x, y, HIT_RADIUS / this.view.scale)) {
+      const row = this.order[item];
+      const distance = (this.x[row] - x) ** 2 + (this.y[row] - y) ** 2;
+      if (this.visible[row] && distance < smallest) [nearest, smallest] = [row, distance];
     }
-    return best;
+    return nearest;
   }
 
-  inside(path) {
+  // The visible rows inside a closed path on the screen.
+  rowsInside(path) {
     const corners = path.map(([u, v]) => this.toMap(u, v));
     const xs = corners.map((c) => c[0]);
     const ys = corners.map((c) => c[1]);
     const box = [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)];
-    const found = this.index.range(...box).map((place) => this.order[place]);
+    const found = this.index.range(...box).map((item) => this.order[item]);
     return Uint32Array.from(found.filter((row) => this.visible[row] && within(corners, this.x[row], this.y[row]))).sort();
   }
 
   listen() {
     const { canvas } = this;
-    let from = null;
-    const at = (event) => {
+    let drag = null;
+    const positionOf = (event) => {
       const box = canvas.getBoundingClientRect();
       return [event.clientX - box.left, event.clientY - box.top];
     };
@@ -238,29 +239,29 @@ export class ScatterMap extends EventTarget {
     canvas.addEventListener("pointerdown", (event) => {
       if (event.button) return;
       canvas.setPointerCapture(event.pointerId);
-      from = { start: at(event), last: at(event), moved: false };
-      if (this.lassoing || event.shiftKey) this.path = [at(event)];
+      drag = { start: positionOf(event), last: positionOf(event), moved: false };
+      if (this.lassoing || event.shiftKey) this.path = [positionOf(event)];
     });
     canvas.addEventListener("pointermove", (event) => {
-      const here = at(event);
-      if (!from) {
-        fire("hover", { row: this.under(...here), at: here });
+      const here = positionOf(event);
+      if (!drag) {
+        fire("hover", { row: this.rowAt(...here), position: here });
         return;
       }
-      from.moved ||= Math.hypot(here[0] - from.start[0], here[1] - from.start[1]) > DRAG;
+      drag.moved ||= Math.hypot(here[0] - drag.start[0], here[1] - drag.start[1]) > MIN_DRAG;
       if (this.path) this.path.push(here);
-      else if (from.moved) this.move(here[0] - from.last[0], here[1] - from.last[1]);
-      from.last = here;
+      else if (drag.moved) this.move(here[0] - drag.last[0], here[1] - drag.last[1]);
+      drag.last = here;
       this.draw(false);
     });
-    const end = (event, kept) => {
-      if (!from) return;
-      const { moved } = from;
+    const end = (event, completed) => {
+      if (!drag) return;
+      const { moved } = drag;
       const { path } = this;
-      from = null;
+      drag = null;
       this.path = null;
-      if (kept && path && moved) fire("lasso", this.inside(path));
-      else if (kept && !moved) fire("click", this.under(...at(event)));
+      if (completed && path && moved) fire("lasso", this.rowsInside(path));
+      else if (completed && !moved) fire("click", this.rowAt(...positionOf(event)));
       this.draw(false);
     };
     canvas.addEventListener("pointerup", (event) => end(event, true));
@@ -268,7 +269,7 @@ export class ScatterMap extends EventTarget {
     canvas.addEventListener("pointerleave", () => fire("hover", { row: -1 }));
     canvas.addEventListener("wheel", (event) => {
       event.preventDefault();
-      this.zoom(Math.exp(-0.0015 * event.deltaY * (event.deltaMode ? 16 : 1)), ...at(event));
+      this.zoom(Math.exp(-0.0015 * event.deltaY * (event.deltaMode ? 16 : 1)), ...positionOf(event));
     }, { passive: false });
     canvas.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] }[event.key];
@@ -279,7 +280,7 @@ export class ScatterMap extends EventTarget {
   }
 }
 
-// Rows that are on the map in an order that has nothing to do with classes: none is drawn over all others.
+// Rows with coordinates in random order, so that no class is drawn on top of all others.
 function shuffled(x, y) {
   const order = new Uint32Array(x.length);
   let n = 0;
@@ -293,7 +294,7 @@ function shuffled(x, y) {
   return order.subarray(0, n);
 }
 
-// Even-odd rule.
+// Whether a point is inside a polygon, by the even-odd rule.
 function within(corners, x, y) {
   let inside = false;
   for (let i = 0, j = corners.length - 1; i < corners.length; j = i++) {

@@ -1,4 +1,4 @@
-// Puts the libraries of package-lock.json into one file, and their licences beside it: `npm ci && npm run build`.
+// Bundles the libraries of package-lock.json into one file and collects their licenses: `npm ci && npm run build`.
 import { build } from "esbuild";
 import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
 
@@ -16,11 +16,11 @@ await build({
   format: "esm",
   target: "es2022",
   legalComments: "none",
-  banner: { js: `/* ${named.join(", ")}: licences in libraries.txt */` },
+  banner: { js: `/* ${named.join(", ")}: licenses in libraries.txt */` },
   outfile: `${out}/libraries.js`,
 });
 copyFileSync("node_modules/uplot/dist/uPlot.min.css", `${out}/uplot.css`);
-const licences = Object.entries(dependencies).map(
+const licenses = Object.entries(dependencies).map(
   ([name, version]) => `${name} ${version}\n\n${readFileSync(`node_modules/${name}/LICENSE`, "utf8").trim()}\n`,
 );
-writeFileSync(`${out}/libraries.txt`, licences.join("\n----\n\n"));
+writeFileSync(`${out}/libraries.txt`, licenses.join("\n----\n\n"));
