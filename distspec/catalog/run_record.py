@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from distspec.core.errors import NotFoundError
 from distspec.core.records import JsonRecord
+from distspec.io.files import read_json, url_exists
+from distspec.io.paths import join_url
+
+RECORD_FILE = "run.json"
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ class RunRecord(JsonRecord):
     recipe : str
         Name of the recipe.
     model_id : str
-        Model whose latents are published; the first key of `models`.
+        Model whose latents are published.
     models : mapping of str to str
         Identifier of every clustered model and the checksum of its record.
     weights_sha256 : str
@@ -164,3 +169,28 @@ class RunRecord(JsonRecord):
     actual_cost: CostRecord | None = None
     files: Mapping[str, str] = field(default_factory=dict[str, str])
     checksum: str = ""
+
+
+def has_run(url: str) -> bool:
+    """Return whether a folder holds a complete run."""
+    return url_exists(join_url(url, RECORD_FILE))
+
+
+def read_run_record(url: str) -> RunRecord:
+    """Read the record of a run.
+
+    Parameters
+    ----------
+    url : str
+        Folder of the run.
+
+    Raises
+    ------
+    NotFoundError
+        If the folder holds no complete run.
+    StoreError
+        If another version of distspec wrote the record.
+    """
+    if not has_run(url):
+        raise NotFoundError(f"no run at {url}: `distspec runs` lists the published ones")
+    return RunRecord.from_json(read_json(join_url(url, RECORD_FILE)))

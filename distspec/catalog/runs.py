@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from distspec.catalog.run_record import NullTestRecord, RunRecord, SelectionRecord
+from distspec.catalog.run_record import (
+    RECORD_FILE,
+    NullTestRecord,
+    RunRecord,
+    SelectionRecord,
+    read_run_record,
+)
 from distspec.clustering.config import ClusteringConfig
 from distspec.clustering.diagnostics import ClassConfusion, LatentPair
 from distspec.clustering.labeler import Assignment
@@ -17,15 +23,13 @@ from distspec.clustering.null_tests import NullTest
 from distspec.clustering.selection import Selection, SweepScores, SweepSetting
 from distspec.clustering.trials import TrialResult
 from distspec.core import schema
-from distspec.core.errors import NotFoundError
 from distspec.core.records import CHECKSUM_KEY, add_checksum, compute_fingerprint
 from distspec.core.spectrum import Floats32
-from distspec.io.files import read_json, read_table, url_exists, write_json, write_table
+from distspec.io.files import read_table, write_json, write_table
 from distspec.io.paths import join_url
 
 RUN_TABLES = ("clustering", "sweep", "null_tests", "confusion", "latent_pairs")
 """Tables of a run: one row per spectrum, trial, null trial, pair of classes and pair of latents."""
-RECORD_FILE = "run.json"
 
 
 def compute_run_id(model_id: str, dataset_checksum: str, clustering: ClusteringConfig, seed: int) -> str:
@@ -66,31 +70,6 @@ def save_run(url: str, tables: Mapping[str, pa.Table], record: RunRecord) -> Non
     write_json(join_url(url, RECORD_FILE), add_checksum(content))
 
 
-def has_run(url: str) -> bool:
-    """Return whether a folder holds a complete run."""
-    return url_exists(join_url(url, RECORD_FILE))
-
-
-def read_run_record(url: str) -> RunRecord:
-    """Read the record of a run.
-
-    Parameters
-    ----------
-    url : str
-        Folder of the run.
-
-    Raises
-    ------
-    NotFoundError
-        If the folder holds no complete run.
-    StoreError
-        If another version of distspec wrote the record.
-    """
-    if not has_run(url):
-        raise NotFoundError(f"no run at {url}: `distspec runs` lists the published ones")
-    return RunRecord.from_json(read_json(join_url(url, RECORD_FILE)))
-
-
 def load_run(url: str) -> tuple[RunRecord, dict[str, pa.Table]]:
     """Return the record of a run and its tables `RUN_TABLES`."""
     tables = {name: read_table(join_url(url, f"{name}.parquet")) for name in RUN_TABLES}
@@ -99,7 +78,6 @@ def load_run(url: str) -> tuple[RunRecord, dict[str, pa.Table]]:
 
 def build_clustering_table(
     object_id: pa.ChunkedArray,
-    umap_coordinates: Floats32,
     assignment: Assignment,
     anomalies: Mapping[str, Any],
     measurements: Mapping[str, Floats32],
@@ -111,10 +89,8 @@ def build_clustering_table(
     ----------
     object_id : ChunkedArray of shape (n_spectra,)
         Identifiers of the spectra.
-    umap_coordinates : ndarray of shape (n_spectra, 2)
-        UMAP embedding.
     assignment : Assignment
-        Classes of the spectra.
+        Classes of the spectra, and their positions on the displayed map.
     anomalies : mapping of str to ndarray of shape (n_spectra,)
         Scores from `distspec.anomaly.score.compute_anomaly_scores`.
     measurements : mapping of str to ndarray of shape (n_spectra,)
@@ -122,11 +98,13 @@ def build_clustering_table(
     columns : sequence of Column
         Columns of `measurements`.
     """
-    prob = assignment.prob
+    prob, coordinates = assignment.prob, assignment.umap_coordinates
+    if coordinates is None:
+        raise ValueError("the assignment has no positions on the displayed map")
     values: dict[str, Any] = {
         "object_id": object_id,
-        "umap_0": umap_coordinates[:, 0],
-        "umap_1": umap_coordinates[:, 1],
+        "umap_0": coordinates[:, 0],
+        "umap_1": coordinates[:, 1],
         "cluster_label": assignment.labels,
         "cluster_prob": assignment.own_prob,
         "cluster_entropy": assignment.entropy,

@@ -11,7 +11,7 @@ from distspec.catalog.editions import (
     read_current_record,
     read_edition_records,
 )
-from distspec.catalog.runs import has_run, read_run_record
+from distspec.catalog.run_record import has_run, read_run_record
 from distspec.core.errors import NotFoundError
 from distspec.io.lease import Lease
 from distspec.io.paths import model_url, run_url, store_url

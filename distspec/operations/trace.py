@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from distspec.catalog.editions import EditionRecord, find_record, open_parquet_dataset
-from distspec.catalog.runs import read_run_record
+from distspec.catalog.run_record import read_run_record
 from distspec.core.arrow import pc
 from distspec.core.errors import CatalogError
 from distspec.io.paths import catalog_url, join_url, model_url, run_url, store_url

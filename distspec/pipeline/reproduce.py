@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from distspec.catalog.run_record import RunRecord
-from distspec.catalog.runs import has_run, load_run, read_run_record
+from distspec.catalog.run_record import RunRecord, has_run, read_run_record
+from distspec.catalog.runs import load_run
 from distspec.clustering.config import ClusteringConfig
 from distspec.core.errors import ConfigError, NotFoundError
 from distspec.core.records import collect_versions, lists_to_tuples

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 
 from distspec.catalog import editions
 from distspec.catalog.build import build_tables
-from distspec.catalog.runs import compute_run_id, has_run
+from distspec.catalog.run_record import has_run
+from distspec.catalog.runs import compute_run_id
 from distspec.core.arrow import pc
 from distspec.core.errors import NotFoundError
 from distspec.core.records import encode_value, utc_now_iso
@@ -20,8 +21,7 @@ from distspec.io.lease import Lease, hold_lease
 from distspec.io.paths import join_url, run_url, store_url
 from distspec.io.stage_log import StageRecord, read_stage_record, write_stage_record
 from distspec.io.storage import use_storage
-from distspec.labels import annotations
-from distspec.labels.annotations import read_marks
+from distspec.labels.consensus import labels_checksum, read_marks
 from distspec.models.serialization import import_model
 from distspec.pipeline.config import Config
 from distspec.report.collect import collect_report_data
@@ -95,7 +95,7 @@ def _cluster(context: StageContext) -> StageResult:
 def _catalog(context: StageContext) -> StageResult:
     config = context.config
     store, run_id = find_run(config)
-    inputs = {**asdict(config.catalog), "labels": annotations.labels_checksum(config.root)}
+    inputs = {**asdict(config.catalog), "labels": labels_checksum(config.root)}
     if editions.is_current(config.root, run_id, store.snapshot_id, inputs):
         return StageResult({"run": run_id}, did_work=False)
     tables = build_tables(config.root, run_id, store, config.catalog)

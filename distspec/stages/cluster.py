@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from distspec.anomaly.score import ReferenceDistribution, compute_anomaly_scores
 from distspec.archives.base import Archive
 from distspec.archives.registry import get_archive
-from distspec.catalog.run_record import CostRecord, RunRecord
+from distspec.catalog.run_record import CostRecord, RunRecord, has_run
 from distspec.catalog.runs import (
     build_clustering_table,
     build_confusion_table,
@@ -23,7 +23,6 @@ from distspec.catalog.runs import (
     build_selection_record,
     build_sweep_table,
     compute_run_id,
-    has_run,
     save_run,
 )
 from distspec.clustering.config import ClusteringConfig

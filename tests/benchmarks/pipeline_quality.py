@@ -18,7 +18,7 @@ import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
 from distspec.catalog import editions
-from distspec.catalog.runs import read_run_record
+from distspec.catalog.run_record import read_run_record
 from distspec.core.arrow import pc
 from distspec.io.paths import run_url
 from distspec.pipeline.config import Config
