@@ -202,8 +202,8 @@ def _make_scaling_config(config: TrainingConfig, use_gpu: bool, worker_memory: f
     if n_slots < fewest_workers:
         shortage = (
             f"training needs {fewest_workers} workers with {config.threads} CPUs"
-            f"{', a GPU' if use_gpu else ''} and {worker_memory / 1e6:,.0f} MB each, and the cluster has room "
-            f"for {n_slots}"
+            f"{', a GPU' if use_gpu else ''} and {worker_memory / 1e6:,.0f} MB each, and the cluster has "
+            f"room for {n_slots}"
         )
         if not can_autoscale():
             raise ConfigError(

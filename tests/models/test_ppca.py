@@ -49,9 +49,7 @@ def test_fully_masked_data_gives_the_prior(sample):
     y, variance, _, _ = sample
     ppca = fit(y, variance)
     blank = torch.zeros(3, 50)
-    means, widths, estimate = ppca.compute_posterior(
-        blank, blank + 1e12, blank + 1.0, torch.zeros(3, 0)
-    )
+    means, widths, estimate = ppca.compute_posterior(blank, blank + 1e12, blank + 1.0, torch.zeros(3, 0))
     assert torch.equal(means, torch.zeros(3, 2))
     assert torch.allclose(widths, torch.ones(3, 2))
     assert torch.equal(estimate, blank)

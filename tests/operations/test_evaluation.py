@@ -14,12 +14,12 @@ from distspec.operations.evaluation import (
 from distspec.store.splits import is_validation
 from tests.conftest import append, batch_of, identity_of
 from tests.helpers import models
-from tests.training.build_store import L, small_store
+from tests.training.build_store import L, make_store
 
 
 @pytest.fixture
 def store(tmp_path):
-    return small_store(tmp_path, 200)
+    return make_store(tmp_path, 200)
 
 
 def test_only_held_out_sources_are_selected(store):

@@ -1,4 +1,4 @@
-"""Embedding on actors: the bits of one process, whatever grows, dies or is cut short."""
+"""The embed stage gives the bits of one process, also after growth, lost actors and killed drivers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import pytest
 import ray
 import torch
 
+from distspec.core.errors import ModelError, NotFoundError
 from distspec.core.spectrum import WavelengthGrid
 from distspec.io.paths import model_url, store_url
 from distspec.models.latents import count_embedded, get_column_names, read_latents
 from distspec.models.model import load_model
 from distspec.models.serialization import import_model
-from distspec.stages import embed
 from distspec.stages import embed as stage
 from distspec.stages.embed import embed_span, embed_spans, embed_store, start_embedder_pool
 from distspec.store.config import StoreConfig
@@ -35,13 +35,13 @@ ROWS, N = 16, 150
 
 @pytest.fixture
 def root(tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A store of 150 spectra of the kind that Lyα is measured of, and a model; small spans and commits."""
+    """A store of 150 spectra, of an archive with Lyα measurements, and a model; small spans and commits."""
     monkeypatch.setattr(stage, "rows_per_span", lambda store: ROWS)
     monkeypatch.setattr(stage, "SPANS_PER_COMMIT", 2)
-    return rooted(tmp_path / "root", rng)
+    return make_root(tmp_path / "root", rng)
 
 
-def rooted(folder: Path, rng: np.random.Generator) -> str:
+def make_root(folder: Path, rng: np.random.Generator) -> str:
     store = create_store(store_url(str(folder)), StoreConfig(GRID, 1500.0, -2.0, archive_name="dja"))
     store = append(store, batch_of(N, 64, rng), identity_of(N))
     models.save(store, str(folder))
@@ -56,15 +56,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def alone(root: str) -> Mapping[str, np.ndarray]:
-    """What one process says of the whole store."""
+def embed_in_one_process(root: str) -> Mapping[str, np.ndarray]:
+    """Return the columns of the whole store, computed in this process."""
     store = open_store(store_url(root))
     return embed_span(store, load_model(model_url(root, "m-1")), (0, store.n_rows))
 
 
-def assert_whole(root: str) -> Store:
+def assert_complete(root: str) -> Store:
     store = open_store(store_url(root))
-    found, expected = read_latents(store, "m-1"), alone(root)
+    found, expected = read_latents(store, "m-1"), embed_in_one_process(root)
     assert count_embedded(store, "m-1") == store.n_rows
     assert found.keys() == expected.keys() == set(get_column_names(store))
     for name, values in expected.items():
@@ -73,62 +73,62 @@ def assert_whole(root: str) -> Store:
     return store
 
 
-def test_neither_cuts_nor_growth_change_a_bit(root, rng, local_ray, one_thread, monkeypatch):
-    """The process that commits dies after its first commit; then the store grows, and the rest is done."""
-    whole = embed.append_latents
+def test_interruption_and_growth_change_no_bit(root, rng, local_ray, one_thread, monkeypatch):
+    """The driver is interrupted after its first commit; then the store grows, and the stage runs again."""
+    append_latents = stage.append_latents
 
-    def once(store, name, start, latents):
-        if start:
+    def append_once(store, model_id, start_row, latents):
+        if start_row:
             raise KeyboardInterrupt
-        return whole(store, name, start, latents)
+        return append_latents(store, model_id, start_row, latents)
 
-    monkeypatch.setattr(stage, "append_latents", once)
+    monkeypatch.setattr(stage, "append_latents", append_once)
     with pytest.raises(KeyboardInterrupt):
         embed_store(root, "m-1")
-    monkeypatch.setattr(stage, "append_latents", whole)
+    monkeypatch.setattr(stage, "append_latents", append_latents)
     store = open_store(store_url(root))
     assert count_embedded(store, "m-1") == 32
     append(store, batch_of(37, 64, rng, "p"), identity_of(37))
     assert embed_store(root, "m-1").counts["embedded"] == N + 37 - 32
-    store = assert_whole(root)
+    store = assert_complete(root)
     done = [info.metadata.get("embedded") for info in open_repository(store.url).ancestry(branch="main")]
     assert [n for n in done[::-1] if n] == [32, 64, 96, 128, 160, 187]
     assert not embed_store(root, "m-1").did_work
 
 
-@pytest.mark.slow  # a crew's that dies is, too
-def test_an_actor_that_dies_is_replaced(root, local_ray, one_thread):
+@pytest.mark.slow  # `test_pool` replaces a dead actor as well
+def test_dead_actor_is_replaced(root, local_ray, one_thread):
     store = open_store(store_url(root))
-    crew = start_embedder_pool(store, model_url(root, "m-1"), 10)
-    todo = split_at_chunks(0, N, ROWS)
-    pids = [ray.get(actor.__ray_call__.remote(lambda self: os.getpid())) for actor in crew.wait_ready()]
+    pool = start_embedder_pool(store, model_url(root, "m-1"), 10)
+    spans = split_at_chunks(0, N, ROWS)
+    pids = [ray.get(actor.__ray_call__.remote(lambda self: os.getpid())) for actor in pool.wait_ready()]
     results = []
-    for result in embed_spans(crew, todo):
+    for result in embed_spans(pool, spans):
         results.append(result)
         if len(results) == 1:
             os.kill(pids[0], signal.SIGKILL)
-    expected = alone(root)
+    expected = embed_in_one_process(root)
     for name, values in expected.items():
         joined = np.concatenate([result[name] for result in results])
         assert np.array_equal(joined, values, equal_nan=True), name
-    after = [ray.get(actor.__ray_call__.remote(lambda self: os.getpid())) for actor in crew.wait_ready()]
-    assert set(after) != set(pids), "it was killed"
+    after = [ray.get(actor.__ray_call__.remote(lambda self: os.getpid())) for actor in pool.wait_ready()]
+    assert set(after) != set(pids), "the actor was replaced"
 
 
-def test_another_grid_is_refused_and_nothing_written(root, tmp_path, local_ray):
+def test_store_on_another_grid_is_refused(root, tmp_path, local_ray):
     other = str(tmp_path / "other")
     store = create_store(
         store_url(other), StoreConfig(WavelengthGrid("log", 1100.0, 8400.0, 32), 1500.0, -2.0)
     )
     store = append(store, batch_of(5, 32, np.random.default_rng(0)), identity_of(5))
     import_model(other, model_url(root, "m-1"))
-    with pytest.raises(ValueError, match=r"knows 64 log pixels.*holds 32 log pixels"):
+    with pytest.raises(ModelError, match=r"takes 64 log pixels.*holds 32 log pixels"):
         embed_store(other, "m-1")
     assert open_store(store.url).snapshot_id == store.snapshot_id
 
 
-def test_a_model_that_is_not_there_is_named(root):
-    with pytest.raises(FileNotFoundError, match=r"models/m-9.*jobs\.train"):
+def test_missing_model_is_named(root):
+    with pytest.raises(NotFoundError, match=r"models/m-9.*distspec run train"):
         embed_store(root, "m-9")
 
 
@@ -150,9 +150,9 @@ with ray_session(RayConfig(address="local", num_cpus=2, temp_dir=temp_dir)):
 
 
 @pytest.mark.slow
-def test_a_driver_that_is_killed_goes_on(tmp_path, rng, one_thread):
-    """By SIGKILL, before its third commit, and then before its second."""
-    root = rooted(tmp_path / "root", rng)
+def test_killed_driver_is_resumed(tmp_path, rng, one_thread):
+    """The driver is killed before its third commit, and the next one before its second."""
+    root = make_root(tmp_path / "root", rng)
     env = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     for number, rows in ((2, 64), (1, 96), (99, N)):
         with tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True) as temp_dir:
@@ -160,4 +160,4 @@ def test_a_driver_that_is_killed_goes_on(tmp_path, rng, one_thread):
             ended = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
         assert ended.returncode == (0 if number == 99 else -signal.SIGKILL), ended.stderr[-2000:]
         assert count_embedded(open_store(store_url(root)), "m-1") == rows
-    assert_whole(root)
+    assert_complete(root)

@@ -29,14 +29,14 @@ from distspec.training.config import TrainingConfig
 from distspec.training.record import compute_model_id
 from tests.conftest import append, batch_of, identity_of
 from tests.helpers import models
-from tests.training.build_store import L, small_store
+from tests.training.build_store import L, make_store
 
 SPEC = ModelSpec(models.SMALL, TrainingConfig(), 0, ("latents",), 2)
 
 
 @pytest.fixture
 def root(tmp_path, local_ray) -> str:
-    small_store(tmp_path, 100)
+    make_store(tmp_path, 100)
     return str(tmp_path)
 
 

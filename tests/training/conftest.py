@@ -1,4 +1,4 @@
-"""What an undisturbed training comes to, without Ray; and drivers that are to be killed."""
+"""Trainings without interruption and without Ray, and drivers that are killed."""
 
 from __future__ import annotations
 
@@ -25,59 +25,65 @@ from distspec.training.setup import build_trainer, split_rows
 from distspec.training.state import EarlyStopping
 from distspec.training.steps import init_training_state
 from distspec.training.trainer import fit
-from tests.training.build_store import SMALL, small_store
-from tests.training.driver import N_SPECTRA, SEED, config
-from tests.training.gloo import together
+from tests.training.build_store import SMALL, make_store
+from tests.training.driver import N_SPECTRA, SEED, make_config
+from tests.training.gloo import run_workers
 
 REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> str:
-    """A root with a store of its own: row for row the same each time."""
-    small_store(tmp_path, N_SPECTRA)
+    """A root with a new store, which has the same rows each time."""
+    make_store(tmp_path, N_SPECTRA)
     return str(tmp_path)
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray Train looks after its workers ten times as often."""
+def fast_health_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Ray Train check its workers ten times as often."""
     monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 
 
-def trained(order: str, seed: int, team: ProcessGroup, folder: str) -> EarlyStopping:
-    """Train as `_train_worker` does on a team of this size, but for Ray."""
-    settings = config(team.world_size, order)
+def train_without_ray(order: str, seed: int, process_group: ProcessGroup, folder: str) -> EarlyStopping:
+    """Train as the workers of the train stage do, but without Ray."""
+    settings = make_config(process_group.world_size, order)
     store = open_store(store_url(folder))
     torch.manual_seed(seed)
     grid = store.config.grid
     state = init_training_state(SpectrumVAE({SPECTRUM_KEY: grid.n_pixels}, SMALL, grid.wave_rest), settings)
     rows = split_rows(store, settings)
-    return fit(state, build_trainer(store, rows, settings, seed, team, "", lambda: False, lambda row: None))
+    return fit(
+        state, build_trainer(store, rows, settings, seed, process_group, "", lambda: False, lambda row: None)
+    )
 
 
-def undisturbed(order: str, team: ProcessGroup, folder: str) -> dict[str, Tensor]:
+def train_best_weights(order: str, process_group: ProcessGroup, folder: str) -> dict[str, Tensor]:
     """Return the best weights."""
-    return trained(order, SEED, team, folder).best_state_dict
+    return train_without_ray(order, SEED, process_group, folder).best_state_dict
 
 
-def losses(team: ProcessGroup, folder: str) -> dict[str, Tensor]:
+def compute_best_losses(process_group: ProcessGroup, folder: str) -> dict[str, Tensor]:
     """Return the best validation losses of four seeds."""
-    return {"losses": torch.tensor([trained("cached", SEED + i, team, folder).best_loss for i in range(4)])}
+    return {
+        "losses": torch.tensor(
+            [train_without_ray("cached", SEED + i, process_group, folder).best_loss for i in range(4)]
+        )
+    }
 
 
 @pytest.fixture(scope="session")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Tensor]]:
-    """Give the weights that an undisturbed training by so many workers comes to."""
+def expected_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Tensor]]:
+    """Return a function that gives the best weights of an uninterrupted training by some workers."""
 
     @cache
     def weights(workers: int, order: str = "cached") -> dict[str, Tensor]:
-        folder, train = tmp_path_factory.mktemp("undisturbed"), partial(undisturbed, order)
-        small_store(folder, N_SPECTRA)
+        folder, train = tmp_path_factory.mktemp("uninterrupted"), partial(train_best_weights, order)
+        make_store(folder, N_SPECTRA)
         if workers > 1:
-            return together(workers, train, folder)[0]
+            return run_workers(workers, train, folder)[0]
         threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # two add up in another order than one
+        torch.set_num_threads(1)  # two threads add in another order than one
         best = train(ProcessGroup(), str(folder))
         torch.set_num_threads(threads)
         return best
@@ -85,8 +91,8 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str
     return weights
 
 
-def drive(root: str, workers: int, order: str, *points: str) -> subprocess.CompletedProcess[str]:
-    """Run `tests.training.driver` on this session's Ray."""
+def run_driver(root: str, workers: int, order: str, *points: str) -> subprocess.CompletedProcess[str]:
+    """Run `tests.training.driver` on the Ray of this session."""
     environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
     command = [sys.executable, "-m", "tests.training.driver", root, str(workers), order, *points]
     return subprocess.run(
@@ -94,16 +100,16 @@ def drive(root: str, workers: int, order: str, *points: str) -> subprocess.Compl
     )
 
 
-def finished(root: str) -> dict[str, Tensor]:
-    """Return the weights of the one model under a root, which has kept no checkpoint."""
+def load_only_model(root: str) -> dict[str, Tensor]:
+    """Return the weights of the only model of a root, after asserting that no checkpoint is left."""
     files = list_files(join_url(root, "models"))
     (weights,) = [name for name in files if name.endswith("weights.safetensors")]
     assert not [name for name in files if "checkpoints" in name]
     return load(read_bytes(join_url(root, "models", weights)))
 
 
-def kept(root: str) -> dict[int, bool]:
-    """Return the steps of which there are checkpoints' files, and whether each has its JSON."""
+def list_checkpoints(root: str) -> dict[int, bool]:
+    """Return the steps for which a checkpoint's files exist, and whether its JSON is among them."""
     found: dict[int, bool] = {}
     for name in list_files(join_url(root, "models")):
         parts = name.split("/")

@@ -1,6 +1,6 @@
-"""Training, killed on the way: ``python -m tests.training.driver ROOT WORKERS ORDER POINT …``
+"""Training with injected faults: ``python -m tests.training.driver ROOT WORKERS ORDER FAULT …``
 
-ORDER is cached or streamed. A point is ``who@step``: see `POINTS`. Each befalls a root once.
+ORDER is cached or streamed. A fault is ``name@step``: see `FAULTS`. Each occurs once per root.
 """
 
 from __future__ import annotations
@@ -25,68 +25,69 @@ from tests.training.build_store import SMALL
 
 N_SPECTRA = 400
 SEED = 7
-EVERY = 8
+CHECKPOINT_STEPS = 8
 """Steps between checkpoints; an epoch has five."""
 
 real_worker = train_module._train_worker
 
 
-def config(workers: int, order: str = "cached", **other: Any) -> TrainingConfig:
-    """Return a short training: ten epochs of five or so steps."""
+def make_config(workers: int, order: str = "cached", **other: Any) -> TrainingConfig:
+    """Return settings of a short training: ten epochs of about five steps."""
     settings = {
         "learning_rate": 1e-3,
         "max_epochs": 10,
-        "checkpoint_interval_steps": EVERY,
+        "checkpoint_interval_steps": CHECKPOINT_STEPS,
         "shuffle_window_chunks": 4,
     }
     settings |= {"cache_mb": 0.0} if order == "streamed" else {}
     return TrainingConfig(workers=workers, **(settings | other))
 
 
-def once(root: str, point: str) -> bool:
-    """Tell whether a point has not come yet under this root, and mark it."""
+def mark_once(root: str, fault: str) -> bool:
+    """Return whether a fault has not occurred yet under this root, and mark that it has."""
     try:
-        os.close(os.open(f"{root}/came-{point}", os.O_CREAT | os.O_EXCL))
+        os.close(os.open(f"{root}/fault-{fault}", os.O_CREAT | os.O_EXCL))
     except FileExistsError:
         return False
     return True
 
 
-def kill_me(given: dict[str, Any]) -> None:
+def kill_worker(given: dict[str, Any]) -> None:
+    """Kill this worker."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def kill_driver(given: dict[str, Any]) -> None:
-    """End the driver, and do nothing more until Ray ends this worker, too."""
+    """Kill the driver, and wait until Ray ends this worker as well."""
     os.kill(given["driver"], signal.SIGKILL)
     time.sleep(600)
 
 
-def before_step(act: Callable[[dict[str, Any]], None], rank: int) -> Callable[..., None]:
-    """Act when a worker is about to take a step."""
+def fault_before_step(act: Callable[[dict[str, Any]], None], rank: int) -> Callable[..., None]:
+    """Return a function that installs a fault before a step of a worker."""
 
-    def install(given: dict[str, Any], point: str, step: int) -> None:
+    def install(given: dict[str, Any], fault: str, step: int) -> None:
         real = trainer.train_step
 
-        def take_step(state: Any, batch: Any, config: Any, team: Any, weight: float) -> Any:
-            if team.rank == rank and state.step == step and once(given["task"].root, point):
+        def take_step(state: Any, batch: Any, config: Any, process_group: Any, weight: float) -> Any:
+            if process_group.rank == rank and state.step == step and mark_once(given["task"].root, fault):
                 act(given)
-            return real(state, batch, config, team, weight)
+            return real(state, batch, config, process_group, weight)
 
         trainer.train_step = take_step
 
     return install
 
 
-def in_checkpoint(act: Callable[[dict[str, Any]], None], function: str) -> Callable[..., None]:
-    """Act when worker 0, within a checkpoint, comes to writing one of its files."""
+def fault_in_checkpoint(act: Callable[[dict[str, Any]], None], function: str) -> Callable[..., None]:
+    """Return a function that installs a fault when worker 0 writes a file of a checkpoint."""
 
-    def install(given: dict[str, Any], point: str, step: int) -> None:
+    def install(given: dict[str, Any], fault: str, step: int) -> None:
         real: Callable[..., Any] = getattr(checkpoints, function)
 
         def write(url: str, *what: Any) -> Any:
             is_there = f"/{step:010d}/" in url and not url.endswith("worker-1.safetensors")
-            if is_there and once(given["task"].root, point):
+            if is_there and mark_once(given["task"].root, fault):
                 act(given)
             return real(url, *what)
 
@@ -95,40 +96,40 @@ def in_checkpoint(act: Callable[[dict[str, Any]], None], function: str) -> Calla
     return install
 
 
-POINTS: dict[str, Callable[..., None]] = {
-    "worker": before_step(kill_me, 0),
-    "other worker": before_step(kill_me, 1),
-    "worker in checkpoint": in_checkpoint(kill_me, "write_json"),
-    "driver": before_step(kill_driver, 0),
-    "driver at checkpoint": in_checkpoint(kill_driver, "write_bytes"),
-    "driver in checkpoint": in_checkpoint(kill_driver, "write_json"),
+FAULTS: dict[str, Callable[..., None]] = {
+    "worker": fault_before_step(kill_worker, 0),
+    "other worker": fault_before_step(kill_worker, 1),
+    "worker in checkpoint": fault_in_checkpoint(kill_worker, "write_json"),
+    "driver": fault_before_step(kill_driver, 0),
+    "driver at checkpoint": fault_in_checkpoint(kill_driver, "write_bytes"),
+    "driver in checkpoint": fault_in_checkpoint(kill_driver, "write_json"),
 }
 
 
-def hurt(points: Sequence[str]) -> Callable[[dict[str, Any]], str]:
-    """Return a worker's function that these points befall."""
+def inject_faults(faults: Sequence[str]) -> Callable[[dict[str, Any]], str]:
+    """Return the worker's function with faults installed."""
     driver = os.getpid()
 
     def worker(given: dict[str, Any]) -> str:
-        for point in points:
-            name, _, step = point.partition("@")
-            POINTS[name]({**given, "driver": driver}, point, int(step))
+        for fault in faults:
+            name, _, step = fault.partition("@")
+            FAULTS[name]({**given, "driver": driver}, fault, int(step))
         return real_worker(given)
 
     return worker
 
 
-def main(root: str, workers: str, order: str, *points: str) -> None:
-    train_module._train_worker = hurt(points)
+def main(root: str, workers: str, order: str, *faults: str) -> None:
+    train_module._train_worker = inject_faults(faults)
     server = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     with hold_lease(root, "train") as lease, ray_session(RayConfig(), server):
         assert lease.token
-        print(train(root, SMALL, config(int(workers), order), SEED), flush=True)
+        print(train(root, SMALL, make_config(int(workers), order), SEED), flush=True)
 
 
-def marks(root: str) -> set[str]:
-    """Return which points have come under a root."""
-    return {path.name.removeprefix("came-") for path in Path(root).glob("came-*")}
+def read_marks(root: str) -> set[str]:
+    """Return the faults that have occurred under a root."""
+    return {path.name.removeprefix("fault-") for path in Path(root).glob("fault-*")}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Training on nodes, one of which is lost: ``python -m tests.training.nodes ROOT WORKERS MIN_WORKERS NODES``.
 
-The head has no CPU to give, each node one. The last worker notes its node at step 20 and waits for its end.
+The head node has no CPU for tasks, each other node has one. At step 20 the last worker reports its node
+and waits.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ from tests.training.build_store import SMALL
 STEP = 20
 
 
-def note_node(given: dict[str, Any]) -> None:
-    """Say on which node this worker is, and wait for it to be lost."""
+def report_node_and_wait(given: dict[str, Any]) -> None:
+    """Write this worker's node to a file, and wait for the node to be lost."""
     node = ray.get_runtime_context().get_node_id()
     Path(f"{given['task'].root}/node").write_text(node)
     time.sleep(600)
 
 
 def main(root: str, workers: str, min_workers: str, n_nodes: str) -> None:
-    driver.POINTS["lost"] = driver.before_step(note_node, int(workers) - 1)
+    driver.FAULTS["lost"] = driver.fault_before_step(report_node_and_wait, int(workers) - 1)
     train_module._train_worker = driver.hurt([f"lost@{STEP}"])
     with tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True) as temporary:
         memory = {"object_store_memory": 80_000_000}
@@ -42,18 +43,18 @@ def main(root: str, workers: str, min_workers: str, n_nodes: str) -> None:
         cluster = Cluster(initialize_head=True, head_node_args=head)
         nodes = [cluster.add_node(num_cpus=1, **memory) for _ in range(int(n_nodes))]
         cluster.wait_for_nodes()
-        noted = Path(f"{root}/node")
+        reported = Path(f"{root}/node")
 
-        def lose() -> None:
-            while not (noted.exists() and noted.read_text()):
+        def remove_reported_node() -> None:
+            while not (reported.exists() and reported.read_text()):
                 time.sleep(0.1)
-            (lost,) = [node for node in nodes if node.node_id == noted.read_text()]
+            (lost,) = [node for node in nodes if node.node_id == reported.read_text()]
             cluster.remove_node(lost, allow_graceful=False)
             print("a node is lost", flush=True)
 
-        threading.Thread(target=lose, daemon=True).start()
+        threading.Thread(target=remove_reported_node, daemon=True).start()
         with ray_session(RayConfig(address=cluster.address)):
-            settings = driver.config(int(workers), min_workers=int(min_workers))
+            settings = driver.make_config(int(workers), min_workers=int(min_workers))
             print(train(root, SMALL, settings, driver.SEED), flush=True)
         cluster.shutdown()
 

@@ -1,4 +1,4 @@
-"""Three workers are one: the same maths, the same weights everywhere, and the same again after a break."""
+"""Three workers compute the same as one, end with the same weights, and resume exactly."""
 
 from dataclasses import replace
 
@@ -12,35 +12,35 @@ from distspec.training.distributed import ProcessGroup
 from distspec.training.sampler import get_step_rows
 from distspec.training.state import seed_torch
 from distspec.training.trainer import fit
-from tests.training.build_store import same, small_state, spectra, work_on
-from tests.training.gloo import CONFIG, SIZE, scenarios, together
+from tests.training.build_store import make_spectra, make_state, make_trainer, state_dicts_equal
+from tests.training.gloo import CONFIG, SIZE, run_scenarios, run_workers
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where what one worker has kept in the middle of the second epoch lies for three to go on from."""
-    folder, batch = tmp_path_factory.mktemp("three"), spectra(200)
+    """Folder with checkpoints that one worker saved in the middle of the second epoch."""
+    folder, batch = tmp_path_factory.mktemp("three"), make_spectra(200)
     for kind in ("cached", "streamed"):
         config = replace(CONFIG, max_epochs=2, checkpoint_interval_steps=4)
-        work = work_on(
+        trainer = make_trainer(
             batch, batch, config, checkpoints=f"{folder}/{kind} of one", streamed=kind == "streamed"
         )
-        fit(small_state(config), work)
+        fit(make_state(config), trainer)
     return folder
 
 
 @pytest.fixture(scope="module")
 def shown(folder):
-    return together(SIZE, scenarios, folder)
+    return run_workers(SIZE, run_scenarios, folder)
 
 
 def weights(shown, name):
-    own = ("losses", "val")
+    other_keys = ("losses", "val")
     found = {key.partition("/")[2]: value for key, value in shown.items() if key.startswith(f"{name}/")}
-    return {key: value for key, value in found.items() if key not in own}
+    return {key: value for key, value in found.items() if key not in other_keys}
 
 
-def test_what_they_tell_each_other(shown):
+def test_collective_operations(shown):
     for worker in shown:
         assert worker["sum"].tolist() == [3.0, 3.0]
         assert worker["flags"].tolist() == [True, False]
@@ -48,22 +48,22 @@ def test_what_they_tell_each_other(shown):
 
 
 @pytest.mark.parametrize("kind", ["cached", "streamed"])
-def test_all_end_with_the_same_weights_and_losses(shown, kind):
-    """Batch norm's statistics, too."""
+def test_all_workers_end_with_the_same_weights_and_losses(shown, kind):
+    """So do batch norm's statistics."""
     first = weights(shown[0], kind)
     assert any("running_var" in name for name in first)
     for worker in shown[1:]:
-        assert same(first, weights(worker, kind))
+        assert state_dicts_equal(first, weights(worker, kind))
         assert torch.equal(worker[f"{kind}/losses"], shown[0][f"{kind}/losses"])
         assert torch.equal(worker[f"{kind}/val"], shown[0][f"{kind}/val"])
 
 
 @pytest.mark.parametrize("kind", ["cached", "streamed"])
-def test_three_are_the_maths_of_one_with_averaged_gradients(shown, kind):
-    """One process plays all three: each one's noise and batch norm, gradients weighted by their shares."""
-    batch = spectra(200)
-    state = small_state(CONFIG)
-    shuffling = work_on(batch, batch, CONFIG, ProcessGroup(), streamed=kind == "streamed").sampler
+def test_three_workers_equal_one_with_averaged_gradients(shown, kind):
+    """One process computes the steps of all three: noise and batch norm of each, gradients averaged."""
+    batch = make_spectra(200)
+    state = make_state(CONFIG)
+    sampler = make_trainer(batch, batch, CONFIG, ProcessGroup(), streamed=kind == "streamed").sampler
     noise, buffers = [], []
     for rank in range(SIZE):
         seed_torch(7, ProcessGroup(rank, SIZE), 0)
@@ -72,7 +72,7 @@ def test_three_are_the_maths_of_one_with_averaged_gradients(shown, kind):
     parameters, losses = list(state.vae.parameters()), []
     state.vae.train()
     for number in range(CONFIG.max_epochs):
-        epoch = shuffling.plan_epoch(number, SIZE)
+        epoch = sampler.plan_epoch(number, SIZE)
         totals = []
         for step in range(epoch.n_steps):
             gradients = [torch.zeros_like(p) for p in parameters]
@@ -97,9 +97,9 @@ def test_three_are_the_maths_of_one_with_averaged_gradients(shown, kind):
             state.step += 1
             totals.append(total)
         losses.append(np.mean(totals))
-        shares = [epoch.get_local_batch_size(rank) / 64 for rank in range(SIZE)]
+        fractions = [epoch.get_local_batch_size(rank) / 64 for rank in range(SIZE)]
         mean = {
-            name: sum(w * b[name] for w, b in zip(shares, buffers, strict=True))
+            name: sum(w * b[name] for w, b in zip(fractions, buffers, strict=True))
             if buffers[0][name].is_floating_point()
             else buffers[0][name]
             for name in buffers[0]
@@ -108,7 +108,7 @@ def test_three_are_the_maths_of_one_with_averaged_gradients(shown, kind):
     _load(state.vae, buffers[0])
     assert shown[0][f"{kind}/losses"].tolist() == pytest.approx(losses, rel=1e-5)
     theirs = weights(shown[0], kind)
-    # Of a bias before batch norm the gradient is rounding alone, of which Adam makes whole steps.
+    # The gradient of a bias before batch norm is rounding error, which Adam scales up to full steps.
     for name, value in state.vae.state_dict().items():
         if value.ndim == 2 or name.endswith("running_var"):
             assert torch.allclose(theirs[name], value, rtol=1e-3, atol=1e-4), name
@@ -120,35 +120,35 @@ def _load(vae, buffers):
 
 
 @pytest.mark.parametrize("kind", ["cached", "streamed"])
-def test_a_broken_run_of_three_ends_with_the_same_weights(shown, kind):
+def test_resumed_training_of_three_workers_ends_with_the_same_weights(shown, kind):
     for worker in shown:
-        assert same(weights(worker, f"{kind} again"), weights(worker, kind))
+        assert state_dicts_equal(weights(worker, f"{kind} again"), weights(worker, kind))
         assert torch.equal(worker[f"{kind} again/losses"], worker[f"{kind}/losses"])
 
 
 @pytest.mark.parametrize("kind", ["cached", "streamed"])
-def test_more_workers_go_on_with_the_same_epoch(shown, kind):
-    """What one began three finish: of the first epoch one's losses, of the others nearly those of three."""
+def test_more_workers_resume_within_an_epoch(shown, kind):
+    """Three workers finish what one began, with nearly the losses of three from the start."""
     grown, whole = shown[0][f"{kind} grown/losses"], shown[0][f"{kind}/losses"]
     assert len(grown) == len(whole)
     assert grown.tolist() == pytest.approx(whole.tolist(), rel=0.1)
-    assert same(weights(shown[1], f"{kind} grown"), weights(shown[2], f"{kind} grown"))
+    assert state_dicts_equal(weights(shown[1], f"{kind} grown"), weights(shown[2], f"{kind} grown"))
 
 
 @pytest.mark.parametrize("kind", ["cached", "streamed"])
-def test_fewer_workers_go_on_with_the_same_epoch(shown, folder, kind, caplog):
-    """What three began one finishes; of each epoch every row counts once."""
-    batch, state = spectra(200), small_state(CONFIG)
-    fit(state, work_on(batch, batch, CONFIG, ProcessGroup(), f"{folder}/{kind}", kind == "streamed"))
+def test_fewer_workers_resume_within_an_epoch(shown, folder, kind, caplog):
+    """One worker finishes what three began; in each epoch every row is used once."""
+    batch, state = make_spectra(200), make_state(CONFIG)
+    fit(state, make_trainer(batch, batch, CONFIG, ProcessGroup(), f"{folder}/{kind}", kind == "streamed"))
     assert "resumes at step 4, in epoch 1" in caplog.text
-    # Three took one step of its three, or of the two that dealing left them; the rest is left to one.
+    # Three workers took one step of the three (or two, if streamed) of the epoch; one takes the rest.
     assert state.step == 9 if kind == "cached" else 7 <= state.step <= 9
     whole = shown[0][f"{kind}/losses"].tolist()
     assert [epoch.train["total"] for epoch in state.history] == pytest.approx(whole, rel=0.1)
 
 
-def test_a_bad_value_in_one_workers_rows_stops_all_with_one_word(shown):
-    said = [bytes(worker["said"].tolist()).decode().strip() for worker in shown]
-    assert len(set(said)) == 1
-    assert "not finite in o50;" in said[0]
-    assert said[0].count("o") > 60, "the whole global batch is named"
+def test_bad_value_of_one_worker_stops_all_with_the_same_error(shown):
+    messages = [bytes(worker["message"].tolist()).decode().strip() for worker in shown]
+    assert len(set(messages)) == 1
+    assert "not finite in o50;" in messages[0]
+    assert messages[0].count("o") > 60, "the whole global batch is named"

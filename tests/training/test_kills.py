@@ -1,4 +1,4 @@
-"""Whatever is killed, and when: the model is the one of a training that nothing befell, weight for weight."""
+"""Whatever is killed, and when: the weights equal those of an uninterrupted training."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ import signal
 import pytest
 
 from distspec.stages.train import train
-from tests.training.build_store import SMALL, same
-from tests.training.conftest import drive, finished, kept
-from tests.training.driver import SEED, config, marks
+from tests.training.build_store import SMALL, state_dicts_equal
+from tests.training.conftest import list_checkpoints, load_only_model, run_driver
+from tests.training.driver import SEED, make_config, read_marks
 
 
 @pytest.mark.slow
-def test_a_worker_and_then_the_driver_in_a_checkpoint(root, expected, local_ray):
-    """The worker dies, and training goes on from step 16; the driver dies before step 32 has its JSON."""
-    points = ("worker@20", "driver in checkpoint@32")
-    ended = drive(root, 1, "streamed", *points)
+def test_worker_killed_and_then_the_driver_in_a_checkpoint(root, expected_weights, local_ray):
+    """The training resumes at step 16; the driver dies before the checkpoint of step 32 has its JSON."""
+    faults = ("worker@20", "driver in checkpoint@32")
+    ended = run_driver(root, 1, "streamed", *faults)
     assert ended.returncode == -signal.SIGKILL, ended.stderr[-3000:]
-    assert marks(root) == set(points)
-    assert kept(root) == {16: True, 24: True, 32: False}
+    assert read_marks(root) == set(faults)
+    assert list_checkpoints(root) == {16: True, 24: True, 32: False}
     assert "training resumes at step 16" in ended.stdout + ended.stderr
-    outcome = train(root, SMALL, config(1, "streamed"), SEED)
-    assert outcome.counts["n_epochs"] == 10
-    assert same(finished(root), expected(1, "streamed"))
-    assert not train(root, SMALL, config(1, "streamed"), SEED).did_work
+    result = train(root, SMALL, make_config(1, "streamed"), SEED)
+    assert result.counts["n_epochs"] == 10
+    assert state_dicts_equal(load_only_model(root), expected_weights(1, "streamed"))
+    assert not train(root, SMALL, make_config(1, "streamed"), SEED).did_work
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("order", ["cached", "streamed"])
 @pytest.mark.parametrize(
-    "point",
+    "fault",
     [
         "worker@3",
         "worker@13",
@@ -40,23 +40,23 @@ def test_a_worker_and_then_the_driver_in_a_checkpoint(root, expected, local_ray)
         "worker in checkpoint@24",
     ],
 )
-def test_a_worker(root, expected, local_ray, point, order):
-    """Before the first checkpoint, between two, at an epoch's end, inside one; the driver looks on."""
-    ended = drive(root, 2, order, point)
+def test_worker_killed(root, expected_weights, local_ray, fault, order):
+    """Before the first checkfault, between two, at the end of an epoch, and while one is written."""
+    ended = run_driver(root, 2, order, fault)
     assert ended.returncode == 0, ended.stderr[-3000:]
-    assert marks(root) == {point}
-    assert same(finished(root), expected(2, order))
+    assert read_marks(root) == {fault}
+    assert state_dicts_equal(load_only_model(root), expected_weights(2, order))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("workers", "order"), [(1, "cached"), (2, "cached"), (2, "streamed")])
 @pytest.mark.parametrize(
-    "point", ["driver@5", "driver@20", "driver@31", "driver at checkpoint@16", "driver in checkpoint@8"]
+    "fault", ["driver@5", "driver@20", "driver@31", "driver at checkpoint@16", "driver in checkpoint@8"]
 )
-def test_the_driver(root, expected, local_ray, point, workers, order):
-    """Between checkpoints and inside them."""
-    ended = drive(root, workers, order, point)
+def test_driver_killed(root, expected_weights, local_ray, fault, workers, order):
+    """Between checkpoints and while one is written."""
+    ended = run_driver(root, workers, order, fault)
     assert ended.returncode == -signal.SIGKILL, ended.stderr[-3000:]
-    assert marks(root) == {point}
-    train(root, SMALL, config(workers, order), SEED)
-    assert same(finished(root), expected(workers, order))
+    assert read_marks(root) == {fault}
+    train(root, SMALL, make_config(workers, order), SEED)
+    assert state_dicts_equal(load_only_model(root), expected_weights(workers, order))

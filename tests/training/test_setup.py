@@ -1,4 +1,4 @@
-"""Which rows a worker trains with, and how it comes by them."""
+"""The split of the rows, and the loaders of a worker."""
 
 from dataclasses import replace
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from distspec.core.errors import TrainingError
 from distspec.store.splits import is_validation
 from distspec.training.config import TrainingConfig
 from distspec.training.data import CachedLoader, StreamingLoader
@@ -14,86 +15,88 @@ from distspec.training.sampler import GlobalSampler, ShardedSampler
 from distspec.training.setup import build_trainer, read_repeat_rows, split_rows
 from distspec.training.trainer import fit
 from tests.conftest import append, batch_of, identity_of
-from tests.training.build_store import L, small_state, small_store
+from tests.training.build_store import L, make_state, make_store
 
 CONFIG = TrainingConfig(learning_rate=1e-3, max_epochs=2, batch_size=16, shuffle_window_chunks=2)
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """A hundred spectra, ten of which newer versions have superseded."""
-    store = small_store(tmp_path_factory.mktemp("root"), 100)
+    """A hundred current spectra; ten others are superseded by newer versions."""
+    store = make_store(tmp_path_factory.mktemp("root"), 100)
     names = identity_of(10)
     return append(store, batch_of(10, L, np.random.default_rng(1)), {**names, "version": ["v2"] * 10})
 
 
-def provided(store, config, team=None, weights=None):
-    rows = split_rows(store, config)
-    none = "", lambda: False, lambda row: None
-    return rows, build_trainer(store, rows, config, 0, team or ProcessGroup(), *none, weights)
+def build(store, config, process_group=None, state_dict=None):
+    """Return the split and a trainer without checkpoints."""
+    split = split_rows(store, config)
+    process_group = process_group or ProcessGroup()
+    no_checkpoints = "", lambda: False, lambda metrics: None
+    return split, build_trainer(store, split, config, 0, process_group, *no_checkpoints, state_dict)
 
 
-def test_only_what_stands_is_trained_on_and_no_source_is_on_both_sides(store):
-    rows = split_rows(store, CONFIG)
-    both = np.sort(np.concatenate([rows.train, rows.validation]))
+def test_only_current_rows_are_used_and_no_source_is_on_both_sides(store):
+    split = split_rows(store, CONFIG)
+    both = np.sort(np.concatenate([split.train, split.validation]))
     assert np.array_equal(both, store.current_rows())
     assert both.min() == 10, "the first ten were superseded"
     sources = store.ledger(["source_id"])["source_id"].to_pylist()
-    assert is_validation([sources[row] for row in rows.validation], 0.15).all()
-    assert not is_validation([sources[row] for row in rows.train], 0.15).any()
-    assert rows.adaptations == []
+    assert is_validation([sources[row] for row in split.validation], 0.15).all()
+    assert not is_validation([sources[row] for row in split.train], 0.15).any()
+    assert split.adaptations == ()
 
 
-def test_too_small_a_sample_is_adapted_in_words(store):
+def test_adaptations_to_a_small_sample_are_recorded(store):
     assert "instead of 1000" in split_rows(store, TrainingConfig(batch_size=1000)).adaptations[0]
     many = TrainingConfig(batch_size=200, workers=40)
     assert "trained and validated on the same 100" in split_rows(store, many).adaptations[0]
-    with pytest.raises(ValueError, match="training needs 2 a worker"):
+    with pytest.raises(TrainingError, match="training needs 2 per worker"):
         split_rows(store, TrainingConfig(batch_size=200, workers=60))
 
 
-@pytest.mark.parametrize(("cache_mb", "feed"), [(1.0, CachedLoader), (0.0, StreamingLoader)])
-def test_what_fits_is_held_and_the_rest_is_streamed(store, cache_mb, feed):
-    rows, work = provided(store, replace(CONFIG, cache_mb=cache_mb))
-    assert isinstance(work.train_loader, feed)
-    assert isinstance(work.sampler, GlobalSampler if feed is CachedLoader else ShardedSampler)
-    assert sum(map(len, work.validation_batches())) == len(rows.validation)
-    assert list(work.read_object_ids(rows.train[:2])) == [f"o{row:04d}" for row in rows.train[:2]]
-    state = small_state(CONFIG)
-    fit(state, work)
+@pytest.mark.parametrize(("cache_mb", "loader"), [(1.0, CachedLoader), (0.0, StreamingLoader)])
+def test_spectra_are_cached_or_streamed(store, cache_mb, loader):
+    split, trainer = build(store, replace(CONFIG, cache_mb=cache_mb))
+    assert isinstance(trainer.train_loader, loader)
+    assert isinstance(trainer.sampler, GlobalSampler if loader is CachedLoader else ShardedSampler)
+    assert sum(map(len, trainer.validation_batches())) == len(split.validation)
+    assert list(trainer.read_object_ids(split.train[:2])) == [f"o{row:04d}" for row in split.train[:2]]
+    state = make_state(CONFIG)
+    fit(state, trainer)
     assert (len(state.history), state.epoch) == (2, 2)
 
 
-def test_it_begins_anew_or_with_the_weights_of_another(store):
-    anew, other = small_state(CONFIG).vae, small_state(CONFIG, seed=1).vae
-    rows, work = provided(store, CONFIG)
+def test_new_weights_or_those_of_a_parent(store):
+    new, other = make_state(CONFIG).vae, make_state(CONFIG, seed=1).vae
+    split, trainer = build(store, CONFIG)
     seen = []
-    anew.initialize_from_sample = lambda batch: seen.append(len(batch))
-    work.initialize_model(anew)
-    assert seen == [len(rows.train)]
-    _, work = provided(store, CONFIG, weights=other.state_dict())
-    work.initialize_model(anew)
+    new.initialize_from_sample = lambda batch: seen.append(len(batch))
+    trainer.initialize_model(new)
+    assert seen == [len(split.train)]
+    _, trainer = build(store, CONFIG, state_dict=other.state_dict())
+    trainer.initialize_model(new)
     assert len(seen) == 1
     for name, value in other.state_dict().items():
-        assert torch.equal(anew.state_dict()[name], value), name
+        assert torch.equal(new.state_dict()[name], value), name
 
 
-def test_just_what_fits_is_held(store):
+def test_spectra_are_cached_up_to_the_limit(store):
     n = len(split_rows(store, CONFIG).train)
-    for spectra, feed in ((n, CachedLoader), (n - 1, StreamingLoader)):
-        config = replace(CONFIG, cache_mb=(spectra + 0.5) * 8 * L / 1e6)
-        assert isinstance(provided(store, config)[1].train_loader, feed)
+    for n_spectra, loader in ((n, CachedLoader), (n - 1, StreamingLoader)):
+        config = replace(CONFIG, cache_mb=(n_spectra + 0.5) * 8 * L / 1e6)
+        assert isinstance(build(store, config)[1].train_loader, loader)
 
 
-def test_workers_share_the_held_out_spectra(store):
-    rows, _ = provided(store, CONFIG)
-    shares = [[*provided(store, CONFIG, ProcessGroup(rank, 3))[1].validation_batches()] for rank in range(3)]
+def test_held_out_spectra_are_divided_among_the_workers(store):
+    split, _ = build(store, CONFIG)
+    shares = [[*build(store, CONFIG, ProcessGroup(rank, 3))[1].validation_batches()] for rank in range(3)]
     counts = [sum(map(len, share)) for share in shares]
-    assert sum(counts) == len(rows.validation)
+    assert sum(counts) == len(split.validation)
     assert max(counts) - min(counts) <= 1
 
 
-def test_two_rows_of_each_source_that_was_seen_again(small_store, small_grid, rng):
+def test_pairs_of_repeats(small_store, small_grid, rng):
     assert read_repeat_rows(small_store).shape == (0, 2)
     again = append(small_store, batch_of(20, small_grid.n_pixels, rng, "again"), identity_of(20))
     assert read_repeat_rows(again).tolist() == [[row, 60 + row] for row in range(20)]

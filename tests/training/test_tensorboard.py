@@ -1,8 +1,9 @@
-"""Learning curves as TensorBoard reads them."""
+"""TensorBoard events of the training history."""
 
 import pytest
 
-from distspec.training import tensorboard as curves
+from distspec.core.errors import ConfigError
+from distspec.training import tensorboard
 from distspec.training.record import EpochMetrics
 from distspec.training.tensorboard import TensorBoardWriter, require_tensorboard
 
@@ -11,11 +12,11 @@ def test_every_epoch_is_written_once(tmp_path):
     pytest.importorskip("tensorboardX")
     from tensorboardX.proto.event_pb2 import Event
 
-    written, history = TensorBoardWriter(str(tmp_path)), []
+    writer, history = TensorBoardWriter(str(tmp_path)), []
     for epoch in range(3):
         history.append(EpochMetrics(epoch, {"recon": 2.0 - epoch}, {"recon": 3.0}, 1e-4, 1.0))
-        written.write_history(history)
-    written.close()
+        writer.write_history(history)
+    writer.close()
     content = (tmp_path / "tensorboard" / "events.out.tfevents.distspec").read_bytes()
     found = []
     while content:  # length, its checksum, the event, its checksum
@@ -32,7 +33,7 @@ def test_every_epoch_is_written_once(tmp_path):
     assert {tag for _, tag, _ in found} == {"recon/train", "recon/val", "lr", "seconds"}
 
 
-def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setattr(curves, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"pip install 'distspec\[tensorboard\]'"):
+def test_missing_package_is_named(monkeypatch):
+    monkeypatch.setattr(tensorboard, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'distspec\[tensorboard\]'"):
         require_tensorboard()

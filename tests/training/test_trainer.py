@@ -1,4 +1,4 @@
-"""The whole loop: against a plain one, against itself after a break, and where it must stop."""
+"""The training loop against a plain one, against itself after an interruption, and its errors."""
 
 import copy
 from dataclasses import replace
@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from distspec.core.errors import TrainingDivergedError, TrainingError
 from distspec.models.batch import Batch
 from distspec.models.config import VAEConfig
 from distspec.pipeline.recipes import paper
@@ -16,18 +17,18 @@ from distspec.training.distributed import ProcessGroup
 from distspec.training.sampler import get_step_rows
 from distspec.training.state import seed_torch
 from distspec.training.trainer import fit
-from tests.training.build_store import L, same, small_state, spectra, work_on
+from tests.training.build_store import L, make_spectra, make_state, make_trainer, state_dicts_equal
 
 N_EPOCHS = 4
 
 
 @pytest.fixture(scope="module")
 def batch():
-    return spectra(200)
+    return make_spectra(200)
 
 
 class Plain(nn.Module):
-    """The paper's model, written out once more with nothing of ours."""
+    """The published model, written independently of distspec; ``off`` names a regularizer to leave out."""
 
     def __init__(self, off):
         super().__init__()
@@ -66,7 +67,7 @@ class Plain(nn.Module):
 
 
 def plain_losses(first_weights, batch, orders, off=""):
-    """Train with Adam, clipping and a staircase as any script would; return each epoch's mean loss."""
+    """Train with Adam, clipping and a staircase in a plain loop; return each epoch's mean loss."""
     model = Plain(off)
     model.load_state_dict(first_weights, strict=False)
     adam = torch.optim.Adam(model.parameters(), lr=1e-4)
@@ -89,38 +90,38 @@ def plain_losses(first_weights, batch, orders, off=""):
 
 
 @pytest.fixture(scope="module")
-def papers(batch):
-    """The paper's recipe as we train it, but for the staircase: first weights, orders, losses."""
+def published_run(batch):
+    """The recipe `paper` with a steeper staircase: first weights, order of the rows, and losses."""
     recipe = paper("unused")
     config = replace(recipe.training, max_epochs=N_EPOCHS, lr_decay=0.5, lr_decay_steps=5)
-    state = small_state(config, recipe.vae)
+    state = make_state(config, recipe.vae)
     first = copy.deepcopy(state.vae.state_dict())
-    work = work_on(batch, batch, config)
-    fit(state, work)
-    epochs = [work.sampler.plan_epoch(i, 1) for i in range(N_EPOCHS)]
+    trainer = make_trainer(batch, batch, config)
+    fit(state, trainer)
+    epochs = [trainer.sampler.plan_epoch(i, 1) for i in range(N_EPOCHS)]
     orders = [[get_step_rows(epoch, 0, step) for step in range(epoch.n_steps)] for epoch in epochs]
     return first, orders, [epoch.train["total"] for epoch in state.history]
 
 
-def test_the_papers_recipe_trains_as_a_plain_loop_does(batch, papers):
-    first, orders, ours = papers
+def test_published_recipe_equals_a_plain_loop(batch, published_run):
+    first, orders, ours = published_run
     assert [len(order) for order in orders] == [3] * N_EPOCHS
     assert ours == pytest.approx(plain_losses(first, batch, orders), rel=1e-5)
 
 
 @pytest.mark.parametrize("off", ["dropout", "batch norm", "kl", "l2", "clipping", "decay"])
-def test_each_of_its_regularisers_is_live(batch, papers, off):
-    first, orders, ours = papers
+def test_every_regularizer_acts(batch, published_run, off):
+    first, orders, ours = published_run
     without = plain_losses(first, batch, orders, off)
-    assert without[-1] != pytest.approx(ours[-1], rel=1e-4), f"training goes the same way without {off}"
+    assert without[-1] != pytest.approx(ours[-1], rel=1e-4), f"the losses are the same without {off}"
 
 
-def test_fit_learns_and_repeats_exactly(batch):
+def test_fit_learns_and_is_reproducible(batch):
     config = TrainingConfig(learning_rate=3e-3, max_epochs=15)
 
     def run():
-        state = small_state(config)
-        return fit(state, work_on(batch, batch, config)), state.history
+        state = make_state(config)
+        return fit(state, make_trainer(batch, batch, config)), state.history
 
     (best, history), (again, _) = run(), run()
     assert history[-1].validation["recon"] < 0.7 * history[0].validation["recon"]
@@ -129,104 +130,107 @@ def test_fit_learns_and_repeats_exactly(batch):
         history[0].to_row()
     )
     assert again.best_loss == best.best_loss
-    assert same(best.best_state_dict, again.best_state_dict)
+    assert state_dicts_equal(best.best_state_dict, again.best_state_dict)
 
 
 def test_fit_stops_early(batch):
     config = TrainingConfig(learning_rate=1e-12, patience=3, max_epochs=100)
-    state = small_state(config)
-    # With dropout the running statistics still drift: freeze them so that nothing can improve.
+    state = make_state(config)
+    # Running statistics drift because of dropout: freeze them, so that nothing can improve.
     for layer in state.vae.modules():
         if isinstance(layer, nn.BatchNorm1d):
             layer.momentum = 0.0
-    fit(state, work_on(batch, batch, config))
+    fit(state, make_trainer(batch, batch, config))
     assert len(state.history) < 20
 
 
 class Annealed(VAEConfig):
-    """An objective that changes until step 10."""
+    """Settings whose objective changes until step 10."""
 
     @property
     def n_annealing_steps(self) -> int:
         return 10
 
 
-def test_an_objective_that_still_changes_is_not_judged(batch):
-    """Three steps an epoch: the fourth is the first to count, though those before were better."""
+def test_early_stopping_ignores_epochs_of_annealing(batch):
+    """With three steps per epoch, the fourth epoch is the first that counts."""
     vae = Annealed(hidden_sizes=(32, 16), dropout=(0.0, 0.0), n_latents=4)
     config = TrainingConfig(learning_rate=1e-3, max_epochs=6, patience=1)
-    state = small_state(config, vae)
-    assert fit(state, work_on(batch, batch, config)).best_epoch >= 3
+    state = make_state(config, vae)
+    assert fit(state, make_trainer(batch, batch, config)).best_epoch >= 3
     short = replace(config, max_epochs=2)
-    state = small_state(short, vae)
-    best = fit(state, work_on(batch, batch, short))
-    assert (best.best_epoch, same(best.best_state_dict, state.vae.state_dict())) == (1, True)
+    state = make_state(short, vae)
+    best = fit(state, make_trainer(batch, batch, short))
+    assert (best.best_epoch, state_dicts_equal(best.best_state_dict, state.vae.state_dict())) == (1, True)
 
 
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("at", [1, 3, 8])
-def test_a_broken_run_ends_with_the_same_weights(batch, tmp_path, streamed, at):
-    """Broken after any step: in the middle of an epoch, at its end, before the first validation."""
+def test_resumed_training_ends_with_the_same_weights(batch, tmp_path, streamed, at):
+    """Interrupted in the middle of an epoch, at its end, or before the first validation."""
     config = TrainingConfig(learning_rate=1e-3, max_epochs=5, shuffle_window_chunks=3)
-    whole = small_state(config)
-    best = fit(whole, work_on(batch, batch, config, streamed=streamed))
+    whole = make_state(config)
+    best = fit(whole, make_trainer(batch, batch, config, streamed=streamed))
 
-    class Broken(Exception):
+    class Interrupted(Exception):
         pass
 
-    kept = replace(config, checkpoint_interval_steps=at)
-    work = work_on(batch, batch, kept, checkpoints=str(tmp_path), streamed=streamed)
-    keep = work.checkpoint_manager.save
+    with_checkpoints = replace(config, checkpoint_interval_steps=at)
+    trainer = make_trainer(batch, batch, with_checkpoints, checkpoints=str(tmp_path), streamed=streamed)
+    save = trainer.checkpoint_manager.save
 
-    def keep_and_die(state, epoch):
-        keep(state, epoch)
-        raise Broken
+    def save_and_interrupt(state, plan):
+        save(state, plan)
+        raise Interrupted
 
-    work.checkpoint_manager.save = keep_and_die
-    with pytest.raises(Broken):
-        fit(small_state(config), work)
-    state = small_state(config, seed=5)  # other first weights: all must come from the checkpoint
+    trainer.checkpoint_manager.save = save_and_interrupt
+    with pytest.raises(Interrupted):
+        fit(make_state(config), trainer)
+    state = make_state(config, seed=5)  # the initial weights must not matter
     torch.manual_seed(99)
-    again = fit(state, work_on(batch, batch, config, checkpoints=str(tmp_path), streamed=streamed))
-    assert same(again.best_state_dict, best.best_state_dict)
-    assert same(state.vae.state_dict(), whole.vae.state_dict())
+    again = fit(state, make_trainer(batch, batch, config, checkpoints=str(tmp_path), streamed=streamed))
+    assert state_dicts_equal(again.best_state_dict, best.best_state_dict)
+    assert state_dicts_equal(state.vae.state_dict(), whole.vae.state_dict())
     for ours, theirs in zip(state.history, whole.history, strict=True):
         assert replace(ours, seconds=0.0) == replace(theirs, seconds=0.0)
 
 
-def test_a_checkpoint_of_other_rows_is_not_gone_on_from(batch, tmp_path, caplog):
+def test_checkpoint_of_other_rows_is_not_used(batch, tmp_path, caplog):
     config = TrainingConfig(max_epochs=1, checkpoint_interval_steps=2)
-    fit(small_state(config), work_on(batch, batch, config, checkpoints=str(tmp_path)))
+    fit(make_state(config), make_trainer(batch, batch, config, checkpoints=str(tmp_path)))
     fewer = batch[:150]
-    state = small_state(config)
-    fit(state, work_on(fewer, batch, replace(config, checkpoint_interval_steps=0), checkpoints=str(tmp_path)))
+    state = make_state(config)
+    fit(
+        state,
+        make_trainer(fewer, batch, replace(config, checkpoint_interval_steps=0), checkpoints=str(tmp_path)),
+    )
     assert "training starts again" in caplog.text
-    plain = small_state(config)
-    fit(plain, work_on(fewer, batch, config))
-    assert same(state.vae.state_dict(), plain.vae.state_dict())
+    plain = make_state(config)
+    fit(plain, make_trainer(fewer, batch, config))
+    assert state_dicts_equal(state.vae.state_dict(), plain.vae.state_dict())
 
 
-def test_a_notice_makes_one_checkpoint(batch, tmp_path, monkeypatch):
+def test_preemption_saves_one_checkpoint(batch, tmp_path, monkeypatch):
     monkeypatch.setattr("distspec.training.checkpoint.CLOCK_CHECK_STEPS", 1)
     monkeypatch.setattr("distspec.training.checkpoint.PREEMPTION_POLL_SECONDS", 0.0)
     config = TrainingConfig(max_epochs=2)
-    asked = []
-    notice = {"is_preempted": lambda: asked.append(0) or len(asked) >= 2}
-    work = work_on(batch, batch, config, checkpoints=str(tmp_path), **notice)
-    fit(small_state(config), work)
+    calls = []
+    preemption = {"is_preempted": lambda: calls.append(0) or len(calls) >= 2}
+    trainer = make_trainer(batch, batch, config, checkpoints=str(tmp_path), **preemption)
+    fit(make_state(config), trainer)
     assert [path.name for path in tmp_path.iterdir()] == ["0000000002"]
 
 
 @pytest.mark.parametrize("step", [0, 4])
-def test_a_gradient_that_is_not_finite_names_the_spectra(batch, step):
-    """One bad value of two hundred spectra; each batch of the epoch before was sound."""
+def test_error_for_a_gradient_that_is_not_finite_names_the_spectra(batch, step):
+    """One of 200 spectra has a bad value; training stops at the first step that uses it."""
     config = TrainingConfig(max_epochs=3)
-    work = work_on(batch, batch, config)
-    epoch = work.sampler.plan_epoch(step // 3, 1)
+    trainer = make_trainer(batch, batch, config)
+    epoch = trainer.sampler.plan_epoch(step // 3, 1)
     rows = get_step_rows(epoch, 0, step % 3)
     bad = int(rows[17])
-    if step:  # in no batch of the epoch before, or it would stop there
-        before = work.sampler.plan_epoch(0, 1)
+    if step:  # choose a spectrum that no step of the first epoch uses
+        before = trainer.sampler.plan_epoch(0, 1)
         seen = np.concatenate([get_step_rows(before, 0, s) for s in range(3)])
         fresh = np.setdiff1d(np.concatenate([get_step_rows(epoch, 0, s) for s in range(3)]), seen)
         bad = int(fresh[0])
@@ -235,41 +239,43 @@ def test_a_gradient_that_is_not_finite_names_the_spectra(batch, step):
     value = batch.spectrum.value.clone()
     ivar = batch.spectrum.ivar.clone()
     value[bad, 5], ivar[bad, 5] = float("nan"), 100.0
-    spoilt = Batch.from_spectra(value, ivar, batch.z)
-    with pytest.raises(FloatingPointError) as caught:
-        fit(small_state(config), work_on(spoilt, batch, config))
-    said = str(caught.value)
-    assert f"gradient of step {step} " in said
-    assert f"not finite in o{bad};" in said
-    assert all(f"o{row}" in said for row in rows)
+    damaged = Batch.from_spectra(value, ivar, batch.z)
+    with pytest.raises(TrainingDivergedError) as caught:
+        fit(make_state(config), make_trainer(damaged, batch, config))
+    message = str(caught.value)
+    assert f"gradient of step {step} " in message
+    assert f"not finite in o{bad};" in message
+    assert all(f"o{row}" in message for row in rows)
 
 
-def test_a_model_that_runs_away_stops_and_blames_no_spectrum(batch):
-    state = small_state(TrainingConfig())
+def test_error_for_bad_weights_blames_no_spectrum(batch):
+    state = make_state(TrainingConfig())
     with torch.no_grad():
         state.vae.to_output.bias.fill_(float("inf"))
-    with pytest.raises(FloatingPointError, match=r"gradient of step 0 .* is not finite: also in its batch"):
-        fit(state, work_on(batch, batch, TrainingConfig(max_epochs=2)))
+    with pytest.raises(
+        TrainingDivergedError, match=r"gradient of step 0 .* is not finite: also in its batch"
+    ):
+        fit(state, make_trainer(batch, batch, TrainingConfig(max_epochs=2)))
 
 
 def test_too_few_rows_for_a_step_are_refused(batch):
-    """One chunk cannot be dealt to two workers."""
-    work = work_on(batch[:10], batch, TrainingConfig(batch_size=4), ProcessGroup(0, 2), streamed=True)
-    work.checkpoint_manager.restore_latest = lambda state: True
-    with pytest.raises(ValueError, match=r"raise training\.cache_mb"):
-        fit(small_state(TrainingConfig()), work)
+    """One chunk cannot be divided between two workers."""
+    trainer = make_trainer(batch[:10], batch, TrainingConfig(batch_size=4), ProcessGroup(0, 2), streamed=True)
+    trainer.checkpoint_manager.restore_latest = lambda state: True
+    with pytest.raises(TrainingError, match=r"lower training\.workers"):
+        fit(make_state(TrainingConfig()), trainer)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
-def test_a_gpu_trains_like_the_cpu(batch):
+def test_gpu_reaches_the_loss_of_the_cpu(batch):
     config = TrainingConfig(learning_rate=3e-3, max_epochs=10)
     vae = VAEConfig(hidden_sizes=(32, 16), dropout=(0.0, 0.0), n_latents=4)
     results = []
     for device in (torch.device("cpu"), torch.device("cuda")):
-        state = small_state(config, vae)
+        state = make_state(config, vae)
         state.vae.to(device)
         here = batch.to(device)
-        results.append(fit(state, work_on(here, here, config, ProcessGroup(device=device))).best_loss)
-    # The draws of z differ between devices: the same optimum, not the same path.
+        results.append(fit(state, make_trainer(here, here, config, ProcessGroup(device=device))).best_loss)
+    # Random draws differ between devices: the optimum is the same, the path is not.
     assert results[1] == pytest.approx(results[0], rel=0.25)
