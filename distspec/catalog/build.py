@@ -30,7 +30,8 @@ from distspec.core import schema
 from distspec.core.arrow import pc
 from distspec.core.spectrum import Floats32
 from distspec.io.paths import model_url, run_url
-from distspec.labels.annotations import consensus_labels, current_annotations, read_annotations
+from distspec.labels.annotations import current_annotations, read_annotations
+from distspec.labels.consensus import consensus_labels
 from distspec.labels.predict import predict_labels
 from distspec.measurements.bad_pixels import BAD_PIXEL_COLUMNS, THRESHOLDS, describe_worst_statistic
 from distspec.measurements.features import list_reconstruction_columns

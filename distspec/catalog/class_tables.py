@@ -14,7 +14,7 @@ from distspec.archives.registry import get_archive
 from distspec.core import schema
 from distspec.core.arrow import pc
 from distspec.core.spectrum import Floats32
-from distspec.labels.annotations import format_class_name
+from distspec.labels.consensus import format_class_name
 from distspec.measurements.galaxy_types import GalaxyTypeSuggestions, suggest_galaxy_types
 from distspec.store.store import Store
 

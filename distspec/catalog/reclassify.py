@@ -10,12 +10,8 @@ from distspec.core import schema
 from distspec.core.errors import LabelError
 from distspec.io.lease import Lease
 from distspec.io.paths import store_url
-from distspec.labels.annotations import (
-    consensus_labels,
-    current_annotations,
-    labels_checksum,
-    read_annotations,
-)
+from distspec.labels.annotations import current_annotations, read_annotations
+from distspec.labels.consensus import consensus_labels, labels_checksum
 from distspec.labels.predict import predict_labels, select_input_columns
 from distspec.store.store import open_store
 

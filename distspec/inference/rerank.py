@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from distspec.anomaly.feedback import INTERESTING, ORDINARY, PARTIAL_SCORES, rescore_with_marks
 from distspec.catalog.editions import open_tables
 from distspec.core import schema
-from distspec.labels.annotations import INTEREST_LABELS, read_marks
+from distspec.labels.annotations import INTEREST_LABELS
+from distspec.labels.consensus import read_marks
 from distspec.models.neighbors import LATENT_PREFIXES, extract_latents
 
 OUTPUT_COLUMNS = ("object_id", "z", "anomaly_rank", "anomaly_score")

@@ -1,8 +1,8 @@
 """Labels that people give to spectra, and what a classifier predicts from them for all others.
 
-`annotations` stores labels and marks, and `importing` reads them from files; `classifier`, `conformal` and
-`active` provide probabilities, prediction sets and suggestions, which `predict` writes to tables. The package
-may import `distspec.clustering`, `measurements`, `models`, `io` and `core`.
+`annotations` stores labels and marks, `consensus` takes the majority, and `importing` reads files of labels;
+`classifier`, `conformal` and `active` provide probabilities, prediction sets and suggestions, which `predict`
+writes to tables. The package may import `distspec.clustering`, `measurements`, `models`, `io` and `core`.
 """
 
 from importlib import import_module
@@ -14,13 +14,12 @@ if TYPE_CHECKING:
         Annotation,
         add_annotations,
         compact_annotations,
-        consensus_labels,
         current_annotations,
         read_annotations,
-        read_marks,
     )
     from distspec.labels.classifier import IsotropicScaler, LabelClassifier, LabelPrediction
     from distspec.labels.conformal import conformal_p_values, min_sources_to_exclude, prediction_sets
+    from distspec.labels.consensus import consensus_labels, read_marks
     from distspec.labels.importing import ImportedLabels, UnknownSpectrum, read_labels
     from distspec.labels.predict import LabelScores, predict_labels
 
@@ -58,7 +57,7 @@ _MODULES = {
     "add_annotations": "annotations",
     "compact_annotations": "annotations",
     "conformal_p_values": "conformal",
-    "consensus_labels": "annotations",
+    "consensus_labels": "consensus",
     "current_annotations": "annotations",
     "margin_uncertainty": "active",
     "min_sources_to_exclude": "conformal",
@@ -66,7 +65,7 @@ _MODULES = {
     "prediction_sets": "conformal",
     "read_annotations": "annotations",
     "read_labels": "importing",
-    "read_marks": "annotations",
+    "read_marks": "consensus",
     "suggest_spectra": "active",
 }
 

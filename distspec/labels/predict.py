@@ -116,7 +116,7 @@ def predict_labels(
     measurements : MeasurementSet
         The archive's measurements.
     consensus : Table
-        Result of `distspec.labels.annotations.consensus_labels`.
+        Result of `distspec.labels.consensus.consensus_labels`.
     alpha : float
         Conformal miscoverage level: prediction sets miss the true label with at most this probability.
     provenance : mapping of str to str

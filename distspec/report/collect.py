@@ -17,7 +17,7 @@ from distspec.catalog.runs import load_run
 from distspec.core.spectrum import Floats32
 from distspec.io.paths import model_url, run_url
 from distspec.io.stage_log import StageRecord
-from distspec.labels.annotations import read_marks
+from distspec.labels.consensus import read_marks
 from distspec.models.latents import read_latents
 from distspec.models.model import Model, load_model
 from distspec.models.serialization import load_history

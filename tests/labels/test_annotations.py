@@ -16,8 +16,8 @@ from distspec.labels.annotations import (
     compact_annotations,
     current_annotations,
     read_annotations,
-    read_marks,
 )
+from distspec.labels.consensus import read_marks
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

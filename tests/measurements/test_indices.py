@@ -55,13 +55,13 @@ def test_the_slope_of_a_power_law(beta, log_scale, z):
 
 
 @settings(max_examples=60, deadline=None)
-@given(ew=st.floats(-80.0, 3000.0), centre=st.floats(4985.0, 5008.0), slope=st.floats(-0.3, 0.3))
-def test_the_equivalent_width_of_a_gaussian_on_a_straight_continuum(ew, centre, slope):
+@given(ew=st.floats(-80.0, 3000.0), center=st.floats(4985.0, 5008.0), slope=st.floats(-0.3, 0.3))
+def test_the_equivalent_width_of_a_gaussian_on_a_straight_continuum(ew, center, slope):
     """The continuum is straight in f_nu, the line a Gaussian in f_lambda."""
     f_nu = 1.0 + slope * (WAVE - 5000.0) / 1000.0
-    level = 1.0 + slope * (centre - 5000.0) / 1000.0
-    line = np.exp(-0.5 * ((WAVE - centre) / 20.0) ** 2) / (20.0 * np.sqrt(2.0 * np.pi))
-    flux = f_nu * WAVE**-2.0 + ew * level * centre**-2.0 * line
+    level = 1.0 + slope * (center - 5000.0) / 1000.0
+    line = np.exp(-0.5 * ((WAVE - center) / 20.0) ** 2) / (20.0 * np.sqrt(2.0 * np.pi))
+    flux = f_nu * WAVE**-2.0 + ew * level * center**-2.0 * line
     inside = (OIII[1][0], OIII[1][1])
     found, *_ = measure_line(spectra(flux * 1e7), OIII[0], inside, OIII[2], NIRSPEC_PRISM)
     assert found[0] == pytest.approx(ew, rel=0.01, abs=0.3)
