@@ -203,7 +203,27 @@ def define_slope(
     scale: float,
     reference: str = "",
 ) -> Measurement:
-    """Return a measurement of a power-law index by `distspec.measurements.indices.fit_slope`."""
+    """Define the measurement of a power-law index by `distspec.measurements.indices.fit_slope`.
+
+    Parameters
+    ----------
+    name : str
+        Name of the measurement.
+    description : str
+        Wavelength range, as text.
+    windows : tuple of (float, float)
+        Line-free rest-frame windows [Angstrom].
+    disperser : Disperser
+        The instrument.
+    scale : float
+        Difference that counts as large.
+    reference : str
+        Publication that defines the windows.
+
+    Returns
+    -------
+    Measurement
+    """
     function = partial(fit_slope, windows=windows, disperser=disperser)
     description = f"beta of f_lambda ~ lambda^beta, {description}: line through ln f of {_format(windows)}"
     return Measurement(name, "", description, function, scale, -2.0, needs=windows, reference=reference)
@@ -221,7 +241,31 @@ def define_flux_ratio(
     feature_source: FeatureSource = "reconstruction",
     reference: str = "",
 ) -> Measurement:
-    """Return a ratio of mean flux densities by `distspec.measurements.indices.measure_flux_ratio`."""
+    """Define the ratio of two mean flux densities by `distspec.measurements.indices.measure_flux_ratio`.
+
+    Parameters
+    ----------
+    name : str
+        Name of the measurement.
+    description : str
+        What the ratio measures.
+    numerator, denominator : (float, float)
+        Rest-frame windows [Angstrom].
+    wave_power : int
+        `F_NU` or `F_LAMBDA` of `distspec.measurements.indices`: which flux density is averaged.
+    disperser : Disperser
+        The instrument.
+    center, scale : float
+        Ordinary value, and difference that counts as large.
+    feature_source : {"reconstruction", "spectrum", ""}
+        See `Measurement`.
+    reference : str
+        Publication that defines the windows.
+
+    Returns
+    -------
+    Measurement
+    """
     function = partial(
         measure_flux_ratio,
         numerator=numerator,
@@ -253,9 +297,29 @@ def define_equivalent_width(
     feature_source: FeatureSource = "reconstruction",
     reference: str = "",
 ) -> Measurement:
-    """Return a line's equivalent width by `distspec.measurements.indices.measure_line`.
+    """Define a line's equivalent width by `distspec.measurements.indices.measure_line`.
 
-    `windows` are those of the continuum, of the line, and again of the continuum.
+    Parameters
+    ----------
+    name : str
+        Name of the measurement, which ends in ``_ew``; the column ``<name without _ew>_snr`` holds the
+        signal-to-noise ratio of the line flux.
+    line : str
+        Name of the line, as text.
+    windows : tuple of three (float, float)
+        Rest-frame windows of the continuum, of the line, and again of the continuum [Angstrom].
+    disperser : Disperser
+        The instrument.
+    scale : float
+        Difference that counts as large [Angstrom].
+    feature_source : {"reconstruction", "spectrum", ""}
+        See `Measurement`.
+    reference : str
+        Publication that defines the windows.
+
+    Returns
+    -------
+    Measurement
     """
     blue, inside, red = windows
     function = partial(
