@@ -86,7 +86,7 @@ def normalized_entropy(prob: Floats) -> Floats:
     return (0.0 - terms.sum(axis=1)) / np.log(complete.shape[1])
 
 
-def compute_class_confusion(labels: Labels, prob: Floats) -> list[ClassConfusion]:
+def compute_class_confusion(labels: Labels, prob: Floats | Floats32) -> list[ClassConfusion]:
     """Compute for each pair of classes how probable the second is among members of the first.
 
     Parameters

@@ -1,40 +1,236 @@
-"""New spectra told by a published run, without training: where they lie, of which class, how odd."""
+"""Prediction for new spectra by a published run: latents, classes, galaxy types and anomaly scores, without training."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from distspec.anomaly.residuals import compute_residual_statistics
 from distspec.anomaly.score import PARTIAL_SCORES, explain_anomaly
 from distspec.archives.base import Archive, SpectrumEntry
 from distspec.archives.external import iter_external_entries, read_redshifts
 from distspec.archives.registry import get_archive
 from distspec.catalog.editions import find_record, open_record_tables
+from distspec.catalog.run_record import RunRecord, read_run_record
+from distspec.clustering.config import ClusteringConfig
 from distspec.core import schema
-from distspec.core.errors import InvalidSpectrumError, QuarantineRecord
-from distspec.core.records import lists_to_tuples
-from distspec.core.spectrum import Floats32, Spectrum, SpectrumBatch
+from distspec.core.errors import ConfigError, InvalidSpectrumError, NotFoundError, QuarantineRecord
+from distspec.core.records import decode_value
+from distspec.core.spectrum import Spectrum, SpectrumBatch
+from distspec.inference.describe import SpectrumDescription, describe_spectra
 from distspec.inference.run_model import RUN_MODEL_FILE, RunModel
 from distspec.ingest.read import read_archive_spectra
 from distspec.ingest.source import read_source
-from distspec.io.files import read_arrays, read_json, url_exists
+from distspec.io.files import read_arrays, url_exists
 from distspec.io.paths import join_url, model_url, run_url, store_url
 from distspec.io.remote.config import AccessConfig
-from distspec.measurements.bad_pixels import BAD_PIXEL_COLUMNS as ARTEFACTS
-from distspec.measurements.features import compute_features, measure_reconstructions
+from distspec.measurements.bad_pixels import BAD_PIXEL_COLUMNS
 from distspec.measurements.galaxy_types import suggest_galaxy_types
-from distspec.models.embed import embed_spectra
 from distspec.models.latents import SCALAR_COLUMNS, VECTOR_COLUMNS
 from distspec.models.model import Model, load_model
 from distspec.models.neighbors import NeighborIndex
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.rest_frame import preprocess
-from distspec.store.store import StoreConfig, open_store
+from distspec.store.config import StoreConfig
+from distspec.store.store import open_store
+
+BATCH_SIZE = 1024
+"""Number of spectra that are read and described at a time."""
+BATCH_COLUMNS = ("object_id", "z", "norm", "norm_err", "norm_snr", "norm_window", "slope", "snr", "n_valid")
+"""Columns of predictions that preprocessing determines."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predictions for new spectra.
+
+    Attributes
+    ----------
+    table : pyarrow.Table
+        One row per usable spectrum, with the columns `distspec.core.schema.build_prediction_schema`.
+    rejected : list of QuarantineRecord
+        Spectra that cannot be used, with the reasons of the quarantine.
+    """
+
+    table: pa.Table
+    rejected: list[QuarantineRecord]
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A published run that can be applied to new spectra; `open` returns it.
+
+    Attributes
+    ----------
+    run_record : RunRecord
+        Record of the run.
+    store_config : StoreConfig
+        Grid, normalization and archive of the run's store.
+    models : sequence of Model
+        Models whose latents were clustered, the run's own first.
+    run_model : RunModel
+        Labeler, scales and reference distribution of the run.
+    catalog_spectra : NeighborIndex
+        Spectra of the run, among which neighbors are searched.
+    """
+
+    run_record: RunRecord
+    store_config: StoreConfig
+    models: Sequence[Model]
+    run_model: RunModel
+    catalog_spectra: NeighborIndex
+
+    @classmethod
+    def open(cls, root: str) -> Predictor:
+        """Open the published run of a project.
+
+        Parameters
+        ----------
+        root : str
+            Folder or bucket URL of the project.
+
+        Raises
+        ------
+        NotFoundError
+            If nothing is published, or the published run has no run model.
+        """
+        edition = find_record(root)
+        url = run_url(root, edition.run_id)
+        if not url_exists(join_url(url, RUN_MODEL_FILE)):
+            raise NotFoundError(
+                f"{url} has no {RUN_MODEL_FILE}: remove that folder and run the stages cluster and catalog again"
+            )
+        record = read_run_record(url)
+        config = decode_value(ClusteringConfig, record.config["clustering"])
+        model_ids = [record.model_id, *config.extra_models]
+        return cls(
+            record,
+            open_store(store_url(root)).config,
+            [load_model(model_url(root, model_id)) for model_id in model_ids],
+            RunModel.from_arrays(read_arrays(join_url(url, RUN_MODEL_FILE))),
+            NeighborIndex.read(open_record_tables(root, edition)["objects"]),
+        )
+
+    @property
+    def archive(self) -> type[Archive]:
+        """The archive of the run's store, which defines measurements and galaxy types."""
+        return get_archive(self.store_config.archive_name)
+
+    @cached_property
+    def clustering_config(self) -> ClusteringConfig:
+        """Settings with which the run was clustered."""
+        return decode_value(ClusteringConfig, self.run_record.config["clustering"])
+
+    def predict(self, spectra: Sequence[Spectrum], n_neighbors: int = 5) -> Prediction:
+        """Predict for spectra, each as if it were one more of the archive.
+
+        Parameters
+        ----------
+        spectra : sequence of Spectrum
+            Observed spectra.
+        n_neighbors : int
+            Number of nearest spectra of the run to list for each.
+
+        Returns
+        -------
+        Prediction
+        """
+        norm = decode_value(NormConfig, self.store_config.preprocessing["norm"])
+        batch, failures = preprocess(spectra, self.store_config.grid, norm, self.store_config.default_slope)
+        rejected = [QuarantineRecord(spectra[i].object_id, "", "", e.reason, e.detail) for i, e in failures]
+        columns = schema.build_prediction_schema(
+            self.models[0].n_latents,
+            self.archive.measurements.columns,
+            self.run_model.labeler.consensus.n_classes,
+        )
+        values: dict[str, Any] = {column.name: [] for column in columns}
+        if len(batch):
+            values = self._build_columns(batch, n_neighbors)
+        provenance = {"run_id": self.run_record.run_id, "model_id": self.run_record.model_id}
+        return Prediction(schema.build_table(values, columns, provenance), rejected)
+
+    def _build_columns(self, batch: SpectrumBatch, n_neighbors: int) -> dict[str, Any]:
+        """Return the columns of the prediction table."""
+        description = describe_spectra(
+            batch, self.models, self.run_model, self.archive, self.clustering_config
+        )
+        latents = description.latents.columns
+        measured = [column.name for column in self.archive.measurements.columns]
+        types = suggest_galaxy_types(self.archive.galaxy_types, latents, len(batch))
+        return {
+            **{name: getattr(batch, name) for name in BATCH_COLUMNS},
+            **{name: latents[name] for name in (*SCALAR_COLUMNS, *BAD_PIXEL_COLUMNS, *measured)},
+            **{
+                f"{name}_{i:02d}": values
+                for name in VECTOR_COLUMNS
+                for i, values in enumerate(latents[name].T)
+            },
+            **dict(zip((column.name for column in schema.GALAXY_TYPE_COLUMNS), types, strict=True)),
+            **self._build_class_columns(description),
+            **self._build_anomaly_columns(batch, description),
+            **self._build_neighbor_columns(description, n_neighbors),
+        }
+
+    def _build_class_columns(self, description: SpectrumDescription) -> dict[str, Any]:
+        """Return the columns of the classes and of the map."""
+        assignment = description.assignment
+        coordinates = assignment.umap_coordinates
+        assert coordinates is not None, "the labeler of a run has a displayed map"
+        return {
+            "umap_0": coordinates[:, 0],
+            "umap_1": coordinates[:, 1],
+            "cluster_label": assignment.labels,
+            **self._get_class_names(assignment.labels.tolist()),
+            "cluster_prob": assignment.own_prob,
+            "cluster_entropy": assignment.entropy,
+            "cluster_stability": assignment.stability,
+            **{f"cluster_prob_{k:02d}": values for k, values in enumerate(assignment.prob.T)},
+        }
+
+    def _get_class_names(self, labels: Sequence[int]) -> dict[str, list[str | None]]:
+        """Return the published identifiers and names of clusters."""
+        columns = ("class_id", "class_name")
+        table = self.catalog_spectra.table.select(["cluster_label", *columns])
+        classes = table.group_by(["cluster_label", *columns]).aggregate([]).to_pylist()
+        by_label = {row["cluster_label"]: row for row in classes}
+        return {
+            name: [by_label[label][name] if label in by_label else None for label in labels]
+            for name in columns
+        }
+
+    def _build_anomaly_columns(
+        self, batch: SpectrumBatch, description: SpectrumDescription
+    ) -> dict[str, Any]:
+        """Return anomaly scores, ranks among the run's spectra, and reasons."""
+        scores = description.anomaly_scores
+        run_scores = np.sort(self.catalog_spectra.table["anomaly_score"].to_numpy())
+        score = scores["anomaly_score"].astype(np.float32)
+        n_above = len(run_scores) - np.searchsorted(run_scores, score, "right")
+        residual = (batch.flux - description.recon) * np.sqrt(batch.ivar)
+        reasons = [
+            explain_anomaly(
+                {name: float(scores[name][i]) for name in PARTIAL_SCORES},
+                float(batch.norm_snr[i]),
+                residual[i],
+                batch.ivar[i] > 0,
+                self.store_config.grid.wave_rest,
+            )
+            for i in range(len(batch))
+        ]
+        return {**scores, "anomaly_rank": n_above + 1, "reason": reasons}
+
+    def _build_neighbor_columns(self, description: SpectrumDescription, n_neighbors: int) -> dict[str, Any]:
+        """Return the nearest spectra of the run and their distances."""
+        distances, rows = self.catalog_spectra.query(description.scaled_latents, n_neighbors)
+        names = self.catalog_spectra.table["object_id"]
+        return {
+            "neighbors": [names.take(pa.array(row)).to_pylist() for row in rows],
+            "distances": distances.tolist(),
+        }
 
 
 def predict(
@@ -45,216 +241,43 @@ def predict(
     redshift_table: str = "",
     n_neighbors: int = 5,
 ) -> Prediction:
-    """Tell the spectra in files by the current run of a root, without training.
+    """Predict for the spectra in files with the published run of a project, without training.
 
     Parameters
     ----------
     root : str
         Folder or bucket URL of the project.
     files : str or sequence of str
-        Paths or URLs, in the format of the archive that the root was last ingested from.
+        Paths or URLs, in the format of the archive that the project was last ingested from.
     z : float or sequence of float
-        Redshifts, one for all or one a file; empty where the files say.
+        Redshifts, one for all files or one for each; empty if the files contain them.
     redshift_table : str
-        Or a table of them, with columns file and z.
+        Table of redshifts with columns file and z, instead of `z`.
     n_neighbors : int
-        Neighbours that are named.
+        Number of nearest spectra of the run to list for each.
 
     Returns
     -------
-    Placed
-        Its ``table`` has a row a spectrum that could be used, its ``rejected`` why others could not.
+    Prediction
 
     Raises
     ------
-    ValueError
-        When redshifts are neither one nor as many as files.
-    FileNotFoundError
-        When nothing was ingested or published there.
+    ConfigError
+        If the number of redshifts is neither one nor that of the files.
+    NotFoundError
+        If nothing was ingested or published.
     """
     names = [files] if isinstance(files, str) else list(files)
     source = read_source(root)
-    known = np.atleast_1d(np.asarray(z, np.float64))
-    if len(known) not in (0, 1, len(names)):
-        raise ValueError(f"{len(known)} redshifts for {len(names)} files: give one for all, or one a file")
+    redshifts = np.atleast_1d(np.asarray(z, np.float64))
+    if len(redshifts) not in (0, 1, len(names)):
+        raise ConfigError(
+            f"{len(redshifts)} redshifts for {len(names)} files: give one for all, or one for each"
+        )
     if redshift_table:
-        known = np.array(read_redshifts(names, redshift_table, source.access))
-    told = np.broadcast_to(known if len(known) else np.nan, len(names)).tolist()
-    return predict_files(Predictor.open(root), source.archive, source.access, names, told, n_neighbors)
-
-
-BATCH_SIZE = 1024
-"""Spectra that are read and told at a time."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a run says of spectra that are not of it.
-
-    Attributes
-    ----------
-    table : Table
-        A row a spectrum that could be used: the columns of `distspec.core.schema.build_prediction_schema`.
-    rejected : list of Rejected
-        Those that could not, with the quarantine's reasons.
-    """
-
-    table: pa.Table
-    rejected: list[QuarantineRecord]
-
-
-@dataclass(frozen=True)
-class Predictor:
-    """A published run, ready to tell other spectra: `open` gives it.
-
-    Attributes
-    ----------
-    run_record : mapping
-        What run.json says.
-    store_config : Frozen
-        Grid and scale of the run's store.
-    models : sequence of Model
-        Those whose latents were clustered, the run's own first.
-    run_model : Yardstick
-    catalog_spectra : Spectra
-        Those of the run.
-    """
-
-    run_record: Mapping[str, Any]
-    store_config: StoreConfig
-    models: Sequence[Model]
-    run_model: RunModel
-    catalog_spectra: NeighborIndex
-
-    @classmethod
-    def open(cls, root: str) -> Predictor:
-        """Read the current run of a root.
-
-        Raises
-        ------
-        FileNotFoundError
-            Before anything was published, or where its run was made before runs kept what this needs.
-        """
-        published = find_record(root)
-        url = run_url(root, str(published.run_id))
-        if not url_exists(join_url(url, RUN_MODEL_FILE)):
-            raise FileNotFoundError(
-                f"{url} has no {RUN_MODEL_FILE}: it was made before runs kept one; remove that folder and run "
-                "`python -m jobs.pipeline` with its settings again"
-            )
-        run = read_json(join_url(url, "run.json"))
-        names = [str(run["model_id"]), *run["config"]["clustering"]["extra_models"]]
-        models = [load_model(model_url(root, name)) for name in names]
-        yardstick = RunModel.from_arrays(read_arrays(join_url(url, RUN_MODEL_FILE)))
-        return cls(
-            run,
-            open_store(store_url(root)).config,
-            models,
-            yardstick,
-            NeighborIndex.read(open_record_tables(root, published)["objects"]),
-        )
-
-    def predict(self, spectra: Sequence[Spectrum], n_neighbors: int = 5) -> Prediction:
-        """Tell spectra by the run: each as if it were one more of its archive.
-
-        Parameters
-        ----------
-        spectra : sequence of Spectrum
-            As files hold them.
-        n_neighbors : int
-            Neighbours that are named.
-        """
-        norm = NormConfig(**lists_to_tuples(self.store_config.preprocessing["norm"]))
-        batch, failures = preprocess(spectra, self.store_config.grid, norm, self.store_config.default_slope)
-        rejected = [QuarantineRecord(spectra[i].object_id, "", "", e.reason, e.detail) for i, e in failures]
-        fitted, n_latents = self.run_model.labeler, self.models[0].n_latents
-        columns = schema.build_prediction_schema(
-            n_latents, get_archive(self.store_config.archive_name).measurements.columns, fitted.consensus.n_classes
-        )
-        said = (
-            self._predict_columns(batch, n_neighbors)
-            if len(batch)
-            else {column.name: [] for column in columns}
-        )
-        origin = {"run_id": str(self.run_record["run_id"]), "model_id": str(self.run_record["model_id"])}
-        return Prediction(schema.build_table(said, columns, origin), rejected)
-
-    def _predict_columns(self, batch: SpectrumBatch, n_neighbors: int) -> dict[str, Any]:
-        """Return the columns of `distspec.core.schema.build_prediction_schema`."""
-        archive, config = get_archive(self.store_config.archive_name), self.run_record["config"]["clustering"]
-        measurements = archive.measurements
-        said: dict[str, Floats32] = {}
-        ivar, samples = batch.ivar, []
-        for model, frame in zip(self.models, self.run_model.scalers, strict=True):
-            answers, masked = embed_spectra(model, archive, batch.flux, batch.ivar, batch.z)
-            if not said:
-                said, ivar = answers, masked
-            features = np.zeros((len(batch), 0), np.float32)
-            if "features" in config["spaces"]:
-                of = answers["z_mean"], answers["z_log_var"]
-                answers |= measure_reconstructions(measurements, model.decode, model.grid, *of, n_draws=0)
-                features = compute_features(measurements, answers).astype(np.float32)
-            beside = measurements.scale_by_error(config["measures"], answers)
-            samples.append(frame.transform(answers["z_mean"], beside, features))
-        found = self.run_model.labeler.assign(samples)
-        recon = said["amplitude"][:, None] * self.models[0].decode(said["z_mean"], batch.z)
-        latents = (said["z_mean"] / self.run_model.posterior_widths).astype(np.float32)
-        raw = compute_residual_statistics(
-            *(batch.flux, ivar, recon, said["artefact_scatter"], self.run_model.model_error, batch.z),
-            self.store_config.grid,
-            archive.disperser,
-        )
-        raw |= self.run_model.anomaly_scorer.compute_scores(latents)
-        odd = self.run_model.reference_distribution.score(
-            raw, batch.snr, found["label"], said["artefact_score"]
-        )
-        of_run = np.sort(self.catalog_spectra.table["anomaly_score"].to_numpy())
-        above = len(of_run) - np.searchsorted(of_run, odd["anomaly_score"].astype(np.float32), "right")
-        distance, index = self.catalog_spectra.query(latents, n_neighbors)
-        names = self.catalog_spectra.table["object_id"]
-        kinds = suggest_galaxy_types(archive.galaxy_types, said, len(batch))
-        prob, label = found["prob"], found["label"]
-        residual = (batch.flux - recon) * np.sqrt(batch.ivar)
-        measures = {column.name: said[column.name] for column in measurements.columns}
-        return {
-            **{name: getattr(batch, name) for name in ("object_id", "z", "norm", "norm_err", "norm_snr")},
-            **{name: getattr(batch, name) for name in ("norm_window", "slope", "snr", "n_valid")},
-            **{name: said[name] for name in (*SCALAR_COLUMNS, *ARTEFACTS)},
-            **measures,
-            **{f"{name}_{i:02d}": each for name in VECTOR_COLUMNS for i, each in enumerate(said[name].T)},
-            **dict(zip((column.name for column in schema.GALAXY_TYPE_COLUMNS), kinds, strict=True)),
-            "umap_0": found["points"][:, 0],
-            "umap_1": found["points"][:, 1],
-            "cluster_label": label,
-            **self._class_names(label.tolist()),
-            "cluster_prob": np.where(label >= 0, prob[np.arange(len(label)), np.maximum(label, 0)], 0.0),
-            "cluster_entropy": found["entropy"],
-            "cluster_stability": found["stability"],
-            **{f"cluster_prob_{k:02d}": each for k, each in enumerate(prob.T)},
-            **odd,
-            "anomaly_rank": above + 1,
-            "reason": [
-                explain_anomaly(
-                    {name: float(odd[name][i]) for name in PARTIAL_SCORES},
-                    float(batch.norm_snr[i]),
-                    residual[i],
-                    batch.ivar[i] > 0,
-                    self.store_config.grid.wave_rest,
-                )
-                for i in range(len(batch))
-            ],
-            "neighbors": [names.take(pa.array(row)).to_pylist() for row in index],
-            "distances": distance.tolist(),
-        }
-
-    def _class_names(self, labels: Sequence[int]) -> dict[str, list[str | None]]:
-        """Return the lasting names of clusters, and what they are called."""
-        columns = ("class_id", "class_name")
-        known = self.catalog_spectra.table.select(["cluster_label", *columns]).group_by(
-            ["cluster_label", *columns]
-        )
-        rows = {row["cluster_label"]: row for row in known.aggregate([]).to_pylist()}
-        return {name: [rows[label][name] if label in rows else None for label in labels] for name in columns}
+        redshifts = np.array(read_redshifts(names, redshift_table, source.access))
+    per_file = np.broadcast_to(redshifts if len(redshifts) else np.nan, len(names)).tolist()
+    return predict_files(Predictor.open(root), source.archive, source.access, names, per_file, n_neighbors)
 
 
 def predict_files(
@@ -265,47 +288,54 @@ def predict_files(
     z: Sequence[float],
     n_neighbors: int = 5,
 ) -> Prediction:
-    """Tell the spectra in files by a run.
+    """Predict for the spectra in files.
 
     Parameters
     ----------
-    predictor : Placer
+    predictor : Predictor
+        The run to predict with.
     archive : Archive
-        In whose format they are.
+        Archive in whose format the files are.
     access : AccessConfig
+        Credentials, limits and timeouts.
     files : sequence of str
         Paths or URLs.
     z : sequence of float
-        Redshifts, one a file; NaN where the file knows.
+        Redshift of each file; NaN if the file contains it.
     n_neighbors : int
-        Neighbours that are named.
+        Number of nearest spectra of the run to list for each.
+
+    Returns
+    -------
+    Prediction
     """
     tables: list[pa.Table] = []
     rejected: list[QuarantineRecord] = []
     for reader, entries in iter_external_entries(archive, files, z, access):
         for first in range(0, len(entries), BATCH_SIZE):
-            part = entries[first : first + BATCH_SIZE]
-            uri = {entry.object_id: entry.uri for entry in part}
-            good, bad = _read_spectra(reader, access, part)
-            placed = predictor.predict(good, n_neighbors)
-            tables.append(placed.table)
-            rejected += bad
-            rejected += [replace(each, uri=uri[each.object_id]) for each in placed.rejected]
+            batch = entries[first : first + BATCH_SIZE]
+            uri = {entry.object_id: entry.uri for entry in batch}
+            spectra, unreadable = _read_spectra(reader, access, batch)
+            prediction = predictor.predict(spectra, n_neighbors)
+            tables.append(prediction.table)
+            rejected += unreadable
+            rejected += [replace(record, uri=uri[record.object_id]) for record in prediction.rejected]
     return Prediction(
-        pa.concat_tables([*tables, *([] if tables else [predictor.predict([], n_neighbors).table])]), rejected
+        pa.concat_tables(tables or [predictor.predict([], n_neighbors).table]),
+        rejected,
     )
 
 
 def _read_spectra(
     archive: Archive, access: AccessConfig, entries: Sequence[SpectrumEntry]
 ) -> tuple[list[Spectrum], list[QuarantineRecord]]:
-    good: list[Spectrum] = []
-    bad: list[QuarantineRecord] = []
-    for entry, outcome in zip(
-        entries, read_archive_spectra(archive, access, entries, require_position=False), strict=True
-    ):
+    """Read spectra; return those that can be used and the records of the others."""
+    spectra: list[Spectrum] = []
+    rejected: list[QuarantineRecord] = []
+    outcomes = read_archive_spectra(archive, access, entries, require_position=False)
+    for entry, outcome in zip(entries, outcomes, strict=True):
         if isinstance(outcome, InvalidSpectrumError):
-            bad.append(QuarantineRecord(entry.object_id, "", entry.uri, outcome.reason, outcome.detail))
-        else:  # what a file says of its redshift yields to what the user says
-            good.append(replace(outcome, z=entry.z) if np.isfinite(entry.z) else outcome)
-    return good, bad
+            rejected.append(QuarantineRecord(entry.object_id, "", entry.uri, outcome.reason, outcome.detail))
+        else:  # a redshift given by the user replaces that of the file
+            spectra.append(replace(outcome, z=entry.z) if np.isfinite(entry.z) else outcome)
+    return spectra, rejected

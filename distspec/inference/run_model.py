@@ -1,4 +1,4 @@
-"""What a run keeps by which other spectra are told: plain arrays in one file, nothing pickled."""
+"""The model of a run: everything that assigns spectra to its classes and scores their anomaly, as plain arrays."""
 
 from __future__ import annotations
 
@@ -25,31 +25,35 @@ from distspec.clustering.umap import NeighborGraph, UmapEmbedding
 from distspec.core.spectrum import Floats, Floats32
 
 RUN_MODEL_FILE = "run_model.npz"
-"""Its file in a run's folder."""
-_CLUSTERER_CLASSES: Mapping[str, type[MembershipModel]] = {
-    kind.__name__: kind for kind in (GaussianMixture, KNeighborsMembership, NearestCenterMembership)
+"""Name of its file in the folder of a run; nothing in it is pickled."""
+_MEMBERSHIP_CLASSES: Mapping[str, type[MembershipModel]] = {
+    each.__name__: each for each in (GaussianMixture, KNeighborsMembership, NearestCenterMembership)
 }
+_CONSENSUS_ARRAYS = ("class_given_cluster", "cluster_given_class")
 Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class RunModel:
-    """What labels spectra and says how odd they are against those of a run.
+    """What assigns spectra to the classes of a run and scores their anomaly relative to the run's spectra.
 
     Attributes
     ----------
-    labeler : Fitted
-    scalers : sequence of Frame
-        One a model, the run's own first.
-    posterior_widths : (D,)
-        Posterior widths of its latents.
-    reference_latents : (S, D)
-        Latents of the sample that says what is ordinary, in those.
+    labeler : EnsembleLabeler
+        Assigns classes.
+    scalers : sequence of LatentScaler
+        Scale of the latents of each model, the run's own first.
+    posterior_widths : ndarray of shape (n_latents,)
+        Root mean square width of the posteriors of the first model.
+    reference_latents : ndarray of shape (n_sample, n_latents)
+        Latents of the sample that anomalies are measured against, in units of `posterior_widths`.
     seed : int
-        Of the run.
-    model_error : (L,)
-        The model's usual error: `distspec.anomaly.residuals.estimate_model_error`.
-    reference_distribution : Usual
+        Seed of the run.
+    model_error : ndarray of shape (n_pixels,)
+        Relative error of the first model's reconstructions:
+        `distspec.anomaly.residuals.estimate_model_error`.
+    reference_distribution : ReferenceDistribution
+        Distribution of the raw anomaly scores of the run's spectra.
     """
 
     labeler: EnsembleLabeler
@@ -62,106 +66,142 @@ class RunModel:
 
     @cached_property
     def anomaly_scorer(self) -> LatentAnomalyScorer:
-        """What is ordinary in latent space, fitted again: the same sample and seed give the same."""
+        """Scorer of positions in latent space; it is fitted when first used, to the same result as in the run."""
         return fit_latent_scorer(self.reference_latents, self.seed)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return it as arrays by name; what is no array is in one of them, as JSON."""
-        fitted, usual = self.labeler, self.reference_distribution
+        """Return the model as arrays by name; values that are not arrays are JSON in the array ``record``."""
+        reference = self.reference_distribution
         arrays: dict[str, NDArray[Any]] = {
-            "widths": self.posterior_widths,
-            "sample": self.reference_latents,
-            "error": self.model_error,
-            "classes": fitted.consensus.labels,
-            "chi2": usual.chi2_trend.coef,
-            "chi2_domain": usual.chi2_trend.domain,
-            "usual_of_classes": usual.class_offsets,
+            "posterior_widths": self.posterior_widths,
+            "reference_latents": self.reference_latents,
+            "model_error": self.model_error,
+            "class_labels": self.labeler.consensus.labels,
+            "chi2_trend/coef": reference.chi2_trend.coef,
+            "chi2_trend/domain": reference.chi2_trend.domain,
+            "class_offsets": reference.class_offsets,
+            **{f"snr_bins/{name}": values for name, values in reference.snr_bins.items()},
+            **{f"sorted_scores/{name}": values for name, values in reference.sorted_scores.items()},
         }
-        arrays |= {f"steps/{name}": values for name, values in usual.snr_bins.items()}
-        arrays |= {f"sorted/{name}": values for name, values in usual.sorted_scores.items()}
-        for i, frame in enumerate(self.scalers):
-            arrays |= {f"frame/{i}/widths": frame.latent_widths, f"frame/{i}/scale": frame.measurement_scale}
-        repeats: list[dict[str, Any]] = []
-        for i, repeat in enumerate(fitted.members):
-            fields = vars(repeat.membership_model)
-            within = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
-            arrays |= {f"repeat/{i}/{name}": value for name, value in within.items()}
-            arrays[f"repeat/{i}/meaning"] = fitted.consensus.class_given_cluster[i]
-            arrays[f"repeat/{i}/company"] = fitted.consensus.cluster_given_class[i]
-            numbers = {name: value for name, value in fields.items() if name not in within}
-            kind = type(repeat.membership_model).__name__
-            repeats.append(
-                {"model": repeat.model_index, "space": repeat.space, "kind": kind, "numbers": numbers}
-            )
-        maps: list[dict[str, Any]] = []
-        for key, each in [*fitted.umaps.items(), ((0, None), fitted.display_umap)]:
-            if each is not None:
-                maps.append(
-                    {"model": key[0], "space": key[1], **_map_to_arrays(arrays, len(maps), key[0], each)}
-                )
-        record = {"seed": self.seed, "single": fitted.reference_member, "repeats": repeats, "maps": maps}
+        for i, scaler in enumerate(self.scalers):
+            arrays[f"scaler/{i}/latent_widths"] = scaler.latent_widths
+            arrays[f"scaler/{i}/measurement_scale"] = scaler.measurement_scale
+        record = {
+            "seed": self.seed,
+            "n_models": len(self.scalers),
+            "reference_member": self.labeler.reference_member,
+            "members": _members_to_arrays(arrays, self.labeler),
+            "umaps": _umaps_to_arrays(arrays, self.labeler),
+        }
         arrays["record"] = np.array(json.dumps(record))
         return arrays
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> RunModel:
-        """Return it from `to_arrays`."""
+        """Return the model from the result of `to_arrays`."""
         record = json.loads(str(arrays["record"]))
-        repeats = [_member_from_arrays(arrays, i, each) for i, each in enumerate(record["repeats"])]
-        found = [(each, _map_from_arrays(arrays, i, each)) for i, each in enumerate(record["maps"])]
-        places = {(e["model"], FeatureSpace(*e["space"])): m for e, m in found if e["space"] is not None}
-        shown = next((m for e, m in found if e["space"] is None), None)
-        meaning, company = (
-            [arrays[f"repeat/{i}/{name}"] for i in range(len(repeats))] for name in ("meaning", "company")
+        reference = ReferenceDistribution(
+            Polynomial(arrays["chi2_trend/coef"], arrays["chi2_trend/domain"]),
+            arrays["class_offsets"],
+            _select_prefix("snr_bins", arrays),
+            _select_prefix("sorted_scores", arrays),
         )
-        consensus = Consensus(arrays["classes"], meaning, company)
-        usual = ReferenceDistribution(
-            Polynomial(arrays["chi2"], arrays["chi2_domain"]),
-            arrays["usual_of_classes"],
-            _select_prefix("steps", arrays),
-            _select_prefix("sorted", arrays),
-        )
-        n_models = sum(name.startswith("frame/") for name in arrays) // 2
-        frames = [
-            LatentScaler(arrays[f"frame/{i}/widths"], arrays[f"frame/{i}/scale"]) for i in range(n_models)
+        scalers = [
+            LatentScaler(arrays[f"scaler/{i}/latent_widths"], arrays[f"scaler/{i}/measurement_scale"])
+            for i in range(record["n_models"])
         ]
         return cls(
-            EnsembleLabeler(repeats, places, consensus, record["single"], shown),
-            frames,
-            arrays["widths"],
-            arrays["sample"],
+            _labeler_from_arrays(arrays, record),
+            scalers,
+            arrays["posterior_widths"],
+            arrays["reference_latents"],
             record["seed"],
-            arrays["error"],
-            usual,
+            arrays["model_error"],
+            reference,
         )
 
 
-def _select_prefix(folder: str, arrays: Arrays) -> dict[str, Floats]:
-    return {
-        name.removeprefix(f"{folder}/"): values
-        for name, values in arrays.items()
-        if name.startswith(f"{folder}/")
-    }
+def _members_to_arrays(arrays: dict[str, NDArray[Any]], labeler: EnsembleLabeler) -> list[dict[str, Any]]:
+    """Add the arrays of ensemble members; return the values of each that are not arrays."""
+    records: list[dict[str, Any]] = []
+    for i, member in enumerate(labeler.members):
+        fields = vars(member.membership_model)
+        own_arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
+        arrays |= {f"member/{i}/{name}": value for name, value in own_arrays.items()}
+        arrays[f"member/{i}/class_given_cluster"] = labeler.consensus.class_given_cluster[i]
+        arrays[f"member/{i}/cluster_given_class"] = labeler.consensus.cluster_given_class[i]
+        records.append(
+            {
+                "model_index": member.model_index,
+                "space": member.space,
+                "membership_class": type(member.membership_model).__name__,
+                "values": {name: value for name, value in fields.items() if name not in own_arrays},
+            }
+        )
+    return records
+
+
+def _umaps_to_arrays(arrays: dict[str, NDArray[Any]], labeler: EnsembleLabeler) -> list[dict[str, Any]]:
+    """Add the arrays of UMAP embeddings, the points of each model once; return the other values of each.
+
+    The displayed map is that without a space.
+    """
+    umaps: list[tuple[int, FeatureSpace | None, UmapEmbedding]] = [
+        (model_index, space, umap) for (model_index, space), umap in labeler.umaps.items()
+    ]
+    if labeler.display_umap is not None:
+        umaps.append((0, None, labeler.display_umap))
+    records: list[dict[str, Any]] = []
+    for i, (model_index, space, umap) in enumerate(umaps):
+        graph = umap.neighbor_graph
+        arrays[f"umap/{i}"], arrays[f"umap_points/{model_index}"] = umap.coordinates, graph.x
+        records.append(
+            {
+                "model_index": model_index,
+                "space": space,
+                "n_neighbors": graph.n_neighbors,
+                "has_graph": graph.graph is not None,
+            }
+        )
+    return records
+
+
+def _labeler_from_arrays(arrays: Arrays, record: Mapping[str, Any]) -> EnsembleLabeler:
+    members = [_member_from_arrays(arrays, i, each) for i, each in enumerate(record["members"])]
+    umaps = [(each, _umap_from_arrays(arrays, i, each)) for i, each in enumerate(record["umaps"])]
+    class_given_cluster, cluster_given_class = (
+        [arrays[f"member/{i}/{name}"] for i in range(len(members))] for name in _CONSENSUS_ARRAYS
+    )
+    return EnsembleLabeler(
+        members,
+        {
+            (each["model_index"], FeatureSpace(*each["space"])): umap
+            for each, umap in umaps
+            if each["space"] is not None
+        },
+        Consensus(arrays["class_labels"], class_given_cluster, cluster_given_class),
+        record["reference_member"],
+        next((umap for each, umap in umaps if each["space"] is None), None),
+    )
 
 
 def _member_from_arrays(arrays: Arrays, i: int, record: Mapping[str, Any]) -> EnsembleMember:
-    within = _select_prefix(f"repeat/{i}", arrays)
-    within = {name: value for name, value in within.items() if name not in {"meaning", "company"}}
-    predictor = _CLUSTERER_CLASSES[record["kind"]](**within, **record["numbers"])
-    return EnsembleMember(record["model"], FeatureSpace(*record["space"]), predictor)
+    fields = _select_prefix(f"member/{i}", arrays)
+    fields = {name: value for name, value in fields.items() if name not in _CONSENSUS_ARRAYS}
+    membership = _MEMBERSHIP_CLASSES[record["membership_class"]](**fields, **record["values"])
+    return EnsembleMember(record["model_index"], FeatureSpace(*record["space"]), membership)
 
 
-def _map_to_arrays(
-    arrays: dict[str, NDArray[Any]], i: int, model: int, umap: UmapEmbedding
-) -> dict[str, Any]:
-    """Put a map among arrays; the points that it is made of once for all maps of a model."""
-    near = umap.neighbor_graph
-    arrays[f"map/{i}"], arrays[f"made_of/{model}"] = umap.coordinates, near.x
-    return {"n_neighbors": near.n_neighbors, "has_graph": near.graph is not None}
-
-
-def _map_from_arrays(arrays: Arrays, i: int, record: Mapping[str, Any]) -> UmapEmbedding:
-    """Return a map on which points can be placed: of its graph no more is needed than that it has one."""
-    x = arrays[f"made_of/{record['model']}"]
+def _umap_from_arrays(arrays: Arrays, i: int, record: Mapping[str, Any]) -> UmapEmbedding:
+    """Return an embedding onto which points can be projected; an empty graph stands for the original one."""
+    x = arrays[f"umap_points/{record['model_index']}"]
     graph = csr_matrix((len(x), len(x))) if record["has_graph"] else None
-    return UmapEmbedding(NeighborGraph(x, record["n_neighbors"], graph, {}, []), arrays[f"map/{i}"])
+    return UmapEmbedding(NeighborGraph(x, record["n_neighbors"], graph, {}, []), arrays[f"umap/{i}"])
+
+
+def _select_prefix(prefix: str, arrays: Arrays) -> dict[str, Floats]:
+    return {
+        name.removeprefix(f"{prefix}/"): values
+        for name, values in arrays.items()
+        if name.startswith(f"{prefix}/")
+    }

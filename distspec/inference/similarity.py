@@ -1,4 +1,4 @@
-"""NEEDS A DOCSTRING."""
+"""Spectra of the published catalog that are similar to given ones."""
 
 from __future__ import annotations
 
@@ -7,38 +7,40 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from distspec.catalog.editions import open_tables
+from distspec.core.errors import ConfigError
 from distspec.models.neighbors import NeighborIndex
 
 
 def find_similar(root: str, object_id: str | Sequence[str], n_neighbors: int = 10) -> pa.Table:
-    """Return the spectra of the current catalogue that are nearest to one of them, or to each of several.
+    """Find the spectra of the published catalog that are nearest to given ones in latent space.
 
-    Exact: Euclidean distance of posterior means in units of posterior widths. Repeats of the same source are
-    among them.
+    The search is exact; distances are Euclidean between posterior means in units of posterior widths. Other
+    spectra of the same source are included.
 
     Parameters
     ----------
     root : str
         Folder or bucket URL of the project.
     object_id : str or sequence of str
+        Spectra of the catalog.
     n_neighbors : int
-        How many.
+        Number of neighbors of each.
 
     Returns
     -------
-    Table
-        Rows ``query_id``, ``rank``, ``object_id``, ``distance`` [posterior widths], ``z``, ``cluster_label``,
-        ``galaxy_type``, ``galaxy_type_confidence``; nearest first.
+    pyarrow.Table
+        Columns ``query_id``, ``rank``, ``object_id``, ``distance`` [posterior widths], ``z``,
+        ``cluster_label``, ``class_id``, ``class_name``, ``galaxy_type``, ``galaxy_type_confidence``; nearest
+        first.
 
     Raises
     ------
-    ValueError
-        When a spectrum is not in the catalogue (it names those most like it), or `n_neighbors` is below 1.
-    FileNotFoundError
-        Before anything was published.
+    ConfigError
+        If `n_neighbors` is below 1.
+    NotFoundError
+        If nothing is published, or a spectrum is not in the catalog.
     """
     if n_neighbors < 1:
-        raise ValueError(f"n = {n_neighbors}: ask for at least one neighbour")
-    return NeighborIndex.read(open_tables(root)["objects"]).find_similar(
-        [object_id] if isinstance(object_id, str) else list(object_id), n_neighbors
-    )
+        raise ConfigError(f"{n_neighbors} neighbors were asked for: the number must be at least 1")
+    object_ids = [object_id] if isinstance(object_id, str) else list(object_id)
+    return NeighborIndex.read(open_tables(root)["objects"]).find_similar(object_ids, n_neighbors)

@@ -1,67 +1,275 @@
-"""The sweep on Ray: actors that hold the sample make maps and trials; what is done is kept."""
+"""The sweep on Ray: actors compute maps and trials of a sample, to whose results the labeler is fitted."""
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import ray
 import torch
 
+from distspec.clustering.algorithms import MembershipModel
 from distspec.clustering.config import AlgorithmSpec, ClusteringConfig, FeatureSpace
+from distspec.clustering.consensus import Consensus, find_consensus
 from distspec.clustering.cost import (
     JobCategory,
     MemoryUsage,
+    SweepCost,
+    SweepSize,
     count_work_units,
+    estimate_actor_bytes,
+    estimate_driver_bytes,
     estimate_seconds,
     get_memory_usage,
     select_timing_jobs,
 )
 from distspec.clustering.feature_space import ClusteringInputs
-from distspec.clustering.plan import DatasetSpec, Job, Trial
+from distspec.clustering.labeler import Assignment, EnsembleLabeler, EnsembleMember
+from distspec.clustering.plan import DatasetSpec, Job, Trial, build_algorithm_grid, plan_jobs
+from distspec.clustering.selection import Selection, SweepScores, score_sweep, select_setting
 from distspec.clustering.trials import (
     TrialResult,
     fit_trials,
+    limit_rows,
     results_from_table,
     results_to_table,
     run_trials,
 )
 from distspec.clustering.umap import NeighborGraph, UmapEmbedding, UmapParams, build_neighbor_graph
 from distspec.core import memory as memory_module
+from distspec.core.errors import ConfigError
 from distspec.io.files import list_files, read_table, write_table
 from distspec.io.paths import join_url
 from distspec.stages.pool import ActorPool
 from distspec.stages.progress import Progress
-from distspec.stages.session import ACTORS_PER_GPU, n_gpus, require_worker_slots
+from distspec.stages.session import ACTORS_PER_GPU, n_cpus, n_gpus, require_worker_slots
 
+log = logging.getLogger("distspec")
+MB = 1e6
 N_WARMUP_ROWS = 64
 MAX_ACTORS = 10_000
-"""Actors at most, where nothing else bounds them."""
+"""Largest number of actors if nothing else limits it."""
 MAX_RESTARTS, MAX_TASK_RETRIES = 100, 3
-"""An actor that dies is replaced so often, and what it was at is done again so often."""
+"""Number of times that an actor is restarted after its process died, and that a call is repeated."""
+FIRST_EXTRA_JOB = 1_000_000
+"""Offset of the numbers of jobs on the latents of extra models, distinct from those of the sweep."""
+UmapKey = tuple[DatasetSpec, FeatureSpace]
+"""Data and space of a map."""
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """Result of a sweep on a sample.
+
+    Attributes
+    ----------
+    trial_results : sequence of TrialResult
+        Results of all trials, those on null data included.
+    scores : SweepScores
+        Scores of the settings.
+    selection : Selection or None
+        The selected setting; None if the sample could not be divided.
+    labeler : EnsembleLabeler
+        Assigns any spectrum to a class.
+    display_umap : UmapEmbedding
+        Map of the sample that is displayed.
+    sample_assignment : Assignment or None
+        Classes of the sample, if they are a consensus.
+    adaptations : tuple of str
+        What was adapted to the size of the sample or to the memory.
+    expected_cost : SweepCost
+        Forecast of the cost.
+    seconds : float
+        Duration of the trials [s].
+    actor_peak_mb : float
+        Largest resident set of an actor [MB].
+    """
+
+    trial_results: Sequence[TrialResult]
+    scores: SweepScores
+    selection: Selection | None
+    labeler: EnsembleLabeler
+    display_umap: UmapEmbedding
+    sample_assignment: Assignment | None
+    adaptations: tuple[str, ...]
+    expected_cost: SweepCost
+    seconds: float
+    actor_peak_mb: float
+
+    @property
+    def data_results(self) -> list[TrialResult]:
+        """Results on the spectra themselves, as `SweepScores.members` counts them."""
+        return [result for result in self.trial_results if not result.trial.dataset.is_null]
+
+
+def run_sweep(
+    sample: Sequence[ClusteringInputs], n_spectra: int, config: ClusteringConfig, seed: int, work_url: str
+) -> SweepResult:
+    """Run all trials on a sample, select a setting, and fit the labeler.
+
+    Parameters
+    ----------
+    sample : sequence of ClusteringInputs
+        Sample of the spectra as derived from each model, the run's own first.
+    n_spectra : int
+        Number of spectra that will be assigned to classes.
+    config : ClusteringConfig
+        Settings of the sweep.
+    seed : int
+        Seed of the maps and the sweep.
+    work_url : str
+        Folder in which the results of jobs are kept until the run is complete.
+    """
+    n_sample = len(sample[0])
+    specs, adaptations = build_algorithm_grid(config, n_sample)
+    max_rows, limits = limit_rows(config, n_sample, get_actor_memory())
+    adaptations += limits
+    if n_sample < n_spectra:
+        adaptations.append(
+            f"the sweep is fitted to {n_sample:,} of {n_spectra:,} spectra; all are assigned to classes"
+        )
+    jobs = plan_jobs(config, specs, seed)
+    n_dims = max(sample[0].latents.shape[1], sample[0].features.shape[1])
+    size = SweepSize(n_spectra, n_sample, n_dims, sum(len(job.trials) for job in jobs))
+    actor_bytes = estimate_actor_bytes(size, config, specs, max_rows)
+    actor_memory = memory_module.TORCH_WORKER_BYTES + actor_bytes
+    with SweepRunner(sample, config, max_rows, seed, work_url, actor_memory) as runner:
+        expected = _forecast_memory(runner, size, config, specs, actor_bytes)
+
+        def log_forecast(seconds: float) -> None:
+            nonlocal expected
+            expected = replace(expected, seconds=seconds)
+            log.info("cluster: the sweep takes about %s", expected)
+
+        start = time.monotonic()
+        results = runner.run_jobs(jobs, log_forecast)
+        seconds = time.monotonic() - start
+        on_data = [result for result in results if not result.trial.dataset.is_null]
+        scores = score_sweep(results, config)
+        selection = select_setting(on_data, scores, config)
+        display_umap = _fit_display_umap(runner, config, seed)
+        labeler, sample_assignment = _fit_labeler(
+            runner, on_data, scores, selection, sample, display_umap, seed
+        )
+        actor_peak_mb = runner.get_peak_memory()
+    return SweepResult(
+        results,
+        scores,
+        selection,
+        labeler,
+        display_umap,
+        sample_assignment,
+        (*adaptations, *display_umap.neighbor_graph.adaptations),
+        expected,
+        seconds,
+        actor_peak_mb,
+    )
+
+
+def get_actor_memory() -> float:
+    """Return the memory for points of an actor if every CPU has one [bytes]."""
+    per_cpu = ray.cluster_resources().get("memory", 8e9) / n_cpus()
+    return max(per_cpu - memory_module.TORCH_WORKER_BYTES, 0.1 * per_cpu)
+
+
+def _forecast_memory(
+    runner: SweepRunner,
+    size: SweepSize,
+    config: ClusteringConfig,
+    algorithm_specs: Sequence[AlgorithmSpec],
+    actor_bytes: float,
+) -> SweepCost:
+    """Prepare the actors and forecast the memory of the sweep; its duration is unknown yet."""
+    idle_mb, driver = runner.warm_up(size.n_dims, algorithm_specs), get_memory_usage()
+    driver_mb = max(driver.peak_mb, driver.current_mb + estimate_driver_bytes(size, config) / MB)
+    return SweepCost(0.0, idle_mb + actor_bytes / MB, driver_mb)
+
+
+def _fit_display_umap(runner: SweepRunner, config: ClusteringConfig, seed: int) -> UmapEmbedding:
+    """Return the two-dimensional map that is displayed."""
+    space = FeatureSpace("map", config.umap_n_neighbors[0], 2, seed * config.n_umap_seeds)
+    key = DatasetSpec(), space
+    return runner.fit_umaps([key])[key]
+
+
+def _fit_labeler(
+    runner: SweepRunner,
+    data_results: Sequence[TrialResult],
+    sweep_scores: SweepScores,
+    selection: Selection | None,
+    sample: Sequence[ClusteringInputs],
+    display_umap: UmapEmbedding,
+    seed: int,
+) -> tuple[EnsembleLabeler, Assignment | None]:
+    """Fit the ensemble of the selected setting; return it and, for a consensus, the classes of the sample."""
+    if selection is None:
+        return EnsembleLabeler.single_class(sample[0], display_umap), None
+    results = [data_results[i] for i in sweep_scores.members[selection.setting]]
+    results += runner.run_jobs(_plan_extra_models(results, len(sample), len(data_results) + FIRST_EXTRA_JOB))
+    labels = [result.labels.astype(np.int32) for result in results]
+    reference_member = sample_assignment = None
+    if selection.trial_index is None:
+        consensus = find_consensus(labels, selection.n_classes, np.random.default_rng(seed))
+        sample_assignment = Assignment.from_members(consensus, labels)
+    else:
+        reference = data_results[selection.trial_index]
+        consensus = Consensus.from_members(labels, reference.labels.astype(np.int32))
+        reference_member = results.index(reference)
+    trials = [result.trial for result in results]
+    memberships = runner.refit_jobs(_build_single_trial_jobs(trials, 0))
+    umaps = runner.fit_umaps((trial.dataset, trial.space) for trial in trials)
+    members = [
+        EnsembleMember(trial.dataset.draw, trial.space, membership)
+        for trial, membership in zip(trials, memberships, strict=True)
+    ]
+    labeler = EnsembleLabeler(
+        members,
+        {(dataset.draw, space): umap for (dataset, space), umap in umaps.items()},
+        consensus,
+        reference_member,
+        display_umap,
+    )
+    return labeler, sample_assignment
+
+
+def _plan_extra_models(results: Sequence[TrialResult], n_models: int, first_number: int) -> list[Job]:
+    """Return jobs that repeat the trials of an ensemble on the latents of every extra model."""
+    trials = [
+        result.trial._replace(dataset=DatasetSpec(draw=model_index))
+        for model_index in range(1, n_models)
+        for result in results
+    ]
+    return _build_single_trial_jobs(trials, first_number)
+
+
+def _build_single_trial_jobs(trials: Sequence[Trial], first_number: int) -> list[Job]:
+    """Return a job for each trial, numbered from `first_number`."""
+    return [Job(first_number + i, trial.dataset, trial.space, (trial,)) for i, trial in enumerate(trials)]
 
 
 @ray.remote(num_cpus=1, max_restarts=MAX_RESTARTS, max_task_retries=MAX_TASK_RETRIES)
 class SweepActor:
-    """Makes maps and trials of a sample, as a model sees it, and of data like it without structure."""
+    """Computes maps and trials on a sample and on null data drawn from it."""
 
     def __init__(self, config: ClusteringConfig, max_rows: Mapping[str, int], seed: int) -> None:
         torch.set_num_threads(1)
         self.config, self.max_rows, self.seed = config, max_rows, seed
 
     def get_pid(self) -> int:
-        """Return its process, for whoever wants to know."""
+        """Return the number of the actor's process."""
         return os.getpid()
 
     def warm_up(self, n_dims: int, algorithm_specs: Sequence[AlgorithmSpec]) -> MemoryUsage:
-        """Import and compile what trials need on a few points, so that jobs are timed by themselves."""
+        """Import and compile what trials need, so that the first jobs are not slower; return the memory."""
         points = np.random.default_rng(0).normal(size=(N_WARMUP_ROWS, n_dims))
-        first = {each.algorithm: each for each in algorithm_specs if each.k < N_WARMUP_ROWS / 2}
-        trials = [Trial(DatasetSpec(), FeatureSpace("latents"), each, 0, 0) for each in first.values()]
-        run_trials(points, points, trials, self.config, dict.fromkeys(first, N_WARMUP_ROWS))
+        specs = {spec.algorithm: spec for spec in algorithm_specs if spec.k < N_WARMUP_ROWS / 2}
+        trials = [Trial(DatasetSpec(), FeatureSpace("latents"), spec, 0, 0) for spec in specs.values()]
+        run_trials(points, points, trials, self.config, dict.fromkeys(specs, N_WARMUP_ROWS))
         if "map" in self.config.spaces:
             UmapEmbedding.from_graph(
                 build_neighbor_graph(points, self.config.umap_n_neighbors[0]), UmapParams(0)
@@ -69,16 +277,16 @@ class SweepActor:
         return get_memory_usage()
 
     def get_memory_usage(self) -> MemoryUsage:
-        """Return what its process holds, and has held."""
+        """Return the memory of the actor's process."""
         return get_memory_usage()
 
     def build_neighbor_graph(self, inputs: ClusteringInputs, space: FeatureSpace) -> NeighborGraph:
-        """Return the graph that maps of a sample with so many neighbours share."""
+        """Compute the neighbor graph that all maps of a sample with this number of neighbors share."""
         dims = tuple(sorted({2, *self.config.umap_dims}))
         return build_neighbor_graph(inputs.get_points(space).astype(np.float64), space.umap_n_neighbors, dims)
 
     def fit_umap(self, neighbor_graph: NeighborGraph, space: FeatureSpace) -> UmapEmbedding:
-        """Return a map."""
+        """Embed a neighbor graph."""
         return UmapEmbedding.from_graph(
             neighbor_graph, UmapParams(space.umap_seed, self.config.umap_min_dist, space.umap_dims)
         )
@@ -86,51 +294,58 @@ class SweepActor:
     def run_job(
         self, inputs: ClusteringInputs, job: Job, umap: UmapEmbedding | None
     ) -> tuple[list[TrialResult], float]:
-        """Make a job's trials, and say how long it took; maps of data without structure are made here."""
+        """Run the trials of a job; return their results and the duration [s].
+
+        A map of null data is computed here, because only this job uses it.
+        """
         start = time.monotonic()
         inputs = inputs.draw_null_data(job.dataset, self.seed)
         if job.space.umap_dims:
-            points = (
-                umap or self.fit_umap(self.build_neighbor_graph(inputs, job.space), job.space)
-            ).coordinates
+            umap = umap or self.fit_umap(self.build_neighbor_graph(inputs, job.space), job.space)
+            points = umap.coordinates
         else:
             points = inputs.get_points(job.space).astype(np.float64)
         latents = inputs.latents.astype(np.float64)
         results = run_trials(points, latents, job.trials, self.config, self.max_rows)
         return results, time.monotonic() - start
 
-    def refit_job(self, inputs: ClusteringInputs, job: Job, umap: UmapEmbedding | None) -> list[Any]:
-        """Return what the clusterings of a job's trials say of any points, in their order."""
+    def refit_job(
+        self, inputs: ClusteringInputs, job: Job, umap: UmapEmbedding | None
+    ) -> list[MembershipModel]:
+        """Fit the trials of a job again; return their membership models in order."""
         points = umap.coordinates if umap else inputs.get_points(job.space).astype(np.float64)
-        return [
-            each.membership_model for each, _ in fit_trials(points, job.trials, self.config, self.max_rows)
-        ]
+        fitted = fit_trials(points, job.trials, self.config, self.max_rows)
+        return [clustering.membership_model for clustering, _ in fitted]
 
 
 def _ignore_estimate(seconds: float) -> None:
-    """Tell nobody."""
+    """Do nothing: the default of `SweepRunner.run_jobs`."""
 
 
 class SweepRunner:
-    """Jobs on a pool of actors, and what came of them; a rerun makes only what is missing. A context manager.
+    """Runs jobs on a pool of actors and keeps their results, so that a rerun runs only what is missing.
+
+    A context manager that shuts the actors down.
 
     Parameters
     ----------
-    samples : sequence of Sample
-        As each model sees them, the run's own first.
+    model_inputs : sequence of ClusteringInputs
+        The sample as derived from each model, the run's own first.
     config : ClusteringConfig
-    most : mapping
-        `distspec.clustering.trials.limit_rows`.
+        Settings of the sweep.
+    max_rows : mapping of str to int
+        Number of points by algorithm: `distspec.clustering.trials.limit_rows`.
     seed : int
+        Seed of the run.
     work_url : str
-        URL where the results of jobs are kept until the run is whole.
-    memory : float
-        What an actor is given [bytes].
+        Folder in which the results of jobs are kept.
+    actor_memory : float
+        Memory of an actor [bytes].
 
     Raises
     ------
-    ValueError
-        When no node has so much memory, or there is no GPU where one is asked for.
+    ConfigError
+        If no node has enough memory, or GPUs are asked for and there are none.
     """
 
     def __init__(
@@ -142,126 +357,132 @@ class SweepRunner:
         work_url: str,
         actor_memory: float = memory_module.TORCH_WORKER_BYTES,
     ) -> None:
-        each = {"CPU": 1.0, "memory": actor_memory}
-        self._samples: list[Any] = [ray.put(sample) for sample in model_inputs]
-        share, n_actors = 0.0, config.n_actors or MAX_ACTORS
+        resources = {"CPU": 1.0, "memory": actor_memory}
+        self._samples: list[Any] = [ray.put(inputs) for inputs in model_inputs]
+        gpus_per_actor, n_actors = 0.0, config.n_actors or MAX_ACTORS
         if config.use_gpu:
             if not n_gpus():
-                raise ValueError("clustering.use_gpu: the cluster has no GPU; leave it out to fit on CPUs")
-            share, n_actors = 1.0 / ACTORS_PER_GPU, min(n_actors, n_gpus() * ACTORS_PER_GPU)
-        kind: Any = SweepActor.options(num_gpus=share, memory=actor_memory)
+                raise ConfigError(
+                    "clustering.use_gpu is set, but the cluster has no GPU: leave it out to use CPUs"
+                )
+            gpus_per_actor, n_actors = 1.0 / ACTORS_PER_GPU, min(n_actors, n_gpus() * ACTORS_PER_GPU)
+        actor_class: Any = SweepActor.options(num_gpus=gpus_per_actor, memory=actor_memory)
         self.pool = ActorPool(
-            lambda: kind.remote(config, max_rows, seed),
+            lambda: actor_class.remote(config, max_rows, seed),
             n_actors,
             lambda: require_worker_slots(
-                "an actor of the sweep", each, "lower --clustering.sample-size, seeds or k_max"
+                "an actor of the sweep",
+                resources,
+                "lower --clustering.sample-size, --clustering.n-seeds or --clustering.k-max",
             ),
         )
         self.work_url = work_url
-        self._maps: dict[tuple[DatasetSpec, FeatureSpace], Any] = {}
+        self._umaps: dict[UmapKey, Any] = {}
 
     def __enter__(self) -> SweepRunner:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Give the actors' CPUs back."""
+        """Shut the actors down."""
         self.pool.shutdown()
 
-    def fit_umaps(
-        self, keys: Iterable[tuple[DatasetSpec, FeatureSpace]]
-    ) -> dict[tuple[DatasetSpec, FeatureSpace], UmapEmbedding]:
-        """Return maps, those that are not there yet made on the actors."""
-        todo = sorted({place for place in keys if place[1].umap_dims} - self._maps.keys())
-        near = {(data, space.umap_n_neighbors): space for data, space in todo}
+    def fit_umaps(self, keys: Iterable[UmapKey]) -> dict[UmapKey, UmapEmbedding]:
+        """Return all maps fitted so far, those of `keys` included.
+
+        Parameters
+        ----------
+        keys : iterable of (DatasetSpec, FeatureSpace)
+            Data and spaces; those that are not maps are ignored.
+        """
+        missing = sorted({key for key in keys if key[1].umap_dims} - self._umaps.keys())
+        graph_spaces = {(dataset, space.umap_n_neighbors): space for dataset, space in missing}
         graphs = self.pool.map(
-            lambda actor, key: actor.build_neighbor_graph.remote(self._get_inputs(key[0]), near[key]), list(near)
+            lambda actor, key: actor.build_neighbor_graph.remote(self._get_inputs(key[0]), graph_spaces[key]),
+            list(graph_spaces),
         )
-        shared = {key: ray.put(graph) for key, graph in zip(near, graphs, strict=True)}
-        made = self.pool.map_unordered(
-            lambda actor, each: actor.fit_umap.remote(shared[each[0], each[1].umap_n_neighbors], each[1]), todo
+        shared = {key: ray.put(graph) for key, graph in zip(graph_spaces, graphs, strict=True)}
+        fitted = self.pool.map_unordered(
+            lambda actor, key: actor.fit_umap.remote(shared[key[0], key[1].umap_n_neighbors], key[1]), missing
         )
-        for place, each in Progress("cluster", len(todo), "map").track(made):
-            self._maps[place] = ray.put(each)
-        return {place: ray.get(ref) for place, ref in self._maps.items()}
+        for key, umap in Progress("cluster", len(missing), "map").track(fitted):
+            self._umaps[key] = ray.put(umap)
+        return {key: ray.get(reference) for key, reference in self._umaps.items()}
 
     def warm_up(self, n_dims: int, algorithm_specs: Sequence[AlgorithmSpec]) -> float:
-        """Make actors ready for points in so many dimensions; return what the largest holds then [MB]."""
-        return max(
-            each.current_mb
-            for each in ray.get(
-                [actor.warm_up.remote(n_dims, algorithm_specs) for actor in self.pool.wait_ready()]
-            )
-        )
+        """Prepare the actors for points of `n_dims` dimensions; return the largest resident set [MB]."""
+        actors = self.pool.wait_ready()
+        usages = ray.get([actor.warm_up.remote(n_dims, algorithm_specs) for actor in actors])
+        return max(usage.current_mb for usage in usages)
 
     def get_peak_memory(self) -> float:
-        """Return the most that any actor has held [MB]."""
-        return max(each.peak_mb for each in ray.get([actor.get_memory_usage.remote() for actor in self.pool.wait_ready()]))
+        """Return the largest resident set that an actor has had [MB]."""
+        usages = ray.get([actor.get_memory_usage.remote() for actor in self.pool.wait_ready()])
+        return max(usage.peak_mb for usage in usages)
 
     def run_jobs(
         self, jobs: Sequence[Job], on_estimate: Callable[[float], None] = _ignore_estimate
     ) -> list[TrialResult]:
-        """Return the results of every job's trials, in their order.
+        """Return the results of all trials of jobs, in order.
 
         Parameters
         ----------
         jobs : sequence of Job
+            Jobs to run; results that exist already are read.
         on_estimate : callable
-            Is told how long they take [s], once the first job of each kind has been timed.
+            Called with the expected duration [s], once the first job of each category has been timed.
         """
-        found = self._load_finished_results(jobs)
-        todo = [job for job in jobs if job.number not in found]
-        if todo:
-            self.fit_umaps((job.dataset, job.space) for job in todo if not job.dataset.is_null)
-        first = select_timing_jobs(todo)
-        timed = {job.number for job in first}
-        rest = [job for job in todo if job.number not in timed]
-        n_trials, start = sum(len(job.trials) for job in todo), time.monotonic()
-        pace: dict[JobCategory, float] = {}
+        results = self._read_finished_results(jobs)
+        missing = [job for job in jobs if job.number not in results]
+        if missing:
+            self.fit_umaps((job.dataset, job.space) for job in missing if not job.dataset.is_null)
+        timing_jobs = select_timing_jobs(missing)
+        untimed = {job.number for job in timing_jobs}
+        others = [job for job in missing if job.number not in untimed]
+        n_trials, start = sum(len(job.trials) for job in missing), time.monotonic()
+        seconds_per_unit: dict[JobCategory, float] = {}
         with Progress("cluster", n_trials, "trial") as progress:
-            for job, (results, took) in self._submit_jobs([*first, *rest]):
-                write_table(self._result_url(job), results_to_table(results))
-                found[job.number] = results
-                progress.advance(len(results))
-                if job.number in timed:
-                    pace[JobCategory.from_job(job)] = took / count_work_units(job)
-                    timed.remove(job.number)
-                    if not timed:
-                        more = [job for job in rest if job.number not in found]
-                        on_estimate(
-                            time.monotonic()
-                            - start
-                            + estimate_seconds(more, pace, len(self.pool.wait_ready()))
-                        )
-        return [result for job in jobs for result in found[job.number]]
+            for job, (job_results, seconds) in self._submit_jobs([*timing_jobs, *others]):
+                write_table(self._result_url(job), results_to_table(job_results))
+                results[job.number] = job_results
+                progress.advance(len(job_results))
+                if job.number in untimed:
+                    seconds_per_unit[JobCategory.from_job(job)] = seconds / count_work_units(job)
+                    untimed.remove(job.number)
+                    if not untimed:
+                        remaining = [job for job in others if job.number not in results]
+                        n_actors = len(self.pool.wait_ready())
+                        elapsed = time.monotonic() - start
+                        on_estimate(elapsed + estimate_seconds(remaining, seconds_per_unit, n_actors))
+        return [result for job in jobs for result in results[job.number]]
 
-    def refit_jobs(self, jobs: Sequence[Job]) -> list[Any]:
-        """Return the predictors of every job's trials, in their order."""
-        made = self.pool.map(
+    def refit_jobs(self, jobs: Sequence[Job]) -> list[MembershipModel]:
+        """Return the membership models of all trials of jobs, in order."""
+        fitted = self.pool.map(
             lambda actor, job: actor.refit_job.remote(
-                self._get_inputs(job.dataset), job, self._maps.get((job.dataset, job.space))
+                self._get_inputs(job.dataset), job, self._umaps.get((job.dataset, job.space))
             ),
             jobs,
         )
-        return [each for job in made for each in job]
+        return [membership for memberships in fitted for membership in memberships]
 
     def _submit_jobs(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, tuple[list[TrialResult], float]]]:
         return self.pool.map_unordered(
             lambda actor, job: actor.run_job.remote(
-                self._get_inputs(job.dataset), job, self._maps.get((job.dataset, job.space))
+                self._get_inputs(job.dataset), job, self._umaps.get((job.dataset, job.space))
             ),
             jobs,
         )
 
     def _get_inputs(self, dataset: DatasetSpec) -> Any:
-        """Return the sample that data are, or are made like."""
+        """Return the sample of a model, or the first for null data, which are drawn from it."""
         return self._samples[0 if dataset.is_null else dataset.draw]
 
-    def _load_finished_results(self, jobs: Sequence[Job]) -> dict[int, list[TrialResult]]:
-        there = set(list_files(self.work_url))
+    def _read_finished_results(self, jobs: Sequence[Job]) -> dict[int, list[TrialResult]]:
+        finished = set(list_files(self.work_url))
         return {
             job.number: results_from_table(read_table(self._result_url(job)), job.trials)
             for job in jobs
-            if f"{job.number:05d}.parquet" in there
+            if f"{job.number:05d}.parquet" in finished
         }
 
     def _result_url(self, job: Job) -> str:
