@@ -88,8 +88,9 @@ class SpectrumVAE(nn.Module):
                 nn.init.zeros_(correction.weight)
                 nn.init.zeros_(correction.bias)
         self.ppca = ProbabilisticPCA(q, n_z, total) if config.ppca_init or config.impute_with_ppca else None
-        has_lsf = bool(config.resolving_power) and wave_rest is not None
-        self.lsf = LineSpreadFunction(wave_rest, config.resolving_power) if has_lsf else None
+        self.lsf: LineSpreadFunction | None = None
+        if config.resolving_power and wave_rest is not None:
+            self.lsf = LineSpreadFunction(wave_rest, config.resolving_power)
         encoder_mask = torch.ones(total)
         if config.encoder_min_wave and wave_rest is not None:
             encoder_mask[: len(wave_rest)] = torch.from_numpy(wave_rest > config.encoder_min_wave)

@@ -91,10 +91,10 @@ def expected_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., 
     return weights
 
 
-def run_driver(root: str, workers: int, order: str, *points: str) -> subprocess.CompletedProcess[str]:
+def run_driver(root: str, workers: int, order: str, *faults: str) -> subprocess.CompletedProcess[str]:
     """Run `tests.training.driver` on the Ray of this session."""
     environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
-    command = [sys.executable, "-m", "tests.training.driver", root, str(workers), order, *points]
+    command = [sys.executable, "-m", "tests.training.driver", root, str(workers), order, *faults]
     return subprocess.run(
         command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=180, check=False
     )

@@ -52,26 +52,30 @@ def mark_once(root: str, fault: str) -> bool:
     return True
 
 
-def kill_worker(given: dict[str, Any]) -> None:
+def kill_worker(worker_config: dict[str, Any]) -> None:
     """Kill this worker."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def kill_driver(given: dict[str, Any]) -> None:
+def kill_driver(worker_config: dict[str, Any]) -> None:
     """Kill the driver, and wait until Ray ends this worker as well."""
-    os.kill(given["driver"], signal.SIGKILL)
+    os.kill(worker_config["driver"], signal.SIGKILL)
     time.sleep(600)
 
 
 def fault_before_step(act: Callable[[dict[str, Any]], None], rank: int) -> Callable[..., None]:
     """Return a function that installs a fault before a step of a worker."""
 
-    def install(given: dict[str, Any], fault: str, step: int) -> None:
+    def install(worker_config: dict[str, Any], fault: str, step: int) -> None:
         real = trainer.train_step
 
         def take_step(state: Any, batch: Any, config: Any, process_group: Any, weight: float) -> Any:
-            if process_group.rank == rank and state.step == step and mark_once(given["task"].root, fault):
-                act(given)
+            if (
+                process_group.rank == rank
+                and state.step == step
+                and mark_once(worker_config["task"].root, fault)
+            ):
+                act(worker_config)
             return real(state, batch, config, process_group, weight)
 
         trainer.train_step = take_step
@@ -82,13 +86,13 @@ def fault_before_step(act: Callable[[dict[str, Any]], None], rank: int) -> Calla
 def fault_in_checkpoint(act: Callable[[dict[str, Any]], None], function: str) -> Callable[..., None]:
     """Return a function that installs a fault when worker 0 writes a file of a checkpoint."""
 
-    def install(given: dict[str, Any], fault: str, step: int) -> None:
+    def install(worker_config: dict[str, Any], fault: str, step: int) -> None:
         real: Callable[..., Any] = getattr(checkpoints, function)
 
         def write(url: str, *what: Any) -> Any:
             is_there = f"/{step:010d}/" in url and not url.endswith("worker-1.safetensors")
-            if is_there and mark_once(given["task"].root, fault):
-                act(given)
+            if is_there and mark_once(worker_config["task"].root, fault):
+                act(worker_config)
             return real(url, *what)
 
         setattr(checkpoints, function, write)
@@ -110,11 +114,11 @@ def inject_faults(faults: Sequence[str]) -> Callable[[dict[str, Any]], str]:
     """Return the worker's function with faults installed."""
     driver = os.getpid()
 
-    def worker(given: dict[str, Any]) -> str:
+    def worker(worker_config: dict[str, Any]) -> str:
         for fault in faults:
             name, _, step = fault.partition("@")
-            FAULTS[name]({**given, "driver": driver}, fault, int(step))
-        return real_worker(given)
+            FAULTS[name]({**worker_config, "driver": driver}, fault, int(step))
+        return real_worker(worker_config)
 
     return worker
 

@@ -47,7 +47,7 @@ def _start(rank: int, size: int, function: Callable[[ProcessGroup, str], NamedTe
 def run_scenarios(process_group: ProcessGroup, folder: str) -> NamedTensors:
     """Return the results of collective operations, and weights and losses by scenario."""
     batch = make_spectra(200)
-    shown = {
+    results = {
         "sum": process_group.all_reduce(torch.tensor([1.0, float(process_group.rank)])),
         "flags": process_group.broadcast(torch.tensor([process_group.rank == 0, False])),
         "all": torch.stack(process_group.all_gather(torch.tensor([process_group.rank]))),
@@ -56,9 +56,9 @@ def run_scenarios(process_group: ProcessGroup, folder: str) -> NamedTensors:
     def train(name: str, config: TrainingConfig, url: str = "", streamed: bool = False) -> None:
         state = make_state(config, seed=process_group.rank)  # worker 0's weights must be used
         fit(state, make_trainer(batch, batch, config, process_group, url, streamed))
-        shown.update({f"{name}/{key}": value for key, value in state.vae.state_dict().items()})
-        shown[f"{name}/losses"] = torch.tensor([epoch.train["total"] for epoch in state.history])
-        shown[f"{name}/val"] = torch.tensor([epoch.validation["recon"] for epoch in state.history])
+        results.update({f"{name}/{key}": value for key, value in state.vae.state_dict().items()})
+        results[f"{name}/losses"] = torch.tensor([epoch.train["total"] for epoch in state.history])
+        results[f"{name}/val"] = torch.tensor([epoch.validation["recon"] for epoch in state.history])
 
     for kind in ("cached", "streamed"):
         url, is_streamed = f"{folder}/{kind}", kind == "streamed"
@@ -67,8 +67,8 @@ def run_scenarios(process_group: ProcessGroup, folder: str) -> NamedTensors:
         train(f"{kind} kept", replace(CONFIG, max_epochs=2, checkpoint_interval_steps=4), url, is_streamed)
         train(f"{kind} again", CONFIG, url, is_streamed)
         train(f"{kind} grown", CONFIG, f"{folder}/{kind} of one", is_streamed)
-    shown["message"] = _train_on_bad_value(batch, process_group)
-    return shown
+    results["message"] = _train_on_bad_value(batch, process_group)
+    return results
 
 
 def _train_on_bad_value(batch: Batch, process_group: ProcessGroup) -> Tensor:

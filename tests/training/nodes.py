@@ -27,10 +27,10 @@ from tests.training.build_store import SMALL
 STEP = 20
 
 
-def report_node_and_wait(given: dict[str, Any]) -> None:
+def report_node_and_wait(worker_config: dict[str, Any]) -> None:
     """Write this worker's node to a file, and wait for the node to be lost."""
     node = ray.get_runtime_context().get_node_id()
-    Path(f"{given['task'].root}/node").write_text(node)
+    Path(f"{worker_config['task'].root}/node").write_text(node)
     time.sleep(600)
 
 

@@ -30,36 +30,36 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def shown(folder):
+def results(folder):
     return run_workers(SIZE, run_scenarios, folder)
 
 
-def weights(shown, name):
+def weights(results, name):
     other_keys = ("losses", "val")
-    found = {key.partition("/")[2]: value for key, value in shown.items() if key.startswith(f"{name}/")}
+    found = {key.partition("/")[2]: value for key, value in results.items() if key.startswith(f"{name}/")}
     return {key: value for key, value in found.items() if key not in other_keys}
 
 
-def test_collective_operations(shown):
-    for worker in shown:
+def test_collective_operations(results):
+    for worker in results:
         assert worker["sum"].tolist() == [3.0, 3.0]
         assert worker["flags"].tolist() == [True, False]
         assert worker["all"].flatten().tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("kind", ["cached", "streamed"])
-def test_all_workers_end_with_the_same_weights_and_losses(shown, kind):
+def test_all_workers_end_with_the_same_weights_and_losses(results, kind):
     """So do batch norm's statistics."""
-    first = weights(shown[0], kind)
+    first = weights(results[0], kind)
     assert any("running_var" in name for name in first)
-    for worker in shown[1:]:
+    for worker in results[1:]:
         assert state_dicts_equal(first, weights(worker, kind))
-        assert torch.equal(worker[f"{kind}/losses"], shown[0][f"{kind}/losses"])
-        assert torch.equal(worker[f"{kind}/val"], shown[0][f"{kind}/val"])
+        assert torch.equal(worker[f"{kind}/losses"], results[0][f"{kind}/losses"])
+        assert torch.equal(worker[f"{kind}/val"], results[0][f"{kind}/val"])
 
 
 @pytest.mark.parametrize("kind", ["cached", "streamed"])
-def test_three_workers_equal_one_with_averaged_gradients(shown, kind):
+def test_three_workers_equal_one_with_averaged_gradients(results, kind):
     """One process computes the steps of all three: noise and batch norm of each, gradients averaged."""
     batch = make_spectra(200)
     state = make_state(CONFIG)
@@ -106,8 +106,8 @@ def test_three_workers_equal_one_with_averaged_gradients(shown, kind):
         }
         buffers = [{name: value.clone() for name, value in mean.items()} for _ in range(SIZE)]
     _load(state.vae, buffers[0])
-    assert shown[0][f"{kind}/losses"].tolist() == pytest.approx(losses, rel=1e-5)
-    theirs = weights(shown[0], kind)
+    assert results[0][f"{kind}/losses"].tolist() == pytest.approx(losses, rel=1e-5)
+    theirs = weights(results[0], kind)
     # The gradient of a bias before batch norm is rounding error, which Adam scales up to full steps.
     for name, value in state.vae.state_dict().items():
         if value.ndim == 2 or name.endswith("running_var"):
@@ -120,35 +120,35 @@ def _load(vae, buffers):
 
 
 @pytest.mark.parametrize("kind", ["cached", "streamed"])
-def test_resumed_training_of_three_workers_ends_with_the_same_weights(shown, kind):
-    for worker in shown:
+def test_resumed_training_of_three_workers_ends_with_the_same_weights(results, kind):
+    for worker in results:
         assert state_dicts_equal(weights(worker, f"{kind} again"), weights(worker, kind))
         assert torch.equal(worker[f"{kind} again/losses"], worker[f"{kind}/losses"])
 
 
 @pytest.mark.parametrize("kind", ["cached", "streamed"])
-def test_more_workers_resume_within_an_epoch(shown, kind):
+def test_more_workers_resume_within_an_epoch(results, kind):
     """Three workers finish what one began, with nearly the losses of three from the start."""
-    grown, whole = shown[0][f"{kind} grown/losses"], shown[0][f"{kind}/losses"]
+    grown, whole = results[0][f"{kind} grown/losses"], results[0][f"{kind}/losses"]
     assert len(grown) == len(whole)
     assert grown.tolist() == pytest.approx(whole.tolist(), rel=0.1)
-    assert state_dicts_equal(weights(shown[1], f"{kind} grown"), weights(shown[2], f"{kind} grown"))
+    assert state_dicts_equal(weights(results[1], f"{kind} grown"), weights(results[2], f"{kind} grown"))
 
 
 @pytest.mark.parametrize("kind", ["cached", "streamed"])
-def test_fewer_workers_resume_within_an_epoch(shown, folder, kind, caplog):
+def test_fewer_workers_resume_within_an_epoch(results, folder, kind, caplog):
     """One worker finishes what three began; in each epoch every row is used once."""
     batch, state = make_spectra(200), make_state(CONFIG)
     fit(state, make_trainer(batch, batch, CONFIG, ProcessGroup(), f"{folder}/{kind}", kind == "streamed"))
     assert "resumes at step 4, in epoch 1" in caplog.text
     # Three workers took one step of the three (or two, if streamed) of the epoch; one takes the rest.
     assert state.step == 9 if kind == "cached" else 7 <= state.step <= 9
-    whole = shown[0][f"{kind}/losses"].tolist()
+    whole = results[0][f"{kind}/losses"].tolist()
     assert [epoch.train["total"] for epoch in state.history] == pytest.approx(whole, rel=0.1)
 
 
-def test_bad_value_of_one_worker_stops_all_with_the_same_error(shown):
-    messages = [bytes(worker["message"].tolist()).decode().strip() for worker in shown]
+def test_bad_value_of_one_worker_stops_all_with_the_same_error(results):
+    messages = [bytes(worker["message"].tolist()).decode().strip() for worker in results]
     assert len(set(messages)) == 1
     assert "not finite in o50;" in messages[0]
     assert messages[0].count("o") > 60, "the whole global batch is named"

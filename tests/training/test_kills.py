@@ -16,11 +16,11 @@ from tests.training.driver import SEED, make_config, read_marks
 def test_worker_killed_and_then_the_driver_in_a_checkpoint(root, expected_weights, local_ray):
     """The training resumes at step 16; the driver dies before the checkpoint of step 32 has its JSON."""
     faults = ("worker@20", "driver in checkpoint@32")
-    ended = run_driver(root, 1, "streamed", *faults)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr[-3000:]
+    process = run_driver(root, 1, "streamed", *faults)
+    assert process.returncode == -signal.SIGKILL, process.stderr[-3000:]
     assert read_marks(root) == set(faults)
     assert list_checkpoints(root) == {16: True, 24: True, 32: False}
-    assert "training resumes at step 16" in ended.stdout + ended.stderr
+    assert "training resumes at step 16" in process.stdout + process.stderr
     result = train(root, SMALL, make_config(1, "streamed"), SEED)
     assert result.counts["n_epochs"] == 10
     assert state_dicts_equal(load_only_model(root), expected_weights(1, "streamed"))
@@ -42,8 +42,8 @@ def test_worker_killed_and_then_the_driver_in_a_checkpoint(root, expected_weight
 )
 def test_worker_killed(root, expected_weights, local_ray, fault, order):
     """Before the first checkfault, between two, at the end of an epoch, and while one is written."""
-    ended = run_driver(root, 2, order, fault)
-    assert ended.returncode == 0, ended.stderr[-3000:]
+    process = run_driver(root, 2, order, fault)
+    assert process.returncode == 0, process.stderr[-3000:]
     assert read_marks(root) == {fault}
     assert state_dicts_equal(load_only_model(root), expected_weights(2, order))
 
@@ -55,8 +55,8 @@ def test_worker_killed(root, expected_weights, local_ray, fault, order):
 )
 def test_driver_killed(root, expected_weights, local_ray, fault, workers, order):
     """Between checkpoints and while one is written."""
-    ended = run_driver(root, workers, order, fault)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr[-3000:]
+    process = run_driver(root, workers, order, fault)
+    assert process.returncode == -signal.SIGKILL, process.stderr[-3000:]
     assert read_marks(root) == {fault}
     train(root, SMALL, make_config(workers, order), SEED)
     assert state_dicts_equal(load_only_model(root), expected_weights(workers, order))

@@ -20,13 +20,13 @@ def run_on_nodes(root: str, workers: int, min_workers: int, n_nodes: int) -> str
     """Run `tests.training.nodes` to its end."""
     command = [sys.executable, "-m", "tests.training.nodes", root, *map(str, (workers, min_workers, n_nodes))]
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    ended = subprocess.run(
+    process = subprocess.run(
         command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=400, check=False
     )
-    assert ended.returncode == 0, ended.stderr[-3000:]
-    assert "a node is lost" in ended.stdout
-    assert "training resumes at step 16" in ended.stdout + ended.stderr
-    return ended.stdout
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert "a node is lost" in process.stdout
+    assert "training resumes at step 16" in process.stdout + process.stderr
+    return process.stdout
 
 
 @pytest.mark.slow  # `tests/soak` loses a node as well

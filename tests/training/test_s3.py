@@ -17,8 +17,8 @@ __all__ = ["s3", "seaweed"]
 def test_training_with_a_root_in_a_bucket(s3, expected_weights, local_ray):
     root = s3.url("root")
     make_store(root, N_SPECTRA)
-    ended = run_driver(root, 1, "cached")
-    assert ended.returncode == 0, ended.stderr[-3000:]
+    process = run_driver(root, 1, "cached")
+    assert process.returncode == 0, process.stderr[-3000:]
     assert state_dicts_equal(load_only_model(root), expected_weights(1))
     # Ray Train writes its own files there.
     assert any(name.endswith(".validate_storage_marker") for name in list_files(f"{root}/models"))
