@@ -138,12 +138,12 @@ from distspec.stages import embed as stage
 from distspec.stages.session import RayConfig, ray_session
 root, number, temp_dir = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 stage.rows_per_span, stage.SPANS_PER_COMMIT = lambda store: 16, 2
-whole, calls = stage.append_latents, iter(range(10**6))
-def append(*args):
+append_latents, calls = stage.append_latents, iter(range(10**6))
+def append_or_die(*args):
     if next(calls) == number:
         os.kill(os.getpid(), signal.SIGKILL)
-    return whole(*args)
-stage.append_latents = append
+    return append_latents(*args)
+stage.append_latents = append_or_die
 with ray_session(RayConfig(address="local", num_cpus=2, temp_dir=temp_dir)):
     stage.embed_store(root, "m-1")
 """
@@ -157,7 +157,7 @@ def test_killed_driver_is_resumed(tmp_path, rng, one_thread):
     for number, rows in ((2, 64), (1, 96), (99, N)):
         with tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True) as temp_dir:
             command = [sys.executable, "-c", DRIVER, root, str(number), temp_dir]
-            ended = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
-        assert ended.returncode == (0 if number == 99 else -signal.SIGKILL), ended.stderr[-2000:]
+            process = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
+        assert process.returncode == (0 if number == 99 else -signal.SIGKILL), process.stderr[-2000:]
         assert count_embedded(open_store(store_url(root)), "m-1") == rows
     assert_complete(root)

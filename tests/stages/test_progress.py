@@ -93,7 +93,7 @@ def test_work_goes_on_where_the_board_dies(local_ray, caplog, monkeypatch):
         while not caplog.records:
             time.sleep(0.05)
         ray.kill(board, no_restart=False)
-        while ray.get(board.read.remote())[0]:  # not dead yet
+        while ray.get(board.read.remote()).n_done:  # not dead yet
             time.sleep(0.05)
         ray.get(board.update.remote(3, metrics))
     assert [record.getMessage()[:27] for record in caplog.records] == [
