@@ -23,7 +23,7 @@ def of(n, pixels=640, cache_mb=2048.0, window=32_000, prefetch=1):
 
 
 @given(SIZES, SIZES)
-def test_more_data_never_needs_less(a, b):
+def test_estimates_increase_with_the_data(a, b):
     few, many = sorted((a, b))
     assert estimate_loading_memory(few) <= estimate_loading_memory(many)
     assert estimate_inference_memory(few, 640) <= estimate_inference_memory(many, 640)
@@ -33,13 +33,13 @@ def test_more_data_never_needs_less(a, b):
 
 
 @given(SIZES, st.floats(1.0, 1e5), st.integers(1, 5_000))
-def test_a_worker_holds_all_that_fits_its_cache_or_none(n, cache_mb, pixels):
+def test_a_worker_caches_all_spectra_or_none(n, cache_mb, pixels):
     held = count_cached_rows(n, pixels, cache_mb)
     assert held in (0, n)
     assert held * 8 * pixels <= cache_mb * MB
 
 
-def test_what_a_training_worker_holds_is_bounded_by_its_cache_and_windows():
+def test_the_memory_of_a_training_worker_is_bounded_by_cache_and_windows():
     least, held, streamed = of(1_000), of(300_000), of(10_000_000)
     assert least < held
     assert held > least + 8 * 640 * 300_000 * 0.8
@@ -49,11 +49,11 @@ def test_what_a_training_worker_holds_is_bounded_by_its_cache_and_windows():
     assert of(10_000_000, prefetch=3) > of(10_000_000)
 
 
-def test_what_is_held_at_a_time_is_what_the_code_holds():
+def test_batch_sizes_equal_those_of_the_code():
     assert memory.N_PREPARATION_SPECTRA == setup.N_INIT_SPECTRA
     assert memory.DECODE_BATCH_SIZE == features.BATCH_SIZE
 
 
 @pytest.mark.parametrize("few", [0, 1])
-def test_few_spectra_need_hardly_more_than_the_process(few):
+def test_few_spectra_need_little_more_than_the_process(few):
     assert of(few) < memory.TORCH_WORKER_BYTES + 10 * MB

@@ -1,14 +1,22 @@
-from dataclasses import replace
+"""Test identifiers, versions and JSON records."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+import pytest
 
 from distspec.catalog.runs import compute_run_id
 from distspec.clustering.config import ClusteringConfig
-from distspec.core.records import collect_versions
+from distspec.core.errors import StoreError
+from distspec.core.records import JsonRecord, add_checksum, collect_versions, has_valid_checksum
 from distspec.training.config import TrainingConfig
 from distspec.training.record import compute_model_id
 from tests.helpers.models import SMALL
 
 
-def test_ids_name_what_was_set():
+def test_identifiers_depend_on_the_settings_that_matter():
     training = TrainingConfig()
     name = compute_model_id("digest", SMALL, training, 0)
     assert name == compute_model_id("digest", SMALL, training, 0)
@@ -31,3 +39,37 @@ def test_ids_name_what_was_set():
 
 def test_versions_are_recorded():
     assert {"distspec", "torch", "icechunk"} <= collect_versions().keys()
+
+
+class Color(StrEnum):
+    RED = "red"
+
+
+@dataclass(frozen=True)
+class Line(JsonRecord):
+    name: str
+    limits: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class LineList(JsonRecord):
+    record_name = "lines.json"
+
+    lines: tuple[Line, ...]
+    by_name: Mapping[str, Line] = field(default_factory=dict)
+    color: Color = Color.RED
+    comment: str | None = None
+    best: Line | None = None
+
+
+def test_records_are_rebuilt_from_json():
+    line = Line("Lyα", (1200.0, 1230.0))
+    for record in (LineList(()), LineList((line, line), {"a": line}, comment="one", best=line)):
+        text = json.dumps(add_checksum(record.to_json()))
+        assert LineList.from_json(json.loads(text)) == record
+        assert has_valid_checksum(json.loads(text))
+
+
+def test_a_record_that_lacks_a_field_is_refused_with_the_remedy():
+    with pytest.raises(StoreError, match=r"lines\.json: no lines: .* use a new --root"):
+        LineList.from_json({"color": "red"})

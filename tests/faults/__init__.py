@@ -1,1 +1,1 @@
-"""What real archives, disks and networks do, made for real: see each module for its cases."""
+"""Faults of real archives, disks and networks, reproduced: each module lists its cases."""

@@ -1,4 +1,4 @@
-"""Servers for the tests of what services do."""
+"""Fixtures: servers that misbehave."""
 
 import pytest
 
@@ -7,12 +7,12 @@ from tests.faults.servers import serving
 
 @pytest.fixture
 def server():
-    with serving() as told:
-        yield told
+    with serving() as server:
+        yield server
 
 
 @pytest.fixture
 def elsewhere():
-    """A second server, to which nothing may lead."""
-    with serving() as told:
-        yield told
+    """A second server, to which the archive may not redirect."""
+    with serving() as server:
+        yield server

@@ -1,4 +1,4 @@
-"""How files are damaged: bytes by hand, tables and images with astropy."""
+"""Functions that damage FITS files: their bytes directly, tables and images with astropy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BLOCK, CARD = 2880, 80
 
 
 def opened(content: bytes) -> fits.HDUList:
-    """Open a file's bytes, everything read."""
+    """Open the bytes of a file with astropy and read all data."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         hdus = fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=False)
@@ -24,7 +24,7 @@ def opened(content: bytes) -> fits.HDUList:
 
 
 def written(hdus: Any, checksum: bool = False) -> bytes:
-    """Return a file's bytes."""
+    """Return the bytes of a file that consists of some HDUs."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -33,7 +33,7 @@ def written(hdus: Any, checksum: bool = False) -> bytes:
 
 
 def place(content: bytes, hdu: str | int) -> tuple[int, int, int]:
-    """Return where an HDU's header begins, its data begin, and it ends."""
+    """Return the offsets of an HDU's header, of its data, and of its end."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         info = fits.open(io.BytesIO(content), memmap=False)[hdu].fileinfo()
@@ -41,7 +41,7 @@ def place(content: bytes, hdu: str | int) -> tuple[int, int, int]:
 
 
 def card(content: bytes, hdu: str | int, keyword: str, new: str) -> bytes:
-    """Write over a card of one HDU's header, as it stands."""
+    """Overwrite one card of an HDU's header with the given text."""
     start, stop, _ = place(content, hdu)
     at = content.index(keyword.ljust(8).encode(), start, stop)
     while (at - start) % CARD:
@@ -55,12 +55,12 @@ def flip(content: bytes, at: int, bit: int = 3) -> bytes:
 
 
 def summed(content: bytes) -> bytes:
-    """Give every HDU its CHECKSUM and DATASUM."""
+    """Add CHECKSUM and DATASUM to every HDU."""
     return written(opened(content), checksum=True)
 
 
 def header(content: bytes, hdu: str | int, **cards: Any) -> bytes:
-    """Set cards of one HDU."""
+    """Set header values of one HDU."""
     hdus = opened(content)
     for key, value in cards.items():
         hdus[hdu].header[key] = value
@@ -83,31 +83,31 @@ def table(
     units: Mapping[str, str] | None = None,
     rename: Callable[[str], str] = str,
 ) -> bytes:
-    """Write one table anew, of some rows, with columns changed (None: left out; a `fits.Column`: as is)."""
+    """Rewrite a table with some rows and changed columns; None removes a column."""
     hdus = opened(content)
     old = hdus[hdu]
     known = {column.name.lower(): column for column in old.columns}
     values = {name: np.asarray(old.data[column.name])[rows] for name, column in known.items()}
     plain = {name: array.astype(array.dtype.newbyteorder("=")) for name, array in values.items()}
-    made: list[fits.Column] = []
+    columns: list[fits.Column] = []
     for name, array in {**plain, **change(dict(plain))}.items():
         if array is None:
             continue
         if isinstance(array, fits.Column):
-            made.append(array)
+            columns.append(array)
             continue
         array = np.asarray(array)
         unit = (units or {}).get(name, known[name].unit if name in known else None)
         title = rename(known[name].name if name in known else name)
-        made.append(fits.Column(title, _format(array), unit=unit, array=array))
+        columns.append(fits.Column(title, _format(array), unit=unit, array=array))
     own = ("TTYPE", "TFORM", "TUNIT", "TNULL", "TDISP", "TDIM")
     kept = fits.Header([each for each in old.header.cards if not each.keyword.startswith(own)])
-    new = fits.BinTableHDU.from_columns(made, header=kept, name=old.name)
+    new = fits.BinTableHDU.from_columns(columns, header=kept, name=old.name)
     return written(new if each is old else each for each in hdus)
 
 
 def cells(content: bytes, hdu: str, **values: Any) -> bytes:
-    """Write one value into all rows of some of a table's columns."""
+    """Set columns of a table to one value in all rows."""
     hdus = opened(content)
     for name, value in values.items():
         hdus[hdu].data[name][:] = value
@@ -116,7 +116,7 @@ def cells(content: bytes, hdu: str, **values: Any) -> bytes:
 
 
 def unsum(hdu: Any) -> None:
-    """Take the checksums of what is changed on purpose away."""
+    """Remove the checksums of an HDU that was changed."""
     for key in ("CHECKSUM", "DATASUM"):
         hdu.header.remove(key, ignore_missing=True)
 
@@ -130,19 +130,19 @@ def _format(array: Any) -> str:
 
 
 def order(content: bytes, *names: str) -> bytes:
-    """Put HDUs in another order: the primary, those named, the others."""
+    """Reorder HDUs: the primary one, those named, the others."""
     hdus = opened(content)
     first = [hdus[name] for name in names]
     return written([hdus[0], *first, *[h for h in hdus[1:] if not any(h is f for f in first)]])
 
 
 def without(content: bytes, *names: str) -> bytes:
-    """Leave HDUs out."""
+    """Remove HDUs."""
     return written(h for h in opened(content) if h.name not in names)
 
 
 def image(content: bytes, change: Callable[[dict[str, Any]], Mapping[str, Any]], **packed: Any) -> bytes:
-    """Change images by their names; with `packed`, write those that changed compressed."""
+    """Change images by name; with `packed` options the changed ones are compressed."""
     hdus = opened(content)
     changed = change({hdu.name: hdu.data for hdu in hdus if hdu.data is not None and hdu.name != "PRIMARY"})
     result = []

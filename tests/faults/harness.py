@@ -1,4 +1,4 @@
-"""The whole of ingest without Ray, over folders of real files, damaged ones among them."""
+"""Ingest without Ray, of folders with real and damaged files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.faults.samples import sample
 from tests.helpers.local_writer import LocalWriter
 
 BATCH = 3
-"""Spectra that are read together: a fault has neighbours in its batch, and batches after it."""
+"""Spectra that are read together: a damaged file shares its batch with others, and more batches follow."""
 
 GALAXIES = (GridConfig(n_pixels=320), NormConfig())
 FIBRES = (
@@ -45,13 +45,13 @@ SCHEMES: Mapping[str, tuple[GridConfig, NormConfig]] = {
     "desi": FIBRES,
     "spex": DWARFS,
 }
-"""To what grid and scale an archive's spectra are brought here."""
+"""Grid and normalization by archive name."""
 
 
 def ingest(
     url: str, archive: Any, access: AccessConfig = DEFAULT_ACCESS, retry: bool = False, commit_rows: int = 8
 ) -> Store:
-    """Do what `distspec.stages.ingest.ingest` does, in this process, on a grid chosen beforehand."""
+    """Do what `distspec.stages.ingest.ingest` does, in this process and on a fixed grid."""
     grid, norm = SCHEMES[archive.name]
     if not store_exists(url):
         frozen = (
@@ -73,7 +73,7 @@ def ingest(
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One standing row of a store, wherever its file lay and whichever commit brought it."""
+    """A current row of a store, without its URL and its commit."""
 
     ledger: Mapping[str, Any]
     flux: Any
@@ -89,8 +89,8 @@ class Row:
         return repr(sorted(self.ledger.items())), self.flux.tobytes(), self.ivar.tobytes()
 
 
-def standing(store: Store) -> dict[str, Row]:
-    """Return the rows that stand, by object_id."""
+def current_rows(store: Store) -> dict[str, Row]:
+    """Return the current rows by object_id."""
     rows = store.current_rows()
     ledger = store.ledger().take(pa.array(rows)).drop_columns(["uri", "ingest_commit"]).to_pylist()
     flux, ivar = store.read_spectra(rows)
@@ -98,18 +98,18 @@ def standing(store: Store) -> dict[str, Row]:
 
 
 def quarantine(store: Store) -> dict[str, dict[str, str]]:
-    """Return what is in quarantine, by object_id."""
+    """Return the quarantine by object_id."""
     return {row["object_id"]: row for row in store.read_quarantine().to_pylist()}
 
 
 @cache
 def clean(kind: str) -> dict[str, Row]:
-    """Return the rows of a kind's sample when nothing is wrong with it."""
+    """Return the rows of an archive's undamaged sample."""
     with tempfile.TemporaryDirectory() as folder:
         archive = sample(kind).write(Path(folder) / "archive")
         store = ingest(f"{folder}/store", archive)
         assert not quarantine(store)
-        return standing(store)
+        return current_rows(store)
 
 
 def assert_only(
@@ -117,21 +117,21 @@ def assert_only(
     expected: Mapping[str, Row],
     object_id: str,
     reason: QuarantineReason,
-    seen: str,
+    detail: str,
     uri: str = "",
 ) -> None:
-    """Assert that one object is in quarantine, for that reason, and that the others' rows are as expected."""
-    assert standing(store) == {key: row for key, row in expected.items() if key != object_id}
+    """Assert that one object is quarantined with its reason, and all other rows are as expected."""
+    assert current_rows(store) == {key: row for key, row in expected.items() if key != object_id}
     entries = quarantine(store)
     assert set(entries) == {object_id}
     entry = entries[object_id]
     assert entry["reason"] == str(reason), entry["detail"]
-    assert re.search(seen, entry["detail"]), entry["detail"]
+    assert re.search(detail, entry["detail"]), entry["detail"]
     assert entry["uri"].partition("#")[0].endswith(uri or object_id), entry["uri"]
 
 
 class Case(NamedTuple):
-    """A fault of one file: how it is made, and how it ends; without a reason, as the row that there was."""
+    """A fault of one file and its expected result: a quarantine reason, or without one the undamaged row."""
 
     number: int
     name: str
@@ -140,9 +140,9 @@ class Case(NamedTuple):
     reason: QuarantineReason | None = None
     detail: str = ""
     compare: Callable[[Row, Row], None] | None = None
-    """Asserts what holds between the row that comes of it and the undamaged file's, where they differ."""
+    """Compares the resulting row with that of the undamaged file, if they are not equal."""
     row: Mapping[str, Any] = {}
-    """What the catalogue says of it, unlike of the undamaged file."""
+    """Catalog values that differ from those of the undamaged file."""
 
     def __str__(self) -> str:
         return f"{self.number:03d}-{self.name}-{self.kind}"
@@ -160,21 +160,21 @@ class Case(NamedTuple):
 
     @property
     def object_id(self) -> str:
-        """What the archive calls its spectrum."""
+        """Key of the spectrum in the archive."""
         if self.kind == "desi":
             return f"{self}-39089837499744649"
         return sample(self.kind).id_of(self.file)
 
 
 class Outcomes:
-    """How cases end, all of a kind being ingested together, between files with which nothing is wrong."""
+    """Results of cases; all cases of an archive are ingested together, among undamaged files."""
 
     def __init__(self, cases: Sequence[Case], folder: Path, access: AccessConfig = DEFAULT_ACCESS) -> None:
         self._cases, self._folder, self._access = cases, folder, access
         self._outcomes: dict[str, tuple[dict[str, Row], dict[str, dict[str, str]]]] = {}
 
     def check(self, case: Case) -> None:
-        """Assert that one case ends as it must."""
+        """Assert that a case has the expected result."""
         rows, refused = self._of(case.kind)
         if case.reason is not None:
             assert case.object_id not in rows
@@ -187,11 +187,11 @@ class Outcomes:
             (case.compare or assert_same)(rows[case.object_id], undamaged(case.kind))
 
     def row(self, case: Case) -> Row:
-        """Return the row that comes of a case."""
+        """Return the row of a case."""
         return self._of(case.kind)[0][case.object_id]
 
-    def check_neighbours(self, kind: str) -> None:
-        """Assert that every spectrum ended once, and the undamaged ones as if they were alone."""
+    def check_other_files(self, kind: str) -> None:
+        """Assert that every spectrum has one result, and undamaged ones the same as alone."""
         rows, refused = self._of(kind)
         cases = [case for case in self._cases if case.kind == kind]
         assert set(refused) == {case.object_id for case in cases if case.reason is not None}
@@ -216,13 +216,13 @@ class Outcomes:
                         changed[case.file.replace("coadd", "redrock")] = redrock
             archive = files.write(self._folder / kind / "archive", changed, rows)
             store = ingest(str(self._folder / kind / "store"), archive, self._access)
-            self._outcomes[kind] = standing(store), quarantine(store)
+            self._outcomes[kind] = current_rows(store), quarantine(store)
             assert compare_listing(archive.list_spectra(self._access), store).is_empty
         return self._outcomes[kind]
 
 
 def undamaged(kind: str) -> Row:
-    """Return the row of the file that cases are made of."""
+    """Return the row of the file that is damaged, before it is damaged."""
     stem = sample(kind).victim.partition(".")[0].removeprefix("coadd-")
     return next(row for key, row in clean(kind).items() if stem in key)
 
@@ -231,7 +231,7 @@ NAMES = {"object_id", "version", "root", "srcid"}
 
 
 def assert_same(row: Row, other: Row) -> None:
-    """Assert that two rows say the same, but for what their files are called."""
+    """Assert that two rows are equal except for the names of their files."""
     ours, theirs = ({k: v for k, v in each.ledger.items() if k not in NAMES} for each in (row, other))
     assert repr(ours) == repr(theirs)  # NaN is NaN
     assert np.array_equal(row.flux, other.flux)
@@ -239,7 +239,7 @@ def assert_same(row: Row, other: Row) -> None:
 
 
 def assert_close(row: Row, other: Row) -> None:
-    """Assert that two rows hold the same numbers to rounding."""
+    """Assert that two rows are equal up to rounding."""
     assert np.array_equal(row.ivar > 0, other.ivar > 0)
     for ours, theirs in ((row.flux, other.flux), (row.ivar, other.ivar)):
         assert np.allclose(ours, theirs, rtol=2e-4, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Reading as distspec does, with astropy in place of its own FITS reader: what a row must be."""
+"""Reading with the archives' own code, but with astropy in place of the FITS reader of distspec."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLACES = {
     "read_image": ("distspec.archives.spex.read_fits_image", "distspec.archives.jades.read_fits_image",
                    "distspec.archives.desi_cameras.read_fits_image"),
 }  # fmt: skip
-"""Where archives take what they read with from."""
+"""Names that are replaced, by the function that replaces them."""
 
 
 def opened(content: bytes) -> Any:
@@ -32,7 +32,7 @@ def opened(content: bytes) -> Any:
 
 
 class Table:
-    """A table as astropy reads it, with the names that `distspec.io.fits.FitsTable` has."""
+    """A table read by astropy, with the interface of `distspec.io.fits.FitsTable`."""
 
     def __init__(self, hdu: Any) -> None:
         self.header = hdu.header
@@ -76,7 +76,7 @@ def read_image(content: bytes, name: str | int, total: int | None = None) -> tup
 
 
 class InMemory:
-    """A file that is all there."""
+    """An archive file in memory."""
 
     def __init__(self, content: bytes) -> None:
         self.url = "memory"
@@ -91,9 +91,9 @@ class InMemory:
 
 @contextmanager
 def by_astropy() -> Iterator[None]:
-    """Have archives read with astropy."""
+    """Let archives read with astropy within the block."""
 
-    # What only says where a header is has no like in astropy.
+    # astropy has no function that only finds a header.
     def header(content: bytes, name: int, total: int) -> Any:
         return type("Hdu", (), {"header": opened(content)[name].header})
 

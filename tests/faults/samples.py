@@ -1,4 +1,4 @@
-"""A few real files of every archive, made-up ones of DJA where there are none, and how they are written."""
+"""A few real files of every archive; simulated ones of DJA if there are no real files."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from tests.conftest import DATA, real_data
 
 @dataclass(frozen=True)
 class Sample:
-    """A few files of one archive, and the rows of its catalogue on them."""
+    """A few files of one archive and their catalog rows."""
 
     kind: str
     contents: Mapping[str, bytes]
     rows: Sequence[Mapping[str, Any]] = ()
     victim: str = ""
-    """The file that is exchanged; in the middle, where the archive has as many."""
+    """The file that is damaged; it is read between others if the archive has several."""
 
     def write(
         self,
@@ -41,18 +41,18 @@ class Sample:
         rows: Sequence[Mapping[str, Any]] | None = None,
         **options: Any,
     ) -> Any:
-        """Write the files, some with other content or, for None, not at all; return their archive."""
+        """Write the files, some with changed content (None: not at all); return their archive."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in {**self.contents, **(changed or {})}.items():
             path = folder / name
             path.unlink(missing_ok=True)
             if content is not None:
                 path.write_bytes(content)
-                os.utime(path, ns=(0, 0))  # versions made of it are the same wherever it is copied to
+                os.utime(path, ns=(0, 0))  # so that versions derived from it do not depend on the copy
         return self.archive(folder, self.rows if rows is None else rows, **options)
 
     def archive(self, folder: Path, rows: Sequence[Mapping[str, Any]], **options: Any) -> Any:
-        """Write the catalogue and return the archive of a folder."""
+        """Write the catalog and return the archive of a folder."""
         catalog = str(folder / "catalog.csv")
         if rows:
             write_csv(Path(catalog), rows)
@@ -71,7 +71,7 @@ class Sample:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as a catalogue."""
+    """Write rows as a CSV catalog."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -79,20 +79,20 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Write rows as a catalogue that may hold any text; return its path."""
+    """Write rows as a Parquet catalog, which may contain any text; return its path."""
     pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), path)
     return str(path)
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Read a catalogue's rows."""
+    """Read the rows of a CSV catalog."""
     with path.open() as file:
         return list(csv.DictReader(file))
 
 
 @cache
 def sample(kind: str) -> Sample:
-    """Return the files that a kind's cases are made of; skips where there are none."""
+    """Return the sample of an archive; skip the test if there are no files."""
     return {"dja": _dja, "jades": _jades, "sdss": _sdss, "desi": _desi, "spex": _spex}[kind]()
 
 

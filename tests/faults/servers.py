@@ -1,4 +1,4 @@
-"""A loopback HTTP server that misbehaves as it is told: a script of behaviours a path, then it serves."""
+"""An HTTP server on the loopback interface that misbehaves by a script per path and then serves normally."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-Behaviour = Callable[["_Handler", bytes], None]
+Behavior = Callable[["_Handler", bytes], None]
 NONE = b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code></Error>"
 
 
 class Request(NamedTuple):
-    """What was asked for."""
+    """A request that the server received."""
 
     method: str
     path: str
@@ -27,7 +27,7 @@ class Request(NamedTuple):
 
 
 class Server:
-    """Files by path, what the server does before it serves each, and what it was asked for."""
+    """The files of a server, how it behaves for each path, and the requests that it received."""
 
     def __init__(self, scheme: str, port: int) -> None:
         self.port = port
@@ -35,19 +35,19 @@ class Server:
         self.requests: list[Request] = []
         self.released = threading.Event()
         self._files: dict[str, bytes] = {}
-        self._scripts: dict[str, list[Behaviour]] = {}
-        self._always: dict[str, Behaviour] = {}
+        self._scripts: dict[str, list[Behavior]] = {}
+        self._always: dict[str, Behavior] = {}
         self._lock = threading.Lock()
 
-    def serve(self, path: str, content: bytes, *script: Behaviour, always: Behaviour | None = None) -> None:
-        """Serve a file: its script once, behaviour by behaviour, then `always`, or as a server should."""
+    def serve(self, path: str, content: bytes, *script: Behavior, always: Behavior | None = None) -> None:
+        """Serve a file: each behavior of the script once, then `always`, by default correct responses."""
         with self._lock:
             self._files[path] = content
             self._scripts[path] = list(script)
             self._always[path] = always or serve_ranges
 
     def asked(self, path: str) -> list[Request]:
-        """Return the requests for a path."""
+        """Return the requests for a path, in order."""
         return [request for request in self.requests if request.path == path]
 
     def answer(self, handler: _Handler) -> None:
@@ -64,9 +64,9 @@ class Server:
                 )
             )
             script = self._scripts.get(path, [])
-            behaviour = script.pop(0) if script else self._always.get(path, status(404, NONE))
+            behavior = script.pop(0) if script else self._always.get(path, status(404, NONE))
             content = self._files.get(path, b"")
-        behaviour(handler, content)
+        behavior(handler, content)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -74,23 +74,23 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 10.0
 
     def do_GET(self) -> None:
-        self.told.answer(self)
+        self.state.answer(self)
 
     def do_PUT(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.told.answer(self)
+        self.state.answer(self)
 
     do_HEAD = do_GET
 
     @property
-    def told(self) -> Server:
-        return self.server.told  # type: ignore[attr-defined]
+    def state(self) -> Server:
+        return self.server.state  # type: ignore[attr-defined]
 
     def log_message(self, *_: Any) -> None:
         pass
 
     def reply(self, code: int, body: bytes, length: int | None = -1, **headers: str) -> None:
-        """Send an answer; a `length` of None is not told, and the body ends with the connection."""
+        """Send a response; with `length` None it has no length and ends with the connection."""
         self.send_response(code)
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
@@ -105,13 +105,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def span(handler: _Handler, content: bytes) -> tuple[int, int]:
-    """Return first byte and end of the range that is asked for."""
+    """Return the first byte of the requested range and the byte after its last one."""
     first, _, last = handler.headers["Range"].removeprefix("bytes=").partition("-")
     return int(first), min(int(last) + 1, len(content))
 
 
 def serve_ranges(handler: _Handler, content: bytes) -> None:
-    """Do as a server should."""
+    """Respond correctly."""
     start, stop = span(handler, content)
     if start >= len(content):
         handler.reply(416, b"", Content_Range=f"bytes */{len(content)}")
@@ -119,42 +119,42 @@ def serve_ranges(handler: _Handler, content: bytes) -> None:
     handler.reply(206, content[start:stop], Content_Range=f"bytes {start}-{stop - 1}/{len(content)}")
 
 
-def status(code: int, body: bytes = b"", **headers: str) -> Behaviour:
-    """Answer with a status alone."""
+def status(code: int, body: bytes = b"", **headers: str) -> Behavior:
+    """Return a behavior that responds with a status."""
     return lambda handler, content: handler.reply(code, body, **headers)
 
 
-def redirect(where: str, code: int = 302) -> Behaviour:
-    """Send elsewhere."""
+def redirect(where: str, code: int = 302) -> Behavior:
+    """Return a behavior that redirects."""
     return status(code, Location=where)
 
 
 def ignore_ranges(handler: _Handler, content: bytes) -> None:
-    """Send the whole file, whatever was asked for."""
+    """Send the whole file, whatever range was requested."""
     handler.reply(200, content)
 
 
 def tell_no_length(handler: _Handler, content: bytes) -> None:
-    """Send the whole file without saying how long it is."""
+    """Send the whole file without stating its length."""
     handler.reply(200, content, length=None)
 
 
 def cut_short(handler: _Handler, content: bytes) -> None:
-    """Promise all of a range, send half and end."""
+    """Announce the whole range, send half of it and close the connection."""
     start, stop = span(handler, content)
     handler.close_connection = True
-    says = f"bytes {start}-{stop - 1}/{len(content)}"
-    handler.reply(206, content[start : (start + stop) // 2], length=stop - start, Content_Range=says)
+    content_range = f"bytes {start}-{stop - 1}/{len(content)}"
+    handler.reply(206, content[start : (start + stop) // 2], length=stop - start, Content_Range=content_range)
 
 
 def short_whole(handler: _Handler, content: bytes) -> None:
-    """Say 200, promise all of a file, send a part and end."""
+    """Announce the whole file with status 200, send a part and close the connection."""
     handler.close_connection = True
     handler.reply(200, content[:9000], length=len(content))
 
 
 def reset(handler: _Handler, content: bytes) -> None:
-    """Reset the connection in the middle of the body."""
+    """Reset the connection within the body."""
     cut_short(handler, content)
     handler.wfile.flush()
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -162,28 +162,28 @@ def reset(handler: _Handler, content: bytes) -> None:
 
 
 def hang(handler: _Handler, content: bytes) -> None:
-    """Say nothing, until the test ends."""
-    handler.told.released.wait(20.0)
+    """Send nothing until the test ends."""
+    handler.state.released.wait(20.0)
     handler.close_connection = True
 
 
 def trickle(handler: _Handler, content: bytes) -> None:
-    """Begin, and then say nothing more."""
+    """Send the first bytes, then nothing more."""
     start, stop = span(handler, content)
-    says = f"bytes {start}-{stop - 1}/{len(content)}"
-    handler.reply(206, content[start : start + 100], length=stop - start, Content_Range=says)
+    content_range = f"bytes {start}-{stop - 1}/{len(content)}"
+    handler.reply(206, content[start : start + 100], length=stop - start, Content_Range=content_range)
     hang(handler, content)
 
 
 def other_range(handler: _Handler, content: bytes) -> None:
-    """Send another range than was asked for, and say so."""
+    """Send another range than the requested one, with its true Content-Range."""
     start, stop = span(handler, content)
-    says = f"bytes {start + 1}-{stop - 1}/{len(content)}"
-    handler.reply(206, content[start + 1 : stop], Content_Range=says)
+    content_range = f"bytes {start + 1}-{stop - 1}/{len(content)}"
+    handler.reply(206, content[start + 1 : stop], Content_Range=content_range)
 
 
 def less(handler: _Handler, content: bytes) -> None:
-    """Send less of a range than there is of it, and say so."""
+    """Send a part of the requested range, with its true Content-Range."""
     start, stop = span(handler, content)
     stop = min(stop, start + 1000)
     handler.reply(206, content[start:stop], Content_Range=f"bytes {start}-{stop - 1}/{len(content)}")
@@ -191,7 +191,7 @@ def less(handler: _Handler, content: bytes) -> None:
 
 @contextmanager
 def serving(certificate: tuple[Path, Path] | None = None) -> Iterator[Server]:
-    """Run a server on a port of the system's; over TLS with a certificate and its key."""
+    """Run a server on a free port; over TLS if a certificate and its key are given."""
     http = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     http.daemon_threads = True
     http.block_on_close = False
@@ -199,15 +199,15 @@ def serving(certificate: tuple[Path, Path] | None = None) -> Iterator[Server]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*certificate)
         http.socket = context.wrap_socket(http.socket, server_side=True)
-    told = Server("https" if certificate else "http", http.server_address[1])
-    http.told = told  # type: ignore[attr-defined]
+    state = Server("https" if certificate else "http", http.server_address[1])
+    http.state = state  # type: ignore[attr-defined]
     http.handle_error = lambda *_: None  # type: ignore[method-assign]
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
-        yield told
+        yield state
     finally:
-        told.released.set()
+        state.released.set()
         http.shutdown()
         http.server_close()
         thread.join(5.0)

@@ -112,7 +112,12 @@ CASES = [
     *everywhere(2, "cut-in-the-header", lambda c: c[:2000], UNREADABLE, "truncated.*2000 bytes"),
     *everywhere(2, "cut-between-blocks-of-the-header", lambda c: c[: 2 * BLOCK], UNREADABLE, "no END"),
     Case(
-        3, "cut-before-the-table", "dja", lambda c: c[:BLOCK], BAD_TABLE, "no HDU SPEC1D; the file has PRIMARY"
+        3,
+        "cut-before-the-table",
+        "dja",
+        lambda c: c[:BLOCK],
+        BAD_TABLE,
+        "no HDU SPEC1D; the file has PRIMARY",
     ),
     Case(3, "cut-before-the-redshift", "sdss", lambda c: c[: place(c, 1)[2]], BAD_TABLE, "no HDU SPECOBJ"),
     Case(
@@ -139,7 +144,12 @@ CASES = [
     Case(5, "cut-a-block-before-the-end", "dja", lambda c: c[:-BLOCK]),
     *everywhere(6, "trailing-junk", lambda c: c + b"\r\n\r\nOK", UNREADABLE, "extra bytes at its end"),
     *everywhere(
-        6, "a-block-of-trailing-junk", lambda c: c + b"\0" * BLOCK, UNREADABLE, "instead of an HDU", "sdss jades"
+        6,
+        "a-block-of-trailing-junk",
+        lambda c: c + b"\0" * BLOCK,
+        UNREADABLE,
+        "instead of an HDU",
+        "sdss jades",
     ),
     *everywhere(7, "two-files-concatenated", lambda c: c + c, UNREADABLE, "another file instead", "jades"),
     # Behind what is read of a file lies what its archive puts there: images, exposures, or another file.
@@ -200,7 +210,12 @@ CASES = [
     Case(18, "gzip-of-another-length", "spex", lambda c: flip(c, len(c) - 2), UNREADABLE, "damaged gzip"),
     Case(18, "junk-behind-gzip", "spex", lambda c: c + b"junk", UNREADABLE, "damaged gzip.*Not a gzipped"),
     *everywhere(
-        19, "gzip-bomb", bomb, QuarantineReason.TOO_LARGE, "decompress to more than 4,000,000", "dja sdss spex"
+        19,
+        "gzip-bomb",
+        bomb,
+        QuarantineReason.TOO_LARGE,
+        "decompress to more than 4,000,000",
+        "dja sdss spex",
     ),
     *[Case(20, "gzip-named-fits", kind, gzip.compress) for kind in ("dja", "sdss", "jades", "desi")],
     Case(20, "fits-named-gzip", "spex", gzip.decompress),
@@ -239,5 +254,5 @@ def test_case(case, outcomes):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_neighbours(kind, outcomes):
-    outcomes.check_neighbours(kind)
+def test_other_files_are_unaffected(kind, outcomes):
+    outcomes.check_other_files(kind)

@@ -139,7 +139,7 @@ def test_undamaged_files_are_read_as_astropy_reads_them(folder):
         assert same(ours, oracle.read(archive, entry, original(kind)[0]))
 
 
-def test_what_is_compared_can_differ(folder):
+def test_the_comparison_detects_a_changed_value(folder):
     """A number in the middle of a table that is another one makes another spectrum."""
     content = bytearray(original("dja")[0])
     with opened(bytes(content)) as hdus:
@@ -154,13 +154,13 @@ def test_what_is_compared_can_differ(folder):
 
 @settings(max_examples=250, deadline=None)
 @given(damaged(), st.integers(0, 9).map(lambda n: n == 0))
-def test_damage_is_refused_or_does_not_matter(folder, made, packed):
+def test_damaged_files_are_refused_or_read_as_astropy_reads_them(folder, made, packed):
     check(*made, folder, packed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ALL)
-def test_damage_at_length(folder, kind):
+def test_many_damaged_files_are_refused_or_read_as_astropy_reads_them(folder, kind):
     sample(kind)
 
     @settings(max_examples=4000, deadline=None)
@@ -173,7 +173,7 @@ def test_damage_at_length(folder, kind):
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_damage_to_what_is_packed(folder, data):
+def test_damaged_gzip_files_are_refused_or_unchanged(folder, data):
     """gzip's checksum vouches for all that it holds: whatever comes out is what went in."""
     kind = data.draw(st.sampled_from([kind for kind in ("spex", "sdss") if kind in KINDS] or ["dja"]))
     archive, entry, path = archive_of(kind, folder)

@@ -7,7 +7,7 @@ from distspec.core.errors import QuarantineReason
 from distspec.core.text import format_table
 from distspec.ingest.diff import compare_listing
 from tests.faults.damage import table
-from tests.faults.harness import assert_only, assert_same, clean, ingest, quarantine, standing
+from tests.faults.harness import assert_only, assert_same, clean, current_rows, ingest, quarantine
 from tests.faults.samples import sample, write_parquet
 
 LIKE_A_PATH = ("../outside.fits", "/etc/passwd", "a/../../b", "..", ".", "...", "a\\b", "spec.fits/..")
@@ -39,9 +39,9 @@ def run(tmp_path, archive, **options):
     return ingest(str(tmp_path / "store"), archive, **options)
 
 
-def test_061_the_same_object_twice(files, tmp_path):
+def test_061_identical_rows_count_once(files, tmp_path):
     store = run(tmp_path, files.write(tmp_path / "archive", rows=with_row(files)))
-    assert standing(store) == clean("dja")
+    assert current_rows(store) == clean("dja")
     assert store.n_rows == len(clean("dja"))
     assert not quarantine(store)
 
@@ -49,7 +49,7 @@ def test_061_the_same_object_twice(files, tmp_path):
 @pytest.mark.parametrize(
     "changed", [{"version": "1.0.0"}, {"z_best": "3.3"}, {"ra": "151.0"}, {"root": "other"}]
 )
-def test_062_the_same_key_with_something_else(files, tmp_path, changed):
+def test_062_a_key_with_different_values_is_ambiguous(files, tmp_path, changed):
     archive = files.write(tmp_path / "archive", rows=with_row(files, **changed))
     store = run(tmp_path, archive)
     assert_only(
@@ -57,15 +57,15 @@ def test_062_the_same_key_with_something_else(files, tmp_path, changed):
     )
     assert compare_listing(archive.list_spectra(), store).is_empty
     store = run(tmp_path, files.write(tmp_path / "archive"))
-    assert standing(store) == clean("dja"), "once the archive made up its mind"
+    assert current_rows(store) == clean("dja"), "once the archive made up its mind"
     assert not quarantine(store)
 
 
-def test_063_a_repeat_observation(files, tmp_path):
+def test_063_a_repeat_observation_belongs_to_the_same_source(files, tmp_path):
     victim = next(row for row in files.rows if row["file"] == files.victim)
     rows = with_row(files, file="again.spec.fits", ra=str(float(victim["ra"]) + 0.3 / 3600))
     archive = files.write(tmp_path / "archive", {"again.spec.fits": files.contents[files.victim]}, rows)
-    found = standing(run(tmp_path, archive))
+    found = current_rows(run(tmp_path, archive))
     assert set(found) == {*clean("dja"), "again.spec.fits"}
     first = found[files.victim].ledger["source_id"]
     assert found["again.spec.fits"].ledger["source_id"] == first
@@ -75,7 +75,7 @@ def test_063_a_repeat_observation(files, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["dja", "sdss"])
-def test_064_the_same_key_with_a_new_etag(tmp_path, kind):
+def test_064_a_new_etag_is_a_new_version(tmp_path, kind):
     files = sample(kind)
     options = {"version_by_etag": True} if kind == "dja" else {}
     hdu, key = {"dja": ("SPEC1D", files.victim), "sdss": ("COADD", files.id_of(files.victim))}[kind]
@@ -83,13 +83,13 @@ def test_064_the_same_key_with_a_new_etag(tmp_path, kind):
     longer = table(files.contents[files.victim], hdu, lambda c: {"flux": c["flux"] * 2.0, "more": c["flux"]})
     store = run(tmp_path, files.write(tmp_path / "archive", {files.victim: longer}, **options))
     assert store.n_rows == before.n_rows + 1
-    old, new = standing(before), standing(store)
+    old, new = current_rows(before), current_rows(store)
     assert old.pop(key) != new[key]
     assert new.pop(key).ledger["norm"] == pytest.approx(2.0 * clean(kind)[key].ledger["norm"], rel=1e-6)
     assert new == old, "what did not change stands as it stood"
 
 
-def test_065_gone_between_listing_and_reading(files, tmp_path):
+def test_065_a_file_deleted_after_the_listing(files, tmp_path):
     archive = files.write(tmp_path / "archive")
     listing = archive.list_spectra()
     (tmp_path / "archive" / files.victim).unlink()
@@ -97,19 +97,19 @@ def test_065_gone_between_listing_and_reading(files, tmp_path):
     assert_only(store, clean("dja"), files.victim, QuarantineReason.NOT_FOUND, "no file at .*" + files.victim)
     assert compare_listing(listing, store).is_empty, "it is not asked for again and again"
     store = run(tmp_path, files.write(tmp_path / "archive"), retry=True)
-    assert standing(store) == clean("dja")
+    assert current_rows(store) == clean("dja")
     assert not quarantine(store)
 
 
-def test_066_withdrawn_from_the_catalogue(files, tmp_path):
+def test_066_a_row_withdrawn_from_the_catalog(files, tmp_path):
     run(tmp_path, files.write(tmp_path / "archive"))
     fewer = [row for row in files.rows if row["file"] != files.victim]
     store = run(tmp_path, files.write(tmp_path / "archive", rows=fewer))
-    assert standing(store) == {key: row for key, row in clean("dja").items() if key != files.victim}
+    assert current_rows(store) == {key: row for key, row in clean("dja").items() if key != files.victim}
     assert store.n_rows == len(clean("dja")), "no row is ever lost"
     assert not quarantine(store)
     store = run(tmp_path, files.write(tmp_path / "archive"))
-    assert standing(store) == clean("dja"), "and it may come back"
+    assert current_rows(store) == clean("dja"), "and it may come back"
 
 
 def test_068_a_row_without_a_file(files, tmp_path):
@@ -133,12 +133,12 @@ def with_names(files, tmp_path, names, contents=True, **changed):
     return files.archive(tmp_path / "archive", [], catalog=catalog) if archive else None
 
 
-def test_069_070_keys_that_are_no_names(files, tmp_path):
+def test_069_070_invalid_keys_are_quarantined(files, tmp_path):
     (tmp_path / "outside.fits").write_bytes(files.contents[files.victim])
     bad = [name for name in (*LIKE_A_PATH, *NO_NAMES) if name]  # DJA's selection has no empty ones
     archive = with_names(files, tmp_path, bad, contents=False)
     store = run(tmp_path, archive)
-    assert standing(store) == clean("dja")
+    assert current_rows(store) == clean("dja")
     entries = quarantine(store)
     assert {entry["reason"] for entry in entries.values()} == {QuarantineReason.BAD_ID}
     assert len(entries) == len(bad), "each is told apart"
@@ -152,7 +152,7 @@ def test_069_070_keys_that_are_no_names(files, tmp_path):
 
 
 @pytest.mark.parametrize("root", ["../..", "a/../../..", "/etc", "x\n", "\\..\\.."])
-def test_069_a_folder_that_leads_outside(files, tmp_path, root):
+def test_069_a_folder_outside_the_archive_is_refused(files, tmp_path, root):
     (tmp_path / "secret.fits").write_bytes(files.contents[files.victim])
     # The layout is the one under which the first file is found: with its root.
     rows = [{**row, "root": "."} for row in files.rows]
@@ -161,23 +161,23 @@ def test_069_a_folder_that_leads_outside(files, tmp_path, root):
     (tmp_path / "archive" / ".").mkdir(exist_ok=True)
     archive = files.archive(tmp_path / "archive", [], catalog=write_parquet(tmp_path / "c.parquet", rows))
     store = run(tmp_path, archive)
-    assert "secret.fits" not in standing(store)
+    assert "secret.fits" not in current_rows(store)
     entry = quarantine(store)["secret.fits"]
     assert entry["reason"] in {QuarantineReason.OUTSIDE, QuarantineReason.NOT_FOUND}
     assert entry["reason"] == QuarantineReason.OUTSIDE or root == "/etc"
     assert "".join(map(str, entry.values())).isprintable()
 
 
-def test_071_072_odd_names_are_names(files, tmp_path):
+def test_071_072_unusual_names_are_ingested(files, tmp_path):
     store = run(tmp_path, with_names(files, tmp_path, ODD_NAMES))
     assert not quarantine(store)
-    found = standing(store)
+    found = current_rows(store)
     assert set(found) == {*clean("dja"), *ODD_NAMES}
     for name in ODD_NAMES:
         assert_same(found[name], found[files.victim])
 
 
-def test_071_072_odd_names_stay_words(files, tmp_path):
+def test_071_072_unusual_names_are_quoted_in_sql_and_on_terminals(files, tmp_path):
     """In SQL they are values, on a terminal words in columns."""
     store = run(tmp_path, with_names(files, tmp_path, ODD_NAMES, contents=False))
     refused = store.read_quarantine()
@@ -198,7 +198,7 @@ def test_071_072_odd_names_stay_words(files, tmp_path):
         assert sum(line.startswith(f"  {name} ") for line in lines) == 1, name
 
 
-def test_a_folder_is_no_file(files, tmp_path):
+def test_a_folder_in_place_of_a_file(files, tmp_path):
     archive = files.write(tmp_path / "archive", {files.victim: None})
     (tmp_path / "archive" / files.victim).mkdir()
     assert_only(run(tmp_path, archive), clean("dja"), files.victim, QuarantineReason.NOT_FOUND, "no file at")

@@ -25,7 +25,7 @@ from distspec.io.files import compare_and_swap, read_versioned
 from distspec.io.remote.config import AccessConfig
 from tests.faults import servers
 from tests.faults.damage import flip, place, summed
-from tests.faults.harness import assert_only, assert_same, clean, ingest, quarantine, standing
+from tests.faults.harness import assert_only, assert_same, clean, current_rows, ingest, quarantine
 from tests.faults.samples import sample, write_csv
 
 QUICK = AccessConfig(attempts=3, timeout=5.0, deadline=20.0)
@@ -51,7 +51,7 @@ def place_of(request, server, monkeypatch):
 
 @pytest.fixture
 def run(server, place_of, tmp_path):
-    """Ingest DJA's sample from the server; the victim with a script of behaviours."""
+    """Ingest DJA's sample from the server; the victim with a script of behaviors."""
     url, folder = place_of
     files = sample("dja")
     write_csv(tmp_path / "catalog.csv", files.rows)
@@ -79,10 +79,10 @@ def assert_refused(store, reason, seen):
 
 def assert_whole(store):
     assert not quarantine(store)
-    assert standing(store) == clean("dja")
+    assert current_rows(store) == clean("dja")
 
 
-def test_nothing_wrong(run, server):
+def test_a_working_server(run, server):
     assert_whole(run())
     assert {request.headers["Range"].partition("=")[0] for request in server.requests} == {"bytes"}
     largest = max(int(each.headers["Range"].partition("-")[2]) for each in server.requests)
@@ -146,19 +146,17 @@ def served(request, tmp_path_factory):
             case = row["file"].removeprefix("zz-").removesuffix(".spec.fits")
             content = files.contents.get(row["file"], files.contents[files.victim])
             always = PERSISTENT[case][0] if case in PERSISTENT else None
-            server.serve(
-                f"{top}/{row['root']}/{row['file']}", content, *PASSING.get(case, ()), always=always
-            )
+            server.serve(f"{top}/{row['root']}/{row['file']}", content, *PASSING.get(case, ()), always=always)
         archive = DJA(url=base, catalog=str(folder / "catalog.csv"), z_min=-1.0)
         access = AccessConfig(**{**vars(QUICK), "endpoint_url": server.url})
         store = ingest(str(folder / "store"), archive, access)
         storage.clear_bucket_cache()
     asked = {name: sum(name in each.path for each in server.requests) for name in names}
-    return standing(store), quarantine(store), asked
+    return current_rows(store), quarantine(store), asked
 
 
 @pytest.mark.parametrize("case", PERSISTENT)
-def test_what_does_not_pass_is_a_reason(served, case):
+def test_a_persistent_failure_is_quarantined_with_its_reason(served, case):
     rows, refused, asked = served
     name, (_, reason, seen) = f"zz-{case}.spec.fits", PERSISTENT[case]
     assert name not in rows
@@ -169,7 +167,7 @@ def test_what_does_not_pass_is_a_reason(served, case):
 
 
 @pytest.mark.parametrize("case", PASSING)
-def test_what_passes_leaves_no_trace(served, case):
+def test_a_transient_failure_leaves_no_trace(served, case):
     rows, refused, asked = served
     name = f"zz-{case}.spec.fits"
     assert name not in refused
@@ -177,38 +175,38 @@ def test_what_passes_leaves_no_trace(served, case):
     assert asked[name] > len(PASSING[case])
 
 
-def test_neighbours(served):
+def test_other_files_are_unaffected(served):
     rows, refused, _ = served
     assert set(refused) == {f"zz-{case}.spec.fits" for case in PERSISTENT}
     others = {f"zz-{case}.spec.fits" for case in PASSING}
     assert {key: row for key, row in rows.items() if key not in others} == clean("dja")
 
 
-def test_a_server_that_is_well_again(run):
+def test_quarantined_spectra_are_read_again_on_request(run):
     """What failed for a passing cause is read again when asked for, and gives what it would have given."""
     assert_refused(run(always=slow_down()), UNREACHABLE, "503")
     assert_refused(run(), UNREACHABLE, "503")
     assert_whole(run(retry=True))
 
 
-@pytest.mark.parametrize("behaviour", [servers.ignore_ranges, servers.tell_no_length])
-def test_servers_that_know_no_ranges(run, behaviour):
-    assert_whole(run(always=behaviour))
+@pytest.mark.parametrize("behavior", [servers.ignore_ranges, servers.tell_no_length])
+def test_servers_without_range_requests(run, behavior):
+    assert_whole(run(always=behavior))
 
 
-@pytest.mark.parametrize("behaviour", [servers.hang, servers.trickle], ids=["no-answer", "no-end"])
-def test_077_time_out(run, server, behaviour):
+@pytest.mark.parametrize("behavior", [servers.hang, servers.trickle], ids=["no-answer", "no-end"])
+def test_077_time_out(run, server, behavior):
     impatient = AccessConfig(attempts=2, timeout=0.4, deadline=10.0)
-    assert_refused(
-        run(always=behaviour, access=impatient), UNREACHABLE, "Timeout.* from 127.0.0.1.*, 2 times"
-    )
+    assert_refused(run(always=behavior, access=impatient), UNREACHABLE, "Timeout.* from 127.0.0.1.*, 2 times")
     assert len(server.asked(run.victim)) == 2
-    assert_whole(run(behaviour, access=impatient, retry=True))
+    assert_whole(run(behavior, access=impatient, retry=True))
 
 
-def test_077_the_deadline_holds_over_all_tries(run):
+def test_077_the_deadline_limits_all_attempts_together(run):
     hasty = AccessConfig(attempts=100, timeout=5.0, deadline=0.6)
-    assert_refused(run(always=servers.status(503), access=hasty), UNREACHABLE, "no answer in 0.6 s of attempts")
+    assert_refused(
+        run(always=servers.status(503), access=hasty), UNREACHABLE, "no answer in 0.6 s of attempts"
+    )
 
 
 def test_080_checksum_mismatch(run):
@@ -224,10 +222,8 @@ def test_redirects_within_the_archive_are_followed(run, server, code):
     assert server.asked("/moved")
 
 
-@pytest.mark.parametrize(
-    "target", ["another-host", "private", "metadata", "file", "credentials", "nowhere"]
-)
-def test_083_redirects_out_of_the_archive_are_not(run, elsewhere, target):
+@pytest.mark.parametrize("target", ["another-host", "private", "metadata", "file", "credentials", "nowhere"])
+def test_083_redirects_out_of_the_archive_are_refused(run, elsewhere, target):
     port = elsewhere.port
     location = {
         "another-host": f"{elsewhere.url}/moved",
@@ -244,7 +240,7 @@ def test_083_redirects_out_of_the_archive_are_not(run, elsewhere, target):
     assert elsewhere.requests == []
 
 
-def test_083_a_host_that_is_named_may_be_led_to(run, elsewhere):
+def test_083_redirects_to_a_permitted_host_are_followed(run, elsewhere):
     elsewhere.serve("/moved", sample("dja").contents[sample("dja").victim])
     named = AccessConfig(**{**vars(QUICK), "redirect_hosts": (f"127.0.0.1:{elsewhere.port}",)})
     assert_whole(run(always=servers.redirect(f"{elsewhere.url}/moved"), access=named))
@@ -252,7 +248,7 @@ def test_083_a_host_that_is_named_may_be_led_to(run, elsewhere):
     assert not any("Authorization" in request.headers for request in elsewhere.requests)
 
 
-def test_083_a_named_host_may_not_lead_on(run, server, elsewhere):
+def test_083_a_permitted_host_may_not_redirect_further(run, server, elsewhere):
     """Every hop is looked at, not the first alone."""
     with servers.serving() as third:
         named = AccessConfig(**{**vars(QUICK), "redirect_hosts": (f"127.0.0.1:{elsewhere.port}",)})
@@ -266,7 +262,7 @@ def test_083_a_named_host_may_not_lead_on(run, server, elsewhere):
         assert third.requests == []
 
 
-def test_083_too_many_hops(run, server):
+def test_083_too_many_redirects(run, server):
     assert_refused(
         run(always=servers.redirect("?again")), QuarantineReason.OUTSIDE, "redirected more than 5 times"
     )
@@ -295,7 +291,7 @@ def certificate(tmp_path):
     return paths
 
 
-def test_083_from_https_to_http(certificate, elsewhere, tmp_path, monkeypatch):
+def test_083_a_redirect_from_https_to_http_is_refused(certificate, elsewhere, tmp_path, monkeypatch):
     """A redirect may not take the encryption away, not even to a host that is named."""
     files = sample("dja")
     write_csv(tmp_path / "catalog.csv", files.rows)
@@ -315,7 +311,7 @@ def test_083_from_https_to_http(certificate, elsewhere, tmp_path, monkeypatch):
     assert elsewhere.requests == []
 
 
-def test_a_certificate_that_nobody_vouches_for(certificate, tmp_path):
+def test_an_untrusted_certificate_is_refused(certificate, tmp_path):
     files = sample("dja")
     write_csv(tmp_path / "catalog.csv", files.rows)
     with servers.serving(certificate) as secure:
@@ -325,7 +321,7 @@ def test_a_certificate_that_nobody_vouches_for(certificate, tmp_path):
         assert secure.requests == []
 
 
-def test_081_credentials_expire_in_the_middle(server, tmp_path, monkeypatch):
+def test_081_expired_credentials_are_requested_again(server, tmp_path, monkeypatch):
     """Who gives the credentials is asked again when they have expired, and the run goes on."""
     keys = tmp_path / "keys.json"
     process = tmp_path / "credentials"
@@ -373,7 +369,7 @@ def test_081_credentials_expire_in_the_middle(server, tmp_path, monkeypatch):
     assert set(served[4:]) == {"SECOND"}
 
 
-def test_no_signature_is_ever_written_down(run, server):
+def test_no_signature_is_recorded(run, server):
     store = run(always=servers.reset)
     words = json.dumps([*quarantine(store).values(), *store.ledger().to_pylist()])
     assert "X-Amz" not in words
@@ -409,7 +405,7 @@ def bucket(moto, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["dja", "sdss"])
-def test_067_a_multipart_etag_is_no_checksum(bucket, tmp_path, kind):
+def test_067_the_etag_of_a_multipart_upload_is_a_version(bucket, tmp_path, kind):
     """It is taken for what it is, a version: rows are right, and new only when it changes."""
     files = sample(kind)
     for name, content in files.contents.items():
@@ -424,7 +420,7 @@ def test_067_a_multipart_etag_is_no_checksum(bucket, tmp_path, kind):
     archive = files.archive(tmp_path, files.rows, url=f"s3://{BUCKET}/files", **options)
     store = ingest(str(tmp_path / "store"), archive)
     assert not quarantine(store)
-    found = standing(store)
+    found = current_rows(store)
     assert found.keys() == clean(kind).keys()
     for key, row in found.items():
         assert row.flux.tobytes() == clean(kind)[key].flux.tobytes()
@@ -432,7 +428,7 @@ def test_067_a_multipart_etag_is_no_checksum(bucket, tmp_path, kind):
     assert compare_listing(archive.list_spectra(), store).is_empty
 
 
-def test_082_one_of_many_conditional_puts(bucket):
+def test_082_one_of_several_conditional_writes_succeeds(bucket):
     url = f"s3://{BUCKET}/pointer.json"
     first = compare_and_swap(url, b"1", None)
     assert first
@@ -469,7 +465,7 @@ def refusing(code, there):
 
 @pytest.mark.parametrize("code", [409, 412])
 @pytest.mark.parametrize("version", [None, '"abc"'])
-def test_082_a_conflict_is_lost_not_written(stand_in, code, version):
+def test_082_a_conflicting_write_writes_nothing(stand_in, code, version):
     path = f"/{BUCKET}/pointer.json"
     stand_in.serve(path, b"", always=refusing(code, b"another's"))
     assert compare_and_swap(f"s3:/{path}", b"1", version) is None
@@ -478,7 +474,7 @@ def test_082_a_conflict_is_lost_not_written(stand_in, code, version):
     assert all(("If-None-Match" in request.headers) == (version is None) for request in sent)
 
 
-def test_082_a_put_whose_answer_was_lost_is_written(stand_in):
+def test_082_a_write_whose_response_was_lost_has_succeeded(stand_in):
     path = f"/{BUCKET}/pointer.json"
     stand_in.serve(path, b"", always=refusing(412, b"1"))
     assert compare_and_swap(f"s3:/{path}", b"1", None) == '"there"'

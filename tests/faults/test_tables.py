@@ -5,7 +5,7 @@ import pytest
 
 from distspec.core.errors import QuarantineReason
 from tests.faults.damage import card, columns, header, image, opened, order, place, table, without, written
-from tests.faults.harness import Case, Outcomes, assert_close, clean, ingest, quarantine, standing
+from tests.faults.harness import Case, Outcomes, assert_close, clean, current_rows, ingest, quarantine
 from tests.faults.samples import sample
 
 BAD_TABLE, BAD_WAVE = QuarantineReason.BAD_TABLE, QuarantineReason.BAD_WAVE
@@ -316,21 +316,21 @@ def test_case(case, outcomes):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_neighbours(kind, outcomes):
-    outcomes.check_neighbours(kind)
+def test_other_files_are_unaffected(kind, outcomes):
+    outcomes.check_other_files(kind)
 
 
-def test_gratings_that_the_survey_lacks_are_not_listed(tmp_path):
+def test_sources_without_the_grating_are_not_listed(tmp_path):
     """Case 29 for DJA: a source without the grating asked for is not selected, and no fault."""
     files = sample("dja")
     rows = [{**row, "grating": "G395M"} if row["file"] == files.victim else row for row in files.rows]
     store = ingest(str(tmp_path / "store"), files.write(tmp_path / "archive", rows=rows))
     expected = {key: row for key, row in clean("dja").items() if key != files.victim}
-    assert standing(store) == expected
+    assert current_rows(store) == expected
     assert not quarantine(store)
 
 
-def test_the_scaled_table_is_what_it_was():
+def test_the_scaled_table_has_the_values_of_the_original():
     """For astropy, too, but for what stands for no value: that it scales like a number."""
     original = sample("dja").contents[sample("dja").victim]
     values, plain = (columns(content, "SPEC1D")["flux"] for content in (scaled(original), original))

@@ -284,11 +284,11 @@ def test_case(case, outcomes):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_neighbours(kind, outcomes):
-    outcomes.check_neighbours(kind)
+def test_other_files_are_unaffected(kind, outcomes):
+    outcomes.check_other_files(kind)
 
 
-def test_all_that_is_no_number_is_one_mask(outcomes):
+def test_all_kinds_of_invalid_pixels_give_the_same_mask(outcomes):
     """41, 42, 44, 45: whatever says that a pixel is none, the row is the same to the last bit."""
     rows = [outcomes.row(case) for case in CASES if case.name.startswith("some-")]
     assert len(rows) == 6
@@ -296,7 +296,7 @@ def test_all_that_is_no_number_is_one_mask(outcomes):
         assert_same(row, rows[0])
 
 
-def test_redshifts_that_the_catalogue_does_not_have_are_not_selected(tmp_path):
+def test_rows_without_a_redshift_are_not_selected(tmp_path):
     """54 and 56 for DJA: no redshift lies within the selection's limits, so there is no row."""
     files = sample("dja")
     for i, z in enumerate(("nan", "", "-999")):
@@ -306,7 +306,7 @@ def test_redshifts_that_the_catalogue_does_not_have_are_not_selected(tmp_path):
         assert set(store.ledger()["object_id"].to_pylist()) == set(clean("dja")) - {files.victim}
 
 
-def test_a_warning_of_redrock(tmp_path):
+def test_a_redshift_warning_of_redrock_is_quarantined_unless_accepted(tmp_path):
     """58 for DESI: the redrock file warns, so the coadd's spectrum is refused, unless it is asked for."""
     files = sample("desi")
     redrock = files.victim.replace("coadd", "redrock")

@@ -17,7 +17,7 @@ from distspec.io.files import (
 from distspec.io.paths import catalog_url, model_url, run_url, store_url
 
 
-def test_what_is_put_can_be_got(tmp_path):
+def test_what_is_written_can_be_read(tmp_path):
     root = str(tmp_path / "r")
     url = model_url(root, "m-1") + "/model.json"
     assert not url_exists(url)
@@ -30,12 +30,12 @@ def test_what_is_put_can_be_got(tmp_path):
     assert read_table(run_url(root, "r-1") + "/t.parquet").equals(table)
 
 
-def test_everything_lies_below_the_root():
+def test_urls_are_below_the_root():
     for place in (store_url, catalog_url):
         assert place("s3://b/root/").startswith("s3://b/root/")
 
 
-def test_a_reader_sees_old_or_new_never_a_part(tmp_path):
+def test_a_reader_sees_the_old_or_the_new_content(tmp_path):
     url = str(tmp_path / "current.json")
     contents = {bytes([letter]) * 200_000 for letter in b"ab"}
     write_bytes(url, b"a" * 200_000)
@@ -57,7 +57,7 @@ def test_a_reader_sees_old_or_new_never_a_part(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["current.json"], "nothing is left beside it"
 
 
-def test_names_are_below_a_folder_and_go(tmp_path):
+def test_files_are_listed_and_deleted(tmp_path):
     url = str(tmp_path / "folder")
     assert list_files(url) == []
     for name in ("b", "a/x", "a/y"):

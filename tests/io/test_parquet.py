@@ -56,7 +56,7 @@ def test_astropy_finds_units_and_descriptions(files, name):
 
 
 @pytest.mark.parametrize("name", ["objects", "classes", "class_medians", "anomalies", "bad_pixels"])
-def test_the_virtual_observatory_finds_its_header(files, name):
+def test_vo_tools_find_units_and_descriptions(files, name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # vstack's, of columns without values
         found = Table.read(files / f"{name}.parquet", format="parquet.votable")
@@ -98,7 +98,7 @@ def test_pandas_polars_and_duckdb_find_every_value(files):
         assert np.array_equal(found["lya_ew"], MADE["objects"]["lya_ew"].to_numpy(), equal_nan=True)
 
 
-def test_what_is_nan_answers_no_comparison(files):
+def test_nan_matches_no_comparison(files):
     """DuckDB trusts the bounds of a column, which leave NaN out."""
     import duckdb
 
@@ -113,7 +113,7 @@ def test_what_is_nan_answers_no_comparison(files):
     assert np.isnan(width).any()
 
 
-def test_rows_are_put_in_order_a_row_group_at_a_time(tmp_path, monkeypatch):
+def test_rows_are_reordered_one_row_group_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(parquet, "ROW_GROUP_SIZE", 64)
     order = np.argsort(MADE["objects"]["anomaly_rank"].to_numpy())
     url = str(tmp_path / "objects.parquet")
@@ -130,14 +130,14 @@ def test_an_empty_table_is_a_file(tmp_path):
         assert len(Table.read(tmp_path / name, format="parquet")) == 0
 
 
-def test_what_fails_leaves_nothing(tmp_path):
+def test_a_failed_write_leaves_no_file(tmp_path):
     broken = MADE["objects"]
     with pytest.raises(IndexError):
         parquet.write_voparquet(str(tmp_path / "objects.parquet"), broken, np.array([0, 10_000]))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_bucket_holds_the_same_file(s3):  # noqa: F811
+def test_files_in_a_bucket(s3):  # noqa: F811
     parquet.write_voparquet(s3.url("objects.parquet"), MADE["objects"])
     write_table(s3.url("small.parquet"), pa.table({"a": [1]}))
     fs, path = url_to_fs(s3.url("objects.parquet"))

@@ -78,7 +78,7 @@ def assert_as_astropy(content, name="SPEC1D"):
             assert table.unit(column.name) == (column.unit or "")
 
 
-def test_a_table_is_what_astropy_makes_of_it(whole):
+def test_tables_equal_those_of_astropy(whole):
     assert_as_astropy(whole)
     assert read_fits_table(whole, 2).column_names == (
         "wave",
@@ -93,7 +93,7 @@ def test_a_table_is_what_astropy_makes_of_it(whole):
     assert read_fits_table(whole, "spec1d").column("WAVE").dtype.isnative
 
 
-def test_an_image_is_what_astropy_makes_of_it(whole):
+def test_images_equal_those_of_astropy(whole):
     image, header = read_fits_image(whole, "wht")
     assert np.array_equal(image, np.arange(12.0).reshape(3, 4))
     assert header["EXTNAME"] == "WHT"
@@ -103,7 +103,7 @@ def test_an_image_is_what_astropy_makes_of_it(whole):
     assert np.array_equal(read_fits_image(to_bytes(packed), "PACKED")[0], np.arange(400.0).reshape(20, 20))
 
 
-def test_headers_are_parsed_when_asked_for():
+def test_header_values_are_parsed_on_request():
     hdu = table_hdu()
     hdu.header["SRCRA"] = (150.25, "of the source")
     hdu.header["QUOTED"] = "it's"
@@ -125,7 +125,7 @@ def test_hdus_are_found_in_any_order(whole):
         assert same(read_fits_table(whole, "SPEC1D").column(column), read_fits_table(other, 1).column(column))
 
 
-def test_a_beginning_will_do(whole):
+def test_the_beginning_of_a_file_suffices(whole):
     asked, table = [100], None
     while table is None:
         try:
@@ -147,12 +147,12 @@ def test_a_beginning_will_do(whole):
     ],
     ids=["unsigned", "dimensions", "complex", "bits"],
 )
-def test_what_is_not_plain_comes_out_right(column):
+def test_columns_that_need_conversion_equal_those_of_astropy(column):
     plain = fits.Column("wave", "D", array=np.arange(N))
     assert_as_astropy(to_bytes(fits.BinTableHDU.from_columns([plain, column], name="SPEC1D")))
 
 
-def test_text_that_is_none(whole):
+def test_text_that_is_not_ascii_is_refused(whole):
     assert reason(whole.replace(b"ghijk", b"gh\xefjk"), column="label") is QuarantineReason.BAD_TABLE
 
 
@@ -165,7 +165,7 @@ def test_scaled_columns():
     assert np.array_equal(read_fits_table(content, "SPEC1D").column("mask"), expected, equal_nan=True)
 
 
-def test_arrays_of_variable_length():
+def test_variable_length_arrays():
     arrays = np.array([np.arange(3.0), np.arange(5.0)], dtype=object)
     hdu = fits.BinTableHDU.from_columns([fits.Column("x", "PD()", array=arrays)], name="SPEC1D")
     content = to_bytes(hdu)
@@ -177,7 +177,7 @@ def test_arrays_of_variable_length():
         assert reason(bad, column="x") is QuarantineReason.UNREADABLE
 
 
-def test_integers_without_a_value_are_nan_and_names_keep_their_digits():
+def test_missing_integers_are_nan_and_identifiers_keep_their_digits():
     columns = [
         fits.Column("x", "J", null=-9, array=np.where(np.arange(N) % 2, -9, 7)),
         fits.Column("id", "K", null=999999, array=np.arange(N) + (1 << 60)),
@@ -187,7 +187,7 @@ def test_integers_without_a_value_are_nan_and_names_keep_their_digits():
     assert np.array_equal(table.column("id"), np.arange(N) + (1 << 60))
 
 
-def test_neither_a_table_nor_a_column_is_guessed(whole):
+def test_missing_or_ambiguous_tables_and_columns_are_refused(whole):
     assert reason(whole, "SPECTRUM") is QuarantineReason.BAD_TABLE
     assert reason(whole, "SCI") is QuarantineReason.BAD_TABLE
     assert reason(whole, "SPEC1D", read=read_fits_image) is QuarantineReason.BAD_TABLE
@@ -209,15 +209,15 @@ def test_neither_a_table_nor_a_column_is_guessed(whole):
         (b"PK\x03\x04rest", "zip"),
         (b"\0" * 257 + b"ustar\0", "tar"),
         (b"\x1f\x8b\x08\x00", "gzip"),
-        (b"\x89HDF", "no FITS"),
+        (b"\x89HDF", "not a FITS file"),
     ],
 )
-def test_what_is_no_fits_file_is_named(content, looks):
+def test_other_file_types_are_named(content, looks):
     with pytest.raises(InvalidSpectrumError, match=f"unreadable: .*{looks}"):
         read_fits_table(content, "SPEC1D")
 
 
-def test_every_cut_is_seen(whole):
+def test_truncated_files_are_refused(whole):
     table_end = read_fits_table(whole[:-1], "SPEC1D", len(whole))._start + 2880 * 2
     assert reason(whole[: len(whole) // 2]) is QuarantineReason.UNREADABLE
     for cut in (100, 2880 + 80, len(whole) - 2880, len(whole) - 1):
@@ -226,7 +226,7 @@ def test_every_cut_is_seen(whole):
     assert table_end < len(whole)
 
 
-def test_what_follows_the_end_is_seen(whole):
+def test_extra_bytes_are_refused(whole):
     assert reason(whole + b"junk") is QuarantineReason.UNREADABLE
     assert reason(whole + b"\0" * 2880) is QuarantineReason.UNREADABLE
     assert reason(whole + whole) is QuarantineReason.UNREADABLE
@@ -257,17 +257,17 @@ def test_what_follows_the_end_is_seen(whole):
         ("SIMPLE", "SIMPLE  =                    F", QuarantineReason.UNREADABLE),
     ],
 )
-def test_headers_that_do_not_hold(whole, card, new, expected):
+def test_invalid_headers_are_refused(whole, card, new, expected):
     assert reason(edited(whole, card, new)) is expected
 
 
-def test_a_header_without_end_or_with_what_is_no_text(whole):
+def test_headers_without_end_or_with_other_bytes_are_refused(whole):
     assert reason(whole.replace(b"END     ", b"FIN     ")) is QuarantineReason.UNREADABLE
     at = whole.index(b"TTYPE1")
     assert reason(whole[:at] + b"\xe9" + whole[at + 1 :]) is QuarantineReason.UNREADABLE
 
 
-def test_checksums_are_kept():
+def test_checksums_are_verified():
     content = to_bytes(table_hdu(), image_hdu(), checksum=True)
     assert_as_astropy(content)
     assert (
@@ -311,7 +311,7 @@ def damaged(draw):
 
 @settings(max_examples=150, deadline=None)
 @given(damaged(), st.booleans())
-def test_damage_is_refused_or_does_not_matter(content, beginning):
+def test_damaged_files_are_refused_or_read_as_astropy_reads_them(content, beginning):
     """Never a row that astropy would read differently."""
     n = len(content) if not beginning else min(len(content), 80640)
     try:

@@ -50,7 +50,7 @@ def ranges(base, name, spans):
     return do(base, lambda files: files.get_file(f"{base}/{name}").read_ranges(spans))
 
 
-def test_head_whole_and_ranges(archive):
+def test_head_whole_file_and_ranges(archive):
     base, put = archive
     put("a.fits", CONTENT)
     assert head(base, "a.fits", 100) == (CONTENT[:100], len(CONTENT))
@@ -64,14 +64,14 @@ def test_head_whole_and_ranges(archive):
     assert ranges(base, "a.fits", []) == []
 
 
-def test_a_range_that_the_file_does_not_have(archive):
+def test_a_range_beyond_the_end(archive):
     base, put = archive
     put("a.fits", CONTENT)
     with pytest.raises(InvalidSpectrumError, match=r"unreadable: .*ends at byte 10,240, before 10,300"):
         ranges(base, "a.fits", [(10_000, 10_300)])
 
 
-def test_gzip_is_unpacked_whatever_its_name(archive):
+def test_gzip_content_is_decompressed_whatever_the_name(archive):
     base, put = archive
     put("a.fits", gzip.compress(CONTENT))
     assert whole(base, "a.fits") == (CONTENT, len(CONTENT))
@@ -80,7 +80,7 @@ def test_gzip_is_unpacked_whatever_its_name(archive):
     assert head(base, "noise.gz", 100) == (noise, len(noise)), "a beginning cannot be unpacked alone"
 
 
-def test_what_is_too_large(archive):
+def test_too_large_files_are_refused(archive):
     base, put = archive
     put("a.fits", b"x" * 1_000_001)
     assert len(head(base, "a.fits", 2880).data) == 2880
@@ -88,13 +88,13 @@ def test_what_is_too_large(archive):
         with pytest.raises(InvalidSpectrumError, match=r"too_large: .*1,000,001 bytes, more than 1,000,000"):
             read(base, "a.fits")
     put("b.fits", b"x" * 1_000_000)
-    assert whole(base, "b.fits").size == 1_000_000
+    assert whole(base, "b.fits").file_size == 1_000_000
     put("c.gz", gzip.compress(b"x" * 100_001))
     with pytest.raises(InvalidSpectrumError, match=r"too_large: .*decompress to more than 100,000"):
         head(base, "c.gz", 10)
 
 
-def test_what_is_not_there(archive):
+def test_missing_files(archive):
     base, _ = archive
     with pytest.raises(InvalidSpectrumError, match="not_found: no file at"):
         whole(base, "none.fits")
@@ -117,13 +117,13 @@ def test_nothing_is_read_twice():
         assert spans == ["bytes=0-99", "bytes=0-9", "bytes=0-999999"]
 
 
-def test_no_more_at_a_time_than_allowed():
+def test_the_number_of_concurrent_requests_is_limited():
     at_once, most = [], []
 
     def slowly(handler, content):
         at_once.append(1)
         most.append(len(at_once))
-        handler.told.released.wait(0.02)
+        handler.state.released.wait(0.02)
         at_once.pop()
         servers.serve_ranges(handler, content)
 
@@ -139,7 +139,7 @@ def test_no_more_at_a_time_than_allowed():
         assert len(server.requests) == 12
 
 
-def test_a_server_that_is_not_there():
+def test_a_missing_server():
     with serving() as server:
         url = server.url
     with pytest.raises(
@@ -148,7 +148,7 @@ def test_a_server_that_is_not_there():
         whole(url, "a.fits")
 
 
-def test_files_elsewhere_are_outside(tmp_path):
+def test_files_outside_the_archive_are_refused(tmp_path):
     for url in (
         f"file://{tmp_path}/../x",
         f"file://{tmp_path}x/y",
@@ -158,14 +158,14 @@ def test_files_elsewhere_are_outside(tmp_path):
     ):
 
         async def open_one(files, url=url):
-            return files.file(url)
+            return files.get_file(url)
 
         with pytest.raises(InvalidSpectrumError) as caught:
             do(f"file://{tmp_path}", open_one)
         assert caught.value.reason is QuarantineReason.OUTSIDE
 
 
-def test_what_a_disk_refuses(tmp_path):
+def test_names_that_the_disk_refuses(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_bytes(b"x")
     base = f"file://{tmp_path}"
@@ -174,13 +174,13 @@ def test_what_a_disk_refuses(tmp_path):
             whole(base, name)
 
 
-def test_a_file_that_shrinks_while_it_is_read(tmp_path, monkeypatch):
+def test_a_file_that_shrinks_while_it_is_read_is_refused(tmp_path, monkeypatch):
     """As an object store may: less comes than is said to be there."""
     (tmp_path / "a").write_bytes(CONTENT)
     monkeypatch.setattr(
         "distspec.io.remote.files._read_local", lambda *_: FileContent(CONTENT[:50], len(CONTENT))
     )
-    with pytest.raises(InvalidSpectrumError, match=r"unreadable: .* gives 50 bytes from byte 0, of 10,240"):
+    with pytest.raises(InvalidSpectrumError, match=r"unreadable: .* 50 bytes from byte 0, of 10,240"):
         head(f"file://{tmp_path}", "a", 100)
 
 
@@ -192,7 +192,7 @@ SEGMENT = st.text("ab.\\%~é \0\n/@:?#", max_size=6)
 @example(["a", "..", "..", "x"])
 @example(["", "..", "x"])
 @example(["a\\..\\..", "x"])
-def test_what_lies_below_stays_below(parts):
+def test_accepted_urls_stay_below_the_archive(parts):
     """What passes is, however a file system takes it, below: no step leads up or out."""
     base = "file:///data/archive"
     url = "/".join([base, *parts])
@@ -212,7 +212,7 @@ def test_what_lies_below_stays_below(parts):
         st.text("abc123._-+ ", min_size=1, max_size=8).filter(lambda s: s not in {".", ".."}), min_size=1
     )
 )
-def test_plain_paths_pass(parts):
+def test_plain_paths_are_accepted(parts):
     assert is_url_below("/".join(["s3://bucket/a", *parts]), "s3://bucket/a")
     assert is_url_below("/".join(["s3://bucket/a", *parts]), "s3://bucket/a/")
     assert not is_url_below("/".join(["s3://bucket/ab", *parts]), "s3://bucket/a")

@@ -20,8 +20,8 @@ CONFIG = AccessConfig(attempts=1, timeout=5.0)
 
 @pytest.fixture
 def server():
-    with serving() as told:
-        yield told
+    with serving() as server:
+        yield server
 
 
 def read(url, start=0, stop=100, config=CONFIG):
@@ -32,11 +32,9 @@ def read(url, start=0, stop=100, config=CONFIG):
     return asyncio.run(once())
 
 
-@pytest.mark.parametrize(
-    ("start", "stop"), [(0, 1), (0, 100), (100, 300), (10_000, 20_000), (0, 10_240)]
-)
+@pytest.mark.parametrize(("start", "stop"), [(0, 1), (0, 100), (100, 300), (10_000, 20_000), (0, 10_240)])
 @pytest.mark.parametrize("always", [None, servers.ignore_ranges, servers.tell_no_length])
-def test_a_range_whatever_the_server_knows_of_ranges(server, start, stop, always):
+def test_a_range_from_servers_with_and_without_range_requests(server, start, stop, always):
     server.serve("/a.fits", CONTENT, always=always)
     content = read(f"{server.url}/a.fits", start, stop)
     assert content == (
@@ -45,20 +43,20 @@ def test_a_range_whatever_the_server_knows_of_ranges(server, start, stop, always
     )
 
 
-def test_beyond_the_end_there_is_nothing(server):
+def test_a_range_beyond_the_end_is_empty(server):
     server.serve("/a.fits", CONTENT)
     assert read(f"{server.url}/a.fits", 20_000, 20_100) == (b"", 10_240)
     server.serve("/empty.fits", b"")
     assert read(f"{server.url}/empty.fits") == (b"", 0)
 
 
-def test_a_server_that_tells_no_length_is_read_to_the_limit(server):
+def test_a_response_without_a_length_is_read_up_to_the_limit(server):
     server.serve("/a.fits", CONTENT, always=servers.tell_no_length)
     content = read(f"{server.url}/a.fits", config=replace(CONFIG, max_file_mb=0.005))
     assert len(content.data) == 5001, "one byte more than allowed says that there is more"
 
 
-def test_names_are_sent_as_they_are(server):
+def test_names_are_quoted_where_necessary(server):
     for name in ("a b.fits", "λ+1.fits", "50%.fits", "(1)[2]'3'.fits"):
         server.serve(f"/{name}", CONTENT)
         assert read(f"{server.url}/{name}").file_size == len(CONTENT), name
@@ -96,13 +94,13 @@ def test_content_range(header, expected):
         "bytes 0-99/" + "9" * 5000,
     ],
 )
-def test_a_content_range_that_is_none(header):
+def test_invalid_content_ranges(header):
     with pytest.raises(TransientError, match="Content-Range"):
         http._parse_content_range(header)
 
 
 @given(st.text())
-def test_any_content_range_is_read_or_refused(header):
+def test_any_content_range_is_parsed_or_refused(header):
     try:
         first, last, size = http._parse_content_range(header)
     except TransientError:
@@ -110,7 +108,7 @@ def test_any_content_range_is_read_or_refused(header):
     assert (first, last) == (0, -1) or 0 <= first <= last < size
 
 
-def test_another_range_than_was_asked_for_is_refused(server):
+def test_another_range_than_the_requested_one_is_refused(server):
     server.serve("/a.fits", CONTENT, always=servers.other_range)
     with pytest.raises(TransientError, match="requested bytes 0–99, received 1–99"):
         read(f"{server.url}/a.fits")
@@ -137,23 +135,21 @@ def test_another_range_than_was_asked_for_is_refused(server):
         ("9" * 5000, 0),
     ],
 )
-def test_retry_after_is_heeded_within_bounds(server, monkeypatch, answer, seconds):
+def test_retry_after_is_respected_within_limits(server, monkeypatch, answer, seconds):
     paused = []
 
     async def pause(time):
         paused.append(time)
 
     monkeypatch.setattr("distspec.io.remote.http.asyncio.sleep", pause)
-    server.serve(
-        "/a.fits", b"", always=servers.status(503, Retry_After=answer.encode().decode("latin-1"))
-    )
+    server.serve("/a.fits", b"", always=servers.status(503, Retry_After=answer.encode().decode("latin-1")))
     with pytest.raises(TransientError, match="status 503"):
         read(f"{server.url}/a.fits")
     assert paused == [seconds]
 
 
 @pytest.mark.parametrize("status", sorted(http.TRANSIENT_STATUSES))
-def test_what_another_try_may_mend(server, status):
+def test_transient_statuses(server, status):
     server.serve("/a.fits", b"", always=servers.status(status))
     with pytest.raises(TransientError, match=str(status)):
         read(f"{server.url}/a.fits")
@@ -175,7 +171,7 @@ def test_what_another_try_may_mend(server, status):
         (505, QuarantineReason.UNREACHABLE),
     ],
 )
-def test_what_no_try_mends(server, status, reason):
+def test_permanent_statuses(server, status, reason):
     server.serve("/a.fits", b"", always=servers.status(status))
     with pytest.raises(InvalidSpectrumError) as caught:
         read(f"{server.url}/a.fits")
@@ -185,7 +181,7 @@ def test_what_no_try_mends(server, status, reason):
 
 @pytest.mark.parametrize("code", ["ExpiredToken", "TokenRefreshRequired", "InvalidToken"])
 @pytest.mark.parametrize("status", [400, 403])
-def test_stale_credentials_are_asked_for_again(server, code, status):
+def test_expired_credentials_are_requested_again(server, code, status):
     body = f"<Error><Code>{code}</Code></Error>".encode()
     server.serve("/a.fits", b"", always=servers.status(status, body))
     with pytest.raises(TransientError, match="credentials have expired"):
@@ -217,17 +213,17 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("target", "location", "hosts"), REDIRECTS)
-def test_where_a_redirect_may_lead(target, location, hosts):
+def test_permitted_redirects(target, location, hosts):
     assert http._resolve_redirect("url", target, location, AccessConfig(redirect_hosts=hosts)).endswith("/y")
 
 
 @pytest.mark.parametrize(("target", "location", "hosts"), REFUSED)
-def test_where_a_redirect_may_not_lead(target, location, hosts):
+def test_refused_redirects(target, location, hosts):
     with pytest.raises(InvalidSpectrumError, match="outside: url is redirected"):
         http._resolve_redirect("url", target, location, AccessConfig(redirect_hosts=hosts))
 
 
-def test_five_hops_and_no_more(server):
+def test_at_most_five_redirects(server):
     for i in range(5):
         server.serve(f"/{i}", b"", always=servers.redirect(f"/{i + 1}"))
     server.serve("/5", CONTENT)
@@ -236,7 +232,7 @@ def test_five_hops_and_no_more(server):
         read(f"{server.url}/0")
 
 
-def test_no_cookie_and_no_signature_goes_along(server):
+def test_redirects_carry_no_cookie_and_no_signature(server):
     server.serve("/a.fits", CONTENT, always=None)
     read(f"{server.url}/a.fits")
     assert not {"Cookie", "Authorization"} & set(server.requests[0].headers)
@@ -251,13 +247,13 @@ def test_no_cookie_and_no_signature_goes_along(server):
         ("s3://b/k", {"endpoint_url": "http://minio:9000"}, "http://minio:9000/b/k"),
     ],
 )
-def test_a_public_bucket_needs_no_signature(monkeypatch, url, config, expected):
+def test_urls_of_public_buckets_are_not_signed(monkeypatch, url, config, expected):
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
     assert sign_url(url, AccessConfig(anonymous=True, **config)) == expected
 
 
-def test_a_private_bucket_is_signed_for(monkeypatch):
+def test_urls_of_private_buckets_are_signed(monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "KEYID")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     storage.clear_bucket_cache()
@@ -268,7 +264,7 @@ def test_a_private_bucket_is_signed_for(monkeypatch):
     assert "secret" not in url
 
 
-def test_a_bucket_of_another_region_is_named(server):
+def test_the_error_names_the_region_of_the_bucket(server):
     server.serve("/x", b"", always=servers.status(301, **{"x-amz-bucket-region": "eu-north-1"}))
     with pytest.raises(InvalidSpectrumError, match=r"denied: .*region eu-north-1, set --access\.region"):
         read(f"{server.url}/x")

@@ -13,7 +13,7 @@ from tests.faults.servers import serving
 CONFIG = AccessConfig(attempts=1, timeout=5.0)
 
 
-def test_a_folder_is_listed_by_name_with_what_changes(tmp_path):
+def test_a_folder_is_listed_with_sizes_and_etags(tmp_path):
     for name in ("b/2.fits", "a/1.fits", "3.fits", "a/notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(name.encode())
@@ -30,7 +30,7 @@ def test_a_folder_is_listed_by_name_with_what_changes(tmp_path):
     assert changed == [f"{base}/3.fits"]
 
 
-def test_what_cannot_be_listed_says_so(tmp_path):
+def test_locations_that_cannot_be_listed(tmp_path):
     with pytest.raises(ValueError, match=r"no folder .*--archive\.url"):
         list_folder(f"file://{tmp_path}/none", CONFIG)
     with pytest.raises(ValueError, match=r"cannot be listed.*--archive\.catalog"):
@@ -66,7 +66,7 @@ def test_a_bucket_is_listed_by_prefix_and_suffix(endpoint):
     assert len(list_folder("s3://listed", access)) == 14
 
 
-def test_a_catalogue_is_read_whole(tmp_path):
+def test_a_catalog_is_read_as_a_whole(tmp_path):
     (tmp_path / "c.csv").write_bytes(b"a,b\n")
     (tmp_path / "c.csv.gz").write_bytes(gzip.compress(b"a,b\n"))
     for name in ("c.csv", "c.csv.gz"):
@@ -76,7 +76,7 @@ def test_a_catalogue_is_read_whole(tmp_path):
         assert read_catalog_bytes(f"{server.url}/c.csv", AccessConfig(attempts=3)) == b"a,b\n"
 
 
-def test_a_catalogue_that_cannot_be_had_names_its_url(tmp_path):
+def test_the_error_names_the_url_of_the_catalog(tmp_path):
     with pytest.raises(ValueError, match=r"catalog file://.*/none\.csv: not_found"):
         read_catalog_bytes(f"file://{tmp_path}/none.csv", CONFIG)
     (tmp_path / "bomb.csv.gz").write_bytes(gzip.compress(b"0" * 2_000_001))

@@ -13,7 +13,7 @@ class Heavy:
         return "Heavy()"
 
 
-def test_a_result_is_never_written_out():
+def test_the_result_is_never_formatted():
     heavy = Heavy()
 
     async def work() -> list[Heavy]:

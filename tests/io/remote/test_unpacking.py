@@ -16,18 +16,18 @@ def reason(content, limit=1 << 20):
 
 
 @given(st.lists(st.binary(max_size=300), min_size=1, max_size=4))
-def test_every_member_is_unpacked(parts):
+def test_every_gzip_member_is_decompressed(parts):
     assert decompress_gzip(b"".join(map(gzip.compress, parts)), 1 << 20) == b"".join(parts)
 
 
 @given(st.binary(min_size=1, max_size=5000), st.data())
-def test_no_cut_goes_unseen(content, data):
+def test_truncated_gzip_is_refused(content, data):
     packed = gzip.compress(content, mtime=0)
     assert reason(packed[: data.draw(st.integers(1, len(packed) - 1))]) is QuarantineReason.UNREADABLE
 
 
 @given(st.binary(min_size=1, max_size=2000), st.data())
-def test_no_flipped_bit_makes_other_bytes(content, data):
+def test_flipped_bits_are_refused_or_harmless(content, data):
     packed = bytearray(gzip.compress(content, mtime=0))
     packed[data.draw(st.integers(0, len(packed) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     try:
@@ -36,14 +36,14 @@ def test_no_flipped_bit_makes_other_bytes(content, data):
         assert reason(bytes(packed)) in {QuarantineReason.UNREADABLE, QuarantineReason.TOO_LARGE}
 
 
-def test_up_to_the_limit_and_no_further():
+def test_content_is_decompressed_up_to_the_limit():
     content = gzip.compress(b"\0" * 100_000)
     assert len(decompress_gzip(content, 100_000)) == 100_000
     assert reason(content, 99_999) is QuarantineReason.TOO_LARGE
     assert reason(gzip.compress(b"x" * 60) * 2, 100) is QuarantineReason.TOO_LARGE, "all members together"
 
 
-def test_padding_is_none_of_it_and_junk_is():
+def test_padding_is_accepted_and_other_bytes_are_refused():
     content = gzip.compress(b"x")
     assert decompress_gzip(content + b"\0" * 512, 100) == b"x"
     assert reason(content + b"junk") is QuarantineReason.UNREADABLE
