@@ -189,7 +189,9 @@ def test_file_is_parsed_once_for_its_targets(tmp_path, monkeypatch):
     write(tmp_path)
     parsed = []
     monkeypatch.setattr(
-        desi_files, "_parse_coadd", lambda content, parse=desi_files._parse_coadd: parsed.append(1) or parse(content)
+        desi_files,
+        "_parse_coadd",
+        lambda content, parse=desi_files._parse_coadd: parsed.append(1) or parse(content),
     )
     results = read_listing(DESI(str(tmp_path), accept_z_warnings=True))
     assert len(results) == 4

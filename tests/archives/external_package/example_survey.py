@@ -9,19 +9,15 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from distspec.archives.base import LISTING_SCHEMA, Archive, SpectrumEntry
-from distspec.archives.catalogs import make_absolute_url, read_catalog
-from distspec.core.errors import ArchiveError, InvalidSpectrumError, QuarantineReason
+from distspec import ArchiveError, Config, InvalidSpectrumError, Spectrum
+from distspec.archives import LISTING_SCHEMA, Archive, SpectrumEntry, make_absolute_url, read_catalog
+from distspec.core import QuarantineReason
 from distspec.core.instruments import Disperser
 from distspec.core.lines import GALAXY_LINES
-from distspec.core.spectrum import Spectrum
-from distspec.io.fits.reading import read_fits_table
-from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
-from distspec.io.remote.files import ArchiveFile
-from distspec.measurements.definitions import MeasurementSet, define_equivalent_width
-from distspec.pipeline.config import Config
-from distspec.preprocessing.normalization import NormConfig
-from distspec.preprocessing.resampling import GridConfig
+from distspec.io.fits import read_fits_table
+from distspec.io.remote import DEFAULT_ACCESS, AccessConfig, ArchiveFile
+from distspec.measurements import MeasurementSet, define_equivalent_width
+from distspec.preprocessing import GridConfig, NormConfig
 
 FLUX_UNIT = "1e-17 erg s-1 cm-2 AA-1"
 SPECTROGRAPH = Disperser(wave=(0.35, 1.0), resolution=(1000.0, 1500.0), pixels_per_fwhm=3.0)
