@@ -20,9 +20,7 @@ NORM = NormConfig()
 GRID = GridConfig().resolve(np.array([5.0]))
 
 
-@pytest.mark.parametrize(
-    "unit", ["uJy", "mJy", "erg s-1 cm-2 AA-1", "W m-2 um-1", "1e-17 erg s-1 cm-2 AA-1"]
-)
+@pytest.mark.parametrize("unit", ["uJy", "mJy", "erg s-1 cm-2 AA-1", "W m-2 um-1", "1e-17 erg s-1 cm-2 AA-1"])
 def test_units_round_trip_against_astropy(unit, rng):
     wave, z = np.geomspace(0.6, 5.3, 50), 4.2
     flux, sigma = rng.uniform(0.1, 1.0, 50), rng.uniform(0.01, 0.1, 50)
@@ -185,9 +183,7 @@ def test_spike_is_masked_and_leaves_finite_values(rng):
 
 
 def test_without_a_unit_the_norm_is_nan():
-    batch, rejected = preprocess(
-        [replace(power_law(), unit=""), power_law()], GRID, NORM, -2.0
-    )
+    batch, rejected = preprocess([replace(power_law(), unit=""), power_law()], GRID, NORM, -2.0)
     assert not rejected
     assert np.allclose(batch.flux[0], batch.flux[1])
     assert np.isnan(batch.norm[0])
