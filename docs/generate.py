@@ -2,7 +2,8 @@
 
 - ``reference/generated/configuration.md``: every setting, from the configuration dataclasses
 - ``reference/generated/command_line.md``: the help text of every command
-- ``reference/generated/packages.svg``: the packages in their layers, from the import statements
+- ``reference/api.md``: the public names of distspec and of its packages, from ``__all__``
+- ``_static/packages.svg``: the packages in their layers, from the import statements
 - ``reference/generated/packages.md``: the packages and what each is for, from their docstrings
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import dataclasses
+import importlib
 import inspect
 import io
 import os
@@ -39,6 +41,7 @@ def write_all(docs: Path) -> None:
         # Sphinx reads a page again if its time changes, so leave it alone if its text does not.
         if not (folder / name).exists() or (folder / name).read_text() != text:
             (folder / name).write_text(text)
+    (docs / "reference" / "api.md").write_text(api())
     draw_packages(docs / "_static" / "packages.svg")
 
 
@@ -163,6 +166,36 @@ def command_line() -> str:
             if verb.group == group:
                 lines += [f"### distspec {name}", "", "```text", help_text([name]), "```", ""]
     return "\n".join(lines)
+
+
+# Python API -----------------------------------------------------------------------------------------------
+
+
+def api() -> str:
+    """Return the page that lists the public names of distspec and of each package."""
+    lines = ["# Python API", "", "## distspec", "", *summary_table("distspec", "distspec")]
+    for layer in layers():
+        for name in layer:
+            module = importlib.import_module(f"distspec.{name}")
+            lines += [f"## distspec.{name}", "", inspect.cleandoc(module.__doc__ or ""), ""]
+            lines += summary_table(f"distspec.{name}", name)
+    return "\n".join(lines)
+
+
+def summary_table(module: str, folder: str) -> list[str]:
+    """Return the directive that lists the public names of a module, with a page for each."""
+    names = [name for name in importlib.import_module(module).__all__ if not name.startswith("__")]
+    if not names:
+        return []
+    head = [
+        "```{eval-rst}",
+        f".. currentmodule:: {module}",
+        "",
+        ".. autosummary::",
+        f"   :toctree: ../api/{folder}",
+        "",
+    ]
+    return [*head, *(f"   {name}" for name in names), "```", ""]
 
 
 # Packages -------------------------------------------------------------------------------------------------
