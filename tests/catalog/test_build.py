@@ -35,7 +35,7 @@ def test_split_tells_which_spectra_the_model_has_seen(run, tables):
     url = join_url(model_url(root, "m-1"), "model.json")
     split = tables["objects"]["split"].to_pylist()
     for snapshot, words in ((store.snapshot_id, split), ("Z" * 20, ["none"] * 60)):
-        write_json(url, read_json(url) | {"dataset_checksum": "another", "snapshot_id": snapshot})
+        write_json(url, read_json(url) | {"data_digest": "another", "snapshot_id": snapshot})
         objects = build_tables(root, "r-1", store, CatalogConfig())["objects"]
         assert objects["split"].to_pylist() == words
     before = list(open_repository(store.url).ancestry(branch="main"))[-1].id  # an empty store
@@ -92,8 +92,8 @@ def test_flagged_spectra_are_listed_and_remain_in_objects(tables):
     ids = tables["objects"]["object_id"].to_pylist()
     assert [row["object_id"] for row in flagged] == [ids[9], ids[7]]
     assert [row["reason"].split(" (")[0] for row in flagged] == [
-        "spikes sharper than the instrument",
-        "flux runs away at an end",
+        "spikes narrower than the instrument's line-spread function",
+        "excess flux at an end of the spectrum",
     ]
     assert len(ids) == 60
 
@@ -119,7 +119,7 @@ def test_galaxy_types_are_unknown_without_an_archive(tables):
     for name in ("objects", "classes"):
         rows = tables[name].to_pylist()
         assert {row["galaxy_type"] for row in rows} == {"unknown"}
-        assert {row["galaxy_type_reason"] for row in rows} == {"no rules for archives of kind "}
+        assert {row["galaxy_type_reason"] for row in rows} == {"the archive has no galaxy type rules"}
 
 
 def test_class_medians_give_galaxy_types_where_they_are_covered():

@@ -25,11 +25,25 @@ def plot_discovery_curve(curve: DiscoveryCurve) -> Figure:
     n_looked_at = np.arange(len(curve.n_found))
     upper = curve.n_found_by_rank + curve.n_unmarked_by_rank
     if curve.n_unmarked_by_rank.any():
-        label = "by anomaly rank, if all unmarked spectra were interesting"
-        style = {"step": "post", "color": MUTED_COLOR, "alpha": 0.3, "lw": 0, "label": label}
-        ax.fill_between(n_looked_at, curve.n_found_by_rank, upper, **style)
-    dashed = {"where": "post", "color": DATA_COLOR, "lw": 1.0, "ls": "--", "label": "by anomaly rank"}
-    ax.step(n_looked_at, curve.n_found_by_rank, **dashed)
+        ax.fill_between(
+            n_looked_at,
+            curve.n_found_by_rank,
+            upper,
+            step="post",
+            color=MUTED_COLOR,
+            alpha=0.3,
+            lw=0,
+            label="by anomaly rank, if all unmarked spectra were interesting",
+        )
+    ax.step(
+        n_looked_at,
+        curve.n_found_by_rank,
+        where="post",
+        color=DATA_COLOR,
+        lw=1.0,
+        ls="--",
+        label="by anomaly rank",
+    )
     ax.step(
         n_looked_at, curve.n_found, where="post", color=MODEL_COLOR, lw=1.4, label="in order of the marks"
     )

@@ -182,8 +182,7 @@ def plot_sweep_scores(sweep: pa.Table, null_tests: pa.Table) -> Figure:
         rows = null_tests.filter(pc.field("space") == space)
         if len(rows):
             k, silhouette = float_column(rows, "k"), float_column(rows, "silhouette")
-            style = {"color": UNCLASSIFIED_COLOR, "ms": 5, "mew": 0.8, "label": "null data", "zorder": 1}
-            ax.plot(k, silhouette, "_", **style)
+            ax.plot(k, silhouette, "_", color=UNCLASSIFIED_COLOR, ms=5, mew=0.8, label="null data", zorder=1)
         _draw_trials(ax, sweep.filter(pc.field("space") == space), algorithms)
         ax.set(xlabel="number of clusters k", title=f"space: {space}")
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -207,8 +206,15 @@ def _draw_trials(ax: Axes, trials: pa.Table, algorithms: Sequence[str]) -> None:
         steps = np.unique(k[members])
         middle = [np.median(silhouette[members & (k == step)]) for step in steps]
         ax.plot(steps, middle, color=class_color(i), lw=0.9)
-        style = {"color": class_color(i), "ms": 3.5, "mew": 0, "alpha": 0.6, "label": name}
-        ax.plot(k[members], silhouette[members], CLASS_MARKERS[i % len(CLASS_MARKERS)], **style)
+        marker = CLASS_MARKERS[i % len(CLASS_MARKERS)]
+        ax.plot(
+            *(k[members], silhouette[members], marker),
+            color=class_color(i),
+            ms=3.5,
+            mew=0,
+            alpha=0.6,
+            label=name,
+        )
     for i in np.flatnonzero([bool(row) for row in trials["chosen"].to_pylist()]):
         text = f"selected: {algorithm[i]}, k = {k[i]:.0f}, silhouette {silhouette[i]:.3f}"
         ax.plot(k[i], silhouette[i], "o", ms=9, mfc="none", mec=DATA_COLOR, mew=1.2, label=text)
