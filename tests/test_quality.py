@@ -34,7 +34,7 @@ def test_errors_and_chi2_by_hand():
 
 
 def test_a_leak_is_seen_and_its_absence_too(rng):
-    classes = np.member(["a", "b"], 300)
+    classes = np.repeat(["a", "b"], 300)
     nuisance = rng.normal(size=600) + np.where(classes == "a", 3.0, 0.0)
     clean = rng.normal(size=(600, 4)) + (classes == "a")[:, None]
     leaky = clean + 0.7 * nuisance[:, None]
