@@ -53,6 +53,5 @@ numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
 
-def setup(app):
-    """Write the pages that are generated from the code before Sphinx reads them."""
-    app.connect("builder-inited", lambda app: generate.write_all(Path(app.srcdir)))
+# Autosummary looks for pages before any event, so the generated pages are written here.
+generate.write_all(Path(__file__).parent)

@@ -22,6 +22,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 TOP = Path(__file__).parents[1]
@@ -54,7 +55,7 @@ def field_docstrings(cls: type) -> dict[str, str]:
     for base in reversed(cls.__mro__[:-1]):
         tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
         body = tree.body[0].body
-        for statement, following in zip(body, body[1:], strict=False):
+        for statement, following in pairwise(body):
             if isinstance(statement, ast.AnnAssign) and isinstance(following, ast.Expr):
                 value = following.value
                 if isinstance(value, ast.Constant) and isinstance(value.value, str):
@@ -132,10 +133,10 @@ def configuration() -> str:
 
 
 CONFIGURATION_INTRO = """
-Every setting is a field of a frozen dataclass, a flag of `distspec run`, and a keyword of {func}`distspec.run`.
-A recipe is a complete configuration with other defaults than the ones listed here;
-`distspec run RECIPE --help` lists the defaults of that recipe. Unknown flags and impossible values are refused.
-A changed setting repeats only the stages that depend on it.
+Every setting is a field of a frozen dataclass, a flag of `distspec run`, and a keyword of
+{func}`distspec.run`. A recipe is a complete configuration with other defaults than the ones listed here;
+`distspec run RECIPE --help` lists the defaults of that recipe. Unknown flags and impossible values are
+refused. A changed setting repeats only the stages that depend on it.
 """
 
 
@@ -176,6 +177,8 @@ def api() -> str:
     lines = ["# Python API", "", "## distspec", "", *summary_table("distspec", "distspec")]
     for layer in layers():
         for name in layer:
+            if name == "project":
+                continue  # its names are those of distspec itself
             module = importlib.import_module(f"distspec.{name}")
             lines += [f"## distspec.{name}", "", inspect.cleandoc(module.__doc__ or ""), ""]
             lines += summary_table(f"distspec.{name}", name)
@@ -184,7 +187,8 @@ def api() -> str:
 
 def summary_table(module: str, folder: str) -> list[str]:
     """Return the directive that lists the public names of a module, with a page for each."""
-    names = [name for name in importlib.import_module(module).__all__ if not name.startswith("__")]
+    public = getattr(importlib.import_module(module), "__all__", [])
+    names = [name for name in public if not name.startswith("__")]
     if not names:
         return []
     head = [
@@ -248,7 +252,7 @@ def packages() -> str:
 
 
 def draw_packages(path: Path) -> None:
-    """Draw the packages in their layers, with a line for every import between packages of different layers."""
+    """Draw the packages in their layers, with a line for every import between packages."""
     import matplotlib as mpl
 
     mpl.use("Agg")
