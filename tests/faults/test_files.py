@@ -1,4 +1,4 @@
-"""Cases 1–24: what a file itself can be. Of a DJA file the beginning is read, of the others all."""
+"""Cases 1–24: damaged files. Of DJA files only the beginning is read, of the others the whole file."""
 
 import gzip
 import io
@@ -72,7 +72,7 @@ def damaged_tile(content):
 
 
 def variable_length(content, bad):
-    """The flux as arrays of variable length, which no SPEC1D has; with a descriptor that points outside."""
+    """Store the flux as variable-length arrays; if `bad`, with a descriptor that points outside the heap."""
 
     def change(columns):
         arrays = np.empty(len(columns["flux"]), dtype=object)
@@ -95,14 +95,14 @@ def bomb(content):
     return gzip.compress(b"SIMPLE  =" + b"\0" * 40_000_000)
 
 
-def everywhere(number, name, damage, reason, seen="", kinds="dja sdss jades"):
-    return [Case(number, name, kind, damage, reason, seen) for kind in kinds.split()]
+def everywhere(number, name, damage, reason, detail="", kinds="dja sdss jades"):
+    return [Case(number, name, kind, damage, reason, detail) for kind in kinds.split()]
 
 
-def tables(number, name, damage, reason, seen=""):
-    """A fault of the one table of DJA's files and of the first of SDSS's."""
+def tables(number, name, damage, reason, detail=""):
+    """Return the cases of a fault in the table of DJA files and in the first one of SDSS files."""
     return [
-        Case(number, name, kind, lambda content, hdu=hdu: damage(content, hdu), reason, seen)
+        Case(number, name, kind, lambda content, hdu=hdu: damage(content, hdu), reason, detail)
         for kind, hdu in TABLE.items()
     ]
 
@@ -128,7 +128,7 @@ CASES = [
         BAD_TABLE,
         "no HDU WAVELENGTH",
     ),
-    # What is read is whole: the images after it are nobody's business here.
+    # The part that is read is complete; images that follow are not checked.
     Case(3, "cut-behind-the-table", "dja", lambda c: c[: place(c, "SPEC1D")[2]]),
     *tables(4, "cut-in-the-data", lambda c, hdu: c[: middle(c, hdu)], UNREADABLE, "truncated: an HDU ends"),
     Case(
@@ -152,7 +152,7 @@ CASES = [
         "sdss jades",
     ),
     *everywhere(7, "two-files-concatenated", lambda c: c + c, UNREADABLE, "another file instead", "jades"),
-    # Behind what is read of a file lies what its archive puts there: images, exposures, or another file.
+    # Content after the part that is read is not checked: images, exposures, or another file.
     Case(7, "two-files-concatenated", "dja", lambda c: c + c),
     Case(7, "two-files-concatenated", "sdss", lambda c: c + c),
     *tables(8, "no-end-card", no_end, UNREADABLE, "no END|continues|not ASCII"),

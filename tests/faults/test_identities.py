@@ -1,4 +1,4 @@
-"""Cases 61–72: keys that are listed twice, change, vanish, or are no names. 67 is among the services."""
+"""Cases 61–72: keys that are repeated, changed, removed or invalid; case 67 is in test_service.py."""
 
 import duckdb
 import pytest
@@ -10,9 +10,9 @@ from tests.faults.damage import table
 from tests.faults.harness import assert_only, assert_same, clean, current_rows, ingest, quarantine
 from tests.faults.samples import sample, write_parquet
 
-LIKE_A_PATH = ("../outside.fits", "/etc/passwd", "a/../../b", "..", ".", "...", "a\\b", "spec.fits/..")
-NO_NAMES = ("", "nul\0byte", "line\nbreak", "\x1b[2Jclear", "‮reversed", "x" * 201, "y" * 10_000)
-ODD_NAMES = (
+PATH_NAMES = ("../outside.fits", "/etc/passwd", "a/../../b", "..", ".", "...", "a\\b", "spec.fits/..")
+INVALID_NAMES = ("", "nul\0byte", "line\nbreak", "\x1b[2Jclear", "‮reversed", "x" * 201, "y" * 10_000)
+UNUSUAL_NAMES = (
     "<script>alert(1)</script>".replace("/", "∕"),
     "<img src=x onerror=alert(1)>",
     "'; DROP TABLE objects; --",
@@ -30,7 +30,7 @@ def files():
 
 
 def with_row(files, **changed):
-    """The catalogue with one more row, like the victim's but for what is changed."""
+    """Return the catalog with one more row, a changed copy of the victim's."""
     victim = next(row for row in files.rows if row["file"] == files.victim)
     return [*files.rows, {**victim, **changed}]
 
@@ -57,7 +57,7 @@ def test_062_a_key_with_different_values_is_ambiguous(files, tmp_path, changed):
     )
     assert compare_listing(archive.list_spectra(), store).is_empty
     store = run(tmp_path, files.write(tmp_path / "archive"))
-    assert current_rows(store) == clean("dja"), "once the archive made up its mind"
+    assert current_rows(store) == clean("dja"), "after the archive has corrected its catalog"
     assert not quarantine(store)
 
 
@@ -86,7 +86,7 @@ def test_064_a_new_etag_is_a_new_version(tmp_path, kind):
     old, new = current_rows(before), current_rows(store)
     assert old.pop(key) != new[key]
     assert new.pop(key).ledger["norm"] == pytest.approx(2.0 * clean(kind)[key].ledger["norm"], rel=1e-6)
-    assert new == old, "what did not change stands as it stood"
+    assert new == old, "other rows are unchanged"
 
 
 def test_065_a_file_deleted_after_the_listing(files, tmp_path):
@@ -95,7 +95,7 @@ def test_065_a_file_deleted_after_the_listing(files, tmp_path):
     (tmp_path / "archive" / files.victim).unlink()
     store = run(tmp_path, archive)
     assert_only(store, clean("dja"), files.victim, QuarantineReason.NOT_FOUND, "no file at .*" + files.victim)
-    assert compare_listing(listing, store).is_empty, "it is not asked for again and again"
+    assert compare_listing(listing, store).is_empty, "the next ingest does not try again"
     store = run(tmp_path, files.write(tmp_path / "archive"), retry=True)
     assert current_rows(store) == clean("dja")
     assert not quarantine(store)
@@ -106,10 +106,10 @@ def test_066_a_row_withdrawn_from_the_catalog(files, tmp_path):
     fewer = [row for row in files.rows if row["file"] != files.victim]
     store = run(tmp_path, files.write(tmp_path / "archive", rows=fewer))
     assert current_rows(store) == {key: row for key, row in clean("dja").items() if key != files.victim}
-    assert store.n_rows == len(clean("dja")), "no row is ever lost"
+    assert store.n_rows == len(clean("dja")), "no row is deleted"
     assert not quarantine(store)
     store = run(tmp_path, files.write(tmp_path / "archive"))
-    assert current_rows(store) == clean("dja"), "and it may come back"
+    assert current_rows(store) == clean("dja"), "the row is current again"
 
 
 def test_068_a_row_without_a_file(files, tmp_path):
@@ -124,7 +124,7 @@ def test_068_a_row_without_a_file(files, tmp_path):
 
 
 def with_names(files, tmp_path, names, contents=True, **changed):
-    """An archive that has the victim under other names, too."""
+    """Return an archive that has the victim under more names."""
     rows = [*files.rows, *({**with_row(files, file=name)[-1], **changed} for name in names)]
     archive = files.write(
         tmp_path / "archive", dict.fromkeys(names, files.contents[files.victim]) if contents else {}
@@ -135,13 +135,13 @@ def with_names(files, tmp_path, names, contents=True, **changed):
 
 def test_069_070_invalid_keys_are_quarantined(files, tmp_path):
     (tmp_path / "outside.fits").write_bytes(files.contents[files.victim])
-    bad = [name for name in (*LIKE_A_PATH, *NO_NAMES) if name]  # DJA's selection has no empty ones
+    bad = [name for name in (*PATH_NAMES, *INVALID_NAMES) if name]  # DJA does not select empty ones
     archive = with_names(files, tmp_path, bad, contents=False)
     store = run(tmp_path, archive)
     assert current_rows(store) == clean("dja")
     entries = quarantine(store)
     assert {entry["reason"] for entry in entries.values()} == {QuarantineReason.BAD_ID}
-    assert len(entries) == len(bad), "each is told apart"
+    assert len(entries) == len(bad), "each key has its own entry"
     for entry in entries.values():
         shown = "".join(str(value) for value in entry.values())
         assert shown.isprintable(), entry
@@ -154,7 +154,7 @@ def test_069_070_invalid_keys_are_quarantined(files, tmp_path):
 @pytest.mark.parametrize("root", ["../..", "a/../../..", "/etc", "x\n", "\\..\\.."])
 def test_069_a_folder_outside_the_archive_is_refused(files, tmp_path, root):
     (tmp_path / "secret.fits").write_bytes(files.contents[files.victim])
-    # The layout is the one under which the first file is found: with its root.
+    # The path template is the one that finds the first file: with its root.
     rows = [{**row, "root": "."} for row in files.rows]
     archive = files.write(tmp_path / "archive")
     rows.append({**with_row(files, file="secret.fits", root=root)[-1]})
@@ -169,32 +169,32 @@ def test_069_a_folder_outside_the_archive_is_refused(files, tmp_path, root):
 
 
 def test_071_072_unusual_names_are_ingested(files, tmp_path):
-    store = run(tmp_path, with_names(files, tmp_path, ODD_NAMES))
+    store = run(tmp_path, with_names(files, tmp_path, UNUSUAL_NAMES))
     assert not quarantine(store)
     found = current_rows(store)
-    assert set(found) == {*clean("dja"), *ODD_NAMES}
-    for name in ODD_NAMES:
+    assert set(found) == {*clean("dja"), *UNUSUAL_NAMES}
+    for name in UNUSUAL_NAMES:
         assert_same(found[name], found[files.victim])
 
 
 def test_071_072_unusual_names_are_quoted_in_sql_and_on_terminals(files, tmp_path):
-    """In SQL they are values, on a terminal words in columns."""
-    store = run(tmp_path, with_names(files, tmp_path, ODD_NAMES, contents=False))
+    """They are values in SQL, and text in the columns of a terminal."""
+    store = run(tmp_path, with_names(files, tmp_path, UNUSUAL_NAMES, contents=False))
     refused = store.read_quarantine()
-    assert set(refused["object_id"].to_pylist()) == set(ODD_NAMES)
+    assert set(refused["object_id"].to_pylist()) == set(UNUSUAL_NAMES)
     with duckdb.connect() as connection:
         connection.register("quarantine", refused)
         connection.register("ledger", store.ledger())
-        for name in ODD_NAMES:
+        for name in UNUSUAL_NAMES:
             quoted = name.replace("'", "''")
             sql = f"SELECT object_id, detail FROM quarantine WHERE object_id = '{quoted}'"
             assert [row[0] for row in connection.sql(sql).fetchall()] == [name]
-            asked = connection.execute("SELECT count(*) FROM quarantine WHERE object_id = ?", [name])
-            assert asked.fetchall() == [(1,)]
+            counted = connection.execute("SELECT count(*) FROM quarantine WHERE object_id = ?", [name])
+            assert counted.fetchall() == [(1,)]
         assert connection.sql("SELECT count(*) FROM ledger").fetchall() == [(len(clean("dja")),)]
     lines = format_table(refused.select(["object_id", "reason"])).splitlines()
-    assert len(lines) == 1 + len(ODD_NAMES)
-    for name in ODD_NAMES:
+    assert len(lines) == 1 + len(UNUSUAL_NAMES)
+    for name in UNUSUAL_NAMES:
         assert sum(line.startswith(f"  {name} ") for line in lines) == 1, name
 
 

@@ -1,4 +1,4 @@
-"""Cases 73–83 (and 67): what servers do, over HTTP and over S3's protocol."""
+"""Cases 73–83 and 67: faults of servers, over HTTP and over the S3 protocol."""
 
 import datetime
 import functools
@@ -39,8 +39,8 @@ def slow_down(code=503):
 
 
 @pytest.fixture(params=["http", "s3"])
-def place_of(request, server, monkeypatch):
-    """How the files are reached, and at which path the server has them."""
+def location(request, server, monkeypatch):
+    """URL of the files, and their path on the server."""
     if request.param == "http":
         return f"{server.url}/files", "/files"
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
@@ -50,9 +50,9 @@ def place_of(request, server, monkeypatch):
 
 
 @pytest.fixture
-def run(server, place_of, tmp_path):
-    """Ingest DJA's sample from the server; the victim with a script of behaviors."""
-    url, folder = place_of
+def run(server, location, tmp_path):
+    """Ingest the DJA sample from the server, which serves the victim by a script of behaviors."""
+    url, folder = location
     files = sample("dja")
     write_csv(tmp_path / "catalog.csv", files.rows)
     archive = DJA(url=url, catalog=str(tmp_path / "catalog.csv"), z_min=-1.0)
@@ -60,10 +60,10 @@ def run(server, place_of, tmp_path):
     def run(*script, content=None, access=QUICK, always=None, retry=False):
         for row in files.rows:
             name = row["file"]
-            own = name == files.victim
-            body = content if own and content is not None else files.contents[name]
-            at = f"{folder}/{row['root']}/{name}"
-            server.serve(at, body, *(script if own else ()), always=always if own else None)
+            is_victim = name == files.victim
+            body = content if is_victim and content is not None else files.contents[name]
+            path = f"{folder}/{row['root']}/{name}"
+            server.serve(path, body, *(script if is_victim else ()), always=always if is_victim else None)
         server.requests.clear()
         access = AccessConfig(**{**vars(access), "endpoint_url": server.url})
         return ingest(str(tmp_path / "store"), archive, access, retry)
@@ -73,8 +73,8 @@ def run(server, place_of, tmp_path):
     return run
 
 
-def assert_refused(store, reason, seen):
-    assert_only(store, clean("dja"), sample("dja").victim, reason, seen)
+def assert_refused(store, reason, detail):
+    assert_only(store, clean("dja"), sample("dja").victim, reason, detail)
 
 
 def assert_whole(store):
@@ -113,9 +113,9 @@ PERSISTENT = {
         "gzip",
     ),
 }
-"""What a server goes on doing: a reason, and the words for it."""
+"""Persistent behaviors of a server, with the reason and the detail of the quarantine."""
 
-PASSING = {
+TRANSIENT = {
     "075-throttled-once": [servers.status(429, Retry_After="0")],
     "075-throttled-until-a-date": [servers.status(429, Retry_After="Wed, 21 Oct 2026 07:28:00 GMT")],
     "075-throttled-for-less-than-no-time": [servers.status(429, Retry_After="-5")],
@@ -125,15 +125,15 @@ PASSING = {
     "078-cut-short-once": [servers.cut_short],
     "079-short-body-once": [servers.short_whole],
 }
-"""What a server does, and then serves."""
+"""Behaviors of a server before it serves the file."""
 
 
 @pytest.fixture(scope="module", params=["http", "s3"])
 def served(request, tmp_path_factory):
-    """How all of these end, in one run; and how often the server was asked for each."""
+    """Results of all cases from one ingest: rows, quarantine, and number of requests by file."""
     files, folder = sample("dja"), tmp_path_factory.mktemp("service")
     victim = next(row for row in files.rows if row["file"] == files.victim)
-    names = [f"zz-{case}.spec.fits" for case in (*PERSISTENT, *PASSING)]
+    names = [f"zz-{case}.spec.fits" for case in (*PERSISTENT, *TRANSIENT)]
     rows = [*files.rows, *({**victim, "file": name} for name in names)]
     write_csv(folder / "catalog.csv", rows)
     with pytest.MonkeyPatch.context() as patch, servers.serving() as server:
@@ -146,44 +146,46 @@ def served(request, tmp_path_factory):
             case = row["file"].removeprefix("zz-").removesuffix(".spec.fits")
             content = files.contents.get(row["file"], files.contents[files.victim])
             always = PERSISTENT[case][0] if case in PERSISTENT else None
-            server.serve(f"{top}/{row['root']}/{row['file']}", content, *PASSING.get(case, ()), always=always)
+            server.serve(
+                f"{top}/{row['root']}/{row['file']}", content, *TRANSIENT.get(case, ()), always=always
+            )
         archive = DJA(url=base, catalog=str(folder / "catalog.csv"), z_min=-1.0)
         access = AccessConfig(**{**vars(QUICK), "endpoint_url": server.url})
         store = ingest(str(folder / "store"), archive, access)
         storage.clear_bucket_cache()
-    asked = {name: sum(name in each.path for each in server.requests) for name in names}
-    return current_rows(store), quarantine(store), asked
+    n_requests = {name: sum(name in each.path for each in server.requests) for name in names}
+    return current_rows(store), quarantine(store), n_requests
 
 
 @pytest.mark.parametrize("case", PERSISTENT)
 def test_a_persistent_failure_is_quarantined_with_its_reason(served, case):
-    rows, refused, asked = served
-    name, (_, reason, seen) = f"zz-{case}.spec.fits", PERSISTENT[case]
+    rows, refused, n_requests = served
+    name, (_, reason, detail) = f"zz-{case}.spec.fits", PERSISTENT[case]
     assert name not in rows
     assert refused[name]["reason"] == reason, refused[name]["detail"]
-    assert re.search(seen, refused[name]["detail"]), refused[name]["detail"]
+    assert re.search(detail, refused[name]["detail"]), refused[name]["detail"]
     assert refused[name]["uri"].endswith(f"/{name}")
-    assert asked[name] == (3 if "3 times" in refused[name]["detail"] else 1)
+    assert n_requests[name] == (3 if "3 times" in refused[name]["detail"] else 1)
 
 
-@pytest.mark.parametrize("case", PASSING)
+@pytest.mark.parametrize("case", TRANSIENT)
 def test_a_transient_failure_leaves_no_trace(served, case):
-    rows, refused, asked = served
+    rows, refused, n_requests = served
     name = f"zz-{case}.spec.fits"
     assert name not in refused
     assert_same(rows[name], rows[sample("dja").victim])
-    assert asked[name] > len(PASSING[case])
+    assert n_requests[name] > len(TRANSIENT[case])
 
 
 def test_other_files_are_unaffected(served):
     rows, refused, _ = served
     assert set(refused) == {f"zz-{case}.spec.fits" for case in PERSISTENT}
-    others = {f"zz-{case}.spec.fits" for case in PASSING}
+    others = {f"zz-{case}.spec.fits" for case in TRANSIENT}
     assert {key: row for key, row in rows.items() if key not in others} == clean("dja")
 
 
 def test_quarantined_spectra_are_read_again_on_request(run):
-    """What failed for a passing cause is read again when asked for, and gives what it would have given."""
+    """A spectrum that was quarantined for a transient reason gives the same row when it is read again."""
     assert_refused(run(always=slow_down()), UNREACHABLE, "503")
     assert_refused(run(), UNREACHABLE, "503")
     assert_whole(run(retry=True))
@@ -249,7 +251,7 @@ def test_083_redirects_to_a_permitted_host_are_followed(run, elsewhere):
 
 
 def test_083_a_permitted_host_may_not_redirect_further(run, server, elsewhere):
-    """Every hop is looked at, not the first alone."""
+    """Every redirect is checked, not only the first."""
     with servers.serving() as third:
         named = AccessConfig(**{**vars(QUICK), "redirect_hosts": (f"127.0.0.1:{elsewhere.port}",)})
         elsewhere.serve("/moved", b"", always=servers.redirect(f"{third.url}/moved"))
@@ -292,7 +294,7 @@ def certificate(tmp_path):
 
 
 def test_083_a_redirect_from_https_to_http_is_refused(certificate, elsewhere, tmp_path, monkeypatch):
-    """A redirect may not take the encryption away, not even to a host that is named."""
+    """A redirect may not leave TLS, not even to a permitted host."""
     files = sample("dja")
     write_csv(tmp_path / "catalog.csv", files.rows)
     trusted = functools.partial(
@@ -322,7 +324,7 @@ def test_an_untrusted_certificate_is_refused(certificate, tmp_path):
 
 
 def test_081_expired_credentials_are_requested_again(server, tmp_path, monkeypatch):
-    """Who gives the credentials is asked again when they have expired, and the run goes on."""
+    """Expired credentials are requested again from their provider, and the ingest continues."""
     keys = tmp_path / "keys.json"
     process = tmp_path / "credentials"
     process.write_text(f"#!{sys.executable}\nprint(open({str(keys)!r}).read())\n")
@@ -406,7 +408,7 @@ def bucket(moto, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["dja", "sdss"])
 def test_067_the_etag_of_a_multipart_upload_is_a_version(bucket, tmp_path, kind):
-    """It is taken for what it is, a version: rows are right, and new only when it changes."""
+    """The ETag is not an MD5 of the content, but it changes with it, so it serves as the version."""
     files = sample(kind)
     for name, content in files.contents.items():
         if name == files.victim:
@@ -432,17 +434,17 @@ def test_082_one_of_several_conditional_writes_succeeds(bucket):
     url = f"s3://{BUCKET}/pointer.json"
     first = compare_and_swap(url, b"1", None)
     assert first
-    assert compare_and_swap(url, b"other", None) is None, "there is one"
+    assert compare_and_swap(url, b"other", None) is None, "the file exists"
     assert read_versioned(url) == (b"1", first)
     second = compare_and_swap(url, b"2", first)
     assert second
-    assert compare_and_swap(url, b"late", first) is None, "412: it is another one now"
+    assert compare_and_swap(url, b"late", first) is None, "412: the version has changed"
     assert read_versioned(url)[0] == b"2"
 
 
 @pytest.fixture
-def stand_in(server, monkeypatch):
-    """The misbehaving server as an S3 endpoint."""
+def s3_endpoint(server, monkeypatch):
+    """The server as an S3 endpoint."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
@@ -452,7 +454,7 @@ def stand_in(server, monkeypatch):
 
 
 def refusing(code, there):
-    """Refuse what is put, and give what is there."""
+    """Return a behavior that refuses writes and serves the current content."""
 
     def behave(handler, _):
         if handler.command == "PUT":
@@ -465,16 +467,16 @@ def refusing(code, there):
 
 @pytest.mark.parametrize("code", [409, 412])
 @pytest.mark.parametrize("version", [None, '"abc"'])
-def test_082_a_conflicting_write_writes_nothing(stand_in, code, version):
+def test_082_a_conflicting_write_writes_nothing(s3_endpoint, code, version):
     path = f"/{BUCKET}/pointer.json"
-    stand_in.serve(path, b"", always=refusing(code, b"another's"))
+    s3_endpoint.serve(path, b"", always=refusing(code, b"another's"))
     assert compare_and_swap(f"s3:/{path}", b"1", version) is None
-    sent = [request for request in stand_in.asked(path) if request.method == "PUT"]
+    sent = [request for request in s3_endpoint.asked(path) if request.method == "PUT"]
     assert sent
     assert all(("If-None-Match" in request.headers) == (version is None) for request in sent)
 
 
-def test_082_a_write_whose_response_was_lost_has_succeeded(stand_in):
+def test_082_a_write_whose_response_was_lost_has_succeeded(s3_endpoint):
     path = f"/{BUCKET}/pointer.json"
-    stand_in.serve(path, b"", always=refusing(412, b"1"))
+    s3_endpoint.serve(path, b"", always=refusing(412, b"1"))
     assert compare_and_swap(f"s3:/{path}", b"1", None) == '"there"'

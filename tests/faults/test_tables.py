@@ -321,7 +321,7 @@ def test_other_files_are_unaffected(kind, outcomes):
 
 
 def test_sources_without_the_grating_are_not_listed(tmp_path):
-    """Case 29 for DJA: a source without the grating asked for is not selected, and no fault."""
+    """Case 29 for DJA: a source without the grating is not selected."""
     files = sample("dja")
     rows = [{**row, "grating": "G395M"} if row["file"] == files.victim else row for row in files.rows]
     store = ingest(str(tmp_path / "store"), files.write(tmp_path / "archive", rows=rows))
@@ -331,7 +331,7 @@ def test_sources_without_the_grating_are_not_listed(tmp_path):
 
 
 def test_the_scaled_table_has_the_values_of_the_original():
-    """For astropy, too, but for what stands for no value: that it scales like a number."""
+    """astropy reads equal values, except that it scales the marker of missing ones."""
     original = sample("dja").contents[sample("dja").victim]
     values, plain = (columns(content, "SPEC1D")["flux"] for content in (scaled(original), original))
     good = np.isfinite(plain)

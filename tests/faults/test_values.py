@@ -1,4 +1,4 @@
-"""Cases 40–60: what the numbers of a sound table can be, and what the archive says of them."""
+"""Cases 40–60: values in intact tables, and flags of the archive."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ BAD_WAVE, NO_PIXELS, NO_TARGET = (
 )
 KINDS = ("dja", "sdss", "jades", "desi")
 SOME = slice(250, 262)
-"""Pixels in the middle of a DJA spectrum, clear of the windows that scale it."""
+"""Pixels in the middle of a DJA spectrum, outside the normalization windows."""
 
 
 def spec1d(change, **options):
@@ -27,7 +27,7 @@ def coadd(change):
 
 
 def summary(**values):
-    """What SDSS says of the spectrum as a whole."""
+    """Set values of the SDSS summary table."""
     return lambda content: cells(content, "SPALL", **values)
 
 
@@ -36,7 +36,7 @@ def fibermap(**values):
 
 
 def put(name, where, value):
-    """A column with one value in some places."""
+    """Return a change that sets some elements of a column to one value."""
 
     def change(columns):
         changed = columns[name].copy()
@@ -51,14 +51,14 @@ def swapped(values, i=200):
 
 
 def lost_some(row, other):
-    """Some pixels are masked, the others and what they are scaled by as they were."""
+    """Assert that some pixels are masked, and that other pixels and the normalization are unchanged."""
     lost = (other.ivar > 0) & (row.ivar == 0)
     kept = (other.ivar > 0) & (row.ivar > 0)
     assert 0 < lost.sum() < 30
     assert not row.flux[lost].any()
     assert row.ledger["n_valid"] == kept.sum()
     same = kept & (row.ivar == other.ivar) & (row.flux == other.flux)
-    # Where half of a pixel is left, its flux is of that half.
+    # A grid pixel that is partly masked has the flux of the rest.
     assert kept.sum() - same.sum() <= 4
     assert row.ledger["norm"] == other.ledger["norm"]
 
@@ -71,7 +71,7 @@ def another_window(row, other):
 def constant(row, other):
     assert row.ledger["n_valid"] > 100
     good = row.ivar > 0
-    # Constant in f_ν is λ⁻² in f_λ, however it is masked.
+    # A constant f_ν is proportional to λ⁻² in f_λ.
     grid = np.geomspace(1100.0, 8400.0, 321)
     wave = np.sqrt(grid[1:] * grid[:-1])
     power = row.flux[good] * wave[good] ** 2
@@ -87,7 +87,7 @@ def with_z(z):
 
 
 def redward(z, low, high):
-    """The pixels of a rest-frame range [Å], observed."""
+    """Return a function that selects the observed wavelengths [µm] of a rest-frame range [Å]."""
     return lambda wave: (wave * 1e4 / (1 + z) > low) & (wave * 1e4 / (1 + z) < high)
 
 
@@ -289,7 +289,7 @@ def test_other_files_are_unaffected(kind, outcomes):
 
 
 def test_all_kinds_of_invalid_pixels_give_the_same_mask(outcomes):
-    """41, 42, 44, 45: whatever says that a pixel is none, the row is the same to the last bit."""
+    """Cases 41, 42, 44 and 45: the row is bitwise the same, however a pixel is invalid."""
     rows = [outcomes.row(case) for case in CASES if case.name.startswith("some-")]
     assert len(rows) == 6
     for row in rows[1:]:
@@ -297,7 +297,7 @@ def test_all_kinds_of_invalid_pixels_give_the_same_mask(outcomes):
 
 
 def test_rows_without_a_redshift_are_not_selected(tmp_path):
-    """54 and 56 for DJA: no redshift lies within the selection's limits, so there is no row."""
+    """Cases 54 and 56 for DJA: rows without a redshift are outside the limits of the selection."""
     files = sample("dja")
     for i, z in enumerate(("nan", "", "-999")):
         rows = [{**row, "z_best": z} if row["file"] == files.victim else row for row in files.rows]
@@ -307,7 +307,7 @@ def test_rows_without_a_redshift_are_not_selected(tmp_path):
 
 
 def test_a_redshift_warning_of_redrock_is_quarantined_unless_accepted(tmp_path):
-    """58 for DESI: the redrock file warns, so the coadd's spectrum is refused, unless it is asked for."""
+    """Case 58 for DESI: the redshift is flagged in the redrock file."""
     files = sample("desi")
     redrock = files.victim.replace("coadd", "redrock")
     content = cells(files.contents[redrock], "REDSHIFTS", zwarn=4)

@@ -16,7 +16,6 @@ from pathlib import Path
 from ray._private.services import get_node_ip_address
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
-from distspec.stages.session import LOCAL_RAY_VARIABLE
 from tests.cluster.nodes import REPOSITORY, environment_of, start
 from tests.helpers.seaweed import free_ports
 from tests.infra import simulated_aws as pretended
@@ -70,7 +69,6 @@ def test_machines_come_with_the_sweep_and_go_with_it(tmp_path):
         )
         switches = {
             "PYTHONPATH": str(REPOSITORY),
-            LOCAL_RAY_VARIABLE: "1",  # as where the tests have a Ray, too: it tells nothing of this one
             "AUTOSCALER_UPDATE_INTERVAL_S": "1",
             "RAY_FAKE_CLUSTER": "1",
             "RAY_enable_autoscaler_v2": "1",
