@@ -1,4 +1,4 @@
-"""Cases 25–39: what a table or its images can be, in files that open without complaint."""
+"""Cases 25–39: wrong tables and images in intact files."""
 
 import numpy as np
 import pytest
@@ -30,31 +30,31 @@ def more(columns):
 
 
 def little_endian(content):
-    """As a writer that knows no endianness leaves a table: the bytes of every number the other way round."""
+    """Swap the bytes of every number, as a writer that ignores the byte order does."""
     hdus = opened(content)
     hdus["SPEC1D"].data[:] = np.asarray(hdus["SPEC1D"].data).byteswap()
     return written(hdus)
 
 
 def scaled(content):
-    """Flux and error as scaled integers, one of which stands for no value."""
+    """Store flux and error as scaled integers, one of which marks missing values."""
 
-    def whole(values):
+    def to_integers(values):
         return np.where(np.isfinite(values), np.round(values / STEP), NOTHING).astype(np.int64)
 
-    content = spec1d(lambda c: {name: whole(c[name]) for name in ("flux", "err")})(content)
+    content = spec1d(lambda c: {name: to_integers(c[name]) for name in ("flux", "err")})(content)
     hdus = opened(content)
     cards = hdus["SPEC1D"].header.copy()
     for number, name in enumerate(hdus["SPEC1D"].columns.names, 1):
         if name in ("flux", "err"):
             cards.update({f"TSCAL{number}": STEP, f"TZERO{number}": 0.0, f"TNULL{number}": NOTHING})
-    # By hand: astropy would scale the integers once more.
+    # The header is replaced directly, because astropy would scale the integers again.
     start, data, _ = place(content, "SPEC1D")
     return content[:start] + cards.tostring().encode() + content[data:]
 
 
 def covered_by_two(row, undamaged):
-    """Without its middle camera a spectrum has a gap, and the rest as it was."""
+    """Assert that a spectrum without its middle camera has a gap and is otherwise unchanged."""
     lost = (undamaged.ivar > 0) & (row.ivar == 0)
     kept = (undamaged.ivar > 0) & (row.ivar > 0)
     assert lost.sum() > 20

@@ -1,4 +1,4 @@
-"""Made-up galaxies on a grid, as the prism would show them without noise, with known slopes and lines."""
+"""Noise-free galaxies as the NIRSpec prism observes them, with known continuum slopes and lines."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ LIMIT = 3646.0
 
 
 def place(wave, z):
-    """Where light of rest wavelengths falls on the prism's detector, in its FWHM."""
+    """Return the detector position of rest wavelengths [FWHM]."""
     return np.interp(np.log(1e-4 * wave * (1.0 + z)), NIRSPEC_PRISM.log_wave, NIRSPEC_PRISM.detector_position)
 
 
 def line(wave, z, km_s=0.0):
-    """A line's profile on the grid [1/Å], as broad as the prism and its own FWHM make it."""
+    """Return the profile of a line on the grid [1/Å], broadened by the prism and its own FWHM."""
     at = np.log(1e-4 * wave * (1.0 + z))
     step = np.diff(np.interp([at, at + 1e-3], NIRSPEC_PRISM.log_wave, NIRSPEC_PRISM.detector_position))[0]
     fwhm = np.hypot(1.0, km_s / 299792.458 * step / 1e-3)
@@ -33,14 +33,14 @@ def line(wave, z, km_s=0.0):
 
 
 def continuum(beta_uv=-2.0, beta_opt=-2.0, jump=1.0, z=6.0):
-    """Two power laws that meet at the Balmer limit, but for a jump in flux; dark below Lyα."""
+    """Return two power laws with a jump at the Balmer limit, and no flux below Lyα."""
     below, above = (WAVE / LIMIT) ** beta_uv, jump * (WAVE / LIMIT) ** beta_opt
     level = np.where(WAVE < LIMIT, below, above)
     return level * ndtr((place(WAVE, z) - place(GALAXY_LINES["Lyα"], z)) * 2.35)
 
 
 def galaxy(lines: Mapping[str, float], beta_uv=-2.0, beta_opt=-2.0, jump=1.0, z=6.0, km_s=0.0) -> np.ndarray:
-    """A continuum with lines of rest equivalent widths [Å], the Balmer lines as broad as said; (L,)."""
+    """Return a continuum with lines of rest equivalent widths [Å]; `km_s` is the FWHM of the Balmer lines."""
     level = continuum(beta_uv, beta_opt, jump, z)
     flux = level.copy()
     for name, ew in lines.items():
@@ -51,13 +51,15 @@ def galaxy(lines: Mapping[str, float], beta_uv=-2.0, beta_opt=-2.0, jump=1.0, z=
 
 
 def spectra(flux, snr=30.0, z=6.0) -> GriddedSpectra:
-    """Spectra of one S/N a pixel, that of their median flux; (L,) or (N, L)."""
+    """Return spectra whose median flux has the signal-to-noise ratio `snr` in each pixel."""
     flux = np.atleast_2d(flux)
     ivar = np.broadcast_to((snr / np.median(np.abs(flux), axis=1, keepdims=True)) ** 2, flux.shape)
-    return GriddedSpectra(flux.astype(np.float32), ivar.astype(np.float32), np.full(len(flux), float(z)), GRID)
+    return GriddedSpectra(
+        flux.astype(np.float32), ivar.astype(np.float32), np.full(len(flux), float(z)), GRID
+    )
 
 
-def noisy(some: GriddedSpectra, seed=0) -> GriddedSpectra:
-    """The same with noise, independent from one grid pixel to the next."""
-    noise = np.random.default_rng(seed).standard_normal(some.flux.shape) / np.sqrt(some.ivar)
-    return some._replace(flux=(some.flux + noise).astype(np.float32))
+def noisy(spectra: GriddedSpectra, seed=0) -> GriddedSpectra:
+    """Return the spectra with independent noise in each grid pixel."""
+    noise = np.random.default_rng(seed).standard_normal(spectra.flux.shape) / np.sqrt(spectra.ivar)
+    return spectra._replace(flux=(spectra.flux + noise).astype(np.float32))

@@ -1,4 +1,4 @@
-"""A root with nothing but a published table of objects: points in a plane of latents."""
+"""A root with only a published table of objects, whose latents are given."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from distspec.core import schema
 
 
 def publish(root, z_mean, score=None, names=None):
-    """Publish spectra with latents (N, D), posteriors 0.5 wide; return their names."""
+    """Publish spectra with given latents and posterior widths of 0.5; return their names."""
     n, n_latents = z_mean.shape
     names = names or [f"field-{i:04d}.spec.fits" for i in range(n)]
     score = np.zeros(n) if score is None else score

@@ -1,4 +1,4 @@
-"""Reading spectra as ingest does, but for what nobody foresaw: that fails the test."""
+"""Reading spectra as ingest does, except that unexpected errors fail the test."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from distspec.io.remote.files import open_archive_client
 
 
 def read_entries(archive, batch):
-    """Each spectrum or why it cannot be had; entries of one file share it."""
+    """Return each spectrum or its `InvalidSpectrumError`; entries of one file share it."""
 
     async def read():
         async with open_archive_client(make_absolute_url(archive.url), DEFAULT_ACCESS) as files:
@@ -28,7 +28,7 @@ def read_entries(archive, batch):
 
 
 def read_listing(archive, listing=None):
-    """Read all that an archive lists, by object_id."""
+    """Return all spectra of a listing, by default of the archive's, by object_id."""
     listing = archive.list_spectra() if listing is None else listing
     return dict(
         zip(listing["object_id"].to_pylist(), read_entries(archive, listing_to_entries(listing)), strict=True)
@@ -36,11 +36,11 @@ def read_listing(archive, listing=None):
 
 
 def read_path(archive, path, z=5.0, part=""):
-    """Read one file of a folder."""
+    """Read one spectrum of a local file."""
     uri = f"file://{path}" + (f"#{part}" if part else "")
     return read_entries(archive, [SpectrumEntry(path.stem, "", uri, 10.0, 2.0, z)])[0]
 
 
 def reason(result):
-    """Return the reason of a failure, None of a spectrum."""
+    """Return the reason of an error, None for a spectrum."""
     return result.reason if isinstance(result, InvalidSpectrumError) else None

