@@ -1,4 +1,4 @@
-"""Jobs as users submit them: `ray job submit` to three machines with a token, everything on S3."""
+"""Jobs submitted with `ray job submit` to three machines with a token; all data are on S3."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.soak.archive import Archive
 
 __all__ = ["seaweed"]
 PATIENCE = 120.0
-"""What is waited for comes so soon [s]."""
+"""Longest time to wait for a condition [s]."""
 
 
 @pytest.fixture(scope="module")
 def server(seaweed) -> Iterator[S3]:
-    """The object store, and a place in it."""
+    """An object store, and a prefix in it."""
     found = S3(*seaweed, uuid.uuid4().hex[:12])
     with pytest.MonkeyPatch.context() as patch:
         for name, value in found.environment.items():
@@ -33,14 +33,14 @@ def server(seaweed) -> Iterator[S3]:
 
 @pytest.fixture(scope="module")
 def there(server: S3) -> Iterator[Machines]:
-    """Three machines that share nothing but that."""
+    """Three machines that share only the object store."""
     with machines(**server.environment) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def arguments(server: S3) -> list[str]:
-    """Recipe `soak` on an archive of 75 spectra, four of them bad."""
+    """Arguments of recipe `soak` with an archive of 75 spectra, four of which are invalid."""
     archive = Archive.create(server, 1, seed=0)
     archive.grow(0)
     return ["soak", *archive.arguments(), "--root"]
@@ -54,7 +54,7 @@ def wait_for(what: Callable[[], bool]) -> None:
 
 
 def stages(root: str) -> list[str]:
-    """Return the stages that the last job under a root is done with."""
+    """Return the stages that the last job of a root has finished."""
     known = list_jobs(root)
     return (
         [each.payload["stage"] for each in read_events(root, known[-1].number) if each.event_type == "stage"]
@@ -64,8 +64,8 @@ def stages(root: str) -> list[str]:
 
 
 @pytest.mark.slow  # the short form of the soak does the same
-def test_stopped_submitted_again_and_again(there, server, arguments):
-    """What is stopped in the middle the same submission finishes; after that there is nothing to do."""
+def test_a_stopped_job_is_resumed_by_the_next(there, server, arguments):
+    """A second submission finishes what was stopped; a third has nothing to do."""
     root = server.url("root")
     pipeline = ["python", "-m", "jobs.pipeline", *arguments, root]
     there.submit("first", *pipeline, wait=False)
@@ -82,7 +82,7 @@ def test_stopped_submitted_again_and_again(there, server, arguments):
     assert stages(root) == list(STAGES)
     assert [f" INFO {name} " in second.stdout for name in STAGES] == [True] * len(STAGES)
     assert "ingest" in second.stdout.partition("nothing to do")[2], (
-        "what the first had done was not done again"
+        "the ingest is not repeated"
     )
     published = editions.find_record(root)
     quarantine = editions.open_record_tables(root, published)["quarantine"].to_table()
@@ -90,12 +90,12 @@ def test_stopped_submitted_again_and_again(there, server, arguments):
 
     third = there.submit("third", *pipeline)
     assert third.returncode == 0, third.stdout[-3000:]
-    assert "Nothing to do: the catalogue is up to date" in third.stdout
+    assert "Nothing to do: the catalog is up to date" in third.stdout
     assert editions.find_record(root) == published
     assert not list_jobs(root)[-1].did_work
 
 
-def test_how_it_ended_is_said_by_a_status(there, server, arguments):
+def test_failed_jobs_have_exit_statuses(there, server, arguments):
     root = server.url("held")
     with hold_lease(root, "another"):
         held = there.submit("held", "python", "-m", "jobs.ingest", *arguments, root)
@@ -108,9 +108,9 @@ def test_how_it_ended_is_said_by_a_status(there, server, arguments):
     assert wrong.returncode
 
 
-def test_who_has_no_token_is_refused(there):
-    for said in ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_TOKEN": "0" * 64, "RAY_AUTH_TOKEN_PATH": ""}):
-        refused = there.ray("job", "submit", "--submission-id", "stranger", "--", "true", **said)
+def test_requests_without_a_token_are_refused(there):
+    for environment in ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_TOKEN": "0" * 64, "RAY_AUTH_TOKEN_PATH": ""}):
+        refused = there.ray("job", "submit", "--submission-id", "stranger", "--", "true", **environment)
         assert refused.returncode
         assert "token" in (refused.stdout + refused.stderr).lower()
     assert "stranger" not in there.ray("job", "list").stdout
@@ -118,7 +118,7 @@ def test_who_has_no_token_is_refused(there):
 
 @pytest.mark.slow
 def test_every_stage_is_a_job(there, server, arguments):
-    """One after the other they make what the pipeline makes."""
+    """The stages, submitted one by one, give what the pipeline gives."""
     root = server.url("stages")
     for name in STAGES:
         ended = there.submit(f"stage-{name}", "python", "-m", f"jobs.{name}", *arguments, root)

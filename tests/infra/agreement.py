@@ -11,6 +11,7 @@ from pathlib import Path
 
 import ray
 
+from distspec.core.errors import ConfigError
 from distspec.pipeline.config import Config
 from distspec.pipeline.recipes import RECIPES, parse
 from tests.infra.deployment import (
@@ -47,7 +48,7 @@ def parsed(job: str, args: list[str]) -> Config | str:
         return f"jobs.{job} {args[:1]}: no recipe"
     try:
         return parse(args)
-    except SystemExit:
+    except (ConfigError, SystemExit):
         return f"jobs.{job} {' '.join(args)}: distspec does not take that"
 
 

@@ -104,7 +104,7 @@ def test_policies_that_say_too_much_are_seen(deployment, old, new, said):
 
 @pytest.fixture
 def account(deployment, monkeypatch, tmp_path):
-    """An account at a pretended AWS, made ready as infra/README.md says, and what is asked of it."""
+    """An account at a pretended AWS, made ready as docs/guides/clusters.md says, and what is asked of it."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")

@@ -1,0 +1,44 @@
+"""What all methods of a project share: its root and its storage settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+from distspec.io.storage import StorageConfig, split_url, use_storage
+
+P = ParamSpec("P")
+ProjectT = TypeVar("ProjectT", bound="ProjectBase")
+Result = TypeVar("Result")
+
+
+class ProjectBase:
+    """Root and storage settings of a project.
+
+    Parameters
+    ----------
+    root : str
+        Folder or bucket URL of the project.
+    storage : StorageConfig, optional
+        Settings of the object store.
+    """
+
+    def __init__(self, root: str | Path, storage: StorageConfig | None = None) -> None:
+        scheme, bucket, key = split_url(str(root))
+        self.root = str(Path(key).resolve()) if scheme == "file" else f"{scheme}://{bucket}/{key}".rstrip("/")
+        self.storage = storage or StorageConfig()
+
+
+def with_storage(
+    method: Callable[Concatenate[ProjectT, P], Result],
+) -> Callable[Concatenate[ProjectT, P], Result]:
+    """Make a method of a project use its storage settings."""
+
+    @wraps(method)
+    def wrapper(project: ProjectT, *args: P.args, **kwargs: P.kwargs) -> Result:
+        with use_storage(project.storage):
+            return method(project, *args, **kwargs)
+
+    return wrapper

@@ -1,0 +1,96 @@
+"""Methods of a project that inspect its data and results."""
+
+from __future__ import annotations
+
+import getpass
+from typing import TYPE_CHECKING
+
+from distspec.core.arrow import pc
+from distspec.io.paths import store_url
+from distspec.project.tables import QueryResult
+from distspec.store.snapshots import list_snapshots, tag_snapshot
+from distspec.store.store import open_store
+
+if TYPE_CHECKING:
+    from distspec.operations.integrity import Verification
+    from distspec.operations.trace import Provenance
+
+
+from distspec.project.base import ProjectBase, with_storage
+
+
+class InspectionMethods(ProjectBase):
+    """Methods of a project that inspect its data and results."""
+
+    @with_storage
+    def verify(self, snapshot: str = "") -> Verification:
+        """Check the store and everything published: checksums of rows, files and records.
+
+        Parameters
+        ----------
+        snapshot : str
+            Id or tag of the snapshot of the store to check; empty: the newest.
+        """
+        from distspec.operations.integrity import verify_root
+
+        return verify_root(self.root, snapshot)
+
+    @with_storage
+    def provenance(self, object_id: str, run_id: str = "") -> Provenance:
+        """Return what a spectrum's row was made from; see `distspec.operations.trace.trace_spectrum`."""
+        from distspec.operations.trace import trace_spectrum
+
+        return trace_spectrum(self.root, object_id, run_id)
+
+    @with_storage
+    def quarantine(self, reason: str = "") -> QueryResult:
+        """Return the spectra that could not be used.
+
+        Parameters
+        ----------
+        reason : str
+            Code of `distspec.core.errors.QuarantineReason`; empty: all.
+        """
+        table = open_store(store_url(self.root)).read_quarantine()
+        return QueryResult(table.filter(pc.field("reason") == reason) if reason else table)
+
+    @with_storage
+    def snapshots(self) -> QueryResult:
+        """Return the snapshots of the store, newest first."""
+        return QueryResult(list_snapshots(self.root))
+
+    @with_storage
+    def tag(self, name: str, snapshot_id: str = "") -> None:
+        """Give a snapshot of the store a name, which protects it from garbage collection.
+
+        Parameters
+        ----------
+        name : str
+            Name of the tag, for example that of a data release.
+        snapshot_id : str
+            Id of the snapshot; empty: the newest.
+        """
+        tag_snapshot(self.root, name, open_store(store_url(self.root), snapshot_id).snapshot_id)
+
+    @with_storage
+    def explore(self, port: int = 0, open_browser: bool = True, user: str = "") -> None:
+        """Serve the explorer of the current edition on this machine until it is interrupted.
+
+        Parameters
+        ----------
+        port : int
+            Port on 127.0.0.1; 0: any free one.
+        open_browser : bool
+            Whether to open the page in a browser.
+        user : str
+            Who gives the labels; empty: the name of the operating system's user.
+        """
+        from distspec.archives.registry import get_archive
+        from distspec.explorer.data import open_explorer_data
+        from distspec.explorer.server import serve
+        from distspec.explorer.session import open_annotation_session
+
+        data = open_explorer_data(self.root)
+        lines = get_archive(data.store.config.archive_name).spectral_features
+        session = open_annotation_session(self.root, user or getpass.getuser())
+        serve(data, session, lines, port, open_browser)

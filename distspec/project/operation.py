@@ -1,0 +1,154 @@
+"""Methods of a project that look after it over time."""
+
+from __future__ import annotations
+
+import getpass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from distspec.catalog.editions import (
+    EditionRecord,
+)
+from distspec.core.errors import ConfigError
+from distspec.io.job_log import JobEvent, JobLog, read_events, track_job
+from distspec.io.lease import hold_lease
+from distspec.store.snapshots import RETENTION, collect_garbage
+
+if TYPE_CHECKING:
+    from distspec.operations.status import JobSummary, ProjectStatus
+    from distspec.pipeline.reproduce import Reproduction
+    from distspec.stages.config import RayConfig
+    from distspec.stages.result import StageResult
+    from distspec.store.snapshots import GarbageSummary
+
+
+from distspec.project.base import ProjectBase, with_storage
+
+
+class OperationMethods(ProjectBase):
+    """Methods of a project that look after it over time."""
+
+    @with_storage
+    def status(self) -> ProjectStatus:
+        """Return who works on the root, which model is promoted, and what is published."""
+        from distspec.operations.status import read_status
+
+        return read_status(self.root)
+
+    @with_storage
+    def history(self, n: int = 0) -> list[JobSummary]:
+        """Return what jobs did, oldest first.
+
+        Parameters
+        ----------
+        n : int
+            Number of jobs to return, the last ones; 0: all.
+        """
+        from distspec.operations.status import read_history
+
+        return read_history(self.root, n)
+
+    @with_storage
+    def events(self, job: int) -> list[JobEvent]:
+        """Return the events of a job by its number."""
+        return read_events(self.root, job)
+
+    @with_storage
+    def rollback(self, model_id: str, user: str = "") -> EditionRecord | None:
+        """Promote and pin an earlier model, and publish its last catalog again.
+
+        Parameters
+        ----------
+        model_id : str
+            Id of the model.
+        user : str
+            Who asks for it, for the record; empty: the name of the operating system's user.
+
+        Returns
+        -------
+        EditionRecord or None
+            Record of the current edition; None if no catalog was ever made with this model.
+        """
+        from distspec.operations.rollback import roll_back
+
+        who = user or getpass.getuser()
+        with (
+            hold_lease(self.root, "rollback") as lease,
+            track_job(JobLog(self.root, lease, "rollback")) as log,
+        ):
+            record = roll_back(self.root, model_id, who, lease)
+            log.did_work = True
+            log.log_event("rollback", model_id=model_id, pinned=True, user=who)
+        return record
+
+    @with_storage
+    def unpin(self, user: str = "") -> str:
+        """Allow scheduled runs to replace the promoted model again, and return its id.
+
+        Parameters
+        ----------
+        user : str
+            Who asks for it, for the record; empty: the name of the operating system's user.
+        """
+        from distspec.operations.rollback import unpin_model
+
+        who = user or getpass.getuser()
+        with (
+            hold_lease(self.root, "rollback") as lease,
+            track_job(JobLog(self.root, lease, "rollback")) as log,
+        ):
+            model_id = unpin_model(self.root, who, lease)
+            log.log_event("rollback", model_id=model_id, pinned=False, user=who)
+        return model_id
+
+    @with_storage
+    def gc(self, keep_days: float = RETENTION.total_seconds() / 86_400) -> GarbageSummary:
+        """Delete old snapshots without a tag, and the data that only they need.
+
+        Parameters
+        ----------
+        keep_days : float
+            Age that a snapshot without a tag reaches [d].
+        """
+        if keep_days < 0:
+            raise ConfigError(f"keep_days {keep_days} is negative: give 0 or more days")
+        with hold_lease(self.root, "gc"):
+            return collect_garbage(self.root, timedelta(days=keep_days))
+
+    @with_storage
+    def retry(self, ray: RayConfig | None = None) -> StageResult:
+        """Ingest as the last run did, and read spectra again whose failure may have been transient.
+
+        Parameters
+        ----------
+        ray : RayConfig, optional
+            Ray cluster to use.
+        """
+        from distspec.ingest.source import read_source
+        from distspec.stages.config import RayConfig
+        from distspec.stages.ingest import ingest
+        from distspec.stages.session import ray_session
+
+        source = read_source(self.root)
+        with hold_lease(self.root, "retry") as lease, ray_session(ray or RayConfig()):
+            return ingest(self.root, source, lease, retry_transient=True)
+
+    @with_storage
+    def reproduce(self, model_or_run_id: str, target_root: str, ray: RayConfig | None = None) -> Reproduction:
+        """Make a model or a run again from its record in another root, and compare the results.
+
+        Parameters
+        ----------
+        model_or_run_id : str
+            Id of a model (m-…) or of a run (r-…).
+        target_root : str
+            Folder or bucket URL of a root that does not exist yet.
+        ray : RayConfig, optional
+            Ray cluster to use.
+        """
+        from distspec.pipeline.reproduce import reproduce
+        from distspec.stages.config import RayConfig
+        from distspec.stages.session import ray_session
+
+        with ray_session(ray or RayConfig()):
+            return reproduce(self.root, model_or_run_id, target_root)
