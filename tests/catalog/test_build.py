@@ -56,13 +56,13 @@ def test_measurements_depend_on_the_archive(run, tables):
 def test_residuals_use_the_reconstruction_times_its_amplitude(run, tables):
     root, store, _ = run
     latents = read_latents(store, "m-1")
-    odd = tables["anomalies"].to_pylist()[0]
-    row = store.ledger(["object_id"])["object_id"].to_pylist().index(odd["object_id"])
+    top = tables["anomalies"].to_pylist()[0]
+    row = store.ledger(["object_id"])["object_id"].to_pylist().index(top["object_id"])
     flux, ivar = store.read_spectra(slice(row, row + 1))
     recon = 2.0 * load_model(model_url(root, "m-1")).decode(latents["z_mean"][row : row + 1], 5.0)
     residual = ((flux - recon) * np.sqrt(ivar))[0]
     worst = np.argmax(np.abs(residual))
-    assert f"largest residual {residual[worst]:+.1f} σ" in odd["reason"]
+    assert f"largest residual {residual[worst]:+.1f} σ" in top["reason"]
 
 
 def test_classes_contain_all_spectra(run, tables):

@@ -57,7 +57,7 @@ def publish_root(root: str, n: int, names: Sequence[str] = (), grid: WavelengthG
     }
     store = append_latents(store, "m-1", 0, latents)
     assignment = Assignment(labels, np.full((n, N_CLASSES), 1 / N_CLASSES), np.zeros(n), np.ones(n), points)
-    odd = compute_anomaly_scores(
+    anomalies = compute_anomaly_scores(
         {name: rng.random(n).astype(np.float32) for name in RAW}, batch.snr, labels, np.zeros(n)
     )
     tables = {
@@ -70,7 +70,9 @@ def publish_root(root: str, n: int, names: Sequence[str] = (), grid: WavelengthG
         name: schema.build_table({c.name: [] for c in columns}, columns, {})
         for name, columns in tables.items()
     }
-    found["clustering"] = build_clustering_table(pa.chunked_array([batch.object_id]), assignment, odd, {}, ())
+    found["clustering"] = build_clustering_table(
+        pa.chunked_array([batch.object_id]), assignment, anomalies, {}, ()
+    )
     record = build_run_record(store, read_model_record(model_url(root, "m-1")))
     save_run(run_url(root, "r-1"), found, record)
     publish(

@@ -1,4 +1,4 @@
-"""A made-up catalogue, published: every table with every column of recipe `dja`, without a store or a run."""
+"""A published catalog of random values: every table and column of recipe ``dja``, without a store or a run."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from distspec.core import schema
 
 N, N_LATENTS, N_CLASSES = 600, 3, 4
 FIELD = 53.16, -27.79
-KINDS = ("LRD", "LAE", "star-forming", "unknown")
+GALAXY_TYPES = ("LRD", "LAE", "star-forming", "unknown")
 
 
-def column(each: schema.Column, n: int, rng: np.random.Generator) -> Any:
-    """Return values of a column's type."""
-    if pa.types.is_list(each.type):
-        texts = pa.types.is_string(each.type.value_type)
-        return [["Å", "b"] if texts else [1, 2, 3]] * n
-    if pa.types.is_string(each.type):
-        return [f"{each.name} {i % 7}" for i in range(n)]
-    if pa.types.is_boolean(each.type):
+def random_values(column: schema.Column, n: int, rng: np.random.Generator) -> Any:
+    """Return values of the type of a column."""
+    if pa.types.is_list(column.type):
+        is_text = pa.types.is_string(column.type.value_type)
+        return [["Å", "b"] if is_text else [1, 2, 3]] * n
+    if pa.types.is_string(column.type):
+        return [f"{column.name} {i % 7}" for i in range(n)]
+    if pa.types.is_boolean(column.type):
         return np.arange(n) % 2 == 0
-    if pa.types.is_integer(each.type):
+    if pa.types.is_integer(column.type):
         return rng.integers(0, 5, n)
     return rng.normal(size=n)
 
@@ -35,16 +35,16 @@ def column(each: schema.Column, n: int, rng: np.random.Generator) -> Any:
 def table(
     columns: Sequence[schema.Column], n: int, values: Mapping[str, Any], rng: np.random.Generator
 ) -> pa.Table:
-    made = {c.name: values[c.name] if c.name in values else column(c, n, rng) for c in columns}
-    return schema.build_table(made, columns, {"run_id": "r-made"})
+    filled = {c.name: values[c.name] if c.name in values else random_values(c, n, rng) for c in columns}
+    return schema.build_table(filled, columns, {"run_id": "r-made"})
 
 
 def tables(n: int = N, seed: int = 0) -> dict[str, pa.Table]:
-    """Return the tables: two thirds of the spectra in one field, the others all over the sky."""
+    """Return all tables; two thirds of the spectra are in one field, the others all over the sky."""
     rng = np.random.default_rng(seed)
     ra, dec = rng.uniform(0.0, 360.0, n), np.degrees(np.arcsin(rng.uniform(-1.0, 1.0, n)))
-    near = np.arange(n) % 3 > 0
-    ra[near], dec[near] = (at + rng.normal(0.0, 0.05, near.sum()) for at in FIELD)
+    in_field = np.arange(n) % 3 > 0
+    ra[in_field], dec[in_field] = (center + rng.normal(0.0, 0.05, in_field.sum()) for center in FIELD)
     label = rng.integers(-1, N_CLASSES, n)
     rank = rng.permutation(n) + 1
     source = np.arange(n) // 2
@@ -64,7 +64,7 @@ def tables(n: int = N, seed: int = 0) -> dict[str, pa.Table]:
         "anomaly_rank": rank,
         "anomaly_score": 3.0 - 3.0 * rank / n,
         "artefact_score": rng.uniform(0.0, 1.4, n),
-        "galaxy_type": [KINDS[i % 4] for i in range(n)],
+        "galaxy_type": [GALAXY_TYPES[i % 4] for i in range(n)],
         "galaxy_type_confidence": rng.uniform(0.5, 1.0, n),
         "lya_ew": np.where(rng.random(n) < 0.2, np.nan, rng.normal(20.0, 30.0, n)),
         "lya_ew_err": rng.uniform(2.0, 10.0, n),
@@ -74,10 +74,10 @@ def tables(n: int = N, seed: int = 0) -> dict[str, pa.Table]:
     )
     labels = np.unique(label)
     wave = np.linspace(1100.0, 8400.0, 32)
-    odd = np.argsort(rank)[:20]
+    top_rows = np.argsort(rank)[:20]
     classes = {"cluster_label": labels, "n_spectra": [int((label == k).sum()) for k in labels]}
     medians = {"cluster_label": np.repeat(labels, 32), "wave_rest": np.tile(wave, len(labels))}
-    top = {name: objects[name].take(pa.array(odd)) for name in objects.column_names}
+    top = {name: objects[name].take(pa.array(top_rows)) for name in objects.column_names}
     reasons = {"reason": ["no_overlap", "no_redshift", "no_redshift"]}
     trials = {"chosen": np.arange(12) == 7, "trial": np.arange(12), "silhouette": np.linspace(0.1, 0.5, 12)}
     return {
@@ -101,7 +101,7 @@ def tables(n: int = N, seed: int = 0) -> dict[str, pa.Table]:
 
 
 def published(root: str, n: int = N, run: str = "r-made", seed: int = 0) -> dict[str, pa.Table]:
-    """Publish them below a root, and return them."""
+    """Publish the tables under a root and return them."""
     made = tables(n, seed)
     publish(root, made, run, "snapshot", {"n_anomalies": 20})
     return made
