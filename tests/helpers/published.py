@@ -1,4 +1,4 @@
-"""A published catalog of random values: every table and column of recipe ``dja``, without a store or a run."""
+"""A published catalog of random values: every table and column of recipe ``dja``, without store or run."""
 
 from __future__ import annotations
 
