@@ -1,4 +1,4 @@
-"""Actors that share work: as many as the machines hold, more of them as machines come."""
+"""Bounded submission of Ray tasks, and a pool of actors that grows with the cluster."""
 
 from __future__ import annotations
 
@@ -13,32 +13,56 @@ import ray
 from distspec.stages.session import can_autoscale, n_cpus
 
 Item = TypeVar("Item")
+log = logging.getLogger("distspec")
+POLL_SECONDS = 2.0
+"""Interval at which new and hanging actors are looked for [s]."""
+HANG_TIMEOUT_SECONDS, HANG_FACTOR = 900.0, 20.0
+"""A call hangs if it takes longer than this [s] and than this multiple of the longest call so far."""
 
 
 def map_ordered(
     submit: Callable[[Item], ray.ObjectRef[Any]], items: Iterable[Item], max_in_flight: Callable[[], int]
 ) -> Iterator[Any]:
-    """Yield the results of tasks in the order of their items, at most `max_in_flight` running at a time."""
-    for _, done in map_ordered_refs(submit, items, max_in_flight):
-        yield ray.get(done)
+    """Yield the results of tasks in the order of their items.
+
+    Parameters
+    ----------
+    submit : callable
+        Submits the task of an item.
+    items : iterable
+        Items.
+    max_in_flight : callable
+        Returns the largest number of tasks that run at a time.
+    """
+    for _, reference in map_ordered_refs(submit, items, max_in_flight):
+        yield ray.get(reference)
 
 
 def map_ordered_refs(
     submit: Callable[[Item], ray.ObjectRef[Any]], items: Iterable[Item], max_in_flight: Callable[[], int]
 ) -> Iterator[tuple[Item, ray.ObjectRef[Any]]]:
-    """Yield items, in their order, and what was submitted for them, once it is done.
+    """Yield items, in order, with the references of their tasks, each once its task is done.
 
-    At most `max_in_flight` tasks run at a time, and at most twice as many are held: results that wait for an
-    earlier one count, so memory is bounded whatever the order they end in. It is asked again before each
-    task, and may grow as machines come: what waits is what makes an autoscaler add them.
+    At most `max_in_flight` tasks run at a time, and at most twice as many are held, results that wait for an
+    earlier one included, so that memory is bounded. The limit is determined anew before each task and may
+    grow with the cluster: pending tasks are what makes an autoscaler add nodes.
+
+    Parameters
+    ----------
+    submit : callable
+        Submits the task of an item.
+    items : iterable
+        Items.
+    max_in_flight : callable
+        Returns the largest number of tasks that run at a time.
     """
-    todo = iter(items)
+    remaining = iter(items)
     held: deque[tuple[Item, ray.ObjectRef[Any]]] = deque()
     running: set[ray.ObjectRef[Any]] = set()
     while True:
-        while len(running) < (most := max_in_flight()) and len(held) < 2 * most:
+        while len(running) < (limit := max_in_flight()) and len(held) < 2 * limit:
             try:
-                item = next(todo)
+                item = next(remaining)
             except StopIteration:
                 break
             held.append((item, submit(item)))
@@ -52,92 +76,101 @@ def map_ordered_refs(
             yield held.popleft()
 
 
-log = logging.getLogger("distspec")
-POLL_SECONDS = 2.0
-"""Seconds between looks at who has come, and at who is silent, while nothing else happens."""
-HANG_TIMEOUT_SECONDS, HANG_FACTOR = 900.0, 20.0
-"""An actor hangs that has been at one thing for so long [s], and so many times as long as anything took."""
-
-
 class ActorPool:
-    """Actors of one kind.
+    """Actors of one class.
 
-    Those that no machine has room for yet wait, which tells an autoscaler to add machines; they get no work
-    before they are there, so a machine that never comes holds nothing up. They end with whoever hired them.
+    Actors that no node has room for stay pending, which makes an autoscaler add nodes. They get no work
+    before they are ready, so that a node that never comes delays nothing. The actors end with the process
+    that created the pool.
 
     Parameters
     ----------
     create_actor : callable
         Starts an actor.
     max_actors : int
-        Actors that there is work for.
+        Largest number of actors that there is work for.
     count_slots : callable
-        Says how many the machines hold that are there.
+        Returns the number of actors that the nodes of the cluster have room for.
     """
 
     def __init__(
         self, create_actor: Callable[[], Any], max_actors: int, count_slots: Callable[[], int] = n_cpus
     ) -> None:
-        self._hire, self._most, self._room = create_actor, max_actors, count_slots
-        self._coming: dict[Any, Any] = {}
-        self._here: list[Any] = []
+        self._create_actor, self._max_actors, self._count_slots = create_actor, max_actors, count_slots
+        self._pending: dict[Any, Any] = {}
+        self._ready: list[Any] = []
 
     def wait_ready(self) -> list[Any]:
-        """Return those that are there: at least one, which is waited for."""
-        # Twice as many as there is room for: it doubles what a cluster has, each time it has come.
-        most = min(self._most, self._room() * (2 if can_autoscale() else 1))
-        while len(self._here) + len(self._coming) < most:
-            actor = self._hire()
-            self._coming[actor.__ray_ready__.remote()] = actor
-        if self._coming:
-            patience = 0.0 if self._here else None
-            come, _ = ray.wait(list(self._coming), num_returns=1, timeout=patience)
-            if come:
-                come, _ = ray.wait(list(self._coming), num_returns=len(self._coming), timeout=0.0)
-            ray.get(come)  # one that could not be started says why
-            self._here += [self._coming.pop(ready) for ready in come]
-        return self._here
+        """Return the actors that are ready; wait until there is at least one."""
+        # Twice the number of slots, so that an autoscaling cluster doubles whenever it has caught up.
+        target = min(self._max_actors, self._count_slots() * (2 if can_autoscale() else 1))
+        while len(self._ready) + len(self._pending) < target:
+            actor = self._create_actor()
+            self._pending[actor.__ray_ready__.remote()] = actor
+        if self._pending:
+            timeout = 0.0 if self._ready else None
+            ready, _ = ray.wait(list(self._pending), num_returns=1, timeout=timeout)
+            if ready:
+                ready, _ = ray.wait(list(self._pending), num_returns=len(self._pending), timeout=0.0)
+            ray.get(ready)  # raises the error of an actor that could not be started
+            self._ready += [self._pending.pop(reference) for reference in ready]
+        return self._ready
 
     def map_unordered(
         self, submit: Callable[[Any, Item], Any], items: Iterable[Item]
     ) -> Iterator[tuple[Item, Any]]:
-        """Yield items with what became of them, as it comes: each actor is at one at a time.
+        """Yield items with their results as they are done; each actor handles one item at a time.
 
         Parameters
         ----------
         submit : callable
-            Takes an actor and an item; returns Ray's reference to what becomes of it.
+            Takes an actor and an item; returns the Ray reference of the result.
         items : iterable
+            Items.
         """
-        todo, busy, longest = deque(items), dict[Any, tuple[Any, Item, float]](), 0.0
-        while todo or busy:
+        remaining, busy, longest = deque(items), dict[Any, tuple[Any, Item, float]](), 0.0
+        while remaining or busy:
             working = [actor for actor, _, _ in busy.values()]
-            for actor in self.wait_ready() if todo else ():
-                if actor not in working and todo:
-                    item = todo.popleft()
+            for actor in self.wait_ready() if remaining else ():
+                if actor not in working and remaining:
+                    item = remaining.popleft()
                     busy[submit(actor, item)] = actor, item, time.monotonic()
             done, _ = ray.wait(list(busy), num_returns=1, timeout=POLL_SECONDS)
             now = time.monotonic()
-            for made in done:
-                _, item, since = busy.pop(made)
-                longest = max(longest, now - since)
-                yield item, ray.get(made)
-            for made, (actor, item, since) in busy.items():
-                if now - since > max(HANG_TIMEOUT_SECONDS, HANG_FACTOR * longest):
-                    log.warning("an actor was silent for %.0f s: it is started again", now - since)
-                    ray.kill(actor, no_restart=False)  # and what it was at is done again
-                    busy[made] = actor, item, now
+            for reference in done:
+                _, item, started = busy.pop(reference)
+                longest = max(longest, now - started)
+                yield item, ray.get(reference)
+            for reference, (actor, item, started) in busy.items():
+                if now - started > max(HANG_TIMEOUT_SECONDS, HANG_FACTOR * longest):
+                    log.warning(
+                        "an actor has not answered for %.0f s: restarting it and repeating its work",
+                        now - started,
+                    )
+                    ray.kill(actor, no_restart=False)
+                    busy[reference] = actor, item, now
 
     def map(self, submit: Callable[[Any, Item], Any], items: Iterable[Item]) -> list[Any]:
-        """Return what became of items, in their order."""
+        """Return the results of items, in order.
+
+        Parameters
+        ----------
+        submit : callable
+            Takes an actor and an item; returns the Ray reference of the result.
+        items : iterable
+            Items.
+        """
         numbered = list(enumerate(items))
-        found = {
-            number: made for (number, _), made in self.map_unordered(lambda a, i: submit(a, i[1]), numbered)
+        results = {
+            number: result
+            for (number, _), result in self.map_unordered(
+                lambda actor, pair: submit(actor, pair[1]), numbered
+            )
         }
-        return [found[number] for number, _ in numbered]
+        return [results[number] for number, _ in numbered]
 
     def shutdown(self) -> None:
-        """Give their CPUs back: tasks beside them would wait for ever."""
-        for actor in [*self._here, *self._coming.values()]:
+        """End all actors, so that their CPUs become free for tasks."""
+        for actor in [*self._ready, *self._pending.values()]:
             ray.kill(actor)
-        self._here, self._coming = [], {}
+        self._ready, self._pending = [], {}

@@ -12,7 +12,7 @@ from distspec.clustering.algorithms import (
 )
 from distspec.clustering.config import ALGORITHM_FRACTIONS, ALGORITHMS, AlgorithmSpec
 
-FIVE = [
+SPECS = [
     AlgorithmSpec("gmm", 5, "full"),
     AlgorithmSpec("gmm", 5, "tied"),
     AlgorithmSpec("gmm", 5, "diag"),
@@ -33,45 +33,47 @@ def blobs(rng):
     return centres[truth] + rng.normal(size=(300, 2)), truth
 
 
-def test_every_algorithm_is_tried():
-    assert {each.algorithm for each in FIVE} == set(ALGORITHMS)
+def test_parameters_below_cover_every_algorithm():
+    assert {each.algorithm for each in SPECS} == set(ALGORITHMS)
     assert set(ALGORITHM_FRACTIONS) <= set(ALGORITHMS)
 
 
-@pytest.mark.parametrize("setting", FIVE, ids=str)
-def test_fit_finds_what_is_there_largest_class_first(blobs, setting, rng):
+@pytest.mark.parametrize("setting", SPECS, ids=str)
+def test_fit_recovers_well_separated_classes_in_order_of_size(blobs, setting, rng):
     points, truth = blobs
-    found = fit_clustering(points, setting, rng)
-    sure = found.labels >= 0
-    assert adjusted_rand_score(truth[sure], found.labels[sure]) > 0.8
-    assert sure.mean() > (0.5 if setting.algorithm == "optics" else 0.8)
-    assert np.all(np.diff(np.bincount(found.labels[sure])) <= 0)
-    assert found.prob.shape == (300, found.labels.max() + 1)
-    assert np.all(found.prob.sum(axis=1) <= 1.0 + 1e-9)
-    assert np.isfinite(found.bic) == (setting.algorithm == "gmm")
-    elsewhere = labels_from_prob(found.membership_model.predict_proba(points + 1e-9))
-    assert np.mean(elsewhere[sure] == found.labels[sure]) > 0.95
+    clustering = fit_clustering(points, setting, rng)
+    assigned = clustering.labels >= 0
+    assert adjusted_rand_score(truth[assigned], clustering.labels[assigned]) > 0.8
+    assert assigned.mean() > (0.5 if setting.algorithm == "optics" else 0.8)
+    assert np.all(np.diff(np.bincount(clustering.labels[assigned])) <= 0)
+    assert clustering.prob.shape == (300, clustering.labels.max() + 1)
+    assert np.all(clustering.prob.sum(axis=1) <= 1.0 + 1e-9)
+    assert np.isfinite(clustering.bic) == (setting.algorithm == "gmm")
+    predicted = labels_from_prob(clustering.membership_model.predict_proba(points + 1e-9))
+    assert np.mean(predicted[assigned] == clustering.labels[assigned]) > 0.95
 
 
-@pytest.mark.parametrize("setting", FIVE, ids=str)
-def test_fit_repeats_exactly(blobs, setting):
-    one, two = (fit_clustering(blobs[0], setting, np.random.default_rng(3)) for _ in range(2))
-    assert np.array_equal(one.labels, two.labels)
-    assert np.array_equal(one.prob, two.prob)
+@pytest.mark.parametrize("setting", SPECS, ids=str)
+def test_equal_seeds_give_equal_clusterings(blobs, setting):
+    first, second = (fit_clustering(blobs[0], setting, np.random.default_rng(3)) for _ in range(2))
+    assert np.array_equal(first.labels, second.labels)
+    assert np.array_equal(first.prob, second.prob)
 
 
-def test_what_is_fitted_together_is_what_is_fitted_alone(blobs):
+def test_mixtures_do_not_depend_on_the_rest_of_the_batch(blobs):
     points, _ = blobs
-    together = fit_clusterings(points, FIVE[:3], [4, 5, 6], n_init=2)
-    for setting, seed, each in zip(FIVE[:3], (4, 5, 6), together, strict=True):
+    together = fit_clusterings(points, SPECS[:3], [4, 5, 6], n_init=2)
+    for setting, seed, each in zip(SPECS[:3], (4, 5, 6), together, strict=True):
         assert np.array_equal(fit_clusterings(points, [setting], [seed], n_init=2)[0].prob, each.prob)
 
 
-def test_far_points_belong_nowhere(blobs):
+def test_points_far_from_all_fitted_points_are_noise(blobs):
     points, _ = blobs
-    found = fit_clustering(points, AlgorithmSpec("hdbscan", fraction=0.05), np.random.default_rng(0))
-    assert isinstance(found.membership_model, KNeighborsMembership)
-    assert labels_from_prob(found.membership_model.predict_proba(np.array([[500.0, 500.0]]))).tolist() == [-1]
+    clustering = fit_clustering(points, AlgorithmSpec("hdbscan", fraction=0.05), np.random.default_rng(0))
+    assert isinstance(clustering.membership_model, KNeighborsMembership)
+    assert labels_from_prob(
+        clustering.membership_model.predict_proba(np.array([[500.0, 500.0]]))
+    ).tolist() == [-1]
 
 
 @pytest.mark.parametrize(
@@ -83,19 +85,19 @@ def test_far_points_belong_nowhere(blobs):
         (np.zeros((1, 2)), AlgorithmSpec("hdbscan", fraction=0.5), "needs at least 2 points: there are 1"),
     ],
 )
-def test_what_cannot_be_clustered_is_named(points, setting, message):
+def test_invalid_inputs_are_refused(points, setting, message):
     with pytest.raises(ValueError, match=message):
         fit_clustering(points, setting, np.random.default_rng(0))
 
 
-@given(st.integers(0, 1000), st.sampled_from([each for each in FIVE if each.algorithm != "optics"]))
+@given(st.integers(0, 1000), st.sampled_from([each for each in SPECS if each.algorithm != "optics"]))
 @settings(max_examples=20, deadline=None)
-def test_duplicates_and_constant_columns_are_answered(seed, setting):
+def test_duplicates_and_constant_columns_give_finite_clusterings(seed, setting):
     rng = np.random.default_rng(seed)
     points = np.column_stack([rng.integers(0, 3, 30), np.zeros(30)]).astype(np.float64)
-    found = fit_clustering(points, setting, rng)
-    assert np.isfinite(found.prob).all()
-    assert found.labels.min() >= -1
-    # HDBSCAN's tree has ties among equal points, and cuts them where it happens to.
-    for place in np.unique(points[:, 0]) if setting.algorithm != "hdbscan" else ():
-        assert len(np.unique(found.labels[points[:, 0] == place])) == 1, "one place, one label"
+    clustering = fit_clustering(points, setting, rng)
+    assert np.isfinite(clustering.prob).all()
+    assert clustering.labels.min() >= -1
+    # HDBSCAN may assign equal points to different clusters, because their distances are tied.
+    for value in np.unique(points[:, 0]) if setting.algorithm != "hdbscan" else ():
+        assert len(np.unique(clustering.labels[points[:, 0] == value])) == 1, "equal points have equal labels"

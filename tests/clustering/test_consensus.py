@@ -18,56 +18,56 @@ LABELS = st.lists(st.integers(-1, 4), min_size=2, max_size=40)
 
 @given(st.data())
 @settings(max_examples=60, deadline=None)
-def test_rand_index_against_scikit_learn(data):
-    one = data.draw(LABELS)
-    other = data.draw(st.lists(st.integers(-1, 4), min_size=len(one), max_size=len(one)))
-    ours = adjusted_rand_index(np.array(one, np.int32), np.array(other, np.int32))
-    assert ours == pytest.approx(adjusted_rand_score(one, other), abs=1e-9)
+def test_adjusted_rand_index_equals_that_of_scikit_learn(data):
+    labels_a = data.draw(LABELS)
+    labels_b = data.draw(st.lists(st.integers(-1, 4), min_size=len(labels_a), max_size=len(labels_a)))
+    ours = adjusted_rand_index(np.array(labels_a, np.int32), np.array(labels_b, np.int32))
+    assert ours == pytest.approx(adjusted_rand_score(labels_a, labels_b), abs=1e-9)
 
 
-def blurred(truth, rng, share):
-    """Some repeats, each with a share of labels drawn anew and its clusters renamed."""
+def perturb(truth, rng, fraction):
+    """Return twelve labelings with a fraction of random labels and permuted clusters."""
     k = truth.max() + 1
-    repeats = []
+    members = []
     for _ in range(12):
-        wrong = rng.random(len(truth)) < share
-        each = np.where(wrong, rng.integers(0, k, len(truth)), truth)
-        repeats.append(rng.permutation(k)[each].astype(np.int32))
-    return repeats
+        is_random = rng.random(len(truth)) < fraction
+        each = np.where(is_random, rng.integers(0, k, len(truth)), truth)
+        members.append(rng.permutation(k)[each].astype(np.int32))
+    return members
 
 
 @pytest.mark.parametrize("sample", [10_000, 200])
-def test_repeats_agree_on_what_is_there(rng, monkeypatch, sample):
+def test_consensus_recovers_classes_from_noisy_members(rng, monkeypatch, sample):
     monkeypatch.setattr(consensus, "CONSENSUS_SAMPLE_SIZE", sample)
     truth = np.repeat(np.arange(4), [200, 150, 100, 50]).astype(np.int32)
-    found = find_consensus(blurred(truth, rng, 0.3), 4, rng)
-    assert adjusted_rand_score(truth, found.labels) > 0.97
-    assert np.all(np.diff(np.bincount(found.labels)) <= 0)
+    result = find_consensus(perturb(truth, rng, 0.3), 4, rng)
+    assert adjusted_rand_score(truth, result.labels) > 0.97
+    assert np.all(np.diff(np.bincount(result.labels)) <= 0)
 
 
-def test_the_undecided_are_known(rng):
+def test_points_whose_members_disagree_have_low_stability(rng):
     truth = np.repeat(np.arange(3), 100).astype(np.int32)
-    repeats = blurred(truth, rng, 0.0)
-    for each in repeats:
+    members = perturb(truth, rng, 0.0)
+    for each in members:
         each[:20] = rng.integers(0, 3, 20)
-    found = find_consensus(repeats, 3, rng)
-    prob, stable = found.predict_proba(repeats), found.membership_stability(repeats, found.labels)
+    result = find_consensus(members, 3, rng)
+    prob, stability = result.predict_proba(members), result.membership_stability(members, result.labels)
     assert np.allclose(prob.sum(axis=1), 1.0)
     assert prob[20:].max(axis=1).min() > 0.8
     assert prob[:20].max(axis=1).mean() < 0.7
-    assert stable[:20].mean() < 0.7 < stable[20:].min()
+    assert stability[:20].mean() < 0.7 < stability[20:].min()
 
 
-def test_noise_is_with_nobody(rng):
+def test_noise_belongs_to_no_class(rng):
     labels = [np.array([0, 0, 1, 1, 1, -1], np.int32)] * 3
     assert coassociation_matrix(labels)[5].tolist() == [0, 0, 0, 0, 0, 1]
-    found = find_consensus(labels, 2, rng)
-    assert found.labels.tolist() == [1, 1, 0, 0, 0, -1]
-    assert found.predict_proba(labels)[5].sum() == 0
-    assert found.membership_stability(labels, found.labels)[5] == 0
+    result = find_consensus(labels, 2, rng)
+    assert result.labels.tolist() == [1, 1, 0, 0, 0, -1]
+    assert result.predict_proba(labels)[5].sum() == 0
+    assert result.membership_stability(labels, result.labels)[5] == 0
 
 
-def test_stability_is_of_each_repeat_with_the_others():
+def test_stability_is_the_mean_index_with_the_other_members():
     one, other = np.array([0, 0, 1, 1], np.int32), np.array([0, 1, 0, 1], np.int32)
     assert compute_stability([one, one]).tolist() == [1.0, 1.0]
     three = compute_stability([one, one, other])
@@ -75,8 +75,8 @@ def test_stability_is_of_each_repeat_with_the_others():
     assert np.isnan(compute_stability([one])).all()
 
 
-def test_a_consensus_speaks_of_points_that_it_has_not_seen():
+def test_consensus_predicts_for_other_points():
     classes = np.array([0, 0, 1, 1], np.int32)
-    found = Consensus.from_members([classes], classes)
-    unseen = [np.array([1, -1], np.int32)]
-    assert found.predict_proba(unseen).tolist() == [[0.0, 1.0], [0.0, 0.0]]
+    result = Consensus.from_members([classes], classes)
+    new_labels = [np.array([1, -1], np.int32)]
+    assert result.predict_proba(new_labels).tolist() == [[0.0, 1.0], [0.0, 0.0]]

@@ -25,66 +25,70 @@ CONFIG = ClusteringConfig(
 )
 
 
-def jobs_of(config=CONFIG, n=500):
+def make_jobs(config=CONFIG, n=500):
     return plan_jobs(config, build_algorithm_grid(config, n)[0], 0)
 
 
-def needed(n, config=CONFIG, n_all=None, most=None):
+def estimate_memory(n, config=CONFIG, n_all=None, most=None):
     tried, _ = build_algorithm_grid(config, n)
     size = SweepSize(n_all or n, n, 16, 100)
     given = dict.fromkeys(config.algorithms, most or n)
     return estimate_actor_bytes(size, config, tried, given), estimate_driver_bytes(size, config)
 
 
-def test_more_rows_need_more_memory():
-    actor, driver = zip(*(needed(n) for n in (500, 5_000, 20_000)), strict=True)
+def test_memory_grows_with_the_sample():
+    actor, driver = zip(*(estimate_memory(n) for n in (500, 5_000, 20_000)), strict=True)
     assert list(actor) == sorted(actor)
     assert list(driver) == sorted(driver)
-    assert needed(20_000, n_all=10_000_000)[1] > 10_000_000 * 4 * CONFIG.k_max
-    assert needed(20_000, n_all=10_000_000)[0] == needed(20_000)[0], "actors hold the sample alone"
+    assert estimate_memory(20_000, n_all=10_000_000)[1] > 10_000_000 * 4 * CONFIG.k_max
+    assert estimate_memory(20_000, n_all=10_000_000)[0] == estimate_memory(20_000)[0], (
+        "actors hold only the sample"
+    )
 
 
-def test_a_tree_is_what_an_actor_holds_most_of_unless_it_is_given_fewer():
+def test_linkage_dominates_the_memory_unless_rows_are_limited():
     config = ClusteringConfig(algorithms=("gmm", "hierarchy"), k_max=6, n_seeds=2)
-    assert needed(20_000, config)[0] > 8 * 20_000**2
-    assert needed(20_000, config, most=2_000)[0] < 1e9
+    assert estimate_memory(20_000, config)[0] > 8 * 20_000**2
+    assert estimate_memory(20_000, config, most=2_000)[0] < 1e9
 
 
 @pytest.mark.parametrize("algorithm", ["hierarchy", "dbscan"])
-def test_what_is_allowed_fits(algorithm):
+def test_allowed_rows_fit_into_the_memory(algorithm):
     rows = get_max_rows(algorithm, 1e9)
     assert 8.0 * rows**2 < 1e9 < 12.0 * rows**2
     assert get_max_rows("gmm", 1e6) > 10**9
 
 
-def test_one_job_of_each_kind_is_timed_first():
-    jobs = jobs_of()
+def test_first_job_of_each_category_is_timed():
+    jobs = make_jobs()
     first = select_timing_jobs(jobs)
     assert len({JobCategory.from_job(job) for job in first}) == len(first)
     assert {JobCategory.from_job(job) for job in first} == {JobCategory.from_job(job) for job in jobs}
 
 
-def test_time_is_shared_out_but_no_job_is_cut():
-    jobs = jobs_of()
-    pace = {JobCategory.from_job(job): 0.5 for job in jobs}
+def test_duration_is_shared_by_actors_but_not_below_one_job():
+    jobs = make_jobs()
+    seconds_per_unit = {JobCategory.from_job(job): 0.5 for job in jobs}
     total = 0.5 * sum(map(count_work_units, jobs))
-    assert estimate_seconds(jobs, pace, 1) == pytest.approx(total)
-    assert estimate_seconds(jobs, pace, 2) == pytest.approx(total / 2)
-    assert estimate_seconds(jobs, pace, 10**6) == pytest.approx(0.5 * max(map(count_work_units, jobs)))
-    assert estimate_seconds([], pace, 2) == 0.0
+    assert estimate_seconds(jobs, seconds_per_unit, 1) == pytest.approx(total)
+    assert estimate_seconds(jobs, seconds_per_unit, 2) == pytest.approx(total / 2)
+    assert estimate_seconds(jobs, seconds_per_unit, 10**6) == pytest.approx(
+        0.5 * max(map(count_work_units, jobs))
+    )
+    assert estimate_seconds([], seconds_per_unit, 2) == 0.0
 
 
-def test_more_clusters_are_more_work():
-    job = jobs_of()[0]
+def test_work_is_proportional_to_the_number_of_clusters():
+    job = make_jobs()[0]
     trial = job.trials[0]
-    of = {
+    job_by_k = {
         k: job._replace(trials=(trial._replace(algorithm_spec=AlgorithmSpec("gmm", k, "full")),))
         for k in (5, 15)
     }
-    assert count_work_units(of[15]) == 3 * count_work_units(of[5])
+    assert count_work_units(job_by_k[15]) == 3 * count_work_units(job_by_k[5])
 
 
-def test_what_a_process_holds_is_seen():
+def test_memory_usage_includes_a_new_array():
     before = get_memory_usage()
     held = np.ones(40_000_000)
     after = get_memory_usage()

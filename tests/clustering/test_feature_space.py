@@ -5,25 +5,25 @@ from distspec.clustering.feature_space import ClusteringInputs, join_measurement
 from distspec.clustering.plan import DatasetSpec
 
 
-def test_other_inputs_are_as_wide_as_the_widest_latent(rng):
+def test_measurements_are_scaled_to_the_widest_latent(rng):
     latents = (rng.normal(size=(80, 4)) * [0.01, 0.1, 1.0, 2.0]).astype(np.float32)
-    beside = np.where(rng.random((80, 2)) < 0.5, 0.0, rng.normal(size=(80, 2)) * [30.0, 0.1])
-    x = join_measurements(latents, np.hstack([beside, np.zeros((80, 1))]))
+    measurements = np.where(rng.random((80, 2)) < 0.5, 0.0, rng.normal(size=(80, 2)) * [30.0, 0.1])
+    x = join_measurements(latents, np.hstack([measurements, np.zeros((80, 1))]))
     assert x.shape == (80, 7)
     assert np.array_equal(x[:, :4], latents)
     assert np.allclose(x[:, 4:6].std(axis=0), x[:, 3].std(), rtol=1e-5)
-    assert np.array_equal(x[:, 4:6] == 0, beside == 0), "what is not covered stays 0"
+    assert np.array_equal(x[:, 4:6] == 0, measurements == 0), "missing values stay 0"
     assert not x[:, 6].any()
     assert np.array_equal(join_measurements(latents, np.zeros((80, 0))), latents)
 
 
-def test_a_dead_latent_shrinks(rng):
+def test_uninformative_latents_are_scaled_down(rng):
     mean = rng.normal(size=(50, 2)).astype(np.float32) * [1.0, 0.01]
     x = scale_by_posterior_width(mean, np.tile(np.log([0.01, 1.0]), (50, 1)).astype(np.float32))
     assert np.allclose(x, mean * [10.0, 1.0])
 
 
-def test_a_sample_without_structure_has_its_shape(rng):
+def test_null_data_have_the_shape_of_the_sample(rng):
     sample = ClusteringInputs(
         rng.normal(size=(40, 3)).astype(np.float32), rng.normal(size=(40, 2)).astype(np.float32)
     )

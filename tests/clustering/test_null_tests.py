@@ -5,12 +5,14 @@ from distspec.clustering.null_tests import draw_null_data, run_null_test
 from distspec.clustering.plan import DatasetSpec
 
 
-def test_draws_are_like_the_sample_without_its_structure(rng):
+def test_null_draws_keep_covariance_or_distributions_but_no_structure(rng):
     x = np.vstack([rng.normal(-4, 1, (300, 3)), rng.normal(4, 1, (300, 3))]) * [1.0, 2.0, 3.0]
     gaussian, permuted = (draw_null_data(x, DatasetSpec(kind, 0), 0) for kind in ("gaussian", "permuted"))
     assert draw_null_data(x, DatasetSpec(), 0) is x
     assert np.allclose(np.cov(gaussian.T), np.cov(x.T), rtol=0.25)
-    assert abs(np.median(np.abs(gaussian[:, 0])) - np.median(np.abs(x[:, 0]))) > 1.0, "no two groups"
+    assert abs(np.median(np.abs(gaussian[:, 0])) - np.median(np.abs(x[:, 0]))) > 1.0, (
+        "the two groups are gone"
+    )
     assert np.array_equal(np.sort(permuted, axis=0), np.sort(x, axis=0))
     assert abs(np.corrcoef(permuted.T)[0, 1]) < 0.2 < np.corrcoef(x.T)[0, 1]
     again = draw_null_data(x, DatasetSpec("gaussian", 0), 0)
@@ -18,46 +20,46 @@ def test_draws_are_like_the_sample_without_its_structure(rng):
     assert not np.array_equal(gaussian, draw_null_data(x, DatasetSpec("gaussian", 1), 0))
 
 
-def test_a_constant_column_has_no_structure_either():
+def test_constant_columns_give_finite_draws():
     x = np.column_stack([np.arange(9.0), np.ones(9)])
     assert np.isfinite(draw_null_data(x, DatasetSpec("gaussian", 0), 0)).all()
 
 
-@pytest.mark.parametrize("families", [lambda way: None, lambda way: way % 3])
+@pytest.mark.parametrize("families", [lambda setting: None, lambda setting: setting % 3])
 @pytest.mark.parametrize("n_draws", [19, 99])
-def test_false_alarms_are_as_rare_as_asked_for(rng, n_draws, families):
-    level, n_ways, n_runs = 0.05, 30, 200
-    alarms = 0
+def test_false_positive_rate_is_as_configured(rng, n_draws, families):
+    alpha, n_settings, n_runs = 0.05, 30, 200
+    n_false = 0
     for _ in range(n_runs):
         shared = rng.normal(size=(n_draws + 1, 1))
-        scores = 0.5 * shared + rng.normal(size=(n_draws + 1, n_ways))
+        scores = 0.5 * shared + rng.normal(size=(n_draws + 1, n_settings))
         own = dict(enumerate(scores[-1]))
-        drawn = {"gaussian": {way: scores[:-1, way].tolist() for way in range(n_ways)}}
-        alarms += min(run_null_test(own, drawn, families).p_value.values()) <= level
-    assert alarms / n_runs < 2 * level
+        null_scores = {"gaussian": {setting: scores[:-1, setting].tolist() for setting in range(n_settings)}}
+        n_false += min(run_null_test(own, null_scores, families).p_value.values()) <= alpha
+    assert n_false / n_runs < 2 * alpha
 
 
-def test_what_is_there_is_seen(rng):
-    drawn = {kind: {"way": rng.normal(0.2, 0.02, 19).tolist()} for kind in ("gaussian", "permuted")}
-    found = run_null_test({"way": 0.5}, drawn)
-    assert found.percentile["way"] == 1.0
-    assert found.p_value["way"] < 0.001
-    assert run_null_test({"way": 0.2}, drawn).p_value["way"] > 0.2
+def test_significant_scores_have_small_p_values(rng):
+    null_scores = {kind: {"setting": rng.normal(0.2, 0.02, 19).tolist()} for kind in ("gaussian", "permuted")}
+    test = run_null_test({"setting": 0.5}, null_scores)
+    assert test.percentile["setting"] == 1.0
+    assert test.p_value["setting"] < 0.001
+    assert run_null_test({"setting": 0.2}, null_scores).p_value["setting"] > 0.2
 
 
-def test_a_family_that_leaps_hides_no_other(rng):
-    """Where one algorithm finds nothing but, in one draw, something, that says nothing of the others."""
-    steady, leaping = rng.normal(0.1, 0.01, (2, 19))
-    leaping = np.where(np.arange(19) < 1, 0.6, 0.0)
-    drawn = {"gaussian": {"steady": steady.tolist(), "leaping": leaping.tolist()}}
-    own = {"steady": 0.3, "leaping": 0.0}
-    apart, together = run_null_test(own, drawn, lambda name: name), run_null_test(own, drawn)
-    assert apart.p_value["steady"] < 0.005 < together.p_value["steady"]
+def test_a_family_with_rare_large_scores_does_not_hide_others(rng):
+    """An algorithm that finds clusters in one null draw only must not affect the others."""
+    regular, rare = rng.normal(0.1, 0.01, (2, 19))
+    rare = np.where(np.arange(19) < 1, 0.6, 0.0)
+    null_scores = {"gaussian": {"regular": regular.tolist(), "rare": rare.tolist()}}
+    own = {"regular": 0.3, "rare": 0.0}
+    separate, joint = run_null_test(own, null_scores, lambda name: name), run_null_test(own, null_scores)
+    assert separate.p_value["regular"] < 0.005 < joint.p_value["regular"]
 
 
-def test_the_stricter_null_counts():
-    drawn = {"gaussian": {"way": [0.1, 0.2, 0.3]}, "permuted": {"way": [0.6, 0.7, 0.8]}}
-    found = run_null_test({"way": 0.5}, drawn)
-    assert found.percentile["way"] == 0.0
-    assert found.null_mean["way"] == pytest.approx(0.7)
-    assert run_null_test({"way": 0.5}, {}) is None
+def test_the_less_favorable_null_model_counts():
+    null_scores = {"gaussian": {"setting": [0.1, 0.2, 0.3]}, "permuted": {"setting": [0.6, 0.7, 0.8]}}
+    test = run_null_test({"setting": 0.5}, null_scores)
+    assert test.percentile["setting"] == 0.0
+    assert test.null_mean["setting"] == pytest.approx(0.7)
+    assert run_null_test({"setting": 0.5}, {}) is None

@@ -4,6 +4,7 @@ import pytest
 
 from distspec.clustering.config import AlgorithmSpec, ClusteringConfig
 from distspec.clustering.plan import build_algorithm_grid, build_spaces, plan_jobs
+from distspec.core.errors import ConfigError
 
 EVERYTHING = ClusteringConfig(
     selection_rule="consensus",
@@ -21,49 +22,49 @@ EVERYTHING = ClusteringConfig(
 )
 
 
-def test_the_papers_sweep_is_the_default():
-    tried, adapted = build_algorithm_grid(ClusteringConfig(), 2743)
-    jobs = plan_jobs(ClusteringConfig(), tried, 0)
+def test_default_is_the_published_sweep():
+    specs, adaptations = build_algorithm_grid(ClusteringConfig(), 2743)
+    jobs = plan_jobs(ClusteringConfig(), specs, 0)
     trials = [trial for job in jobs for trial in job.trials]
     assert len(trials) == 11 * 100
     assert {trial.algorithm_spec.k for trial in trials} == set(range(5, 16))
     assert {(trial.space.name, trial.space.umap_dims, trial.space.umap_n_neighbors) for trial in trials} == {
         ("map", 2, 15)
     }
-    assert adapted == []
+    assert adaptations == []
 
 
-def test_every_setting_repeats_in_every_space_on_maps_of_its_own():
-    tried, _ = build_algorithm_grid(EVERYTHING, 500)
-    trials = [trial for job in plan_jobs(EVERYTHING, tried, 0) for trial in job.trials]
+def test_every_setting_has_all_members_in_every_space_on_their_own_maps():
+    specs, _ = build_algorithm_grid(EVERYTHING, 500)
+    trials = [trial for job in plan_jobs(EVERYTHING, specs, 0) for trial in job.trials]
     own = [trial for trial in trials if not trial.dataset.is_null]
     count = Counter((trial.space.title, trial.algorithm_spec) for trial in own)
     assert set(count.values()) == {6}
-    assert len(count) == len(tried) * (2 + 2 * 2)
+    assert len(count) == len(specs) * (2 + 2 * 2)
     maps = {(trial.member, trial.space.umap_seed) for trial in own if trial.space.umap_dims}
-    assert maps == {(repeat, repeat % 2) for repeat in range(6)}
+    assert maps == {(member, member % 2) for member in range(6)}
 
 
-def test_structureless_data_are_swept_as_the_data():
-    tried, _ = build_algorithm_grid(EVERYTHING, 500)
-    jobs = plan_jobs(EVERYTHING, tried, 0)
+def test_null_data_get_all_settings():
+    specs, _ = build_algorithm_grid(EVERYTHING, 500)
+    jobs = plan_jobs(EVERYTHING, specs, 0)
     nulls = [job for job in jobs if job.dataset.is_null]
     assert len(nulls) == 2 * 3 * len(build_spaces(EVERYTHING, 1, 0))
-    assert all({trial.algorithm_spec for trial in job.trials} == set(tried) for job in nulls)
-    assert all(len(job.trials) == 2 * len(tried) for job in nulls)
+    assert all({trial.algorithm_spec for trial in job.trials} == set(specs) for job in nulls)
+    assert all(len(job.trials) == 2 * len(specs) for job in nulls)
 
 
-def test_jobs_are_numbered_and_hold_trials_of_one_algorithm_and_repeat():
-    tried, _ = build_algorithm_grid(EVERYTHING, 500)
-    jobs = plan_jobs(EVERYTHING, tried, 0)
+def test_jobs_hold_trials_of_one_algorithm_and_member():
+    specs, _ = build_algorithm_grid(EVERYTHING, 500)
+    jobs = plan_jobs(EVERYTHING, specs, 0)
     assert [job.number for job in jobs] == list(range(len(jobs)))
-    assert plan_jobs(EVERYTHING, tried, 0) == jobs
+    assert plan_jobs(EVERYTHING, specs, 0) == jobs
     for job in (job for job in jobs if not job.dataset.is_null):
         assert len({(trial.algorithm_spec.algorithm, trial.member) for trial in job.trials}) == 1
         assert len(job.trials) == 1 or job.trials[0].algorithm_spec.algorithm == "gmm"
 
 
-def test_seeds_differ_within_a_sweep_and_follow_the_runs_seed():
+def test_seeds_follow_from_the_seed_of_the_run():
     config = ClusteringConfig(n_seeds=3)
     for seed, expected in ((0, {0, 1, 2}), (7, {21, 22, 23})):
         jobs = plan_jobs(config, [AlgorithmSpec("gmm", 5, "full")], seed)
@@ -71,10 +72,10 @@ def test_seeds_differ_within_a_sweep_and_follow_the_runs_seed():
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 6, 25])
-def test_small_samples_are_adapted_and_say_so(n):
-    tried, adapted = build_algorithm_grid(ClusteringConfig(), n)
-    assert all(2 <= each.k < n for each in tried)
-    assert bool(adapted) == (n <= 15)
+def test_grids_are_adapted_to_small_samples(n):
+    specs, adaptations = build_algorithm_grid(ClusteringConfig(), n)
+    assert all(2 <= each.k < n for each in specs)
+    assert bool(adaptations) == (n <= 15)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +86,6 @@ def test_small_samples_are_adapted_and_say_so(n):
         {"selection_rule": "consensus", "n_seeds": 1}, {"alpha": 1.0}, {"umap_dims": (1,)},
     ],
 )  # fmt: skip
-def test_impossible_sweeps_are_refused(given):
-    with pytest.raises(ValueError, match=r"clustering\."):
+def test_invalid_settings_are_refused(given):
+    with pytest.raises(ConfigError, match=r"clustering\."):
         ClusteringConfig(**given)

@@ -15,20 +15,20 @@ CONSENSUS = ClusteringConfig(
 FEATURES, MAP = FeatureSpace("features"), FeatureSpace("map", 15, 2, 0)
 
 
-def result(space, setting, repeat, labels, silhouette, data=None, stability=float("nan")):
+def result(space, setting, member, labels, silhouette, data=None, stability=float("nan")):
     labels = np.asarray(labels, np.int16)
     scores = replace(TrialScores(*[float("nan")] * 5), silhouette=silhouette, stability=stability)
-    trial = Trial(data or DatasetSpec(), space, setting, repeat, repeat)
+    trial = Trial(data or DatasetSpec(), space, setting, member, member)
     sizes, noise = np.bincount(labels[labels >= 0]), float(np.sum(labels < 0) / max(len(labels), 1))
     return TrialResult(trial, labels, sizes if len(labels) else np.array([60, 60]), noise, scores, 0.1)
 
 
-def sweep(rng, space, setting, k, wobble, silhouette, null=0.1):
+def sweep(rng, space, setting, k, noise_fraction, silhouette, null=0.1):
     truth = np.repeat(np.arange(k), 60)
     found = []
-    for repeat in range(4):
-        labels = np.where(rng.random(60 * k) < wobble, rng.integers(0, k, 60 * k), truth)
-        found.append(result(space, setting, repeat, labels, silhouette))
+    for member in range(4):
+        labels = np.where(rng.random(60 * k) < noise_fraction, rng.integers(0, k, 60 * k), truth)
+        found.append(result(space, setting, member, labels, silhouette))
     for kind in ("gaussian", "permuted"):
         for draw in range(5):
             score = null + 0.01 * rng.normal()
@@ -38,93 +38,95 @@ def sweep(rng, space, setting, k, wobble, silhouette, null=0.1):
     return found
 
 
-def chosen(results, config=CONSENSUS):
-    judgement = score_sweep(results, config)
+def select(results, config=CONSENSUS):
+    sweep_scores = score_sweep(results, config)
     own = [each for each in results if not each.trial.dataset.is_null]
-    return select_setting(own, judgement, config), judgement
+    return select_setting(own, sweep_scores, config), sweep_scores
 
 
-def test_the_published_rule_takes_the_best_silhouette(rng):
+def test_rule_silhouette_takes_the_highest_silhouette(rng):
     config = ClusteringConfig()
     results = [
         result(MAP, AlgorithmSpec("gmm", k, "full"), 0, [0, 0, 1, 1], s)
         for k, s in ((5, 0.3), (6, 0.5), (7, 0.5))
     ]
-    choice, _ = chosen(results, config)
-    assert (choice.trial_index, choice.setting.algorithm_spec.k, choice.n_classes) == (1, 6, 2)
-    assert chosen([], config)[0] is None
-    assert chosen([result(MAP, AlgorithmSpec("gmm", 5, "full"), 0, [0, 0], float("nan"))], config)[0] is None
+    selection, _ = select(results, config)
+    assert (selection.trial_index, selection.setting.algorithm_spec.k, selection.n_classes) == (1, 6, 2)
+    assert select([], config)[0] is None
+    assert select([result(MAP, AlgorithmSpec("gmm", 5, "full"), 0, [0, 0], float("nan"))], config)[0] is None
 
 
-def test_what_repeats_best_and_beats_its_null_is_chosen_in_the_first_space(rng):
-    steady, loose = AlgorithmSpec("gmm", 3, "tied"), AlgorithmSpec("gmm", 4, "tied")
+def test_rule_consensus_takes_the_most_stable_significant_setting_of_the_first_space(rng):
+    stable, unstable = AlgorithmSpec("gmm", 3, "tied"), AlgorithmSpec("gmm", 4, "tied")
     small = AlgorithmSpec("gmm", 2, "tied")
     results = [
         *sweep(rng, FEATURES, small, 2, 0.02, 0.45, null=0.4),
-        *sweep(rng, FEATURES, steady, 3, 0.02, 0.30, null=0.1),
-        *sweep(rng, FEATURES, loose, 4, 0.5, 0.60, null=0.1),
-        *sweep(rng, MAP, steady, 3, 0.0, 0.90, null=0.1),
+        *sweep(rng, FEATURES, stable, 3, 0.02, 0.30, null=0.1),
+        *sweep(rng, FEATURES, unstable, 4, 0.5, 0.60, null=0.1),
+        *sweep(rng, MAP, stable, 3, 0.0, 0.90, null=0.1),
     ]
-    choice, judgement = chosen(results)
-    assert choice.setting == SweepSetting("features", steady)
-    assert judgement.beats_null(choice.setting)
-    assert choice.n_classes == 3
-    assert "most stable of" in choice.reason
+    selection, sweep_scores = select(results)
+    assert selection.setting == SweepSetting("features", stable)
+    assert sweep_scores.beats_null(selection.setting)
+    assert selection.n_classes == 3
+    assert "most stable of" in selection.reason
 
 
-def test_where_the_first_space_holds_nothing_the_next_does(rng):
+def test_next_space_is_used_if_nothing_is_stable_in_the_first(rng):
     setting = AlgorithmSpec("gmm", 3, "tied")
     results = [
         *sweep(rng, FEATURES, setting, 3, 0.6, 0.3), *sweep(rng, MAP, setting, 3, 0.0, 0.4),
     ]  # fmt: skip
-    assert chosen(results)[0].setting.space.startswith("map")
+    assert select(results)[0].setting.space.startswith("map")
 
 
-def test_what_does_not_repeat_or_beat_its_null_is_called_that(rng):
-    choice, judgement = chosen(sweep(rng, FEATURES, AlgorithmSpec("gmm", 3, "tied"), 3, 0.6, 0.1, null=0.3))
-    assert "no clustering reaches a stability" in choice.reason
-    assert judgement.beats_null(choice.setting) is False
-    assert "none beats the null test" in choice.reason
+def test_reason_names_a_low_stability_and_a_failed_null_test(rng):
+    selection, sweep_scores = select(
+        sweep(rng, FEATURES, AlgorithmSpec("gmm", 3, "tied"), 3, 0.6, 0.1, null=0.3)
+    )
+    assert "no clustering reaches a stability" in selection.reason
+    assert sweep_scores.beats_null(selection.setting) is False
+    assert "none beats the null test" in selection.reason
 
 
-def test_a_clustering_of_a_few_is_none(rng):
+def test_mostly_noise_is_not_selected(rng):
     labels = np.full(100, -1)
     labels[:10], labels[10:20] = 0, 1
     results = [result(FEATURES, AlgorithmSpec("hdbscan", fraction=0.05), i, labels, 0.9) for i in range(3)]
-    assert chosen(results)[0] is None
+    assert select(results)[0] is None
 
 
 @pytest.mark.parametrize("config", [CONSENSUS, ClusteringConfig()])
-def test_without_draws_nothing_is_said_of_nulls(rng, config):
+def test_reason_does_not_mention_a_null_test_that_was_not_made(rng, config):
     results = [
         each
         for each in sweep(rng, FEATURES, AlgorithmSpec("gmm", 3), 3, 0.0, 0.5)
         if not each.trial.dataset.is_null
     ]
-    choice, judgement = chosen(results, config)
-    assert judgement.beats_null(choice.setting) is None
-    assert "null" not in choice.reason
+    selection, sweep_scores = select(results, config)
+    assert sweep_scores.beats_null(selection.setting) is None
+    assert "null" not in selection.reason
 
 
-def test_the_baseline_is_chosen_only_where_it_is_alone(rng):
+def test_baseline_is_selected_only_without_alternatives(rng):
     baseline, other = AlgorithmSpec("kmeans", 3), AlgorithmSpec("gmm", 3, "tied")
     alone = sweep(rng, FEATURES, baseline, 3, 0.0, 0.9)
-    assert chosen(alone)[0].setting.algorithm_spec == baseline
-    assert chosen([*alone, *sweep(rng, FEATURES, other, 3, 0.02, 0.4)])[0].setting.algorithm_spec == other
+    assert select(alone)[0].setting.algorithm_spec == baseline
+    assert select([*alone, *sweep(rng, FEATURES, other, 3, 0.02, 0.4)])[0].setting.algorithm_spec == other
 
 
-def test_a_few_against_the_rest_do_not_divide_the_sample():
-    few, even = AlgorithmSpec("hdbscan", fraction=0.02), AlgorithmSpec("gmm", 2, "tied")
+def test_splitting_off_a_few_points_is_not_selected():
+    unbalanced, balanced = AlgorithmSpec("hdbscan", fraction=0.02), AlgorithmSpec("gmm", 2, "tied")
     labels = np.repeat([0, 1], [190, 10])
     results = [
-        *(result(FEATURES, few, i, labels, 0.8) for i in range(4)),
-        *(result(FEATURES, even, i, np.roll(np.repeat([0, 1], 100), i), 0.4) for i in range(4)),
+        *(result(FEATURES, unbalanced, i, labels, 0.8) for i in range(4)),
+        *(result(FEATURES, balanced, i, np.roll(np.repeat([0, 1], 100), i), 0.4) for i in range(4)),
     ]
-    assert chosen(results)[0].setting.algorithm_spec == even
-    assert chosen(results[:4])[0] is None
+    assert select(results)[0].setting.algorithm_spec == balanced
+    assert select(results[:4])[0] is None
 
 
-def beats_its_null(points, seed):
+def has_significant_classes(points, seed):
     config = ClusteringConfig(
         selection_rule="consensus", spaces=("latents",), algorithms=("gmm", "kmeans"), k_min=3, k_max=3,
         covariance_types=("tied",), n_seeds=3, resample_fraction=0.8, n_null_draws=12,
@@ -135,18 +137,18 @@ def beats_its_null(points, seed):
     for job in plan_jobs(config, build_algorithm_grid(config, len(points))[0], seed):
         of = sample.draw_null_data(job.dataset, seed).latents.astype(np.float64)
         results += run_trials(of, of, job.trials, config, most)
-    choice, judgement = chosen(results, config)
-    return judgement.beats_null(choice.setting)
+    selection, sweep_scores = select(results, config)
+    return sweep_scores.beats_null(selection.setting)
 
 
-def test_a_whole_sweep_rarely_finds_classes_in_noise_and_finds_those_that_are_there():
-    """The short form of `tests.benchmarks.null_control`."""
+def test_sweep_finds_classes_in_structured_data_and_rarely_in_noise():
+    """A short form of `tests.benchmarks.null_control`."""
     widths = 0.7 ** np.arange(6)
-    alarms = 0
+    n_false_positives = 0
     for seed in range(5):
         rng = np.random.default_rng([seed, 1])
         noise = rng.normal(size=(500, 6)) if seed % 2 else rng.standard_t(4.0, (500, 6))
-        alarms += beats_its_null(noise * widths, seed)
-    assert alarms <= 1
+        n_false_positives += has_significant_classes(noise * widths, seed)
+    assert n_false_positives <= 1
     members = np.repeat(np.arange(3), [250, 150, 100])
-    assert beats_its_null((noise + 5.0 * np.eye(6)[members]) * widths, 0)
+    assert has_significant_classes((noise + 5.0 * np.eye(6)[members]) * widths, 0)

@@ -19,7 +19,7 @@ def trials(points):
     return np.stack([kmeans(points, k, seed)[1] for k in (2, 3, 3, 7, 12) for seed in (0, 1)])
 
 
-def test_scores_are_scikit_learns(points, trials):
+def test_silhouettes_equal_those_of_scikit_learn(points, trials):
     scores = silhouette_scores(points, trials)
     each = silhouette_samples(points, trials)
     assert not scores.standard_error.any()
@@ -29,14 +29,14 @@ def test_scores_are_scikit_learns(points, trials):
         assert np.allclose(one, sklearn_silhouette_samples(points, labels), atol=1e-6)
 
 
-def test_many_columns_and_names_with_gaps(rng):
+def test_labels_may_skip_numbers(rng):
     x, labels = rng.normal(size=(400, 16)), rng.choice([1, 4, 9], (3, 400)).astype(np.int32)
-    labels[0, 0] = 20  # alone
+    labels[0, 0] = 20  # a class of one point
     for found, each in zip(silhouette_samples(x, labels), labels, strict=True):
         assert np.allclose(found, sklearn_silhouette_samples(x, each), atol=1e-6)
 
 
-def test_noise_counts_with_zero_and_is_no_class(points, trials, rng):
+def test_noise_counts_as_zero(points, trials, rng):
     noisy = trials.copy()
     noisy[:, rng.random(1500) < 0.3] = -1
     scores, kept = silhouette_scores(points, noisy).silhouette, noisy[0] >= 0
@@ -44,7 +44,7 @@ def test_noise_counts_with_zero_and_is_no_class(points, trials, rng):
         assert score == pytest.approx(silhouette_score(points[kept], labels[kept]) * kept.mean(), abs=1e-6)
 
 
-def test_a_trial_does_not_depend_on_the_others_nor_on_memory(points, trials, monkeypatch):
+def test_silhouettes_do_not_depend_on_batch_or_memory(points, trials, monkeypatch):
     together = silhouette_scores(points, trials).silhouette
     assert np.array_equal(silhouette_scores(points, trials[::-1]).silhouette[::-1], together)
     assert np.array_equal(silhouette_scores(points, trials[4:5]).silhouette, together[4:5])
@@ -53,7 +53,7 @@ def test_a_trial_does_not_depend_on_the_others_nor_on_memory(points, trials, mon
     assert np.array_equal(silhouette_scores(points, trials).silhouette, together)
 
 
-def test_undefined_scores_are_nan():
+def test_undefined_silhouettes_are_nan():
     x = np.arange(8.0).reshape(4, 2)
     labels = np.array([[0, 0, 0, 0], [0, 1, 2, 3], [-1, -1, -1, -1], [0, 0, -1, -1], [0, 0, 1, 1]], np.int32)
     assert np.isnan(silhouette_scores(x, labels).silhouette).tolist() == [True, True, True, True, False]
@@ -61,13 +61,13 @@ def test_undefined_scores_are_nan():
     assert silhouette_scores(x, labels[:0]).silhouette.shape == (0,)
 
 
-def test_a_sample_agrees_within_its_stated_error(points, trials):
+def test_sampled_silhouettes_agree_within_the_standard_error(points, trials):
     exact = silhouette_scores(points, trials).silhouette
     sampled = [silhouette_scores(points, trials, max_exact_points=500, seed=seed) for seed in range(40)]
     assert all(each.n_sampled <= 500 for each in sampled)
     assert np.array_equal(
         silhouette_scores(points, trials[3:4], max_exact_points=500).silhouette, sampled[0].silhouette[3:4]
-    ), "the sample depends on the points alone"
+    ), "the sample does not depend on the labels"
     score = np.array([each.silhouette for each in sampled])
     stated = np.mean([each.standard_error for each in sampled], axis=0)
     assert np.all(np.abs(score.mean(axis=0) - exact) < stated)
@@ -75,9 +75,9 @@ def test_a_sample_agrees_within_its_stated_error(points, trials):
     assert np.all(stated < 4.0 * score.std(axis=0))
 
 
-def test_small_far_groups_are_in_the_sample(rng):
+def test_sample_includes_small_distant_groups(rng):
     x = np.concatenate([rng.normal(size=(20_000, 2)), rng.normal(40.0, 1.0, (60, 2))])
     rows, weight = silhouette._draw_stratified_sample(x, 1000, 0)
-    assert np.sum(rows >= 20_000) > 5, "3 of 1000 by chance"
+    assert np.sum(rows >= 20_000) > 5, "a random sample would have 3"
     assert weight.sum() == pytest.approx(len(x))
     assert len(rows) <= 1000

@@ -26,14 +26,14 @@ def points(rng):
 
 
 def trials(config=CONFIG, n=200):
-    tried, _ = build_algorithm_grid(config, n)
-    return [trial for job in plan_jobs(config, tried, 0) for trial in job.trials]
+    specs, _ = build_algorithm_grid(config, n)
+    return [trial for job in plan_jobs(config, specs, 0) for trial in job.trials]
 
 
-def test_every_point_is_labelled_and_scored(points):
-    most, words = limit_rows(CONFIG, 200, 1e9)
-    assert (most["gmm"], words) == (160, [])
-    results = run_trials(points, points, trials(), CONFIG, most)
+def test_all_points_are_labeled_and_scored(points):
+    max_rows, adaptations = limit_rows(CONFIG, 200, 1e9)
+    assert (max_rows["gmm"], adaptations) == (160, [])
+    results = run_trials(points, points, trials(), CONFIG, max_rows)
     assert len(results) == 2 * (2 + 2 + 3)
     for each in results:
         assert len(each.labels) == 200
@@ -42,20 +42,20 @@ def test_every_point_is_labelled_and_scored(points):
         if not each.noise_fraction and each.n_clusters > 1:
             expected = silhouette_score(points, each.labels)
             assert each.scores.silhouette == pytest.approx(expected, abs=1e-5)
-    three = [each for each in results if each.trial.algorithm_spec.k == 3]
-    assert all(each.scores.silhouette > 0.6 for each in three)
+    three_clusters = [each for each in results if each.trial.algorithm_spec.k == 3]
+    assert all(each.scores.silhouette > 0.6 for each in three_clusters)
 
 
-def test_trials_do_not_depend_on_their_company(points):
-    most, _ = limit_rows(CONFIG, 200, 1e9)
-    together = run_trials(points, points, trials(), CONFIG, most)
+def test_trials_do_not_depend_on_the_rest_of_the_batch(points):
+    max_rows, _ = limit_rows(CONFIG, 200, 1e9)
+    together = run_trials(points, points, trials(), CONFIG, max_rows)
     for each in together[::3]:
-        (alone,) = run_trials(points, points, [each.trial], CONFIG, most)
+        (alone,) = run_trials(points, points, [each.trial], CONFIG, max_rows)
         assert np.array_equal(alone.labels, each.labels)
         assert asdict(alone.scores) == pytest.approx(asdict(each.scores), nan_ok=True)
 
 
-def test_structureless_trials_keep_their_stability_not_their_labels(points):
+def test_null_trials_keep_their_stability_instead_of_labels(points):
     config = replace(CONFIG, n_null_draws=1)
     nulls = [trial for trial in trials(config) if trial.dataset == DatasetSpec("gaussian", 0)]
     results = run_trials(points, points, nulls, config, limit_rows(config, 200, 1e9)[0])
@@ -63,7 +63,7 @@ def test_structureless_trials_keep_their_stability_not_their_labels(points):
     assert all(-1 <= each.scores.stability <= 1 for each in results)
 
 
-def test_results_are_kept_whole(points):
+def test_results_survive_the_table(points):
     some = trials()[:4]
     results = run_trials(points, points, some, CONFIG, limit_rows(CONFIG, 200, 1e9)[0])
     for kept, made in zip(results_from_table(results_to_table(results), some), results, strict=True):
@@ -73,11 +73,11 @@ def test_results_are_kept_whole(points):
         assert asdict(kept.scores) == pytest.approx(asdict(made.scores), nan_ok=True)
 
 
-def test_what_has_no_room_is_fitted_to_fewer():
+def test_memory_limits_the_number_of_rows():
     config = replace(CONFIG, algorithms=("hierarchy", "dbscan", "optics", "gmm"), resample_fraction=1.0)
-    most, words = limit_rows(config, 10_000, 1e6 * BYTES_PER_PAIR["hierarchy"])
-    assert most["hierarchy"] == get_max_rows("hierarchy", 1e6 * BYTES_PER_PAIR["hierarchy"]) == 1000
-    assert most["dbscan"] == 1000
-    assert most["gmm"] == 10_000
-    assert len(words) == 3
-    assert "hierarchy is fitted to 1,000 of 10,000" in words[0]
+    max_rows, adaptations = limit_rows(config, 10_000, 1e6 * BYTES_PER_PAIR["hierarchy"])
+    assert max_rows["hierarchy"] == get_max_rows("hierarchy", 1e6 * BYTES_PER_PAIR["hierarchy"]) == 1000
+    assert max_rows["dbscan"] == 1000
+    assert max_rows["gmm"] == 10_000
+    assert len(adaptations) == 3
+    assert "hierarchy is fitted to 1,000 of 10,000" in adaptations[0]

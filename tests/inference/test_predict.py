@@ -1,8 +1,10 @@
-"""New spectra told by a run: those of the run itself are told as the run tells them."""
+"""Predictions for new spectra by a run: for the run's own spectra they agree with the catalog."""
 
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-import distspec
 from distspec.anomaly.score import PARTIAL_SCORES
 from distspec.catalog import editions
 from distspec.cli.main import main
-from distspec.inference.predict import Predictor
+from distspec.core.errors import ConfigError, NotFoundError
+from distspec.inference.predict import Predictor, predict
 from distspec.inference.run_model import RUN_MODEL_FILE
 from distspec.io.files import read_table
 from distspec.io.paths import run_url
@@ -22,22 +24,33 @@ from distspec.pipeline.config import Config
 from distspec.pipeline.recipes import demo
 from distspec.pipeline.runner import run_stages
 from distspec.training.config import TrainingConfig
+from tests.conftest import power_law
 
 STAGES = ["synthesize", "ingest", "train", "embed", "cluster", "catalog"]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, local_ray) -> Config:
+    """A small pipeline with features and a map."""
     config = demo(str(tmp_path_factory.mktemp("root")))
-    small = {"spaces": ("features", "map"), "algorithms": ("gmm",), "covariances": ("tied",)}
+    clustering = replace(
+        config.clustering,
+        spaces=("features", "map"),
+        algorithms=("gmm",),
+        covariance_types=("tied",),
+        k_min=3,
+        k_max=4,
+        n_seeds=2,
+        n_umap_seeds=1,
+        n_init=1,
+        n_actors=1,
+    )
     config = replace(
         config,
-        synthetic=replace(config.synthetic, n_spectra=200, umap_seed=4),
+        synthetic=replace(config.synthetic, n_spectra=200, seed=4),
         grid=replace(config.grid, n_pixels=128),
-        estimate_training_memory=TrainingConfig(learning_rate=1e-3, max_epochs=5),
-        build_clustering_columns=replace(
-            config.clustering, **small, k_min=3, k_max=4, n_seeds=2, maps=1, n_init=1, n_actors=1
-        ),
+        training=TrainingConfig(learning_rate=1e-3, max_epochs=5),
+        clustering=clustering,
     ).resolve_urls()
     run_stages(config, STAGES)
     return config
@@ -50,113 +63,120 @@ def objects(run) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def files(run, objects) -> list[str]:
-    """The files of the catalogue's own spectra."""
-    found = {path.name: str(path) for path in Path(run.root, "archive").rglob("*.fits")}
-    return [found[name] for name in objects["object_id"].to_pylist()]
+    """The files of the catalog's own spectra."""
+    paths = {path.name: str(path) for path in Path(run.root, "archive").rglob("*.fits")}
+    return [paths[name] for name in objects["object_id"].to_pylist()]
 
 
 @pytest.fixture(scope="module")
-def placed(run, objects, files) -> pa.Table:
-    found = distspec.predict(run.root, files, z=objects["z"].to_pylist())
-    assert found.rejected == []
-    return found.table
+def predicted(run, objects, files) -> pa.Table:
+    prediction = predict(run.root, files, z=objects["z"].to_pylist())
+    assert prediction.rejected == []
+    return prediction.table
 
 
-def test_spectra_of_the_run_are_told_as_the_run_tells_them(objects, placed):
-    assert placed["object_id"].to_pylist() == objects["object_id"].to_pylist()
-    own, again = (table["cluster_label"].to_numpy() for table in (objects, placed))
-    assert (own == again).mean() >= 0.99
-    assert placed["galaxy_type"].to_pylist() == objects["galaxy_type"].to_pylist()
-    assert placed["galaxy_type_reason"].to_pylist() == objects["galaxy_type_reason"].to_pylist()
+def test_predictions_for_the_runs_own_spectra_agree_with_the_catalog(objects, predicted):
+    assert predicted["object_id"].to_pylist() == objects["object_id"].to_pylist()
+    published, labels = (table["cluster_label"].to_numpy() for table in (objects, predicted))
+    assert (published == labels).mean() >= 0.99
+    assert predicted["galaxy_type"].to_pylist() == objects["galaxy_type"].to_pylist()
+    assert predicted["galaxy_type_reason"].to_pylist() == objects["galaxy_type_reason"].to_pylist()
     for name in ("z_mean_00", "recon_chi2_red", "snr", "norm", "artefact_score", "lya_ew"):
-        assert np.allclose(placed[name], objects[name], rtol=1e-3, atol=1e-3, equal_nan=True), name
+        assert np.allclose(predicted[name], objects[name], rtol=1e-3, atol=1e-3, equal_nan=True), name
 
 
-def test_they_are_as_odd_as_the_run_finds_them(objects, placed):
-    same = objects["cluster_label"].to_numpy() == placed["cluster_label"].to_numpy()
+def test_anomaly_scores_of_the_runs_own_spectra_agree_with_the_catalog(objects, predicted):
+    same_class = objects["cluster_label"].to_numpy() == predicted["cluster_label"].to_numpy()
     for name in (*PARTIAL_SCORES, "anomaly_score"):
-        # Half a rank and rounding apart at most.
-        apart = np.abs(placed[name].to_numpy() - objects[name].to_numpy())[same]
-        assert np.quantile(apart, 0.9) < 0.05, name
-    ranks = placed["anomaly_rank"].to_numpy() - objects["anomaly_rank"].to_numpy()
-    assert np.abs(ranks[same]).max() <= 0.05 * len(objects)
+        # They differ by half a rank and by rounding.
+        difference = np.abs(predicted[name].to_numpy() - objects[name].to_numpy())[same_class]
+        assert np.quantile(difference, 0.9) < 0.05, name
+    ranks = predicted["anomaly_rank"].to_numpy() - objects["anomaly_rank"].to_numpy()
+    assert np.abs(ranks[same_class]).max() <= 0.05 * len(objects)
 
 
-def test_they_lie_where_they_lie_and_find_themselves(objects, placed):
-    names, near = placed["object_id"].to_pylist(), placed["neighbors"].to_pylist()
-    assert [each[0] for each in near] == names
-    assert max(each[0] for each in placed["distances"].to_pylist()) < 0.01
-    apart = np.hypot(*(placed[axis].to_numpy() - objects[axis].to_numpy() for axis in ("umap_0", "umap_1")))
-    assert np.median(apart) < 0.1 * np.ptp(objects["umap_0"].to_numpy())
+def test_the_runs_own_spectra_are_their_nearest_neighbors(objects, predicted):
+    neighbors = predicted["neighbors"].to_pylist()
+    assert [names[0] for names in neighbors] == predicted["object_id"].to_pylist()
+    assert max(distances[0] for distances in predicted["distances"].to_pylist()) < 0.01
+    shift = np.hypot(
+        *(predicted[axis].to_numpy() - objects[axis].to_numpy() for axis in ("umap_0", "umap_1"))
+    )
+    assert np.median(shift) < 0.1 * np.ptp(objects["umap_0"].to_numpy())
 
 
-def test_a_bad_file_has_a_reason_and_the_others_go_on(run, objects, files, tmp_path, capsys, monkeypatch):
-    good = tmp_path / Path(files[0]).name
-    shutil.copy(files[0], good)
+def test_unusable_files_are_rejected_with_a_reason(run, objects, files, tmp_path, capsys):
+    usable = tmp_path / Path(files[0]).name
+    shutil.copy(files[0], usable)
     (tmp_path / "cut.spec.fits").write_bytes(Path(files[1]).read_bytes()[:20_000])
-    table = tmp_path / "z.csv"
-    table.write_text(f"file,z\n{good.name},{objects['z'][0].as_py()}\ncut.spec.fits,5\n")
-    named = [str(good), str(tmp_path / "cut.spec.fits"), str(tmp_path / "none.spec.fits")]
+    redshifts = tmp_path / "z.csv"
+    redshifts.write_text(f"file,z\n{usable.name},{objects['z'][0].as_py()}\ncut.spec.fits,5\n")
+    names = [str(usable), str(tmp_path / "cut.spec.fits"), str(tmp_path / "none.spec.fits")]
     out = str(tmp_path / "out.parquet")
-    words = ["place", *named, "--root", run.root, "--redshifts", str(table), "--to", out]
-    monkeypatch.setattr("sys.argv", ["distspec", *words])
-    main()
-    said = capsys.readouterr().out
-    assert good.name in said
-    assert "cut.spec.fits: unreadable" in said
-    assert "none.spec.fits: not_found" in said
+    main(["predict", *names, "--root", run.root, "--redshifts", str(redshifts), "--to", out])
+    printed = capsys.readouterr().out
+    assert usable.name in printed
+    assert "cut.spec.fits: unreadable" in printed
+    assert "none.spec.fits: not_found" in printed
     written = read_table(out)
     assert written["cluster_label"].to_pylist() == objects["cluster_label"].slice(0, 1).to_pylist()
     assert written.schema.field("distances").metadata[b"description"]
 
 
-def test_without_a_redshift_nothing_is_placed_and_it_says_what_to_give(run, files, capsys, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["distspec", "place", files[0], "--root", run.root])
-    with pytest.raises(SystemExit, match="none of these could be used"):
-        main()
-    said = capsys.readouterr().out
-    assert "no_redshift" in said
-    assert "--z" in said
+def test_spectra_without_a_redshift_are_rejected_and_the_remedy_is_named(run, files, capsys):
+    with pytest.raises(SystemExit) as error:
+        main(["predict", files[0], "--root", run.root])
+    assert error.value.code == 1
+    printed = capsys.readouterr()
+    assert "no_redshift" in printed.out
+    assert "--z" in printed.out
+    assert "none of the spectra can be used" in printed.err
 
 
-def test_redshifts_are_one_or_as_many_as_files(run, files):
-    with pytest.raises(ValueError, match="2 redshifts for 3 files"):
-        distspec.predict(run.root, files[:3], z=[5.0, 6.0])
+def test_number_of_redshifts_must_be_one_or_that_of_the_files(run, files):
+    with pytest.raises(ConfigError, match="2 redshifts for 3 files"):
+        predict(run.root, files[:3], z=[5.0, 6.0])
 
 
-def test_spectra_in_memory_are_placed_and_refused(run, files):
-    from tests.conftest import power_law
+def test_spectra_in_memory_are_predicted_or_rejected(run):
+    spectra = [power_law("mine"), power_law("no", z=float("nan"))]
+    prediction = Predictor.open(run.root).predict(spectra, 3)
+    assert prediction.table["object_id"].to_pylist() == ["mine"]
+    assert len(prediction.table["neighbors"][0].as_py()) == 3
+    assert [(each.object_id, str(each.reason)) for each in prediction.rejected] == [("no", "no_redshift")]
 
-    found = Predictor.open(run.root).predict([power_law("mine"), power_law("no", z=float("nan"))], 3)
-    assert found.table["object_id"].to_pylist() == ["mine"]
-    assert len(found.table["neighbors"][0].as_py()) == 3
-    assert [(each.object_id, str(each.reason)) for each in found.rejected] == [("no", "no_redshift")]
 
-
-def test_similar_from_the_command_line(run, objects, capsys, monkeypatch):
+def test_similar_spectra_are_listed_and_unknown_names_get_suggestions(run, objects, capsys):
     name = objects["object_id"][3].as_py()
-    monkeypatch.setattr("sys.argv", ["distspec", "similar", name, "--root", run.root, "--n", "4"])
-    main()
+    main(["similar", name, "--root", run.root, "--n", "4"])
     assert len(capsys.readouterr().out.splitlines()) == 1 + 4
-    monkeypatch.setattr("sys.argv", ["distspec", "similar", name[:-1], "--root", run.root])
-    with pytest.raises(SystemExit, match=f"near it: .*{name}"):
-        main()
+    with pytest.raises(SystemExit):
+        main(["similar", name[:-1], "--root", run.root])
+    assert name in capsys.readouterr().err
 
 
-def test_rerank_from_the_command_line(run, objects, capsys, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["distspec", "rerank", "--root", run.root, "--n", "5"])
-    main()
-    said = capsys.readouterr().out
+def test_rerank_without_marks_keeps_the_order(run, objects, capsys):
+    main(["rerank", "--root", run.root, "--n", "5"])
+    printed = capsys.readouterr().out
     first = objects.sort_by("anomaly_rank")["object_id"][0].as_py()
-    assert first in said.splitlines()[1]
-    assert "0 of" in said
+    assert first in printed.splitlines()[1]
+    assert "0 of" in printed
 
 
-def test_a_run_without_a_yardstick_says_what_to_do(run):
-    url = Path(run_url(run.root, editions.read_current_record(run.root).run_id), RUN_MODEL_FILE)
-    url.rename(f"{url}.away")
+def test_missing_run_model_is_reported(run):
+    path = Path(run_url(run.root, editions.read_current_record(run.root).run_id), RUN_MODEL_FILE)
+    path.rename(f"{path}.away")
     try:
-        with pytest.raises(FileNotFoundError, match=f"has no {RUN_MODEL_FILE}"):
+        with pytest.raises(NotFoundError, match=f"has no {RUN_MODEL_FILE}"):
             Predictor.open(run.root)
     finally:
-        Path(f"{url}.away").rename(url)
+        Path(f"{path}.away").rename(path)
+
+
+def test_predictor_imports_neither_ray_nor_matplotlib():
+    code = (
+        "import sys, distspec.inference.predict; "
+        "print({name.partition('.')[0] for name in sys.modules} & {'ray', 'matplotlib'})"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "set()"

@@ -1,3 +1,5 @@
+"""The cluster stage on Ray: the sweep survives killed actors, and all spectra are assigned."""
+
 import os
 import signal
 import threading
@@ -17,6 +19,7 @@ from distspec.clustering.labeler import EnsembleLabeler, EnsembleMember
 from distspec.clustering.plan import build_algorithm_grid, plan_jobs
 from distspec.clustering.trials import limit_rows
 from distspec.clustering.umap import UmapEmbedding, UmapParams, build_neighbor_graph
+from distspec.core.errors import ConfigError
 from distspec.stages.assign import assign_classes
 from distspec.stages.cluster import cluster_spectra
 from distspec.stages.sweep import SweepRunner
@@ -46,44 +49,44 @@ def sample(truth):
     return ClusteringInputs(latents.astype(np.float32), (latents[:, :3] + 1.0).astype(np.float32))
 
 
-def jobs_of(sample):
+def make_jobs(sample):
     return plan_jobs(CONFIG, build_algorithm_grid(CONFIG, len(sample))[0], 0)
 
 
-def started(sample, folder):
+def start_runner(sample, folder):
     return SweepRunner([sample], CONFIG, limit_rows(CONFIG, len(sample), 1e9)[0], 0, str(folder))
 
 
-def of(results):
+def summarize(results):
     return [(each.trial, each.labels.tolist(), repr(each.scores)) for each in results]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(sample, local_ray, tmp_path_factory):
-    with started(sample, tmp_path_factory.mktemp("work")) as sweep:
-        return of(sweep.run_jobs(jobs_of(sample)))
+def expected_results(sample, local_ray, tmp_path_factory):
+    with start_runner(sample, tmp_path_factory.mktemp("work")) as sweep:
+        return summarize(sweep.run_jobs(make_jobs(sample)))
 
 
-def test_gpus_that_are_not_there_are_refused(sample, local_ray, tmp_path):
+def test_missing_gpus_are_refused(sample, local_ray, tmp_path):
     if ray.cluster_resources().get("GPU"):
         pytest.skip("there is a GPU")
-    with pytest.raises(ValueError, match=r"clustering\.use_gpu: .*the cluster has no GPU"):
+    with pytest.raises(ConfigError, match=r"clustering\.use_gpu is set, but the cluster has no GPU"):
         SweepRunner([sample], replace(CONFIG, use_gpu=True), {}, 0, str(tmp_path))
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_a_sweep_finds_the_same_classes(sample, truth, local_ray, tmp_path):
+def test_sweep_on_a_gpu_finds_the_classes(sample, truth, local_ray, tmp_path):
     if not ray.cluster_resources().get("GPU"):
         pytest.skip("no CUDA device")
     config = replace(CONFIG, use_gpu=True)
     with SweepRunner([sample], config, limit_rows(config, len(sample), 1e9)[0], 0, str(tmp_path)) as sweep:
-        found = [each for each in sweep.run_jobs(jobs_of(sample)) if not each.trial.dataset.is_null]
+        found = [each for each in sweep.run_jobs(make_jobs(sample)) if not each.trial.dataset.is_null]
     right = [each for each in found if each.trial.algorithm_spec.algorithm == "gmm" and each.n_clusters == 3]
     assert all(adjusted_rand_score(truth, each.labels) > 0.9 for each in right)
     assert right
 
 
-def test_actors_killed_mid_sweep_change_nothing(sample, undisturbed, tmp_path):
+def test_killed_actors_do_not_change_the_results(sample, expected_results, tmp_path):
     kills = []
 
     def kill(pids):
@@ -93,36 +96,36 @@ def test_actors_killed_mid_sweep_change_nothing(sample, undisturbed, tmp_path):
             os.kill(pid, signal.SIGKILL)
             kills.append(pid)
 
-    with started(sample, tmp_path) as sweep:
+    with start_runner(sample, tmp_path) as sweep:
         while len(sweep.pool.wait_ready()) < 2:
             time.sleep(0.1)
         pids = ray.get([actor.get_pid.remote() for actor in sweep.pool.wait_ready()])
         thread = threading.Thread(target=kill, args=(pids,))
         thread.start()
-        results = sweep.run_jobs(jobs_of(sample))
+        results = sweep.run_jobs(make_jobs(sample))
         thread.join()
     assert len(kills) == 2
-    assert of(results) == undisturbed
+    assert summarize(results) == expected_results
 
 
-def test_a_rerun_makes_only_what_is_missing(sample, undisturbed, tmp_path):
-    jobs = jobs_of(sample)
-    with started(sample, tmp_path) as sweep:
+def test_rerun_runs_only_missing_jobs(sample, expected_results, tmp_path):
+    jobs = make_jobs(sample)
+    with start_runner(sample, tmp_path) as sweep:
         sweep.run_jobs(jobs)
     kept = {path: path.stat().st_mtime_ns for path in sorted(tmp_path.iterdir())}
     assert len(kept) == len(jobs)
     missing = list(kept)[2:5]
     for path in missing:
         path.unlink()
-    with started(sample, tmp_path) as sweep:
-        assert of(sweep.run_jobs(jobs)) == undisturbed
+    with start_runner(sample, tmp_path) as sweep:
+        assert summarize(sweep.run_jobs(jobs)) == expected_results
     assert {path for path, at in kept.items() if path.stat().st_mtime_ns != at} == set(missing)
 
 
-def test_everyone_is_labelled_as_the_sample_says(sample, truth, local_ray, tmp_path):
-    few = ClusteringInputs(sample.latents[::3], sample.features[::3])
-    jobs = jobs_of(few)
-    wanted = [
+def test_all_spectra_are_assigned_like_the_sample(sample, truth, local_ray, tmp_path):
+    small = ClusteringInputs(sample.latents[::3], sample.features[::3])
+    jobs = make_jobs(small)
+    jobs = [
         job._replace(trials=(trial,))
         for job in jobs
         for trial in job.trials
@@ -130,49 +133,51 @@ def test_everyone_is_labelled_as_the_sample_says(sample, truth, local_ray, tmp_p
         and str(trial.algorithm_spec) == "kmeans k = 3"
         and job.space.name == "features"
     ]
-    with started(few, tmp_path) as sweep:
-        results, predictors = sweep.run_jobs(wanted), sweep.refit_jobs(wanted)
-    repeats = [each.labels.astype(np.int32) for each in results]
-    consensus = find_consensus(repeats, 3, np.random.default_rng(0))
-    made = [EnsembleMember(0, job.space, each) for job, each in zip(wanted, predictors, strict=True)]
-    said = assign_classes(EnsembleLabeler(made, {}, consensus, None), [sample])
-    assert adjusted_rand_score(truth, said.labels) == 1.0
-    assert np.array_equal(said.labels[::3], consensus.labels)
-    assert said.prob.shape == (270, 3)
-    assert said.stability.min() > 0.9
+    with start_runner(small, tmp_path) as sweep:
+        results, memberships = sweep.run_jobs(jobs), sweep.refit_jobs(jobs)
+    labels = [each.labels.astype(np.int32) for each in results]
+    consensus = find_consensus(labels, 3, np.random.default_rng(0))
+    members = [EnsembleMember(0, job.space, each) for job, each in zip(jobs, memberships, strict=True)]
+    assignment = assign_classes(EnsembleLabeler(members, {}, consensus, None), [sample])
+    assert adjusted_rand_score(truth, assignment.labels) == 1.0
+    assert np.array_equal(assignment.labels[::3], consensus.labels)
+    assert assignment.prob.shape == (270, 3)
+    assert assignment.stability.min() > 0.9
 
 
-def test_latents_alone_are_labelled_from_a_sample_of_them(sample, truth, local_ray, tmp_path):
+def test_sweep_on_a_sample_assigns_all_spectra(sample, truth, local_ray, tmp_path):
     config = replace(
         CONFIG, spaces=("latents",), algorithms=("gmm", "kmeans"), covariance_types=("tied",), k_max=3,
         n_null_draws=0, sample_size=120,
     )  # fmt: skip
-    found = cluster_spectra([sample], config, 0, str(tmp_path))
-    assert adjusted_rand_score(truth, found.assignment.labels) > 0.95
-    assert found.assignment.umap_coordinates.shape == (270, 2)
-    assert np.isfinite(found.assignment.umap_coordinates).all()
-    assert found.sweep.adaptations == ("the sweep is fitted to 120 of 270 spectra; all are assigned to classes",)
-    assert 1 / 1.5 < found.sweep.expected_cost.actor_mb / found.actual_cost.actor_mb < 1.5
-    assert found.actual_cost.seconds > 0
+    result = cluster_spectra([sample], config, 0, str(tmp_path))
+    assert adjusted_rand_score(truth, result.assignment.labels) > 0.95
+    assert result.assignment.umap_coordinates.shape == (270, 2)
+    assert np.isfinite(result.assignment.umap_coordinates).all()
+    assert result.sweep.adaptations == (
+        "the sweep is fitted to 120 of 270 spectra; all are assigned to classes",
+    )
+    assert 1 / 1.5 < result.sweep.expected_cost.actor_mb / result.actual_cost.actor_mb < 1.5
+    assert result.actual_cost.seconds > 0
 
 
-def test_the_shown_map_is_seen_by_the_same_neighbours_as_any(sample):
-    near = build_neighbor_graph(sample.latents[:150], 10)
-    maps = [UmapEmbedding.from_graph(near, UmapParams(seed)) for seed in (0, 1)]
+def test_displayed_map_shares_its_neighbors_with_other_maps(sample):
+    graph = build_neighbor_graph(sample.latents[:150], 10)
+    maps = [UmapEmbedding.from_graph(graph, UmapParams(seed)) for seed in (0, 1)]
     spaces = [FeatureSpace("map", 10, 2, seed) for seed in (0, 1)]
-    made = [
+    fitted = [
         fit_clustering(m.coordinates, AlgorithmSpec("gmm", 3, "tied"), np.random.default_rng(0)) for m in maps
     ]
-    consensus = find_consensus([each.labels for each in made], 3, np.random.default_rng(0))
-    repeats = [
-        EnsembleMember(0, space, each.membership_model) for space, each in zip(spaces, made, strict=True)
+    consensus = find_consensus([each.labels for each in fitted], 3, np.random.default_rng(0))
+    ensemble = [
+        EnsembleMember(0, space, each.fittedhip_model) for space, each in zip(spaces, fitted, strict=True)
     ]
-    places = {(0, space): each for space, each in zip(spaces, maps, strict=True)}
-    rest = sample.take(slice(150, None))
-    said = EnsembleLabeler(repeats, places, consensus, None, maps[1]).assign([rest])
-    alone = [
-        labels_from_prob(each.membership_model.predict_proba(m.transform(rest.latents)))
-        for each, m in zip(made, maps, strict=True)
+    umaps = {(0, space): each for space, each in zip(spaces, maps, strict=True)}
+    others = sample.take(slice(150, None))
+    assignment = EnsembleLabeler(ensemble, umaps, consensus, None, maps[1]).assign([others])
+    member_labels = [
+        labels_from_prob(each.fittedhip_model.predict_proba(m.transform(others.latents)))
+        for each, m in zip(fitted, maps, strict=True)
     ]
-    assert np.array_equal(said.prob, consensus.predict_proba(alone).astype(np.float32))
-    assert np.array_equal(said.umap_coordinates, maps[1].transform(rest.latents).astype(np.float32))
+    assert np.array_equal(assignment.prob, consensus.predict_proba(member_labels).astype(np.float32))
+    assert np.array_equal(assignment.umap_coordinates, maps[1].transform(others.latents).astype(np.float32))

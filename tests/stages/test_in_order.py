@@ -11,11 +11,11 @@ def slow_first(i: int) -> int:
     return i
 
 
-def test_results_come_in_order_whatever_the_order_they_end_in(local_ray):
+def test_results_come_in_order_of_the_items(local_ray):
     assert list(map_ordered(slow_first.remote, range(12), lambda: 4)) == list(range(12))
 
 
-def test_no_more_than_allowed_are_held(local_ray):
+def test_number_of_held_results_is_bounded(local_ray):
     submitted = 0
 
     def submit(i: int):
@@ -27,10 +27,10 @@ def test_no_more_than_allowed_are_held(local_ray):
     for taken, _ in enumerate(map_ordered(submit, range(20), lambda: 3)):
         held = max(held, submitted - taken)
     assert submitted == 20
-    assert 3 < held <= 2 * 3, "others go on while the first is waited for, but not without end"
+    assert 3 < held <= 2 * 3, "others run while the first is waited for, within the bound"
 
 
-def test_no_more_than_allowed_run(local_ray, tmp_path):
+def test_number_of_running_tasks_is_bounded(local_ray, tmp_path):
     @ray.remote(num_cpus=0)
     def count(i: int) -> int:
         (tmp_path / str(i)).touch()
@@ -42,5 +42,5 @@ def test_no_more_than_allowed_run(local_ray, tmp_path):
     assert max(map_ordered(count.remote, range(12), lambda: 2)) <= 2
 
 
-def test_nothing_to_do(local_ray):
+def test_no_items_give_no_results(local_ray):
     assert list(map_ordered(slow_first.remote, [], lambda: 3)) == []

@@ -1,4 +1,4 @@
-"""Actors share work as they come; one that never comes, or dies, holds nothing up."""
+"""A pool of actors grows with the cluster and survives actors that never start, die or hang."""
 
 from __future__ import annotations
 
@@ -11,105 +11,105 @@ from pathlib import Path
 import pytest
 import ray
 
-from distspec.stages import pool as module
+from distspec.stages import pool as pool_module
 from distspec.stages.pool import ActorPool
 
 
 @ray.remote(num_cpus=0.1, max_restarts=10, max_task_retries=3)
-class Hand:
-    def work(self, item: int) -> tuple[int, int]:
+class Worker:
+    def square(self, item: int) -> tuple[int, int]:
         time.sleep(0.05)
         return item * item, os.getpid()
 
     def hang(self, folder: str) -> str:
-        """Hang, the first time."""
+        """Hang at the first call."""
         if not Path(folder, "hung").exists():
             Path(folder, "hung").touch()
             time.sleep(600)
         return "done"
 
-    def fall(self) -> None:
+    def die(self) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def hand():
-    return Hand.remote()
+def start_worker():
+    return Worker.remote()
 
 
-def never():
-    return Hand.options(num_cpus=1000).remote()
+def start_unplaceable():
+    return Worker.options(num_cpus=1000).remote()
 
 
 @pytest.fixture
-def crew(local_ray):
-    found = ActorPool(hand, 2)
-    yield found
-    found.shutdown()
+def pool(local_ray):
+    actors = ActorPool(start_worker, 2)
+    yield actors
+    actors.shutdown()
 
 
-def test_all_that_there_is_gets_done_by_everybody(crew):
-    while len(crew.wait_ready()) < 2:
+def test_items_are_shared_by_all_actors(pool):
+    while len(pool.wait_ready()) < 2:
         time.sleep(0.1)
-    found = dict(crew.map_unordered(lambda actor, item: actor.work.remote(item), range(12)))
-    assert {item: square for item, (square, _) in found.items()} == {i: i * i for i in range(12)}
-    assert len({pid for _, pid in found.values()}) == 2
+    results = dict(pool.map_unordered(lambda actor, item: actor.square.remote(item), range(12)))
+    assert {item: square for item, (square, _) in results.items()} == {i: i * i for i in range(12)}
+    assert len({pid for _, pid in results.values()}) == 2
 
 
-def test_in_order_where_asked(crew):
-    made = crew.map(lambda actor, item: actor.work.remote(item), range(7, 0, -1))
-    assert [square for square, _ in made] == [i * i for i in range(7, 0, -1)]
-    assert crew.map(lambda actor, item: actor.work.remote(item), []) == []
+def test_map_keeps_the_order(pool):
+    results = pool.map(lambda actor, item: actor.square.remote(item), range(7, 0, -1))
+    assert [square for square, _ in results] == [i * i for i in range(7, 0, -1)]
+    assert pool.map(lambda actor, item: actor.square.remote(item), []) == []
 
 
-def test_no_more_than_there_is_work_or_room_for(local_ray):
+def test_number_of_actors_is_limited_by_work_and_slots(local_ray):
     for most, cpus, expected in ((1, 8, 1), (5, 3, 3)):
-        crew = ActorPool(hand, most, lambda cpus=cpus: cpus)
-        while len(crew.wait_ready()) < expected:
+        pool = ActorPool(start_worker, most, lambda cpus=cpus: cpus)
+        while len(pool.wait_ready()) < expected:
             time.sleep(0.1)
-        assert len(crew.wait_ready()) == expected
-        crew.shutdown()
+        assert len(pool.wait_ready()) == expected
+        pool.shutdown()
 
 
-def test_who_never_comes_holds_nothing_up(local_ray, monkeypatch):
-    """As a machine that a cloud has not got: more are asked for where a cluster may grow."""
-    monkeypatch.setattr(module, "can_autoscale", lambda: True)
-    hired = []
-    kinds = cycle((hand, never))
+def test_actors_that_never_start_delay_nothing(local_ray, monkeypatch):
+    """An autoscaling cluster is asked for more actors than it has slots for."""
+    monkeypatch.setattr(pool_module, "can_autoscale", lambda: True)
+    started = []
+    starters = cycle((start_worker, start_unplaceable))
 
-    def hire():
-        hired.append(next(kinds)())
-        return hired[-1]
+    def start():
+        started.append(next(starters)())
+        return started[-1]
 
-    crew = ActorPool(hire, 9, lambda: 1)
-    found = dict(crew.map_unordered(lambda actor, item: actor.work.remote(item), range(6)))
-    assert sorted(found) == list(range(6))
-    assert len(hired) == 2
-    assert len(crew.wait_ready()) == 1
-    crew.shutdown()
+    pool = ActorPool(start, 9, lambda: 1)
+    results = dict(pool.map_unordered(lambda actor, item: actor.square.remote(item), range(6)))
+    assert sorted(results) == list(range(6))
+    assert len(started) == 2
+    assert len(pool.wait_ready()) == 1
+    pool.shutdown()
 
 
-def test_more_join_while_work_goes_on(local_ray, monkeypatch):
+def test_actors_are_added_while_work_goes_on(local_ray, monkeypatch):
     cpus = [1]
-    monkeypatch.setattr(module, "POLL_SECONDS", 0.1)
-    crew = ActorPool(hand, 9, lambda: cpus[0])
+    monkeypatch.setattr(pool_module, "POLL_SECONDS", 0.1)
+    pool = ActorPool(start_worker, 9, lambda: cpus[0])
     pids = set()
     for done, (_, (_, pid)) in enumerate(
-        crew.map_unordered(lambda actor, item: actor.work.remote(item), range(120))
+        pool.map_unordered(lambda actor, item: actor.square.remote(item), range(120))
     ):
         cpus[0] = 1 if done < 3 else 3
         pids.add(pid)
     assert len(pids) == 3
-    crew.shutdown()
+    pool.shutdown()
 
 
-def test_who_dies_is_replaced(crew):
-    fallen = crew.wait_ready()[0]
-    fallen.fall.options(max_task_retries=0).remote()
-    found = dict(crew.map_unordered(lambda actor, item: actor.work.remote(item), range(8)))
-    assert sorted(found) == list(range(8))
+def test_dead_actors_are_replaced(pool):
+    victim = pool.wait_ready()[0]
+    victim.die.options(max_task_retries=0).remote()
+    results = dict(pool.map_unordered(lambda actor, item: actor.square.remote(item), range(8)))
+    assert sorted(results) == list(range(8))
 
 
-def test_who_hangs_is_started_again(crew, monkeypatch, tmp_path, caplog):
-    monkeypatch.setattr(module, "HANG_TIMEOUT_SECONDS", 2.0)
-    assert crew.map(lambda actor, item: actor.hang.remote(item), [str(tmp_path)]) == ["done"]
-    assert "silent" in caplog.text
+def test_hanging_actors_are_restarted(pool, monkeypatch, tmp_path, caplog):
+    monkeypatch.setattr(pool_module, "HANG_TIMEOUT_SECONDS", 2.0)
+    assert pool.map(lambda actor, item: actor.hang.remote(item), [str(tmp_path)]) == ["done"]
+    assert "has not answered" in caplog.text
