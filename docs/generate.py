@@ -187,8 +187,11 @@ def api() -> str:
 
 def summary_table(module: str, folder: str) -> list[str]:
     """Return the directive that lists the public names of a module, with a page for each."""
-    public = getattr(importlib.import_module(module), "__all__", [])
-    names = [name for name in public if not name.startswith("__")]
+    imported, top = importlib.import_module(module), importlib.import_module("distspec")
+    names = [name for name in getattr(imported, "__all__", []) if not name.startswith("__")]
+    if imported is not top:  # what distspec itself lists is documented there
+        listed = [getattr(top, name) for name in top.__all__]
+        names = [name for name in names if not any(getattr(imported, name) is one for one in listed)]
     if not names:
         return []
     head = [
