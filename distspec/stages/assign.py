@@ -177,7 +177,7 @@ def score_anomalies(
     error_rows = sample_rows[np.linspace(0, len(sample_rows) - 1, n_error).astype(np.int64)]
     sample = _read_reconstructed(store, load_model(model_url), rows[error_rows], needed.take(error_rows))
     model_error = estimate_model_error(sample.flux, sample.ivar, sample.recon, sample.scatter_ratio)
-    context = _ScoringContext(
+    context = ScoringContext(
         fit_latent_scorer(scaled_latents[sample_rows], seed),
         model_error,
         store.url,
@@ -200,7 +200,7 @@ def score_anomalies(
 
 
 @dataclass(frozen=True)
-class _ScoringContext:
+class ScoringContext:
     """What all scoring tasks share.
 
     Attributes
@@ -222,8 +222,27 @@ class _ScoringContext:
 
 @ray.remote(num_cpus=1, max_retries=3)
 def _score_rows(
-    context: _ScoringContext, rows: NDArray[np.int64], latents: SpectrumLatents, scaled_latents: Floats32
+    context: ScoringContext, rows: NDArray[np.int64], latents: SpectrumLatents, scaled_latents: Floats32
 ) -> dict[str, Floats32]:
+    return score_rows(context, rows, latents, scaled_latents)
+
+
+def score_rows(
+    context: ScoringContext, rows: NDArray[np.int64], latents: SpectrumLatents, scaled_latents: Floats32
+) -> dict[str, Floats32]:
+    """Compute the raw anomaly scores of some rows of the store.
+
+    Parameters
+    ----------
+    context : ScoringContext
+        Store, model and scorer.
+    rows : ndarray of shape (n_spectra,)
+        Rows of the store.
+    latents : SpectrumLatents
+        Their latents, at least `SCORING_COLUMNS`.
+    scaled_latents : ndarray of shape (n_spectra, n_latents)
+        Latents in units of the posterior widths.
+    """
     store, model = _open_cached(context.store_url, context.snapshot_id, context.model_url)
     spectra = _read_reconstructed(store, model, rows, latents)
     disperser = get_archive(store.config.archive_name).disperser

@@ -29,7 +29,7 @@ from distspec.anomaly.score import PARTIAL_SCORES, compute_anomaly_scores
 from distspec.archives.simulated.archive import simulate_survey_flux
 from distspec.archives.simulated.survey import ANOMALY_TYPES, SyntheticConfig, plan_survey
 from distspec.clustering.feature_space import scale_by_posterior_width
-from distspec.clustering.gaussian_mixture import MixtureInit, assign_components, fit_mixtures
+from distspec.clustering.gaussian_mixture import MixtureInit, fit_mixtures
 from distspec.core.instruments import NIRSPEC_PRISM
 from distspec.core.spectrum import Floats, Floats32
 from distspec.measurements.bad_pixels import BadPixelStatistics, find_bad_pixels
@@ -142,7 +142,8 @@ def scored(
     latents = scale_by_posterior_width(found["z_mean"], found["z_log_var"])
     raw |= fit_latent_scorer(latents, seed).compute_scores(latents)
     x = latents.astype(np.float64)
-    label = assign_components(fit_mixtures(x, [MixtureInit(8, "tied", seed)]), x)[0]
+    mixture = fit_mixtures(x, [MixtureInit(8, "tied", seed)])[0]
+    label = mixture.predict_proba(x).argmax(axis=1).astype(np.int32)
     return found | compute_anomaly_scores(raw, archive.snr, label, artefacts.score)
 
 

@@ -18,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import silhouette_score
 from sklearn.mixture import GaussianMixture
 
-from distspec.clustering.gaussian_mixture import MixtureInit, assign_components, fit_mixtures
+from distspec.clustering.gaussian_mixture import MixtureInit, fit_mixtures
 from distspec.clustering.silhouette import silhouette_scores
 from distspec.clustering.umap import UmapParams, build_neighbor_graph, compute_umap
 from distspec.core.spectrum import Floats
@@ -59,11 +59,9 @@ def _map(latents: Floats) -> Floats:
 def _ours(points: Floats, ks: Sequence[int] = KS) -> float:
     """Return the best silhouette."""
     starts = [MixtureInit(k, "full", seed) for k in ks for seed in SEEDS]
-    return float(
-        np.nanmax(
-            silhouette_scores(points, assign_components(fit_mixtures(points, starts), points)).silhouette
-        )
-    )
+    mixtures = fit_mixtures(points, starts)
+    labels = np.array([mixture.predict_proba(points).argmax(axis=1) for mixture in mixtures], np.int32)
+    return float(np.nanmax(silhouette_scores(points, labels).silhouette))
 
 
 def _loop(points: Floats, seeds: Sequence[int]) -> float:

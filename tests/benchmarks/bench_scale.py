@@ -27,7 +27,7 @@ from distspec.clustering.cost import get_memory_usage
 from distspec.clustering.feature_space import ClusteringInputs
 from distspec.clustering.plan import build_algorithm_grid, plan_jobs
 from distspec.clustering.trials import limit_rows
-from distspec.stages.label import label_spectra
+from distspec.stages.cluster import cluster_spectra
 from distspec.stages.sweep import SweepRunner
 from tests.benchmarks.archive import fresh_roots, local_ray
 from tests.benchmarks.timing import Row
@@ -119,18 +119,18 @@ def main(n: int) -> None:
     watch.start()
     with local_ray(cpus=2), tempfile.TemporaryDirectory(prefix="ds-") as folder:
         start = time.monotonic()
-        found = label_spectra([sample], CONFIG, 0, folder)
+        found = cluster_spectra([sample], CONFIG, 0, folder)
         took = time.monotonic() - start
         used = sum(watch.cpu.values())
     watch.n_done.set()
-    expected, real = found.expected_cost, found.actual_cost
+    expected, real = found.sweep.expected_cost, found.actual_cost
     said = {
         "seconds": took,
         "CPU": used,
         "of all processes": watch.peak,
         "driver": get_memory_usage().peak_mb,
         "actor": real.actor_mb,
-        "ARI to the truth": float(adjusted_rand_score(truth[::10], found.assignment["label"][::10])),
+        "ARI to the truth": float(adjusted_rand_score(truth[::10], found.assignment.labels[::10])),
         "forecast ÷ seconds of the sweep": expected.seconds / real.seconds,
         "forecast ÷ memory of an actor": expected.actor_mb / real.actor_mb,
         "forecast ÷ memory of the driver": expected.driver_mb / real.driver_mb,

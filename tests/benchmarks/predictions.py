@@ -124,7 +124,7 @@ def main() -> None:
         where = FeatureSpace(chosen["space"])
         fitted = refitted(sample.take(rest), where, tried, config, n_classes, number)
         called = matched(own[rest], fitted.consensus.labels)
-        found = fitted.assign([sample.take(part)])["label"]
+        found = fitted.assign([sample.take(part)]).labels
         left_out[part] = [called.get(int(label), -1) for label in found]
         near[part] = voted(latents, own, rest, part)
         near_there[part] = voted(x, own, rest, part)

@@ -24,10 +24,12 @@ from distspec.clustering.config import AlgorithmSpec
 from distspec.clustering.consensus import find_consensus
 from distspec.clustering.cost import count_work_units
 from distspec.clustering.feature_space import ClusteringInputs
+from distspec.clustering.labeler import Assignment
 from distspec.clustering.plan import build_algorithm_grid, plan_jobs
 from distspec.clustering.silhouette import silhouette_scores
 from distspec.clustering.trials import fit_trials
 from distspec.clustering.umap import UmapEmbedding, UmapParams, build_neighbor_graph
+from distspec.inference.describe import SpectrumLatents
 from distspec.inference.run_model import RUN_MODEL_FILE, RunModel
 from distspec.ingest.commit import Committer
 from distspec.ingest.diff import compare_listing
@@ -39,8 +41,8 @@ from distspec.measurements.features import compute_features, measure_reconstruct
 from distspec.models.model import load_model
 from distspec.operations.evaluation import evaluate
 from distspec.pipeline.config import Config
+from distspec.stages.assign import SCORING_COLUMNS, ScoringContext, score_rows
 from distspec.stages.embed import embed_span
-from distspec.stages.score import REQUIRED_LATENTS, _ScoringContext
 from distspec.store.store import create_store, open_store
 from tests.helpers.local_writer import LocalWriter
 
@@ -103,18 +105,21 @@ def of_spectra(config: Config, run: str) -> dict[str, float]:
     spaces = config.clustering.spaces
     timed("compare", lambda m: evaluate(model, store, np.arange(m), spaces, 5, 0), min(n, 1_000))
     latents = (said["z_mean"] / kept.posterior_widths).astype(np.float32)
-    ordinary = _ScoringContext(
+    context = ScoringContext(
         kept.anomaly_scorer, kept.model_error, store.url, store.snapshot_id, model_url(root, name)
     )
     raw = timed(
         "score",
-        lambda m: ordinary.compute_residuals_and_density(
-            np.arange(m), {key: said[key][:m] for key in REQUIRED_LATENTS}, latents[:m]
+        lambda m: score_rows(
+            context,
+            np.arange(m),
+            SpectrumLatents({key: said[key][:m] for key in SCORING_COLUMNS}),
+            latents[:m],
         ),
         n,
     )
     sample, shown = _sample(kept, objects, frozen.archive_name), _shown(kept, objects, frozen.archive_name)
-    how = replace(kept.labeler, shown=shown)
+    how = replace(kept.labeler, display_umap=shown)
     labelled = timed("label", lambda m: how.assign([sample.take(slice(0, m))]), len(objects))
     found |= _tables(objects, raw, labelled, config)
     return found
@@ -149,7 +154,7 @@ def _shown(kept: RunModel, objects: pa.Table, kind: str) -> UmapEmbedding:
 
 
 def _tables(
-    objects: pa.Table, raw: Mapping[str, Any], said: Mapping[str, Any], config: Config
+    objects: pa.Table, raw: Mapping[str, Any], assignment: Assignment, config: Config
 ) -> dict[str, float]:
     """Return what the driver does to a row once the workers are through, and what a catalogue's row takes."""
     times = -(-MANY // len(objects))
@@ -158,11 +163,11 @@ def _tables(
     label, snr = np.asarray(many["cluster_label"]), np.asarray(many["snr"]).astype(np.float32)
     artefact = np.asarray(many["artefact_score"]).astype(np.float32)
     repeated = {name: np.resize(values, n) for name, values in raw.items()}
-    answers = {name: np.concatenate([values] * times) for name, values in said.items()}
+    repeated_assignment = Assignment.concatenate([assignment] * times)
     gathered = cpu(lambda: compute_anomaly_scores(repeated, snr, label, artefact))
     odd = compute_anomaly_scores(repeated, snr, label, artefact)
     gathered += cpu(
-        lambda: build_clustering_table(many["object_id"], answers["points"], answers, odd, {}, ())
+        lambda: build_clustering_table(many["object_id"], repeated_assignment, odd, {}, ())
     )
     with tempfile.TemporaryDirectory(prefix="ds-") as folder:
         file = str(Path(folder) / "objects.parquet")

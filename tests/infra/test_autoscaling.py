@@ -26,29 +26,31 @@ MOST, IDLE = 2, 0.1
 DRIVER = """
 import json, sys, threading, time
 import numpy as np, ray
-from distspec.spaces import Sample
-from distspec.stages.labelling import label
-from distspec.stages.session import RayConfig, session
-from distspec.sweep import ClusteringConfig
+from distspec.clustering.config import ClusteringConfig
+from distspec.clustering.feature_space import ClusteringInputs
+from distspec.stages.cluster import cluster_spectra
+from distspec.stages.config import RayConfig
+from distspec.stages.session import ray_session
 
 def alive():
     return sum(node["Alive"] for node in ray.nodes())
 
 most = 1 + int(sys.argv[3])
 points = np.random.default_rng(0).normal(size=(2000, 4)).astype(np.float32)
-config = ClusteringConfig(spaces=("latents",), k_min=2, k_max=6, seeds=6)
+config = ClusteringConfig(spaces=("latents",), k_min=2, k_max=6, n_seeds=6)
 seen, over = [], threading.Event()
 
 def watch():
     while not over.wait(0.2):
         seen.append(alive())
 
-with session(RayConfig(address=sys.argv[1])):
+with ray_session(RayConfig(address=sys.argv[1])):
     before = alive()
     watcher = threading.Thread(target=watch)
     watcher.start()
     for sweep in range(4):  # on a busy machine the first may be over before all have come
-        found = label([Sample(points, np.zeros((2000, 0), np.float32))], config, 0, f"{sys.argv[2]}/{sweep}")
+        inputs = ClusteringInputs(points, np.zeros((2000, 0), np.float32))
+        result = cluster_spectra([inputs], config, 0, f"{sys.argv[2]}/{sweep}")
         if max(seen) >= most:
             break
     over.set()
@@ -56,7 +58,8 @@ with session(RayConfig(address=sys.argv[1])):
     until = time.monotonic() + 90.0
     while alive() > 1 and time.monotonic() < until:
         time.sleep(0.2)
-    print(json.dumps({"before": before, "most": max(seen), "after": alive(), "trials": len(found.results)}))
+    n_trials = len(result.sweep.trial_results)
+    print(json.dumps({"before": before, "most": max(seen), "after": alive(), "trials": n_trials}))
 """
 
 
