@@ -18,14 +18,13 @@ from distspec.pipeline.rates import ResourceRates
 from distspec.stages import assign as assigning
 from distspec.stages import embed, ingest, synthesize
 from distspec.stages import load as loading
-from distspec.stages import score as oddities
 from distspec.stages import sweep as sweeping
 from distspec.stages.session import ACTORS_PER_GPU
 from tests.infra.agreement import parsed
 from tests.infra.deployment import LAUNCHERS, Deployment
 
 GIB = 2**30
-STAGES = (assigning, embed, ingest, loading, oddities, sweeping, synthesize)
+STAGES = (assigning, embed, ingest, loading, sweeping, synthesize)
 PLANNED, LARGE = 10**6, "1x64cpu1000gb"
 """Spectra whose stages a group must hold, and a machine that holds any."""
 BULK_MB = 400.0

@@ -9,8 +9,9 @@ import pytest
 
 OURS = """
 import sys, ray
-from distspec.stages.session import RayConfig, session
-with session(RayConfig(address="local", cpus=1, temp_dir=sys.argv[1])):
+from distspec.stages.config import RayConfig
+from distspec.stages.session import ray_session
+with ray_session(RayConfig(address="local", num_cpus=1, temp_dir=sys.argv[1])):
     print(ray.get_runtime_context().gcs_address, flush=True)
     sys.stdin.read()
 """
