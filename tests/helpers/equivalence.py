@@ -29,10 +29,10 @@ VOLATILE = frozenset({"seconds", "run_id", "model_id", "created", "published", "
 WITH_PATHS = frozenset({"uri", "quarantine/uri", "ledger_checksum", "quarantine.uri"})
 """Arrays and columns that contain the path of the archive, which may lie below the root."""
 REWORDED = frozenset(
-    {"anomalies.reason", "bad_pixels.reason", "changes.reason"}
+    {"quarantine/detail", "quarantine.detail", "anomalies.reason", "bad_pixels.reason", "changes.reason"}
     | {f"{table}.galaxy_type_reason" for table in ("objects", "classes")}
 )
-"""Columns of explanations in words, which have the new vocabulary."""
+"""Explanations in words, which have the new vocabulary."""
 REMOVED = frozenset({"sweep.dbcv", "null_tests.dbcv"})
 """Columns that are not published any more."""
 RENAMED: Mapping[str, Mapping[str, str]] = {
@@ -109,7 +109,7 @@ def compare(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping
     problems: list[str] = []
     for kind, old in before.items():
         new, expected = after[kind], {_with_new_names(name, kind): value for name, value in old.items()}
-        ignored = REWORDED | REMOVED if kind == "tables" else frozenset[str]()
+        ignored = REWORDED | REMOVED
         expected = {name: value for name, value in expected.items() if name not in ignored}
         new = {name: value for name, value in new.items() if name not in ignored}
         problems += [f"{kind}: {name} is missing" for name in expected.keys() - new.keys()]
