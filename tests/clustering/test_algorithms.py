@@ -28,9 +28,9 @@ SPECS = [
 
 @pytest.fixture
 def blobs(rng):
-    centres = np.array([[0, 0], [10, 0], [0, 10], [10, 10], [5, 20]])
+    centers = np.array([[0, 0], [10, 0], [0, 10], [10, 10], [5, 20]])
     truth = np.repeat(np.arange(5), [100, 80, 60, 40, 20])
-    return centres[truth] + rng.normal(size=(300, 2)), truth
+    return centers[truth] + rng.normal(size=(300, 2)), truth
 
 
 def test_parameters_below_cover_every_algorithm():

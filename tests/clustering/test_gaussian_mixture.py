@@ -22,9 +22,9 @@ CLOSE = {"rtol": 1e-9, "atol": 1e-9}
 @pytest.fixture
 def points(rng):
     """Overlapping classes of different shapes, columns of different units, more than one block of rows."""
-    centres, shapes = rng.normal(0.0, 2.5, (6, 3)), rng.normal(0.0, 0.7, (6, 3, 3))
+    centers, shapes = rng.normal(0.0, 2.5, (6, 3)), rng.normal(0.0, 0.7, (6, 3, 3))
     members = rng.choice(6, 5000, p=[0.3, 0.25, 0.2, 0.15, 0.07, 0.03])
-    x = centres[members] + np.einsum("nij,nj->ni", shapes[members], rng.normal(size=(5000, 3)))
+    x = centers[members] + np.einsum("nij,nj->ni", shapes[members], rng.normal(size=(5000, 3)))
     return x * [1.0, 30.0, 1e-3] + [50.0, -1.0, 0.0]
 
 

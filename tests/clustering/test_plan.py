@@ -81,11 +81,20 @@ def test_grids_are_adapted_to_small_samples(n):
 @pytest.mark.parametrize(
     "given",
     [
-        {"k_min": 1}, {"umap_min_dist": -1.0}, {"k_min": 9, "k_max": 5}, {"umap_n_neighbors": (1,)}, {"n_seeds": 0},
-        {"spaces": ("tsne",)}, {"algorithms": ()}, {"covariance_types": ("round",)}, {"resample_fraction": 0.0},
-        {"selection_rule": "consensus", "n_seeds": 1}, {"alpha": 1.0}, {"umap_dims": (1,)},
+        {"k_min": 1},
+        {"k_min": 9, "k_max": 5},
+        {"umap_min_dist": -1.0},
+        {"umap_n_neighbors": (1,)},
+        {"umap_dims": (1,)},
+        {"n_seeds": 0},
+        {"spaces": ("tsne",)},
+        {"algorithms": ()},
+        {"covariance_types": ("round",)},
+        {"resample_fraction": 0.0},
+        {"alpha": 1.0},
+        {"selection_rule": "consensus", "n_seeds": 1},
     ],
-)  # fmt: skip
+)
 def test_invalid_settings_are_refused(given):
     with pytest.raises(ConfigError, match=r"clustering\."):
         ClusteringConfig(**given)

@@ -66,11 +66,11 @@ def test_null_trials_keep_their_stability_instead_of_labels(points):
 def test_results_survive_the_table(points):
     some = trials()[:4]
     results = run_trials(points, points, some, CONFIG, limit_rows(CONFIG, 200, 1e9)[0])
-    for kept, made in zip(results_from_table(results_to_table(results), some), results, strict=True):
-        assert kept.trial == made.trial
-        assert np.array_equal(kept.labels, made.labels)
-        assert np.array_equal(kept.sizes, made.sizes)
-        assert asdict(kept.scores) == pytest.approx(asdict(made.scores), nan_ok=True)
+    for restored, result in zip(results_from_table(results_to_table(results), some), results, strict=True):
+        assert restored.trial == result.trial
+        assert np.array_equal(restored.labels, result.labels)
+        assert np.array_equal(restored.sizes, result.sizes)
+        assert asdict(restored.scores) == pytest.approx(asdict(result.scores), nan_ok=True)
 
 
 def test_memory_limits_the_number_of_rows():

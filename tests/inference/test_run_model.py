@@ -23,7 +23,7 @@ def sample():
 
 
 @pytest.fixture(scope="module")
-def usual():
+def reference():
     rng = np.random.default_rng(2)
     names = ("recon", "line", "density", "neighbors", "forest")
     raw = {name: rng.random(150).astype(np.float32) for name in names}
@@ -31,55 +31,62 @@ def usual():
     return ReferenceDistribution.from_raw_scores(raw, snr, label), (raw, snr, label, np.ones(150, np.float32))
 
 
-def clustered(sample):
-    """A repeat of every kind of predictor, in every kind of space."""
-    near = build_neighbor_graph(sample.latents, 10)
-    drawn = FeatureSpace("map", 10, 2, 0)
-    ways = [
+def build_labeler(sample):
+    """Return a labeler with a member of every membership class and in every kind of space."""
+    graph = build_neighbor_graph(sample.latents, 10)
+    map_space = FeatureSpace("map", 10, 2, 0)
+    settings = [
         (FeatureSpace("latents"), AlgorithmSpec("gmm", 3, "tied")),
         (FeatureSpace("features"), AlgorithmSpec("kmeans", 3)),
         (FeatureSpace("latents"), AlgorithmSpec("hdbscan", fraction=0.1)),
-        (drawn, AlgorithmSpec("gmm", 3, "full")),
+        (map_space, AlgorithmSpec("gmm", 3, "full")),
     ]
-    places = {(0, drawn): UmapEmbedding.from_graph(near, UmapParams(0))}
-    repeats, labels = [], []
-    for space, setting in ways:
-        x = places[0, drawn].coordinates if space.umap_dims else sample.get_points(space).astype(np.float64)
-        made = fit_clustering(x, setting, np.random.default_rng(0))
-        repeats.append(EnsembleMember(0, space, made.membership_model))
-        labels.append(made.labels)
+    umaps = {(0, map_space): UmapEmbedding.from_graph(graph, UmapParams(0))}
+    members, labels = [], []
+    for space, setting in settings:
+        x = (
+            umaps[0, map_space].coordinates
+            if space.umap_dims
+            else sample.get_points(space).astype(np.float64)
+        )
+        clustering = fit_clustering(x, setting, np.random.default_rng(0))
+        members.append(EnsembleMember(0, space, clustering.membership_model))
+        labels.append(clustering.labels)
     consensus = find_consensus(labels, 3, np.random.default_rng(0))
-    return EnsembleLabeler(repeats, places, consensus, None, UmapEmbedding.from_graph(near, UmapParams(1)))
+    return EnsembleLabeler(members, umaps, consensus, None, UmapEmbedding.from_graph(graph, UmapParams(1)))
 
 
 @pytest.mark.parametrize(
-    "make", [clustered, lambda s: EnsembleLabeler.single_class(s, clustered(s).display_umap)]
+    "build", [build_labeler, lambda s: EnsembleLabeler.single_class(s, build_labeler(s).display_umap)]
 )
-def test_what_is_kept_says_the_same_bit_for_bit(sample, usual, tmp_path, make):
-    fitted, latents = make(sample), sample.latents
-    frames = [LatentScaler(np.ones(4), np.full(1, 2.0)), LatentScaler(np.full(4, 3.0), np.zeros(0))]
-    kept = RunModel(fitted, frames, np.full(4, 0.5), latents, 7, np.ones(9, np.float32), usual[0])
-    write_arrays(str(tmp_path / "y.npz"), kept.to_arrays())
-    again = RunModel.from_arrays(read_arrays(str(tmp_path / "y.npz")))
+def test_saved_run_model_gives_equal_bits(sample, reference, tmp_path, build):
+    labeler, latents = build(sample), sample.latents
+    scalers = [LatentScaler(np.ones(4), np.full(1, 2.0)), LatentScaler(np.full(4, 3.0), np.zeros(0))]
+    run_model = RunModel(labeler, scalers, np.full(4, 0.5), latents, 7, np.ones(9, np.float32), reference[0])
+    write_arrays(str(tmp_path / "y.npz"), run_model.to_arrays())
+    restored = RunModel.from_arrays(read_arrays(str(tmp_path / "y.npz")))
     others = ClusteringInputs(latents[::2] + 0.1, sample.features[::2])
-    one, two = fitted.assign([others]), again.labeler.assign([others])
-    assert one.umap_coordinates is not None
-    assert all(np.array_equal(getattr(one, each.name), getattr(two, each.name)) for each in fields(one))
-    assert [f.latent_widths.tolist() for f in again.scalers] == [f.latent_widths.tolist() for f in frames]
-    assert again.seed == 7
-    first, second = (
-        kept.reference_distribution.score(*usual[1]),
-        again.reference_distribution.score(*usual[1]),
+    expected, assignment = labeler.assign([others]), restored.labeler.assign([others])
+    assert expected.umap_coordinates is not None
+    assert all(
+        np.array_equal(getattr(expected, each.name), getattr(assignment, each.name))
+        for each in fields(expected)
     )
-    assert all(np.array_equal(first[name], second[name]) for name in first)
-    mine, theirs = (
-        kept.anomaly_scorer.compute_scores(others.latents),
-        again.anomaly_scorer.compute_scores(others.latents),
+    assert [f.latent_widths.tolist() for f in restored.scalers] == [f.latent_widths.tolist() for f in scalers]
+    assert restored.seed == 7
+    expected_scores, scores = (
+        run_model.reference_distribution.score(*reference[1]),
+        restored.reference_distribution.score(*reference[1]),
     )
-    assert all(np.array_equal(mine[name], theirs[name]) for name in mine)
+    assert all(np.array_equal(expected_scores[name], scores[name]) for name in expected_scores)
+    expected_latent, latent = (
+        run_model.anomaly_scorer.compute_scores(others.latents),
+        restored.anomaly_scorer.compute_scores(others.latents),
+    )
+    assert all(np.array_equal(expected_latent[name], latent[name]) for name in expected_latent)
 
 
-def test_nothing_is_unpickled(tmp_path):
+def test_pickled_arrays_are_refused(tmp_path):
     np.savez(tmp_path / "evil.npz", record=np.array([object()], dtype=object))
     with pytest.raises(ValueError, match="allow_pickle"):
         read_arrays(str(tmp_path / "evil.npz"))
