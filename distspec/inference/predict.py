@@ -102,7 +102,7 @@ class Predictor:
         url = run_url(root, edition.run_id)
         if not url_exists(join_url(url, RUN_MODEL_FILE)):
             raise NotFoundError(
-                f"{url} has no {RUN_MODEL_FILE}: remove that folder and run the stages cluster and catalog again"
+                f"{url} has no {RUN_MODEL_FILE}: remove that folder and run `distspec run` again"
             )
         record = read_run_record(url)
         config = decode_value(ClusteringConfig, record.config["clustering"])

@@ -38,7 +38,7 @@ from distspec.clustering.feature_space import (
     select_sample_rows,
 )
 from distspec.clustering.labeler import Assignment
-from distspec.core.errors import ClusteringError
+from distspec.core.errors import ClusteringError, NotFoundError
 from distspec.core.records import collect_versions, utc_now_iso
 from distspec.core.spectrum import Floats
 from distspec.inference.describe import (
@@ -167,9 +167,9 @@ def _describe_model(
     """Read the latents of a model, measure its reconstructions, and scale both for clustering."""
     n_embedded = count_embedded(store, model_id)
     if n_embedded < store.n_rows:
-        raise ClusteringError(
+        raise NotFoundError(
             f"model {model_id} has embedded {n_embedded} of {store.n_rows} spectra of {store.url}: "
-            "run the stage embed with these settings first"
+            f"run `distspec run embed RECIPE --root {root}` with these settings first"
         )
     measurements = archive.measurements
     latents = SpectrumLatents(read_latents(store, model_id)).take(rows)
