@@ -88,7 +88,7 @@ def cluster(
 
     Raises
     ------
-    ClusteringError
+    NotFoundError
         If a model has not embedded all spectra.
     """
     store = open_store(store_url(root))
