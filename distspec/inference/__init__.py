@@ -1,4 +1,4 @@
-"""Application of a run to spectra: descriptions, predictions for new spectra, similar spectra, re-ranked anomalies.
+"""Application of a run to spectra: descriptions, predictions, similar spectra and re-ranked anomalies.
 
 `describe` holds the one path from spectra to latents, measurements, features, classes and anomaly scores,
 which the cluster stage and the evaluation of models use as well; `RunModel` holds what a run needs to be

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from distspec.anomaly.residuals import compute_residual_statistics
 from distspec.anomaly.latent_scorer import LatentAnomalyScorer
+from distspec.anomaly.residuals import compute_residual_statistics
 from distspec.archives.base import Archive
 from distspec.clustering.config import ClusteringConfig
 from distspec.clustering.feature_space import ClusteringInputs, LatentScaler, compute_posterior_widths

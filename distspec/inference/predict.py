@@ -1,4 +1,4 @@
-"""Prediction for new spectra by a published run: latents, classes, galaxy types and anomaly scores, without training."""
+"""Predictions for new spectra by a published run, without training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model of a run: everything that assigns spectra to its classes and scores their anomaly, as plain arrays."""
+"""The model of a run: what assigns spectra to its classes and scores their anomaly, as plain arrays."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class RunModel:
 
     @cached_property
     def anomaly_scorer(self) -> LatentAnomalyScorer:
-        """Scorer of positions in latent space; it is fitted when first used, to the same result as in the run."""
+        """Scorer of positions in latent space, fitted on first use to the same result as in the run."""
         return fit_latent_scorer(self.reference_latents, self.seed)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:

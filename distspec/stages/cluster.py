@@ -38,7 +38,7 @@ from distspec.clustering.feature_space import (
     select_sample_rows,
 )
 from distspec.clustering.labeler import Assignment
-from distspec.core.errors import ClusteringError, NotFoundError
+from distspec.core.errors import NotFoundError
 from distspec.core.records import collect_versions, utc_now_iso
 from distspec.core.spectrum import Floats
 from distspec.inference.describe import (

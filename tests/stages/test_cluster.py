@@ -170,13 +170,13 @@ def test_displayed_map_shares_its_neighbors_with_other_maps(sample):
     ]
     consensus = find_consensus([each.labels for each in fitted], 3, np.random.default_rng(0))
     ensemble = [
-        EnsembleMember(0, space, each.fittedhip_model) for space, each in zip(spaces, fitted, strict=True)
+        EnsembleMember(0, space, each.membership_model) for space, each in zip(spaces, fitted, strict=True)
     ]
     umaps = {(0, space): each for space, each in zip(spaces, maps, strict=True)}
     others = sample.take(slice(150, None))
     assignment = EnsembleLabeler(ensemble, umaps, consensus, None, maps[1]).assign([others])
     member_labels = [
-        labels_from_prob(each.fittedhip_model.predict_proba(m.transform(others.latents)))
+        labels_from_prob(each.membership_model.predict_proba(m.transform(others.latents)))
         for each, m in zip(fitted, maps, strict=True)
     ]
     assert np.array_equal(assignment.prob, consensus.predict_proba(member_labels).astype(np.float32))
