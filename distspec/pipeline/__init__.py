@@ -1,8 +1,8 @@
 """The pipeline: configuration, recipes, and running the stages in order.
 
-Holds `config` and `settings`, `recipes`, `runner`, `reproduce` (making a run again), `planning` with machines and
-measured rates, and `exit` (how commands end). May import the stages and the layers below them, but neither the
-command line nor the project.
+Holds `config` and `settings`, `recipes`, `runner`, `reproduce` (making a run again), `planning` with machines
+and measured rates, and `exit` (how commands end). May import the stages and the layers below them, but
+neither the command line nor the project.
 """
 
 from importlib import import_module

@@ -54,7 +54,7 @@ def wait_for(what: Callable[[], bool]) -> None:
 
 
 def stages(root: str) -> list[str]:
-    """Return the stages that the last job of a root has finished."""
+    """Return the stages that the last job has finished."""
     known = list_jobs(root)
     return (
         [each.payload["stage"] for each in read_events(root, known[-1].number) if each.event_type == "stage"]
@@ -81,9 +81,7 @@ def test_a_stopped_job_is_resumed_by_the_next(there, server, arguments):
     assert "SUCCEEDED" in there.status("second").upper()
     assert stages(root) == list(STAGES)
     assert [f" INFO {name} " in second.stdout for name in STAGES] == [True] * len(STAGES)
-    assert "ingest" in second.stdout.partition("nothing to do")[2], (
-        "the ingest is not repeated"
-    )
+    assert "ingest" in second.stdout.partition("nothing to do")[2], "the ingest is not repeated"
     published = editions.find_record(root)
     quarantine = editions.open_record_tables(root, published)["quarantine"].to_table()
     assert published.rows["objects"] + len(quarantine) == 75
@@ -109,7 +107,10 @@ def test_failed_jobs_have_exit_statuses(there, server, arguments):
 
 
 def test_requests_without_a_token_are_refused(there):
-    for environment in ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_TOKEN": "0" * 64, "RAY_AUTH_TOKEN_PATH": ""}):
+    for environment in (
+        {"RAY_AUTH_MODE": "disabled"},
+        {"RAY_AUTH_TOKEN": "0" * 64, "RAY_AUTH_TOKEN_PATH": ""},
+    ):
         refused = there.ray("job", "submit", "--submission-id", "stranger", "--", "true", **environment)
         assert refused.returncode
         assert "token" in (refused.stdout + refused.stderr).lower()
@@ -128,10 +129,7 @@ def test_every_stage_is_a_job(there, server, arguments):
     ended = there.submit("whole", "python", "-m", "jobs.pipeline", *arguments, whole)
     assert ended.returncode == 0, ended.stdout[-3000:]
     one, two = (
-        editions.open_tables(each)["objects"]
-        .to_table()
-        .sort_by("object_id")
-        .drop_columns("anomaly_rank")
+        editions.open_tables(each)["objects"].to_table().sort_by("object_id").drop_columns("anomaly_rank")
         for each in (root, whole)
     )
     assert editions.find_record(root).run_id == editions.find_record(whole).run_id

@@ -60,10 +60,7 @@ def _start_problems(command: str) -> Iterator[str]:
 def aws_problems(deployment: Deployment) -> Iterator[str]:
     """Say what EC2 would not understand of a node's settings."""
     shape = (
-        botocore.session.get_session()
-        .get_service_model("ec2")
-        .operation_model("RunInstances")
-        .input_shape
+        botocore.session.get_session().get_service_model("ec2").operation_model("RunInstances").input_shape
     )
     for kind, node in deployment.document(AWS)["available_node_types"].items():
         asked = {**node["node_config"], "MinCount": 1, "MaxCount": 1}

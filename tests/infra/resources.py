@@ -131,7 +131,7 @@ def resource_problems(deployment: Deployment) -> Iterator[str]:
             and isinstance(config, Config)
             and config.training.use_gpu is not True
         ):
-            yield f"{name}: {' '.join(args)}: no GPU is there when training begins: say --training.use-gpu True"
+            yield f"{name}: {' '.join(args)}: no GPU is there when training begins: set --training.use-gpu"
 
 
 def _is_remote(each: object) -> bool:

@@ -93,7 +93,7 @@ BROKEN = [
     ("resource", RAYJOB, "memory: 26Gi", "memory: 3Gi", "a worker of training"),
     ("resource", RAYJOB, "memory: 26Gi", "memory: 1Gi", "a process of cluster"),
     ("resource", RAYCLUSTER, 'requests: { cpu: "7"', 'requests: { cpu: "1"', "requests are not limits"),
-    ("resource", RAYJOB, "--training.use-gpu True", "--training.use-gpu None", "say --training.use-gpu True"),
+    ("resource", RAYJOB, "--training.use-gpu True", "--training.use-gpu None", "set --training.use-gpu"),
 ]
 
 

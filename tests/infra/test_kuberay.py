@@ -75,9 +75,7 @@ def test_a_broken_one_is_refused(deployment, name, old, new, said):
     assert any(said in line and line.startswith(name) for line in found), found
 
 
-@pytest.mark.skipif(
-    shutil.which("kubectl") is None, reason="no kubectl to build the kustomization with"
-)
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl to build the kustomization with")
 def test_the_kustomization_builds(deployment):
     told = subprocess.run(
         ["kubectl", "kustomize", KUBERAY], cwd=TOP, capture_output=True, text=True, timeout=60, check=True

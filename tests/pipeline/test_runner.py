@@ -16,7 +16,7 @@ import pytest
 from distspec.catalog import editions
 from distspec.cli.main import main as distspec
 from distspec.cli.run import format_summary
-from distspec.core.errors import NotFoundError
+from distspec.core.errors import NotFoundError, TrainingError
 from distspec.io.files import read_json
 from distspec.io.job_log import list_jobs, read_events
 from distspec.io.paths import run_url, store_url
@@ -365,7 +365,7 @@ def test_a_single_spectrum_is_refused_with_the_remedy(dja_files, tmp_path, local
     config = parse(["dja", "--root", str(tmp_path / "one"), *flags, "--archive.z-min", "9.2"])
     run_stages(config, ["ingest"])
     assert open_store(store_url(config.root)).n_rows < 3
-    with pytest.raises(ValueError, match="training needs 2"):
+    with pytest.raises(TrainingError, match="training needs 2"):
         run_stages(config, ["train"])
 
 
