@@ -17,6 +17,7 @@ import inspect
 import io
 import os
 import re
+import shutil
 import textwrap
 import tomllib
 import types
@@ -31,6 +32,7 @@ PACKAGE = TOP / "distspec"
 
 def write_all(docs: Path) -> None:
     """Write all generated pages below ``docs/reference/generated``."""
+    shutil.rmtree(docs / "api", ignore_errors=True)  # pages of names that are gone would stay
     folder = docs / "reference" / "generated"
     folder.mkdir(parents=True, exist_ok=True)
     pages = {

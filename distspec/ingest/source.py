@@ -31,7 +31,7 @@ class IngestConfig:
     join_radius: float = MATCH_RADIUS
     """Largest distance [arcsec] of a spectrum from the first position of its source; fixed when a store is
     created."""
-    max_bad_fraction: float = 0.5
+    max_bad_share: float = 0.5
     """Fail, after committing the good spectra, if more than this fraction of the spectra read is bad."""
 
     def __post_init__(self) -> None:
@@ -40,8 +40,8 @@ class IngestConfig:
                 f"ingest.task_mb {self.task_mb} and ingest.commit_rows {self.commit_rows} must be positive, "
                 f"ingest.in_flight {self.in_flight} must not be negative"
             )
-        if not 0.0 <= self.max_bad_fraction <= 1.0:
-            raise ConfigError(f"ingest.max_bad_fraction {self.max_bad_fraction}: give a fraction from 0 to 1")
+        if not 0.0 <= self.max_bad_share <= 1.0:
+            raise ConfigError(f"ingest.max_bad_share {self.max_bad_share}: give a fraction from 0 to 1")
 
     def batch_size(self, archive: Archive) -> int:
         """Return the number of spectra of an archive that a task reads."""

@@ -140,7 +140,7 @@ def ingest(
     if is_down:
         raise _outage_error(committer, source)
     if not retry_transient:  # what is read again was bad before
-        _check_bad_fraction(committer, config.max_bad_fraction)
+        _check_bad_fraction(committer, config.max_bad_share)
     return StageResult(
         {
             "listed": n_listed,
@@ -178,14 +178,14 @@ def _outage_error(committer: Committer, source: ArchiveSource) -> ArchiveError:
     )
 
 
-def _check_bad_fraction(committer: Committer, max_bad_fraction: float) -> None:
+def _check_bad_fraction(committer: Committer, max_bad_share: float) -> None:
     """Raise an `ArchiveError` if too many of the spectra that were read are bad."""
     n_bad = committer.n_rejected
     n_read = committer.n_committed + n_bad
-    if n_bad >= MIN_REJECTED_TO_FAIL and n_bad > max_bad_fraction * n_read:
+    if n_bad >= MIN_REJECTED_TO_FAIL and n_bad > max_bad_share * n_read:
         raise ArchiveError(
-            f"{n_bad:,} of {n_read:,} spectra are bad, more than ingest.max_bad_fraction "
-            f"{max_bad_fraction:g} (the good ones are in the store): `distspec quarantine` lists the reasons"
+            f"{n_bad:,} of {n_read:,} spectra are bad, more than ingest.max_bad_share "
+            f"{max_bad_share:g} (the good ones are in the store): `distspec quarantine` lists the reasons"
         )
 
 

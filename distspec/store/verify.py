@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,6 +16,7 @@ from distspec.core.errors import QuarantineReason
 from distspec.core.spectrum import compute_row_checksums
 from distspec.io.files import read_json, url_exists
 from distspec.io.paths import join_url, model_url, store_url
+from distspec.io.remote.files import run_coroutine
 from distspec.store.columns import (
     METADATA_COLUMNS,
     QUARANTINE_COLUMNS,
@@ -230,7 +230,7 @@ def _existing_chunks(store: Store, name: str) -> set[int]:
         session = open_repository(store.url).readonly_session(snapshot_id=store.snapshot_id)
         return {coordinates[0] async for coordinates in session.chunk_coordinates(f"/{name}")}
 
-    return asyncio.run(collect())
+    return run_coroutine(collect())
 
 
 def _summarize_error(error: Exception) -> str:

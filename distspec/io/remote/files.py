@@ -13,7 +13,9 @@ import gzip
 import io
 import zlib
 from collections.abc import AsyncGenerator, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
@@ -34,6 +36,8 @@ Result = TypeVar("Result")
 def run_coroutine(coroutine: Coroutine[Any, Any, Result]) -> Result:
     """Run a coroutine in a new event loop and return its result.
 
+    Where an event loop runs already, as in a notebook, the new one runs in a thread of its own.
+
     Examples
     --------
     >>> async def read() -> bytes:
@@ -48,8 +52,20 @@ def run_coroutine(coroutine: Coroutine[Any, Any, Result]) -> Result:
 
     # The coroutine must not return the result: on Ctrl-C, asyncio.run formats its task with it,
     # which takes longer than reading for arrays and whole files.
-    asyncio.run(keep())
+    if _is_loop_running():
+        with ThreadPoolExecutor(max_workers=1) as executor:
+            executor.submit(copy_context().run, asyncio.run, keep()).result()
+    else:
+        asyncio.run(keep())
     return results[0]
+
+
+def _is_loop_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 GZIP_MAGIC = b"\x1f\x8b"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 from distspec.io.remote.files import run_coroutine
 
 
@@ -21,3 +23,13 @@ def test_the_result_is_never_formatted():
 
     assert run_coroutine(work()) == [heavy]
     assert heavy.written == 0
+
+
+def test_a_running_event_loop_is_no_obstacle():
+    async def work() -> int:
+        return 7
+
+    async def notebook_cell() -> int:
+        return run_coroutine(work())
+
+    assert asyncio.run(notebook_cell()) == 7
