@@ -18,19 +18,19 @@ def test_native_pixels_take_the_means_of_what_they_cover(rng):
         return x - 45.0 * np.cos(x / 150.0)
 
     recon = np.diff(integral(grid.edges)) / np.diff(grid.edges)
-    native = quality.to_native(recon[None].astype(np.float32), grid, wave)
+    native = quality.rebin_to_native(recon[None].astype(np.float32), grid, wave)
     middle = 0.5 * (wave[0, 1:] + wave[0, :-1])
     inner = np.diff(integral(middle)) / np.diff(middle)
     assert native[0, 1:-1] == pytest.approx(inner, rel=1e-4)
-    assert not np.isfinite(quality.to_native(recon[None], grid, np.geomspace(900.0, 3900.0, 120)[None])).all()
+    assert not np.isfinite(quality.rebin_to_native(recon[None], grid, np.geomspace(900.0, 3900.0, 120)[None])).all()
     assert density(1500.0) > 0
 
 
 def test_errors_and_chi2_by_hand():
     native, target = np.array([[1.0, 2.0, np.nan]]), np.array([[0.0, 2.5, 9.0]])
     ivar = np.array([[4.0, 0.0, 1.0]])
-    assert quality.errors(native, target, ivar)[0] == pytest.approx(np.arcsinh(1.0) ** 2)
-    assert quality.chi2_red(native, target, ivar)[0] == pytest.approx(4.0)
+    assert quality.arcsinh_mse(native, target, ivar)[0] == pytest.approx(np.arcsinh(1.0) ** 2)
+    assert quality.reduced_chi2(native, target, ivar)[0] == pytest.approx(4.0)
 
 
 def test_a_leak_is_seen_and_its_absence_too(rng):
@@ -38,25 +38,25 @@ def test_a_leak_is_seen_and_its_absence_too(rng):
     nuisance = rng.normal(size=600) + np.where(classes == "a", 3.0, 0.0)
     clean = rng.normal(size=(600, 4)) + (classes == "a")[:, None]
     leaky = clean + 0.7 * nuisance[:, None]
-    assert max(quality.leaks(clean, nuisance, classes)) < 0.05
-    assert min(quality.leaks(leaky, nuisance, classes)) > 0.4
+    assert max(quality.nuisance_r2(clean, nuisance, classes)) < 0.05
+    assert min(quality.nuisance_r2(leaky, nuisance, classes)) > 0.4
     # Classes that differ in the nuisance, and nothing else, are no leak.
     apart = clean + 5.0 * (classes == "a")[:, None]
-    assert max(quality.leaks(apart, nuisance, classes)) < 0.05
+    assert max(quality.nuisance_r2(apart, nuisance, classes)) < 0.05
 
 
 def test_a_hidden_bend_is_seen_by_neighbours_only(rng):
     nuisance = rng.normal(size=800)
     latents = np.column_stack([nuisance, rng.normal(size=800) * 0.1])
-    linear, near = quality.leaks(latents, nuisance**2, np.full(800, "a"))
+    linear, near = quality.nuisance_r2(latents, nuisance**2, np.full(800, "a"))
     assert near > 0.8
     assert abs(linear) < 0.1
 
 
 def test_nearest_itself_counts_views_that_find_their_own(rng):
     mean = rng.normal(size=(200, 5))
-    assert quality.nearest_itself(mean, mean + 1e-3).all()
-    assert quality.nearest_itself(mean, rng.permutation(mean)).mean() < 0.05
+    assert quality.finds_itself(mean, mean + 1e-3).all()
+    assert quality.finds_itself(mean, rng.permutation(mean)).mean() < 0.05
 
 
 def test_posterior_ratio_is_one_where_widths_are_right(rng):
@@ -75,7 +75,7 @@ def test_participation_counts_dimensions(rng):
 def test_the_probe_knows_a_class_that_is_apart(rng):
     classes = np.where(rng.random(400) < 0.3, "lae", "other")
     latents = rng.normal(size=(400, 3)) + 6.0 * (classes == "lae")[:, None]
-    found = quality.probe(latents, classes)
+    found = quality.linear_probe(latents, classes)
     assert min(found.values()) > 0.95
-    nothing = quality.probe(rng.normal(size=(400, 3)), classes)
+    nothing = quality.linear_probe(rng.normal(size=(400, 3)), classes)
     assert nothing["recall"] < 0.3

@@ -1,10 +1,11 @@
 """Every code block of README and of the documentation's pages runs, or at least parses.
 
-- ``python`` and ``shell`` blocks are executed on a small root of recipe ``demo``; the tutorials' cells are executed
-  by ``make docs``;
-- of ``console`` and indented blocks, commands of distspec are parsed and Make targets and modules must exist; commands
-  of clouds and clusters are checked by tests/infra;
-- ``sql`` blocks are executed by tests/catalog/test_query.py, the archive of its guide by tests/archives/test_adding.py.
+- ``python`` and ``shell`` blocks are executed on a small root of recipe ``demo``; the cells of the tutorials
+  are executed by ``make docs``;
+- of ``console`` and indented blocks, commands of distspec are parsed, and Make targets and modules must
+  exist; commands of clouds and clusters are checked by tests/infra;
+- ``sql`` blocks are executed by tests/catalog/test_query.py, the archive of its guide by
+  tests/archives/test_adding.py.
 """
 
 from __future__ import annotations

@@ -183,5 +183,5 @@ def test_many_bad_files_fail_a_run_and_one_does_not(undisturbed: Undisturbed, tm
     assert ingest(root, replace(whole, archive=archive), retry_transient=True).counts["stored"] == 0
     write_catalog(30)
     one_batch = replace(whole, archive=archive, config=replace(whole.config, task_mb=1e3))
-    with pytest.raises(ArchiveError, match=r"seems to be down|more than ingest\.max_bad_fraction"):
+    with pytest.raises(ArchiveError, match=r"seems to be down|more than ingest\.max_bad_share"):
         ingest(root, one_batch)

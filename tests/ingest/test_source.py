@@ -51,7 +51,7 @@ def test_records_of_other_formats_and_archives_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"task_mb": 0.0}, {"commit_rows": 0}, {"in_flight": -1}, {"max_bad_fraction": 2}]
+    "settings", [{"task_mb": 0.0}, {"commit_rows": 0}, {"in_flight": -1}, {"max_bad_share": 2}]
 )
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(ConfigError, match=rf"ingest\.{next(iter(settings))}"):

@@ -18,13 +18,13 @@ def test_too_many_bad_spectra_fail_a_run(local_ray, tmp_path):
     names = ("good0", "bad0", "bad1", "bad2")
     source = ArchiveSource(fake(*names), grid=GRID_CONFIG)
     root = str(tmp_path / "strict")
-    with pytest.raises(ArchiveError, match=r"3 of 4 spectra are bad.*max_bad_fraction 0\.5"):
+    with pytest.raises(ArchiveError, match=r"3 of 4 spectra are bad.*max_bad_share 0\.5"):
         ingest(root, source)
     assert open_root_store(root).n_rows == 1, "the good spectrum is in the store"
     assert len(open_root_store(root).read_quarantine()) == 3
     # A single bad spectrum fails no run, even if it is all that is new.
     assert ingest(root, replace(source, archive=fake(*names, "bad3"))).did_work
-    lenient = replace(source, config=IngestConfig(max_bad_fraction=0.75))
+    lenient = replace(source, config=IngestConfig(max_bad_share=0.75))
     assert ingest(str(tmp_path / "lenient"), lenient).counts["quarantined"] == 3
 
 
