@@ -102,7 +102,7 @@ class Archive(ABC):
     name: ClassVar[str] = ""
     """Name of the archive in recipes and records."""
     spectral_features: ClassVar[Mapping[str, float]] = {}
-    """Features labeled in figures: name to rest-frame vacuum wavelength [Angstrom]."""
+    """Lines and breaks that figures label: name to rest-frame vacuum wavelength [Angstrom]."""
     spectrum_bytes: ClassVar[int] = 100_000
     """Approximate number of bytes that are read per spectrum; it sets the size of ingest tasks."""
     disperser: ClassVar[Disperser | None] = None
@@ -163,7 +163,7 @@ class Archive(ABC):
     def read_truth(self) -> pa.Table | None:
         """Return known classes against which labels are scored, or None.
 
-        No stage that makes labels reads them.
+        Only the report reads them; no stage that assigns classes does.
 
         Returns
         -------

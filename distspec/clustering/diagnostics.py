@@ -20,7 +20,7 @@ N_PROBES, PROBE_STEP = 64, 0.5
 
 @dataclass(frozen=True)
 class ClassConfusion:
-    """What the members of one class would be if not of it.
+    """How often the members of one class could as well belong to another.
 
     Attributes
     ----------

@@ -68,7 +68,8 @@ class NullTest(Generic[Key]):
     z_score : mapping
         Score minus the mean of the draws, in their standard deviations.
     p_value : mapping
-        Probability that structureless data exceed their own mean as much under any key.
+        Probability that structureless data reach this z-score under at least one key: corrected for the
+        number of keys that were tried.
     """
 
     percentile: Mapping[Key, float]
@@ -160,7 +161,7 @@ def _z_scores(scores: Floats, draws: Floats) -> Floats:
 
 
 def _tail_probability(max_z_scores: Floats, z_scores: Floats) -> Floats:
-    """Return the probability that the largest z-score of a draw reaches each of some z-scores."""
+    """Return for each z-score the probability that the largest z-score of a draw is at least as high."""
     n = len(max_z_scores)
     n_reached = (max_z_scores >= z_scores[:, None]).sum(axis=1)
     counted = (1.0 + n_reached) / (1.0 + n)

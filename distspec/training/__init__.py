@@ -1,9 +1,10 @@
 """Training of the variational autoencoder on one or several workers.
 
 Read in this order: `config` (settings), `setup` (split and loaders), `data` (batches), `sampler` (their
-order), `steps` (one optimizer step), `trainer` (the loop), `state` and `checkpoint` (interruptions), `record`
-(results). The package may import `distspec.models`, `store`, `io` and `core`, and does not use Ray; names are
-imported on first use, so that importing the package does not import torch.
+order), `steps` (one optimizer step), `trainer` (the loop), `state` (position and early stopping),
+`checkpoint` (interruptions), `record` (results). The package may import `distspec.models`, `store`, `io` and
+`core`, and does not use Ray; names are imported on first use, so that importing the package does not import
+torch.
 """
 
 from importlib import import_module
