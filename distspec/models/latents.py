@@ -7,11 +7,11 @@ Array (float32)                                     Dimensions
 ``latents/<model>/amplitude``, ``recon_mse``,       row
 ``recon_chi2_red``
 ``latents/<model>/<bad-pixel statistic>``           row; `distspec.measurements.bad_pixels`
-``latents/<model>/<measurement>``                   row; `distspec.measurements.measure`
+``latents/<model>/<measurement>``                   row; the archive's `MeasurementSet`
 ==================================================  =====================================
 
 Rows are appended in their order, any number per commit; the attribute ``n_rows`` holds how many are complete,
-so that a job that is killed loses only what it had not committed.
+so that a job that is killed loses only uncommitted results.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Operation of a root over years: when to retrain, what to promote, rollback, provenance and integrity.
+"""Operation of a root over years: retraining, promotion, rollback, provenance and integrity.
 
-Holds `policy` (decisions about training and promotion), `evaluation` (comparison of models on held-out
-spectra), `rollback`, `trace` (provenance of a spectrum), `integrity` (checks of records and files) and
-`status`. May import the catalog and the layers below it, but neither Ray nor the stages.
+Holds `policy` (when to train, and the comparison of a new model with the promoted one), `evaluation` (of one
+model on held-out spectra, for that comparison), `rollback`, `trace` (provenance of a spectrum), `integrity`
+(checks of records and files) and `status`. May import the catalog and the layers below it, but neither Ray
+nor the stages.
 """
 
 from importlib import import_module

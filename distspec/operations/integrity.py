@@ -1,4 +1,4 @@
-"""Integrity of a root: whether records, their files and the rows of the catalog are what was published."""
+"""Integrity of a root: whether records, their files and the rows of the catalog are as published."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Verification:
     snapshot_id : str
         Snapshot of the store that was checked.
     problems : tuple of str
-        Descriptions of what is damaged, altered or missing; empty if nothing is.
+        Descriptions of damaged, altered and missing data; empty if there are none.
     """
 
     n_rows: int
@@ -90,7 +90,7 @@ def find_integrity_problems(root: str) -> list[str]:
         return problems
     try:
         return list(_check_catalog_rows(root, current))
-    except Exception as error:  # damaged chunks raise whatever their decoders raise
+    except Exception as error:  # damaged chunks raise any error of their decoders
         message = " ".join(str(error).split())[:MAX_ERROR_LENGTH]
         return [f"latents of {current.name} cannot be read: {type(error).__name__}: {message}"]
 
@@ -223,10 +223,10 @@ def _check_catalog_rows(root: str, edition: EditionRecord) -> Iterator[str]:
         return
     for name, stored in _iter_stored_columns(store, model_id):
         published, expected_values = objects.to_table([name])[name].to_numpy(), stored[rows]
-        same = published == expected_values
+        matches = published == expected_values
         if expected_values.dtype.kind == "f":
-            same |= np.isnan(published) & np.isnan(expected_values)
-        if n := int(np.count_nonzero(~same)):
+            matches |= np.isnan(published) & np.isnan(expected_values)
+        if n := int(np.count_nonzero(~matches)):
             yield f"catalog/{file}: {name} differs from the store in {n:,} rows"
 
 

@@ -1,6 +1,6 @@
 """Decisions of a schedule, with their reasons: whether to train a new model, and whether to promote it.
 
-The promoted model is the champion; a new model that may replace it is the challenger.
+A new model that may replace the promoted model is a challenger.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ MIN_DEGRADATION_SIGMA = 3.0
 
 @dataclass(frozen=True)
 class RetrainConfig:
-    """When a new model is trained, and what it must achieve to be promoted."""
+    """Criteria for training a new model and for promoting it."""
 
     change_threshold: float = 0.1
-    """Train when this fraction of the model's training data set has been added or withdrawn."""
+    """Train when the spectra added or withdrawn are this fraction of the model's data set; 0: never."""
     drift_threshold: float = 0.3
-    """Train when a latent, or χ², of new spectra is distributed differently from that of held-out ones:
-    smallest Kolmogorov-Smirnov distance."""
+    """Train when the distributions of a latent, or of χ², in new and in held-out spectra differ by this
+    Kolmogorov-Smirnov distance; 0: never."""
     max_age_days: float = 0.0
     """Train when the promoted model is older than this [d]; 0: never for its age."""
     force: bool = False
@@ -166,7 +166,7 @@ def decide_retraining(
     Parameters
     ----------
     changes : ChangesSinceTraining
-        What has changed since the champion was trained.
+        Changes of the store and the settings since the promoted model was trained.
     drift : Drift or None
         Drift of the new spectra, if it could be measured.
     config : RetrainConfig
@@ -174,11 +174,11 @@ def decide_retraining(
 
     Examples
     --------
-    >>> few = ChangesSinceTraining([], 1000, 20, 0, 1.0)
-    >>> decide_retraining(few, None, RetrainConfig()).reason
+    >>> small_change = ChangesSinceTraining([], 1000, 20, 0, 1.0)
+    >>> decide_retraining(small_change, None, RetrainConfig()).reason
     '20 spectra added, 0 withdrawn: 2.0 % of 1,000, below 10 %'
-    >>> many = ChangesSinceTraining([], 1000, 150, 0, 1.0)
-    >>> decide_retraining(many, None, RetrainConfig()).train
+    >>> large_change = ChangesSinceTraining([], 1000, 150, 0, 1.0)
+    >>> decide_retraining(large_change, None, RetrainConfig()).train
     True
     """
     if config.force:
@@ -257,7 +257,7 @@ class PromotionDecision:
 def decide_promotion(
     champion: Evaluation | None, challenger: Evaluation, config: RetrainConfig, user_requested: bool = False
 ) -> PromotionDecision:
-    """Decide whether a challenger replaces the champion, from a comparison spectrum by spectrum.
+    """Decide whether a challenger replaces the promoted model, by comparing them spectrum by spectrum.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ from distspec.store.store import open_store
 def roll_back(root: str, model_id: str, user: str, lease: Lease) -> EditionRecord | None:
     """Promote a model and pin it, and publish its last catalog again.
 
-    The model stays promoted until `unpin_model`, whatever scheduled runs would train. Ids that classes were
+    The model stays promoted until `unpin_model`, even if scheduled runs would train another. Ids that classes were
     given since are not used for other classes.
 
     Parameters
@@ -62,7 +62,7 @@ def roll_back(root: str, model_id: str, user: str, lease: Lease) -> EditionRecor
 
 def _publish_again(root: str, record: EditionRecord, current: EditionRecord, lease: Lease) -> EditionRecord:
     """Publish an earlier edition anew, with the class ids of both editions."""
-    tables = [open_record_tables(root, each)["class_ids"].to_table() for each in (current, record)]
+    tables = [open_record_tables(root, edition)["class_ids"].to_table() for edition in (current, record)]
     names = tables[0].column_names
     class_ids = pa.concat_tables(tables).group_by(names, use_threads=False).aggregate([])
     class_ids = class_ids.cast(tables[0].schema).replace_schema_metadata(tables[1].schema.metadata)

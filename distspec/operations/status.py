@@ -1,4 +1,4 @@
-"""State and history of a root: who works on it, which model is promoted, what is published, what jobs did."""
+"""State and history of a root: its jobs, its promoted model and its published editions."""
 
 from __future__ import annotations
 

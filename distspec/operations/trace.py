@@ -134,7 +134,7 @@ class SnapshotProvenance(ProvenanceEntity):
 
 @dataclass(frozen=True)
 class FileProvenance(ProvenanceEntity):
-    """File of the archive, and what was read from it."""
+    """File of the archive, and the spectrum read from it."""
 
     entity_type = "file"
     uri: str

@@ -82,9 +82,9 @@ class TrainingProgress(JsonRecord):
     epoch : int
         Number of the current epoch.
     segments : tuple of EpochSegment
-        Steps of this epoch that other numbers of workers took before.
+        Earlier parts of this epoch, trained with other numbers of workers.
     segment_step : int
-        Steps of this epoch that the present workers took.
+        Number of steps of this epoch taken since the last of them.
     loss_names : tuple of str
         Terms of the objective, in the order of the sums of losses.
     epoch_seconds : float
@@ -173,7 +173,7 @@ class TrainingState:
         self.loss_sums = torch.zeros(0, dtype=torch.float64)
 
     def get_progress(self) -> TrainingProgress:
-        """Return what is not tensors."""
+        """Return the part of the state that does not consist of tensors."""
         best_loss = self.early_stopping.best_loss
         return TrainingProgress(
             step=self.step,
