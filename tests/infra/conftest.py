@@ -1,10 +1,10 @@
-"""The deployment of this repository, read once."""
+"""Fixture with the deployment files of this repository."""
 
 import pytest
 
-from tests.infra.deployment import Deployment, here
+from tests.infra.deployment import Deployment, read_deployment
 
 
 @pytest.fixture(scope="session")
 def deployment() -> Deployment:
-    return here()
+    return read_deployment()

@@ -1,4 +1,4 @@
-"""What a deployment is made of: the files, as text, and broken copies of them."""
+"""Files of a deployment as text, and copies with modifications."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ JOB = re.compile(r"python -m jobs\.(?P<job>\w+)(?P<args>(?:[ \n]+(?:\\\n *)?[^\s
 
 @dataclass(frozen=True)
 class Deployment:
-    """Files by their path from the top of the repository."""
+    """Contents of the files, by path relative to the repository."""
 
     texts: Mapping[str, str]
 
-    def but(self, name: str, old: str, new: str) -> Deployment:
-        """Return a copy in which one thing is otherwise, wherever it stands in a file."""
-        assert old in self.texts[name], f"{name} has no {old!r} to break"
+    def replace(self, name: str, old: str, new: str) -> Deployment:
+        """Return a copy in which a string is replaced everywhere in one file."""
+        assert old in self.texts[name], f"{name} does not contain {old!r}"
         return Deployment({**self.texts, name: self.texts[name].replace(old, new)})
 
     def documents(self, name: str) -> list[dict[str, Any]]:
@@ -52,13 +52,13 @@ class Deployment:
         return document
 
     def manifests(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield what Kubernetes would be given, and out of which file."""
+        """Yield every Kubernetes manifest with the name of its file."""
         for name in (RAYCLUSTER, RAYJOB, RAYCRONJOB, CRONJOB, ACCESS, NETWORK):
             for document in self.documents(name):
                 yield name, document
 
     def clusters(self) -> dict[str, dict[str, Any]]:
-        """Return the specs of KubeRay's clusters by file."""
+        """Return the RayCluster specs by file."""
         return {
             RAYCLUSTER: self.document(RAYCLUSTER)["spec"],
             RAYJOB: self.document(RAYJOB)["spec"]["rayClusterSpec"],
@@ -66,27 +66,27 @@ class Deployment:
         }
 
     def jobs(self) -> Iterator[tuple[str, str, list[str]]]:
-        """Yield what is run: out of which file, which job, with which arguments."""
+        """Yield file, job and arguments of every command that runs a job."""
         for name in (GUIDE, SECURITY):
             for found in JOB.finditer(self.texts[name]):
                 yield name, found["job"], shlex.split(found["args"].replace("\\\n", " "))
         for name in (RAYJOB, RAYCRONJOB):
-            for said in strings(self.document(name)):
-                for found in JOB.finditer(said):
+            for text in strings(self.document(name)):
+                for found in JOB.finditer(text):
                     yield name, found["job"], shlex.split(found["args"])
 
     def pinned(self) -> dict[str, str]:
-        """Return versions by name, as the lock has them."""
+        """Return the pinned versions by package."""
         lines = [line for line in self.texts[LOCK].splitlines() if line and not line.startswith("#")]
         return dict(line.split("==", 1) for line in lines)
 
     def without_comments(self, name: str) -> str:
-        """Return a file less its comments."""
+        """Return the text of a file without its comments."""
         return re.sub(r"(^|\s)#.*", "", self.texts[name])
 
 
 def strings(node: object) -> Iterator[str]:
-    """Yield every text in a document."""
+    """Yield every string in a document."""
     if isinstance(node, str):
         yield node
     elif isinstance(node, Mapping):
@@ -97,6 +97,6 @@ def strings(node: object) -> Iterator[str]:
             yield from strings(value)
 
 
-def here() -> Deployment:
+def read_deployment() -> Deployment:
     """Return the deployment of this repository."""
     return Deployment({name: (TOP / name).read_text() for name in FILES})

@@ -1,4 +1,4 @@
-"""What is wrong with the launcher's files: said by Ray, and by AWS's and Google's own descriptions."""
+"""Validate the files of Ray's cluster launcher with Ray and the API descriptions of AWS and Google Cloud."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ from tests.infra.deployment import AWS, GCP, POLICIES, Deployment
 COMMANDS = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
 
 
-def prepared(deployment: Deployment, name: str) -> dict[str, Any]:
-    """Return a launcher's file as Ray completes it, having validated it."""
+def prepare(deployment: Deployment, name: str) -> dict[str, Any]:
+    """Validate a launcher file, and return it with Ray's defaults filled in."""
     config = prepare_config(deployment.document(name))
     validate_config(config)
     return config
 
 
 def ray_problems(deployment: Deployment, name: str) -> Iterator[str]:
-    """Say what Ray does not take, or would do on top of what is said."""
+    """Yield what Ray rejects, or would install in addition to the image."""
     try:
-        config = prepared(deployment, name)
+        config = prepare(deployment, name)
     except (jsonschema.ValidationError, ValueError, AssertionError) as error:
         yield f"{name}: {str(error).splitlines()[0]}"
         return
     for kind in COMMANDS:
         for command in config[f"{kind}_commands"]:
             if "pip install" in command:
-                yield f"{name}: {kind}_commands installs beside the image: {command[:60]}"
+                yield f"{name}: {kind}_commands installs packages: {command[:60]}"
             if command.startswith("ray start"):
                 yield from (f"{name}: {problem}" for problem in _start_problems(command))
     head = config["available_node_types"][config["head_node_type"]]
-    told = next((c for c in config["head_start_ray_commands"] if c.startswith("ray start")), "")
-    if f"--num-cpus={head['resources'].get('CPU')} " not in told:
-        yield f"{name}: the head's resources {head['resources']} are not what it starts with"
-    if "--dashboard-host=127.0.0.1" not in told:
-        yield f"{name}: the dashboard is not on the loopback address"
+    start_command = next((c for c in config["head_start_ray_commands"] if c.startswith("ray start")), "")
+    if f"--num-cpus={head['resources'].get('CPU')} " not in start_command:
+        yield f"{name}: resources of the head {head['resources']} differ from --num-cpus"
+    if "--dashboard-host=127.0.0.1" not in start_command:
+        yield f"{name}: the dashboard does not listen on the loopback address"
 
 
 def _start_problems(command: str) -> Iterator[str]:
@@ -58,35 +58,35 @@ def _start_problems(command: str) -> Iterator[str]:
 
 
 def aws_problems(deployment: Deployment) -> Iterator[str]:
-    """Say what EC2 would not understand of a node's settings."""
+    """Yield the node settings that EC2 would reject."""
     shape = (
         botocore.session.get_session().get_service_model("ec2").operation_model("RunInstances").input_shape
     )
     for kind, node in deployment.document(AWS)["available_node_types"].items():
-        asked = {**node["node_config"], "MinCount": 1, "MaxCount": 1}
+        request = {**node["node_config"], "MinCount": 1, "MaxCount": 1}
         yield from (
             f"{kind}: {line}"
-            for line in ParamValidator().validate(asked, shape).generate_report().splitlines()
+            for line in ParamValidator().validate(request, shape).generate_report().splitlines()
             if line
         )
-        yield from (f"{kind}: EC2 knows no {key}" for key in _unknown(asked, shape))
+        yield from (f"{kind}: unknown EC2 setting {key}" for key in _unknown(request, shape))
 
 
-def _unknown(asked: object, shape: Any) -> Iterator[str]:
-    """Yield keys that a shape lacks: botocore lets them pass."""
-    if shape.type_name == "structure" and isinstance(asked, Mapping):
-        for key, value in asked.items():
+def _unknown(value: object, shape: Any) -> Iterator[str]:
+    """Yield keys that are not in a shape; botocore ignores them."""
+    if shape.type_name == "structure" and isinstance(value, Mapping):
+        for key, member in value.items():
             if key in shape.members:
-                yield from _unknown(value, shape.members[key])
+                yield from _unknown(member, shape.members[key])
             else:
                 yield key
-    elif shape.type_name == "list" and isinstance(asked, list):
-        for value in asked:
-            yield from _unknown(value, shape.member)
+    elif shape.type_name == "list" and isinstance(value, list):
+        for item in value:
+            yield from _unknown(item, shape.member)
 
 
 def gcp_problems(deployment: Deployment) -> Iterator[str]:
-    """Say what Compute Engine would not understand of a node's settings."""
+    """Yield the node settings that Compute Engine would reject."""
     documents = Path(googleapiclient.__file__).parent / "discovery_cache" / "documents"
     described = json.loads((documents / "compute.v1.json").read_text())["schemas"]
     schema = {"$ref": "#/definitions/Instance", "definitions": {k: _strict(v) for k, v in described.items()}}
@@ -96,22 +96,22 @@ def gcp_problems(deployment: Deployment) -> Iterator[str]:
 
 
 def _strict(node: Any) -> Any:
-    """Return a schema of Google's in the words of JSON Schema, unknown fields refused."""
+    """Convert a schema of Google's discovery format to JSON Schema, without additional properties."""
     if not isinstance(node, dict):
         return node
     if "$ref" in node:
         return {"$ref": f"#/definitions/{node['$ref']}"}
-    kept = {key: node[key] for key in ("type", "enum") if key in node and node[key] != "any"}
+    schema = {key: node[key] for key in ("type", "enum") if key in node and node[key] != "any"}
     if "items" in node:
-        kept["items"] = _strict(node["items"])
+        schema["items"] = _strict(node["items"])
     if "properties" in node:
-        kept |= {"properties": {k: _strict(v) for k, v in node["properties"].items()}}
-        kept["additionalProperties"] = False
-    return kept
+        schema |= {"properties": {k: _strict(v) for k, v in node["properties"].items()}}
+        schema["additionalProperties"] = False
+    return schema
 
 
 def policy_problems(deployment: Deployment) -> Iterator[str]:
-    """Say what the policies name that AWS lacks, and what they allow without bounds."""
+    """Yield unknown actions in the policies, and permissions that are not restricted."""
     session = botocore.session.get_session()
     for name in POLICIES:
         for statement in json.loads(deployment.texts[name])["Statement"]:
@@ -119,21 +119,21 @@ def policy_problems(deployment: Deployment) -> Iterator[str]:
             for action in actions:
                 service, _, operation = action.partition(":")
                 if "*" in action:
-                    yield f"{name}: {action} is more than is needed"
-                # What S3 and IAM call actions are not the names of their operations.
+                    yield f"{name}: {action} contains a wildcard"
+                # Names of actions equal those of operations for EC2 and SSM, but not for S3 and IAM.
                 known = service not in ("ec2", "ssm") or session.get_service_model(service).operation_names
                 if known is not True and "*" not in action and operation not in known:
-                    yield f"{name}: AWS has no {action}"
+                    yield f"{name}: unknown action {action}"
                 if statement["Resource"] == "*" and not operation.startswith("Describe"):
-                    yield f"{name}: {action} on everything"
+                    yield f"{name}: {action} on all resources"
                 if operation in ("TerminateInstances", "CreateTags") and "Condition" not in statement:
                     yield f"{name}: {action} on any instance"
 
 
 def is_allowed(deployment: Deployment, name: str, action: str) -> bool:
-    """Tell whether a policy allows an action at all."""
+    """Return whether a policy allows an action on any resource."""
     for statement in json.loads(deployment.texts[name])["Statement"]:
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
-        if any(fnmatch.fnmatch(action, each) for each in actions):
+        if any(fnmatch.fnmatch(action, pattern) for pattern in actions):
             return True
     return False

@@ -1,4 +1,4 @@
-"""What worker groups offer, held against what the stages ask."""
+"""Check that the resources of worker groups suffice for the stages."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from distspec.stages import embed, ingest, synthesize
 from distspec.stages import load as loading
 from distspec.stages import sweep as sweeping
 from distspec.stages.session import ACTORS_PER_GPU
-from tests.infra.agreement import parsed
+from tests.infra.consistency import parse_job
 from tests.infra.deployment import LAUNCHERS, Deployment
 
 GIB = 2**30
 STAGES = (assigning, embed, ingest, loading, sweeping, synthesize)
 PLANNED, LARGE = 10**6, "1x64cpu1000gb"
-"""Spectra whose stages a group must hold, and a machine that holds any."""
+"""Number of spectra that are planned, and a machine that is large enough for every stage."""
 BULK_MB = 400.0
-"""What README advises a task to read of a bulk product."""
+"""Recommended amount that a task reads of a bulk product [MB]."""
 
 
 def _groups(deployment: Deployment) -> Iterator[tuple[str, str, dict[str, float], int, int, str]]:
-    """Yield file, group, what a node of it offers, how few and how many there are, and its image."""
+    """Yield file, group, resources of a node, smallest and largest number of nodes, and image."""
     shares = 1.0 - DEFAULT_OBJECT_STORE_MEMORY_PROPORTION
     for name in LAUNCHERS:
         config = prepare_config(deployment.document(name))
@@ -43,9 +43,9 @@ def _groups(deployment: Deployment) -> Iterator[tuple[str, str, dict[str, float]
     for name, cluster in deployment.clusters().items():
         for group in cluster["workerGroupSpecs"]:
             (container,) = group["template"]["spec"]["containers"]
-            limits, asked = (container["resources"][key] for key in ("limits", "requests"))
-            if limits != asked:
-                yield name, group["groupName"], {}, 0, 0, "requests are not limits"
+            limits, requests = (container["resources"][key] for key in ("limits", "requests"))
+            if limits != requests:
+                yield name, group["groupName"], {}, 0, 0, "requests differ from limits"
             offers = {
                 "CPU": float(limits["cpu"]),
                 "GPU": float(limits.get("nvidia.com/gpu", 0)),
@@ -62,7 +62,7 @@ def _groups(deployment: Deployment) -> Iterator[tuple[str, str, dict[str, float]
 
 
 def _instance(kind: str, shares: float) -> dict[str, float]:
-    """Return what Ray makes of an EC2 instance."""
+    """Return the resources that Ray detects on an EC2 instance."""
     known: dict[str, Any] = INSTANCE_TYPES[kind]
     gpus = sum(gpu["Count"] for gpu in known.get("GpuInfo", {}).get("Gpus", []))
     memory = known["MemoryInfo"]["SizeInMiB"] * 2**20 * shares
@@ -74,65 +74,65 @@ def _task_bytes(task_mb: float) -> float:
 
 
 def resource_problems(deployment: Deployment) -> Iterator[str]:
-    """Check that what the groups offer suffices for what the stages ask."""
-    asked = [
-        vars(each)["_default_options"]
+    """Check that the resources of every group suffice for its tasks."""
+    remote_options = [
+        vars(member)["_default_options"]
         for stage in STAGES
-        for each in vars(stage).values()
-        if _is_remote(each)
+        for member in vars(stage).values()
+        if _is_remote(member)
     ]
-    a_task = max(options["num_cpus"] for options in asked)
-    an_actor = vars(embed.Embedder)["_default_options"]["num_cpus"]
-    of_jobs = [c for _, job, args in deployment.jobs() if isinstance(c := parsed(job, args), Config)]
-    workers = max(config.training.workers for config in of_jobs)
-    threads = max(config.training.threads for config in of_jobs)
-    needs = {
+    task_cpus = max(options["num_cpus"] for options in remote_options)
+    actor_cpus = vars(embed.Embedder)["_default_options"]["num_cpus"]
+    job_configs = [c for _, job, args in deployment.jobs() if isinstance(c := parse_job(job, args), Config)]
+    workers = max(config.training.workers for config in job_configs)
+    threads = max(config.training.threads for config in job_configs)
+    required_memory = {
         stage.name: stage.memory_per_task
-        for config in of_jobs
+        for config in job_configs
         for stage in plan_resources(
             config, PLANNED, machines.parse_machines(LARGE), ResourceRates.read()
         ).stages
         if stage.n_tasks
     }
-    for name, kind, offers, fewest, most, image in _groups(deployment):
+    for name, kind, offers, min_nodes, max_nodes, image in _groups(deployment):
         where = f"{name}: {kind}"
         if not offers:
             yield f"{where}: {image}"
         elif kind == "head":
             if offers["CPU"]:
-                yield f"{where}: work would land on it"
+                yield f"{where}: head node accepts tasks"
         elif kind == "gpu":
-            if offers.get("GPU", 0) < 1 or offers["GPU"] * most < workers:
-                yield f"{where}: too few GPUs for {workers} workers of training"
-            if offers["CPU"] < max(threads, ACTORS_PER_GPU * an_actor * offers.get("GPU", 0)):
-                yield f"{where}: {offers['CPU']} CPUs cannot hold {ACTORS_PER_GPU} actors a GPU"
-            if offers["memory"] < needs["train"]:
-                yield f"{where}: {offers['memory']:.3g} bytes cannot hold a worker of training"
+            if offers.get("GPU", 0) < 1 or offers["GPU"] * max_nodes < workers:
+                yield f"{where}: too few GPUs for {workers} training workers"
+            if offers["CPU"] < max(threads, ACTORS_PER_GPU * actor_cpus * offers.get("GPU", 0)):
+                yield f"{where}: {offers['CPU']} CPUs are too few for {ACTORS_PER_GPU} actors per GPU"
+            if offers["memory"] < required_memory["train"]:
+                yield f"{where}: {offers['memory']:.3g} bytes are too few for a training worker"
             if not image.endswith("-cuda"):
-                yield f"{where}: {image} has no CUDA"
+                yield f"{where}: image has no CUDA: {image}"
         else:
-            if fewest < 1:
-                yield f"{where}: sweeps would begin with no CPU at all"
-            if offers["CPU"] < a_task:
-                yield f"{where}: no task fits"
+            if min_nodes < 1:
+                yield f"{where}: a sweep has no CPU until nodes are added"
+            if offers["CPU"] < task_cpus:
+                yield f"{where}: too few CPUs for a task"
             if offers["memory"] < offers["CPU"] * _task_bytes(IngestConfig().task_mb):
-                yield f"{where}: {offers['memory']:.3g} bytes cannot hold a task on every CPU"
-            for stage, need in needs.items():
+                yield f"{where}: {offers['memory']:.3g} bytes are too few for a task per CPU"
+            for stage, need in required_memory.items():
                 if stage != "train" and offers["memory"] < need:
-                    yield f"{where}: {offers['memory']:.3g} bytes cannot hold a process of {stage}"
+                    yield f"{where}: {offers['memory']:.3g} bytes are too few for a process of stage {stage}"
             if offers["memory"] < _task_bytes(BULK_MB):
-                yield f"{where}: no task of a bulk product fits"
+                yield f"{where}: too little memory for a task of a bulk product"
             if not image.endswith("-cpu"):
-                yield f"{where}: {image} carries CUDA in vain"
+                yield f"{where}: CPU nodes need no CUDA: {image}"
     for name, job, args in deployment.jobs():
-        config = parsed(job, args)
+        config = parse_job(job, args)
         if (
             job in ("pipeline", "train")
             and isinstance(config, Config)
             and config.training.use_gpu is not True
         ):
-            yield f"{name}: {' '.join(args)}: no GPU is there when training begins: set --training.use-gpu"
+            yield f"{name}: {' '.join(args)}: no GPU node at the start: set --training.use-gpu True"
 
 
-def _is_remote(each: object) -> bool:
-    return hasattr(each, "_default_options") and "num_cpus" in vars(each)["_default_options"]
+def _is_remote(member: object) -> bool:
+    return hasattr(member, "_default_options") and "num_cpus" in vars(member)["_default_options"]

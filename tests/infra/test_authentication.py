@@ -1,4 +1,4 @@
-"""A Ray that distspec starts answers nobody who lacks its token, in words of Ray's own."""
+"""Ray that distspec starts rejects connections without its token."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ import tempfile
 
 import pytest
 
-OURS = """
+SERVER = """
 import sys, ray
 from distspec.stages.config import RayConfig
 from distspec.stages.session import ray_session
@@ -15,26 +15,26 @@ with ray_session(RayConfig(address="local", num_cpus=1, temp_dir=sys.argv[1])):
     print(ray.get_runtime_context().gcs_address, flush=True)
     sys.stdin.read()
 """
-THEIRS = """
+CLIENT = """
 import sys, ray
 ray.init(address=sys.argv[1], log_to_driver=False)
-print("let in:", ray.get(ray.put("pixels")))
+print("connected:", ray.get(ray.put("pixels")))
 """
 
 
-def environment(home, **said):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    return {**kept, "HOME": str(home), "RAY_USAGE_STATS_ENABLED": "0", **said}
+def make_environment(home, **variables):
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return {**inherited, "HOME": str(home), "RAY_USAGE_STATS_ENABLED": "0", **variables}
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """The address of a Ray of our own, and the home where its token lies."""
+    """Address of a Ray that distspec started, and the home directory with its token."""
     home = tmp_path_factory.mktemp("home")
     with tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         process = subprocess.Popen(
-            [sys.executable, "-c", OURS, folder],
-            env=environment(home),
+            [sys.executable, "-c", SERVER, folder],
+            env=make_environment(home),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -44,10 +44,10 @@ def cluster(tmp_path_factory):
         process.communicate(timeout=60)
 
 
-def connect(address, home, **said):
+def connect(address, home, **variables):
     return subprocess.run(
-        [sys.executable, "-c", THEIRS, address],
-        env=environment(home, RAY_NUM_REDIS_GET_RETRIES="1", **said),
+        [sys.executable, "-c", CLIENT, address],
+        env=make_environment(home, RAY_NUM_REDIS_GET_RETRIES="1", **variables),
         capture_output=True,
         text=True,
         timeout=120,
@@ -55,20 +55,20 @@ def connect(address, home, **said):
     )
 
 
-def test_who_has_the_token_is_let_in(cluster):
+def test_connection_with_the_token_is_accepted(cluster):
     address, home = cluster
-    said = connect(address, home, RAY_AUTH_MODE="token")
-    assert "let in: pixels" in said.stdout, said.stderr
+    ended = connect(address, home, RAY_AUTH_MODE="token")
+    assert "connected: pixels" in ended.stdout, ended.stderr
 
 
 @pytest.mark.parametrize(
-    "said", [{"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}]
+    "variables", [{"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}]
 )
-def test_who_has_not_is_refused(cluster, tmp_path, said):
+def test_connection_without_the_token_is_refused(cluster, tmp_path, variables):
     address, home = cluster
     token = (home / ".ray" / "auth_token").read_text().strip()
-    answer = connect(address, tmp_path, **said)
-    assert answer.returncode != 0
-    assert "let in" not in answer.stdout
-    assert "auth" in answer.stderr.lower()
-    assert token not in answer.stderr
+    ended = connect(address, tmp_path, **variables)
+    assert ended.returncode != 0
+    assert "connected" not in ended.stdout
+    assert "auth" in ended.stderr.lower()
+    assert token not in ended.stderr

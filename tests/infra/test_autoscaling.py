@@ -1,7 +1,7 @@
-"""Machines come when a sweep starts and go when it has ended, on Ray's autoscaler and its pretended machines.
+"""Ray's autoscaler adds simulated nodes during a sweep and removes them afterwards.
 
-`ray.cluster_utils.AutoscalingCluster` does the same, but begins and ends with ``ray stop``, which ends every
-Ray of this host, and needs a file that Ray's wheels leave out: so `ray start` is told here what it would be.
+`ray.cluster_utils.AutoscalingCluster` is not used, because it calls ``ray stop``, which stops every Ray on
+this host, and needs a file that is not in Ray's wheels.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE
 
 from tests.cluster.nodes import REPOSITORY, environment_of, start
 from tests.helpers.seaweed import free_ports
-from tests.infra import simulated_aws as pretended
+from tests.infra import simulated_nodes
 
 HEAD = "ray.head.default"
-MOST, IDLE = 2, 0.1
-"""Machines beside the head, and minutes after which an idle one goes."""
+MAX_NODES, IDLE_MINUTES = 2, 0.1
+"""Largest number of nodes besides the head, and time after which an idle node is removed [min]."""
 DRIVER = """
 import json, sys, threading, time
 import numpy as np, ray
@@ -32,7 +32,7 @@ from distspec.stages.cluster import cluster_spectra
 from distspec.stages.config import RayConfig
 from distspec.stages.session import ray_session
 
-def alive():
+def count_alive():
     return sum(node["Alive"] for node in ray.nodes())
 
 most = 1 + int(sys.argv[3])
@@ -42,13 +42,13 @@ seen, over = [], threading.Event()
 
 def watch():
     while not over.wait(0.2):
-        seen.append(alive())
+        seen.append(count_alive())
 
 with ray_session(RayConfig(address=sys.argv[1])):
-    before = alive()
+    before = count_alive()
     watcher = threading.Thread(target=watch)
     watcher.start()
-    for sweep in range(4):  # on a busy machine the first may be over before all have come
+    for sweep in range(4):  # on a busy machine the first may end before all nodes have joined
         inputs = ClusteringInputs(points, np.zeros((2000, 0), np.float32))
         result = cluster_spectra([inputs], config, 0, f"{sys.argv[2]}/{sweep}")
         if max(seen) >= most:
@@ -56,21 +56,21 @@ with ray_session(RayConfig(address=sys.argv[1])):
     over.set()
     watcher.join()
     until = time.monotonic() + 90.0
-    while alive() > 1 and time.monotonic() < until:
+    while count_alive() > 1 and time.monotonic() < until:
         time.sleep(0.2)
     n_trials = len(result.sweep.trial_results)
-    print(json.dumps({"before": before, "most": max(seen), "after": alive(), "trials": n_trials}))
+    print(json.dumps({"before": before, "most": max(seen), "after": count_alive(), "trials": n_trials}))
 """
 
 
-def test_machines_come_with_the_sweep_and_go_with_it(tmp_path):
+def test_nodes_are_added_for_a_sweep_and_removed_afterwards(tmp_path):
     (port,) = free_ports(1)
     address = f"{get_node_ip_address()}:{port}"
     with ExitStack() as stack:
         folder = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True)
         )
-        switches = {
+        variables = {
             "PYTHONPATH": str(REPOSITORY),
             "AUTOSCALER_UPDATE_INTERVAL_S": "1",
             "RAY_FAKE_CLUSTER": "1",
@@ -78,13 +78,13 @@ def test_machines_come_with_the_sweep_and_go_with_it(tmp_path):
             "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
             "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
         }
-        environment = environment_of(folder, **switches)
+        environment = environment_of(folder, **variables)
         config = Path(folder, "autoscaling.json")
-        config.write_text(json.dumps(autoscaling(address)))
-        words = ["--head", f"--port={port}", f"--autoscaling-config={config}", "--include-dashboard=false"]
-        start(stack, environment, 0, words)
-        said = subprocess.run(
-            [sys.executable, "-c", DRIVER, address, str(tmp_path / "work"), str(MOST)],
+        config.write_text(json.dumps(make_autoscaling_config(address)))
+        options = ["--head", f"--port={port}", f"--autoscaling-config={config}", "--include-dashboard=false"]
+        start(stack, environment, 0, options)
+        ended = subprocess.run(
+            [sys.executable, "-c", DRIVER, address, str(tmp_path / "work"), str(MAX_NODES)],
             cwd=REPOSITORY,
             env=environment,
             capture_output=True,
@@ -92,25 +92,25 @@ def test_machines_come_with_the_sweep_and_go_with_it(tmp_path):
             timeout=240,
             check=False,
         )
-    assert said.returncode == 0, said.stderr[-3000:]
-    # Ray, too, says there what became of machines.
-    (line,) = (each for each in said.stdout.splitlines() if each.startswith('{"before"'))
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    # Ray logs changes of the cluster to the same stream.
+    (line,) = (line for line in ended.stdout.splitlines() if line.startswith('{"before"'))
     seen = json.loads(line)
-    assert seen == {"before": 1, "most": 1 + MOST, "after": 1, "trials": 30}
+    assert seen == {"before": 1, "most": 1 + MAX_NODES, "after": 1, "trials": 30}
 
 
-def autoscaling(address: str) -> dict[str, object]:
-    """Return what the autoscaler is told: a head without CPUs, and machines of one."""
+def make_autoscaling_config(address: str) -> dict[str, object]:
+    """Return the configuration of the autoscaler: a head without CPUs, and nodes with one CPU."""
     machine = {"CPU": 1, "memory": 4_000_000_000, "object_store_memory": 80_000_000}
     steps = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
     return {
-        "cluster_name": "pretended",
-        "max_workers": MOST,
-        "idle_timeout_minutes": IDLE,
+        "cluster_name": "simulated",
+        "max_workers": MAX_NODES,
+        "idle_timeout_minutes": IDLE_MINUTES,
         "upscaling_speed": 1.0,
         "provider": {
             "type": "external",
-            "module": f"{pretended.__name__}.{pretended.Provider.__name__}",
+            "module": f"{simulated_nodes.__name__}.{simulated_nodes.Provider.__name__}",
             "launch_multiple": True,
             "disable_node_updaters": True,
             "head_node_id": FAKE_HEAD_NODE_ID,
@@ -118,7 +118,7 @@ def autoscaling(address: str) -> dict[str, object]:
         },
         "available_node_types": {
             HEAD: {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
-            "cpu": {"resources": machine, "node_config": {}, "min_workers": 0, "max_workers": MOST},
+            "cpu": {"resources": machine, "node_config": {}, "min_workers": 0, "max_workers": MAX_NODES},
         },
         "head_node_type": HEAD,
         "auth": {},

@@ -1,4 +1,4 @@
-"""The dashboard draws every metric, none that is not, by tags that it has; and Grafana can lay it out."""
+"""The Grafana dashboard shows every metric, uses existing metrics and tags, and has a valid layout."""
 
 import json
 import re
@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from distspec.stages.metrics import METRICS, RECIPE_TAG
-from tests.infra.deployment import GUIDE, LAUNCHERS, NETWORK, TOP, here
+from tests.infra.deployment import GUIDE, LAUNCHERS, NETWORK, TOP, read_deployment
 
 DASHBOARD = json.loads((TOP / "infra" / "grafana" / "distspec.json").read_text())
 PANELS = DASHBOARD["panels"]
@@ -15,20 +15,20 @@ EXPRESSIONS = [target["expr"] for panel in PANELS for target in panel["targets"]
 KNOWN = {metric.prometheus_name: metric for metric in METRICS}
 
 
-def drawn(expression):
+def find_metrics(expression):
     return re.findall(r"\bray_distspec_\w+", expression)
 
 
-def test_every_metric_is_drawn_and_every_drawn_one_is_there():
-    assert {name for each in EXPRESSIONS for name in drawn(each)} == set(KNOWN)
+def test_dashboard_shows_all_metrics_and_no_others():
+    assert {name for expression in EXPRESSIONS for name in find_metrics(expression)} == set(KNOWN)
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
-def test_expressions_use_metrics_as_what_they_are(expression):
-    (name,) = drawn(expression)
+def test_expressions_fit_the_type_and_tags_of_their_metric(expression):
+    (name,) = find_metrics(expression)
     metric = KNOWN[name]
-    grows = re.search(r"\b(rate|increase)\s*\(", expression) is not None
-    assert grows == (metric.metric_type == "counter"), "of a counter only the growth means something"
+    is_rate = re.search(r"\b(rate|increase)\s*\(", expression) is not None
+    assert is_rate == (metric.metric_type == "counter"), "rates are for counters only"
     used = set(re.findall(r"(\w+)(?:=~|!=|=)\"", expression))
     for group in re.findall(r"by \(([^)]*)\)", expression):
         used |= {tag.strip() for tag in group.split(",")}
@@ -37,18 +37,18 @@ def test_expressions_use_metrics_as_what_they_are(expression):
     assert expression.count("{") == expression.count("}")
 
 
-def test_legends_name_tags_that_are_kept():
+def test_legends_use_the_tags_of_their_expression():
     for panel in PANELS:
         for target in panel["targets"]:
-            kept = {
+            tags = {
                 tag.strip()
                 for group in re.findall(r"by \(([^)]*)\)", target["expr"])
                 for tag in group.split(",")
             }
-            assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) == kept, panel["title"]
+            assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) == tags, panel["title"]
 
 
-def test_panels_are_laid_out_side_by_side_and_say_what_they_show():
+def test_panels_do_not_overlap_and_are_described():
     assert len({panel["id"] for panel in PANELS}) == len({panel["title"] for panel in PANELS}) == len(PANELS)
     cells = [
         (x, y)
@@ -56,7 +56,7 @@ def test_panels_are_laid_out_side_by_side_and_say_what_they_show():
         for x in range(at["x"], at["x"] + at["w"])
         for y in range(at["y"], at["y"] + at["h"])
     ]
-    assert len(cells) == len(set(cells)), "they overlap"
+    assert len(cells) == len(set(cells)), "panels overlap"
     assert max(x for x, _ in cells) < 24, "Grafana has 24 columns"
     for panel in PANELS:
         assert panel["description"]
@@ -64,37 +64,37 @@ def test_panels_are_laid_out_side_by_side_and_say_what_they_show():
         assert panel["datasource"]["uid"] == "${datasource}"
 
 
-def test_what_is_chosen_is_asked_of_prometheus():
-    chosen = {each["name"]: each for each in DASHBOARD["templating"]["list"]}
-    assert set(chosen) == {"datasource", "recipe"}
-    assert chosen["recipe"]["query"]["query"] == f"label_values(ray_distspec_running, {RECIPE_TAG})"
+def test_recipes_are_listed_by_prometheus():
+    variables = {item["name"]: item for item in DASHBOARD["templating"]["list"]}
+    assert set(variables) == {"datasource", "recipe"}
+    assert variables["recipe"]["query"]["query"] == f"label_values(ray_distspec_running, {RECIPE_TAG})"
 
 
-def test_the_guide_explains_every_metric():
-    told = re.findall(r"^\| `(ray_distspec_\w+)` \|", here().texts[GUIDE], re.MULTILINE)
-    assert told == [metric.prometheus_name for metric in METRICS]
+def test_guide_describes_every_metric():
+    described = re.findall(r"^\| `(ray_distspec_\w+)` \|", read_deployment().texts[GUIDE], re.MULTILINE)
+    assert described == [metric.prometheus_name for metric in METRICS]
 
 
-def test_prometheus_finds_every_node():
-    """By the port that all nodes are started with, the labels that pods have, and through the policy."""
-    deployment, port = here(), 8080
+def test_prometheus_can_scrape_every_node():
+    """Check the port of the metrics, the labels that the monitor selects, and the network policy."""
+    deployment, port = read_deployment(), 8080
     for name in LAUNCHERS:
         for command in ("head", "worker"):
             (start,) = [
-                each
-                for each in deployment.document(name)[f"{command}_start_ray_commands"]
-                if "ray start" in each
+                line
+                for line in deployment.document(name)[f"{command}_start_ray_commands"]
+                if "ray start" in line
             ]
             assert f"--metrics-export-port={port}" in start
     monitor = yaml.safe_load((TOP / "infra" / "grafana" / "podmonitor.yaml").read_text())
-    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    selected = monitor["spec"]["selector"]["matchLabels"].items()
     for spec in deployment.clusters().values():
         for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
-            assert wanted <= group["template"]["metadata"]["labels"].items()
+            assert selected <= group["template"]["metadata"]["labels"].items()
     (rule,) = [
-        each
-        for each in deployment.document(NETWORK)["spec"]["ingress"]
-        if {"protocol": "TCP", "port": port} in each.get("ports", [])
+        rule
+        for rule in deployment.document(NETWORK)["spec"]["ingress"]
+        if {"protocol": "TCP", "port": port} in rule.get("ports", [])
     ]
     assert len(rule["ports"]) == 1
     assert rule["from"] == [

@@ -1,4 +1,4 @@
-"""Ray, EC2 and Compute Engine take the launcher's files; the policies allow what Ray does, and no more."""
+"""Ray, EC2 and Compute Engine accept the launcher files; the policies allow only the calls that Ray makes."""
 
 import copy
 
@@ -15,7 +15,7 @@ from tests.infra.launching import (
     gcp_problems,
     is_allowed,
     policy_problems,
-    prepared,
+    prepare,
     ray_problems,
 )
 
@@ -23,35 +23,35 @@ HEAD, OPERATOR = "infra/aws/head-policy.json", "infra/aws/operator-policy.json"
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
-def test_ray_takes_it(deployment, name):
+def test_ray_accepts_the_launcher_files(deployment, name):
     assert list(ray_problems(deployment, name)) == []
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("max_workers: 12", "max_workers: 1", "max_workers"),
         ("head_node_type: head", "head_node_type: chief", "head_node_type"),
         ("upscaling_speed", "upscaling_sped", "upscaling_sped"),
         ("container_name: distspec", "pull_before_run: true", "container"),
-        ("\nsetup_commands: []\n", "\n", "installs beside the image"),
+        ("\nsetup_commands: []\n", "\n", "installs packages"),
         ("--object-manager-port=8076", "--object-manger-port=8076", "No such option"),
         ("--port=6379", "--port=many", "not a valid integer"),
-        ("--num-cpus=0 ", "--num-cpus=4 ", "not what it starts with"),
+        ("--num-cpus=0 ", "--num-cpus=4 ", "differ from --num-cpus"),
         ("--dashboard-host=127.0.0.1", "--dashboard-host=0.0.0.0", "loopback"),
     ],
 )
-def test_ray_refuses_a_broken_one(deployment, name, old, new, said):
-    assert said in "\n".join(ray_problems(deployment.but(name, old, new), name))
+def test_errors_of_launcher_files_are_reported(deployment, name, old, new, message):
+    assert message in "\n".join(ray_problems(deployment.replace(name, old, new), name))
 
 
-def test_ec2_takes_its_nodes(deployment):
+def test_ec2_accepts_the_node_settings(deployment):
     assert list(aws_problems(deployment)) == []
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("VolumeSize: 150", "VolumeSize: large", "VolumeSize"),
         ("VolumeType", "VolumeTipe", "VolumeTipe"),
@@ -64,16 +64,16 @@ def test_ec2_takes_its_nodes(deployment):
         ("HttpTokens", "HttpTokns", "HttpTokns"),
     ],
 )
-def test_ec2_refuses_broken_ones(deployment, old, new, said):
-    assert said in "\n".join(aws_problems(deployment.but(AWS, old, new)))
+def test_invalid_ec2_settings_are_reported(deployment, old, new, message):
+    assert message in "\n".join(aws_problems(deployment.replace(AWS, old, new)))
 
 
-def test_compute_engine_takes_its_nodes(deployment):
+def test_compute_engine_accepts_the_node_settings(deployment):
     assert list(gcp_problems(deployment)) == []
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ('diskSizeGb: "150"', "diskSizeGb: 150", "150"),
         ("guestAccelerators", "guestAccelerator", "guestAccelerator"),
@@ -81,30 +81,30 @@ def test_compute_engine_takes_its_nodes(deployment):
         ("acceleratorCount: 1", "acceleratorCount: one", "one"),
     ],
 )
-def test_compute_engine_refuses_broken_ones(deployment, old, new, said):
-    assert said in "\n".join(gcp_problems(deployment.but(GCP, old, new)))
+def test_invalid_compute_engine_settings_are_reported(deployment, old, new, message):
+    assert message in "\n".join(gcp_problems(deployment.replace(GCP, old, new)))
 
 
-def test_policies_name_what_is_there_and_bound_it(deployment):
+def test_policies_have_known_and_restricted_actions(deployment):
     assert list(policy_problems(deployment)) == []
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
-        ("ec2:DescribeSubnets", "ec2:DescribeSubnet", "no ec2:DescribeSubnet"),
-        ('"ec2:TerminateInstances"', '"ec2:*"', "more than is needed"),
-        ("arn:aws:ssm:*::parameter/aws/service/deeplearning/ami/*", "*", "on everything"),
+        ("ec2:DescribeSubnets", "ec2:DescribeSubnet", "unknown action ec2:DescribeSubnet"),
+        ('"ec2:TerminateInstances"', '"ec2:*"', "contains a wildcard"),
+        ("arn:aws:ssm:*::parameter/aws/service/deeplearning/ami/*", "*", "on all resources"),
         ('"Condition"', '"Conditions"', "on any instance"),
     ],
 )
-def test_policies_that_say_too_much_are_seen(deployment, old, new, said):
-    assert said in "\n".join(policy_problems(deployment.but(HEAD, old, new)))
+def test_unknown_or_unrestricted_actions_are_reported(deployment, old, new, message):
+    assert message in "\n".join(policy_problems(deployment.replace(HEAD, old, new)))
 
 
 @pytest.fixture
 def account(deployment, monkeypatch, tmp_path):
-    """An account at a pretended AWS, made ready as docs/guides/clusters.md says, and what is asked of it."""
+    """Simulated AWS account, set up as in docs/guides/clusters.md; yields the list of API calls."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
@@ -121,20 +121,20 @@ def account(deployment, monkeypatch, tmp_path):
         group = ec2.create_security_group(GroupName="distspec", Description="nodes", VpcId=vpc)["GroupId"]
         ssh = {"FromPort": 22, "ToPort": 22, "IpProtocol": "tcp", "IpRanges": [{"CidrIp": "192.0.2.7/32"}]}
         ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[ssh])
-        ask = botocore.client.BaseClient._make_api_call
+        make_api_call = botocore.client.BaseClient._make_api_call
 
-        def noted(client, operation, arguments):
+        def record_call(client, operation, arguments):
             calls.append(f"{client.meta.service_model.service_name}:{operation}")
-            return ask(client, operation, arguments)
+            return make_api_call(client, operation, arguments)
 
-        monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", noted)
+        monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", record_call)
         yield calls
-        open_to = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["IpPermissions"]
-        assert [rule["IpRanges"] for rule in open_to] == [[{"CidrIp": "192.0.2.7/32"}]]
+        permissions = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["IpPermissions"]
+        assert [rule["IpRanges"] for rule in permissions] == [[{"CidrIp": "192.0.2.7/32"}]]
 
 
-def test_the_policies_allow_what_ray_does(deployment, account):
-    config = AWSNodeProvider.fillout_available_node_types_resources(prepared(deployment, AWS))
+def test_policies_allow_the_calls_of_ray(deployment, account):
+    config = AWSNodeProvider.fillout_available_node_types_resources(prepare(deployment, AWS))
     config = bootstrap_aws(config)
     by_operator = set(account)
     provider = AWSNodeProvider(config["provider"], config["cluster_name"])
@@ -148,11 +148,11 @@ def test_the_policies_allow_what_ray_does(deployment, account):
     assert {"ec2:RunInstances", "ec2:CreateTags", "ec2:TerminateInstances"} <= by_both
     assert [action for action in by_operator | by_both if not is_allowed(deployment, OPERATOR, action)] == []
     assert [action for action in by_both if not is_allowed(deployment, HEAD, action)] == []
-    # The head makes no keys, nobody makes security groups or roles: Ray would open one to the world.
+    # Ray would open a security group to every address; only operators create keys.
     assert not is_allowed(deployment, HEAD, "ec2:CreateKeyPair")
     assert not is_allowed(deployment, OPERATOR, "ec2:AuthorizeSecurityGroupIngress")
 
 
-def test_an_action_that_a_policy_lacks_is_seen(deployment):
-    broken = deployment.but(HEAD, '"ec2:TerminateInstances"', '"ec2:StopInstances"')
+def test_missing_action_is_not_allowed(deployment):
+    broken = deployment.replace(HEAD, '"ec2:TerminateInstances"', '"ec2:StopInstances"')
     assert not is_allowed(broken, HEAD, "ec2:TerminateInstances")

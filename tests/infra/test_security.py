@@ -1,4 +1,4 @@
-"""Every promise of SECURITY.md names a test that is there, and the documents' links and flags hold."""
+"""Every guarantee in SECURITY.md names an existing test; links and flags in the documents are valid."""
 
 import re
 
@@ -7,11 +7,11 @@ import pytest
 from distspec.pipeline.recipes import parse
 from tests.infra.deployment import GUIDE, SECURITY, TOP
 
-ROWS = re.compile(r"^\| (?P<promise>[^|]+) \| [^|]+ \| (?P<tests>`tests/[^|]+) \|$", re.MULTILINE)
+ROWS = re.compile(r"^\| (?P<guarantee>[^|]+) \| [^|]+ \| (?P<tests>`tests/[^|]+) \|$", re.MULTILINE)
 
 
-def dangling(text, folder):
-    """Yield tests and links that lead nowhere."""
+def find_broken_references(text, folder):
+    """Yield tests, files and anchors that do not exist."""
     for name in re.findall(r"`(tests/[\w/]+(?:\.py)?)`", text):
         if not (TOP / name).exists():
             yield name
@@ -24,8 +24,8 @@ def dangling(text, folder):
 
 
 @pytest.mark.parametrize("name", [GUIDE, SECURITY])
-def test_what_is_pointed_to_is_there(deployment, name):
-    assert list(dangling(deployment.texts[name], (TOP / name).parent)) == []
+def test_references_exist(deployment, name):
+    assert list(find_broken_references(deployment.texts[name], (TOP / name).parent)) == []
 
 
 @pytest.mark.parametrize(
@@ -36,16 +36,16 @@ def test_what_is_pointed_to_is_there(deployment, name):
         (GUIDE, "(#kubernetes)", "(#kuberay)"),
     ],
 )
-def test_what_leads_nowhere_is_seen(deployment, name, old, new):
-    assert list(dangling(deployment.but(name, old, new).texts[name], (TOP / name).parent))
+def test_broken_references_are_reported(deployment, name, old, new):
+    assert list(find_broken_references(deployment.replace(name, old, new).texts[name], (TOP / name).parent))
 
 
-def test_every_promise_has_a_test(deployment):
+def test_every_guarantee_has_a_test(deployment):
     table = [line for line in deployment.texts[SECURITY].splitlines() if line.startswith("| ")]
     assert len(ROWS.findall(deployment.texts[SECURITY])) == len(table) - 1 >= 7
 
 
-def test_the_flags_that_are_named_are_flags(deployment):
+def test_flags_in_the_guide_exist(deployment):
     with pytest.raises(SystemExit):
         parse(["dja", "--root", "/r", "--archive.nonsense", "x"])
     for flag, value in {"--ingest.commit-rows": "100", "--training.checkpoint-interval-minutes": "2"}.items():

@@ -1,4 +1,4 @@
-"""What the files of a deployment say that the code, the lock, Ray or each other do not."""
+"""Checks that the files of a deployment are consistent with the code, the lock file, Ray and each other."""
 
 from __future__ import annotations
 
@@ -40,30 +40,32 @@ SECRET = re.compile(
 )
 
 
-def parsed(job: str, args: list[str]) -> Config | str:
-    """Return what a command line sets, or why it runs not at all."""
+def parse_job(job: str, args: list[str]) -> Config | str:
+    """Return the configuration that a command line sets, or an error message."""
     if not (TOP / "jobs" / f"{job}.py").exists():
-        return f"there is no jobs.{job}"
+        return f"no module jobs.{job}"
     if not args or args[0] not in RECIPES:
-        return f"jobs.{job} {args[:1]}: no recipe"
+        return f"jobs.{job} {args[:1]}: unknown recipe"
     try:
         return parse(args)
     except (ConfigError, SystemExit):
-        return f"jobs.{job} {' '.join(args)}: distspec does not take that"
+        return f"jobs.{job} {' '.join(args)}: invalid arguments"
 
 
 def command_problems(deployment: Deployment) -> Iterator[str]:
-    """Check every `python -m jobs…` with distspec's own parser."""
+    """Check every `python -m jobs…` command with the parser of distspec."""
     for name, job, args in deployment.jobs():
-        if isinstance(said := parsed(job, args), str):
-            yield f"{name}: {said}"
-        elif said.root.startswith("s3://") and said.root.split("/")[2] not in deployment.texts[POLICIES[0]]:
-            yield f"{name}: {said.root} is in no bucket that {POLICIES[0]} names"
+        if isinstance(config := parse_job(job, args), str):
+            yield f"{name}: {config}"
+        elif (
+            config.root.startswith("s3://") and config.root.split("/")[2] not in deployment.texts[POLICIES[0]]
+        ):
+            yield f"{name}: the bucket of {config.root} is not in {POLICIES[0]}"
 
 
 @cache
-def known_to_ray(name: str) -> bool:
-    """Tell whether Ray's sources or its library hold a name."""
+def is_known_to_ray(name: str) -> bool:
+    """Return whether a name occurs in Ray's sources or its compiled library."""
     top = Path(ray.__file__).parent
     with (
         (top / "_raylet.so").open("rb") as file,
@@ -78,17 +80,17 @@ def known_to_ray(name: str) -> bool:
 
 
 def variable_problems(deployment: Deployment) -> Iterator[str]:
-    """Check that Ray reads the variables that are set for it."""
+    """Check that Ray reads the environment variables that are set for it."""
     for name in FILES:
         for variable in sorted(set(re.findall(r"\bRAY_[A-Za-z0-9_]+", deployment.texts[name]))):
-            if not known_to_ray(variable):
-                yield f"{name}: Ray knows no {variable}"
+            if not is_known_to_ray(variable):
+                yield f"{name}: Ray does not read {variable}"
 
 
 def version_problems(deployment: Deployment) -> Iterator[str]:
-    """Check that images, rayVersion and the Dockerfile name what the lock and pyproject.toml do."""
+    """Check that versions of images, rayVersion and the Dockerfile match the lock file and pyproject.toml."""
     project = tomllib.loads(deployment.texts[PROJECT])
-    right = {
+    expected = {
         "distspec": project["project"]["version"],
         "python": project["tool"]["pyright"]["pythonVersion"],
         "ray": deployment.pinned()["ray"],
@@ -97,21 +99,21 @@ def version_problems(deployment: Deployment) -> Iterator[str]:
     for name in FILES:
         for found in IMAGE.finditer(deployment.texts[name]):
             yield from (
-                f"{name}: {found[0]} says {part} {found[part]}, it is {version}"
-                for part, version in right.items()
+                f"{name}: {found[0]} has {part} {found[part]}, expected {version}"
+                for part, version in expected.items()
                 if found[part] != version
             )
             if found["target"] not in targets:
-                yield f"{name}: {found[0]}: {DOCKERFILE} makes no such target"
+                yield f"{name}: {found[0]}: {DOCKERFILE} has no such target"
     for name, cluster in deployment.clusters().items():
-        if cluster["rayVersion"] != right["ray"]:
-            yield f"{name}: rayVersion {cluster['rayVersion']}, it is {right['ray']}"
-    if f"\nARG PYTHON={right['python']}\n" not in deployment.texts[DOCKERFILE]:
-        yield f"{DOCKERFILE}: not of Python {right['python']}"
+        if cluster["rayVersion"] != expected["ray"]:
+            yield f"{name}: rayVersion {cluster['rayVersion']}, expected {expected['ray']}"
+    if f"\nARG PYTHON={expected['python']}\n" not in deployment.texts[DOCKERFILE]:
+        yield f"{DOCKERFILE}: default is not Python {expected['python']}"
 
 
 def path_problems(deployment: Deployment) -> Iterator[str]:
-    """Check that what one file puts somewhere is where another looks for it."""
+    """Check that paths, users and tokens in one file match those in the others."""
     built = deployment.texts[DOCKERFILE]
     ignored = deployment.texts[IGNORED].splitlines()
     for sources in re.findall(r"^COPY (?!--from)(.+) \S+$", built, re.MULTILINE):
@@ -119,72 +121,75 @@ def path_problems(deployment: Deployment) -> Iterator[str]:
             if not (TOP / source).exists():
                 yield f"{DOCKERFILE}: COPY {source}: no such file"
             if f"!{source}" not in ignored:
-                yield f"{IGNORED}: keeps {source} from the builder"
+                yield f"{IGNORED}: excludes {source} from the build context"
     home = re.search(r"^ENV HOME=(\S+)", built, re.MULTILINE)
     user = re.search(r"useradd .*--uid (\d+) .*?(\w+) +&&", built.replace("\\\n", ""))
     if not home or not user or home[1] != f"/home/{user[2]}":
-        yield f"{DOCKERFILE}: HOME is not its user's"
+        yield f"{DOCKERFILE}: HOME is not the home of its user"
         return
-    last = [line.split()[1] for line in built.splitlines() if line.startswith("USER ")]
-    if last != [user[1]] * 2:
-        yield f"{DOCKERFILE}: ends as {last}, not as {user[1]}"
+    users = [line.split()[1] for line in built.splitlines() if line.startswith("USER ")]
+    if users != [user[1]] * 2:
+        yield f"{DOCKERFILE}: final users are {users}, expected {user[1]}"
     for name in LAUNCHERS:
         config = deployment.document(name)
-        ((there, mine),) = config["file_mounts"].items()
+        ((remote, local),) = config["file_mounts"].items()
         variables = dict(re.findall(r"--env (\w+)=(\S+)", " ".join(config["docker"]["run_options"])))
         if variables.get("RAY_AUTH_MODE") != "token":
-            yield f"{name}: without token authentication"
-        if variables.get("RAY_AUTH_TOKEN_PATH") != f"{there}/auth_token":
-            yield f"{name}: the token is not where RAY_AUTH_TOKEN_PATH points"
-        if f" {there}\n" not in built:
-            yield f"{DOCKERFILE}: makes no {there} for the token"
-        if f"{mine}/auth_token" not in deployment.texts[GUIDE]:
-            yield f"{GUIDE}: does not say to make {mine}/auth_token"
+            yield f"{name}: no token authentication"
+        if variables.get("RAY_AUTH_TOKEN_PATH") != f"{remote}/auth_token":
+            yield f"{name}: RAY_AUTH_TOKEN_PATH is not the path of the token"
+        if f" {remote}\n" not in built:
+            yield f"{DOCKERFILE}: does not create {remote} for the token"
+        if f"{local}/auth_token" not in deployment.texts[GUIDE]:
+            yield f"{GUIDE}: does not describe {local}/auth_token"
     for name, cluster in deployment.clusters().items():
         if cluster.get("authOptions", {}).get("mode") != "token":
-            yield f"{name}: without token authentication"
+            yield f"{name}: no token authentication"
         for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
             if str(group["template"]["spec"]["securityContext"]["runAsUser"]) != user[1]:
-                yield f"{name}: runs as another than the image's user"
+                yield f"{name}: runAsUser is not the user of the image"
 
 
 def name_problems(deployment: Deployment) -> Iterator[str]:
-    """Check that Kubernetes' objects name each other rightly, and that copies are copies."""
+    """Check references between Kubernetes objects, and that duplicated specs are equal."""
     cluster, *others = deployment.clusters().items()
     for name, other in others:
         if other != cluster[1]:
-            yield f"{name}: its cluster is not that of {cluster[0]}"
-    job, repeated = deployment.document(RAYJOB), deployment.document(RAYCRONJOB)
-    if repeated["spec"]["jobTemplate"] != job["spec"]:
-        yield f"{RAYCRONJOB}: its job is not that of {RAYJOB}"
+            yield f"{name}: cluster spec differs from that of {cluster[0]}"
+    job, scheduled = deployment.document(RAYJOB), deployment.document(RAYCRONJOB)
+    if scheduled["spec"]["jobTemplate"] != job["spec"]:
+        yield f"{RAYCRONJOB}: job spec differs from that of {RAYJOB}"
     cron = deployment.document(CRONJOB)["spec"]
-    if any(cron[key] != repeated["spec"][key] for key in ("schedule", "timeZone")):
-        yield f"{RAYCRONJOB}: its schedule is not that of {CRONJOB}"
+    if any(cron[key] != scheduled["spec"][key] for key in ("schedule", "timeZone")):
+        yield f"{RAYCRONJOB}: schedule differs from that of {CRONJOB}"
     pod = cron["jobTemplate"]["spec"]["template"]["spec"]
-    made = deployment.document(KUSTOMIZATION)
+    kustomization = deployment.document(KUSTOMIZATION)
     yield from (
-        f"{KUSTOMIZATION}: no {name}"
-        for name in [*made["resources"], *made["configMapGenerator"][0]["files"]]
+        f"{KUSTOMIZATION}: {name} does not exist"
+        for name in [*kustomization["resources"], *kustomization["configMapGenerator"][0]["files"]]
         if not (TOP / KUBERAY / name).exists()
     )
-    if pod["volumes"][0]["configMap"]["name"] != made["configMapGenerator"][0]["name"]:
-        yield f"{CRONJOB}: its ConfigMap is made by nobody"
-    wanted = [arg.removeprefix("--filename=") for arg in strings(pod) if arg.startswith("--filename=")]
+    if pod["volumes"][0]["configMap"]["name"] != kustomization["configMapGenerator"][0]["name"]:
+        yield f"{CRONJOB}: its ConfigMap is not generated by {KUSTOMIZATION}"
+    files = [arg.removeprefix("--filename=") for arg in strings(pod) if arg.startswith("--filename=")]
     mounts = [m["mountPath"] for c in pod["initContainers"] for m in c.get("volumeMounts", [])]
-    if wanted != [f"{mounts[0]}/{name}" for name in made["configMapGenerator"][0]["files"]]:
-        yield f"{CRONJOB}: reads {wanted}, mounted is {mounts}"
-    title = job["metadata"]["name"]
-    named = {arg.removeprefix("rayjob/") for arg in strings(pod) if arg.startswith("rayjob/")}
-    access = {(each["kind"], each["metadata"]["name"]): each for each in deployment.documents(ACCESS)}
+    if files != [f"{mounts[0]}/{name}" for name in kustomization["configMapGenerator"][0]["files"]]:
+        yield f"{CRONJOB}: creates {files}, mounted are {mounts}"
+    job_name = job["metadata"]["name"]
+    referenced = {arg.removeprefix("rayjob/") for arg in strings(pod) if arg.startswith("rayjob/")}
+    access = {(item["kind"], item["metadata"]["name"]): item for item in deployment.documents(ACCESS)}
     role = access["Role", "distspec-schedule"]
-    named |= {name for rule in role["rules"] for name in rule.get("resourceNames", [])}
-    if named != {title}:
-        yield f"{RAYJOB}: is {title}; the schedule knows {sorted(named)}"
-    if any("*" in said or said == "secrets" for rule in role["rules"] for said in strings(rule)):
-        yield f"{ACCESS}: the schedule may do more than it must"
-    spaces = {arg for arg in strings(pod) if arg.startswith("--namespace=")}
-    if spaces != {f"--namespace={made['namespace']}"} or ("Namespace", made["namespace"]) not in access:
-        yield f"{CRONJOB}: {sorted(spaces)}, the namespace is {made['namespace']}"
+    referenced |= {name for rule in role["rules"] for name in rule.get("resourceNames", [])}
+    if referenced != {job_name}:
+        yield f"{RAYJOB}: name is {job_name}; the schedule refers to {sorted(referenced)}"
+    if any("*" in text or text == "secrets" for rule in role["rules"] for text in strings(rule)):
+        yield f"{ACCESS}: the role of the schedule is too broad"
+    namespaces = {arg for arg in strings(pod) if arg.startswith("--namespace=")}
+    if (
+        namespaces != {f"--namespace={kustomization['namespace']}"}
+        or ("Namespace", kustomization["namespace"]) not in access
+    ):
+        yield f"{CRONJOB}: {sorted(namespaces)}, expected namespace {kustomization['namespace']}"
     groups = [cluster[1]["headGroupSpec"], *cluster[1]["workerGroupSpecs"]]
     templates = [group["template"] for group in groups] + [job["spec"]["submitterPodTemplate"]]
     for account in [pod["serviceAccountName"], *(t["spec"]["serviceAccountName"] for t in templates)]:
@@ -192,23 +197,23 @@ def name_problems(deployment: Deployment) -> Iterator[str]:
             yield f"{ACCESS}: no ServiceAccount {account}"
     labels = deployment.document(NETWORK)["spec"]["podSelector"]["matchLabels"].items()
     if not all(labels <= template["metadata"]["labels"].items() for template in templates):
-        yield f"{NETWORK}: guards not all pods"
+        yield f"{NETWORK}: does not select all pods"
     if cron["concurrencyPolicy"] != "Forbid":
-        yield f"{CRONJOB}: two nights may overlap"
-    patience = re.search(r"--timeout=(\d+)s", " ".join(pod["initContainers"][-1]["args"]))
-    if not patience or int(patience[1]) < job["spec"]["activeDeadlineSeconds"]:
-        yield f"{CRONJOB}: gives up before {RAYJOB} has to end"
+        yield f"{CRONJOB}: concurrent runs are not forbidden"
+    timeout = re.search(r"--timeout=(\d+)s", " ".join(pod["initContainers"][-1]["args"]))
+    if not timeout or int(timeout[1]) < job["spec"]["activeDeadlineSeconds"]:
+        yield f"{CRONJOB}: timeout is shorter than the deadline of {RAYJOB}"
 
 
 def secret_problems(deployment: Deployment) -> Iterator[str]:
-    """Check that nothing secret is written down."""
+    """Check that no file contains a secret."""
     for name in FILES:
         for line in deployment.texts[name].splitlines():
             if SECRET.search(line):
                 yield f"{name}: {line.strip()[:60]}"
     for name, document in deployment.manifests():
         if document["kind"] == "Secret":
-            yield f"{name}: a Secret"
+            yield f"{name}: contains a Secret"
     for line in deployment.texts[DOCKERFILE].splitlines():
         if re.search(r"(ARG|ENV).*(TOKEN|SECRET|PASSWORD)", line):
             yield f"{DOCKERFILE}: {line}"
