@@ -4,8 +4,8 @@
     >>> project = distspec.open("/data/dja")  # doctest: +SKIP
     >>> project.query("SELECT class_name, n_spectra FROM classes").to_pandas()  # doctest: +SKIP
 
-`run` runs the pipeline of a recipe, `open` opens what it made, `load_model` a trained model alone. The names of this
-module are imported when they are first used.
+`run` runs the pipeline of a recipe, `open` opens its results, and `load_model` loads a trained model alone.
+The names of this module are imported when they are first used.
 """
 
 from importlib import import_module

@@ -19,11 +19,11 @@ from distspec.core.schema.objects import ANOMALY_COMPONENTS
 from distspec.core.spectrum import Floats, Floats32
 
 PARTIAL_SCORES = tuple(column.name for column in ANOMALY_COMPONENTS)
-"""Names of the partial scores, which are inputs of the forest beside the latents."""
+"""Names of the partial scores, which are inputs of the forest in addition to the latents."""
 N_TREES, N_SUBSAMPLES = 100, 256
 """Trees of the forest, and spectra from which each tree is grown."""
 INTERESTING, ORDINARY = 1, -1
-"""Values of marks; 0 stands for no mark."""
+"""Values of marks; 0 means no mark."""
 
 
 def rescore_with_marks(
@@ -121,7 +121,7 @@ class DiscoveryCurve:
     n_found_by_rank : ndarray of shape (n_marks + 1,)
         Number of those spectra that the run's own ranking would have shown by then.
     n_unmarked_by_rank : ndarray of shape (n_marks + 1,)
-        Number of spectra that the run's own ranking would have shown and nobody has marked.
+        Number of spectra that the run's own ranking would have shown and that are not marked.
     """
 
     n_found: NDArray[np.int64]
@@ -135,7 +135,7 @@ class DiscoveryCurve:
         Parameters
         ----------
         interesting : ndarray of bool, shape (n_marks,)
-            Whether each mark says interesting, in order of time.
+            Whether each mark is "interesting", in order of time.
         ranks : ndarray of shape (n_marks,)
             Ranks of the marked spectra in the run; 1 is the most anomalous.
 

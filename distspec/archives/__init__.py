@@ -1,4 +1,4 @@
-"""Archives of spectra: where spectra come from, how they are listed and read, and what is measured on them.
+"""Archives of spectra: how spectra are listed and read, and which measurements are made on them.
 
 The package has one module per archive, the base class (`base`), the lookup by name (`registry`), the reader
 of loose files (`external`) and a simulated archive (`simulated`). It may import `distspec.core`,

@@ -190,5 +190,5 @@ def find_etags(urls: Sequence[str], base_url: str, access: AccessConfig) -> list
     ArchiveError
         If the folder cannot be listed.
     """
-    found = {file.url: file.etag for file in list_folder(base_url, access)}
-    return [found.get(url, "") if is_url_below(url, base_url) else "" for url in urls]
+    etags = {file.url: file.etag for file in list_folder(base_url, access)}
+    return [etags.get(url, "") if is_url_below(url, base_url) else "" for url in urls]

@@ -1,7 +1,7 @@
 """The Dark Energy Spectroscopic Instrument: ``coadd-*.fits`` files of many targets, and their redshifts.
 
 Formats: https://desidatamodel.readthedocs.io (coadd-SURVEY-PROGRAM-PIXNUM, coadd-SPECTROGRAPH-TILEID-GROUPID
-and the redrock file beside each; bit masks: …/en/latest/bitmasks.html). Wavelengths are in vacuum.
+and the redrock file in the folder of each; bit masks: …/en/latest/bitmasks.html). Wavelengths are in vacuum.
 """
 
 from __future__ import annotations

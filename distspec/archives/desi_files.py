@@ -124,7 +124,7 @@ def parse_redrock(content: bytes, file_size: int) -> RedrockTable:
     content : bytes
         The file or its beginning.
     file_size : int
-        Size of the whole file [bytes].
+        Size of the complete file [bytes].
 
     Raises
     ------

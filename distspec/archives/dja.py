@@ -1,6 +1,6 @@
 """The DAWN JWST Archive: NIRSpec spectra reduced with msaexp.
 
-Formats: the v1, v2 and v4 SPEC1D tables and catalogues (https://dawn-cph.github.io/dja;
+Formats: the v1, v2 and v4 SPEC1D tables and catalogs (https://dawn-cph.github.io/dja;
 Heintz et al. 2025, A&A 693, A60; de Graaff et al. 2025, A&A 697, A189).
 """
 

@@ -4,7 +4,7 @@
 columns ``wave`` [um] and the vectors ``flux`` and ``err`` [uJy], whose element i belongs to the i-th PRISM
 row of the release's catalog (doi:10.5281/zenodo.15472354). The values of a spectrum are therefore scattered
 over the file, next to those of neighboring spectra. The reader fetches a block of spectra with one byte
-range per pixel and column, and serves all spectra of the block from it.
+range per pixel and column, and reads all spectra of the block from it.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def parse_spec1d(content: bytes, file_size: int) -> tuple[Floats, Floats, Floats
     content : bytes
         The file or its beginning.
     file_size : int
-        Size of the whole file [bytes].
+        Size of the complete file [bytes].
 
     Returns
     -------
@@ -111,7 +111,7 @@ def find_valid_pixels(flux: Floats, err: Floats) -> np.ndarray[Any, np.dtype[np.
 
 
 def percentile(values: Floats, q: float) -> float:
-    """Return what `numpy.percentile` returns, bit for bit but ten times faster.
+    """Compute the same percentiles as `numpy.percentile`, bit for bit but ten times faster.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def percentile(values: Floats, q: float) -> float:
 
 @njit(cache=True)
 def running_median(values: Floats) -> Floats:
-    """Return what `scipy.ndimage.median_filter` returns for 11 pixels and reflection at the ends.
+    """Compute `scipy.ndimage.median_filter` for 11 pixels and reflection at the ends.
 
     Parameters
     ----------

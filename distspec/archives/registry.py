@@ -56,7 +56,7 @@ def get_archive(name: str) -> type[Archive]:
     Parameters
     ----------
     name : str
-        `Archive.name`, as a store or a record holds it. "" stands for spectra of unknown origin, of which
+        `Archive.name`, as a store or a record holds it. "" means spectra of unknown origin, of which
         nothing is measured.
 
     Returns

@@ -36,7 +36,7 @@ from distspec.measurements.definitions import MeasurementSet
 from distspec.measurements.standard_sets import SDSS_MEASUREMENTS
 
 HEAD_BYTES = 83 * 2880
-"""Number of bytes read from the start of a file; they contain a whole file without single exposures."""
+"""Number of bytes read from the start of a file; they contain a complete file without single exposures."""
 BAD_PIXEL_BITS: Mapping[str, int] = {
     "NOPLUG": 0,
     "BADTRACE": 1,

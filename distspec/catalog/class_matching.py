@@ -57,9 +57,9 @@ class ClassOverlap:
         return _ratio(self.shared_counts, old[:, None] + new[None, :] - self.shared_counts)
 
 
-def _ratio(part: Ints, whole: Ints) -> Floats:
+def _ratio(numerator: Ints, denominator: Ints) -> Floats:
     """Divide, with 0 where the denominator is 0."""
-    return np.divide(part, whole, out=np.zeros(part.shape), where=whole > 0)
+    return np.divide(numerator, denominator, out=np.zeros(numerator.shape), where=denominator > 0)
 
 
 def compute_overlap(old_labels: Ints, new_labels: Ints, points: Floats, n_lost: Ints) -> ClassOverlap:

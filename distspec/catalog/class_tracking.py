@@ -119,7 +119,9 @@ def track_classes(
         ids = _assign_class_ids(match_classes(overlap), old_ids, sizes, registry)
         rows = [(class_id, run_id, label, int(sizes[label])) for label, class_id in enumerate(ids)]
         registry = pa.concat_tables([registry, _build_registry(rows)])
-    predecessors = np.array([old_ids.index(each) if each in old_ids else -1 for each in ids], np.int64)
+    predecessors = np.array(
+        [old_ids.index(class_id) if class_id in old_ids else -1 for class_id in ids], np.int64
+    )
     change_types = classify_changes(overlap, predecessors)
     previous_ids = pa.array(old_ids, pa.string()).take(pa.array(old_labels, mask=old_labels < 0))
     changes = _build_changes(overlap, predecessors, change_types, old_ids, ids)
@@ -143,7 +145,9 @@ def _assign_class_ids(
     predecessors: Ints, previous_ids: Sequence[str], sizes: Ints, class_registry: pa.Table
 ) -> list[str]:
     """Return the identifier of each class: that of its predecessor, otherwise an unused one by size."""
-    last = max((int(each.removeprefix("c-")) for each in class_registry["class_id"].to_pylist()), default=0)
+    last = max(
+        (int(class_id.removeprefix("c-")) for class_id in class_registry["class_id"].to_pylist()), default=0
+    )
     ids: list[str] = [str(previous_ids[int(i)]) if i >= 0 else "" for i in predecessors]
     for label in np.argsort(-sizes, kind="stable"):
         if not ids[label]:

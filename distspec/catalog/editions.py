@@ -69,7 +69,7 @@ class EditionRecord(JsonRecord):
     run_id : str
         Run that the tables come from.
     edition : str
-        Fingerprint of what the edition was made from, including the edition before it.
+        Fingerprint of the inputs of the edition, including the edition before it.
     snapshot_id : str
         Snapshot of the store.
     inputs : mapping
@@ -137,8 +137,8 @@ def publish(
 ) -> EditionRecord:
     """Write the tables of a run and make them the current edition.
 
-    Readers take all file names from one record, so they see one edition as a whole. Files and records are
-    named after what they were made from, which includes the edition before; none is overwritten.
+    Readers take all file names from one record, so they never see parts of two editions. The names of
+    files and records are fingerprints of their inputs, including the edition before; none is overwritten.
 
     Parameters
     ----------

@@ -52,8 +52,8 @@ def query(root: str, sql: str, run_id: str = "") -> pa.Table:
         Root URL.
     sql : str
         Query in DuckDB's SQL. Each table of the catalog is a view of the same name. Tables of other runs
-        are available as ``"r-...".objects``. Besides DuckDB's functions there are ``separation(ra1, dec1,
-        ra2, dec2)`` and the table function ``cone(ra, dec, radius)``, all in degrees.
+        are available as ``"r-...".objects``. In addition to DuckDB's functions there are ``separation(ra1,
+        dec1, ra2, dec2)`` and the table function ``cone(ra, dec, radius)``, all in degrees.
     run_id : str
         Run or edition whose tables are queried; empty for the current edition.
 

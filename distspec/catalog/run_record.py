@@ -67,7 +67,7 @@ class SelectionRecord(JsonRecord):
     stability : float or None
         Mean adjusted Rand index between members of the ensemble.
     alpha : float or None
-        Significance level of `beats_null`, over the whole sweep.
+        Significance level of `beats_null`, over all settings of the sweep.
     n_null_draws : int or None
         Number of draws of each null model.
     silhouette_test, stability_test : NullTestRecord or None

@@ -137,7 +137,7 @@ def build_sweep_table(
     selection : Selection or None
         The selected setting; ``chosen`` marks its trial, or its first ensemble member for a consensus.
     """
-    own = [each for each in results if not each.trial.dataset.is_null]
+    real_results = [result for result in results if not result.trial.dataset.is_null]
     chosen = None
     if selection is not None:
         chosen = (
@@ -148,12 +148,12 @@ def build_sweep_table(
     test = sweep_scores.silhouette_test
     rows = [
         {
-            **_trial_row(i, each),
-            "null_percentile": test.percentile[SweepSetting.from_result(each)] if test else float("nan"),
+            **_trial_row(i, result),
+            "null_percentile": test.percentile[SweepSetting.from_result(result)] if test else float("nan"),
             "stability": sweep_scores.stability[i],
             "chosen": i == chosen,
         }
-        for i, each in enumerate(own)
+        for i, result in enumerate(real_results)
     ]
     return schema.build_table(
         {c.name: [row[c.name] for row in rows] for c in schema.SWEEP_SCHEMA}, schema.SWEEP_SCHEMA, {}
@@ -163,8 +163,12 @@ def build_sweep_table(
 def build_null_tests_table(results: Sequence[TrialResult]) -> pa.Table:
     """Build the table ``null_tests``, one row per trial on null data."""
     rows = [
-        {"null_model": each.trial.dataset.null_model, "draw": each.trial.dataset.draw, **_trial_row(i, each)}
-        for i, each in enumerate(each for each in results if each.trial.dataset.is_null)
+        {
+            "null_model": result.trial.dataset.null_model,
+            "draw": result.trial.dataset.draw,
+            **_trial_row(i, result),
+        }
+        for i, result in enumerate(result for result in results if result.trial.dataset.is_null)
     ]
     return schema.build_table(
         {c.name: [row[c.name] for row in rows] for c in schema.NULL_TESTS_SCHEMA},

@@ -30,13 +30,13 @@ class SimilarCommand(RootCommand):
 
     def run(self) -> None:
         """Print the nearest spectra."""
-        found = self.project.similar(self.object_id, self.n).table
+        neighbors = self.project.similar(self.object_id, self.n).table
         columns = {
-            "object_id": found["object_id"],
-            "distance": _format_floats(found["distance"], 3),
-            "z": _format_floats(found["z"], 4),
-            "class": found["cluster_label"],
-            "galaxy type": found["galaxy_type"],
+            "object_id": neighbors["object_id"],
+            "distance": _format_floats(neighbors["distance"], 3),
+            "z": _format_floats(neighbors["z"], 4),
+            "class": neighbors["cluster_label"],
+            "galaxy type": neighbors["galaxy_type"],
         }
         print(format_table(pa.table(columns)))
 

@@ -1,4 +1,4 @@
-"""Verbs about what people say of spectra: label, labels, classify, rerank."""
+"""Verbs for labels that people give to spectra: label, labels, classify, rerank."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class LabelCommand(RootCommand):
     file: tyro.conf.Positional[str] = tyro.MISSING
     """Path or URL of the file."""
     who: str = ""
-    """Who gave the labels, where the file does not tell; empty: your user name."""
+    """Annotator of rows for which the file gives none; empty: your user name."""
     skip_unknown: bool = False
     """Skip spectra that the store does not hold, and list them; otherwise they make the command fail."""
 
     def run(self) -> None:
         """Print the number of labels."""
-        found = self.project.import_labels(self.file, self.who, self.skip_unknown)
-        print(f"{len(found.annotations):,} labels added; `distspec classify` learns them")
-        if found.unknown_ids:
-            lines = [f"line {line}: {name!r}" for line, name in found.unknown_ids]
+        imported = self.project.import_labels(self.file, self.who, self.skip_unknown)
+        print(f"{len(imported.annotations):,} labels added; `distspec classify` learns them")
+        if imported.unknown_ids:
+            lines = [f"line {line}: {name!r}" for line, name in imported.unknown_ids]
             print(f"{len(lines):,} skipped, of spectra that the store does not hold:", *lines, sep="\n  ")
 
 

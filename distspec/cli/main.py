@@ -41,7 +41,7 @@ class Verb:
 
 GROUPS = {
     "run": "Run the pipeline",
-    "query": "Query what is published",
+    "query": "Query published results",
     "inspect": "Inspect data and results",
     "label": "Label spectra",
     "operate": "Operate a schedule",
@@ -73,9 +73,7 @@ VERBS = {
     "quarantine": Verb(
         "inspect", "operations:QuarantineCommand", "List the spectra that could not be used, and why."
     ),
-    "provenance": Verb(
-        "inspect", "provenance:ProvenanceCommand", "Show what a spectrum's row was made from."
-    ),
+    "provenance": Verb("inspect", "provenance:ProvenanceCommand", "Show the provenance of a spectrum's row."),
     "verify": Verb(
         "inspect", "provenance:VerifyCommand", "Check the store and everything that is published."
     ),
@@ -91,7 +89,7 @@ VERBS = {
     "status": Verb(
         "operate", "operations:StatusCommand", "Show running job, promoted model, store and catalog."
     ),
-    "history": Verb("operate", "operations:HistoryCommand", "List the jobs of a root and what they decided."),
+    "history": Verb("operate", "operations:HistoryCommand", "List the jobs of a root and their decisions."),
     "rollback": Verb(
         "operate", "operations:RollbackCommand", "Promote an earlier model with its last catalog."
     ),

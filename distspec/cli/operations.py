@@ -27,7 +27,7 @@ class StatusCommand(RootCommand):
 
 @dataclass(frozen=True)
 class HistoryCommand(RootCommand):
-    """List the jobs of a root and what they decided."""
+    """List the jobs of a root and their decisions."""
 
     job: int = 0
     """Print the events of this job instead, one JSON object per line."""
@@ -140,6 +140,6 @@ class GarbageCollectCommand(RootCommand):
     """Age up to which a snapshot without a tag is kept [d]."""
 
     def run(self) -> None:
-        """Print the counts of what was deleted."""
+        """Print the numbers of deleted items."""
         counts = asdict(self.project.gc(self.keep_days))
         print(", ".join(f"{name.removeprefix('n_')} {n:,}" for name, n in counts.items()))

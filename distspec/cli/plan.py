@@ -109,7 +109,7 @@ def _describe_rates(rates: ResourceRates) -> str:
 
 
 def _format_bytes(value: float) -> str:
-    unit, size = next((each for each in (("TB", 1e12), ("GB", 1e9)) if value >= each[1]), ("MB", 1e6))
+    unit, size = next((scale for scale in (("TB", 1e12), ("GB", 1e9)) if value >= scale[1]), ("MB", 1e6))
     return f"{value / size:,.0f} {unit}" if value >= 10 * size else f"{value / size:.1f} {unit}"
 
 

@@ -29,19 +29,20 @@ class VerifyCommand(RootCommand):
 
     def run(self) -> None:
         """Print the problems, and end with status 1 if there are any."""
-        found = self.project.verify(self.snapshot)
-        store = f"{found.n_rows:,} rows in {found.n_commits} commits, snapshot {found.snapshot_id}"
-        for problem in found.problems:
+        verification = self.project.verify(self.snapshot)
+        store = f"{verification.n_rows:,} rows in {verification.n_commits} commits"
+        store += f", snapshot {verification.snapshot_id}"
+        for problem in verification.problems:
             print(problem)
-        if found.problems:
-            _fail(f"{len(found.problems)} problems in {store}, and in what was made from it")
+        if verification.problems:
+            _fail(f"{len(verification.problems)} problems in {store}, and in results derived from it")
         print(f"{store}: all rows are present and unaltered, ledger and history are consistent")
         print("all editions, runs and models match their checksums, and their data are present")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProvenanceCommand(RootCommand):
-    """Show what a spectrum's row was made from.
+    """Show the provenance of a spectrum's row.
 
     Lists edition, run, models, snapshot and file.
     """
@@ -79,13 +80,13 @@ class ReproduceCommand(RootCommand):
 
     def run(self) -> None:
         """Print the differences, and end with status 1 if there are any."""
-        found = self.project.reproduce(self.model_or_run_id, self.into, self.ray)
-        for change in found.version_changes:
+        reproduction = self.project.reproduce(self.model_or_run_id, self.into, self.ray)
+        for change in reproduction.version_changes:
             print(f"made with {change.package} {change.recorded}, here is {change.installed}")
-        for difference in found.differences:
+        for difference in reproduction.differences:
             print(difference)
-        if found.differences:
-            _fail(f"{self.model_or_run_id} came out differently in {len(found.differences)} respects")
+        if reproduction.differences:
+            _fail(f"{self.model_or_run_id} came out differently in {len(reproduction.differences)} respects")
         print(f"{self.model_or_run_id} came out identical, to the last bit")
 
 

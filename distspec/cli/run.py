@@ -17,7 +17,7 @@ from distspec.pipeline.runner import STAGES, find_run, run_stages
 USAGE = f"""usage: distspec run [STAGE] RECIPE --root URL [settings]
 
 Run the pipeline of a recipe, or one of its stages: {", ".join(STAGES)}.
-Each stage does only what is missing. `distspec run RECIPE --help` lists the settings.
+Each stage does only the missing work. `distspec run RECIPE --help` lists the settings.
 """
 CLASSES_QUERY = (
     "SELECT coalesce(class_id, 'noise') AS class, class_name AS name, n_spectra, n_sources, "

@@ -1,7 +1,7 @@
 """Clustering: the sweep over algorithms and spaces, its scores and null tests, and consensus classes.
 
 The package holds the algorithms and their settings (`config`, `plan`, `algorithms`), scores (`trials`,
-`silhouette`, `null_tests`, `selection`), and what assigns spectra to classes (`consensus`, `umap`,
+`silhouette`, `null_tests`, `selection`), and the assignment of spectra to classes (`consensus`, `umap`,
 `labeler`). It may import `distspec.core` and `distspec.io`; it knows nothing of stores, models or Ray.
 """
 

@@ -35,7 +35,7 @@ class MembershipModel(Protocol):
     """Assigns points to the clusters of a fitted clustering."""
 
     def predict_proba(self, x: Floats) -> Floats:
-        """Return membership probabilities, (n_points, n_clusters); what a row lacks to 1 is noise."""
+        """Return membership probabilities of shape (n_points, n_clusters); 1 minus a row's sum is noise."""
         ...
 
 
@@ -315,7 +315,7 @@ def labels_from_prob(prob: Floats) -> Labels:
     Parameters
     ----------
     prob : ndarray of shape (n_points, n_clusters)
-        Membership probabilities; what a row lacks to 1 is noise.
+        Membership probabilities; 1 minus a row's sum is the probability of noise.
 
     Examples
     --------

@@ -64,7 +64,7 @@ class ClusteringConfig:
     n_null_seeds: int = 2
     """Number of ensemble members per setting on null data."""
     alpha: float = 0.01
-    """Probability, over the whole sweep, that structureless data count as beating the null test."""
+    """Probability, over all settings of the sweep, that structureless data count as beating the null test."""
     min_stability: float = 0.8
     """Smallest mean adjusted Rand index between members at which a clustering counts as reproducible."""
     min_core_stability: float = 0.9
@@ -80,14 +80,14 @@ class ClusteringConfig:
 
     def __post_init__(self) -> None:
         self._check_numbers_of_clusters()
-        for name, given, known in (
+        for name, values, allowed in (
             ("spaces", self.spaces, SPACE_NAMES),
             ("algorithms", self.algorithms, ALGORITHMS),
             ("covariance_types", self.covariance_types, ALGORITHM_VARIANTS["gmm"]),
         ):
-            if not given or set(given) - set(known):
+            if not values or set(values) - set(allowed):
                 raise ConfigError(
-                    f"clustering.{name} is {', '.join(given) or 'empty'}: choose from {', '.join(known)}"
+                    f"clustering.{name} is {', '.join(values) or 'empty'}: choose from {', '.join(allowed)}"
                 )
         for name in ("n_seeds", "n_init", "n_umap_seeds", "n_null_seeds"):
             self._check(name, getattr(self, name) >= 1, "must be at least 1")
@@ -140,7 +140,7 @@ class FeatureSpace(NamedTuple):
 
 
 class AlgorithmSpec(NamedTuple):
-    """A clustering algorithm and its parameters; those that it does not use keep their defaults.
+    """A clustering algorithm and its parameters; parameters that it does not use keep their defaults.
 
     Attributes
     ----------

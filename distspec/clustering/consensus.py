@@ -152,11 +152,11 @@ class Consensus:
         """
         k = int(class_labels.max(initial=-1)) + 1
         sizes = np.maximum(np.bincount(class_labels[class_labels >= 0], minlength=k), 1)
-        counts = [contingency_matrix(each, class_labels)[1:].astype(np.float64) for each in member_labels]
+        counts = [contingency_matrix(labels, class_labels)[1:].astype(np.float64) for labels in member_labels]
         class_given_cluster = [
-            each[:, 1 : k + 1] / np.maximum(each.sum(axis=1, keepdims=True), 1.0) for each in counts
+            count[:, 1 : k + 1] / np.maximum(count.sum(axis=1, keepdims=True), 1.0) for count in counts
         ]
-        return cls(class_labels, class_given_cluster, [each[:, 1 : k + 1] / sizes for each in counts])
+        return cls(class_labels, class_given_cluster, [count[:, 1 : k + 1] / sizes for count in counts])
 
     def predict_proba(self, member_labels: Sequence[Labels]) -> Floats:
         """Return class probabilities: the mean over members of the class distribution of a point's cluster.
@@ -281,7 +281,7 @@ def _merge_small_branches(
     members: list[NDArray[np.int64]] = [np.array([i]) for i in range(n)]
     for left, right in tree[:, :2].astype(np.int64):
         pair = members[left], members[right]
-        assigned = [classes[each][classes[each] >= 0] for each in pair]
+        assigned = [classes[points][classes[points] >= 0] for points in pair]
         for this, other in ((0, 1), (1, 0)):
             if not len(assigned[this]) and len(assigned[other]):
                 classes[pair[this]] = np.bincount(assigned[other]).argmax()

@@ -248,7 +248,7 @@ class GaussianMixture:
     means : ndarray of shape (k, n_dims)
         Means.
     covariances : ndarray of shape (k, n_dims, n_dims)
-        Full covariance matrices, whatever the fit was restricted to.
+        Full covariance matrices for every covariance type of the fit.
     log_likelihood : float
         Mean log density of the fitted points.
     bic : float

@@ -25,7 +25,7 @@ class Assignment:
     labels : ndarray of int32, shape (n_spectra,)
         Most probable class; -1 is noise.
     prob : ndarray of shape (n_spectra, n_classes)
-        Membership probabilities; what a row lacks to 1 is noise.
+        Membership probabilities; 1 minus a row's sum is the probability of noise.
     entropy : ndarray of shape (n_spectra,)
         `distspec.clustering.diagnostics.normalized_entropy` of `prob`.
     stability : ndarray of shape (n_spectra,)

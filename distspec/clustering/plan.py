@@ -95,7 +95,7 @@ def build_spaces(config: ClusteringConfig, n_umap_seeds: int, seed: int) -> list
 
 
 def build_algorithm_grid(config: ClusteringConfig, n_points: int) -> tuple[list[AlgorithmSpec], list[str]]:
-    """Return the algorithms and parameters to try in each space, and what was adapted to a small sample.
+    """Return the algorithms and parameters to try in each space, and the adaptations to a small sample.
 
     Parameters
     ----------

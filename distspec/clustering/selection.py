@@ -61,7 +61,7 @@ class SweepScores:
     silhouette_test, stability_test : NullTest or None
         Comparison of both scores with structureless data; None if there are no draws.
     alpha : float
-        Significance level, over the whole sweep.
+        Significance level, over all settings of the sweep.
     """
 
     members: Mapping[SweepSetting, Sequence[int]]

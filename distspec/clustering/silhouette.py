@@ -4,7 +4,7 @@ A silhouette needs the mean distance of a point to every class. All labelings sh
 distances, and the sums are one matrix product with the members of the classes. Labelings of a sweep are
 similar: a class that occurs in several is summed once, and points that no labeling of a batch separates are
 added up beforehand. Distances are rounded to 2⁻³⁶ of the diameter of the sample, so that their sums are exact
-in any order, and the score of a labeling has the same bits whatever else is in its batch.
+in any order, and the score of a labeling is bit-identical for every composition of its batch.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def davies_bouldin(x: Floats, labels: Labels) -> Floats:
     ----------
     Davies & Bouldin 1979, IEEE Trans. PAMI 1, 224.
     """
-    return np.array([_davies_bouldin(x, each) for each in labels], dtype=np.float64)
+    return np.array([_davies_bouldin(x, trial_labels) for trial_labels in labels], dtype=np.float64)
 
 
 def _davies_bouldin(x: Floats, labels: Labels) -> float:
@@ -151,7 +151,7 @@ def silhouette_scores(
     ----------
     Rousseeuw 1987, J. Comput. Appl. Math. 20, 53.
     """
-    n_classes = np.array([_n_classes(each) for each in labels], dtype=np.int64)
+    n_classes = np.array([_n_classes(trial_labels) for trial_labels in labels], dtype=np.int64)
     rows, weights = np.arange(len(x)), np.ones(len(x))
     if len(x) > max_exact_points:
         rows, weights = _draw_stratified_sample(x, max_exact_points, seed)
@@ -219,15 +219,15 @@ def _iterate_batches(
     trials: Iterable[tuple[int, Labels]], weights: Tensor, max_bytes: int
 ) -> Iterator[list[_TrialBatch]]:
     """Yield lists of batches that fit into the memory limit together."""
-    held: list[_TrialBatch] = []
+    batches: list[_TrialBatch] = []
     for start, labels in trials:
         batch = _build_batch(start, labels, weights)
-        if held and sum(8 * each.members.numel() for each in (*held, batch)) > max_bytes:
-            yield held
-            held = []
-        held.append(batch)
-    if held:
-        yield held
+        if batches and sum(8 * pending.members.numel() for pending in (*batches, batch)) > max_bytes:
+            yield batches
+            batches = []
+        batches.append(batch)
+    if batches:
+        yield batches
 
 
 def _build_batch(start: int, labels: Labels, weights: Tensor) -> _TrialBatch:

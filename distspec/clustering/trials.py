@@ -108,13 +108,13 @@ def limit_rows(
     >>> limit_rows(ClusteringConfig(algorithms=("gmm", "optics")), 10_000, 1e9)[1]
     ['optics is fitted to 3,000 of 10,000 spectra, as time and memory allow; the others are assigned']
     """
-    wanted = round(config.resample_fraction * n_points)
-    max_rows = {name: min(wanted, get_max_rows(name, memory_bytes)) for name in config.algorithms}
+    n_requested = round(config.resample_fraction * n_points)
+    max_rows = {name: min(n_requested, get_max_rows(name, memory_bytes)) for name in config.algorithms}
     adaptations = [
         f"{name} is fitted to {rows:,} of {n_points:,} spectra, as time and memory allow; "
         "the others are assigned"
         for name, rows in max_rows.items()
-        if rows < wanted
+        if rows < n_requested
     ]
     return max_rows, adaptations
 
@@ -211,7 +211,9 @@ def _run_group(
     """Fit and score trials that are fitted to the same points."""
     start = time.monotonic()
     fitted = fit_trials(points, trials, config, max_rows)
-    labels = np.array([each for _, each in fitted], np.int32).reshape(len(fitted), len(points))
+    labels = np.array([trial_labels for _, trial_labels in fitted], np.int32).reshape(
+        len(fitted), len(points)
+    )
     in_space = silhouette_scores(points, labels, max_exact_points=config.silhouette_sample_size)
     in_latents = silhouette_scores(latents, labels, max_exact_points=config.silhouette_sample_size)
     separation = davies_bouldin(points, labels)
@@ -234,9 +236,9 @@ def _run_group(
 def _replace_labels_by_stability(result: TrialResult, results: Sequence[TrialResult]) -> TrialResult:
     """Return a result with the stability of its setting instead of its labels, since null draws are many."""
     member_labels = [
-        each.labels.astype(np.int32)
-        for each in results
-        if each.trial.algorithm_spec == result.trial.algorithm_spec
+        trial_result.labels.astype(np.int32)
+        for trial_result in results
+        if trial_result.trial.algorithm_spec == result.trial.algorithm_spec
     ]
     stability = float(np.mean(compute_stability(member_labels)))
     return replace(result, labels=np.zeros(0, np.int16), scores=replace(result.scores, stability=stability))

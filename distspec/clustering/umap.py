@@ -1,7 +1,7 @@
 """UMAP with a shared neighbor graph, deterministic layouts, and the projection of new points.
 
-One graph, computed from exact nearest neighbors, serves all embeddings that differ in seed, minimum distance
-or number of dimensions. An embedding starts from the spectral layout of the graph; its seed determines the
+All embeddings that differ in seed, minimum distance or number of dimensions share one graph, computed from
+exact nearest neighbors. An embedding starts from the spectral layout of the graph; its seed determines the
 noise that is added and the negative samples.
 """
 

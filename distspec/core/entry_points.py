@@ -45,15 +45,15 @@ def load_entry_points(group: str, reserved_names: Collection[str]) -> LoadedEntr
     -------
     LoadedEntryPoints
     """
-    found = {(point.name, _package_name(point), point.value): point for point in entry_points(group=group)}
-    counts = Counter(name for name, _, _ in found)
+    points = {(point.name, _package_name(point), point.value): point for point in entry_points(group=group)}
+    counts = Counter(name for name, _, _ in points)
     objects: dict[str, Any] = {}
     problems: dict[str, str] = {}
-    for (name, package, value), point in sorted(found.items()):
+    for (name, package, value), point in sorted(points.items()):
         if name in reserved_names:
             problems[name] = f"package {package}: the name {name!r} is already used by distspec"
         elif counts[name] > 1:
-            packages = sorted({other for taken, other, _ in found if taken == name})
+            packages = sorted({package_name for point_name, package_name, _ in points if point_name == name})
             problems[name] = f"the name {name!r} is claimed more than once, by {' and '.join(packages)}"
         else:
             try:

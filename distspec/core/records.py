@@ -1,4 +1,4 @@
-"""Records of what a model and a run came from: identifiers, versions, JSON conversion and checksums.
+"""Provenance records of models and runs: identifiers, versions, JSON conversion and checksums.
 
 A record holds a SHA-256 checksum over its own content, the checksums of its files, and the checksum of the
 record before it. The record of a catalog therefore fixes everything that the catalog was made from.
@@ -116,7 +116,7 @@ def decode_value(hint: Any, value: Any) -> Any:
     if origin is tuple:
         variable = len(arguments) == 2 and arguments[1] is Ellipsis
         hints = (arguments[0],) * len(value) if variable else arguments
-        return tuple(decode_value(each, item) for each, item in zip(hints, value, strict=True))
+        return tuple(decode_value(item_hint, item) for item_hint, item in zip(hints, value, strict=True))
     if origin in (list, set, frozenset):
         return origin(decode_value(arguments[0], item) for item in value)
     if (
@@ -131,7 +131,7 @@ def decode_value(hint: Any, value: Any) -> Any:
         return _decode_record(hint, cast(Mapping[str, Any], value), name)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return hint(value)
-    alternatives = [each for each in arguments if each is not type(None)]
+    alternatives = [alternative for alternative in arguments if alternative is not type(None)]
     if origin is not None and len(alternatives) == 1 and type(None) in arguments:
         return decode_value(alternatives[0], value)
     return value

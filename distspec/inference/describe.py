@@ -127,7 +127,7 @@ class ReconstructedSpectra:
 
 @dataclass(frozen=True)
 class SpectrumDescription:
-    """Everything that a run's models say about spectra.
+    """All outputs of a run's models for spectra.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The model of a run: what assigns spectra to its classes and scores their anomaly, as plain arrays."""
+"""The model of a run: it assigns spectra to classes and scores their anomaly, stored as plain arrays."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from distspec.core.spectrum import Floats, Floats32
 RUN_MODEL_FILE = "run_model.npz"
 """Name of its file in the folder of a run; nothing in it is pickled."""
 _MEMBERSHIP_CLASSES: Mapping[str, type[MembershipModel]] = {
-    each.__name__: each for each in (GaussianMixture, KNeighborsMembership, NearestCenterMembership)
+    membership_class.__name__: membership_class
+    for membership_class in (GaussianMixture, KNeighborsMembership, NearestCenterMembership)
 }
 _CONSENSUS_ARRAYS = ("class_given_cluster", "cluster_given_class")
 Arrays = Mapping[str, NDArray[Any]]
@@ -167,21 +168,26 @@ def _umaps_to_arrays(arrays: dict[str, NDArray[Any]], labeler: EnsembleLabeler) 
 
 
 def _labeler_from_arrays(arrays: Arrays, record: Mapping[str, Any]) -> EnsembleLabeler:
-    members = [_member_from_arrays(arrays, i, each) for i, each in enumerate(record["members"])]
-    umaps = [(each, _umap_from_arrays(arrays, i, each)) for i, each in enumerate(record["umaps"])]
+    members = [
+        _member_from_arrays(arrays, i, member_record) for i, member_record in enumerate(record["members"])
+    ]
+    umaps = [
+        (umap_record, _umap_from_arrays(arrays, i, umap_record))
+        for i, umap_record in enumerate(record["umaps"])
+    ]
     class_given_cluster, cluster_given_class = (
         [arrays[f"member/{i}/{name}"] for i in range(len(members))] for name in _CONSENSUS_ARRAYS
     )
     return EnsembleLabeler(
         members,
         {
-            (each["model_index"], FeatureSpace(*each["space"])): umap
-            for each, umap in umaps
-            if each["space"] is not None
+            (umap_record["model_index"], FeatureSpace(*umap_record["space"])): umap
+            for umap_record, umap in umaps
+            if umap_record["space"] is not None
         },
         Consensus(arrays["class_labels"], class_given_cluster, cluster_given_class),
         record["reference_member"],
-        next((umap for each, umap in umaps if each["space"] is None), None),
+        next((umap for umap_record, umap in umaps if umap_record["space"] is None), None),
     )
 
 
@@ -193,7 +199,7 @@ def _member_from_arrays(arrays: Arrays, i: int, record: Mapping[str, Any]) -> En
 
 
 def _umap_from_arrays(arrays: Arrays, i: int, record: Mapping[str, Any]) -> UmapEmbedding:
-    """Return an embedding onto which points can be projected; an empty graph stands for the original one."""
+    """Return an embedding onto which points can be projected; an empty graph means the original one."""
     x = arrays[f"umap_points/{record['model_index']}"]
     graph = csr_matrix((len(x), len(x))) if record["has_graph"] else None
     return UmapEmbedding(NeighborGraph(x, record["n_neighbors"], graph, {}, []), arrays[f"umap/{i}"])

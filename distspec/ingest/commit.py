@@ -1,4 +1,4 @@
-"""Committing of loaded batches: their order, and what each commit holds."""
+"""Committing of loaded batches: their order, and the content of each commit."""
 
 from __future__ import annotations
 
@@ -177,12 +177,12 @@ class Committer:
     def _write_spectra(self, transaction: Transaction, slices: Sequence[BlockSlice], n: int) -> None:
         """Have the writer write whole chunks, and write the partial ones here."""
         first, n_total_rows, chunk_rows = self.store.n_rows, self.store.n_rows + n, self.store.chunk_rows
-        whole: list[ChunkPieces] = []
+        complete: list[ChunkPieces] = []
         partial: list[ChunkPieces] = []
         for start, stop in split_at_chunks(first, n_total_rows, chunk_rows):
             pieces = ChunkPieces(start, slice_blocks(slices, start - first, stop - first))
-            (whole if stop - start == chunk_rows else partial).append(pieces)
-        forks = self._writer.write_chunks(transaction, whole, n_total_rows)
+            (complete if stop - start == chunk_rows else partial).append(pieces)
+        forks = self._writer.write_chunks(transaction, complete, n_total_rows)
         if forks:
             transaction.session.merge(*forks)
         for pieces in partial:
@@ -229,12 +229,12 @@ def slice_blocks(slices: Sequence[BlockSlice], start: int, stop: int) -> list[Bl
     BlockSlice(block='a', start=3, stop=5)
     BlockSlice(block='b', start=2, stop=4)
     """
-    found: list[BlockSlice] = []
+    pieces: list[BlockSlice] = []
     offset = 0
     for piece in slices:
         n = piece.stop - piece.start
         low, high = max(start - offset, 0), min(stop - offset, n)
         if low < high:
-            found.append(BlockSlice(piece.block, piece.start + low, piece.start + high))
+            pieces.append(BlockSlice(piece.block, piece.start + low, piece.start + high))
         offset += n
-    return found
+    return pieces

@@ -1,4 +1,4 @@
-"""Difference between an archive's listing and the store: what to read, withdraw, restore and release."""
+"""Difference between an archive's listing and the store: spectra to read, withdraw, restore and release."""
 
 from __future__ import annotations
 

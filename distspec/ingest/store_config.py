@@ -93,7 +93,7 @@ def make_store_config(
 def check_store_config(
     store_config: StoreConfig, grid: GridConfig, norm: NormConfig, join_radius: float, archive_name: str
 ) -> None:
-    """Check that the requested settings are those that the store was created with.
+    """Check that the requested settings equal those of the store.
 
     Parameters
     ----------

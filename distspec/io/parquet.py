@@ -25,7 +25,7 @@ from distspec.core.arrow import pc
 from distspec.io.files import compute_stream_sha256, open_atomic
 
 ROW_GROUP_SIZE = 65_536
-"""Rows that a reader reads or skips as a whole."""
+"""Number of rows of a row group, which a reader reads or skips completely."""
 VOTABLE_TYPES = {
     pa.int8(): "short",  # VOTable has no signed byte
     pa.int16(): "short",

@@ -5,7 +5,7 @@
 Settings that are empty fall back to the standard AWS environment variables; credentials always come from the
 environment.
 
-obstore serves the object stores: on one core it reads 5,600 ranges of 46 kB per second where s3fs reads 890
+obstore accesses the object stores: on one core it reads 5,600 ranges of 46 kB per second where s3fs reads 890
 (``python -m tests.benchmarks transport``), and it supports the conditional writes that the lease needs.
 """
 
@@ -143,7 +143,7 @@ def open_bucket(
     anonymous : bool
         Whether to read a public bucket without credentials.
     prefix : str
-        Prefix of all keys; empty: the whole bucket.
+        Prefix of all keys; empty: the entire bucket.
 
     Raises
     ------
@@ -178,7 +178,7 @@ def _open_bucket(scheme: str, bucket: str, where: StorageConfig, anonymous: bool
 
 
 def _make_s3_credentials(bucket: str) -> Any:
-    # boto3's whole chain: environment, profiles, SSO, credential processes, containers, instances.
+    # boto3's full chain: environment, profiles, SSO, credential processes, containers, instances.
     from obstore.auth.boto3 import Boto3CredentialProvider
 
     try:

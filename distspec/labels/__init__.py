@@ -1,4 +1,4 @@
-"""Labels that people give to spectra, and what a classifier predicts from them for all others.
+"""Labels that people give to spectra, and the predictions of a classifier for all others.
 
 `annotations` stores labels and marks, `consensus` takes the majority, and `importing` reads files of labels;
 `classifier`, `conformal` and `active` provide probabilities, prediction sets and suggestions, which `predict`

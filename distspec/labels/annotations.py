@@ -110,7 +110,7 @@ def add_annotations(
 
 
 def read_annotations(root: str) -> pa.Table:
-    """Read all annotations, also those that later ones replace.
+    """Read all annotations, including superseded ones.
 
     Parameters
     ----------

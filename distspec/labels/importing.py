@@ -137,7 +137,7 @@ def _format_value(value: Any) -> str:
 
 
 def _find_problem(row: Mapping[str, str]) -> str:
-    """Return what is invalid in a row, "" if nothing is."""
+    """Return the problem of an invalid row; "" if it is valid."""
     label = row["human_label"]
     if not row["object_id"]:
         return "no object_id"

@@ -50,7 +50,7 @@ class LabelScores:
 
 
 def unmodeled_measurements(measurements: MeasurementSet) -> tuple[str, ...]:
-    """Return the names of measurements of what the model does not see, which are used beside its latents."""
+    """Return the measurements of features outside the model's input, used in addition to its latents."""
     return tuple(measurement.name for measurement in measurements.select("spectrum"))
 
 

@@ -33,7 +33,7 @@ SYSTEMATIC_ERROR_FRACTION = 0.03
 MIN_UNEXPLAINED_FRACTION = 0.3
 """Fraction of a spike's height that the narrowest line through its neighbors must leave unexplained."""
 WINDOW_WIDTH = 8.0
-"""Extent of the continuum beside a spike, of a negative run and of an end of the spectrum [detector
+"""Extent of the continuum next to a spike, of a negative run and of an end of the spectrum [detector
 pixels]."""
 MIN_NEGATIVE_RUN_SNR = 6.0
 """Significance from which on a negative run is masked [sigma]."""
@@ -67,7 +67,7 @@ class BadPixelStatistics(NamedTuple):
     Attributes
     ----------
     spike_height : ndarray of shape (n_spectra,)
-        Summed heights of pixels that stand out more sharply than any line can [sigma].
+        Summed heights of spikes that are narrower than any line can be [sigma].
     negative_run_snr : ndarray of shape (n_spectra,)
         Significance of the most negative run of `WINDOW_WIDTH` detector pixels [sigma].
     edge_excess : ndarray of shape (n_spectra,)
@@ -289,21 +289,21 @@ def _flag_spikes(
 @njit_nogil
 def _compute_side_percentiles(f: Floats, x: Floats, i: int, step: float, sign: float) -> tuple[float, float]:
     """Return the 20th and 80th percentiles of sign * flux around a pixel, outside the extent of a line."""
-    beside, n, j = np.zeros(len(f)), 0, i
+    side_flux, n, j = np.zeros(len(f)), 0, i
     while j >= 0 and x[i] - x[j] <= WINDOW_WIDTH:
         if x[i] - x[j] > 2.0 * step:
-            beside[n] = sign * f[j]
+            side_flux[n] = sign * f[j]
             n += 1
         j -= 1
     j = i
     while j < len(f) and x[j] - x[i] <= WINDOW_WIDTH:
         if x[j] - x[i] > 2.0 * step:
-            beside[n] = sign * f[j]
+            side_flux[n] = sign * f[j]
             n += 1
         j += 1
     if n == 0:
         return sign * f[i], sign * f[i]
-    ordered = np.sort(beside[:n])
+    ordered = np.sort(side_flux[:n])
     return ordered[n // 5], ordered[n - 1 - n // 5]
 
 

@@ -37,7 +37,7 @@ class MeasuredValues:
     def __getitem__(self, name: str) -> tuple[Floats, Floats]:
         """Return value and error of a measurement.
 
-        "balmer_ew" stands for the best estimate of the equivalent width of Hα [Angstrom]: from both sides of
+        "balmer_ew" is the best estimate of the equivalent width of Hα [Angstrom]: from both sides of
         its continuum, from the blueward continuum, or from Hβ.
         """
         if name != "balmer_ew":

@@ -147,7 +147,9 @@ class MeasurementSet:
 
     def select(self, feature_source: FeatureSource) -> tuple[Measurement, ...]:
         """Return the measurements whose value clustering features take from `feature_source`."""
-        return tuple(each for each in self.definitions if each.feature_source == feature_source)
+        return tuple(
+            measurement for measurement in self.definitions if measurement.feature_source == feature_source
+        )
 
     def measure(self, flux: Floats32, ivar: Floats32, z: Floats, grid: WavelengthGrid) -> dict[str, Floats32]:
         """Return `columns` for a batch of spectra; the parameters are those of `Measurement.measure`."""

@@ -77,8 +77,10 @@ def list_feature_columns(measurements: MeasurementSet) -> tuple[str, ...]:
     >>> names[0], names[-1]
     ('recon_uv_slope', 'lya_ew')
     """
-    of_reconstructions = (RECONSTRUCTION_PREFIX + each.name for each in measurements.select("reconstruction"))
-    return (*of_reconstructions, *(each.name for each in measurements.select("spectrum")))
+    reconstruction_columns = (
+        RECONSTRUCTION_PREFIX + measurement.name for measurement in measurements.select("reconstruction")
+    )
+    return (*reconstruction_columns, *(measurement.name for measurement in measurements.select("spectrum")))
 
 
 def measure_reconstructions(
@@ -121,8 +123,8 @@ def measure_reconstructions(
     z = measurements.reference_redshift
     result = {
         name: np.full(n_spectra, np.nan, np.float32)
-        for each in definitions
-        for name in (each.name, f"{each.name}_err")
+        for definition in definitions
+        for name in (definition.name, f"{definition.name}_err")
     }
     directions = _draw_directions(n_draws, z_mean.shape[1], seed)
     for start in range(0, n_spectra, BATCH_SIZE):
@@ -160,13 +162,18 @@ def compute_features(measurements: MeasurementSet, values: Mapping[str, Floats32
     ndarray of shape (n_spectra, n_features)
         Finite numbers, in the order of `list_feature_columns`.
     """
-    of_reconstructions = [
-        np.arcsinh((values[RECONSTRUCTION_PREFIX + each.name].astype(np.float64) - each.center) / each.scale)
-        for each in measurements.select("reconstruction")
+    reconstruction_features = [
+        np.arcsinh(
+            (values[RECONSTRUCTION_PREFIX + measurement.name].astype(np.float64) - measurement.center)
+            / measurement.scale
+        )
+        for measurement in measurements.select("reconstruction")
     ]
-    of_spectra = measurements.scale_by_error([each.name for each in measurements.select("spectrum")], values)
-    shape = len(of_spectra), len(of_reconstructions)
-    return np.hstack([np.nan_to_num(np.array(of_reconstructions).T.reshape(shape)), of_spectra])
+    spectrum_features = measurements.scale_by_error(
+        [measurement.name for measurement in measurements.select("spectrum")], values
+    )
+    shape = len(spectrum_features), len(reconstruction_features)
+    return np.hstack([np.nan_to_num(np.array(reconstruction_features).T.reshape(shape)), spectrum_features])
 
 
 def compute_feature_errors(measurements: MeasurementSet, values: Mapping[str, Floats32]) -> Floats:
@@ -184,10 +191,10 @@ def compute_feature_errors(measurements: MeasurementSet, values: Mapping[str, Fl
     ndarray of shape (n_spectra, n_features)
         Infinite where the value is missing.
     """
-    known = {each.name: each for each in measurements.definitions}
+    definitions_by_name = {definition.name: definition for definition in measurements.definitions}
     errors: list[Floats] = []
     for name in list_feature_columns(measurements):
-        measurement = known[name.removeprefix(RECONSTRUCTION_PREFIX)]
+        measurement = definitions_by_name[name.removeprefix(RECONSTRUCTION_PREFIX)]
         error = values[f"{name}_err"].astype(np.float64)
         scale = measurement.scale
         if measurement.feature_source == "spectrum":
@@ -201,7 +208,10 @@ def _measure_noiseless(
 ) -> dict[str, Floats32]:
     """Return the values of measurements of noise-free spectra at one redshift."""
     ivar, redshifts = np.full(flux.shape, RECONSTRUCTION_IVAR, np.float32), np.full(len(flux), z)
-    return {each.name: each.measure(flux, ivar, redshifts, grid)[each.name] for each in definitions}
+    return {
+        definition.name: definition.measure(flux, ivar, redshifts, grid)[definition.name]
+        for definition in definitions
+    }
 
 
 def _draw_directions(n_draws: int, n_latents: int, seed: int) -> Floats:

@@ -170,8 +170,8 @@ def _format_reason(
         for i in range(min(rule_index, len(rules) - 1))
         if probabilities[i] > MIN_MENTION_PROBABILITY and i not in uncovered
     ]
-    also = [i for i in range(rule_index + 1, len(rules) - 1) if probabilities[i] > MIN_PROBABILITY]
-    for word, others in {"possibly": possible, "also": also}.items():
+    overlapping = [i for i in range(rule_index + 1, len(rules) - 1) if probabilities[i] > MIN_PROBABILITY]
+    for word, others in {"possibly": possible, "also": overlapping}.items():
         if others:
             types = ", ".join(f"{rules[i].galaxy_type} {probabilities[i]:.2f}" for i in others)
             parts.append(f"{word} {types}")
@@ -181,7 +181,7 @@ def _format_reason(
 
 
 def _lacks_coverage(rule: GalaxyTypeRule, measured: Values) -> bool:
-    """Return whether a spectrum does not cover what a rule needs."""
+    """Return whether a spectrum does not cover the features of a rule."""
     missing = [np.isnan(measured[name][0]) for name in rule.measurements]
     return all(missing) if rule.any_suffices else any(missing)
 

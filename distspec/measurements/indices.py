@@ -191,7 +191,7 @@ def fit_slope(
 ) -> tuple[Floats, Floats]:
     """Fit the index beta of f_lambda ~ lambda**beta: a straight line through ln f over ln lambda.
 
-    Window means have weights equal to their widths in ln lambda, whatever their noise, so that every spectrum
+    Window means have weights equal to their widths in ln lambda, not to their noise, so that every spectrum
     is measured in the same way. A mean below its own 1 sigma is replaced by that sigma.
 
     Parameters

@@ -85,9 +85,9 @@ def _measure_line_width(
     for row in range(len(z)):
         log_shift = np.log(1e-4 * (1.0 + z[row]))
         log_wave = np.log(line_wave) + log_shift
-        line_at = interpolate_detector_position(log_wave, log_wave_table, position_table)
-        beside = interpolate_detector_position(log_wave + log_step, log_wave_table, position_table)
-        instrument_fwhm = SPEED_OF_LIGHT * log_step / (beside - line_at)
+        line_position = interpolate_detector_position(log_wave, log_wave_table, position_table)
+        shifted_position = interpolate_detector_position(log_wave + log_step, log_wave_table, position_table)
+        instrument_fwhm = SPEED_OF_LIGHT * log_step / (shifted_position - line_position)
         if not instrument_fwhm < MAX_INSTRUMENT_FWHM:
             continue
         positions = np.zeros((len(columns), 2))
@@ -95,7 +95,7 @@ def _measure_line_width(
             for side in range(2):
                 log_edge = log_edges[columns[k] + side] + log_shift
                 positions[k, side] = (
-                    interpolate_detector_position(log_edge, log_wave_table, position_table) - line_at
+                    interpolate_detector_position(log_edge, log_wave_table, position_table) - line_position
                 )
         _fit_gaussian(flux[row], ivar[row], columns, positions, pixels_per_fwhm, instrument_fwhm, result[row])
 

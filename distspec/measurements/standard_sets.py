@@ -1,6 +1,6 @@
 """Measurements of galaxies with JWST/NIRSpec's prism, of optical galaxy spectra and of ultracool dwarfs.
 
-They are few and were chosen for what each instrument resolves, before any clustering was scored with them.
+They were chosen for the resolution of each instrument, before any clustering was scored with them.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ _PRISM_LINES = (
 )  # fmt: skip
 _POSTERIOR_SLOPE = "beta of f_lambda ~ lambda^beta, posterior mean over line-free windows of"
 _V_SHAPE_REFERENCE = "Setton et al. 2024, arXiv:2411.03424; Hviding et al. 2025, A&A 702, A57"
-# The following serve only the rules for galaxy types.
+# The following are used only by the rules for galaxy types.
 _PRISM_GALAXY_TYPE_MEASUREMENTS = (
     # Beyond z = 7 the continuum redward of Halpha leaves the prism's range before the line does.
     define_equivalent_width(

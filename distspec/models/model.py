@@ -24,8 +24,8 @@ from distspec.store.config import StoreConfig
 from distspec.store.store import Store
 
 FORWARD_BATCH_SIZE = 1024
-"""Rows of every forward pass, padded if there are fewer: a row's result then depends, bit for bit, on that row
-and on its position in the pass, and never on the number of other rows."""
+"""Rows of every forward pass, padded if there are fewer: a row's result then depends, bit for bit, on that
+row and on its position in the pass, and never on the number of other rows."""
 
 
 @dataclass(frozen=True)

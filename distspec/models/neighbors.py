@@ -132,11 +132,11 @@ class NeighborIndex:
             If a spectrum is not in the catalog.
         """
         rows = self.find_rows(object_ids)
-        distances, found = self.query(self.latents[rows], n_neighbors + 1)
+        distances, nearest = self.query(self.latents[rows], n_neighbors + 1)
         others = np.array(
-            [np.flatnonzero(near != row)[:n_neighbors] for near, row in zip(found, rows, strict=True)]
+            [np.flatnonzero(near != row)[:n_neighbors] for near, row in zip(nearest, rows, strict=True)]
         ).reshape(len(rows), -1)
-        neighbors = self.table.take(pa.array(np.take_along_axis(found, others, 1).ravel()))
+        neighbors = self.table.take(pa.array(np.take_along_axis(nearest, others, 1).ravel()))
         n_others = others.shape[1]
         values = {name: neighbors[name] for name in OUTPUT_COLUMNS} | {
             "query_id": np.repeat(np.array(object_ids, object), n_others),

@@ -137,9 +137,9 @@ def read_model_record(url: str) -> ModelRecord:
     if not has_model(url):
         raise NotFoundError(f"no model at {url}: name the folder that holds {RECORD_FILE}, ROOT/models/<id>")
     content: dict[str, Any] = read_json(join_url(url, RECORD_FILE))
-    if (found := content.get("format_version")) != MODEL_FORMAT_VERSION:
+    if (format_version := content.get("format_version")) != MODEL_FORMAT_VERSION:
         raise ModelError(
-            f"{url} has format {found or 1}, this distspec reads {MODEL_FORMAT_VERSION}: "
+            f"{url} has format {format_version or 1}, this distspec reads {MODEL_FORMAT_VERSION}: "
             "train the model again under a new --root"
         )
     if unknown := sorted(content["vae"].keys() - {setting.name for setting in fields(VAEConfig)}):

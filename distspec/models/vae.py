@@ -373,11 +373,11 @@ class SpectrumVAE(nn.Module):
 
     def _compute_n_effective(self, z: Tensor) -> Tensor:
         """Return the number of independent measurements in each value."""
-        ones = z.new_ones(len(z), sum(self.input_sizes.values()))
+        n_effective = z.new_ones(len(z), sum(self.input_sizes.values()))
         if self.lsf is None:
-            return ones
+            return n_effective
         n = self.lsf.n_pixels
-        return torch.cat([self.lsf.compute_n_effective(z), ones[:, n:]], dim=1)
+        return torch.cat([self.lsf.compute_n_effective(z), n_effective[:, n:]], dim=1)
 
 
 def _make_mlp(n_in: int, hidden_sizes: tuple[int, ...], dropout: tuple[float, ...]) -> nn.Sequential:

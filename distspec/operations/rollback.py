@@ -23,8 +23,8 @@ from distspec.store.store import open_store
 def roll_back(root: str, model_id: str, user: str, lease: Lease) -> EditionRecord | None:
     """Promote a model and pin it, and publish its last catalog again.
 
-    The model stays promoted until `unpin_model`, even if scheduled runs would train another. Ids that classes were
-    given since are not used for other classes.
+    The model stays promoted until `unpin_model`, even if scheduled runs would train another. Ids that
+    classes were given since are not used for other classes.
 
     Parameters
     ----------

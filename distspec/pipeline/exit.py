@@ -92,7 +92,7 @@ def parse_arguments(parse: Callable[[], Parsed]) -> Parsed:
 
 
 def find_user_error(error: Exception) -> DistspecError | None:
-    """Return the `DistspecError` that an exception is, wraps or stands for; None for any other exception.
+    """Return the `DistspecError` that an exception is, wraps or corresponds to; None for any other exception.
 
     Parameters
     ----------

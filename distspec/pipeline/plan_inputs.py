@@ -41,7 +41,7 @@ class StagePlan:
     memory_per_task : float
         Memory of each task [bytes].
     driver_startup_seconds, worker_startup_seconds : float
-        CPU seconds before the driver and each worker begin, whatever the size.
+        CPU seconds before the driver and each worker begin, independent of the size.
     driver_seconds, worker_seconds : float
         CPU seconds of the driver alone, and of all workers together.
     worker_resource : str

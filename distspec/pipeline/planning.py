@@ -1,4 +1,4 @@
-"""Estimate of what a run needs on given machines: tasks, memory, hours and storage, from measured rates.
+"""Estimate of the resources of a run on given machines: tasks, memory, hours, storage, from measured rates.
 
 The time of most stages grows with the number of spectra: reading, training (times the epochs), embedding,
 measuring, scoring, labeling, and a little faster the catalog, which is sorted. The sweep, the silhouettes,
@@ -94,7 +94,7 @@ def plan_resources(
     n_epochs: int = 0,
     batch_size: int = 0,
 ) -> ResourcePlan:
-    """Estimate what a run needs.
+    """Estimate the resources of a run.
 
     Parameters
     ----------

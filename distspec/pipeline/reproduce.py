@@ -94,7 +94,7 @@ def reproduce(root: str, model_or_run_id: str, target_root: str) -> Reproduction
 
 
 def find_version_changes(root: str, model_or_run_id: str) -> tuple[VersionChange, ...]:
-    """Return the packages whose versions differ from those that made a model or a run.
+    """Return the packages whose versions differ from those recorded by a model or a run.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The pipeline: stages in order, each of which does only what is missing and commits it."""
+"""The pipeline: stages in order, each of which does only the missing work and commits it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from distspec.store.store import Store, open_store
 
 log = logging.getLogger("distspec")
 INPUTS_FILE = "inputs.json"
-"""What a report was made from, beside its page."""
+"""File in a report's folder that records the inputs of the report."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def run_stages(config: Config, stage_names: Sequence[str] = tuple(STAGES)) -> bo
 
 
 def _run_stage(context: StageContext, name: str) -> None:
-    """Run a stage, and record what it did."""
+    """Run a stage, and record its result."""
     start = time.monotonic()
     with track_running_stage(name, context.config.recipe):
         result = STAGES[name](context)

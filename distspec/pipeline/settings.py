@@ -80,7 +80,9 @@ def _apply(target: Any, settings: Mapping[str, Any], prefix: str) -> Any:
 def _default_group(hint: Any) -> Any:
     """Return the default of a group of settings that is switched off (``X | None``)."""
     arguments = get_args(get_args(hint)[0] if get_origin(hint) is Annotated else hint)
-    return next((each() for each in arguments if isinstance(each, type) and is_dataclass(each)), None)
+    return next(
+        (argument() for argument in arguments if isinstance(argument, type) and is_dataclass(argument)), None
+    )
 
 
 def _coerce(value: Any, hint: Any) -> Any:

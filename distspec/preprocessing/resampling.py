@@ -17,7 +17,7 @@ MIN_COVERAGE = 0.5
 GAP_FACTOR = 3.0
 """A step between pixel centers that exceeds the local median step by this factor is a gap."""
 GAP_HALF_WINDOW = 8
-"""Number of steps on either side that enter the local median, besides the step itself."""
+"""Number of steps on either side that enter the local median, in addition to the step itself."""
 MAX_FLUX = 1e6
 """Pixels with a larger absolute normalized flux are masked: they are no measurements, and overflow later."""
 MAX_IVAR = 1e20

@@ -1,7 +1,7 @@
 """The Python API: a project, that is everything below one root, as an object with the verbs of the command.
 
-Holds `Project` and what it returns: `QueryResult`, `CatalogTable`, `CatalogSpectrum`. May import the pipeline
-and the layers below it; Ray, torch and matplotlib are imported by the methods that need them.
+Holds `Project` and the types of its results: `QueryResult`, `CatalogTable`, `CatalogSpectrum`. May import the
+pipeline and the layers below it; Ray, torch and matplotlib are imported by the methods that need them.
 """
 
 from distspec.project.project import Project, open_project, run_recipe

@@ -37,7 +37,7 @@ class InspectionMethods(ProjectBase):
 
     @with_storage
     def provenance(self, object_id: str, run_id: str = "") -> Provenance:
-        """Return what a spectrum's row was made from; see `distspec.operations.trace.trace_spectrum`."""
+        """Return the provenance of a spectrum's row; see `distspec.operations.trace.trace_spectrum`."""
         from distspec.operations.trace import trace_spectrum
 
         return trace_spectrum(self.root, object_id, run_id)

@@ -1,4 +1,4 @@
-"""Methods of a project about what people say of spectra."""
+"""Methods of a project for labels that people give to spectra."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class LabelCounts:
 
 
 class LabelMethods(ProjectBase):
-    """Methods of a project about what people say of spectra."""
+    """Methods of a project for labels that people give to spectra."""
 
     @with_storage
     def label(self, object_id: str | Sequence[str], label: str, user: str = "", note: str = "") -> int:
@@ -93,7 +93,7 @@ class LabelMethods(ProjectBase):
         file : str
             Path or URL of a table with columns object_id and human_label and, optionally, who, when and note.
         user : str
-            Who gave the labels, where the file does not tell; empty: the name of the operating system's user.
+            Annotator of rows for which the file gives none; empty: the name of the operating system's user.
         skip_unknown : bool
             Whether to skip spectra that the store does not contain.
 
@@ -102,8 +102,8 @@ class LabelMethods(ProjectBase):
         LabelError
             If the table is wrong, or names spectra that the store does not contain; nothing is added then.
         """
-        found = read_labels(file, self._known_ids(), user or getpass.getuser())
-        lines = [f"line {line}: {name!r}" for line, name in found.unknown_ids]
+        imported = read_labels(file, self._known_ids(), user or getpass.getuser())
+        lines = [f"line {line}: {name!r}" for line, name in imported.unknown_ids]
         if lines and not skip_unknown:
             more = f" and {len(lines) - MAX_LISTED_ROWS} more" if len(lines) > MAX_LISTED_ROWS else ""
             raise LabelError(
@@ -111,8 +111,8 @@ class LabelMethods(ProjectBase):
                 f"{', '.join(lines[:MAX_LISTED_ROWS])}{more}; "
                 "nothing was added: correct them, or skip them with --skip-unknown"
             )
-        add_annotations(self.root, found.annotations)
-        return found
+        add_annotations(self.root, imported.annotations)
+        return imported
 
     def _known_ids(self) -> pa.ChunkedArray:
         return open_store(store_url(self.root)).ledger(["object_id"])["object_id"]
@@ -126,11 +126,11 @@ class LabelMethods(ProjectBase):
         marks : bool
             Whether to count the marks "interesting" and "ordinary" instead.
         """
-        found = consensus_labels(current_annotations(read_annotations(self.root), marks))
+        labels_by_spectrum = consensus_labels(current_annotations(read_annotations(self.root), marks))
         totals = [("object_id", "count"), ("n_annotators", "sum")]
-        counts = found.drop_null().group_by("human_label").aggregate(totals)
+        counts = labels_by_spectrum.drop_null().group_by("human_label").aggregate(totals)
         counts = counts.rename_columns(["human_label", "n_spectra", "n_people"]).sort_by("human_label")
-        tied = found.filter(pc.is_null(found["human_label"]))
+        tied = labels_by_spectrum.filter(pc.is_null(labels_by_spectrum["human_label"]))
         labels = [" or ".join(names) for names in tied["tied"].to_pylist()]
         return LabelCounts(
             QueryResult(counts), QueryResult(pa.table({"object_id": tied["object_id"], "labels": labels}))

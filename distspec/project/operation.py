@@ -30,14 +30,14 @@ class OperationMethods(ProjectBase):
 
     @with_storage
     def status(self) -> ProjectStatus:
-        """Return who works on the root, which model is promoted, and what is published."""
+        """Return the jobs on the root, the promoted model and the published edition."""
         from distspec.operations.status import read_status
 
         return read_status(self.root)
 
     @with_storage
     def history(self, n: int = 0) -> list[JobSummary]:
-        """Return what jobs did, oldest first.
+        """Return the results of jobs, oldest first.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""A project: the store, models, runs and catalogs below one root, and what can be done with them."""
+"""A project: the store, models, runs and catalogs below one root, and the operations on them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def run_recipe(recipe: str, root: str | Path, stages: Sequence[str] = (), **sett
     root : str
         Folder or bucket URL that holds everything the project produces.
     stages : sequence of str
-        Stages to run; by default all of them. Each does only what is missing.
+        Stages to run; by default all of them. Each does only the missing work.
     **settings
         Settings that replace those of the recipe: a mapping for a group (``clustering={"n_seeds": 5}``), or
         dotted names (``**{"clustering.n_seeds": 5}``).

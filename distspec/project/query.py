@@ -1,4 +1,4 @@
-"""Methods of a project that query what is published, and spectra and models."""
+"""Methods of a project that query published tables, spectra and models."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LATENT_PREFIXES = ("z_mean_", "z_log_var_")
 
 
 class QueryMethods(ProjectBase):
-    """Methods of a project that query what is published, and spectra and models."""
+    """Methods of a project that query published tables, spectra and models."""
 
     @property
     @with_storage
@@ -71,7 +71,7 @@ class QueryMethods(ProjectBase):
             If the query is wrong, or that run is not published.
         """
         table = query_module.query(self.root, sql, run_id)
-        datasets = [each.dataset for each in self._tables(run_id).values()]
+        datasets = [catalog_table.dataset for catalog_table in self._tables(run_id).values()]
         return QueryResult(add_column_metadata(table, datasets))
 
     @with_storage
@@ -182,7 +182,7 @@ class QueryMethods(ProjectBase):
         rows = objects.to_table(filter=pc.field("object_id") == object_id).to_pylist()
         if not rows:
             raise CatalogError(
-                f"no spectrum {object_id!r} in {record.name}: `distspec quarantine` may tell why"
+                f"no spectrum {object_id!r} in {record.name}: `distspec quarantine` may list the reason"
             )
         row, store = rows[0], open_store(store_url(self.root), record.snapshot_id)
         flux, ivar = store.read_spectra(slice(row["store_row"], row["store_row"] + 1))

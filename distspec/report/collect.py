@@ -38,7 +38,7 @@ QUARTILES = ("lowest quartile", "second quartile", "third quartile", "highest qu
 def collect_report_data(
     root: str, run_id: str, store: Store, archive: Archive, stages: Sequence[StageRecord]
 ) -> ReportData:
-    """Collect what the report of a published run shows.
+    """Collect the data that the report of a published run shows.
 
     Parameters
     ----------

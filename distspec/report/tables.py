@@ -208,7 +208,7 @@ def find_most_similar_classes(confusion: pa.Table) -> dict[int, SimilarClass]:
 def tabulate_class_measurements(
     classes: Sequence[Mapping[str, Any]], columns: Sequence[Column]
 ) -> list[MeasurementRow]:
-    """Tabulate measurements of the median spectra, without those that no class covers.
+    """Tabulate measurements of the median spectra, without measurements that no class covers.
 
     Parameters
     ----------

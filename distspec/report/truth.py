@@ -1,4 +1,4 @@
-"""Agreement of classes and anomaly ranks with known truth, compared with what chance gives."""
+"""Agreement of classes and anomaly ranks with known truth, compared with random labels and ranks."""
 
 from __future__ import annotations
 
@@ -122,12 +122,12 @@ def score_labels(
     rng : Generator
         Source of the permutations.
     """
-    given, true = np.asarray(labels), np.asarray(truth)
+    predicted, true = np.asarray(labels), np.asarray(truth)
     scores: list[LabelScore] = []
     for name, metric in (("ARI", adjusted_rand_score), ("NMI", normalized_mutual_info_score)):
-        null = [float(metric(true, rng.permutation(given))) for _ in range(N_PERMUTATIONS)]
+        null = [float(metric(true, rng.permutation(predicted))) for _ in range(N_PERMUTATIONS)]
         p50, p95 = np.percentile(null, [50, 95])
-        scores.append(LabelScore(name, float(metric(true, given)), float(p50), float(p95)))
+        scores.append(LabelScore(name, float(metric(true, predicted)), float(p50), float(p95)))
     return tuple(scores)
 
 

@@ -99,8 +99,8 @@ def cluster(
     archive = get_archive(store.config.archive_name)
     rows = store.current_rows()
     model_ids = (model_id, *config.extra_models)
-    models = [_describe_model(root, store, archive, each, rows, config) for each in model_ids]
-    clustering = cluster_spectra([each.inputs for each in models], config, seed, join_url(url, WORK_FOLDER))
+    models = [_describe_model(root, store, archive, model_id, rows, config) for model_id in model_ids]
+    clustering = cluster_spectra([model.inputs for model in models], config, seed, join_url(url, WORK_FOLDER))
     latents, labels = models[0].latents, clustering.assignment.labels
     posterior_widths = compute_posterior_widths(latents.z_log_var)
     scaled_latents = (latents.z_mean / posterior_widths).astype(np.float32)
@@ -118,7 +118,7 @@ def cluster(
     )
     run_model = RunModel(
         labeler=clustering.sweep.labeler,
-        scalers=[each.scaler for each in models],
+        scalers=[model.scaler for model in models],
         posterior_widths=posterior_widths,
         reference_latents=scaled_latents[clustering.sample_rows],
         seed=seed,
@@ -319,7 +319,7 @@ def _build_record(
 
 
 def _build_stage_counts(clustering: ClusteringResult) -> dict[str, Count]:
-    """Return what the stage logs about the selected clustering."""
+    """Return the log message about the selected clustering."""
     silhouettes = [result.scores.silhouette for result in clustering.sweep.data_results]
     counts: dict[str, Count] = {
         "classes": int(clustering.assignment.labels.max(initial=-1)) + 1,

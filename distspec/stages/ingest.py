@@ -85,7 +85,7 @@ class RayWriter:
 def ingest(
     root: str, source: ArchiveSource, lease: Lease | None = None, retry_transient: bool = False
 ) -> StageResult:
-    """Update the store of a root to what an archive lists.
+    """Update the store of a root to the listing of an archive.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def ingest(
     set_gauge(QUARANTINE_FRACTION, n_quarantined / max(1, n_quarantined + n_in_store))
     if is_down:
         raise _outage_error(committer, source)
-    if not retry_transient:  # what is read again was bad before
+    if not retry_transient:  # files that are read again failed before
         _check_bad_fraction(committer, config.max_bad_share)
     return StageResult(
         {

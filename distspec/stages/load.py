@@ -99,7 +99,7 @@ def iter_loaded_batches(
     blocks: dict[Any, Any] = {}
 
     def submit(batch: slice) -> ray.ObjectRef[Any]:
-        # Rows are taken and not sliced: Ray would send the whole table with a slice.
+        # Rows are taken and not sliced: Ray would send the complete table with a slice.
         rows = listing.take(pa.array(np.arange(batch.start, batch.stop)))
         refs: Any = task.remote(archive_ref, source.access, rows, store_config, source.norm)
         block, summary = refs
@@ -128,7 +128,7 @@ def _bisect_batch(
     for half in (listing.slice(0, n // 2), listing.slice(n // 2)):
         half = half.take(pa.array(np.arange(len(half))))
         memory = memory_module.estimate_loading_memory(len(half) * source.archive.spectrum_bytes)
-        # One retry is enough: the whole batch has been tried several times.
+        # One retry is enough: the batch has been tried several times.
         task: Any = load_batch_task.options(memory=memory, max_retries=1)
         refs: Any = task.remote(source.archive, source.access, half, store_config, source.norm)
         try:

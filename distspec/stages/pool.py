@@ -57,23 +57,23 @@ def map_ordered_refs(
         Returns the largest number of tasks that run at a time.
     """
     remaining = iter(items)
-    held: deque[tuple[Item, ray.ObjectRef[Any]]] = deque()
+    submitted: deque[tuple[Item, ray.ObjectRef[Any]]] = deque()
     running: set[ray.ObjectRef[Any]] = set()
     while True:
-        while len(running) < (limit := max_in_flight()) and len(held) < 2 * limit:
+        while len(running) < (limit := max_in_flight()) and len(submitted) < 2 * limit:
             try:
                 item = next(remaining)
             except StopIteration:
                 break
-            held.append((item, submit(item)))
-            running.add(held[-1][1])
-        if not held:
+            submitted.append((item, submit(item)))
+            running.add(submitted[-1][1])
+        if not submitted:
             return
-        if held[0][1] in running:
+        if submitted[0][1] in running:
             done, _ = ray.wait(list(running), num_returns=1, fetch_local=False)
             running.difference_update(done)
-        while held and held[0][1] not in running:
-            yield held.popleft()
+        while submitted and submitted[0][1] not in running:
+            yield submitted.popleft()
 
 
 class ActorPool:

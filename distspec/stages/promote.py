@@ -1,4 +1,4 @@
-"""Retraining and promotion: train a challenger when there is reason to, and promote it if it is not worse."""
+"""Retraining and promotion: train a challenger if needed, and promote it if it is not worse."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from distspec.training.record import compute_model_id, get_defining_settings, ge
 log = logging.getLogger("distspec")
 SECONDS_PER_DAY = 86_400
 PROMOTION_FILE = "promotion.json"
-"""File beside a model that records the result of its comparison with the promoted model."""
+"""File in a model's folder that records the result of its comparison with the promoted model."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ class ModelSpec:
         url : str
             Folder of the model.
         """
-        wanted = get_defining_settings(self.vae, self.training, self.seed)
-        found = get_model_settings(read_model_record(url))
-        return sorted(name for name, value in wanted.items() if found[name] != value)
+        requested = get_defining_settings(self.vae, self.training, self.seed)
+        trained = get_model_settings(read_model_record(url))
+        return sorted(name for name, value in requested.items() if trained[name] != value)
 
     def compute_model_id(self, store: Store, parent_model_id: str = "") -> str:
         """Return the name of the model that these settings give on a store."""
@@ -95,12 +95,12 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class PromotionRecord(JsonRecord):
-    """Content of ``promotion.json``: the comparison of a challenger with the champion, the promoted model.
+    """Content of ``promotion.json``: the comparison of a challenger with the promoted model.
 
     Attributes
     ----------
     champion_id : str
-        Name of the champion; empty if there was none.
+        Id of the model that was promoted before; empty if there was none.
     data_digest : str
         Checksum of the spectra on which they were compared.
     user_requested : bool
@@ -108,7 +108,7 @@ class PromotionRecord(JsonRecord):
     promote : bool
         Whether the challenger was promoted.
     reason : str
-        Why.
+        Reason of the decision.
     evaluations : tuple of mapping
         Summary of the `Evaluation` of each model; empty if the training or the comparison failed.
     """
@@ -140,9 +140,9 @@ def find_model_id(root: str, spec: ModelSpec) -> str:
     spec : ModelSpec
         Settings of the model.
     """
-    champion = read_promoted(root)
-    if champion is not None and not spec.find_changed_settings(model_url(root, champion.model_id)):
-        return champion.model_id
+    promoted = read_promoted(root)
+    if promoted is not None and not spec.find_changed_settings(model_url(root, promoted.model_id)):
+        return promoted.model_id
     return spec.compute_model_id(open_store(store_url(root)))
 
 
@@ -153,7 +153,7 @@ def retrain_if_needed(
     lease: Lease,
     log_event: Callable[..., None] = lambda event_type, **payload: None,
 ) -> StageResult:
-    """Train a challenger if there is reason to, and promote it if it is not worse than the champion.
+    """Train a challenger if needed, and promote it if it is not worse than the promoted model.
 
     Parameters
     ----------
@@ -176,31 +176,31 @@ def retrain_if_needed(
     Raises
     ------
     TrainingDivergedError
-        If a gradient or a loss is not finite, and there is no champion or the settings were changed.
+        If a gradient or a loss is not finite, and no model is promoted or the settings were changed.
     TrainingError
         If the challenger is broken in these cases; or as `distspec.stages.train.train`.
     """
-    store, champion = open_store(store_url(root)), read_promoted(root)
-    champion_id = champion.model_id if champion else ""
-    if champion is None:
+    store, promoted = open_store(store_url(root)), read_promoted(root)
+    previous_id = promoted.model_id if promoted else ""
+    if promoted is None:
         decision = RetrainDecision(True, "no model is promoted yet", user_requested=True)
     else:
-        decision = _decide_retraining(root, store, champion, spec, config)
-    log_event("decision", train=decision.train, reason=decision.reason, promoted=champion_id)
+        decision = _decide_retraining(root, store, promoted, spec, config)
+    log_event("decision", train=decision.train, reason=decision.reason, promoted=previous_id)
     if not decision.train:
-        return _keep_champion(champion_id, decision.reason)
-    parent_id = champion_id if config.warm_start and not decision.user_requested else ""
+        return _keep_promoted(previous_id, decision.reason)
+    parent_id = previous_id if config.warm_start and not decision.user_requested else ""
     challenger_id = spec.compute_model_id(store, parent_id)
-    if challenger_id == champion_id:
-        return _keep_champion(champion_id, f"{decision.reason}, but the model would be the same")
+    if challenger_id == previous_id:
+        return _keep_promoted(previous_id, f"{decision.reason}, but the model would be the same")
     url = join_url(model_url(root, challenger_id), PROMOTION_FILE)
-    record = PromotionRecord(champion_id, store.dataset_checksum(), decision.user_requested, False, "")
+    record = PromotionRecord(previous_id, store.dataset_checksum(), decision.user_requested, False, "")
     previous = PromotionRecord.from_json(read_json(url)) if url_exists(url) else None
     if previous is not None and previous.is_same_comparison(record) and not previous.promote:
-        return _keep_champion(champion_id, f"{challenger_id} was refused before: {previous.reason}")
+        return _keep_promoted(previous_id, f"{challenger_id} was refused before: {previous.reason}")
     log.info("train: training a challenger: %s", decision.reason)
     comparison = _train_and_compare(
-        root, store, champion_id, challenger_id, parent_id, spec, config, decision
+        root, store, previous_id, challenger_id, parent_id, spec, config, decision
     )
     promotion, summaries = comparison.promotion, comparison.summaries
     log_event(
@@ -216,11 +216,11 @@ def retrain_if_needed(
     write_json(url, record.to_json())
     if promotion.promote:
         promote(root, lease, challenger_id, f"{decision.reason}; {promotion.reason}")
-    elif not champion_id or decision.user_requested:
+    elif not previous_id or decision.user_requested:
         raise TrainingError(
             f"model {challenger_id} is not promoted: {promotion.reason}; change --vae.* or --training.*"
         )
-    promoted_id = challenger_id if promotion.promote else champion_id
+    promoted_id = challenger_id if promotion.promote else previous_id
     return StageResult({"model": promoted_id, "reason": promotion.reason, **comparison.metrics})
 
 
@@ -236,40 +236,40 @@ class _Comparison:
 def _train_and_compare(
     root: str,
     store: Store,
-    champion_id: str,
+    previous_id: str,
     challenger_id: str,
     parent_id: str,
     spec: ModelSpec,
     config: RetrainConfig,
     decision: RetrainDecision,
 ) -> _Comparison:
-    """Train the challenger and compare it with the champion; a failure refuses the challenger."""
+    """Train the challenger and compare it with the promoted model; a failure rejects the challenger."""
     try:
         trained = train(root, spec.vae, spec.training, spec.seed, parent_id)
     except TrainingDivergedError as error:
-        if not champion_id or decision.user_requested:
+        if not previous_id or decision.user_requested:
             raise
         return _Comparison({}, PromotionDecision(False, str(error)))
     metrics = {name: value for name, value in trained.counts.items() if name != "model"}
     try:
-        evaluations = _evaluate_models(root, store, [champion_id, challenger_id], spec)
+        evaluations = _evaluate_models(root, store, [previous_id, challenger_id], spec)
     except _EvaluationError as error:
         return _Comparison(metrics, PromotionDecision(False, str(error)))
-    champion = evaluations[0] if champion_id else None
-    promotion = decide_promotion(champion, evaluations[-1], config, decision.user_requested)
+    previous = evaluations[0] if previous_id else None
+    promotion = decide_promotion(previous, evaluations[-1], config, decision.user_requested)
     return _Comparison(metrics, promotion, tuple(evaluation.summary() for evaluation in evaluations))
 
 
-def _keep_champion(champion_id: str, reason: str) -> StageResult:
+def _keep_promoted(previous_id: str, reason: str) -> StageResult:
     """Return the result of a stage that trained nothing."""
-    return StageResult({"model": champion_id, "reason": reason}, did_work=False)
+    return StageResult({"model": previous_id, "reason": reason}, did_work=False)
 
 
 def _decide_retraining(
-    root: str, store: Store, champion: PromotedModel, spec: ModelSpec, config: RetrainConfig
+    root: str, store: Store, promoted: PromotedModel, spec: ModelSpec, config: RetrainConfig
 ) -> RetrainDecision:
-    """Compare the store and the settings with those of the champion; measure the drift only if it matters."""
-    url = model_url(root, champion.model_id)
+    """Compare the store and the settings with those of the promoted model; measure the drift if needed."""
+    url = model_url(root, promoted.model_id)
     record = read_model_record(url)
     trained_rows = open_store(store_url(root), record.snapshot_id).current_rows()
     current_rows = store.current_rows()
@@ -282,12 +282,12 @@ def _decide_retraining(
         n_added=len(added_rows),
         n_withdrawn=len(trained_rows) - len(kept_rows),
         age_days=age.total_seconds() / SECONDS_PER_DAY,
-        pin_reason=champion.pin_reason,
+        pin_reason=promoted.pin_reason,
     )
     decision = decide_retraining(changes, None, config)
-    if decision.train or champion.pin_reason or not len(added_rows) or not config.drift_threshold:
+    if decision.train or promoted.pin_reason or not len(added_rows) or not config.drift_threshold:
         return decision
-    drift = _measure_drift(root, store, champion.model_id, added_rows, kept_rows, spec)
+    drift = _measure_drift(root, store, promoted.model_id, added_rows, kept_rows, spec)
     return decide_retraining(changes, drift, config)
 
 

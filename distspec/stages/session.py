@@ -1,4 +1,4 @@
-"""Sessions of Ray: connect to a cluster, or start a local Ray; what its nodes have room for."""
+"""Sessions of Ray: connect to a cluster, or start a local Ray; capacity of its nodes."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def can_autoscale() -> bool:
 
 
 def _set_local_ray(is_local: bool) -> bool:
-    """Remember whether the session's Ray is a local one, and return what was remembered before."""
+    """Set whether the session's Ray is a local one, and return the previous value."""
     global _has_local_ray
     previous, _has_local_ray = _has_local_ray, is_local
     return previous
@@ -125,7 +125,7 @@ def n_cpus() -> int:
 
 
 def default_max_in_flight() -> int:
-    """Return how many tasks to submit at a time; those that wait for a CPU make a cluster grow."""
+    """Return the number of tasks to submit at a time; tasks that wait for a CPU make a cluster grow."""
     return 2 * n_cpus()
 
 

@@ -265,7 +265,7 @@ class SweepActor:
         return os.getpid()
 
     def warm_up(self, n_dims: int, algorithm_specs: Sequence[AlgorithmSpec]) -> MemoryUsage:
-        """Import and compile what trials need, so that the first jobs are not slower; return the memory."""
+        """Import and compile the code of trials, so that the first jobs are not slower; return the memory."""
         points = np.random.default_rng(0).normal(size=(N_WARMUP_ROWS, n_dims))
         specs = {spec.algorithm: spec for spec in algorithm_specs if spec.k < N_WARMUP_ROWS / 2}
         trials = [Trial(DatasetSpec(), FeatureSpace("latents"), spec, 0, 0) for spec in specs.values()]
@@ -323,7 +323,7 @@ def _ignore_estimate(seconds: float) -> None:
 
 
 class SweepRunner:
-    """Runs jobs on a pool of actors and keeps their results, so that a rerun runs only what is missing.
+    """Runs jobs on a pool of actors and keeps their results, so that a rerun runs only the missing jobs.
 
     A context manager that shuts the actors down.
 

@@ -160,7 +160,7 @@ def collect_garbage(
     Returns
     -------
     GarbageSummary
-        Counts of what was deleted.
+        Numbers of deleted items.
     """
     repository = open_repository(store_url(root))
     orphans = [name for name in repository.list_tags() if _is_orphan_tag(root, name)]

@@ -89,20 +89,20 @@ class SourceMatcher:
             self._keys = set(self._names.tolist())
         known_keys = self._keys or set[str]()
         for i, key in enumerate(keys):
-            here = n_recent + i
+            row = n_recent + i
             if key:
-                is_anchor[here] = key not in known_keys
+                is_anchor[row] = key not in known_keys
                 known_keys.add(key)
                 continue
             anchors = [(self._tree.data[j], self._names[j]) for j in near_indexed[i]]
             anchors += [
                 (points[j], self._names[n_indexed + j] if j < n_recent else result[j - n_recent])
                 for j in near_recent[i]
-                if j < here and is_anchor[j]
+                if j < row and is_anchor[j]
             ]
             if anchors:
                 result[i] = str(min(anchors, key=lambda anchor: math.dist(anchor[0], xyz[i]))[1])
-                is_anchor[here] = False
+                is_anchor[row] = False
         self._add_anchors(np.asarray(result, dtype=_STRING_DTYPE)[is_anchor[n_recent:]], points[is_anchor])
         return result
 

@@ -59,5 +59,5 @@ def find_repeat_pairs(source_ids: Sequence[str]) -> NDArray[np.int64]:
     positions: dict[str, list[int]] = {}
     for position, source in enumerate(source_ids):
         positions.setdefault(source, []).append(position)
-    pairs = [found[:2] for found in positions.values() if len(found) > 1]
+    pairs = [duplicates[:2] for duplicates in positions.values() if len(duplicates) > 1]
     return np.array(pairs, np.int64).reshape(-1, 2)

@@ -180,7 +180,7 @@ def create_store(url: str, config: StoreConfig) -> Store:
     url : str
         A folder, or a URL of the form s3://, gs:// or az:// with bucket and prefix.
     config : StoreConfig
-        Settings that the store keeps for its whole life.
+        Settings of the store, which never change.
 
     Returns
     -------
@@ -233,10 +233,13 @@ def open_store(url: str, snapshot: str = "") -> Store:
                 f"{url} has no snapshot or tag {snapshot}: `distspec snapshots` lists them"
             ) from error
     group = zarr.open_group(session.store, mode="r")
-    found = group.attrs.get("format_version", group.attrs.get("distspec_store"))  # its name up to version 2
-    if found != FORMAT_VERSION:
+    format_version = group.attrs.get(
+        "format_version", group.attrs.get("distspec_store")
+    )  # its name up to version 2
+    if format_version != FORMAT_VERSION:
         raise StoreError(
-            f"{url} has format {found}, this distspec reads {FORMAT_VERSION}: ingest into a new --root"
+            f"{url} has format {format_version}, this distspec reads {FORMAT_VERSION}: "
+            "ingest into a new --root"
         )
     return Store(url, session.snapshot_id, group)
 

@@ -63,8 +63,8 @@ def verify_store(root: str, snapshot: str = "") -> tuple[Store, list[str]]:
     if unreadable := [*_check_lengths(store), *_check_readable(store)]:
         return store, unreadable  # the other checks need a readable ledger
     checks = (_check_metadata, _check_logs, _check_sources, _check_history, _check_tags)
-    found = [problem for check in checks for problem in check(root, store)]
-    return store, [*found, *_check_pixels(store)]
+    problems = [problem for check in checks for problem in check(root, store)]
+    return store, [*problems, *_check_pixels(store)]
 
 
 def _check_lengths(store: Store) -> Iterator[str]:
@@ -241,5 +241,7 @@ def _describe_rows(store: Store, mask: Any) -> str:
     """Return the first rows of a mask with their objects, and the number of the others."""
     rows = np.flatnonzero(mask)
     ids = store.ledger(["object_id"])["object_id"].take(pa.array(rows[:MAX_LISTED_ROWS])).to_pylist()
-    named = ", ".join(f"row {row} ({name})" for row, name in zip(rows, ids, strict=False))
-    return named + (f" and {len(rows) - MAX_LISTED_ROWS:,} more" if len(rows) > MAX_LISTED_ROWS else "")
+    rows_and_names = ", ".join(f"row {row} ({name})" for row, name in zip(rows, ids, strict=False))
+    return rows_and_names + (
+        f" and {len(rows) - MAX_LISTED_ROWS:,} more" if len(rows) > MAX_LISTED_ROWS else ""
+    )

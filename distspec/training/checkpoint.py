@@ -37,7 +37,7 @@ class CheckpointManager:
     interval_minutes : float
         Time between two checkpoints by worker 0's clock [min].
     interval_steps : int, optional
-        Number of steps between two checkpoints, whatever the time; 0 to save by time alone.
+        Number of steps between two checkpoints, independent of the time; 0 to save by time alone.
     is_preempted : callable, optional
         Returns whether a node is about to be reclaimed; all workers call it at the same step.
     """
@@ -199,7 +199,7 @@ def restore_state(
 
 
 def _restore_worker(state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
-    """Restore what a worker had of its own."""
+    """Restore the state that belongs to one worker."""
     for name, buffer in state.vae.named_buffers():
         buffer.copy_(tensors[f"buffers/{name}"])
     state.loss_sums = tensors["loss_sums"].to(state.device)
@@ -214,7 +214,7 @@ def _restore_resized(
     process_group: ProcessGroup,
     seed: int,
 ) -> None:
-    """Combine what another number of workers had of their own."""
+    """Combine the worker states of a run with another number of workers."""
     for name, buffer in state.vae.named_buffers():
         buffer.copy_(_average([tensors[f"buffers/{name}"] for tensors in all_workers]))
     sums = torch.stack([tensors["loss_sums"] for tensors in all_workers]).sum(dim=0).to(state.device)

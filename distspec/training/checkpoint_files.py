@@ -166,7 +166,7 @@ def save_checkpoint(
 def find_latest_checkpoint(url: str, process_group: ProcessGroup) -> Checkpoint | None:
     """Return the newest complete checkpoint, the same on every worker, or None if there is none.
 
-    Worker 0 checks the files and logs what is wrong with a checkpoint that it skips.
+    Worker 0 checks the files and logs the problem of each checkpoint that it skips.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ def delete_checkpoints(url: str) -> None:
 
 
 def find_problem(url: str) -> str:
-    """Return what is wrong with a checkpoint; empty if it is complete.
+    """Return the problem of a checkpoint; empty if it is complete.
 
     Parameters
     ----------
@@ -209,10 +209,10 @@ def find_problem(url: str) -> str:
         if content["format_version"] != FORMAT_VERSION:
             return f"it has format {content['format_version']}, this distspec reads {FORMAT_VERSION}"
         for name, expected in CheckpointRecord.from_json(content).files.items():
-            found = FileChecksum.from_content(read_bytes(join_url(url, name)))
-            if found.n_bytes != expected.n_bytes:
-                return f"{name} has {found.n_bytes} bytes instead of {expected.n_bytes}"
-            if found.sha256 != expected.sha256:
+            checksum = FileChecksum.from_content(read_bytes(join_url(url, name)))
+            if checksum.n_bytes != expected.n_bytes:
+                return f"{name} has {checksum.n_bytes} bytes instead of {expected.n_bytes}"
+            if checksum.sha256 != expected.sha256:
                 return f"{name} does not match its checksum in {RECORD_FILE}"
     except FileNotFoundError as error:
         return f"a file is missing ({error})"

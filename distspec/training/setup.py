@@ -125,7 +125,7 @@ def build_trainer(
     on_epoch_end: Callable[[EpochMetrics], Any],
     state_dict: Mapping[str, Tensor] | None = None,
 ) -> Trainer:
-    """Build what one worker trains with.
+    """Build the trainer of one worker.
 
     The spectra are held on the device if they fit into ``config.cache_mb``, and are streamed otherwise.
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 PROVENANCE_KEYS: tuple[str, ...] = ("run_id", "model_id", "snapshot_id", "weights_sha256")
-"""Keys of the metadata of every published table: what the table was made from."""
+"""Keys of the metadata of every published table: the inputs of the table."""
 
 
 @dataclass(frozen=True)

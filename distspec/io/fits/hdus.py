@@ -24,7 +24,7 @@ _FOREIGN_SIGNATURES = {
     b"version https://git-lfs": "a Git-LFS pointer, not the file",
     b"{": "JSON",
 }
-"""First bytes, in lower case, of files that are served in place of FITS files."""
+"""First bytes, in lower case, of files that servers return in place of FITS files."""
 _CHECKSUM_CARD = re.compile(rb"(?:CHECKSUM= +'([^']*)'|DATASUM = +'( *\d* *)') *(?:/.*)?")
 
 
@@ -69,11 +69,11 @@ def find_hdu(content: bytes, hdu: str | int, file_size: int) -> HDU:
     Parameters
     ----------
     content : bytes
-        The file, or its beginning. If it is the whole file, all HDUs are checked.
+        The file, or its beginning. If it is the complete file, all HDUs are checked.
     hdu : str or int
         EXTNAME in any case, of which the first counts, or the number of the HDU from 0.
     file_size : int
-        Size of the whole file [bytes].
+        Size of the complete file [bytes].
 
     Raises
     ------
@@ -83,14 +83,14 @@ def find_hdu(content: bytes, hdu: str | int, file_size: int) -> HDU:
         ``unreadable``, ``too_large``, ``bad_checksum``, or ``bad_table`` if there is no such HDU.
     """
     _check_signature(content, file_size)
-    wanted = hdu.strip().upper() if isinstance(hdu, str) else hdu
+    name_or_index = hdu.strip().upper() if isinstance(hdu, str) else hdu
     found: HDU | None = None
     names: list[str] = []
     start = 0
     while start < file_size and (found is None or len(content) == file_size):
         current = _parse_hdu(content, start, file_size)
         names.append(current.layout.name or (str(len(names)) if names else "PRIMARY"))
-        if found is None and wanted in {names[-1], len(names) - 1}:
+        if found is None and name_or_index in {names[-1], len(names) - 1}:
             found = current
         start = current.stop
     if found is None:
@@ -123,8 +123,8 @@ def _check_signature(content: bytes, file_size: int) -> None:
 
 def _parse_hdu(content: bytes, start: int, file_size: int) -> HDU:
     if start and (begin := content[start : start + 9]) != b"XTENSION=" and len(begin) == 9:
-        found = "another file" if begin == b"SIMPLE  =" else f"{begin!r}"
-        raise make_unreadable_error(f"{found} instead of an HDU at byte {start}")
+        content_type = "another file" if begin == b"SIMPLE  =" else f"{begin!r}"
+        raise make_unreadable_error(f"{content_type} instead of an HDU at byte {start}")
     end = _find_end_card(content, start, file_size)
     stop = end + BLOCK_SIZE - (end - start) % BLOCK_SIZE
     if stop > len(content):

@@ -77,12 +77,12 @@ class FitsTable:
         return np.where(empty, np.nan, values) if empty.any() else values
 
     def _find(self, name: str) -> FitsColumn:
-        found = [column for column in self._layout.columns if column.name == name.lower()]
-        if len(found) != 1:
-            count = f"{len(found)} columns" if found else "no column"
+        matches = [column for column in self._layout.columns if column.name == name.lower()]
+        if len(matches) != 1:
+            count = f"{len(matches)} columns" if matches else "no column"
             detail = f"{count} {name} in {self._layout.name}; it has {', '.join(self.column_names) or 'none'}"
             raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, detail)
-        return found[0]
+        return matches[0]
 
     @cached_property
     def _rows(self) -> Array:
@@ -122,11 +122,11 @@ def read_fits_table(content: bytes, hdu: str | int, file_size: int | None = None
     Parameters
     ----------
     content : bytes
-        The file, or its beginning. If it is the whole file, all HDUs are checked.
+        The file, or its beginning. If it is the complete file, all HDUs are checked.
     hdu : str or int
         EXTNAME in any case, or the number of the HDU from 0.
     file_size : int, optional
-        Size of the whole file [bytes]; by default that of `content`.
+        Size of the complete file [bytes]; by default that of `content`.
 
     Returns
     -------
@@ -139,10 +139,10 @@ def read_fits_table(content: bytes, hdu: str | int, file_size: int | None = None
     InvalidSpectrumError
         ``too_large``, ``unreadable``, ``bad_checksum``, or ``bad_table`` if there is no such table.
     """
-    found = find_hdu(content, hdu, len(content) if file_size is None else file_size)
-    if found.layout.hdu_type != "BINTABLE" or found.layout.compressed:
+    table_hdu = find_hdu(content, hdu, len(content) if file_size is None else file_size)
+    if table_hdu.layout.hdu_type != "BINTABLE" or table_hdu.layout.compressed:
         raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"HDU {hdu} is not a binary table")
-    return FitsTable(found.header, found.layout, content, found.data_start)
+    return FitsTable(table_hdu.header, table_hdu.layout, content, table_hdu.data_start)
 
 
 def read_fits_image(content: bytes, hdu: str | int, file_size: int | None = None) -> tuple[Array, Header]:
@@ -158,13 +158,15 @@ def read_fits_image(content: bytes, hdu: str | int, file_size: int | None = None
     header : Header
         Values of the header.
     """
-    found = find_hdu(content, hdu, len(content) if file_size is None else file_size)
-    if not found.layout.compressed and (found.layout.hdu_type != "IMAGE" or not found.layout.shape):
+    image_hdu = find_hdu(content, hdu, len(content) if file_size is None else file_size)
+    if not image_hdu.layout.compressed and (
+        image_hdu.layout.hdu_type != "IMAGE" or not image_hdu.layout.shape
+    ):
         raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"HDU {hdu} is not an image")
-    if not found.layout.scaled:
-        return _view_array(content, found.data_start, found.layout), found.header
-    with _open_with_astropy(content, found.data_start, found.layout) as opened:
-        return np.array(opened.data), found.header
+    if not image_hdu.layout.scaled:
+        return _view_array(content, image_hdu.data_start, image_hdu.layout), image_hdu.header
+    with _open_with_astropy(content, image_hdu.data_start, image_hdu.layout) as opened:
+        return np.array(opened.data), image_hdu.header
 
 
 def _view_array(content: bytes, start: int, layout: DataLayout) -> Array:

@@ -1,4 +1,4 @@
-"""Settings of the access to an archive, and what reading its files returns."""
+"""Settings of the access to an archive, and the result of reading its files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class AccessConfig:
     region: str = ""
     """Region of the archive's bucket; empty: that of the root."""
     redirect_hosts: tuple[str, ...] = ()
-    """Hosts (host or host:port) besides the archive's own to which it may redirect."""
+    """Hosts (host or host:port), in addition to the archive's own, to which it may redirect."""
     in_flight: int = 64
     """Files that a task reads at a time."""
     attempts: int = 8
@@ -54,7 +54,7 @@ class FileContent(NamedTuple):
     data : bytes
         The file's first bytes, a range of them, or all; uncompressed if the file is gzipped.
     file_size : int
-        Size of the whole file [bytes]; the uncompressed size if it is gzipped.
+        Size of the complete file [bytes]; the uncompressed size if it is gzipped.
     """
 
     data: bytes

@@ -85,7 +85,7 @@ def _resolve_redirect(url: str, target: str, location: str, config: AccessConfig
         raise InvalidSpectrumError(
             QuarantineReason.OUTSIDE,
             f"{url} is redirected to {new.scheme}://{host}: add that host to --access.redirect-hosts "
-            "if it may serve the archive",
+            "if it belongs to the archive",
         )
     return new.geturl()
 

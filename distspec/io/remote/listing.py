@@ -1,4 +1,4 @@
-"""Listings of folders and buckets, and catalogs that are read as a whole."""
+"""Listings of folders and buckets, and catalogs that are read completely."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The report's figures: functions that take arrays and tables and return a matplotlib ``Figure``.
 
-There is one module per subject, `draw` for all figures of a report, and `style` for what they share. Only
+There is one module per subject, `draw` for all figures of a report, and `style` for what figures share. Only
 this package imports matplotlib; pyplot is not used.
 """
 

@@ -84,7 +84,7 @@ def plot_umap(umap: Floats, labels: NDArray[np.int64], z: Floats, recon_mse: Flo
     shades = [(z, False, "redshift z")] if has_redshifts(z) else []
     shades.append((recon_mse, True, "reconstruction error (MSE)"))
     sizes = {int(c): int((labels == c).sum()) for c in np.unique(labels)}
-    named = sorted(sizes, key=lambda label: (label < 0, label))
+    ordered_labels = sorted(sizes, key=lambda label: (label < 0, label))
     figure = Figure((FIGURE_WIDTH, 4.3 + 0.14 * (len(sizes) // 6)), dpi=DPI)
     grid = figure.add_gridspec(len(shades), 2, width_ratios=[1.75, 1])
     main = figure.add_subplot(grid[:, 0])
@@ -97,7 +97,7 @@ def plot_umap(umap: Floats, labels: NDArray[np.int64], z: Floats, recon_mse: Flo
     handles = [
         Line2D([], [], ls="", ms=4, mew=0, color=class_color(label), marker=class_marker(label),
                label=f"{class_display_name(label)}: {sizes[label]:,}")
-        for label in named
+        for label in ordered_labels
     ]  # fmt: skip
     figure.legend(handles=handles, loc="outside lower center", ncols=6, handletextpad=0.1)
     others = [figure.add_subplot(grid[i, 1]) for i in range(len(shades))]
@@ -189,8 +189,10 @@ def plot_sweep_scores(sweep: pa.Table, null_tests: pa.Table) -> Figure:
         ax.grid(axis="y", color="#e6e6e6", lw=0.5)
         ax.set_axisbelow(True)
     panels[0].set_ylabel("mean silhouette")
-    named = {name: line for ax in panels for line, name in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(named.values()), list(named), loc="outside upper center", ncols=5)
+    lines_by_name = {
+        name: line for ax in panels for line, name in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(list(lines_by_name.values()), list(lines_by_name), loc="outside upper center", ncols=5)
     return figure
 
 

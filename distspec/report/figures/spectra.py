@@ -1,4 +1,4 @@
-"""Figures of single spectra: reconstructions and anomalies; and what all figures of spectra share."""
+"""Figures of single spectra: reconstructions and anomalies; functions shared by all figures of spectra."""
 
 from __future__ import annotations
 
