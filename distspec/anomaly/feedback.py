@@ -139,6 +139,11 @@ class DiscoveryCurve:
         ranks : ndarray of shape (n_marks,)
             Ranks of the marked spectra in the run; 1 is the most anomalous.
 
+        Returns
+        -------
+        DiscoveryCurve
+            The numbers of interesting spectra after each mark.
+
         Examples
         --------
         >>> curve = DiscoveryCurve.from_marks(np.array([True, False, True]), np.array([9, 1, 2]))

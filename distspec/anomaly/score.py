@@ -70,7 +70,21 @@ class ReferenceDistribution:
     def from_raw_scores(
         cls, raw_scores: Mapping[str, Floats32], snr: Floats32, labels: NDArray[np.int32]
     ) -> ReferenceDistribution:
-        """Fit the distribution to a run's spectra; the parameters are those of `score`."""
+        """Fit the distribution to a run's spectra.
+
+        Parameters
+        ----------
+        raw_scores : mapping of str to ndarray of float32, shape (n_spectra,)
+            Raw scores by the names that `score` lists.
+        snr : ndarray of float32, shape (n_spectra,)
+            Median signal-to-noise ratio per pixel.
+        labels : ndarray of int32, shape (n_spectra,)
+            Class of each spectrum; -1 is noise.
+
+        Returns
+        -------
+        ReferenceDistribution
+        """
         chi2_trend = _fit_chi2_trend(raw_scores["recon"], snr)
         excess = _log_chi2(raw_scores["recon"]) - chi2_trend(_arcsinh_snr(snr))
         offsets = _fit_class_offsets(excess, labels)

@@ -44,7 +44,21 @@ NaN where only the file contains them."""
 
 @dataclass(frozen=True, slots=True)
 class SpectrumEntry:
-    """The columns of a listing's row that a reader needs."""
+    """The columns of a listing's row that a reader needs.
+
+    Attributes
+    ----------
+    object_id : str
+        Identifier of the spectrum.
+    version : str
+        Version of the spectrum and of its redshift.
+    uri : str
+        URL of the file; a fragment selects one of its spectra.
+    ra, dec : float
+        Position [deg] (ICRS); NaN if only the file contains it.
+    z : float
+        Redshift; NaN if only the file contains it.
+    """
 
     object_id: str
     version: str
@@ -199,6 +213,11 @@ class Archive(ABC):
             Folder or bucket of the files.
         has_redshifts : bool
             Whether the user supplies the redshifts, so that the archive's warnings about them do not apply.
+
+        Returns
+        -------
+        Archive
+            A copy of this archive with other options.
         """
         del has_redshifts
         return cast(Self, replace(cast(Any, self), url=folder))
@@ -214,6 +233,11 @@ class Archive(ABC):
             Redshift given by the user, NaN if it is to be read from the file.
         access : AccessConfig
             Credentials, limits and timeouts.
+
+        Returns
+        -------
+        list of SpectrumEntry
+            Entries of the spectra, in the order of the file.
         """
         del access
         name = url.partition("#")[0].rpartition("/")[2]

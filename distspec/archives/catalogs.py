@@ -70,6 +70,11 @@ def read_catalog(url: str, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
     access : AccessConfig
         Credentials, limits and timeouts.
 
+    Returns
+    -------
+    pa.Table
+        The rows of the catalog.
+
     Raises
     ------
     ArchiveError
@@ -108,6 +113,11 @@ def make_absolute_url(url: str) -> str:
     ----------
     url : str
         Path or URL.
+
+    Returns
+    -------
+    str
+        The absolute URL.
 
     Examples
     --------

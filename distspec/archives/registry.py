@@ -46,7 +46,13 @@ def _load_external_archives() -> LoadedEntryPoints:
 
 
 def list_archives() -> Mapping[str, type[Archive]]:
-    """Return all archives by name, built in or provided by other packages."""
+    """Return all archives by name, built in or provided by other packages.
+
+    Returns
+    -------
+    mapping of str to type
+        The class of each archive, by `Archive.name`.
+    """
     return {**builtin_archives(), **_load_external_archives().objects}
 
 

@@ -115,6 +115,15 @@ class EditionRecord(JsonRecord):
     def from_json(cls, record: Mapping[str, Any]) -> Self:
         """Build the record from JSON values.
 
+        Parameters
+        ----------
+        record : mapping of str to object
+            Content of the record's JSON file.
+
+        Returns
+        -------
+        EditionRecord
+
         Raises
         ------
         CatalogError
@@ -276,6 +285,16 @@ def argsort_objects(objects: pa.Table) -> NDArray[np.int64]:
 def read_current_record(root: str) -> EditionRecord | None:
     """Return the record of the current edition, or None if nothing is published.
 
+    Parameters
+    ----------
+    root : str
+        Root of the catalog.
+
+    Returns
+    -------
+    EditionRecord or None
+        None if nothing is published.
+
     Raises
     ------
     CatalogError
@@ -287,6 +306,16 @@ def read_current_record(root: str) -> EditionRecord | None:
 
 def read_edition_records(root: str) -> list[EditionRecord]:
     """Return the records of all editions of a root, oldest first.
+
+    Parameters
+    ----------
+    root : str
+        Root of the catalog.
+
+    Returns
+    -------
+    list of EditionRecord
+        Records, oldest first.
 
     Raises
     ------
@@ -308,6 +337,11 @@ def find_record(root: str, run_id: str = "") -> EditionRecord:
         Root URL.
     run_id : str
         Name of a run or of an edition (``<run_id>/<edition>``); empty for the current edition.
+
+    Returns
+    -------
+    EditionRecord
+        Record of the edition.
 
     Raises
     ------

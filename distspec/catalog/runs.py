@@ -71,7 +71,18 @@ def save_run(url: str, tables: Mapping[str, pa.Table], record: RunRecord) -> Non
 
 
 def load_run(url: str) -> tuple[RunRecord, dict[str, pa.Table]]:
-    """Return the record of a run and its tables `RUN_TABLES`."""
+    """Read the record and the tables of a run.
+
+    Parameters
+    ----------
+    url : str
+        Folder of the run.
+
+    Returns
+    -------
+    record : RunRecord, tables : dict of str to pyarrow.Table
+        The record, and the tables `RUN_TABLES` by name.
+    """
     tables = {name: read_table(join_url(url, f"{name}.parquet")) for name in RUN_TABLES}
     return read_run_record(url), tables
 

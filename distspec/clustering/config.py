@@ -113,7 +113,13 @@ class ClusteringConfig:
             raise ConfigError(f"clustering.{name} is {getattr(self, name)}: it {requirement}")
 
     def get_defining_settings(self) -> dict[str, object]:
-        """Return the settings that the result of a run depends on: all but the number of actors."""
+        """Return the settings that the result of a run depends on: all but the number of actors.
+
+        Returns
+        -------
+        dict of str to object
+            Values by setting name.
+        """
         return {name: value for name, value in vars(self).items() if name != "n_actors"}
 
 

@@ -149,6 +149,10 @@ class Consensus:
             Clusters by each member; -1 is noise.
         class_labels : ndarray of int32, shape (n_points,)
             Classes; -1 is noise.
+
+        Returns
+        -------
+        Consensus
         """
         k = int(class_labels.max(initial=-1)) + 1
         sizes = np.maximum(np.bincount(class_labels[class_labels >= 0], minlength=k), 1)

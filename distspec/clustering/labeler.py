@@ -64,6 +64,10 @@ class Assignment:
         prob : ndarray of shape (n_spectra, n_classes), optional
             Membership probabilities of a single clustering whose clusters are the classes; by default they
             follow from the consensus.
+
+        Returns
+        -------
+        Assignment
         """
         prob = consensus.predict_proba(member_labels) if prob is None else prob
         labels = labels_from_prob(prob)
@@ -76,7 +80,18 @@ class Assignment:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Assignment]) -> Assignment:
-        """Join the assignments of consecutive blocks of spectra."""
+        """Join the assignments of consecutive blocks of spectra.
+
+        Parameters
+        ----------
+        parts : sequence of Assignment
+            Assignments of consecutive blocks.
+
+        Returns
+        -------
+        Assignment
+            The assignment of all spectra, in order.
+        """
         coordinates = [part.umap_coordinates for part in parts if part.umap_coordinates is not None]
         return cls(
             np.concatenate([part.labels for part in parts]),
@@ -132,7 +147,19 @@ class EnsembleLabeler:
 
     @classmethod
     def single_class(cls, inputs: ClusteringInputs, display_umap: UmapEmbedding) -> EnsembleLabeler:
-        """Return a labeler that assigns all spectra to one class, for a sample that cannot be divided."""
+        """Return a labeler that assigns all spectra to one class, for a sample that cannot be divided.
+
+        Parameters
+        ----------
+        inputs : ClusteringInputs
+            Latents and features of the sample.
+        display_umap : UmapEmbedding
+            The embedding that the catalog publishes.
+
+        Returns
+        -------
+        EnsembleLabeler
+        """
         labels = np.zeros(len(inputs), np.int32)
         membership = NearestCenterMembership(np.zeros((1, inputs.latents.shape[1])))
         member = EnsembleMember(0, FeatureSpace("latents"), membership)

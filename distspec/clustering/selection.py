@@ -71,11 +71,33 @@ class SweepScores:
     alpha: float
 
     def mean_stability(self, setting: SweepSetting) -> float:
-        """Return the mean stability of a setting's members; NaN if there is only one."""
+        """Return the mean stability of a setting's members; NaN if there is only one.
+
+        Parameters
+        ----------
+        setting : SweepSetting
+            A setting of the sweep.
+
+        Returns
+        -------
+        float
+            Mean adjusted Rand index; NaN if there is only one member.
+        """
         return float(np.mean(self.stability[self.members[setting]]))
 
     def beats_null(self, setting: SweepSetting) -> bool | None:
-        """Return whether a setting scores significantly more than structureless data; None without draws."""
+        """Return whether a setting scores significantly more than structureless data; None without draws.
+
+        Parameters
+        ----------
+        setting : SweepSetting
+            A setting of the sweep.
+
+        Returns
+        -------
+        bool or None
+            None if there are no null draws.
+        """
         tests = [test for test in (self.silhouette_test, self.stability_test) if test is not None]
         # Bonferroni correction for two scores.
         return any(test.p_value[setting] <= self.alpha / 2 for test in tests) if tests else None

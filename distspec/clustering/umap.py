@@ -81,6 +81,10 @@ def build_neighbor_graph(x: Floats, n_neighbors: int, n_components: tuple[int, .
         Number of neighbors, the point itself included.
     n_components : tuple of int
         Numbers of dimensions that embeddings may have.
+
+    Returns
+    -------
+    NeighborGraph
     """
     points, n = np.ascontiguousarray(x, dtype=np.float32), len(x)
     if n < MIN_POINTS:
@@ -267,9 +271,34 @@ class UmapEmbedding:
 
     @classmethod
     def from_graph(cls, neighbor_graph: NeighborGraph, params: UmapParams) -> UmapEmbedding:
-        """Embed a neighbor graph."""
+        """Embed a neighbor graph.
+
+        Parameters
+        ----------
+        neighbor_graph : NeighborGraph
+            Neighbor graph of the points.
+        params : UmapParams
+            Parameters and seed of the layout.
+
+        Returns
+        -------
+        UmapEmbedding
+        """
         return cls(neighbor_graph, compute_umap(neighbor_graph, params))
 
     def transform(self, x: Floats, neighbors: Neighbors | None = None) -> Floats:
-        """Project points onto the embedding, as `project_points`."""
+        """Project points onto the embedding, as `project_points`.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_points, n_dimensions)
+            Points to project.
+        neighbors : Neighbors or None
+            Neighbors of the points among those of the graph; by default they are computed.
+
+        Returns
+        -------
+        ndarray of shape (n_points, n_components)
+            Coordinates in the embedding.
+        """
         return project_points(self.neighbor_graph, self.coordinates, x, neighbors)

@@ -88,7 +88,13 @@ class WavelengthGrid:
         return np.sqrt(low * high) if self.spacing == "log" else 0.5 * (low + high)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the four attributes, from which ``WavelengthGrid(**attributes)`` makes an equal grid."""
+        """Return the four attributes, from which ``WavelengthGrid(**attributes)`` makes an equal grid.
+
+        Returns
+        -------
+        dict of str to object
+            The attributes by name.
+        """
         return asdict(self)
 
 

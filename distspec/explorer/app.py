@@ -60,6 +60,11 @@ def make_app(data: ExplorerData, session: AnnotationSession, lines: Mapping[str,
         Annotations; closed when the application ends.
     lines : mapping of str to float
         Rest wavelengths of the spectral features to name [Angstrom].
+
+    Returns
+    -------
+    Starlette
+        The ASGI application.
     """
     pages = _StaticFiles()
     api = _Api(data, session, lines)

@@ -176,6 +176,11 @@ class ExplorerData:
         text : str
             Text to search for; it is not a pattern.
 
+        Returns
+        -------
+        ndarray of uint32, shape (n_matches,)
+            Row numbers in ascending order.
+
         Raises
         ------
         ItemNotFoundError
@@ -187,7 +192,18 @@ class ExplorerData:
         return np.flatnonzero(matches.fill_null(False).to_numpy(zero_copy_only=False)).astype(np.uint32)
 
     def cone_search(self, position: SkyPosition) -> NDArray[np.uint32]:
-        """Return the rows within a cone, nearest first."""
+        """Return the rows within a cone, nearest first.
+
+        Parameters
+        ----------
+        position : SkyPosition
+            Center and radius of the cone.
+
+        Returns
+        -------
+        ndarray of uint32, shape (n_matches,)
+            Row numbers, nearest first.
+        """
         ra, dec = self.table["ra"].to_numpy(), self.table["dec"].to_numpy()
         distance = separation(ra, dec, np.array([position.ra]), np.array([position.dec]))
         inside = np.flatnonzero(distance <= position.radius)
@@ -219,6 +235,11 @@ class ExplorerData:
     def spectrum(self, row: int) -> Floats32:
         """Return flux, inverse variance and reconstruction of a spectrum.
 
+        Parameters
+        ----------
+        row : int
+            Row number in ``objects``.
+
         Returns
         -------
         ndarray of shape (3, n_pixels)
@@ -230,26 +251,76 @@ class ExplorerData:
         return np.stack([flux[0], ivar[0], recon[0] * np.float32(self.table["amplitude"][row].as_py())])
 
     def nearest_neighbors(self, row: int) -> list[tuple[int, float]]:
-        """Return the rows of the nearest spectra in latent space, and their distances in posterior widths."""
+        """Return the rows of the nearest spectra in latent space, and their distances in posterior widths.
+
+        Parameters
+        ----------
+        row : int
+            Row number in ``objects``.
+
+        Returns
+        -------
+        list of tuple (int, float)
+            Row number and distance of each neighbor, nearest first.
+        """
         distances, rows = find_nearest(self.scaled_latents, self.scaled_latents[row], N_NEIGHBORS + 1)
         others = np.flatnonzero(rows != row)[:N_NEIGHBORS]
         return [(int(rows[k]), float(distances[k])) for k in others]
 
     def top_anomalies(self) -> list[int]:
-        """Return the rows with the highest anomaly scores."""
+        """Return the rows with the highest anomaly scores.
+
+        Returns
+        -------
+        list of int
+            Row numbers, highest score first.
+        """
         return np.argsort(self.table["anomaly_rank"].to_numpy(), kind="stable")[:N_NEIGHBORS].tolist()
 
     def get_row(self, row: int) -> dict[str, Any]:
-        """Return a row of ``objects`` without latents; values that are not finite become None."""
+        """Return a row of ``objects`` without latents; values that are not finite become None.
+
+        Parameters
+        ----------
+        row : int
+            Row number in ``objects``.
+
+        Returns
+        -------
+        dict of str to object
+            Values by column name.
+        """
         values: dict[str, Any] = self.table.slice(row, 1).to_pylist()[0]
         return replace_nonfinite(values)
 
     def archive_url(self, row: int) -> str:
-        """Return the address of a spectrum's page in the archive; empty for none."""
+        """Return the address of a spectrum's page in the archive; empty for none.
+
+        Parameters
+        ----------
+        row : int
+            Row number in ``objects``.
+
+        Returns
+        -------
+        str
+            Address of the page; empty if there is none.
+        """
         return get_archive(self.store.config.archive_name).viewer_url(self.get_row(row))
 
     def find_row(self, object_id: str) -> int | None:
-        """Return the row of a spectrum; None if it is not in the catalog."""
+        """Return the row of a spectrum; None if it is not in the catalog.
+
+        Parameters
+        ----------
+        object_id : str
+            Identifier of the spectrum.
+
+        Returns
+        -------
+        int or None
+            Row number in ``objects``; None if the spectrum is not in the catalog.
+        """
         return self._row_by_id.get(object_id)
 
 
@@ -260,6 +331,10 @@ def open_explorer_data(root: str) -> ExplorerData:
     ----------
     root : str
         Root URL.
+
+    Returns
+    -------
+    ExplorerData
 
     Raises
     ------

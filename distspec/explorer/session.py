@@ -121,7 +121,13 @@ class AnnotationSession:
             self._undo_stack.append(UndoStep(is_mark, previous))
 
     def undo(self) -> list[str]:
-        """Undo the last action; return the identifiers of its spectra, empty if there is no action left."""
+        """Undo the last action; return the identifiers of its spectra, empty if there is no action left.
+
+        Returns
+        -------
+        list of str
+            Identifiers of the spectra of the undone action.
+        """
         with self._lock:
             if not self._undo_stack:
                 return []
@@ -168,7 +174,18 @@ class AnnotationSession:
                 self.marks.pop(key, None)
 
     def list_annotations(self, object_id: str) -> list[AnnotationPayload]:
-        """Return the latest labels and marks of all annotators for a spectrum."""
+        """Return the latest labels and marks of all annotators for a spectrum.
+
+        Parameters
+        ----------
+        object_id : str
+            Identifier of the spectrum.
+
+        Returns
+        -------
+        list of AnnotationPayload
+            Labels and marks that are not superseded.
+        """
         return [
             AnnotationPayload(
                 annotator,
@@ -182,13 +199,30 @@ class AnnotationSession:
         ]
 
     def current_labels(self, as_marks: bool) -> dict[str, str]:
-        """Return one label (or mark) per spectrum: the annotator's own, otherwise the latest of anyone."""
+        """Return one label (or mark) per spectrum: the annotator's own, otherwise the latest of anyone.
+
+        Parameters
+        ----------
+        as_marks : bool
+            Whether to return the marks "interesting" and "ordinary" instead of labels.
+
+        Returns
+        -------
+        dict of str to str
+            Label or mark by object identifier.
+        """
         latest = self.marks if as_marks else self.labels
         order = sorted(latest.items(), key=lambda item: (item[0][1] == self.annotator, item[1].timestamp))
         return {object_id: annotation.human_label for (object_id, _), annotation in order}
 
     def read_label_names(self) -> list[str] | None:
-        """Return the labels of the number keys; None if none have been set."""
+        """Return the labels of the number keys; None if none have been set.
+
+        Returns
+        -------
+        list of str or None
+            Labels in the order of the keys.
+        """
         url = join_url(annotations_url(self.root), LABEL_NAMES_FILE)
         return [str(name) for name in read_json(url)["names"]] if url_exists(url) else None
 
@@ -231,6 +265,10 @@ def open_annotation_session(root: str, annotator: str) -> AnnotationSession:
         Root URL.
     annotator : str
         Name in which annotations are saved.
+
+    Returns
+    -------
+    AnnotationSession
     """
     annotations = read_annotations(root)
     labels, marks = (

@@ -93,6 +93,10 @@ class Predictor:
         root : str
             Folder or bucket URL of the project.
 
+        Returns
+        -------
+        Predictor
+
         Raises
         ------
         NotFoundError

@@ -71,7 +71,12 @@ class RunModel:
         return fit_latent_scorer(self.reference_latents, self.seed)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the model as arrays by name; values that are not arrays are JSON in the array ``record``."""
+        """Return the model as arrays by name; values that are not arrays are JSON in the array ``record``.
+
+        Returns
+        -------
+        dict of str to ndarray
+        """
         reference = self.reference_distribution
         arrays: dict[str, NDArray[Any]] = {
             "posterior_widths": self.posterior_widths,
@@ -99,7 +104,17 @@ class RunModel:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> RunModel:
-        """Return the model from the result of `to_arrays`."""
+        """Return the model from the result of `to_arrays`.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            Result of `to_arrays`, or the content of `RUN_MODEL_FILE`.
+
+        Returns
+        -------
+        RunModel
+        """
         record = json.loads(str(arrays["record"]))
         reference = ReferenceDistribution(
             Polynomial(arrays["chi2_trend/coef"], arrays["chi2_trend/domain"]),

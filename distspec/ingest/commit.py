@@ -136,7 +136,13 @@ class Committer:
         self._quarantined = set(store.read_quarantine()["object_id"].to_pylist())
 
     def add(self, batch: LoadedBatch) -> None:
-        """Accept the next batch, and commit if enough rows wait."""
+        """Accept the next batch, and commit if enough rows wait.
+
+        Parameters
+        ----------
+        batch : LoadedBatch
+            The next batch in the order of the listing.
+        """
         self._rejected += batch.rejected
         if len(batch.rows):
             self._waiting.append((batch.rows, BlockSlice(batch.block, 0, len(batch.rows))))
@@ -147,7 +153,13 @@ class Committer:
             self._commit(self._n_waiting - n_beyond_chunk if fills_chunk else self._n_waiting, None)
 
     def finish(self, diff: ListingDiff) -> None:
-        """Commit all waiting rows, and the changes of the listing that concern existing rows."""
+        """Commit all waiting rows, and the changes of the listing that concern existing rows.
+
+        Parameters
+        ----------
+        diff : ListingDiff
+            Difference between the listing and the store.
+        """
         self._rejected += diff.rejected
         n_changes = len(diff.withdrawn_rows) + len(diff.restored_rows) + len(diff.released)
         if self._n_waiting or self._rejected or n_changes:

@@ -44,7 +44,18 @@ class IngestConfig:
             raise ConfigError(f"ingest.max_bad_share {self.max_bad_share}: give a fraction from 0 to 1")
 
     def batch_size(self, archive: Archive) -> int:
-        """Return the number of spectra of an archive that a task reads."""
+        """Return the number of spectra of an archive that a task reads.
+
+        Parameters
+        ----------
+        archive : Archive
+            The archive to read.
+
+        Returns
+        -------
+        int
+            Number of spectra per task.
+        """
         return max(1, int(self.task_mb * 1e6 / archive.spectrum_bytes))
 
 
@@ -97,7 +108,17 @@ class SourceRecord(JsonRecord):
 
     @classmethod
     def from_source(cls, source: ArchiveSource) -> SourceRecord:
-        """Return the record of a source."""
+        """Return the record of a source.
+
+        Parameters
+        ----------
+        source : ArchiveSource
+            An archive and its options.
+
+        Returns
+        -------
+        SourceRecord
+        """
         settings: Any = asdict(source.archive)  # pyright: ignore - archives are dataclasses
         return cls(
             source.archive.name,
@@ -111,6 +132,11 @@ class SourceRecord(JsonRecord):
     def to_source(self) -> ArchiveSource:
         """Return the source.
 
+        Returns
+        -------
+        ArchiveSource
+            The archive, and the settings with which it is read.
+
         Raises
         ------
         ArchiveError
@@ -121,7 +147,15 @@ class SourceRecord(JsonRecord):
 
 
 def write_source(root: str, source: ArchiveSource) -> None:
-    """Write the source of a root to ``archive.json``, unless the file describes it already."""
+    """Write the source of a root to ``archive.json``, unless the file describes it already.
+
+    Parameters
+    ----------
+    root : str
+        Root of the store.
+    source : ArchiveSource
+        The archive, and the settings with which it is read.
+    """
     url = join_url(root, "archive.json")
     record = SourceRecord.from_source(source).to_json()
     if not url_exists(url) or read_json(url) != record:
@@ -130,6 +164,16 @@ def write_source(root: str, source: ArchiveSource) -> None:
 
 def read_source(root: str) -> ArchiveSource:
     """Return the source that a root was last ingested from.
+
+    Parameters
+    ----------
+    root : str
+        Root of the store.
+
+    Returns
+    -------
+    ArchiveSource
+        The archive, and the settings with which it is read.
 
     Raises
     ------

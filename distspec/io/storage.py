@@ -65,6 +65,16 @@ def use_storage(config: StorageConfig) -> Generator[StorageConfig]:
     """Make settings the active ones of this process within the block.
 
     Ray workers that are started within the block get them too (`distspec.stages.session.ray_session`).
+
+    Parameters
+    ----------
+    config : StorageConfig
+        The settings.
+
+    Yields
+    ------
+    StorageConfig
+        The settings.
     """
     previous = set_storage(config)
     try:
@@ -74,7 +84,12 @@ def use_storage(config: StorageConfig) -> Generator[StorageConfig]:
 
 
 def get_storage() -> StorageConfig:
-    """Return the active settings as they were given, without the values of environment variables."""
+    """Return the active settings as they were given, without the values of environment variables.
+
+    Returns
+    -------
+    StorageConfig
+    """
     return _active_storage
 
 

@@ -52,12 +52,33 @@ class IsotropicScaler:
 
     @classmethod
     def fit(cls, points: Floats) -> IsotropicScaler:
-        """Fit the scaler to points, (n_points, n_dimensions)."""
+        """Fit the scaler to points.
+
+        Parameters
+        ----------
+        points : ndarray of shape (n_points, n_dimensions)
+            Points whose center and scale are computed.
+
+        Returns
+        -------
+        IsotropicScaler
+        """
         center = points.mean(axis=0, dtype=np.float64)
         return cls(center, float(np.sqrt(np.square(points - center).mean())) or 1.0)
 
     def transform(self, points: Floats) -> Floats:
-        """Scale points, (n_points, n_dimensions)."""
+        """Scale points.
+
+        Parameters
+        ----------
+        points : ndarray of shape (n_points, n_dimensions)
+            Points in the original units.
+
+        Returns
+        -------
+        ndarray of shape (n_points, n_dimensions)
+            Scaled points.
+        """
         return (points - self.center) / self.rms
 
 

@@ -28,6 +28,11 @@ def min_sources_to_exclude(alpha: float) -> int:
     alpha : float
         Miscoverage level.
 
+    Returns
+    -------
+    int
+        Number of sources.
+
     Examples
     --------
     >>> min_sources_to_exclude(0.1), min_sources_to_exclude(0.05)

@@ -108,7 +108,13 @@ class BadPixelStatistics(NamedTuple):
         )
 
     def to_columns(self) -> dict[str, Floats32]:
-        """Return the columns `BAD_PIXEL_COLUMNS`, (n_spectra,) each."""
+        """Return the columns `BAD_PIXEL_COLUMNS`.
+
+        Returns
+        -------
+        dict of str to ndarray of float32, shape (n_spectra,)
+            Values by column name.
+        """
         n_masked = np.count_nonzero(self.bad_pixels, axis=1).astype(np.float32)
         return dict(zip(BAD_PIXEL_COLUMNS, (*self._statistics, self.score, n_masked), strict=True))
 

@@ -52,16 +52,50 @@ class MeasuredValues:
         return value, error
 
     def is_covered(self, name: str) -> NDArray[np.bool_]:
-        """Return which spectra cover a measurement, (n_spectra,)."""
+        """Return which spectra cover a measurement.
+
+        Parameters
+        ----------
+        name : str
+            Name of the measurement.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_spectra,)
+        """
         return ~np.isnan(self[name][0])
 
     def prob_above(self, name: str, threshold: float) -> Floats:
-        """Return the probability that a measurement exceeds a threshold, (n_spectra,)."""
+        """Return the probability that a measurement exceeds a threshold.
+
+        Parameters
+        ----------
+        name : str
+            Name of the measurement.
+        threshold : float
+            Threshold in the unit of the measurement.
+
+        Returns
+        -------
+        ndarray of shape (n_spectra,)
+        """
         value, error = self[name]
         return np.where(np.isnan(value), 0.5, ndtr((value - threshold) / error))
 
     def prob_below(self, name: str, threshold: float) -> Floats:
-        """Return the probability that a measurement is below a threshold, (n_spectra,)."""
+        """Return the probability that a measurement is below a threshold.
+
+        Parameters
+        ----------
+        name : str
+            Name of the measurement.
+        threshold : float
+            Threshold in the unit of the measurement.
+
+        Returns
+        -------
+        ndarray of shape (n_spectra,)
+        """
         return 1.0 - self.prob_above(name, threshold)
 
     def prob_emission(self, thresholds: Mapping[str, float]) -> Floats:

@@ -146,13 +146,40 @@ class MeasurementSet:
         return tuple(column for measurement in self.definitions for column in measurement.columns)
 
     def select(self, feature_source: FeatureSource) -> tuple[Measurement, ...]:
-        """Return the measurements whose value clustering features take from `feature_source`."""
+        """Return the measurements whose value clustering features take from `feature_source`.
+
+        Parameters
+        ----------
+        feature_source : {"reconstruction", "spectrum"}
+            Data from which the feature's value is measured.
+
+        Returns
+        -------
+        tuple of Measurement
+        """
         return tuple(
             measurement for measurement in self.definitions if measurement.feature_source == feature_source
         )
 
     def measure(self, flux: Floats32, ivar: Floats32, z: Floats, grid: WavelengthGrid) -> dict[str, Floats32]:
-        """Return `columns` for a batch of spectra; the parameters are those of `Measurement.measure`."""
+        """Return `columns` for a batch of spectra.
+
+        Parameters
+        ----------
+        flux : ndarray of float32, shape (n_spectra, n_pixels)
+            Normalized flux density per wavelength.
+        ivar : ndarray of float32, shape (n_spectra, n_pixels)
+            Inverse variance; 0 for masked pixels.
+        z : ndarray of shape (n_spectra,)
+            Redshifts.
+        grid : WavelengthGrid
+            Rest-frame wavelength grid of the pixels.
+
+        Returns
+        -------
+        dict of str to ndarray of float32, shape (n_spectra,)
+            Values and errors by column name; NaN where they cannot be measured.
+        """
         values: dict[str, Floats32] = {}
         for measurement in self.definitions:
             values |= measurement.measure(flux, ivar, z, grid)

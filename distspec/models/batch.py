@@ -52,6 +52,10 @@ class Batch:
             Flux density [f_λ / f_λ(reference)] and its inverse variance, 0 where masked.
         z : Tensor of shape (n_spectra,)
             Redshifts.
+
+        Returns
+        -------
+        Batch
         """
         return cls({SPECTRUM_KEY: ModelInput(flux, ivar)}, z)
 
@@ -69,14 +73,35 @@ class Batch:
         return Batch(inputs, self.z[rows])
 
     def to(self, device: Any) -> Batch:
-        """Return the batch on a device."""
+        """Return the batch on a device.
+
+        Parameters
+        ----------
+        device : torch.device or str
+            The device.
+
+        Returns
+        -------
+        Batch
+            A batch with all tensors on the device.
+        """
         inputs = {
             name: ModelInput(*(t.to(device, non_blocking=True) for t in m)) for name, m in self.inputs.items()
         }
         return Batch(inputs, self.z.to(device, non_blocking=True))
 
     def join(self, names: Iterable[str]) -> JoinedInputs:
-        """Concatenate the named inputs along the pixel axis, with masked values set to 0."""
+        """Concatenate the named inputs along the pixel axis, with masked values set to 0.
+
+        Parameters
+        ----------
+        names : iterable of str
+            Names of inputs, in the order of the result.
+
+        Returns
+        -------
+        JoinedInputs
+        """
         parts = [self.inputs[name] for name in names]
         value, ivar = (torch.cat([part[k] for part in parts], dim=1) for k in (0, 1))
         return JoinedInputs(torch.where(ivar > 0, value, 0.0), ivar, self.z)

@@ -53,8 +53,15 @@ def count_embedded(store: Store, model_id: str) -> int:
     Parameters
     ----------
     store : Store
+    store : Store
+        The store.
     model_id : str
         Name of the model.
+
+    Returns
+    -------
+    int
+        Number of rows.
     """
     path = f"latents/{model_id}"
     if any(f"{path}/{name}" not in store.group for name in get_column_names(store)):
@@ -68,6 +75,8 @@ def read_latents(store: Store, model_id: str, columns: Sequence[str] = ()) -> di
     Parameters
     ----------
     store : Store
+    store : Store
+        The store.
     model_id : str
         Name of the model.
     columns : sequence of str, optional

@@ -61,13 +61,33 @@ class NeighborIndex:
 
     @classmethod
     def read(cls, objects: ds.Dataset) -> NeighborIndex:
-        """Read the spectra of the published table ``objects``."""
+        """Read the spectra of the published table ``objects``.
+
+        Parameters
+        ----------
+        objects : pyarrow.dataset.Dataset
+            The published table ``objects``.
+
+        Returns
+        -------
+        NeighborIndex
+        """
         names = [name for name in objects.schema.names if name.startswith(LATENT_PREFIXES)]
         table = objects.to_table(columns=[*OUTPUT_COLUMNS, "anomaly_score", *names])
         return cls(table.select([*OUTPUT_COLUMNS, "anomaly_score"]), extract_latents(table))
 
     def find_rows(self, object_ids: Sequence[str]) -> NDArray[np.int64]:
         """Return the rows of spectra in the table.
+
+        Parameters
+        ----------
+        object_ids : sequence of str
+            Identifiers of spectra.
+
+        Returns
+        -------
+        ndarray of int64, shape (n_spectra,)
+            Row of each spectrum, in the order of `object_ids`.
 
         Raises
         ------

@@ -115,6 +115,10 @@ def has_model(url: str) -> bool:
     ----------
     url : str
         Folder of the model, ``ROOT/models/<id>``.
+
+    Returns
+    -------
+    bool
     """
     return url_exists(join_url(url, RECORD_FILE))
 
@@ -126,6 +130,10 @@ def read_model_record(url: str) -> ModelRecord:
     ----------
     url : str
         Folder of the model, ``ROOT/models/<id>``.
+
+    Returns
+    -------
+    ModelRecord
 
     Raises
     ------

@@ -48,7 +48,18 @@ class PromotedModel(JsonRecord):
 
 
 def read_promoted(root: str) -> PromotedModel | None:
-    """Return the promoted model of a root, or None if no model has been promoted yet."""
+    """Return the promoted model of a root, or None if no model has been promoted yet.
+
+    Parameters
+    ----------
+    root : str
+        Root of the models.
+
+    Returns
+    -------
+    PromotedModel or None
+        None if no model has been promoted yet.
+    """
     versioned = read_versioned(_promoted_url(root))
     return None if versioned is None else PromotedModel.from_json(json.loads(versioned[0]))
 
@@ -68,6 +79,11 @@ def promote(root: str, lease: Lease, model_id: str, reason: str, pin_reason: str
         Why it is promoted.
     pin_reason : str, optional
         Why retraining must not replace it; empty to leave it unpinned.
+
+    Returns
+    -------
+    PromotedModel
+        The record of the promotion.
 
     Raises
     ------

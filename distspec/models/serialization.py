@@ -79,7 +79,18 @@ def load_vae(url: str) -> tuple[SpectrumVAE, ModelRecord]:
 
 
 def load_history(url: str) -> pa.Table:
-    """Return the training history of a model, one row per epoch."""
+    """Return the training history of a model, one row per epoch.
+
+    Parameters
+    ----------
+    url : str
+        Folder of the model.
+
+    Returns
+    -------
+    pyarrow.Table
+        Training history, one row per epoch.
+    """
     return read_table(join_url(url, HISTORY_FILE))
 
 

@@ -106,6 +106,11 @@ class SpectrumVAE(nn.Module):
     def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the mean and the log variance of each posterior.
 
+        Parameters
+        ----------
+        batch : Batch
+            The spectra.
+
         Returns
         -------
         mean, log_var : Tensor of shape (n_spectra, n_latents)
@@ -170,6 +175,11 @@ class SpectrumVAE(nn.Module):
 
     def compute_validation_loss(self, batch: Batch) -> dict[str, Tensor]:
         """Compute the losses of held-out spectra, decoded from the posterior means.
+
+        Parameters
+        ----------
+        batch : Batch
+            The held-out spectra.
 
         Returns
         -------
@@ -236,7 +246,13 @@ class SpectrumVAE(nn.Module):
         self.posterior_inflation.copy_(ratio.clamp(min=1e-3).log())
 
     def compute_l2_penalty(self) -> Tensor:
-        """Return the weighted sum of squares of the hidden layers' kernels."""
+        """Return the weighted sum of squares of the hidden layers' kernels.
+
+        Returns
+        -------
+        Tensor of shape ()
+            The penalty.
+        """
         kernels = [m.weight for m in (*self.encoder, *self.decoder) if isinstance(m, nn.Linear)]
         return self.config.l2 * torch.stack([kernel.square().sum() for kernel in kernels]).sum()
 

@@ -71,6 +71,10 @@ def evaluate(
     seed : int
         Seed of the subsamples and of k-means.
 
+    Returns
+    -------
+    Evaluation
+
     Raises
     ------
     ModelError

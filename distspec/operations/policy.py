@@ -172,6 +172,11 @@ def decide_retraining(
     config : RetrainConfig
         Thresholds.
 
+    Returns
+    -------
+    RetrainDecision
+        The decision and its reason.
+
     Examples
     --------
     >>> small_change = ChangesSinceTraining([], 1000, 20, 0, 1.0)
@@ -269,6 +274,11 @@ def decide_promotion(
         Limits of the degradation that is accepted.
     user_requested : bool
         Whether the settings were changed: the challenger is then promoted unless it is broken.
+
+    Returns
+    -------
+    PromotionDecision
+        The decision and its reason.
     """
     if not challenger.is_finite:
         return PromotionDecision(False, "its outputs are not finite")

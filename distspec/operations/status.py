@@ -88,7 +88,13 @@ class ProjectStatus:
     published: EditionRecord | None
 
     def lines(self) -> dict[str, str]:
-        """Return the state as text, by topic."""
+        """Return the state as text, by topic.
+
+        Returns
+        -------
+        dict of str to str
+            Text by topic.
+        """
         lines = {"working": str(self.holder) if self.holder else "no job"}
         if self.last_job is not None:
             lines["last job"] = f"{self.last_job.number}, {self.last_job.operation}: {self.last_job.status}"
@@ -116,7 +122,17 @@ class ProjectStatus:
 
 
 def read_status(root: str) -> ProjectStatus:
-    """Return the state of a root."""
+    """Return the state of a root.
+
+    Parameters
+    ----------
+    root : str
+        Root of the store, models and catalog.
+
+    Returns
+    -------
+    ProjectStatus
+    """
     holder, jobs = read_holder(root), list_jobs(root)
     return ProjectStatus(
         holder=holder if holder is not None and not holder.is_expired(time.time()) else None,
@@ -136,6 +152,11 @@ def read_history(root: str, n_jobs: int = 0) -> list[JobSummary]:
         Folder or bucket URL of the project.
     n_jobs : int
         Number of jobs to return, the last ones; 0: all.
+
+    Returns
+    -------
+    list of JobSummary
+        Jobs, oldest first.
     """
     return [_summarize_job(root, job) for job in list_jobs(root)[-n_jobs if n_jobs else 0 :]]
 

@@ -169,7 +169,13 @@ class Provenance:
     file: FileProvenance
 
     def entities(self) -> list[ProvenanceEntity]:
-        """Return the entities in order, from the row to the file."""
+        """Return the entities in order, from the row to the file.
+
+        Returns
+        -------
+        list of ProvenanceEntity
+            Entities from the row to the file.
+        """
         return [self.row, self.edition, self.run, *self.models, self.snapshot, self.file]
 
 
@@ -184,6 +190,10 @@ def trace_spectrum(root: str, object_id: str, run_id: str = "") -> Provenance:
         The archive's unique key of the spectrum.
     run_id : str
         A published run, or ``<run_id>/<edition>``; empty: the current edition.
+
+    Returns
+    -------
+    Provenance
 
     Raises
     ------

@@ -73,15 +73,33 @@ class Config:
         return join_url(self.root, "archive")
 
     def ingest_source(self) -> ArchiveSource:
-        """Return the settings that the ingest stage uses."""
+        """Return the settings that the ingest stage uses.
+
+        Returns
+        -------
+        ArchiveSource
+            The archive, and the settings of its access, grid, normalization and ingest.
+        """
         return ArchiveSource(self.archive, self.access, self.grid, self.norm, self.ingest)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all settings as nested dictionaries, the form in which run records keep them."""
+        """Return all settings as nested dictionaries, the form in which run records keep them.
+
+        Returns
+        -------
+        dict of str to object
+            Values by setting name.
+        """
         return asdict(self)
 
     def resolve_urls(self) -> Config:
-        """Return this configuration with absolute URLs, and with the simulated archive as the one to read."""
+        """Return this configuration with absolute URLs, and with the simulated archive as the one to read.
+
+        Returns
+        -------
+        Config
+            A copy with absolute URLs.
+        """
         model = self.pretrained_model and _resolve_url(self.pretrained_model)
         config = replace(self, root=_resolve_url(self.root), pretrained_model=model)
         if self.synthetic is None or not isinstance(self.archive, DJA):

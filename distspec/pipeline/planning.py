@@ -111,6 +111,10 @@ def plan_resources(
     batch_size : int
         Number of spectra per training step; 0: that of the settings.
 
+    Returns
+    -------
+    ResourcePlan
+
     Raises
     ------
     ConfigError

@@ -187,7 +187,13 @@ def _load_external_recipes() -> LoadedEntryPoints:
 
 
 def list_recipes() -> Mapping[str, Callable[[str], Config]]:
-    """Return all recipes by name, built in or provided by other installed packages."""
+    """Return all recipes by name, built in or provided by other installed packages.
+
+    Returns
+    -------
+    mapping of str to callable
+        Functions that return the configuration for a root, by recipe name.
+    """
     return {**RECIPES, **_load_external_recipes().objects}
 
 
@@ -202,6 +208,10 @@ def make_config(recipe: str, root: str, settings: Mapping[str, Any] = NO_SETTING
         Folder or bucket URL of the project.
     settings : mapping
         Settings to replace, as `distspec.pipeline.settings.apply_settings` takes them.
+
+    Returns
+    -------
+    Config
 
     Raises
     ------

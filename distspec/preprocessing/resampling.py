@@ -62,6 +62,10 @@ class GridConfig:
         z : ndarray of shape (n_spectra,)
             Redshifts of the sample; used only if `frame` is "observed".
 
+        Returns
+        -------
+        WavelengthGrid
+
         Examples
         --------
         >>> GridConfig("uniform", 7000, 55000, 0, 3.0, "observed").resolve(np.array([4.5, 5.0, 9.0]))

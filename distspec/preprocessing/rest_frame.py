@@ -48,7 +48,18 @@ class RestFrameSpectra:
     errors: dict[int, InvalidSpectrumError]
 
     def get_spectrum(self, position: int) -> tuple[Floats, Floats, Floats]:
-        """Return wavelength, flux and inverse variance of one usable spectrum."""
+        """Return wavelength, flux and inverse variance of one usable spectrum.
+
+        Parameters
+        ----------
+        position : int
+            Position of the spectrum among the usable ones.
+
+        Returns
+        -------
+        wave, flux, ivar : ndarray of shape (n_pixels,)
+            Rest-frame wavelength [Angstrom], flux density, and its inverse variance.
+        """
         own = slice(self.offsets[position], self.offsets[position + 1])
         return self.wave[own], self.flux[own], self.ivar[own]
 

@@ -49,6 +49,10 @@ def open_project(root: str | Path, storage: StorageConfig | None = None) -> Proj
     storage : StorageConfig, optional
         Settings of the object store.
 
+    Returns
+    -------
+    Project
+
     Examples
     --------
     >>> import distspec

@@ -45,11 +45,20 @@ class QueryResult:
         return list(self.table.column_names)
 
     def to_arrow(self) -> pa.Table:
-        """Return the Arrow table."""
+        """Return the Arrow table.
+
+        Returns
+        -------
+        pyarrow.Table
+        """
         return self.table
 
     def to_pandas(self) -> pd.DataFrame:
         """Return a pandas data frame.
+
+        Returns
+        -------
+        pandas.DataFrame
 
         Raises
         ------
@@ -59,7 +68,12 @@ class QueryResult:
         return self.table.to_pandas()
 
     def to_astropy(self) -> astropy.table.Table:
-        """Return an astropy table with units and descriptions; null values are masked."""
+        """Return an astropy table with units and descriptions; null values are masked.
+
+        Returns
+        -------
+        astropy.table.Table
+        """
         import astropy.table
 
         return astropy.table.Table([_astropy_column(self.table, name) for name in self.columns])
@@ -100,23 +114,69 @@ class CatalogTable:
         return list(self.dataset.schema.names)
 
     def describe(self) -> QueryResult:
-        """Return the columns with their types, units and descriptions."""
+        """Return the columns with their types, units and descriptions.
+
+        Returns
+        -------
+        QueryResult
+            Columns name, type, unit and description.
+        """
         return QueryResult(schema.build_data_dictionary(self.dataset.schema))
 
     def read(self, columns: Sequence[str] | None = None) -> QueryResult:
-        """Read columns of the table; all of them by default."""
+        """Read columns of the table; all of them by default.
+
+        Parameters
+        ----------
+        columns : sequence of str or None
+            Names of the columns; by default all.
+
+        Returns
+        -------
+        QueryResult
+        """
         return QueryResult(self.dataset.to_table(None if columns is None else list(columns)))
 
     def to_arrow(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return columns as an Arrow table; all of them by default."""
+        """Return columns as an Arrow table; all of them by default.
+
+        Parameters
+        ----------
+        columns : sequence of str or None
+            Names of the columns; by default all.
+
+        Returns
+        -------
+        pyarrow.Table
+        """
         return self.read(columns).to_arrow()
 
     def to_pandas(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Return columns as a pandas data frame; all of them by default."""
+        """Return columns as a pandas data frame; all of them by default.
+
+        Parameters
+        ----------
+        columns : sequence of str or None
+            Names of the columns; by default all.
+
+        Returns
+        -------
+        pandas.DataFrame
+        """
         return self.read(columns).to_pandas()
 
     def to_astropy(self, columns: Sequence[str] | None = None) -> astropy.table.Table:
-        """Return columns as an astropy table with units; all of them by default."""
+        """Return columns as an astropy table with units; all of them by default.
+
+        Parameters
+        ----------
+        columns : sequence of str or None
+            Names of the columns; by default all.
+
+        Returns
+        -------
+        astropy.table.Table
+        """
         return self.read(columns).to_astropy()
 
     def __repr__(self) -> str:

@@ -52,6 +52,10 @@ def collect_report_data(
         Archive of the spectra; gives the names of spectral features and, if it is known, the truth.
     stages : sequence of StageRecord
         Records of the stages that made the run.
+
+    Returns
+    -------
+    ReportData
     """
     run, _ = load_run(run_url(root, run_id))
     model = load_model(model_url(root, run.model_id))

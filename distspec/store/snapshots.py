@@ -47,6 +47,15 @@ class GarbageSummary:
 def tag_snapshot(root: str, tag: str, snapshot_id: str) -> None:
     """Tag a snapshot, which protects it from garbage collection; repeating a tag has no effect.
 
+    Parameters
+    ----------
+    root : str
+        Root of the store.
+    tag : str
+        Name of the tag.
+    snapshot_id : str
+        Id of the snapshot.
+
     Raises
     ------
     StoreError
@@ -112,6 +121,11 @@ def clone_store(root: str, snapshot_id: str, target_root: str) -> Store:
 
 def list_snapshots(root: str) -> pa.Table:
     """Return the snapshots that can be read, newest first.
+
+    Parameters
+    ----------
+    root : str
+        Root of the store.
 
     Returns
     -------

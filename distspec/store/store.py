@@ -105,7 +105,13 @@ class Store:
         return pa.table({c: pa.array(np.asarray(self.open_array(f"{name}/{c}")[:])) for c in columns})
 
     def latest_rows(self) -> pa.Table:
-        """Return the newest row of each object, ordered by row: object_id, version, row, withdrawn."""
+        """Return the newest row of each object, ordered by row: object_id, version, row, withdrawn.
+
+        Returns
+        -------
+        pyarrow.Table
+            Columns object_id, version, row and withdrawn.
+        """
         ledger = self.ledger(["object_id", "version"])
         rows = pa.array(_last_occurrences(ledger["object_id"]))
         withdrawn = pa.array(self.withdrawn_mask()).take(rows)
@@ -114,7 +120,12 @@ class Store:
         return ledger.append_column("row", rows).append_column("withdrawn", withdrawn)
 
     def withdrawn_mask(self) -> NDArray[np.bool_]:
-        """Return which rows the archive has withdrawn, as a bool ndarray of shape (n_rows,)."""
+        """Return which rows the archive has withdrawn.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_rows,)
+        """
         log = self.read_log("withdrawals", WITHDRAWAL_COLUMNS)
         mask = np.zeros(self.n_rows, dtype=bool)
         for row, withdrawn in zip(log["row"].to_numpy(), log["withdrawn"].to_pylist(), strict=True):
@@ -122,12 +133,24 @@ class Store:
         return mask
 
     def current_rows(self) -> NDArray[np.int64]:
-        """Return the rows that are neither superseded by a newer version nor withdrawn, ascending."""
+        """Return the rows that are neither superseded by a newer version nor withdrawn, ascending.
+
+        Returns
+        -------
+        ndarray of int64, shape (n_current,)
+            Row numbers in ascending order.
+        """
         latest = self.latest_rows()
         return latest.filter(pc.invert(latest["withdrawn"]))["row"].to_numpy()
 
     def read_quarantine(self) -> pa.Table:
-        """Return the objects that are in quarantine now, with the columns `QUARANTINE_COLUMNS`."""
+        """Return the objects that are in quarantine now, with the columns `QUARANTINE_COLUMNS`.
+
+        Returns
+        -------
+        pyarrow.Table
+            Columns `QUARANTINE_COLUMNS`.
+        """
         log = self.read_log("quarantine", QUARANTINE_COLUMNS)
         return log.take(pa.array(_last_occurrences(log["object_id"]))).filter(pc.field("reason") != "")
 
@@ -150,7 +173,13 @@ class Store:
         return np.asarray(flux.oindex[rows]), np.asarray(ivar.oindex[rows])
 
     def dataset_checksum(self) -> str:
-        """Return a SHA-256 of the store's settings and of the objects and versions that are current."""
+        """Return a SHA-256 of the store's settings and of the objects and versions that are current.
+
+        Returns
+        -------
+        str
+            Hexadecimal SHA-256.
+        """
         config = self.config
         settings = [config.grid.to_dict(), config.reference_wave, config.default_slope]
         settings += [dict(config.preprocessing), config.join_radius]
@@ -160,6 +189,16 @@ class Store:
 
     def open_array(self, name: str) -> zarr.Array[Any]:
         """Return one Zarr array by its path in the store.
+
+        Parameters
+        ----------
+        name : str
+            Path of the array in the store.
+
+        Returns
+        -------
+        zarr.Array
+            The array; no chunk is read yet.
 
         Raises
         ------
@@ -245,7 +284,17 @@ def open_store(url: str, snapshot: str = "") -> Store:
 
 
 def store_exists(url: str) -> bool:
-    """Return whether there is a store at `url`; an interrupted creation does not count as one."""
+    """Return whether there is a store at `url`; an interrupted creation does not count as one.
+
+    Parameters
+    ----------
+    url : str
+        URL of the store.
+
+    Returns
+    -------
+    bool
+    """
     try:
         zarr.open_group(open_repository(url).readonly_session("main").store, mode="r")
     except FileNotFoundError:

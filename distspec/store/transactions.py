@@ -132,7 +132,13 @@ class Transaction:
         _append_columns(self.group, "", columns | {"ledger_checksum": compute_metadata_checksums(columns)})
 
     def append_quarantine(self, rejected: Sequence[QuarantineRecord]) -> None:
-        """Append rejected objects to the quarantine log."""
+        """Append rejected objects to the quarantine log.
+
+        Parameters
+        ----------
+        rejected : sequence of QuarantineRecord
+            Records of the rejected objects.
+        """
         columns: dict[str, Any] = {
             name: [str(getattr(record, name)) for record in rejected]
             for name in QUARANTINE_COLUMNS
@@ -142,7 +148,13 @@ class Transaction:
         _append_columns(self.group, "quarantine", columns)
 
     def release_from_quarantine(self, object_ids: Sequence[str]) -> None:
-        """Take objects out of quarantine."""
+        """Take objects out of quarantine.
+
+        Parameters
+        ----------
+        object_ids : sequence of str
+            Identifiers of the objects.
+        """
         n = len(object_ids)
         columns: dict[str, Any] = {name: [""] * n for name in QUARANTINE_COLUMNS}
         columns |= {"object_id": list(object_ids), "ingest_commit": self._commit_numbers(n)}

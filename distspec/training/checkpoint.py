@@ -53,7 +53,17 @@ class CheckpointManager:
     _preemption_seen: bool = False
 
     def should_save(self, step: int) -> bool:
-        """Return whether to save a checkpoint after a step; the answer is the same on every worker."""
+        """Return whether to save a checkpoint after a step; the answer is the same on every worker.
+
+        Parameters
+        ----------
+        step : int
+            Number of steps since the start of the training.
+
+        Returns
+        -------
+        bool
+        """
         if not self.url:
             return False
         if self.interval_steps and step % self.interval_steps == 0:

@@ -108,12 +108,30 @@ class TrainingConfig:
             )
 
     def get_defining_settings(self) -> dict[str, Any]:
-        """Return the settings that determine the trained model, by name: all but `EXECUTION_SETTINGS`."""
+        """Return the settings that determine the trained model, by name: all but `EXECUTION_SETTINGS`.
+
+        Returns
+        -------
+        dict of str to object
+            Values by setting name.
+        """
         return {name: value for name, value in asdict(self).items() if name not in EXECUTION_SETTINGS}
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
     """Return the learning rate at a step: a staircase that decays every ``lr_decay_steps`` steps.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        Initial rate, decay and interval of the decay.
+    step : int
+        Number of the optimizer step, from 0.
+
+    Returns
+    -------
+    float
+        Learning rate at the step.
 
     Examples
     --------

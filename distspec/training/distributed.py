@@ -36,7 +36,18 @@ class ProcessGroup:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
-        """Return the sum of a tensor over all workers."""
+        """Return the sum of a tensor over all workers.
+
+        Parameters
+        ----------
+        tensor : Tensor
+            This worker's tensor.
+
+        Returns
+        -------
+        Tensor
+            The sum, on the device of `tensor`.
+        """
         if self.world_size == 1:
             return tensor
         total = tensor.to(self.device, copy=True)
@@ -44,7 +55,18 @@ class ProcessGroup:
         return total.to(tensor.device)
 
     def broadcast(self, tensor: Tensor) -> Tensor:
-        """Return worker 0's tensor; the other workers' must have the same shape and type."""
+        """Return worker 0's tensor; the other workers' must have the same shape and type.
+
+        Parameters
+        ----------
+        tensor : Tensor
+            This worker's tensor.
+
+        Returns
+        -------
+        Tensor
+            The tensor of worker 0.
+        """
         if self.world_size == 1:
             return tensor
         received = tensor.to(self.device, copy=True)
@@ -53,7 +75,18 @@ class ProcessGroup:
         return received.to(tensor.device)
 
     def all_gather(self, tensor: Tensor) -> list[Tensor]:
-        """Return the tensors of all workers, which must have one shape and type; acts as a barrier."""
+        """Return the tensors of all workers, which must have one shape and type; acts as a barrier.
+
+        Parameters
+        ----------
+        tensor : Tensor
+            This worker's tensor.
+
+        Returns
+        -------
+        list of Tensor
+            The tensors in the order of the workers.
+        """
         if self.world_size == 1:
             return [tensor]
         own = tensor.to(self.device)
@@ -62,7 +95,13 @@ class ProcessGroup:
         return [received.to(tensor.device) for received in gathered]
 
     def broadcast_module(self, module: nn.Module) -> None:
-        """Copy worker 0's weights and buffers to every worker."""
+        """Copy worker 0's weights and buffers to every worker.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            This worker's module, which is changed in place.
+        """
         with torch.no_grad():
             for tensor in (*module.parameters(), *module.buffers()):
                 tensor.copy_(self.broadcast(tensor))

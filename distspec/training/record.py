@@ -47,6 +47,11 @@ class EpochMetrics(JsonRecord):
     def to_row(self) -> dict[str, float]:
         """Return the epoch as a row of ``history.parquet``.
 
+        Returns
+        -------
+        dict of str to float
+            Values by column name.
+
         Examples
         --------
         >>> EpochMetrics(0, {"total": 3.0}, {"recon": 2.0}, 1e-4, 1.5).to_row()
@@ -78,6 +83,11 @@ def compute_model_id(
         Random seed.
     parent_model_id : str, optional
         Model whose weights the training starts from; empty to start from new weights.
+
+    Returns
+    -------
+    str
+        The id, ``m-`` and a fingerprint.
     """
     parent = [parent_model_id] if parent_model_id else []
     return "m-" + compute_fingerprint(
@@ -131,7 +141,17 @@ def build_model_record(
 
 
 def get_training_config(record: ModelRecord) -> TrainingConfig:
-    """Return the settings of the training that made a model."""
+    """Return the settings of the training that made a model.
+
+    Parameters
+    ----------
+    record : ModelRecord
+        Record of the model.
+
+    Returns
+    -------
+    TrainingConfig
+    """
     return decode_value(TrainingConfig, record.training)
 
 

@@ -76,6 +76,10 @@ def split_rows(store: Store, config: TrainingConfig) -> TrainValidationSplit:
     config : TrainingConfig
         Settings of the training.
 
+    Returns
+    -------
+    TrainValidationSplit
+
     Raises
     ------
     TrainingError
@@ -149,6 +153,10 @@ def build_trainer(
         Is called with the `EpochMetrics` of each completed epoch.
     state_dict : mapping of str to Tensor, optional
         Weights and buffers to start from; new weights, initialized from a sample of the spectra, if None.
+
+    Returns
+    -------
+    Trainer
     """
     reader = StoreReader(store, process_group.device)
     spec = SampleSpec(split.train, min(config.batch_size, len(split.train)), seed)

@@ -146,7 +146,13 @@ class TrainingState:
         return next(self.vae.parameters()).device
 
     def update_epoch_seconds(self) -> float:
-        """Return the time spent in this epoch so far, without interruptions [s]."""
+        """Return the time spent in this epoch so far, without interruptions [s].
+
+        Returns
+        -------
+        float
+            Time spent in this epoch [s].
+        """
         now = time.monotonic()
         self.epoch_seconds, self._timer_start = self.epoch_seconds + now - self._timer_start, now
         return self.epoch_seconds
@@ -173,7 +179,12 @@ class TrainingState:
         self.loss_sums = torch.zeros(0, dtype=torch.float64)
 
     def get_progress(self) -> TrainingProgress:
-        """Return the part of the state that does not consist of tensors."""
+        """Return the part of the state that does not consist of tensors.
+
+        Returns
+        -------
+        TrainingProgress
+        """
         best_loss = self.early_stopping.best_loss
         return TrainingProgress(
             step=self.step,

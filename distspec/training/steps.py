@@ -23,6 +23,10 @@ def init_training_state(vae: SpectrumVAE, config: TrainingConfig) -> TrainingSta
         The network, on its device.
     config : TrainingConfig
         Settings of the training.
+
+    Returns
+    -------
+    TrainingState
     """
     optimizer = torch.optim.Adam(vae.parameters(), lr=config.learning_rate, fused=True)
     return TrainingState(vae, optimizer, EarlyStopping(config.patience))

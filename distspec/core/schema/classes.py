@@ -52,6 +52,10 @@ def build_classes_schema(measurements: Sequence[Column] = ()) -> tuple[Column, .
     ----------
     measurements : sequence of Column
         Measurements, made on the median spectrum of each class.
+
+    Returns
+    -------
+    tuple of Column
     """
     on_median = (
         replace(

@@ -162,7 +162,18 @@ def _field_metadata(column: Column) -> dict[str, str]:
 
 
 def build_data_dictionary(schema: pa.Schema) -> pa.Table:
-    """Return a data dictionary of a table: one row per column with its name, type, unit and description."""
+    """Return a data dictionary of a table: one row per column with its name, type, unit and description.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+        Schema of a published table.
+
+    Returns
+    -------
+    pyarrow.Table
+        Columns name, type, unit and description.
+    """
     fields = [(field, field.metadata or {}) for field in schema]
     return pa.table(
         {

@@ -16,6 +16,10 @@ def build_label_prediction_schema(label_names: Sequence[str]) -> tuple[Column, .
     ----------
     label_names : sequence of str
         Labels that the classifier was trained on.
+
+    Returns
+    -------
+    tuple of Column
     """
     f32 = pa.float32()
     return (

@@ -150,6 +150,10 @@ def build_clustering_columns(n_classes: int) -> tuple[Column, ...]:
     ----------
     n_classes : int
         Number of classes.
+
+    Returns
+    -------
+    tuple of Column
     """
     f32 = pa.float32()
     return (
@@ -191,6 +195,10 @@ def build_objects_schema(
         Measurements of the spectra and of their reconstructions.
     n_classes : int
         Number of classes.
+
+    Returns
+    -------
+    tuple of Column
     """
     f32 = pa.float32()
     return (
@@ -283,6 +291,10 @@ def build_prediction_schema(
         Measurements of the spectra and of their reconstructions.
     n_classes : int
         Number of classes.
+
+    Returns
+    -------
+    tuple of Column
     """
     columns = {column.name: column for column in build_objects_schema(n_latents, measurements, n_classes)}
     missing = {"source_id", "version", "root", "srcid", "grating", "filter", "grade", "ra", "dec", "split"}

@@ -40,7 +40,18 @@ class Header(Mapping[str, HeaderValue]):
         return _parse_value(self.get_raw_cards(key))
 
     def get_raw_cards(self, key: str) -> bytes:
-        """Return the bytes of a keyword's card, and of the CONTINUE cards that follow it."""
+        """Return the bytes of a keyword's card, and of the CONTINUE cards that follow it.
+
+        Parameters
+        ----------
+        key : str
+            Keyword, in upper case.
+
+        Returns
+        -------
+        bytes
+            The cards of 80 bytes each, one after the other.
+        """
         start = CARD_SIZE * self._index[key]
         stop = start + CARD_SIZE
         while self._cards.startswith(b"CONTINUE", stop):

@@ -45,7 +45,18 @@ class FitsTable:
         return tuple(column.name for column in self._layout.columns)
 
     def unit(self, name: str) -> str:
-        """Return the unit of a column as the file states it, "" if it has none."""
+        """Return the unit of a column as the file states it, "" if it has none.
+
+        Parameters
+        ----------
+        name : str
+            Name of the column, in any case.
+
+        Returns
+        -------
+        str
+            The unit; "" if it has none.
+        """
         return self._find(name).unit
 
     def column(self, name: str) -> Array:
@@ -107,6 +118,11 @@ async def parse_head(file: ArchiveFile, n_bytes: int, parse: Callable[[bytes, in
         Number of bytes to read first.
     parse : callable
         Takes the file's first bytes and its size; raises `IncompleteContentError` if it needs more bytes.
+
+    Returns
+    -------
+    object
+        Result of the parser.
     """
     while True:
         content, file_size = await file.read_head(n_bytes)
@@ -148,7 +164,14 @@ def read_fits_table(content: bytes, hdu: str | int, file_size: int | None = None
 def read_fits_image(content: bytes, hdu: str | int, file_size: int | None = None) -> tuple[Array, Header]:
     """Read an image.
 
-    Parameters and errors are those of `read_fits_table`.
+    Parameters
+    ----------
+    content : bytes
+        The file, or its beginning. If it is the complete file, all HDUs are checked.
+    hdu : str or int
+        Name or number of the HDU.
+    file_size : int or None
+        Size of the complete file [bytes]; by default that of `content`.
 
     Returns
     -------

@@ -38,6 +38,16 @@ def run_coroutine(coroutine: Coroutine[Any, Any, Result]) -> Result:
 
     Where an event loop runs already, as in a notebook, the new one runs in a thread of its own.
 
+    Parameters
+    ----------
+    coroutine : coroutine
+        The coroutine to run.
+
+    Returns
+    -------
+    object
+        Its result.
+
     Examples
     --------
     >>> async def read() -> bytes:
@@ -81,6 +91,11 @@ def decompress_gzip(content: bytes, max_bytes: int) -> bytes:
         The gzip file.
     max_bytes : int
         Maximum uncompressed size [bytes]; no more is decompressed.
+
+    Returns
+    -------
+    bytes
+        The uncompressed content.
 
     Raises
     ------
@@ -127,6 +142,10 @@ class ArchiveFile:
         n_bytes : int
             Number of bytes; fewer are returned if the file is shorter.
 
+        Returns
+        -------
+        FileContent
+
         Raises
         ------
         InvalidSpectrumError
@@ -147,6 +166,10 @@ class ArchiveFile:
     async def read_all(self) -> FileContent:
         """Return the whole file, uncompressed if it is gzipped.
 
+        Returns
+        -------
+        FileContent
+
         Raises
         ------
         InvalidSpectrumError
@@ -161,6 +184,11 @@ class ArchiveFile:
         ----------
         byte_ranges : sequence of (int, int)
             First byte, and the byte after the last one, of each range.
+
+        Returns
+        -------
+        list of bytes
+            Content of each range, in order.
 
         Raises
         ------
@@ -183,6 +211,15 @@ class ArchiveFile:
 
 class ArchiveClient:
     """Reads the files below an archive's URL; `open_archive_client` opens it.
+
+    Parameters
+    ----------
+    base_url : str
+        URL of the archive; files outside it are not read.
+    config : AccessConfig
+        Settings and limits.
+    session : aiohttp.ClientSession
+        HTTP session of all requests.
 
     Attributes
     ----------
@@ -208,6 +245,16 @@ class ArchiveClient:
     def get_file(self, url: str) -> ArchiveFile:
         """Return a file below the archive's URL.
 
+        Parameters
+        ----------
+        url : str
+            URL of the file.
+
+        Returns
+        -------
+        ArchiveFile
+            The file; nothing is read yet.
+
         Raises
         ------
         InvalidSpectrumError
@@ -226,6 +273,11 @@ class ArchiveClient:
             URL of the file.
         start, stop : int
             First byte, and the byte after the last one; fewer are returned at the end of the file.
+
+        Returns
+        -------
+        FileContent
+            The bytes, and the size of the file.
 
         Raises
         ------
@@ -291,6 +343,10 @@ async def open_archive_client(base_url: str, config: AccessConfig) -> AsyncGener
         URL of the archive's folder or bucket.
     config : AccessConfig
         Settings and limits.
+
+    Yields
+    ------
+    ArchiveClient
     """
     timeout = aiohttp.ClientTimeout(total=config.timeout, sock_connect=min(10.0, config.timeout))
     connector = aiohttp.TCPConnector(limit=config.in_flight)
@@ -302,6 +358,17 @@ async def open_archive_client(base_url: str, config: AccessConfig) -> AsyncGener
 
 def is_url_below(url: str, base_url: str) -> bool:
     """Return whether a URL is below another one and has no step to a parent folder in it.
+
+    Parameters
+    ----------
+    url : str
+        URL to check.
+    base_url : str
+        URL of the folder.
+
+    Returns
+    -------
+    bool
 
     Examples
     --------

@@ -30,6 +30,11 @@ def list_folder(base_url: str, config: AccessConfig, suffix: str = "") -> list[L
     suffix : str
         Ending of the names of the listed files; empty: all.
 
+    Returns
+    -------
+    list of ListedFile
+        Files with their URLs and ETags.
+
     Raises
     ------
     ArchiveError
@@ -65,6 +70,10 @@ def read_catalog_bytes(url: str, config: AccessConfig) -> bytes:
         URL of the file.
     config : AccessConfig
         Settings of the access, and the limit on its size.
+
+    Returns
+    -------
+    bytes
 
     Raises
     ------

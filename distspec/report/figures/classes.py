@@ -108,6 +108,10 @@ def plot_class_medians(
         Rest wavelengths of the features to name [Angstrom].
     norm_wave : float
         Wavelength at which the spectra are normalized [Angstrom].
+
+    Returns
+    -------
+    Figure
     """
     row_labels, wave_rest = get_cluster_labels(class_medians), float_column(class_medians, "wave_rest")
     shown = sorted({int(label) for label in row_labels}, key=lambda label: (label < 0, label))
@@ -163,6 +167,10 @@ def plot_class_examples(
         Rest wavelengths of the features to mark [Angstrom].
     norm_wave : float
         Wavelength at which the spectra are normalized [Angstrom].
+
+    Returns
+    -------
+    Figure
     """
     shown = np.unique(labels).tolist()
     if not shown:

@@ -19,6 +19,10 @@ def plot_discovery_curve(curve: DiscoveryCurve) -> Figure:
     ----------
     curve : DiscoveryCurve
         Curve of at least one mark.
+
+    Returns
+    -------
+    Figure
     """
     figure = Figure((FIGURE_WIDTH, 2.7), dpi=DPI)
     ax = figure.subplots()

@@ -78,6 +78,10 @@ def plot_umap(umap: Floats, labels: NDArray[np.int64], z: Floats, recon_mse: Flo
         Redshifts.
     recon_mse : ndarray of shape (n_spectra,)
         Reconstruction errors.
+
+    Returns
+    -------
+    Figure
     """
     if len(labels) == 0:
         return message_figure("no spectrum to show")
@@ -136,6 +140,10 @@ def plot_training_curves(history: pa.Table, best_epoch: int) -> Figure:
         Columns ``epoch``, ``train_recon``, ``val_recon``, ``train_kl``, ``val_kl`` and ``lr``.
     best_epoch : int
         Epoch to mark.
+
+    Returns
+    -------
+    Figure
     """
     figure = Figure((FIGURE_WIDTH, 2.5), dpi=DPI)
     loss, kl, rate = figure.subplots(1, 3)
@@ -170,6 +178,10 @@ def plot_sweep_scores(sweep: pa.Table, null_tests: pa.Table) -> Figure:
         Columns ``space``, ``algorithm``, ``k``, ``silhouette`` and ``chosen``; the chosen trial is circled.
     null_tests : Table
         Columns ``space``, ``k`` and ``silhouette`` of trials on null data.
+
+    Returns
+    -------
+    Figure
     """
     known = np.isfinite(float_column(sweep, "k")) & np.isfinite(float_column(sweep, "silhouette"))
     if not known.any():

@@ -82,6 +82,10 @@ def plot_reconstructions(wave_rest: Floats, examples: ExampleSpectra, norm_wave:
         Spectra to plot.
     norm_wave : float
         Wavelength at which the spectra are normalized [Angstrom].
+
+    Returns
+    -------
+    Figure
     """
     n = len(examples.object_ids)
     if n == 0:
@@ -129,6 +133,10 @@ def plot_anomalies(
         Rest wavelengths of the features to mark [Angstrom].
     norm_wave : float
         Wavelength at which the spectra are normalized [Angstrom].
+
+    Returns
+    -------
+    Figure
     """
     n = min(len(examples.object_ids), 10)
     if n == 0:

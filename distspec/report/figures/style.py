@@ -67,7 +67,17 @@ def with_report_style(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 def to_png(figure: Figure) -> bytes:
-    """Render a figure as the bytes of a PNG file."""
+    """Render a figure as the bytes of a PNG file.
+
+    Parameters
+    ----------
+    figure : Figure
+        Figure to render.
+
+    Returns
+    -------
+    bytes
+    """
     file = io.BytesIO()
     with report_style():  # ticks are created, and read their style, when they are drawn
         FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})
