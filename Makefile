@@ -32,6 +32,7 @@ format: $(VENV)/.installed-dev  ## apply the formatter and the linter's automati
 	$(BIN)/ruff format .
 
 docs: $(VENV)/.installed-docs  ## build the documentation into docs/_build/html; warnings are errors
+	rm -rf docs/tutorials/out
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 bench: $(VENV)/.installed-bench  ## run the benchmarks and print one table; BENCH=name runs one of them
@@ -55,12 +56,12 @@ $(VENV)/.installed-bench: $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet -c $(LOCK) -e '.[test,bench]'
 	touch $@
 
-lock:  ## make the lock again from pyproject.toml; torch and the CUDA libraries keep their versions
+lock:  ## rebuild the lock file from pyproject.toml; torch and the CUDA libraries keep their versions
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
-	grep -E '^(torch==|triton==|cuda-|nvidia-)' $(LOCK) > $(VENV)-lock/kept
-	$(VENV)-lock/bin/pip install --quiet -c $(VENV)-lock/kept -e '.[test,check,docs,bench,cluster,feedback,tensorboard]'
+	grep -E '^(torch==|triton==|cuda-|nvidia-)' $(LOCK) > $(VENV)-lock/pinned
+	$(VENV)-lock/bin/pip install --quiet -c $(VENV)-lock/pinned -e '.[test,check,docs,bench,cluster,feedback,tensorboard]'
 	sed -n '/^#/p' $(LOCK) > $(LOCK).new
-	{ $(VENV)-lock/bin/pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu//'; cat $(VENV)-lock/kept; } \
+	{ $(VENV)-lock/bin/pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu//'; cat $(VENV)-lock/pinned; } \
 		| LC_ALL=C sort --ignore-case --unique >> $(LOCK).new
 	mv $(LOCK).new $(LOCK) && rm -rf $(VENV)-lock
 

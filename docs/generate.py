@@ -104,7 +104,7 @@ def settings_table(cls: type, prefix: str) -> Iterator[str]:
     yield "| flag | type | default | meaning |"
     yield "|---|---|---|---|"
     for field in dataclasses.fields(cls):
-        if not field.init or config_classes(hints[field.name]):
+        if not field.init or field.name in ("recipe", "archive") or config_classes(hints[field.name]):
             continue
         default = field_default(field)
         shown = "required" if default is dataclasses.MISSING else format_default(default)
@@ -115,6 +115,7 @@ def settings_table(cls: type, prefix: str) -> Iterator[str]:
 
 def configuration() -> str:
     """Return the page that lists every setting."""
+    from distspec.archives.registry import list_archives
     from distspec.pipeline.config import Config
     from distspec.pipeline.recipes import RECIPES
 
@@ -126,10 +127,11 @@ def configuration() -> str:
     hints, words = typing.get_type_hints(Config, include_extras=True), field_docstrings(Config)
     lines += ["", "## Top level", "", *settings_table(Config, ""), ""]
     for field in dataclasses.fields(Config):
-        for cls in config_classes(hints[field.name]):
-            title = field.name if field.name != "archive" else f"archive: {cls.__name__}"
-            lines += [f"## {title}", ""]
-            summary = words.get(field.name) or inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0]
+        is_archive = field.name == "archive"
+        for cls in list_archives().values() if is_archive else config_classes(hints[field.name]):
+            lines += [f"## archive: {cls.__name__}" if is_archive else f"## {field.name}", ""]
+            doc = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0]
+            summary = doc if is_archive else words.get(field.name) or doc
             lines += [" ".join(summary.split()), "", *settings_table(cls, f"{field.name}."), ""]
     return "\n".join(lines)
 
