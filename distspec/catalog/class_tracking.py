@@ -68,7 +68,17 @@ class TrackedClasses:
     class_registry: pa.Table
 
     def map_labels(self, labels: Ints | NDArray[np.int32]) -> pa.Array:
-        """Return the class identifier of each label; null for noise."""
+        """Return the class identifier of each label; null for noise.
+
+        Parameters
+        ----------
+        labels : ndarray of shape (n_spectra,)
+            Labels of the run.
+
+        Returns
+        -------
+        pa.Array
+        """
         return pa.array(self.class_ids, pa.string()).take(pa.array(labels, mask=labels < 0))
 
 

@@ -391,13 +391,36 @@ def open_tables(root: str, run_id: str = "") -> dict[str, ds.Dataset]:
 
 
 def open_record_tables(root: str, record: EditionRecord) -> dict[str, ds.Dataset]:
-    """Open the tables that a record names as Arrow datasets."""
+    """Open the tables that a record names as Arrow datasets.
+
+    Parameters
+    ----------
+    root : str
+        Root of the catalog.
+    record : EditionRecord
+        Record of the edition.
+
+    Returns
+    -------
+    dict of str to pyarrow.dataset.Dataset
+        Tables by name.
+    """
     return {
         name: open_parquet_dataset(join_url(catalog_url(root), file)) for name, file in record.files.items()
     }
 
 
 def open_parquet_dataset(url: str) -> ds.Dataset:
-    """Open a Parquet file as an Arrow dataset."""
+    """Open a Parquet file as an Arrow dataset.
+
+    Parameters
+    ----------
+    url : str
+        URL of the Parquet file.
+
+    Returns
+    -------
+    pyarrow.dataset.Dataset
+    """
     fs, path = url_to_fs(url)
     return ds.dataset(path, format="parquet", filesystem=fs)

@@ -172,7 +172,17 @@ class RunRecord(JsonRecord):
 
 
 def has_run(url: str) -> bool:
-    """Return whether a folder holds a complete run."""
+    """Return whether a folder holds a complete run.
+
+    Parameters
+    ----------
+    url : str
+        Folder of the run.
+
+    Returns
+    -------
+    bool
+    """
     return url_exists(join_url(url, RECORD_FILE))
 
 

@@ -172,7 +172,17 @@ def build_sweep_table(
 
 
 def build_null_tests_table(results: Sequence[TrialResult]) -> pa.Table:
-    """Build the table ``null_tests``, one row per trial on null data."""
+    """Build the table ``null_tests``, one row per trial on null data.
+
+    Parameters
+    ----------
+    results : sequence of TrialResult
+        Results of all trials.
+
+    Returns
+    -------
+    pyarrow.Table
+    """
     rows = [
         {
             "null_model": result.trial.dataset.null_model,

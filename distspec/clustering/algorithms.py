@@ -35,7 +35,18 @@ class MembershipModel(Protocol):
     """Assigns points to the clusters of a fitted clustering."""
 
     def predict_proba(self, x: Floats) -> Floats:
-        """Return membership probabilities of shape (n_points, n_clusters); 1 minus a row's sum is noise."""
+        """Return the probability that each point belongs to each cluster.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_points, n_dimensions)
+            Points.
+
+        Returns
+        -------
+        ndarray of shape (n_points, n_clusters)
+            Membership probabilities; 1 minus a row's sum is the probability of noise.
+        """
         ...
 
 
@@ -87,7 +98,18 @@ class KNeighborsMembership:
         return cls(points, prob, MAX_DISTANCE_FACTOR * float(np.quantile(distance, 0.95)))
 
     def predict_proba(self, x: Floats) -> Floats:
-        """Return the mean membership of each point's neighbors, (n_points, n_clusters)."""
+        """Return the mean membership of each point's neighbors, (n_points, n_clusters).
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_points, n_dimensions)
+            Points.
+
+        Returns
+        -------
+        ndarray of shape (n_points, n_clusters)
+            Membership probabilities.
+        """
         distance, index = _kneighbors(self.points, x, min(N_NEIGHBORS, len(self.points)))
         return self.prob[index].mean(axis=1) * (distance[:, -1:] <= self.max_distance)
 
@@ -104,7 +126,18 @@ class NearestCenterMembership:
     centers: Floats
 
     def predict_proba(self, x: Floats) -> Floats:
-        """Return 1 for the nearest center and 0 for the others, (n_points, n_clusters)."""
+        """Return 1 for the nearest center and 0 for the others, (n_points, n_clusters).
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_points, n_dimensions)
+            Points.
+
+        Returns
+        -------
+        ndarray of shape (n_points, n_clusters)
+            Membership probabilities.
+        """
         _, nearest = KDTree(self.centers).query(x)
         return np.eye(len(self.centers))[nearest]
 

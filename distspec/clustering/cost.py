@@ -199,7 +199,17 @@ class JobCategory(NamedTuple):
 
     @classmethod
     def from_job(cls, job: Job) -> JobCategory:
-        """Return the category of a job."""
+        """Return the category of a job.
+
+        Parameters
+        ----------
+        job : Job
+            A job of the sweep.
+
+        Returns
+        -------
+        JobCategory
+        """
         return cls(
             job.dataset.is_null, job.space._replace(umap_seed=0), job.trials[0].algorithm_spec.algorithm
         )

@@ -93,7 +93,17 @@ class ClusteringInputs:
         return len(self.latents)
 
     def take(self, rows: NDArray[np.int64] | slice) -> ClusteringInputs:
-        """Return some of the spectra."""
+        """Return some of the spectra.
+
+        Parameters
+        ----------
+        rows : ndarray of int64, shape (n_rows,)
+            Rows of the sample.
+
+        Returns
+        -------
+        ClusteringInputs
+        """
         return ClusteringInputs(self.latents[rows], self.features[rows])
 
     def draw_null_data(self, dataset: DatasetSpec, seed: int) -> ClusteringInputs:
@@ -114,7 +124,18 @@ class ClusteringInputs:
         )
 
     def get_points(self, space: FeatureSpace) -> Floats32:
-        """Return the points in a space; for a map, the points that it embeds."""
+        """Return the points of a space; for a UMAP space, the points that it embeds.
+
+        Parameters
+        ----------
+        space : FeatureSpace
+            The space.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_spectra, n_dimensions)
+            Latents or features, which UMAP embeds if the space is an embedding.
+        """
         return self.features if space.name == "features" else self.latents
 
 

@@ -41,7 +41,17 @@ class SweepSetting(NamedTuple):
 
     @classmethod
     def from_result(cls, trial_result: TrialResult) -> SweepSetting:
-        """Return the setting of a trial."""
+        """Return the setting of a trial.
+
+        Parameters
+        ----------
+        trial_result : TrialResult
+            Result of a trial.
+
+        Returns
+        -------
+        SweepSetting
+        """
         return cls(trial_result.trial.space.title, trial_result.trial.algorithm_spec)
 
     def __str__(self) -> str:

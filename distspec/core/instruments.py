@@ -97,7 +97,22 @@ def fill_detector_positions(
 
 @njit_nogil
 def interpolate_detector_position(log_wave: float, log_wave_table: Floats, position_table: Floats) -> float:
-    """Return the detector position [FWHM] at a log wavelength [ln um]; NaN outside the table."""
+    """Return the detector position [FWHM] at a log wavelength [ln um]; NaN outside the table.
+
+    Parameters
+    ----------
+    log_wave : float
+        Natural logarithm of the wavelength [ln um].
+    log_wave_table : ndarray of shape (n_nodes,)
+        Equidistant log wavelengths of the table [ln um].
+    position_table : ndarray of shape (n_nodes,)
+        Positions of the table [FWHM].
+
+    Returns
+    -------
+    float
+        Position [FWHM].
+    """
     at = (log_wave - log_wave_table[0]) / (log_wave_table[1] - log_wave_table[0])
     i = int(at)
     if not 0.0 <= at < len(log_wave_table) - 1:

@@ -104,6 +104,8 @@ def decode_value(hint: Any, value: Any) -> Any:
     hint : type
         Resolved type hint of the field.
     value : JSON value
+    value : object
+        Value from JSON.
 
     Returns
     -------
@@ -138,7 +140,18 @@ def decode_value(hint: Any, value: Any) -> Any:
 
 
 def encode_value(value: Any) -> Any:
-    """Return a value as JSON has it: tuples as lists, enumerations as their values."""
+    """Return a value as JSON has it: tuples as lists, enumerations as their values.
+
+    Parameters
+    ----------
+    value : object
+        Value of a record's field.
+
+    Returns
+    -------
+    object
+        Value that `json.dumps` accepts.
+    """
     if isinstance(value, Mapping):
         return {str(key): encode_value(item) for key, item in cast(Mapping[Any, Any], value).items()}
     if isinstance(value, (list, tuple)):
@@ -201,12 +214,32 @@ def hash_source_code() -> str:
 
 
 def add_checksum(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record with its checksum under `CHECKSUM_KEY`."""
+    """Return a record with its checksum under `CHECKSUM_KEY`.
+
+    Parameters
+    ----------
+    record : mapping of str to Any
+        Content of a record.
+
+    Returns
+    -------
+    dict of str to object
+        The content with its checksum.
+    """
     return {**record, CHECKSUM_KEY: _compute_checksum(record)}
 
 
 def has_valid_checksum(record: Mapping[str, Any]) -> bool:
     """Return whether a record still has the content that its checksum was computed from.
+
+    Parameters
+    ----------
+    record : mapping of str to Any
+        Content of a record.
+
+    Returns
+    -------
+    bool
 
     Examples
     --------

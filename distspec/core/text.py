@@ -11,6 +11,15 @@ MAX_TEXT_LENGTH = 1000
 def escape_unprintable(text: str) -> str:
     r"""Return a text from outside with unprintable characters escaped, and cut if it is long.
 
+    Parameters
+    ----------
+    text : str
+        Text from a file or a catalog.
+
+    Returns
+    -------
+    str
+
     Examples
     --------
     >>> print(escape_unprintable("clear\x1b[2J λ"))

@@ -49,7 +49,17 @@ class LoadedBatch:
 
 
 def listing_to_entries(listing: pa.Table) -> list[SpectrumEntry]:
-    """Return the part of each row of a listing that reading needs."""
+    """Return the part of each row of a listing that reading needs.
+
+    Parameters
+    ----------
+    listing : pyarrow.Table
+        Rows of a listing.
+
+    Returns
+    -------
+    list of SpectrumEntry
+    """
     columns = [listing[name].to_pylist() for name in SpectrumEntry.__dataclass_fields__]
     return [SpectrumEntry(*row) for row in zip(*columns, strict=True)]
 
@@ -116,6 +126,13 @@ async def _read_entry(
 
 def check_position(entry: SpectrumEntry, spectrum: Spectrum) -> None:
     """Check that a spectrum has a position, in the listing or in its file.
+
+    Parameters
+    ----------
+    entry : SpectrumEntry
+        Row of the listing.
+    spectrum : Spectrum
+        Spectrum that was read.
 
     Raises
     ------

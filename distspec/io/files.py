@@ -32,7 +32,17 @@ from distspec.io.storage import open_bucket, split_url, storage_errors
 
 
 def url_exists(url: str) -> bool:
-    """Return whether there is a file at a URL."""
+    """Return whether there is a file at a URL.
+
+    Parameters
+    ----------
+    url : str
+        URL of a file.
+
+    Returns
+    -------
+    bool
+    """
     scheme, name, key = split_url(url)
     with storage_errors(url):
         if scheme == "file":
@@ -48,6 +58,13 @@ def write_bytes(url: str, content: bytes) -> None:
     """Write a file atomically.
 
     Writes to an object store are atomic; a local file is written under a temporary name and renamed.
+
+    Parameters
+    ----------
+    url : str
+        URL of the file.
+    content : bytes
+        Content of the file.
     """
     scheme, name, key = split_url(url)
     with storage_errors(url):
@@ -94,6 +111,15 @@ def _open_temporary_sibling(target: Path) -> Generator[IO[bytes]]:
 def read_bytes(url: str) -> bytes:
     """Return the content of a file.
 
+    Parameters
+    ----------
+    url : str
+        URL of the file.
+
+    Returns
+    -------
+    bytes
+
     Raises
     ------
     NotFoundError
@@ -109,7 +135,18 @@ def read_bytes(url: str) -> bytes:
 
 
 def compute_stream_sha256(file: IO[bytes]) -> str:
-    """Return the SHA-256 of everything that was written to an open file."""
+    """Return the SHA-256 of everything that was written to an open file.
+
+    Parameters
+    ----------
+    file : IO[bytes]
+        File that is open for reading and writing.
+
+    Returns
+    -------
+    str
+        Hexadecimal SHA-256.
+    """
     file.flush()
     file.seek(0)
     return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
@@ -117,6 +154,16 @@ def compute_stream_sha256(file: IO[bytes]) -> str:
 
 def compute_sha256(url: str) -> str:
     """Return the SHA-256 of a file of any size.
+
+    Parameters
+    ----------
+    url : str
+        URL of the file.
+
+    Returns
+    -------
+    str
+        Hexadecimal SHA-256.
 
     Raises
     ------
@@ -137,7 +184,17 @@ def compute_sha256(url: str) -> str:
 
 
 def list_files(url: str) -> list[str]:
-    """Return the sorted paths, relative to a folder, of all files below it; empty if it does not exist."""
+    """Return the sorted paths, relative to a folder, of all files below it; empty if it does not exist.
+
+    Parameters
+    ----------
+    url : str
+        URL of the folder.
+
+    Returns
+    -------
+    list of str
+    """
     scheme, name, key = split_url(url)
     with storage_errors(url):
         if scheme == "file":
@@ -149,7 +206,13 @@ def list_files(url: str) -> list[str]:
 
 
 def delete_file(url: str) -> None:
-    """Delete a file, if it exists."""
+    """Delete a file, if it exists.
+
+    Parameters
+    ----------
+    url : str
+        URL of the file.
+    """
     scheme, name, key = split_url(url)
     with storage_errors(url):
         if scheme == "file":
@@ -160,7 +223,13 @@ def delete_file(url: str) -> None:
 
 
 def delete_folder(url: str) -> None:
-    """Delete a folder and everything below it, if it exists."""
+    """Delete a folder and everything below it, if it exists.
+
+    Parameters
+    ----------
+    url : str
+        URL of the folder.
+    """
     scheme, _, key = split_url(url)
     if scheme == "file":
         shutil.rmtree(key, ignore_errors=True)
@@ -170,7 +239,17 @@ def delete_folder(url: str) -> None:
 
 
 def read_versioned(url: str) -> tuple[bytes, str] | None:
-    """Return a file's content and its version for `compare_and_swap`; None if there is no file."""
+    """Return a file's content and its version for `compare_and_swap`; None if there is no file.
+
+    Parameters
+    ----------
+    url : str
+        URL of the file.
+
+    Returns
+    -------
+    tuple[bytes, str] or None
+    """
     scheme, name, key = split_url(url)
     try:
         with storage_errors(url):
@@ -229,17 +308,46 @@ def compare_and_swap(url: str, content: bytes, version: str | None) -> str | Non
 
 
 def write_json(url: str, record: Mapping[str, Any]) -> None:
-    """Write a record as JSON."""
+    """Write a record as JSON.
+
+    Parameters
+    ----------
+    url : str
+        URL of the file.
+    record : object
+        Value that JSON can represent.
+    """
     write_bytes(url, encode_json(record))
 
 
 def encode_json(record: Mapping[str, Any]) -> bytes:
-    """Return a record as JSON; the bytes do not depend on the order of its keys."""
+    """Return a record as JSON; the bytes do not depend on the order of its keys.
+
+    Parameters
+    ----------
+    record : object
+        Value that JSON can represent.
+
+    Returns
+    -------
+    bytes
+    """
     return json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False).encode()
 
 
 def read_json(url: str) -> dict[str, Any]:
-    """Read a JSON record."""
+    """Read a JSON record.
+
+    Parameters
+    ----------
+    url : str
+        URL of the file.
+
+    Returns
+    -------
+    object
+        The decoded value.
+    """
     return json.loads(read_bytes(url))
 
 
@@ -251,7 +359,17 @@ def write_table(url: str, table: pa.Table, row_group_size: int = 65_536) -> str:
 
 
 def read_table(url: str) -> pa.Table:
-    """Read a Parquet file."""
+    """Read a Parquet file.
+
+    Parameters
+    ----------
+    url : str
+        URL of the Parquet file.
+
+    Returns
+    -------
+    pyarrow.Table
+    """
     return pq.read_table(io.BytesIO(read_bytes(url)))
 
 
@@ -264,6 +382,17 @@ def write_arrays(url: str, arrays: Mapping[str, NDArray[Any]]) -> str:
 
 
 def read_arrays(url: str) -> dict[str, NDArray[Any]]:
-    """Read a .npz file; pickled objects in it are refused."""
+    """Read a .npz file; pickled objects in it are refused.
+
+    Parameters
+    ----------
+    url : str
+        URL of the ``.npz`` file.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Arrays by name.
+    """
     with np.load(io.BytesIO(read_bytes(url)), allow_pickle=False) as file:
         return {name: file[name] for name in file.files}

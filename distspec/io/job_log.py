@@ -49,7 +49,17 @@ class JobEvent:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> JobEvent:
-        """Build an event from its JSON object."""
+        """Build an event from its JSON object.
+
+        Parameters
+        ----------
+        record : mapping of str to Any
+            Content of a line of the log.
+
+        Returns
+        -------
+        JobEvent
+        """
         payload = {name: value for name, value in record.items() if name not in ("time", "event_type")}
         return cls(record["event_type"], record["time"], payload)
 
@@ -167,14 +177,36 @@ def track_job(job_log: JobLog) -> Generator[JobLog]:
 
 
 def list_jobs(root: str) -> list[JobRecord]:
-    """Return the records of all jobs of a root, oldest first."""
+    """Return the records of all jobs of a root, oldest first.
+
+    Parameters
+    ----------
+    root : str
+        Root of the project.
+
+    Returns
+    -------
+    list of JobRecord
+    """
     url = join_url(root, "jobs")
     records = [read_json(join_url(url, name)) for name in list_files(url) if name.endswith("/job.json")]
     return sorted((JobRecord.from_json(record) for record in records), key=lambda job: job.number)
 
 
 def read_events(root: str, job_number: int) -> list[JobEvent]:
-    """Return the events of a job in order; empty if there is no such job."""
+    """Return the events of a job in order; empty if there is no such job.
+
+    Parameters
+    ----------
+    root : str
+        Root of the project.
+    job_number : int
+        Number of the job.
+
+    Returns
+    -------
+    list of JobEvent
+    """
     url = join_url(_job_url(root, job_number), "events.jsonl")
     if not url_exists(url):
         return []

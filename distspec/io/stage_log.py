@@ -38,12 +38,32 @@ class StageRecord(JsonRecord):
 
 
 def write_stage_record(root: str, record: StageRecord) -> None:
-    """Write the record of a stage, in place of its last one."""
+    """Write the record of a stage, in place of its last one.
+
+    Parameters
+    ----------
+    root : str
+        Root of the project.
+    record : StageRecord
+        Record of the stage.
+    """
     write_json(_record_url(root, record.stage), record.to_json())
 
 
 def read_stage_record(root: str, stage: str) -> StageRecord | None:
-    """Return the record of a stage; None if it has never had anything to do."""
+    """Return the record of a stage; None if it has never had anything to do.
+
+    Parameters
+    ----------
+    root : str
+        Root of the project.
+    stage : str
+        Name of the stage.
+
+    Returns
+    -------
+    StageRecord or None
+    """
     url = _record_url(root, stage)
     return StageRecord.from_json(read_json(url)) if url_exists(url) else None
 

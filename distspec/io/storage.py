@@ -54,7 +54,18 @@ _active_storage = StorageConfig()
 
 
 def set_storage(config: StorageConfig) -> StorageConfig:
-    """Make settings the active ones of this process, and return those that were active before."""
+    """Make settings the active ones of this process, and return those that were active before.
+
+    Parameters
+    ----------
+    config : StorageConfig
+        Settings of the object stores.
+
+    Returns
+    -------
+    StorageConfig
+        The settings that were active before.
+    """
     global _active_storage
     previous, _active_storage = _active_storage, config
     return previous
@@ -115,6 +126,15 @@ def resolve_storage(endpoint_url: str = "", region: str = "") -> StorageConfig:
 
 def split_url(url: str) -> tuple[str, str, str]:
     """Return scheme, bucket and key of a URL; for a local path "file", "" and the path.
+
+    Parameters
+    ----------
+    url : str
+        URL of a file or folder.
+
+    Returns
+    -------
+    tuple[str, str, str]
 
     Raises
     ------
@@ -206,7 +226,17 @@ def _make_s3_credentials(bucket: str) -> Any:
 
 
 def url_to_fs(url: str) -> tuple[AbstractFileSystem, str]:
-    """Return an fsspec filesystem, through which Arrow reads and writes data sets, and the path in it."""
+    """Return an fsspec filesystem, through which Arrow reads and writes data sets, and the path in it.
+
+    Parameters
+    ----------
+    url : str
+        URL of a file or folder.
+
+    Returns
+    -------
+    tuple[AbstractFileSystem, str]
+    """
     scheme, name, key = split_url(url)
     if scheme == "file":
         return LocalFileSystem(auto_mkdir=True), key
@@ -222,6 +252,15 @@ def url_to_fs(url: str) -> tuple[AbstractFileSystem, str]:
 
 def icechunk_storage(url: str) -> ic.Storage:
     """Return Icechunk's view of a folder, or of a bucket and prefix.
+
+    Parameters
+    ----------
+    url : str
+        URL of the repository.
+
+    Returns
+    -------
+    ic.Storage
 
     Raises
     ------

@@ -67,7 +67,17 @@ class Annotation:
 
 
 def annotations_url(root: str) -> str:
-    """Return the URL of the folder of annotations."""
+    """Return the URL of the folder of annotations.
+
+    Parameters
+    ----------
+    root : str
+        Root of the project.
+
+    Returns
+    -------
+    str
+    """
     return join_url(root, "labels")
 
 

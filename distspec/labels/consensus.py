@@ -116,7 +116,17 @@ def format_class_name(galaxy_type: str, labels: Sequence[str | None]) -> str:
 
 
 def labels_checksum(root: str) -> str:
-    """Return a checksum of the majority labels, "" without labels."""
+    """Return a checksum of the majority labels, "" without labels.
+
+    Parameters
+    ----------
+    root : str
+        Root of the project.
+
+    Returns
+    -------
+    str
+    """
     labels = consensus_labels(current_annotations(read_annotations(root)))
     if not len(labels):
         return ""

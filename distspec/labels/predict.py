@@ -50,7 +50,18 @@ class LabelScores:
 
 
 def unmodeled_measurements(measurements: MeasurementSet) -> tuple[str, ...]:
-    """Return the measurements of features outside the model's input, used in addition to its latents."""
+    """Return the measurements of features outside the model's input, used in addition to its latents.
+
+    Parameters
+    ----------
+    measurements : MeasurementSet
+        The archive's measurements.
+
+    Returns
+    -------
+    tuple[str, ...]
+        Names of the measurements.
+    """
     return tuple(measurement.name for measurement in measurements.select("spectrum"))
 
 

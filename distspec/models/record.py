@@ -159,7 +159,15 @@ def read_model_record(url: str) -> ModelRecord:
 
 
 def write_model_record(url: str, record: ModelRecord) -> None:
-    """Write the record of a model with its checksum; call this after all other files are written."""
+    """Write the record of a model with its checksum; call this after all other files are written.
+
+    Parameters
+    ----------
+    url : str
+        Folder of the model.
+    record : ModelRecord
+        Record of the model.
+    """
     content = record.to_json()
     del content[CHECKSUM_KEY]
     write_json(join_url(url, RECORD_FILE), add_checksum(content))

@@ -409,6 +409,13 @@ def _make_mlp(n_in: int, hidden_sizes: tuple[int, ...], dropout: tuple[float, ..
 def embed(model: SpectrumVAE, batch: Batch) -> dict[str, Tensor]:
     """Embed spectra; each spectrum's result depends on that spectrum alone.
 
+    Parameters
+    ----------
+    model : SpectrumVAE
+        The model.
+    batch : Batch
+        The spectra.
+
     Returns
     -------
     dict of str to Tensor
@@ -446,7 +453,11 @@ def decode_flux(model: SpectrumVAE, latents: Tensor, z: Tensor) -> Tensor:
     Parameters
     ----------
     model : SpectrumVAE
+    model : SpectrumVAE
+        The model.
     latents : Tensor of shape (n_spectra, n_latents)
+    latents : Tensor of shape (n_spectra, n_latents)
+        Latent variables.
     z : Tensor of shape (n_spectra,)
         Redshifts at which to decode.
 

@@ -144,6 +144,15 @@ def resolve_model_id(config: Config) -> str:
     """Return the id of the model that these settings use: the promoted model or the pretrained one.
 
     A pretrained model is copied below the root first, so that the root stays complete.
+
+    Parameters
+    ----------
+    config : Config
+        Settings of the run.
+
+    Returns
+    -------
+    str
     """
     if config.pretrained_model:
         return import_model(config.root, config.pretrained_model)
@@ -161,6 +170,15 @@ def _model_spec(config: Config) -> ModelSpec:
 
 def find_run(config: Config) -> tuple[Store, str]:
     """Return the store and the id of the run that these settings make of it.
+
+    Parameters
+    ----------
+    config : Config
+        Settings of the run.
+
+    Returns
+    -------
+    tuple[Store, str]
 
     Raises
     ------

@@ -37,7 +37,19 @@ class InspectionMethods(ProjectBase):
 
     @with_storage
     def provenance(self, object_id: str, run_id: str = "") -> Provenance:
-        """Return the provenance of a spectrum's row; see `distspec.operations.trace.trace_spectrum`."""
+        """Return the provenance of a spectrum's row; see `distspec.operations.trace.trace_spectrum`.
+
+        Parameters
+        ----------
+        object_id : str
+            Identifier of the spectrum.
+        run_id : str
+            Run whose catalog is traced; empty: that of the current edition.
+
+        Returns
+        -------
+        Provenance
+        """
         from distspec.operations.trace import trace_spectrum
 
         return trace_spectrum(self.root, object_id, run_id)

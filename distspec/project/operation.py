@@ -50,7 +50,17 @@ class OperationMethods(ProjectBase):
 
     @with_storage
     def events(self, job: int) -> list[JobEvent]:
-        """Return the events of a job by its number."""
+        """Return the events of a job by its number.
+
+        Parameters
+        ----------
+        job : int
+            Number of the job.
+
+        Returns
+        -------
+        list of JobEvent
+        """
         return read_events(self.root, job)
 
     @with_storage

@@ -78,12 +78,34 @@ class QueryMethods(ProjectBase):
     def save_query(
         self, sql: str, output_format: query_module.OutputFormat, file: IO[bytes], run_id: str = ""
     ) -> None:
-        """Write the answer to SQL to a file without holding it in memory; see `query`."""
+        """Write the answer to SQL to a file without holding it in memory; see `query`.
+
+        Parameters
+        ----------
+        sql : str
+            Query in DuckDB's SQL, as for `query`.
+        output_format : query_module.OutputFormat
+            Format of the output.
+        file : file object
+            File to which the result is written.
+        run_id : str
+            Run whose tables are queried; empty: that of the current edition.
+        """
         query_module.save_query(self.root, sql, output_format, file, run_id)
 
     @with_storage
     def columns(self, run_id: str = "") -> dict[str, QueryResult]:
-        """Return the columns of each table of a catalog, with types, units and descriptions."""
+        """Return the columns of each table of a catalog, with types, units and descriptions.
+
+        Parameters
+        ----------
+        run_id : str
+            Run whose tables are described; empty: that of the current edition.
+
+        Returns
+        -------
+        dict[str, QueryResult]
+        """
         return {name: table.describe() for name, table in self._tables(run_id).items()}
 
     @with_storage

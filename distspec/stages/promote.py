@@ -82,13 +82,30 @@ class ModelSpec:
         ----------
         url : str
             Folder of the model.
+
+        Returns
+        -------
+        list of str
+            Names of settings, sorted.
         """
         requested = get_defining_settings(self.vae, self.training, self.seed)
         trained = get_model_settings(read_model_record(url))
         return sorted(name for name, value in requested.items() if trained[name] != value)
 
     def compute_model_id(self, store: Store, parent_model_id: str = "") -> str:
-        """Return the name of the model that these settings give on a store."""
+        """Return the name of the model that these settings give on a store.
+
+        Parameters
+        ----------
+        store : Store
+            Store of the spectra.
+        parent_model_id : str
+            Model whose weights the training starts from; empty to start from new weights.
+
+        Returns
+        -------
+        str
+        """
         digest = store.dataset_checksum()
         return compute_model_id(digest, self.vae, self.training, self.seed, parent_model_id)
 
@@ -122,7 +139,17 @@ class PromotionRecord(JsonRecord):
     evaluations: tuple[Mapping[str, Any], ...] = ()
 
     def is_same_comparison(self, other: PromotionRecord) -> bool:
-        """Return whether another record compares the same models on the same spectra."""
+        """Return whether another record compares the same models on the same spectra.
+
+        Parameters
+        ----------
+        other : PromotionRecord
+            Record of another comparison.
+
+        Returns
+        -------
+        bool
+        """
         return (self.champion_id, self.data_digest, self.user_requested) == (
             other.champion_id,
             other.data_digest,

@@ -70,12 +70,34 @@ def tag_snapshot(root: str, tag: str, snapshot_id: str) -> None:
 
 
 def model_tag(model_id: str) -> str:
-    """Return the tag of the snapshot that a model was trained on."""
+    """Return the tag of the snapshot that a model was trained on.
+
+    Parameters
+    ----------
+    model_id : str
+        Id of the model.
+
+    Returns
+    -------
+    str
+    """
     return f"model-{model_id}"
 
 
 def run_tag(run_id: str, snapshot_id: str) -> str:
-    """Return the tag of a snapshot from which a run was published."""
+    """Return the tag of a snapshot from which a run was published.
+
+    Parameters
+    ----------
+    run_id : str
+        Id of the run.
+    snapshot_id : str
+        Id of the snapshot that the run read.
+
+    Returns
+    -------
+    str
+    """
     return f"run-{run_id}-{snapshot_id[:8]}"
 
 

@@ -192,7 +192,13 @@ def find_latest_checkpoint(url: str, process_group: ProcessGroup) -> Checkpoint 
 
 
 def delete_checkpoints(url: str) -> None:
-    """Delete all checkpoints of a model, which is complete."""
+    """Delete all checkpoints of a model, which is complete.
+
+    Parameters
+    ----------
+    url : str
+        Folder of the checkpoints.
+    """
     delete_folder(url)
 
 

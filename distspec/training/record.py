@@ -171,5 +171,16 @@ def get_defining_settings(vae: VAEConfig, training: TrainingConfig, seed: int) -
 
 
 def get_model_settings(record: ModelRecord) -> dict[str, Any]:
-    """Return the settings that determined a model, by the names of their flags."""
+    """Return the settings that determined a model, by the names of their flags.
+
+    Parameters
+    ----------
+    record : ModelRecord
+        Record of the model.
+
+    Returns
+    -------
+    dict of str to object
+        Values by setting name.
+    """
     return get_defining_settings(record.vae, get_training_config(record), record.seed)

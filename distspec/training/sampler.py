@@ -79,11 +79,31 @@ class EpochPlan(Protocol):
         ...
 
     def get_windows(self, rank: int) -> Sequence[RowIndices]:
-        """Return a worker's rows in training order, in windows that are read together."""
+        """Return a worker's rows in training order, in windows that are read together.
+
+        Parameters
+        ----------
+        rank : int
+            Number of the worker.
+
+        Returns
+        -------
+        sequence of RowIndices
+        """
         ...
 
     def get_local_batch_size(self, rank: int) -> int:
-        """Return the number of rows of each global batch that a worker takes."""
+        """Return the number of rows of each global batch that a worker takes.
+
+        Parameters
+        ----------
+        rank : int
+            Number of the worker.
+
+        Returns
+        -------
+        int
+        """
         ...
 
 
@@ -112,6 +132,19 @@ class Sampler(Protocol):
 
 def compute_local_batch_size(batch_size: int, n_workers: int, rank: int) -> int:
     """Return the number of rows of a global batch that a worker takes; workers differ by at most 1.
+
+    Parameters
+    ----------
+    batch_size : int
+        Number of spectra per optimizer step of all workers.
+    n_workers : int
+        Number of workers.
+    rank : int
+        Number of the worker.
+
+    Returns
+    -------
+    int
 
     Examples
     --------
@@ -149,7 +182,22 @@ def _split_by_chunk(rows: RowIndices, chunk_rows: int) -> list[RowIndices]:
 
 
 def get_step_rows(plan: EpochPlan, rank: int, step: int) -> RowIndices:
-    """Return the rows that a worker takes at a step of an epoch."""
+    """Return the rows that a worker takes at a step of an epoch.
+
+    Parameters
+    ----------
+    plan : EpochPlan
+        Plan of the epoch.
+    rank : int
+        Number of the worker.
+    step : int
+        Optimizer step of the epoch.
+
+    Returns
+    -------
+    ndarray of int64, shape (local_batch_size,)
+        Rows of the store.
+    """
     size = plan.get_local_batch_size(rank)
     return _concatenate_windows(plan, rank)[step * size : (step + 1) * size]
 

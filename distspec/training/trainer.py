@@ -188,6 +188,16 @@ def _check_gradients_finite(
 
 
 def format_names(object_ids: Sequence[str]) -> str:
-    """Return a list of spectra for a message, shortened to `MAX_NAMES_IN_MESSAGE`."""
+    """Return a list of spectra for a message, shortened to `MAX_NAMES_IN_MESSAGE`.
+
+    Parameters
+    ----------
+    object_ids : sequence of str
+        Identifiers of spectra.
+
+    Returns
+    -------
+    str
+    """
     n_more = len(object_ids) - MAX_NAMES_IN_MESSAGE
     return ", ".join(object_ids[:MAX_NAMES_IN_MESSAGE]) + (f" and {n_more} more" if n_more > 0 else "")
