@@ -1,8 +1,8 @@
 """From spectra to latents, measurements, features, classes and anomaly scores.
 
-Each step is one function here, whether the spectra are those of the store, held out for the evaluation of a
-model, or new. The cluster stage and the evaluation call the steps; `describe_spectra` runs all of them for
-new spectra.
+Each step is one function, here or in `distspec.inference.latents`, whether the spectra are those of the
+store, held out for the evaluation of a model, or new. The cluster stage and the evaluation call the steps;
+`describe_spectra` runs all of them for new spectra.
 """
 
 from __future__ import annotations
@@ -11,71 +11,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from distspec.anomaly.latent_scorer import LatentAnomalyScorer
-from distspec.anomaly.residuals import compute_residual_statistics
 from distspec.archives.base import Archive
 from distspec.clustering.config import ClusteringConfig
 from distspec.clustering.feature_space import ClusteringInputs, LatentScaler, compute_posterior_widths
 from distspec.clustering.labeler import Assignment
-from distspec.core.instruments import Disperser
-from distspec.core.spectrum import Floats, Floats32, SpectrumBatch, WavelengthGrid
+from distspec.core.spectrum import Floats, Floats32, SpectrumBatch
+from distspec.inference.latents import (
+    SpectrumLatents,
+    compute_latents,
+    compute_raw_anomaly_scores,
+    reconstruct_spectra,
+)
 from distspec.inference.run_model import RunModel
-from distspec.measurements.bad_pixels import find_bad_pixels
 from distspec.measurements.definitions import MeasurementSet
 from distspec.measurements.features import compute_features, measure_reconstructions
-from distspec.models.embed import embed_spectra
 from distspec.models.model import Model
 
 N_POSTERIOR_DRAWS = 8
 """Number of posterior draws from which the errors of measurements of reconstructions are computed."""
-
-
-@dataclass(frozen=True)
-class SpectrumLatents:
-    """Latents of spectra by one model, with their bad-pixel statistics and measurements.
-
-    Attributes
-    ----------
-    columns : mapping of str to ndarray
-        The columns `distspec.models.latents.get_column_names`, of shape (n_spectra,) or (n_spectra,
-        n_latents).
-    """
-
-    columns: Mapping[str, Floats32]
-
-    def __len__(self) -> int:
-        return len(self.z_mean)
-
-    @property
-    def z_mean(self) -> Floats32:
-        """Posterior means, (n_spectra, n_latents)."""
-        return self.columns["z_mean"]
-
-    @property
-    def z_log_var(self) -> Floats32:
-        """Posterior log variances, (n_spectra, n_latents)."""
-        return self.columns["z_log_var"]
-
-    @property
-    def amplitude(self) -> Floats32:
-        """Factor between the decoded and the observed spectrum, (n_spectra,)."""
-        return self.columns["amplitude"]
-
-    @property
-    def scatter_ratio(self) -> Floats32:
-        """Ratio of a spectrum's noise to its errors, (n_spectra,)."""
-        return self.columns["artefact_scatter"]
-
-    @property
-    def bad_pixel_score(self) -> Floats32:
-        """Largest bad-pixel statistic relative to its threshold, (n_spectra,)."""
-        return self.columns["artefact_score"]
-
-    def take(self, rows: NDArray[np.int64] | slice) -> SpectrumLatents:
-        """Return some of the spectra."""
-        return SpectrumLatents({name: values[rows] for name, values in self.columns.items()})
 
 
 @dataclass(frozen=True)
@@ -96,33 +50,22 @@ class SpectrumFeatures:
 
     @classmethod
     def concatenate(cls, parts: Sequence[SpectrumFeatures]) -> SpectrumFeatures:
-        """Join the features of consecutive blocks of spectra."""
+        """Join the features of consecutive blocks of spectra.
+
+        Parameters
+        ----------
+        parts : sequence of SpectrumFeatures
+            Features of consecutive blocks.
+
+        Returns
+        -------
+        SpectrumFeatures
+        """
         names = parts[0].measurements
         return cls(
             {name: np.concatenate([part.measurements[name] for part in parts]) for name in names},
             np.concatenate([part.features for part in parts]),
         )
-
-
-@dataclass(frozen=True)
-class ReconstructedSpectra:
-    """Spectra with bad pixels masked, and their reconstructions by a model.
-
-    Attributes
-    ----------
-    flux, ivar, recon : ndarray of shape (n_spectra, n_pixels)
-        Flux, inverse variance (0 where masked), and reconstruction.
-    z : ndarray of shape (n_spectra,)
-        Redshifts.
-    scatter_ratio : ndarray of shape (n_spectra,)
-        Ratio of each spectrum's noise to its errors.
-    """
-
-    flux: Floats32
-    ivar: Floats32
-    recon: Floats32
-    z: Floats
-    scatter_ratio: Floats32
 
 
 @dataclass(frozen=True)
@@ -150,33 +93,6 @@ class SpectrumDescription:
     anomaly_scores: Mapping[str, Floats]
 
 
-def compute_latents(
-    model: Model, archive: type[Archive], flux: Floats32, ivar: Floats32, z: Floats
-) -> tuple[SpectrumLatents, Floats32]:
-    """Mask bad pixels, embed spectra with a model, and measure them.
-
-    Parameters
-    ----------
-    model : Model
-        The model.
-    archive : type of Archive
-        The archive of the spectra, which defines the disperser and the measurements.
-    flux, ivar : ndarray of shape (n_spectra, n_pixels)
-        Flux on the model's grid and its inverse variance, 0 where masked.
-    z : ndarray of shape (n_spectra,)
-        Redshifts.
-
-    Returns
-    -------
-    latents : SpectrumLatents
-        Latents, bad-pixel statistics and measurements.
-    ivar : ndarray of shape (n_spectra, n_pixels)
-        Inverse variance with bad pixels masked.
-    """
-    columns, masked_ivar = embed_spectra(model, archive, flux, ivar, z)
-    return SpectrumLatents(columns), masked_ivar
-
-
 def compute_spectrum_features(
     model: Model,
     measurements: MeasurementSet,
@@ -198,6 +114,10 @@ def compute_spectrum_features(
         Names of the spaces that are clustered; nothing is measured if "features" is not among them.
     n_draws : int
         Number of posterior draws for the errors of the measurements; without draws the errors are NaN.
+
+    Returns
+    -------
+    SpectrumFeatures
     """
     if "features" not in spaces:
         return SpectrumFeatures({}, np.zeros((len(latents), 0)))
@@ -223,6 +143,10 @@ def fit_latent_scaler(
         The archive's measurements.
     config : ClusteringConfig
         Settings of the sweep.
+
+    Returns
+    -------
+    LatentScaler
     """
     if config.selection_rule == "consensus":
         widths = compute_posterior_widths(latents.z_log_var)
@@ -253,92 +177,13 @@ def build_clustering_inputs(
         The archive's measurements.
     config : ClusteringConfig
         Settings of the run.
-    """
-    scaled = measurements.scale_by_error(config.measurements, latents.columns)
-    return scaler.transform(latents.z_mean, scaled, features.features.astype(np.float32))
-
-
-def mask_bad_pixels(
-    flux: Floats32, ivar: Floats32, z: Floats, grid: WavelengthGrid, disperser: Disperser | None
-) -> Floats32:
-    """Return the inverse variance of spectra with bad pixels masked.
-
-    Parameters
-    ----------
-    flux, ivar : ndarray of shape (n_spectra, n_pixels)
-        Flux and its inverse variance, 0 where masked.
-    z : ndarray of shape (n_spectra,)
-        Redshifts.
-    grid : WavelengthGrid
-        Rest-frame grid of the spectra.
-    disperser : Disperser or None
-        The instrument.
-    """
-    bad_pixels = find_bad_pixels(flux, ivar, z, grid, disperser).bad_pixels
-    return np.where(bad_pixels, np.float32(0.0), ivar)
-
-
-def reconstruct_spectra(
-    model: Model, latents: SpectrumLatents, flux: Floats32, masked_ivar: Floats32, z: Floats
-) -> ReconstructedSpectra:
-    """Reconstruct spectra from their latents.
-
-    Parameters
-    ----------
-    model : Model
-        The model of the latents.
-    latents : SpectrumLatents
-        Latents of the spectra.
-    flux, masked_ivar : ndarray of shape (n_spectra, n_pixels)
-        Flux, and its inverse variance with bad pixels masked.
-    z : ndarray of shape (n_spectra,)
-        Redshifts.
-    """
-    recon = latents.amplitude[:, None] * model.decode(latents.z_mean, z)
-    return ReconstructedSpectra(flux, masked_ivar, recon, z, latents.scatter_ratio)
-
-
-def compute_raw_anomaly_scores(
-    spectra: ReconstructedSpectra,
-    scaled_latents: Floats32,
-    model_error: Floats32,
-    scorer: LatentAnomalyScorer,
-    grid: WavelengthGrid,
-    disperser: Disperser | None,
-) -> dict[str, Floats32]:
-    """Compute the raw anomaly scores of spectra; those of a spectrum depend on that spectrum alone.
-
-    Parameters
-    ----------
-    spectra : ReconstructedSpectra
-        Spectra and their reconstructions.
-    scaled_latents : ndarray of shape (n_spectra, n_latents)
-        Latents in units of the posterior widths.
-    model_error : ndarray of shape (n_pixels,)
-        Result of `distspec.anomaly.residuals.estimate_model_error`.
-    scorer : LatentAnomalyScorer
-        Scores positions in latent space.
-    grid : WavelengthGrid
-        Rest-frame grid of the spectra.
-    disperser : Disperser or None
-        The instrument.
 
     Returns
     -------
-    dict of str to ndarray of shape (n_spectra,)
-        What `distspec.anomaly.score.ReferenceDistribution` takes.
+    ClusteringInputs
     """
-    residuals = compute_residual_statistics(
-        spectra.flux,
-        spectra.ivar,
-        spectra.recon,
-        spectra.scatter_ratio,
-        model_error,
-        spectra.z,
-        grid,
-        disperser,
-    )
-    return {**residuals, **scorer.compute_scores(scaled_latents)}
+    scaled = measurements.scale_by_error(config.measurements, latents.columns)
+    return scaler.transform(latents.z_mean, scaled, features.features.astype(np.float32))
 
 
 def describe_spectra(

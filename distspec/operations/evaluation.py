@@ -14,7 +14,8 @@ from distspec.clustering.config import AlgorithmSpec
 from distspec.clustering.consensus import compute_stability
 from distspec.clustering.feature_space import scale_by_posterior_width
 from distspec.core.spectrum import Floats
-from distspec.inference.describe import compute_latents, compute_spectrum_features
+from distspec.inference.describe import compute_spectrum_features
+from distspec.inference.latents import compute_latents
 from distspec.models.latents import MODEL_COLUMNS
 from distspec.models.model import Model
 from distspec.operations.policy import Evaluation

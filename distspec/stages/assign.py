@@ -19,13 +19,11 @@ from distspec.clustering.feature_space import ClusteringInputs
 from distspec.clustering.labeler import Assignment, EnsembleLabeler
 from distspec.core import memory as memory_module
 from distspec.core.spectrum import Floats32
-from distspec.inference.describe import (
-    N_POSTERIOR_DRAWS,
+from distspec.inference.describe import N_POSTERIOR_DRAWS, SpectrumFeatures, compute_spectrum_features
+from distspec.inference.latents import (
     ReconstructedSpectra,
-    SpectrumFeatures,
     SpectrumLatents,
     compute_raw_anomaly_scores,
-    compute_spectrum_features,
     mask_bad_pixels,
     reconstruct_spectra,
 )

@@ -41,12 +41,8 @@ from distspec.clustering.labeler import Assignment
 from distspec.core.errors import NotFoundError
 from distspec.core.records import collect_versions, utc_now_iso
 from distspec.core.spectrum import Floats
-from distspec.inference.describe import (
-    SpectrumFeatures,
-    SpectrumLatents,
-    build_clustering_inputs,
-    fit_latent_scaler,
-)
+from distspec.inference.describe import SpectrumFeatures, build_clustering_inputs, fit_latent_scaler
+from distspec.inference.latents import SpectrumLatents
 from distspec.inference.run_model import RUN_MODEL_FILE, RunModel
 from distspec.io.files import delete_folder, write_arrays
 from distspec.io.paths import join_url, model_url, run_url, store_url
