@@ -1,4 +1,4 @@
-"""Between a cluster and its object store: passes everything on, or answers 503 to everything."""
+"""Proxy of an object store that forwards all connections, or responds 503 to all requests."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 
-BUSY = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>reduce your rate</Message></Error>"
-ANSWER = b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n" % len(BUSY)
-ANSWER += b"Connection: close\r\n\r\n" + BUSY
+BODY = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>reduce your rate</Message></Error>"
+RESPONSE = b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n" % len(BODY)
+RESPONSE += b"Connection: close\r\n\r\n" + BODY
 
 
 class Proxy:
-    """Runs in a thread of its own; `refuse` and `relent` at any time."""
+    """TCP proxy in a thread.
 
-    def __init__(self, behind: str) -> None:
-        host, _, port = behind.removeprefix("http://").partition(":")
-        self._behind = host, int(port)
+    Parameters
+    ----------
+    server : str
+        URL of the object store.
+    """
+
+    def __init__(self, server: str) -> None:
+        host, _, port = server.removeprefix("http://").partition(":")
+        self._target = host, int(port)
         self._refusing = False
         self.refused = 0
-        """Requests that were answered 503."""
+        """Number of requests that were refused."""
         self._open: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -32,22 +38,22 @@ class Proxy:
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     def refuse(self) -> None:
-        """Answer 503 from now on, and cut what is under way."""
+        """Respond 503 from now on, and close all connections."""
         self._refusing = True
-        self._loop.call_soon_threadsafe(self._cut)
+        self._loop.call_soon_threadsafe(self._abort_connections)
 
-    def relent(self) -> None:
-        """Pass on again."""
+    def accept(self) -> None:
+        """Forward connections again."""
         self._refusing = False
 
     def close(self) -> None:
-        """End it."""
-        self._loop.call_soon_threadsafe(self._cut)
+        """Stop the proxy."""
+        self._loop.call_soon_threadsafe(self._abort_connections)
         self._loop.call_soon_threadsafe(self._server.close)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
-    def _cut(self) -> None:
+    def _abort_connections(self) -> None:
         for writer in list(self._open):
             writer.transport.abort()
 
@@ -56,23 +62,23 @@ class Proxy:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 await reader.readuntil(b"\r\n\r\n")
                 self.refused += 1
-                writer.write(ANSWER)
+                writer.write(RESPONSE)
                 await writer.drain()
             writer.close()
             return
         self._open.add(writer)
         try:
-            there, back = await asyncio.open_connection(*self._behind)
-            self._open.add(back)
-            await asyncio.gather(_pass(reader, back), _pass(there, writer))
-            self._open.discard(back)
+            target_reader, target_writer = await asyncio.open_connection(*self._target)
+            self._open.add(target_writer)
+            await asyncio.gather(_forward(reader, target_writer), _forward(target_reader, writer))
+            self._open.discard(target_writer)
         except OSError:
             writer.close()
         finally:
             self._open.discard(writer)
 
 
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         while part := await reader.read(1 << 16):
             writer.write(part)
@@ -84,8 +90,8 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @contextmanager
-def before(server: str) -> Generator[Proxy]:
-    """Yield a proxy before a server's address."""
+def run_proxy(server: str) -> Generator[Proxy]:
+    """Yield a proxy of a server."""
     proxy = Proxy(server)
     try:
         yield proxy

@@ -17,7 +17,7 @@ from tests.helpers.seaweed import S3, seaweed
 from tests.soak.archive import Archive
 
 __all__ = ["seaweed"]
-PATIENCE = 120.0
+TIMEOUT = 120.0
 """Longest time to wait for a condition [s]."""
 
 
@@ -32,7 +32,7 @@ def server(seaweed) -> Iterator[S3]:
 
 
 @pytest.fixture(scope="module")
-def there(server: S3) -> Iterator[Machines]:
+def cluster(server: S3) -> Iterator[Machines]:
     """Three machines that share only the object store."""
     with machines(**server.environment) as found:
         yield found
@@ -46,58 +46,62 @@ def arguments(server: S3) -> list[str]:
     return ["soak", *archive.arguments(), "--root"]
 
 
-def wait_for(what: Callable[[], bool]) -> None:
-    until = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < until
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.3)
 
 
-def stages(root: str) -> list[str]:
+def list_finished_stages(root: str) -> list[str]:
     """Return the stages that the last job has finished."""
     known = list_jobs(root)
     return (
-        [each.payload["stage"] for each in read_events(root, known[-1].number) if each.event_type == "stage"]
+        [
+            event.payload["stage"]
+            for event in read_events(root, known[-1].number)
+            if event.event_type == "stage"
+        ]
         if known
         else []
     )
 
 
-@pytest.mark.slow  # the short form of the soak does the same
-def test_a_stopped_job_is_resumed_by_the_next(there, server, arguments):
-    """A second submission finishes what was stopped; a third has nothing to do."""
+@pytest.mark.slow  # tests/soak/test_soak.py does the same with one run
+def test_stopped_job_is_resumed_by_the_next(cluster, server, arguments):
+    """The second submission finishes the pipeline; the third has nothing to do."""
     root = server.url("root")
     pipeline = ["python", "-m", "jobs.pipeline", *arguments, root]
-    there.submit("first", *pipeline, wait=False)
-    wait_for(lambda: "ingest" in stages(root))
-    stopped = there.ray("job", "stop", "first")
+    cluster.submit("first", *pipeline, wait=False)
+    wait_for(lambda: "ingest" in list_finished_stages(root))
+    stopped = cluster.ray("job", "stop", "first")
     assert "was stopped" in stopped.stdout + stopped.stderr
-    assert "STOPPED" in there.status("first").upper()
+    assert "STOPPED" in cluster.status("first").upper()
     wait_for(lambda: read_holder(root).released)
     assert list_jobs(root)[0].status == "stopped"
 
-    second = there.submit("second", *pipeline)
+    second = cluster.submit("second", *pipeline)
     assert second.returncode == 0, second.stdout[-3000:]
-    assert "SUCCEEDED" in there.status("second").upper()
-    assert stages(root) == list(STAGES)
+    assert "SUCCEEDED" in cluster.status("second").upper()
+    assert list_finished_stages(root) == list(STAGES)
     assert [f" INFO {name} " in second.stdout for name in STAGES] == [True] * len(STAGES)
-    assert "ingest" in second.stdout.partition("nothing to do")[2], "the ingest is not repeated"
+    assert "ingest" in second.stdout.partition("nothing to do")[2], "the ingest was repeated"
     published = editions.find_record(root)
     quarantine = editions.open_record_tables(root, published)["quarantine"].to_table()
     assert published.rows["objects"] + len(quarantine) == 75
 
-    third = there.submit("third", *pipeline)
+    third = cluster.submit("third", *pipeline)
     assert third.returncode == 0, third.stdout[-3000:]
     assert "Nothing to do: the catalog is up to date" in third.stdout
     assert editions.find_record(root) == published
     assert not list_jobs(root)[-1].did_work
 
 
-def test_failed_jobs_have_exit_statuses(there, server, arguments):
+def test_failed_jobs_have_exit_statuses(cluster, server, arguments):
     root = server.url("held")
     with hold_lease(root, "another"):
-        held = there.submit("held", "python", "-m", "jobs.ingest", *arguments, root)
-    wrong = there.submit("wrong", "python", "-m", "jobs.ingest", *arguments, root, "--ingest.nonsense", "1")
+        held = cluster.submit("held", "python", "-m", "jobs.ingest", *arguments, root)
+    wrong = cluster.submit("wrong", "python", "-m", "jobs.ingest", *arguments, root, "--ingest.nonsense", "1")
     assert "failed with exit code 75" in held.stdout
     assert "is held by another" in held.stdout
     assert "failed with exit code 2" in wrong.stdout
@@ -106,31 +110,31 @@ def test_failed_jobs_have_exit_statuses(there, server, arguments):
     assert wrong.returncode
 
 
-def test_requests_without_a_token_are_refused(there):
+def test_requests_without_a_token_are_refused(cluster):
     for environment in (
         {"RAY_AUTH_MODE": "disabled"},
         {"RAY_AUTH_TOKEN": "0" * 64, "RAY_AUTH_TOKEN_PATH": ""},
     ):
-        refused = there.ray("job", "submit", "--submission-id", "stranger", "--", "true", **environment)
+        refused = cluster.ray("job", "submit", "--submission-id", "unauthorized", "--", "true", **environment)
         assert refused.returncode
         assert "token" in (refused.stdout + refused.stderr).lower()
-    assert "stranger" not in there.ray("job", "list").stdout
+    assert "unauthorized" not in cluster.ray("job", "list").stdout
 
 
 @pytest.mark.slow
-def test_every_stage_is_a_job(there, server, arguments):
-    """The stages, submitted one by one, give what the pipeline gives."""
+def test_every_stage_is_a_job(cluster, server, arguments):
+    """Stages that are submitted one by one give the result of the pipeline."""
     root = server.url("stages")
     for name in STAGES:
-        ended = there.submit(f"stage-{name}", "python", "-m", f"jobs.{name}", *arguments, root)
+        ended = cluster.submit(f"stage-{name}", "python", "-m", f"jobs.{name}", *arguments, root)
         assert ended.returncode == 0, ended.stdout[-3000:]
     assert [job.operation for job in list_jobs(root)] == list(STAGES)
-    whole = server.url("whole")
-    ended = there.submit("whole", "python", "-m", "jobs.pipeline", *arguments, whole)
+    pipeline_root = server.url("pipeline")
+    ended = cluster.submit("pipeline", "python", "-m", "jobs.pipeline", *arguments, pipeline_root)
     assert ended.returncode == 0, ended.stdout[-3000:]
     one, two = (
-        editions.open_tables(each)["objects"].to_table().sort_by("object_id").drop_columns("anomaly_rank")
-        for each in (root, whole)
+        editions.open_tables(url)["objects"].to_table().sort_by("object_id").drop_columns("anomaly_rank")
+        for url in (root, pipeline_root)
     )
-    assert editions.find_record(root).run_id == editions.find_record(whole).run_id
+    assert editions.find_record(root).run_id == editions.find_record(pipeline_root).run_id
     assert one["class_id"].equals(two["class_id"])

@@ -16,7 +16,7 @@ from pathlib import Path
 from ray._private.services import get_node_ip_address
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
-from tests.cluster.nodes import REPOSITORY, environment_of, start
+from tests.cluster.nodes import REPOSITORY, make_environment, start
 from tests.helpers.seaweed import free_ports
 from tests.infra import simulated_nodes
 
@@ -78,7 +78,7 @@ def test_nodes_are_added_for_a_sweep_and_removed_afterwards(tmp_path):
             "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
             "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
         }
-        environment = environment_of(folder, **variables)
+        environment = make_environment(folder, **variables)
         config = Path(folder, "autoscaling.json")
         config.write_text(json.dumps(make_autoscaling_config(address)))
         options = ["--head", f"--port={port}", f"--autoscaling-config={config}", "--include-dashboard=false"]

@@ -14,7 +14,7 @@ from distspec.archives.simulated.survey import SyntheticConfig
 from tests.helpers.seaweed import S3
 
 N_FIRST, N_PER_RUN = 75, 25
-"""Number of spectra listed before the first run, and added before each later one."""
+"""Number of spectra listed before the first run, and added before every later run."""
 BAD_FRACTION = 0.05
 """Fraction of the files that are empty, truncated or missing."""
 DEFECTS = ("empty", "truncated", "missing")
@@ -24,7 +24,7 @@ RECOVERY_INTERVAL = 10
 
 @dataclass
 class Archive:
-    """Files that are made once, and a catalog that lists more of them in each run.
+    """Files that are created once, and a catalog that lists more of them in every run.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class Archive:
 
     @classmethod
     def create(cls, server: S3, n_runs: int, seed: int) -> Archive:
-        """Make the files for some runs; nothing is uploaded yet."""
+        """Create the files for some runs, without uploading them."""
         n = N_FIRST + N_PER_RUN * (n_runs - 1)
         config = SyntheticConfig(n_spectra=n, seed=seed, write_2d_spectra=False)
         with tempfile.TemporaryDirectory() as folder:
@@ -66,7 +66,7 @@ class Archive:
         return cls(server, files, header, rows, defects)
 
     def grow(self, run: int) -> int:
-        """Upload what is new before a run, counted from 0, and return the number of listed spectra."""
+        """Upload the new files and the catalog of run 0, 1, …; return the number of listed spectra."""
         n_before = 0 if run == 0 else N_FIRST + N_PER_RUN * (run - 1)
         n_listed = N_FIRST + N_PER_RUN * run
         for row in self.rows[n_before:n_listed]:

@@ -1,4 +1,4 @@
-"""Faults that are injected into a run at a random time, and repaired at once."""
+"""Injection of faults into a run at random times; each fault is repaired after a few seconds."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class FaultInjector:
     max_delay : float
         Time after the start of a job [s] before which a fault is injected.
     injected : list of str
-        Faults so far, with their times.
+        Injected faults, with their times.
     """
 
     machines: Machines
@@ -122,7 +122,7 @@ class FaultInjector:
         """Have the object store respond with status 503 for a while."""
         self.proxy.refuse()
         time.sleep(self.rng.uniform(*OUTAGE))
-        self.proxy.relent()
+        self.proxy.accept()
 
 
 FAULTS: dict[str, Callable[[FaultInjector, str], None]] = {

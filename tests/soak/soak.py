@@ -37,7 +37,7 @@ from distspec.stages.session import ray_session
 from distspec.store.store import open_store
 from distspec.store.verify import verify_store
 from tests.cluster.nodes import REPOSITORY, Machines, machines
-from tests.cluster.proxy import before
+from tests.cluster.proxy import run_proxy
 from tests.helpers.seaweed import S3, serve
 from tests.soak.archive import RECOVERY_INTERVAL, Archive
 from tests.soak.faults import FAULTS, MAX_DELAY, FaultInjector
@@ -126,10 +126,10 @@ def soak(
         s3 = S3(*stack.enter_context(serve()), uuid.uuid4().hex[:8])
         # The undisturbed pipeline accesses the server directly, the cluster through the proxy.
         os.environ.update({**s3.environment, "RAY_LOG_TO_DRIVER": "0"})
-        proxy = stack.enter_context(before(s3.endpoint))
+        proxy = stack.enter_context(run_proxy(s3.endpoint))
         archive = Archive.create(s3, n_runs, seed)
         root, undisturbed_root = s3.url("root"), s3.url("undisturbed")
-        # The machines have the code, as an image has: each job would have to compile it anew.
+        # The machines have the code, as an image has; otherwise every job would compile it again.
         cluster = stack.enter_context(
             machines(has_code=True, **{**s3.environment, "AWS_ENDPOINT_URL": proxy.url})
         )
@@ -146,7 +146,7 @@ def soak(
             if time.monotonic() > deadline:
                 break
             report = RunReport(number, archive.grow(number))
-            if n_replaced := cluster.heal():
+            if n_replaced := cluster.replace_failed():
                 log(f"{n_replaced} machines had failed without an injected fault")
             run_with_faults(injector, archive, root, report, faults[number % len(faults)] if faults else "")
             run_undisturbed(archive, undisturbed_root, number)
@@ -222,14 +222,14 @@ def run_undisturbed(archive: Archive, root: str, number: int) -> None:
 
 def compare_catalogs(root: str, undisturbed_root: str) -> None:
     """Check that two roots have published the same run, identities, counts, labels and quarantine."""
-    records = [editions.find_record(each) for each in (root, undisturbed_root)]
-    assert records[0].run_id == records[1].run_id, "the runs have different data or models"
+    records = [editions.find_record(url) for url in (root, undisturbed_root)]
+    assert records[0].run_id == records[1].run_id, "the runs differ in data or model"
     tables = [
-        editions.open_record_tables(each, record)
-        for each, record in zip((root, undisturbed_root), records, strict=True)
+        editions.open_record_tables(url, record)
+        for url, record in zip((root, undisturbed_root), records, strict=True)
     ]
     for name, columns in COMPARED_COLUMNS.items():
-        found, expected = (each[name].to_table(columns=columns).sort_by(columns[0]) for each in tables)
+        found, expected = (edition[name].to_table(columns=columns).sort_by(columns[0]) for edition in tables)
         assert found.equals(expected), f"{name} differ in run {records[0].run_id}"
 
 
@@ -276,9 +276,9 @@ def check_cleanup(cluster: Machines, root: str) -> None:
 def check_secrets(cluster: Machines, root: str) -> None:
     """Check that no log or record contains the cluster's token or the object store's key."""
     contents = {str(path): path.read_bytes() for path in cluster.logs()}
-    assert any("job-driver-run" in name for name in contents), "the logs of jobs are checked"
+    assert any("job-driver-run" in name for name in contents), "no log of a job was found"
     contents |= {name: read_bytes(join_url(root, name)) for name in list_files(root)}
-    secrets = cluster.confidential()
+    secrets = cluster.read_secrets()
     leaking = [name for name, content in contents.items() if any(secret in content for secret in secrets)]
     assert not leaking, leaking
 
@@ -289,9 +289,9 @@ def list_remaining(cluster: Machines) -> list[str]:
     for kind, final_state in (("placement-groups", "REMOVED"), ("actors", "DEAD")):
         listed = cluster.ray("list", kind, "--format", "json", "--limit", "10000", "--detail")
         found += [
-            f"{each.get('class_name', kind)} {each['state']} of job {each.get('job_id')}"
-            for each in json.loads(listed.stdout[listed.stdout.index("[") :])
-            if each["state"] != final_state and each.get("class_name") != PERSISTENT_ACTOR
+            f"{item.get('class_name', kind)} {item['state']} of job {item.get('job_id')}"
+            for item in json.loads(listed.stdout[listed.stdout.index("[") :])
+            if item["state"] != final_state and item.get("class_name") != PERSISTENT_ACTOR
         ]
     return found
 
@@ -304,6 +304,6 @@ def summarize(reports: Sequence[RunReport], injector: FaultInjector) -> str:
     n_repeated = sum(len(report.attempts) - 1 for report in reports)
     return (
         f"{len(reports)} runs, {n_repeated} submitted again, {sum(r.was_retried for r in reports)} retried; "
-        f"{counts}; {np.median(seconds):.0f} s a run (median), {seconds.max():.0f} s at most, "
+        f"{counts}; {np.median(seconds):.0f} s per run (median), {seconds.max():.0f} s at most, "
         f"{seconds.sum() / 60:.0f} min in all"
     )

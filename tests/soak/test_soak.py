@@ -1,4 +1,4 @@
-"""Soak test: whatever fails, the catalog is that of an undisturbed pipeline on the same archive."""
+"""Soak test: despite faults, the catalog equals that of an undisturbed pipeline on the same archive."""
 
 import os
 import subprocess
