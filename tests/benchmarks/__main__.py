@@ -1,9 +1,9 @@
-"""Run the benchmarks, all or those named, on one thread, and print one table.
+"""Run benchmarks of speed and memory, all or those that are named, and print one table.
 
     python -m tests.benchmarks [NAME …]
 
-Nothing here passes or fails. Rates depend on the machine and on what else it does: read the ratios, which
-come from pairs that ran one after the other, and their spread.
+Nothing passes or fails. Rates depend on the machine and on its load; ratios and their ranges, from pairs that
+ran alternately, depend on it much less.
 """
 
 from __future__ import annotations
@@ -17,26 +17,22 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.benchmarks.machine import cpu_model
-from tests.benchmarks.timing import seconds
+from tests.benchmarks.machine import ENVIRONMENT, cpu_model
+from tests.benchmarks.timing import time_call
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 PACKAGES = ("numpy", "torch", "numba", "astropy", "scikit-learn", "ray", "zarr", "icechunk", "spectres")
-HEADER = ("benchmark", "what", "value", "unit", "min–max", "compared with", "ratio (min–max)")
-RIGHT = {"value", "min–max"}
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+HEADER = ("benchmark", "measurement", "median", "unit", "min–max", "relative to", "ratio (min–max)")
+RIGHT_ALIGNED = {"median", "min–max"}
 
-# Read when numpy, torch and Ray are imported: nothing above imports them. Ray's workers are niced unless told
-# otherwise, and would wait for whatever else the machine does while what they are compared with does not.
-RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
-os.environ |= {**dict.fromkeys(ONE_THREAD, "1"), **RAY}
+os.environ |= ENVIRONMENT  # before numpy, torch and Ray are imported
 
 
 def main(names: Sequence[str]) -> None:
-    """Run benchmarks by name and print their rows; none named: all."""
-    known = sorted(path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py"))
+    """Run benchmarks by name, or all of them, and print their rows."""
+    known = sorted(path.stem.removeprefix("bench_") for path in FOLDER.glob("bench_*.py"))
     if unknown := set(names) - set(known):
-        raise SystemExit(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+        raise SystemExit(f"no benchmark {', '.join(sorted(unknown))}: choose from {', '.join(known)}")
     table: list[tuple[str, ...]] = []
 
     def run(name: str) -> None:
@@ -45,29 +41,30 @@ def main(names: Sequence[str]) -> None:
 
     for name in names or known:
         print(f"{name} …", end=" ", file=sys.stderr, flush=True)
-        print(f"{seconds(lambda name=name: run(name)):.0f} s", file=sys.stderr)
-    print("\n".join([*conditions(), "", *aligned([HEADER, *table])]))
+        print(f"{time_call(lambda name=name: run(name)):.0f} s", file=sys.stderr)
+    print("\n".join([*describe_conditions(), "", *align_columns([HEADER, *table])]))
 
 
-def conditions() -> list[str]:
-    """Say on what, with what and when."""
+def describe_conditions() -> list[str]:
+    """Return lines with the machine, its load, the versions and the time."""
     packages = [f"{name} {version(name)}" for name in PACKAGES]
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     return [
         f"{cpu_model()}, {os.cpu_count()} cores, one thread; load (1, 5, 15 min) {load}",
         f"Python {platform.python_version()}, {platform.platform()}",
         ", ".join(packages),
-        f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}; medians; pairs alternate in one process",
+        f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}; pairs alternate in one process",
     ]
 
 
-def aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    """Pad cells to columns."""
+def align_columns(table: Sequence[Sequence[str]]) -> list[str]:
+    """Return the rows of a table as lines with aligned columns; the first row is the header."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    signs = [">" if name in RIGHT else "<" for name in table[0]]
+    signs = [">" if name in RIGHT_ALIGNED else "<" for name in table[0]]
     styles = [f"{sign}{width}" for sign, width in zip(signs, widths, strict=True)]
     lines = ["  ".join(map(format, row, styles)).rstrip() for row in table]
     return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
 
 
-main(sys.argv[1:])
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,10 +1,10 @@
-"""Embedding a store with the stage's actor, against `distspec.models.vae.embed` of as many spectra in memory.
+"""Embedding of a store by an actor of the stage, compared with `distspec.models.vae.embed` in memory.
 
-16,384 spectra of 640 pixels and the default VAE, in pairs: an actor of one thread reads whole chunks from
-local disk (the page cache), embeds and hands back what it found; one process of one thread embeds batches of
-the same size. Then the same of an archive in which Lyα is measured, too, and with the commits. What it takes
-an actor to start, import and load is a row of its own. Last, what embedding costs beyond encoding and
-decoding, and the dense layers of these against bare single-precision products.
+16,384 spectra of 640 pixels and the default VAE. An actor with one thread reads whole chunks from local disk
+(page cache), embeds them and returns the columns; a process with one thread embeds batches of the same size
+from memory. The comparison is repeated for an archive with measurements, without and with commits. The time
+until an actor is ready is a row of its own. The last rows compare embedding with encoding and decoding alone,
+and the dense layers with single-precision matrix products.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from distspec.training.config import TrainingConfig
 from distspec.training.record import build_model_record
 from tests.benchmarks.archive import local_ray
 from tests.benchmarks.sgemm import forward_gflop, make_sample, make_vae, sgemm
-from tests.benchmarks.timing import Row, paired, rate
+from tests.benchmarks.timing import Row, rate_row, time_pair
 from tests.conftest import append, batch_of, identity_of
 
 N_SPECTRA, REPEATS = 16_384, 5
@@ -46,69 +46,82 @@ N_SPECTRA, REPEATS = 16_384, 5
 def run() -> list[Row]:
     torch.set_num_threads(1)
     vae, (flux, ivar) = make_vae(), make_sample(N_SPECTRA)
-    whole = Batch.from_spectra(flux, ivar, torch.full((N_SPECTRA,), 5.0))
-    vae.initialize_from_sample(whole[: 2 * FORWARD_BATCH_SIZE])
+    spectra = Batch.from_spectra(flux, ivar, torch.full((N_SPECTRA,), 5.0))
+    vae.initialize_from_sample(spectra[: 2 * FORWARD_BATCH_SIZE])
     vae.eval()
+    with tempfile.TemporaryDirectory(prefix="ds-") as folder, local_ray():
+        rows = [
+            *_time_actor(Path(folder) / "plain", "", "actor", spectra, vae),
+            *_time_actor(Path(folder) / "dja", "dja", "actor, with measurements", spectra, vae),
+        ]
+    return [*rows, *_time_network(spectra, vae)]
+
+
+def _embed_in_memory(vae: SpectrumVAE, spectra: Batch) -> None:
+    for start in range(0, N_SPECTRA, FORWARD_BATCH_SIZE):
+        embed(vae, spectra[start : start + FORWARD_BATCH_SIZE])
+
+
+def _time_actor(root: Path, archive_name: str, name: str, spectra: Batch, vae: SpectrumVAE) -> list[Row]:
+    """Compare an actor with embedding in memory; with commits as well if the archive has measurements."""
+    store, model_location = make_root(root, archive_name, spectra, vae)
+    begun = time.perf_counter()
+    pool = start_embedder_pool(store, model_location, n_spans=1)
+    pool.wait_ready()
+    startup = time.perf_counter() - begun
+    workloads = {name: partial(embed_store, store, pool)}
+    if archive_name:
+        workloads[f"{name} and commits"] = partial(embed_and_commit, store, pool, count())
+    rows: list[Row] = []
+    for title, workload in workloads.items():
+        seconds, in_memory = time_pair(workload, lambda: _embed_in_memory(vae, spectra), REPEATS)
+        reference = rate_row("embed in memory", N_SPECTRA, "spectra", in_memory)
+        rows.append(rate_row(title, N_SPECTRA, "spectra", seconds).relative_to(reference))
+    pool.shutdown()
+    return [*rows, Row(f"{name}: startup", "s", (startup,))]
+
+
+def _time_network(spectra: Batch, vae: SpectrumVAE) -> list[Row]:
+    """Compare embedding with encoding and decoding, and these with matrix products."""
 
     @torch.inference_mode()
-    def there_and_back() -> None:
+    def encode_and_decode() -> None:
         for start in range(0, N_SPECTRA, FORWARD_BATCH_SIZE):
-            part = whole[start : start + FORWARD_BATCH_SIZE]
+            part = spectra[start : start + FORWARD_BATCH_SIZE]
             vae.decode(vae.encode(part)[0], part.z)
 
-    def passes() -> None:
-        for start in range(0, N_SPECTRA, FORWARD_BATCH_SIZE):
-            embed(vae, whole[start : start + FORWARD_BATCH_SIZE])
-
-    rows: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="ds-") as folder, local_ray():
-        for kind, what in (("", "an actor"), ("dja", "an actor, Lyα too")):
-            store, model = make_root(Path(folder) / f"of_{kind}", kind, whole, vae)
-            begun = time.perf_counter()
-            crew = start_embedder_pool(store, model, n_spans=1)
-            crew.wait_ready()
-            start = time.perf_counter() - begun
-            ours, theirs = paired(partial(results, store, crew), passes, REPEATS)
-            bare = rate("bare embed", N_SPECTRA, "spectra", theirs)
-            rows.append(rate(what, N_SPECTRA, "spectra", ours).run_null_test(bare))
-            if kind:
-                ours, theirs = paired(partial(commits, store, crew, count()), passes, REPEATS)
-                bare = rate("bare embed", N_SPECTRA, "spectra", theirs)
-                rows.append(rate(f"{what}, and commits", N_SPECTRA, "spectra", ours).run_null_test(bare))
-            rows.append(Row(f"{what}: to start", "s", (start,)))
-            crew.shutdown()
     gflop = forward_gflop(vae, N_SPECTRA)
     products, products_gflop = sgemm(FORWARD_BATCH_SIZE, gflop)
-    ours, theirs = paired(passes, there_and_back, REPEATS)
-    bare = rate("encode and decode", N_SPECTRA, "spectra", theirs)
-    rows.append(rate("bare embed", N_SPECTRA, "spectra", ours).run_null_test(bare))
-    ours, theirs = paired(there_and_back, products, REPEATS)
-    peak = rate(f"sgemm, batch {FORWARD_BATCH_SIZE}", products_gflop, "GFLOP", theirs)
-    return [*rows, rate("encode and decode, dense layers", gflop, "GFLOP", ours).run_null_test(peak), peak]
+    seconds, forward = time_pair(lambda: _embed_in_memory(vae, spectra), encode_and_decode, REPEATS)
+    passes = rate_row("encode and decode", N_SPECTRA, "spectra", forward)
+    embedding = rate_row("embed in memory", N_SPECTRA, "spectra", seconds).relative_to(passes)
+    seconds, bare = time_pair(encode_and_decode, products, REPEATS)
+    peak = rate_row(f"sgemm, batch {FORWARD_BATCH_SIZE}", products_gflop, "GFLOP", bare)
+    dense = rate_row("encode and decode, dense layers", gflop, "GFLOP", seconds).relative_to(peak)
+    return [embedding, dense, peak]
 
 
-def make_root(root: Path, kind: str, spectra: Batch, vae: SpectrumVAE) -> tuple[Store, str]:
-    """Return a store of the spectra, of an archive of some kind, and the folder of a model of it."""
+def make_root(root: Path, archive_name: str, spectra: Batch, vae: SpectrumVAE) -> tuple[Store, str]:
+    """Return a store with the spectra, and the folder of a model for it."""
     grid, n = GridConfig().resolve(np.array([5.0])), len(spectra)
-    flux, ivar = (each.numpy() for each in spectra.spectrum)
+    flux, ivar = (values.numpy() for values in spectra.spectrum)
     batch = replace(batch_of(n, 1, np.random.default_rng(0)), flux=flux, ivar=ivar)
-    store = create_store(str(root / "store"), StoreConfig(grid, 1500.0, -2.0, archive_name=kind))
+    store = create_store(str(root / "store"), StoreConfig(grid, 1500.0, -2.0, archive_name=archive_name))
     store = append(store, batch, identity_of(n))
     record = build_model_record(store, "m-1", vae.config, TrainingConfig(), 0)
     save_model(str(root / "m-1"), vae.state_dict(), pa.table({"epoch": [0.0]}), record)
     return store, str(root / "m-1")
 
 
-def results(store: Store, crew: ActorPool) -> None:
-    """Have every row embedded."""
-    deque(embed_spans(crew, split_at_chunks(0, store.n_rows, rows_per_span(store))), maxlen=0)
+def embed_store(store: Store, pool: ActorPool) -> None:
+    """Embed all rows of a store, and discard the result."""
+    deque(embed_spans(pool, split_at_chunks(0, store.n_rows, rows_per_span(store))), maxlen=0)
 
 
-def commits(store: Store, crew: ActorPool, numbers: Iterator[int]) -> None:
-    """Have every row embedded by a model of another name, and commit what is found."""
-    newest, start, name = open_store(store.url), 0, f"m-{next(numbers)}"
-    for part in concatenate_results(
-        embed_spans(crew, split_at_chunks(0, store.n_rows, rows_per_span(store)))
-    ):
-        newest = append_latents(newest, name, start, part)
-        start += len(part["z_mean"])
+def embed_and_commit(store: Store, pool: ActorPool, numbers: Iterator[int]) -> None:
+    """Embed all rows of a store, and commit the result under the name of another model."""
+    newest, start, model_id = open_store(store.url), 0, f"m-{next(numbers)}"
+    spans = split_at_chunks(0, store.n_rows, rows_per_span(store))
+    for columns in concatenate_results(embed_spans(pool, spans)):
+        newest = append_latents(newest, model_id, start, columns)
+        start += len(columns["z_mean"])

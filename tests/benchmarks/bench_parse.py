@@ -1,8 +1,8 @@
-"""Parsing SPEC1D tables from bytes in memory, one core: ours against astropy's, the same three columns.
+"""Parsing of SPEC1D tables from bytes in memory on one core, compared with astropy, the same three columns.
 
-The 78 real files where they are, else made-up ones. Ours gets a file's first bytes, as ingest reads them, or
-the whole file, every header of which it then checks; astropy gets the whole file, as it must. That all give
-equal columns is made sure of before anything is timed.
+The 78 real files if they are available, else simulated ones. distspec's parser gets the beginning of a file,
+as ingest reads it, or the whole file, of which it then checks every header; astropy needs the whole file. All
+results are compared before anything is timed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -17,75 +18,76 @@ from astropy.io import fits
 from distspec.archives.msaexp import find_valid_pixels, parse_spec1d
 from distspec.core.spectrum import Floats
 from distspec.io.remote.files import decompress_gzip
-from tests.benchmarks.archive import written
-from tests.benchmarks.timing import Row, paired, rate
+from tests.benchmarks.archive import simulated_files
+from tests.benchmarks.timing import Row, rate_row, time_pair
 from tests.conftest import DATA
 
 N_FILES = 64
-HEAD = 28 * 2880
-"""Holds every real file's SPEC1D table [bytes]."""
-GZIP = b"\x1f\x8b"
+HEAD_BYTES = 28 * 2880
+"""Length of a beginning that contains the SPEC1D table of every real file [bytes]."""
+GZIP_MAGIC = b"\x1f\x8b"
 
 
 def run() -> list[Row]:
-    what, contents = _contents()
-    heads = [(content[:HEAD], len(content)) for content in contents]
-    wholes = [(content, len(content)) for content in contents]
-    for content, head, whole in zip(contents, heads, wholes, strict=True):
-        for ours in (parse_spec1d(*head), parse_spec1d(*whole)):
-            assert all(map(_equal, ours, parse_with_astropy(content)))
+    title, contents = _read_files()
+    heads = [(content[:HEAD_BYTES], len(content)) for content in contents]
+    files = [(content, len(content)) for content in contents]
+    for content, head, file in zip(contents, heads, files, strict=True):
+        for columns in (parse_spec1d(*head), parse_spec1d(*file)):
+            assert all(map(_are_equal, columns, parse_with_astropy(content)))
     spectra = [parse_spec1d(*head) for head in heads]
 
-    def beginnings() -> None:
+    def parse_heads() -> None:
         for head in heads:
             parse_spec1d(*head)
 
-    def checked() -> None:
-        for whole in wholes:
-            parse_spec1d(*whole)
+    def parse_files() -> None:
+        for file in files:
+            parse_spec1d(*file)
 
-    def astropy() -> None:
+    def parse_all_with_astropy() -> None:
         for content in contents:
             parse_with_astropy(content)
 
-    def valid() -> None:
+    def find_valid() -> None:
         for _, flux, err in spectra:
             find_valid_pixels(flux, err)
 
     n = len(contents)
-    ours, theirs = paired(beginnings, astropy)
-    whole_ours, whole_theirs = paired(checked, astropy)
-    valid_ours, _ = paired(valid, lambda: None)
-    reference = rate(f"astropy, {what}", n, "files", theirs)
+    head_seconds, beside_heads = time_pair(parse_heads, parse_all_with_astropy)
+    file_seconds, beside_files = time_pair(parse_files, parse_all_with_astropy)
+    valid_seconds, _ = time_pair(find_valid, lambda: None)
+    reference = rate_row(f"astropy, {title}", n, "files", beside_heads)
     return [
-        rate(f"beginnings, {what}", n, "files", ours).run_null_test(reference),
-        rate(f"whole files, {what}", n, "files", whole_ours).run_null_test(
-            rate(f"astropy, {what}", n, "files", whole_theirs)
+        rate_row(f"beginnings, {title}", n, "files", head_seconds).relative_to(reference),
+        rate_row(f"whole files, {title}", n, "files", file_seconds).relative_to(
+            rate_row(f"astropy, {title}", n, "files", beside_files)
         ),
         reference,
-        rate("valid pixels", n, "spectra", valid_ours),
+        rate_row("valid pixels", n, "spectra", valid_seconds),
     ]
 
 
 def parse_with_astropy(content: bytes) -> tuple[Floats, ...]:
-    """Return wave, flux and err as astropy reads them, as native numbers."""
+    """Return wave, flux and err as astropy reads them, in the machine's byte order."""
     with fits.open(io.BytesIO(content), memmap=False) as hdus:
-        data = hdus["SPEC1D"].data
-        return tuple(np.array(data[name], dtype=np.float64) for name in ("wave", "flux", "err"))
+        table: Any = hdus["SPEC1D"]
+        return tuple(np.array(table.data[name], dtype=np.float64) for name in ("wave", "flux", "err"))
 
 
-def _equal(ours: Floats, theirs: Floats) -> bool:
-    return np.array_equal(ours, theirs, equal_nan=True)
+def _are_equal(a: Floats, b: Floats) -> bool:
+    return np.array_equal(a, b, equal_nan=True)
 
 
-def _contents() -> tuple[str, Sequence[bytes]]:
+def _read_files() -> tuple[str, Sequence[bytes]]:
+    """Return a title and the uncompressed contents of files."""
     real = sorted((DATA / "dja").glob("*.fits"))
     if real:
-        return f"{len(real)} real files", [_unpacked(path.read_bytes()) for path in real]
-    with written(N_FILES, images=True) as archive:
-        made = sorted(Path(archive.url).rglob("*.spec.fits"))
-        return f"{len(made)} made-up files", [path.read_bytes() for path in made]
+        return f"{len(real)} real files", [_decompress(path.read_bytes()) for path in real]
+    with simulated_files(N_FILES, write_2d_spectra=True) as archive:
+        paths = sorted(Path(archive.url).rglob("*.spec.fits"))
+        return f"{len(paths)} simulated files", [path.read_bytes() for path in paths]
 
 
-def _unpacked(content: bytes) -> bytes:
-    return decompress_gzip(content, 1 << 30) if content.startswith(GZIP) else content
+def _decompress(content: bytes) -> bytes:
+    return decompress_gzip(content, 1 << 30) if content.startswith(GZIP_MAGIC) else content

@@ -1,10 +1,10 @@
-"""Does labelling scale? Made-up latents in 16-D, 10^5 and 10^6 rows, from the sample to a label for each.
+"""Clustering of 10^5 and 10^6 simulated latents in 16 dimensions, from the sample to a class for each row.
 
-The sweep is small: mixtures (tied, k = 5–7) and k-means in the latents, three repeats of one start, fitted
-to 5,000 rows, without nulls; all rows are placed on a map of the sample, too. Each size runs in a fresh
-process on a Ray of two CPUs, which prints what it took. Goals: ten times the rows take at most 12 times as
-long, within 8 GiB. Beside them what the forecast before the sweep said, over what it took; then two actors
-against one, ready beforehand, for algorithms that are not batched.
+The sweep is small: mixtures (tied, k = 5–7) and k-means on latents, three ensemble members with one
+initialization, fitted to 5,000 rows, without null tests; all rows also get a position on the map of the
+sample. Each size runs in a new process on Ray with two CPUs. Goals: ten times the rows take at most 12 times
+as long, within 8 GiB. Other rows give the forecast before the sweep divided by the measured values, and the
+time of one actor divided by that of two, both started before, for algorithms that are not fitted in batches.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import replace
 
 import numpy as np
 import psutil
+from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
 from distspec.clustering.config import ClusteringConfig
@@ -29,10 +30,10 @@ from distspec.clustering.plan import build_algorithm_grid, plan_jobs
 from distspec.clustering.trials import limit_rows
 from distspec.stages.cluster import cluster_spectra
 from distspec.stages.sweep import SweepRunner
-from tests.benchmarks.archive import fresh_roots, local_ray
+from tests.benchmarks.archive import local_ray, new_roots
 from tests.benchmarks.timing import Row
 
-FEW, MANY, N_CLASSES, N_LATENTS = 100_000, 1_000_000, 6, 16
+N_FEW, N_MANY, N_CLASSES, N_LATENTS = 100_000, 1_000_000, 6, 16
 CONFIG = ClusteringConfig(
     selection_rule="consensus",
     spaces=("latents",),
@@ -45,7 +46,7 @@ CONFIG = ClusteringConfig(
     sample_size=5_000,
     silhouette_sample_size=3_000,
 )
-ALGORITHMS = {
+N_POINTS_BY_ALGORITHM = {
     "kmeans": 20_000,
     "bgmm": 2_000,
     "dbscan": 5_000,
@@ -53,123 +54,128 @@ ALGORITHMS = {
     "optics": 1_000,
     "hierarchy": 4_000,
 }
-"""Points that each is given."""
-REPEATS, PAIRS, EVERY = 12, 2, 0.2
+N_MEMBERS, N_PAIRS, INTERVAL_SECONDS = 12, 2, 0.2
+ACTOR_MEMORY = 4e9
+UNITS = {
+    "memory of all processes": "MB",
+    "memory of the driver": "MB",
+    "memory of an actor": "MB",
+    "ARI with the true classes": "",
+    "forecast ÷ time of the sweep": "",
+    "forecast ÷ memory of an actor": "",
+    "forecast ÷ memory of the driver": "",
+}
 
 
 def run() -> list[Row]:
-    few, many = (_afresh(n) for n in (FEW, MANY))
-    found: list[Row] = []
-    for name, what in (("seconds", "rows labelled"), ("CPU", "rows, CPU of all processes")):
-        more, fewer = (Row(f"{n:,} {what}", "s", (each[name],)) for n, each in ((MANY, many), (FEW, few)))
-        found += [more.run_null_test(fewer), fewer]
-    for n, each in ((MANY, many), (FEW, few)):
-        found += [
-            Row(f"{n:,} rows, {name}", unit, (each[name],))
-            for name, unit in (
-                ("of all processes", "MB"),
-                ("driver", "MB"),
-                ("actor", "MB"),
-                ("ARI to the truth", ""),
-                ("forecast ÷ seconds of the sweep", ""),
-                ("forecast ÷ memory of an actor", ""),
-                ("forecast ÷ memory of the driver", ""),
-            )
-        ]
-    return [*found, *_two_actors()]
+    few, many = (_measure_in_new_process(n) for n in (N_FEW, N_MANY))
+    rows: list[Row] = []
+    for key, name in (("seconds", "rows clustered"), ("cpu_seconds", "rows, CPU time of all processes")):
+        large, small = (
+            Row(f"{n:,} {name}", "s", (values[key],)) for n, values in ((N_MANY, many), (N_FEW, few))
+        )
+        rows += [large.relative_to(small), small]
+    rows += [
+        Row(f"{n:,} rows, {name}", unit, (values[name],))
+        for n, values in ((N_MANY, many), (N_FEW, few))
+        for name, unit in UNITS.items()
+    ]
+    return [*rows, *_compare_actors()]
 
 
-def sample_of(n: int) -> tuple[ClusteringInputs, np.ndarray]:
-    """Return classes of unlike shares in 16 latents, and which each row is of."""
+def make_inputs(n: int) -> tuple[ClusteringInputs, NDArray[np.int64]]:
+    """Return classes of different sizes in 16 latents, and the class of each row."""
     rng = np.random.default_rng(0)
     truth = rng.choice(N_CLASSES, n, p=rng.dirichlet(np.full(N_CLASSES, 3.0)))
-    centres = 4.0 * np.eye(N_LATENTS, dtype=np.float32)[:N_CLASSES]
+    centers = 4.0 * np.eye(N_LATENTS, dtype=np.float32)[:N_CLASSES]
     latents = rng.standard_normal((n, N_LATENTS), np.float32)
-    latents += centres[truth]
+    latents += centers[truth]
     return ClusteringInputs(latents, np.zeros((n, 0), np.float32)), truth
 
 
-class Watch(threading.Thread):
-    """Adds up what this process and all that it has started hold, what they share once, and CPU time."""
+class ProcessMonitor(threading.Thread):
+    """Measures CPU time and memory, shared pages once, of this process and all that it started."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.peak, self.n_done = 0.0, threading.Event()
-        self.cpu: dict[int, float] = {}
+        self.peak_mb, self.stopped = 0.0, threading.Event()
+        self.seconds_by_pid: dict[int, float] = {}
 
     def run(self) -> None:
-        while not self.n_done.wait(EVERY):
-            me = psutil.Process()
-            held, shared = 0.0, 0.0
-            for each in [me, *me.children(recursive=True)]:
+        while not self.stopped.wait(INTERVAL_SECONDS):
+            this_process = psutil.Process()
+            private, shared = 0.0, 0.0
+            for process in [this_process, *this_process.children(recursive=True)]:
                 try:
-                    info = each.memory_info()
-                    self.cpu[each.pid] = sum(each.cpu_times()[:2])
+                    memory = process.memory_info()
+                    self.seconds_by_pid[process.pid] = sum(process.cpu_times()[:2])
                 except psutil.NoSuchProcess:
                     continue
-                held += info.rss - info.shared
-                shared = max(shared, info.shared)
-            self.peak = max(self.peak, (held + shared) / 1e6)
+                private += memory.rss - memory.shared
+                shared = max(shared, memory.shared)
+            self.peak_mb = max(self.peak_mb, (private + shared) / 1e6)
 
 
 def main(n: int) -> None:
-    """Label `n` rows, and print what it took as JSON."""
-    sample, truth = sample_of(n)
-    watch = Watch()
-    watch.start()
+    """Cluster `n` rows, and print the measurements as JSON."""
+    inputs, truth = make_inputs(n)
+    monitor = ProcessMonitor()
+    monitor.start()
     with local_ray(cpus=2), tempfile.TemporaryDirectory(prefix="ds-") as folder:
         start = time.monotonic()
-        found = cluster_spectra([sample], CONFIG, 0, folder)
-        took = time.monotonic() - start
-        used = sum(watch.cpu.values())
-    watch.n_done.set()
-    expected, real = found.sweep.expected_cost, found.actual_cost
-    said = {
-        "seconds": took,
-        "CPU": used,
-        "of all processes": watch.peak,
-        "driver": get_memory_usage().peak_mb,
-        "actor": real.actor_mb,
-        "ARI to the truth": float(adjusted_rand_score(truth[::10], found.assignment.labels[::10])),
-        "forecast ÷ seconds of the sweep": expected.seconds / real.seconds,
-        "forecast ÷ memory of an actor": expected.actor_mb / real.actor_mb,
-        "forecast ÷ memory of the driver": expected.driver_mb / real.driver_mb,
+        result = cluster_spectra([inputs], CONFIG, 0, folder)
+        seconds = time.monotonic() - start
+        cpu_seconds = sum(monitor.seconds_by_pid.values())
+    monitor.stopped.set()
+    expected, actual = result.sweep.expected_cost, result.actual_cost
+    measurements = {
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "memory of all processes": monitor.peak_mb,
+        "memory of the driver": get_memory_usage().peak_mb,
+        "memory of an actor": actual.actor_mb,
+        "ARI with the true classes": float(adjusted_rand_score(truth[::10], result.assignment.labels[::10])),
+        "forecast ÷ time of the sweep": expected.seconds / actual.seconds,
+        "forecast ÷ memory of an actor": expected.actor_mb / actual.actor_mb,
+        "forecast ÷ memory of the driver": expected.driver_mb / actual.driver_mb,
     }
-    print(json.dumps(said))
+    print(json.dumps(measurements))
 
 
-def _afresh(n: int) -> Mapping[str, float]:
+def _measure_in_new_process(n: int) -> Mapping[str, float]:
     command = [sys.executable, "-m", "tests.benchmarks.bench_scale", str(n)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _two_actors() -> list[Row]:
-    """Return how much faster two are, and how much of the time both were at work, whoever else was, too."""
+def _compare_actors() -> list[Row]:
+    """Return the time of one actor relative to two, and the fraction of the time in which both were busy."""
     rows: list[Row] = []
-    with local_ray(cpus=2), fresh_roots() as root:
-        for algorithm, n in ALGORITHMS.items():
+    with local_ray(cpus=2), new_roots() as new_root:
+        for algorithm, n in N_POINTS_BY_ALGORITHM.items():
             config = ClusteringConfig(
-                spaces=("latents",), algorithms=(algorithm,), k_min=8, k_max=8, n_seeds=REPEATS
+                spaces=("latents",), algorithms=(algorithm,), k_min=8, k_max=8, n_seeds=N_MEMBERS
             )
-            sample, _ = sample_of(n)
-            tried, most = build_algorithm_grid(config, n)[0][:1], limit_rows(config, n, 4e9)[0]
-            jobs = plan_jobs(config, tried, 0)
-            times: dict[int, list[float]] = {1: [], 2: []}
+            inputs, _ = make_inputs(n)
+            specs, max_rows = build_algorithm_grid(config, n)[0][:1], limit_rows(config, n, ACTOR_MEMORY)[0]
+            jobs = plan_jobs(config, specs, 0)
+            seconds: dict[int, list[float]] = {1: [], 2: []}
             busy: list[float] = []
-            for n_actors in (1, 2) * PAIRS:
-                with SweepRunner([sample], replace(config, n_actors=n_actors), most, 0, root()) as sweep:
-                    sweep.warm_up(N_LATENTS, tried)
+            for n_actors in (1, 2) * N_PAIRS:
+                config_of_pair = replace(config, n_actors=n_actors)
+                with SweepRunner([inputs], config_of_pair, max_rows, 0, new_root()) as runner:
+                    runner.warm_up(N_LATENTS, specs)
                     start = time.perf_counter()
-                    made = sweep.run_jobs(jobs)
-                    times[n_actors].append(time.perf_counter() - start)
+                    results = runner.run_jobs(jobs)
+                    seconds[n_actors].append(time.perf_counter() - start)
                 if n_actors == 2:
-                    busy.append(sum(each.seconds for each in made) / 2 / times[2][-1])
-            what = f"{algorithm}, {n:,} points × {REPEATS}"
+                    busy.append(sum(result.seconds for result in results) / 2 / seconds[2][-1])
+            name = f"{algorithm}, {n:,} points × {N_MEMBERS}"
             one, two = (
-                Row(f"{what}, {w}", "s", tuple(times[n])) for n, w in ((1, "one actor"), (2, "two actors"))
+                Row(f"{name}, {title}", "s", tuple(seconds[k]))
+                for k, title in ((1, "one actor"), (2, "two actors"))
             )
-            rows += [one.run_null_test(two), Row(f"{what}, busy share of two actors", "", tuple(busy))]
+            rows += [one.relative_to(two), Row(f"{name}, busy fraction of two actors", "", tuple(busy))]
     return rows
 
 

@@ -1,18 +1,20 @@
-"""Are the classes there? The published rule and recipe `dja`'s, on sources that nothing was trained on.
+"""Agreement of classes with the truth and between runs, of recipes `dja` and `paper`, on held-out galaxies.
 
-``python -m tests.benchmarks.classes --seeds 4 --jobs 2``: for each seed a model of either recipe is trained
-anew (weights and order differ), embeds the same held-out made-up sources, and is clustered with seeds of its
-own. True classes are the simulator's. Macro F1: each class of the run is called what most
-of its members are. `--nulls N` draws N of each kind of structureless data.
+    python -m tests.benchmarks.classes [--seeds N] [--jobs N] [--nulls N] [--spaces SPACE …] [dja | paper]
+
+For each seed a model is trained anew, with other initial weights and another order of the spectra; it embeds
+the same held-out simulated galaxies, which are clustered with seeds of their own. For the macro F1 score each
+class is named after most of its members. `--nulls` sets the number of draws of each null model.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from multiprocessing import get_context
@@ -20,7 +22,6 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.metrics import adjusted_rand_score, f1_score, normalized_mutual_info_score
 
 from distspec.clustering.config import ClusteringConfig, FeatureSpace
@@ -30,145 +31,182 @@ from distspec.clustering.plan import build_algorithm_grid, plan_jobs
 from distspec.clustering.selection import score_sweep, select_setting
 from distspec.clustering.trials import TrialResult, limit_rows, run_trials
 from distspec.clustering.umap import UmapEmbedding, UmapParams, build_neighbor_graph
+from distspec.core.spectrum import Floats, WavelengthGrid
 from distspec.measurements.features import compute_features, measure_reconstructions
-from distspec.measurements.standard_sets import NIRSPEC_PRISM_MEASUREMENTS as PRISM
-from distspec.models.vae import SpectrumVAE, decode_flux, embed
+from distspec.measurements.standard_sets import NIRSPEC_PRISM_MEASUREMENTS as PRISM_MEASUREMENTS
+from distspec.models.vae import SpectrumVAE
 from distspec.pipeline.recipes import dja
-from tests.benchmarks.ablation import ROWS, as_batch, fitted, recipe, training_archive
-from tests.benchmarks.survey import View, held_out
+from tests.benchmarks.models import decode_at, embed_spectra, get_config, get_grid, train_recipe
+from tests.benchmarks.survey import View, simulate_held_out_sample
 
-N_FILES, SEED = 3000, 202
+N_FILES, ARCHIVE_SEED = 3000, 202
+ACTOR_MEMORY = 4e9
+"""Memory for the points of an algorithm [bytes]."""
+RECIPES = ("dja", "paper")
 
 
-def sample_of(model: SpectrumVAE, view: View, grid: Any, config: ClusteringConfig) -> ClusteringInputs:
-    """Return what a model says of spectra, as the stage puts it together."""
-    with torch.inference_mode():
-        found = {
-            name: each.numpy() for name, each in embed(model, as_batch(view.flux, view.ivar, view.z)).items()
-        }
+@dataclass(frozen=True)
+class ClassificationRun:
+    """Result of one run.
 
-    def decode(latent: Any, z: float) -> Any:
-        with torch.inference_mode():
-            return decode_flux(model, torch.from_numpy(latent), torch.full((len(latent),), z)).numpy()
+    Attributes
+    ----------
+    labels : ndarray of shape (n_spectra,)
+        Classes.
+    stability : ndarray of shape (n_spectra,)
+        Membership stability.
+    truth : ndarray of str, shape (n_spectra,)
+        True classes.
+    setting, reason : str
+        The selected setting, and why it was selected.
+    beats_null : bool or None
+        Whether it beats the null test.
+    min_core_stability : float
+        Membership stability from which on a spectrum is in the core of its class.
+    """
 
-    latents = found["z_mean"]
+    labels: Any
+    stability: Any
+    truth: Any
+    setting: str
+    reason: str
+    beats_null: bool | None
+    min_core_stability: float
+
+    @property
+    def is_core(self) -> Any:
+        """Whether each spectrum is in the core of its class, (n_spectra,)."""
+        return self.stability >= self.min_core_stability
+
+
+def make_inputs(
+    model: SpectrumVAE, view: View, grid: WavelengthGrid, config: ClusteringConfig
+) -> ClusteringInputs:
+    """Return spectra as points, as the cluster stage computes them."""
+    columns = embed_spectra(model, view.flux, view.ivar, view.z)
+    z_mean, z_log_var = columns["z_mean"], columns["z_log_var"]
     if config.selection_rule == "silhouette":
-        return ClusteringInputs(latents, np.zeros((len(latents), 0), np.float32))
-    measures = measure_reconstructions(PRISM, decode, grid, latents, found["z_log_var"], n_draws=0)
-    values = {**measures, **PRISM.measure(view.flux, view.ivar, view.z, grid)}
-    widths = scale_by_posterior_width(latents, found["z_log_var"])
+        return ClusteringInputs(z_mean, np.zeros((len(z_mean), 0), np.float32))
+    measured = measure_reconstructions(
+        PRISM_MEASUREMENTS, partial(decode_at, model), grid, z_mean, z_log_var, n_draws=0
+    )
+    values = {**measured, **PRISM_MEASUREMENTS.measure(view.flux, view.ivar, view.z, grid)}
+    latents = scale_by_posterior_width(z_mean, z_log_var)
     return ClusteringInputs(
-        join_measurements(widths, np.zeros((len(latents), 0))),
-        compute_features(PRISM, values).astype(np.float32),
+        join_measurements(latents, np.zeros((len(z_mean), 0))),
+        compute_features(PRISM_MEASUREMENTS, values).astype(np.float32),
     )
 
 
-def swept(sample: ClusteringInputs, config: ClusteringConfig, seed: int) -> list[TrialResult]:
-    """Run the whole sweep in this process."""
-    most, _ = limit_rows(config, len(sample), 4e9)
-    latents = sample.latents.astype(np.float64)
-    maps: dict[FeatureSpace, Any] = {}
+def run_sweep(inputs: ClusteringInputs, config: ClusteringConfig, seed: int) -> list[TrialResult]:
+    """Run all jobs of a sweep in this process."""
+    max_rows, _ = limit_rows(config, len(inputs), ACTOR_MEMORY)
+    specs, _ = build_algorithm_grid(config, len(inputs))
+    latents = inputs.latents.astype(np.float64)
+    umaps: dict[FeatureSpace, Floats] = {}
     results: list[TrialResult] = []
-    for job in plan_jobs(config, build_algorithm_grid(config, len(sample))[0], seed):
-        base = sample.draw_null_data(job.dataset, seed).get_points(job.space).astype(np.float64)
-        if job.space.umap_dims:
-            points = maps.get(job.space) if not job.dataset.is_null else None
-            if points is None:
-                near = build_neighbor_graph(base, job.space.umap_n_neighbors, (job.space.umap_dims,))
-                points = UmapEmbedding.from_graph(
-                    near, UmapParams(job.space.umap_seed, config.umap_min_dist, job.space.umap_dims)
-                ).coordinates
-            if not job.dataset.is_null:
-                maps[job.space] = points
-        else:
-            points = base
-        results += run_trials(points, latents, job.trials, config, most)
+    for job in plan_jobs(config, specs, seed):
+        points = inputs.draw_null_data(job.dataset, seed).get_points(job.space).astype(np.float64)
+        if job.space.umap_dims and job.dataset.is_null:
+            points = _compute_umap(points, job.space, config)
+        elif job.space.umap_dims:
+            if job.space not in umaps:
+                umaps[job.space] = _compute_umap(points, job.space, config)
+            points = umaps[job.space]
+        results += run_trials(points, latents, job.trials, config, max_rows)
     return results
 
 
-def once(row: str, seed: int, n_nulls: int, spaces: Sequence[str]) -> dict[str, Any]:
-    """Train, embed and cluster; return labels, stability and what was chosen."""
-    settings_of, training = recipe(row)
-    config = (
-        settings_of.clustering
-        if row == "paper"
-        else replace(dja("unused").clustering, n_null_draws=n_nulls, build_spaces=tuple(spaces))
-    )
-    grid, train, held, twice = training_archive(row)
-    model = fitted(ROWS[row], training, grid, train, held, twice, seed)
-    sources = held_out(N_FILES, SEED, grid, settings_of.norm)
-    sample = sample_of(model, sources.init_coords, grid, config)
-    results = swept(sample, config, seed)
-    judgement = score_sweep(results, config)
-    own = [each for each in results if not each.trial.dataset.is_null]
-    choice = select_setting(own, judgement, config)
-    assert choice is not None
-    repeats = [own[i].labels.astype(np.int32) for i in judgement.members[choice.setting]]
-    if choice.trial_index is None:
-        found = find_consensus(repeats, choice.n_classes, np.random.default_rng(seed))
+def _compute_umap(points: Floats, space: FeatureSpace, config: ClusteringConfig) -> Floats:
+    graph = build_neighbor_graph(points, space.umap_n_neighbors, (space.umap_dims,))
+    params = UmapParams(space.umap_seed, config.umap_min_dist, space.umap_dims)
+    return UmapEmbedding.from_graph(graph, params).coordinates
+
+
+def run_recipe(recipe: str, seed: int, n_null_draws: int, spaces: Sequence[str]) -> ClassificationRun:
+    """Train the model of a recipe, and cluster the held-out galaxies; null draws and spaces are for `dja`."""
+    config = get_config(recipe)
+    clustering = config.clustering
+    if recipe == "dja":
+        clustering = replace(clustering, n_null_draws=n_null_draws, spaces=tuple(spaces))
+    grid = get_grid(recipe)
+    model = train_recipe(recipe, seed)
+    sample = simulate_held_out_sample(N_FILES, ARCHIVE_SEED, grid, config.norm)
+    inputs = make_inputs(model, sample.first, grid, clustering)
+    results = run_sweep(inputs, clustering, seed)
+    scores = score_sweep(results, clustering)
+    on_data = [result for result in results if not result.trial.dataset.is_null]
+    selection = select_setting(on_data, scores, clustering)
+    assert selection is not None
+    members = [on_data[i].labels.astype(np.int32) for i in scores.members[selection.setting]]
+    if selection.trial_index is None:
+        consensus = find_consensus(members, selection.n_classes, np.random.default_rng(seed))
     else:
-        found = Consensus.from_members(repeats, own[choice.trial_index].labels.astype(np.int32))
-    return {
-        "labels": found.labels,
-        "stability": found.membership_stability(repeats, found.labels),
-        "truth": sources.truth_class,
-        "way": str(choice.setting),
-        "why": choice.reason,
-        "beats": judgement.beats_null(choice.setting),
-        "core": config.min_core_stability,
-    }
+        consensus = Consensus.from_members(members, on_data[selection.trial_index].labels.astype(np.int32))
+    return ClassificationRun(
+        labels=consensus.labels,
+        stability=consensus.membership_stability(members, consensus.labels),
+        truth=sample.truth_class,
+        setting=str(selection.setting),
+        reason=selection.reason,
+        beats_null=scores.beats_null(selection.setting),
+        min_core_stability=clustering.min_core_stability,
+    )
 
 
 def macro_f1(labels: Any, truth: Any) -> float:
-    """Return macro F1 where each class is called what most of its members are."""
-    called = {
-        label: max(set(truth[labels == label]), key=list(truth[labels == label]).count)
-        for label in set(labels)
-    }
-    return float(f1_score(truth, [called[label] for label in labels], average="macro", zero_division=0.0))
+    """Return the macro F1 score if each class is named after most of its members."""
+    names: dict[int, str] = {}
+    for label in np.unique(labels).tolist():
+        counts = Counter(truth[labels == label].tolist())
+        names[label] = max(sorted(counts), key=lambda name, counts=counts: counts[name])
+    score: Any = f1_score  # its type stub does not allow a number for zero_division
+    return float(
+        score(truth, [names[label] for label in labels.tolist()], average="macro", zero_division=0.0)
+    )
 
 
-def report(row: str, runs: Sequence[Mapping[str, Any]]) -> None:
-    """Print mean ± standard deviation over seeds, and over pairs of reruns."""
-    scores = {
-        "ARI": [adjusted_rand_score(each["truth"], each["labels"]) for each in runs],
-        "NMI": [normalized_mutual_info_score(each["truth"], each["labels"]) for each in runs],
-        "macro F1": [macro_f1(each["labels"], each["truth"]) for each in runs],
-        "classes": [len(set(each["labels"]) - {-1}) for each in runs],
-        "core share": [float(np.mean(each["stability"] >= each["core"])) for each in runs],
+def print_scores(recipe: str, runs: Sequence[ClassificationRun]) -> None:
+    """Print mean ± standard deviation of scores over runs, and over pairs of runs."""
+    scores: dict[str, list[float]] = {
+        "ARI": [adjusted_rand_score(run.truth, run.labels) for run in runs],
+        "NMI": [normalized_mutual_info_score(run.truth, run.labels) for run in runs],
+        "macro F1": [macro_f1(run.labels, run.truth) for run in runs],
+        "classes": [len(set(run.labels.tolist()) - {-1}) for run in runs],
+        "core fraction": [float(np.mean(run.is_core)) for run in runs],
+        "ARI of reruns": [],
+        "ARI of reruns, core": [],
     }
-    agreement, core = [], []
     for one, other in combinations(runs, 2):
-        agreement.append(adjusted_rand_score(one["labels"], other["labels"]))
-        both = (one["stability"] >= one["core"]) & (other["stability"] >= other["core"])
-        core.append(adjusted_rand_score(one["labels"][both], other["labels"][both]))
-    scores |= {"ARI of reruns": agreement, "ARI of reruns, core": core}
+        scores["ARI of reruns"].append(adjusted_rand_score(one.labels, other.labels))
+        both = one.is_core & other.is_core
+        scores["ARI of reruns, core"].append(adjusted_rand_score(one.labels[both], other.labels[both]))
     for name, values in scores.items():
+        average = mean(values) if values else float("nan")
         spread = stdev(values) if len(values) > 1 else float("nan")
-        print(
-            f"{row:6s} {name:20s} {mean(values):.3f} ± {spread:.3f}   {[round(float(v), 3) for v in values]}"
-        )
-    for each in runs:
-        print(f"{row:6s} {each['way']}; null beaten: {each['beats']}; {each['why']}")
+        rounded = [round(float(value), 3) for value in values]
+        print(f"{recipe:6s} {name:20s} {average:.3f} ± {spread:.3f}   {rounded}")
+    for run in runs:
+        print(f"{recipe:6s} {run.setting}; beats null: {run.beats_null}; {run.reason}")
 
 
 def main() -> None:
-    """Run either recipe from several seeds."""
+    """Run the recipes with several seeds."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("rows", nargs="*", metavar="RECIPE", help="dja, paper; both where none is named")
+    parser.add_argument("recipes", nargs="*", default=list(RECIPES), metavar=" | ".join(RECIPES))
     parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
-    parser.add_argument("--nulls", type=int, default=5, help="draws of each kind")
-    parser.add_argument("--spaces", nargs="+", default=dja("unused").clustering.spaces, help="of recipe dja")
-    given = parser.parse_args()
-    with ProcessPoolExecutor(given.list_jobs, mp_context=get_context("spawn")) as pool:
-        for row in given.rows or ("dja", "paper"):
-            runs = list(
-                pool.map(
-                    partial(once, row, n_nulls=given.null_trials, spaces=given.spaces), range(given.n_seeds)
-                )
-            )
-            report(row, runs)
+    parser.add_argument("--jobs", type=int, default=1, help="number of processes, with one thread each")
+    parser.add_argument("--nulls", type=int, default=5, help="number of draws of each null model")
+    parser.add_argument(
+        "--spaces", nargs="+", default=dja("unused").clustering.spaces, help="spaces of recipe dja"
+    )
+    args = parser.parse_args()
+    if unknown := set(args.recipes) - set(RECIPES):
+        parser.error(f"no recipe {', '.join(sorted(unknown))} here: choose from {', '.join(RECIPES)}")
+    with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
+        for recipe in args.recipes:
+            run = partial(run_recipe, recipe, n_null_draws=args.nulls, spaces=args.spaces)
+            print_scores(recipe, list(pool.map(run, range(args.seeds))))
             sys.stdout.flush()
 
 

@@ -1,17 +1,18 @@
-"""How often does a sweep find classes where there are none, and how often where there are some?
+"""False alarms and detections of the null test, on structureless data and on data with classes.
 
-``python -m tests.benchmarks.null_control --runs 40``: each run draws data of 500 points in 16 latents, sweeps
-them and 19 draws of either null, and asks whether the clustering that is chosen beats its null at 1 %. Data
-without classes are of `STRUCTURELESS`, in turns; after every fourth come some of `CLASSES`. The sweep is
-recipe `dja`'s in latents and on maps, smaller: `CONFIG`.
+    python -m tests.benchmarks.null_control [--runs N]
+
+Each run draws 500 points in 16 dimensions, sweeps them and 19 draws of each null model, and tests whether the
+selected clustering beats its null at 1 %. Data without classes are drawn from `STRUCTURELESS` in turn; after
+every fourth run, data with classes are drawn from `MIXTURES`. The sweep is that of recipe `dja` in latents
+and on UMAPs, with fewer settings (`CONFIG`).
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,75 +21,101 @@ from distspec.clustering.feature_space import ClusteringInputs
 from distspec.clustering.selection import score_sweep, select_setting
 from distspec.core.spectrum import Floats
 from distspec.pipeline.recipes import CONSENSUS_CLUSTERING
-from tests.benchmarks.classes import swept
+from tests.benchmarks.classes import run_sweep
 
-N, D = 500, 16
-WIDTHS = 0.8 ** np.arange(D)
+N_POINTS, N_DIMS = 500, 16
+WIDTHS = 0.8 ** np.arange(N_DIMS)
+"""Standard deviations of the columns."""
 CONFIG = replace(
     CONSENSUS_CLUSTERING,
-    build_spaces=("latents", "map"),
+    spaces=("latents", "map"),
     covariance_types=("tied",),
     k_min=4,
     k_max=4,
     n_seeds=4,
     n_init=1,
     umap_n_neighbors=(5,),
-    maps=2,
+    n_umap_seeds=2,
     n_null_draws=19,
 )
-"""gmm, kmeans and hdbscan as in the recipe, but one k and covariance, 4 repeats of one start, 2 maps."""
-
+"""The recipe's algorithms with one k, one covariance type, four members, one initialization and two maps."""
+RUNS_PER_MIXTURE = 4
 Draw = Callable[[np.random.Generator], Floats]
 
 
 def gaussian(rng: np.random.Generator) -> Floats:
-    """Return one Gaussian whose axes are not the columns."""
-    return rng.normal(size=(N, D)) * WIDTHS @ np.linalg.qr(rng.normal(size=(D, D)))[0]
+    """Return a Gaussian whose axes are not the columns."""
+    return rng.normal(size=(N_POINTS, N_DIMS)) * WIDTHS @ np.linalg.qr(rng.normal(size=(N_DIMS, N_DIMS)))[0]
 
 
-def heavy(rng: np.random.Generator) -> Floats:
-    """Return independent columns with tails: Student's t of four degrees."""
-    return rng.standard_t(4.0, (N, D)) * WIDTHS
+def heavy_tailed(rng: np.random.Generator) -> Floats:
+    """Return independent columns of Student's t distribution with four degrees of freedom."""
+    return rng.standard_t(4.0, (N_POINTS, N_DIMS)) * WIDTHS
 
 
 def skewed(rng: np.random.Generator) -> Floats:
-    """Return independent columns with one tail: gamma of shape 2."""
-    return rng.gamma(2.0, size=(N, D)) * WIDTHS
+    """Return independent columns of the gamma distribution of shape 2."""
+    return rng.gamma(2.0, size=(N_POINTS, N_DIMS)) * WIDTHS
 
 
 def flat(rng: np.random.Generator) -> Floats:
-    """Return independent columns without tails."""
-    return rng.uniform(-1.7, 1.7, (N, D)) * WIDTHS
+    """Return independent uniform columns."""
+    return rng.uniform(-1.7, 1.7, (N_POINTS, N_DIMS)) * WIDTHS
 
 
-def gaussians(rng: np.random.Generator, k: int, apart: float) -> Floats:
-    """Return `k` Gaussians of unlike sizes whose centres are `apart` standard deviations from each other."""
-    share = rng.dirichlet(np.full(k, 8.0))
-    member = rng.choice(k, N, p=share)
-    centres = np.zeros((k, D))
-    centres[:, :5] = np.linalg.qr(rng.normal(size=(5, 5)))[0][:k] * apart / np.sqrt(2.0)
-    return (centres[member] + rng.normal(size=(N, D))) * WIDTHS
+STRUCTURELESS: tuple[Draw, ...] = (gaussian, heavy_tailed, skewed, flat)
 
 
-STRUCTURELESS: tuple[Draw, ...] = (gaussian, heavy, skewed, flat)
-CLASSES = ((4, 4.0), (3, 5.0), (5, 6.0), (4, 3.0), (4, 5.0), (3, 4.0), (5, 5.0), (4, 6.0))
-"""How many Gaussians, how far apart."""
+@dataclass(frozen=True)
+class Mixture:
+    """Gaussians of different weights whose centers have equal distances from each other.
+
+    Attributes
+    ----------
+    k : int
+        Number of Gaussians.
+    distance : float
+        Distance of the centers [standard deviations].
+    """
+
+    k: int
+    distance: float
+
+    def __str__(self) -> str:
+        return f"{self.k} at {self.distance:g}σ"
+
+    def draw(self, rng: np.random.Generator) -> Floats:
+        """Return points."""
+        weights = rng.dirichlet(np.full(self.k, 8.0))
+        member = rng.choice(self.k, N_POINTS, p=weights)
+        centers = np.zeros((self.k, N_DIMS))
+        directions = np.linalg.qr(rng.normal(size=(5, 5)))[0][: self.k]
+        centers[:, :5] = directions * self.distance / np.sqrt(2.0)
+        return (centers[member] + rng.normal(size=(N_POINTS, N_DIMS))) * WIDTHS
 
 
-def found(draw: Draw, seed: int) -> bool:
-    """Sweep data, say what is chosen, and tell whether it beats its null."""
+MIXTURES = tuple(
+    Mixture(k, distance)
+    for k, distance in ((4, 4.0), (3, 5.0), (5, 6.0), (4, 3.0), (4, 5.0), (3, 4.0), (5, 5.0), (4, 6.0))
+)
+
+
+def beats_null(name: str, draw: Draw, seed: int) -> bool:
+    """Sweep data, print the selected setting, and return whether it beats its null."""
     x = draw(np.random.default_rng([seed, 7])).astype(np.float32)
-    results = swept(ClusteringInputs(x, np.zeros((N, 0), np.float32)), CONFIG, seed)
-    judgement = score_sweep(results, CONFIG)
-    choice = select_setting([each for each in results if not each.trial.dataset.is_null], judgement, CONFIG)
-    assert choice is not None
-    assert judgement.silhouette_test is not None
-    assert judgement.stability_test is not None
-    beats = judgement.beats_null(choice.setting)
-    chances = [test.p_value[choice.setting] for test in (judgement.silhouette_test, judgement.stability_test)]
+    results = run_sweep(ClusteringInputs(x, np.zeros((N_POINTS, 0), np.float32)), CONFIG, seed)
+    scores = score_sweep(results, CONFIG)
+    on_data = [result for result in results if not result.trial.dataset.is_null]
+    selection = select_setting(on_data, scores, CONFIG)
+    assert selection is not None
+    assert scores.silhouette_test is not None
+    assert scores.stability_test is not None
+    setting = selection.setting
+    beats = scores.beats_null(setting)
     print(
-        f"{seed:5d} {choice.setting!s:34s} stability {judgement.mean_stability(choice.setting):.2f}, "
-        f"chance by silhouette {chances[0]:.4f}, by stability {chances[1]:.4f}: "
+        f"{name:12s} {seed:5d} {setting!s:34s} stability {scores.mean_stability(setting):.2f}, "
+        f"p-value of the silhouette {scores.silhouette_test.p_value[setting]:.4f}, "
+        f"of the stability {scores.stability_test.p_value[setting]:.4f}: "
         f"{'beats' if beats else 'does not beat'} its null",
         flush=True,
     )
@@ -96,21 +123,21 @@ def found(draw: Draw, seed: int) -> bool:
 
 
 def main() -> None:
-    """Count false alarms, and classes found."""
+    """Count false alarms and detections."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--runs", type=int, default=40, help="of data without classes")
-    runs = parser.parse_args().runs
+    parser.add_argument("--runs", type=int, default=40, help="number of runs on data without classes")
+    n_runs = parser.parse_args().runs
     torch.set_num_threads(1)
-    alarms, classes = [], []
-    for i in range(runs):
+    alarms: list[bool] = []
+    detections: list[bool] = []
+    for i in range(n_runs):
         draw = STRUCTURELESS[i % len(STRUCTURELESS)]
-        print(f"{draw.__name__:9s}", end="")
-        alarms.append(found(draw, i))
-        if i % 4 == 3 and i // 4 < len(CLASSES):
-            k, apart = CLASSES[i // 4]
-            print(f"{k} at {apart:g}σ ", end="")
-            classes.append(found(partial(gaussians, k=k, apart=apart), 1000 + i))
-    print(f"false alarms: {sum(alarms)} of {len(alarms)}; classes found: {sum(classes)} of {len(classes)}")
+        alarms.append(beats_null(draw.__name__, draw, i))
+        is_last, number = i % RUNS_PER_MIXTURE == RUNS_PER_MIXTURE - 1, i // RUNS_PER_MIXTURE
+        if is_last and number < len(MIXTURES):
+            mixture = MIXTURES[number]
+            detections.append(beats_null(str(mixture), mixture.draw, 1000 + i))
+    print(f"false alarms: {sum(alarms)} of {len(alarms)}; detections: {sum(detections)} of {len(detections)}")
 
 
 if __name__ == "__main__":

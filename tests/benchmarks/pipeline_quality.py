@@ -1,8 +1,10 @@
-"""How well a recipe finds what is known to be there, end to end: several seeds, each beside its null.
+"""Agreement of classes and anomalies with the truth, for runs of the whole pipeline with several seeds.
 
-``python -m tests.benchmarks.pipeline_quality [demo|spex] [--seeds N] [FLAG …]`` runs the whole pipeline once
-a seed in a temporary folder, with any of the pipeline's own flags. Recipe `demo` makes an archive of its own
-for each seed; of `spex` the real stars are the same, and weights, maps and sweep differ.
+    python -m tests.benchmarks.pipeline_quality [demo|spex] [--seeds N] [FLAG …]
+
+runs the pipeline once for each seed in a temporary folder, with further flags of the pipeline. Recipe `demo`
+simulates another archive for each seed; for `spex` the real stars are the same, and the seed changes initial
+weights, maps and sweep. Each score is printed beside that of its null.
 """
 
 from __future__ import annotations
@@ -12,29 +14,84 @@ import statistics
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import pyarrow as pa
 from sklearn.metrics import adjusted_rand_score
 
 from distspec.catalog import editions
-from distspec.catalog.run_record import read_run_record
+from distspec.catalog.run_record import SelectionRecord, read_run_record
 from distspec.core.arrow import pc
 from distspec.io.paths import run_url
 from distspec.pipeline.config import Config
 from distspec.pipeline.recipes import parse
 from distspec.pipeline.runner import STAGES, find_run, run_stages
-from distspec.report.truth import score_against_truth
+from distspec.report.truth import TruthScores, score_against_truth
 from tests.conftest import DATA
 
 
-def settings(recipe: str, root: str, seed: int, flags: Sequence[str]) -> Config:
-    """Return a recipe's settings for a seed."""
-    where = {
+@dataclass(frozen=True)
+class PipelineRun:
+    """Published tables of a run, its scores against the truth, and its selected clustering."""
+
+    objects: pa.Table
+    sweep: pa.Table
+    scores: TruthScores | None
+    selection: SelectionRecord
+
+
+def make_config(recipe: str, root: str, seed: int, flags: Sequence[str]) -> Config:
+    """Return the settings of a recipe for a seed."""
+    archive_flags = {
         "demo": ["--synthetic.seed", str(seed)],
         "spex": ["--archive.url", str(DATA / "spex")],
     }[recipe]
-    return parse([recipe, "--root", root, "--seed", str(seed), *where, *flags])
+    return parse([recipe, "--root", root, "--seed", str(seed), *archive_flags, *flags])
+
+
+def run_pipeline(recipe: str, seed: int, flags: Sequence[str]) -> PipelineRun:
+    """Run the pipeline in a temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="distspec-") as root:
+        config = make_config(recipe, root, seed, flags)
+        run_stages(config, list(STAGES))
+        tables = editions.open_tables(root)
+        objects, sweep = tables["objects"].to_table(), tables["sweep"].to_table()
+        scores = score_against_truth(objects, config.archive.read_truth(), seed)
+        return PipelineRun(
+            objects, sweep, scores, read_run_record(run_url(root, find_run(config)[1])).clustering
+        )
+
+
+def collect_scores(
+    run: PipelineRun, values: dict[str, list[float]], null_values: dict[str, list[float]]
+) -> None:
+    """Add the scores of a run, and those of their nulls."""
+    for score in run.scores.labels if run.scores else ():
+        values[score.metric].append(score.value)
+        null_values[score.metric].append(score.null_p95)
+    for recall in run.scores.anomalies if run.scores else ():
+        name = f"recall of anomalies, {recall.selected}"
+        values[name].append(recall.recall)
+        null_values[name].append(recall.null_recall)
+    objects = run.objects
+    values["silhouette"].append(pc.max(run.sweep["silhouette"]).as_py())
+    values["median reconstruction error"].append(statistics.median(objects["recon_mse"].to_pylist()))
+    values["median χ² per pixel"].append(statistics.median(objects["recon_chi2_red"].to_pylist()))
+    values["core fraction"].append(run.selection.core_fraction)
+
+
+def compare_runs(runs: Sequence[PipelineRun]) -> list[float]:
+    """Return the ARI of each pair of runs; none if their spectra differ."""
+    labels = [
+        dict(zip(*(run.objects[name].to_pylist() for name in ("object_id", "cluster_label")), strict=True))
+        for run in runs
+    ]
+    if any(each.keys() != labels[0].keys() for each in labels):
+        return []
+    arrays = [np.array([each[object_id] for object_id in sorted(each)]) for each in labels]
+    return [float(adjusted_rand_score(a, b)) for a, b in combinations(arrays, 2)]
 
 
 def main() -> None:
@@ -42,40 +99,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("recipe", nargs="?", choices=("demo", "spex"), default="demo")
     parser.add_argument("--seeds", type=int, default=4)
-    given, flags = parser.parse_known_args()
+    args, flags = parser.parse_known_args()
     values: dict[str, list[float]] = defaultdict(list)
-    nulls: dict[str, list[float]] = defaultdict(list)
-    labels: list[dict[str, int]] = []
-    for seed in range(given.n_seeds):
-        with tempfile.TemporaryDirectory(prefix="distspec-") as root:
-            config = settings(given.recipe, root, seed, flags)
-            run_stages(config, list(STAGES))
-            tables = editions.open_tables(root)
-            objects, sweep = tables["objects"].to_table(), tables["sweep"].to_table()
-            scores = score_against_truth(objects, config.archive.read_truth(), seed)
-            selection = read_run_record(run_url(root, find_run(config)[1])).clustering
-        print(f"{seed} {selection.setting}; beats null: {selection.beats_null}; {selection.reason}", flush=True)
-        labels.append(
-            dict(zip(*(objects[c].to_pylist() for c in ("object_id", "cluster_label")), strict=True))
+    null_values: dict[str, list[float]] = defaultdict(list)
+    runs: list[PipelineRun] = []
+    for seed in range(args.seeds):
+        run = run_pipeline(args.recipe, seed, flags)
+        selection = run.selection
+        print(
+            f"{seed} {selection.setting}; beats null: {selection.beats_null}; {selection.reason}", flush=True
         )
-        for score in scores.labels if scores else ():
-            values[score.metric].append(score.value)
-            nulls[score.metric].append(score.null_p95)
-        for recall in scores.anomalies if scores else ():
-            values[f"recall of anomalies, {recall.selected}"].append(recall.recall)
-            nulls[f"recall of anomalies, {recall.selected}"].append(recall.null_recall)
-        values["silhouette"].append(pc.max(sweep["silhouette"]).as_py())
-        values["median reconstruction error"].append(statistics.median(objects["recon_mse"].to_pylist()))
-        values["median χ² a pixel"].append(statistics.median(objects["recon_chi2_red"].to_pylist()))
-        values["core fraction"].append(selection.core_fraction)
-    if labels[0].keys() == labels[-1].keys():  # the same spectra in each
-        arrays = [np.array([each[name] for name in sorted(each)]) for each in labels]
-        values["ARI of reruns"] = [adjusted_rand_score(a, b) for a, b in combinations(arrays, 2)]
-    for name, found in values.items():
-        spread = statistics.stdev(found) if len(found) > 1 else float("nan")
-        null = f"   null {statistics.mean(nulls[name]):.3f}" if nulls[name] else ""
-        mean = statistics.mean(found) if found else float("nan")
-        print(f"{name:32s} {mean:.3f} ± {spread:.3f}{null}   {[round(x, 3) for x in found]}")
+        collect_scores(run, values, null_values)
+        runs.append(run)
+    if agreement := compare_runs(runs):
+        values["ARI of reruns"] = agreement
+    for name, scores in values.items():
+        spread = statistics.stdev(scores) if len(scores) > 1 else float("nan")
+        null = f"   null {statistics.mean(null_values[name]):.3f}" if null_values[name] else ""
+        rounded = [round(score, 3) for score in scores]
+        print(f"{name:32s} {statistics.mean(scores):.3f} ± {spread:.3f}{null}   {rounded}")
 
 
 if __name__ == "__main__":

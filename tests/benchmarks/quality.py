@@ -1,6 +1,6 @@
-"""What a good model of spectra is, in numbers: each defined once, here, for every recipe and every grid.
+"""Measures of the quality of a model of spectra, the same for every recipe and every grid.
 
-Arrays in, floats out. Latents are posterior means, decoded means are in linear flux on native pixels.
+The functions take arrays. Latents are posterior means; decoded spectra are in linear flux on native pixels.
 """
 
 from __future__ import annotations
@@ -20,106 +20,139 @@ from sklearn.preprocessing import StandardScaler
 from distspec.core.spectrum import Floats, Floats32, WavelengthGrid
 
 Strings = NDArray[np.str_]
-BRIGHT = 8.0
-"""Median S/N a native pixel above which a spectrum is bright."""
-K_NEIGHBOURS = 10
-SPLITS = 5
+BRIGHT_SNR = 8.0
+"""Median signal-to-noise ratio per native pixel above which a spectrum counts as bright."""
+N_NEIGHBORS = 10
+N_FOLDS = 5
 
 
-def to_native(recon: Floats32, grid: WavelengthGrid, wave: Floats) -> Floats:
-    """Return what a grid's pixels say at native ones: flux-conserving, smooth in between.
+def rebin_to_native(recon: Floats32, grid: WavelengthGrid, native_wave: Floats) -> Floats:
+    """Rebin spectra from a grid to native pixels, conserving flux.
 
-    A cubic spline through the cumulative flux at the grid's edges, differenced over each native pixel.
+    A cubic spline through the cumulative flux at the edges of the grid's pixels is differenced over each
+    native pixel.
 
     Parameters
     ----------
-    recon : (N, L) [f_λ / f_λ(reference)]
-    grid : WaveGrid
-    wave : (N, P) [Å, rest]
-        Native pixels' centres, increasing.
+    recon : ndarray of shape (n_spectra, n_pixels)
+        Spectra on the grid.
+    grid : WavelengthGrid
+        The grid.
+    native_wave : ndarray of shape (n_spectra, n_native)
+        Rest-frame centers of the native pixels, increasing [Å].
 
     Returns
     -------
-    (N, P)
-        NaN where the grid does not reach.
+    ndarray of shape (n_spectra, n_native)
+        NaN where a native pixel is not within the grid.
     """
-    middle = 0.5 * (wave[:, 1:] + wave[:, :-1])
-    first, last = 2 * wave[:, :1] - middle[:, :1], 2 * wave[:, -1:] - middle[:, -1:]
+    middle = 0.5 * (native_wave[:, 1:] + native_wave[:, :-1])
+    first, last = 2 * native_wave[:, :1] - middle[:, :1], 2 * native_wave[:, -1:] - middle[:, -1:]
     edges = np.concatenate([first, middle, last], axis=1)
     cumulative = np.concatenate(
         [np.zeros((len(recon), 1)), np.cumsum(recon * np.diff(grid.edges), axis=1)], axis=1
     )
-    whole = np.stack(
-        [CubicSpline(grid.edges, total)(at) for total, at in zip(cumulative, edges, strict=True)]
+    at_edges = np.stack(
+        [CubicSpline(grid.edges, total)(native) for total, native in zip(cumulative, edges, strict=True)]
     )
-    native = np.diff(whole, axis=1) / np.diff(edges, axis=1)
+    native_flux = np.diff(at_edges, axis=1) / np.diff(edges, axis=1)
     covered = (edges[:, :-1] >= grid.start) & (edges[:, 1:] <= grid.stop)
-    return np.where(covered, native, np.nan)
+    return np.where(covered, native_flux, np.nan)
 
 
-def errors(native: Floats, target: Floats, ivar: Floats) -> Floats:
-    """Return each spectrum's mean over valid pixels of (arcsinh x̂ − arcsinh target)², (N,)."""
-    valid = (ivar > 0) & np.isfinite(native)
-    difference = np.where(valid, np.arcsinh(native) - np.arcsinh(target), 0.0)
+def arcsinh_mse(recon: Floats, target: Floats, ivar: Floats) -> Floats:
+    """Return the mean squared difference of arcsinh flux over valid pixels, (n_spectra,)."""
+    valid = (ivar > 0) & np.isfinite(recon)
+    difference = np.where(valid, np.arcsinh(recon) - np.arcsinh(target), 0.0)
     return np.square(difference).sum(axis=1) / valid.sum(axis=1)
 
 
-def chi2_red(native: Floats, flux: Floats, ivar: Floats) -> Floats:
-    """Return each spectrum's mean over valid pixels of (x − x̂)² ivar, (N,): linear flux, no floor."""
-    valid = (ivar > 0) & np.isfinite(native)
-    return np.where(valid, np.square(flux - native) * ivar, 0.0).sum(axis=1) / valid.sum(axis=1)
+def reduced_chi2(recon: Floats, flux: Floats, ivar: Floats) -> Floats:
+    """Return χ² per valid pixel in linear flux, without a noise floor, (n_spectra,)."""
+    valid = (ivar > 0) & np.isfinite(recon)
+    return np.where(valid, np.square(flux - recon) * ivar, 0.0).sum(axis=1) / valid.sum(axis=1)
 
 
-def leaks(latents: Floats, value: Floats, truth_class: Strings) -> tuple[float, float]:
-    """Return how much of a nuisance is read from the latents at fixed class: R², linear and of neighbours.
+def nuisance_r2(latents: Floats, nuisance: Floats, truth_class: Strings) -> tuple[float, float]:
+    """Return how well a nuisance can be predicted from the latents at fixed class.
 
-    Both out of sample, in five folds; value and latents less their class's mean, so that classes which
-    differ in the nuisance do not count.
+    Class means are subtracted from nuisance and latents, so that differences between classes do not count.
+
+    Parameters
+    ----------
+    latents : ndarray of shape (n_spectra, n_latents)
+        Posterior means.
+    nuisance : ndarray of shape (n_spectra,)
+        Property that the latents should not contain.
+    truth_class : ndarray of str, shape (n_spectra,)
+        Classes.
+
+    Returns
+    -------
+    linear, neighbors : float
+        R² of ridge regression and of the nearest neighbors, in cross-validation with five folds.
     """
-    x, y = latents.astype(np.float64).copy(), value.astype(np.float64).copy()
+    x, y = latents.astype(np.float64).copy(), nuisance.astype(np.float64).copy()
     for name in np.unique(truth_class):
-        own = truth_class == name
-        x[own] -= x[own].mean(axis=0)
-        y[own] -= y[own].mean()
-    folds = KFold(SPLITS, shuffle=True, random_state=0)
+        members = truth_class == name
+        x[members] -= x[members].mean(axis=0)
+        y[members] -= y[members].mean()
+    folds = KFold(N_FOLDS, shuffle=True, random_state=0)
     linear = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 4, 13)))
-    near = KNeighborsRegressor(K_NEIGHBOURS)
-    found: list[float] = []
-    for model in (linear, near):
+    scores: list[float] = []
+    for model in (linear, KNeighborsRegressor(N_NEIGHBORS)):
         predicted = cross_val_predict(model, x, y, cv=folds)
-        found.append(float(1.0 - np.square(y - predicted).sum() / np.square(y).sum()))
-    return found[0], found[1]
+        scores.append(float(1.0 - np.square(y - predicted).sum() / np.square(y).sum()))
+    return scores[0], scores[1]
 
 
-def nearest_itself(mean: Floats, candidates: Floats) -> NDArray[np.bool_]:
-    """Tell of each object whether its other view is the nearest of all objects' other views, (N,)."""
-    distance = np.square(candidates).sum(axis=1)[None, :] - 2.0 * mean @ candidates.T
-    return distance.argmin(axis=1) == np.arange(len(mean))
+def finds_itself(latents: Floats, other_latents: Floats) -> NDArray[np.bool_]:
+    """Return whether the nearest other view of each object is its own, (n_objects,).
+
+    Parameters
+    ----------
+    latents, other_latents : ndarray of shape (n_objects, n_latents)
+        Posterior means of two views of the same objects.
+    """
+    distance = np.square(other_latents).sum(axis=1)[None, :] - 2.0 * latents @ other_latents.T
+    return distance.argmin(axis=1) == np.arange(len(latents))
 
 
 def posterior_ratio(mean: tuple[Floats, Floats], var: tuple[Floats, Floats]) -> float:
-    """Return the mean over repeats and latents of (Δμ)² / (σ₁² + σ₂²): 1 where widths are what they say."""
+    """Return the mean of (Δμ)² / (σ₁² + σ₂²) over pairs of views; 1 for correct posterior widths."""
     return float(np.mean(np.square(mean[0] - mean[1]) / (var[0] + var[1])))
 
 
 def participation_ratio(latents: Floats) -> float:
-    """Return (Σ λ)² / Σ λ² of the latents' covariance: how many dimensions they use."""
+    """Return (Σ λ)² / Σ λ² of the covariance of the latents, their effective number of dimensions."""
     eigenvalues = np.linalg.eigvalsh(np.cov(latents.T))
     return float(eigenvalues.sum() ** 2 / np.square(eigenvalues).sum())
 
 
-def probe(latents: Floats, truth_class: Strings, positive: str = "lae") -> Mapping[str, float]:
-    """Return a linear classifier's accuracy on latents, out of sample, and one class's recall and precision.
+def linear_probe(latents: Floats, truth_class: Strings, positive: str = "lae") -> Mapping[str, float]:
+    """Return the scores of multinomial logistic regression on standardized latents.
 
-    Multinomial logistic regression on standardised latents in five stratified folds.
+    Parameters
+    ----------
+    latents : ndarray of shape (n_spectra, n_latents)
+        Posterior means, with further columns if needed.
+    truth_class : ndarray of str, shape (n_spectra,)
+        Classes.
+    positive : str
+        Class of which recall and precision are returned.
+
+    Returns
+    -------
+    mapping of str to float
+        ``accuracy``, ``recall`` and ``precision``, in cross-validation with five stratified folds.
     """
     model: Any = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
-    folds = StratifiedKFold(SPLITS, shuffle=True, random_state=0)
+    folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=0)
     predicted: Strings = np.asarray(cross_val_predict(model, latents, truth_class, cv=folds))
-    said, true = predicted == positive, truth_class == positive
-    both = float(np.sum(said & true))
+    is_predicted, is_true = predicted == positive, truth_class == positive
+    n_correct = float(np.sum(is_predicted & is_true))
     return {
         "accuracy": float(np.mean(predicted == truth_class)),
-        "recall": both / max(float(np.sum(true)), 1.0),
-        "precision": both / max(float(np.sum(said)), 1.0),
+        "recall": n_correct / max(float(np.sum(is_true)), 1.0),
+        "precision": n_correct / max(float(np.sum(is_predicted)), 1.0),
     }

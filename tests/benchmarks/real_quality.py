@@ -2,10 +2,10 @@
 
     python -m tests.benchmarks.real_quality [--seeds N] [spex | dja]
 
-Needs the real files (`DISTSPEC_TEST_DATA`). SpeX: recipe `spex` trained on 85 % of the sources, 10 nearest
-neighbours of the others among them, beside 16 principal components of the same spectra. DJA: models of
-recipes `dja` and `paper` trained on the made-up archive; a fifth of each real spectrum's pixels, in runs of
-native ones, is hidden from the input, and the error there less what its noise explains is compared.
+Needs the real files (`DISTSPEC_TEST_DATA`). SpeX: recipe `spex` is trained on 85 % of the sources; the others
+are classified by their ten nearest neighbors among these, in latents and in 16 principal components. DJA:
+models of recipes `dja` and `paper` are trained on the simulated archive; a fifth of the pixels of each real
+spectrum is hidden from the input in runs of native pixels, and the error there beyond its noise is measured.
 """
 
 from __future__ import annotations
@@ -13,155 +13,155 @@ from __future__ import annotations
 import argparse
 import re
 import statistics
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import pyarrow.csv
 import torch
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
 from distspec.models.batch import Batch
 from distspec.models.vae import decode_flux, embed
-from distspec.pipeline.config import Config
-from distspec.pipeline.recipes import RECIPES
-from distspec.store.splits import find_repeat_pairs, is_validation
-from distspec.store.store import Store
-from tests.benchmarks.ablation import ROWS, fitted, recipe, training_archive
-from tests.benchmarks.archive import ingest_here
-from tests.conftest import DATA
+from tests.benchmarks.archive import ingest_without_ray
+from tests.benchmarks.models import get_config, load_training_data, train_recipe, train_vae
+from tests.benchmarks.real_files import StarSample, read_current_spectra, real_config
 
-HIDDEN = 0.2
+HIDDEN_FRACTION = 0.2
+HIDDEN_RUN_LENGTH = 0.03
+"""Length of a hidden run of pixels in ln λ."""
+HIDDEN_MIN_WAVE = 1300.0
+"""Pixels below this rest wavelength are not hidden [Å]."""
+N_NEIGHBORS, N_COMPONENTS = 10, 16
+BOUNDARY_TYPES = (9, 10, 19, 20)
+"""Types M9, L0, L9 and T0, where one class becomes the next."""
 
 
 def main() -> None:
-    """Print what was asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", nargs="*", default=["spex", "dja"])
+    parser.add_argument("archives", nargs="*", default=["spex", "dja"], metavar="spex | dja")
     parser.add_argument("--seeds", type=int, default=4)
-    given = parser.parse_args()
-    for what in given.what:
-        {"spex": _spex, "dja": _dja}[what](given.n_seeds)
+    args = parser.parse_args()
+    evaluations = {"spex": evaluate_stars, "dja": evaluate_galaxies}
+    if unknown := set(args.archives) - set(evaluations):
+        parser.error(f"no archive {', '.join(sorted(unknown))}: choose from {', '.join(evaluations)}")
+    for name in args.archives:
+        evaluations[name](args.seeds)
 
 
-def _stored(name: str, root: str) -> tuple[Config, Store]:
-    config = RECIPES[name](root)
-    folder = DATA / name
-    tables = {"catalog": str(folder / "catalog.csv")} if name == "dja" else {}
-    config = replace(config, archive=replace(config.archive, url=str(folder), **tables))
-    return config, ingest_here(root, config.ingest_source())
+@dataclass(frozen=True)
+class TypeScores:
+    """Scores of types that are predicted from nearest neighbors.
 
-
-def as_batch(store: Store) -> Batch:
-    flux, ivar = store.read_spectra(store.current_rows())
-    z = store.ledger(["z"])["z"].to_numpy()[store.current_rows()].astype(np.float32)
-    return Batch.from_spectra(*(torch.from_numpy(a) for a in (flux, ivar, z)))
-
-
-def _spex(n_seeds: int) -> None:
-    with TemporaryDirectory(prefix="ds-") as root:
-        config, store = _stored("spex", root)
-        batch, ledger = as_batch(store), store.ledger(["object_id", "source_id"])
-        labels = pyarrow.csv.read_csv(DATA / "spex" / "labels.csv").to_pydict()
-        known = dict(
-            zip(labels["DATA_FILE"], zip(labels["cls"], labels["SPEX_TYPE"], strict=True), strict=True)
-        )
-        mine = [known[name] for name in ledger["object_id"].to_pylist()]
-        classes, types = np.array([c for c, _ in mine]), np.array([_subtype(t) for _, t in mine])
-        sources = ledger["source_id"].to_pylist()
-        kept = is_validation(sources, config.training.validation_fraction)
-        twice = torch.from_numpy(find_repeat_pairs(sources))
-        train, held = batch[torch.from_numpy(~kept)], batch[torch.from_numpy(kept)]
-        flux, ivar = (t.numpy() for t in batch.spectrum)
-        mean = np.arcsinh(np.where(ivar > 0, flux, np.nan))
-        filled = np.where(np.isnan(mean), np.nanmean(mean, axis=0, keepdims=True), mean)
-        components = PCA(16, random_state=0).fit(filled[~kept]).transform(filled)
-        print(
-            "SpeX, held out:",
-            int(kept.sum()),
-            "of",
-            len(kept),
-            "PCA-16:",
-            _neighbours(components, kept, classes, types),
-        )
-        found: list[tuple[float, float, float]] = []
-        for seed in range(n_seeds):
-            pairs = batch[twice[:, 0]], batch[twice[:, 1]]
-            model = fitted(config.vae, config.training, store.config.grid, train, held, pairs, seed)
-            latents = embed(model, batch)["z_mean"].numpy()
-            found.append(_neighbours(latents, kept, classes, types))
-            print("spex", seed, found[-1], flush=True)
-        _say("spex, 10-NN accuracy", [a for a, _, _ in found])
-        _say("spex, error in subtypes", [e for _, e, _ in found])
-        _say("spex, share of the wrong that are M9, L0, L9 or T0", [near for _, _, near in found])
-
-
-def _subtype(text: str) -> float:
-    """Return M0 = 0 … L0 = 10 … T0 = 20."""
-    found = re.match(r"([MLT])(\d+\.?\d*)", str(text))
-    return "MLT".index(found[1]) * 10.0 + float(found[2]) if found else np.nan
-
-
-def _neighbours(latents: Any, kept: Any, classes: Any, types: Any) -> tuple[float, float, float]:
-    """Return how many held-out stars' class ten neighbours tell, and the mean error in subtypes.
-
-    And how many of those that they get wrong are where one class becomes the next: M9, L0, L9, T0.
+    Attributes
+    ----------
+    accuracy : float
+        Fraction of the spectra whose class is predicted correctly.
+    subtype_error : float
+        Mean absolute error of the subtype.
+    boundary_fraction : float
+        Fraction of the misclassified spectra that are of `BOUNDARY_TYPES`.
     """
-    index = (
-        NearestNeighbors(n_neighbors=10).fit(latents[~kept]).kneighbors(latents[kept], return_distance=False)
+
+    accuracy: float
+    subtype_error: float
+    boundary_fraction: float
+
+
+def evaluate_stars(n_seeds: int) -> None:
+    """Predict types of real stars from latents and from principal components."""
+    with TemporaryDirectory(prefix="ds-") as root:
+        sample = StarSample.ingest(root)
+        subtypes = np.array([_parse_subtype(text) for text in sample.spectral_types])
+        components = _principal_components(sample)
+        print(
+            f"SpeX, held out: {int(sample.is_held_out.sum())} of {len(sample.is_held_out)}; "
+            f"{N_COMPONENTS} principal components: {_score_types(components, sample, subtypes)}"
+        )
+        scores: list[TypeScores] = []
+        for seed in range(n_seeds):
+            model = train_vae(sample.config.vae, sample.config.training, sample.training_data(), seed)
+            latents = embed(model, sample.spectra)["z_mean"].numpy()
+            scores.append(_score_types(latents, sample, subtypes))
+            print("spex", seed, scores[-1], flush=True)
+        _print_mean("spex, 10-NN accuracy", [each.accuracy for each in scores])
+        _print_mean("spex, error in subtypes", [each.subtype_error for each in scores])
+        title = "spex, fraction of the misclassified that are M9, L0, L9 or T0"
+        _print_mean(title, [each.boundary_fraction for each in scores])
+
+
+def _principal_components(sample: StarSample) -> Any:
+    """Return principal components of the spectra, fitted without the held-out ones."""
+    flux, ivar = sample.arrays()
+    shown = np.arcsinh(np.where(ivar > 0, flux, np.nan))
+    filled = np.where(np.isnan(shown), np.nanmean(shown, axis=0, keepdims=True), shown)
+    pca = PCA(N_COMPONENTS, random_state=0).fit(filled[~sample.is_held_out])
+    return pca.transform(filled)
+
+
+def _parse_subtype(text: str) -> float:
+    """Return a spectral type as a number: M0 is 0, L0 is 10, T0 is 20."""
+    match = re.match(r"([MLT])(\d+\.?\d*)", text)
+    return "MLT".index(match[1]) * 10.0 + float(match[2]) if match else np.nan
+
+
+def _score_types(points: Any, sample: StarSample, subtypes: Any) -> TypeScores:
+    """Predict classes and subtypes of the held-out stars from their nearest neighbors among the others."""
+    held_out = sample.is_held_out
+    search = NearestNeighbors(n_neighbors=N_NEIGHBORS).fit(points[~held_out])
+    index = search.kneighbors(points[held_out], return_distance=False)
+    neighbor_classes = sample.classes[~held_out][index]
+    votes = [max(sorted(set(row)), key=list(row).count) for row in neighbor_classes]
+    errors = np.abs(np.nanmedian(subtypes[~held_out][index], axis=1) - subtypes[held_out])
+    is_correct = np.array(votes) == sample.classes[held_out]
+    is_boundary = np.isin(np.floor(subtypes[held_out]), BOUNDARY_TYPES)
+    return TypeScores(
+        float(is_correct.mean()), float(np.nanmean(errors)), float(is_boundary[~is_correct].mean())
     )
-    votes = [max(sorted(set(near)), key=list(near).count) for near in classes[~kept][index]]
-    errors = np.abs(np.nanmedian(types[~kept][index], axis=1) - types[kept])
-    right = np.array(votes) == classes[kept]
-    border = np.isin(np.floor(types[kept]), (9, 10, 19, 20))
-    return float(right.mean()), float(np.nanmean(errors)), float(border[~right].mean())
 
 
-def _dja(n_seeds: int) -> None:
-    excess: dict[str, list[float]] = {"paper": [], "dja": []}
-    for row in excess:
+def evaluate_galaxies(n_seeds: int) -> None:
+    """Measure the error of both recipes' models on hidden pixels of real galaxies."""
+    for recipe in ("paper", "dja"):
+        grid, norm = load_training_data(recipe).grid, get_config(recipe).norm
         with TemporaryDirectory(prefix="ds-") as root:
-            grid, train, held, twice = training_archive(row)
-            config, store = _stored("dja", root)
-            made, _ = recipe(row)
-            # The model's own grid, on the real files.
+            config = real_config("dja", root)
+            # The grid that the model was trained on.
             fixed = replace(
                 config.grid, spacing=grid.spacing, start=grid.start, stop=grid.stop, n_pixels=grid.n_pixels
             )
-            store = ingest_here(f"{root}/again", replace(config, grid=fixed, norm=made.norm).ingest_source())
-            batch = as_batch(store)
-            for seed in range(n_seeds):
-                model = fitted(ROWS[row], recipe(row)[1], grid, train, held, twice, seed)
-                excess[row].append(_hidden_excess(model, batch, grid.wave_rest))
-                print(row, seed, excess[row][-1], flush=True)
-        _say(f"DJA, excess error on hidden pixels, {row}", excess[row])
+            store = ingest_without_ray(root, replace(config, grid=fixed, norm=norm).ingest_source())
+            spectra = read_current_spectra(store)
+        excess: list[float] = []
+        for seed in range(n_seeds):
+            excess.append(_hidden_excess(train_recipe(recipe, seed), spectra, grid.wave_rest))
+            print(recipe, seed, excess[-1], flush=True)
+        _print_mean(f"DJA, excess error on hidden pixels, {recipe}", excess)
 
 
-def _hidden_excess(model: Any, batch: Batch, wave: Any) -> float:
-    """Return the median over spectra of the mean error on hidden pixels, in arcsinh², less the noise's."""
-    flux, ivar = (t.numpy() for t in batch.spectrum)
-    # The same stretches of wavelength on every grid, none of them all of a spectrum's.
-    stretch = np.floor(np.log(wave) / 0.03).astype(int)
-    pick = np.random.default_rng(0).random((len(flux), stretch.max() + 1)) < HIDDEN
-    hide = pick[:, stretch] & (wave > 1300.0)
-    shown = Batch.from_spectra(
-        batch.spectrum.value, torch.where(torch.from_numpy(hide), 0.0, batch.spectrum.ivar), batch.z
-    )
-    found = embed(model, shown)
-    recon = (found["amplitude"][:, None] * decode_flux(model, found["z_mean"], batch.z)).numpy()
-    counted = hide & (ivar > 0)
-    # arcsinh's slope turns the error of the flux into that of its arcsinh.
+def _hidden_excess(model: Any, spectra: Batch, wave: Any) -> float:
+    """Return the median over spectra of the mean squared error in arcsinh beyond noise, on hidden pixels."""
+    flux, ivar = (values.numpy() for values in spectra.spectrum)
+    # Runs cover the same wavelengths on every grid.
+    run = np.floor(np.log(wave) / HIDDEN_RUN_LENGTH).astype(int)
+    is_run_hidden = np.random.default_rng(0).random((len(flux), run.max() + 1)) < HIDDEN_FRACTION
+    hidden = is_run_hidden[:, run] & (wave > HIDDEN_MIN_WAVE)
+    visible_ivar = torch.where(torch.from_numpy(hidden), 0.0, spectra.spectrum.ivar)
+    columns = embed(model, Batch.from_spectra(spectra.spectrum.value, visible_ivar, spectra.z))
+    decoded = decode_flux(model, columns["z_mean"], spectra.z)
+    recon = (columns["amplitude"][:, None] * decoded).numpy()
+    counted = hidden & (ivar > 0)
+    # The slope of arcsinh propagates the error of the flux.
     noise = 1.0 / np.where(ivar > 0, ivar, np.inf) / (1.0 + np.square(flux))
-    each = np.square(np.arcsinh(flux) - np.arcsinh(recon)) - noise
-    sums = np.where(counted, each, 0.0).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
-    return float(np.median(sums[counted.any(axis=1)]))
+    excess = np.square(np.arcsinh(flux) - np.arcsinh(recon)) - noise
+    means = np.where(counted, excess, 0.0).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
+    return float(np.median(means[counted.any(axis=1)]))
 
 
-def _say(what: str, values: list[float]) -> None:
+def _print_mean(title: str, values: list[float]) -> None:
     spread = statistics.stdev(values) if len(values) > 1 else float("nan")
-    print(f"{what}: {statistics.mean(values):.4f} ± {spread:.4f} over {len(values)} seeds", flush=True)
+    print(f"{title}: {statistics.mean(values):.4f} ± {spread:.4f} over {len(values)} seeds", flush=True)
 
 
 if __name__ == "__main__":

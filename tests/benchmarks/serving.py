@@ -1,6 +1,7 @@
-"""Serving a folder over HTTP on loopback, ranges and all, from a process that is no bottleneck.
+"""A server of byte ranges on the loopback interface that is not the bottleneck of a benchmark of clients.
 
-nginx where there is one, else ``python -m tests.benchmarks.serving FOLDER PORT``: whole files from memory.
+It is nginx if that is installed, else ``python -m tests.benchmarks.serving FOLDER PORT``, which holds whole
+files in memory.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import tempfile
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-NGINX = """\
+NGINX_CONFIG = """\
 daemon off; master_process off; pid {scratch}/pid; error_log {scratch}/error;
 events {{ worker_connections 512; }}
 http {{
@@ -28,55 +30,66 @@ http {{
   server {{ listen 127.0.0.1:{port}; root {folder}; }}
 }}
 """
-REQUEST = re.compile(
+REQUEST_PATTERN = re.compile(
     rb"GET /([^? ]*)[^\r]*\r\n.*?^range: bytes=(\d+)-(\d+)\r$.*\r\n\r\n",
     re.IGNORECASE | re.DOTALL | re.MULTILINE,
 )
-STARTS = 60.0
-"""A server must have started within so long [s]."""
+STARTUP_TIMEOUT = 60.0
+"""Longest time until the server answers [s]."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: its URL and the name of its software."""
+
+    url: str
+    software: str
 
 
 @contextmanager
-def served(folder: str) -> Generator[tuple[str, str]]:
-    """Serve a folder: yield the server's URL and what it is."""
+def serve_folder(folder: str) -> Generator[Server]:
+    """Serve the files in a folder."""
     nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    port = free_port()
+    port = find_free_port()
     with tempfile.TemporaryDirectory(prefix="ds-") as scratch:
         config = Path(scratch) / "nginx.conf"
-        config.write_text(NGINX.format(scratch=scratch, port=port, folder=folder))
-        own = [sys.executable, "-m", "tests.benchmarks.serving", folder, str(port)]
-        server = subprocess.Popen([nginx, "-e", f"{scratch}/error", "-c", str(config)] if nginx else own)
+        config.write_text(NGINX_CONFIG.format(scratch=scratch, port=port, folder=folder))
+        if nginx:
+            command = [nginx, "-e", f"{scratch}/error", "-c", str(config)]
+        else:
+            command = [sys.executable, "-m", "tests.benchmarks.serving", folder, str(port)]
+        process = subprocess.Popen(command)
         try:
-            wait_for(port)
-            yield f"http://127.0.0.1:{port}", "nginx" if nginx else "asyncio"
+            wait_until_listening(port)
+            yield Server(f"http://127.0.0.1:{port}", "nginx" if nginx else "asyncio")
         finally:
-            server.terminate()
-            server.wait()
+            process.terminate()
+            process.wait()
 
 
-def free_port() -> int:
-    """Return a port of loopback that nobody uses now."""
+def find_free_port() -> int:
+    """Return a free port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-def wait_for(port: int) -> None:
-    """Wait until somebody listens at a port of loopback."""
-    until = time.monotonic() + STARTS
+def wait_until_listening(port: int) -> None:
+    """Wait until a server listens on a port of the loopback interface."""
+    deadline = time.monotonic() + STARTUP_TIMEOUT
     while True:
         try:
             socket.create_connection(("127.0.0.1", port)).close()
         except ConnectionRefusedError:
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
         else:
             return
 
 
-class Ranges(asyncio.Protocol):
-    """Answers GETs of ranges, one after the other on a connection."""
+class RangeProtocol(asyncio.Protocol):
+    """Answers requests of byte ranges, one after the other on each connection."""
 
     transport: asyncio.Transport
 
@@ -90,27 +103,29 @@ class Ranges(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.received += data
-        while match := REQUEST.match(self.received):
-            self.received = self.received[match.finish() :]
+        while match := REQUEST_PATTERN.match(self.received):
+            self.received = self.received[match.end() :]
             content, start, last = self.files[match[1].decode()], int(match[2]), int(match[3])
             part = content[start : last + 1]
-            span = f"{start}-{start + len(part) - 1}/{len(content)}"
+            content_range = f"{start}-{start + len(part) - 1}/{len(content)}"
             head = (
-                f"HTTP/1.1 206 Partial Content\r\nContent-Length: {len(part)}\r\nContent-Range: bytes {span}"
-                '\r\nETag: "0"\r\nLast-Modified: Mon, 24 Nov 2025 00:00:00 GMT\r\n\r\n'
+                f"HTTP/1.1 206 Partial Content\r\nContent-Length: {len(part)}\r\n"
+                f"Content-Range: bytes {content_range}\r\n"
+                'ETag: "0"\r\nLast-Modified: Mon, 24 Nov 2025 00:00:00 GMT\r\n\r\n'
             )
             self.transport.write(head.encode() + part)
 
 
-async def _serve(folder: Path, port: int) -> None:
+async def _serve_from_memory(folder: Path, port: int) -> None:
     files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    server = await asyncio.get_running_loop().create_server(lambda: Ranges(files), "127.0.0.1", port)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: RangeProtocol(files), "127.0.0.1", port)
     await server.serve_forever()
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Serve until ended."""
-    asyncio.run(_serve(Path(arguments[0]), int(arguments[1])))
+    """Serve a folder until the process is terminated."""
+    asyncio.run(_serve_from_memory(Path(arguments[0]), int(arguments[1])))
 
 
 if __name__ == "__main__":

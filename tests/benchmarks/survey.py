@@ -1,6 +1,6 @@
-"""Made-up galaxies of known truth, seen again with new noise and at another redshift; nothing is written.
+"""Simulated galaxies of known classes, also with new noise and at another redshift, without any files.
 
-The training archive and the held-out sources come from different seeds of `distspec.archives.simulated.archive`.
+The training sample and the held-out sample come from different seeds of `distspec.archives.simulated`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from distspec.archives.simulated.archive import (
@@ -19,150 +18,191 @@ from distspec.archives.simulated.archive import (
     simulate_survey_flux,
 )
 from distspec.archives.simulated.nirspec import WAVE, add_noise_and_defects
-from distspec.archives.simulated.populations import GalaxyParameters
 from distspec.archives.simulated.survey import SyntheticConfig, plan_survey
+from distspec.core.arrow import pc
 from distspec.core.spectrum import Floats, Floats32, Spectrum, WavelengthGrid
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.rest_frame import preprocess, to_rest_frame_batch
 
-UNIT = "uJy"
-SAMPLE_SLOPE = -2.0
+FLUX_UNIT = "uJy"
+DEFAULT_SLOPE = -2.0
+MIN_REDSHIFT_SHIFT = 0.5
+"""Smallest difference between the redshifts of a galaxy and of its view at another redshift."""
 
 
 @dataclass(frozen=True)
 class View:
-    """One observation of each of N objects, on a grid and on the detector.
+    """One observation of each galaxy, on a grid and on native pixels.
 
     Attributes
     ----------
-    flux, ivar : (N, L) [f_λ / f_λ(reference)]
-        As a store holds them.
-    z : (N,)
-        As catalogued.
-    snr : (N,)
-        Median S/N of the native pixels.
-    wave : (N, 473) [Å, rest]
-        Native pixels.
-    native, native_ivar, truth : (N, 473) [f_λ / f_λ(reference)]
-        Observed; its inverse variance, 0 = masked; and what there is without noise.
+    flux, ivar : ndarray of shape (n_galaxies, n_pixels)
+        As in a store [f_λ / f_λ(reference)].
+    z : ndarray of shape (n_galaxies,)
+        Cataloged redshifts.
+    snr : ndarray of shape (n_galaxies,)
+        Median signal-to-noise ratio of the native pixels.
+    native_wave : ndarray of shape (n_galaxies, n_native)
+        Rest-frame wavelengths of the native pixels [Å].
+    native_flux, native_ivar : ndarray of shape (n_galaxies, n_native)
+        Observed flux [f_λ / f_λ(reference)] and its inverse variance, 0 where masked.
+    true_flux : ndarray of shape (n_galaxies, n_native)
+        Flux without noise.
     """
 
     flux: Floats32
     ivar: Floats32
     z: Floats
     snr: Floats
-    wave: Floats
-    native: Floats
+    native_wave: Floats
+    native_flux: Floats
     native_ivar: Floats
-    truth: Floats
+    true_flux: Floats
 
     def __len__(self) -> int:
         return len(self.z)
 
 
 @dataclass(frozen=True)
-class Held:
-    """Held-out sources: the same galaxies seen three times, and what they are.
+class HeldOutSample:
+    """Galaxies that no model is trained on, observed three times.
 
     Attributes
     ----------
-    first, again, elsewhere : View
-        Once, with new noise, and at another redshift.
-    truth_class : (N,) str
-    galaxies : Galaxies
+    first : View
+        An observation of each galaxy.
+    new_noise : View
+        The same with other noise.
+    other_z : View
+        The same galaxies at other redshifts.
+    truth_class : ndarray of str, shape (n_galaxies,)
+        True classes.
     """
 
     first: View
-    again: View
-    elsewhere: View
+    new_noise: View
+    other_z: View
     truth_class: NDArray[np.str_]
-    galaxies: GalaxyParameters
 
 
-def archive(
-    n: int, seed: int, grid: WavelengthGrid, norm: NormConfig
-) -> tuple[Floats32, Floats32, Floats, list[str]]:
-    """Return flux, ivar (N, L), z (N,) and sources of an archive as recipe `dja` selects it."""
+@dataclass(frozen=True)
+class TrainingSample:
+    """Spectra to train on.
+
+    Attributes
+    ----------
+    flux, ivar : ndarray of shape (n_spectra, n_pixels)
+        As in a store.
+    z : ndarray of shape (n_spectra,)
+        Redshifts.
+    source_ids : list of str
+        Sources of the spectra.
+    """
+
+    flux: Floats32
+    ivar: Floats32
+    z: Floats
+    source_ids: list[str]
+
+
+def simulate_training_sample(n: int, seed: int, grid: WavelengthGrid, norm: NormConfig) -> TrainingSample:
+    """Simulate an archive of `n` files, of which recipe `dja` selects the spectra of the sample."""
     config = SyntheticConfig(n_spectra=n, seed=seed)
-    table = _selected(plan_survey(config))
+    table = select_files(plan_survey(config))
     rows: list[dict[str, Any]] = table.to_pylist()
     flux = simulate_survey_flux(config, rows)
-    kinds = [row["anomaly_type"] if row["anomaly_type"].startswith("artefact") else "" for row in rows]
-    rngs = [np.random.default_rng([seed, 4, row["index"]]) for row in rows]
-    spectra = _observe(flux, table["z"].to_numpy(), table["exptime"].to_numpy(), kinds, rngs)
-    batch, rejected = preprocess(spectra, grid, norm, SAMPLE_SLOPE)
+    spectra = observe_files(flux, table, get_defects(rows), seed)
+    batch, rejected = preprocess(spectra, grid, norm, DEFAULT_SLOPE)
     lost = {index for index, _ in rejected}
-    sources = [str(row["source"]) for i, row in enumerate(rows) if i not in lost]
-    return batch.flux, batch.ivar, batch.z, sources
+    source_ids = [str(row["source"]) for i, row in enumerate(rows) if i not in lost]
+    return TrainingSample(batch.flux, batch.ivar, batch.z, source_ids)
 
 
-def held_out(n: int, seed: int, grid: WavelengthGrid, norm: NormConfig) -> Held:
-    """Return about `n` ordinary sources of an archive that no model is trained on."""
+def simulate_held_out_sample(n: int, seed: int, grid: WavelengthGrid, norm: NormConfig) -> HeldOutSample:
+    """Simulate about `n` ordinary galaxies."""
     config = SyntheticConfig(
         n_spectra=n, seed=seed, repeat_fraction=0.0, defect_fraction=0.0, anomaly_fraction=0.0
     )
-    table = _selected(plan_survey(config))
+    table = select_files(plan_survey(config))
     rows: list[dict[str, Any]] = table.to_pylist()
     galaxies = draw_survey_galaxies(config, rows)
     z, exptime = table["z_true"].to_numpy(), table["exptime"].to_numpy()
     rng = np.random.default_rng([seed, 99])
-    other = _elsewhere(z, rng)
-    views: list[tuple[list[Spectrum], Floats]] = []
-    for at in (z, z, other):
-        truth = simulate_galaxy_flux(galaxies, at)
-        catalogued = at + 0.001 * (1.0 + at) * rng.standard_normal(len(at))
-        views.append((_observe(truth, catalogued, exptime, [""] * len(at), [rng] * len(at)), truth))
-    batches = [preprocess(spectra, grid, norm, SAMPLE_SLOPE) for spectra, _ in views]
-    # Whoever is rejected in one view is left out of all.
+    other_z = _draw_other_redshifts(z, rng)
+    observed: list[tuple[list[Spectrum], Floats]] = []
+    for z_view in (z, z, other_z):
+        true_flux = simulate_galaxy_flux(galaxies, z_view)
+        cataloged = z_view + 0.001 * (1.0 + z_view) * rng.standard_normal(len(z_view))
+        spectra = observe(true_flux, cataloged, exptime, [""] * len(z_view), [rng] * len(z_view))
+        observed.append((spectra, true_flux))
+    batches = [preprocess(spectra, grid, norm, DEFAULT_SLOPE) for spectra, _ in observed]
+    # A galaxy that is rejected in one view is left out of all.
     lost = {index for _, rejected in batches for index, _ in rejected}
     kept = np.array([i for i in range(len(rows)) if i not in lost])
-    made = [_view([spectra[i] for i in kept], truth[kept], grid, norm) for spectra, truth in views]
-    columns = {name: values[kept] for name, values in vars(galaxies).items()}
-    classes = np.array(table["truth_class"].to_pylist())[kept]
-    first, again, elsewhere = made
-    return Held(first, again, elsewhere, classes, GalaxyParameters(**columns))
+    first, new_noise, other = (
+        _make_view([spectra[i] for i in kept], flux[kept], grid, norm) for spectra, flux in observed
+    )
+    truth_class = np.array(table["truth_class"].to_pylist())[kept]
+    return HeldOutSample(first, new_noise, other, truth_class)
 
 
-def _selected(table: pa.Table) -> pa.Table:
-    field: Any = pc.field
-    return table.filter((field("grade") == 3) & (field("z") > 4.0) & (field("z_true") > 0.0))
+def select_files(table: pa.Table, include_brown_dwarfs: bool = False) -> pa.Table:
+    """Return the files that recipe `dja` selects; by default without brown dwarfs, which have z = 0."""
+    condition = (pc.field("grade") == 3) & (pc.field("z") > 4.0)
+    return table.filter(condition if include_brown_dwarfs else condition & (pc.field("z_true") > 0.0))
 
 
-def _elsewhere(z: Floats, rng: np.random.Generator) -> Floats:
-    """Return other galaxies' redshifts, each at least 0.5 from one's own."""
+def get_defects(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the instrumental defect of each file, "" for none."""
+    kinds = [row["anomaly_type"] for row in rows]
+    return [kind if kind.startswith("artefact") else "" for kind in kinds]
+
+
+def observe_files(flux: Floats, table: pa.Table, defects: list[str], seed: int) -> list[Spectrum]:
+    """Return observed spectra of a survey's files; the noise depends on the seed and the file alone."""
+    rngs = [np.random.default_rng([seed, 4, index]) for index in table["index"].to_pylist()]
+    return observe(flux, table["z"].to_numpy(), table["exptime"].to_numpy(), defects, rngs)
+
+
+def observe(
+    flux: Floats, z: Floats, exptime: Floats, defects: list[str], rngs: list[np.random.Generator]
+) -> list[Spectrum]:
+    """Return observed spectra with noise and defects, from flux without noise."""
+    spectra: list[Spectrum] = []
+    for i in range(len(flux)):
+        observed = add_noise_and_defects(flux[i], float(exptime[i]), defects[i], rngs[i])
+        ivar = np.where(np.isfinite(observed.err), observed.err, np.inf) ** -2.0
+        spectra.append(Spectrum(str(i), WAVE, np.nan_to_num(observed.flux), ivar, FLUX_UNIT, float(z[i])))
+    return spectra
+
+
+def _draw_other_redshifts(z: Floats, rng: np.random.Generator) -> Floats:
+    """Return redshifts of other galaxies, each at least `MIN_REDSHIFT_SHIFT` from the galaxy's own."""
     other = rng.permutation(z)
-    while (near := np.abs(other - z) < 0.5).any():
+    while (near := np.abs(other - z) < MIN_REDSHIFT_SHIFT).any():
         other[near] = rng.choice(z, near.sum())
     return other
 
 
-def _observe(
-    flux: Floats, z: Floats, exptime: Floats, artefacts: list[str], rngs: list[np.random.Generator]
-) -> list[Spectrum]:
-    spectra: list[Spectrum] = []
-    for i in range(len(flux)):
-        seen = add_noise_and_defects(flux[i], float(exptime[i]), artefacts[i], rngs[i])
-        ivar = np.where(np.isfinite(seen.err), seen.err, np.inf) ** -2.0
-        spectra.append(Spectrum(str(i), WAVE, np.nan_to_num(seen.flux), ivar, UNIT, float(z[i])))
-    return spectra
-
-
-def _view(spectra: list[Spectrum], truth: Floats, grid: WavelengthGrid, norm: NormConfig) -> View:
-    batch, _ = preprocess(spectra, grid, norm, SAMPLE_SLOPE)
+def _make_view(spectra: list[Spectrum], true_flux: Floats, grid: WavelengthGrid, norm: NormConfig) -> View:
+    batch, _ = preprocess(spectra, grid, norm, DEFAULT_SLOPE)
     ones = np.ones(len(WAVE))
-    clean = [Spectrum("", WAVE, t, ones, UNIT, s.z) for t, s in zip(truth, spectra, strict=True)]
+    noise_free = [
+        Spectrum("", WAVE, flux, ones, FLUX_UNIT, spectrum.z)
+        for flux, spectrum in zip(true_flux, spectra, strict=True)
+    ]
     shape = (len(spectra), len(WAVE))
     rest = to_rest_frame_batch(spectra)
-    wave, native, ivar = (a.reshape(shape) for a in (rest.wave, rest.flux, rest.ivar))
-    scale = batch.norm[:, None]
-    native_snr = np.where(ivar > 0, native * np.sqrt(ivar), np.nan)
+    wave, flux, ivar = (values.reshape(shape) for values in (rest.wave, rest.flux, rest.ivar))
+    norms = batch.norm[:, None]
+    native_snr = np.where(ivar > 0, flux * np.sqrt(ivar), np.nan)
     return View(
         batch.flux,
         batch.ivar,
         batch.z,
         np.nanmedian(native_snr, axis=1),
         wave,
-        native / scale,
-        ivar * scale**2,
-        to_rest_frame_batch(clean).flux.reshape(shape) / scale,
+        flux / norms,
+        ivar * norms**2,
+        to_rest_frame_batch(noise_free).flux.reshape(shape) / norms,
     )

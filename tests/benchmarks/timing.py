@@ -1,4 +1,7 @@
-"""Timing side by side: what is compared runs in turns in one process, so that both meet the same machine."""
+"""Timing of pairs of functions, and the rows of the table of results.
+
+The functions of a pair run alternately in one process, so that the load of the machine affects both alike.
+"""
 
 from __future__ import annotations
 
@@ -8,58 +11,83 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
-Work = Callable[[], Any]
-Times = tuple[float, ...]
+Workload = Callable[[], Any]
+Values = tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a measurement, one value a repeat, and what it was compared with."""
+    """A row of the table: a measured quantity, and its ratio to a reference if there is one.
 
-    what: str
+    Attributes
+    ----------
+    name : str
+        What was measured.
+    unit : str
+        Unit of the values; "" for none.
+    values : tuple of float
+        One value for each repetition.
+    reference : str
+        Name of the row that the ratios refer to; "" for none.
+    ratios : tuple of float
+        Value divided by that of the reference, for each repetition.
+    """
+
+    name: str
     unit: str
-    values: Times
-    compared_with: str = ""
-    ratios: Times = ()
-    """This over the other, pair by pair."""
+    values: Values
+    reference: str = ""
+    ratios: Values = ()
 
-    def against(self, other: Row) -> Row:
-        """Compare with a row whose repeats alternated with this one's."""
-        ratios = tuple(ours / theirs for ours, theirs in zip(self.values, other.values, strict=True))
-        return replace(self, compared_with=other.what, ratios=ratios)
+    def relative_to(self, reference: Row) -> Row:
+        """Return the row with its ratios to a row whose repetitions alternated with its own."""
+        ratios = tuple(value / other for value, other in zip(self.values, reference.values, strict=True))
+        return replace(self, reference=reference.name, ratios=ratios)
 
     def cells(self) -> tuple[str, ...]:
-        """Return what, value, unit, spread, compared with, ratio."""
-        ratio = f"{number(median(self.ratios))} ({spread(self.ratios)})" if self.ratios else ""
-        value = number(median(self.values))
-        return self.what, value, self.unit, spread(self.values), self.compared_with, ratio
+        """Return name, median, unit, range, name of the reference, and median and range of the ratios."""
+        ratio = f"{format_number(median(self.ratios))} ({format_range(self.ratios)})" if self.ratios else ""
+        value = format_number(median(self.values))
+        return self.name, value, self.unit, format_range(self.values), self.reference, ratio
 
 
-def rate(what: str, n: float, unit: str, times: Times) -> Row:
-    """Return the row of a work that does `n` of `unit` in so many seconds, one a repeat."""
-    return Row(what, f"{unit}/s", tuple(n / each for each in times))
+def rate_row(name: str, n: float, unit: str, seconds: Values) -> Row:
+    """Return the row of a rate.
+
+    Parameters
+    ----------
+    name : str
+        What was measured.
+    n : float
+        Number of units that are processed in one repetition.
+    unit : str
+        Name of the units.
+    seconds : tuple of float
+        Duration of each repetition [s].
+    """
+    return Row(name, f"{unit}/s", tuple(n / duration for duration in seconds))
 
 
-def seconds(work: Work) -> float:
-    """Return how long one call takes [s]."""
+def time_call(workload: Workload) -> float:
+    """Return the duration of one call [s]."""
     start = time.perf_counter()
-    work()
+    workload()
     return time.perf_counter() - start
 
 
-def paired(a: Work, b: Work, repeats: int = 5) -> tuple[Times, Times]:
-    """Run both once to warm up, then a, b, a, b …: seconds each of a, and of b."""
-    for work in (a, b):
-        work()
-    pairs = [(seconds(a), seconds(b)) for _ in range(repeats)]
-    return tuple(first for first, _ in pairs), tuple(second for _, second in pairs)
+def time_pair(first: Workload, second: Workload, repeats: int = 5) -> tuple[Values, Values]:
+    """Return the durations of two functions that are called alternately, after one call of each [s]."""
+    for workload in (first, second):
+        workload()
+    pairs = [(time_call(first), time_call(second)) for _ in range(repeats)]
+    return tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
 
 
-def number(value: float) -> str:
-    """Write three digits, all of those before the point."""
+def format_number(value: float) -> str:
+    """Format a number with three significant digits, or without decimals from 100 on."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}"
 
 
-def spread(values: Times) -> str:
-    """Write the smallest and the largest."""
-    return f"{number(min(values))}–{number(max(values))}"
+def format_range(values: Values) -> str:
+    """Format the smallest and the largest value."""
+    return f"{format_number(min(values))}–{format_number(max(values))}"
