@@ -1,9 +1,9 @@
 """Application of a run to spectra: descriptions, predictions, similar spectra and re-ranked anomalies.
 
-`latents` and `describe` hold the one path from spectra to latents, measurements, features, classes and anomaly
-scores, which the cluster stage and the evaluation of models use as well; `RunModel` holds the arrays with
-which a run is applied. The package may import `distspec.catalog` and the packages below it, but neither Ray
-nor matplotlib.
+`latents` and `describe` hold the one path from spectra to latents, measurements, features, classes and
+anomaly scores, which the cluster stage and the evaluation of models use as well; `RunModel` holds the arrays
+with which a run is applied. The package may import `distspec.catalog` and the packages below it, but neither
+Ray nor matplotlib.
 """
 
 from importlib import import_module
