@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -251,14 +253,24 @@ def parse(args: Sequence[str] | None = None, prog: str | None = None) -> Config:
     Raises
     ------
     ConfigError
-        If a value is not allowed.
+        If there is no such recipe, or a value is not allowed.
     SystemExit
         With status 2 if an argument is unknown or cannot be parsed, with status 0 after ``--help``.
     """
+    words = list(sys.argv[1:] if args is None else args)
+    makers = list_recipes()
+    if words and not words[0].startswith("-"):
+        if words[0] not in makers:
+            near = get_close_matches(words[0], makers, 3, cutoff=0.7) or makers
+            raise ConfigError(
+                f"there is no recipe {words[0]!r}: did you mean {', '.join(near)}? "
+                "`distspec run --help` lists recipes and stages"
+            )
+        makers = {words[0]: makers[words[0]]}  # tyro then suggests the flags of this recipe alone
     recipes = {
         name: ((make.__doc__ or "").removeprefix("Return ").split("\n")[0], make(tyro.MISSING))
-        for name, make in list_recipes().items()
+        for name, make in makers.items()
     }
     return parse_arguments(
-        lambda: tyro.extras.overridable_config_cli(recipes, args=args, prog=prog).resolve_urls()
+        lambda: tyro.extras.overridable_config_cli(recipes, args=words, prog=prog).resolve_urls()
     )

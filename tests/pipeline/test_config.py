@@ -103,6 +103,11 @@ def test_wrong_arguments_end_with_status_2(flags, message, capsys):
     assert message in " ".join(capsys.readouterr().err.split())
 
 
+def test_an_unknown_recipe_is_refused_with_a_suggestion():
+    with pytest.raises(ConfigError, match="no recipe 'demmo': did you mean demo"):
+        parse(["demmo", "--root", "/r"])
+
+
 def test_a_root_is_required(capsys):
     with pytest.raises(SystemExit):
         parse(["dja"])
