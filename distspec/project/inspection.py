@@ -6,6 +6,7 @@ import getpass
 from typing import TYPE_CHECKING
 
 from distspec.core.arrow import pc
+from distspec.core.errors import ConfigError, QuarantineReason
 from distspec.io.paths import store_url
 from distspec.project.tables import QueryResult
 from distspec.store.snapshots import list_snapshots, tag_snapshot
@@ -62,7 +63,14 @@ class InspectionMethods(ProjectBase):
         ----------
         reason : str
             Code of `distspec.core.errors.QuarantineReason`; empty: all.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such reason.
         """
+        if reason and reason not in list(QuarantineReason):
+            raise ConfigError(f"there is no reason {reason!r}: choose from {', '.join(QuarantineReason)}")
         table = open_store(store_url(self.root)).read_quarantine()
         return QueryResult(table.filter(pc.field("reason") == reason) if reason else table)
 

@@ -116,12 +116,12 @@ def test_catalog_and_files_over_http(tmp_path, catalog):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         base = f"http://127.0.0.1:{server.server_port}"
         archive = DJA(f"{base}/catalog.csv", base)
-        there, missing = read_archive_spectra(
+        existing, missing = read_archive_spectra(
             archive, DEFAULT_ACCESS, listing_to_entries(archive.list_spectra())
         )
         server.shutdown()
-    assert there.object_id == "a-v4_prism-clear_1234_8.spec.fits"
-    assert np.allclose(there.flux, 2.0)
+    assert existing.object_id == "a-v4_prism-clear_1234_8.spec.fits"
+    assert np.allclose(existing.flux, 2.0)
     assert missing.reason is QuarantineReason.NOT_FOUND
 
 

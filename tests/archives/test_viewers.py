@@ -1,4 +1,4 @@
-"""Addresses of the archives' own web pages of spectra."""
+"""URLs of the web pages that archives have for their spectra."""
 
 import pytest
 

@@ -123,9 +123,9 @@ def test_galaxy_types_are_unknown_without_an_archive(tables):
 
 
 def test_class_medians_give_galaxy_types_where_they_are_covered():
-    made = {0: galaxy({"Hα": 800.0}, -1.5, 1.0), 3: galaxy({"Hα": 300.0}), 4: galaxy({"Hα": 300.0})}
+    fluxes = {0: galaxy({"Hα": 800.0}, -1.5, 1.0), 3: galaxy({"Hα": 300.0}), 4: galaxy({"Hα": 300.0})}
     parts, z = [], {0: [5.9, 6.0, 6.4], 3: [6.0, 6.0, 6.1], 4: [6.0, 6.0, 6.0]}
-    for label, flux in made.items():
+    for label, flux in fluxes.items():
         values = {
             "cluster_label": np.full(640, label),
             "class_id": [f"c-{label:04d}"] * 640,

@@ -39,8 +39,8 @@ def test_a_class_is_continued_at_most_once_and_a_majority_is_matched(pairs):
     for i, j in np.argwhere((found.fraction_of_old > 0.5) & (found.fraction_of_new > 0.5)):
         assert i in heirs or continued[j] >= 0, "unless another class overlaps more"
     became = classify_changes(found, continued)
-    assert [each == "kept" for each in became.new_classes] == (continued >= 0).tolist()
-    assert [each == "kept" for each in became.old_classes] == np.isin(np.arange(5), heirs).tolist()
+    assert [change == "kept" for change in became.new_classes] == (continued >= 0).tolist()
+    assert [change == "kept" for change in became.old_classes] == np.isin(np.arange(5), heirs).tolist()
 
 
 def test_distance_is_in_units_of_the_radius():

@@ -33,11 +33,11 @@ def run(name, labels, number=None, points=None):
 def track(*runs):
     """Track classes through consecutive runs; return the result of each."""
     found, last = [], None
-    for each in runs:
-        object_id = pa.chunked_array([pa.array([f"o{i}" for i in each.number])])
-        result = track_classes(each.name, object_id, each.labels, each.points, last)
+    for labeled_run in runs:
+        object_id = pa.chunked_array([pa.array([f"o{i}" for i in labeled_run.number])])
+        result = track_classes(labeled_run.name, object_id, labeled_run.labels, labeled_run.points, last)
         last = PublishedClasses(
-            object_id, pa.chunked_array([result.map_labels(each.labels)]), result.class_registry
+            object_id, pa.chunked_array([result.map_labels(labeled_run.labels)]), result.class_registry
         )
         found.append(result)
     return found
@@ -80,7 +80,7 @@ def test_changes_count_every_spectrum_once_and_identifiers_are_unique(one, other
         assert (pc.sum(rows["n_spectra"]).as_py() or 0) == np.sum(one == label)
     new = set(second.class_ids) - set(first.class_ids)
     assert len(set(second.class_ids)) == len(second.class_ids)
-    assert all(each > max(first.class_ids, default="") for each in new)
+    assert all(labeled_run > max(first.class_ids, default="") for labeled_run in new)
 
 
 def test_a_first_run_numbers_classes_by_size():
@@ -194,13 +194,13 @@ def test_spectra_keep_their_classes_when_the_archive_grows(seed):
     number = rng.permutation(2400)
     runs = []
     for name, some, where in (("r-1", number[:2000], points), ("r-2", rng.permutation(2400), turned)):
-        (made,) = fit_clusterings(where[some], [AlgorithmSpec("gmm", 6, "tied")], [seed], n_init=10)
-        runs.append(run(name, made.labels, some, where[some]))
+        (fit,) = fit_clusterings(where[some], [AlgorithmSpec("gmm", 6, "tied")], [seed], n_init=10)
+        runs.append(run(name, fit.labels, some, where[some]))
     first, second = track(*runs)
     before = dict(zip(runs[0].number.tolist(), first.map_labels(runs[0].labels).to_pylist(), strict=True))
     after = dict(zip(runs[1].number.tolist(), second.map_labels(runs[1].labels).to_pylist(), strict=True))
-    kept = np.mean([before[i] == after[i] for i in before])
-    assert kept >= 0.95
+    kept_fraction = np.mean([before[i] == after[i] for i in before])
+    assert kept_fraction >= 0.95
     assert sum(n for (*_, change), n in changed(second).items() if change in ("new", "added")) == 400
 
 

@@ -75,13 +75,13 @@ def test_no_file_is_overwritten(tmp_path):
 
 def test_reused_tables_are_those_of_the_previous_edition(tmp_path):
     root = str(tmp_path)
-    made = published(root, 50)
+    published_tables = published(root, 50)
     before = editions.read_current_record(root)
-    kept = [name for name in made if name != "sweep"]
-    editions.publish(root, {"sweep": made["null_tests"]}, "r-made", "snapshot", {"n": 1}, kept)
+    reused = [name for name in published_tables if name != "sweep"]
+    editions.publish(root, {"sweep": published_tables["null_tests"]}, "r-made", "snapshot", {"n": 1}, reused)
     after = editions.read_current_record(root)
-    assert {name for name in made if before.files[name] != after.files[name]} == {"sweep"}
-    assert after.rows == {**before.rows, "sweep": len(made["null_tests"])}
+    assert {name for name in published_tables if before.files[name] != after.files[name]} == {"sweep"}
+    assert after.rows == {**before.rows, "sweep": len(published_tables["null_tests"])}
 
 
 def test_is_current_compares_run_snapshot_and_inputs(tmp_path):

@@ -11,7 +11,7 @@ from distspec.catalog.hats import MAX_PARTITION_ORDER, HealpixPixel, export_hats
 from distspec.catalog.healpix import degrade_to_order
 from distspec.cli.main import main
 from distspec.core.errors import CatalogError
-from tests.catalog.test_query import separation
+from tests.catalog.test_queries import separation
 from tests.helpers.published import published
 from tests.helpers.seaweed import s3, seaweed  # noqa: F401
 
@@ -22,13 +22,13 @@ def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hats")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hats, "MAX_ROWS_PER_FILE", 60)
-        made = published(str(folder / "root"))["objects"]
+        objects = published(str(folder / "root"))["objects"]
         assert export_hats(str(folder / "root"), str(folder / "galaxies")) == 600
-    return made, folder / "galaxies"
+    return objects, folder / "galaxies"
 
 
 def test_every_spectrum_is_in_the_file_of_its_pixel(exported):
-    made, folder = exported
+    objects, folder = exported
     found = []
     for path in (folder / "dataset").glob("Norder=*/Dir=*/Npix=*.parquet"):
         order, pixel = int(path.parts[-3][7:]), int(path.stem[5:])
@@ -39,12 +39,12 @@ def test_every_spectrum_is_in_the_file_of_its_pixel(exported):
         assert (np.diff(cells) >= 0).all()
         assert table.schema.field("ra").metadata[b"unit"] == b"deg"
         found += table["object_id"].to_pylist()
-    assert sorted(found) == sorted(made["object_id"].to_pylist())
+    assert sorted(found) == sorted(objects["object_id"].to_pylist())
     info = (folder / "partition_info.csv").read_text().splitlines()
     assert info[0] == "Norder,Npix"
     assert len(info) == 1 + len(list((folder / "dataset").rglob("Npix=*.parquet")))
     assert pq.read_metadata(folder / "dataset" / "_metadata").num_rows == 600
-    assert pq.read_schema(folder / "dataset" / "_common_metadata").names == made.schema.names
+    assert pq.read_schema(folder / "dataset" / "_common_metadata").names == objects.schema.names
 
 
 def test_pixels_are_divided_until_they_hold_few_rows(rng):
@@ -74,20 +74,20 @@ def test_export_to_a_bucket(exported, s3):  # noqa: F811
     root = str(exported[1].parent / "root")
     assert export_hats(root, s3.url("galaxies")) == 600
     keys = s3.client.list_objects_v2(Bucket=s3.bucket, Prefix=s3.key("galaxies"))["Contents"]
-    assert any(each["Key"].endswith("/hats.properties") for each in keys)
+    assert any(item["Key"].endswith("/hats.properties") for item in keys)
 
 
 def test_lsdb_opens_it_and_cone_searches_match_brute_force(exported):
     lsdb = pytest.importorskip("lsdb", reason="LSDB is not installed: pip install 'distspec[hats]'")
     from hats.io.validation import is_valid_catalog
 
-    made, folder = exported
+    objects, folder = exported
     assert is_valid_catalog(folder, strict=True)
     catalog = lsdb.open_catalog(folder)
     assert len(catalog) == 600
-    ra, dec = (made[name].to_numpy() for name in ("ra", "dec"))
+    ra, dec = (objects[name].to_numpy() for name in ("ra", "dec"))
     for at in ((53.16, -27.79, 0.05), (200.0, 10.0, 30.0)):
         found = catalog.cone_search(at[0], at[1], at[2] * 3600.0).compute()
         near = separation(ra, dec, *at[:2]) <= at[2]
-        assert set(found["object_id"]) == set(np.array(made["object_id"].to_pylist())[near])
+        assert set(found["object_id"]) == set(np.array(objects["object_id"].to_pylist())[near])
         assert len(found) > 0

@@ -44,7 +44,7 @@ def write(path, rows):
     return str(path)
 
 
-def test_from_a_file_to_predictions(root, command, tmp_path):
+def test_labels_are_imported_and_classified(root, command, tmp_path):
     truth = label_by_side(root)
     given = [*list(truth.items())[:30], ("nobody", "left")]
     file = write(tmp_path / "labels.csv", given)
@@ -79,11 +79,11 @@ def test_from_a_file_to_predictions(root, command, tmp_path):
     scores = {row["human_label"]: row for row in table(root, "label_scores").to_pylist()}
     assert scores["left"]["n_sources"] + scores["right"]["n_sources"] == 29
     assert scores["left"]["n_needed"] == 9
-    answer = command("query", "SELECT count(*) AS n FROM predictions JOIN objects USING (object_id)")
-    assert answer.split()[-1] == "60"
+    printed = command("query", "SELECT count(*) AS n FROM predictions JOIN objects USING (object_id)")
+    assert printed.split()[-1] == "60"
 
 
-def test_too_few_are_said_so_with_how_many_are_missing(root, command, tmp_path):
+def test_number_of_missing_labels_is_reported(root, command, tmp_path):
     truth = label_by_side(root)
     left = [(name, label) for name, label in truth.items() if label == "left"]
     right = [(name, label) for name, label in truth.items() if label == "right"]
@@ -96,27 +96,27 @@ def test_too_few_are_said_so_with_how_many_are_missing(root, command, tmp_path):
     assert "for lack of sources: label 5 more" in output
     assert "too few sources to learn from: label 1 more" in output
     held = table(root, "predictions")["label_set"].to_pylist()
-    assert all("left" in each for each in held)
-    assert not all("right" in each for each in held)
+    assert all("left" in label_set for label_set in held)
+    assert not all("right" in label_set for label_set in held)
     command.fails("classify", "--alpha", "1.5", match=r"between 0 and 1", status=2)
 
 
-def test_a_catalogue_that_is_built_knows_what_people_say(run, tables, root):
+def test_catalog_contains_consensus_labels_and_class_names(run, tables, root):
     _, store, _ = run
     ids = table(root, "objects")["object_id"].to_pylist()
     annotations.add_annotations(root, [annotations.Annotation(name, "LRD", "ann") for name in ids[:5]])
-    annotations.add_annotations(root, [annotations.Annotation(ids[40], "odd", "ann")])
-    made = build_tables(root, "r-1", store, editions.CatalogConfig(n_anomalies=10))
-    objects = made["objects"].to_pylist()
+    annotations.add_annotations(root, [annotations.Annotation(ids[40], "merger", "ann")])
+    built = build_tables(root, "r-1", store, editions.CatalogConfig(n_anomalies=10))
+    objects = built["objects"].to_pylist()
     assert [row["human_label"] for row in objects[:6]] == ["LRD"] * 5 + [None]
-    names = {row["class_id"]: row["class_name"] for row in made["classes"].to_pylist()}
+    names = {row["class_id"]: row["class_name"] for row in built["classes"].to_pylist()}
     assert names == {"c-0001": "LRD", "c-0002": "unknown", "c-0003": "unknown", None: None}
     assert objects[0]["class_name"] == "LRD"
     assert objects[59]["class_id"] is objects[59]["class_name"] is None
-    assert made["label_scores"]["human_label"].to_pylist() == ["LRD", "odd"]
+    assert built["label_scores"]["human_label"].to_pylist() == ["LRD", "merger"]
 
 
-def test_classes_of_the_next_run_have_the_names_of_the_last(run, tables, root):
+def test_class_ids_continue_in_the_next_run(run, tables, root):
     """The same classes in another order, under another run's name; then the first run again."""
     url, store, cluster = run
     record, found = load_run(run_url(url, "r-1"))
@@ -141,12 +141,12 @@ def test_classes_of_the_next_run_have_the_names_of_the_last(run, tables, root):
     assert sorted(again["class_ids"]["run_id"].to_pylist()) == ["r-1"] * 3 + ["r-2"] * 3
 
 
-def test_a_catalogue_from_before_classes_had_names_is_no_obstacle(run, root):
+def test_catalog_without_class_ids_is_accepted(run, root):
     url, store, _ = run
-    place = f"{url}/catalog/current.json"
-    old = read_json(place)
+    url_of_record = f"{url}/catalog/current.json"
+    old = read_json(url_of_record)
     for name in ("class_ids", "changes"):
         del old["files"][name]
-    write_json(place, old)
-    made = build_tables(url, "r-1", store, editions.CatalogConfig())
-    assert set(made["changes"]["change"].to_pylist()) == {"new"}
+    write_json(url_of_record, old)
+    built = build_tables(url, "r-1", store, editions.CatalogConfig())
+    assert set(built["changes"]["change"].to_pylist()) == {"new"}

@@ -85,3 +85,4 @@ def test_snapshots_can_be_tagged(root, command):
     assert "release-1" in command("snapshots", "--tag", "release-1")
     assert "tags" in command("gc")
     assert command("quarantine").split()[:2] == ["reason", "spectra"]
+    command.fails("quarantine", "--reason", "foo", match="no reason 'foo': choose from not_found", status=2)

@@ -34,7 +34,7 @@ def blobs(rng):
 
 
 def test_parameters_below_cover_every_algorithm():
-    assert {each.algorithm for each in SPECS} == set(ALGORITHMS)
+    assert {item.algorithm for item in SPECS} == set(ALGORITHMS)
     assert set(ALGORITHM_FRACTIONS) <= set(ALGORITHMS)
 
 
@@ -63,8 +63,8 @@ def test_equal_seeds_give_equal_clusterings(blobs, setting):
 def test_mixtures_do_not_depend_on_the_rest_of_the_batch(blobs):
     points, _ = blobs
     together = fit_clusterings(points, SPECS[:3], [4, 5, 6], n_init=2)
-    for setting, seed, each in zip(SPECS[:3], (4, 5, 6), together, strict=True):
-        assert np.array_equal(fit_clusterings(points, [setting], [seed], n_init=2)[0].prob, each.prob)
+    for setting, seed, item in zip(SPECS[:3], (4, 5, 6), together, strict=True):
+        assert np.array_equal(fit_clusterings(points, [setting], [seed], n_init=2)[0].prob, item.prob)
 
 
 def test_points_far_from_all_fitted_points_are_noise(blobs):
@@ -90,7 +90,7 @@ def test_invalid_inputs_are_refused(points, setting, message):
         fit_clustering(points, setting, np.random.default_rng(0))
 
 
-@given(st.integers(0, 1000), st.sampled_from([each for each in SPECS if each.algorithm != "optics"]))
+@given(st.integers(0, 1000), st.sampled_from([item for item in SPECS if item.algorithm != "optics"]))
 @settings(max_examples=20, deadline=None)
 def test_duplicates_and_constant_columns_give_finite_clusterings(seed, setting):
     rng = np.random.default_rng(seed)

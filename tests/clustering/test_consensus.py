@@ -31,8 +31,8 @@ def perturb(truth, rng, fraction):
     members = []
     for _ in range(12):
         is_random = rng.random(len(truth)) < fraction
-        each = np.where(is_random, rng.integers(0, k, len(truth)), truth)
-        members.append(rng.permutation(k)[each].astype(np.int32))
+        member = np.where(is_random, rng.integers(0, k, len(truth)), truth)
+        members.append(rng.permutation(k)[member].astype(np.int32))
     return members
 
 
@@ -48,8 +48,8 @@ def test_consensus_recovers_classes_from_noisy_members(rng, monkeypatch, sample)
 def test_points_whose_members_disagree_have_low_stability(rng):
     truth = np.repeat(np.arange(3), 100).astype(np.int32)
     members = perturb(truth, rng, 0.0)
-    for each in members:
-        each[:20] = rng.integers(0, 3, 20)
+    for member in members:
+        member[:20] = rng.integers(0, 3, 20)
     result = find_consensus(members, 3, rng)
     prob, stability = result.predict_proba(members), result.membership_stability(members, result.labels)
     assert np.allclose(prob.sum(axis=1), 1.0)

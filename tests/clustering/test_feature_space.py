@@ -1,7 +1,13 @@
 import numpy as np
 
 from distspec.clustering.config import FeatureSpace
-from distspec.clustering.feature_space import ClusteringInputs, join_measurements, scale_by_posterior_width
+from distspec.clustering.feature_space import (
+    RARE_FRACTION,
+    ClusteringInputs,
+    join_measurements,
+    scale_by_posterior_width,
+    select_sample_rows,
+)
 from distspec.clustering.plan import DatasetSpec
 
 
@@ -33,3 +39,21 @@ def test_null_data_have_the_shape_of_the_sample(rng):
     assert null.get_points(FeatureSpace("map", 15, 2)).shape == (40, 3)
     assert np.array_equal(np.sort(null.features, axis=0), np.sort(sample.features, axis=0))
     assert len(sample.take(slice(3, 9))) == 6
+
+
+def test_small_data_are_taken_completely(rng):
+    assert select_sample_rows(np.zeros((7, 2), np.float32), 10, rng).tolist() == list(range(7))
+
+
+def test_isolated_points_are_in_the_sample(rng):
+    x = rng.normal(size=(20_000, 4)).astype(np.float32)
+    isolated = rng.choice(len(x), 30, replace=False)
+    x[isolated] += 15.0
+    rows = select_sample_rows(x, 1000, np.random.default_rng(0))
+    assert len(rows) == len(np.unique(rows)) == 1000
+    assert np.all(np.diff(rows) > 0)
+    assert np.isin(isolated, rows).mean() > 0.9, "except reference points, which are their own nearest"
+    spread_ratio = x[rows].std() / x.std()
+    assert 0.8 < spread_ratio < 2.5
+    assert round(RARE_FRACTION * 1000) == 100
+    assert np.array_equal(rows, select_sample_rows(x, 1000, np.random.default_rng(0)))

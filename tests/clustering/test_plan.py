@@ -74,7 +74,7 @@ def test_seeds_follow_from_the_seed_of_the_run():
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 6, 25])
 def test_grids_are_adapted_to_small_samples(n):
     specs, adaptations = build_algorithm_grid(ClusteringConfig(), n)
-    assert all(2 <= each.k < n for each in specs)
+    assert all(2 <= spec.k < n for spec in specs)
     assert bool(adaptations) == (n <= 15)
 
 

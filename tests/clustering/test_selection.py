@@ -40,7 +40,7 @@ def sweep(rng, space, setting, k, noise_fraction, silhouette, null=0.1):
 
 def select(results, config=CONSENSUS):
     sweep_scores = score_sweep(results, config)
-    own = [each for each in results if not each.trial.dataset.is_null]
+    own = [trial_result for trial_result in results if not trial_result.trial.dataset.is_null]
     return select_setting(own, sweep_scores, config), sweep_scores
 
 
@@ -99,9 +99,9 @@ def test_mostly_noise_is_not_selected(rng):
 @pytest.mark.parametrize("config", [CONSENSUS, ClusteringConfig()])
 def test_reason_does_not_mention_a_null_test_that_was_not_made(rng, config):
     results = [
-        each
-        for each in sweep(rng, FEATURES, AlgorithmSpec("gmm", 3), 3, 0.0, 0.5)
-        if not each.trial.dataset.is_null
+        trial_result
+        for trial_result in sweep(rng, FEATURES, AlgorithmSpec("gmm", 3), 3, 0.0, 0.5)
+        if not trial_result.trial.dataset.is_null
     ]
     selection, sweep_scores = select(results, config)
     assert sweep_scores.beats_null(selection.setting) is None

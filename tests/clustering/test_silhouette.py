@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
+from sklearn.metrics import davies_bouldin_score, silhouette_score
 from sklearn.metrics import silhouette_samples as sklearn_silhouette_samples
-from sklearn.metrics import silhouette_score
 
 from distspec.clustering import silhouette
 from distspec.clustering import silhouette as module
 from distspec.clustering.kmeans import kmeans
-from distspec.clustering.silhouette import silhouette_samples, silhouette_scores
+from distspec.clustering.silhouette import davies_bouldin, silhouette_samples, silhouette_scores
 
 
 @pytest.fixture
@@ -21,10 +21,10 @@ def trials(points):
 
 def test_silhouettes_equal_those_of_scikit_learn(points, trials):
     scores = silhouette_scores(points, trials)
-    each = silhouette_samples(points, trials)
+    sample = silhouette_samples(points, trials)
     assert not scores.standard_error.any()
     assert scores.n_sampled == 1500
-    for labels, score, one in zip(trials, scores.silhouette, each, strict=True):
+    for labels, score, one in zip(trials, scores.silhouette, sample, strict=True):
         assert score == pytest.approx(silhouette_score(points, labels), abs=1e-6)
         assert np.allclose(one, sklearn_silhouette_samples(points, labels), atol=1e-6)
 
@@ -32,16 +32,16 @@ def test_silhouettes_equal_those_of_scikit_learn(points, trials):
 def test_labels_may_skip_numbers(rng):
     x, labels = rng.normal(size=(400, 16)), rng.choice([1, 4, 9], (3, 400)).astype(np.int32)
     labels[0, 0] = 20  # a class of one point
-    for found, each in zip(silhouette_samples(x, labels), labels, strict=True):
-        assert np.allclose(found, sklearn_silhouette_samples(x, each), atol=1e-6)
+    for found, sample in zip(silhouette_samples(x, labels), labels, strict=True):
+        assert np.allclose(found, sklearn_silhouette_samples(x, sample), atol=1e-6)
 
 
 def test_noise_counts_as_zero(points, trials, rng):
     noisy = trials.copy()
     noisy[:, rng.random(1500) < 0.3] = -1
-    scores, kept = silhouette_scores(points, noisy).silhouette, noisy[0] >= 0
+    scores, valid = silhouette_scores(points, noisy).silhouette, noisy[0] >= 0
     for labels, score in zip(noisy, scores, strict=True):
-        assert score == pytest.approx(silhouette_score(points[kept], labels[kept]) * kept.mean(), abs=1e-6)
+        assert score == pytest.approx(silhouette_score(points[valid], labels[valid]) * valid.mean(), abs=1e-6)
 
 
 def test_silhouettes_do_not_depend_on_batch_or_memory(points, trials, monkeypatch):
@@ -64,12 +64,12 @@ def test_undefined_silhouettes_are_nan():
 def test_sampled_silhouettes_agree_within_the_standard_error(points, trials):
     exact = silhouette_scores(points, trials).silhouette
     sampled = [silhouette_scores(points, trials, max_exact_points=500, seed=seed) for seed in range(40)]
-    assert all(each.n_sampled <= 500 for each in sampled)
+    assert all(sample.n_sampled <= 500 for sample in sampled)
     assert np.array_equal(
         silhouette_scores(points, trials[3:4], max_exact_points=500).silhouette, sampled[0].silhouette[3:4]
     ), "the sample does not depend on the labels"
-    score = np.array([each.silhouette for each in sampled])
-    stated = np.mean([each.standard_error for each in sampled], axis=0)
+    score = np.array([sample.silhouette for sample in sampled])
+    stated = np.mean([sample.standard_error for sample in sampled], axis=0)
     assert np.all(np.abs(score.mean(axis=0) - exact) < stated)
     assert np.all(score.std(axis=0) < 1.5 * stated)
     assert np.all(stated < 4.0 * score.std(axis=0))
@@ -81,3 +81,17 @@ def test_sample_includes_small_distant_groups(rng):
     assert np.sum(rows >= 20_000) > 5, "a random sample would have 3"
     assert weight.sum() == pytest.approx(len(x))
     assert len(rows) <= 1000
+
+
+def test_davies_bouldin_index_equals_that_of_scikit_learn(rng):
+    x = rng.normal(size=(600, 3)) + rng.integers(0, 3, (600, 1))
+    labels = rng.integers(0, 6, (5, 600)).astype(np.int32)
+    labels[1] = (x[:, 0] > 1.0).astype(np.int32) * 3  # labels 1 and 2 do not occur
+    assert davies_bouldin(x, labels) == pytest.approx([davies_bouldin_score(x, sample) for sample in labels])
+
+
+def test_davies_bouldin_index_ignores_noise(rng):
+    x, labels = rng.normal(size=(300, 2)), rng.integers(-1, 4, 300).astype(np.int32)
+    valid = labels >= 0
+    assert davies_bouldin(x, labels[None])[0] == pytest.approx(davies_bouldin_score(x[valid], labels[valid]))
+    assert np.isnan(davies_bouldin(x, np.full((2, 300), [[-1], [3]], np.int32))).all()

@@ -35,32 +35,32 @@ def test_all_points_are_labeled_and_scored(points):
     assert (max_rows["gmm"], adaptations) == (160, [])
     results = run_trials(points, points, trials(), CONFIG, max_rows)
     assert len(results) == 2 * (2 + 2 + 3)
-    for each in results:
-        assert len(each.labels) == 200
-        assert each.sizes.sum() == round(200 * (1 - each.noise_fraction))
-        assert each.scores.silhouette == each.scores.silhouette_latents
-        if not each.noise_fraction and each.n_clusters > 1:
-            expected = silhouette_score(points, each.labels)
-            assert each.scores.silhouette == pytest.approx(expected, abs=1e-5)
-    three_clusters = [each for each in results if each.trial.algorithm_spec.k == 3]
-    assert all(each.scores.silhouette > 0.6 for each in three_clusters)
+    for trial_result in results:
+        assert len(trial_result.labels) == 200
+        assert trial_result.sizes.sum() == round(200 * (1 - trial_result.noise_fraction))
+        assert trial_result.scores.silhouette == trial_result.scores.silhouette_latents
+        if not trial_result.noise_fraction and trial_result.n_clusters > 1:
+            expected = silhouette_score(points, trial_result.labels)
+            assert trial_result.scores.silhouette == pytest.approx(expected, abs=1e-5)
+    three_clusters = [trial_result for trial_result in results if trial_result.trial.algorithm_spec.k == 3]
+    assert all(trial_result.scores.silhouette > 0.6 for trial_result in three_clusters)
 
 
 def test_trials_do_not_depend_on_the_rest_of_the_batch(points):
     max_rows, _ = limit_rows(CONFIG, 200, 1e9)
     together = run_trials(points, points, trials(), CONFIG, max_rows)
-    for each in together[::3]:
-        (alone,) = run_trials(points, points, [each.trial], CONFIG, max_rows)
-        assert np.array_equal(alone.labels, each.labels)
-        assert asdict(alone.scores) == pytest.approx(asdict(each.scores), nan_ok=True)
+    for trial_result in together[::3]:
+        (alone,) = run_trials(points, points, [trial_result.trial], CONFIG, max_rows)
+        assert np.array_equal(alone.labels, trial_result.labels)
+        assert asdict(alone.scores) == pytest.approx(asdict(trial_result.scores), nan_ok=True)
 
 
 def test_null_trials_keep_their_stability_instead_of_labels(points):
     config = replace(CONFIG, n_null_draws=1)
     nulls = [trial for trial in trials(config) if trial.dataset == DatasetSpec("gaussian", 0)]
     results = run_trials(points, points, nulls, config, limit_rows(config, 200, 1e9)[0])
-    assert all(len(each.labels) == 0 for each in results)
-    assert all(-1 <= each.scores.stability <= 1 for each in results)
+    assert all(len(trial_result.labels) == 0 for trial_result in results)
+    assert all(-1 <= trial_result.scores.stability <= 1 for trial_result in results)
 
 
 def test_results_survive_the_table(points):

@@ -9,7 +9,7 @@ from distspec.core.errors import DistspecError, InvalidSpectrumError, Quarantine
 
 
 def subclasses(cls):
-    return {cls}.union(*(subclasses(each) for each in cls.__subclasses__()))
+    return {cls}.union(*(subclasses(subclass) for subclass in cls.__subclasses__()))
 
 
 MESSAGE_ERRORS = sorted(

@@ -24,12 +24,12 @@ def of(n, pixels=640, cache_mb=2048.0, window=32_000, prefetch=1):
 
 @given(SIZES, SIZES)
 def test_estimates_increase_with_the_data(a, b):
-    few, many = sorted((a, b))
-    assert estimate_loading_memory(few) <= estimate_loading_memory(many)
-    assert estimate_inference_memory(few, 640) <= estimate_inference_memory(many, 640)
-    assert estimate_evaluation_memory(few, 100, 640) <= estimate_evaluation_memory(many, 100, 640)
-    assert estimate_labeling_memory(few, 5, 8, 100, 16) <= estimate_labeling_memory(many, 5, 8, 100, 16)
-    assert estimate_loading_memory(few) >= memory.WORKER_BYTES
+    small, large = sorted((a, b))
+    assert estimate_loading_memory(small) <= estimate_loading_memory(large)
+    assert estimate_inference_memory(small, 640) <= estimate_inference_memory(large, 640)
+    assert estimate_evaluation_memory(small, 100, 640) <= estimate_evaluation_memory(large, 100, 640)
+    assert estimate_labeling_memory(small, 5, 8, 100, 16) <= estimate_labeling_memory(large, 5, 8, 100, 16)
+    assert estimate_loading_memory(small) >= memory.WORKER_BYTES
 
 
 @given(SIZES, st.floats(1.0, 1e5), st.integers(1, 5_000))
@@ -54,6 +54,6 @@ def test_batch_sizes_equal_those_of_the_code():
     assert memory.DECODE_BATCH_SIZE == features.BATCH_SIZE
 
 
-@pytest.mark.parametrize("few", [0, 1])
-def test_few_spectra_need_little_more_than_the_process(few):
-    assert of(few) < memory.TORCH_WORKER_BYTES + 10 * MB
+@pytest.mark.parametrize("small", [0, 1])
+def test_few_spectra_need_little_more_than_the_process(small):
+    assert of(small) < memory.TORCH_WORKER_BYTES + 10 * MB

@@ -4,7 +4,7 @@
   are executed by ``make docs``;
 - of ``console`` and indented blocks, commands of distspec are parsed, and Make targets and modules must
   exist; commands of clouds and clusters are checked by tests/infra;
-- ``sql`` blocks are executed by tests/catalog/test_query.py, the archive of its guide by
+- ``sql`` blocks are executed by tests/catalog/test_queries.py, the archive of its guide by
   tests/archives/test_adding.py.
 """
 

@@ -1,4 +1,4 @@
-"""Access control: requests as a browser, or an attacker, would send them."""
+"""Access control: requests of a browser and of an attacker."""
 
 import pytest
 from starlette.testclient import TestClient

@@ -68,7 +68,7 @@ def test_own_labels_take_precedence_and_all_are_kept(tmp_path):
     session = open_annotation_session(root, "ann")
     session.record(["a"], "LRD", "V-shaped")
     assert session.current_labels(False) == {"a": "LRD", "b": "LAE"}
-    assert {(each.annotator, each.label, each.note) for each in session.list_annotations("a")} == {
+    assert {(item.annotator, item.label, item.note) for item in session.list_annotations("a")} == {
         ("ann", "LRD", "V-shaped"),
         ("bob", "LAE", ""),
     }

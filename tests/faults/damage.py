@@ -101,9 +101,9 @@ def table(
         title = rename(known[name].name if name in known else name)
         columns.append(fits.Column(title, _format(array), unit=unit, array=array))
     own = ("TTYPE", "TFORM", "TUNIT", "TNULL", "TDISP", "TDIM")
-    kept = fits.Header([each for each in old.header.cards if not each.keyword.startswith(own)])
-    new = fits.BinTableHDU.from_columns(columns, header=kept, name=old.name)
-    return written(new if each is old else each for each in hdus)
+    remaining = fits.Header([item for item in old.header.cards if not item.keyword.startswith(own)])
+    new = fits.BinTableHDU.from_columns(columns, header=remaining, name=old.name)
+    return written(new if item is old else item for item in hdus)
 
 
 def cells(content: bytes, hdu: str, **values: Any) -> bytes:

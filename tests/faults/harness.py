@@ -232,7 +232,7 @@ NAMES = {"object_id", "version", "root", "srcid"}
 
 def assert_same(row: Row, other: Row) -> None:
     """Assert that two rows are equal except for the names of their files."""
-    ours, theirs = ({k: v for k, v in each.ledger.items() if k not in NAMES} for each in (row, other))
+    ours, theirs = ({k: v for k, v in item.ledger.items() if k not in NAMES} for item in (row, other))
     assert repr(ours) == repr(theirs)  # NaN is NaN
     assert np.array_equal(row.flux, other.flux)
     assert np.array_equal(row.ivar, other.ivar)

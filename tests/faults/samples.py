@@ -56,14 +56,14 @@ class Sample:
         catalog = str(folder / "catalog.csv")
         if rows:
             write_csv(Path(catalog), rows)
-        made: dict[str, Callable[[], Any]] = {
+        constructors: dict[str, Callable[[], Any]] = {
             "dja": lambda: DJA(**{"url": str(folder), "catalog": catalog, "z_min": -1.0} | options),
             "jades": lambda: JADES(**{"url": str(folder), "catalog": catalog} | options),
             "sdss": lambda: SDSS(**{"url": str(folder)} | options),
             "desi": lambda: DESI(**{"url": str(folder)} | options),
             "spex": lambda: SpeX(**{"url": str(folder), "catalog": catalog} | options),
         }
-        return made[self.kind]()
+        return constructors[self.kind]()
 
     def id_of(self, name: str) -> str:
         """Return a file's object_id."""

@@ -32,7 +32,7 @@ STRUCTURE = {
 
 @cache
 def original(kind):
-    """A file's bytes, unpacked, and the (start, stop) of what in them is worth damaging."""
+    """A file's bytes, unpacked, and the (start, stop) of the parts that are damaged."""
     files = sample(kind)
     content = files.contents[files.victim]
     content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
@@ -41,7 +41,7 @@ def original(kind):
         for name in STRUCTURE[kind]:
             info = hdus[name].fileinfo()
             start, data = info["hdrLoc"], info["datLoc"]
-            # The cards that say how the data lie come first.
+            # The first cards describe the layout of the data.
             spans += [
                 (start, min(start + 20 * 80, data)),
                 (start, data),
@@ -140,7 +140,7 @@ def test_undamaged_files_are_read_as_astropy_reads_them(folder):
 
 
 def test_the_comparison_detects_a_changed_value(folder):
-    """A number in the middle of a table that is another one makes another spectrum."""
+    """A changed number in the table changes the spectrum."""
     content = bytearray(original("dja")[0])
     with opened(bytes(content)) as hdus:
         start = hdus["SPEC1D"].fileinfo()["datLoc"]
@@ -154,8 +154,8 @@ def test_the_comparison_detects_a_changed_value(folder):
 
 @settings(max_examples=250, deadline=None)
 @given(damaged(), st.integers(0, 9).map(lambda n: n == 0))
-def test_damaged_files_are_refused_or_read_as_astropy_reads_them(folder, made, packed):
-    check(*made, folder, packed)
+def test_damaged_files_are_refused_or_read_as_astropy_reads_them(folder, case, packed):
+    check(*case, folder, packed)
 
 
 @pytest.mark.slow
@@ -165,8 +165,8 @@ def test_many_damaged_files_are_refused_or_read_as_astropy_reads_them(folder, ki
 
     @settings(max_examples=4000, deadline=None)
     @given(damaged((kind,)), st.booleans())
-    def long(made, packed):
-        check(*made, folder, packed)
+    def long(case, packed):
+        check(*case, folder, packed)
 
     long()
 
@@ -174,7 +174,7 @@ def test_many_damaged_files_are_refused_or_read_as_astropy_reads_them(folder, ki
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_damaged_gzip_files_are_refused_or_unchanged(folder, data):
-    """gzip's checksum vouches for all that it holds: whatever comes out is what went in."""
+    """The checksum of gzip detects every change of the content."""
     kind = data.draw(st.sampled_from([kind for kind in ("spex", "sdss") if kind in KINDS] or ["dja"]))
     archive, entry, path = archive_of(kind, folder)
     packed = bytearray(_packed(kind))

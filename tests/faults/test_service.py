@@ -85,7 +85,7 @@ def assert_whole(store):
 def test_a_working_server(run, server):
     assert_whole(run())
     assert {request.headers["Range"].partition("=")[0] for request in server.requests} == {"bytes"}
-    largest = max(int(each.headers["Range"].partition("-")[2]) for each in server.requests)
+    largest = max(int(item.headers["Range"].partition("-")[2]) for item in server.requests)
     assert largest < 100_000, "images are not read"
 
 
@@ -97,7 +97,7 @@ PERSISTENT = {
     "075-throttled": (servers.status(429), UNREACHABLE, "status 429, 3 times"),
     "076-slow-down": (slow_down(), UNREACHABLE, "status 503, 3 times"),
     "076-internal-error": (servers.status(500), UNREACHABLE, "status 500, 3 times"),
-    "076-odd-status": (servers.status(418), UNREACHABLE, "status 418"),
+    "076-unknown-status": (servers.status(418), UNREACHABLE, "status 418"),
     "078-reset": (servers.reset, UNREACHABLE, "from 127.0.0.1.*, 3 times"),
     "078-cut-short": (servers.cut_short, UNREACHABLE, "from 127.0.0.1.*, 3 times"),
     "079-short-body": (servers.short_whole, UNREACHABLE, "from 127.0.0.1.*, 3 times"),
@@ -153,7 +153,7 @@ def served(request, tmp_path_factory):
         access = AccessConfig(**{**vars(QUICK), "endpoint_url": server.url})
         store = ingest(str(folder / "store"), archive, access)
         storage.clear_bucket_cache()
-    n_requests = {name: sum(name in each.path for each in server.requests) for name in names}
+    n_requests = {name: sum(name in item.path for item in server.requests) for name in names}
     return current_rows(store), quarantine(store), n_requests
 
 
@@ -277,7 +277,7 @@ def certificate(tmp_path):
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     today = datetime.datetime.now(datetime.UTC)
-    made = (
+    signed = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(today - datetime.timedelta(days=1))
         .not_valid_after(today + datetime.timedelta(days=1))
@@ -287,7 +287,7 @@ def certificate(tmp_path):
         .sign(key, hashes.SHA256())
     )
     paths = tmp_path / "cert.pem", tmp_path / "key.pem"
-    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    paths[0].write_bytes(signed.public_bytes(serialization.Encoding.PEM))
     form = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     paths[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
     return paths
@@ -453,14 +453,14 @@ def s3_endpoint(server, monkeypatch):
     storage.clear_bucket_cache()
 
 
-def refusing(code, there):
+def refusing(code, current):
     """Return a behavior that refuses writes and serves the current content."""
 
     def behave(handler, _):
         if handler.command == "PUT":
             handler.reply(code, b"<Error><Code>ConditionalRequestConflict</Code></Error>")
         else:
-            handler.reply(200, there, ETag='"there"', Last_Modified="Tue, 24 Nov 2026 10:00:00 GMT")
+            handler.reply(200, current, ETag='"there"', Last_Modified="Tue, 24 Nov 2026 10:00:00 GMT")
 
     return behave
 

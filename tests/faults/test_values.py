@@ -53,13 +53,13 @@ def swapped(values, i=200):
 def lost_some(row, other):
     """Assert that some pixels are masked, and that other pixels and the normalization are unchanged."""
     lost = (other.ivar > 0) & (row.ivar == 0)
-    kept = (other.ivar > 0) & (row.ivar > 0)
+    is_valid = (other.ivar > 0) & (row.ivar > 0)
     assert 0 < lost.sum() < 30
     assert not row.flux[lost].any()
-    assert row.ledger["n_valid"] == kept.sum()
-    same = kept & (row.ivar == other.ivar) & (row.flux == other.flux)
+    assert row.ledger["n_valid"] == is_valid.sum()
+    same = is_valid & (row.ivar == other.ivar) & (row.flux == other.flux)
     # A grid pixel that is partly masked has the flux of the rest.
-    assert kept.sum() - same.sum() <= 4
+    assert is_valid.sum() - same.sum() <= 4
     assert row.ledger["norm"] == other.ledger["norm"]
 
 

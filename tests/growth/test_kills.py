@@ -1,4 +1,4 @@
-"""Ingest that is killed, loses tasks or fills the disk, and is run again, gives the undisturbed result."""
+"""Ingest that was killed, lost tasks or filled the disk gives the undisturbed result when it is run again."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def make_dying(task: Any, marker: str) -> Callable[..., Any]:
         pytest.param(load_module, "load_batch_task", 2, marks=pytest.mark.slow),
     ],
 )
-def test_a_task_that_dies_after_its_work_is_repeated(
+def test_task_that_dies_after_writing_is_repeated(
     undisturbed: Undisturbed, tmp_path, monkeypatch, small_chunks, module, task, n_returns
 ):
     root, marker = str(tmp_path / "root"), str(tmp_path / "died")
@@ -111,7 +111,7 @@ class CrashingArchive(DJA):
 
 
 @pytest.mark.slow
-def test_only_the_file_that_ends_workers_is_quarantined(undisturbed: Undisturbed, tmp_path, small_chunks):
+def test_only_the_file_that_crashes_workers_is_quarantined(undisturbed: Undisturbed, tmp_path, small_chunks):
     root, healthy = str(tmp_path), killed_source(undisturbed.folder, files_per_task=2)
     names = sorted(healthy.archive.list_spectra()["object_id"].to_pylist())
     fatal = names[60]
@@ -157,7 +157,7 @@ def test_a_full_disk_is_an_error_without_a_partial_commit(undisturbed: Undisturb
     undisturbed.assert_same(root)
 
 
-def test_a_record_that_does_not_fit_leaves_the_old_one(small_disk):
+def test_failed_write_on_a_full_disk_keeps_the_old_record(small_disk):
     url = str(small_disk / "record.json")
     write_json(url, {"n": 1})
     with pytest.raises(OSError, match="No space left"):

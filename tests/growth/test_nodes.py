@@ -1,4 +1,4 @@
-"""Ingest loses nothing when a node is lost."""
+"""The loss of a node does not change the result of an ingest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.helpers.content import content_checksum
 
 
 @pytest.mark.slow
-def test_a_lost_node_loses_no_row(undisturbed: Undisturbed, tmp_path, monkeypatch):
+def test_loss_of_a_node_does_not_change_the_store(undisturbed: Undisturbed, tmp_path, monkeypatch):
     """The driver runs on three nodes of its own, the undisturbed ingest on this session's Ray."""
     root, plain = str(tmp_path / "root"), str(tmp_path / "plain")
     command = [sys.executable, "-m", "tests.growth.nodes", root, str(undisturbed.folder)]

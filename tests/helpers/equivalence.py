@@ -1,4 +1,4 @@
-"""Compare what two versions of distspec make of the same input: store, weights, labels and tables.
+"""Compare the output of two versions of distspec for the same input: store, weights, labels and tables.
 
     python -m tests.helpers.equivalence record ROOT before.json
     python -m tests.helpers.equivalence compare before.json after.json
@@ -32,9 +32,9 @@ REWORDED = frozenset(
     {"quarantine/detail", "quarantine.detail", "anomalies.reason", "bad_pixels.reason", "changes.reason"}
     | {f"{table}.galaxy_type_reason" for table in ("objects", "classes")}
 )
-"""Explanations in words, which have the new vocabulary."""
+"""Explanations in words, whose wording has changed."""
 REMOVED = frozenset({"sweep.dbcv", "null_tests.dbcv"})
-"""Columns that are not published any more."""
+"""Columns that are no longer published."""
 RENAMED: Mapping[str, Mapping[str, str]] = {
     "tables": {"nulls": "null_tests", "latents": "latent_pairs", "artefacts": "bad_pixels"},
     "columns": {

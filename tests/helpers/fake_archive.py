@@ -32,7 +32,7 @@ BASE_URL = make_absolute_url("mem")
 
 @dataclass(frozen=True)
 class FakeArchive(Archive):
-    """Spectra whose names decide what they are.
+    """Archive in memory; the names of spectra select defects.
 
     Names that begin with "bad" are unreadable, those with "dark" have no positive flux, and those with "away"
     are unreachable unless `is_up`.

@@ -102,6 +102,6 @@ def tables(n: int = N, seed: int = 0) -> dict[str, pa.Table]:
 
 def published(root: str, n: int = N, run: str = "r-made", seed: int = 0) -> dict[str, pa.Table]:
     """Publish the tables under a root and return them."""
-    made = tables(n, seed)
-    publish(root, made, run, "snapshot", {"n_anomalies": 20})
-    return made
+    result = tables(n, seed)
+    publish(root, result, run, "snapshot", {"n_anomalies": 20})
+    return result

@@ -143,7 +143,7 @@ def test_spectra_in_memory_are_predicted_or_rejected(run):
     prediction = Predictor.open(run.root).predict(spectra, 3)
     assert prediction.table["object_id"].to_pylist() == ["mine"]
     assert len(prediction.table["neighbors"][0].as_py()) == 3
-    assert [(each.object_id, str(each.reason)) for each in prediction.rejected] == [("no", "no_redshift")]
+    assert [(row.object_id, str(row.reason)) for row in prediction.rejected] == [("no", "no_redshift")]
 
 
 def test_similar_spectra_are_listed_and_unknown_names_get_suggestions(run, objects, capsys):

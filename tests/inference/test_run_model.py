@@ -69,8 +69,8 @@ def test_saved_run_model_gives_equal_bits(sample, reference, tmp_path, build):
     expected, assignment = labeler.assign([others]), restored.labeler.assign([others])
     assert expected.umap_coordinates is not None
     assert all(
-        np.array_equal(getattr(expected, each.name), getattr(assignment, each.name))
-        for each in fields(expected)
+        np.array_equal(getattr(expected, item.name), getattr(assignment, item.name))
+        for item in fields(expected)
     )
     assert [f.latent_widths.tolist() for f in restored.scalers] == [f.latent_widths.tolist() for f in scalers]
     assert restored.seed == 7

@@ -27,7 +27,7 @@ T0 = 1.8e9
 
 
 class Clock:
-    """Stands in for the module `time`."""
+    """Replacement of the module `time`."""
 
     def __init__(self) -> None:
         self.now = T0
@@ -132,8 +132,8 @@ def test_the_lease_of_a_killed_process_of_this_host_is_free_at_once(tmp_path):
 
 def test_a_reused_process_number_is_not_the_holder(tmp_path):
     with hold_lease(str(tmp_path), "ingest"):
-        mine = read(tmp_path)
-    overwrite(tmp_path, replace(mine, released=False, process_started=mine.process_started - 100.0))
+        current = read(tmp_path)
+    overwrite(tmp_path, replace(current, released=False, process_started=current.process_started - 100.0))
     with hold_lease(str(tmp_path), "ingest") as lease:
         assert lease.token == 2
 
@@ -141,8 +141,8 @@ def test_a_reused_process_number_is_not_the_holder(tmp_path):
 def test_a_process_number_from_another_boot_does_not_free_the_lease(tmp_path):
     """The process may run in another container with the same host name, so only the timeout counts."""
     with hold_lease(str(tmp_path), "ingest"):
-        mine = read(tmp_path)
-    overwrite(tmp_path, replace(mine, released=False, boot_id="another", pid=2**22))
+        current = read(tmp_path)
+    overwrite(tmp_path, replace(current, released=False, boot_id="another", pid=2**22))
     with pytest.raises(LeaseHeldError, match="is held by"):
         acquire_lease(str(tmp_path), "ingest")
 

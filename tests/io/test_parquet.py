@@ -22,7 +22,7 @@ MADE = published.tables(200)
 
 
 def same(one, two):
-    """Tell whether tables hold the same, NaN being NaN."""
+    """Return whether tables are equal, with equal NaN."""
     return one.schema.names == two.schema.names and one.to_pandas().equals(two.to_pandas())
 
 
@@ -50,9 +50,9 @@ def test_astropy_finds_units_and_descriptions(files, name):
         found = Table.read(files / f"{name}.parquet", format="parquet")
     assert len(found) == len(MADE[name])
     for field in MADE[name].schema:
-        said = {key.decode(): value.decode() for key, value in field.metadata.items()}
-        assert found[field.name].unit == (Unit(said["unit"]) if said["unit"] else None), field.name
-        assert found[field.name].description == said["description"]
+        stored = {key.decode(): value.decode() for key, value in field.metadata.items()}
+        assert found[field.name].unit == (Unit(stored["unit"]) if stored["unit"] else None), field.name
+        assert found[field.name].description == stored["description"]
 
 
 @pytest.mark.parametrize("name", ["objects", "classes", "class_medians", "anomalies", "bad_pixels"])
@@ -62,19 +62,19 @@ def test_vo_tools_find_units_and_descriptions(files, name):
         found = Table.read(files / f"{name}.parquet", format="parquet.votable")
     assert len(found) == len(MADE[name])
     for field in MADE[name].schema:
-        said = {key.decode(): value.decode() for key, value in field.metadata.items()}
-        assert found[field.name].unit == (Unit(said["unit"]) if said["unit"] else None), field.name
-        assert " ".join(found[field.name].description.split()) == said["description"]
+        stored = {key.decode(): value.decode() for key, value in field.metadata.items()}
+        assert found[field.name].unit == (Unit(stored["unit"]) if stored["unit"] else None), field.name
+        assert " ".join(found[field.name].description.split()) == stored["description"]
     assert found["object_id" if "object_id" in found.colnames else "cluster_label"][0] is not None
 
 
 @pytest.mark.parametrize("name", MADE)
 def test_the_votable_header_is_valid_and_has_ucds(files, name):
-    said = pq.read_metadata(files / f"{name}.parquet").metadata
-    assert said[b"IVOA.VOTable-Parquet.version"] == b"1.0"
+    stored = pq.read_metadata(files / f"{name}.parquet").metadata
+    assert stored[b"IVOA.VOTable-Parquet.version"] == b"1.0"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fields = votable.parse(io.BytesIO(said[b"IVOA.VOTable-Parquet.content"])).get_first_table().fields
+        fields = votable.parse(io.BytesIO(stored[b"IVOA.VOTable-Parquet.content"])).get_first_table().fields
     assert [field.name for field in fields] == MADE[name].schema.names
     if name == "objects":
         assert {f.name: f.ucd for f in fields if f.name in ("ra", "z")} == {
@@ -89,10 +89,10 @@ def test_pandas_polars_and_duckdb_find_every_value(files):
     polars = pytest.importorskip("polars", reason="polars is not installed: pip install 'distspec[test]'")
     file = str(files / "objects.parquet")
     rank = MADE["objects"]["anomaly_rank"].to_numpy()
-    odd = MADE["objects"]["object_id"].to_pylist()[int(np.argmin(rank))]
-    assert pd.read_parquet(file).set_index("anomaly_rank").loc[1, "object_id"] == odd
-    assert polars.read_parquet(file).filter(polars.col("anomaly_rank") == 1)["object_id"].to_list() == [odd]
-    assert duckdb.sql(f"SELECT object_id FROM '{file}' WHERE anomaly_rank = 1").fetchall() == [(odd,)]
+    first = MADE["objects"]["object_id"].to_pylist()[int(np.argmin(rank))]
+    assert pd.read_parquet(file).set_index("anomaly_rank").loc[1, "object_id"] == first
+    assert polars.read_parquet(file).filter(polars.col("anomaly_rank") == 1)["object_id"].to_list() == [first]
+    assert duckdb.sql(f"SELECT object_id FROM '{file}' WHERE anomaly_rank = 1").fetchall() == [(first,)]
     for found in (pd.read_parquet(file), polars.read_parquet(file).to_pandas()):
         assert found.shape == MADE["objects"].shape
         assert np.array_equal(found["lya_ew"], MADE["objects"]["lya_ew"].to_numpy(), equal_nan=True)

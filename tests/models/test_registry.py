@@ -25,7 +25,7 @@ def test_job_that_lost_the_root_changes_nothing(tmp_path, monkeypatch):
         promote(root, first, "m-1", "")
     with hold_lease(root, "train") as second:
         promote(root, second, "m-2", "")
-    monkeypatch.setattr(type(first), "check_held", lambda self: None)  # as if it did not know
+    monkeypatch.setattr(type(first), "check_held", lambda self: None)  # as if it had not noticed
     with pytest.raises(LeaseLostError, match="later job"):
         promote(root, first, "m-3", "")
     assert read_promoted(root).model_id == "m-2"

@@ -53,13 +53,13 @@ def test_every_altered_or_missing_file_is_named(root):
         content = path.read_bytes()
         path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
         found = find_integrity_problems(str(root))
-        assert any(f"{path.relative_to(root)} was altered: its SHA-256" in each for each in found), (
+        assert any(f"{path.relative_to(root)} was altered: its SHA-256" in line for line in found), (
             path,
             found,
         )
         path.unlink()
         found = find_integrity_problems(str(root))
-        assert any(f"{path.relative_to(root)} is missing" in each for each in found), (path, found)
+        assert any(f"{path.relative_to(root)} is missing" in line for line in found), (path, found)
         path.write_bytes(content)
     assert find_integrity_problems(str(root)) == []
 
@@ -75,8 +75,8 @@ def test_every_altered_record_is_named(root):
             assert f"{path.relative_to(root)} was altered: its checksum does not match" in found, (path, name)
         path.write_text(json.dumps(record)[:-9])
         assert any(
-            f"{path.relative_to(root)} is not valid JSON" in each
-            for each in find_integrity_problems(str(root))
+            f"{path.relative_to(root)} is not valid JSON" in line
+            for line in find_integrity_problems(str(root))
         )
         path.write_text(json.dumps(record))
     assert find_integrity_problems(str(root)) == []
@@ -90,7 +90,7 @@ def test_an_altered_record_with_a_new_checksum_is_found(root, pattern):
     path.write_text(json.dumps(add_checksum({**record, "seed": 7})))
     found = find_integrity_problems(str(root))
     assert found
-    assert all(f"it was made from another {path.relative_to(root)} than" in each for each in found)
+    assert all(f"it was made from another {path.relative_to(root)} than" in line for line in found)
 
 
 def test_a_missing_record_is_found(root):
@@ -99,7 +99,7 @@ def test_a_missing_record_is_found(root):
         content = path.read_bytes()
         path.unlink()
         missing = f"it was made from {path.relative_to(root)}, which is missing"
-        assert any(missing in each for each in find_integrity_problems(str(root))), path
+        assert any(missing in line for line in find_integrity_problems(str(root))), path
         path.write_bytes(content)
 
 
@@ -123,7 +123,7 @@ def test_missing_latents_in_the_store_are_found(root, tmp_path):
     for path in sorted(folder.iterdir()):
         content = path.read_bytes()
         path.unlink()
-        n_found += any("latents" in each or "z_mean" in each for each in find_integrity_problems(str(root)))
+        n_found += any("latents" in line or "z_mean" in line for line in find_integrity_problems(str(root)))
         path.write_bytes(content)
     assert n_found, "some chunks hold latents"
 
@@ -134,10 +134,10 @@ def test_a_snapshot_of_another_data_set_is_found(root):
     del record["checksum"]
     path.write_text(json.dumps(add_checksum({**record, "dataset_checksum": "0" * 64})))
     assert any(
-        "its data set is not the one in snapshot" in each for each in find_integrity_problems(str(root))
+        "its data set is not the one in snapshot" in line for line in find_integrity_problems(str(root))
     )
     path.write_text(json.dumps(add_checksum({**record, "snapshot_id": "0" * 20})))
-    assert any(f"its snapshot {'0' * 20} is missing" in each for each in find_integrity_problems(str(root)))
+    assert any(f"its snapshot {'0' * 20} is missing" in line for line in find_integrity_problems(str(root)))
 
 
 def test_an_expired_lease_publishes_nothing(root, tables):

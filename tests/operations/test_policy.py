@@ -83,9 +83,9 @@ def test_drift_names_the_column_that_moved(seed, shift):
 
 
 def test_drift_needs_enough_spectra():
-    few, many = {"a": np.zeros(29, np.float32)}, {"a": np.ones(400, np.float32)}
-    assert measure_drift(few, many) is None
-    assert measure_drift(many, few) is None
+    small, large = {"a": np.zeros(29, np.float32)}, {"a": np.ones(400, np.float32)}
+    assert measure_drift(small, large) is None
+    assert measure_drift(large, small) is None
 
 
 def evaluation(name, factor=1.0, finite=True, stability=0.9, n=300, noise=0.05, seed=0):
@@ -119,7 +119,7 @@ def test_requested_settings_only_have_to_be_finite():
     assert decide_promotion(OLD, evaluation("m-new", 3.0), RetrainConfig(), user_requested=True).promote
 
 
-def test_a_broken_champion_is_replaced():
+def test_a_broken_promoted_model_is_replaced():
     assert decide_promotion(evaluation("m-old", np.nan), evaluation("m-new", 3.0), RetrainConfig()).promote
 
 

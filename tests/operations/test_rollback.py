@@ -37,19 +37,19 @@ def published(url, store):
     """Publish the second run, with the latents of the first model."""
     record, found = load_run(run_url(url, "r-2"))
     save_run(run_url(url, "r-2"), found, replace(record, model_id="m-1"))
-    made = build_tables(url, "r-2", store, CONFIG)
+    built = build_tables(url, "r-2", store, CONFIG)
     save_run(run_url(url, "r-2"), found, record)
-    editions.publish(url, made, "r-2", store.snapshot_id, {"n": 10})
+    editions.publish(url, built, "r-2", store.snapshot_id, {"n": 10})
     with hold_lease(url, "train") as lease:
         promote(url, lease, "m-1", "first")
         promote(url, lease, "m-2", "better")
-    return made
+    return built
 
 
 def test_the_earlier_model_is_promoted_with_its_catalog(root):
     url, store = root
     first = editions.read_current_record(url)
-    made = published(url, store)
+    built = published(url, store)
     with hold_lease(url, "rollback") as lease:
         record = roll_back(url, "m-1", "ann", lease)
     assert read_promoted(url).model_id == "m-1"
@@ -63,7 +63,7 @@ def test_the_earlier_model_is_promoted_with_its_catalog(root):
     ids = editions.open_tables(url)["class_ids"].to_table()
     both = set(zip(*(ids[name].to_pylist() for name in ("class_id", "run_id")), strict=True))
     assert len(both) == len(ids)
-    later = set(made["class_ids"]["class_id"].to_pylist())
+    later = set(built["class_ids"]["class_id"].to_pylist())
     assert {name for name, _ in both} == later, "ids given since are kept"
     assert len(later) == 4
 

@@ -21,7 +21,7 @@ def root(run, tables) -> str:
 
 def test_the_entities_lead_from_the_row_to_the_file(root):
     found = trace_spectrum(root, "o0007")
-    assert [each.entity_type for each in found.entities()] == [
+    assert [entity.entity_type for entity in found.entities()] == [
         "row", "edition", "run", "model", "snapshot", "file",
     ]  # fmt: skip
     current = editions.read_current_record(root)

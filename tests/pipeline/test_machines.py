@@ -21,15 +21,15 @@ GROUPS = st.builds(
 )
 
 
-def written(group):
+def format_group(group):
     return f"{group.count}x{group.cpus}cpu{group.memory / GB:g}gb" + (
         f"{group.gpus}gpu" if group.gpus else ""
     )
 
 
 @given(st.lists(GROUPS, min_size=1, max_size=4))
-def test_what_is_written_is_what_is_read(groups):
-    assert list(parse_machines("+".join(map(written, groups)))) == groups
+def test_machine_groups_are_parsed(groups):
+    assert list(parse_machines("+".join(map(format_group, groups)))) == groups
     assert n_machines(groups) == sum(g.count for g in groups)
     assert n_gpus(groups) == sum(g.count * g.gpus for g in groups)
 
@@ -37,17 +37,17 @@ def test_what_is_written_is_what_is_read(groups):
 @pytest.mark.parametrize(
     "text", ["", "8cpu32gb", "2x8cpu", "0x8cpu32gb", "2x0cpu32gb", "2x8cpu0gb", "2x8cpu32gb+"]
 )
-def test_what_is_no_machine_is_refused_by_name(text):
+def test_invalid_machines_are_refused_with_the_format(text):
     with pytest.raises(ValueError, match="COUNTxCPUScpuGBgb"):
         parse_machines(text)
 
 
 @given(GROUPS, st.floats(1e7, 1e11))
-def test_no_node_is_given_more_than_it_has(group, memory):
+def test_processes_do_not_exceed_cpus_and_memory(group, memory):
     if memory > group.memory * RAY_MEMORY_FRACTION:
         with pytest.raises(ValueError, match=f"{memory / GB:.2f} GB of memory"):
-            count_concurrent_processes("it", memory, [group])
+            count_concurrent_processes("stage", memory, [group])
         return
-    each = count_concurrent_processes("it", memory, [group]) / group.count
-    assert 1 <= each <= group.cpus
-    assert each * memory <= group.memory * RAY_MEMORY_FRACTION
+    per_node = count_concurrent_processes("stage", memory, [group]) / group.count
+    assert 1 <= per_node <= group.cpus
+    assert per_node * memory <= group.memory * RAY_MEMORY_FRACTION

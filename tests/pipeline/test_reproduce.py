@@ -48,9 +48,9 @@ def test_every_difference_is_described(clustering):
         ): "clustering: umap_0 differs in 1 rows, by up to 0.5",
         ("umap_0", 3, float("nan")): "clustering: umap_0 differs in 1 rows, by up to nan",
     }
-    for (column, row, other), said in cases.items():
+    for (column, row, other), message in cases.items():
         assert list(compare_tables("clustering", clustering, changed(clustering, column, row, other))) == [
-            said
+            message
         ]
     assert list(compare_tables("clustering", clustering, clustering.slice(1))) == [
         "clustering has 59 rows, the original has 60"

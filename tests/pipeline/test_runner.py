@@ -66,7 +66,7 @@ def table(config: Config, name: str) -> pa.Table:
     return editions.open_tables(config.root)[name].to_table()
 
 
-def shortened(config: Config, n: int) -> str:
+def shorten_catalog(config: Config, n: int) -> str:
     """Simulate the archive, keep `n` spectra in its catalog, and return the complete catalog."""
     run_stages(config, ["synthesize"])
     file = Path(config.archive.catalog)
@@ -75,7 +75,7 @@ def shortened(config: Config, n: int) -> str:
     return whole
 
 
-def files_of(root: str) -> dict[str, float]:
+def list_file_times(root: str) -> dict[str, float]:
     """Return the modification times of all files but the lease and the records of jobs."""
     files = [path for path in Path(root).rglob("*") if path.is_file() and "lease.json" not in path.name]
     files = [path for path in files if path.parents[1].name != "jobs"]
@@ -92,15 +92,15 @@ def test_every_listed_spectrum_is_published_or_quarantined(finished):
 
 
 def test_a_second_run_does_nothing(finished, caplog):
-    before = files_of(finished.root)
+    before = list_file_times(finished.root)
     with caplog.at_level("INFO", logger="distspec"):
         assert not run_stages(finished, ALL)
-    assert files_of(finished.root) == before
+    assert list_file_times(finished.root) == before
     assert [record.getMessage().count("nothing to do") for record in caplog.records] == [1] * len(ALL)
 
 
-@pytest.mark.slow  # what is made again from its record is the same to the last bit
-def test_the_same_seed_gives_the_same_catalogue(finished, tmp_path):
+@pytest.mark.slow  # test_a_run_is_reproduced_from_its_record compares bits
+def test_the_same_seed_gives_the_same_catalog(finished, tmp_path):
     again = small(tmp_path)
     run_stages(again, ALL)
     for name in ("objects", "classes", "anomalies"):
@@ -118,12 +118,12 @@ def test_a_run_is_reproduced_from_its_record(finished, tmp_path):
     assert find_integrity_problems(finished.root) == []
 
 
-@pytest.mark.slow  # a run's is the same way there
+@pytest.mark.slow  # reproduction of a run is the fast test
 def test_a_model_is_reproduced_from_its_record(finished, tmp_path):
     assert reproduce(finished.root, resolve_model_id(finished), str(tmp_path)).differences == ()
 
 
-def test_no_source_straddles_the_split(finished):
+def test_spectra_of_a_source_have_the_same_split(finished):
     sides = table(finished, "objects").group_by("source_id").aggregate([("split", "count_distinct")])
     assert set(sides["split_count_distinct"].to_pylist()) == {1}
     objects = table(finished, "objects")
@@ -135,9 +135,9 @@ def test_a_changed_setting_reruns_only_dependent_stages(finished, caplog):
     other = replace(finished, clustering=less)
     with caplog.at_level("INFO", logger="distspec"):
         run_stages(other, ALL)
-    said = {r.getMessage().split()[0]: r.getMessage() for r in caplog.records}
-    did = {stage: "nothing to do" not in said[stage] for stage in ALL}
-    assert did == {
+    messages = {r.getMessage().split()[0]: r.getMessage() for r in caplog.records}
+    did_work = {stage: "nothing to do" not in messages[stage] for stage in ALL}
+    assert did_work == {
         "synthesize": False, "ingest": False, "train": False, "embed": False,
         "cluster": True, "catalog": True, "report": True,
     }  # fmt: skip
@@ -170,7 +170,7 @@ def test_the_summary_has_results_and_paths(finished):
     assert "index.html" in words
 
 
-def test_the_command_queries_the_catalogue(finished, monkeypatch, capsys):
+def test_the_command_queries_the_catalog(finished, monkeypatch, capsys):
     def run(*args: str) -> str:
         monkeypatch.setattr(sys, "argv", ["distspec", *args, "--root", finished.root])
         distspec()
@@ -203,12 +203,12 @@ def test_two_workers_train_as_well_as_one(finished, tmp_path):
     config = replace(small(tmp_path), training=replace(finished.training, workers=2))
     run_stages(config, ["synthesize", "ingest", "train", "embed"])
     errors = []
-    for each in (finished, config):
-        models = [path for path in (Path(each.root) / "models").iterdir() if path.is_dir()]
+    for trained in (finished, config):
+        models = [path for path in (Path(trained.root) / "models").iterdir() if path.is_dir()]
         record = read_json(str(models[0] / "model.json"))
         assert (
             record["metrics"]["n_train"] + record["metrics"]["n_validation"]
-            == open_store(store_url(each.root)).n_rows
+            == open_store(store_url(trained.root)).n_rows
         )
         errors.append(record["metrics"]["val_recon"])
     assert errors[1] == pytest.approx(errors[0], rel=0.3)
@@ -216,7 +216,7 @@ def test_two_workers_train_as_well_as_one(finished, tmp_path):
 
 def test_a_grown_archive_appends_rows(finished, tmp_path):
     config = small(tmp_path)
-    whole = shortened(config, 150)
+    whole = shorten_catalog(config, 150)
     run_stages(config, ["ingest"])
     store = open_store(store_url(config.root))
     first, flux = store.ledger(), store.read_spectra(slice(None))[0]
@@ -234,10 +234,10 @@ def test_a_grown_archive_appends_rows(finished, tmp_path):
 def test_classes_and_labels_persist_when_the_archive_grows(tmp_path, local_ray):
     """Add a fifth of the spectra: with the same model, then with a challenger, and with labels."""
     config = small(tmp_path)
-    whole = shortened(config, 216)
+    whole = shorten_catalog(config, 216)
     run_stages(config, ALL)
     first = table(config, "objects")
-    made = resolve_model_id(config)
+    model = resolve_model_id(config)
     annotations.add_annotations(
         config.root,
         [annotations.Annotation(name, "seen", "ann") for name in first["object_id"].to_pylist()[:20]],
@@ -245,18 +245,18 @@ def test_classes_and_labels_persist_when_the_archive_grows(tmp_path, local_ray):
     Path(config.archive.catalog).write_text(whole)
     grown = replace(config, retrain=RetrainConfig(change_threshold=0.5))
     assert run_stages(grown, ALL)
-    assert resolve_model_id(grown) == made, "too little has changed"
+    assert resolve_model_id(grown) == model, "too little has changed"
     assert set(table(config, "objects")["split"].to_pylist()) == {"train", "validation", "none"}
     second, changes = table(grown, "objects"), table(grown, "changes")
     assert second["human_label"].to_pylist().count("seen") == 20
     before = dict(zip(first["object_id"].to_pylist(), first["class_id"].to_pylist(), strict=True))
-    was = [before.get(name) for name in second["object_id"].to_pylist()]
-    assert second["previous_class_id"].to_pylist() == was
-    kept = set(changes.filter(pc.equal(changes["change"], "kept"))["class_id"].to_pylist())
-    assert kept, "some class goes on"
-    assert kept == set(before.values()) & set(second["class_id"].to_pylist()) - {None}
+    expected = [before.get(name) for name in second["object_id"].to_pylist()]
+    assert second["previous_class_id"].to_pylist() == expected
+    kept_ids = set(changes.filter(pc.equal(changes["change"], "kept"))["class_id"].to_pylist())
+    assert kept_ids, "no class continues"
+    assert kept_ids == set(before.values()) & set(second["class_id"].to_pylist()) - {None}
     assert pc.sum(changes.filter(pc.is_valid(changes["class_id"]))["n_spectra"]).as_py() == sum(
-        each is not None for each in second["class_id"].to_pylist()
+        class_id is not None for class_id in second["class_id"].to_pylist()
     )
     assert not run_stages(grown, ALL)
     annotations.add_annotations(
@@ -267,9 +267,9 @@ def test_classes_and_labels_persist_when_the_archive_grows(tmp_path, local_ray):
     assert run_stages(config, ALL)
     decision, promotion = (
         next(
-            each.payload
-            for each in read_events(config.root, list_jobs(config.root)[-1].number)
-            if each.event_type == kind
+            event.payload
+            for event in read_events(config.root, list_jobs(config.root)[-1].number)
+            if event.event_type == kind
         )
         for kind in ("decision", "promotion")
     )
@@ -277,28 +277,28 @@ def test_classes_and_labels_persist_when_the_archive_grows(tmp_path, local_ray):
     assert (resolve_model_id(config) == promotion["challenger"]) is promotion["promote"]
     third = table(config, "objects")
     assert third.schema.metadata[b"model_id"].decode() == resolve_model_id(config)
-    then = dict(zip(second["object_id"].to_pylist(), second["class_id"].to_pylist(), strict=True))
-    assert third["previous_class_id"].to_pylist() == [then[name] for name in third["object_id"].to_pylist()]
+    known = dict(zip(second["object_id"].to_pylist(), second["class_id"].to_pylist(), strict=True))
+    assert third["previous_class_id"].to_pylist() == [known[name] for name in third["object_id"].to_pylist()]
 
 
 @pytest.mark.slow
 def test_a_pretrained_model_is_used_for_another_archive(finished, tmp_path):
     """A pretrained model is used for another archive; nothing is trained."""
-    made = Path(finished.root) / "models" / resolve_model_id(finished)
+    model = Path(finished.root) / "models" / resolve_model_id(finished)
     config = small(tmp_path)
     config = replace(
-        config, synthetic=replace(config.synthetic, n_spectra=60, seed=5), pretrained_model=str(made)
+        config, synthetic=replace(config.synthetic, n_spectra=60, seed=5), pretrained_model=str(model)
     )
     clustering = replace(config.clustering, k_max=5, measurements=("lya_ew",))
     config = replace(config, clustering=clustering).resolve_urls()
     assert run_stages(config, ALL)
     objects = table(config, "objects")
-    assert objects.schema.metadata[b"model_id"].decode() == made.name
+    assert objects.schema.metadata[b"model_id"].decode() == model.name
     assert set(objects["split"].to_pylist()) == {"none"}
     assert np.isfinite(objects["lya_ew"].to_numpy()).mean() > 0.5
     record = read_json(run_url(config.root, find_run(config)[1]) + "/run.json")
-    assert record["config"]["pretrained_model"] == str(made)
-    copied = read_json(str(Path(config.root) / "models" / made.name / "model.json"))
+    assert record["config"]["pretrained_model"] == str(model)
+    copied = read_json(str(Path(config.root) / "models" / model.name / "model.json"))
     assert copied["data_digest"] == open_store(store_url(finished.root)).dataset_checksum()
     assert not run_stages(config, ALL)
     other = replace(config, root=str(tmp_path / "other"), grid=replace(config.grid, n_pixels=64))

@@ -58,7 +58,7 @@ def start_runner(sample, folder):
 
 
 def summarize(results):
-    return [(each.trial, each.labels.tolist(), repr(each.scores)) for each in results]
+    return [(item.trial, item.labels.tolist(), repr(item.scores)) for item in results]
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +80,9 @@ def test_sweep_on_a_gpu_finds_the_classes(sample, truth, local_ray, tmp_path):
         pytest.skip("no CUDA device")
     config = replace(CONFIG, use_gpu=True)
     with SweepRunner([sample], config, limit_rows(config, len(sample), 1e9)[0], 0, str(tmp_path)) as sweep:
-        found = [each for each in sweep.run_jobs(make_jobs(sample)) if not each.trial.dataset.is_null]
-    right = [each for each in found if each.trial.algorithm_spec.algorithm == "gmm" and each.n_clusters == 3]
-    assert all(adjusted_rand_score(truth, each.labels) > 0.9 for each in right)
+        found = [item for item in sweep.run_jobs(make_jobs(sample)) if not item.trial.dataset.is_null]
+    right = [item for item in found if item.trial.algorithm_spec.algorithm == "gmm" and item.n_clusters == 3]
+    assert all(adjusted_rand_score(truth, item.labels) > 0.9 for item in right)
     assert right
 
 
@@ -112,14 +112,14 @@ def test_rerun_runs_only_missing_jobs(sample, expected_results, tmp_path):
     jobs = make_jobs(sample)
     with start_runner(sample, tmp_path) as sweep:
         sweep.run_jobs(jobs)
-    kept = {path: path.stat().st_mtime_ns for path in sorted(tmp_path.iterdir())}
-    assert len(kept) == len(jobs)
-    missing = list(kept)[2:5]
+    modified = {path: path.stat().st_mtime_ns for path in sorted(tmp_path.iterdir())}
+    assert len(modified) == len(jobs)
+    missing = list(modified)[2:5]
     for path in missing:
         path.unlink()
     with start_runner(sample, tmp_path) as sweep:
         assert summarize(sweep.run_jobs(jobs)) == expected_results
-    assert {path for path, at in kept.items() if path.stat().st_mtime_ns != at} == set(missing)
+    assert {path for path, at in modified.items() if path.stat().st_mtime_ns != at} == set(missing)
 
 
 def test_all_spectra_are_assigned_like_the_sample(sample, truth, local_ray, tmp_path):
@@ -135,9 +135,9 @@ def test_all_spectra_are_assigned_like_the_sample(sample, truth, local_ray, tmp_
     ]
     with start_runner(small, tmp_path) as sweep:
         results, memberships = sweep.run_jobs(jobs), sweep.refit_jobs(jobs)
-    labels = [each.labels.astype(np.int32) for each in results]
+    labels = [item.labels.astype(np.int32) for item in results]
     consensus = find_consensus(labels, 3, np.random.default_rng(0))
-    members = [EnsembleMember(0, job.space, each) for job, each in zip(jobs, memberships, strict=True)]
+    members = [EnsembleMember(0, job.space, item) for job, item in zip(jobs, memberships, strict=True)]
     assignment = assign_classes(EnsembleLabeler(members, {}, consensus, None), [sample])
     assert adjusted_rand_score(truth, assignment.labels) == 1.0
     assert np.array_equal(assignment.labels[::3], consensus.labels)
@@ -168,16 +168,16 @@ def test_displayed_map_shares_its_neighbors_with_other_maps(sample):
     fitted = [
         fit_clustering(m.coordinates, AlgorithmSpec("gmm", 3, "tied"), np.random.default_rng(0)) for m in maps
     ]
-    consensus = find_consensus([each.labels for each in fitted], 3, np.random.default_rng(0))
+    consensus = find_consensus([item.labels for item in fitted], 3, np.random.default_rng(0))
     ensemble = [
-        EnsembleMember(0, space, each.membership_model) for space, each in zip(spaces, fitted, strict=True)
+        EnsembleMember(0, space, item.membership_model) for space, item in zip(spaces, fitted, strict=True)
     ]
-    umaps = {(0, space): each for space, each in zip(spaces, maps, strict=True)}
+    umaps = {(0, space): item for space, item in zip(spaces, maps, strict=True)}
     others = sample.take(slice(150, None))
     assignment = EnsembleLabeler(ensemble, umaps, consensus, None, maps[1]).assign([others])
     member_labels = [
-        labels_from_prob(each.membership_model.predict_proba(m.transform(others.latents)))
-        for each, m in zip(fitted, maps, strict=True)
+        labels_from_prob(item.membership_model.predict_proba(m.transform(others.latents)))
+        for item, m in zip(fitted, maps, strict=True)
     ]
     assert np.array_equal(assignment.prob, consensus.predict_proba(member_labels).astype(np.float32))
     assert np.array_equal(assignment.umap_coordinates, maps[1].transform(others.latents).astype(np.float32))

@@ -1,4 +1,4 @@
-"""A pool of actors grows with the cluster and survives actors that never start, die or hang."""
+"""A pool of actors grows with the cluster and survives failing actors; `map_ordered` bounds running tasks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import ray
 
 from distspec.stages import pool as pool_module
-from distspec.stages.pool import ActorPool
+from distspec.stages.pool import ActorPool, map_ordered
 
 
 @ray.remote(num_cpus=0.1, max_restarts=10, max_task_retries=3)
@@ -113,3 +113,44 @@ def test_hanging_actors_are_restarted(pool, monkeypatch, tmp_path, caplog):
     monkeypatch.setattr(pool_module, "HANG_TIMEOUT_SECONDS", 2.0)
     assert pool.map(lambda actor, item: actor.hang.remote(item), [str(tmp_path)]) == ["done"]
     assert "has not answered" in caplog.text
+
+
+@ray.remote(num_cpus=0)
+def slow_first(i: int) -> int:
+    time.sleep(0.3 if i == 0 else 0.0)
+    return i
+
+
+def test_results_come_in_order_of_the_items(local_ray):
+    assert list(map_ordered(slow_first.remote, range(12), lambda: 4)) == list(range(12))
+
+
+def test_number_of_held_results_is_bounded(local_ray):
+    submitted = 0
+
+    def submit(i: int):
+        nonlocal submitted
+        submitted += 1
+        return slow_first.remote(i)
+
+    held = 0
+    for taken, _ in enumerate(map_ordered(submit, range(20), lambda: 3)):
+        held = max(held, submitted - taken)
+    assert submitted == 20
+    assert 3 < held <= 2 * 3, "others run while the first is waited for, within the bound"
+
+
+def test_number_of_running_tasks_is_bounded(local_ray, tmp_path):
+    @ray.remote(num_cpus=0)
+    def count(i: int) -> int:
+        (tmp_path / str(i)).touch()
+        time.sleep(0.05)
+        running = len(list(tmp_path.iterdir()))
+        (tmp_path / str(i)).unlink()
+        return running
+
+    assert max(map_ordered(count.remote, range(12), lambda: 2)) <= 2
+
+
+def test_no_items_give_no_results(local_ray):
+    assert list(map_ordered(slow_first.remote, [], lambda: 3)) == []

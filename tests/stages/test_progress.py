@@ -1,4 +1,4 @@
-"""How far a stage is: lines where there is no terminal, a bar where there is, and what Prometheus reads."""
+"""Progress of a stage: log lines, a bar on terminals, and metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from distspec.stages.metrics import (
 from distspec.stages.progress import Progress, show_progress
 from distspec.training.record import EpochMetrics
 
-SCRAPED = 60.0
-"""Ray tells its metrics within so long [s]."""
-ALONE = "alone"
-"""A recipe that no other test runs: counters last as long as the process."""
+SCRAPE_TIMEOUT = 60.0
+"""Longest time until Ray exports all metrics [s]."""
+RECIPE = "progress-test"
+"""A recipe that no other test uses, because counters persist for the lifetime of the process."""
 
 
 class Terminal(io.StringIO):
@@ -42,21 +42,21 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture(autouse=True)
-def at_once(monkeypatch):
+def log_every_update(monkeypatch):
     monkeypatch.setattr(progress_module, "LOG_INTERVAL_SECONDS", 0.0)
 
 
-def test_where_there_is_no_terminal_lines_are_logged(local_ray, caplog, monkeypatch):
+def test_progress_is_logged_without_a_terminal(local_ray, caplog, monkeypatch):
     monkeypatch.setattr("sys.stderr", io.StringIO())
     with caplog.at_level(logging.INFO, logger="distspec"), Progress("ingest", 40, "spectrum") as progress:
         progress.advance(10, "1 quarantined")
-    (said,) = [record.getMessage() for record in caplog.records]
+    (message,) = [record.getMessage() for record in caplog.records]
     assert re.fullmatch(
-        r"ingest     10 of 40 \(spectrum\), [\d,]+ per second, \d+ s left; 1 quarantined", said
+        r"ingest     10 of 40 \(spectrum\), [\d,]+ per second, \d+ s left; 1 quarantined", message
     )
 
 
-def test_not_too_often(local_ray, caplog, monkeypatch):
+def test_log_interval_is_respected(local_ray, caplog, monkeypatch):
     monkeypatch.setattr("sys.stderr", io.StringIO())
     monkeypatch.setattr(progress_module, "LOG_INTERVAL_SECONDS", 3600.0)
     with caplog.at_level(logging.INFO, logger="distspec"), Progress("embed", 40, "spectrum") as progress:
@@ -65,7 +65,7 @@ def test_not_too_often(local_ray, caplog, monkeypatch):
     assert not caplog.records
 
 
-def test_on_a_terminal_a_bar_is_drawn(local_ray, caplog, monkeypatch):
+def test_terminal_shows_a_bar(local_ray, caplog, monkeypatch):
     screen = Terminal()
     monkeypatch.setattr("sys.stderr", screen)
     monkeypatch.setattr(tqdm_module.tqdm, "monitor_interval", 0)
@@ -76,16 +76,16 @@ def test_on_a_terminal_a_bar_is_drawn(local_ray, caplog, monkeypatch):
     assert not caplog.records
 
 
-def test_what_a_far_process_posts_is_shown(local_ray, caplog, monkeypatch):
+def test_updates_of_other_processes_are_logged(local_ray, caplog, monkeypatch):
     monkeypatch.setattr("sys.stderr", io.StringIO())
     with caplog.at_level(logging.INFO, logger="distspec"), show_progress(3, "train", "epoch") as board:
         ray.get(board.update.remote(2, EpochMetrics(1, {"total": 3.0}, {"recon": 212.066}, 1e-3, 1.0)))
-    (said,) = [record.getMessage() for record in caplog.records]
-    assert said.startswith("train      2 of 3 (epoch)")
-    assert said.endswith("validation 212.07")
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith("train      2 of 3 (epoch)")
+    assert message.endswith("validation 212.07")
 
 
-def test_work_goes_on_where_the_board_dies(local_ray, caplog, monkeypatch):
+def test_dead_progress_actor_is_restarted(local_ray, caplog, monkeypatch):
     monkeypatch.setattr("sys.stderr", io.StringIO())
     with caplog.at_level(logging.INFO, logger="distspec"), show_progress(3, "train", "epoch") as board:
         metrics = EpochMetrics(0, {"total": 3.0}, {"recon": 1.0}, 1e-3, 1.0)
@@ -93,7 +93,7 @@ def test_work_goes_on_where_the_board_dies(local_ray, caplog, monkeypatch):
         while not caplog.records:
             time.sleep(0.05)
         ray.kill(board, no_restart=False)
-        while ray.get(board.read.remote()).n_done:  # not dead yet
+        while ray.get(board.read.remote()).n_done:  # wait for the restart
             time.sleep(0.05)
         ray.get(board.update.remote(3, metrics))
     assert [record.getMessage()[:27] for record in caplog.records] == [
@@ -102,8 +102,8 @@ def test_work_goes_on_where_the_board_dies(local_ray, caplog, monkeypatch):
     ]
 
 
-def test_prometheus_reads_every_metric_by_its_name_and_tags(local_ray):
-    with track_running_stage("ingest", ALONE):
+def test_every_metric_is_exported_with_its_tags(local_ray):
+    with track_running_stage("ingest", RECIPE):
         increment_counter(BYTES_READ, 81_000)
         increment_counter(SPECTRA_QUARANTINED, 1, reason="no_redshift")
         set_gauge(QUARANTINE_FRACTION, 0.25)
@@ -111,7 +111,7 @@ def test_prometheus_reads_every_metric_by_its_name_and_tags(local_ray):
         set_gauge(LEARNING_RATE, 1e-4)
         with Progress("ingest", 40, "spectrum") as progress:
             progress.advance(15)
-            found = scraped()
+            found = scrape_metrics()
     tags = {
         STAGE_RUNNING: {"stage": "ingest"},
         SPECTRA_QUARANTINED: {"reason": "no_redshift"},
@@ -129,25 +129,29 @@ def test_prometheus_reads_every_metric_by_its_name_and_tags(local_ray):
         LEARNING_RATE: 1e-4,
     }
     for metric in METRICS:
-        expected = {"recipe": ALONE, **tags.get(metric, {})}
+        expected = {"recipe": RECIPE, **tags.get(metric, {})}
         (value,) = [v for labels, v in found[metric.prometheus_name] if expected.items() <= labels.items()]
         assert value == pytest.approx(values[metric]), metric.name
 
 
-def scraped() -> dict[str, list[tuple[dict[str, str], float]]]:
-    """Return what this node tells Prometheus of us, once it tells everything."""
+def scrape_metrics() -> dict[str, list[tuple[dict[str, str], float]]]:
+    """Return the exported samples of distspec by metric, once all metrics are exported."""
     (node,) = [node for node in ray.nodes() if node["Alive"]]
     url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
-    until = time.monotonic() + SCRAPED
+    deadline = time.monotonic() + SCRAPE_TIMEOUT
     while True:
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            text = answer.read().decode()
+        with urllib.request.urlopen(url, timeout=10) as response:
+            text = response.read().decode()
         found: dict[str, list[tuple[dict[str, str], float]]] = {}
         for name, labels, value in re.findall(r"^(ray_distspec_\w+)\{([^}]*)\} (\S+)$", text, re.MULTILINE):
             read = dict(re.findall(r'(\w+)="([^"]*)"', labels))
             found.setdefault(name, []).append((read, float(value)))
-        here = {name for name, each in found.items() if any(tags.get("recipe") == ALONE for tags, _ in each)}
-        if {metric.prometheus_name for metric in METRICS} <= here:
+        scraped_names = {
+            name
+            for name, samples in found.items()
+            if any(tags.get("recipe") == RECIPE for tags, _ in samples)
+        }
+        if {metric.prometheus_name for metric in METRICS} <= scraped_names:
             return found
-        assert time.monotonic() < until, sorted(found)
+        assert time.monotonic() < deadline, sorted(found)
         time.sleep(1.0)

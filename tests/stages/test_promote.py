@@ -155,7 +155,7 @@ def test_worse_or_damaged_model_is_refused_and_not_tried_again(root, training, s
     assert run_stage(root)[0].counts["model"] == read_promoted(root).model_id == training.model_ids[2]
 
 
-def test_diverged_training_leaves_the_champion(root, training):
+def test_diverged_training_leaves_the_promoted_model(root, training):
     run_stage(root)
     grow(root, 30, "more")
 
@@ -194,9 +194,9 @@ def test_pinned_model_stays(root, training):
 
 def test_drift_of_new_spectra_starts_a_training(root, training):
     run_stage(root)
-    batch = batch_of(40, L, np.random.default_rng(5), prefix="odd")
+    batch = batch_of(40, L, np.random.default_rng(5), prefix="anomalous")
     batch.flux[:] = 30.0 * batch.flux[:, ::-1]
-    append(open_store(store_url(root)), batch, identity_of(40, "odd"))
+    append(open_store(store_url(root)), batch, identity_of(40, "anomalous"))
     assert not run_stage(root, change_threshold=0.0, drift_threshold=0.0)[0].did_work
     _, events = run_stage(root, change_threshold=0.0)
     assert "drift in" in events[0][1]["reason"]

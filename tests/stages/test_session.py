@@ -1,4 +1,4 @@
-"""Test sessions of Ray: settings of the workers, and room for them."""
+"""Ray sessions: environment and resources of the workers."""
 
 import os
 import subprocess

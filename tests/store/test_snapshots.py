@@ -64,9 +64,9 @@ def test_a_tag_keeps_a_snapshot(snapshots, tmp_path):
     root = str(tmp_path)
     tag_snapshot(root, "release-1", snapshots[2].snapshot_id)
     collect_garbage(root, NO_TIME, LATER)
-    kept = open_store(snapshots[2].url, "release-1")
-    assert kept.n_rows == 16
-    assert kept.ledger(["object_id"])["object_id"].to_pylist() == names(0, 16)
+    tagged = open_store(snapshots[2].url, "release-1")
+    assert tagged.n_rows == 16
+    assert tagged.ledger(["object_id"])["object_id"].to_pylist() == names(0, 16)
     assert verify_store(root, "release-1")[1] == []
     table = list_snapshots(root).to_pylist()
     assert {row["tags"]: row["n_rows"] for row in table if row["tags"]} == {"release-1": 16}

@@ -89,11 +89,11 @@ def fault_in_checkpoint(act: Callable[[dict[str, Any]], None], function: str) ->
     def install(worker_config: dict[str, Any], fault: str, step: int) -> None:
         real: Callable[..., Any] = getattr(checkpoints, function)
 
-        def write(url: str, *what: Any) -> Any:
+        def write(url: str, *content: Any) -> Any:
             is_there = f"/{step:010d}/" in url and not url.endswith("worker-1.safetensors")
             if is_there and mark_once(worker_config["task"].root, fault):
                 act(worker_config)
-            return real(url, *what)
+            return real(url, *content)
 
         setattr(checkpoints, function, write)
 

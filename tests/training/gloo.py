@@ -1,4 +1,4 @@
-"""Training by three workers, each a process of its own, connected by gloo."""
+"""Training by three worker processes that are connected by gloo."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def run_scenarios(process_group: ProcessGroup, folder: str) -> NamedTensors:
         url, is_streamed = f"{folder}/{kind}", kind == "streamed"
         train(kind, CONFIG, streamed=is_streamed)
         # The last checkpoint is that of step 4, in the middle of the second epoch.
-        train(f"{kind} kept", replace(CONFIG, max_epochs=2, checkpoint_interval_steps=4), url, is_streamed)
+        train(f"{kind} half", replace(CONFIG, max_epochs=2, checkpoint_interval_steps=4), url, is_streamed)
         train(f"{kind} again", CONFIG, url, is_streamed)
         train(f"{kind} grown", CONFIG, f"{folder}/{kind} of one", is_streamed)
     results["message"] = _train_on_bad_value(batch, process_group)

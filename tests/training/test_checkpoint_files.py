@@ -1,4 +1,4 @@
-"""Only complete checkpoints are used, whatever happened to the others."""
+"""Only complete and undamaged checkpoints are used."""
 
 import json
 import logging

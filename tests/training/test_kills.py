@@ -1,4 +1,4 @@
-"""Whatever is killed, and when: the weights equal those of an uninterrupted training."""
+"""After a worker or the driver was killed, the weights equal those of an uninterrupted training."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_worker_killed_and_then_the_driver_in_a_checkpoint(root, expected_weight
     ],
 )
 def test_worker_killed(root, expected_weights, local_ray, fault, order):
-    """Before the first checkfault, between two, at the end of an epoch, and while one is written."""
+    """Before the first checkpoint, between two, at the end of an epoch, and while one is written."""
     process = run_driver(root, 2, order, fault)
     assert process.returncode == 0, process.stderr[-3000:]
     assert read_marks(root) == {fault}

@@ -1,4 +1,4 @@
-"""The training loop against a plain one, against itself after an interruption, and its errors."""
+"""The training loop: comparison with a plain loop, resumption, and errors."""
 
 import copy
 from dataclasses import replace
@@ -248,7 +248,7 @@ def test_error_for_a_gradient_that_is_not_finite_names_the_spectra(batch, step):
     assert all(f"o{row}" in message for row in rows)
 
 
-def test_error_for_bad_weights_blames_no_spectrum(batch):
+def test_error_for_bad_weights_names_no_spectrum(batch):
     state = make_state(TrainingConfig())
     with torch.no_grad():
         state.vae.to_output.bias.fill_(float("inf"))

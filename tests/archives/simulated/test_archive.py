@@ -218,7 +218,7 @@ def test_sources_are_separated(large_plan):
     assert len(set(zip(np.round(x * 2), np.round(y * 2), strict=True))) == first.sum()
 
 
-def test_twins_are_one_galaxy_at_several_redshifts(archive):
+def test_paired_galaxies_have_several_redshifts(archive):
     config, folder = archive
     truth = pyarrow.parquet.read_table(folder / "truth.parquet").to_pylist()
     twins = [row for row in truth if row["twin_id"] >= 0]

@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 
 from distspec.core.errors import InvalidSpectrumError, QuarantineReason
 from distspec.io.remote.config import AccessConfig, FileContent
-from distspec.io.remote.files import is_url_below, open_archive_client
+from distspec.io.remote.files import (
+    decompress_gzip,
+    is_url_below,
+    open_archive_client,
+    run_coroutine,
+)
 from tests.faults import servers
 from tests.faults.servers import serving
 
@@ -18,7 +23,7 @@ CONFIG = AccessConfig(attempts=2, timeout=5.0, deadline=10.0, max_file_mb=1.0, m
 
 @pytest.fixture(params=["disk", "http"])
 def archive(request, tmp_path):
-    """A place for files: its URL, how to put one there, and how often each was asked for."""
+    """URL of an archive on disk or on a server, and a function that adds a file."""
     if request.param == "disk":
 
         def put(name, content):
@@ -30,24 +35,24 @@ def archive(request, tmp_path):
         yield server.url, lambda name, content: server.serve(f"/{name}", content)
 
 
-def do(base, what, config=CONFIG):
+def with_client(base, function, config=CONFIG):
     async def run():
         async with open_archive_client(base, config) as files:
-            return await what(files)
+            return await function(files)
 
     return asyncio.run(run())
 
 
 def head(base, name, n, config=CONFIG):
-    return do(base, lambda files: files.get_file(f"{base}/{name}").read_head(n), config)
+    return with_client(base, lambda files: files.get_file(f"{base}/{name}").read_head(n), config)
 
 
 def whole(base, name, config=CONFIG):
-    return do(base, lambda files: files.get_file(f"{base}/{name}").read_all(), config)
+    return with_client(base, lambda files: files.get_file(f"{base}/{name}").read_all(), config)
 
 
 def ranges(base, name, spans):
-    return do(base, lambda files: files.get_file(f"{base}/{name}").read_ranges(spans))
+    return with_client(base, lambda files: files.get_file(f"{base}/{name}").read_ranges(spans))
 
 
 def test_head_whole_file_and_ranges(archive):
@@ -77,7 +82,7 @@ def test_gzip_content_is_decompressed_whatever_the_name(archive):
     assert whole(base, "a.fits") == (CONTENT, len(CONTENT))
     noise = b"".join(hash((i, "x")).to_bytes(8, "little", signed=True) for i in range(5000))
     put("noise.gz", gzip.compress(noise))
-    assert head(base, "noise.gz", 100) == (noise, len(noise)), "a beginning cannot be unpacked alone"
+    assert head(base, "noise.gz", 100) == (noise, len(noise)), "the first bytes cannot be decompressed alone"
 
 
 def test_too_large_files_are_refused(archive):
@@ -112,7 +117,7 @@ def test_nothing_is_read_twice():
             await file.read_all()
             await file.read_head(3000)
 
-        do(server.url, read)
+        with_client(server.url, read)
         spans = [request.headers["Range"] for request in server.requests]
         assert spans == ["bytes=0-99", "bytes=0-9", "bytes=0-999999"]
 
@@ -134,7 +139,7 @@ def test_the_number_of_concurrent_requests_is_limited():
         async def read(files):
             await asyncio.gather(*(files.get_file(f"{server.url}/{i}").read_head(10) for i in range(12)))
 
-        do(server.url, read, replace(CONFIG, in_flight=3))
+        with_client(server.url, read, replace(CONFIG, in_flight=3))
         assert 1 <= max(most) <= 3
         assert len(server.requests) == 12
 
@@ -161,11 +166,11 @@ def test_files_outside_the_archive_are_refused(tmp_path):
             return files.get_file(url)
 
         with pytest.raises(InvalidSpectrumError) as caught:
-            do(f"file://{tmp_path}", open_one)
+            with_client(f"file://{tmp_path}", open_one)
         assert caught.value.reason is QuarantineReason.OUTSIDE
 
 
-def test_names_that_the_disk_refuses(tmp_path):
+def test_unreadable_local_names_are_not_found(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_bytes(b"x")
     base = f"file://{tmp_path}"
@@ -175,7 +180,7 @@ def test_names_that_the_disk_refuses(tmp_path):
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_refused(tmp_path, monkeypatch):
-    """As an object store may: less comes than is said to be there."""
+    """The response is shorter than the announced length, as from an object store."""
     (tmp_path / "a").write_bytes(CONTENT)
     monkeypatch.setattr(
         "distspec.io.remote.files._read_local", lambda *_: FileContent(CONTENT[:50], len(CONTENT))
@@ -193,7 +198,7 @@ SEGMENT = st.text("ab.\\%~é \0\n/@:?#", max_size=6)
 @example(["", "..", "x"])
 @example(["a\\..\\..", "x"])
 def test_accepted_urls_stay_below_the_archive(parts):
-    """What passes is, however a file system takes it, below: no step leads up or out."""
+    """No prefix of an accepted path leaves the archive, whatever the file system's separator."""
     base = "file:///data/archive"
     url = "/".join([base, *parts])
     if not is_url_below(url, base):
@@ -227,3 +232,77 @@ def test_plain_paths_are_accepted(parts):
 def test_impossible_settings_are_refused(changed, named):
     with pytest.raises(ValueError, match=rf"access\.in_flight.*{named}|access\.{named}"):
         AccessConfig(**changed)
+
+
+class CountedRepr:
+    """An object that counts how often it is formatted."""
+
+    n_formatted = 0
+
+    def __repr__(self) -> str:
+        self.n_formatted += 1
+        return "CountedRepr()"
+
+
+def test_result_of_a_coroutine_is_not_formatted():
+    item = CountedRepr()
+
+    async def work() -> list[CountedRepr]:
+        return [item]
+
+    assert run_coroutine(work()) == [item]
+    assert item.n_formatted == 0
+
+
+def test_coroutine_runs_within_an_event_loop():
+    async def work() -> int:
+        return 7
+
+    async def notebook_cell() -> int:
+        return run_coroutine(work())
+
+    assert asyncio.run(notebook_cell()) == 7
+
+
+def reason(content, limit=1 << 20):
+    with pytest.raises(InvalidSpectrumError) as caught:
+        decompress_gzip(content, limit)
+    assert caught.value.detail
+    return caught.value.reason
+
+
+@given(st.lists(st.binary(max_size=300), min_size=1, max_size=4))
+def test_every_gzip_member_is_decompressed(parts):
+    assert decompress_gzip(b"".join(map(gzip.compress, parts)), 1 << 20) == b"".join(parts)
+
+
+@given(st.binary(min_size=1, max_size=5000), st.data())
+def test_truncated_gzip_is_refused(content, data):
+    packed = gzip.compress(content, mtime=0)
+    assert reason(packed[: data.draw(st.integers(1, len(packed) - 1))]) is QuarantineReason.UNREADABLE
+
+
+@given(st.binary(min_size=1, max_size=2000), st.data())
+def test_flipped_bits_are_refused_or_harmless(content, data):
+    packed = bytearray(gzip.compress(content, mtime=0))
+    packed[data.draw(st.integers(0, len(packed) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    try:
+        assert decompress_gzip(bytes(packed), 1 << 20) == content
+    except InvalidSpectrumError:
+        assert reason(bytes(packed)) in {QuarantineReason.UNREADABLE, QuarantineReason.TOO_LARGE}
+
+
+def test_content_is_decompressed_up_to_the_limit():
+    content = gzip.compress(b"\0" * 100_000)
+    assert len(decompress_gzip(content, 100_000)) == 100_000
+    assert reason(content, 99_999) is QuarantineReason.TOO_LARGE
+    assert reason(gzip.compress(b"x" * 60) * 2, 100) is QuarantineReason.TOO_LARGE, (
+        "the limit applies to all members together"
+    )
+
+
+def test_padding_is_accepted_and_other_bytes_are_refused():
+    content = gzip.compress(b"x")
+    assert decompress_gzip(content + b"\0" * 512, 100) == b"x"
+    assert reason(content + b"junk") is QuarantineReason.UNREADABLE
+    assert reason(b"\x1f\x8b") is QuarantineReason.UNREADABLE

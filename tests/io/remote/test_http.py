@@ -53,7 +53,7 @@ def test_a_range_beyond_the_end_is_empty(server):
 def test_a_response_without_a_length_is_read_up_to_the_limit(server):
     server.serve("/a.fits", CONTENT, always=servers.tell_no_length)
     content = read(f"{server.url}/a.fits", config=replace(CONFIG, max_file_mb=0.005))
-    assert len(content.data) == 5001, "one byte more than allowed says that there is more"
+    assert len(content.data) == 5001, "one more byte shows that the limit is exceeded"
 
 
 def test_names_are_quoted_where_necessary(server):

@@ -24,7 +24,7 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def made(root):
+def tables(root):
     return {name: table.to_pandas() for name, table in published(root).items()}
 
 
@@ -37,9 +37,9 @@ def separation(ra, dec, at_ra, at_dec):
     return np.degrees(2 * np.arcsin(np.linalg.norm(a - b, axis=-1) / 2))
 
 
-def expected(made):
+def expected(tables):
     """Return the expected column of each example query, computed with pandas."""
-    objects, classes = made["objects"], made["classes"]
+    objects, classes = tables["objects"], tables["classes"]
     ranked = objects.sort_values("anomaly_rank")
     away = separation(objects.ra, objects.dec, 53.16, -27.79)
     dots = objects[(objects.galaxy_type == "LRD") & (objects.galaxy_type_confidence > 0.8)]
@@ -47,7 +47,7 @@ def expected(made):
     agree = objects.groupby("source_id").cluster_label.nunique() == 1
     clean = (objects.cluster_label >= 0) & (objects.cluster_stability >= np.float32(0.9))
     clean &= (objects.snr > 3) & (objects.artefact_score < 1)
-    median = made["class_medians"].query("cluster_label == 0 and n_valid > 0")
+    median = tables["class_medians"].query("cluster_label == 0 and n_valid > 0")
     return [
         ("n_spectra", sorted(classes.n_spectra, reverse=True)),
         ("object_id", ranked.object_id[ranked.cluster_label == 2][:100].tolist()),
@@ -67,8 +67,8 @@ def test_the_readme_has_ten_example_queries():
 
 
 @pytest.mark.parametrize("i", range(10))
-def test_an_example_query_agrees_with_pandas(root, made, i):
-    column, values = expected(made)[i]
+def test_an_example_query_agrees_with_pandas(root, tables, i):
+    column, values = expected(tables)[i]
     found = query(root, EXAMPLE_QUERIES[i])[column].to_pylist()
     assert len(found) > 0
     assert (set(found) if isinstance(values, set) else found) == values
@@ -77,16 +77,16 @@ def test_an_example_query_agrees_with_pandas(root, made, i):
 @pytest.mark.parametrize(
     "at", [(53.16, -27.79, 0.05), (0.0, 10.0, 30.0), (200.0, 89.0, 20.0), (10.0, -90.0, 40.0)]
 )
-def test_a_cone_search_agrees_with_brute_force(root, made, at):
+def test_a_cone_search_agrees_with_brute_force(root, tables, at):
     ra, dec, radius = at
-    away = separation(made["objects"].ra, made["objects"].dec, ra, dec)
+    away = separation(tables["objects"].ra, tables["objects"].dec, ra, dec)
     found = query(root, f"SELECT object_id, separation FROM cone({ra}, {dec}, {radius})").to_pandas()
-    assert set(found.object_id) == set(made["objects"].object_id[away <= radius])
+    assert set(found.object_id) == set(tables["objects"].object_id[away <= radius])
     assert len(found) > 0
     assert found.separation.max() <= radius
 
 
-def test_queries_skip_row_groups(root, made, tmp_path, monkeypatch):
+def test_queries_skip_row_groups(root, tables, tmp_path, monkeypatch):
     """Few row groups can contain a class, the first ranks, or a region of the sky."""
     monkeypatch.setattr("distspec.io.parquet.ROW_GROUP_SIZE", 100)
     published(str(tmp_path), 20_000)
@@ -108,14 +108,14 @@ def test_queries_skip_row_groups(root, made, tmp_path, monkeypatch):
     assert groups("ra", 199.0, 201.0) < 0.4
 
 
-def test_objects_are_stored_in_another_order_and_otherwise_unchanged(root, made):
+def test_objects_are_stored_in_another_order_and_otherwise_unchanged(root, tables):
     found = open_tables(root)["objects"].to_table().to_pandas()
-    assert found.object_id.tolist() != made["objects"].object_id.tolist()
+    assert found.object_id.tolist() != tables["objects"].object_id.tolist()
     again = found.sort_values("store_row").reset_index(drop=True)
-    assert again.equals(made["objects"])
+    assert again.equals(tables["objects"])
 
 
-def test_errors_name_the_problem_and_the_alternatives(root, made):
+def test_errors_name_the_problem_and_the_alternatives(root, tables):
     with pytest.raises(CatalogError, match="redshift"):
         query(root, "SELECT redshift FROM objects")
     with pytest.raises(CatalogError, match=r"(?s)galaxies.*tables: anomalies, bad_pixels"):
@@ -133,9 +133,9 @@ def test_a_query_before_the_first_run_names_the_command(tmp_path):
         query(str(tmp_path), "SELECT 1")
 
 
-def test_the_example_query_runs_in_plain_duckdb(root, made):
+def test_the_example_query_runs_in_plain_duckdb(root, tables):
     rows = duckdb.sql(format_example_query(root)).fetchall()
-    counts = made["objects"].cluster_label.value_counts()
+    counts = tables["objects"].cluster_label.value_counts()
     assert {label: n for label, n, _ in rows} == counts.to_dict()
 
 
@@ -158,8 +158,8 @@ def test_previous_runs_can_be_queried(tmp_path):
 
 def test_queries_of_a_bucket(s3):  # noqa: F811
     root = s3.url("root")
-    made = {name: table.to_pandas() for name, table in published(root).items()}
-    for i, (column, values) in enumerate(expected(made)):
+    tables = {name: table.to_pandas() for name, table in published(root).items()}
+    for i, (column, values) in enumerate(expected(tables)):
         found = query(root, EXAMPLE_QUERIES[i])[column].to_pylist()
         assert (set(found) if isinstance(values, set) else found) == values
     published(root, 100, "r-old")

@@ -1,4 +1,4 @@
-"""The command itself: an address, answers, and an end by Ctrl-C that leaves the labels compacted."""
+"""The command ``explore``: address, responses, and compaction of the labels at the end by Ctrl-C."""
 
 import json
 import os
