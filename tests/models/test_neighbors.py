@@ -49,7 +49,7 @@ def test_repeat_with_equal_latents_is_a_neighbor_but_the_spectrum_itself_is_not(
 def test_at_most_all_other_spectra_are_returned(tmp_path, points):
     names = publish(tmp_path, points[:4])
     assert len(find_similar(str(tmp_path), names[0], 10)) == 3
-    with pytest.raises(ValueError, match="n = 0"):
+    with pytest.raises(ValueError, match="0 neighbors were asked for"):
         find_similar(str(tmp_path), names[0], 0)
 
 
