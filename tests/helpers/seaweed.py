@@ -106,8 +106,14 @@ def serve() -> Generator[tuple[str, Any]]:
 
 
 def free_ports(n: int) -> list[int]:
-    """Return consecutive free ports; the ports 10,000 above are free too, because the server uses them."""
-    for first in range(20_000 + os.getpid() % 20_000, 50_000, n):
+    """Return consecutive free ports; the ports 10,000 above are free too, because the server uses them.
+
+    All lie below the range of ephemeral ports (32768), and processes with neighboring ids start far apart, so
+    that two servers that start at the same time do not choose the same ports.
+    """
+    offset = os.getpid() * 776 % 10_000
+    for step in range(0, 10_000, n):
+        first = 12_000 + (offset + step) % 10_000
         ports = [*range(first, first + n)]
         sockets = [socket.socket() for _ in range(2 * n)]
         try:
