@@ -38,6 +38,8 @@ from distspec.models.latents import VECTOR_COLUMNS
 from distspec.models.neighbors import extract_latents
 
 N_NEIGHBORS = 10
+SPACES = ("features", "latents")
+"""Spaces in which members can be fitted again."""
 
 
 def make_inputs(predictor: Predictor, objects: pa.Table) -> ClusteringInputs:
@@ -142,6 +144,9 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=10)
     args = parser.parse_args()
     predictor = Predictor.open(args.root)
+    space = predictor.run_record.clustering.space
+    if space not in SPACES:
+        parser.error(f"the classes of {args.root} are of {space}: it must be one of {', '.join(SPACES)}")
     objects = open_tables(args.root)["objects"].to_table().sort_by("object_id")
     run_labels = objects["cluster_label"].to_numpy()
     core_limit = predictor.clustering_config.min_core_stability

@@ -28,7 +28,14 @@ from tests.benchmarks.machine import ENVIRONMENT
 INTERVAL_SECONDS = 0.1
 MB = 1e6
 FOLDERS = ("archive", "store", "models", "runs", "catalog")
-SERVICES = ("raylet", "gcs_server", "ray/_private", "ray/dashboard")
+SERVICES = (
+    "raylet",
+    "gcs_server",
+    "ray/_private",
+    "ray/dashboard",
+    "ray::DashboardAgent",
+    "ray::RuntimeEnvAgent",
+)
 """Parts of the command lines of Ray's own processes, which are not counted."""
 
 
