@@ -108,12 +108,12 @@ def serve() -> Generator[tuple[str, Any]]:
 def free_ports(n: int) -> list[int]:
     """Return consecutive free ports; the ports 10,000 above are free too, because the server uses them.
 
-    All lie below the range of ephemeral ports (32768), and processes with neighboring ids start far apart, so
-    that two servers that start at the same time do not choose the same ports.
+    All lie between the ports of Ray's workers (up to 19999) and the ephemeral ports (from 32768). Processes
+    with neighboring ids start far apart, so that servers that start at the same time get different ports.
     """
-    offset = os.getpid() * 776 % 10_000
-    for step in range(0, 10_000, n):
-        first = 12_000 + (offset + step) % 10_000
+    offset = os.getpid() * 776 % 2_600
+    for step in range(0, 2_600, n):
+        first = 20_100 + (offset + step) % 2_600
         ports = [*range(first, first + n)]
         sockets = [socket.socket() for _ in range(2 * n)]
         try:
