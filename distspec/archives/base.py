@@ -13,8 +13,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from distspec.core.instruments import Disperser
+from distspec.core.listing import Listing
 from distspec.core.spectrum import Floats, Spectrum
-from distspec.io.remote.config import AccessConfig
+from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
 from distspec.io.remote.files import ArchiveFile
 from distspec.measurements.definitions import MeasurementSet
 from distspec.measurements.galaxy_types import GalaxyTypeRule
@@ -150,6 +151,10 @@ class Archive(ABC):
         ArchiveError
             If the catalog or the folder cannot be used; the message names the setting.
         """
+
+    def read_listing(self, access: AccessConfig = DEFAULT_ACCESS) -> Listing:
+        """List the spectra, and account for every row that was read; see `list_spectra`."""
+        return Listing(self.list_spectra(access))
 
     @abstractmethod
     async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:

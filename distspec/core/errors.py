@@ -101,6 +101,8 @@ class QuarantineReason(StrEnum):
     """The key cannot be used as a name: it is empty, too long, or contains a path or control characters."""
     AMBIGUOUS = "ambiguous"
     """One listing has the key several times, with different values."""
+    BAD_ROW = "bad_row"
+    """A cell of the catalog's row that is needed is malformed; the detail names row, column and value."""
     TOO_LARGE = "too_large"
     """The file, its uncompressed content, or the declared size of a table exceeds the limit."""
     UNREADABLE = "unreadable"

@@ -18,7 +18,7 @@ from distspec.store.store import Store
 
 MAX_ID_LENGTH = 200
 """Largest number of characters in an object_id."""
-LISTING_REASONS = frozenset({QuarantineReason.BAD_ID, QuarantineReason.AMBIGUOUS})
+LISTING_REASONS = frozenset({QuarantineReason.BAD_ID, QuarantineReason.AMBIGUOUS, QuarantineReason.BAD_ROW})
 """Reasons that concern the listing and not the file: the file is read once the listing is corrected."""
 
 
