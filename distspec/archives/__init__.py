@@ -10,7 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from distspec.archives.base import LISTING_SCHEMA, Archive, SpectrumEntry, build_spectrum_from_errors
-from distspec.archives.catalogs import find_etags, find_path_template, make_absolute_url, read_catalog
+from distspec.archives.catalogs import (
+    build_listing,
+    find_etags,
+    find_path_template,
+    make_absolute_url,
+    read_catalog,
+)
 
 if TYPE_CHECKING:
     from distspec.archives.registry import get_archive, list_archives
@@ -19,6 +25,7 @@ __all__ = [
     "LISTING_SCHEMA",
     "Archive",
     "SpectrumEntry",
+    "build_listing",
     "build_spectrum_from_errors",
     "find_etags",
     "find_path_template",

@@ -131,7 +131,7 @@ class Archive(ABC):
     """Folder or bucket that contains every file of the archive."""
 
     @abstractmethod
-    def list_spectra(self, access: AccessConfig = ...) -> pa.Table:
+    def read_listing(self, access: AccessConfig = ...) -> Listing:
         """List the spectra that the archive offers now and that the options select.
 
         Runs once per ingest, in the driver.
@@ -143,8 +143,8 @@ class Archive(ABC):
 
         Returns
         -------
-        Table
-            One row per spectrum, with `LISTING_SCHEMA`.
+        Listing
+            One row per spectrum, with `LISTING_SCHEMA`, and an account of every row of the catalog.
 
         Raises
         ------
@@ -152,9 +152,20 @@ class Archive(ABC):
             If the catalog or the folder cannot be used; the message names the setting.
         """
 
-    def read_listing(self, access: AccessConfig = DEFAULT_ACCESS) -> Listing:
-        """List the spectra, and account for every row that was read; see `list_spectra`."""
-        return Listing(self.list_spectra(access))
+    def list_spectra(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
+        """Return the spectra of `read_listing` alone.
+
+        Parameters
+        ----------
+        access : AccessConfig
+            Credentials, limits and timeouts.
+
+        Returns
+        -------
+        Table
+            One row per spectrum, with `LISTING_SCHEMA`.
+        """
+        return self.read_listing(access).spectra
 
     @abstractmethod
     async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:

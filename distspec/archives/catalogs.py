@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -10,16 +9,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from astropy import units
-from astropy.table import Table
-from pyarrow import csv
 
-from distspec.core.errors import ArchiveError, InvalidSpectrumError, QuarantineReason
+from distspec.archives.base import LISTING_SCHEMA
+from distspec.core.errors import ArchiveError, InvalidSpectrumError, QuarantineReason, QuarantineRecord
+from distspec.core.listing import Listing, RowSelection
+from distspec.io.catalog_table import CatalogTable
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
 from distspec.io.remote.files import is_url_below, open_archive_client, run_coroutine
 from distspec.io.remote.listing import list_folder, read_catalog_bytes
 from distspec.io.storage import split_url
+from distspec.io.table_formats import parse_table
 
 
 @lru_cache
@@ -60,8 +60,8 @@ N_PROBES = 16
 """Number of files that are probed to find the path template of an archive."""
 
 
-def read_catalog(url: str, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
-    """Read a catalog in CSV, gzipped CSV, ECSV or Parquet.
+def read_catalog(url: str, access: AccessConfig = DEFAULT_ACCESS, preferred_hdu: str = "") -> CatalogTable:
+    """Read a catalog in CSV, ECSV, FITS, VOTable or Parquet, which may be gzipped.
 
     Parameters
     ----------
@@ -69,11 +69,13 @@ def read_catalog(url: str, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
         Path, or a URL that begins with http(s)://, s3://, gs:// or az://.
     access : AccessConfig
         Credentials, limits and timeouts.
+    preferred_hdu : str
+        Name of the FITS table to read if the file has it; otherwise its first table is read.
 
     Returns
     -------
-    pa.Table
-        The rows of the catalog.
+    CatalogTable
+        The columns of the catalog.
 
     Raises
     ------
@@ -81,29 +83,43 @@ def read_catalog(url: str, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
         If the file does not exist or has none of these formats.
     """
     content = read_catalog_bytes(make_absolute_url(url), access)
-    stem = url.lower().removesuffix(".gz")
-    try:
-        if stem.endswith((".parquet", ".pq")):
-            return pq.read_table(io.BytesIO(content))
-        if stem.endswith(".ecsv"):
-            return _convert_astropy_table(Table.read(io.BytesIO(content), format="ascii.ecsv"))
-        return csv.read_csv(pa.BufferReader(content))
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise ArchiveError(
-            f"{url} cannot be read as a CSV, ECSV or Parquet table ({error}): its name must end in "
-            ".csv, .csv.gz, .ecsv or .parquet, and its content must match"
-        ) from error
+    return CatalogTable(parse_table(content, url, preferred_hdu), url)
 
 
-def _convert_astropy_table(table: Table) -> pa.Table:
-    """Return an astropy table as an Arrow table, with masked values as nulls."""
+def build_listing(
+    catalog: CatalogTable, selection: RowSelection, columns: Mapping[str, Any], sort_key: str = "object_id"
+) -> Listing:
+    """Build the listing of the selected rows of a catalog, with the records of its malformed rows.
 
-    def column(name: str) -> pa.Array:
-        values: Any = table[name]
-        mask = np.ma.getmaskarray(values) if table.masked or hasattr(values, "mask") else None
-        return pa.array(np.asarray(values).tolist(), mask=mask)
+    Parameters
+    ----------
+    catalog : CatalogTable
+        The catalog, from which all columns have been taken.
+    selection : RowSelection
+        Which rows are selected.
+    columns : mapping of str to array_like of shape (n_rows,)
+        Columns of `LISTING_SCHEMA` for all rows, and `sort_key`.
+    sort_key : str
+        Column by which the spectra are sorted.
 
-    return pa.table({name: column(name) for name in table.colnames})
+    Returns
+    -------
+    Listing
+        A selected row with the ``object_id`` of a malformed row is rejected as ambiguous.
+    """
+    ids: Sequence[str] = columns["object_id"]
+    rejected = selection.reject(catalog.problems, ids)
+    bad_ids = {record.object_id for record in rejected}
+    for row in np.flatnonzero(selection.selected).tolist() if bad_ids else ():
+        if ids[row] in bad_ids:
+            selection.selected[row] = False
+            detail = "listed several times, once with a malformed cell"
+            rejected.append(QuarantineRecord(ids[row], "", "", QuarantineReason.AMBIGUOUS, detail))
+    fields = [LISTING_SCHEMA.field(name) for name in columns if name in LISTING_SCHEMA.names]
+    extra = [] if sort_key in LISTING_SCHEMA.names else [pa.field(sort_key, pa.int64())]
+    table = pa.table(dict(columns), schema=pa.schema([*fields, *extra]))
+    table = table.filter(pa.array(selection.selected)).sort_by(sort_key)
+    return Listing(table, selection.deselected, [*rejected, *catalog.describe_bad_lines()])
 
 
 def make_absolute_url(url: str) -> str:

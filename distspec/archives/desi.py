@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -23,6 +24,7 @@ from distspec.archives.multifiber import FLUX_UNIT, list_fits_files, mask_pixels
 from distspec.core.errors import InvalidSpectrumError, QuarantineReason
 from distspec.core.instruments import DESI_SPECTROGRAPH, Disperser
 from distspec.core.lines import GALAXY_LINES
+from distspec.core.listing import Listing, RowSelection
 from distspec.core.spectrum import Spectrum
 from distspec.io.fits.reading import parse_head
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig, ListedFile
@@ -65,17 +67,20 @@ class DESI(Archive):
     disperser: ClassVar[Disperser | None] = DESI_SPECTROGRAPH
     measurements: ClassVar[MeasurementSet] = DESI_MEASUREMENTS
 
-    def list_spectra(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
-        """List all targets; see `Archive.list_spectra`.
+    def read_listing(self, access: AccessConfig = DEFAULT_ACCESS) -> Listing:
+        """List all targets; see `Archive.read_listing`.
 
         Sky fibers and fibers without a target are left out. If the redshifts of a coadd cannot be read, one
         row represents all of its targets, with the redrock file as ``uri``; reading it reports the problem.
         """
-        files = list_fits_files(self.url, self.catalog, "(?:coadd|redrock)-", access)
+        files, deselected, rejected = list_fits_files(self.url, self.catalog, "(?:coadd|redrock)-", access)
         coadds = [file for file in files if "/redrock-" not in file.url]
         etags = {file.url: file.etag for file in files}
-        tables = run_coroutine(self._list_coadds(coadds, etags, make_absolute_url(self.url), access))
-        return pa.concat_tables([LISTING_SCHEMA.empty_table(), *tables]).sort_by("object_id")
+        parts = run_coroutine(self._list_coadds(coadds, etags, make_absolute_url(self.url), access))
+        counts = sum((Counter(part.deselected) for part in parts), Counter(deselected))
+        tables = [part.spectra for part in parts]
+        table = pa.concat_tables([LISTING_SCHEMA.empty_table(), *tables]).sort_by("object_id")
+        return Listing(table, counts, rejected)
 
     def list_coadd(self, url: str, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
         """List the targets of one coadd that its redrock file contains.
@@ -93,25 +98,29 @@ class DESI(Archive):
             With `LISTING_SCHEMA`.
         """
         base = url.rpartition("/")[0]
-        return pa.concat_tables(run_coroutine(self._list_coadds([ListedFile(url, 0, "")], {}, base, access)))
+        [listing] = run_coroutine(self._list_coadds([ListedFile(url, 0, "")], {}, base, access))
+        return listing.spectra
 
     async def _list_coadds(
         self, coadds: list[ListedFile], etags: Mapping[str, str], base_url: str, access: AccessConfig
-    ) -> list[pa.Table]:
+    ) -> list[Listing]:
         async with open_archive_client(base_url, access) as files:
             return await asyncio.gather(*(self._list_coadd_targets(coadd, etags, files) for coadd in coadds))
 
     async def _list_coadd_targets(
         self, coadd: ListedFile, etags: Mapping[str, str], files: ArchiveClient
-    ) -> pa.Table:
+    ) -> Listing:
         redrock = _redrock_url(coadd.url)
         stem = coadd.url.rpartition("/")[2].removesuffix(".gz").removesuffix(".fits").removeprefix("coadd-")
         version = f"{coadd.etag} {etags.get(redrock, '')}".strip()
         try:
             targets = await parse_head(files.get_file(redrock), HEAD_BYTES, parse_redrock)
         except InvalidSpectrumError:
-            return _build_listing([stem], [""], [version], [redrock], np.full((3, 1), np.nan), stem)
-        keep = targets.is_target & np.isin(targets.spectype, self.spectypes)
+            return Listing(_build_table([stem], [""], [version], [redrock], np.full((3, 1), np.nan), stem))
+        selection = RowSelection(len(targets.is_target))
+        selection.deselect(~targets.is_target, "not a target")
+        selection.deselect(~np.isin(targets.spectype, self.spectypes), "spectype")
+        keep = selection.selected
         ids: list[int] = targets.target_id[keep].tolist()
         warnings: list[int] = targets.zwarn[keep].tolist()
         uris = [
@@ -120,14 +129,9 @@ class DESI(Archive):
         ]
         positions_z = np.stack([targets.ra, targets.dec, targets.z])[:, keep]
         target_ids = [str(target) for target in ids]
-        return _build_listing(
-            [f"{stem}-{target}" for target in target_ids],
-            target_ids,
-            [version] * len(ids),
-            uris,
-            positions_z,
-            stem,
-        )
+        object_ids, versions = [f"{stem}-{target}" for target in target_ids], [version] * len(ids)
+        table = _build_table(object_ids, target_ids, versions, uris, positions_z, stem)
+        return Listing(table, selection.deselected)
 
     async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
         """Read one target; see `Archive.read`."""
@@ -191,7 +195,7 @@ def _format_fragment(target: int, zwarn: int, accept_warnings: bool) -> str:
     return f"{target};ZWARN={zwarn}" if zwarn and not accept_warnings else f"{target}"
 
 
-def _build_listing(
+def _build_table(
     object_ids: list[str],
     target_ids: list[str],
     versions: list[str],

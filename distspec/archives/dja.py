@@ -17,14 +17,22 @@ import numpy as np
 import pyarrow as pa
 
 from distspec.archives.base import LISTING_SCHEMA, Archive, SpectrumEntry, build_spectrum_from_errors
-from distspec.archives.catalogs import find_etags, find_path_template, make_absolute_url, read_catalog
+from distspec.archives.catalogs import (
+    build_listing,
+    find_etags,
+    find_path_template,
+    make_absolute_url,
+    read_catalog,
+)
 from distspec.archives.dja_bulk import check_release, index_prism_rows, read_bulk_spectrum
 from distspec.archives.msaexp import FLUX_UNIT, find_valid_pixels, parse_spec1d
 from distspec.core.arrow import pc
-from distspec.core.errors import ArchiveError, ConfigError
+from distspec.core.errors import ConfigError
 from distspec.core.instruments import NIRSPEC_PRISM, Disperser
 from distspec.core.lines import GALAXY_LINES
+from distspec.core.listing import Listing, RowSelection
 from distspec.core.spectrum import Spectrum
+from distspec.io.catalog_table import CatalogTable
 from distspec.io.fits.reading import parse_head
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
 from distspec.io.remote.files import ArchiveFile
@@ -96,44 +104,59 @@ class DJA(Archive):
         if self.bulk:
             object.__setattr__(self, "url", make_absolute_url(self.bulk).rpartition("/")[0])
 
-    def list_spectra(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
-        """List the selected rows of the catalog; see `Archive.list_spectra`.
+    def read_listing(self, access: AccessConfig = DEFAULT_ACCESS) -> Listing:
+        """List the selected rows of the catalog; see `Archive.read_listing`.
 
         With `bulk`, rows are sorted by their position in that file, so that a batch reads neighboring
         spectra.
         """
         catalog = read_catalog(self.catalog, access)
-        table = _standardize_columns(catalog, self.catalog)
-        table = table.append_column("bulk_index", index_prism_rows(table["grating"]))
-        keep = (
-            (pc.field("object_id") != "")
-            & (pc.field("grating") == self.grating.upper())
-            & (pc.field("filter") == self.filter.upper())
-            & pc.field("grade").isin([*self.grades])
-            & (pc.field("z") > self.z_min)
-            & (pc.field("z") <= self.z_max)
-        )
+        columns = _standardize_columns(catalog)
+        bulk_index = index_prism_rows(columns["grating"])
+        selection = self._select_rows(columns, catalog)
         if self.bulk:
-            n_prism = int(np.count_nonzero(table["bulk_index"].to_numpy() >= 0))
+            n_prism = int(np.count_nonzero(bulk_index >= 0))
             check_release(make_absolute_url(self.bulk), self.catalog, n_prism, access)
-            return self._list_bulk(table.filter(keep).sort_by("bulk_index"))
-        table = table.filter(keep).sort_by("object_id")
+            listing = build_listing(
+                catalog, selection, {**columns, "bulk_index": bulk_index}, sort_key="bulk_index"
+            )
+            return replace(listing, spectra=self._locate_in_bulk(listing.spectra))
+        listing = build_listing(catalog, selection, columns)
+        table = listing.spectra
         uris = self._build_uris(table, access)
         has_creation_times = not {"ctime", "version"}.isdisjoint(catalog.column_names)
         if self.version_by_etag or not (has_creation_times or self.url.startswith("http")):
             etags = pa.array(find_etags(uris.to_pylist(), make_absolute_url(self.url), access), pa.string())
             joined: Any = pc
             version = joined.binary_join_element_wise(table["version"], etags, " etag=")
-            table = table.set_column(table.column_names.index("version"), "version", version)
-        return table.append_column(LISTING_SCHEMA.field("uri"), uris).select(LISTING_SCHEMA.names)
+            table = table.set_column(
+                table.column_names.index("version"), LISTING_SCHEMA.field("version"), version
+            )
+        return replace(listing, spectra=_append_uris(table, uris))
 
-    def _list_bulk(self, table: pa.Table) -> pa.Table:
+    def _select_rows(self, columns: Mapping[str, Any], catalog: CatalogTable) -> RowSelection:
+        """Select rows by the options; a malformed cell does not deselect its row."""
+        z, well_formed, selection = columns["z"], ~catalog.has_problem, RowSelection(len(catalog))
+
+        def differs(column: str, value: str) -> Any:
+            return np.array([entry != value for entry in columns[column]], bool)
+
+        selection.deselect(~differs("object_id", ""), "no file name")
+        selection.deselect(differs("grating", self.grating.upper()), "grating")
+        selection.deselect(differs("filter", self.filter.upper()), "filter")
+        selection.deselect(np.isnan(z) & well_formed, "no redshift")
+        selection.deselect(~np.isin(columns["grade"], self.grades) & well_formed, "grade")
+        selection.deselect((z <= self.z_min) | (z > self.z_max), "z")
+        return selection
+
+    def _locate_in_bulk(self, table: pa.Table) -> pa.Table:
         url = make_absolute_url(self.bulk)
         uris = pa.array([f"{url}#{index}" for index in table["bulk_index"].to_pylist()], pa.string())
         name = url.rpartition("/")[2]
-        version = pa.array([f"{version} bulk={name}".strip() for version in table["version"].to_pylist()])
-        table = table.set_column(table.column_names.index("version"), "version", version)
-        return table.append_column(LISTING_SCHEMA.field("uri"), uris).select(LISTING_SCHEMA.names)
+        version = [f"{version} bulk={name}".strip() for version in table["version"].to_pylist()]
+        field = LISTING_SCHEMA.field("version")
+        table = table.set_column(table.column_names.index("version"), field, pa.array(version, pa.string()))
+        return _append_uris(table, uris)
 
     def _build_uris(self, table: pa.Table, access: AccessConfig) -> pa.Array:
         base, template = make_absolute_url(self.url), PATH_TEMPLATES[0]
@@ -159,7 +182,9 @@ class DJA(Archive):
         """Return `truth_table`, if it is set."""
         if not self.truth_table:
             return None
-        return read_catalog(self.truth_table).select(["object_id", "truth_class", "anomaly_type"])
+        table = read_catalog(self.truth_table)
+        names = ("object_id", "truth_class", "anomaly_type")
+        return pa.table({name: table.text(table.require_column(name)) for name in names})
 
     @classmethod
     def viewer_url(cls, row: Mapping[str, Any]) -> str:
@@ -176,64 +201,52 @@ class DJA(Archive):
         return replace(self, url=folder, bulk="")
 
 
-def _standardize_columns(table: pa.Table, url: str) -> pa.Table:
-    """Convert the catalog of any release to the columns of `LISTING_SCHEMA` other than ``uri``."""
-    picked: dict[str, pa.ChunkedArray] = {}
-    for column, aliases in COLUMN_ALIASES.items():
-        name = next((name for name in aliases if name in table.column_names), None)
-        if name is None:
-            raise ArchiveError(
-                f"{url} has no column {' or '.join(aliases)}: is it a DJA catalog? "
-                f"Its columns are {', '.join(table.column_names[:12])} …"
-            )
-        picked[column] = table[name]
-    files: list[str] = [file or "" for file in picked["file"].cast(pa.string()).to_pylist()]
-    names = [FILE_NAME_PATTERN.match(file) for file in files]
+def _append_uris(table: pa.Table, uris: pa.Array) -> pa.Table:
+    return table.append_column(LISTING_SCHEMA.field("uri"), uris).select(LISTING_SCHEMA.names)
 
-    def from_name(group: str) -> list[str]:
-        return [match[group] if match else "" for match in names]
+
+def _standardize_columns(table: CatalogTable) -> dict[str, Any]:
+    """Convert the catalog of any release to the columns of `LISTING_SCHEMA` other than ``uri``."""
+    found = {column: table.require_column(*aliases) for column, aliases in COLUMN_ALIASES.items()}
+    files = table.text(found["file"])
+    names = [FILE_NAME_PATTERN.match(file) for file in files]
 
     def upper(name: str) -> list[str]:
         # The column "Grating" of the v2 catalog lists other spectra of the source, so the file name is used.
-        values = table[name].to_pylist() if name in table.column_names else from_name(name)
-        return [(value or "").upper() for value in values]
+        if table.find_column(name, exact=True):
+            return [value.upper() for value in table.text(name)]
+        return [match[name].upper() if match else "" for match in names]
 
-    z = picked["z"].cast(pa.float64())
-    return pa.table(
-        {
-            "object_id": files,
-            "source_key": [""] * len(files),
-            "version": _build_versions(table, z.to_pylist()),
-            "ra": picked["ra"].cast(pa.float64()),
-            "dec": picked["dec"].cast(pa.float64()),
-            "z": z,
-            "root": picked["root"].cast(pa.string()).fill_null(""),
-            "srcid": [match["srcid"] if match else file for file, match in zip(files, names, strict=True)],
-            "grating": upper("grating"),
-            "filter": upper("filter"),
-            "grade": picked["grade"].cast(pa.float64()).fill_null(-1).cast(pa.int8()),
-        }
-    )
+    z = table.numbers(found["z"])
+    return {
+        "object_id": files,
+        "source_key": [""] * len(files),
+        "version": _build_versions(table, z.tolist()),
+        "ra": table.degrees(found["ra"], is_right_ascension=True),
+        "dec": table.degrees(found["dec"], is_right_ascension=False),
+        "z": z,
+        "root": table.text(found["root"]),
+        "srcid": [match["srcid"] if match else file for file, match in zip(files, names, strict=True)],
+        "grating": upper("grating"),
+        "filter": upper("filter"),
+        "grade": table.integers(found["grade"], missing=-1).astype(np.int8),
+    }
 
 
-def _format_timestamp(value: object) -> str:
-    """Format a time or text in the same way for all catalog formats."""
-    if value is None:
-        return ""
-    if isinstance(value, datetime):
-        return value.isoformat(timespec="milliseconds")
+def _format_timestamp(text: str) -> str:
+    """Format a time in the same way for all catalog formats; other text is returned unchanged."""
     try:
-        return datetime.fromisoformat(str(value)).isoformat(timespec="milliseconds")
+        return datetime.fromisoformat(text).isoformat(timespec="milliseconds")
     except ValueError:
-        return str(value)
+        return text
 
 
-def _build_versions(table: pa.Table, z: list[float | None]) -> list[str]:
+def _build_versions(table: CatalogTable, z: list[float]) -> list[str]:
     """Return versions: creation time, version of msaexp and redshift, whichever the catalog has."""
     parts = [
-        [_format_timestamp(value) for value in table[name].to_pylist()]
+        [_format_timestamp(value) for value in table.text(name)]
         for name in ("ctime", "version")
-        if name in table.column_names
+        if table.find_column(name, exact=True)
     ]
-    redshifts = ["" if value is None else f"z={value:.5f}" for value in z]
+    redshifts = [f"z={value:.5f}" if np.isfinite(value) else "" for value in z]
     return [" ".join(filter(None, row)) for row in zip(*parts, redshifts, strict=True)]

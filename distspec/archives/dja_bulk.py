@@ -12,14 +12,14 @@ from __future__ import annotations
 import asyncio
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from astropy.io import fits
+from numpy.typing import NDArray
 
 from distspec.archives.catalogs import unit_factor
 from distspec.core.errors import ArchiveError, InvalidSpectrumError, QuarantineReason
@@ -87,21 +87,21 @@ class BulkLayout:
         return [(begin, begin + length) for begin in begins.tolist()]
 
 
-def index_prism_rows(grating: pa.ChunkedArray) -> pa.Array:
+def index_prism_rows(grating: Sequence[str]) -> NDArray[np.int64]:
     """Return the position of each catalog row among the PRISM rows; -1 for other gratings.
 
     Parameters
     ----------
-    grating : ChunkedArray
+    grating : sequence of str
         Column of the catalog.
 
     Examples
     --------
-    >>> index_prism_rows(pa.chunked_array([["PRISM", "G395M", "PRISM"]])).to_pylist()
+    >>> index_prism_rows(["PRISM", "G395M", "PRISM"]).tolist()
     [0, -1, 1]
     """
-    prism = np.array([name == "PRISM" for name in grating.to_pylist()], bool)
-    return pa.array(np.where(prism, np.cumsum(prism) - 1, -1), pa.int64())
+    prism = np.array([name == "PRISM" for name in grating], bool)
+    return np.where(prism, np.cumsum(prism) - 1, -1)
 
 
 def check_release(url: str, catalog: str, n_prism_rows: int, access: AccessConfig) -> None:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import groupby
-from typing import Any
-
-import numpy as np
 
 from distspec.archives.base import Archive, SpectrumEntry
 from distspec.archives.catalogs import make_absolute_url, read_catalog
-from distspec.core.errors import ArchiveError
+from distspec.core.errors import ArchiveError, InvalidSpectrumError, QuarantineReason
+from distspec.io.catalog_table import CatalogTable
 from distspec.io.remote.config import AccessConfig
 
 FILE_COLUMNS = ("file", "object_id")
 REDSHIFT_COLUMNS = ("z", "z_best", "z_spec", "zfit")
-"""Accepted names of the columns of a redshift table, in lower case."""
+"""Accepted names of the columns of a redshift table, in any case, besides ``redshift``."""
 
 
 def iter_external_entries(
@@ -54,43 +53,73 @@ def iter_external_entries(
         )
 
 
-def read_redshifts(urls: Sequence[str], catalog: str, access: AccessConfig) -> list[float]:
+def read_redshifts(
+    urls: Sequence[str], catalog: str, access: AccessConfig
+) -> list[float | InvalidSpectrumError]:
     """Return the redshifts of files from a table.
 
     Parameters
     ----------
     urls : sequence of str
-        Files; they are matched by name, without folder and fragment.
+        Files. They are matched by name, without fragment; if several rows have the name of a file, those
+        whose folder is also that of the file are used.
     catalog : str
-        Table in CSV, ECSV or Parquet with a column in `FILE_COLUMNS` and one in `REDSHIFT_COLUMNS`.
+        Table with a column in `FILE_COLUMNS` and one in `REDSHIFT_COLUMNS`.
     access : AccessConfig
         Credentials, limits and timeouts.
 
     Returns
     -------
-    list of float
-        NaN for files that the table does not contain.
+    list of float or InvalidSpectrumError
+        NaN for files that the table does not contain; an error with reason ``bad_row`` or ``ambiguous`` for
+        files whose row is malformed, or that have several redshifts.
 
     Raises
     ------
     ArchiveError
-        If the table lacks a column.
+        If the table lacks a column, or several of its columns could be the redshift.
     """
     table = read_catalog(catalog, access)
-    columns = {name.lower(): name for name in table.column_names}
-    names, redshifts = (
-        _find_column(table, columns, candidates, catalog) for candidates in (FILE_COLUMNS, REDSHIFT_COLUMNS)
-    )
-    known = {str(file): float(np.nan if z is None else z) for file, z in zip(names, redshifts, strict=True)}
-    return [known.get(url.partition("#")[0].rpartition("/")[2], math.nan) for url in urls]
+    files = table.text(table.require_column(*FILE_COLUMNS))
+    redshifts = table.numbers(_find_redshift_column(table)).tolist()
+    rows_by_name: dict[str, list[int]] = {}
+    for row, file in enumerate(files):
+        if file:
+            rows_by_name.setdefault(file.rpartition("/")[2], []).append(row)
+
+    def find_redshift(url: str) -> float | InvalidSpectrumError:
+        path = url.partition("#")[0]
+        rows = rows_by_name.get(path.rpartition("/")[2], [])
+        in_folder = [row for row in rows if f"/{path}".endswith(f"/{_relative_path(files[row])}")]
+        longest = max((files[row].count("/") for row in in_folder), default=0)
+        rows = [row for row in in_folder if files[row].count("/") == longest] or rows
+        for row in rows:
+            if row in table.problems:
+                return InvalidSpectrumError(QuarantineReason.BAD_ROW, f"{catalog}, {table.problems[row]}")
+        found = {redshifts[row] for row in rows if math.isfinite(redshifts[row])}
+        if len(found) > 1:
+            detail = f"{catalog} has the redshifts {', '.join(map(str, sorted(found)))} for {path}"
+            return InvalidSpectrumError(QuarantineReason.AMBIGUOUS, detail)
+        return found.pop() if found else math.nan
+
+    return [find_redshift(url) for url in urls]
 
 
-def _find_column(table: Any, columns: dict[str, str], candidates: Sequence[str], catalog: str) -> list[Any]:
-    """Return the values of the first column in `candidates` that a table has."""
-    name = next((columns[candidate] for candidate in candidates if candidate in columns), None)
-    if name is None:
-        raise ArchiveError(f"{catalog} has no column {' or '.join(candidates)}: it has {', '.join(columns)}")
-    return table[name].to_pylist()
+def _find_redshift_column(table: CatalogTable) -> str:
+    """Return the name of the redshift column; ``redshift`` is used whatever the others are called."""
+    if name := table.find_column("redshift"):
+        return name
+    remedy = "keep one of them, or rename the redshift to 'redshift'"
+    found = [name for name in map(partial(table.find_column, remedy=remedy), REDSHIFT_COLUMNS) if name]
+    if len(found) > 1:
+        raise ArchiveError(
+            f"{table.url} has several columns that could be the redshift: {' and '.join(found)}; {remedy}"
+        )
+    return table.require_column("redshift", *REDSHIFT_COLUMNS)
+
+
+def _relative_path(file: str) -> str:
+    return file.removeprefix("./").lstrip("/")
 
 
 def _parent_folder(url: str) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,14 +18,16 @@ import pyarrow as pa
 
 from distspec.archives.base import LISTING_SCHEMA, Archive, SpectrumEntry, build_spectrum_from_errors
 from distspec.archives.catalogs import make_absolute_url, read_catalog, unit_factor
-from distspec.core.errors import ArchiveError, InvalidSpectrumError, QuarantineReason
+from distspec.core.errors import ArchiveError, InvalidSpectrumError, QuarantineReason, QuarantineRecord
 from distspec.core.instruments import NIRSPEC_PRISM, Disperser
 from distspec.core.lines import GALAXY_LINES
+from distspec.core.listing import Listing
 from distspec.core.spectrum import Floats, Spectrum
-from distspec.io.fits.reading import read_fits_image, read_fits_table
+from distspec.io.catalog_table import CatalogTable
+from distspec.io.fits.reading import read_fits_image
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig, ListedFile
 from distspec.io.remote.files import ArchiveFile
-from distspec.io.remote.listing import list_folder, read_catalog_bytes
+from distspec.io.remote.listing import list_folder
 from distspec.measurements.definitions import MeasurementSet
 from distspec.measurements.galaxy_type_rules import GALAXY_TYPE_RULES
 from distspec.measurements.galaxy_types import GalaxyTypeRule
@@ -72,36 +74,34 @@ class JADES(Archive):
     measurements: ClassVar[MeasurementSet] = NIRSPEC_PRISM_MEASUREMENTS
     galaxy_types: ClassVar[Sequence[GalaxyTypeRule]] = GALAXY_TYPE_RULES
 
-    def list_spectra(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
-        """List the PRISM files; see `Archive.list_spectra`.
+    def read_listing(self, access: AccessConfig = DEFAULT_ACCESS) -> Listing:
+        """List the PRISM files; see `Archive.read_listing`.
 
         Files with a redshift of another quality or below the limit are left out. Files that are not in the
-        table are listed without a redshift and refused when they are read.
+        table are listed without a redshift and refused when they are read; each counts as one row.
         """
         if not (self.url and self.catalog):
             raise ArchiveError(
                 "--archive.url or --archive.catalog is empty: give the folder of the 1D files and the table"
             )
-        redshifts = _read_redshifts(self.catalog, self.z_column, access)
-        pairs = _match_files(redshifts, make_absolute_url(self.url), access)
+        table = read_catalog(self.catalog, access, preferred_hdu="Obs_info")
+        unique, deselected = _drop_duplicates(_parse_redshifts(table, self.z_column))
+        pairs, n_unmatched = _match_files(unique, make_absolute_url(self.url), access)
+        deselected += Counter({"no file": n_unmatched} if n_unmatched else {})
         flags = {"", *self.z_flags}
-        pairs = [(file, row) for file, row in pairs if row.flag in flags and not row.z <= self.z_min]
-        rows = [row for _, row in pairs]
-        columns: dict[str, Any] = {
-            "object_id": [file.url.rpartition("/")[2] for file, _ in pairs],
-            "source_key": [""] * len(rows),
-            "version": [f"z={row.z:.5f} {file.etag}".strip() for file, row in pairs],
-            "uri": [file.url for file, _ in pairs],
-            "ra": [row.ra for row in rows],
-            "dec": [row.dec for row in rows],
-            "z": [row.z for row in rows],
-            "root": [row.tier for row in rows],
-            "srcid": [row.id for row in rows],
-            "grating": ["PRISM"] * len(rows),
-            "filter": ["CLEAR"] * len(rows),
-            "grade": np.full(len(rows), -1, np.int8),
-        }
-        return pa.table(columns, schema=LISTING_SCHEMA).sort_by("object_id")
+        selected: list[tuple[ListedFile, _RedshiftRow]] = []
+        rejected = table.describe_bad_lines()
+        for file, row in pairs:
+            if row.reason:
+                name = file.url.rpartition("/")[2]
+                rejected.append(QuarantineRecord(name, "", file.url, row.reason, row.problem))
+            elif row.flag not in flags:
+                deselected["quality"] += 1
+            elif row.z <= self.z_min:
+                deselected["z"] += 1
+            else:
+                selected.append((file, row))
+        return Listing(_build_table(selected), deselected, rejected)
 
     async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
         """Read one file; see `Archive.read`."""
@@ -121,7 +121,10 @@ class JADES(Archive):
 
 @dataclass(frozen=True, slots=True)
 class _RedshiftRow:
-    """One row of the redshift table; "" and NaN for missing values."""
+    """One row of the redshift table; "" and NaN for missing values.
+
+    A row that cannot be used has the reason and a description of its problem.
+    """
 
     file: str = ""
     id: str = ""
@@ -130,76 +133,120 @@ class _RedshiftRow:
     ra: float = np.nan
     dec: float = np.nan
     flag: str = ""
+    reason: QuarantineReason | None = None
+    problem: str = ""
 
 
-def _read_redshifts(url: str, z_column: str, access: AccessConfig) -> list[_RedshiftRow]:
-    names, column = _open_table(url, access)
-    aliases = dict(COLUMN_ALIASES) | ({"z": (z_column.lower(),)} if z_column else {})
-    found = {
-        field: next((name for name in candidates if name in names), "")
-        for field, candidates in aliases.items()
+def _build_table(pairs: Sequence[tuple[ListedFile, _RedshiftRow]]) -> pa.Table:
+    rows = [row for _, row in pairs]
+    columns: dict[str, Any] = {
+        "object_id": [file.url.rpartition("/")[2] for file, _ in pairs],
+        "source_key": [""] * len(rows),
+        "version": [f"z={row.z:.5f} {file.etag}".strip() for file, row in pairs],
+        "uri": [file.url for file, _ in pairs],
+        "ra": [row.ra for row in rows],
+        "dec": [row.dec for row in rows],
+        "z": [row.z for row in rows],
+        "root": [row.tier for row in rows],
+        "srcid": [row.id for row in rows],
+        "grating": ["PRISM"] * len(rows),
+        "filter": ["CLEAR"] * len(rows),
+        "grade": np.full(len(rows), -1, np.int8),
     }
-    missing = [aliases[field][0] for field in ("z", "ra", "dec") if not found[field]]
-    if missing or not (found["file"] or found["id"]):
-        raise ArchiveError(
-            f"{url} has no column {', '.join(missing) or 'file or NIRSpec_ID'}; "
-            f"its columns are {', '.join(names[:12])} …"
-        )
-    columns = {field: column(name) for field, name in found.items() if name}
-    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    return [
-        _RedshiftRow(**{field: _parse_value(field, value) for field, value in row.items()}) for row in rows
+    return pa.table(columns, schema=LISTING_SCHEMA).sort_by("object_id")
+
+
+def _parse_redshifts(table: CatalogTable, z_column: str) -> list[_RedshiftRow]:
+    """Return the rows of the redshift table."""
+    z_name = table.find_column(z_column, exact=True) if z_column else ""
+    z_names = (z_column,) if z_column else COLUMN_ALIASES["z"]
+    z_name = z_name or table.require_column(*z_names, remedy="give its name with --archive.z-column")
+    file_name, id_name = (table.find_column(*COLUMN_ALIASES[field]) for field in ("file", "id"))
+    if not (file_name or id_name):
+        table.require_column("file", "NIRSpec_ID")  # raises
+    positions = [
+        table.degrees(table.require_column(*COLUMN_ALIASES[field]), is_right_ascension=field == "ra")
+        for field in ("ra", "dec")
     ]
+    z = table.numbers(z_name)
+    z[z <= -1.0] = np.nan  # -1 marks a missing redshift
+    missing = [""] * len(table)
+    texts = {
+        field: table.text(name) if (name := table.find_column(*COLUMN_ALIASES[field])) else missing
+        for field in ("file", "tier", "flag")
+    }
+    ids = [text.lstrip("0") for text in table.identifiers(id_name)] if id_name else missing
+    problems = [table.problems.get(row, "") for row in range(len(table))]
+    reasons = [QuarantineReason.BAD_ROW if problem else None for problem in problems]
+    ra, dec = (values.tolist() for values in positions)
+    columns = (texts["file"], ids, texts["tier"], z.tolist(), ra, dec, texts["flag"], reasons, problems)
+    return [_RedshiftRow(*row) for row in zip(*columns, strict=True)]
 
 
-def _open_table(url: str, access: AccessConfig) -> tuple[Sequence[str], Callable[[str], list[Any]]]:
-    """Return the column names of a table in lower case, and a function that returns a column by this name."""
-    if not url.lower().removesuffix(".gz").endswith(".fits"):
-        table = read_catalog(url, access)
-        original = {name.lower(): name for name in table.column_names}
-        return [*original], lambda name: table[original[name]].to_pylist()
-    content = read_catalog_bytes(make_absolute_url(url), access)
-    try:
-        try:
-            public = read_fits_table(content, "Obs_info")
-        except InvalidSpectrumError:
-            public = read_fits_table(content, 1)
-        return public.column_names, lambda name: public.column(name).tolist()
-    except InvalidSpectrumError as error:
-        raise ArchiveError(f"{url}: {error}") from error
+def _drop_duplicates(rows: Sequence[_RedshiftRow]) -> tuple[list[_RedshiftRow], Counter[str]]:
+    """Keep one of identical rows, and mark different rows of one spectrum as ambiguous.
 
-
-def _parse_value(column: str, value: Any) -> Any:
-    if column in {"z", "ra", "dec"}:
-        number = np.nan if value is None else float(value)
-        return np.nan if column == "z" and number <= -1.0 else number  # -1 marks a missing redshift
-    text = "" if value is None else str(value).strip()
-    return text.lstrip("0") if column == "id" else text
+    Returns
+    -------
+    rows : list of _RedshiftRow
+        One row for each spectrum.
+    deselected : Counter of str
+        Numbers of rows that are left out, by reason.
+    """
+    groups: dict[tuple[str, str, str], list[_RedshiftRow]] = {}
+    deselected: Counter[str] = Counter()
+    for row in rows:
+        if row.file or row.id:
+            groups.setdefault((row.file, row.tier.lower(), row.id), []).append(row)
+        else:
+            deselected["no file or id"] += 1
+    unique: list[_RedshiftRow] = []
+    for group in groups.values():
+        values = [repr(replace(row, reason=None, problem="")) for row in group]  # NaN is equal in its repr
+        differs = len(set(values)) > 1
+        if not differs and len(group) > 1:
+            deselected["duplicate"] += len(group) - 1
+            group = group[:1]
+        if differs:
+            detail = f"in {len(group)} rows of the redshift table, with different values"
+            group = [replace(row, reason=QuarantineReason.AMBIGUOUS, problem=detail) for row in group]
+        unique += group
+    return unique, deselected
 
 
 def _match_files(
     redshifts: Sequence[_RedshiftRow], base_url: str, access: AccessConfig
-) -> list[tuple[ListedFile, _RedshiftRow]]:
-    """Return files with their redshifts, matched by the table's column file or by the IDs in file names."""
+) -> tuple[list[tuple[ListedFile, _RedshiftRow]], int]:
+    """Return files with their redshifts, matched by the table's column file or by the IDs in file names.
+
+    Also returns the number of rows without a file.
+    """
     listed = [] if base_url.startswith("http") else list_folder(base_url, access, ".fits")
     if any(row.file for row in redshifts):
         known = {file.url: file for file in listed}
-        urls = [f"{base_url}/{row.file}" for row in redshifts]
-        files = [known.get(url, ListedFile(url, 0, "")) for url in urls]
-        return [(file, row) for file, row in zip(files, redshifts, strict=True) if row.file]
+        named = [(f"{base_url}/{row.file}", row) for row in redshifts if row.file]
+        pairs = [(known.get(url, ListedFile(url, 0, "")), row) for url, row in named]
+        return pairs, len(redshifts) - len(pairs)
     if base_url.startswith("http"):
         raise ArchiveError(f"{base_url} cannot be listed: --archive.catalog needs a column file")
     # IDs that occur in several tiers are ambiguous without the tier.
-    count = Counter(row.id for row in redshifts)
-    by_id = {row.id: row for row in redshifts if count[row.id] == 1}
-    by_tier = {(row.tier.lower(), row.id): row for row in redshifts if row.tier}
+    by_id: dict[str, list[_RedshiftRow]] = {}
+    by_tier: dict[tuple[str, str], list[_RedshiftRow]] = {}
+    for row in redshifts:
+        by_id.setdefault(row.id, []).append(row)
+        if row.tier:
+            by_tier.setdefault((row.tier.lower(), row.id), []).append(row)
     pairs: list[tuple[ListedFile, _RedshiftRow]] = []
+    matched: set[int] = set()
     for file in listed:
         if match := FILE_NAME_PATTERN.fullmatch(file.url.rpartition("/")[2]):
             tier, number = (match["tier"] or "").lower(), match["id"].lstrip("0")
-            row = by_tier.get((tier, number)) if tier and by_tier else by_id.get(number)
-            pairs.append((file, row or _RedshiftRow(id=number, tier=tier)))
-    return pairs
+            found = by_tier.get((tier, number), []) if tier and by_tier else by_id.get(number, [])
+            if len({row.tier for row in found}) > 1:
+                found = []
+            matched.update(map(id, found))
+            pairs += [(file, row) for row in found] or [(file, _RedshiftRow(id=number, tier=tier))]
+    return pairs, sum(id(row) not in matched for row in redshifts)
 
 
 def _parse_1d_file(content: bytes) -> tuple[Floats, Floats, Floats]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import warnings
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from astropy import units
 
 from distspec.archives.catalogs import make_absolute_url, read_catalog
-from distspec.core.errors import ArchiveError, InvalidSpectrumError, QuarantineReason
+from distspec.core.errors import ArchiveError, InvalidSpectrumError, QuarantineReason, QuarantineRecord
 from distspec.core.spectrum import Floats
 from distspec.io.fits.reading import FitsTable
 from distspec.io.remote.config import AccessConfig, ListedFile
@@ -24,7 +24,25 @@ MEDIAN_ERROR_RANGE = (1e-5, 1e6)
 """Range of plausible median errors, in `FLUX_UNIT`; others indicate a missing or doubled factor 1e-17."""
 
 
-def list_fits_files(url: str, catalog: str, name_pattern: str, access: AccessConfig) -> list[ListedFile]:
+class CatalogFiles(NamedTuple):
+    """Files of an archive, and the rows of its catalog that name none.
+
+    Attributes
+    ----------
+    files : list of ListedFile
+        Files sorted by name.
+    deselected : dict of str to int
+        Numbers of rows that are left out, by reason.
+    rejected : list of QuarantineRecord
+        Malformed rows.
+    """
+
+    files: list[ListedFile]
+    deselected: dict[str, int]
+    rejected: list[QuarantineRecord]
+
+
+def list_fits_files(url: str, catalog: str, name_pattern: str, access: AccessConfig) -> CatalogFiles:
     """List the FITS files of an archive, sorted by name.
 
     Parameters
@@ -49,17 +67,19 @@ def list_fits_files(url: str, catalog: str, name_pattern: str, access: AccessCon
     base = make_absolute_url(url)
     if not catalog:
         names = re.compile(rf".*/{name_pattern}[^/]*\.fits(\.gz)?")
-        return [file for file in list_folder(base, access) if names.fullmatch(file.url)]
+        files = [file for file in list_folder(base, access) if names.fullmatch(file.url)]
+        return CatalogFiles(files, {}, [])
     table = read_catalog(catalog, access)
-    if "file" not in table.column_names:
-        raise ArchiveError(
-            f"{catalog} has no column file; its columns are {', '.join(table.column_names[:12])} …"
-        )
-    files: list[str] = [file or "" for file in table["file"].to_pylist()]
-    has_version = "version" in table.column_names
-    versions: list[Any] = table["version"].to_pylist() if has_version else [""] * len(files)
-    rows = sorted(zip(files, versions, strict=True))
-    return [ListedFile(f"{base}/{file}", 0, str(version or "")) for file, version in rows if file]
+    paths = table.text(table.require_column("file"))
+    version_column = table.find_column("version")
+    versions = table.text(version_column) if version_column else [""] * len(paths)
+    rows = sorted((path, version) for path, version in zip(paths, versions, strict=True) if path)
+    n_unnamed = len(paths) - len(rows)
+    return CatalogFiles(
+        [ListedFile(f"{base}/{path}", 0, version) for path, version in rows],
+        {"no file name": n_unnamed} if n_unnamed else {},
+        table.describe_bad_lines(),
+    )
 
 
 def read_float_column(table: FitsTable, column: str) -> Floats:

@@ -27,6 +27,7 @@ from distspec.archives.multifiber import (
 from distspec.core.errors import InvalidSpectrumError, QuarantineReason
 from distspec.core.instruments import SDSS_SPECTROGRAPH, Disperser
 from distspec.core.lines import GALAXY_LINES
+from distspec.core.listing import Listing
 from distspec.core.spectrum import Floats, Spectrum
 from distspec.io.fits.hdus import find_hdu
 from distspec.io.fits.reading import FitsTable, parse_head, read_fits_table
@@ -77,9 +78,9 @@ class SDSS(Archive):
     disperser: ClassVar[Disperser | None] = SDSS_SPECTROGRAPH
     measurements: ClassVar[MeasurementSet] = SDSS_MEASUREMENTS
 
-    def list_spectra(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
-        """List all files, without redshifts and positions; see `Archive.list_spectra`."""
-        files = list_fits_files(self.url, self.catalog, "spec-", access)
+    def read_listing(self, access: AccessConfig = DEFAULT_ACCESS) -> Listing:
+        """List all files, without redshifts and positions; see `Archive.read_listing`."""
+        files, deselected, rejected = list_fits_files(self.url, self.catalog, "spec-", access)
         names = [_object_id(file.url) for file in files]
         unknown, n = np.full(len(files), np.nan), len(files)
         columns: dict[str, Any] = {
@@ -96,7 +97,8 @@ class SDSS(Archive):
             "filter": [""] * n,
             "grade": np.full(n, -1, np.int8),
         }
-        return pa.table(columns, schema=LISTING_SCHEMA).sort_by("object_id")
+        table = pa.table(columns, schema=LISTING_SCHEMA).sort_by("object_id")
+        return Listing(table, deselected, rejected)
 
     async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
         """Read one file; see `Archive.read`."""
@@ -116,13 +118,14 @@ class SDSS(Archive):
     def read_truth(self) -> pa.Table | None:
         """Return the classes of the pipeline (GALAXY, QSO, STAR) if the catalog has a column class."""
         table = read_catalog(self.catalog) if self.catalog else None
-        if table is None or not {"file", "class"} <= set(table.column_names):
+        if table is None or not (table.find_column("file") and table.find_column("class")):
             return None
+        files = table.text(table.find_column("file"))
         return pa.table(
             {
-                "object_id": [_object_id(file or "") for file in table["file"].to_pylist()],
-                "truth_class": table["class"].cast(pa.string()),
-                "anomaly_type": [""] * len(table),
+                "object_id": [_object_id(file) for file in files],
+                "truth_class": table.text(table.find_column("class")),
+                "anomaly_type": [""] * len(files),
             }
         )
 

@@ -13,12 +13,19 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from distspec.archives.base import LISTING_SCHEMA, Archive, SpectrumEntry, build_spectrum_from_errors
-from distspec.archives.catalogs import find_path_template, make_absolute_url, read_catalog
+from distspec.archives.base import Archive, SpectrumEntry, build_spectrum_from_errors
+from distspec.archives.catalogs import (
+    build_listing,
+    find_path_template,
+    make_absolute_url,
+    read_catalog,
+)
 from distspec.core.errors import ArchiveError, InvalidSpectrumError, QuarantineReason
 from distspec.core.instruments import SPEX_PRISM, Disperser
 from distspec.core.lines import STAR_FEATURES
+from distspec.core.listing import Listing, RowSelection
 from distspec.core.spectrum import Spectrum
+from distspec.io.catalog_table import CatalogTable
 from distspec.io.fits.reading import read_fits_image
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
 from distspec.io.remote.files import ArchiveFile
@@ -46,31 +53,34 @@ class SpeX(Archive):
     disperser: ClassVar[Disperser | None] = SPEX_PRISM
     measurements: ClassVar[MeasurementSet] = SPEX_MEASUREMENTS
 
-    def list_spectra(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
-        """List all spectra of the table; see `Archive.list_spectra`."""
+    def read_listing(self, access: AccessConfig = DEFAULT_ACCESS) -> Listing:
+        """List all spectra of the table; see `Archive.read_listing`.
+
+        A missing key of the source leaves the identification to the position, a missing date the version "".
+        """
         table = self._read_catalog(access)
-        files = table["DATA_FILE"].cast(pa.string())
-        keys = table["SOURCE_KEY"].cast(pa.string())
+        files = table.text(table.require_column("DATA_FILE"))
+        keys = table.identifiers(table.require_column("SOURCE_KEY"))
         base, n = make_absolute_url(self.url), len(table)
-        names = files.to_pylist()
-        template = find_path_template(PATH_TEMPLATES, [{"file": name} for name in names], base, access)
-        columns = {
+        selection = RowSelection(n)
+        selection.deselect(np.array([not name for name in files], bool), "no file name")
+        probes = [{"file": name} for name in files if name]
+        template = find_path_template(PATH_TEMPLATES, probes, base, access)
+        columns: dict[str, Any] = {
             "object_id": files,
-            "source_key": [f"SPL {key}" for key in keys.to_pylist()],
-            "version": table["OBSERVATION_DATE"].cast(pa.string()),
-            "uri": [f"{base}/{template.format(file=name)}" for name in names],
-            "ra": table["RA"].cast(pa.float64()),
-            "dec": table["DEC"].cast(pa.float64()),
-            "z": pa.array(np.zeros(n)),
-            "root": pa.array(["spex"] * n),
+            "source_key": [f"SPL {key}" if key else "" for key in keys],
+            "version": table.identifiers(table.require_column("OBSERVATION_DATE")),
+            "uri": [f"{base}/{template.format(file=name)}" for name in files],
+            "ra": table.degrees(table.require_column("RA"), is_right_ascension=True),
+            "dec": table.degrees(table.require_column("DEC"), is_right_ascension=False),
+            "z": np.zeros(n),
+            "root": ["spex"] * n,
             "srcid": keys,
-            "grating": pa.array(["SPEX-PRISM"] * n),
-            "filter": pa.array([""] * n),
-            "grade": pa.array(np.full(n, -1, np.int8)),
+            "grating": ["SPEX-PRISM"] * n,
+            "filter": [""] * n,
+            "grade": np.full(n, -1, np.int8),
         }
-        return pa.table([columns[name] for name in LISTING_SCHEMA.names], names=LISTING_SCHEMA.names).sort_by(
-            "object_id"
-        )
+        return build_listing(table, selection, columns)
 
     async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
         """Read one file; see `Archive.read`."""
@@ -85,13 +95,15 @@ class SpeX(Archive):
     def read_truth(self) -> pa.Table | None:
         """Return the spectral classes M, L and T, if the table has them."""
         table = self._read_catalog(DEFAULT_ACCESS)
-        if "cls" not in table.column_names:
+        class_column = table.find_column("cls")
+        if not class_column:
             return None
+        files = table.text(table.require_column("DATA_FILE"))
         return pa.table(
             {
-                "object_id": table["DATA_FILE"].cast(pa.string()),
-                "truth_class": table["cls"].cast(pa.string()),
-                "anomaly_type": pa.array([""] * len(table)),
+                "object_id": files,
+                "truth_class": table.text(class_column),
+                "anomaly_type": pa.array([""] * len(files), pa.string()),
             }
         )
 
@@ -99,7 +111,7 @@ class SpeX(Archive):
         """List the spectrum of a file at z = 0; see `Archive.list_external_file`."""
         return super().list_external_file(url, 0.0, access)
 
-    def _read_catalog(self, access: AccessConfig) -> pa.Table:
+    def _read_catalog(self, access: AccessConfig) -> CatalogTable:
         if not self.url:
             raise ArchiveError("--archive.url is empty: give the folder of the SpeX files")
         return read_catalog(self.catalog or f"{make_absolute_url(self.url)}/labels.csv", access)

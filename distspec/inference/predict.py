@@ -256,7 +256,8 @@ def predict(
     z : float or sequence of float
         Redshifts, one for all files or one for each; empty if the files contain them.
     redshift_table : str
-        Table of redshifts with columns file and z, instead of `z`.
+        Table of redshifts with columns file and z, instead of `z`. Files with a malformed row or with several
+        redshifts are in ``rejected`` of the result.
     n_neighbors : int
         Number of nearest spectra of the run to list for each.
 
@@ -278,10 +279,19 @@ def predict(
         raise ConfigError(
             f"{len(redshifts)} redshifts for {len(names)} files: give one for all, or one for each"
         )
+    rejected: list[QuarantineRecord] = []
     if redshift_table:
-        redshifts = np.array(read_redshifts(names, redshift_table, source.access))
+        found = read_redshifts(names, redshift_table, source.access)
+        for name, one in zip(names, found, strict=True):
+            if isinstance(one, InvalidSpectrumError):
+                rejected.append(QuarantineRecord(name.rpartition("/")[2], "", name, one.reason, one.detail))
+        bad_names = {record.uri for record in rejected}
+        names = [name for name in names if name not in bad_names]
+        redshifts = np.array([one for one in found if not isinstance(one, InvalidSpectrumError)], np.float64)
     per_file = np.broadcast_to(redshifts if len(redshifts) else np.nan, len(names)).tolist()
-    return predict_files(Predictor.open(root), source.archive, source.access, names, per_file, n_neighbors)
+    predictor = Predictor.open(root)
+    prediction = predict_files(predictor, source.archive, source.access, names, per_file, n_neighbors)
+    return replace(prediction, rejected=[*rejected, *prediction.rejected])
 
 
 def predict_files(

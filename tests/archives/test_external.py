@@ -84,6 +84,6 @@ def test_redshifts_from_a_table(tmp_path):
         ["/x/a.fits", "s3://y/b.fits", "c.fits", "a.fits#3"], str(tmp_path / "z.csv"), ACCESS
     )
     assert np.array_equal(found, [5.5, np.nan, np.nan, 5.5], equal_nan=True)
-    (tmp_path / "no.csv").write_text("file,redshift\na,1\n")
-    with pytest.raises(ValueError, match=r"no column z or z_best .*it has file, redshift"):
+    (tmp_path / "no.csv").write_text("file,zz\na,1\n")
+    with pytest.raises(ValueError, match=r"no column redshift or z or .*its columns are file, zz"):
         read_redshifts(["a"], str(tmp_path / "no.csv"), ACCESS)

@@ -18,6 +18,7 @@ from distspec.archives.dja import DJA
 from distspec.archives.simulated.archive import write_catalog_and_truth, write_spectra
 from distspec.archives.simulated.survey import SyntheticConfig
 from distspec.core.arrow import pc
+from distspec.core.listing import Listing
 from distspec.core.spectrum import Spectrum
 from distspec.ingest.commit import Committer
 from distspec.ingest.diff import compare_listing
@@ -59,7 +60,7 @@ class RepeatedArchive(Archive):
     def url(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.small_archive.url
 
-    def list_spectra(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
+    def read_listing(self, access: AccessConfig = DEFAULT_ACCESS) -> Listing:
         number = np.arange(self.n_spectra)
         table = self.small_archive.list_spectra(access)
         rows = pa.array(number % len(table))
@@ -71,7 +72,7 @@ class RepeatedArchive(Archive):
         columns: list[Any] = [
             replaced[name] if name in replaced else table[name].take(rows) for name in LISTING_SCHEMA.names
         ]
-        return pa.table(columns, schema=LISTING_SCHEMA)
+        return Listing(pa.table(columns, schema=LISTING_SCHEMA))
 
     async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
         return await self.small_archive.read(entry, file)

@@ -12,6 +12,7 @@ import pyarrow as pa
 from distspec.archives.base import LISTING_SCHEMA, Archive, SpectrumEntry
 from distspec.archives.catalogs import make_absolute_url
 from distspec.core.errors import InvalidSpectrumError, QuarantineReason
+from distspec.core.listing import Listing
 from distspec.core.spectrum import Spectrum
 from distspec.ingest.commit import Committer
 from distspec.ingest.diff import compare_listing
@@ -46,7 +47,7 @@ class FakeArchive(Archive):
     name: ClassVar[str] = "fake"
     spectrum_bytes: ClassVar[int] = 1000
 
-    def list_spectra(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
+    def read_listing(self, access: AccessConfig = DEFAULT_ACCESS) -> Listing:
         names = sorted(self.names)
         row = {"source_key": "", "root": "r", "srcid": "1", "grating": "PRISM", "filter": "CLEAR", "grade": 3}
         rows = [
@@ -55,7 +56,7 @@ class FakeArchive(Archive):
             | {"ra": float(right_ascension_of(name)), "dec": 0.0, "z": 5.0}
             for name in names
         ]
-        return pa.Table.from_pylist(rows, schema=LISTING_SCHEMA)
+        return Listing(pa.Table.from_pylist(rows, schema=LISTING_SCHEMA))
 
     async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
         if entry.object_id.startswith("bad"):

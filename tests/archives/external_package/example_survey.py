@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import pyarrow as pa
 
 from distspec import ArchiveError, Config, InvalidSpectrumError, Spectrum
-from distspec.archives import LISTING_SCHEMA, Archive, SpectrumEntry, make_absolute_url, read_catalog
+from distspec.archives import Archive, SpectrumEntry, build_listing, make_absolute_url, read_catalog
 from distspec.core import QuarantineReason
 from distspec.core.instruments import Disperser
 from distspec.core.lines import GALAXY_LINES
+from distspec.core.listing import Listing, RowSelection
 from distspec.io.fits import read_fits_table
 from distspec.io.remote import DEFAULT_ACCESS, AccessConfig, ArchiveFile
 from distspec.measurements import MeasurementSet, define_equivalent_width
@@ -41,26 +41,33 @@ class ExampleSurvey(Archive):
     disperser: ClassVar[Disperser | None] = SPECTROGRAPH
     measurements: ClassVar[MeasurementSet] = MeasurementSet((HBETA_EW,), reference_redshift=0.3)
 
-    def list_spectra(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
+    def read_listing(self, access: AccessConfig = DEFAULT_ACCESS) -> Listing:
         """List the targets up to `z_max`."""
         if not self.url:
             raise ArchiveError("--archive.url is empty: give the folder of targets.csv")
         base = make_absolute_url(self.url)
-        targets = read_catalog(f"{base}/targets.csv", access).to_pylist()
-        rows = [row for row in targets if row["z"] <= self.z_max]
+        targets = read_catalog(f"{base}/targets.csv", access)
+        names, updated = (targets.text(targets.require_column(name)) for name in ("name", "updated"))
+        warnings = targets.integers(targets.require_column("warning"), missing=0)
+        z, n = targets.numbers(targets.require_column("z")), len(targets)
         columns: dict[str, Any] = {
-            "object_id": [row["name"] for row in rows],
-            "source_key": [""] * len(rows),
-            "version": [f"{row['updated']} z={row['z']:.5f}" for row in rows],
-            "uri": [f"{base}/spectra/{row['name']}.fits" for row in rows],
-            **{column: [float(row[column]) for row in rows] for column in ("ra", "dec", "z")},
-            "root": ["example"] * len(rows),
-            "srcid": [row["name"] for row in rows],
-            "grating": ["LOW"] * len(rows),
-            "filter": [""] * len(rows),
-            "grade": [0 if row["warning"] else 3 for row in rows],
+            "object_id": names,
+            "source_key": [""] * n,
+            "version": [f"{date} z={redshift:.5f}" for date, redshift in zip(updated, z, strict=True)],
+            "uri": [f"{base}/spectra/{name}.fits" for name in names],
+            "ra": targets.degrees(targets.require_column("ra"), is_right_ascension=True),
+            "dec": targets.degrees(targets.require_column("dec"), is_right_ascension=False),
+            "z": z,
+            "root": ["example"] * n,
+            "srcid": names,
+            "grating": ["LOW"] * n,
+            "filter": [""] * n,
+            "grade": np.where(warnings, 0, 3).astype(np.int8),
         }
-        return pa.table(columns, schema=LISTING_SCHEMA).sort_by("object_id")
+        selection = RowSelection(n)
+        selection.deselect(np.isnan(z) & ~targets.has_problem, "no redshift")
+        selection.deselect(z > self.z_max, "z")
+        return build_listing(targets, selection, columns)
 
     async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
         """Read one file."""
