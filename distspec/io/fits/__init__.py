@@ -1,8 +1,9 @@
 """A strict reader of FITS tables and images: it refuses damaged files and reads no more than it needs.
 
 It reads numbers, logicals and text itself (FITS standard 4.0, Pence et al. 2010, A&A 524, A42). astropy reads
-scaled columns, variable-length arrays and compressed images; it gets one HDU with its structural cards only,
-after their sizes were checked. It imports `distspec.core` and `distspec.io.remote` only.
+what has another form: unusual header cards, scaled or reshaped columns, variable-length arrays, ASCII tables,
+compressed images. A file is therefore unreadable if it is damaged, or if astropy cannot read it either. The
+package imports `distspec.core` and `distspec.io.remote` only.
 """
 
 from distspec.io.fits.cards import Header

@@ -1,8 +1,12 @@
-"""FITS header cards: 80 characters with keyword, value and comment (FITS standard 4.0, section 4)."""
+"""FITS header cards: 80 characters with keyword, value and comment (FITS standard 4.0, section 4).
+
+Cards of the usual form are parsed here and all others by astropy: one is invalid if astropy cannot read it.
+"""
 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
@@ -13,9 +17,10 @@ from distspec.core.errors import InvalidSpectrumError, QuarantineReason
 
 CARD_SIZE, BLOCK_SIZE = 80, 2880
 HeaderValue = bool | int | float | str | None
+_KEYWORD = re.compile(r"[A-Z]+\d*")
 _CARD = re.compile(
     r"(?P<key>[A-Z]+\d*) *(?<=^.{8})= +(?:'(?P<text>(?:[^']|'')*)'|(?P<integer>[+-]?\d+)|(?P<logical>[TF])"
-    r"|(?P<real>[+-]?(?:\d+\.?\d*|\.\d+)(?:[ED][+-]?\d+)?))? *(?:/.*)?"
+    r"|(?P<real>[+-]?(?:\d+\.?\d*|\.\d+)(?:[EDed][+-]?\d+)?))? *(?:/.*)?"
 )
 
 
@@ -70,11 +75,19 @@ class Header(Mapping[str, HeaderValue]):
 
 @lru_cache(maxsize=1024)
 def _parse_value(cards: bytes) -> HeaderValue:
+    return _parse_with_astropy(cards)[1]
+
+
+def _parse_with_astropy(cards: bytes) -> tuple[str, Any]:
+    """Return keyword and value of a card and of the CONTINUE cards that follow it."""
     try:
-        value: Any = fits.Card.fromstring(cards).value
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            card = fits.Card.fromstring(cards)
+            keyword, value = str(card.keyword).upper(), card.value
     except Exception as error:  # astropy raises errors of several types for invalid cards
         raise make_unreadable_error(f"invalid header card: {cards[:CARD_SIZE].decode().rstrip()}") from error
-    return None if isinstance(value, fits.card.Undefined) else value
+    return keyword, None if isinstance(value, fits.card.Undefined) else value
 
 
 def parse_cards(cards: bytes) -> dict[str, HeaderValue]:
@@ -83,31 +96,40 @@ def parse_cards(cards: bytes) -> dict[str, HeaderValue]:
     Parameters
     ----------
     cards : bytes
-        Cards of 80 bytes each.
+        Cards of 80 bytes each, with the CONTINUE cards of long texts.
 
     Raises
     ------
     InvalidSpectrumError
-        ``unreadable`` if a card does not conform to the standard, or if a keyword has two values.
+        ``unreadable`` if astropy cannot read a card, or if a keyword has two values.
     """
     values: dict[str, HeaderValue] = {}
-    for i in range(0, len(cards), CARD_SIZE):
-        card = cards[i : i + CARD_SIZE].decode()
-        match = _CARD.fullmatch(card)
-        if not match:
-            raise make_unreadable_error(f"invalid header card: {card.rstrip()}")
-        key, text, integer, logical, real = match.groups()
-        value: HeaderValue = None
-        if text is not None:
-            value = text.replace("''", "'")
-        elif integer or real:
-            value = int(integer) if integer else float(real.replace("D", "E"))
-        elif logical:
-            value = logical == "T"
+    start = 0
+    while start < len(cards):
+        stop = start + CARD_SIZE
+        while cards.startswith(b"CONTINUE", stop):
+            stop += CARD_SIZE
+        key, value = _parse_card(cards[start:stop])
         if key in values and values[key] != value:
             raise make_unreadable_error(f"{key} occurs twice, as {values[key]!r} and as {value!r}")
         values[key] = value
+        start = stop
     return values
+
+
+def _parse_card(card: bytes) -> tuple[str, HeaderValue]:
+    match = _CARD.fullmatch(card.decode()) if len(card) == CARD_SIZE else None
+    if not match:
+        key, value = _parse_with_astropy(card)
+        if not _KEYWORD.fullmatch(key):
+            raise make_unreadable_error(f"invalid header card: {card[:CARD_SIZE].decode().rstrip()}")
+        return key, value
+    key, text, integer, logical, real = match.group("key", "text", "integer", "logical", "real")
+    if text is not None:
+        return key, text.replace("''", "'")
+    if integer or real:
+        return key, int(integer) if integer else float(real.upper().replace("D", "E"))
+    return key, logical == "T" if logical else None
 
 
 def make_unreadable_error(detail: str) -> InvalidSpectrumError:

@@ -26,6 +26,7 @@ _FOREIGN_SIGNATURES = {
 }
 """First bytes, in lower case, of files that servers return in place of FITS files."""
 _CHECKSUM_CARD = re.compile(rb"(?:CHECKSUM= +'([^']*)'|DATASUM = +'( *\d* *)') *(?:/.*)?")
+"""The usual form of the two cards; values of others are parsed by astropy."""
 
 
 class IncompleteContentError(Exception):
@@ -96,6 +97,10 @@ def find_hdu(content: bytes, hdu: str | int, file_size: int) -> HDU:
     if found is None:
         raise InvalidSpectrumError(
             QuarantineReason.BAD_TABLE, f"no HDU {hdu}; the file has {', '.join(names)}"
+        )
+    if found.layout.hdu_type not in {"IMAGE", "BINTABLE", "TABLE"}:
+        raise make_unreadable_error(
+            f"HDU {hdu} is neither an image nor a table: its XTENSION is {found.layout.hdu_type!r}"
         )
     if found.stop > len(content):
         raise IncompleteContentError(found.stop)
@@ -174,11 +179,15 @@ def _verify_checksums(content: bytes, hdu: HDU) -> None:
 def _read_stated_checksums(header: Header) -> dict[str, str]:
     stated: dict[str, str] = {}
     for key in ("CHECKSUM", "DATASUM"):
-        if key in header:
-            match = _CHECKSUM_CARD.fullmatch(header.get_raw_cards(key))
-            if not match:
-                raise make_unreadable_error(
-                    f"invalid header card: {header.get_raw_cards(key).decode().rstrip()}"
-                )
-            stated[key] = (match[1] or match[2]).decode().strip()
+        if key not in header:
+            continue
+        card = header.get_raw_cards(key)
+        if match := _CHECKSUM_CARD.fullmatch(card):
+            stated[key] = (match[1] or match[2] or b"").decode().strip()
+            continue
+        value = header[key]  # a number in place of text, or no value
+        text = "" if value is None else str(value).strip()
+        if key == "DATASUM" and text and not text.isdecimal():
+            raise make_unreadable_error(f"invalid header card: {card.decode().rstrip()}")
+        stated[key] = text
     return {key: value for key, value in stated.items() if value}

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
-from astropy.io import fits
 
 from distspec.core.errors import InvalidSpectrumError, QuarantineReason
-from distspec.io.fits.cards import BLOCK_SIZE, CARD_SIZE, Header, make_unreadable_error
+from distspec.io.fits.cards import Header, make_unreadable_error
+from distspec.io.fits.columns import FitsColumn
+from distspec.io.fits.conversion import convert_ascii_column, convert_column, convert_image
 from distspec.io.fits.hdus import IncompleteContentError, find_hdu
-from distspec.io.fits.layout import TFORM_DTYPES, DataLayout, FitsColumn
+from distspec.io.fits.layout import DataLayout
 from distspec.io.remote.files import ArchiveFile
 
 Array = np.ndarray[Any, np.dtype[Any]]
 T = TypeVar("T")
-_EMPTY_PRIMARY = fits.PrimaryHDU().header.tostring().encode()
 
 
 @dataclass(frozen=True)
 class FitsTable:
-    """A binary table, whose columns are read when they are requested.
+    """A table, whose columns are read when they are requested.
 
     Attributes
     ----------
@@ -80,10 +77,15 @@ class FitsTable:
         """
         column = self._find(name)
         stored = self._rows[column.field_name]
-        values = self._read_with_astropy(column) if column.needs_astropy else _decode_column(stored, column)
-        if column.null_value is None:
+        values = self._convert(stored, column) if column.conversion_cards else _decode_column(stored, column)
+        if column.null_value is None or values.dtype.kind not in "iuf":
             return values
-        empty = stored.reshape(values.shape) == column.null_value
+        null: Any = column.null_value
+        if isinstance(null, str):
+            empty = np.char.strip(stored) == null.strip().encode()
+        else:
+            # TDIM may leave out elements at the end of a row.
+            empty = stored.reshape(len(stored), -1)[:, : values[:1].size].reshape(values.shape) == null
         # Only if values are missing, because float64 cannot represent every 64-bit identifier.
         return np.where(empty, np.nan, values) if empty.any() else values
 
@@ -99,12 +101,12 @@ class FitsTable:
     def _rows(self) -> Array:
         return _view_array(self._content, self._start, self._layout)
 
-    def _read_with_astropy(self, column: FitsColumn) -> Array:
-        if column.tform_code in "PQ":
-            _check_heap(self._rows[column.field_name], column, self._layout)
-        with _open_with_astropy(self._content, self._start, self._layout) as hdu:
-            values = np.array(hdu.data.field(int(column.field_name) - 1))
-        return values.astype(values.dtype.newbyteorder("="))
+    def _convert(self, stored: Array, column: FitsColumn) -> Array:
+        layout = self._layout
+        if layout.hdu_type == "TABLE":
+            return convert_ascii_column(self._content, self._start, layout, column)
+        heap = self._content[self._start + layout.heap_offset : self._start + layout.data_size]
+        return convert_column(stored, column, heap if column.tform_code in "PQ" else b"")
 
 
 async def parse_head(file: ArchiveFile, n_bytes: int, parse: Callable[[bytes, int], T]) -> T:
@@ -133,7 +135,7 @@ async def parse_head(file: ArchiveFile, n_bytes: int, parse: Callable[[bytes, in
 
 
 def read_fits_table(content: bytes, hdu: str | int, file_size: int | None = None) -> FitsTable:
-    """Find a binary table.
+    """Find a binary or an ASCII table.
 
     Parameters
     ----------
@@ -156,8 +158,8 @@ def read_fits_table(content: bytes, hdu: str | int, file_size: int | None = None
         ``too_large``, ``unreadable``, ``bad_checksum``, or ``bad_table`` if there is no such table.
     """
     table_hdu = find_hdu(content, hdu, len(content) if file_size is None else file_size)
-    if table_hdu.layout.hdu_type != "BINTABLE" or table_hdu.layout.compressed:
-        raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"HDU {hdu} is not a binary table")
+    if table_hdu.layout.hdu_type == "IMAGE" or table_hdu.layout.compressed:
+        raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"HDU {hdu} is not a table")
     return FitsTable(table_hdu.header, table_hdu.layout, content, table_hdu.data_start)
 
 
@@ -188,20 +190,24 @@ def read_fits_image(content: bytes, hdu: str | int, file_size: int | None = None
         raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"HDU {hdu} is not an image")
     if not image_hdu.layout.scaled:
         return _view_array(content, image_hdu.data_start, image_hdu.layout), image_hdu.header
-    with _open_with_astropy(content, image_hdu.data_start, image_hdu.layout) as opened:
-        return np.array(opened.data), image_hdu.header
+    return convert_image(content, image_hdu.data_start, image_hdu.layout), image_hdu.header
 
 
 def _view_array(content: bytes, start: int, layout: DataLayout) -> Array:
-    return np.ndarray(layout.shape, layout.dtype, content, start)
+    try:
+        return np.ndarray(layout.shape, layout.dtype, content, start)
+    except ValueError as error:
+        raise make_unreadable_error(f"HDU {layout.name}: {error}") from error
 
 
 def _decode_column(stored: Array, column: FitsColumn) -> Array:
     if column.tform_code == "L":
         return stored == ord("T")
     if column.tform_code == "A":
+        if not column.dtype.itemsize:
+            return np.full(len(stored), "")
         try:
-            return np.char.rstrip(np.char.decode(stored, "ascii"))
+            return np.char.rstrip(np.char.decode(_cut_at_null(stored), "ascii"))
         except UnicodeDecodeError as error:
             raise InvalidSpectrumError(
                 QuarantineReason.BAD_TABLE, f"column {column.name}: {error}"
@@ -209,29 +215,8 @@ def _decode_column(stored: Array, column: FitsColumn) -> Array:
     return stored.astype(stored.dtype.newbyteorder("="))
 
 
-def _check_heap(stored: Array, column: FitsColumn, layout: DataLayout) -> None:
-    """Raise an error if an array is outside the heap: astropy would read other bytes."""
-    count, offset = stored.astype(np.int64).reshape(-1, 2).T
-    heap_size = layout.data_size - layout.heap_offset
-    ends = offset + count * (
-        np.dtype(TFORM_DTYPES[column.element_code]).itemsize if column.element_code != "X" else 1
-    )
-    if ((count < 0) | (count > heap_size) | (offset < 0) | (offset > heap_size) | (ends > heap_size)).any():
-        raise make_unreadable_error(f"column {column.name} points outside its table's heap")
-
-
-@contextmanager
-def _open_with_astropy(content: bytes, start: int, layout: DataLayout) -> Generator[Any]:
-    """Open one HDU with astropy; any error or warning makes the file unreadable."""
-    header = layout.structural_cards + b"END".ljust(CARD_SIZE)
-    header += b" " * (-len(header) % BLOCK_SIZE)
-    data = content[start : start + layout.data_size]
-    alone = header + data + b"\0" * (-len(data) % BLOCK_SIZE)
-    primary = layout.structural_cards.startswith(b"SIMPLE")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            with fits.open(io.BytesIO(alone if primary else _EMPTY_PRIMARY + alone), memmap=False) as hdus:
-                yield hdus[0 if primary else 1]
-    except Exception as error:  # astropy raises errors of many types for damaged files
-        raise make_unreadable_error(f"{type(error).__name__}: {error}") from error
+def _cut_at_null(stored: Array) -> Array:
+    """Remove what follows the first NUL of each text, which is undefined (standard, section 7.3.3.1)."""
+    characters = np.ascontiguousarray(stored).view(np.uint8).reshape(len(stored), -1)
+    ended = np.logical_or.accumulate(characters == 0, axis=1)
+    return np.where(ended, 0, characters).astype(np.uint8).view(stored.dtype).reshape(stored.shape)

@@ -247,7 +247,6 @@ def test_extra_bytes_are_refused(whole):
         ("TFIELDS =", "TFIELDS =                 1000", QuarantineReason.UNREADABLE),
         ("TTYPE1", "TTYPE1  = 'flux", QuarantineReason.UNREADABLE),
         ("TTYPE1", "TTYPE2  = 'more    '", QuarantineReason.UNREADABLE),
-        ("TTYPE1", "tTYPE1  = 'wave    '", QuarantineReason.UNREADABLE),
         ("TUNIT1", "TUNIT1 0= 'um'", QuarantineReason.UNREADABLE),
         ("PCOUNT", "COMMENT", QuarantineReason.UNREADABLE),
         ("BITPIX", "BITPIX  =                    7", QuarantineReason.UNREADABLE),
