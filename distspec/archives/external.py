@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from functools import partial
 from itertools import groupby
 
 from distspec.archives.base import Archive, SpectrumEntry
@@ -109,11 +108,11 @@ def _find_redshift_column(table: CatalogTable) -> str:
     """Return the name of the redshift column; ``redshift`` is used whatever the others are called."""
     if name := table.find_column("redshift"):
         return name
-    remedy = "keep one of them, or rename the redshift to 'redshift'"
-    found = [name for name in map(partial(table.find_column, remedy=remedy), REDSHIFT_COLUMNS) if name]
+    found = [name for name in table.column_names if name.lower() in REDSHIFT_COLUMNS]
     if len(found) > 1:
         raise ArchiveError(
-            f"{table.url} has several columns that could be the redshift: {' and '.join(found)}; {remedy}"
+            f"{table.url} has several columns that could be the redshift: {', '.join(found)}; "
+            "keep one of them, or rename it to 'redshift'"
         )
     return table.require_column("redshift", *REDSHIFT_COLUMNS)
 

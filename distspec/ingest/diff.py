@@ -123,7 +123,12 @@ def _merge_repeated_rows(listing: pa.Table) -> tuple[pa.Table, list[QuarantineRe
     return listing.filter(pa.array(keep)), rejected
 
 
-def compare_listing(listing: pa.Table, store: Store | None, retry_transient: bool = False) -> ListingDiff:
+def compare_listing(
+    listing: pa.Table,
+    store: Store | None,
+    retry_transient: bool = False,
+    malformed: Sequence[QuarantineRecord] = (),
+) -> ListingDiff:
     """Compare a listing with the ledger and the quarantine of a store.
 
     Parameters
@@ -134,6 +139,8 @@ def compare_listing(listing: pa.Table, store: Store | None, retry_transient: boo
         Newest snapshot; None if there is no store yet.
     retry_transient : bool, optional
         Whether to read objects again that are in quarantine for a transient reason.
+    malformed : sequence of QuarantineRecord, optional
+        Rows of the archive's catalog that cannot be listed; their objects are neither withdrawn nor released.
 
     Returns
     -------
@@ -141,6 +148,7 @@ def compare_listing(listing: pa.Table, store: Store | None, retry_transient: boo
         Work to do.
     """
     listing, rejected = clean_listing(listing)
+    rejected = _drop_duplicates([*rejected, *malformed])
     if store is None:
         none = np.zeros(0, np.int64)
         return ListingDiff(listing, rejected, none, none, [])

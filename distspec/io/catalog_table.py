@@ -268,7 +268,7 @@ class CatalogTable:
         in_hours = unit_is_hours or (not declared and is_right_ascension)
         if unit_is_hours and not is_right_ascension:
             raise ArchiveError(
-                f"{self.url}: column {name} is in {declared!r}, which is no unit of declination"
+                f"{self.url}: the unit {declared!r} of column {name} is not one of declination: correct the table"
             )
         values, is_text = self._parse_numbers(name)
         angles = values * factor
@@ -345,9 +345,9 @@ class CatalogTable:
             unit: Any = units.Unit(ANGLE_UNITS.get(lower, lower) if target == "deg" else declared)
             return float(unit.to(target or units.dimensionless_unscaled))
         except (ValueError, TypeError, AttributeError) as error:
-            expected = f"converted to {target}" if target else "a unit of a number without dimension"
+            expected = f"cannot be converted to {target}" if target else "is not dimensionless"
             raise ArchiveError(
-                f"{self.url}: the unit {declared!r} of column {name} cannot be {expected}: correct the table"
+                f"{self.url}: the unit {declared!r} of column {name} {expected}: correct the table"
             ) from error
 
     def _note_malformed(self, name: str, rows: np.ndarray[Any, Any], values: Floats, problem: str) -> None:

@@ -115,13 +115,18 @@ def ingest(
         If the store cannot be written; earlier commits are kept.
     """
     url, archive, config = store_url(root), source.archive, source.config
-    listing = archive.list_spectra(source.access)
+    rows = archive.read_listing(source.access)
+    listing, malformed, counts = rows.spectra, rows.rejected, rows.counts
+    del rows
+    log.info("catalog: %s", counts)
     if not len(listing):
-        raise ArchiveError("the archive lists no spectrum that the selection keeps: check --archive.*")
+        raise ArchiveError(
+            f"the archive lists no spectrum that the selection keeps ({counts}): check --archive.*"
+        )
     store = open_store(url) if store_exists(url) else None
     if store is not None:
         check_store_config(store.config, source.grid, source.norm, config.join_radius, archive.name)
-    diff = compare_listing(listing, store, retry_transient)
+    diff = compare_listing(listing, store, retry_transient, malformed)
     if store is not None and diff.is_empty:
         return StageResult({"listed": len(listing), "in_store": store.n_rows}, did_work=False)
     n_listed = len(listing)
