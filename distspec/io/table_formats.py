@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from astropy.io import fits
 from astropy.table import Column, Table
 from astropy.table.meta import get_header_from_yaml
 from pyarrow import csv
 
 from distspec.core.errors import ArchiveError
+from distspec.io.table_limits import check_votable, hide_variable_length_arrays, read_parquet
 
 SEPARATORS = (",", "\t", ";", "|")
 """Separators of CSV files; the one that the header has most often is used."""
@@ -78,6 +78,7 @@ def parse_table(content: bytes, url: str, preferred_hdu: str = "") -> TableConte
         if start.startswith(b"<"):
             if b"<VOTABLE" not in content[:4096]:
                 raise ValueError(f"it is a page that begins with {start[:20]!r}")
+            check_votable(content)
             return _convert_astropy_table(_read_astropy(content, format="votable", table_id=0))
         if b"\x00" in start and not content.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise ValueError("it is a binary file")
@@ -99,6 +100,8 @@ def _read_fits(content: bytes, preferred_hdu: str) -> Table:
     with warnings.catch_warnings(), fits.open(io.BytesIO(content)) as hdus:
         warnings.simplefilter("ignore")
         tables: list[Any] = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
+        for hdu in tables:
+            hide_variable_length_arrays(hdu.header)
         if not tables:
             raise ValueError("the FITS file has no table")
         preferred = [hdu for hdu in tables if hdu.name.upper() == preferred_hdu.upper()]
@@ -136,7 +139,7 @@ def _decode(value: Any) -> str:
 
 def _parse_parquet(content: bytes) -> TableContent:
     """Read Parquet with the units of the fields' metadata, or of those that astropy writes."""
-    table = pq.read_table(io.BytesIO(content))
+    table = read_parquet(content)
     metadata: Mapping[bytes, bytes] = table.schema.metadata or {}
     units: dict[str, str] = {}
     if header := metadata.get(b"table_meta_yaml"):
