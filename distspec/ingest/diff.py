@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -20,6 +23,13 @@ MAX_ID_LENGTH = 200
 """Largest number of characters in an object_id."""
 LISTING_REASONS = frozenset({QuarantineReason.BAD_ID, QuarantineReason.AMBIGUOUS, QuarantineReason.BAD_ROW})
 """Reasons that concern the listing and not the file: the file is read once the listing is corrected."""
+MIN_UNIX_TIME, MAX_UNIX_TIME = 100_000_000, 100_000_000_000
+"""Numbers in this range [s] in a version are compared as times, to the millisecond."""
+_EPOCH, _MICROSECOND = datetime.fromtimestamp(0, UTC), timedelta(microseconds=1)
+# Longer numbers are checksums and are compared as text.
+_NUMBER = re.compile(r"[+-]?\d{1,17}(?:\.\d{0,17})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
+_ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d(?:T|$)", re.ASCII)
+_DATE_AND_TIME = re.compile(r"(\b\d{4}-\d\d-\d\d) (\d\d:\d\d)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -161,14 +171,21 @@ def compare_listing(
     is_stored = _equal_versions(latest["version"].take(in_latest), versions)
     is_refused = _equal_versions(quarantine["version"].take(in_quarantine), versions)
     is_refused &= ~_take_mask(_find_retried(quarantine, retry_transient), in_quarantine)
-    known = dict(zip(quarantine["object_id"].to_pylist(), quarantine["version"].to_pylist(), strict=True))
+    known = {
+        name: normalize_version(version)
+        for name, version in zip(
+            quarantine["object_id"].to_pylist(), quarantine["version"].to_pylist(), strict=True
+        )
+    }
     is_unlisted = pc.invert(pc.is_in(quarantine["object_id"], value_set=ids))
     released = set(quarantine["object_id"].filter(is_unlisted).to_pylist()) - rejected_ids
     released |= set(ids.filter(pc.and_(pa.array(is_stored), pc.is_valid(in_quarantine))).to_pylist())
     withdrawn_rows, restored_rows = _find_changed_rows(latest, in_latest, is_stored, rejected_ids)
     return ListingDiff(
         to_read=_filter_rows(listing, ~is_stored & ~is_refused),
-        rejected=[record for record in rejected if known.get(record.object_id) != record.version],
+        rejected=[
+            record for record in rejected if known.get(record.object_id) != normalize_version(record.version)
+        ],
         withdrawn_rows=withdrawn_rows,
         restored_rows=restored_rows,
         released=sorted(released),
@@ -212,7 +229,57 @@ def _is_strictly_increasing(ids: pa.ChunkedArray) -> bool:
 
 
 def _equal_versions(stored: pa.ChunkedArray, listed: pa.ChunkedArray) -> NDArray[np.bool_]:
-    return np.asarray(pc.equal(stored, listed).fill_null(False))
+    """Return which versions are equal by value; False where the stored one is null."""
+    is_equal = np.array(pc.equal(stored, listed).fill_null(False))
+    different = np.flatnonzero(~is_equal & np.asarray(stored.is_valid()))
+    positions = pa.array(different)
+    pairs = zip(stored.take(positions).to_pylist(), listed.take(positions).to_pylist(), strict=True)
+    is_equal[different] = [normalize_version(one) == normalize_version(other) for one, other in pairs]
+    return is_equal
+
+
+def normalize_version(version: str) -> str:
+    """Return a version in a form that depends only on the values of its words.
+
+    Numbers are compared as numbers (0.10 is 0.1, and 5.0 is 5). A date with or without a time of day, in ISO
+    8601, is compared with UNIX times [s] as an instant, to the millisecond; it is in UTC if it has no zone.
+    Other words are compared as text, as is a part such as ``z=5.10000``.
+
+    Parameters
+    ----------
+    version : str
+        Version in a listing or a store.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> normalize_version("2024-05-01T12:00:00+02:00 0.10 z=5.1")
+    '1714557600 0.1 z=5.1'
+    >>> normalize_version("1714557600.0 0.1 z=5.1")
+    '1714557600 0.1 z=5.1'
+    """
+    words = _DATE_AND_TIME.sub(r"\1T\2", version).split()
+    return " ".join(_normalize_word(word) for word in words)
+
+
+def _normalize_word(word: str) -> str:
+    if _NUMBER.fullmatch(word):
+        value = Decimal(word)
+        if MIN_UNIX_TIME <= value < MAX_UNIX_TIME:
+            value = round(value, 3)
+    elif _ISO_DATE.match(word):
+        try:
+            time = datetime.fromisoformat(word)
+        except ValueError:
+            return word
+        time = time if time.tzinfo else time.replace(tzinfo=UTC)
+        value = round(Decimal((time - _EPOCH) // _MICROSECOND) / 1_000_000, 3)
+    else:
+        return word
+    return f"{value.normalize():f}" if value else "0"
 
 
 def _drop_duplicates(rejected: Sequence[QuarantineRecord]) -> list[QuarantineRecord]:

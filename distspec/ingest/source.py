@@ -33,6 +33,9 @@ class IngestConfig:
     created."""
     max_bad_share: float = 0.5
     """Fail, after committing the good spectra, if more than this fraction of the spectra read is bad."""
+    max_withdrawn: float = 0.2
+    """Stop before anything is changed if the listing lacks more than this fraction of the store's current
+    spectra, and at least two of them."""
 
     def __post_init__(self) -> None:
         if self.task_mb <= 0 or self.commit_rows < 1 or self.in_flight < 0:
@@ -40,8 +43,9 @@ class IngestConfig:
                 f"ingest.task_mb {self.task_mb} and ingest.commit_rows {self.commit_rows} must be positive, "
                 f"ingest.in_flight {self.in_flight} must not be negative"
             )
-        if not 0.0 <= self.max_bad_share <= 1.0:
-            raise ConfigError(f"ingest.max_bad_share {self.max_bad_share}: give a fraction from 0 to 1")
+        for name in ("max_bad_share", "max_withdrawn"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ConfigError(f"ingest.{name} {getattr(self, name)}: give a fraction from 0 to 1")
 
     def batch_size(self, archive: Archive) -> int:
         """Return the number of spectra of an archive that a task reads.

@@ -40,6 +40,8 @@ from distspec.store.transactions import CommitOrigin, Transaction, write_chunks_
 log = logging.getLogger(__name__)
 CHUNKS_PER_TASK = 4
 """Number of chunks that a task writes."""
+MIN_WITHDRAWN_TO_STOP = 2
+"""Smallest number of spectra gone from the listing that stops a run: a small store may lose one."""
 MIN_REJECTED_TO_FAIL = 2
 """Smallest number of bad spectra that can fail a run: a single bad file may be all that is new."""
 
@@ -107,8 +109,9 @@ def ingest(
     Raises
     ------
     ArchiveError
-        If the archive lists nothing, its server is down, or too many spectra are bad; all good spectra that
-        were read have been committed.
+        If the archive lists nothing or lacks too many spectra of the store, when nothing has been changed; if
+        its server is down or too many spectra are bad, when all good spectra that were read have been
+        committed.
     StoreError
         If the store was created with other settings.
     StorageError
@@ -127,6 +130,8 @@ def ingest(
     if store is not None:
         check_store_config(store.config, source.grid, source.norm, config.join_radius, archive.name)
     diff = compare_listing(listing, store, retry_transient, malformed)
+    if store is not None:
+        _check_withdrawn_fraction(len(diff.withdrawn_rows), store, config.max_withdrawn)
     if store is not None and diff.is_empty:
         return StageResult({"listed": len(listing), "in_store": store.n_rows}, did_work=False)
     n_listed = len(listing)
@@ -181,6 +186,18 @@ def _outage_error(committer: Committer, source: ArchiveSource) -> ArchiveError:
         f"no file of a whole batch could be read: {source.archive.url} seems to be down or to refuse access; "
         f"{committer.n_committed:,} spectra are in the store, run this again for the rest"
     )
+
+
+def _check_withdrawn_fraction(n_withdrawn: int, store: Store, max_withdrawn: float) -> None:
+    """Raise an `ArchiveError` if the listing lacks too many of the store's current spectra."""
+    n_current = len(store.current_rows())
+    if n_withdrawn >= MIN_WITHDRAWN_TO_STOP and n_withdrawn > max_withdrawn * n_current:
+        share = np.ceil(1000.0 * n_withdrawn / n_current) / 1000.0
+        raise ArchiveError(
+            f"the listing lacks {n_withdrawn:,} of the {n_current:,} current spectra, more than "
+            f"ingest.max_withdrawn {max_withdrawn:g}: nothing was changed; if they are withdrawn indeed, run "
+            f"this again with --ingest.max-withdrawn {share:g}"
+        )
 
 
 def _check_bad_fraction(committer: Committer, max_bad_share: float) -> None:

@@ -1,13 +1,15 @@
+from datetime import UTC, datetime, timedelta, timezone
+
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distspec.archives.base import LISTING_SCHEMA
 from distspec.core.errors import QuarantineReason
 from distspec.ingest.commit import Committer
-from distspec.ingest.diff import MAX_ID_LENGTH, clean_listing, compare_listing
+from distspec.ingest.diff import MAX_ID_LENGTH, clean_listing, compare_listing, normalize_version
 from distspec.ingest.store_config import make_store_config
 from distspec.store.store import create_store
 from tests.conftest import power_law
@@ -101,3 +103,46 @@ def test_the_row_of_an_ambiguous_object_stays_current(store):
         ("good00", QuarantineReason.AMBIGUOUS)
     ]
     assert len(diff.withdrawn_rows) == len(diff.to_read) == 0
+
+
+@given(st.datetimes(datetime(2001, 1, 1), datetime(2060, 1, 1)), st.integers(-12, 12), st.booleans())
+@settings(max_examples=30)
+def test_an_instant_is_the_same_version_however_it_is_written(time, zone_hours, space):
+    time = time.replace(microsecond=time.microsecond // 1000 * 1000, tzinfo=UTC)
+    zoned = time.astimezone(timezone(timedelta(hours=zone_hours)))
+    separator = " " if space else "T"
+    spellings = [
+        time.replace(tzinfo=None).isoformat(separator),
+        time.replace(tzinfo=None).isoformat(separator, timespec="milliseconds"),
+        time.isoformat(separator).replace("+00:00", "Z"),
+        zoned.isoformat(separator),
+        repr(time.timestamp()),
+        f"{time.timestamp():.6f}",
+        f"{time.timestamp():.12e}",
+    ]
+    assert len({normalize_version(f"{text} 0.10 z=5.10000") for text in spellings}) == 1
+    later = (time + timedelta(milliseconds=1)).isoformat()
+    assert normalize_version(later) != normalize_version(spellings[0])
+
+
+def test_versions_are_compared_by_value_and_other_words_as_text():
+    same = [("0.10", "0.1"), ("7", "7.0"), ("2024-05-01", "1714521600"), ("", ""), ("-0.0", "0")]
+    assert all(normalize_version(one) == normalize_version(other) for one, other in same)
+    different = [
+        ("0.10.1", "0.1.1"),
+        ("z=5.10000", "z=5.1"),
+        ("12345678901234567890", "12345678901234567890.0"),
+        ("2024-13-01", "2024-12-01"),
+        ("5f", "5"),
+        ("20240501", "2024-05-01"),
+    ]
+    assert all(normalize_version(one) != normalize_version(other) for one, other in different)
+
+
+def test_nothing_is_read_again_if_only_the_spelling_of_the_version_changes(store):
+    old, new = "2024-05-01T10:00:00.000 0.10 z=5.00000", "1714557600.0 0.1 z=5.00000"
+    store = ingest(store, fake(*NAMES, versions=dict.fromkeys(NAMES, old)), 7)
+    respelt = fake(*NAMES, versions=dict.fromkeys(NAMES, new))
+    assert compare_listing(respelt.list_spectra(), store).is_empty
+    newer = fake(*NAMES, versions={**dict.fromkeys(NAMES, new), "good00": new.replace(".0 ", ".5 ")})
+    assert compare_listing(newer.list_spectra(), store).to_read["object_id"].to_pylist() == ["good00"]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections import deque
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import obstore
+from obstore.exceptions import BaseError as ObstoreError
 
 from distspec.core.errors import ArchiveError, InvalidSpectrumError
 from distspec.io import storage
@@ -38,27 +43,40 @@ def list_folder(base_url: str, config: AccessConfig, suffix: str = "") -> list[L
     Raises
     ------
     ArchiveError
-        If there is no such folder, or if it cannot be listed, as over HTTP.
+        If there is no such folder, or if it or a part of it cannot be listed, as over HTTP.
+
+    Notes
+    -----
+    Links to files and folders are followed, also to places outside the folder: whoever can write to it
+    decides what is in the archive. URLs contain the name of the link. Each folder is listed once, under its
+    own name if it has one below `base_url`. A link to a missing file is listed with the ETag "", so that
+    reading it reports the file as not found; any other link without a target is an error.
     """
     scheme = urlsplit(base_url).scheme
     if scheme == "file":
         folder = Path(base_url.removeprefix("file://"))
         if not folder.is_dir():
             raise ArchiveError(f"no folder {folder}: set --archive.url to the folder of the files")
-        paths = [path for path in folder.rglob(f"*{suffix}") if path.is_file()]
-        return sorted(_stat_local_file(base_url, folder, path) for path in paths)
+        return sorted(_iter_local_files(base_url, folder, suffix))
     if scheme not in storage.OBJECT_STORE_SCHEMES:
         raise ArchiveError(f"{base_url} cannot be listed: name a catalog with --archive.catalog")
     _, name, prefix = storage.split_url(base_url)
     bucket = open_archive_bucket(scheme, name, config)
     root = base_url.rstrip("/").removesuffix(prefix).rstrip("/")
     pages = obstore.list(bucket, prefix or None, chunk_size=1000)
-    return sorted(
-        ListedFile(f"{root}/{file['path']}", file["size"], (file["e_tag"] or "").strip('"'))
-        for page in pages
-        for file in page
-        if file["path"].endswith(suffix)
-    )
+    try:
+        return sorted(
+            ListedFile(f"{root}/{file['path']}", file["size"], (file["e_tag"] or "").strip('"'))
+            for page in pages
+            for file in page
+            if file["path"].endswith(suffix)
+        )
+    except (ObstoreError, OSError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ArchiveError(
+            f"{base_url} could not be listed completely ({reason}): nothing was changed; check the access, "
+            "then run this again"
+        ) from error
 
 
 def read_catalog_bytes(url: str, config: AccessConfig) -> bytes:
@@ -95,8 +113,51 @@ def read_catalog_bytes(url: str, config: AccessConfig) -> bytes:
         raise ArchiveError(f"catalog {url}: {error}") from error
 
 
-def _stat_local_file(base_url: str, folder: Path, path: Path) -> ListedFile:
-    stat = path.stat()
-    return ListedFile(
-        f"{base_url}/{path.relative_to(folder)}", stat.st_size, f"{stat.st_size:x}-{stat.st_mtime_ns:x}"
-    )
+def _iter_local_files(base_url: str, folder: Path, suffix: str) -> Generator[ListedFile]:
+    """Yield the files below a folder; links to folders are followed after all other folders."""
+    own, linked, seen = deque([str(folder)]), deque[str](), set[tuple[int, int]]()
+    while own or linked:
+        parent = (own or linked).popleft()
+        try:
+            parent_stat = os.stat(parent)  # noqa: PTH116 - os.scandir needs text paths
+            if (parent_stat.st_dev, parent_stat.st_ino) in seen:
+                continue
+            seen.add((parent_stat.st_dev, parent_stat.st_ino))
+            with os.scandir(parent) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+            for entry in entries:
+                if entry.is_dir():
+                    (linked if entry.is_symlink() else own).append(entry.path)
+                elif (entry.is_file() or entry.is_symlink()) and (
+                    file := _stat_local_file(base_url, folder, entry, suffix)
+                ) is not None:
+                    yield file
+        except OSError as error:
+            raise ArchiveError(
+                f"{error.filename or parent} cannot be listed ({error.strerror}): nothing was changed; make "
+                "it readable or remove it, then run this again"
+            ) from error
+
+
+def _stat_local_file(base_url: str, folder: Path, entry: os.DirEntry[str], suffix: str) -> ListedFile | None:
+    """Return a file or a link as listed; None if its name has another suffix."""
+    is_wanted = entry.name.endswith(suffix)
+    url = f"{base_url}/{Path(entry.path).relative_to(folder)}"
+    try:
+        if not (is_wanted or entry.is_symlink()):
+            return None
+        stat = entry.stat()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP):
+            raise
+        if not entry.is_symlink():  # removed since the folder was listed
+            return None
+        if is_wanted:
+            return ListedFile(url, 0, "")
+        if entry.name.startswith("."):  # such as the locks of editors
+            return None
+        raise ArchiveError(
+            f"the link {entry.path} has no target, so that its content cannot be listed: nothing was "
+            "changed; restore the target (is a disk not mounted?) or remove the link"
+        ) from error
+    return ListedFile(url, stat.st_size, f"{stat.st_size:x}-{stat.st_mtime_ns:x}") if is_wanted else None

@@ -1,9 +1,13 @@
+import errno
 import gzip
+import os
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from obstore.exceptions import GenericError
 
+from distspec.core.errors import ArchiveError
 from distspec.io import storage
 from distspec.io.remote.config import AccessConfig
 from distspec.io.remote.listing import list_folder, read_catalog_bytes
@@ -88,3 +92,48 @@ def test_the_error_names_the_url_of_the_catalog(tmp_path):
         server.serve("/c.csv", b"", always=servers.status(403))
         with pytest.raises(ValueError, match=r"catalog http://.*/c\.csv: denied"):
             read_catalog_bytes(f"{server.url}/c.csv", CONFIG)
+
+
+def test_links_are_followed_and_each_folder_is_listed_once(tmp_path):
+    archive, disk = tmp_path / "archive", tmp_path / "disk"
+    for folder in (archive / "own", disk):
+        folder.mkdir(parents=True)
+        (folder / f"{folder.name}.fits").write_bytes(b"x")
+    (archive / "a-link-to-own").symlink_to("own")
+    (archive / "moved").symlink_to(disk)
+    (disk / "loop").symlink_to(archive)
+    (archive / "missing.fits").symlink_to("nowhere")
+    (archive / ".lock").symlink_to("user@host")
+    base = f"file://{archive}"
+    listed = list_folder(base, CONFIG, ".fits")
+    names = [file.url.removeprefix(f"{base}/") for file in listed]
+    assert names == ["missing.fits", "moved/disk.fits", "own/own.fits"]
+    assert [file.etag == "" for file in listed] == [True, False, False]
+
+
+@pytest.mark.parametrize("problem", ["link", "loop", "folder"])
+def test_what_cannot_be_listed_is_an_error(tmp_path, monkeypatch, problem):
+    (tmp_path / "0266").mkdir()
+    if problem == "folder":
+        scandir = os.scandir
+
+        def refuse(path):
+            if str(path).endswith("0266"):
+                raise PermissionError(errno.EACCES, "Permission denied", path)
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+    else:
+        (tmp_path / "0267").symlink_to("0267" if problem == "loop" else "not-mounted")
+    with pytest.raises(ArchiveError, match=r"cannot be listed.*nothing was changed"):
+        list_folder(f"file://{tmp_path}", CONFIG, ".fits")
+
+
+def test_a_bucket_that_lists_one_page_only_is_an_error(monkeypatch):
+    def pages(*_args, **_kwargs):
+        yield [{"path": "a/1.fits", "size": 1, "e_tag": "x"}]
+        raise GenericError("connection reset")
+
+    monkeypatch.setattr("distspec.io.remote.listing.obstore.list", pages)
+    with pytest.raises(ArchiveError, match=r"not be listed completely.*connection reset"):
+        list_folder("s3://bucket/a", AccessConfig(anonymous=True, region="us-east-1"), ".fits")
