@@ -15,6 +15,7 @@ import numpy as np
 from astropy.coordinates import Latitude, Longitude
 from numpy.typing import NDArray
 
+from distspec.core.errors import CatalogError
 from distspec.core.spectrum import Floats
 
 nested: Any = cdshealpix.nested  # its functions are wrapped by a decorator that hides their signatures
@@ -22,6 +23,10 @@ HEALPIX_ORDER = 29
 """Order of ``_healpix_29``: the finest that fits a signed 64-bit integer (0.4 milliarcseconds)."""
 BASE_PIXEL_WIDTH = 58.6
 """Width of a cell of order 0 [deg]."""
+MAX_CONE_ORDER = 26
+"""Finest order at which cells of a cone are searched; cdshealpix looks two orders deeper."""
+MIN_RANGE_RADIUS = 1e-6
+"""Smallest radius of a cone whose cells are searched [deg]; rounding moves a position by much less."""
 
 
 def radec_to_healpix(ra: Floats, dec: Floats) -> NDArray[np.int64]:
@@ -74,9 +79,23 @@ def compute_cone_range(ra: float, dec: float, radius: float) -> tuple[int, int]:
     ra, dec : float
         Center of the cone, ICRS [deg].
     radius : float
-        Radius of the cone [deg].
+        Radius of the cone [deg]; from 180 on, the range is that of the whole sky.
+
+    Raises
+    ------
+    CatalogError
+        If the position or the radius is not finite, the declination is outside of -90 to 90, or the radius is
+        negative.
     """
-    order = int(np.clip(np.log2(BASE_PIXEL_WIDTH / max(radius, 1e-9)), 0, HEALPIX_ORDER))
+    if not (np.isfinite([ra, dec, radius]).all() and abs(dec) <= 90 and radius >= 0):
+        raise CatalogError(
+            f"cone({ra}, {dec}, {radius}): give a finite right ascension, a declination from -90 to 90 and a "
+            "radius of at least 0, all in degrees"
+        )
+    if radius >= 180:
+        return 0, 12 * 4**HEALPIX_ORDER - 1
+    radius = max(radius, MIN_RANGE_RADIUS)
+    order = int(np.clip(np.log2(BASE_PIXEL_WIDTH / radius), 0, MAX_CONE_ORDER))
     cone = Longitude(ra, u.deg), Latitude(dec, u.deg), radius * u.deg
     cells = nested.cone_search(*cone, order, flat=True)[0].astype(np.int64)
     shift = 2 * (HEALPIX_ORDER - order)

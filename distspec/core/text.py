@@ -2,10 +2,51 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 MAX_TEXT_LENGTH = 1000
 """Characters of a text from outside that are shown."""
+
+
+FORMULA_PATTERN = r"^'*[=+\-@\t\r\n＝＋－＠]"
+"""Regular expression of texts that are escaped in CSV: spreadsheets take them for formulas, or they are such
+texts already escaped."""
+
+
+def escape_formula(text: str) -> str:
+    """Return a text with a leading apostrophe if a spreadsheet would take it for a formula.
+
+    Parameters
+    ----------
+    text : str
+        Text of a cell of a CSV file.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> print(escape_formula("=1+1"), escape_formula("LRD"), unescape_formula("'=1+1"))
+    '=1+1 LRD =1+1
+    """
+    return f"'{text}" if re.match(FORMULA_PATTERN, text) else text
+
+
+def unescape_formula(text: str) -> str:
+    """Return the text from which `escape_formula` made a text.
+
+    Parameters
+    ----------
+    text : str
+        Text of a cell of a CSV file.
+
+    Returns
+    -------
+    str
+    """
+    return text[1:] if text.startswith("'") and re.match(FORMULA_PATTERN, text) else text
 
 
 def escape_unprintable(text: str) -> str:

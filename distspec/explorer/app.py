@@ -22,6 +22,7 @@ from starlette.routing import Route
 
 from distspec.core.errors import LabelError
 from distspec.core.records import JsonRecord
+from distspec.core.text import escape_formula
 from distspec.explorer.data import MAX_RESULTS, ExplorerData, ItemNotFoundError
 from distspec.explorer.payloads import (
     CatalogPayload,
@@ -225,7 +226,7 @@ class _Api:
         return _json_response({"rows": [self._data.find_row(name) for name in self._session.undo()]})
 
     def export(self, body: Mapping[str, Any]) -> Response:
-        """Return a selection as CSV."""
+        """Return a selection as CSV, in which texts that a spreadsheet takes for formulas are escaped."""
         rows = pa.array(self._rows(body), pa.int64())
         columns = [name for name in EXPORT_COLUMNS if name in self._data.table.column_names]
         table = self._data.table.select(columns).take(rows)
@@ -234,6 +235,10 @@ class _Api:
             labels = self._session.current_labels(as_marks)
             values = pa.array([labels.get(object_id, "") for object_id in object_ids], pa.string())
             table = table.append_column(name, values)
+        for i, column in enumerate(table.schema):
+            if pa.types.is_string(column.type):
+                texts = [text and escape_formula(text) for text in table[column.name].to_pylist()]
+                table = table.set_column(i, column.name, pa.array(texts, pa.string()))
         sink = io.BytesIO()
         pyarrow.csv.write_csv(table, sink)
         return Response(sink.getvalue(), media_type="text/csv; charset=utf-8")

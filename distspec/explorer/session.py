@@ -19,6 +19,7 @@ from distspec.labels.annotations import (
     annotations_url,
     compact_annotations,
     current_annotations,
+    normalize_label,
     read_annotations,
 )
 
@@ -108,9 +109,10 @@ class AnnotationSession:
         Raises
         ------
         LabelError
-            If the label or the list of spectra is empty.
+            If the label is invalid (see `distspec.labels.annotations.normalize_label`), or the label or the
+            list of spectra is empty.
         """
-        label = label.strip()
+        label = normalize_label(label, self._labels_in_use())
         if not label or not object_ids:
             raise LabelError("a label needs a name and at least one spectrum")
         is_mark = label in INTEREST_LABELS
@@ -162,7 +164,8 @@ class AnnotationSession:
         earlier = (*self.labels.values(), *self.marks.values())
         last = max((annotation.timestamp for annotation in earlier), default=datetime.min.replace(tzinfo=UTC))
         when = max(datetime.now(UTC), last + timedelta(microseconds=1))
-        add_annotations(self.root, annotations, when)
+        checked = {annotation.human_label for annotation in annotations}  # by `record`, or restored by `undo`
+        add_annotations(self.root, annotations, when, existing=checked)
         self._modified = True
         for annotation in annotations:
             key, label = (annotation.object_id, annotation.who), annotation.human_label
@@ -215,6 +218,9 @@ class AnnotationSession:
         order = sorted(latest.items(), key=lambda item: (item[0][1] == self.annotator, item[1].timestamp))
         return {object_id: annotation.human_label for (object_id, _), annotation in order}
 
+    def _labels_in_use(self) -> set[str]:
+        return {annotation.human_label for annotation in self.labels.values()}
+
     def read_label_names(self) -> list[str] | None:
         """Return the labels of the number keys; None if none have been set.
 
@@ -232,7 +238,7 @@ class AnnotationSession:
         Parameters
         ----------
         names : sequence of str
-            Labels; blank and repeated ones are dropped.
+            Labels; empty and repeated ones are dropped.
 
         Returns
         -------
@@ -242,9 +248,13 @@ class AnnotationSession:
         Raises
         ------
         LabelError
-            If there are more than `MAX_LABEL_NAMES`, or one of them is a mark.
+            If there are more than `MAX_LABEL_NAMES`, or one of them is a mark or invalid.
         """
-        kept = list(dict.fromkeys(name.strip() for name in names if name.strip()))
+        spellings, kept = self._labels_in_use(), list[str]()
+        for name in names:
+            normalized = normalize_label(name, (*spellings, *kept)) if name.strip() else ""
+            if normalized and normalized not in kept:
+                kept.append(normalized)
         if len(kept) > MAX_LABEL_NAMES or set(kept) & set(INTEREST_LABELS):
             raise LabelError(f"at most {MAX_LABEL_NAMES} names, none of them {' or '.join(INTEREST_LABELS)}")
         write_json(join_url(annotations_url(self.root), LABEL_NAMES_FILE), {"names": kept})

@@ -12,9 +12,10 @@ one of the same person and spectrum.
 from __future__ import annotations
 
 import io
+import unicodedata
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,6 +38,8 @@ COMPACTED_FILE = "labels.parquet"
 """Name of the file of compacted annotations."""
 INTEREST_LABELS = ("interesting", "ordinary")
 """Marks: whether an anomaly deserves attention. A spectrum can have a mark and a label of its class."""
+MAX_LABEL_LENGTH = 100
+"""Largest number of characters of a label."""
 MAX_READ_ATTEMPTS = 10
 """Repetitions of a read during which files are compacted."""
 
@@ -81,8 +84,107 @@ def annotations_url(root: str) -> str:
     return join_url(root, "labels")
 
 
+def normalize_label(label: str, existing: Iterable[str] = ()) -> str:
+    """Return a label without surrounding blanks and in Unicode's normal form C, or refuse it.
+
+    Parameters
+    ----------
+    label : str
+        Label or mark; "" withdraws.
+    existing : iterable of str
+        Labels in use. One of them is accepted as it is; a label that differs from one of them, or from a
+        mark, only in case or in compatibility characters is refused.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    LabelError
+        If the label is blank, too long, has characters that cannot be printed, or is another spelling of an
+        existing label.
+
+    Examples
+    --------
+    >>> normalize_label(" LRD ")
+    'LRD'
+    """
+    in_use = {*INTEREST_LABELS, *existing}
+    if label == "" or label in in_use:
+        return label
+    name = unicodedata.normalize("NFC", label.strip())
+    if not name:
+        raise LabelError(f"human_label {label!r} is blank: give a name, or an empty label to withdraw")
+    if len(name) > MAX_LABEL_LENGTH:
+        raise LabelError(
+            f"human_label {name[:20]!r}… has {len(name)} characters; the limit is {MAX_LABEL_LENGTH}"
+        )
+    if not name.isprintable():
+        raise LabelError(f"human_label {name!r} has characters that cannot be printed")
+    if name not in in_use:
+        folded = _fold(name)
+        for other in sorted(in_use):
+            if _fold(other) == folded:
+                raise LabelError(f"human_label {name!r} is another spelling of {other!r}: use {other!r}")
+    return name
+
+
+def _fold(label: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())
+
+
+def normalize_annotations(annotations: Sequence[Annotation], existing: Iterable[str]) -> list[Annotation]:
+    """Return annotations with normalized labels; see `normalize_label`.
+
+    Parameters
+    ----------
+    annotations : sequence of Annotation
+        Annotations, whose labels must not be spellings of each other either.
+    existing : iterable of str
+        Labels in use.
+
+    Returns
+    -------
+    list of Annotation
+
+    Raises
+    ------
+    LabelError
+        If a label is invalid, or an annotation has no ``object_id``.
+    """
+    in_use, names = set(existing), dict[str, str]()
+    for annotation in annotations:
+        if not annotation.object_id:
+            raise LabelError("a label has no object_id: give the identifier of its spectrum")
+        if any("\ud800" <= character <= "\udfff" for character in annotation.who + annotation.note):
+            raise LabelError(f"who or note of {annotation.object_id!r} is not valid Unicode: correct it")
+        if annotation.human_label not in names:
+            names[annotation.human_label] = normalize_label(annotation.human_label, in_use)
+            in_use.add(names[annotation.human_label])
+    return [replace(annotation, human_label=names[annotation.human_label]) for annotation in annotations]
+
+
+def read_label_spellings(root: str) -> set[str]:
+    """Return the labels that are in use under a root.
+
+    Parameters
+    ----------
+    root : str
+        Folder or bucket URL of the project.
+
+    Returns
+    -------
+    set of str
+    """
+    return set(current_annotations(read_annotations(root))["human_label"].to_pylist())
+
+
 def add_annotations(
-    root: str, annotations: Sequence[Annotation], timestamp: datetime | None = None
+    root: str,
+    annotations: Sequence[Annotation],
+    timestamp: datetime | None = None,
+    existing: Iterable[str] | None = None,
 ) -> pa.Table:
     """Write annotations to a new file.
 
@@ -94,6 +196,8 @@ def add_annotations(
         The annotations.
     timestamp : datetime, optional
         Time of those that have none; default now.
+    existing : iterable of str, optional
+        Labels in use, of which no other spelling is accepted; by default read from the root.
 
     Returns
     -------
@@ -103,10 +207,11 @@ def add_annotations(
     Raises
     ------
     LabelError
-        If an annotation has no ``object_id``.
+        If an annotation has no ``object_id`` or an invalid label; none is written.
     """
-    if any(not annotation.object_id for annotation in annotations):
-        raise LabelError("a label has no object_id: give the identifier of its spectrum")
+    annotations = normalize_annotations(
+        annotations, read_label_spellings(root) if existing is None else existing
+    )
     now = timestamp or datetime.now(UTC)
     columns: dict[str, list[Any]] = {
         name: [getattr(annotation, name) for annotation in annotations]

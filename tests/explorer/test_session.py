@@ -84,6 +84,23 @@ def test_a_session_without_annotations_writes_nothing(tmp_path):
 
 def test_empty_annotations_are_refused(tmp_path):
     session = open_annotation_session(str(tmp_path), "ann")
-    for objects, label in (([], "LRD"), (["a"], " ")):
-        with pytest.raises(LabelError, match="at least one spectrum"):
+    for objects, label in (([], "LRD"), (["a"], ""), (["a"], " ")):
+        with pytest.raises(LabelError, match=r"at least one spectrum|is blank"):
             session.record(objects, label)
+
+
+@pytest.mark.parametrize("label", ["", " ", "x" * 101, "a\nb", "a\0", "\ud800", "lrd", "INTERESTING"])
+def test_the_explorer_refuses_the_labels_that_the_command_refuses(tmp_path, label):
+    root = str(tmp_path)
+    session = open_annotation_session(root, "ann")
+    session.record(["a"], "LRD")
+    with pytest.raises(LabelError):
+        session.record(["b"], label)
+    if label.strip():
+        with pytest.raises(LabelError):
+            session.write_label_names([label])
+        with pytest.raises(LabelError):
+            add_annotations(root, [Annotation("b", label, "ann")])
+    assert saved_labels(root)[0] == {"a": "LRD"}
+    session.record(["b"], " LRD ")
+    assert saved_labels(root)[0] == {"a": "LRD", "b": "LRD"}

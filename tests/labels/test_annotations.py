@@ -86,3 +86,27 @@ def test_files_that_vanish_again_and_again_end_in_an_error(tmp_path: Path, monke
     monkeypatch.setattr(module, "list_files", lambda url: ["vanished.parquet"])
     with pytest.raises(StorageError, match="changed during 10 attempts"):
         read_annotations(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "label", [" ", "\t", "x" * 101, "a\nb", "a\rb", "a\0", "a\x1b", "\ud800", "a\u2028b", "a\u202eb"]
+)
+def test_invalid_labels_are_refused_and_nothing_is_written(tmp_path, label):
+    with pytest.raises(LabelError, match="human_label"):
+        add_annotations(str(tmp_path), [Annotation("a", "LRD", "ann"), Annotation("b", label, "ann")])
+    assert len(read_annotations(str(tmp_path))) == 0
+
+
+def test_another_spelling_of_a_label_is_refused(tmp_path):
+    root = str(tmp_path)
+    add_annotations(root, [Annotation("a", " Ånd ", "ann"), Annotation("b", "LRD", "bob")])
+    assert {row["human_label"] for row in read_annotations(root).to_pylist()} == {"Ånd", "LRD"}
+    for label, other in (("lrd", "LRD"), ("ＬＲＤ", "LRD"), ("Interesting", "interesting"), ("ÅND", "Ånd")):
+        with pytest.raises(LabelError, match=f"another spelling of '{other}': use '{other}'"):
+            add_annotations(root, [Annotation("a", label, "ann")])
+    add_annotations(root, [Annotation("c", "A\u030and", "ann")])
+    assert {row["human_label"] for row in read_annotations(root).to_pylist()} == {"Ånd", "LRD"}
+    with pytest.raises(LabelError, match="another spelling"):
+        add_annotations(root, [Annotation("a", "new", "ann"), Annotation("b", "New", "ann")])
+    with pytest.raises(LabelError, match="not valid Unicode"):
+        add_annotations(root, [Annotation("a", "new", "ann", "\ud800")])
