@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -12,11 +13,14 @@ import pyarrow as pa
 
 from distspec.core.errors import QuarantineRecord
 from distspec.core.spectrum import Floats32
+from distspec.core.text import escape_unprintable
 from distspec.ingest.diff import ListingDiff
 from distspec.ingest.read import LoadedBatch
-from distspec.store.sources import SourceMatcher
+from distspec.store.sources import KEY_RADIUS, SourceMatcher
 from distspec.store.store import Store
 from distspec.store.transactions import NO_ORIGIN, CommitOrigin, Transaction, split_at_chunks
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,8 @@ class Committer:
         Job that commits; it is recorded with each commit.
     check_lease : callable, optional
         Called before each commit; raises an error if this job must not commit any more.
+    key_radius : float, optional
+        Largest distance [arcsec] from the source that the archive names, see `SourceMatcher`.
 
     Attributes
     ----------
@@ -115,6 +121,8 @@ class Committer:
         Snapshot after the last commit.
     n_committed, n_rejected : int
         Number of rows and of rejected spectra committed so far.
+    n_key_conflicts : int
+        Number of rows whose position contradicts the archive's identifier of their source.
     """
 
     def __init__(
@@ -124,9 +132,11 @@ class Committer:
         writer: ChunkWriter,
         origin: CommitOrigin = NO_ORIGIN,
         check_lease: Callable[[], None] = lambda: None,
+        key_radius: float = KEY_RADIUS,
     ) -> None:
         self.store = store
-        self.n_committed = self.n_rejected = 0
+        self.n_committed = self.n_rejected = self.n_key_conflicts = 0
+        self._key_radius = key_radius
         self._rows_per_commit, self._writer = rows_per_commit, writer
         self._origin, self._check_lease = origin, check_lease
         self._waiting: list[tuple[pa.Table, BlockSlice]] = []
@@ -218,17 +228,30 @@ class Committer:
             return [], pa.table({})
         rows = pa.concat_tables(tables)
         if self._sources is None:  # on first use, while tasks are already reading the next batches
-            self._sources = _load_sources(self.store)
+            self._sources = _load_sources(self.store, self._key_radius)
         source_id = self._sources.assign_sources(
             rows["ra"].to_numpy(), rows["dec"].to_numpy(), rows["source_key"].to_pylist()
         )
+        for conflict in self._sources.conflicts:
+            log.warning(
+                "source %s: the spectrum at %.5f %+.5f is %.1f″ from it, more than ingest.key_radius; "
+                "assigned to %s by position",
+                escape_unprintable(conflict.key),
+                conflict.ra,
+                conflict.dec,
+                conflict.distance,
+                escape_unprintable(conflict.source_id),
+            )
+        self.n_key_conflicts += len(self._sources.conflicts)
+        self._sources.conflicts.clear()
         return slices, rows.append_column("source_id", pa.array(source_id, pa.string()))
 
 
-def _load_sources(store: Store) -> SourceMatcher:
+def _load_sources(store: Store, key_radius: float) -> SourceMatcher:
     ledger = store.ledger(["ra", "dec"])
     names = np.asarray(store.open_array("source_id")[:])
-    return SourceMatcher(ledger["ra"].to_numpy(), ledger["dec"].to_numpy(), names, store.config.join_radius)
+    ra, dec = ledger["ra"].to_numpy(), ledger["dec"].to_numpy()
+    return SourceMatcher(ra, dec, names, store.config.join_radius, key_radius)
 
 
 def slice_blocks(slices: Sequence[BlockSlice], start: int, stop: int) -> list[BlockSlice]:

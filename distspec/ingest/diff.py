@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from distspec.core.arrow import pc
 from distspec.core.errors import TRANSIENT_REASONS, QuarantineReason, QuarantineRecord
+from distspec.core.listing import RowCounts
 from distspec.core.text import escape_unprintable
 from distspec.store.store import Store
 
@@ -87,11 +88,7 @@ def clean_listing(listing: pa.Table) -> tuple[pa.Table, list[QuarantineRecord]]:
     rejected : list of QuarantineRecord
         One record for each rejected identifier.
     """
-    ids = listing["object_id"]
-    usable = pc.and_(
-        pc.and_(pc.utf8_is_printable(ids), pc.less_equal(pc.utf8_length(ids), MAX_ID_LENGTH)),
-        pc.invert(pc.match_substring_regex(ids, r"^\.*$|[/\\]")),
-    )
+    usable = _is_usable(listing["object_id"])
     unusable = listing.filter(pc.invert(usable))
     rejected = [
         _make_rejected(
@@ -107,6 +104,41 @@ def clean_listing(listing: pa.Table) -> tuple[pa.Table, list[QuarantineRecord]]:
         listing, ambiguous = _merge_repeated_rows(listing)
         rejected += ambiguous
     return listing, _drop_duplicates(rejected)
+
+
+def count_rows(counts: RowCounts, listing: pa.Table) -> RowCounts:
+    """Return the counts of a catalog's rows after `clean_listing` has separated those that cannot be used.
+
+    Parameters
+    ----------
+    counts : RowCounts
+        Counts of the archive, in which all rows of the listing are selected.
+    listing : pyarrow.Table
+        The archive's listing.
+
+    Returns
+    -------
+    RowCounts
+        Selected are the rows of the cleaned listing; identical rows beyond the first are ``duplicate``.
+    """
+    cleaned, rejected = clean_listing(listing)
+    n_left_out = len(listing) - len(cleaned)
+    if not n_left_out:
+        return counts
+    n_bad = len(listing) - pc.sum(_is_usable(listing["object_id"])).as_py()
+    names = [record.object_id for record in rejected if record.reason is QuarantineReason.AMBIGUOUS]
+    n_ambiguous = pc.sum(pc.is_in(listing["object_id"], value_set=pa.array(names, pa.string()))).as_py()
+    counts = counts.quarantine(str(QuarantineReason.BAD_ID), n_bad)
+    counts = counts.quarantine(str(QuarantineReason.AMBIGUOUS), n_ambiguous)
+    return counts.deselect("duplicate", n_left_out - n_bad - n_ambiguous)
+
+
+def _is_usable(ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return which identifiers can be names in tables, files and pages."""
+    return pc.and_(
+        pc.and_(pc.utf8_is_printable(ids), pc.less_equal(pc.utf8_length(ids), MAX_ID_LENGTH)),
+        pc.invert(pc.match_substring_regex(ids, r"^\.*$|[/\\]")),
+    )
 
 
 def _merge_repeated_rows(listing: pa.Table) -> tuple[pa.Table, list[QuarantineRecord]]:

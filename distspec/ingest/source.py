@@ -15,7 +15,7 @@ from distspec.io.paths import join_url
 from distspec.io.remote.config import AccessConfig
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.resampling import GridConfig
-from distspec.store.sources import MATCH_RADIUS
+from distspec.store.sources import KEY_RADIUS, MATCH_RADIUS
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,9 @@ class IngestConfig:
     join_radius: float = MATCH_RADIUS
     """Largest distance [arcsec] of a spectrum from the first position of its source; fixed when a store is
     created."""
+    key_radius: float = KEY_RADIUS
+    """Largest distance [arcsec] of a spectrum from the first position of the source that its archive names;
+    beyond it the position decides, and a warning names the pair."""
     max_bad_share: float = 0.5
     """Fail, after committing the good spectra, if more than this fraction of the spectra read is bad."""
     max_withdrawn: float = 0.2
@@ -43,6 +46,8 @@ class IngestConfig:
                 f"ingest.task_mb {self.task_mb} and ingest.commit_rows {self.commit_rows} must be positive, "
                 f"ingest.in_flight {self.in_flight} must not be negative"
             )
+        if not self.key_radius >= 0:
+            raise ConfigError(f"ingest.key_radius {self.key_radius} must not be negative")
         for name in ("max_bad_share", "max_withdrawn"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"ingest.{name} {getattr(self, name)}: give a fraction from 0 to 1")

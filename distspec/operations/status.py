@@ -12,6 +12,7 @@ from distspec.core.errors import NotFoundError
 from distspec.io.job_log import JobRecord, list_jobs, read_events
 from distspec.io.lease import LeaseHolder, read_holder
 from distspec.io.paths import store_url
+from distspec.io.stage_log import read_stage_record
 from distspec.models.registry import PromotedModel, read_promoted
 from distspec.store.store import open_store
 
@@ -56,11 +57,14 @@ class StoreSummary:
         All rows.
     n_quarantined : int
         Spectra in quarantine.
+    catalog : str
+        What became of the rows of the archive's catalog when the store last changed; "" if not recorded.
     """
 
     n_current: int
     n_rows: int
     n_quarantined: int
+    catalog: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,8 @@ class ProjectStatus:
         else:
             lines["store"] = f"{self.store.n_current:,} current spectra, {self.store.n_rows:,} rows"
             lines["quarantine"] = f"{self.store.n_quarantined:,} spectra"
+            if self.store.catalog:
+                lines["catalog"] = self.store.catalog
         if self.published is not None:
             rows = self.published.rows
             lines["published"] = (
@@ -166,7 +172,9 @@ def _count_store(root: str) -> StoreSummary | None:
         store = open_store(store_url(root))
     except NotFoundError:
         return None
-    return StoreSummary(len(store.current_rows()), store.n_rows, len(store.read_quarantine()))
+    record = read_stage_record(root, "ingest")
+    catalog = str(record.counts.get("catalog", "")) if record else ""
+    return StoreSummary(len(store.current_rows()), store.n_rows, len(store.read_quarantine()), catalog)
 
 
 def _summarize_job(root: str, job: JobRecord) -> JobSummary:

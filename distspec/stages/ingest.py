@@ -18,7 +18,7 @@ from distspec.core import memory
 from distspec.core.errors import ArchiveError, StorageError
 from distspec.core.spectrum import Floats32
 from distspec.ingest.commit import ChunkPieces, Committer, concatenate_slices
-from distspec.ingest.diff import ListingDiff, compare_listing
+from distspec.ingest.diff import ListingDiff, compare_listing, count_rows
 from distspec.ingest.read import is_outage
 from distspec.ingest.source import ArchiveSource
 from distspec.ingest.store_config import check_store_config, make_store_config, select_pilot_sample
@@ -104,7 +104,8 @@ def ingest(
     Returns
     -------
     StageResult
-        Numbers of spectra listed, new, stored, quarantined, withdrawn, returned and in the store.
+        Numbers of spectra listed, new, stored, quarantined, withdrawn, returned, in the store and with a
+        position that contradicts the archive's source; ``catalog`` tells what became of the catalog's rows.
 
     Raises
     ------
@@ -119,7 +120,7 @@ def ingest(
     """
     url, archive, config = store_url(root), source.archive, source.config
     rows = archive.read_listing(source.access)
-    listing, malformed, counts = rows.spectra, rows.rejected, rows.counts
+    listing, malformed, counts = rows.spectra, rows.rejected, count_rows(rows.counts, rows.spectra)
     del rows
     log.info("catalog: %s", counts)
     if not len(listing):
@@ -133,7 +134,8 @@ def ingest(
     if store is not None:
         _check_withdrawn_fraction(len(diff.withdrawn_rows), store, config.max_withdrawn)
     if store is not None and diff.is_empty:
-        return StageResult({"listed": len(listing), "in_store": store.n_rows}, did_work=False)
+        result = {"listed": len(listing), "in_store": store.n_rows, "catalog": str(counts)}
+        return StageResult(result, did_work=False)
     n_listed = len(listing)
     del listing
     pa.default_memory_pool().release_unused()  # the comparison needed as much memory as the listing itself
@@ -142,7 +144,12 @@ def ingest(
             store = _create_from_pilot(url, source, diff.to_read)
         origin = CommitOrigin(archive.name, lease.token if lease else 0)
         committer = Committer(
-            store, config.commit_rows, RayWriter(), origin, lease.check_held if lease else lambda: None
+            store,
+            config.commit_rows,
+            RayWriter(),
+            origin,
+            lease.check_held if lease else lambda: None,
+            config.key_radius,
         )
         is_down = _load_and_commit(committer, source, diff)
     n_quarantined, n_in_store = len(committer.store.read_quarantine()), committer.store.n_rows
@@ -160,6 +167,8 @@ def ingest(
             "withdrawn": len(diff.withdrawn_rows),
             "returned": len(diff.restored_rows),
             "in_store": n_in_store,
+            "key_conflicts": committer.n_key_conflicts,
+            "catalog": str(counts),
         }
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,36 @@ from distspec.core.spectrum import Floats
 
 MATCH_RADIUS = 0.5
 """Default largest distance [arcsec] of a spectrum from the first position of its source."""
+KEY_RADIUS = 60.0
+"""Default largest distance [arcsec] of a spectrum from the first position of its source in the archive.
+
+Nearby stars move by up to 10 arcsec per year, and the libraries of their spectra span years; different
+objects of one name are usually much further apart."""
 _EMPTY = np.zeros(0)
 _STRING_DTYPE = np.dtypes.StringDType()
+
+
+@dataclass(frozen=True)
+class KeyConflict:
+    """A spectrum that is too far from the source that its archive names.
+
+    Attributes
+    ----------
+    key : str
+        The archive's identifier of the source.
+    ra, dec : float
+        Position [deg, ICRS] of the spectrum.
+    distance : float
+        Distance [arcsec] from the first position of the source.
+    source_id : str
+        Source to which the spectrum is assigned by its position.
+    """
+
+    key: str
+    ra: float
+    dec: float
+    distance: float
+    source_id: str
 
 
 class SourceMatcher:
@@ -34,6 +63,13 @@ class SourceMatcher:
         Their sources.
     radius : float, optional
         Largest distance [arcsec] from the first position of a source.
+    key_radius : float, optional
+        Largest distance [arcsec] from the first position of the source that the archive names.
+
+    Attributes
+    ----------
+    conflicts : list of KeyConflict
+        Spectra whose positions contradict the archive's identifier, in order.
 
     Examples
     --------
@@ -50,14 +86,17 @@ class SourceMatcher:
         dec: Floats = _EMPTY,
         source_ids: Sequence[str] | NDArray[Any] = (),
         radius: float = MATCH_RADIUS,
+        key_radius: float = KEY_RADIUS,
     ) -> None:
-        self._radius = 2.0 * np.sin(np.radians(radius / 3600.0) / 2.0)  # as a chord of the unit sphere
+        self._radius = _to_chord(radius)
+        self._key_radius = _to_chord(key_radius)
+        self.conflicts: list[KeyConflict] = []
         # The first position of a source is its anchor, also where the archive identifies the source.
         packed: Any = np.asarray(source_ids, dtype=_STRING_DTYPE)  # a third of the memory of Python strings
         table = pa.table({"name": pa.array(packed), "position": np.arange(len(packed))})
         first = np.sort(table.group_by("name").aggregate([("position", "min")])["position_min"].to_numpy())
         self._names = packed[first]
-        self._keys: set[str] | None = None
+        self._keys: dict[str, tuple[float, ...]] | None = None  # first position of each source
         self._tree = _build_kdtree(_to_unit_vectors(ra[first], dec[first]))
         self._recent_positions = np.zeros((0, 3))  # anchors that are not in the tree yet
 
@@ -69,8 +108,8 @@ class SourceMatcher:
         ra, dec : ndarray of shape (n_spectra,)
             Positions [deg, ICRS].
         source_keys : sequence of str, optional
-            The archive's identifier of each spectrum's source; where it is not empty it decides, and the
-            position is ignored.
+            The archive's identifier of each spectrum's source; where it is not empty it decides, unless the
+            spectrum is further than the key radius from the first position of that source.
 
         Returns
         -------
@@ -79,21 +118,27 @@ class SourceMatcher:
         """
         xyz = _to_unit_vectors(ra, dec)
         keys = source_keys or [""] * len(ra)
-        result = [key or name for key, name in zip(keys, format_position_names(ra, dec), strict=True)]
+        position_names = format_position_names(ra, dec)
+        result = [key or name for key, name in zip(keys, position_names, strict=True)]
         points = np.concatenate([self._recent_positions, xyz])
         n_indexed, n_recent = self._tree.n, len(self._recent_positions)
         near_indexed = self._tree.query_ball_point(xyz, self._radius)
         near_recent = _build_kdtree(points).query_ball_point(xyz, self._radius)
         is_anchor = np.ones(len(points), dtype=bool)
         if self._keys is None and any(keys):
-            self._keys = set(self._names.tolist())
-        known_keys = self._keys or set[str]()
+            positions = np.concatenate([self._tree.data, self._recent_positions]).tolist()
+            self._keys = dict(zip(self._names.tolist(), map(tuple, positions), strict=True))
+        known_keys = self._keys if self._keys is not None else {}
+        conflicts: list[tuple[int, float]] = []
         for i, key in enumerate(keys):
             row = n_recent + i
             if key:
                 is_anchor[row] = key not in known_keys
-                known_keys.add(key)
-                continue
+                chord = math.dist(known_keys.setdefault(key, tuple(xyz[i].tolist())), xyz[i])
+                if chord <= self._key_radius:
+                    continue
+                conflicts.append((i, chord))
+                result[i], is_anchor[row] = position_names[i], True
             anchors = [(self._tree.data[j], self._names[j]) for j in near_indexed[i]]
             anchors += [
                 (points[j], self._names[n_indexed + j] if j < n_recent else result[j - n_recent])
@@ -103,6 +148,10 @@ class SourceMatcher:
             if anchors:
                 result[i] = str(min(anchors, key=lambda anchor: math.dist(anchor[0], xyz[i]))[1])
                 is_anchor[row] = False
+        self.conflicts += [
+            KeyConflict(keys[i], float(ra[i]), float(dec[i]), _to_arcsec(chord), result[i])
+            for i, chord in conflicts
+        ]
         self._add_anchors(np.asarray(result, dtype=_STRING_DTYPE)[is_anchor[n_recent:]], points[is_anchor])
         return result
 
@@ -156,6 +205,15 @@ def separation(ra: Floats, dec: Floats, other_ra: Floats, other_dec: Floats) -> 
     """
     chord = np.linalg.norm(_to_unit_vectors(ra, dec) - _to_unit_vectors(other_ra, other_dec), axis=1)
     return np.degrees(2.0 * np.arcsin(np.minimum(chord / 2.0, 1.0))) * 3600.0
+
+
+def _to_chord(arcsec: float) -> float:
+    """Return the chord of the unit sphere under an angle [arcsec]."""
+    return 2.0 * math.sin(math.radians(arcsec / 3600.0) / 2.0)
+
+
+def _to_arcsec(chord: float) -> float:
+    return math.degrees(2.0 * math.asin(min(chord / 2.0, 1.0))) * 3600.0
 
 
 def _build_kdtree(points: Floats) -> KDTree:

@@ -41,9 +41,16 @@ def test_the_nearest_source_wins():
     assert joined == first[1]
 
 
-def test_the_archives_identifier_has_precedence():
-    ids = assign([10.0, 10.0, 50.0], [0.0, 0.0, 0.0], source_keys=["A", "B", "A"])
-    assert ids == ["A", "B", "A"]
+def test_the_archives_identifier_has_precedence_where_the_position_allows():
+    matcher = SourceMatcher()
+    ra = np.array([10.0, 10.0, 10.0 + 59 * ARCSEC, 50.0, 50.0])
+    ids = matcher.assign_sources(ra, np.zeros(5), source_keys=["A", "B", "A", "A", ""])
+    assert ids == ["A", "B", "A", "J032000.00+000000.0", "J032000.00+000000.0"]
+    (conflict,) = matcher.conflicts
+    assert (conflict.key, conflict.ra, conflict.source_id) == ("A", 50.0, ids[3])
+    assert conflict.distance == pytest.approx(40 * 3600)
+    later = SourceMatcher(ra, np.zeros(5), ids, key_radius=1.0)
+    assert later.assign_sources(ra[2:3], np.zeros(1), ["A"]) != ["A"]
 
 
 def test_names_wrap_at_24_hours():
