@@ -16,11 +16,11 @@ from distspec.core.spectrum import Floats
 
 MATCH_RADIUS = 0.5
 """Default largest distance [arcsec] of a spectrum from the first position of its source."""
-KEY_RADIUS = 60.0
+KEY_RADIUS = 10.0
 """Default largest distance [arcsec] of a spectrum from the first position of its source in the archive.
 
-Nearby stars move by up to 10 arcsec per year, and the libraries of their spectra span years; different
-objects of one name are usually much further apart."""
+Most nearby stars move by less than 1 arcsec per year, and libraries of spectra span about a decade;
+different objects of one name are usually much further apart."""
 _EMPTY = np.zeros(0)
 _STRING_DTYPE = np.dtypes.StringDType()
 

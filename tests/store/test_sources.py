@@ -43,7 +43,7 @@ def test_the_nearest_source_wins():
 
 def test_the_archives_identifier_has_precedence_where_the_position_allows():
     matcher = SourceMatcher()
-    ra = np.array([10.0, 10.0, 10.0 + 59 * ARCSEC, 50.0, 50.0])
+    ra = np.array([10.0, 10.0, 10.0 + 9 * ARCSEC, 50.0, 50.0])
     ids = matcher.assign_sources(ra, np.zeros(5), source_keys=["A", "B", "A", "A", ""])
     assert ids == ["A", "B", "A", "J032000.00+000000.0", "J032000.00+000000.0"]
     (conflict,) = matcher.conflicts
