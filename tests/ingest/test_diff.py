@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from distspec.archives.base import LISTING_SCHEMA
 from distspec.core.errors import QuarantineReason
+from distspec.core.listing import RowCounts
 from distspec.ingest.commit import Committer
-from distspec.ingest.diff import MAX_ID_LENGTH, clean_listing, compare_listing, normalize_version
+from distspec.ingest.diff import MAX_ID_LENGTH, clean_listing, compare_listing, count_rows, normalize_version
 from distspec.ingest.store_config import make_store_config
 from distspec.store.store import create_store
 from tests.conftest import power_law
@@ -146,3 +147,15 @@ def test_nothing_is_read_again_if_only_the_spelling_of_the_version_changes(store
     assert compare_listing(respelt.list_spectra(), store).is_empty
     newer = fake(*NAMES, versions={**dict.fromkeys(NAMES, new), "good00": new.replace(".0 ", ".5 ")})
     assert compare_listing(newer.list_spectra(), store).to_read["object_id"].to_pylist() == ["good00"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a", "b", "a/b", ""]), st.sampled_from(["v1", "v2"])), max_size=8))
+@settings(max_examples=30)
+def test_every_row_is_counted_once(rows):
+    tables = [make_listing(), *(make_listing(name, version=version) for name, version in rows)]
+    listing = pa.concat_tables(tables)
+    counts = count_rows(RowCounts(len(listing)), listing)
+    assert counts.read == len(rows)
+    assert counts.selected == len(clean_listing(listing)[0])
+    assert counts.quarantined.get("bad_id", 0) == sum(name in ("a/b", "") for name, _ in rows)
+    assert min([0, *counts.deselected.values(), *counts.quarantined.values()]) == 0
