@@ -132,7 +132,7 @@ def ingest(
         check_store_config(store.config, source.grid, source.norm, config.join_radius, archive.name)
     diff = compare_listing(listing, store, retry_transient, malformed)
     if store is not None:
-        _check_withdrawn_fraction(len(diff.withdrawn_rows), store, config.max_withdrawn)
+        check_withdrawn_fraction(len(diff.withdrawn_rows), store, config.max_withdrawn)
     if store is not None and diff.is_empty:
         result = {"listed": len(listing), "in_store": store.n_rows, "catalog": str(counts)}
         return StageResult(result, did_work=False)
@@ -197,8 +197,23 @@ def _outage_error(committer: Committer, source: ArchiveSource) -> ArchiveError:
     )
 
 
-def _check_withdrawn_fraction(n_withdrawn: int, store: Store, max_withdrawn: float) -> None:
-    """Raise an `ArchiveError` if the listing lacks too many of the store's current spectra."""
+def check_withdrawn_fraction(n_withdrawn: int, store: Store, max_withdrawn: float) -> None:
+    """Raise an `ArchiveError` if the listing lacks too many of the store's current spectra.
+
+    Parameters
+    ----------
+    n_withdrawn : int
+        Number of current spectra that the listing lacks.
+    store : Store
+        Newest snapshot.
+    max_withdrawn : float
+        Largest fraction of the current spectra; fewer than `MIN_WITHDRAWN_TO_STOP` are always allowed.
+
+    Raises
+    ------
+    ArchiveError
+        With the flag that allows it.
+    """
     n_current = len(store.current_rows())
     if n_withdrawn >= MIN_WITHDRAWN_TO_STOP and n_withdrawn > max_withdrawn * n_current:
         share = np.ceil(1000.0 * n_withdrawn / n_current) / 1000.0
