@@ -38,6 +38,8 @@ DEFAULT_RADIUS = 5.0
 """Radius of a cone search if none is given [arcsec]."""
 MAX_RESULTS = 10_000
 """Largest number of search results that are sent to the page."""
+MAX_POSITION_LENGTH = 200
+"""Longest text that is parsed as a position [characters]."""
 LATENT_COLUMN_PATTERN = re.compile(r"z_(mean|log_var)_\d+")
 POSITION_PATTERN = re.compile(
     r"\s*([\d:.hms]+)[\s,]+([+-]?[\d:.dms]+)(?:[\s,]+([\d.]+)\s*(?:\"|″|arcsec)?)?\s*"
@@ -389,7 +391,7 @@ def parse_position(text: str) -> SkyPosition | None:
     >>> parse_position("mock-4055") is None
     True
     """
-    parts = POSITION_PATTERN.fullmatch(text)
+    parts = POSITION_PATTERN.fullmatch(text) if len(text) <= MAX_POSITION_LENGTH else None
     if parts is None:
         return None
     try:
