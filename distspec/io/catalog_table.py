@@ -1,6 +1,6 @@
 """Columns of catalogs and of tables of users: names, missing values, numbers, identifiers and positions.
 
-The rules are those of the page "Catalogs and tables of redshifts" in the documentation. A malformed cell
+The rules are those of "How tables are read" in docs/guides/growing_archives.md. A malformed cell
 concerns its row only, and is noted in `CatalogTable.problems`.
 """
 
@@ -268,7 +268,7 @@ class CatalogTable:
         in_hours = unit_is_hours or (not declared and is_right_ascension)
         if unit_is_hours and not is_right_ascension:
             raise ArchiveError(
-                f"{self.url}: the unit {declared!r} of column {name} is not one of declination: correct the table"
+                f"{self.url}: the unit {declared!r} of column {name} is not one of declination"
             )
         values, is_text = self._parse_numbers(name)
         angles = values * factor
