@@ -17,6 +17,7 @@ from astropy.table import Column, Table
 from astropy.table.meta import get_header_from_yaml
 from pyarrow import csv
 
+from distspec.core.arrow import pc
 from distspec.core.errors import ArchiveError
 from distspec.io.table_limits import check_votable, hide_variable_length_arrays, read_parquet
 
@@ -145,6 +146,7 @@ def _parse_parquet(content: bytes) -> TableContent:
     if header := metadata.get(b"table_meta_yaml"):
         described: Any = get_header_from_yaml(header.decode().split("\n"))
         units = {column["name"]: str(column["unit"]) for column in described["datatype"] if "unit" in column}
+        table = _apply_masks(table)
     for column in table.schema:
         if unit := (column.metadata or {}).get(b"unit"):
             units[column.name] = unit.decode()
@@ -152,6 +154,16 @@ def _parse_parquet(content: bytes) -> TableContent:
         indices = [name for name in json.loads(pandas)["index_columns"] if isinstance(name, str)]
         table = table.drop_columns([name for name in indices if name.startswith("__index_level_")])
     return TableContent(table, units)
+
+
+def _apply_masks(table: pa.Table) -> pa.Table:
+    """Return a table in which values are null where the column ``<name>.mask`` of astropy is True."""
+    for name in table.column_names:
+        mask = f"{name}.mask"
+        if mask in table.column_names and pa.types.is_boolean(table[mask].type):
+            values: Any = pc.if_else(table[mask], None, table[name])
+            table = table.set_column(table.column_names.index(name), name, values).drop_columns([mask])
+    return table
 
 
 def _parse_csv(content: bytes) -> TableContent:
