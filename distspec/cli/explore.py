@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from distspec.cli.base import RootCommand
+from distspec.core.user import user_name
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class ExploreCommand(RootCommand):
     """Port on 127.0.0.1; 0: any free one."""
     browser: bool = True
     """Whether to open the page in a browser."""
-    who: str = field(default_factory=getpass.getuser)
+    who: str = field(default_factory=user_name)
     """Who gives the labels."""
 
     def run(self) -> None:

@@ -90,6 +90,7 @@ VERBS = {
         "operate", "operations:StatusCommand", "Show running job, promoted model, store and catalog."
     ),
     "history": Verb("operate", "operations:HistoryCommand", "List the jobs of a root and their decisions."),
+    "unlock": Verb("operate", "operations:UnlockCommand", "Show which job holds the root, or release it."),
     "rollback": Verb(
         "operate", "operations:RollbackCommand", "Promote an earlier model with its last catalog."
     ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from dataclasses import asdict, dataclass, field
 
@@ -12,6 +11,7 @@ import tyro
 from distspec.cli.base import RootCommand
 from distspec.core.errors import ConfigError
 from distspec.core.text import format_table
+from distspec.core.user import user_name
 from distspec.stages.config import RayConfig
 from distspec.store.snapshots import RETENTION
 
@@ -65,7 +65,7 @@ class RollbackCommand(RootCommand):
     """Id of the model (`distspec history`)."""
     unpin: bool = False
     """Allow scheduled runs to replace the pinned model again."""
-    who: str = field(default_factory=getpass.getuser)
+    who: str = field(default_factory=user_name)
     """Who asks for it, for the record."""
 
     def run(self) -> None:
@@ -80,6 +80,29 @@ class RollbackCommand(RootCommand):
             "it has no catalog yet: the next run makes one" if record is None else f"current: {record.name}"
         )
         print(f"{self.model_id} is promoted and pinned; {catalog}")
+
+
+@dataclass(frozen=True)
+class UnlockCommand(RootCommand):
+    """Show which job holds the root, or release it.
+
+    A job that ended without releasing the root needs no unlocking: the next job waits a minute and goes on.
+    A job that still runs and loses the root ends with an error at its next commit; what it had committed
+    stays, and the next run goes on from there.
+    """
+
+    force: bool = False
+    """Release the root although its holder has not released it."""
+
+    def run(self) -> None:
+        """Print the holder, and release the root if asked to."""
+        holder = self.project.unlock(self.force)
+        if holder is None:
+            print("no job holds this root")
+        elif self.force:
+            print(f"released; it was held by {holder}. If that job still runs, it ends at its next commit")
+        else:
+            print(f"held by {holder}. `distspec unlock --force` takes the root from it")
 
 
 @dataclass(frozen=True)

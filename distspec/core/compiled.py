@@ -1,8 +1,37 @@
-"""The options with which numba compiles the numerical functions of distspec."""
+"""The options with which numba compiles the numerical functions of distspec, and where it keeps them."""
 
 from __future__ import annotations
 
+import os
+import tempfile
+from typing import Any
+
 from numba import njit
+from numba.core import config
+from numba.core.caching import UserWideCacheLocator
+
+
+def provide_cache_folder() -> tempfile.TemporaryDirectory[str] | None:
+    """Let numba keep compiled functions in a temporary folder if it has no other one.
+
+    Numba refuses to compile a function with a cache where neither the folder of the package nor the user's
+    cache can be written, as in a container without a home folder. The temporary folder belongs to this
+    process, since other users could place code in a shared one; its child processes use it, too.
+
+    Returns
+    -------
+    tempfile.TemporaryDirectory or None
+        The folder, which is deleted with this object; None if numba needs none.
+    """
+    settings: Any = config
+    if settings.CACHE_DIR or UserWideCacheLocator.from_function(provide_cache_folder, __file__):
+        return None
+    folder = tempfile.TemporaryDirectory(prefix="distspec-numba-")
+    os.environ["NUMBA_CACHE_DIR"] = settings.CACHE_DIR = folder.name
+    return folder
+
+
+_cache_folder = provide_cache_folder()
 
 njit_nogil = njit(cache=True, nogil=True, error_model="numpy")
 """Compile once per machine, release the interpreter lock, and divide by zero as NumPy does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+import threading
 import webbrowser
 from collections.abc import Mapping
 
@@ -51,7 +52,8 @@ def serve(
         url = f"http://{LOOPBACK}:{port}/{token}/"
         print(f"{len(data):,} spectra of run {data.record.run_id}: {url}\nPress Ctrl-C to end", flush=True)
         if open_browser:
-            webbrowser.open(url)
+            # Some browsers return only when they end; the socket listens already, so none comes too early.
+            threading.Thread(target=webbrowser.open, args=(url,), daemon=True, name="browser").start()
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, proxy_headers=False
         )

@@ -3,11 +3,16 @@
 ``ROOT/lease.json`` is replaced by conditional writes only, so of several jobs that try to acquire it one
 succeeds. The holder renews the lease while it runs. Each holder has a larger token than the one before; the
 token is recorded in every commit.
+
+Clocks of two machines may differ, so a lease that looks old is watched for `LEASE_TIMEOUT` before another job
+takes it: only a lease that is not renewed in that time is free. A process number says nothing in another
+container, so it counts only within one start and one process namespace of one host.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import threading
@@ -26,10 +31,14 @@ from distspec.core.records import JsonRecord
 from distspec.io.files import compare_and_swap, read_versioned
 from distspec.io.paths import join_url
 
+logger = logging.getLogger(__name__)
+
 LEASE_TIMEOUT = 60.0
 """Time without renewal after which another job may take the lease [s]."""
 RENEW_INTERVAL = 15.0
 """Time between renewals [s]."""
+WATCH_INTERVAL = 1.0
+"""Time between looks at a lease that may have been abandoned [s]."""
 PROCESS_START_TOLERANCE = 2.0
 """Start times of one process, as the operating system reports them, differ by less than this [s]."""
 
@@ -58,22 +67,26 @@ class LeaseHolder(JsonRecord):
     """When the lease was last renewed [s since 1970]."""
     released: bool = False
     """Whether the holder has released the lease."""
+    pid_namespace: str = ""
+    """Namespace of the process number: containers of one host have different ones; "" if unknown."""
 
     def is_expired(self, now: float) -> bool:
-        """Return whether another job may take the lease.
+        """Return whether the lease was released or seems to be abandoned.
 
-        It may if the lease was released, if it was not renewed for `LEASE_TIMEOUT`, or if the holder was a
-        process of this host that has ended.
+        It seems so if it was not renewed for `LEASE_TIMEOUT` by this machine's clock, or if the holder was a
+        process of this host and container that has ended.
 
         Parameters
         ----------
         now : float
             Current time [s since 1970].
         """
-        return self.released or now - self.renewed > LEASE_TIMEOUT or self._process_is_dead()
+        return self.released or now - self.renewed > LEASE_TIMEOUT or self.process_is_dead()
 
-    def _process_is_dead(self) -> bool:
-        if (self.host, self.boot_id) != (socket.gethostname(), _read_boot_id()):
+    def process_is_dead(self) -> bool:
+        """Return whether the holder was a process of this host and container, and has ended."""
+        here = (socket.gethostname(), _read_boot_id(), _read_pid_namespace())
+        if (self.host, self.boot_id, self.pid_namespace) != here or not self.pid_namespace:
             return False
         try:
             process = psutil.Process(self.pid)
@@ -108,6 +121,7 @@ class Lease:
         self._url, self._holder, self._version = url, holder, version
         self._write_lock, self._released = threading.Lock(), threading.Event()
         self._lost = False
+        self._last_renewal = _elapsed_time()
         self._renewer = threading.Thread(target=self._renew, daemon=True, name="lease")
         self._renewer.start()
 
@@ -119,7 +133,7 @@ class Lease:
         LeaseLostError
             If another job has taken the lease, or if it could not be renewed for `LEASE_TIMEOUT`.
         """
-        if self._lost or time.time() - self._holder.renewed > LEASE_TIMEOUT:
+        if self._lost or _elapsed_time() - self._last_renewal > LEASE_TIMEOUT:
             raise LeaseLostError(
                 f"{self._url} was lost to another job, or could not be renewed: run this command again"
             )
@@ -143,12 +157,13 @@ class Lease:
         with self._write_lock:
             if self._lost:
                 return
+            started = _elapsed_time()
             holder = replace(self._holder, renewed=time.time(), released=released)
             version = compare_and_swap(self._url, _serialize_holder(holder), self._version)
             if version is None:
                 self._lost = True
             else:
-                self._holder, self._version = holder, version
+                self._holder, self._version, self._last_renewal = holder, version, started
 
 
 def read_holder(root: str) -> LeaseHolder | None:
@@ -182,14 +197,18 @@ def hold_lease(root: str, operation: str) -> Generator[Lease]:
 
 def acquire_lease(root: str, operation: str) -> Lease:
     """Acquire the lease of a root until it is released; see `hold_lease`."""
-    url, now = _lease_url(root), time.time()
+    url = _lease_url(root)
     file = read_versioned(url)
     previous = _parse_holder(file[0]) if file else None
-    if previous is not None and not previous.is_expired(now):
-        raise LeaseHeldError(
-            f"{root} is held by {previous}: wait for it to end; if it was killed on another host, the lease "
-            f"expires in {previous.renewed + LEASE_TIMEOUT - now:.0f} s"
-        )
+    if previous is not None and not previous.released and not previous.process_is_dead():
+        age = time.time() - previous.renewed
+        if abs(age) <= LEASE_TIMEOUT:
+            raise LeaseHeldError(
+                f"{root} is held by {previous}: wait for it to end; if it was killed on another host, the "
+                f"lease expires in {LEASE_TIMEOUT - age:.0f} s"
+            )
+        file = _watch_lease(root, previous, file)
+    now = time.time()
     holder = LeaseHolder(
         token=previous.token + 1 if previous else 1,
         operation=operation,
@@ -199,11 +218,61 @@ def acquire_lease(root: str, operation: str) -> Lease:
         process_started=psutil.Process().create_time(),
         acquired=now,
         renewed=now,
+        pid_namespace=_read_pid_namespace(),
     )
     version = compare_and_swap(url, _serialize_holder(holder), file[1] if file else None)
     if version is None:
         raise LeaseHeldError(f"{root} was acquired by another job at the same time: wait for it to end")
     return Lease(url, holder, version)
+
+
+def _watch_lease(root: str, holder: LeaseHolder, file: tuple[bytes, str] | None) -> tuple[bytes, str] | None:
+    """Return the lease if nobody renews it for `LEASE_TIMEOUT`; its own times may be of another clock."""
+    logger.warning(
+        "%s was held by %s and seems abandoned: waiting %.0f s for a renewal", root, holder, LEASE_TIMEOUT
+    )
+    start = _elapsed_time()
+    while _elapsed_time() - start <= LEASE_TIMEOUT:
+        time.sleep(WATCH_INTERVAL)
+        current = read_versioned(_lease_url(root))
+        if current is None or _parse_holder(current[0]).released:
+            return current
+        if file is None or current[1] != file[1]:
+            raise LeaseHeldError(
+                f"{root} is held by {_parse_holder(current[0])}: wait for it to end; the clocks of that host "
+                "and of this one differ"
+            )
+    return file
+
+
+def force_release(root: str) -> LeaseHolder | None:
+    """Release the lease of a root whatever its holder does, and return the holder.
+
+    The holder, if it still runs, fails at its next commit; what it had committed stays.
+
+    Parameters
+    ----------
+    root : str
+        URL of the root.
+
+    Returns
+    -------
+    LeaseHolder or None
+        The former holder; None if nobody holds the lease.
+
+    Raises
+    ------
+    LeaseHeldError
+        If the lease was renewed at the same moment.
+    """
+    url = _lease_url(root)
+    file = read_versioned(url)
+    holder = _parse_holder(file[0]) if file else None
+    if file is None or holder is None or holder.released:
+        return None
+    if compare_and_swap(url, _serialize_holder(replace(holder, released=True)), file[1]) is None:
+        raise LeaseHeldError(f"{root} was renewed at the same moment: run this command again")
+    return holder
 
 
 def _lease_url(root: str) -> str:
@@ -222,3 +291,19 @@ def _parse_holder(content: bytes) -> LeaseHolder:
 def _read_boot_id() -> str:
     path = Path("/proc/sys/kernel/random/boot_id")
     return path.read_text().strip() if path.exists() else f"{psutil.boot_time():.0f}"
+
+
+def _read_pid_namespace() -> str:
+    """Return the namespace of process numbers; "host" on systems without namespaces, "" if unknown."""
+    if not Path("/proc/self").exists():
+        return "host"
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def _elapsed_time() -> float:
+    """Return the time since the machine started [s], which no setting of the clock changes."""
+    # CLOCK_BOOTTIME, unlike the monotonic clock, goes on while a machine is suspended.
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING
 
 from distspec.core.arrow import pc
 from distspec.core.errors import ConfigError, QuarantineReason
+from distspec.core.user import user_name
 from distspec.io.paths import store_url
 from distspec.project.tables import QueryResult
 from distspec.store.snapshots import list_snapshots, tag_snapshot
@@ -112,5 +112,5 @@ class InspectionMethods(ProjectBase):
 
         data = open_explorer_data(self.root)
         lines = get_archive(data.store.config.archive_name).spectral_features
-        session = open_annotation_session(self.root, user or getpass.getuser())
+        session = open_annotation_session(self.root, user or user_name())
         serve(data, session, lines, port, open_browser)

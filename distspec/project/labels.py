@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import pyarrow as pa
 
 from distspec.core.arrow import pc
 from distspec.core.errors import LabelError
+from distspec.core.user import user_name
 from distspec.io.lease import hold_lease
 from distspec.io.paths import store_url
 from distspec.labels.annotations import (
@@ -80,7 +80,7 @@ class LabelMethods(ProjectBase):
         known = set(self._known_ids().to_pylist())
         if unknown := [name for name in ids if name not in known]:
             raise LabelError(f"{self.root} holds no spectrum {', '.join(unknown[:MAX_LISTED_ROWS])}")
-        who = user or getpass.getuser()
+        who = user or user_name()
         add_annotations(self.root, [Annotation(name, label, who, note) for name in ids])
         return len(ids)
 
@@ -102,7 +102,7 @@ class LabelMethods(ProjectBase):
         LabelError
             If the table is wrong, or names spectra that the store does not contain; nothing is added then.
         """
-        imported = read_labels(file, self._known_ids(), user or getpass.getuser())
+        imported = read_labels(file, self._known_ids(), user or user_name())
         lines = [f"line {line}: {name!r}" for line, name in imported.unknown_ids]
         if lines and not skip_unknown:
             more = f" and {len(lines) - MAX_LISTED_ROWS} more" if len(lines) > MAX_LISTED_ROWS else ""

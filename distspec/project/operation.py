@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -10,8 +9,9 @@ from distspec.catalog.editions import (
     EditionRecord,
 )
 from distspec.core.errors import ConfigError
+from distspec.core.user import user_name
 from distspec.io.job_log import JobEvent, JobLog, read_events, track_job
-from distspec.io.lease import hold_lease
+from distspec.io.lease import LeaseHolder, force_release, hold_lease, read_holder
 from distspec.store.snapshots import RETENTION, collect_garbage
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class OperationMethods(ProjectBase):
         """
         from distspec.operations.rollback import roll_back
 
-        who = user or getpass.getuser()
+        who = user or user_name()
         with (
             hold_lease(self.root, "rollback") as lease,
             track_job(JobLog(self.root, lease, "rollback")) as log,
@@ -102,7 +102,7 @@ class OperationMethods(ProjectBase):
         """
         from distspec.operations.rollback import unpin_model
 
-        who = user or getpass.getuser()
+        who = user or user_name()
         with (
             hold_lease(self.root, "rollback") as lease,
             track_job(JobLog(self.root, lease, "rollback")) as log,
@@ -110,6 +110,20 @@ class OperationMethods(ProjectBase):
             model_id = unpin_model(self.root, who, lease)
             log.log_event("rollback", model_id=model_id, pinned=False, user=who)
         return model_id
+
+    @with_storage
+    def unlock(self, force: bool = False) -> LeaseHolder | None:
+        """Return the job that holds the root, or None; optionally release the root.
+
+        Parameters
+        ----------
+        force : bool
+            Whether to release the root. A holder that still runs fails at its next commit.
+        """
+        if force:
+            return force_release(self.root)
+        holder = read_holder(self.root)
+        return None if holder is None or holder.released else holder
 
     @with_storage
     def gc(self, keep_days: float = RETENTION.total_seconds() / 86_400) -> GarbageSummary:

@@ -76,7 +76,7 @@ class QueryMethods(ProjectBase):
 
     @with_storage
     def save_query(
-        self, sql: str, output_format: query_module.OutputFormat, file: IO[bytes], run_id: str = ""
+        self, sql: str, output_format: query_module.StreamedFormat, file: IO[bytes], run_id: str = ""
     ) -> None:
         """Write the answer to SQL to a file without holding it in memory; see `query`.
 
@@ -84,7 +84,7 @@ class QueryMethods(ProjectBase):
         ----------
         sql : str
             Query in DuckDB's SQL, as for `query`.
-        output_format : query_module.OutputFormat
+        output_format : query_module.StreamedFormat
             Format of the output.
         file : file object
             File to which the result is written.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ DRIVER_ENV: Mapping[str, str] = {"RAY_USAGE_STATS_ENABLED": "0"}
 LOCAL_DRIVER_ENV: Mapping[str, str] = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 """Settings of a local Ray: its only node is never reclaimed."""
 NO_ENV_VARS: Mapping[str, str] = {}
+CONNECT_TIMEOUT = 10.0
+"""Time for a connection to the address of a cluster [s]."""
 ACTORS_PER_GPU = 4
 """Actors that share a GPU, so that it computes for one while others read."""
 
@@ -51,6 +54,7 @@ def ray_session(config: RayConfig, env_vars: Mapping[str, str] = NO_ENV_VARS) ->
         return
     address = config.address or os.environ.get("RAY_ADDRESS") or "local"
     is_local = address == "local"
+    check_cluster_address(address, "--ray.address" if config.address else "$RAY_ADDRESS")
     options: dict[str, Any] = {}
     if is_local:
         options = {
@@ -78,6 +82,33 @@ def ray_session(config: RayConfig, env_vars: Mapping[str, str] = NO_ENV_VARS) ->
         finally:
             ray.shutdown()
             _set_local_ray(was_local)
+
+
+def check_cluster_address(address: str, source: str) -> None:
+    """Raise an error if nothing answers at the address of a cluster; Ray itself tries for many minutes.
+
+    Parameters
+    ----------
+    address : str
+        Address as Ray takes it: "host:port" or "ray://host:port"; words such as "local" and "auto" are not
+        checked.
+    source : str
+        Option or variable that gave the address, which the error names.
+
+    Raises
+    ------
+    ConfigError
+        If no connection is possible within `CONNECT_TIMEOUT`.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"no Ray cluster answers at {address} ({error}): start it, or change or unset {source}"
+        ) from error
 
 
 @contextmanager

@@ -72,6 +72,16 @@ def test_rollback_and_unpin(root, command):
     assert list_jobs(root)[-1].status == "failed"
 
 
+def test_unlock_shows_the_holder_and_takes_the_root_only_by_force(root, command):
+    assert command("unlock").strip() == "no job holds this root"
+    with hold_lease(root, "train") as lease:
+        assert "held by train on" in command("unlock")
+        lease.check_held()
+        assert "released; it was held by train on" in command("unlock", "--force")
+        with hold_lease(root, "gc"):
+            assert "held by gc on" in command("unlock")
+
+
 def test_verify_and_provenance(root, command):
     assert "all editions, runs and models match their checksums" in command("verify")
     assert "file  uri" in command("provenance", "o0007")

@@ -42,6 +42,23 @@ def test_explore_serves_until_interrupted(root):
     ]
 
 
+def test_the_page_is_served_while_the_browser_command_waits(root, tmp_path):
+    """Text browsers, and scripts that wait for one, return only when they are closed."""
+    script = tmp_path / "browser"
+    script.write_text(
+        f"#!{sys.executable}\nimport sys, urllib.request\n"
+        "print(urllib.request.urlopen(sys.argv[1], timeout=30).status, flush=True)\n"
+    )
+    script.chmod(0o755)
+    command = [word for word in COMMAND if word != "--no-browser"]
+    env = {**os.environ, "BROWSER": f"{script} %s"}
+    with subprocess.Popen([*command, "--root", root], stdout=subprocess.PIPE, text=True, env=env) as process:
+        lines = [process.stdout.readline() for _ in range(3)]
+        assert lines[2] == "200\n", lines
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+
+
 def test_listens_on_the_loopback_address_on_a_free_port():
     with listen(0) as listener:
         host, port = listener.getsockname()

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from distspec.io.lease import (
     Lease,
     LeaseHolder,
     acquire_lease,
+    force_release,
     hold_lease,
     read_holder,
 )
@@ -32,8 +34,20 @@ class Clock:
     def __init__(self) -> None:
         self.now = T0
 
+    CLOCK_MONOTONIC = 1
+    offset = 0.0
+    """Difference between the wall clock and the time that has passed [s]."""
+    on_sleep: Callable[[], None] = staticmethod(lambda: None)
+
     def time(self) -> float:
+        return self.now + self.offset
+
+    def clock_gettime(self, _: int) -> float:
         return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.on_sleep()
 
 
 @pytest.fixture
@@ -109,8 +123,55 @@ def test_a_lease_that_is_not_renewed_expires(tmp_path, clock):
     with pytest.raises(LeaseHeldError, match="is held by"):
         acquire_lease(str(tmp_path), "ingest")
     clock.now += 2.0
+    start = clock.now
     with hold_lease(str(tmp_path), "ingest") as lease:
         assert lease.token == 42
+    assert clock.now - start > LEASE_TIMEOUT, "it was watched before it was taken"
+
+
+@pytest.mark.parametrize("offset", [3600.0, -3600.0])
+def test_a_lease_is_not_taken_because_clocks_differ(tmp_path, clock, offset):
+    overwrite(tmp_path, REMOTE)
+    clock.offset = offset
+    clock.on_sleep = lambda: overwrite(tmp_path, replace(REMOTE, renewed=clock.now))
+    with pytest.raises(LeaseHeldError, match=r"ingest on elsewhere.*clocks of that host and of this one"):
+        acquire_lease(str(tmp_path), "ingest")
+
+
+def test_a_lease_that_is_released_while_it_is_watched_is_taken(tmp_path, clock):
+    overwrite(tmp_path, REMOTE)
+    clock.offset = 3600.0
+    clock.on_sleep = lambda: overwrite(tmp_path, replace(REMOTE, released=True))
+    with hold_lease(str(tmp_path), "ingest") as lease:
+        assert lease.token == 42
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0])
+def test_a_jump_of_the_clock_does_not_end_a_lease(tmp_path, clock, jump):
+    with hold_lease(str(tmp_path), "ingest") as lease:
+        clock.offset = jump
+        lease.check_held()
+
+
+@pytest.mark.parametrize("namespace", ["pid:[1]", ""])
+def test_a_process_number_of_another_container_does_not_free_the_lease(tmp_path, namespace):
+    with hold_lease(str(tmp_path), "ingest"):
+        current = read(tmp_path)
+    overwrite(tmp_path, replace(current, released=False, pid=2**22, pid_namespace=namespace))
+    with pytest.raises(LeaseHeldError, match="is held by"):
+        acquire_lease(str(tmp_path), "ingest")
+
+
+def test_force_release_ends_the_lease_of_a_live_holder(tmp_path):
+    assert force_release(str(tmp_path)) is None
+    lease = acquire_lease(str(tmp_path), "ingest")
+    assert force_release(str(tmp_path)).operation == "ingest"
+    assert force_release(str(tmp_path)) is None
+    with hold_lease(str(tmp_path), "gc"):
+        lease._write(released=False)
+        with pytest.raises(LeaseLostError):
+            lease.check_held()
+    lease.release()
 
 
 def test_the_lease_of_a_killed_process_of_this_host_is_free_at_once(tmp_path):

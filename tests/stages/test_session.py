@@ -1,6 +1,7 @@
 """Ray sessions: environment and resources of the workers."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from ray.util.state.exception import RayStateApiException
 
 from distspec.core.errors import ConfigError
 from distspec.stages import session
+from distspec.stages.config import RayConfig
 
 SESSIONS_IN_TURN = """
 import os
@@ -48,6 +50,25 @@ def test_sessions_in_turn_pass_their_storage_settings_and_leave_no_environment()
         [sys.executable, "-c", SESSIONS_IN_TURN], capture_output=True, text=True, timeout=180, env=env
     )
     assert result.stdout.endswith("two sessions\n"), result.stderr[-2000:]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}", "none.invalid:6379"])
+def test_an_address_where_no_cluster_answers_is_refused_naming_its_source(address, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        session.check_cluster_address(f"127.0.0.1:{port}", "--ray.address")
+    address = address.format(port=port)
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setattr(session.ray, "is_initialized", lambda: False)
+    for config, source in ((RayConfig(), r"\$RAY_ADDRESS"), (RayConfig(address=address), r"--ray\.address")):
+        refused = pytest.raises(ConfigError, match=f"no Ray cluster answers at .* unset {source}")
+        with refused, session.ray_session(config):
+            pytest.fail("connected")
+
+
+@pytest.mark.parametrize("address", ["local", "auto", "k8s://cluster"])
+def test_addresses_without_a_port_are_left_to_ray(address):
+    session.check_cluster_address(address, "--ray.address")
 
 
 def nodes_of(*resources):

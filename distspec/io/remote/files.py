@@ -351,7 +351,11 @@ async def open_archive_client(base_url: str, config: AccessConfig) -> AsyncGener
     timeout = aiohttp.ClientTimeout(total=config.timeout, sock_connect=min(10.0, config.timeout))
     connector = aiohttp.TCPConnector(limit=config.in_flight)
     async with aiohttp.ClientSession(
-        connector=connector, timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+        connector=connector,
+        timeout=timeout,
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=True,  # proxies and no_proxy of the environment
     ) as session:
         yield ArchiveClient(base_url, config, session)
 
