@@ -263,7 +263,7 @@ def _json_endpoint(handler: Callable[[Mapping[str, Any]], Response]) -> Callable
     async def endpoint(request: Request) -> Response:
         try:
             body = json.loads(await request.body())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # RecursionError: nested too deeply
             raise HTTPException(400, f"invalid JSON: {error}") from error
         if not isinstance(body, dict):
             raise HTTPException(400, "a JSON object is required")

@@ -165,6 +165,7 @@ def test_incomplete_labels_are_refused(client, root, body):
 
 def test_invalid_json_is_refused(client):
     assert client.post("/api/labels", content=b"{").status_code == 400
+    assert client.post("/api/labels", content=b"[" * 20_000).status_code == 400
     assert client.post("/api/labels", content=b"[1]").status_code == 400
 
 
