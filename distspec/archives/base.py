@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,11 @@ from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
 from distspec.io.remote.files import ArchiveFile
 from distspec.measurements.definitions import MeasurementSet
 from distspec.measurements.galaxy_types import GalaxyTypeRule
+
+FRAGMENT_PATTERN = re.compile(
+    r"(?P<file>.*\.\w+)#(?P<fragment>(?!.*\.(?:fits?|fz|gz)$)[^/#]*)", re.DOTALL | re.IGNORECASE
+)
+"""URL of a file with a suffix, and a fragment; a name that goes on to a suffix of FITS files has none."""
 
 LISTING_SCHEMA = pa.schema(
     [
@@ -71,12 +77,40 @@ class SpectrumEntry:
     @property
     def file_url(self) -> str:
         """URL of the file that contains the spectrum."""
-        return self.uri.partition("#")[0]
+        return split_fragment(self.uri)[0]
 
     @property
     def fragment(self) -> str:
         """Which of the file's spectra is meant; "" for a file with one spectrum."""
-        return self.uri.partition("#")[2]
+        return split_fragment(self.uri)[1]
+
+
+def split_fragment(url: str) -> tuple[str, str]:
+    """Return the URL of a file, and which of its spectra is meant.
+
+    Names of files and folders may contain "#", so only what follows the suffix of a file name is a fragment.
+
+    Parameters
+    ----------
+    url : str
+        URL with or without a fragment.
+
+    Returns
+    -------
+    file_url : str
+        URL of the file.
+    fragment : str
+        What follows the "#"; "" if the URL has no fragment.
+
+    Examples
+    --------
+    >>> split_fragment("s3://bucket/coadd.fits#39627")
+    ('s3://bucket/coadd.fits', '39627')
+    >>> split_fragment("file:///data/run #2/star #1.fits")
+    ('file:///data/run #2/star #1.fits', '')
+    """
+    match = FRAGMENT_PATTERN.fullmatch(url)
+    return (match["file"], match["fragment"]) if match else (url, "")
 
 
 def build_spectrum_from_errors(
@@ -256,5 +290,5 @@ class Archive(ABC):
             Entries of the spectra, in the order of the file.
         """
         del access
-        name = url.partition("#")[0].rpartition("/")[2]
+        name = split_fragment(url)[0].rpartition("/")[2]
         return [SpectrumEntry(name, "", url, math.nan, math.nan, z)]

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pyarrow as pa
 
-from distspec.archives.base import LISTING_SCHEMA, Archive, SpectrumEntry
+from distspec.archives.base import LISTING_SCHEMA, Archive, SpectrumEntry, split_fragment
 from distspec.archives.catalogs import make_absolute_url
 from distspec.archives.desi_cameras import coadd_cameras
 from distspec.archives.desi_files import load_coadd, parse_redrock
@@ -172,7 +172,7 @@ class DESI(Archive):
 
     def list_external_file(self, url: str, z: float, access: AccessConfig) -> list[SpectrumEntry]:
         """List the targets of a coadd, or the one in the fragment; see `Archive.list_external_file`."""
-        file, _, target = url.partition("#")
+        file, target = split_fragment(url)
         entries = [
             SpectrumEntry(row["object_id"], "", row["uri"], row["ra"], row["dec"], row["z"])
             for row in self.list_coadd(file, access).to_pylist()

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from distspec.archives.base import Archive, SpectrumEntry
+from distspec.archives.base import Archive, SpectrumEntry, split_fragment
 from distspec.archives.catalogs import make_absolute_url, read_catalog
 from distspec.core.errors import ArchiveError, InvalidSpectrumError, QuarantineReason
 from distspec.io.catalog_table import CatalogTable
@@ -87,7 +87,7 @@ def read_redshifts(
             rows_by_name.setdefault(file.rpartition("/")[2], []).append(row)
 
     def find_redshift(url: str) -> float | InvalidSpectrumError:
-        path = url.partition("#")[0]
+        path = split_fragment(url)[0]
         rows = rows_by_name.get(path.rpartition("/")[2], [])
         in_folder = [row for row in rows if f"/{path}".endswith(f"/{_relative_path(files[row])}")]
         longest = max((files[row].count("/") for row in in_folder), default=0)
@@ -122,4 +122,4 @@ def _relative_path(file: str) -> str:
 
 
 def _parent_folder(url: str) -> str:
-    return url.partition("#")[0].rpartition("/")[0]
+    return split_fragment(url)[0].rpartition("/")[0]

@@ -65,15 +65,22 @@ def ray_session(config: RayConfig, env_vars: Mapping[str, str] = NO_ENV_VARS) ->
         env_vars = {**LOCAL_WORKER_ENV, **env_vars}
     sigterm_handler = signal.getsignal(signal.SIGTERM)
     with _default_environment({**DRIVER_ENV, **(LOCAL_DRIVER_ENV if is_local else {})}):
-        ray.init(
-            address=address,
-            logging_level=logging.WARNING,
-            runtime_env={
-                "env_vars": {**WORKER_ENV, **env_vars},
-                "worker_process_setup_hook": _make_worker_setup(get_storage()),
-            },
-            **options,
-        )
+        try:
+            ray.init(
+                address=address,
+                logging_level=logging.WARNING,
+                runtime_env={
+                    "env_vars": {**WORKER_ENV, **env_vars},
+                    "worker_process_setup_hook": _make_worker_setup(get_storage()),
+                },
+                **options,
+            )
+        except OSError as error:
+            if "AF_UNIX" not in str(error):
+                raise
+            raise ConfigError(
+                f"Ray cannot make its sockets ({error}): give a shorter path with --ray.temp-dir"
+            ) from error
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, sigterm_handler)  # ray.init installs its own
         was_local = _set_local_ray(is_local)

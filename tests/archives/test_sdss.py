@@ -239,6 +239,15 @@ def test_real_files():
             assert (spectrum.ra, spectrum.dec) == pytest.approx((header["PLUG_RA"], header["PLUG_DEC"]))
 
 
+def test_names_of_folders_and_files_may_contain_a_hash(tmp_path):
+    source = next(real_data("sdss").glob("spec-*.fits"))
+    folder = tmp_path / "run #2"
+    folder.mkdir()
+    (folder / "spec-0266-#1.fits").write_bytes(source.read_bytes())
+    (result,) = read_listing(SDSS(str(folder), accept_z_warnings=True)).values()
+    assert reason(result) is None
+
+
 def test_real_files_with_warnings_accepted_and_their_classes(tmp_path):
     folder = real_data("sdss")
     archive = SDSS(str(folder), str(folder / "labels.csv"), accept_z_warnings=True)

@@ -71,6 +71,17 @@ def test_addresses_without_a_port_are_left_to_ray(address):
     session.check_cluster_address(address, "--ray.address")
 
 
+def test_a_folder_with_a_long_path_is_refused_naming_the_option(monkeypatch):
+    def fail(**_):
+        raise OSError("AF_UNIX path length cannot exceed 107 bytes: /scratch/…")
+
+    monkeypatch.setattr(session.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(session.ray, "init", fail)
+    refused = pytest.raises(ConfigError, match=r"cannot exceed 107 bytes.*shorter path with --ray\.temp-dir")
+    with refused, session.ray_session(RayConfig(address="local")):
+        pytest.fail("connected")
+
+
 def nodes_of(*resources):
     return lambda: [{"Alive": alive, "Resources": node} for alive, node in resources]
 
