@@ -96,8 +96,8 @@ def test_a_second_run_does_nothing(finished, caplog):
     with caplog.at_level("INFO", logger="distspec"):
         assert not run_stages(finished, ALL)
     assert list_file_times(finished.root) == before
-    messages = [record.getMessage() for record in caplog.records if "rows read" not in record.getMessage()]
-    assert [message.count("nothing to do") for message in messages] == [1] * len(ALL)
+    messages = [record.getMessage() for record in caplog.records]
+    assert sum("nothing to do" in message for message in messages) == len(ALL), messages
 
 
 @pytest.mark.slow  # test_a_run_is_reproduced_from_its_record compares bits
