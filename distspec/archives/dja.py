@@ -235,6 +235,8 @@ def _standardize_columns(table: CatalogTable) -> dict[str, Any]:
 
 def _format_timestamp(text: str) -> str:
     """Format a time in the same way for all catalog formats; other text is returned unchanged."""
+    if "-" not in text:  # a number, although fromisoformat takes 20240501 for a date
+        return text
     try:
         return datetime.fromisoformat(text).isoformat(timespec="milliseconds")
     except ValueError:

@@ -11,6 +11,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
+from distspec.archives import dja
 from distspec.archives.base import LISTING_SCHEMA, SpectrumEntry
 from distspec.archives.dja import DJA, PUBLIC_CATALOG, PUBLIC_URL
 from distspec.archives.msaexp import find_valid_pixels
@@ -255,3 +256,10 @@ def test_real_files_against_astropy(dja_files):
         assert good.mean() > 0.5
         lengths.add(len(table))
     assert lengths == {473, 435}
+
+
+@pytest.mark.parametrize("written", ["20240501", "1714557600.5", "0.9.5-dev", "2024-05-01"])
+def test_only_dates_with_hyphens_are_formatted_as_times(written):
+    """The number 20240501 must stay the number that another edition writes as 20240501.0."""
+    expected = "2024-05-01T00:00:00.000" if written == "2024-05-01" else written
+    assert dja._format_timestamp(written) == expected
