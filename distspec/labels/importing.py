@@ -1,28 +1,26 @@
-"""Import of labels from a CSV or Parquet file; every row is checked before any is added."""
+"""Import of labels from a table file such as CSV or Parquet; every row is checked before any is added."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-from pyarrow import csv
 
 from distspec.core.arrow import pc
-from distspec.core.errors import LabelError
+from distspec.core.errors import ArchiveError, LabelError
 from distspec.core.text import unescape_formula
 from distspec.io.files import read_bytes
+from distspec.io.table_formats import parse_table
 from distspec.labels.annotations import INTEREST_LABELS, Annotation, normalize_label
 
 REQUIRED_COLUMNS = ("object_id", "human_label")
 OPTIONAL_COLUMNS = ("who", "when", "note", "mark")
 LABEL_COLUMNS = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)
 PARQUET_SUFFIXES = (".parquet", ".pq")
-"""Endings of the names of Parquet files; other files are read as CSV."""
+"""Endings of the names of Parquet files; in other tables, escaped formulas are unescaped."""
 MAX_LISTED_ROWS = 5
 """Number of invalid rows that an error message lists."""
 
@@ -123,17 +121,15 @@ def read_labels(url: str, known_ids: pa.Array | pa.ChunkedArray, default_annotat
 
 def _read_table(url: str) -> pa.Table:
     """Return the table of a file; the columns of a CSV file are strings."""
-    content, name = read_bytes(url), url.lower()
     try:
-        if name.endswith(PARQUET_SUFFIXES):
-            return pq.read_table(io.BytesIO(content))
-        names = csv.open_csv(pa.BufferReader(content)).schema.names
-        text = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
-        return csv.read_csv(pa.BufferReader(content), convert_options=text)
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        content = parse_table(read_bytes(url), url)
+    except ArchiveError as error:
+        raise LabelError(str(error)) from error
+    if content.bad_lines:
         raise LabelError(
-            f"{url} is neither a CSV nor a Parquet table ({error}): check its content and its extension"
-        ) from error
+            f"{url}: {next(iter(content.bad_lines.values()))}. No label was added: correct the file"
+        )
+    return content.columns
 
 
 def _column_as_text(table: pa.Table, name: str, url: str) -> list[str]:
