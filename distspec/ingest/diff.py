@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -15,22 +12,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from distspec.core.arrow import pc
-from distspec.core.errors import TRANSIENT_REASONS, QuarantineReason, QuarantineRecord
+from distspec.core.errors import TRANSIENT_REASONS, ArchiveError, QuarantineReason, QuarantineRecord
 from distspec.core.listing import RowCounts
 from distspec.core.text import escape_unprintable
+from distspec.ingest.versions import normalize_version
 from distspec.store.store import Store
 
 MAX_ID_LENGTH = 200
 """Largest number of characters in an object_id."""
+MIN_WITHDRAWN_TO_STOP = 2
+"""Smallest number of spectra gone from the listing that stops a run: a small store may lose one."""
 LISTING_REASONS = frozenset({QuarantineReason.BAD_ID, QuarantineReason.AMBIGUOUS, QuarantineReason.BAD_ROW})
 """Reasons that concern the listing and not the file: the file is read once the listing is corrected."""
-MIN_UNIX_TIME, MAX_UNIX_TIME = 100_000_000, 100_000_000_000
-"""Numbers in this range [s] in a version are compared as times, to the millisecond."""
-_EPOCH, _MICROSECOND = datetime.fromtimestamp(0, UTC), timedelta(microseconds=1)
-# Longer numbers are checksums and are compared as text.
-_NUMBER = re.compile(r"[+-]?\d{1,17}(?:\.\d{0,17})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
-_ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d(?:T|$)", re.ASCII)
-_DATE_AND_TIME = re.compile(r"(\b\d{4}-\d\d-\d\d) (\d\d:\d\d)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -270,48 +263,30 @@ def _equal_versions(stored: pa.ChunkedArray, listed: pa.ChunkedArray) -> NDArray
     return is_equal
 
 
-def normalize_version(version: str) -> str:
-    """Return a version in a form that depends only on the values of its words.
-
-    Numbers are compared as numbers (0.10 is 0.1, and 5.0 is 5). A date with or without a time of day, in ISO
-    8601, is compared with UNIX times [s] as an instant, to the millisecond; it is in UTC if it has no zone.
-    Other words are compared as text, as is a part such as ``z=5.10000``.
+def check_withdrawn_fraction(n_withdrawn: int, n_current: int, max_withdrawn: float) -> None:
+    """Raise an `ArchiveError` if the listing lacks too many of the store's current spectra.
 
     Parameters
     ----------
-    version : str
-        Version in a listing or a store.
+    n_withdrawn : int
+        Number of current spectra that the listing lacks.
+    n_current : int
+        Number of the store's current spectra.
+    max_withdrawn : float
+        Largest fraction of the current spectra; fewer than `MIN_WITHDRAWN_TO_STOP` are always allowed.
 
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> normalize_version("2024-05-01T12:00:00+02:00 0.10 z=5.1")
-    '1714557600 0.1 z=5.1'
-    >>> normalize_version("1714557600.0 0.1 z=5.1")
-    '1714557600 0.1 z=5.1'
+    Raises
+    ------
+    ArchiveError
+        With the flag that allows it.
     """
-    words = _DATE_AND_TIME.sub(r"\1T\2", version).split()
-    return " ".join(_normalize_word(word) for word in words)
-
-
-def _normalize_word(word: str) -> str:
-    if _NUMBER.fullmatch(word):
-        value = Decimal(word)
-        if MIN_UNIX_TIME <= value < MAX_UNIX_TIME:
-            value = round(value, 3)
-    elif _ISO_DATE.match(word):
-        try:
-            time = datetime.fromisoformat(word)
-        except ValueError:
-            return word
-        time = time if time.tzinfo else time.replace(tzinfo=UTC)
-        value = round(Decimal((time - _EPOCH) // _MICROSECOND) / 1_000_000, 3)
-    else:
-        return word
-    return f"{value.normalize():f}" if value else "0"
+    if n_withdrawn >= MIN_WITHDRAWN_TO_STOP and n_withdrawn > max_withdrawn * n_current:
+        share = np.ceil(1000.0 * n_withdrawn / n_current) / 1000.0
+        raise ArchiveError(
+            f"the listing lacks {n_withdrawn:,} of the {n_current:,} current spectra, more than "
+            f"ingest.max_withdrawn {max_withdrawn:g}: nothing was changed; if they are withdrawn indeed, run "
+            f"this again with --ingest.max-withdrawn {share:g}"
+        )
 
 
 def _drop_duplicates(rejected: Sequence[QuarantineRecord]) -> list[QuarantineRecord]:

@@ -18,7 +18,7 @@ from distspec.core import memory
 from distspec.core.errors import ArchiveError, StorageError
 from distspec.core.spectrum import Floats32
 from distspec.ingest.commit import ChunkPieces, Committer, concatenate_slices
-from distspec.ingest.diff import ListingDiff, compare_listing, count_rows
+from distspec.ingest.diff import ListingDiff, check_withdrawn_fraction, compare_listing, count_rows
 from distspec.ingest.read import is_outage
 from distspec.ingest.source import ArchiveSource
 from distspec.ingest.store_config import check_store_config, make_store_config, select_pilot_sample
@@ -40,8 +40,6 @@ from distspec.store.transactions import CommitOrigin, Transaction, write_chunks_
 log = logging.getLogger(__name__)
 CHUNKS_PER_TASK = 4
 """Number of chunks that a task writes."""
-MIN_WITHDRAWN_TO_STOP = 2
-"""Smallest number of spectra gone from the listing that stops a run: a small store may lose one."""
 MIN_REJECTED_TO_FAIL = 2
 """Smallest number of bad spectra that can fail a run: a single bad file may be all that is new."""
 
@@ -132,7 +130,7 @@ def ingest(
         check_store_config(store.config, source.grid, source.norm, config.join_radius, archive.name)
     diff = compare_listing(listing, store, retry_transient, malformed)
     if store is not None:
-        check_withdrawn_fraction(len(diff.withdrawn_rows), store, config.max_withdrawn)
+        check_withdrawn_fraction(len(diff.withdrawn_rows), len(store.current_rows()), config.max_withdrawn)
     if store is not None and diff.is_empty:
         result = {"listed": len(listing), "in_store": store.n_rows, "catalog": str(counts)}
         return StageResult(result, did_work=False)
@@ -195,33 +193,6 @@ def _outage_error(committer: Committer, source: ArchiveSource) -> ArchiveError:
         f"no file of a whole batch could be read: {source.archive.url} seems to be down or to refuse access; "
         f"{committer.n_committed:,} spectra are in the store, run this again for the rest"
     )
-
-
-def check_withdrawn_fraction(n_withdrawn: int, store: Store, max_withdrawn: float) -> None:
-    """Raise an `ArchiveError` if the listing lacks too many of the store's current spectra.
-
-    Parameters
-    ----------
-    n_withdrawn : int
-        Number of current spectra that the listing lacks.
-    store : Store
-        Newest snapshot.
-    max_withdrawn : float
-        Largest fraction of the current spectra; fewer than `MIN_WITHDRAWN_TO_STOP` are always allowed.
-
-    Raises
-    ------
-    ArchiveError
-        With the flag that allows it.
-    """
-    n_current = len(store.current_rows())
-    if n_withdrawn >= MIN_WITHDRAWN_TO_STOP and n_withdrawn > max_withdrawn * n_current:
-        share = np.ceil(1000.0 * n_withdrawn / n_current) / 1000.0
-        raise ArchiveError(
-            f"the listing lacks {n_withdrawn:,} of the {n_current:,} current spectra, more than "
-            f"ingest.max_withdrawn {max_withdrawn:g}: nothing was changed; if they are withdrawn indeed, run "
-            f"this again with --ingest.max-withdrawn {share:g}"
-        )
 
 
 def _check_bad_fraction(committer: Committer, max_bad_share: float) -> None:

@@ -1,5 +1,3 @@
-from datetime import UTC, datetime, timedelta, timezone
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -7,10 +5,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distspec.archives.base import LISTING_SCHEMA
-from distspec.core.errors import QuarantineReason
+from distspec.core.errors import ArchiveError, QuarantineReason
 from distspec.core.listing import RowCounts
 from distspec.ingest.commit import Committer
-from distspec.ingest.diff import MAX_ID_LENGTH, clean_listing, compare_listing, count_rows, normalize_version
+from distspec.ingest.diff import (
+    MAX_ID_LENGTH,
+    check_withdrawn_fraction,
+    clean_listing,
+    compare_listing,
+    count_rows,
+)
 from distspec.ingest.store_config import make_store_config
 from distspec.store.store import create_store
 from tests.conftest import power_law
@@ -106,40 +110,6 @@ def test_the_row_of_an_ambiguous_object_stays_current(store):
     assert len(diff.withdrawn_rows) == len(diff.to_read) == 0
 
 
-@given(st.datetimes(datetime(2001, 1, 1), datetime(2060, 1, 1)), st.integers(-12, 12), st.booleans())
-@settings(max_examples=30)
-def test_an_instant_is_the_same_version_however_it_is_written(time, zone_hours, space):
-    time = time.replace(microsecond=time.microsecond // 1000 * 1000, tzinfo=UTC)
-    zoned = time.astimezone(timezone(timedelta(hours=zone_hours)))
-    separator = " " if space else "T"
-    spellings = [
-        time.replace(tzinfo=None).isoformat(separator),
-        time.replace(tzinfo=None).isoformat(separator, timespec="milliseconds"),
-        time.isoformat(separator).replace("+00:00", "Z"),
-        zoned.isoformat(separator),
-        repr(time.timestamp()),
-        f"{time.timestamp():.6f}",
-        f"{time.timestamp():.12e}",
-    ]
-    assert len({normalize_version(f"{text} 0.10 z=5.10000") for text in spellings}) == 1
-    later = (time + timedelta(milliseconds=1)).isoformat()
-    assert normalize_version(later) != normalize_version(spellings[0])
-
-
-def test_versions_are_compared_by_value_and_other_words_as_text():
-    same = [("0.10", "0.1"), ("7", "7.0"), ("2024-05-01", "1714521600"), ("", ""), ("-0.0", "0")]
-    assert all(normalize_version(one) == normalize_version(other) for one, other in same)
-    different = [
-        ("0.10.1", "0.1.1"),
-        ("z=5.10000", "z=5.1"),
-        ("12345678901234567890", "12345678901234567890.0"),
-        ("2024-13-01", "2024-12-01"),
-        ("5f", "5"),
-        ("20240501", "2024-05-01"),
-    ]
-    assert all(normalize_version(one) != normalize_version(other) for one, other in different)
-
-
 def test_nothing_is_read_again_if_only_the_spelling_of_the_version_changes(store):
     old, new = "2024-05-01T10:00:00.000 0.10 z=5.00000", "1714557600.0 0.1 z=5.00000"
     store = ingest(store, fake(*NAMES, versions=dict.fromkeys(NAMES, old)), 7)
@@ -159,3 +129,15 @@ def test_every_row_is_counted_once(rows):
     assert counts.selected == len(clean_listing(listing)[0])
     assert counts.quarantined.get("bad_id", 0) == sum(name in ("a/b", "") for name, _ in rows)
     assert min([0, *counts.deselected.values(), *counts.quarantined.values()]) == 0
+
+
+@pytest.mark.parametrize(
+    ("n_gone", "n_current", "share"), [(1, 2, None), (2, 10, None), (3, 10, "0.3"), (2, 2, "1")]
+)
+def test_a_listing_that_lacks_many_spectra_stops_the_run(n_gone, n_current, share):
+    if share is None:
+        check_withdrawn_fraction(n_gone, n_current, 0.2)
+        return
+    with pytest.raises(ArchiveError, match=f"nothing was changed.*--ingest.max-withdrawn {share}$"):
+        check_withdrawn_fraction(n_gone, n_current, 0.2)
+    check_withdrawn_fraction(n_gone, n_current, float(share))

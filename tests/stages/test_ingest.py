@@ -1,14 +1,12 @@
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
 from distspec.core.errors import ArchiveError
 from distspec.ingest.source import ArchiveSource, IngestConfig
 from distspec.io.paths import store_url
-from distspec.stages.ingest import check_withdrawn_fraction, ingest
-from distspec.store.store import Store, open_store
+from distspec.stages.ingest import ingest
+from distspec.store.store import open_store
 from tests.helpers.fake_archive import GRID_CONFIG, fake
 
 
@@ -41,16 +39,3 @@ def test_an_outage_quarantines_nothing(local_ray, tmp_path):
     assert len(open_root_store(tmp_path).read_quarantine()) == 0, "the next run tries again"
     result = ingest(str(tmp_path), replace(source, archive=fake(*names, is_up=True)))
     assert result.counts["stored"] == 8
-
-
-@pytest.mark.parametrize(
-    ("n_gone", "n_current", "share"), [(1, 2, None), (2, 10, None), (3, 10, "0.3"), (2, 2, "1")]
-)
-def test_a_listing_that_lacks_many_spectra_stops_the_run(n_gone, n_current, share):
-    store = cast(Store, SimpleNamespace(current_rows=lambda: range(n_current)))
-    if share is None:
-        check_withdrawn_fraction(n_gone, store, 0.2)
-        return
-    with pytest.raises(ArchiveError, match=f"nothing was changed.*--ingest.max-withdrawn {share}$"):
-        check_withdrawn_fraction(n_gone, store, 0.2)
-    check_withdrawn_fraction(n_gone, store, float(share))
