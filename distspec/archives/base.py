@@ -24,7 +24,9 @@ from distspec.measurements.galaxy_types import GalaxyTypeRule
 FRAGMENT_PATTERN = re.compile(
     r"(?P<file>.*\.\w+)#(?P<fragment>(?!.*\.(?:fits?|fz|gz)$)[^/#]*)", re.DOTALL | re.IGNORECASE
 )
-"""URL of a file with a suffix, and a fragment; a name that goes on to a suffix of FITS files has none."""
+"""URL of a file, whose name has a suffix, and a fragment.
+
+Text after "#" that ends in a suffix of FITS files belongs to the name of the file."""
 
 LISTING_SCHEMA = pa.schema(
     [

@@ -86,9 +86,9 @@ class RollbackCommand(RootCommand):
 class UnlockCommand(RootCommand):
     """Show which job holds the root, or release it.
 
-    A job that ended without releasing the root needs no unlocking: the next job waits a minute and goes on.
+    A job that ended without releasing the root needs no unlocking: the next job waits a minute and starts.
     A job that still runs and loses the root ends with an error at its next commit; what it had committed
-    stays, and the next run goes on from there.
+    stays, and the next run continues from there.
     """
 
     force: bool = False

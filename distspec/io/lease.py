@@ -305,5 +305,5 @@ def _read_pid_namespace() -> str:
 
 def _elapsed_time() -> float:
     """Return the time since the machine started [s], which no setting of the clock changes."""
-    # CLOCK_BOOTTIME, unlike the monotonic clock, goes on while a machine is suspended.
+    # CLOCK_BOOTTIME, unlike the monotonic clock, also counts while a machine is suspended.
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
