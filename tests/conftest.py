@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from filelock import FileLock
 
 from distspec.archives.base import Archive, SpectrumEntry
 from distspec.archives.catalogs import make_absolute_url
@@ -60,6 +61,23 @@ def local_ray() -> Iterator[None]:
         ray_session(RayConfig(address="local", num_cpus=2, temp_dir=folder)),
     ):
         yield
+
+
+@pytest.fixture(scope="session")
+def demo_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str, local_ray: None) -> Path:
+    """A folder with ``out/demo``, a complete small run of recipe demo. Tests copy it and never change it.
+
+    The first of the parallel test processes makes it, and the others wait for it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "demo"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            from distspec.pipeline.runner import STAGES, run_stages  # few tests need what they import
+            from tests.helpers.small_demo import small_demo
+
+            run_stages(small_demo(folder / "out" / "demo"), list(STAGES))
+    return folder
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +24,7 @@ import tyro
 from distspec.cli.main import VERBS, main
 from distspec.pipeline.recipes import parse
 from distspec.pipeline.runner import STAGES
+from tests.helpers.small_demo import SMALL
 
 TOP = Path(__file__).parents[2]
 EXECUTED_ELSEWHERE = {"add_an_archive.md"}
@@ -34,11 +36,6 @@ PAGES = [
         for page in sorted((TOP / "docs").rglob("*.md"))
         if not {"generated", "_build", "tutorials", "api"} & {*page.parts}
     ),
-]
-SMALL = [
-    *("--synthetic.n-spectra", "260", "--synthetic.seed", "4", "--grid.n-pixels", "128"),
-    *("--training.max-epochs", "8", "--clustering.spaces", "features", "--clustering.algorithms", "gmm"),
-    *("--clustering.n-seeds", "2", "--clustering.k-max", "6", "--clustering.n-actors", "1"),
 ]
 
 
@@ -65,12 +62,9 @@ def parsed_commands() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory, local_ray) -> Path:
-    folder = tmp_path_factory.mktemp("docs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        main(["run", "demo", "--root", "out/demo", *SMALL])
-    return folder
+def project(tmp_path_factory, demo_folder) -> Path:
+    """A folder with ``out/demo``, which the commands of the pages change."""
+    return shutil.copytree(demo_folder, tmp_path_factory.mktemp("docs") / "project")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,39 +20,16 @@ from distspec.inference.run_model import RUN_MODEL_FILE
 from distspec.io.files import read_table
 from distspec.io.paths import run_url
 from distspec.pipeline.config import Config
-from distspec.pipeline.recipes import demo
-from distspec.pipeline.runner import run_stages
-from distspec.training.config import TrainingConfig
 from tests.conftest import power_law
-
-STAGES = ["synthesize", "ingest", "train", "embed", "cluster", "catalog"]
+from tests.helpers.small_demo import small_demo
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, local_ray) -> Config:
-    """A small pipeline with features and a map."""
-    config = demo(str(tmp_path_factory.mktemp("root")))
-    clustering = replace(
-        config.clustering,
-        spaces=("features", "map"),
-        algorithms=("gmm",),
-        covariance_types=("tied",),
-        k_min=3,
-        k_max=4,
-        n_seeds=2,
-        n_umap_seeds=1,
-        n_init=1,
-        n_actors=1,
+def run(tmp_path_factory, demo_folder) -> Config:
+    """A copy of the small demo, which has features and a map."""
+    return small_demo(
+        shutil.copytree(demo_folder / "out" / "demo", tmp_path_factory.mktemp("predict") / "demo")
     )
-    config = replace(
-        config,
-        synthetic=replace(config.synthetic, n_spectra=200, seed=4),
-        grid=replace(config.grid, n_pixels=128),
-        training=TrainingConfig(learning_rate=1e-3, max_epochs=5),
-        clustering=clustering,
-    ).resolve_urls()
-    run_stages(config, STAGES)
-    return config
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -24,41 +25,22 @@ from distspec.labels import annotations
 from distspec.operations.integrity import find_integrity_problems
 from distspec.operations.policy import RetrainConfig
 from distspec.pipeline.config import Config
-from distspec.pipeline.recipes import demo, parse
+from distspec.pipeline.recipes import parse
 from distspec.pipeline.reproduce import reproduce
 from distspec.pipeline.runner import STAGES, find_run, resolve_model_id, run_stages
 from distspec.store.store import open_store
-from distspec.training.config import TrainingConfig
+from tests.helpers.small_demo import small_demo
 
 ALL = list(STAGES)
 
 
-QUICK = {
-    "spaces": ("features", "map"),
-    "algorithms": ("gmm", "hdbscan"),
-    "n_seeds": 2,
-    "n_umap_seeds": 1,
-    "k_max": 6,
-    "n_actors": 1,
-}
-
-
-def small(root: Path) -> Config:
-    """Return the settings of the demo with few spectra, epochs and seeds."""
-    config = demo(str(root))
-    return replace(
-        config,
-        synthetic=replace(config.synthetic, n_spectra=260, seed=4),
-        grid=replace(config.grid, n_pixels=128),
-        training=TrainingConfig(learning_rate=1e-3, max_epochs=8),
-        clustering=replace(config.clustering, **QUICK),
-    ).resolve_urls()
-
-
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, local_ray) -> Config:
-    config = small(tmp_path_factory.mktemp("small"))
-    assert run_stages(config, ALL)
+def finished(tmp_path_factory, demo_folder) -> Config:
+    """A copy of the small demo; its report, which has paths, is written again."""
+    root = tmp_path_factory.mktemp("finished") / "demo"
+    shutil.copytree(demo_folder / "out" / "demo", root)
+    config = small_demo(root)
+    assert run_stages(config, ["report"])
     return config
 
 
@@ -102,7 +84,7 @@ def test_a_second_run_does_nothing(finished, caplog):
 
 @pytest.mark.slow  # test_a_run_is_reproduced_from_its_record compares bits
 def test_the_same_seed_gives_the_same_catalog(finished, tmp_path):
-    again = small(tmp_path)
+    again = small_demo(tmp_path)
     run_stages(again, ALL)
     for name in ("objects", "classes", "anomalies"):
         one, two = table(finished, name), table(again, name)
@@ -184,7 +166,7 @@ def test_the_command_queries_the_catalog(finished, monkeypatch, capsys):
 
 
 def test_a_stage_out_of_order_names_the_missing_stage(tmp_path, local_ray):
-    config = small(tmp_path)
+    config = small_demo(tmp_path)
     with pytest.raises(NotFoundError, match="distspec run ingest"):
         run_stages(config, ["train"])
     run_stages(config, ["synthesize", "ingest"])
@@ -201,7 +183,7 @@ def test_a_stage_out_of_order_names_the_missing_stage(tmp_path, local_ray):
 @pytest.mark.slow
 def test_two_workers_train_as_well_as_one(finished, tmp_path):
     """Two workers reach the same loss as one, within the scatter of a short training."""
-    config = replace(small(tmp_path), training=replace(finished.training, workers=2))
+    config = replace(small_demo(tmp_path), training=replace(finished.training, workers=2))
     run_stages(config, ["synthesize", "ingest", "train", "embed"])
     errors = []
     for trained in (finished, config):
@@ -216,7 +198,7 @@ def test_two_workers_train_as_well_as_one(finished, tmp_path):
 
 
 def test_a_grown_archive_appends_rows(finished, tmp_path):
-    config = small(tmp_path)
+    config = small_demo(tmp_path)
     whole = shorten_catalog(config, 150)
     run_stages(config, ["ingest"])
     store = open_store(store_url(config.root))
@@ -234,7 +216,7 @@ def test_a_grown_archive_appends_rows(finished, tmp_path):
 @pytest.mark.slow
 def test_classes_and_labels_persist_when_the_archive_grows(tmp_path, local_ray):
     """Add a fifth of the spectra: with the same model, then with a challenger, and with labels."""
-    config = small(tmp_path)
+    config = small_demo(tmp_path)
     whole = shorten_catalog(config, 216)
     run_stages(config, ALL)
     first = table(config, "objects")
@@ -286,7 +268,7 @@ def test_classes_and_labels_persist_when_the_archive_grows(tmp_path, local_ray):
 def test_a_pretrained_model_is_used_for_another_archive(finished, tmp_path):
     """A pretrained model is used for another archive; nothing is trained."""
     model = Path(finished.root) / "models" / resolve_model_id(finished)
-    config = small(tmp_path)
+    config = small_demo(tmp_path)
     config = replace(
         config, synthetic=replace(config.synthetic, n_spectra=60, seed=5), pretrained_model=str(model)
     )
