@@ -79,7 +79,20 @@ class BulkLayout:
     column_layouts: Mapping[str, ColumnLayout]
 
     def byte_ranges(self, name: str, start: int, stop: int) -> list[tuple[int, int]]:
-        """Return the byte ranges of elements ``start:stop`` of a column, one range per pixel."""
+        """Return the byte ranges of elements ``start:stop`` of a column, one range per pixel.
+
+        Parameters
+        ----------
+        name : str
+            Name of the column.
+        start, stop : int
+            First spectrum, and the spectrum after the last.
+
+        Returns
+        -------
+        list of (int, int), length n_pixels
+            Position of the first byte, and of the byte after the last.
+        """
         column = self.column_layouts[name]
         first = self.data_offset + column.offset + start * column.dtype.itemsize
         begins = first + self.row_bytes * np.arange(self.n_pixels)

@@ -39,7 +39,13 @@ def attenuation(wave_rest: Floats) -> Floats:
 
 
 def evolved_fraction(galaxies: GalaxyParameters) -> Floats:
-    """Return the fraction of f_λ at 4200 Å from evolved stars, of shape (n_galaxies,)."""
+    """Return the fraction of f_λ at 4200 Å from evolved stars, of shape (n_galaxies,).
+
+    Parameters
+    ----------
+    galaxies : GalaxyParameters
+        Parameters of the galaxies; the fraction depends on their age only.
+    """
     return expit((galaxies.log_age - 2.25) / 0.22)
 
 
@@ -121,7 +127,18 @@ class GaussianLines:
 
 
 def compute_lines(galaxies: GalaxyParameters) -> GaussianLines:
-    """Return recombination, forbidden, ultraviolet, broad and absorption lines of galaxies."""
+    """Return recombination, forbidden, ultraviolet, broad and absorption lines of galaxies.
+
+    Parameters
+    ----------
+    galaxies : GalaxyParameters
+        Parameters of the galaxies.
+
+    Returns
+    -------
+    GaussianLines
+        All lines of each galaxy; a line that a galaxy lacks has an equivalent width of 0.
+    """
     table: list[tuple[Floats, Floats, Floats]] = []
     zeros = np.zeros(len(galaxies))
     narrow_width, broad_width = zeros + NARROW_FWHM, 10.0**galaxies.log_fwhm_broad

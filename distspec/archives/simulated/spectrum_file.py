@@ -45,7 +45,18 @@ _N_SLIT_ROWS = 31
 
 
 def format_creation_time(index: int) -> str:
-    """Return the creation time of the file with an index."""
+    """Return the creation time of the file with an index.
+
+    Parameters
+    ----------
+    index : int
+        Number of the file in the archive, from 0.
+
+    Returns
+    -------
+    str
+        Time in UTC, ISO 8601 with milliseconds.
+    """
     moment = datetime(2025, 1, 1) + timedelta(seconds=37.219 * index)
     return moment.isoformat(timespec="milliseconds")
 
