@@ -171,6 +171,17 @@ def _summarize_members(members: pa.Table, n_all: int, min_core_stability: float)
 
 
 def galaxy_type_columns(galaxy_types: GalaxyTypeSuggestions) -> dict[str, Any]:
-    """Return suggested galaxy types as the columns `GALAXY_TYPE_COLUMNS`."""
+    """Return suggested galaxy types as the columns `GALAXY_TYPE_COLUMNS`.
+
+    Parameters
+    ----------
+    galaxy_types : GalaxyTypeSuggestions
+        Suggested types of n_spectra spectra.
+
+    Returns
+    -------
+    dict of str to list or ndarray, length n_spectra
+        Values by column name.
+    """
     values = galaxy_types.galaxy_type, galaxy_types.confidence, galaxy_types.reason
     return dict(zip((column.name for column in schema.GALAXY_TYPE_COLUMNS), values, strict=True))

@@ -219,6 +219,11 @@ def _create_views(
 def format_example_query(root: str) -> str:
     """Return an SQL query on the current catalog's files that runs in any DuckDB.
 
+    Parameters
+    ----------
+    root : str
+        Folder or bucket URL of the project.
+
     Raises
     ------
     NotFoundError

@@ -241,7 +241,13 @@ def build_confusion_table(pairs: Sequence[ClassConfusion], object_id: pa.Chunked
 
 
 def build_latent_pairs_table(pairs: Sequence[LatentPair]) -> pa.Table:
-    """Build the table ``latent_pairs`` from `distspec.clustering.diagnostics.compare_latent_pairs`."""
+    """Build the table ``latent_pairs`` from `distspec.clustering.diagnostics.compare_latent_pairs`.
+
+    Parameters
+    ----------
+    pairs : sequence of LatentPair
+        One row of the table each.
+    """
     columns = {c.name: [getattr(pair, c.name) for pair in pairs] for c in schema.LATENT_PAIRS_SCHEMA}
     return schema.build_table(columns, schema.LATENT_PAIRS_SCHEMA, {})
 
