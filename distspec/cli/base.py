@@ -18,6 +18,7 @@ class RootCommand:
     root: str
     """Root of the project: a folder or a bucket URL."""
     storage: StorageConfig = field(default_factory=StorageConfig)
+    """Settings of S3-compatible object stores; credentials come from the environment."""
 
     @property
     def project(self) -> Project:

@@ -76,7 +76,13 @@ class PredictCommand(RootCommand):
 
 
 def format_predictions(table: pa.Table) -> str:
-    """Return one line for each spectrum, then the reasons and the neighbors of each."""
+    """Return one line for each spectrum, then the reasons and the neighbors of each.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        Predictions, one row for each spectrum.
+    """
     columns = {
         "object_id": table["object_id"],
         "z": _format_floats(table["z"], 4),

@@ -130,6 +130,7 @@ class RetryCommand(RootCommand):
     """
 
     ray: RayConfig = field(default_factory=RayConfig)
+    """Settings of the connection to Ray."""
 
     def run(self) -> None:
         """Print the result of the ingest."""

@@ -42,6 +42,7 @@ class PlanCommand:
     brief: bool = False
     """Print the totals only, as one row of a table."""
     storage: StorageConfig = field(default_factory=StorageConfig)
+    """Accepted as by the other verbs; it has no effect, since a plan reads no object store."""
 
     def run(self) -> None:
         """Print the plan as tables in Markdown."""

@@ -77,6 +77,7 @@ class ReproduceCommand(RootCommand):
     into: str
     """Folder or bucket URL of the new root."""
     ray: RayConfig = field(default_factory=RayConfig)
+    """Settings of the connection to Ray."""
 
     def run(self) -> None:
         """Print the differences, and end with status 1 if there are any."""
