@@ -92,7 +92,15 @@ class KNeighborsMembership:
 
     @classmethod
     def from_points(cls, points: Floats, prob: Floats) -> KNeighborsMembership:
-        """Build the model; `max_distance` follows from the distances between the fitted points."""
+        """Build the model; `max_distance` follows from the distances between the fitted points.
+
+        Parameters
+        ----------
+        points : ndarray of shape (n_points, n_dims)
+            Fitted points.
+        prob : ndarray of shape (n_points, n_clusters)
+            Their membership probabilities.
+        """
         n = min(N_NEIGHBORS, len(points) - 1)
         distance = _neighbor_distance(points, n + 1)
         return cls(points, prob, MAX_DISTANCE_FACTOR * float(np.quantile(distance, 0.95)))
@@ -121,6 +129,7 @@ class NearestCenterMembership:
     Attributes
     ----------
     centers : ndarray of shape (n_clusters, n_dims)
+        Centers of the clusters.
     """
 
     centers: Floats

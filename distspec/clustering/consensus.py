@@ -299,6 +299,7 @@ def relabel_by_size(labels: Labels) -> Labels:
     Parameters
     ----------
     labels : ndarray of int32, shape (n_points,)
+        Cluster of each point; -1 is noise.
 
     Examples
     --------

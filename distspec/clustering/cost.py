@@ -216,13 +216,25 @@ class JobCategory(NamedTuple):
 
 
 def count_work_units(job: Job) -> float:
-    """Return the work in a job, in units of its category: the number of trials, or of their clusters."""
+    """Return the work in a job, in units of its category: the number of trials, or of their clusters.
+
+    Parameters
+    ----------
+    job : Job
+        A job of the sweep.
+    """
     specs = [trial.algorithm_spec for trial in job.trials]
     return float(sum(spec.k if spec.algorithm in COST_SCALES_WITH_K and spec.k else 1 for spec in specs))
 
 
 def select_timing_jobs(jobs: Sequence[Job]) -> list[Job]:
-    """Return the first job of each category, which is timed to forecast the others."""
+    """Return the first job of each category, which is timed to forecast the others.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        All jobs of the sweep.
+    """
     first: dict[JobCategory, Job] = {}
     for job in jobs:
         first.setdefault(JobCategory.from_job(job), job)

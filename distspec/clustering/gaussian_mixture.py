@@ -36,8 +36,11 @@ class MixtureBatch(NamedTuple):
     Attributes
     ----------
     weights : Tensor of shape (n_fits, k)
+        Weights of the components.
     means : Tensor of shape (n_fits, k, n_dims)
+        Means of the components.
     covariances : Tensor of shape (n_fits, k, n_dims, n_dims)
+        Covariance matrices of the components.
     """
 
     weights: Tensor
@@ -45,7 +48,13 @@ class MixtureBatch(NamedTuple):
     covariances: Tensor
 
     def select(self, indices: Any) -> MixtureBatch:
-        """Return the mixtures at some indices."""
+        """Return the mixtures at some indices.
+
+        Parameters
+        ----------
+        indices : Tensor of int64 or bool, slice
+            Positions of the mixtures along the first axis, or a mask of shape (n_fits,).
+        """
         return MixtureBatch(*(values[indices] for values in self))
 
 
@@ -273,6 +282,7 @@ class GaussianMixture:
         Parameters
         ----------
         x : ndarray of shape (n_points, n_dims)
+            Points.
 
         Returns
         -------
@@ -290,6 +300,7 @@ class GaussianMixture:
         Parameters
         ----------
         x : ndarray of shape (n_points, n_dims)
+            Points.
 
         Returns
         -------

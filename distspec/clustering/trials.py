@@ -245,7 +245,13 @@ def _replace_labels_by_stability(result: TrialResult, results: Sequence[TrialRes
 
 
 def results_to_table(results: Sequence[TrialResult]) -> pa.Table:
-    """Return results as a table with one row per trial; labels are stored as bytes."""
+    """Return results as a table with one row per trial; labels are stored as bytes.
+
+    Parameters
+    ----------
+    results : sequence of TrialResult
+        Results of trials on the same points.
+    """
     columns: dict[str, list[Any]] = {
         "member": [r.trial.member for r in results],
         "algorithm_spec": [list(map(str, r.trial.algorithm_spec)) for r in results],
