@@ -24,5 +24,11 @@ SEQUENTIAL_COLORS = (
 
 
 def class_color(label: int) -> str:
-    """Return the color of a class, as #rrggbb."""
+    """Return the color of a class, as #rrggbb.
+
+    Parameters
+    ----------
+    label : int
+        Label of the class; -1 is noise.
+    """
     return UNCLASSIFIED_COLOR if label < 0 else CLASS_COLORS[label % len(CLASS_COLORS)]

@@ -51,7 +51,13 @@ class DispersionTable(NamedTuple):
 
 
 def unpack_disperser(disperser: Disperser | None) -> DispersionTable:
-    """Return the tables that `fill_detector_positions` takes."""
+    """Return the tables that `fill_detector_positions` takes.
+
+    Parameters
+    ----------
+    disperser : Disperser or None
+        Dispersion of the instrument; None if it is not known, which gives empty tables.
+    """
     if disperser is None:
         return DispersionTable(np.zeros(0), np.zeros(0), 1.0)
     return DispersionTable(disperser.log_wave, disperser.detector_position, float(disperser.pixels_per_fwhm))

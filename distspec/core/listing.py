@@ -39,11 +39,27 @@ class RowCounts:
         return self.selected + sum(self.deselected.values()) + sum(self.quarantined.values())
 
     def deselect(self, reason: str, n: int) -> RowCounts:
-        """Return the counts after `n` selected rows are left out for a reason."""
+        """Return the counts after `n` selected rows are left out for a reason.
+
+        Parameters
+        ----------
+        reason : str
+            Why the selection leaves them out: a key of ``deselected``.
+        n : int
+            Number of rows, which is added to those already counted for the reason.
+        """
         return replace(self, selected=self.selected - n, deselected=_add(self.deselected, reason, n))
 
     def quarantine(self, reason: str, n: int) -> RowCounts:
-        """Return the counts after `n` selected rows are quarantined for a reason."""
+        """Return the counts after `n` selected rows are quarantined for a reason.
+
+        Parameters
+        ----------
+        reason : str
+            A `distspec.core.errors.QuarantineReason`: a key of ``quarantined``.
+        n : int
+            Number of rows, which is added to those already counted for the reason.
+        """
         return replace(self, selected=self.selected - n, quarantined=_add(self.quarantined, reason, n))
 
     def __str__(self) -> str:
@@ -65,7 +81,13 @@ class RowCounts:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Return the counts of an object that `to_json` made."""
+        """Return the counts of an object that `to_json` made.
+
+        Parameters
+        ----------
+        value : mapping
+            Keys ``selected``, ``deselected`` and ``quarantined``; others are ignored.
+        """
         return cls(value["selected"], dict(value["deselected"]), dict(value["quarantined"]))
 
 

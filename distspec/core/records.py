@@ -167,6 +167,11 @@ def _get_hints(record_type: Any) -> dict[str, Any]:
 def lists_to_tuples(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record with its lists, which were tuples before they became JSON, as tuples.
 
+    Parameters
+    ----------
+    record : mapping of str to JSON value
+        Values whose lists, at any depth, were tuples.
+
     Examples
     --------
     >>> lists_to_tuples({"windows": [[1.0, 2.0]], "slope": -2.0})
@@ -181,6 +186,11 @@ def lists_to_tuples(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def compute_fingerprint(*parts: object) -> str:
     """Return the first 12 hexadecimal digits of a SHA-256 over JSON values, whatever the order of their keys.
+
+    Parameters
+    ----------
+    *parts : JSON value
+        Values to identify; their order counts. Other objects are represented by their text (`str`).
 
     Examples
     --------

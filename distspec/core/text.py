@@ -74,7 +74,13 @@ def escape_unprintable(text: str) -> str:
 
 
 def format_table(table: Any) -> str:
-    """Return a small Arrow table as text in aligned columns, with a header line."""
+    """Return a small Arrow table as text in aligned columns, with a header line.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        The table; characters that cannot be printed are escaped.
+    """
     rows = [[escape_unprintable(str(value)) for value in row.values()] for row in table.to_pylist()]
     columns = list(zip(table.column_names, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
