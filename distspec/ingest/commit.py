@@ -60,7 +60,13 @@ class ChunkWriter(Protocol):
     """Access to blocks, which may be in other processes, and writing of whole chunks."""
 
     def fetch_block(self, block: Any) -> tuple[Floats32, Floats32]:
-        """Return flux and ivar of a block, each an ndarray of shape (n_rows, n_pixels)."""
+        """Return flux and ivar of a block, each an ndarray of shape (n_rows, n_pixels).
+
+        Parameters
+        ----------
+        block : object
+            As `LoadedBatch.block`.
+        """
         ...
 
     def write_chunks(
@@ -82,6 +88,11 @@ class ChunkWriter(Protocol):
 
 def concatenate_slices(slices: Sequence[BlockSlice]) -> tuple[Floats32, Floats32]:
     """Concatenate slices of blocks that are in this process.
+
+    Parameters
+    ----------
+    slices : sequence of BlockSlice
+        Slices whose ``block`` is the pair of arrays itself, not a reference.
 
     Returns
     -------
@@ -256,6 +267,13 @@ def _load_sources(store: Store, key_radius: float) -> SourceMatcher:
 
 def slice_blocks(slices: Sequence[BlockSlice], start: int, stop: int) -> list[BlockSlice]:
     """Return rows ``start`` to ``stop - 1`` of consecutive slices.
+
+    Parameters
+    ----------
+    slices : sequence of BlockSlice
+        Slices, whose rows are numbered from 0 in their order.
+    start, stop : int
+        First row, and the row after the last.
 
     Examples
     --------

@@ -212,6 +212,12 @@ def _make_rejected(entry: SpectrumEntry, error: InvalidSpectrumError) -> Quarant
 
 
 def is_outage(batch: LoadedBatch) -> bool:
-    """Return whether a batch failed because its server is down or refuses all requests."""
+    """Return whether a batch failed because its server is down or refuses all requests.
+
+    Parameters
+    ----------
+    batch : LoadedBatch
+        Result of reading a batch.
+    """
     n_transient = sum(record.reason in TRANSIENT_REASONS for record in batch.rejected)
     return n_transient >= MIN_OUTAGE_FAILURES and not len(batch.rows) and n_transient == len(batch.rejected)

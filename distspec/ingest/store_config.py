@@ -46,7 +46,15 @@ def select_pilot_sample(listing: pa.Table) -> pa.Table:
 
 
 def preprocessing_to_json(grid: GridConfig, norm: NormConfig) -> dict[str, Any]:
-    """Return the preprocessing settings as JSON values, by section and name."""
+    """Return the preprocessing settings as JSON values, by section and name.
+
+    Parameters
+    ----------
+    grid : GridConfig
+        Wavelength grid, as requested; becomes the section "grid".
+    norm : NormConfig
+        Normalization, as requested; becomes the section "norm".
+    """
     return json.loads(json.dumps({"grid": asdict(grid), "norm": asdict(norm)}))
 
 
