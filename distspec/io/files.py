@@ -80,6 +80,11 @@ def open_atomic(url: str) -> Generator[IO[bytes]]:
     """Yield a file to write content of any size to; at the end of the block it replaces the file at a URL.
 
     Content for an object store is first written to the local disk, so that it need not fit in memory.
+
+    Parameters
+    ----------
+    url : str
+        URL of the file; it stays as it is if the block raises.
     """
     scheme, name, key = split_url(url)
     with storage_errors(url):
@@ -271,6 +276,7 @@ def compare_and_swap(url: str, content: bytes, version: str | None) -> str | Non
     Parameters
     ----------
     url : str
+        URL of the file.
     content : bytes
         Content to write.
     version : str or None
@@ -352,7 +358,17 @@ def read_json(url: str) -> dict[str, Any]:
 
 
 def write_table(url: str, table: pa.Table, row_group_size: int = 65_536) -> str:
-    """Write a table as one Parquet file and return the SHA-256 of the file."""
+    """Write a table as one Parquet file and return the SHA-256 of the file.
+
+    Parameters
+    ----------
+    url : str
+        URL of the Parquet file; an existing one is replaced.
+    table : pyarrow.Table
+        Content of the file.
+    row_group_size : int
+        Largest number of rows in a row group.
+    """
     with open_atomic(url) as file:
         pq.write_table(table, file, compression="zstd", row_group_size=row_group_size)
         return compute_stream_sha256(file)
@@ -374,7 +390,15 @@ def read_table(url: str) -> pa.Table:
 
 
 def write_arrays(url: str, arrays: Mapping[str, NDArray[Any]]) -> str:
-    """Write named arrays as one compressed .npz file, without pickles, and return the SHA-256 of the file."""
+    """Write named arrays as one compressed .npz file, without pickles, and return the SHA-256 of the file.
+
+    Parameters
+    ----------
+    url : str
+        URL of the .npz file; an existing one is replaced.
+    arrays : mapping of str to ndarray
+        Arrays by name, of any data type but object.
+    """
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     write_bytes(url, buffer.getvalue())

@@ -149,6 +149,7 @@ class JobLog:
         Parameters
         ----------
         status : {"done", "failed", "stopped"}
+            Outcome of the job.
         error : str
             Why the job failed or was stopped.
         """
@@ -164,7 +165,13 @@ class JobLog:
 
 @contextmanager
 def track_job(job_log: JobLog) -> Generator[JobLog]:
-    """Record how the block ends as the outcome of the job."""
+    """Record how the block ends as the outcome of the job.
+
+    Parameters
+    ----------
+    job_log : JobLog
+        Log of the running job; its status becomes done, failed (an exception) or stopped (a signal).
+    """
     try:
         yield job_log
     except Exception as error:

@@ -167,7 +167,13 @@ class Lease:
 
 
 def read_holder(root: str) -> LeaseHolder | None:
-    """Return the job that holds a root, or held it last; None if no job ever has."""
+    """Return the job that holds a root, or held it last; None if no job ever has.
+
+    Parameters
+    ----------
+    root : str
+        URL of the root.
+    """
     file = read_versioned(_lease_url(root))
     return _parse_holder(file[0]) if file else None
 
@@ -196,7 +202,20 @@ def hold_lease(root: str, operation: str) -> Generator[Lease]:
 
 
 def acquire_lease(root: str, operation: str) -> Lease:
-    """Acquire the lease of a root until it is released; see `hold_lease`."""
+    """Acquire the lease of a root until it is released; see `hold_lease`.
+
+    Parameters
+    ----------
+    root : str
+        URL of the root.
+    operation : str
+        Stage, "pipeline" or command, which the error of other jobs names.
+
+    Raises
+    ------
+    LeaseHeldError
+        If another job holds the lease.
+    """
     url = _lease_url(root)
     file = read_versioned(url)
     previous = _parse_holder(file[0]) if file else None

@@ -101,7 +101,13 @@ def _without_nan(table: pa.Table) -> pa.Table:
 
 
 def add_schema_metadata(table: pa.Table) -> pa.Schema:
-    """Return the schema of a table with the metadata that astropy and VO tools read."""
+    """Return the schema of a table with the metadata that astropy and VO tools read.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        Its fields may have the metadata ``unit``, ``description`` and ``ucd``.
+    """
     widths = _max_text_lengths(table)
     metadata = {
         b"table_meta_yaml": _astropy_header(table.schema).encode(),

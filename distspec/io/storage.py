@@ -171,6 +171,7 @@ def open_bucket(
     Parameters
     ----------
     scheme : {"s3", "gs", "az"}
+        Kind of object store.
     bucket : str
         Name of the bucket or container.
     endpoint_url, region : str

@@ -133,5 +133,11 @@ def _parse_card(card: bytes) -> tuple[str, HeaderValue]:
 
 
 def make_unreadable_error(detail: str) -> InvalidSpectrumError:
-    """Return the error for a damaged file."""
+    """Return the error for a damaged file.
+
+    Parameters
+    ----------
+    detail : str
+        What is damaged.
+    """
     return InvalidSpectrumError(QuarantineReason.UNREADABLE, detail)

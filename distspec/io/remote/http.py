@@ -130,12 +130,35 @@ async def _read_response(
 
 
 def open_archive_bucket(scheme: str, bucket: str, config: AccessConfig) -> Any:
-    """Open a bucket with the access settings of an archive."""
+    """Open a bucket with the access settings of an archive.
+
+    Parameters
+    ----------
+    scheme : {"s3", "gs", "az"}
+        Kind of object store.
+    bucket : str
+        Name of the bucket or container.
+    config : AccessConfig
+        Endpoint, region, and whether to read without credentials.
+    """
     return storage.open_bucket(scheme, bucket, config.endpoint_url, config.region, config.anonymous)
 
 
 def sign_url(url: str, config: AccessConfig) -> str:
-    """Return the HTTP URL of an s3:// URL: a plain one if it is read anonymously, else a signed one."""
+    """Return the HTTP URL of an s3:// URL: a plain one if it is read anonymously, else a signed one.
+
+    Parameters
+    ----------
+    url : str
+        URL ``s3://bucket/key``.
+    config : AccessConfig
+        Endpoint, region, and whether to read without credentials.
+
+    Returns
+    -------
+    str
+        A signed URL is valid for `SIGNED_URL_TTL`.
+    """
     name, _, key = url.removeprefix("s3://").partition("/")
     if not config.anonymous:
         return str(obstore.sign(open_archive_bucket("s3", name, config), "GET", key, SIGNED_URL_TTL))
