@@ -15,6 +15,11 @@ def thin(inputs: JoinedInputs) -> tuple[JoinedInputs, JoinedInputs]:
 
     With noise ε drawn as large as the spectrum's own, the halves are x + kε and x - ε/k.
 
+    Parameters
+    ----------
+    inputs : JoinedInputs
+        Spectra; values with an inverse variance of 0 are masked and get no noise.
+
     Returns
     -------
     first, second : JoinedInputs

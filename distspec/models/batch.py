@@ -123,5 +123,11 @@ class JoinedInputs(NamedTuple):
     z: Tensor
 
     def concatenate(self, others: JoinedInputs) -> JoinedInputs:
-        """Return these objects followed by others."""
+        """Return these objects followed by others.
+
+        Parameters
+        ----------
+        others : JoinedInputs
+            Objects with the same n_values.
+        """
         return JoinedInputs(*(torch.cat(pair) for pair in zip(self, others, strict=True)))

@@ -40,7 +40,13 @@ CHUNK_ROWS = 4096
 
 
 def get_column_names(store: Store) -> tuple[str, ...]:
-    """Return the columns of each row: of the model, bad-pixel statistics, the archive's measurements."""
+    """Return the columns of each row: of the model, bad-pixel statistics, the archive's measurements.
+
+    Parameters
+    ----------
+    store : Store
+        Store whose archive defines the measurements.
+    """
     measurements = get_archive(store.config.archive_name).measurements
     return (*MODEL_COLUMNS, *BAD_PIXEL_COLUMNS, *(column.name for column in measurements.columns))
 

@@ -12,7 +12,18 @@ TINY = 1e-12
 
 
 def arcsinh(x: Tensor) -> Tensor:
-    """Return arcsinh; seven times as fast as ``torch.asinh``."""
+    """Return arcsinh; seven times as fast as ``torch.asinh``.
+
+    Parameters
+    ----------
+    x : Tensor
+        Finite values, of any shape.
+
+    Returns
+    -------
+    Tensor
+        Of the shape of `x`.
+    """
     size = x.abs()
     return torch.copysign(torch.log1p(size + x.square() / (1.0 + (x.square() + 1.0).sqrt())), x)
 

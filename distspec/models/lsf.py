@@ -70,18 +70,48 @@ class LineSpreadFunction(nn.Module):
         return first[:, None] + torch.arange(self.n_pixels, device=z.device)
 
     def fwhm_at(self, z: Tensor) -> Tensor:
-        """Return the FWHM of the resolution element at each pixel [grid pixels]."""
+        """Return the FWHM of the resolution element at each pixel [grid pixels].
+
+        Parameters
+        ----------
+        z : Tensor of shape (n_spectra,)
+            Redshifts.
+
+        Returns
+        -------
+        Tensor of shape (n_spectra, n_pixels)
+            Outside the instrument's range, the value at its nearer end.
+        """
         return self.fwhm[self.pixel_positions(z).round().long().clamp(0, len(self.fwhm) - 1)]
 
     def compute_n_effective(self, z: Tensor) -> Tensor:
         """Return the number of independent detector pixels per grid pixel, at most 1.
 
         Where the grid is finer than the detector, one measurement fills several of its pixels.
+
+        Parameters
+        ----------
+        z : Tensor of shape (n_spectra,)
+            Redshifts.
+
+        Returns
+        -------
+        Tensor of shape (n_spectra, n_pixels)
         """
         return (PIXELS_PER_FWHM / self.fwhm_at(z)).clamp(max=1.0)
 
     def is_covered(self, z: Tensor) -> Tensor:
-        """Return which pixels lie within the instrument's range at redshifts ``z``."""
+        """Return which pixels lie within the instrument's range at redshifts ``z``.
+
+        Parameters
+        ----------
+        z : Tensor of shape (n_spectra,)
+            Redshifts.
+
+        Returns
+        -------
+        Tensor of bool, shape (n_spectra, n_pixels)
+        """
         position = self.pixel_positions(z)
         return (position >= 0.0) & (position <= self.log_wave_range / self.log_wave_step)
 
