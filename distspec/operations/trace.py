@@ -60,12 +60,19 @@ class RowProvenance(ProvenanceEntity):
 
     entity_type = "row"
     object_id: str
+    """The archive's unique key of the spectrum."""
     source_id: str
+    """Identifier of the source; repeated observations of a source share it."""
     store_row: int
+    """Row of the spectrum in the store; it never changes."""
     class_id: str | None
+    """Identifier of the class, which persists from run to run; None for noise."""
     cluster_label: int
+    """Class in this run, numbered by size from 0 for the largest; -1 for noise."""
     anomaly_rank: int
+    """Rank by anomaly score within the run; 1 is the most anomalous."""
     split: str
+    """Set of the spectrum in training: train or validation; none if the model has not seen it."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +81,17 @@ class EditionProvenance(ProvenanceEntity):
 
     entity_type = "edition"
     edition: str
+    """Name of the edition, ``<run_id>/<fingerprint of its inputs>``."""
     published: str
+    """Time of publication (UTC, ISO 8601)."""
     inputs: Mapping[str, Any]
+    """Settings and checksums that the tables depend on, as JSON values."""
     checksum: str
+    """SHA-256 of the edition's record without this field."""
     objects: str
     """File of the table ``objects``."""
     objects_sha256: str
+    """SHA-256 of that file."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +100,21 @@ class RunProvenance(ProvenanceEntity):
 
     entity_type = "run"
     run_id: str
+    """Identifier, a fingerprint of model, data, settings and seed."""
     created: str
+    """Time at which the run was completed (UTC, ISO 8601)."""
     recipe: str
+    """Name of the recipe."""
     seed: int
+    """Seed of the run."""
     checksum: str
+    """SHA-256 of the run's record without this field."""
     dataset_checksum: str
+    """Checksum of the current rows of the store."""
     versions: Mapping[str, str]
+    """Versions of the code and of the packages that the run's numbers depend on."""
     config: Mapping[str, Any]
+    """All settings, as JSON values."""
 
 
 @dataclass(frozen=True)
@@ -103,17 +123,29 @@ class ModelProvenance(ProvenanceEntity):
 
     entity_type = "model"
     model_id: str
+    """Name of the model."""
     created: str
+    """Time at which the training started (UTC, ISO 8601)."""
     weights_sha256: str
+    """SHA-256 of the file of weights."""
     checksum: str
+    """SHA-256 of the other fields of the model's record."""
     parent_model_id: str
+    """Model whose weights the training started from; empty if it started from new weights."""
     snapshot_id: str
+    """Snapshot of the store that the model was trained on."""
     data_digest: str
+    """Checksum of the spectra in that snapshot."""
     seed: int
+    """Seed of the training."""
     metrics: Mapping[str, Any]
+    """Result of the training, as the fields of `distspec.models.record.TrainingMetrics`."""
     versions: Mapping[str, str]
+    """Versions of the software by package."""
     vae: Mapping[str, Any]
+    """Architecture and objective, as the fields of `distspec.models.config.VAEConfig`."""
     training: Mapping[str, Any]
+    """Settings of the training, as the fields of `distspec.training.config.TrainingConfig`."""
     promotion_reason: str
     """Why it is the promoted model; empty if it is not."""
 
@@ -124,12 +156,19 @@ class SnapshotProvenance(ProvenanceEntity):
 
     entity_type = "snapshot"
     snapshot_id: str
+    """Identifier of the snapshot."""
     written: str
+    """Time at which it was committed (ISO 8601, with the offset from UTC)."""
     message: str
+    """Message of the commit."""
     n_rows: int
+    """Number of rows in the store."""
     n_current: int
+    """Number of these rows that are neither superseded by a newer version nor withdrawn."""
     grid: Mapping[str, Any]
+    """Wavelength grid, as the fields of `distspec.core.spectrum.WavelengthGrid`."""
     preprocessing: Mapping[str, Any]
+    """Preprocessing settings that the user requested, by section ("grid", "norm") and name."""
 
 
 @dataclass(frozen=True)
@@ -138,11 +177,17 @@ class FileProvenance(ProvenanceEntity):
 
     entity_type = "file"
     uri: str
+    """URL of the file; a fragment selects one of its spectra."""
     version: str
+    """Version of the spectrum and of its redshift in the archive."""
     ra: float
+    """Right ascension of the spectrum [deg, ICRS]."""
     dec: float
+    """Declination [deg, ICRS]."""
     z: float
+    """Redshift by which the spectrum was shifted to the rest frame."""
     norm: float
+    """Rest-frame flux density that it was divided by [erg s-1 cm-2 Angstrom-1]; NaN without a known unit."""
     checksum: str
     """Checksum of the row's pixels, hexadecimal."""
     ingest_commit: int
