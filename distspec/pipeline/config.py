@@ -40,25 +40,37 @@ class Config:
     root: str
     """Folder or bucket URL that holds everything this project produces."""
     recipe: tyro.conf.Suppress[str]
+    """Name of the recipe that these settings come from."""
     archive: Archive
     """Archive that the spectra are read from."""
     synthetic: Annotated[SyntheticConfig | None, tyro.conf.arg(name="synthetic")] = None
     """Simulate an archive below the root first, and read the spectra from it."""
     access: AccessConfig = field(default_factory=AccessConfig)
+    """Settings of the access to an archive's files, and the limits on their size."""
     storage: StorageConfig = field(default_factory=StorageConfig)
+    """Settings of S3-compatible object stores; credentials come from the environment."""
     seed: int = 0
     """Seed of the weights, the noise, the shuffles, the map and the sweep."""
     pretrained_model: str = ""
     """Folder or bucket URL of a trained model to use instead of training one; empty: train."""
     grid: GridConfig = field(default_factory=GridConfig)
+    """The rest-frame wavelength grid of a new store; a store keeps its grid."""
     norm: NormConfig = field(default_factory=NormConfig)
+    """How spectra are normalized to 1 at a reference wavelength; a store keeps it."""
     ingest: IngestConfig = field(default_factory=IngestConfig)
+    """How an archive is ingested."""
     vae: VAEConfig = field(default_factory=VAEConfig)
+    """Architecture and objective of the VAE."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    """Settings of the training of the VAE."""
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
+    """Criteria for training a new model and for promoting it."""
     clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
+    """Settings of the sweep over clusterings and of the selection among them."""
     catalog: CatalogConfig = field(default_factory=CatalogConfig)
+    """Settings of the published catalog."""
     ray: RayConfig = field(default_factory=RayConfig)
+    """Settings of the connection to Ray."""
 
     def __post_init__(self) -> None:
         if not self.root:

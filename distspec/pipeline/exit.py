@@ -109,6 +109,12 @@ def find_user_error(error: Exception) -> DistspecError | None:
 
 
 def format_error(error: Exception) -> str:
-    """Return an error as one line."""
+    """Return an error as one line.
+
+    Parameters
+    ----------
+    error : Exception
+        The error; line breaks in its message become spaces.
+    """
     message = str(error).partition("\n\nDebug source")[0]  # obstore appends its own stack
     return "error: " + " ".join(message.split())

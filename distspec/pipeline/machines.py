@@ -67,12 +67,24 @@ def parse_machines(text: str) -> tuple[MachineGroup, ...]:
 
 
 def n_machines(groups: Sequence[MachineGroup]) -> int:
-    """Return the number of machines."""
+    """Return the number of machines.
+
+    Parameters
+    ----------
+    groups : sequence of MachineGroup
+        Groups of equal machines.
+    """
     return sum(group.count for group in groups)
 
 
 def n_gpus(groups: Sequence[MachineGroup]) -> int:
-    """Return the number of GPUs of all machines."""
+    """Return the number of GPUs of all machines.
+
+    Parameters
+    ----------
+    groups : sequence of MachineGroup
+        Groups of equal machines.
+    """
     return sum(group.count * group.gpus for group in groups)
 
 

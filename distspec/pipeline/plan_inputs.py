@@ -131,7 +131,18 @@ class PlanInputs:
         return SweepSize(self.n_spectra, self.sample_size, n_dims, n_trials)
 
     def seconds_per_spectrum(self, operation: str) -> float:
-        """Return the rate of an operation, scaled to the number of pixels."""
+        """Return the rate of an operation, scaled to the number of pixels.
+
+        Parameters
+        ----------
+        operation : str
+            A key of `ResourceRates.seconds_per_spectrum`.
+
+        Returns
+        -------
+        float
+            CPU seconds per spectrum; of "train" for one epoch.
+        """
         scale = self.n_pixels / self.rates.benchmark.n_pixels
         return self.rates.seconds_per_spectrum[operation] * scale
 
@@ -185,6 +196,15 @@ def estimate_sweep_seconds(
 ) -> Iterator[float]:
     """Yield the CPU seconds of the fits and of the silhouettes for each algorithm in each space.
 
+    Parameters
+    ----------
+    inputs : PlanInputs
+        Settings, size, machines and rates of the plan.
+    jobs : sequence of Job
+        Jobs of the sweep.
+    max_rows : mapping of str to int
+        Number of spectra that each algorithm is fitted to, by its name.
+
     Raises
     ------
     ConfigError
@@ -214,7 +234,15 @@ def estimate_sweep_seconds(
 
 
 def estimate_umap_seconds(inputs: PlanInputs, jobs: Sequence[Job]) -> float:
-    """Return the CPU seconds of the maps that the sweep needs, and of the one that is published."""
+    """Return the CPU seconds of the maps that the sweep needs, and of the one that is published.
+
+    Parameters
+    ----------
+    inputs : PlanInputs
+        Settings, size, machines and rates of the plan.
+    jobs : sequence of Job
+        Jobs of the sweep.
+    """
     rates = inputs.rates.sweep
     maps = {(job.dataset, job.space) for job in jobs if job.space.umap_dims}
     graphs = {(dataset, space.umap_n_neighbors) for dataset, space in maps}
@@ -225,7 +253,15 @@ def estimate_umap_seconds(inputs: PlanInputs, jobs: Sequence[Job]) -> float:
 
 
 def estimate_consensus_seconds(inputs: PlanInputs, jobs: Sequence[Job]) -> float:
-    """Return the CPU seconds in which the driver selects a setting and computes the consensus."""
+    """Return the CPU seconds in which the driver selects a setting and computes the consensus.
+
+    Parameters
+    ----------
+    inputs : PlanInputs
+        Settings, size, machines and rates of the plan.
+    jobs : sequence of Job
+        Jobs of the sweep.
+    """
     rates, n = inputs.rates.sweep, inputs.sample_size
     consensus = 0.0
     if inputs.config.clustering.selection_rule == "consensus":

@@ -55,7 +55,15 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class StartupSeconds:
-    """CPU seconds that a stage takes whatever its size: of the driver, and of each worker."""
+    """CPU seconds that a stage takes whatever its size: of the driver, and of each worker.
+
+    Attributes
+    ----------
+    driver : float
+        CPU time of the driver [s].
+    worker : float
+        CPU time of each worker [s].
+    """
 
     driver: float
     worker: float
@@ -80,7 +88,15 @@ class PowerLaw:
     exponent: float
 
     def extrapolate(self, n_points: float, n_reference: float) -> float:
-        """Return the time for `n_points` points, if ``seconds`` was measured with `n_reference`."""
+        """Return the time for `n_points` points, if ``seconds`` was measured with `n_reference`.
+
+        Parameters
+        ----------
+        n_points : float
+            Number of points of the operation.
+        n_reference : float
+            Number of points with which ``seconds`` was measured.
+        """
         variable = max(self.seconds - self.fixed_seconds, 0.0)
         return self.fixed_seconds + variable * (n_points / n_reference) ** self.exponent
 
@@ -113,7 +129,15 @@ class SweepRates:
 
 @dataclass(frozen=True)
 class FolderBytes:
-    """Size of a folder: a fixed part, and a part for each spectrum [bytes]."""
+    """Size of a folder: a fixed part, and a part for each spectrum [bytes].
+
+    Attributes
+    ----------
+    fixed : float
+        Size without spectra [bytes].
+    per_spectrum : float
+        Increase with each spectrum [bytes].
+    """
 
     fixed: float
     per_spectrum: float
@@ -121,7 +145,17 @@ class FolderBytes:
 
 @dataclass(frozen=True)
 class GpuRates:
-    """Seconds of a training step on a GPU: a fixed part, and a part for each spectrum of the batch."""
+    """Seconds of a training step on a GPU: a fixed part, and a part for each spectrum of the batch.
+
+    Attributes
+    ----------
+    seconds_per_step : float
+        Time of a step that does not depend on the batch size [s].
+    seconds_per_spectrum : float
+        Time for each spectrum of the batch [s].
+    machine : str
+        GPU on which they were measured, and how.
+    """
 
     seconds_per_step: float
     seconds_per_spectrum: float
@@ -162,6 +196,11 @@ class ResourceRates(JsonRecord):
     @classmethod
     def read(cls, path: Path = DEFAULT_RATES_PATH) -> ResourceRates:
         """Read rates from a JSON file.
+
+        Parameters
+        ----------
+        path : Path
+            File of rates; by default the one that is part of the package.
 
         Raises
         ------

@@ -74,7 +74,13 @@ CONSENSUS_CLUSTERING = ClusteringConfig(
 
 
 def demo(root: str) -> Config:
-    """Return the demonstration: a simulated archive, processed within minutes on a laptop."""
+    """Return the demonstration: a simulated archive, processed within minutes on a laptop.
+
+    Parameters
+    ----------
+    root : str
+        Folder or bucket URL of the project.
+    """
     return Config(
         root,
         "demo",
@@ -87,19 +93,37 @@ def demo(root: str) -> Config:
 
 
 def paper(root: str) -> Config:
-    """Return the published method, with its original settings."""
+    """Return the published method, with its original settings.
+
+    Parameters
+    ----------
+    root : str
+        Folder or bucket URL of the project.
+    """
     grid = GridConfig("uniform", 7000.0, 55000.0, n_pixels=0, step=3.0, frame="observed")
     return Config(root, "paper", DJA(), grid=grid)
 
 
 def dja(root: str) -> Config:
-    """Return the recommended settings for the DAWN JWST Archive: a logarithmic grid and a fast schedule."""
+    """Return the recommended settings for the DAWN JWST Archive: a logarithmic grid and a fast schedule.
+
+    Parameters
+    ----------
+    root : str
+        Folder or bucket URL of the project.
+    """
     clustering = replace(CONSENSUS_CLUSTERING, measurements=("lya_ew",), n_null_draws=19)
     return Config(root, "dja", DJA(), vae=PRISM_VAE, training=FAST_TRAINING, clustering=clustering)
 
 
 def spex(root: str) -> Config:
-    """Return the settings for stars of the SpeX Prism Library: z = 0, normalized at 1.28 µm."""
+    """Return the settings for stars of the SpeX Prism Library: z = 0, normalized at 1.28 µm.
+
+    Parameters
+    ----------
+    root : str
+        Folder or bucket URL of the project.
+    """
     windows = ((12600.0, 13000.0), (15800.0, 16200.0), (21000.0, 21500.0))
     return Config(
         root,
@@ -135,24 +159,48 @@ OPTICAL_NORM = NormConfig(
 
 
 def sdss(root: str) -> Config:
-    """Return the settings for spectra of the Sloan Digital Sky Survey: normalized at 4200 Å."""
+    """Return the settings for spectra of the Sloan Digital Sky Survey: normalized at 4200 Å.
+
+    Parameters
+    ----------
+    root : str
+        Folder or bucket URL of the project.
+    """
     training = TrainingConfig(learning_rate=1e-3)
     return Config(root, "sdss", SDSS(), grid=OPTICAL_GRID, norm=OPTICAL_NORM, training=training)
 
 
 def desi(root: str) -> Config:
-    """Return the settings for coadds of the Dark Energy Spectroscopic Instrument: the same as for sdss."""
+    """Return the settings for coadds of the Dark Energy Spectroscopic Instrument: the same as for sdss.
+
+    Parameters
+    ----------
+    root : str
+        Folder or bucket URL of the project.
+    """
     training = TrainingConfig(learning_rate=1e-3)
     return Config(root, "desi", DESI(), grid=OPTICAL_GRID, norm=OPTICAL_NORM, training=training)
 
 
 def jades(root: str) -> Config:
-    """Return the settings for PRISM spectra of a JADES release: grid and windows of dja, z > 3."""
+    """Return the settings for PRISM spectra of a JADES release: grid and windows of dja, z > 3.
+
+    Parameters
+    ----------
+    root : str
+        Folder or bucket URL of the project.
+    """
     return Config(root, "jades", JADES(z_min=3.0), vae=PRISM_VAE, training=FAST_TRAINING)
 
 
 def soak(root: str) -> Config:
-    """Return the settings of the endurance tests: every stage runs within seconds."""
+    """Return the settings of the endurance tests: every stage runs within seconds.
+
+    Parameters
+    ----------
+    root : str
+        Folder or bucket URL of the project.
+    """
     return Config(
         root,
         "soak",
@@ -225,6 +273,16 @@ def make_config(recipe: str, root: str, settings: Mapping[str, Any] = NO_SETTING
 
 def find_recipe(name: str) -> Callable[[str], Config]:
     """Return a recipe by its name.
+
+    Parameters
+    ----------
+    name : str
+        Name of the recipe.
+
+    Returns
+    -------
+    callable
+        Returns the configuration for a root.
 
     Raises
     ------
