@@ -76,7 +76,19 @@ class NormEstimates:
 def no_normalization_error(
     wave: Floats, flux: Floats, ivar: Floats, config: NormConfig
 ) -> InvalidSpectrumError:
-    """Return the error for one spectrum without a usable window; see `estimate_norms`."""
+    """Return the error for one spectrum without a usable window; see `estimate_norms`.
+
+    Parameters
+    ----------
+    wave : ndarray of shape (n_pixels,)
+        Rest-frame wavelength [Angstrom], increasing.
+    flux : ndarray of shape (n_pixels,)
+        Flux density f_lambda, in any unit.
+    ivar : ndarray of shape (n_pixels,)
+        Inverse variance of `flux`; 0 where masked.
+    config : NormConfig
+        Windows, of which the error describes the first.
+    """
     value, err, _, n = robust_window_mean(wave, flux, ivar, *config.windows[0])
     detail = f"first window {config.windows[0]} Å: {value:.3g} ± {err:.3g} from {n} pixels"
     return InvalidSpectrumError(QuarantineReason.NO_NORMALIZATION, detail)
