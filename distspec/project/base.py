@@ -34,7 +34,18 @@ class ProjectBase:
 def with_storage(
     method: Callable[Concatenate[ProjectT, P], Result],
 ) -> Callable[Concatenate[ProjectT, P], Result]:
-    """Make a method of a project use its storage settings."""
+    """Make a method of a project use its storage settings.
+
+    Parameters
+    ----------
+    method : callable
+        Method of a `ProjectBase`.
+
+    Returns
+    -------
+    callable
+        The method, within `distspec.io.storage.use_storage` of ``project.storage``.
+    """
 
     @wraps(method)
     def wrapper(project: ProjectT, *args: P.args, **kwargs: P.kwargs) -> Result:

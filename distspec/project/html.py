@@ -20,7 +20,17 @@ CLASS_COLUMNS = ("class_id", "class_name", "n_spectra", "n_sources")
 
 
 def format_project(root: str, status: ProjectStatus, tables: Mapping[str, CatalogTable]) -> str:
-    """Return a project as HTML."""
+    """Return a project as HTML.
+
+    Parameters
+    ----------
+    root : str
+        Folder or bucket URL of the project.
+    status : ProjectStatus
+        State of the project, one line for each item.
+    tables : mapping of str to CatalogTable
+        Tables of the catalog, of which ``classes`` and ``objects`` are shown; empty: nothing is published.
+    """
     title = f"<p><b>distspec project</b> {escape(root)}</p>"
     if not tables:
         return title + format_html_table(("", ""), status.lines().items())

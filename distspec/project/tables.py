@@ -193,6 +193,13 @@ def add_column_metadata(table: pa.Table, datasets: Iterable[ds.Dataset]) -> pa.T
     """Return a table whose columns have the units and descriptions of published columns of the same names.
 
     A name whose unit differs between the published tables is left without metadata.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        Table, such as the result of a query; fields that have metadata keep it.
+    datasets : iterable of pyarrow.dataset.Dataset
+        The published tables.
     """
     known: dict[str, Mapping[bytes, bytes]] = {}
     ambiguous: set[str] = set()
@@ -211,7 +218,15 @@ def add_column_metadata(table: pa.Table, datasets: Iterable[ds.Dataset]) -> pa.T
 
 
 def format_html_table(names: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
-    """Return an HTML table."""
+    """Return an HTML table.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Headers of the columns.
+    rows : iterable of iterable
+        Values of the cells of each row, formatted by `format_value`; text is escaped.
+    """
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
     body = "".join(
         f"<tr>{''.join(f'<td>{escape(format_value(value))}</td>' for value in row)}</tr>" for row in rows
@@ -220,7 +235,13 @@ def format_html_table(names: Sequence[str], rows: Iterable[Iterable[Any]]) -> st
 
 
 def format_value(value: Any) -> str:
-    """Return a value as a cell of a table."""
+    """Return a value as a cell of a table.
+
+    Parameters
+    ----------
+    value : object
+        The value; None gives an empty cell, a float is rounded to 6 significant digits.
+    """
     if value is None:
         return ""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
