@@ -69,17 +69,45 @@ class MeasurementRow:
 
 
 def float_column(table: pa.Table, name: str) -> Floats:
-    """Return a numeric column as float64, with NaN for nulls."""
+    """Return a numeric column as float64, with NaN for nulls.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        Table with the column.
+    name : str
+        Name of the column.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,), float64
+    """
     return np.asarray(table[name].cast("float64").to_numpy(), float)
 
 
 def get_cluster_labels(table: pa.Table) -> NDArray[np.int64]:
-    """Return the column ``cluster_label``, with -1 (noise) for nulls."""
+    """Return the column ``cluster_label``, with -1 (noise) for nulls.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        Table with the column.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,), int64
+    """
     return np.nan_to_num(float_column(table, "cluster_label"), nan=-1).astype(np.int64)
 
 
 def has_redshifts(z: Floats) -> bool:
-    """Return whether any redshift is known and different from 0, the value of stars."""
+    """Return whether any redshift is known and different from 0, the value of stars.
+
+    Parameters
+    ----------
+    z : ndarray
+        Redshifts; NaN if unknown.
+    """
     return bool(np.any(np.isfinite(z) & (z != 0)))
 
 
@@ -110,6 +138,11 @@ def format_number(value: float | None, digits: int = 3) -> str:
 
 def format_percent(fraction: float | None) -> str:
     """Format a fraction as a percentage.
+
+    Parameters
+    ----------
+    fraction : float or None
+        The fraction; None or NaN gives a dash.
 
     Examples
     --------
@@ -179,7 +212,18 @@ def _format_median_by_split(objects: pa.Table, name: str) -> str:
 
 
 def count_reasons(quarantine: pa.Table) -> list[tuple[str, int]]:
-    """Count the spectra in quarantine by reason, most frequent first."""
+    """Count the spectra in quarantine by reason, most frequent first.
+
+    Parameters
+    ----------
+    quarantine : pyarrow.Table
+        Spectra in quarantine, with the column ``reason``.
+
+    Returns
+    -------
+    list of (str, int)
+        Reason and number of spectra.
+    """
     return Counter(str(reason) for reason in quarantine["reason"].to_pylist()).most_common()
 
 

@@ -26,26 +26,63 @@ from distspec.report.tables import has_redshifts
 
 
 def wave_axis(wave_rest: Floats) -> tuple[Floats, float, str]:
-    """Return wavelengths in the unit of the axis, the length of 1 Å in that unit, and the axis label."""
+    """Return wavelengths in the unit of the axis, the length of 1 Å in that unit, and the axis label.
+
+    Parameters
+    ----------
+    wave_rest : ndarray of shape (n_pixels,)
+        Rest-frame wavelength [Angstrom]; if any exceeds 1 µm, the unit of the axis is µm.
+    """
     if wave_rest.max() > 1e4:
         return 1e-4 * wave_rest, 1e-4, "rest wavelength [µm]"
     return wave_rest, 1.0, "rest wavelength [Å]"
 
 
 def flux_label(norm_wave: float) -> str:
-    """Return the label of the flux axis for spectra normalized at a wavelength [Angstrom]."""
+    """Return the label of the flux axis for spectra normalized at a wavelength [Angstrom].
+
+    Parameters
+    ----------
+    norm_wave : float
+        Rest wavelength at which the normalized flux is 1 [Angstrom].
+    """
     position = f"{1e-4 * norm_wave:.3g} µm" if norm_wave > 1e4 else f"{norm_wave:.0f} Å"
     return rf"$f_\lambda\;/\;f_\lambda$({position})"
 
 
 def wave_limits(wave: Floats, valid: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return x limits that contain all valid pixels, with a small margin."""
+    """Return x limits that contain all valid pixels, with a small margin.
+
+    Parameters
+    ----------
+    wave : ndarray of shape (n_pixels,)
+        Wavelength in the unit of the axis.
+    valid : ndarray of bool, shape (n_pixels,)
+        Pixels to contain; if there are none, all pixels are.
+    """
     inside = wave[valid] if valid.any() else wave
     return float(inside.min()) * 0.995, float(inside.max()) * 1.005
 
 
 def draw_spectrum(ax: Axes, wave: Floats, examples: ExampleSpectra, i: int) -> Floats:
-    """Draw spectrum ``i`` with its 1-sigma band and reconstruction; return (data - recon) / sigma."""
+    """Draw spectrum ``i`` with its 1-sigma band and reconstruction; return (data - recon) / sigma.
+
+    Parameters
+    ----------
+    ax : Axes
+        Axes to draw on.
+    wave : ndarray of shape (n_pixels,)
+        Wavelength in the unit of the axis.
+    examples : ExampleSpectra
+        Spectra and their reconstructions.
+    i : int
+        Position of the spectrum in `examples`.
+
+    Returns
+    -------
+    ndarray of shape (n_pixels,)
+        NaN for masked pixels.
+    """
     valid = examples.ivar[i] > 0
     sigma = np.where(valid, 1 / np.sqrt(np.where(valid, examples.ivar[i], 1.0)), np.nan)
     data = np.where(valid, examples.flux[i], np.nan).astype(float)

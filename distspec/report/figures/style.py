@@ -56,7 +56,13 @@ def report_style() -> AbstractContextManager[None]:
 
 
 def with_report_style(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Decorate a function to draw with the report's matplotlib settings."""
+    """Decorate a function to draw with the report's matplotlib settings.
+
+    Parameters
+    ----------
+    draw : callable
+        Returns a figure.
+    """
 
     @wraps(draw)
     def inner(*args: P.args, **kwargs: P.kwargs) -> Figure:
@@ -85,17 +91,39 @@ def to_png(figure: Figure) -> bytes:
 
 
 def class_marker(label: int) -> str:
-    """Return the marker of a class; it changes when the colors repeat."""
+    """Return the marker of a class; it changes when the colors repeat.
+
+    Parameters
+    ----------
+    label : int
+        Label of the class; -1 is noise.
+
+    Returns
+    -------
+    str
+        A marker of matplotlib.
+    """
     return "o" if label < 0 else CLASS_MARKERS[label // len(CLASS_COLORS) % len(CLASS_MARKERS)]
 
 
 def class_display_name(label: int) -> str:
-    """Return the name of a class in a figure."""
+    """Return the name of a class in a figure.
+
+    Parameters
+    ----------
+    label : int
+        Label of the class; -1 is noise.
+    """
     return "noise (−1)" if label < 0 else f"class {label}"
 
 
 def flux_range(*curves: Floats) -> tuple[float, float]:
     """Return y limits that contain all but the most extreme 0.3 % of the pixels at either end.
+
+    Parameters
+    ----------
+    *curves : ndarray
+        Curves to show; values that are not finite are ignored.
 
     Examples
     --------
@@ -169,14 +197,28 @@ def repel_points(points: Floats, min_separation: float) -> Floats:
 
 
 def message_figure(text: str) -> Figure:
-    """Return a figure that shows only a message."""
+    """Return a figure that shows only a message.
+
+    Parameters
+    ----------
+    text : str
+        The message.
+    """
     figure = Figure((FIGURE_WIDTH, 1.2), dpi=DPI)
     figure.text(0.5, 0.5, text, ha="center", va="center", color=MUTED_COLOR)
     return figure
 
 
 def add_legend(figure: Figure, ax: Axes) -> None:
-    """Draw the legend of an axes above the figure."""
+    """Draw the legend of an axes above the figure.
+
+    Parameters
+    ----------
+    figure : Figure
+        Figure with a constrained layout, which makes room for the legend.
+    ax : Axes
+        Axes whose labeled curves the legend lists.
+    """
     handles, names = ax.get_legend_handles_labels()
     drawn = figure.legend(handles, names, loc="outside upper center", ncols=len(names))
     for line in drawn.get_lines():
