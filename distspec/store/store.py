@@ -305,6 +305,11 @@ def store_exists(url: str) -> bool:
 def open_repository(url: str) -> icechunk.Repository:
     """Open the Icechunk repository of a store.
 
+    Parameters
+    ----------
+    url : str
+        URL of the store.
+
     Raises
     ------
     NotFoundError

@@ -75,7 +75,13 @@ class CommitRecord(JsonRecord):
 
 
 def parse_commit_record(metadata: Mapping[str, Any]) -> CommitRecord | None:
-    """Return the record in the metadata of a commit; None for a commit that is not of ingest."""
+    """Return the record in the metadata of a commit; None for a commit that is not of ingest.
+
+    Parameters
+    ----------
+    metadata : mapping of str to JSON value
+        Metadata of the commit's snapshot.
+    """
     return CommitRecord.from_json(metadata) if "ingest_commit" in metadata else None
 
 
@@ -276,7 +282,16 @@ def write_chunks_to_fork(
 ) -> icechunk.ForkSession:
     """Write whole chunks of spectra into a fork of a session, and return the fork to be merged.
 
-    Parameters are those of `resize_and_write`.
+    Parameters
+    ----------
+    fork : ForkSession
+        Fork of the session in which the commit is prepared.
+    start : int
+        Row of the first spectrum, a multiple of the chunk's number of rows.
+    n_total_rows : int
+        Number of rows that the arrays must have.
+    flux, ivar : ndarray of shape (n_spectra, n_pixels)
+        Normalized flux and its inverse variance.
     """
     resize_and_write(zarr.open_group(fork.store, mode="r+"), start, n_total_rows, flux, ivar)
     return fork
@@ -284,6 +299,18 @@ def write_chunks_to_fork(
 
 def split_at_chunks(start: int, stop: int, chunk_rows: int) -> list[tuple[int, int]]:
     """Split a range of rows into spans that share no chunk.
+
+    Parameters
+    ----------
+    start, stop : int
+        First row, and the row after the last.
+    chunk_rows : int
+        Number of rows in a chunk.
+
+    Returns
+    -------
+    list of (int, int)
+        First row of each span, and the row after its last; empty if ``stop <= start``.
 
     Examples
     --------
