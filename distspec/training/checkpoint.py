@@ -141,7 +141,18 @@ class CheckpointManager:
 
 
 def get_shared_tensors(state: TrainingState) -> dict[str, Tensor]:
-    """Return the tensors that all workers share: weights, Adam's moments and steps, and the best weights."""
+    """Return the tensors that all workers share: weights, Adam's moments and steps, and the best weights.
+
+    Parameters
+    ----------
+    state : TrainingState
+        State of any worker after a step.
+
+    Returns
+    -------
+    dict of str to Tensor
+        Tensors by name, which begins with ``weights/``, ``adam/`` or ``best/``.
+    """
     weights = {f"weights/{name}": p.detach() for name, p in state.vae.named_parameters()}
     moments = {
         f"adam/{name}/{key}": torch.as_tensor(value)
@@ -157,6 +168,18 @@ def get_worker_tensors(state: TrainingState, order_checksum: str) -> dict[str, T
 
     They are batch norm's running statistics (averaged only at the end of an epoch), the sums of losses, the
     states of the random generators, and the checksum of the worker's order of rows in this epoch.
+
+    Parameters
+    ----------
+    state : TrainingState
+        State of the worker.
+    order_checksum : str
+        `distspec.training.sampler.compute_order_checksum` of the worker in this epoch, hexadecimal.
+
+    Returns
+    -------
+    dict of str to Tensor
+        Tensors by name.
     """
     buffers = {f"buffers/{name}": value for name, value in state.vae.named_buffers()}
     random = {"random/cpu": torch.get_rng_state()}

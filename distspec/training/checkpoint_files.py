@@ -66,7 +66,13 @@ class FileChecksum(JsonRecord):
 
     @classmethod
     def from_content(cls, content: bytes) -> FileChecksum:
-        """Compute the checksum of a file's content."""
+        """Compute the checksum of a file's content.
+
+        Parameters
+        ----------
+        content : bytes
+            Content of the file.
+        """
         return cls(hashlib.sha256(content).hexdigest(), len(content))
 
 
@@ -115,12 +121,24 @@ class Checkpoint:
         return load_safetensors(read_bytes(join_url(self.url, SHARED_FILE)))
 
     def read_worker_tensors(self, rank: int) -> dict[str, Tensor]:
-        """Read the tensors of one worker."""
+        """Read the tensors of one worker.
+
+        Parameters
+        ----------
+        rank : int
+            Number of the worker, less than `n_workers`.
+        """
         return load_safetensors(read_bytes(join_url(self.url, worker_file_name(rank))))
 
 
 def worker_file_name(rank: int) -> str:
-    """Return the name of the file that holds a worker's tensors."""
+    """Return the name of the file that holds a worker's tensors.
+
+    Parameters
+    ----------
+    rank : int
+        Number of the worker.
+    """
     return f"worker-{rank}.safetensors"
 
 

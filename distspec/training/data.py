@@ -121,7 +121,15 @@ class CachedLoader:
     rank: int
 
     def iter_batches(self, plan: EpochPlan, start_step: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch from a step on."""
+        """Yield the batches of an epoch from a step on.
+
+        Parameters
+        ----------
+        plan : EpochPlan
+            Order of the rows of the epoch; all of them must be in `rows`.
+        start_step : int
+            First step to yield; the steps before it are already done.
+        """
         order = np.searchsorted(self.rows, np.concatenate(plan.get_windows(self.rank)))
         positions = torch.from_numpy(order).to(self.data.z.device)
         size = plan.get_local_batch_size(self.rank)
@@ -148,7 +156,15 @@ class StreamingLoader:
     prefetch_windows: int
 
     def iter_batches(self, plan: EpochPlan, start_step: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch from a step on, without reading the windows before it."""
+        """Yield the batches of an epoch from a step on, without reading the windows before it.
+
+        Parameters
+        ----------
+        plan : EpochPlan
+            Order of the rows of the epoch.
+        start_step : int
+            First step to yield; the steps before it are already done.
+        """
         size = plan.get_local_batch_size(self.rank)
         first, last = start_step * size, plan.n_steps * size
         parts: list[RowIndices] = []
@@ -183,13 +199,27 @@ def stream_batches(
 
 
 def split_batch(batch: Batch) -> Iterator[Batch]:
-    """Divide spectra in memory into batches of `VALIDATION_BATCH_SIZE`."""
+    """Divide spectra in memory into batches of `VALIDATION_BATCH_SIZE`.
+
+    Parameters
+    ----------
+    batch : Batch
+        The spectra; the last of the yielded batches may be smaller than the others.
+    """
     for start in range(0, len(batch), VALIDATION_BATCH_SIZE):
         yield batch[start : start + VALIDATION_BATCH_SIZE]
 
 
 def rebatch(windows: Iterable[Batch], batch_size: int) -> Iterator[Batch]:
-    """Divide windows into batches, which may span two windows; an incomplete last batch is dropped."""
+    """Divide windows into batches, which may span two windows; an incomplete last batch is dropped.
+
+    Parameters
+    ----------
+    windows : iterable of Batch
+        Spectra in training order.
+    batch_size : int
+        Number of spectra in each batch.
+    """
     remainder: Batch | None = None
     for window in windows:
         start = 0
@@ -206,7 +236,13 @@ def rebatch(windows: Iterable[Batch], batch_size: int) -> Iterator[Batch]:
 
 
 def concatenate_batches(first: Batch, second: Batch) -> Batch:
-    """Return the spectra of one batch followed by those of another."""
+    """Return the spectra of one batch followed by those of another.
+
+    Parameters
+    ----------
+    first, second : Batch
+        Batches with the same inputs, on the same device.
+    """
     inputs = {
         name: ModelInput(*map(torch.cat, zip(m, second.inputs[name], strict=True)))
         for name, m in first.inputs.items()
@@ -247,6 +283,11 @@ def prefetch_map(function: Callable[[T], R], items: Iterable[T], depth: int) -> 
 
 def find_nonfinite(batch: Batch) -> NDArray[np.bool_]:
     """Return which spectra have a redshift or an unmasked value that is not finite.
+
+    Parameters
+    ----------
+    batch : Batch
+        The spectra, on any device.
 
     Returns
     -------

@@ -158,6 +158,15 @@ def get_training_config(record: ModelRecord) -> TrainingConfig:
 def get_defining_settings(vae: VAEConfig, training: TrainingConfig, seed: int) -> dict[str, Any]:
     """Return the settings that determine a model, by the names of their flags.
 
+    Parameters
+    ----------
+    vae : VAEConfig
+        Architecture and objective: keys ``vae.<name>``.
+    training : TrainingConfig
+        Settings of the training: keys ``training.<name>``, without those that do not change the result.
+    seed : int
+        Seed of the weights, the noise and the shuffles.
+
     Examples
     --------
     >>> get_defining_settings(VAEConfig(), TrainingConfig(), 0)["training.batch_size"]

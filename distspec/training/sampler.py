@@ -208,7 +208,20 @@ def _concatenate_windows(plan: EpochPlan, rank: int) -> RowIndices:
 
 
 def compute_order_checksum(plan: EpochPlan, rank: int) -> str:
-    """Return the SHA-256 of a worker's order of rows, by which a resumed training verifies it."""
+    """Return the SHA-256 of a worker's order of rows, by which a resumed training verifies it.
+
+    Parameters
+    ----------
+    plan : EpochPlan
+        Plan of the epoch.
+    rank : int
+        Number of the worker.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
     digest = hashlib.sha256(f"{plan.n_steps} {plan.get_local_batch_size(rank)}".encode())
     for window in plan.get_windows(rank):
         digest.update(window.astype("<i8").tobytes())
@@ -228,7 +241,17 @@ class GlobalSampler:
     spec: SampleSpec
 
     def plan_epoch(self, epoch: int, n_workers: int, segments: Sequence[EpochSegment] = ()) -> EpochPlan:
-        """Return the plan of an epoch, or of the rows that its segments left."""
+        """Return the plan of an epoch, or of the rows that its segments left.
+
+        Parameters
+        ----------
+        epoch : int
+            Number of the epoch.
+        n_workers : int
+            Number of workers.
+        segments : sequence of EpochSegment, optional
+            Steps of the epoch that are already done.
+        """
         order = self.spec.make_rng(epoch, 0).permutation(self.spec.rows)
         n_done = sum(segment.n_steps for segment in segments) * self.spec.batch_size
         return GlobalEpochPlan(order[n_done:], self.spec.batch_size, n_workers)
@@ -258,11 +281,23 @@ class GlobalEpochPlan:
         return len(self.row_order) // self.batch_size
 
     def get_local_batch_size(self, rank: int) -> int:
-        """Return the number of rows of each global batch that a worker takes."""
+        """Return the number of rows of each global batch that a worker takes.
+
+        Parameters
+        ----------
+        rank : int
+            Number of the worker.
+        """
         return compute_local_batch_size(self.batch_size, self.n_workers, rank)
 
     def get_windows(self, rank: int) -> Sequence[RowIndices]:
-        """Return a worker's rows in training order, as one window."""
+        """Return a worker's rows in training order, as one window.
+
+        Parameters
+        ----------
+        rank : int
+            Number of the worker.
+        """
         start = self.batch_size * rank // self.n_workers
         batches = self.row_order[: self.n_steps * self.batch_size].reshape(-1, self.batch_size)
         return [batches[:, start : start + self.get_local_batch_size(rank)].ravel()]
@@ -289,7 +324,17 @@ class ShardedSampler:
     def plan_epoch(
         self, epoch: int, n_workers: int, segments: Sequence[EpochSegment] = ()
     ) -> ShardedEpochPlan:
-        """Return the plan of an epoch, or of the rows that its segments left."""
+        """Return the plan of an epoch, or of the rows that its segments left.
+
+        Parameters
+        ----------
+        epoch : int
+            Number of the epoch.
+        n_workers : int
+            Number of workers.
+        segments : sequence of EpochSegment, optional
+            Steps of the epoch that are already done.
+        """
         if not segments:
             return ShardedEpochPlan(self, self.spec.rows, epoch, 0, n_workers)
         last = segments[-1]
@@ -336,7 +381,13 @@ class ShardedEpochPlan:
         )
 
     def get_local_batch_size(self, rank: int) -> int:
-        """Return the number of rows of each global batch that a worker takes."""
+        """Return the number of rows of each global batch that a worker takes.
+
+        Parameters
+        ----------
+        rank : int
+            Number of the worker.
+        """
         return compute_local_batch_size(self.sampler.spec.batch_size, self.n_workers, rank)
 
     @cached_property
@@ -352,7 +403,13 @@ class ShardedEpochPlan:
         return assigned
 
     def get_windows(self, rank: int) -> Sequence[RowIndices]:
-        """Return a worker's rows in training order, one array per window of chunks."""
+        """Return a worker's rows in training order, one array per window of chunks.
+
+        Parameters
+        ----------
+        rank : int
+            Number of the worker.
+        """
         chunks, size = self.chunks_by_worker[rank], self.sampler.window_chunks
         windows = [np.concatenate(chunks[start : start + size]) for start in range(0, len(chunks), size)]
         rng = self.sampler.spec.make_rng(self.epoch, 2, self.segment_index, rank)

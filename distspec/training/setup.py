@@ -109,6 +109,11 @@ def split_rows(store: Store, config: TrainingConfig) -> TrainValidationSplit:
 def read_repeat_rows(store: Store) -> RowIndices:
     """Return two current rows of each source that was observed more than once.
 
+    Parameters
+    ----------
+    store : Store
+        Snapshot of the store.
+
     Returns
     -------
     ndarray of shape (n_pairs, 2), int64

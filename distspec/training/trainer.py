@@ -66,7 +66,7 @@ class Trainer:
     read_rows: Callable[[RowIndices], Batch]
     read_object_ids: Callable[[RowIndices], Sequence[str]]
     checkpoint_manager: CheckpointManager
-    on_epoch_end: Callable[[EpochMetrics], Any] = lambda metrics: None
+    on_epoch_end: Callable[[EpochMetrics], Any] = lambda _: None
 
 
 def fit(state: TrainingState, trainer: Trainer) -> EarlyStopping:
