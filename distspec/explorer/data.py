@@ -407,6 +407,11 @@ def parse_position(text: str) -> SkyPosition | None:
 def replace_nonfinite(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row with None for floats that JSON cannot represent.
 
+    Parameters
+    ----------
+    row : mapping of str to object
+        Values by column name; only floats are checked.
+
     Examples
     --------
     >>> replace_nonfinite({"z": float("nan"), "name": "a"})
