@@ -139,7 +139,15 @@ def _format_duration(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class ProgressUpdate:
-    """Number of epochs that are done, and the metrics of the last one; None before the first."""
+    """Number of epochs that are done, and the metrics of the last one; None before the first.
+
+    Attributes
+    ----------
+    n_done : int
+        Number of completed epochs.
+    metrics : EpochMetrics or None
+        Losses of the last completed epoch; None before the first.
+    """
 
     n_done: int = 0
     metrics: EpochMetrics | None = None
