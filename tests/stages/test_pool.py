@@ -110,28 +110,35 @@ def test_dead_actors_are_replaced(pool):
 
 
 def test_hanging_actors_are_restarted(pool, monkeypatch, tmp_path, caplog):
-    monkeypatch.setattr(pool_module, "HANG_TIMEOUT_SECONDS", 2.0)
+    monkeypatch.setattr(pool_module, "HANG_TIMEOUT_SECONDS", 5.0)
     assert pool.map(lambda actor, item: actor.hang.remote(item), [str(tmp_path)]) == ["done"]
     assert "has not answered" in caplog.text
 
 
 @ray.remote(num_cpus=0)
-def slow_first(i: int) -> int:
-    time.sleep(0.3 if i == 0 else 0.0)
+def slow_first(i: int, folder: Path) -> int:
+    """Return `i`; the first task waits until the fourth has run."""
+    end = time.monotonic() + 60.0
+    while i == 0 and not (folder / "3").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    (folder / str(i)).touch()
     return i
 
 
-def test_results_come_in_order_of_the_items(local_ray):
-    assert list(map_ordered(slow_first.remote, range(12), lambda: 4)) == list(range(12))
+def test_results_come_in_order_of_the_items(local_ray, tmp_path):
+    def submit(i: int):
+        return slow_first.remote(i, tmp_path)
+
+    assert list(map_ordered(submit, range(12), lambda: 4)) == list(range(12))
 
 
-def test_number_of_held_results_is_bounded(local_ray):
+def test_number_of_held_results_is_bounded(local_ray, tmp_path):
     submitted = 0
 
     def submit(i: int):
         nonlocal submitted
         submitted += 1
-        return slow_first.remote(i)
+        return slow_first.remote(i, tmp_path)
 
     held = 0
     for taken, _ in enumerate(map_ordered(submit, range(20), lambda: 3)):
@@ -152,5 +159,5 @@ def test_number_of_running_tasks_is_bounded(local_ray, tmp_path):
     assert max(map_ordered(count.remote, range(12), lambda: 2)) <= 2
 
 
-def test_no_items_give_no_results(local_ray):
-    assert list(map_ordered(slow_first.remote, [], lambda: 3)) == []
+def test_no_items_give_no_results(local_ray, tmp_path):
+    assert list(map_ordered(lambda i: slow_first.remote(i, tmp_path), [], lambda: 3)) == []
