@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import pyarrow as pa
 import tyro
 
-from distspec.catalog.queries import COPY_OPTIONS
+from distspec.catalog.output_formats import BINARY_FORMATS, OutputFormat, find_output_format
 from distspec.cli.base import RootCommand
 from distspec.core.errors import ConfigError
 from distspec.core.text import format_table
@@ -31,7 +31,7 @@ class QueryCommand(RootCommand):
     """Query in DuckDB's dialect."""
     run_id: RunId = ""
     """Published run, as `distspec runs` lists them; empty: the current edition."""
-    format: Literal["", "table", "csv", "json", "parquet"] = ""
+    format: Literal["", "table"] | OutputFormat = ""
     """Format of the answer; empty: from the name of the file, or a table on the terminal."""
     to: str = ""
     """File or bucket URL for the answer; empty: print it."""
@@ -52,16 +52,13 @@ class QueryCommand(RootCommand):
         else:
             self.project.save_query(self.sql, output_format, sys.stdout.buffer, self.run_id)
 
-    def _output_format(self) -> Literal["table", "csv", "json", "parquet"]:
-        if self.format == "parquet" and not self.to:
-            raise ConfigError("--format parquet cannot be printed: name a file with --to")
-        if self.format or not self.to:
-            return self.format or "table"
-        suffix = self.to.rpartition(".")[2].lower()
-        for output_format in COPY_OPTIONS:
-            if output_format == suffix:
-                return output_format
-        raise ConfigError(f"--to {self.to} does not end in .csv, .json or .parquet: set --format")
+    def _output_format(self) -> Literal["table"] | OutputFormat:
+        if self.format == "table" or not (self.format or self.to):
+            return "table"
+        output_format = find_output_format(self.to, self.format)
+        if output_format in BINARY_FORMATS and not self.to:
+            raise ConfigError(f"--format {output_format} cannot be printed: name a file with --to")
+        return output_format
 
 
 @dataclass(frozen=True)

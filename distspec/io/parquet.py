@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,7 @@ ROW_GROUP_SIZE = 65_536
 """Number of rows of a row group, which a reader reads or skips completely."""
 VOTABLE_TYPES = {
     pa.int8(): "short",  # VOTable has no signed byte
+    pa.uint8(): "unsignedByte",
     pa.int16(): "short",
     pa.int32(): "int",
     pa.int64(): "long",
@@ -100,25 +101,64 @@ def _without_nan(table: pa.Table) -> pa.Table:
     return table
 
 
-def add_schema_metadata(table: pa.Table) -> pa.Schema:
-    """Return the schema of a table with the metadata that astropy and VO tools read.
+def write_parquet(batches: Iterable[pa.RecordBatch], schema: pa.Schema, file: IO[bytes]) -> None:
+    """Write record batches to a Parquet file with the metadata that astropy and VO tools read.
+
+    Unlike `write_voparquet`, it keeps NaN; no statistics are written for numbers that may be NaN.
 
     Parameters
     ----------
-    table : pyarrow.Table
-        Its fields may have the metadata ``unit``, ``description`` and ``ucd``.
+    batches : iterable of RecordBatch
+        Content of the file.
+    schema : Schema
+        Schema of the batches; its fields have ``unit`` and ``description`` in their metadata where they are
+        known.
+    file : file object
+        Binary file that is open for writing.
     """
-    widths = _max_text_lengths(table)
-    metadata = {
-        b"table_meta_yaml": _astropy_header(table.schema).encode(),
-        b"IVOA.VOTable-Parquet.version": b"1.0",
-        b"IVOA.VOTable-Parquet.content": _votable_header(table.schema, widths),
-        **{f"table::len::{name}".encode(): str(n).encode() for name, n in widths.items()},
-    }
+    names: Any = [field.name for field in schema if not pa.types.is_floating(_element_type(field))]
+    widths = _max_text_lengths(schema.empty_table())
+    with pq.ParquetWriter(file, schema, compression="zstd", write_statistics=names) as writer:
+        for batch in batches:
+            table = pa.Table.from_batches([batch]).cast(schema)
+            writer.write_table(table, row_group_size=ROW_GROUP_SIZE)
+            for name, n in _max_text_lengths(table).items():
+                widths[name] = max(n, widths[name])
+        writer.add_key_value_metadata(_build_metadata(schema, widths))
+
+
+def add_schema_metadata(table: pa.Table) -> pa.Schema:
+    """Return the schema of a table with the metadata that astropy and VO tools read."""
+    metadata = _build_metadata(table.schema, _max_text_lengths(table))
     return table.schema.with_metadata({**(table.schema.metadata or {}), **metadata})
 
 
-def _get_field_metadata(field: pa.Field, key: str) -> str:
+def _build_metadata(schema: pa.Schema, widths: Mapping[str, int]) -> dict[bytes, bytes]:
+    """Return the metadata of a file; without the VOTable header if a column has a type that VOTable lacks."""
+    metadata = {
+        b"table_meta_yaml": build_astropy_header(schema).encode(),
+        **{f"table::len::{name}".encode(): str(n).encode() for name, n in widths.items()},
+    }
+    if all(_element_type(field) in VOTABLE_TYPES for field in schema):
+        metadata[b"IVOA.VOTable-Parquet.version"] = b"1.0"
+        metadata[b"IVOA.VOTable-Parquet.content"] = _votable_header(schema, widths)
+    return metadata
+
+
+def get_field_metadata(field: pa.Field, key: str) -> str:
+    """Return an entry of the metadata of a column; empty if there is none.
+
+    Parameters
+    ----------
+    field : Field
+        The column.
+    key : str
+        Key of the entry, for example ``unit``.
+
+    Returns
+    -------
+    str
+    """
     return (field.metadata or {}).get(key.encode(), b"").decode()
 
 
@@ -129,25 +169,46 @@ def _element_type(field: pa.Field) -> pa.DataType:
 def _max_text_lengths(table: pa.Table) -> dict[str, int]:
     """Return the maximum length of every text column, which astropy needs."""
     lengths: dict[str, int] = {}
-    for field in table.schema:
+    for i, field in enumerate(table.schema):
         if pa.types.is_string(_element_type(field)):
-            texts = table[field.name]
+            texts = table[i]
             texts = pc.list_flatten(texts) if pa.types.is_list(field.type) else texts
             lengths[field.name] = pc.max(pc.utf8_length(texts)).as_py() or 1
     return lengths
 
 
-def _astropy_header(schema: pa.Schema) -> str:
+def build_astropy_header(schema: pa.Schema, meta: Mapping[str, Any] | None = None) -> str:
+    """Return the description of columns in YAML, as astropy writes it into Parquet and FITS files.
+
+    Parameters
+    ----------
+    schema : Schema
+        The columns.
+    meta : mapping, optional
+        Metadata of the table.
+
+    Returns
+    -------
+    str
+    """
     columns = [
         AstropyColumn(
             name=field.name,
-            dtype=np.dtype(_element_type(field).to_pandas_dtype()),
-            unit=_get_field_metadata(field, "unit") or None,
-            description=_get_field_metadata(field, "description"),
+            dtype=_numpy_type(_element_type(field)),
+            unit=get_field_metadata(field, "unit") or None,
+            description=get_field_metadata(field, "description"),
         )
         for field in schema
     ]
-    return "\n".join(get_yaml_from_header({"cols": columns}))
+    header: dict[str, Any] = {"cols": columns}
+    return "\n".join(get_yaml_from_header(header if meta is None else {**header, "meta": dict(meta)}))
+
+
+def _numpy_type(arrow_type: pa.DataType) -> np.dtype[Any]:
+    try:
+        return np.dtype(arrow_type.to_pandas_dtype())
+    except (NotImplementedError, TypeError):
+        return np.dtype(object)
 
 
 def _votable_header(schema: pa.Schema, widths: Mapping[str, int]) -> bytes:
@@ -155,22 +216,45 @@ def _votable_header(schema: pa.Schema, widths: Mapping[str, int]) -> bytes:
     table = TableElement(file)
     file.resources.append(resource)
     resource.tables.append(table)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about names that are no XML identifiers
+        table.fields.extend(build_votable_fields(file, schema, widths))
+        header = io.BytesIO()
+        file.to_xml(header)
+    return header.getvalue().replace(b"</TABLE>", b'<PARQUET type="Parquet-local-XML"/></TABLE>')
+
+
+def build_votable_fields(file: VOTableFile, schema: pa.Schema, widths: Mapping[str, int]) -> list[Field]:
+    """Return the fields of a VOTable.
+
+    Parameters
+    ----------
+    file : VOTableFile
+        The VOTable.
+    schema : Schema
+        Its columns, of `VOTABLE_TYPES` or lists of them.
+    widths : mapping of str to int
+        Maximum length of each column of texts.
+
+    Returns
+    -------
+    list of Field
+    """
+    fields: list[Field] = []
     for column in schema:
         text = f"{widths[column.name]}*" if pa.types.is_string(column.type) else None
         field = Field(
             file,
             name=column.name,
-            ID=column.name,
             datatype=VOTABLE_TYPES[_element_type(column)],
             arraysize="*" if pa.types.is_list(column.type) else text,
-            unit=format_votable_unit(_get_field_metadata(column, "unit")) or None,
-            ucd=_get_field_metadata(column, "ucd") or None,
+            unit=format_votable_unit(get_field_metadata(column, "unit")) or None,
+            ucd=get_field_metadata(column, "ucd") or None,
+            xtype=get_field_metadata(column, "xtype") or None,
         )
-        field.description = _get_field_metadata(column, "description")
-        table.fields.append(field)
-    header = io.BytesIO()
-    file.to_xml(header)
-    return header.getvalue().replace(b"</TABLE>", b'<PARQUET type="Parquet-local-XML"/></TABLE>')
+        field.description = get_field_metadata(column, "description") or None
+        fields.append(field)
+    return fields
 
 
 def format_votable_unit(unit: str) -> str:

@@ -15,12 +15,13 @@ from distspec.catalog.editions import (
     read_current_record,
     read_edition_records,
 )
+from distspec.catalog.output_formats import OutputFormat
 from distspec.catalog.run_record import read_run_record
 from distspec.core.arrow import pc
 from distspec.core.errors import CatalogError, NotFoundError
 from distspec.io.paths import model_url, run_url, store_url
 from distspec.project.spectrum import CatalogSpectrum
-from distspec.project.tables import CatalogTable, QueryResult, add_column_metadata
+from distspec.project.tables import CatalogTable, QueryResult
 from distspec.store.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -70,22 +71,18 @@ class QueryMethods(ProjectBase):
         CatalogError
             If the query is wrong, or that run is not published.
         """
-        table = query_module.query(self.root, sql, run_id)
-        datasets = [catalog_table.dataset for catalog_table in self._tables(run_id).values()]
-        return QueryResult(add_column_metadata(table, datasets))
+        return QueryResult(query_module.query(self.root, sql, run_id))
 
     @with_storage
-    def save_query(
-        self, sql: str, output_format: query_module.StreamedFormat, file: IO[bytes], run_id: str = ""
-    ) -> None:
-        """Write the answer to SQL to a file without holding it in memory; see `query`.
+    def save_query(self, sql: str, output_format: OutputFormat, file: IO[bytes], run_id: str = "") -> None:
+        """Write the answer to SQL to a file; CSV, JSON and Parquet without holding it in memory.
 
         Parameters
         ----------
         sql : str
             Query in DuckDB's SQL, as for `query`.
-        output_format : query_module.StreamedFormat
-            Format of the output.
+        output_format : {"csv", "json", "parquet", "fits", "votable", "ecsv"}
+            Format of the file.
         file : file object
             File to which the result is written.
         run_id : str

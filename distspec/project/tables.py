@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 N_SHOWN_ROWS = 20
 """Number of rows that a notebook or an interpreter shows."""
-UNIT_KEY, DESCRIPTION_KEY = b"unit", b"description"
-"""Keys of the metadata of a column."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,9 +72,30 @@ class QueryResult:
         -------
         astropy.table.Table
         """
-        import astropy.table
+        from distspec.io.table_output import build_astropy_table
 
-        return astropy.table.Table([_astropy_column(self.table, name) for name in self.columns])
+        return build_astropy_table(self.table)
+
+    def write(self, path: str | Path, format: str = "") -> None:
+        """Write the table to a file; the guide to catalogs has the rules of the formats.
+
+        Parameters
+        ----------
+        path : str or Path
+            Path or URL of the file, which is replaced if it exists.
+        format : {"", "csv", "json", "parquet", "fits", "votable", "ecsv"}
+            Format; empty: that of the ending of the path.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such format.
+        CatalogError
+            If the format cannot hold a value or a type of the table.
+        """
+        from distspec.catalog.output_formats import save_table
+
+        save_table(self.table, str(path), format)
 
     def __repr__(self) -> str:
         return f"{format_table(self.table.slice(0, N_SHOWN_ROWS))}\n{self._size()}"
@@ -189,34 +208,6 @@ class CatalogTable:
         return title + format_html_table(columns.column_names, rows)
 
 
-def add_column_metadata(table: pa.Table, datasets: Iterable[ds.Dataset]) -> pa.Table:
-    """Return a table whose columns have the units and descriptions of published columns of the same names.
-
-    A name whose unit differs between the published tables is left without metadata.
-
-    Parameters
-    ----------
-    table : pyarrow.Table
-        Table, such as the result of a query; fields that have metadata keep it.
-    datasets : iterable of pyarrow.dataset.Dataset
-        The published tables.
-    """
-    known: dict[str, Mapping[bytes, bytes]] = {}
-    ambiguous: set[str] = set()
-    for dataset in datasets:
-        for field in dataset.schema:
-            metadata = field.metadata or {}
-            if known.setdefault(field.name, metadata).get(UNIT_KEY) != metadata.get(UNIT_KEY):
-                ambiguous.add(field.name)
-    fields = [
-        field.with_metadata(known[field.name])
-        if field.name in known and field.name not in ambiguous and not field.metadata
-        else field
-        for field in table.schema
-    ]
-    return table.cast(pa.schema(fields, table.schema.metadata))
-
-
 def format_html_table(names: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
     """Return an HTML table.
 
@@ -245,33 +236,3 @@ def format_value(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _astropy_column(table: pa.Table, name: str) -> Any:
-    import astropy.table
-
-    values, field = table[name], table.schema.field(name)
-    metadata = field.metadata or {}
-    mask = np.asarray(values.is_null().to_numpy(zero_copy_only=False), dtype=bool)
-    description: dict[str, Any] = {
-        "name": name,
-        "unit": metadata.get(UNIT_KEY, b"").decode() or None,
-        "description": metadata.get(DESCRIPTION_KEY, b"").decode() or None,
-    }
-    content = _fill_nulls(values)
-    if mask.any():
-        return astropy.table.MaskedColumn(content, mask=mask, **description)
-    return astropy.table.Column(content, **description)
-
-
-def _fill_nulls(values: pa.ChunkedArray) -> Any:
-    """Return values as NumPy holds them, with a placeholder of the same type for null."""
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-        return np.array(["" if value is None else value for value in values.to_pylist()], dtype=str)
-    if pa.types.is_nested(values.type):
-        content = np.empty(len(values), dtype=object)
-        content[:] = [None if value is None else value for value in values.to_pylist()]
-        return content
-    if pa.types.is_integer(values.type) or pa.types.is_boolean(values.type):
-        values = values.fill_null(pa.scalar(0, values.type) if pa.types.is_integer(values.type) else False)
-    return values.to_numpy(zero_copy_only=False)
