@@ -10,7 +10,7 @@ from distspec.catalog.queries import format_example_query, query
 from distspec.core.text import format_table
 from distspec.io.paths import join_url, run_url
 from distspec.pipeline.config import Config
-from distspec.pipeline.exit import exit_on_sigterm, report_errors
+from distspec.pipeline.exit import exit_on_signal, report_errors
 from distspec.pipeline.recipes import parse
 from distspec.pipeline.runner import STAGES, find_run, run_stages
 
@@ -43,7 +43,7 @@ def main(args: Sequence[str] | None = None) -> None:
         words = words or ["--help"]
     stage = words.pop(0) if words[0] in STAGES else ""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    with report_errors(), exit_on_sigterm():
+    with report_errors(), exit_on_signal():
         config = parse(words, prog=f"distspec run {stage}".rstrip())
         did_work = run_stages(config, [stage] if stage else list(STAGES))
         if not stage:

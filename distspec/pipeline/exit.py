@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import signal
 import sys
-import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, redirect_stderr
 from typing import Any, TypeVar
@@ -16,32 +15,42 @@ Parsed = TypeVar("Parsed")
 
 EXIT_LEASE_HELD = LeaseHeldError.exit_status
 """Exit status of a command that found its root in use: try again later (EX_TEMPFAIL of sysexits.h)."""
-EXIT_TERMINATED = 128 + signal.SIGTERM
-"""Exit status of a command that SIGTERM has ended."""
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals that stop a command in order: from `ray job stop`, Ctrl-C, and a terminal that is closed."""
+EXIT_TERMINATED, EXIT_INTERRUPTED = 128 + signal.SIGTERM, 128 + signal.SIGINT
+"""Exit statuses of a command that SIGTERM or SIGINT has stopped, as a shell reports them."""
 STORAGE_PACKAGES = ("icechunk", "obstore")
 """Packages whose errors come from a disk or an object store."""
 
 
 @contextmanager
-def exit_on_sigterm() -> Generator[None]:
-    """End the process with `EXIT_TERMINATED` when SIGTERM comes, after open context managers have been left.
+def exit_on_signal() -> Generator[None]:
+    """End the process with 128 + the number of a signal that stops it, after open context managers were left.
 
-    ``ray job stop`` sends SIGTERM, and SIGKILL three seconds later.
+    ``ray job stop`` sends SIGTERM, and SIGKILL three seconds later. A signal that is ignored, as SIGHUP is
+    below ``nohup``, stays ignored.
     """
-    terminated = threading.Event()
+    received: list[int] = []
 
-    def terminate(*_: Any) -> None:
-        terminated.set()
-        sys.exit(EXIT_TERMINATED)
+    def stop(signal_number: int, _: Any) -> None:
+        received.append(signal_number)
+        sys.exit(128 + signal_number)
 
-    previous_handler = signal.signal(signal.SIGTERM, terminate)
+    previous = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    handled = [number for number, handler in previous.items() if handler is not signal.SIG_IGN]
+    for number in handled:
+        signal.signal(number, stop)
     try:
         yield
-    except SystemExit as error:
+    except BaseException as error:
+        if not received:
+            raise
         # A SystemExit that passes through Ray's waiting functions comes out with status 1.
-        raise (SystemExit(EXIT_TERMINATED) if terminated.is_set() else error) from None
+        print(f"stopped by {signal.Signals(received[0]).name}: the same command goes on", file=sys.stderr)
+        raise SystemExit(128 + received[0]) from error
     finally:
-        signal.signal(signal.SIGTERM, previous_handler)
+        for number in handled:
+            signal.signal(number, previous[number])
 
 
 @contextmanager

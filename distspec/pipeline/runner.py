@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from distspec.catalog import editions
 from distspec.catalog.build import build_tables
@@ -30,6 +30,7 @@ from distspec.stages.cluster import cluster
 from distspec.stages.embed import embed_store
 from distspec.stages.ingest import ingest
 from distspec.stages.metrics import track_running_stage
+from distspec.stages.pool import take_retries
 from distspec.stages.promote import ModelSpec, find_model_id, retrain_if_needed
 from distspec.stages.result import StageResult
 from distspec.stages.session import ray_session
@@ -233,8 +234,11 @@ def run_stages(config: Config, stage_names: Sequence[str] = tuple(STAGES)) -> bo
 def _run_stage(context: StageContext, name: str) -> None:
     """Run a stage, and record its result."""
     start = time.monotonic()
+    take_retries()  # those of an earlier stage that failed
     with track_running_stage(name, context.config.recipe):
         result = STAGES[name](context)
+    if n_retries := take_retries():
+        result = replace(result, counts={**result.counts, "retried_tasks": n_retries})
     seconds = time.monotonic() - start
     idle = "" if result.did_work else "nothing to do: "
     log.info("%-10s %6.1f s  %s%s", name, seconds, idle, result)

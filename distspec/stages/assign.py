@@ -29,7 +29,7 @@ from distspec.inference.latents import (
 )
 from distspec.measurements.definitions import MeasurementSet
 from distspec.models.model import Model, load_model
-from distspec.stages.pool import map_ordered
+from distspec.stages.pool import count_retries, map_ordered
 from distspec.stages.progress import Progress
 from distspec.stages.session import default_max_in_flight, require_worker_slots
 from distspec.store.store import Store, open_store
@@ -100,6 +100,7 @@ def compute_all_features(
 
 
 @ray.remote(num_cpus=1, max_retries=3)
+@count_retries
 def _compute_features(
     model_url: str, measurements: MeasurementSet, latents: SpectrumLatents, spaces: Sequence[str]
 ) -> SpectrumFeatures:
@@ -138,6 +139,7 @@ def assign_classes(labeler: EnsembleLabeler, model_inputs: Sequence[ClusteringIn
 
 
 @ray.remote(num_cpus=1, max_retries=3)
+@count_retries
 def _assign(labeler: EnsembleLabeler, model_inputs: Sequence[ClusteringInputs]) -> Assignment:
     return labeler.assign(model_inputs)
 
@@ -219,6 +221,7 @@ class ScoringContext:
 
 
 @ray.remote(num_cpus=1, max_retries=3)
+@count_retries
 def _score_rows(
     context: ScoringContext, rows: NDArray[np.int64], latents: SpectrumLatents, scaled_latents: Floats32
 ) -> dict[str, Floats32]:

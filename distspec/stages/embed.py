@@ -19,7 +19,7 @@ from distspec.models.embed import embed_spectra
 from distspec.models.latents import CHUNK_ROWS, append_latents, count_embedded, read_latents
 from distspec.models.model import Model, load_model
 from distspec.models.record import has_model
-from distspec.stages.pool import ActorPool, map_ordered
+from distspec.stages.pool import ActorPool, count_retries, map_ordered
 from distspec.stages.progress import Progress
 from distspec.stages.result import StageResult
 from distspec.stages.session import ACTORS_PER_GPU, n_gpus, require_worker_slots
@@ -58,6 +58,7 @@ class Embedder:
         self.store = open_store(store_location, snapshot_id)
         self.model = load_model(model_location, device)
 
+    @count_retries
     def embed(self, span: RowSpan) -> dict[str, Floats32]:
         """Embed a span of rows: see `embed_span`."""
         return embed_span(self.store, self.model, span)

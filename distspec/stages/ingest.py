@@ -32,6 +32,7 @@ from distspec.stages.metrics import (
     increment_counter,
     set_gauge,
 )
+from distspec.stages.pool import count_retries, get_result
 from distspec.stages.progress import Progress
 from distspec.stages.result import StageResult
 from distspec.store.store import Store, create_store, open_store, store_exists
@@ -45,6 +46,7 @@ MIN_REJECTED_TO_FAIL = 2
 
 
 @ray.remote(num_cpus=1, memory=memory.WORKER_BYTES)
+@count_retries
 def write_chunks_task(
     fork: icechunk.ForkSession, n_total_rows: int, chunks: Sequence[ChunkPieces], *blocks: Any
 ) -> icechunk.ForkSession:
@@ -79,7 +81,7 @@ class RayWriter:
             tasks.append(
                 write_chunks_task.remote(transaction.session.fork(), n_total_rows, numbered, *blocks)
             )
-        return ray.get(tasks)
+        return [get_result(task) for task in tasks]
 
 
 def ingest(

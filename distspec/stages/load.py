@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,10 +21,17 @@ from distspec.ingest.source import ArchiveSource
 from distspec.ingest.store_config import PILOT_GROUP_SIZE
 from distspec.io.remote.config import AccessConfig
 from distspec.preprocessing.normalization import NormConfig
-from distspec.stages.pool import map_ordered_refs
+from distspec.stages.pool import (
+    count_retries,
+    get_result,
+    get_retry_number,
+    map_ordered_refs,
+    report_retries,
+)
 from distspec.stages.session import default_max_in_flight, require_worker_slots
 from distspec.store.config import StoreConfig
 
+log = logging.getLogger("distspec")
 TASK_FAILURES = (WorkerCrashedError, OutOfMemoryError, RayTaskError)
 
 
@@ -34,6 +42,8 @@ class BatchSummary:
     rows: pa.Table
     rejected: list[QuarantineRecord]
     n_bytes: int
+    n_retries: int
+    """Number of earlier attempts, each of which ended with its process or node."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +61,16 @@ class BatchRefs:
     block: Any
     summary: Any
 
-    def fetch(self) -> LoadedBatch:
-        """Return the batch with its block as a reference; raise one of `TASK_FAILURES` if the task failed."""
-        summary: Any = ray.get(self.summary)
+    def fetch(self, listing: pa.Table) -> LoadedBatch:
+        """Return the batch with its block as a reference; raise one of `TASK_FAILURES` if the task failed.
+
+        Parameters
+        ----------
+        listing : pyarrow.Table
+            Rows of the batch, which the log names if the task was repeated.
+        """
+        summary: BatchSummary = ray.get(self.summary)
+        report_retries(_describe_reading(listing), summary.n_retries)
         return LoadedBatch(self.block, summary.rows, summary.rejected, summary.n_bytes)
 
 
@@ -63,7 +80,7 @@ def load_batch_task(
 ) -> tuple[tuple[Floats32, Floats32], BatchSummary]:
     """Read and preprocess a batch of a listing; return its block and its summary."""
     loaded = load_batch(archive, access, listing, store_config.grid, norm, store_config.default_slope)
-    return loaded.block, BatchSummary(loaded.rows, loaded.rejected, loaded.n_bytes)
+    return loaded.block, BatchSummary(loaded.rows, loaded.rejected, loaded.n_bytes, get_retry_number())
 
 
 def iter_loaded_batches(
@@ -110,10 +127,10 @@ def iter_loaded_batches(
     for batch, summary in map_ordered_refs(
         submit, batches, lambda: config.in_flight or default_max_in_flight()
     ):
+        rows = listing.slice(batch.start, batch.stop - batch.start)
         try:
-            yield BatchRefs(blocks.pop(summary), summary).fetch()
+            yield BatchRefs(blocks.pop(summary), summary).fetch(rows)
         except TASK_FAILURES as error:
-            rows = listing.slice(batch.start, batch.stop - batch.start)
             yield from _bisect_batch(source, store_config, rows, error)
 
 
@@ -125,6 +142,7 @@ def _bisect_batch(
     if n == 1:
         yield _reject_entry(listing, store_config, error)
         return
+    log.warning("%s failed (%s): each half is read by itself", _describe_reading(listing), _last_line(error))
     for half in (listing.slice(0, n // 2), listing.slice(n // 2)):
         half = half.take(pa.array(np.arange(len(half))))
         memory = memory_module.estimate_loading_memory(len(half) * source.archive.spectrum_bytes)
@@ -132,7 +150,7 @@ def _bisect_batch(
         task: Any = load_batch_task.options(memory=memory, max_retries=1)
         refs: Any = task.remote(source.archive, source.access, half, store_config, source.norm)
         try:
-            yield BatchRefs(*refs).fetch()
+            yield BatchRefs(*refs).fetch(half)
         except TASK_FAILURES as half_error:
             yield from _bisect_batch(source, store_config, half, half_error)
 
@@ -141,13 +159,22 @@ def _reject_entry(listing: pa.Table, store_config: StoreConfig, error: Exception
     """Return the batch of a single spectrum that ended its task."""
     entry = listing_to_entries(listing)[0]
     reason = QuarantineReason.UNREADABLE if isinstance(error, RayTaskError) else QuarantineReason.CRASHED
-    detail = f"{type(error).__name__}: {str(error).strip().splitlines()[-1][:300]}"
+    detail = f"{type(error).__name__}: {_last_line(error)}"
     empty = np.zeros((0, store_config.grid.n_pixels), np.float32)
     rejected = [QuarantineRecord(entry.object_id, entry.version, entry.uri, reason, detail)]
     return LoadedBatch(ray.put((empty, empty)), listing.slice(0, 0), rejected)
 
 
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1][:300]
+
+
+def _describe_reading(listing: pa.Table) -> str:
+    return f"reading of {len(listing)} spectra from {listing['object_id'][0]} on"
+
+
 @ray.remote(num_cpus=1, memory=memory_module.WORKER_BYTES, max_retries=1)
+@count_retries
 def read_pilot_task(archive: Archive, access: AccessConfig, listing: pa.Table) -> list[Spectrum]:
     """Return the spectra of a listing that can be read."""
     return [
@@ -181,9 +208,9 @@ def read_pilot_sample(source: ArchiveSource, sample: pa.Table) -> list[Spectrum]
     return [spectrum for task in tasks for spectrum in _get_or_empty(task)]
 
 
-def _get_or_empty(task: ray.ObjectRef[list[Spectrum]]) -> list[Spectrum]:
+def _get_or_empty(task: ray.ObjectRef[Any]) -> list[Spectrum]:
     """Return the result of a pilot task, nothing if it failed: ingest reads and reports its files later."""
     try:
-        return ray.get(task)
+        return get_result(task, "of the pilot sample")
     except TASK_FAILURES:
         return []

@@ -1,4 +1,4 @@
-"""Bounded submission of Ray tasks, and a pool of actors that grows with the cluster."""
+"""Bounded submission of Ray tasks, a pool of actors that grows with the cluster, and the count of retries."""
 
 from __future__ import annotations
 
@@ -6,18 +6,113 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import ray
+from ray._private.worker import global_worker
 
 from distspec.stages.session import can_autoscale, n_cpus
 
 Item = TypeVar("Item")
+Parameters = ParamSpec("Parameters")
 log = logging.getLogger("distspec")
 POLL_SECONDS = 2.0
 """Interval at which new and hanging actors are looked for [s]."""
 HANG_TIMEOUT_SECONDS, HANG_FACTOR = 900.0, 20.0
 """A call hangs if it takes longer than this [s] and than this multiple of the longest call so far."""
+
+
+@dataclass(frozen=True)
+class CountedResult:
+    """Result of a task or of an actor's method, and how often Ray has repeated it.
+
+    Attributes
+    ----------
+    value : object
+        What the function returned.
+    task_name : str
+        Name of the task, such as "SweepActor.run_job".
+    n_retries : int
+        Number of earlier attempts, each of which ended with its process or node.
+    """
+
+    value: Any
+    task_name: str
+    n_retries: int
+
+
+class _Retries:
+    """Number of retries in this process since the last `take_retries`."""
+
+    count = 0
+
+
+def count_retries(function: Callable[Parameters, Any]) -> Callable[Parameters, CountedResult]:
+    """Let a function that Ray runs return a `CountedResult`, which `get_result` unpacks.
+
+    Parameters
+    ----------
+    function : callable
+        Function of a task, or method of an actor.
+    """
+
+    @wraps(function)
+    def run_counted(*args: Parameters.args, **kwargs: Parameters.kwargs) -> CountedResult:
+        name = ray.get_runtime_context().get_task_name() or function.__name__
+        return CountedResult(function(*args, **kwargs), name, get_retry_number())
+
+    return run_counted
+
+
+def get_retry_number() -> int:
+    """Return, within a task, the number of its earlier attempts; Ray's public interface lacks it."""
+    worker: Any = global_worker
+    return worker.core_worker.get_current_task_attempt_number()
+
+
+def get_result(reference: ray.ObjectRef[Any], item: object = "") -> Any:
+    """Return the result of a task; report its retries if it is a `CountedResult`.
+
+    Parameters
+    ----------
+    reference : ObjectRef
+        Reference of the task.
+    item : object
+        What the task worked on, for the log.
+    """
+    result = ray.get(reference)
+    if not isinstance(result, CountedResult):
+        return result
+    report_retries(f"{result.task_name} {str(item)[:100]}".rstrip(), result.n_retries)
+    return result.value
+
+
+def report_retries(task: str, n_retries: int) -> None:
+    """Log that a task was repeated, and count it for the result of the stage.
+
+    Parameters
+    ----------
+    task : str
+        Name of the task and what it worked on.
+    n_retries : int
+        Number of earlier attempts; nothing happens for 0.
+    """
+    if n_retries:
+        _Retries.count += n_retries
+        log.warning(
+            "%s was run %d times, because its process or node died: its result is complete "
+            '(see "A Ray worker aborts" in docs/guides/clusters.md)',
+            task,
+            n_retries + 1,
+        )
+
+
+def take_retries() -> int:
+    """Return the number of retries that were reported since the last call."""
+    count, _Retries.count = _Retries.count, 0
+    return count
 
 
 def map_ordered(
@@ -34,8 +129,8 @@ def map_ordered(
     max_in_flight : callable
         Returns the largest number of tasks that run at a time.
     """
-    for _, reference in map_ordered_refs(submit, items, max_in_flight):
-        yield ray.get(reference)
+    for item, reference in map_ordered_refs(submit, items, max_in_flight):
+        yield get_result(reference, item)
 
 
 def map_ordered_refs(
@@ -140,7 +235,7 @@ class ActorPool:
             for reference in done:
                 _, item, started = busy.pop(reference)
                 longest = max(longest, now - started)
-                yield item, ray.get(reference)
+                yield item, get_result(reference, item)
             for reference, (actor, item, started) in busy.items():
                 if now - started > max(HANG_TIMEOUT_SECONDS, HANG_FACTOR * longest):
                     log.warning(

@@ -38,6 +38,7 @@ from distspec.operations.policy import (
     measure_drift,
 )
 from distspec.stages.embed import embed_store
+from distspec.stages.pool import count_retries, get_result
 from distspec.stages.result import StageResult
 from distspec.stages.session import require_worker_slots
 from distspec.stages.train import train
@@ -355,13 +356,12 @@ def _evaluate_models(root: str, store: Store, model_ids: Sequence[str], spec: Mo
     )
     task: Any = _evaluate_task.options(memory=memory)
     try:
-        return ray.get(
-            [
-                task.remote(store.url, store.snapshot_id, model_url(root, model_id), spec)
-                for model_id in model_ids
-                if model_id
-            ]
-        )
+        evaluations = [
+            task.remote(store.url, store.snapshot_id, model_url(root, model_id), spec)
+            for model_id in model_ids
+            if model_id
+        ]
+        return [get_result(evaluation) for evaluation in evaluations]
     except RayTaskError as error:
         if not isinstance(error.cause, DistspecError):
             raise
@@ -369,6 +369,7 @@ def _evaluate_models(root: str, store: Store, model_ids: Sequence[str], spec: Mo
 
 
 @ray.remote(num_cpus=1, max_retries=3)
+@count_retries
 def _evaluate_task(store_location: str, snapshot_id: str, model_location: str, spec: ModelSpec) -> Evaluation:
     """Evaluate a model on the held-out spectra of a snapshot."""
     store = open_store(store_location, snapshot_id)

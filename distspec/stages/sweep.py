@@ -45,7 +45,7 @@ from distspec.core import memory as memory_module
 from distspec.core.errors import ConfigError
 from distspec.io.files import list_files, read_table, write_table
 from distspec.io.paths import join_url
-from distspec.stages.pool import ActorPool
+from distspec.stages.pool import ActorPool, count_retries
 from distspec.stages.progress import Progress
 from distspec.stages.session import ACTORS_PER_GPU, n_cpus, n_gpus, require_worker_slots
 
@@ -280,17 +280,17 @@ class SweepActor:
         """Return the memory of the actor's process."""
         return get_memory_usage()
 
+    @count_retries
     def build_neighbor_graph(self, inputs: ClusteringInputs, space: FeatureSpace) -> NeighborGraph:
         """Compute the neighbor graph that all maps of a sample with this number of neighbors share."""
-        dims = tuple(sorted({2, *self.config.umap_dims}))
-        return build_neighbor_graph(inputs.get_points(space).astype(np.float64), space.umap_n_neighbors, dims)
+        return _build_neighbor_graph(self.config, inputs, space)
 
+    @count_retries
     def fit_umap(self, neighbor_graph: NeighborGraph, space: FeatureSpace) -> UmapEmbedding:
         """Embed a neighbor graph."""
-        return UmapEmbedding.from_graph(
-            neighbor_graph, UmapParams(space.umap_seed, self.config.umap_min_dist, space.umap_dims)
-        )
+        return _fit_umap(self.config, neighbor_graph, space)
 
+    @count_retries
     def run_job(
         self, inputs: ClusteringInputs, job: Job, umap: UmapEmbedding | None
     ) -> tuple[list[TrialResult], float]:
@@ -301,7 +301,9 @@ class SweepActor:
         start = time.monotonic()
         inputs = inputs.draw_null_data(job.dataset, self.seed)
         if job.space.umap_dims:
-            umap = umap or self.fit_umap(self.build_neighbor_graph(inputs, job.space), job.space)
+            umap = umap or _fit_umap(
+                self.config, _build_neighbor_graph(self.config, inputs, job.space), job.space
+            )
             points = umap.coordinates
         else:
             points = inputs.get_points(job.space).astype(np.float64)
@@ -309,6 +311,7 @@ class SweepActor:
         results = run_trials(points, latents, job.trials, self.config, self.max_rows)
         return results, time.monotonic() - start
 
+    @count_retries
     def refit_job(
         self, inputs: ClusteringInputs, job: Job, umap: UmapEmbedding | None
     ) -> list[MembershipModel]:
@@ -316,6 +319,19 @@ class SweepActor:
         points = umap.coordinates if umap else inputs.get_points(job.space).astype(np.float64)
         fitted = fit_trials(points, job.trials, self.config, self.max_rows)
         return [clustering.membership_model for clustering, _ in fitted]
+
+
+def _build_neighbor_graph(
+    config: ClusteringConfig, inputs: ClusteringInputs, space: FeatureSpace
+) -> NeighborGraph:
+    dims = tuple(sorted({2, *config.umap_dims}))
+    return build_neighbor_graph(inputs.get_points(space).astype(np.float64), space.umap_n_neighbors, dims)
+
+
+def _fit_umap(config: ClusteringConfig, neighbor_graph: NeighborGraph, space: FeatureSpace) -> UmapEmbedding:
+    return UmapEmbedding.from_graph(
+        neighbor_graph, UmapParams(space.umap_seed, config.umap_min_dist, space.umap_dims)
+    )
 
 
 def _ignore_estimate(seconds: float) -> None:

@@ -15,14 +15,14 @@ from distspec.core.errors import ArchiveError
 from distspec.core.records import JsonRecord, compute_fingerprint, encode_value
 from distspec.io.files import read_json, url_exists, write_json
 from distspec.io.paths import join_url
-from distspec.stages.pool import map_ordered
+from distspec.stages.pool import count_retries, map_ordered
 from distspec.stages.progress import Progress
 from distspec.stages.result import StageResult
 from distspec.stages.session import default_max_in_flight
 
 FILES_PER_TASK = 100
 """Number of files that a task writes."""
-write_spectra_task = ray.remote(num_cpus=1, memory=memory.WORKER_BYTES)(write_spectra)
+write_spectra_task = ray.remote(num_cpus=1, memory=memory.WORKER_BYTES)(count_retries(write_spectra))
 
 
 @dataclass(frozen=True)

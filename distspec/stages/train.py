@@ -122,10 +122,17 @@ def train(
     return StageResult({"model": model_id, **read_model_record(url).metrics.to_json()})
 
 
+class _Trainer(TorchTrainer):
+    """Trainer that leaves the handler of SIGINT as it is; Ray Train's own ends the process with status 0."""
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        """Do nothing."""
+
+
 def _run_workers(task: TrainingTask, use_gpu: bool, scaling_config: ScalingConfig) -> str:
     """Run the workers and return why the training cannot succeed; empty if it has succeeded."""
     config = task.training
-    trainer = TorchTrainer(
+    trainer = _Trainer(
         _train_worker,
         train_loop_config={"task": task},
         scaling_config=scaling_config,

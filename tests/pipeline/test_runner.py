@@ -21,13 +21,17 @@ from distspec.core.errors import NotFoundError, TrainingError
 from distspec.io.files import read_json
 from distspec.io.job_log import list_jobs, read_events
 from distspec.io.paths import run_url, store_url
+from distspec.io.stage_log import read_stage_record
 from distspec.labels import annotations
 from distspec.operations.integrity import find_integrity_problems
 from distspec.operations.policy import RetrainConfig
+from distspec.pipeline import runner
 from distspec.pipeline.config import Config
 from distspec.pipeline.recipes import parse
 from distspec.pipeline.reproduce import reproduce
 from distspec.pipeline.runner import STAGES, find_run, resolve_model_id, run_stages
+from distspec.stages import pool
+from distspec.stages.result import StageResult
 from distspec.store.store import open_store
 from tests.helpers.small_demo import small_demo
 
@@ -369,6 +373,25 @@ def test_three_spectra_reach_a_report(dja_files, tmp_path, local_ray):
     )
     run_stages(config, ALL)
     assert 2 <= len(table(config, "objects")) <= 8
+
+
+def test_repeated_tasks_are_in_the_result_of_their_stage(tmp_path, monkeypatch, local_ray):
+    def repeat_tasks(context):
+        pool.report_retries("a task", 2)
+        return StageResult({"spectra": 7})
+
+    root = str(tmp_path)
+    pool.report_retries("a task of an earlier stage that failed", 1)
+    for stage, counts in (
+        (repeat_tasks, {"spectra": 7, "retried_tasks": 2}),
+        (lambda _: StageResult({"spectra": 7}), {"spectra": 7}),
+    ):
+        monkeypatch.setattr(runner, "STAGES", {"ingest": stage})
+        run_stages(parse(["demo", "--root", root]), ["ingest"])
+        events = read_events(root, list_jobs(root)[-1].number)
+        [payload] = [event.payload for event in events if event.event_type == "stage"]
+        assert {name: payload[name] for name in payload if name in ("spectra", "retried_tasks")} == counts
+        assert read_stage_record(root, "ingest").counts == counts
 
 
 def test_user_errors_end_in_one_line_with_a_status(tmp_path):

@@ -4,7 +4,8 @@ import os
 import signal
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +23,9 @@ from distspec.clustering.umap import UmapEmbedding, UmapParams, build_neighbor_g
 from distspec.core.errors import ConfigError
 from distspec.stages.assign import assign_classes
 from distspec.stages.cluster import cluster_spectra
+from distspec.stages.pool import take_retries
 from distspec.stages.sweep import SweepRunner
+from tests.helpers.aborts import abort_once
 
 CONFIG = ClusteringConfig(
     selection_rule="consensus",
@@ -106,6 +109,29 @@ def test_killed_actors_do_not_change_the_results(sample, expected_results, tmp_p
         thread.join()
     assert len(kills) == 2
     assert summarize(results) == expected_results
+
+
+@dataclass(frozen=True)
+class AbortingInputs(ClusteringInputs):
+    """Points that abort the process of the first job that uses them."""
+
+    marker: str = ""
+
+    def draw_null_data(self, dataset, seed):
+        abort_once(self.marker)
+        return super().draw_null_data(dataset, seed)
+
+
+def test_an_aborted_job_is_repeated_and_counted(sample, expected_results, tmp_path, caplog):
+    marker = str(tmp_path / "marker")
+    aborting = AbortingInputs(sample.latents, sample.features, marker)
+    take_retries()
+    with start_runner(aborting, tmp_path / "work") as sweep:
+        results = sweep.run_jobs(make_jobs(sample)[:3])
+    assert Path(marker).exists()
+    assert summarize(results) == expected_results[: len(results)]
+    assert take_retries() == 1
+    assert "SweepActor.run_job Job(number=" in caplog.text
 
 
 def test_rerun_runs_only_missing_jobs(sample, expected_results, tmp_path):

@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -6,8 +6,11 @@ from distspec.core.errors import ArchiveError
 from distspec.ingest.source import ArchiveSource, IngestConfig
 from distspec.io.paths import store_url
 from distspec.stages.ingest import ingest
+from distspec.stages.pool import take_retries
 from distspec.store.store import open_store
-from tests.helpers.fake_archive import GRID_CONFIG, fake
+from tests.helpers.aborts import abort_once
+from tests.helpers.content import content_checksum
+from tests.helpers.fake_archive import GRID_CONFIG, FakeArchive, fake
 
 
 def open_root_store(root):
@@ -39,3 +42,31 @@ def test_an_outage_quarantines_nothing(local_ray, tmp_path):
     assert len(open_root_store(tmp_path).read_quarantine()) == 0, "the next run tries again"
     result = ingest(str(tmp_path), replace(source, archive=fake(*names, is_up=True)))
     assert result.counts["stored"] == 8
+
+
+@dataclass(frozen=True)
+class AbortingArchive(FakeArchive):
+    """Archive whose first read aborts the process."""
+
+    marker: str = ""
+
+    async def read(self, entry, file):
+        abort_once(self.marker)
+        return await super().read(entry, file)
+
+
+def test_an_aborted_read_is_repeated_and_counted(local_ray, tmp_path, caplog):
+    names = tuple(f"good{i}" for i in range(5))
+    source = ArchiveSource(fake(*names[:1]), grid=GRID_CONFIG)
+    roots = [str(tmp_path / name) for name in ("undisturbed", "aborted")]
+    for root in roots:
+        ingest(root, source)
+    take_retries()
+    ingest(roots[0], replace(source, archive=fake(*names)))
+    assert take_retries() == 0
+    archive = AbortingArchive(names=names, marker=str(tmp_path / "marker"))
+    assert ingest(roots[1], replace(source, archive=archive)).counts["stored"] == 4
+    assert take_retries() == 1
+    assert "reading of 4 spectra from good1 on was run 2 times" in caplog.text
+    contents = {content_checksum(open_root_store(root)) for root in roots}
+    assert len(contents) == 1

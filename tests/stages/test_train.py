@@ -1,5 +1,7 @@
 """The train stage: failures that end it, what it writes, and settings that it refuses."""
 
+import signal
+
 import numpy as np
 import pytest
 import ray
@@ -51,7 +53,9 @@ def test_model_belongs_to_the_snapshot_at_the_start(tmp_path, local_ray, monkeyp
         return result
 
     monkeypatch.setattr(train_module, "split_rows", split_and_grow)
+    sigint_handler = signal.getsignal(signal.SIGINT)
     counts = train(root, SMALL, TrainingConfig(max_epochs=2, tensorboard=True), 0).counts
+    assert signal.getsignal(signal.SIGINT) is sigint_handler, "Ray Train's own ends the process with 0"
     record = read_json(join_url(root, "models", str(counts["model"]), "model.json"))
     assert record["snapshot_id"] == store.snapshot_id
     assert counts["n_train"] + counts["n_validation"] == 100
