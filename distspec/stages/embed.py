@@ -138,7 +138,13 @@ def embed_store(root: str, model_id: str) -> StageResult:
 
 
 def rows_per_span(store: Store) -> int:
-    """Return the number of rows that one call of an actor embeds: whole chunks of spectra and of latents."""
+    """Return the number of rows that one call of an actor embeds: whole chunks of spectra and of latents.
+
+    Parameters
+    ----------
+    store : Store
+        Store of the spectra.
+    """
     return max(CHUNK_ROWS, store.chunk_rows)
 
 
@@ -187,7 +193,13 @@ def embed_spans(pool: ActorPool, row_spans: Sequence[RowSpan]) -> Iterator[dict[
 
 
 def concatenate_results(results: Iterable[Mapping[str, Floats32]]) -> Iterator[dict[str, Floats32]]:
-    """Yield the columns of `SPANS_PER_COMMIT` spans at a time, concatenated."""
+    """Yield the columns of `SPANS_PER_COMMIT` spans at a time, concatenated.
+
+    Parameters
+    ----------
+    results : iterable of mapping of str to ndarray
+        Columns of each span, in the order of the rows: `embed_span`.
+    """
     remaining = iter(results)
     while group := list(islice(remaining, SPANS_PER_COMMIT)):
         yield {name: np.concatenate([columns[name] for columns in group]) for name in group[0]}

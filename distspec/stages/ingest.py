@@ -61,13 +61,29 @@ class RayWriter:
     """A `distspec.ingest.commit.ChunkWriter` whose blocks are Ray objects and whose chunks tasks write."""
 
     def fetch_block(self, block: Any) -> tuple[Floats32, Floats32]:
-        """Return flux and ivar of a block, each an ndarray of shape (n_rows, n_pixels)."""
+        """Return flux and ivar of a block, each an ndarray of shape (n_rows, n_pixels).
+
+        Parameters
+        ----------
+        block : ObjectRef
+            Reference to flux and ivar.
+        """
         return ray.get(block)
 
     def write_chunks(
         self, transaction: Transaction, chunks: Sequence[ChunkPieces], n_total_rows: int
     ) -> Sequence[icechunk.ForkSession]:
-        """Write chunks by tasks of `CHUNKS_PER_TASK` chunks; see `distspec.ingest.commit.ChunkWriter`."""
+        """Write chunks by tasks of `CHUNKS_PER_TASK` chunks; see `distspec.ingest.commit.ChunkWriter`.
+
+        Parameters
+        ----------
+        transaction : Transaction
+            Commit in preparation.
+        chunks : sequence of ChunkPieces
+            Chunks to write.
+        n_total_rows : int
+            Number of rows in the store after the commit.
+        """
         tasks: list[ray.ObjectRef[Any]] = []
         for first in range(0, len(chunks), CHUNKS_PER_TASK):
             group = chunks[first : first + CHUNKS_PER_TASK]

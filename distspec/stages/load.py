@@ -40,8 +40,11 @@ class BatchSummary:
     """A `LoadedBatch` without its block, which stays on the node where it was made."""
 
     rows: pa.Table
+    """Ledger columns that are known before the commit, one row for each good spectrum."""
     rejected: list[QuarantineRecord]
+    """The other spectra of the batch."""
     n_bytes: int
+    """Number of bytes that were read from the archive."""
     n_retries: int
     """Number of earlier attempts, each of which ended with its process or node."""
 

@@ -425,7 +425,15 @@ class SweepRunner:
         return {key: ray.get(reference) for key, reference in self._umaps.items()}
 
     def warm_up(self, n_dims: int, algorithm_specs: Sequence[AlgorithmSpec]) -> float:
-        """Prepare the actors for points of `n_dims` dimensions; return the largest resident set [MB]."""
+        """Prepare the actors for points of `n_dims` dimensions; return the largest resident set [MB].
+
+        Parameters
+        ----------
+        n_dims : int
+            Number of dimensions of the points.
+        algorithm_specs : sequence of AlgorithmSpec
+            Algorithms of the sweep, whose libraries are loaded and compiled.
+        """
         actors = self.pool.wait_ready()
         usages = ray.get([actor.warm_up.remote(n_dims, algorithm_specs) for actor in actors])
         return max(usage.current_mb for usage in usages)
@@ -472,7 +480,18 @@ class SweepRunner:
         return [result for job in jobs for result in results[job.number]]
 
     def refit_jobs(self, jobs: Sequence[Job]) -> list[MembershipModel]:
-        """Return the membership models of all trials of jobs, in order."""
+        """Return the membership models of all trials of jobs, in order.
+
+        Parameters
+        ----------
+        jobs : sequence of Job
+            Jobs whose trials are fitted again.
+
+        Returns
+        -------
+        list of MembershipModel
+            One for each trial.
+        """
         fitted = self.pool.map(
             lambda actor, job: actor.refit_job.remote(
                 self._get_inputs(job.dataset), job, self._umaps.get((job.dataset, job.space))
