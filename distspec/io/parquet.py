@@ -7,6 +7,7 @@ pyarrow and HATS read the metadata of the Arrow fields, ``astropy.table.Table.re
 
 from __future__ import annotations
 
+import base64
 import io
 import warnings
 from collections.abc import Iterable, Mapping
@@ -116,15 +117,19 @@ def write_parquet(batches: Iterable[pa.RecordBatch], schema: pa.Schema, file: IO
     file : file object
         Binary file that is open for writing.
     """
-    names: Any = [field.name for field in schema if not pa.types.is_floating(_element_type(field))]
+    names = [field.name for field in schema if not pa.types.is_floating(_element_type(field))]
     widths = _max_text_lengths(schema.empty_table())
-    with pq.ParquetWriter(file, schema, compression="zstd", write_statistics=names) as writer:
+    options: dict[str, Any] = {"write_statistics": names, "store_schema": False}
+    with pq.ParquetWriter(file, schema, compression="zstd", **options) as writer:
         for batch in batches:
             table = pa.Table.from_batches([batch]).cast(schema)
             writer.write_table(table, row_group_size=ROW_GROUP_SIZE)
             for name, n in _max_text_lengths(table).items():
                 widths[name] = max(n, widths[name])
-        writer.add_key_value_metadata(_build_metadata(schema, widths))
+        # Only now are the lengths of texts known; pyarrow reads metadata from this entry alone.
+        metadata = _build_metadata(schema, widths)
+        stored = base64.b64encode(schema.with_metadata(metadata).serialize())
+        writer.add_key_value_metadata({**metadata, b"ARROW:schema": stored})
 
 
 def add_schema_metadata(table: pa.Table) -> pa.Schema:
