@@ -97,7 +97,7 @@ def _convert_for_astropy(expression: str, name: str, column_type: Any, output_fo
     if kind in LARGE_INTEGERS or kind == "decimal":
         target = "DOUBLE" if scale else "BIGINT"
         message = quote(
-            f"column {name} has numbers of type {column_type} that {output_format} cannot hold: "
+            f"column {name} has numbers of type {column_type} that {output_format.upper()} cannot hold: "
             f"select CAST({name} AS VARCHAR)"
         )
         converted = f"TRY_CAST({expression} AS {target})"

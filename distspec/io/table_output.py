@@ -19,6 +19,7 @@ import astropy.table
 import numpy as np
 import pyarrow as pa
 from astropy.io import fits
+from astropy.io.fits.verify import VerifyWarning
 from astropy.io.votable.tree import Resource, TableElement, VOTableFile
 from astropy.units import Unit
 
@@ -95,9 +96,10 @@ def write_fits(table: pa.Table, file: IO[bytes]) -> None:
             "select fewer columns"
         )
     table = _prepare(table, ascii_only=True)
-    hdu = fits.BinTableHDU.from_columns(
-        [_fits_column(table[i], field) for i, field in enumerate(table.schema)]
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VerifyWarning)  # about unusual names
+        columns = [_fits_column(table[i], field) for i, field in enumerate(table.schema)]
+        hdu = fits.BinTableHDU.from_columns(columns)
     for i, field in enumerate(table.schema, 1):
         for keyword, key in (("TCOMM", "description"), ("TUCD", "ucd")):
             if text := get_field_metadata(field, key):
