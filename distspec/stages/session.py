@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import socket
+import sys
+import tempfile
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -17,6 +21,7 @@ from distspec.core.errors import ConfigError
 from distspec.io.storage import StorageConfig, get_storage, set_storage
 from distspec.stages.config import RayConfig
 
+log = logging.getLogger("distspec")
 WORKER_ENV: Mapping[str, str] = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
@@ -27,6 +32,10 @@ DRIVER_ENV: Mapping[str, str] = {"RAY_USAGE_STATS_ENABLED": "0"}
 """Settings that Ray reads from the environment of the process that starts it."""
 LOCAL_DRIVER_ENV: Mapping[str, str] = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 """Settings of a local Ray: its only node is never reclaimed."""
+SHARED_MEMORY = "/dev/shm"
+"""Where Ray keeps its objects on Linux."""
+TEMP_DIR_VARIABLES = ("RAY_TMPDIR", "TMPDIR")
+"""Variables that name the folder for temporary files, in their order of precedence."""
 NO_ENV_VARS: Mapping[str, str] = {}
 CONNECT_TIMEOUT = 10.0
 """Time for a connection to the address of a cluster [s]."""
@@ -60,10 +69,12 @@ def ray_session(config: RayConfig, env_vars: Mapping[str, str] = NO_ENV_VARS) ->
         options = {
             "num_cpus": config.num_cpus or None,
             "include_dashboard": False,
-            "_temp_dir": config.temp_dir or None,
+            "_temp_dir": choose_temp_dir(config.temp_dir),
         }
         env_vars = {**LOCAL_WORKER_ENV, **env_vars}
     sigterm_handler = signal.getsignal(signal.SIGTERM)
+    free_bytes = measure_shared_memory() if is_local else None
+    logging.getLogger("ray._private.services").addFilter(_is_other_warning)
     with _default_environment({**DRIVER_ENV, **(LOCAL_DRIVER_ENV if is_local else {})}):
         try:
             ray.init(
@@ -81,6 +92,8 @@ def ray_session(config: RayConfig, env_vars: Mapping[str, str] = NO_ENV_VARS) ->
             raise ConfigError(
                 f"Ray cannot make its sockets ({error}): give a shorter path with --ray.temp-dir"
             ) from error
+        if free_bytes is not None:
+            warn_small_shared_memory(free_bytes, ray.cluster_resources().get("object_store_memory", 0.0))
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, sigterm_handler)  # ray.init installs its own
         was_local = _set_local_ray(is_local)
@@ -116,6 +129,84 @@ def check_cluster_address(address: str, source: str) -> None:
         raise ConfigError(
             f"no Ray cluster answers at {address} ({error}): start it, or change or unset {source}"
         ) from error
+
+
+def choose_temp_dir(option: str) -> str:
+    """Return the folder for the sessions and sockets of a local Ray, which Ray creates if it does not exist.
+
+    Parameters
+    ----------
+    option : str
+        Value of ``--ray.temp-dir``; empty: "ray" in $RAY_TMPDIR, $TMPDIR or /tmp, Ray's default.
+
+    Returns
+    -------
+    str
+        An absolute path: each process of Ray would take a relative one from its own working folder.
+
+    Raises
+    ------
+    ConfigError
+        If no file can be made there; the message names the option or the variable.
+    """
+    given = {"--ray.temp-dir": option, **{f"${name}": os.environ.get(name) for name in TEMP_DIR_VARIABLES}}
+    source, path = next(((name, path) for name, path in given.items() if path), ("Ray's default", "/tmp"))
+    folder = Path(path).expanduser().absolute()
+    try:
+        if option:
+            folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ConfigError(
+            f"{source} {folder}: no temporary file can be made there ({error.strerror}): create this folder, "
+            "free some space, or name another one with --ray.temp-dir"
+        ) from error
+    return str(folder if option else folder / "ray")
+
+
+def measure_shared_memory() -> int | None:
+    """Return the free space of /dev/shm [bytes]; None if Ray does not use it on this system.
+
+    Raises
+    ------
+    ConfigError
+        If there is no /dev/shm, without which Ray does not start.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        return shutil.disk_usage(SHARED_MEMORY).free
+    except OSError as error:
+        raise ConfigError(
+            f"Ray keeps its objects in {SHARED_MEMORY} ({error.strerror}): mount a tmpfs there, or use a "
+            "cluster with --ray.address"
+        ) from error
+
+
+def warn_small_shared_memory(free_bytes: float, store_bytes: float) -> None:
+    """Warn if the objects of a local Ray do not fit in /dev/shm: Ray then keeps them in files.
+
+    Parameters
+    ----------
+    free_bytes : float
+        Free space of /dev/shm before Ray started [bytes].
+    store_bytes : float
+        Size of Ray's object store [bytes].
+    """
+    if free_bytes < store_bytes:
+        log.warning(
+            "%s has %.2g GB free, less than the %.2g GB of Ray's object store, which is therefore slow, in "
+            "files of its temporary folder: free some space there, or give the container more (docker run "
+            "--shm-size; in a pod, an emptyDir of medium Memory)",
+            SHARED_MEMORY,
+            free_bytes / 1e9,
+            store_bytes / 1e9,
+        )
+
+
+def _is_other_warning(record: logging.LogRecord) -> bool:
+    """Return False for Ray's own form of `warn_small_shared_memory`."""
+    return f"instead of {SHARED_MEMORY}" not in record.getMessage()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Ray sessions: environment and resources of the workers."""
 
+import errno
 import os
 import socket
 import subprocess
@@ -80,6 +81,61 @@ def test_a_folder_with_a_long_path_is_refused_naming_the_option(monkeypatch):
     refused = pytest.raises(ConfigError, match=r"cannot exceed 107 bytes.*shorter path with --ray\.temp-dir")
     with refused, session.ray_session(RayConfig(address="local")):
         pytest.fail("connected")
+
+
+@pytest.fixture
+def no_temp_dir(monkeypatch):
+    for name in session.TEMP_DIR_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("name", ["$TMPDIR", "$RAY_TMPDIR"])
+@pytest.mark.parametrize("path", ["none", "file", "none/"])
+def test_an_unusable_temporary_folder_is_refused_naming_the_variable(
+    name, path, no_temp_dir, tmp_path, monkeypatch
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv(name[1:], f"{tmp_path}/{path}")
+    monkeypatch.setattr(session.ray, "is_initialized", lambda: False)
+    problem = (
+        rf"\{name} {tmp_path}/{path.rstrip('/')}: no temporary file .*(No such|Not a dir).*--ray\.temp-dir"
+    )
+    with pytest.raises(ConfigError, match=problem), session.ray_session(RayConfig(address="local")):
+        pytest.fail("connected")
+
+
+def test_a_temporary_folder_without_room_is_refused(no_temp_dir, tmp_path, monkeypatch):
+    def fail(**_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(session.tempfile, "TemporaryFile", fail)
+    with pytest.raises(ConfigError, match=r"default /tmp: .*No space left on device.*free some space"):
+        session.choose_temp_dir("")
+
+
+def test_temporary_folders_are_absolute_and_those_of_the_option_are_created(
+    no_temp_dir, tmp_path, monkeypatch
+):
+    assert session.choose_temp_dir("") == "/tmp/ray"
+    monkeypatch.setenv("TMPDIR", "")
+    assert session.choose_temp_dir("") == "/tmp/ray"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", "./")
+    assert session.choose_temp_dir("") == f"{tmp_path}/ray"
+    assert session.choose_temp_dir("new/folder") == f"{tmp_path}/new/folder"
+    assert (tmp_path / "new" / "folder").is_dir()
+
+
+def test_small_shared_memory_is_a_warning_and_none_is_an_error(tmp_path, monkeypatch, caplog):
+    session.warn_small_shared_memory(2e9, 2e9)
+    assert not caplog.text
+    session.warn_small_shared_memory(64e6, 2e9)
+    assert "/dev/shm has 0.064 GB free, less than the 2 GB of Ray's object store" in caplog.text
+    assert "--shm-size" in caplog.text
+    monkeypatch.setattr(session, "SHARED_MEMORY", str(tmp_path / "shm"))
+    with pytest.raises(ConfigError, match=r"Ray keeps its objects in .*/shm \(No such file.*mount a tmpfs"):
+        session.measure_shared_memory()
 
 
 def nodes_of(*resources):
