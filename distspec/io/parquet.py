@@ -133,7 +133,13 @@ def write_parquet(batches: Iterable[pa.RecordBatch], schema: pa.Schema, file: IO
 
 
 def add_schema_metadata(table: pa.Table) -> pa.Schema:
-    """Return the schema of a table with the metadata that astropy and VO tools read."""
+    """Return the schema of a table with the metadata that astropy and VO tools read.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        Its fields may have the metadata ``unit``, ``description`` and ``ucd``.
+    """
     metadata = _build_metadata(table.schema, _max_text_lengths(table))
     return table.schema.with_metadata({**(table.schema.metadata or {}), **metadata})
 
