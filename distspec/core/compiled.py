@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 from typing import Any
 
 from numba import njit
 from numba.core import config
-from numba.core.caching import UserWideCacheLocator
+from numba.core.caching import Cache, UserWideCacheLocator
 
 
 def provide_cache_folder() -> tempfile.TemporaryDirectory[str] | None:
@@ -31,7 +32,17 @@ def provide_cache_folder() -> tempfile.TemporaryDirectory[str] | None:
     return folder
 
 
+def ignore_cache_errors() -> None:
+    """Let numba go on without its cache where it cannot read or write a file, as on a full disk.
+
+    Numba itself fails then: the call of the function that it has just compiled raises the error.
+    """
+    cache_class: Any = Cache
+    cache_class._guard_against_spurious_io_errors = lambda _: suppress(OSError)
+
+
 _cache_folder = provide_cache_folder()
+ignore_cache_errors()
 
 njit_nogil = njit(cache=True, nogil=True, error_model="numpy")
 """Compile once per machine, release the interpreter lock, and divide by zero as NumPy does."""

@@ -18,6 +18,7 @@ from distspec.core.spectrum import Spectrum, SpectrumBatch, WavelengthGrid
 from distspec.core.text import escape_unprintable
 from distspec.io.remote.config import AccessConfig
 from distspec.io.remote.files import ArchiveFile, open_archive_client, run_coroutine
+from distspec.io.storage import is_disk_full
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.rest_frame import preprocess
 from distspec.store.columns import METADATA_COLUMNS
@@ -112,7 +113,7 @@ async def _read_entries(
 async def _read_entry(
     archive: Archive, entry: SpectrumEntry, file: ArchiveFile, require_position: bool
 ) -> Spectrum | InvalidSpectrumError:
-    """Return a spectrum, or the error for which it cannot be used; no file can end the task."""
+    """Return a spectrum, or the error for which it cannot be used; a full disk ends the task, but no file."""
     try:
         spectrum = await archive.read(entry, file)
         if require_position:
@@ -120,6 +121,8 @@ async def _read_entry(
     except InvalidSpectrumError as error:
         return error
     except Exception as error:  # a damaged file can make a parser fail with any type of error
+        if is_disk_full(error):
+            raise
         return InvalidSpectrumError(QuarantineReason.UNREADABLE, f"{type(error).__name__}: {error}")
     return spectrum
 

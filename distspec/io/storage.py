@@ -28,7 +28,7 @@ from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 from obstore.fsspec import FsspecStore
 from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store
 
-from distspec.core.errors import ConfigError, NotFoundError, StorageError
+from distspec.core.errors import ConfigError, DistspecError, NotFoundError, StorageError
 
 if TYPE_CHECKING:
     import icechunk as ic
@@ -38,6 +38,8 @@ SCHEME_ALIASES = {"gcs": "gs", "s3a": "s3", "azure": "az"}
 CREDENTIALS_TTL = timedelta(minutes=2)
 """Interval after which the credentials are requested again, so that renewed ones are used."""
 FULL_DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
+FULL_DISK_TEXTS = ("No space left on device", "Disk quota exceeded", "Not enough space on disk")
+"""Parts of the messages of libraries whose errors have no number: Icechunk, DuckDB, astropy, Ray."""
 
 
 @dataclass(frozen=True)
@@ -322,14 +324,16 @@ def translate_storage_error(error: BaseException, url: str) -> StorageError | No
     if isinstance(error, (StorageError, NotFoundError)):
         return error
     if isinstance(error, FileNotFoundError):
+        if "No usable temporary directory" in str(error):
+            return StorageError(f"{url}: {error.strerror}: free some space there, or set $TMPDIR")
         return NotFoundError(f"no file at {error.filename or url}")
+    if is_disk_full(error):
+        return _full_disk_error(error, url)
     detail = _format_detail(error)
     if isinstance(error, (PermissionError, PermissionDeniedError, UnauthenticatedError)):
         return StorageError(
             f"{url}: access denied: check the permissions of the folder, or the credentials ({detail})"
         )
-    if isinstance(error, OSError) and error.errno in FULL_DISK_ERRNOS:
-        return StorageError(f"{url}: {detail}: free some space, or use another --root")
     if isinstance(error, OSError):
         return StorageError(f"{url}: {detail}")
     if isinstance(error, ObstoreError) or _is_icechunk_error(error):
@@ -337,6 +341,47 @@ def translate_storage_error(error: BaseException, url: str) -> StorageError | No
             f"{url}: the object store failed: check the network and --storage.endpoint-url ({detail})"
         )
     return None
+
+
+@contextmanager
+def full_disk_errors(url: str) -> Generator[None]:
+    """Raise errors of a full disk within the block, also those of workers, as `StorageError`.
+
+    Parameters
+    ----------
+    url : str
+        Folder that the message names if the error names no file.
+    """
+    try:
+        yield
+    except DistspecError:
+        raise
+    except Exception as error:
+        if is_disk_full(error):
+            raise _full_disk_error(error, url) from error
+        raise
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Return whether an error, or the error of a worker that it wraps, is due to a full disk or a quota.
+
+    Parameters
+    ----------
+    error : BaseException
+        Error of any library.
+    """
+    cause = getattr(error, "cause", None) or error
+    if getattr(cause, "errno", None) in FULL_DISK_ERRNOS:
+        return True
+    return any(text in str(cause) for text in FULL_DISK_TEXTS)
+
+
+def _full_disk_error(error: BaseException, url: str) -> StorageError:
+    cause = getattr(error, "cause", None) or error
+    text = next((text for text in FULL_DISK_TEXTS if text in str(cause)), FULL_DISK_TEXTS[0])
+    return StorageError(
+        f"{getattr(cause, 'filename', None) or url}: {text}: free some space, or choose another folder"
+    )
 
 
 def _is_icechunk_error(error: BaseException) -> bool:

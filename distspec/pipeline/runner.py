@@ -20,7 +20,7 @@ from distspec.io.job_log import JobLog, track_job
 from distspec.io.lease import Lease, hold_lease
 from distspec.io.paths import join_url, run_url, store_url
 from distspec.io.stage_log import StageRecord, read_stage_record, write_stage_record
-from distspec.io.storage import use_storage
+from distspec.io.storage import full_disk_errors, use_storage
 from distspec.labels.consensus import labels_checksum, read_marks
 from distspec.models.serialization import import_model
 from distspec.pipeline.config import Config
@@ -235,7 +235,7 @@ def _run_stage(context: StageContext, name: str) -> None:
     """Run a stage, and record its result."""
     start = time.monotonic()
     take_retries()  # those of an earlier stage that failed
-    with track_running_stage(name, context.config.recipe):
+    with track_running_stage(name, context.config.recipe), full_disk_errors(context.config.root):
         result = STAGES[name](context)
     if n_retries := take_retries():
         result = replace(result, counts={**result.counts, "retried_tasks": n_retries})

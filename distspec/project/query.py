@@ -20,6 +20,7 @@ from distspec.catalog.run_record import read_run_record
 from distspec.core.arrow import pc
 from distspec.core.errors import CatalogError, NotFoundError
 from distspec.io.paths import model_url, run_url, store_url
+from distspec.io.storage import full_disk_errors
 from distspec.project.spectrum import CatalogSpectrum
 from distspec.project.tables import CatalogTable, QueryResult
 from distspec.store.store import Store, open_store
@@ -143,7 +144,8 @@ class QueryMethods(ProjectBase):
             return export_hats(self.root, to, run_id)
         from distspec.store.export import export_zarr
 
-        return export_zarr(self.store(snapshot), to)
+        with full_disk_errors(to):
+            return export_zarr(self.store(snapshot), to)
 
     @with_storage
     def store(self, snapshot: str = "") -> Store:

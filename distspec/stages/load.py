@@ -20,6 +20,7 @@ from distspec.ingest.read import LoadedBatch, listing_to_entries, load_batch, re
 from distspec.ingest.source import ArchiveSource
 from distspec.ingest.store_config import PILOT_GROUP_SIZE
 from distspec.io.remote.config import AccessConfig
+from distspec.io.storage import is_disk_full
 from distspec.preprocessing.normalization import NormConfig
 from distspec.stages.pool import (
     count_retries,
@@ -28,7 +29,11 @@ from distspec.stages.pool import (
     map_ordered_refs,
     report_retries,
 )
-from distspec.stages.session import default_max_in_flight, require_worker_slots
+from distspec.stages.session import (
+    OBJECT_STORE_FAILURES,
+    default_max_in_flight,
+    require_worker_slots,
+)
 from distspec.store.config import StoreConfig
 
 log = logging.getLogger("distspec")
@@ -141,6 +146,7 @@ def _bisect_batch(
     source: ArchiveSource, store_config: StoreConfig, listing: pa.Table, error: Exception
 ) -> Iterator[LoadedBatch]:
     """Load each half of a batch whose task failed; a single spectrum whose task fails is rejected."""
+    _raise_host_failure(error)
     n = len(listing)
     if n == 1:
         yield _reject_entry(listing, store_config, error)
@@ -166,6 +172,12 @@ def _reject_entry(listing: pa.Table, store_config: StoreConfig, error: Exception
     empty = np.zeros((0, store_config.grid.n_pixels), np.float32)
     rejected = [QuarantineRecord(entry.object_id, entry.version, entry.uri, reason, detail)]
     return LoadedBatch(ray.put((empty, empty)), listing.slice(0, 0), rejected)
+
+
+def _raise_host_failure(error: Exception) -> None:
+    """Raise the error of a failed task again if its node lacks room, for which no spectrum is to blame."""
+    if isinstance(error, OBJECT_STORE_FAILURES) or is_disk_full(error):
+        raise error
 
 
 def _last_line(error: Exception) -> str:
@@ -215,5 +227,6 @@ def _get_or_empty(task: ray.ObjectRef[Any]) -> list[Spectrum]:
     """Return the result of a pilot task, nothing if it failed: ingest reads and reports its files later."""
     try:
         return get_result(task, "of the pilot sample")
-    except TASK_FAILURES:
+    except TASK_FAILURES as error:
+        _raise_host_failure(error)
         return []

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import ObjectStoreFullError, OutOfDiskError
 
-from distspec.core.errors import ConfigError
+from distspec.core.errors import ConfigError, StorageError
 from distspec.io.storage import StorageConfig, get_storage, set_storage
 from distspec.stages.config import RayConfig
 
@@ -39,6 +40,8 @@ TEMP_DIR_VARIABLES = ("RAY_TMPDIR", "TMPDIR")
 NO_ENV_VARS: Mapping[str, str] = {}
 CONNECT_TIMEOUT = 10.0
 """Time for a connection to the address of a cluster [s]."""
+OBJECT_STORE_FAILURES = (ObjectStoreFullError, OutOfDiskError)
+"""Errors of Ray if an object fits neither in shared memory nor on the disk."""
 ACTORS_PER_GPU = 4
 """Actors that share a GPU, so that it computes for one while others read."""
 
@@ -98,7 +101,8 @@ def ray_session(config: RayConfig, env_vars: Mapping[str, str] = NO_ENV_VARS) ->
             signal.signal(signal.SIGTERM, sigterm_handler)  # ray.init installs its own
         was_local = _set_local_ray(is_local)
         try:
-            yield
+            with _object_store_errors():
+                yield
         finally:
             ray.shutdown()
             _set_local_ray(was_local)
@@ -202,6 +206,18 @@ def warn_small_shared_memory(free_bytes: float, store_bytes: float) -> None:
             free_bytes / 1e9,
             store_bytes / 1e9,
         )
+
+
+@contextmanager
+def _object_store_errors() -> Generator[None]:
+    """Raise the error of a node that has no room for Ray's objects within the block as `StorageError`."""
+    try:
+        yield
+    except OBJECT_STORE_FAILURES as error:
+        raise StorageError(
+            f"a node has no room for Ray's objects ({type(error).__name__}): free some space there in "
+            f"{SHARED_MEMORY} and in Ray's temporary folder, or choose another with --ray.temp-dir"
+        ) from error
 
 
 def _is_other_warning(record: logging.LogRecord) -> bool:

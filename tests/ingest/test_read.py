@@ -1,7 +1,9 @@
+import errno
 from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from distspec.archives.base import LISTING_SCHEMA
 from distspec.core.errors import InvalidSpectrumError, QuarantineReason, QuarantineRecord
@@ -60,6 +62,15 @@ def test_an_unexpected_error_of_a_parser_rejects_the_spectrum():
 def change_first_row(listing, **values):
     rows = [row | values if i == 0 else row for i, row in enumerate(listing.to_pylist())]
     return pa.Table.from_pylist(rows, schema=LISTING_SCHEMA)
+
+
+def test_a_full_disk_rejects_no_spectrum():
+    class FullDisk(FakeArchive):
+        async def read(self, entry, file):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        load(FullDisk(names=("good1",)))
 
 
 def test_a_missing_position_rejects_the_spectrum():

@@ -10,6 +10,7 @@ from distspec.core.errors import ConfigError, NotFoundError, StorageError
 from distspec.io.files import read_bytes, write_bytes
 from distspec.io.storage import (
     StorageConfig,
+    full_disk_errors,
     get_storage,
     resolve_storage,
     set_storage,
@@ -59,6 +60,17 @@ def test_other_schemes_are_refused():
         (FileNotFoundError(errno.ENOENT, "No such file"), NotFoundError, "no file at s3://b/k"),
         (PermissionError(errno.EACCES, "Permission denied"), StorageError, "check the permissions"),
         (OSError(errno.ENOSPC, "No space left on device"), StorageError, "No space left .* free some space"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), StorageError, "Disk quota exceeded: free some space"),
+        (
+            GenericError("Unable to copy data to file: No space left on device (os error 28)"),
+            StorageError,
+            "s3://b/k: No space left on device: free some space",
+        ),
+        (
+            FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"),
+            StorageError,
+            r"'/tmp'\]: .* set \$TMPDIR",
+        ),
         (OSError(errno.EIO, "Input/output error"), StorageError, "s3://b/k: Input/output error"),
         (PermissionDeniedError("403 Forbidden"), StorageError, "access denied"),
         (
@@ -74,6 +86,29 @@ def test_errors_are_reported_with_the_remedy(error, expected, message):
     assert caught.value.__cause__ is error
     copy = pickle.loads(pickle.dumps(caught.value))
     assert (type(copy), str(copy)) == (type(caught.value), str(caught.value))
+
+
+def test_a_full_disk_is_recognized_in_the_errors_of_workers_and_libraries():
+    named = OSError(errno.ENOSPC, "No space left on device", "/disk/file")
+    wrapped = RuntimeError("ray::task() failed")
+    wrapped.cause = named
+    for error, name in (
+        (named, "/disk/file"),
+        (wrapped, "/disk/file"),
+        (ValueError("Not enough space on disk: requested 9"), "/r"),
+    ):
+        full = pytest.raises(StorageError, match=rf"^{name}: (No|Not enough) space .*free some space")
+        with full, full_disk_errors("/r"):
+            raise error
+
+
+@pytest.mark.parametrize(
+    "error", [ConfigError("No space left on device"), OSError(errno.EIO, "Input/output error"), KeyError()]
+)
+def test_other_errors_are_left_as_they_are(error):
+    with pytest.raises(type(error)) as caught, full_disk_errors("/r"):
+        raise error
+    assert caught.value is error
 
 
 def test_faults_of_the_program_are_not_storage_errors():

@@ -1,5 +1,6 @@
 """How commands end: stopped by a signal, refused by a lease, with a user's error or an internal one."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -83,3 +84,10 @@ def test_errors_of_workers_and_of_object_stores_are_recognized():
     found = find_user_error(PermissionDeniedError("denied\n\nDebug source: 1"))
     assert isinstance(found, StorageError)
     assert format_error(found) == "error: denied"
+
+
+def test_a_full_disk_is_a_user_error_with_the_name_of_the_file():
+    found = find_user_error(OSError(errno.ENOSPC, "No space left on device", "/disk/file"))
+    assert isinstance(found, StorageError)
+    assert found.exit_status == 1
+    assert str(found).startswith("/disk/file: No space left on device: free some space")

@@ -8,10 +8,11 @@ import sys
 
 import pytest
 import ray
+from ray.exceptions import ObjectStoreFullError, OutOfDiskError
 from ray.util.state import get_actor
 from ray.util.state.exception import RayStateApiException
 
-from distspec.core.errors import ConfigError
+from distspec.core.errors import ConfigError, StorageError
 from distspec.stages import session
 from distspec.stages.config import RayConfig
 
@@ -136,6 +137,13 @@ def test_small_shared_memory_is_a_warning_and_none_is_an_error(tmp_path, monkeyp
     monkeypatch.setattr(session, "SHARED_MEMORY", str(tmp_path / "shm"))
     with pytest.raises(ConfigError, match=r"Ray keeps its objects in .*/shm \(No such file.*mount a tmpfs"):
         session.measure_shared_memory()
+
+
+def test_a_node_without_room_for_objects_is_a_storage_error():
+    for error in (OutOfDiskError("full"), ObjectStoreFullError("full")):
+        full = pytest.raises(StorageError, match=rf"{type(error).__name__}\): free .*--ray\.temp-dir")
+        with full, session._object_store_errors():
+            raise error
 
 
 def nodes_of(*resources):
