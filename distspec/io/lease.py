@@ -103,6 +103,10 @@ class LeaseHolder(JsonRecord):
         return f"{self.operation} on {self.host}, process {self.pid}, since {acquired} UTC, renewed {renewed}"
 
 
+_unwritten_releases: set[tuple[str, LeaseHolder]] = set()
+"""Leases of this process that have ended without a record of it, as on a full disk, with their URLs."""
+
+
 class Lease:
     """A lease that this process holds; a thread renews it until it is released.
 
@@ -142,7 +146,11 @@ class Lease:
         """Release the lease, so that another job can acquire it at once."""
         self._released.set()
         self._renewer.join()
-        self._write(released=True)
+        try:
+            self._write(released=True)
+        except Exception:
+            _unwritten_releases.add((self._url, replace(self._holder, renewed=0.0)))
+            raise
 
     def _renew(self) -> None:
         while not self._released.wait(RENEW_INTERVAL):
@@ -219,7 +227,7 @@ def acquire_lease(root: str, operation: str) -> Lease:
     url = _lease_url(root)
     file = read_versioned(url)
     previous = _parse_holder(file[0]) if file else None
-    if previous is not None and not previous.released and not previous.process_is_dead():
+    if previous is not None and not _has_ended(url, previous):
         age = time.time() - previous.renewed
         if abs(age) <= LEASE_TIMEOUT:
             raise LeaseHeldError(
@@ -243,6 +251,14 @@ def acquire_lease(root: str, operation: str) -> Lease:
     if version is None:
         raise LeaseHeldError(f"{root} was acquired by another job at the same time: wait for it to end")
     return Lease(url, holder, version)
+
+
+def _has_ended(url: str, holder: LeaseHolder) -> bool:
+    return (
+        holder.released
+        or holder.process_is_dead()
+        or (url, replace(holder, renewed=0.0)) in _unwritten_releases
+    )
 
 
 def _watch_lease(root: str, holder: LeaseHolder, file: tuple[bytes, str] | None) -> tuple[bytes, str] | None:

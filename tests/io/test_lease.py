@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from distspec.core.errors import LeaseHeldError, LeaseLostError
+from distspec.core.errors import LeaseHeldError, LeaseLostError, StorageError
 from distspec.io import lease as lease_module
 from distspec.io.files import write_json
 from distspec.io.lease import (
@@ -276,3 +276,21 @@ def test_one_of_many_simultaneous_jobs_acquires_the_lease(tmp_path):
     assert len(acquired) == 1
     assert len(refused) == 11
     acquired[0].release()
+
+
+def test_a_process_goes_on_with_a_root_whose_release_could_not_be_written(tmp_path, monkeypatch):
+    def fail(*_):
+        raise StorageError("No space left on device")
+
+    root = str(tmp_path)
+    lease = acquire_lease(root, "first")
+    with monkeypatch.context() as full_disk, pytest.raises(StorageError):
+        full_disk.setattr(lease_module, "compare_and_swap", fail)
+        lease.release()
+    assert not read(tmp_path).released
+    with monkeypatch.context() as other_process, pytest.raises(LeaseHeldError):
+        other_process.setattr(lease_module, "_unwritten_releases", set())
+        acquire_lease(root, "another")
+    with hold_lease(root, "second") as second:
+        assert second.token == 2
+    assert read(tmp_path).released
