@@ -284,13 +284,15 @@ def test_a_process_goes_on_with_a_root_whose_release_could_not_be_written(tmp_pa
 
     root = str(tmp_path)
     lease = acquire_lease(root, "first")
-    with monkeypatch.context() as full_disk, pytest.raises(StorageError):
+    with monkeypatch.context() as full_disk:
         full_disk.setattr(lease_module, "compare_and_swap", fail)
-        lease.release()
+        with pytest.raises(StorageError):
+            lease.release()
     assert not read(tmp_path).released
-    with monkeypatch.context() as other_process, pytest.raises(LeaseHeldError):
+    with monkeypatch.context() as other_process:
         other_process.setattr(lease_module, "_unwritten_releases", set())
-        acquire_lease(root, "another")
+        with pytest.raises(LeaseHeldError):
+            acquire_lease(root, "another")
     with hold_lease(root, "second") as second:
         assert second.token == 2
     assert read(tmp_path).released
