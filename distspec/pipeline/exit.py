@@ -18,8 +18,6 @@ EXIT_LEASE_HELD = LeaseHeldError.exit_status
 """Exit status of a command that found its root in use: try again later (EX_TEMPFAIL of sysexits.h)."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Signals that stop a command in order: from `ray job stop`, Ctrl-C, and a terminal that is closed."""
-EXIT_TERMINATED, EXIT_INTERRUPTED = 128 + signal.SIGTERM, 128 + signal.SIGINT
-"""Exit statuses of a command that SIGTERM or SIGINT has stopped, as a shell reports them."""
 STORAGE_PACKAGES = ("icechunk", "obstore")
 """Packages whose errors come from a disk or an object store."""
 

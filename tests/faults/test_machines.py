@@ -16,6 +16,10 @@ TESTS_BY_CASE = {
         "stages/test_embed.py::test_dead_actor_is_replaced",
         "stages/test_cluster.py::test_killed_actors_do_not_change_the_results",
     ],
+    "a worker aborts": [
+        "stages/test_ingest.py::test_an_aborted_read_is_repeated_and_counted",
+        "stages/test_cluster.py::test_an_aborted_job_is_repeated_and_counted",
+    ],
     "86 driver killed by SIGKILL": [
         "growth/test_kills.py::test_an_ingest_that_was_killed_is_completed",
         "training/test_kills.py::test_worker_killed_and_then_the_driver_in_a_checkpoint",
@@ -24,7 +28,7 @@ TESTS_BY_CASE = {
     "87 driver stopped by SIGTERM": [
         "cluster/test_jobs.py::test_stopped_job_is_resumed_by_the_next",
         "soak/test_soak.py::test_one_run_with_a_stopped_job",
-        "pipeline/test_exit.py::test_a_stopped_job_releases_the_root",
+        "pipeline/test_exit.py::test_a_stopped_job_releases_the_root_and_is_resumed",
     ],
     "88 hanging actor": ["stages/test_pool.py::test_hanging_actors_are_restarted"],
     "89 the loss is NaN": [

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 
 import pytest
 from obstore.exceptions import PermissionDeniedError
@@ -15,7 +16,8 @@ from distspec.io.job_log import list_jobs, read_events
 from distspec.io.lease import hold_lease, read_holder
 from distspec.pipeline.exit import (
     EXIT_LEASE_HELD,
-    EXIT_TERMINATED,
+    STOP_SIGNALS,
+    exit_on_signal,
     find_user_error,
     format_error,
     report_errors,
@@ -24,32 +26,90 @@ from distspec.pipeline.exit import (
 SMALL = ("--synthetic.n-spectra", "80", "--grid.n-pixels", "64", "--training.max-epochs", "400")
 
 
-def start_pipeline(root, *flags):
-    command = [sys.executable, "-m", "jobs.pipeline", "demo", "--root", str(root), *SMALL, *flags]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+PIPELINE = (sys.executable, "-m", "jobs.pipeline")
+COMMAND = (sys.executable, "-c", "from distspec.cli.main import main; main()", "run")
+
+
+def start_pipeline(root, *flags, command=PIPELINE):
+    arguments = [*command, "demo", "--root", str(root), *SMALL, *flags]
+    return subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
 
 
 @pytest.mark.slow  # `tests/cluster` stops a submitted job
-def test_a_stopped_job_releases_the_root(tmp_path):
-    with start_pipeline(tmp_path) as job:
+@pytest.mark.parametrize(
+    ("command", "number"),
+    [(PIPELINE, signal.SIGTERM), (PIPELINE, signal.SIGINT), (COMMAND, signal.SIGINT)],
+)
+def test_a_stopped_job_releases_the_root_and_is_resumed(tmp_path, command, number):
+    with start_pipeline(tmp_path, command=command) as job:
         for line in job.stderr:
             if "ingest " in line:
                 break
-        time.sleep(1.0)  # the training is about to start
-        job.send_signal(signal.SIGTERM)
+        time.sleep(4.0)  # the training has started
+        job.send_signal(number)
         start = time.monotonic()
-        assert job.wait(30) == EXIT_TERMINATED
-        job.stderr.close()
-    assert read_holder(str(tmp_path)).released
+        output = job.communicate(timeout=30)[1]
+    assert job.returncode == 128 + number
     assert time.monotonic() - start < 30
+    assert "Traceback" not in output
+    assert output.splitlines()[-1] == f"stopped by {number.name}: the same command goes on"
+    assert read_holder(str(tmp_path)).released
     [last] = list_jobs(str(tmp_path))
     assert (last.status, last.error) == ("stopped", "stopped by a signal")
-    assert [e.payload["stage"] for e in read_events(str(tmp_path), 1) if e.event_type == "stage"] == [
-        "synthesize",
-        "ingest",
-    ]
-    with hold_lease(str(tmp_path), "a test"):
-        pass
+    assert list_finished_stages(tmp_path, 1) == ["synthesize", "ingest"]
+    with start_pipeline(tmp_path, command=(sys.executable, "-m", "jobs.train")) as job:
+        output = job.communicate(timeout=180)[1]
+    assert job.returncode == 0, output
+    assert list_finished_stages(tmp_path, 2) == ["train"]
+
+
+def list_finished_stages(root, job_number):
+    events = read_events(str(root), job_number)
+    return [event.payload["stage"] for event in events if event.event_type == "stage"]
+
+
+@pytest.fixture
+def default_handlers():
+    """Signal handlers as in a new process; pytest and Ray set others."""
+    previous = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.default_int_handler)
+    yield
+    for number, handler in previous.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_signal_leaves_the_open_contexts_and_has_its_status(number, default_handlers, capsys):
+    left = []
+
+    def work():
+        with ExitStack() as stack:
+            stack.callback(left.append, "context")
+            try:
+                os.kill(os.getpid(), number)
+            except SystemExit:
+                raise SystemExit(1) from None  # as it comes out of Ray
+
+    with pytest.raises(SystemExit) as stopped, exit_on_signal():
+        work()
+    assert stopped.value.code == 128 + number
+    assert left == ["context"]
+    assert capsys.readouterr().err == f"stopped by {number.name}: the same command goes on\n"
+    assert signal.getsignal(number) is signal.default_int_handler
+
+
+def test_an_ignored_signal_stays_ignored(default_handlers):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with exit_on_signal():
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+def test_other_exits_are_left_as_they_are(default_handlers):
+    with pytest.raises(SystemExit) as stopped, exit_on_signal():
+        raise SystemExit(2)
+    assert stopped.value.code == 2
 
 
 def test_a_root_in_use_has_an_exit_status_of_its_own(tmp_path):
