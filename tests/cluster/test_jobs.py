@@ -67,9 +67,9 @@ def list_finished_stages(root: str) -> list[str]:
     )
 
 
-@pytest.mark.slow  # tests/soak/test_soak.py does the same with one run
-def test_stopped_job_is_resumed_by_the_next(cluster, server, arguments):
-    """The second submission finishes the pipeline; the third has nothing to do."""
+def test_stopped_job_is_resumed_by_the_next(cluster, server, arguments, monkeypatch):
+    """The second submission finishes the pipeline; tests/soak compares its catalog with another one."""
+    monkeypatch.setattr(cluster, "has_code", True)  # every uploaded copy of the code would be compiled again
     root = server.url("root")
     pipeline = ["python", "-m", "jobs.pipeline", *arguments, root]
     cluster.submit("first", *pipeline, wait=False)
@@ -89,12 +89,6 @@ def test_stopped_job_is_resumed_by_the_next(cluster, server, arguments):
     published = editions.find_record(root)
     quarantine = editions.open_record_tables(root, published)["quarantine"].to_table()
     assert published.rows["objects"] + len(quarantine) == 75
-
-    third = cluster.submit("third", *pipeline)
-    assert third.returncode == 0, third.stdout[-3000:]
-    assert "Nothing to do: the catalog is up to date" in third.stdout
-    assert editions.find_record(root) == published
-    assert not list_jobs(root)[-1].did_work
 
 
 def test_failed_jobs_have_exit_statuses(cluster, server, arguments):

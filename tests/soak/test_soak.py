@@ -24,6 +24,7 @@ def run_soak(*flags: str) -> str:
     return ended.stdout
 
 
+@pytest.mark.slow  # tests/cluster/test_jobs.py stops a job and resumes it
 def test_one_run_with_a_stopped_job():
     """The job is stopped, submitted again, and submitted once more when there is nothing to do."""
     output = run_soak("--runs", "1", "--faults", "job stopped", "--max-delay", "12")
