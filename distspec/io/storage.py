@@ -328,7 +328,7 @@ def translate_storage_error(error: BaseException, url: str) -> StorageError | No
             return StorageError(f"{url}: {error.strerror}: free some space there, or set $TMPDIR")
         return NotFoundError(f"no file at {error.filename or url}")
     if is_disk_full(error):
-        return _full_disk_error(error, url)
+        return make_full_disk_error(error, url)
     detail = _format_detail(error)
     if isinstance(error, (PermissionError, PermissionDeniedError, UnauthenticatedError)):
         return StorageError(
@@ -358,7 +358,7 @@ def full_disk_errors(url: str) -> Generator[None]:
         raise
     except Exception as error:
         if is_disk_full(error):
-            raise _full_disk_error(error, url) from error
+            raise make_full_disk_error(error, url) from error
         raise
 
 
@@ -376,7 +376,16 @@ def is_disk_full(error: BaseException) -> bool:
     return any(text in str(cause) for text in FULL_DISK_TEXTS)
 
 
-def _full_disk_error(error: BaseException, url: str) -> StorageError:
+def make_full_disk_error(error: BaseException, url: str) -> StorageError:
+    """Return the error of a full disk with the remedy.
+
+    Parameters
+    ----------
+    error : BaseException
+        Error for which `is_disk_full` holds.
+    url : str
+        File or folder that the message names if the error names no file.
+    """
     cause = getattr(error, "cause", None) or error
     text = next((text for text in FULL_DISK_TEXTS if text in str(cause)), FULL_DISK_TEXTS[0])
     return StorageError(

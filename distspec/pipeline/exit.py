@@ -10,7 +10,7 @@ from contextlib import contextmanager, redirect_stderr
 from typing import Any, TypeVar
 
 from distspec.core.errors import ConfigError, DistspecError, LeaseHeldError, StorageError
-from distspec.io.storage import is_disk_full, translate_storage_error
+from distspec.io.storage import is_disk_full, make_full_disk_error
 
 Parsed = TypeVar("Parsed")
 
@@ -112,7 +112,7 @@ def find_user_error(error: Exception) -> DistspecError | None:
     if isinstance(original, DistspecError):
         return original
     if is_disk_full(original):
-        return translate_storage_error(original, "the disk")
+        return make_full_disk_error(original, "the disk")
     if type(original).__module__.partition(".")[0] in STORAGE_PACKAGES:
         return StorageError(str(original))
     return None
