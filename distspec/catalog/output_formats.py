@@ -6,6 +6,7 @@ others are written from Arrow. A value that a format cannot hold is an error, ne
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Generator, Iterable, Mapping
@@ -157,31 +158,41 @@ def convert_to_arrow(result: Any) -> pa.Table:
     return select_columns(result, "arrow").to_arrow_table()
 
 
-def collect_metadata(datasets: Iterable[ds.Dataset]) -> pa.Schema:
-    """Return the columns of published tables that have the same unit wherever they are.
+def collect_metadata(datasets: Mapping[str, ds.Dataset], sql: str) -> pa.Schema:
+    """Return the columns that a query may read, with their units and descriptions.
+
+    A column of several tables has the unit and the description in which these agree. Tables that the query
+    does not name count only if no other table has the column.
 
     Parameters
     ----------
-    datasets : iterable of Dataset
-        Published tables.
+    datasets : mapping of str to Dataset
+        Published tables by name.
+    sql : str
+        The query.
 
     Returns
     -------
     Schema
-        Columns with units and descriptions.
     """
-    known: dict[str, pa.Field] = {}
-    ambiguous: set[str] = set()
-    for dataset in datasets:
-        for field in dataset.schema:
-            unit = (known.setdefault(field.name, field).metadata or {}).get(b"unit")
-            if unit != (field.metadata or {}).get(b"unit"):
-                ambiguous.add(field.name)
-    return pa.schema([field for name, field in known.items() if name not in ambiguous])
+    words = set(re.findall(r"\w+", sql.replace("cone", "objects")))
+    named = _merge_fields([dataset for name, dataset in datasets.items() if name in words])
+    return pa.schema({**_merge_fields(datasets.values()), **named}.values())
+
+
+def _merge_fields(datasets: Iterable[ds.Dataset]) -> dict[str, pa.Field]:
+    merged: dict[str, pa.Field] = {}
+    for field in (field for dataset in datasets for field in dataset.schema):
+        known = merged.setdefault(field.name, field).metadata or {}
+        agreed = {key: value for key, value in known.items() if (field.metadata or {}).get(key) == value}
+        if b"unit" in known and b"unit" not in agreed:
+            agreed = {}  # another quantity
+        merged[field.name] = merged[field.name].with_metadata(agreed)
+    return merged
 
 
 def describe_schema(schema: pa.Schema, described: pa.Schema) -> pa.Schema:
-    """Return a schema whose fields have the units and descriptions of fields of the same names.
+    """Return a schema with metadata, in which fields have units and descriptions of fields of the same names.
 
     Parameters
     ----------
@@ -200,7 +211,7 @@ def describe_schema(schema: pa.Schema, described: pa.Schema) -> pa.Schema:
         else field
         for field in schema
     ]
-    return pa.schema(fields, schema.metadata)
+    return pa.schema(fields, described.metadata)
 
 
 @contextmanager

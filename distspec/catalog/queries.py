@@ -128,7 +128,7 @@ def _run_query(root: str, sql: str, run_id: str) -> Generator[tuple[Any, pa.Sche
             result: Any = connection.sql(sql)
             if result is None:
                 raise CatalogError(f"query {sql!r} returns no table: use a SELECT statement")
-            yield result, collect_metadata(open_record_tables(root, record).values())
+            yield result, collect_metadata(open_record_tables(root, record), sql)
 
 
 def _first_cell(ra: float, dec: float, radius: float) -> int:

@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 import tyro
 
+from distspec.catalog.output_formats import find_output_format, save_table
 from distspec.cli.base import RootCommand
 from distspec.core.errors import QuarantineReason
 from distspec.core.text import escape_unprintable, format_table
-from distspec.io.files import write_table
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,15 @@ class PredictCommand(RootCommand):
     n: int = 5
     """Number of nearest spectra to list."""
     to: str = ""
-    """Parquet file for the complete table; empty: do not write it."""
+    """File for the complete table, in the formats of `distspec query`; empty: do not write it."""
 
     def run(self) -> None:
         """Print the predictions and the rejected spectra; end with status 1 if all are rejected."""
+        if self.to:
+            find_output_format(self.to)
         prediction = self.project.predict(self.files, self.z, self.redshifts, self.n)
         if self.to:
-            write_table(self.to, prediction.table)
+            save_table(prediction.table, self.to)
         if len(prediction.table):
             print(format_predictions(prediction.table))
         for rejected in prediction.rejected:

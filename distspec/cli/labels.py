@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 import tyro
 
+from distspec.catalog.output_formats import find_output_format, save_table
 from distspec.cli.base import RootCommand
 from distspec.core.arrow import pc
 from distspec.core.text import format_table
-from distspec.io.files import write_table
 
 SUGGESTION_COLUMNS = ("suggestion_rank", "object_id", "label", "label_prob", "label_set")
 
@@ -97,13 +97,15 @@ class RerankCommand(RootCommand):
     seed: int = 0
     """Seed of the isolation forest that learns from the marks."""
     to: str = ""
-    """Parquet file for all ranks; empty: do not write it."""
+    """File for all ranks, in the formats of `distspec query`; empty: do not write it."""
 
     def run(self) -> None:
         """Print the ranks."""
+        if self.to:
+            find_output_format(self.to)
         table = self.project.rerank(self.seed).table
         if self.to:
-            write_table(self.to, table)
+            save_table(table, self.to)
         unmarked = table.filter(pc.field("mark") == "")
         columns = {
             "rank": unmarked["feedback_rank"],

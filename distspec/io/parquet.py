@@ -127,7 +127,7 @@ def write_parquet(batches: Iterable[pa.RecordBatch], schema: pa.Schema, file: IO
             for name, n in _max_text_lengths(table).items():
                 widths[name] = max(n, widths[name])
         # Only now are the lengths of texts known; pyarrow reads metadata from this entry alone.
-        metadata = _build_metadata(schema, widths)
+        metadata = {**(schema.metadata or {}), **_build_metadata(schema, widths)}
         stored = base64.b64encode(schema.with_metadata(metadata).serialize())
         writer.add_key_value_metadata({**metadata, b"ARROW:schema": stored})
 

@@ -325,6 +325,20 @@ def test_values_that_a_format_cannot_hold_are_refused(project, tmp_path):
         QueryResult(pa.table({f"c{i}": [1] for i in range(1000)})).write(tmp_path / "a.fits")
 
 
+def test_columns_of_one_name_have_the_description_of_their_table(project):
+    for name in ("confusion", "classes"):
+        field = project.query(f"SELECT share FROM {name}").table.schema.field("share")
+        assert field.metadata == TABLES[name].schema.field("share").metadata
+    joined = project.query("SELECT share FROM confusion JOIN classes USING (cluster_label, share)")
+    assert set(joined.table.schema.field("share").metadata) == {b"unit"}
+
+
+def test_repeated_names_are_numbered(project):
+    result = project.query("SELECT 1 AS d, 2 AS d, 'a' AS \"D\"")
+    assert result.columns == ["d", "d_1", "D_2"]
+    assert result.to_astropy()["d_1"][0] == 2
+
+
 def test_all_numbers_of_a_type_and_null(tmp_path):
     QueryResult(pa.table({"x": pa.array([*range(256), None], pa.uint8())})).write(tmp_path / "a.fits")
     assert read_astropy(tmp_path / "a.fits")["x"] == [*range(256), None]
