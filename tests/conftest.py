@@ -1,4 +1,4 @@
-"""Fixtures of all tests: real data, one local Ray, and synthetic spectra with known properties."""
+"""Fixtures of all tests: real data, one local Ray, and simulated spectra with known properties."""
 
 from __future__ import annotations
 

@@ -36,12 +36,12 @@ PARTIAL_SCORES: Mapping[str, str] = {
     "anomaly_recon": "poor reconstruction for its S/N and class",
     "anomaly_line": "residual as wide as a line",
     "anomaly_density": "low density in latent space",
-    "anomaly_neighbours": "far from its nearest neighbors in latent space",
+    "anomaly_neighbors": "far from its nearest neighbors in latent space",
     "anomaly_forest": "isolated in latent space",
 }
 """Partial scores with the texts of `explain_anomaly`."""
 RESIDUAL_SCORES = ("anomaly_recon", "anomaly_line")
-LATENT_SCORES = ("anomaly_density", "anomaly_neighbours", "anomaly_forest")
+LATENT_SCORES = ("anomaly_density", "anomaly_neighbors", "anomaly_forest")
 
 
 @dataclass(frozen=True)

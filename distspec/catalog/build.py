@@ -227,7 +227,7 @@ def _build_objects(inputs: _RunInputs, classes: TrackedClasses) -> pa.Table:
 def _assign_splits(inputs: _RunInputs) -> list[str]:
     """Return for each spectrum whether the model was trained or validated on it, or has not seen it."""
     store, record, known_rows = inputs.store, inputs.model.record, inputs.rows
-    if record.data_digest != store.dataset_checksum():
+    if record.dataset_checksum != store.dataset_checksum():
         try:
             known_rows = open_store(store.url, record.snapshot_id).current_rows()
         except (ValueError, IcechunkError):  # the model was trained on another root

@@ -36,7 +36,7 @@ from distspec.io.paths import catalog_url, join_url, run_url
 from distspec.io.storage import url_to_fs
 
 CURRENT_RECORD_FILE = "current.json"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """Version of the published tables and records; records of another version are refused."""
 
 

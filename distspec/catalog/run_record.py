@@ -20,7 +20,7 @@ class NullTestRecord(JsonRecord):
 
     Attributes
     ----------
-    percentile : float
+    quantile : float
         Fraction of the null draws that score less.
     null_mean : float
         Mean score of the null draws.
@@ -30,7 +30,7 @@ class NullTestRecord(JsonRecord):
         Probability that structureless data reach such a score under any setting of the sweep.
     """
 
-    percentile: float
+    quantile: float
     null_mean: float
     z_score: float
     p_value: float

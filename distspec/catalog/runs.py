@@ -146,12 +146,12 @@ def build_sweep_table(
     sweep_scores : SweepScores
         Scores of the settings.
     selection : Selection or None
-        The selected setting; ``chosen`` marks its trial, or its first ensemble member for a consensus.
+        The selected setting; ``selected`` marks its trial, or its first ensemble member for a consensus.
     """
     real_results = [result for result in results if not result.trial.dataset.is_null]
-    chosen = None
+    selected = None
     if selection is not None:
-        chosen = (
+        selected = (
             sweep_scores.members[selection.setting][0]
             if selection.trial_index is None
             else selection.trial_index
@@ -160,9 +160,9 @@ def build_sweep_table(
     rows = [
         {
             **_trial_row(i, result),
-            "null_percentile": test.percentile[SweepSetting.from_result(result)] if test else float("nan"),
+            "null_quantile": test.quantile[SweepSetting.from_result(result)] if test else float("nan"),
             "stability": sweep_scores.stability[i],
-            "chosen": i == chosen,
+            "selected": i == selected,
         }
         for i, result in enumerate(real_results)
     ]
@@ -186,7 +186,7 @@ def build_null_tests_table(results: Sequence[TrialResult]) -> pa.Table:
     rows = [
         {
             "null_model": result.trial.dataset.null_model,
-            "draw": result.trial.dataset.draw,
+            "draw": result.trial.dataset.number,
             **_trial_row(i, result),
         }
         for i, result in enumerate(result for result in results if result.trial.dataset.is_null)
@@ -213,7 +213,7 @@ def _trial_row(trial_index: int, trial_result: TrialResult) -> dict[str, Any]:
         "seed": trial.seed,
         "n_clusters": trial_result.n_clusters,
         "sizes": trial_result.sizes.tolist(),
-        "noise_share": trial_result.noise_fraction,
+        "noise_fraction": trial_result.noise_fraction,
         **asdict(trial_result.scores),
         "seconds": trial_result.seconds,
     }
@@ -305,5 +305,5 @@ def _build_null_test_record(
     if test is None:
         return None
     return NullTestRecord(
-        test.percentile[setting], test.null_mean[setting], test.z_score[setting], test.p_value[setting]
+        test.quantile[setting], test.null_mean[setting], test.z_score[setting], test.p_value[setting]
     )

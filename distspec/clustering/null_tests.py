@@ -44,7 +44,7 @@ def draw_null_data(x: Floats, dataset: DatasetSpec, seed: int) -> Floats:
     """
     if dataset.null_model == OBSERVED or not x.size:
         return x
-    rng = np.random.default_rng([seed, NULL_MODELS.index(dataset.null_model), dataset.draw])
+    rng = np.random.default_rng([seed, NULL_MODELS.index(dataset.null_model), dataset.number])
     if dataset.null_model == GAUSSIAN:
         covariance = np.atleast_2d(np.cov(x.T))
         return rng.multivariate_normal(
@@ -61,7 +61,7 @@ class NullTest(Generic[Key]):
 
     Attributes
     ----------
-    percentile : mapping
+    quantile : mapping
         Fraction of the draws that score less; ties count half.
     null_mean : mapping
         Mean score of the draws.
@@ -72,7 +72,7 @@ class NullTest(Generic[Key]):
         number of keys that were tried.
     """
 
-    percentile: Mapping[Key, float]
+    quantile: Mapping[Key, float]
     null_mean: Mapping[Key, float]
     z_score: Mapping[Key, float]
     p_value: Mapping[Key, float]
@@ -119,7 +119,7 @@ def run_null_test(
         for keys in families.values()
     ]
     return NullTest(
-        percentile=_combine([test.percentile for test in tests], min),
+        quantile=_combine([test.quantile for test in tests], min),
         null_mean=_combine([test.null_mean for test in tests], max),
         z_score=_combine([test.z_score for test in tests], min),
         p_value=_combine([test.p_value for test in tests], max),

@@ -25,12 +25,12 @@ class DatasetSpec(NamedTuple):
     ----------
     null_model : str
         "data" for the sample itself, else a null model.
-    draw : int
+    number : int
         Of the sample: number of the model whose latents are clustered. Of a null model: number of the draw.
     """
 
     null_model: str = OBSERVED
-    draw: int = 0
+    number: int = 0
 
     @property
     def is_null(self) -> bool:

@@ -173,7 +173,7 @@ def _group_null_results(
         if dataset.is_null:
             by_setting = draws.setdefault(dataset.null_model, {})
             by_draw = by_setting.setdefault(SweepSetting.from_result(result), {})
-            by_draw.setdefault(dataset.draw, []).append(result)
+            by_draw.setdefault(dataset.number, []).append(result)
     return draws
 
 

@@ -144,7 +144,7 @@ def fit_trials(
     n, size = len(points), max_rows[first.algorithm_spec.algorithm]
     rows = np.arange(n)
     if size < n:
-        rng = np.random.default_rng([first.seed, first.dataset.draw, n])
+        rng = np.random.default_rng([first.seed, first.dataset.number, n])
         rows = np.sort(rng.choice(n, size, replace=False))
     # A small resampled sample may have fewer points than clusters.
     rows = rows if len(rows) > max(trial.algorithm_spec.k for trial in trials) else np.arange(n)

@@ -25,7 +25,7 @@ class StageRecord(JsonRecord):
         Time at which it ended, UTC, ISO 8601.
     seconds : float
         How long it took [s].
-    counts : mapping
+    summary : mapping
         Its result: numbers and names, see `distspec.stages.result.StageResult`.
     """
 
@@ -34,7 +34,7 @@ class StageRecord(JsonRecord):
     stage: str
     ended: str
     seconds: float
-    counts: Mapping[str, int | float | str]
+    summary: Mapping[str, int | float | str]
 
 
 def write_stage_record(root: str, record: StageRecord) -> None:

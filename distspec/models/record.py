@@ -13,7 +13,7 @@ from distspec.io.paths import join_url
 from distspec.models.config import VAEConfig
 from distspec.store.config import StoreConfig
 
-MODEL_FORMAT_VERSION = 2
+MODEL_FORMAT_VERSION = 3
 """Version of the files of a model; models of other versions are refused."""
 RECORD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -59,7 +59,7 @@ class ModelRecord(JsonRecord):
         Model whose weights the training started from; empty if it started from new weights.
     snapshot_id : str
         Snapshot of the store that the model was trained on.
-    data_digest : str
+    dataset_checksum : str
         Checksum of the spectra in that snapshot.
     store_config : StoreConfig
         Wavelength grid, normalization and archive of the spectra.
@@ -92,7 +92,7 @@ class ModelRecord(JsonRecord):
     seed: int
     parent_model_id: str
     snapshot_id: str
-    data_digest: str
+    dataset_checksum: str
     store_config: StoreConfig
     input_sizes: Mapping[str, int]
     vae: VAEConfig

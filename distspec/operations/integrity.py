@@ -124,7 +124,7 @@ class _RecordChecker:
         self._store_url = store_url(root)
         self._tags = open_repository(self._store_url).list_tags()
         self._checked: set[tuple[str, str]] = set()
-        self._data_digests: dict[str, str | None] = {}
+        self._dataset_checksums: dict[str, str | None] = {}
 
     def check(self, path: str, record: Mapping[str, Any]) -> Iterator[str]:
         """Yield the problems of a record."""
@@ -137,8 +137,7 @@ class _RecordChecker:
                 yield f"it was made from another {name} than the one that is there"
         imported = record_type == "models" and model_tag(record["model_id"]) not in self._tags
         if record_type != "catalog" and not imported:
-            key = "data_digest" if record_type == "models" else "dataset_checksum"
-            yield from self._check_data(record["snapshot_id"], record[key])
+            yield from self._check_data(record["snapshot_id"], record["dataset_checksum"])
 
     def _check_files(self, files: Mapping[str, str]) -> Iterator[str]:
         """Yield the files whose SHA-256 differs; files that were checked for another record are skipped."""
@@ -159,21 +158,21 @@ class _RecordChecker:
             yield from (problem for problem in bar if problem is not None)
 
     def _check_data(self, snapshot_id: str, expected: str) -> Iterator[str]:
-        digest = self._compute_data_digest(snapshot_id)
+        digest = self._compute_dataset_checksum(snapshot_id)
         if digest is None:
             yield f"its snapshot {snapshot_id} is missing"
         elif digest != expected:
             yield f"its data set is not the one in snapshot {snapshot_id}"
 
-    def _compute_data_digest(self, snapshot_id: str) -> str | None:
+    def _compute_dataset_checksum(self, snapshot_id: str) -> str | None:
         """Return the checksum of a snapshot's data set, computed once; None if there is no such snapshot."""
-        if snapshot_id not in self._data_digests:
+        if snapshot_id not in self._dataset_checksums:
             try:
                 digest = open_store(self._store_url, snapshot_id).dataset_checksum()
             except DistspecError:
                 digest = None
-            self._data_digests[snapshot_id] = digest
-        return self._data_digests[snapshot_id]
+            self._dataset_checksums[snapshot_id] = digest
+        return self._dataset_checksums[snapshot_id]
 
 
 def _list_files(record_type: str, folder: str, record: Mapping[str, Any]) -> dict[str, str]:

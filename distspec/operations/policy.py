@@ -1,6 +1,6 @@
 """Decisions of a schedule, with their reasons: whether to train a new model, and whether to promote it.
 
-A new model that may replace the promoted model is a challenger.
+A new model that may replace the promoted one is a candidate.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MIN_NEW_SPECTRA = 30
 DRIFT_ALPHA = 1e-3
 """Significance level of the test for drift, for all columns together."""
 MIN_DEGRADATION_SIGMA = 3.0
-"""A challenger's χ² counts as worse if the mean difference exceeds so many of its standard errors."""
+"""A candidate's χ² counts as worse if the mean difference exceeds so many of its standard errors."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class RetrainConfig:
     warm_start: bool = False
     """Start from the weights of the promoted model; otherwise from new ones."""
     max_chi2_increase: float = 0.02
-    """Reject a challenger whose χ² per pixel on held-out sources is higher by more than this fraction."""
+    """Reject a candidate whose χ² per pixel on held-out sources is higher by more than this fraction."""
     max_stability_drop: float = 0.1
-    """Reject a challenger whose clusterings repeat less well, by more than this adjusted Rand index."""
+    """Reject a candidate whose clusterings repeat less well, by more than this adjusted Rand index."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -117,7 +117,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class RetrainDecision:
-    """Whether to train a challenger.
+    """Whether to train a candidate.
 
     Attributes
     ----------
@@ -126,7 +126,7 @@ class RetrainDecision:
     reason : str
         Reason, for logs and records.
     user_requested : bool
-        Whether the settings were changed: the challenger is then promoted unless it is broken.
+        Whether the settings were changed: the candidate is then promoted unless it is broken.
     """
 
     train: bool
@@ -161,7 +161,7 @@ def measure_drift(new: Mapping[str, Floats32], reference: Mapping[str, Floats32]
 def decide_retraining(
     changes: ChangesSinceTraining, drift: Drift | None, config: RetrainConfig
 ) -> RetrainDecision:
-    """Decide whether to train a challenger.
+    """Decide whether to train a candidate.
 
     Parameters
     ----------
@@ -245,7 +245,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class PromotionDecision:
-    """Whether to promote a challenger.
+    """Whether to promote a candidate.
 
     Attributes
     ----------
@@ -260,43 +260,43 @@ class PromotionDecision:
 
 
 def decide_promotion(
-    champion: Evaluation | None, challenger: Evaluation, config: RetrainConfig, user_requested: bool = False
+    promoted: Evaluation | None, candidate: Evaluation, config: RetrainConfig, user_requested: bool = False
 ) -> PromotionDecision:
-    """Decide whether a challenger replaces the promoted model, by comparing them spectrum by spectrum.
+    """Decide whether a candidate replaces the promoted model, by comparing them spectrum by spectrum.
 
     Parameters
     ----------
-    champion : Evaluation or None
+    promoted : Evaluation or None
         Evaluation of the promoted model; None if there is none.
-    challenger : Evaluation
+    candidate : Evaluation
         Evaluation of the new model on the same spectra.
     config : RetrainConfig
         Limits of the degradation that is accepted.
     user_requested : bool
-        Whether the settings were changed: the challenger is then promoted unless it is broken.
+        Whether the settings were changed: the candidate is then promoted unless it is broken.
 
     Returns
     -------
     PromotionDecision
         The decision and its reason.
     """
-    if not challenger.is_finite:
+    if not candidate.is_finite:
         return PromotionDecision(False, "its outputs are not finite")
-    if champion is None:
-        return PromotionDecision(True, "no model was promoted before")
+    if promoted is None:
+        return PromotionDecision(True, "it is the first model")
     if user_requested:
         return PromotionDecision(True, "its settings were requested")
-    if not champion.is_finite:
-        return PromotionDecision(True, f"the outputs of {champion.model_id} are not finite")
-    log_ratio = np.log(np.maximum(challenger.chi2_red, 1e-30)) - np.log(np.maximum(champion.chi2_red, 1e-30))
+    if not promoted.is_finite:
+        return PromotionDecision(True, f"the outputs of {promoted.model_id} are not finite")
+    log_ratio = np.log(np.maximum(candidate.chi2_red, 1e-30)) - np.log(np.maximum(promoted.chi2_red, 1e-30))
     mean, error = float(np.mean(log_ratio)), float(np.std(log_ratio) / np.sqrt(max(len(log_ratio), 1)))
     ratio = f"χ² × {np.exp(mean):.3f} ± {error:.3f} on {len(log_ratio):,} held-out spectra"
     if mean > np.log1p(config.max_chi2_increase) and mean > MIN_DEGRADATION_SIGMA * error:
         return PromotionDecision(False, f"worse: {ratio}")
-    drop = champion.stability - challenger.stability
+    drop = promoted.stability - candidate.stability
     if np.isnan(drop):
         return PromotionDecision(True, f"{ratio}; too few spectra to compare clusterings")
-    stability = f"stability of clusterings {challenger.stability:.2f}, before {champion.stability:.2f}"
+    stability = f"stability of clusterings {candidate.stability:.2f}, before {promoted.stability:.2f}"
     if drop > config.max_stability_drop:
         return PromotionDecision(False, f"less stable: {stability}")
     return PromotionDecision(True, f"{ratio}; {stability}")

@@ -173,7 +173,7 @@ def _count_store(root: str) -> StoreSummary | None:
     except NotFoundError:
         return None
     record = read_stage_record(root, "ingest")
-    catalog = str(record.counts.get("catalog", "")) if record else ""
+    catalog = str(record.summary.get("catalog", "")) if record else ""
     return StoreSummary(len(store.current_rows()), store.n_rows, len(store.read_quarantine()), catalog)
 
 
@@ -194,7 +194,7 @@ def _format_decision(events: Mapping[str, Mapping[str, Any]]) -> str:
     decision = events.get("decision", {}).get("reason", "")
     if promotion := events.get("promotion"):
         outcome = "promoted" if promotion["promote"] else "rejected"
-        return f"{decision} → {promotion['challenger']} {outcome}: {promotion['reason']}"
+        return f"{decision} → {promotion['candidate']} {outcome}: {promotion['reason']}"
     return decision
 
 

@@ -134,7 +134,7 @@ class ModelProvenance(ProvenanceEntity):
     """Model whose weights the training started from; empty if it started from new weights."""
     snapshot_id: str
     """Snapshot of the store that the model was trained on."""
-    data_digest: str
+    dataset_checksum: str
     """Checksum of the spectra in that snapshot."""
     seed: int
     """Seed of the training."""

@@ -12,7 +12,7 @@ import tyro
 from distspec.archives.base import Archive
 from distspec.archives.catalogs import make_absolute_url
 from distspec.archives.dja import DJA
-from distspec.archives.simulated.survey import SyntheticConfig
+from distspec.archives.simulated.survey import SimulationConfig
 from distspec.catalog.editions import CatalogConfig
 from distspec.clustering.config import ClusteringConfig
 from distspec.core.errors import ConfigError
@@ -43,7 +43,7 @@ class Config:
     """Name of the recipe that these settings come from."""
     archive: Archive
     """Archive that the spectra are read from."""
-    synthetic: Annotated[SyntheticConfig | None, tyro.conf.arg(name="synthetic")] = None
+    simulation: Annotated[SimulationConfig | None, tyro.conf.arg(name="simulation")] = None
     """Simulate an archive below the root first, and read the spectra from it."""
     access: AccessConfig = field(default_factory=AccessConfig)
     """Settings of the access to an archive's files, and the limits on their size."""
@@ -80,7 +80,7 @@ class Config:
         _refuse_secrets(asdict(self))
 
     @property
-    def synthetic_url(self) -> str:
+    def simulation_url(self) -> str:
         """Folder of the simulated archive."""
         return join_url(self.root, "archive")
 
@@ -114,9 +114,9 @@ class Config:
         """
         model = self.pretrained_model and _resolve_url(self.pretrained_model)
         config = replace(self, root=_resolve_url(self.root), pretrained_model=model)
-        if self.synthetic is None or not isinstance(self.archive, DJA):
+        if self.simulation is None or not isinstance(self.archive, DJA):
             return config
-        url = config.synthetic_url
+        url = config.simulation_url
         tables = {"catalog": join_url(url, "catalog.csv"), "truth_table": join_url(url, "truth.parquet")}
         return replace(config, archive=replace(self.archive, url=url, **tables))
 

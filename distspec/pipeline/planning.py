@@ -124,7 +124,7 @@ def plan_resources(
         raise ConfigError(f"{n_spectra} spectra: give at least 1")
     inputs = PlanInputs(config, n_spectra, tuple(machine_groups), rates)
     stages = [
-        *([_plan_synthesize(inputs)] if config.synthetic else []),
+        *([_plan_simulate(inputs)] if config.simulation else []),
         _plan_ingest(inputs),
         _plan_train(inputs, n_epochs or config.training.max_epochs, batch_size or config.training.batch_size),
         _plan_embed(inputs),
@@ -142,12 +142,12 @@ def plan_resources(
     )
 
 
-def _plan_synthesize(inputs: PlanInputs) -> StagePlan:
+def _plan_simulate(inputs: PlanInputs) -> StagePlan:
     return inputs.plan_stage(
-        "synthesize",
+        "simulate",
         n_tasks=ceil(inputs.n_spectra / SPECTRA_PER_SIMULATION_TASK),
         memory=memory_module.WORKER_BYTES,
-        worker_seconds=inputs.n_spectra * inputs.rates.seconds_per_spectrum["synthesize"],
+        worker_seconds=inputs.n_spectra * inputs.rates.seconds_per_spectrum["simulate"],
     )
 
 
@@ -268,7 +268,7 @@ def _estimate_storage(inputs: PlanInputs) -> dict[str, float]:
     sizes: dict[str, float] = {}
     for name, size in inputs.rates.folder_bytes.items():
         scale = inputs.n_pixels / inputs.rates.benchmark.n_pixels if name == "store" else 1.0
-        if name != "archive" or inputs.config.synthetic:
+        if name != "archive" or inputs.config.simulation:
             sizes[name] = size.fixed + scale * size.per_spectrum * inputs.n_spectra
     return sizes
 

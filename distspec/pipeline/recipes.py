@@ -16,7 +16,7 @@ from distspec.archives.desi import DESI
 from distspec.archives.dja import DJA
 from distspec.archives.jades import JADES
 from distspec.archives.sdss import SDSS
-from distspec.archives.simulated.survey import SyntheticConfig
+from distspec.archives.simulated.survey import SimulationConfig
 from distspec.archives.spex import SpeX
 from distspec.clustering.config import ClusteringConfig
 from distspec.core.entry_points import LoadedEntryPoints, load_entry_points
@@ -85,7 +85,7 @@ def demo(root: str) -> Config:
         root,
         "demo",
         DJA(),
-        synthetic=SyntheticConfig(),
+        simulation=SimulationConfig(),
         vae=PRISM_VAE,
         training=replace(FAST_TRAINING, max_epochs=45),
         clustering=replace(CONSENSUS_CLUSTERING, measurements=("lya_ew",), n_seeds=5, n_umap_seeds=2),

@@ -131,7 +131,7 @@ def _reproduce_run(root: str, run_id: str, target_root: str) -> Iterator[str]:
         embed_store(target_root, model_id)
     result = cluster(target_root, record.model_id, settings, record.seed, dict(record.config))
     _, before = load_run(run_url(root, run_id))
-    _, after = load_run(run_url(target_root, str(result.counts["run"])))
+    _, after = load_run(run_url(target_root, str(result.summary["run"])))
     for name in before:
         yield from compare_tables(name, before[name], after[name])
 
@@ -144,7 +144,7 @@ def _reproduce_model(root: str, model_id: str, target_root: str) -> Iterator[str
     if record.parent_model_id:
         import_model(target_root, model_url(root, record.parent_model_id))
     result = train(target_root, record.vae, training, record.seed, record.parent_model_id)
-    new_id = str(result.counts["model"])
+    new_id = str(result.summary["model"])
     if new_id != model_id:
         yield f"{model_id} is now {new_id}: this version of distspec has settings that its record lacks"
     before, _ = load_vae(model_url(root, model_id))

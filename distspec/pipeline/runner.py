@@ -34,7 +34,7 @@ from distspec.stages.pool import take_retries
 from distspec.stages.promote import ModelSpec, find_model_id, retrain_if_needed
 from distspec.stages.result import StageResult
 from distspec.stages.session import ray_session
-from distspec.stages.synthesize import simulate_archive
+from distspec.stages.simulate import simulate_archive
 from distspec.store.snapshots import run_tag, tag_snapshot
 from distspec.store.store import Store, open_store
 
@@ -62,11 +62,11 @@ class StageContext:
     job_log: JobLog
 
 
-def _synthesize(context: StageContext) -> StageResult:
+def _simulate(context: StageContext) -> StageResult:
     config = context.config
-    if config.synthetic is None:
+    if config.simulation is None:
         return StageResult({"recipe": config.recipe}, did_work=False)
-    return simulate_archive(config.synthetic_url, config.synthetic)
+    return simulate_archive(config.simulation_url, config.simulation)
 
 
 def _ingest(context: StageContext) -> StageResult:
@@ -130,7 +130,7 @@ def _report(context: StageContext) -> StageResult:
 
 
 STAGES: Mapping[str, Callable[[StageContext], StageResult]] = {
-    "synthesize": _synthesize,
+    "simulate": _simulate,
     "ingest": _ingest,
     "train": _train,
     "embed": _embed,
@@ -238,13 +238,15 @@ def _run_stage(context: StageContext, name: str) -> None:
     with track_running_stage(name, context.config.recipe), full_disk_errors(context.config.root):
         result = STAGES[name](context)
     if n_retries := take_retries():
-        result = replace(result, counts={**result.counts, "retried_tasks": n_retries})
+        result = replace(result, summary={**result.summary, "retried_tasks": n_retries})
     seconds = time.monotonic() - start
     idle = "" if result.did_work else "nothing to do: "
     log.info("%-10s %6.1f s  %s%s", name, seconds, idle, result)
     rounded = round(seconds, 2)
-    context.job_log.log_event("stage", stage=name, seconds=rounded, did_work=result.did_work, **result.counts)
+    context.job_log.log_event(
+        "stage", stage=name, seconds=rounded, did_work=result.did_work, **result.summary
+    )
     if result.did_work:
         context.job_log.did_work = True
-        record = StageRecord(name, utc_now_iso(), rounded, dict(result.counts))
+        record = StageRecord(name, utc_now_iso(), rounded, dict(result.summary))
         write_stage_record(context.config.root, record)

@@ -193,7 +193,7 @@ def _summarize_silhouettes(sweep: pa.Table) -> SummaryItem:
     selected = " · ".join(
         f"selected: {row['algorithm']}, k = {format_number(row['k'])}, {format_number(row['silhouette'])}"
         for row in sweep.to_pylist()
-        if row["chosen"]
+        if row["selected"]
     )
     return SummaryItem(format_number(best), "best silhouette", selected)
 

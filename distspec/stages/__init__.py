@@ -1,6 +1,6 @@
 """The stages of the pipeline, distributed over a Ray cluster.
 
-Stages start in `synthesize`, `ingest`, `promote`, `embed` and `cluster`, which cut the work into tasks or
+Stages start in `simulate`, `ingest`, `promote`, `embed` and `cluster`, which cut the work into tasks or
 actors and commit what they return; the calculations themselves are in the packages below. `promote` is the
 stage train: it decides whether `train` makes a new model, and compares that with the promoted one. `load`
 belongs to the ingest, `sweep` and `assign` to the cluster stage. The other modules connect to Ray, pool

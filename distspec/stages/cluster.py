@@ -51,7 +51,7 @@ from distspec.models.latents import count_embedded, read_latents
 from distspec.models.model import load_model
 from distspec.models.record import read_model_record
 from distspec.stages.assign import assign_classes, compute_all_features, score_anomalies
-from distspec.stages.result import Count, StageResult
+from distspec.stages.result import StageResult, SummaryValue
 from distspec.stages.sweep import SweepResult, run_sweep
 from distspec.store.store import Store, open_store
 
@@ -126,7 +126,7 @@ def cluster(
     save_run(url, tables, replace(record, files=files))
     delete_folder(join_url(url, WORK_FOLDER))
     return StageResult(
-        {"run": run_id, "trials": len(clustering.sweep.trial_results), **_build_stage_counts(clustering)}
+        {"run": run_id, "trials": len(clustering.sweep.trial_results), **_summarize(clustering)}
     )
 
 
@@ -314,17 +314,17 @@ def _build_record(
     )
 
 
-def _build_stage_counts(clustering: ClusteringResult) -> dict[str, Count]:
-    """Return the log message about the selected clustering."""
+def _summarize(clustering: ClusteringResult) -> dict[str, SummaryValue]:
+    """Return what is logged about the selected clustering."""
     silhouettes = [result.scores.silhouette for result in clustering.sweep.data_results]
-    counts: dict[str, Count] = {
+    summary: dict[str, SummaryValue] = {
         "classes": int(clustering.assignment.labels.max(initial=-1)) + 1,
         "best_silhouette": max(silhouettes, default=float("nan")),
     }
     if clustering.sweep.selection is not None:
         setting = clustering.sweep.selection.setting
         beats_null = clustering.sweep.scores.beats_null(setting)
-        counts["selected"] = str(setting)
-        counts["stability"] = clustering.sweep.scores.mean_stability(setting)
-        counts["null_test"] = "none" if beats_null is None else "beaten" if beats_null else "not beaten"
-    return counts
+        summary["selected"] = str(setting)
+        summary["stability"] = clustering.sweep.scores.mean_stability(setting)
+        summary["null_test"] = "none" if beats_null is None else "beaten" if beats_null else "not beaten"
+    return summary

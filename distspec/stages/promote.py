@@ -1,4 +1,4 @@
-"""Retraining and promotion: train a challenger if needed, and promote it if it is not worse."""
+"""Retraining and promotion: train a candidate if needed, and promote it if it is not worse."""
 
 from __future__ import annotations
 
@@ -113,18 +113,18 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class PromotionRecord(JsonRecord):
-    """Content of ``promotion.json``: the comparison of a challenger with the promoted model.
+    """Content of ``promotion.json``: the comparison of a candidate with the promoted model.
 
     Attributes
     ----------
-    champion_id : str
+    promoted_model_id : str
         Id of the model that was promoted before; empty if there was none.
-    data_digest : str
+    dataset_checksum : str
         Checksum of the spectra on which they were compared.
     user_requested : bool
-        Whether the settings were changed, which promotes the challenger unless it is broken.
+        Whether the settings were changed, which promotes the candidate unless it is broken.
     promote : bool
-        Whether the challenger was promoted.
+        Whether the candidate was promoted.
     reason : str
         Reason of the decision.
     evaluations : tuple of mapping
@@ -132,8 +132,8 @@ class PromotionRecord(JsonRecord):
     """
 
     record_name: ClassVar[str] = PROMOTION_FILE
-    champion_id: str
-    data_digest: str
+    promoted_model_id: str
+    dataset_checksum: str
     user_requested: bool
     promote: bool
     reason: str
@@ -151,9 +151,9 @@ class PromotionRecord(JsonRecord):
         -------
         bool
         """
-        return (self.champion_id, self.data_digest, self.user_requested) == (
-            other.champion_id,
-            other.data_digest,
+        return (self.promoted_model_id, self.dataset_checksum, self.user_requested) == (
+            other.promoted_model_id,
+            other.dataset_checksum,
             other.user_requested,
         )
 
@@ -181,16 +181,16 @@ def retrain_if_needed(
     lease: Lease,
     log_event: Callable[..., None] = lambda event_type, **payload: None,
 ) -> StageResult:
-    """Train a challenger if needed, and promote it if it is not worse than the promoted model.
+    """Train a candidate if needed, and promote it if it is not worse than the promoted model.
 
     Parameters
     ----------
     root : str
         Root of the store and of the models.
     spec : ModelSpec
-        Settings of the challenger.
+        Settings of the candidate.
     config : RetrainConfig
-        When to retrain, and how much worse a challenger may be.
+        When to retrain, and how much worse a candidate may be.
     lease : Lease
         The lease of the root, held by this job.
     log_event : callable, optional
@@ -206,7 +206,7 @@ def retrain_if_needed(
     TrainingDivergedError
         If a gradient or a loss is not finite, and no model is promoted or the settings were changed.
     TrainingError
-        If the challenger is broken in these cases; or as `distspec.stages.train.train`.
+        If the candidate is broken in these cases; or as `distspec.stages.train.train`.
     """
     store, promoted = open_store(store_url(root)), read_promoted(root)
     previous_id = promoted.model_id if promoted else ""
@@ -218,43 +218,41 @@ def retrain_if_needed(
     if not decision.train:
         return _keep_promoted(previous_id, decision.reason)
     parent_id = previous_id if config.warm_start and not decision.user_requested else ""
-    challenger_id = spec.compute_model_id(store, parent_id)
-    if challenger_id == previous_id:
+    candidate_id = spec.compute_model_id(store, parent_id)
+    if candidate_id == previous_id:
         return _keep_promoted(previous_id, f"{decision.reason}, but the model would be the same")
-    url = join_url(model_url(root, challenger_id), PROMOTION_FILE)
+    url = join_url(model_url(root, candidate_id), PROMOTION_FILE)
     record = PromotionRecord(previous_id, store.dataset_checksum(), decision.user_requested, False, "")
     previous = PromotionRecord.from_json(read_json(url)) if url_exists(url) else None
     if previous is not None and previous.is_same_comparison(record) and not previous.promote:
-        return _keep_promoted(previous_id, f"{challenger_id} was refused before: {previous.reason}")
-    log.info("train: training a challenger: %s", decision.reason)
-    comparison = _train_and_compare(
-        root, store, previous_id, challenger_id, parent_id, spec, config, decision
-    )
+        return _keep_promoted(previous_id, f"{candidate_id} was refused before: {previous.reason}")
+    log.info("train: training a candidate model: %s", decision.reason)
+    comparison = _train_and_compare(root, store, previous_id, candidate_id, parent_id, spec, config, decision)
     promotion, summaries = comparison.promotion, comparison.summaries
     log_event(
         "promotion",
-        challenger=challenger_id,
+        candidate=candidate_id,
         promote=promotion.promote,
         reason=promotion.reason,
         models=summaries,
     )
     outcome = "is promoted" if promotion.promote else "is refused"
-    log.info("train: %s %s: %s", challenger_id, outcome, promotion.reason)
+    log.info("train: %s %s: %s", candidate_id, outcome, promotion.reason)
     record = replace(record, promote=promotion.promote, reason=promotion.reason, evaluations=summaries)
     write_json(url, record.to_json())
     if promotion.promote:
-        promote(root, lease, challenger_id, f"{decision.reason}; {promotion.reason}")
+        promote(root, lease, candidate_id, f"{decision.reason}; {promotion.reason}")
     elif not previous_id or decision.user_requested:
         raise TrainingError(
-            f"model {challenger_id} is not promoted: {promotion.reason}; change --vae.* or --training.*"
+            f"model {candidate_id} is not promoted: {promotion.reason}; change --vae.* or --training.*"
         )
-    promoted_id = challenger_id if promotion.promote else previous_id
+    promoted_id = candidate_id if promotion.promote else previous_id
     return StageResult({"model": promoted_id, "reason": promotion.reason, **comparison.metrics})
 
 
 @dataclass(frozen=True)
 class _Comparison:
-    """Metrics of the challenger's training, the decision, and the summaries of the evaluations behind it."""
+    """Metrics of the candidate's training, the decision, and the summaries of the evaluations behind it."""
 
     metrics: Mapping[str, int | float | str]
     promotion: PromotionDecision
@@ -265,22 +263,22 @@ def _train_and_compare(
     root: str,
     store: Store,
     previous_id: str,
-    challenger_id: str,
+    candidate_id: str,
     parent_id: str,
     spec: ModelSpec,
     config: RetrainConfig,
     decision: RetrainDecision,
 ) -> _Comparison:
-    """Train the challenger and compare it with the promoted model; a failure rejects the challenger."""
+    """Train the candidate and compare it with the promoted model; a failure rejects the candidate."""
     try:
         trained = train(root, spec.vae, spec.training, spec.seed, parent_id)
     except TrainingDivergedError as error:
         if not previous_id or decision.user_requested:
             raise
         return _Comparison({}, PromotionDecision(False, str(error)))
-    metrics = {name: value for name, value in trained.counts.items() if name != "model"}
+    metrics = {name: value for name, value in trained.summary.items() if name != "model"}
     try:
-        evaluations = _evaluate_models(root, store, [previous_id, challenger_id], spec)
+        evaluations = _evaluate_models(root, store, [previous_id, candidate_id], spec)
     except _EvaluationError as error:
         return _Comparison(metrics, PromotionDecision(False, str(error)))
     previous = evaluations[0] if previous_id else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-Count = int | float | str
+SummaryValue = int | float | str
 """A number or a name in the result of a stage."""
 
 
@@ -15,20 +15,20 @@ class StageResult:
 
     Attributes
     ----------
-    counts : mapping
+    summary : mapping
         Numbers and names by what they count or name, in the order in which they are logged.
     did_work : bool
         False if everything was there already.
     """
 
-    counts: Mapping[str, Count] = field(default_factory=dict[str, Count])
+    summary: Mapping[str, SummaryValue] = field(default_factory=dict[str, SummaryValue])
     did_work: bool = True
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {_format_count(value)}" for name, value in self.counts.items())
+        return ", ".join(f"{name} {_format_value(value)}" for name, value in self.summary.items())
 
 
-def _format_count(value: Count) -> str:
+def _format_value(value: SummaryValue) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:.4g}" if isinstance(value, float) else value

@@ -224,12 +224,12 @@ def _fit_labeler(
     memberships = runner.refit_jobs(_build_single_trial_jobs(trials, 0))
     umaps = runner.fit_umaps((trial.dataset, trial.space) for trial in trials)
     members = [
-        EnsembleMember(trial.dataset.draw, trial.space, membership)
+        EnsembleMember(trial.dataset.number, trial.space, membership)
         for trial, membership in zip(trials, memberships, strict=True)
     ]
     labeler = EnsembleLabeler(
         members,
-        {(dataset.draw, space): umap for (dataset, space), umap in umaps.items()},
+        {(dataset.number, space): umap for (dataset, space), umap in umaps.items()},
         consensus,
         reference_member,
         display_umap,
@@ -240,7 +240,7 @@ def _fit_labeler(
 def _plan_extra_models(results: Sequence[TrialResult], n_models: int, first_number: int) -> list[Job]:
     """Return jobs that repeat the trials of an ensemble on the latents of every extra model."""
     trials = [
-        result.trial._replace(dataset=DatasetSpec(draw=model_index))
+        result.trial._replace(dataset=DatasetSpec(number=model_index))
         for model_index in range(1, n_models)
         for result in results
     ]
@@ -510,7 +510,7 @@ class SweepRunner:
 
     def _get_inputs(self, dataset: DatasetSpec) -> Any:
         """Return the sample of a model, or the first for null data, which are drawn from it."""
-        return self._samples[0 if dataset.is_null else dataset.draw]
+        return self._samples[0 if dataset.is_null else dataset.number]
 
     def _read_finished_results(self, jobs: Sequence[Job]) -> dict[int, list[TrialResult]]:
         finished = set(list_files(self.work_url))

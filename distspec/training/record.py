@@ -67,13 +67,13 @@ class EpochMetrics(JsonRecord):
 
 
 def compute_model_id(
-    data_digest: str, vae: VAEConfig, training: TrainingConfig, seed: int, parent_model_id: str = ""
+    dataset_checksum: str, vae: VAEConfig, training: TrainingConfig, seed: int, parent_model_id: str = ""
 ) -> str:
     """Return the name of the model that given settings train on a data set.
 
     Parameters
     ----------
-    data_digest : str
+    dataset_checksum : str
         Checksum of the spectra: `distspec.store.store.Store.dataset_checksum`.
     vae : VAEConfig
         Architecture and objective.
@@ -91,7 +91,7 @@ def compute_model_id(
     """
     parent = [parent_model_id] if parent_model_id else []
     return "m-" + compute_fingerprint(
-        data_digest, asdict(vae), training.get_defining_settings(), seed, *parent
+        dataset_checksum, asdict(vae), training.get_defining_settings(), seed, *parent
     )
 
 
@@ -130,7 +130,7 @@ def build_model_record(
         seed=seed,
         parent_model_id=parent_model_id,
         snapshot_id=store.snapshot_id,
-        data_digest=store.dataset_checksum(),
+        dataset_checksum=store.dataset_checksum(),
         store_config=store.config,
         input_sizes={SPECTRUM_KEY: store.config.grid.n_pixels},
         vae=vae,

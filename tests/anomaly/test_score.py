@@ -119,7 +119,7 @@ def test_small_samples_have_finite_scores(n, rng):
 
 
 def test_the_explanation_names_the_high_scores():
-    scores = dict.fromkeys(PARTIAL_SCORES, 0.2) | {"anomaly_density": 2.5, "anomaly_neighbours": 1.9}
+    scores = dict.fromkeys(PARTIAL_SCORES, 0.2) | {"anomaly_density": 2.5, "anomaly_neighbors": 1.9}
     wave = np.array([1500.0, 5008.0, 6565.0])
     residual = np.array([3.0, 99.0, -40.0], np.float32)
     reason = explain_anomaly(scores, 20.0, residual, np.array([True, False, True]), wave)

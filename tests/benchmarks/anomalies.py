@@ -25,7 +25,7 @@ from distspec.anomaly.latent_scorer import fit_latent_scorer
 from distspec.anomaly.residuals import compute_residual_statistics, estimate_model_error
 from distspec.anomaly.score import PARTIAL_SCORES, compute_anomaly_scores
 from distspec.archives.simulated.archive import simulate_survey_flux
-from distspec.archives.simulated.survey import ANOMALY_TYPES, SyntheticConfig, plan_survey
+from distspec.archives.simulated.survey import ANOMALY_TYPES, SimulationConfig, plan_survey
 from distspec.clustering.feature_space import scale_by_posterior_width
 from distspec.clustering.gaussian_mixture import MixtureInit, fit_mixtures
 from distspec.core.instruments import NIRSPEC_PRISM
@@ -85,7 +85,7 @@ class SimulatedSpectra:
 
 def simulate_spectra(recipe: str, seed: int, n: int = N_FILES) -> SimulatedSpectra:
     """Simulate an archive as a recipe stores it, with brown dwarfs that are taken for galaxies."""
-    config, grid, norm = SyntheticConfig(n_spectra=n, seed=seed), get_grid(recipe), get_config(recipe).norm
+    config, grid, norm = SimulationConfig(n_spectra=n, seed=seed), get_grid(recipe), get_config(recipe).norm
     table = select_files(plan_survey(config), include_brown_dwarfs=True)
     parts: list[SimulatedSpectra] = []
     for first in range(0, len(table), _BLOCK_ROWS):

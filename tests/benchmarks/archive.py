@@ -16,7 +16,7 @@ import pyarrow as pa
 from distspec.archives.base import LISTING_SCHEMA, Archive, SpectrumEntry
 from distspec.archives.dja import DJA
 from distspec.archives.simulated.archive import write_catalog_and_truth, write_spectra
-from distspec.archives.simulated.survey import SyntheticConfig
+from distspec.archives.simulated.survey import SimulationConfig
 from distspec.core.arrow import pc
 from distspec.core.listing import Listing
 from distspec.core.spectrum import Spectrum
@@ -93,7 +93,7 @@ def simulated_files(n_files: int, write_2d_spectra: bool = False, url: str = "")
     """
     with tempfile.TemporaryDirectory(prefix="ds-") as folder:
         target = url or folder
-        config = SyntheticConfig(n_spectra=n_files, write_2d_spectra=write_2d_spectra)
+        config = SimulationConfig(n_spectra=n_files, write_2d_spectra=write_2d_spectra)
         write_spectra(config, target, 0, n_files)
         write_catalog_and_truth(config, target)
         yield DJA(catalog=f"{target}/catalog.csv", url=target)

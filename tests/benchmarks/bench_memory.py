@@ -55,7 +55,7 @@ def run() -> list[Row]:
     with new_roots() as new_root:
         for n, n_pixels in SIZES:
             flags = [*FLAGS, "--grid.n-pixels", str(n_pixels)]
-            config = parse(["demo", "--root", new_root(), "--synthetic.n-spectra", str(n), *flags])
+            config = parse(["demo", "--root", new_root(), "--simulation.n-spectra", str(n), *flags])
             rows += _compare(config, run_in_new_process(n, 2, config.root, flags))
         small, large = (_measure_row_selection(new_root(), n) for n in N_STORE_ROWS)
     bytes_per_row = 1e6 * (large - small) / (N_STORE_ROWS[1] - N_STORE_ROWS[0])

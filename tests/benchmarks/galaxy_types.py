@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from distspec.archives.simulated.archive import simulate_survey_flux
-from distspec.archives.simulated.survey import SyntheticConfig, plan_survey
+from distspec.archives.simulated.survey import SimulationConfig, plan_survey
 from distspec.core.instruments import NIRSPEC_PRISM
 from distspec.core.spectrum import Floats, Spectrum, SpectrumBatch, WavelengthGrid
 from distspec.ingest.read import listing_to_entries, read_archive_spectra
@@ -120,7 +120,7 @@ def read_real_spectra() -> ClassifiedSpectra:
 
 def simulate_control(seed: int, n: int) -> ClassifiedSpectra:
     """Return a simulated archive as recipe `dja` selects it, with its defects and true classes."""
-    config, recipe = SyntheticConfig(n_spectra=n, seed=seed), dja("unused")
+    config, recipe = SimulationConfig(n_spectra=n, seed=seed), dja("unused")
     table = select_files(plan_survey(config))
     rows: list[dict[str, Any]] = table.to_pylist()
     defects = get_defects(rows)

@@ -45,7 +45,7 @@ class PipelineRun:
 def make_config(recipe: str, root: str, seed: int, flags: Sequence[str]) -> Config:
     """Return the settings of a recipe for a seed."""
     archive_flags = {
-        "demo": ["--synthetic.seed", str(seed)],
+        "demo": ["--simulation.seed", str(seed)],
         "spex": ["--archive.url", str(DATA / "spex")],
     }[recipe]
     return parse([recipe, "--root", root, "--seed", str(seed), *archive_flags, *flags])

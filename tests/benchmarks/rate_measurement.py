@@ -45,7 +45,7 @@ def measure_rates(folder: Path) -> ResourceRates:
     small_build, large_build = (run.time_table_building() for run in runs)
     build = max(large_build - small_build, 0.0) / (N_LARGE - N_SMALL)
     selection = _driver_slope(small, large, "cluster") * (N_LARGE - N_SMALL) - sweep.consensus
-    n_trials = int(large.stages["cluster"].counts["trials"])
+    n_trials = int(large.stages["cluster"].summary["trials"])
     rates = ResourceRates(
         benchmark=_describe_benchmark(runs[1].config, small, large),
         startup_seconds={stage: StartupSeconds(0.0, 0.0) for stage in large.stages},
@@ -64,7 +64,7 @@ def measure_rates(folder: Path) -> ResourceRates:
 
 
 def _make_config(root: str, n: int) -> Config:
-    return parse(["demo", "--root", root, "--synthetic.n-spectra", str(n)])
+    return parse(["demo", "--root", root, "--simulation.n-spectra", str(n)])
 
 
 def _gpu_rates() -> GpuRates:
@@ -123,7 +123,7 @@ def _training_seconds(small: RunCost, large: RunCost) -> float:
     """Return the CPU time of an epoch per spectrum, of all spectra, held-out ones included [s]."""
     costs = [(cost.stages["train"], cost.n_spectra) for cost in (small, large)]
     seconds = [sum(stage.cpu_seconds.get(name, 0.0) for name in TRAINING_PROCESSES) for stage, _ in costs]
-    n_trained = [int(stage.counts["n_epochs"]) * n for stage, n in costs]
+    n_trained = [int(stage.summary["n_epochs"]) * n for stage, n in costs]
     return (seconds[1] - seconds[0]) / (n_trained[1] - n_trained[0])
 
 

@@ -140,7 +140,7 @@ def measure_run(n: int, n_cpus: int, root: str, flags: Sequence[str] = ()) -> Ru
     monitor = ProcessMonitor()
     stages: dict[str, StageCost] = {}
     with tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        size = ["--synthetic.n-spectra", str(n)]
+        size = ["--simulation.n-spectra", str(n)]
         ray_flags = ["--ray.num-cpus", str(n_cpus), "--ray.temp-dir", folder]
         config = parse(["demo", "--root", root, *size, *ray_flags, *flags])
         with ray_session(config.ray):

@@ -171,8 +171,8 @@ class PublishedRun:
         """Time the simulation, the reading and the committing of spectra."""
         source, store_config = self.config.ingest_source(), self.store.config
         listing = source.archive.list_spectra(source.access)
-        synthetic = self.config.synthetic
-        assert synthetic is not None
+        simulation = self.config.simulation
+        assert simulation is not None
 
         def load(n: int) -> LoadedBatch:
             return load_batch(
@@ -185,7 +185,7 @@ class PublishedRun:
             )
 
         with tempfile.TemporaryDirectory(prefix="ds-") as folder:
-            timer.time("synthesize", lambda n: write_spectra(synthetic, folder, 0, n), N_SIMULATED)
+            timer.time("simulate", lambda n: write_spectra(simulation, folder, 0, n), N_SIMULATED)
             loaded = timer.time("load", load, self.store.n_rows)
 
             def commit(n: int) -> None:

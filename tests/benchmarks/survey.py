@@ -18,7 +18,7 @@ from distspec.archives.simulated.archive import (
     simulate_survey_flux,
 )
 from distspec.archives.simulated.nirspec import WAVE, add_noise_and_defects
-from distspec.archives.simulated.survey import SyntheticConfig, plan_survey
+from distspec.archives.simulated.survey import SimulationConfig, plan_survey
 from distspec.core.arrow import pc
 from distspec.core.spectrum import Floats, Floats32, Spectrum, WavelengthGrid
 from distspec.preprocessing.normalization import NormConfig
@@ -107,7 +107,7 @@ class TrainingSample:
 
 def simulate_training_sample(n: int, seed: int, grid: WavelengthGrid, norm: NormConfig) -> TrainingSample:
     """Simulate an archive of `n` files, of which recipe `dja` selects the spectra of the sample."""
-    config = SyntheticConfig(n_spectra=n, seed=seed)
+    config = SimulationConfig(n_spectra=n, seed=seed)
     table = select_files(plan_survey(config))
     rows: list[dict[str, Any]] = table.to_pylist()
     flux = simulate_survey_flux(config, rows)
@@ -120,7 +120,7 @@ def simulate_training_sample(n: int, seed: int, grid: WavelengthGrid, norm: Norm
 
 def simulate_held_out_sample(n: int, seed: int, grid: WavelengthGrid, norm: NormConfig) -> HeldOutSample:
     """Simulate about `n` ordinary galaxies."""
-    config = SyntheticConfig(
+    config = SimulationConfig(
         n_spectra=n, seed=seed, repeat_fraction=0.0, defect_fraction=0.0, anomaly_fraction=0.0
     )
     table = select_files(plan_survey(config))

@@ -35,7 +35,7 @@ def test_split_tells_which_spectra_the_model_has_seen(run, tables):
     url = join_url(model_url(root, "m-1"), "model.json")
     split = tables["objects"]["split"].to_pylist()
     for snapshot, words in ((store.snapshot_id, split), ("Z" * 20, ["none"] * 60)):
-        write_json(url, read_json(url) | {"data_digest": "another", "snapshot_id": snapshot})
+        write_json(url, read_json(url) | {"dataset_checksum": "another", "snapshot_id": snapshot})
         objects = build_tables(root, "r-1", store, CatalogConfig())["objects"]
         assert objects["split"].to_pylist() == words
     before = list(open_repository(store.url).ancestry(branch="main"))[-1].id  # an empty store

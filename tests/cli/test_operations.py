@@ -21,7 +21,7 @@ def root(run, tables):
     with hold_lease(url, "pipeline") as lease, track_job(JobLog(url, lease, "pipeline", "demo")) as job_log:
         job_log.did_work = True
         job_log.log_event("decision", train=True, reason="12 % more spectra", promoted="m-1")
-        job_log.log_event("promotion", challenger="m-2", promote=True, reason="χ² × 0.9")
+        job_log.log_event("promotion", candidate="m-2", promote=True, reason="χ² × 0.9")
         promote(url, lease, "m-2", "better")
     return url
 

@@ -42,7 +42,7 @@ def test_false_positive_rate_is_as_configured(rng, n_draws, families):
 def test_significant_scores_have_small_p_values(rng):
     null_scores = {kind: {"setting": rng.normal(0.2, 0.02, 19).tolist()} for kind in ("gaussian", "permuted")}
     test = run_null_test({"setting": 0.5}, null_scores)
-    assert test.percentile["setting"] == 1.0
+    assert test.quantile["setting"] == 1.0
     assert test.p_value["setting"] < 0.001
     assert run_null_test({"setting": 0.2}, null_scores).p_value["setting"] > 0.2
 
@@ -60,6 +60,6 @@ def test_a_family_with_rare_large_scores_does_not_hide_others(rng):
 def test_the_less_favorable_null_model_counts():
     null_scores = {"gaussian": {"setting": [0.1, 0.2, 0.3]}, "permuted": {"setting": [0.6, 0.7, 0.8]}}
     test = run_null_test({"setting": 0.5}, null_scores)
-    assert test.percentile["setting"] == 0.0
+    assert test.quantile["setting"] == 0.0
     assert test.null_mean["setting"] == pytest.approx(0.7)
     assert run_null_test({"setting": 0.5}, {}) is None

@@ -19,7 +19,7 @@ from distspec.archives.dja import DJA
 from distspec.archives.jades import JADES
 from distspec.archives.sdss import SDSS
 from distspec.archives.simulated.archive import write_catalog_and_truth, write_spectra
-from distspec.archives.simulated.survey import SyntheticConfig
+from distspec.archives.simulated.survey import SimulationConfig
 from distspec.archives.spex import SpeX
 from tests.conftest import DATA, real_data
 
@@ -100,7 +100,7 @@ def _dja() -> Sample:
     if (DATA / "dja").exists():
         return _dja_of(DATA / "dja", "capers-*-v4_*.spec.fits", 5)
     with tempfile.TemporaryDirectory() as folder:
-        config = SyntheticConfig(
+        config = SimulationConfig(
             n_spectra=8, low_grade_fraction=0.0, defect_fraction=0.0, write_2d_spectra=True
         )
         write_catalog_and_truth(config, folder)

@@ -16,7 +16,7 @@ from distspec.archives.catalogs import make_absolute_url
 from distspec.archives.dja import DJA
 from distspec.archives.simulated.nirspec import N_PIXELS, WAVE, ObservedSpectrum
 from distspec.archives.simulated.spectrum_file import format_spectrum_file
-from distspec.archives.simulated.survey import SyntheticConfig, plan_survey
+from distspec.archives.simulated.survey import SimulationConfig, plan_survey
 from distspec.ingest.source import ArchiveSource, IngestConfig
 from distspec.io.remote.config import AccessConfig
 from distspec.preprocessing.normalization import NormConfig
@@ -30,7 +30,7 @@ def write_files(folder: Path, n: int) -> list[str]:
     """Write SPEC1D files of different power laws without defects, and return their names."""
     folder.mkdir(parents=True, exist_ok=True)
     names: list[str] = []
-    for i, row in enumerate(plan_survey(SyntheticConfig(n_spectra=n)).to_pylist()):
+    for i, row in enumerate(plan_survey(SimulationConfig(n_spectra=n)).to_pylist()):
         rng = np.random.default_rng(i)
         flux = WAVE ** rng.normal(0.0, 0.5) * (1.0 + 0.05 * rng.normal(size=N_PIXELS))
         (folder / row["file"]).write_bytes(
@@ -71,7 +71,7 @@ class GrowingArchive:
     def create(cls, folder: Path, n: int) -> GrowingArchive:
         """Write files, and no catalog yet."""
         names = write_files(folder, n)
-        plans = plan_survey(SyntheticConfig(n_spectra=n)).to_pylist()
+        plans = plan_survey(SimulationConfig(n_spectra=n)).to_pylist()
         common = {"grating": "PRISM", "filter": "CLEAR", "ctime": "2025-01-01", "version": "1", "grade": 3}
         common["z_best"] = 5.0
         rows = {

@@ -179,8 +179,8 @@ def test_many_bad_files_fail_a_run_and_one_does_not(undisturbed: Undisturbed, tm
     write_catalog(0)
     ingest(root, replace(whole, archive=archive))
     write_catalog(1)
-    assert ingest(root, replace(whole, archive=archive)).counts["quarantined"] == 1
-    assert ingest(root, replace(whole, archive=archive), retry_transient=True).counts["stored"] == 0
+    assert ingest(root, replace(whole, archive=archive)).summary["quarantined"] == 1
+    assert ingest(root, replace(whole, archive=archive), retry_transient=True).summary["stored"] == 0
     write_catalog(30)
     one_batch = replace(whole, archive=archive, config=replace(whole.config, task_mb=1e3))
     with pytest.raises(ArchiveError, match=r"seems to be down|more than ingest\.max_bad_share"):

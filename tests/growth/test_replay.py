@@ -94,7 +94,7 @@ def test_every_row_of_the_catalogs_is_in_the_store(replay, dja_catalogs):
 
 
 def test_counts_are_consistent(replay):
-    one, two = (dict(result.counts) for result in replay.results)
+    one, two = (dict(result.summary) for result in replay.results)
     assert one.pop("catalog") == "6,118 rows read: 3,653 selected, 2,465 deselected (grating 2,465)"
     assert two.pop("catalog") == "8,974 rows read: 8,218 selected, 756 deselected (grating 756)"
     expected = {"listed": 3653, "new": 3653, "stored": 3653, "quarantined": 0, "withdrawn": 0, "returned": 0}

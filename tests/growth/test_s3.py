@@ -317,7 +317,7 @@ def test_the_etag_of_a_multipart_upload_is_a_version(on_s3: S3, folder, tmp_path
     assert get_version().endswith(f"etag={etag}")
     assert not ingest(root, etag_source).did_work
     changed = put_in_parts((folder / other).read_bytes())
-    assert ingest(root, etag_source).counts["new"] == 1
+    assert ingest(root, etag_source).summary["new"] == 1
     assert get_version().endswith(f"etag={changed}")
     assert changed != etag
 

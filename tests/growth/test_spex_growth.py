@@ -46,7 +46,9 @@ class Library:
         csv.write_csv(table, labels)
         config = spex(self.root)
         archive = SpeX(str(real_data("spex")), str(labels))
-        return dict(ingest(self.root, ArchiveSource(archive, config.access, config.grid, config.norm)).counts)
+        return dict(
+            ingest(self.root, ArchiveSource(archive, config.access, config.grid, config.norm)).summary
+        )
 
 
 @pytest.fixture(scope="module")

@@ -47,6 +47,10 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
         "n_torn": "n_ambiguous",
         "scale": "fraction",
         "repeat": "member",
+        "chosen": "selected",
+        "noise_share": "noise_fraction",
+        "null_percentile": "null_quantile",
+        "anomaly_neighbours": "anomaly_neighbors",
     },
     "store": {
         "batch": "ingest_commit",

@@ -79,7 +79,7 @@ def tables(n: int = N, seed: int = 0) -> dict[str, pa.Table]:
     medians = {"cluster_label": np.repeat(labels, 32), "wave_rest": np.tile(wave, len(labels))}
     top = {name: objects[name].take(pa.array(top_rows)) for name in objects.column_names}
     reasons = {"reason": ["no_overlap", "no_redshift", "no_redshift"]}
-    trials = {"chosen": np.arange(12) == 7, "trial": np.arange(12), "silhouette": np.linspace(0.1, 0.5, 12)}
+    trials = {"selected": np.arange(12) == 7, "trial": np.arange(12), "silhouette": np.linspace(0.1, 0.5, 12)}
     return {
         "objects": objects,
         "classes": table(schema.build_classes_schema(), len(labels), classes, rng),

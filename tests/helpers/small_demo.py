@@ -8,7 +8,7 @@ from distspec.pipeline.config import Config
 from distspec.pipeline.recipes import parse
 
 SMALL = [
-    *("--synthetic.n-spectra", "260", "--synthetic.seed", "4", "--grid.n-pixels", "128"),
+    *("--simulation.n-spectra", "260", "--simulation.seed", "4", "--grid.n-pixels", "128"),
     *("--training.learning-rate", "1e-3", "--training.max-epochs", "8"),
     *("--clustering.spaces", "features", "map", "--clustering.algorithms", "gmm", "hdbscan"),
     *("--clustering.n-seeds", "2", "--clustering.n-umap-seeds", "1", "--clustering.k-max", "6"),

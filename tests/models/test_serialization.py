@@ -52,7 +52,7 @@ def test_record_holds_the_origin_of_the_model(saved, small_store):
     record = read_model_record(url)
     assert record.store_config == small_store.config
     assert record.snapshot_id == small_store.snapshot_id
-    assert record.data_digest == small_store.dataset_checksum()
+    assert record.dataset_checksum == small_store.dataset_checksum()
     assert record.vae == models.SMALL
     assert record.format_version == MODEL_FORMAT_VERSION
     assert record.training["batch_size"] == 64

@@ -36,7 +36,7 @@ def test_recipe_paper_has_the_published_settings():
     assert config.vae == VAEConfig()
     assert config.training == TrainingConfig()
     assert (config.clustering.k_min, config.clustering.k_max, config.clustering.n_seeds) == (5, 15, 100)
-    assert config.synthetic is None
+    assert config.simulation is None
 
 
 def test_recipe_spex_normalizes_at_1_28_micron():
@@ -61,9 +61,9 @@ def test_every_setting_is_an_argument():
     assert (config.vae.n_latents, config.clustering.n_seeds, config.grid.n_pixels) == (8, 5, 320)
 
 
-def test_a_synthetic_archive_becomes_the_archive(tmp_path):
-    config = parse(["demo", "--root", str(tmp_path), "--synthetic.n-spectra", "99"])
-    assert config.synthetic.n_spectra == 99
+def test_a_simulated_archive_becomes_the_archive(tmp_path):
+    config = parse(["demo", "--root", str(tmp_path), "--simulation.n-spectra", "99"])
+    assert config.simulation.n_spectra == 99
     assert config.archive.url == f"{tmp_path}/archive"
     assert config.archive.catalog == f"{tmp_path}/archive/catalog.csv"
     assert config.archive.truth_table == f"{tmp_path}/archive/truth.parquet"
@@ -149,7 +149,7 @@ def test_settings_in_python_take_lists_numbers_and_groups():
     assert config.vae.dropout == (0.0, 0.0, 0.0, 0.0)
     assert isinstance(config.vae.dropout[0], float)
     assert config.archive.grades == (3, 2)
-    assert make_config("dja", "/r", {"synthetic": {"n_spectra": 40}}).synthetic.n_spectra == 40
+    assert make_config("dja", "/r", {"simulation": {"n_spectra": 40}}).simulation.n_spectra == 40
     assert make_config("dja", "/r", {"archive": SpeX()}).archive == SpeX()
 
 

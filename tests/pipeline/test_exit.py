@@ -23,7 +23,7 @@ from distspec.pipeline.exit import (
     report_errors,
 )
 
-SMALL = ("--synthetic.n-spectra", "80", "--grid.n-pixels", "64", "--training.max-epochs", "400")
+SMALL = ("--simulation.n-spectra", "80", "--grid.n-pixels", "64", "--training.max-epochs", "400")
 
 
 PIPELINE = (sys.executable, "-m", "jobs.pipeline")
@@ -56,7 +56,7 @@ def test_a_stopped_job_releases_the_root_and_is_resumed(tmp_path, command, numbe
     assert read_holder(str(tmp_path)).released
     [last] = list_jobs(str(tmp_path))
     assert (last.status, last.error) == ("stopped", "stopped by a signal")
-    assert list_finished_stages(tmp_path, 1) == ["synthesize", "ingest"]
+    assert list_finished_stages(tmp_path, 1) == ["simulate", "ingest"]
     with start_pipeline(tmp_path, command=(sys.executable, "-m", "jobs.train")) as job:
         output = job.communicate(timeout=180)[1]
     assert job.returncode == 0, output

@@ -54,7 +54,7 @@ def table(config: Config, name: str) -> pa.Table:
 
 def shorten_catalog(config: Config, n: int) -> str:
     """Simulate the archive, keep `n` spectra in its catalog, and return the complete catalog."""
-    run_stages(config, ["synthesize"])
+    run_stages(config, ["simulate"])
     file = Path(config.archive.catalog)
     whole = file.read_text()
     file.write_text("".join(whole.splitlines(keepends=True)[: n + 1]))
@@ -125,7 +125,7 @@ def test_a_changed_setting_reruns_only_dependent_stages(finished, caplog):
     messages = {r.getMessage().split()[0]: r.getMessage() for r in caplog.records}
     did_work = {stage: "nothing to do" not in messages[stage] for stage in ALL}
     assert did_work == {
-        "synthesize": False, "ingest": False, "train": False, "embed": False,
+        "simulate": False, "ingest": False, "train": False, "embed": False,
         "cluster": True, "catalog": True, "report": True,
     }  # fmt: skip
     run_stages(finished, ["catalog", "report"])
@@ -174,7 +174,7 @@ def test_a_stage_out_of_order_names_the_missing_stage(tmp_path, local_ray):
     config = small_demo(tmp_path)
     with pytest.raises(NotFoundError, match="distspec run ingest"):
         run_stages(config, ["train"])
-    run_stages(config, ["synthesize", "ingest"])
+    run_stages(config, ["simulate", "ingest"])
     for stage, first in (
         ("embed", "train"),
         ("cluster", "embed"),
@@ -189,7 +189,7 @@ def test_a_stage_out_of_order_names_the_missing_stage(tmp_path, local_ray):
 def test_two_workers_train_as_well_as_one(finished, tmp_path):
     """Two workers reach the same loss as one, within the scatter of a short training."""
     config = replace(small_demo(tmp_path), training=replace(finished.training, workers=2))
-    run_stages(config, ["synthesize", "ingest", "train", "embed"])
+    run_stages(config, ["simulate", "ingest", "train", "embed"])
     errors = []
     for trained in (finished, config):
         models = [path for path in (Path(trained.root) / "models").iterdir() if path.is_dir()]
@@ -220,7 +220,7 @@ def test_a_grown_archive_appends_rows(finished, tmp_path):
 
 @pytest.mark.slow
 def test_classes_and_labels_persist_when_the_archive_grows(tmp_path, local_ray):
-    """Add a fifth of the spectra: with the same model, then with a challenger, and with labels."""
+    """Add a fifth of the spectra: with the same model, then with a candidate, and with labels."""
     config = small_demo(tmp_path)
     whole = shorten_catalog(config, 216)
     run_stages(config, ALL)
@@ -262,7 +262,7 @@ def test_classes_and_labels_persist_when_the_archive_grows(tmp_path, local_ray):
         for kind in ("decision", "promotion")
     )
     assert "spectra added" in decision["reason"]
-    assert (resolve_model_id(config) == promotion["challenger"]) is promotion["promote"]
+    assert (resolve_model_id(config) == promotion["candidate"]) is promotion["promote"]
     third = table(config, "objects")
     assert third.schema.metadata[b"model_id"].decode() == resolve_model_id(config)
     known = dict(zip(second["object_id"].to_pylist(), second["class_id"].to_pylist(), strict=True))
@@ -275,7 +275,7 @@ def test_a_pretrained_model_is_used_for_another_archive(finished, tmp_path):
     model = Path(finished.root) / "models" / resolve_model_id(finished)
     config = small_demo(tmp_path)
     config = replace(
-        config, synthetic=replace(config.synthetic, n_spectra=60, seed=5), pretrained_model=str(model)
+        config, simulation=replace(config.simulation, n_spectra=60, seed=5), pretrained_model=str(model)
     )
     clustering = replace(config.clustering, k_max=5, measurements=("lya_ew",))
     config = replace(config, clustering=clustering).resolve_urls()
@@ -287,7 +287,7 @@ def test_a_pretrained_model_is_used_for_another_archive(finished, tmp_path):
     record = read_json(run_url(config.root, find_run(config)[1]) + "/run.json")
     assert record["config"]["pretrained_model"] == str(model)
     copied = read_json(str(Path(config.root) / "models" / model.name / "model.json"))
-    assert copied["data_digest"] == open_store(store_url(finished.root)).dataset_checksum()
+    assert copied["dataset_checksum"] == open_store(store_url(finished.root)).dataset_checksum()
     assert not run_stages(config, ALL)
     other = replace(config, root=str(tmp_path / "other"), grid=replace(config.grid, n_pixels=64))
     run_stages(other, ["ingest"])
@@ -392,7 +392,7 @@ def test_repeated_tasks_are_in_the_result_of_their_stage(tmp_path, monkeypatch, 
         events = read_events(root, list_jobs(root)[-1].number)
         [payload] = [event.payload for event in events if event.event_type == "stage"]
         assert {name: payload[name] for name in payload if name in ("spectra", "retried_tasks")} == counts
-        assert read_stage_record(root, "ingest").counts == counts
+        assert read_stage_record(root, "ingest").summary == counts
 
 
 def test_user_errors_end_in_one_line_with_a_status(tmp_path):

@@ -220,6 +220,6 @@ def test_impossible_runs_are_refused(tmp_path):
 
 
 def test_a_stage_runs_from_python(tmp_path, local_ray):
-    project = distspec.run("demo", tmp_path, stages=["synthesize"], synthetic={"n_spectra": 12})
+    project = distspec.run("demo", tmp_path, stages=["simulate"], simulation={"n_spectra": 12})
     assert (tmp_path / "archive" / "catalog.csv").is_file()
-    assert [job.operation for job in project.history()] == ["synthesize"]
+    assert [job.operation for job in project.history()] == ["simulate"]

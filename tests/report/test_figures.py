@@ -43,7 +43,7 @@ def medians(labels: list[int], wave: np.ndarray, value: float = 1.0) -> pa.Table
 
 def sweep(**columns: list) -> pa.Table:
     rows = {"space": ["map"] * 3, "algorithm": ["gmm"] * 3, "k": [2, 3, 4], "silhouette": [0.1, 0.3, 0.2]}
-    return pa.table({**rows, "chosen": [False, True, False], **columns})
+    return pa.table({**rows, "selected": [False, True, False], **columns})
 
 
 def history(n: int, value: float = 1.0) -> pa.Table:
@@ -183,7 +183,7 @@ def test_sweep_has_one_panel_per_space():
 def test_sweep_without_scores_or_selection():
     none = NULL_TESTS.slice(0, 0)
     render(figures.plot_sweep_scores(sweep(silhouette=pa.array([None] * 3, "float64")), none))
-    render(figures.plot_sweep_scores(sweep(k=pa.array([None, 3, 4]), chosen=[None, False, False]), none))
+    render(figures.plot_sweep_scores(sweep(k=pa.array([None, 3, 4]), selected=[None, False, False]), none))
     render(figures.plot_sweep_scores(sweep().slice(0, 0), none))
 
 

@@ -49,7 +49,7 @@ RUN = RunRecord(
         beats_null=False,
         setting="map: gmm, k = 2",
         alpha=0.05,
-        silhouette_test=NullTestRecord(percentile=0.4, null_mean=0.25, z_score=-0.3, p_value=0.6),
+        silhouette_test=NullTestRecord(quantile=0.4, null_mean=0.25, z_score=-0.3, p_value=0.6),
     ),
     config={"model": {"latents": 10}, "name": EVIL},
     adaptations=(f"Adapted: {EVIL}",),
@@ -124,7 +124,7 @@ def report_data(n: int = 60, n_odd: int = 3, n_bad: int = 60, z: float = 1.0) ->
         sweep=pa.table({
             "trial": [0, 1], "space": ["map", "map"],
             "algorithm": ["gmm", "gmm"], "k": [2, 3], "seed": [0, 0],
-            "silhouette": [0.2, 0.3], "chosen": [True, False],
+            "silhouette": [0.2, 0.3], "selected": [True, False],
         }),
         null_tests=pa.table({"space": ["map"], "k": [2], "silhouette": [0.1]}),
         confusion=pa.table({

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from distspec.archives.simulated.archive import write_catalog_and_truth, write_spectra
-from distspec.archives.simulated.survey import SyntheticConfig
+from distspec.archives.simulated.survey import SimulationConfig
 from tests.helpers.seaweed import S3
 
 N_FIRST, N_PER_RUN = 75, 25
@@ -52,7 +52,7 @@ class Archive:
     def create(cls, server: S3, n_runs: int, seed: int) -> Archive:
         """Create the files for some runs, without uploading them."""
         n = N_FIRST + N_PER_RUN * (n_runs - 1)
-        config = SyntheticConfig(n_spectra=n, seed=seed, write_2d_spectra=False)
+        config = SimulationConfig(n_spectra=n, seed=seed, write_2d_spectra=False)
         with tempfile.TemporaryDirectory() as folder:
             write_spectra(config, folder, 0, n)
             write_catalog_and_truth(config, folder)

@@ -89,7 +89,7 @@ def test_interruption_and_growth_change_no_bit(root, rng, local_ray, one_thread,
     store = open_store(store_url(root))
     assert count_embedded(store, "m-1") == 32
     append(store, batch_of(37, 64, rng, "p"), identity_of(37))
-    assert embed_store(root, "m-1").counts["embedded"] == N + 37 - 32
+    assert embed_store(root, "m-1").summary["embedded"] == N + 37 - 32
     store = assert_complete(root)
     done = [info.metadata.get("embedded") for info in open_repository(store.url).ancestry(branch="main")]
     assert [n for n in done[::-1] if n] == [32, 64, 96, 128, 160, 187]

@@ -28,7 +28,7 @@ def test_too_many_bad_spectra_fail_a_run(local_ray, tmp_path):
     # A single bad spectrum fails no run, even if it is all that is new.
     assert ingest(root, replace(source, archive=fake(*names, "bad3"))).did_work
     lenient = replace(source, config=IngestConfig(max_bad_share=0.75))
-    assert ingest(str(tmp_path / "lenient"), lenient).counts["quarantined"] == 3
+    assert ingest(str(tmp_path / "lenient"), lenient).summary["quarantined"] == 3
 
 
 def test_an_outage_quarantines_nothing(local_ray, tmp_path):
@@ -41,7 +41,7 @@ def test_an_outage_quarantines_nothing(local_ray, tmp_path):
         ingest(str(tmp_path), replace(one_task, archive=fake(*names)))
     assert len(open_root_store(tmp_path).read_quarantine()) == 0, "the next run tries again"
     result = ingest(str(tmp_path), replace(source, archive=fake(*names, is_up=True)))
-    assert result.counts["stored"] == 8
+    assert result.summary["stored"] == 8
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def test_an_aborted_read_is_repeated_and_counted(local_ray, tmp_path, caplog):
     ingest(roots[0], replace(source, archive=fake(*names)))
     assert take_retries() == 0
     archive = AbortingArchive(names=names, marker=str(tmp_path / "marker"))
-    assert ingest(roots[1], replace(source, archive=archive)).counts["stored"] == 4
+    assert ingest(roots[1], replace(source, archive=archive)).summary["stored"] == 4
     assert take_retries() == 1
     assert "reading of 4 spectra from good1 on was run 2 times" in caplog.text
     contents = {content_checksum(open_root_store(root)) for root in roots}

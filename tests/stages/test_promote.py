@@ -105,10 +105,10 @@ def damage(root, model_id):
 def test_first_model_is_promoted_and_stays_while_nothing_changes(root, training):
     result, events = run_stage(root)
     assert result.did_work
-    assert result.counts["model"] == read_promoted(root).model_id == training.model_ids[0]
+    assert result.summary["model"] == read_promoted(root).model_id == training.model_ids[0]
     assert [event_type for event_type, _ in events] == ["decision", "promotion"]
     again, events = run_stage(root)
-    assert (again.did_work, again.counts["reason"]) == (False, "nothing has changed")
+    assert (again.did_work, again.summary["reason"]) == (False, "nothing has changed")
     assert len(training.model_ids) == 1
     assert find_model_id(root, SPEC) == training.model_ids[0]
 
@@ -118,11 +118,11 @@ def test_model_is_replaced_when_the_store_has_grown_enough(root, training):
     grow(root, 9, "few")
     result, _ = run_stage(root)
     assert not result.did_work
-    assert "9.0 % of 100, below 10 %" in result.counts["reason"]
+    assert "9.0 % of 100, below 10 %" in result.summary["reason"]
     grow(root, 1, "one")
     result, events = run_stage(root)
     assert events[0][1]["reason"].startswith("10 spectra added")
-    assert result.counts["model"] == read_promoted(root).model_id == training.model_ids[1]
+    assert result.summary["model"] == read_promoted(root).model_id == training.model_ids[1]
     assert read_promoted(root).previous_model_id == training.model_ids[0]
     assert "10 spectra added" in read_promoted(root).reason
     record = PromotionRecord.from_json(
@@ -143,16 +143,16 @@ def test_worse_or_damaged_model_is_refused_and_not_tried_again(root, training, s
     grow(root, 30, "more")
     training.spoil = spoil
     result, events = run_stage(root)
-    assert read_promoted(root).model_id == result.counts["model"] == training.model_ids[0]
+    assert read_promoted(root).model_id == result.summary["model"] == training.model_ids[0]
     assert message in events[-1][1]["reason"]
     assert not events[-1][1]["promote"]
     again, events = run_stage(root)
     assert not again.did_work
-    assert "was refused" in again.counts["reason"]
+    assert "was refused" in again.summary["reason"]
     assert (len(training.model_ids), [event_type for event_type, _ in events]) == (2, ["decision"])
     grow(root, 5, "yet")
     training.spoil = lambda root, model_id: None
-    assert run_stage(root)[0].counts["model"] == read_promoted(root).model_id == training.model_ids[2]
+    assert run_stage(root)[0].summary["model"] == read_promoted(root).model_id == training.model_ids[2]
 
 
 def test_diverged_training_leaves_the_promoted_model(root, training):
@@ -164,7 +164,7 @@ def test_diverged_training_leaves_the_promoted_model(root, training):
 
     training.spoil = diverge
     result, events = run_stage(root)
-    assert result.counts["model"] == read_promoted(root).model_id == training.model_ids[0]
+    assert result.summary["model"] == read_promoted(root).model_id == training.model_ids[0]
     assert "step 7" in events[-1][1]["reason"]
     with pytest.raises(TrainingDivergedError, match="step 7"):  # the user asked for these settings
         run_stage(root, replace(SPEC, seed=1))
@@ -186,9 +186,9 @@ def test_pinned_model_stays(root, training):
     grow(root, 50, "more")
     with hold_lease(root, "rollback") as lease:
         promote(root, lease, training.model_ids[0], "rolled back", pin_reason="rolled back by ann")
-    assert run_stage(root)[0].counts["reason"] == "pinned: rolled back by ann"
+    assert run_stage(root)[0].summary["reason"] == "pinned: rolled back by ann"
     result, _ = run_stage(root, force=True)
-    assert result.counts["model"] == read_promoted(root).model_id == training.model_ids[1]
+    assert result.summary["model"] == read_promoted(root).model_id == training.model_ids[1]
     assert read_promoted(root).pin_reason == ""
 
 
@@ -223,7 +223,7 @@ def test_warm_start_begins_with_the_promoted_weights(root, monkeypatch):
     with hold_lease(root, "test") as lease:
         promote(root, lease, "m-parent", "")
     config = TrainingConfig(learning_rate=1e-12, max_epochs=1, patience=1)
-    model_id = str(train(root, models.SMALL, config, 0, "m-parent").counts["model"])
+    model_id = str(train(root, models.SMALL, config, 0, "m-parent").summary["model"])
     child, parent = (load_model(model_url(root, name)) for name in (model_id, "m-parent"))
     assert child.record.parent_model_id == "m-parent"
     for (name, weight), (_, before) in zip(

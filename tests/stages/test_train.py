@@ -54,7 +54,7 @@ def test_model_belongs_to_the_snapshot_at_the_start(tmp_path, local_ray, monkeyp
 
     monkeypatch.setattr(train_module, "split_rows", split_and_grow)
     sigint_handler = signal.getsignal(signal.SIGINT)
-    counts = train(root, SMALL, TrainingConfig(max_epochs=2, tensorboard=True), 0).counts
+    counts = train(root, SMALL, TrainingConfig(max_epochs=2, tensorboard=True), 0).summary
     assert signal.getsignal(signal.SIGINT) is sigint_handler, "Ray Train's own ends the process with 0"
     record = read_json(join_url(root, "models", str(counts["model"]), "model.json"))
     assert record["snapshot_id"] == store.snapshot_id

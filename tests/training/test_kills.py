@@ -22,7 +22,7 @@ def test_worker_killed_and_then_the_driver_in_a_checkpoint(root, expected_weight
     assert list_checkpoints(root) == {16: True, 24: True, 32: False}
     assert "training resumes at step 16" in process.stdout + process.stderr
     result = train(root, SMALL, make_config(1, "streamed"), SEED)
-    assert result.counts["n_epochs"] == 10
+    assert result.summary["n_epochs"] == 10
     assert state_dicts_equal(load_only_model(root), expected_weights(1, "streamed"))
     assert not train(root, SMALL, make_config(1, "streamed"), SEED).did_work
 

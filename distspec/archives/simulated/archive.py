@@ -37,7 +37,7 @@ from distspec.archives.simulated.spectrum_file import (
     format_creation_time,
     format_spectrum_file,
 )
-from distspec.archives.simulated.survey import ANOMALY_TYPES, SyntheticConfig, plan_survey
+from distspec.archives.simulated.survey import ANOMALY_TYPES, SimulationConfig, plan_survey
 from distspec.core.spectrum import Floats
 from distspec.io.files import write_bytes, write_table
 from distspec.io.paths import join_url
@@ -45,7 +45,7 @@ from distspec.io.storage import url_to_fs
 
 __all__ = [
     "ANOMALY_TYPES",
-    "SyntheticConfig",
+    "SimulationConfig",
     "plan_survey",
     "simulate_galaxy_flux",
     "write_catalog_and_truth",
@@ -57,12 +57,12 @@ _GALAXY_STREAM, _TWIN_STREAM, _BLEND_STREAM, _FILE_STREAM = 1, 2, 3, 4
 _BLOCK_SIZE = 128  # spectra that are simulated together
 
 
-def write_spectra(config: SyntheticConfig, url: str, start: int, stop: int) -> None:
+def write_spectra(config: SimulationConfig, url: str, start: int, stop: int) -> None:
     """Write some of the spectra of a simulated survey.
 
     Parameters
     ----------
-    config : SyntheticConfig
+    config : SimulationConfig
         Contents of the survey.
     url : str
         Folder or bucket URL.
@@ -83,12 +83,12 @@ def write_spectra(config: SyntheticConfig, url: str, start: int, stop: int) -> N
             )
 
 
-def write_catalog_and_truth(config: SyntheticConfig, url: str) -> None:
+def write_catalog_and_truth(config: SimulationConfig, url: str) -> None:
     """Write the catalog, ``catalog.csv``, and the true classes, ``truth.parquet``.
 
     Parameters
     ----------
-    config : SyntheticConfig
+    config : SimulationConfig
         Contents of the survey.
     url : str
         Folder or bucket URL.
@@ -164,12 +164,12 @@ def _compute_continuum_fnu(galaxies: GalaxyParameters, z: Floats, wave_rest: Flo
     return at_4200[:, None] * continuum(galaxies, wave_rest) * (wave_rest / 4200.0) ** 2
 
 
-def draw_survey_galaxies(config: SyntheticConfig, rows: Sequence[dict[str, Any]]) -> GalaxyParameters:
+def draw_survey_galaxies(config: SimulationConfig, rows: Sequence[dict[str, Any]]) -> GalaxyParameters:
     """Draw the galaxies of a survey's files.
 
     Parameters
     ----------
-    config : SyntheticConfig
+    config : SimulationConfig
         Contents of the survey.
     rows : sequence of dict
         Rows of `plan_survey`. Files of one source, or of one twin, have the same galaxy.
@@ -198,12 +198,12 @@ def _draw_normals(seed: int, stream: int, index: int) -> Floats:
     return np.random.default_rng([seed, stream, index]).standard_normal(len(DRAWN_PARAMETERS))
 
 
-def simulate_survey_flux(config: SyntheticConfig, rows: Sequence[dict[str, Any]]) -> Floats:
+def simulate_survey_flux(config: SimulationConfig, rows: Sequence[dict[str, Any]]) -> Floats:
     """Return noise-free observed spectra of a survey's files.
 
     Parameters
     ----------
-    config : SyntheticConfig
+    config : SimulationConfig
         Contents of the survey.
     rows : sequence of dict
         Rows of `plan_survey`.

@@ -43,7 +43,7 @@ _N_POINTINGS = 8
 
 
 @dataclass(frozen=True)
-class SyntheticConfig:
+class SimulationConfig:
     """Contents of a simulated archive."""
 
     n_spectra: int = 2200
@@ -69,20 +69,20 @@ class SyntheticConfig:
         for name in ("repeat_fraction", "anomaly_fraction", "defect_fraction", "low_grade_fraction"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ConfigError(
-                    f"--synthetic.{name.replace('_', '-')} is {getattr(self, name)}: "
+                    f"--simulation.{name.replace('_', '-')} is {getattr(self, name)}: "
                     "give a fraction of at least 0 and below 1"
                 )
         if self.seed < 0:
-            raise ConfigError(f"--synthetic.seed is {self.seed}: give 0 or more")
+            raise ConfigError(f"--simulation.seed is {self.seed}: give 0 or more")
         if self.n_twins < 0:
-            raise ConfigError(f"--synthetic.n-twins is {self.n_twins}: give 0 or more")
+            raise ConfigError(f"--simulation.n-twins is {self.n_twins}: give 0 or more")
         if not self.twin_redshifts or not all(0.5 < z < 20.0 for z in self.twin_redshifts):
             raise ConfigError(
-                f"--synthetic.twin-redshifts is {self.twin_redshifts}: give one or more between 0.5 and 20"
+                f"--simulation.twin-redshifts is {self.twin_redshifts}: give one or more between 0.5 and 20"
             )
         if self.n_spectra < max(1, self.n_twin_files):
             raise ConfigError(
-                f"--synthetic.n-spectra is {self.n_spectra}: give at least {max(1, self.n_twin_files)}, "
+                f"--simulation.n-spectra is {self.n_spectra}: give at least {max(1, self.n_twin_files)}, "
                 "the number of twin files or 1"
             )
 
@@ -93,14 +93,14 @@ class SyntheticConfig:
 
 
 @lru_cache(maxsize=2)
-def plan_survey(config: SyntheticConfig) -> pa.Table:
+def plan_survey(config: SimulationConfig) -> pa.Table:
     """Plan the files of a survey.
 
     Without twins, a larger survey begins with the files of the smaller one of the same seed.
 
     Parameters
     ----------
-    config : SyntheticConfig
+    config : SimulationConfig
         Contents of the survey.
 
     Returns
@@ -163,7 +163,7 @@ def _assign_sources(u_repeat: Floats, u_source: Floats, repeat_fraction: float, 
 
 
 def _draw_populations(
-    config: SyntheticConfig, u_source: Floats, twin: Ints, twin_id: Ints
+    config: SimulationConfig, u_source: Floats, twin: Ints, twin_id: Ints
 ) -> tuple[Strings, Strings]:
     """Return the population of each file's source and its type of anomaly ("" for none)."""
     u = u_source[2].copy()
@@ -177,7 +177,7 @@ def _draw_populations(
     return np.where(anomaly == "quasar", "quasar", population), anomaly
 
 
-def _draw_redshifts(config: SyntheticConfig, u_source: Floats, population: Strings, twin: Ints) -> Floats:
+def _draw_redshifts(config: SimulationConfig, u_source: Floats, population: Strings, twin: Ints) -> Floats:
     """Return the true redshift of each file's source."""
     exponent = np.array([_Z_EXPONENTS.get(name, 1.0) for name in population])
     z = _Z_QUANTILES(u_source[5] ** exponent)
@@ -188,7 +188,7 @@ def _draw_redshifts(config: SyntheticConfig, u_source: Floats, population: Strin
 
 
 def _draw_catalog_redshifts(
-    config: SyntheticConfig,
+    config: SimulationConfig,
     u_file: Floats,
     u_source: Floats,
     z_true: Floats,

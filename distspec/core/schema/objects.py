@@ -65,7 +65,7 @@ ANOMALY_COMPONENTS = (
         "Anomaly component: low density of the latents, relative to spectra of the same S/N.",
     ),
     Column(
-        "anomaly_neighbours",
+        "anomaly_neighbors",
         pa.float32(),
         "dex",
         "Anomaly component: distance to the 10th nearest neighbor in latent space, relative to spectra of "

@@ -32,7 +32,7 @@ _TRIAL_COLUMNS = (
     Column("seed", pa.int64(), "", "Random seed of the trial."),
     Column("n_clusters", pa.int32(), "", "Number of clusters found."),
     Column("sizes", pa.list_(pa.int64()), "", "Number of spectra in each cluster."),
-    Column("noise_share", pa.float64(), "", "Fraction of spectra in no cluster."),
+    Column("noise_fraction", pa.float64(), "", "Fraction of spectra in no cluster."),
     Column("silhouette", pa.float64(), "", "Mean silhouette in the clustered space; noise counts as 0."),
     Column(
         "silhouette_err", pa.float64(), "", "Standard error of silhouette if it was sampled; otherwise 0."
@@ -54,10 +54,10 @@ SWEEP_SCHEMA = (
     Column("trial", pa.int32(), "", "Number of the trial."),
     *_TRIAL_COLUMNS,
     Column(
-        "null_percentile", pa.float64(), "", "Fraction of draws of the null models with a lower silhouette."
+        "null_quantile", pa.float64(), "", "Fraction of draws of the null models with a lower silhouette."
     ),
     Column(
-        "chosen",
+        "selected",
         pa.bool_(),
         "",
         "Whether the classes of the run come from this trial, or from the consensus of its setting.",

@@ -175,7 +175,8 @@ def plot_sweep_scores(sweep: pa.Table, null_tests: pa.Table) -> Figure:
     Parameters
     ----------
     sweep : Table
-        Columns ``space``, ``algorithm``, ``k``, ``silhouette`` and ``chosen``; the chosen trial is circled.
+        Columns ``space``, ``algorithm``, ``k``, ``silhouette`` and ``selected``; the trial that was selected
+        is circled.
     null_tests : Table
         Columns ``space``, ``k`` and ``silhouette`` of trials on null data.
 
@@ -229,6 +230,6 @@ def _draw_trials(ax: Axes, trials: pa.Table, algorithms: Sequence[str]) -> None:
             alpha=0.6,
             label=name,
         )
-    for i in np.flatnonzero([bool(row) for row in trials["chosen"].to_pylist()]):
+    for i in np.flatnonzero([bool(row) for row in trials["selected"].to_pylist()]):
         text = f"selected: {algorithm[i]}, k = {k[i]:.0f}, silhouette {silhouette[i]:.3f}"
         ax.plot(k[i], silhouette[i], "o", ms=9, mfc="none", mec=DATA_COLOR, mew=1.2, label=text)

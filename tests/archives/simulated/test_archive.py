@@ -15,7 +15,7 @@ from distspec.archives.simulated import nirspec
 from distspec.archives.simulated.archive import simulate_galaxy_flux, write_catalog_and_truth, write_spectra
 from distspec.archives.simulated.galaxies import compute_lines, igm_transmission
 from distspec.archives.simulated.populations import CLASS_COUNTS, DRAWN_PARAMETERS, POPULATIONS, draw_galaxies
-from distspec.archives.simulated.survey import ANOMALY_TYPES, SyntheticConfig, plan_survey
+from distspec.archives.simulated.survey import ANOMALY_TYPES, SimulationConfig, plan_survey
 from distspec.core.errors import ConfigError
 from distspec.core.lines import GALAXY_LINES
 from tests.conftest import read_spectrum
@@ -36,7 +36,7 @@ def real_file():
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
     """Return a small archive on disk: its configuration and folder."""
-    config = SyntheticConfig(n_spectra=240, seed=3, n_twins=4, anomaly_fraction=0.05)
+    config = SimulationConfig(n_spectra=240, seed=3, n_twins=4, anomaly_fraction=0.05)
     folder = tmp_path_factory.mktemp("archive")
     write_spectra(config, str(folder), 0, config.n_spectra)
     write_catalog_and_truth(config, str(folder))
@@ -45,7 +45,7 @@ def archive(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def large_plan():
-    return plan_survey(SyntheticConfig(n_spectra=20_000, seed=1))
+    return plan_survey(SimulationConfig(n_spectra=20_000, seed=1))
 
 
 def median_galaxy(population):
@@ -75,7 +75,7 @@ def test_seed_changes_the_archive(archive):
 
 
 def test_larger_archive_begins_with_the_smaller_one():
-    small, large = (plan_survey(SyntheticConfig(n_spectra=n)) for n in (300, 500))
+    small, large = (plan_survey(SimulationConfig(n_spectra=n)) for n in (300, 500))
     assert large.slice(0, 300).equals(small)
 
 
@@ -84,8 +84,8 @@ def test_larger_archive_begins_with_the_smaller_one():
     [("n_spectra", 0), ("seed", -1), ("repeat_fraction", 1.0), ("n_twins", -1), ("twin_redshifts", ())],
 )
 def test_errors_name_the_setting(field, value):
-    with pytest.raises(ConfigError, match=rf"--synthetic.{field.replace('_', '-')} is .*: give "):
-        SyntheticConfig(**{field: value})
+    with pytest.raises(ConfigError, match=rf"--simulation.{field.replace('_', '-')} is .*: give "):
+        SimulationConfig(**{field: value})
 
 
 def test_format_equals_that_of_a_real_file(archive, real_file):
