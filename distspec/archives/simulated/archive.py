@@ -37,20 +37,12 @@ from distspec.archives.simulated.spectrum_file import (
     format_creation_time,
     format_spectrum_file,
 )
-from distspec.archives.simulated.survey import ANOMALY_TYPES, SimulationConfig, plan_survey
+from distspec.archives.simulated.survey import SimulationConfig, plan_survey
 from distspec.core.spectrum import Floats
 from distspec.io.files import write_bytes, write_table
 from distspec.io.paths import join_url
 from distspec.io.storage import url_to_fs
 
-__all__ = [
-    "ANOMALY_TYPES",
-    "SimulationConfig",
-    "plan_survey",
-    "simulate_galaxy_flux",
-    "write_catalog_and_truth",
-    "write_spectra",
-]
 _COSMOLOGY: Any = Planck18  # astropy declares no usable type for it
 # Indices of independent streams of random numbers.
 _GALAXY_STREAM, _TWIN_STREAM, _BLEND_STREAM, _FILE_STREAM = 1, 2, 3, 4
