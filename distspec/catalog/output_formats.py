@@ -22,7 +22,7 @@ from distspec.catalog.sql_columns import quote, select_columns, unique_names
 from distspec.core.errors import CatalogError, ConfigError
 from distspec.io.files import open_atomic
 from distspec.io.parquet import write_parquet
-from distspec.io.storage import is_disk_full, translate_storage_error
+from distspec.io.storage import is_disk_full, make_full_disk_error
 from distspec.io.table_output import write_ecsv, write_fits, write_votable
 
 OutputFormat = Literal["csv", "json", "parquet", "fits", "votable", "ecsv"]
@@ -227,7 +227,7 @@ def duckdb_errors(hint: str = "") -> Generator[None]:
         yield
     except duckdb.Error as error:
         if is_disk_full(error):
-            raise translate_storage_error(error, tempfile.gettempdir()) or error from error
+            raise make_full_disk_error(error, tempfile.gettempdir()) from error
         message = str(error).rpartition(CONE_ERROR)[2].removeprefix("Invalid Input Error: ")
         raise CatalogError(
             f"{message}{hint if isinstance(error, duckdb.CatalogException) else ''}"

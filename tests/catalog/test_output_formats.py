@@ -22,9 +22,9 @@ from pyarrow import csv
 
 import distspec
 from distspec.catalog.editions import publish
-from distspec.catalog.output_formats import SUFFIXES, find_output_format
+from distspec.catalog.output_formats import SUFFIXES, duckdb_errors, find_output_format
 from distspec.catalog.sql_columns import unique_names
-from distspec.core.errors import CatalogError, ConfigError
+from distspec.core.errors import CatalogError, ConfigError, StorageError
 from distspec.core.text import unescape_formula
 from distspec.project.tables import QueryResult
 from tests.helpers.published import tables as made_tables
@@ -357,3 +357,11 @@ def test_the_format_follows_from_the_name_or_is_given():
         find_output_format("a.txt")
     with pytest.raises(ConfigError, match="no format hdf5: use one of csv"):
         find_output_format("a.fits", "hdf5")
+
+
+def test_a_full_temporary_folder_is_a_storage_error():
+    error = duckdb.IOException(
+        '{"exception_message":"Could not write file \\"/t/result\\": No space left on device"}'
+    )
+    with pytest.raises(StorageError, match="No space left on device: free some space"), duckdb_errors():
+        raise error
