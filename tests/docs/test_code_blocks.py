@@ -2,8 +2,9 @@
 
 - ``python`` and ``shell`` blocks are executed on a small root of recipe ``demo``; the cells of the tutorials
   are executed by ``make docs``;
-- of ``console`` and indented blocks, commands of distspec are parsed, and Make targets and modules must
-  exist; commands of clouds and clusters are checked by tests/infra;
+- ``console`` blocks name files that readers have: verbs of `RUN_ON_FILES` are executed on such files, other
+  commands of distspec are parsed, as those of indented blocks, and Make targets and modules must exist;
+  commands of clouds and clusters are checked by tests/infra;
 - ``sql`` blocks are executed by tests/catalog/test_queries.py, the archive of its guide by
   tests/archives/test_adding.py.
 """
@@ -21,6 +22,7 @@ import matplotlib as mpl
 import pytest
 import tyro
 
+import distspec
 from distspec.cli.main import VERBS, main
 from distspec.pipeline.recipes import parse
 from distspec.pipeline.runner import STAGES
@@ -28,6 +30,8 @@ from tests.helpers.small_demo import SMALL
 
 TOP = Path(__file__).parents[2]
 EXECUTED_ELSEWHERE = {"add_an_archive.md"}
+RUN_ON_FILES = {"similar", "predict", "label", "labels", "classify", "query", "rerank", "provenance"}
+"""Verbs that are executed where ``console`` blocks show them."""
 PAGES = [
     TOP / "README.md",
     TOP / "CONTRIBUTING.md",
@@ -52,7 +56,7 @@ def commands(text: str) -> Iterator[str]:
 
 
 def parsed_commands() -> Iterator[str]:
-    """Yield the commands that are shown but not executed."""
+    """Yield the commands of ``console`` and indented blocks."""
     for page in PAGES:
         text = "".join(blocks(page, "console"))
         text += "".join(
@@ -61,10 +65,32 @@ def parsed_commands() -> Iterator[str]:
         yield from (command for command in commands(text) if re.match(r"distspec|make|python -m", command))
 
 
+CONSOLE_COMMANDS = list(dict.fromkeys(parsed_commands()))
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, demo_folder) -> Path:
     """A folder with ``out/demo``, which the commands of the pages change."""
     return shutil.copytree(demo_folder, tmp_path_factory.mktemp("docs") / "project")
+
+
+@pytest.fixture(scope="module")
+def reader_files(project) -> dict[str, str]:
+    """Write the files that the pages call their reader's; return what stands for each word of the pages."""
+    objects = distspec.open(project / "out" / "demo").tables["objects"].to_arrow().slice(0, 60)
+    names = objects["object_id"].to_pylist()
+    new = [shutil.copy(next((project / "out").rglob(name)), project) for name in names[:2]]
+    rows = zip((Path(path).name for path in new), objects["z"].to_pylist(), strict=False)
+    (project / "my").mkdir()
+    (project / "my" / "table.csv").write_text("file,z\n" + "".join(f"{name},{z}\n" for name, z in rows))
+    labeled = "".join(f"{name},{'ab'[i % 2]}\n" for i, name in enumerate(names))
+    (project / "labels.csv").write_text(f"object_id,human_label\n{labeled}")
+    return {
+        "ROOT": "out/demo",
+        "OBJECT_ID": names[0],
+        "jades-gds-v4_prism-clear_1180_206183.spec.fits": names[0],
+        "new/*.fits": "\n".join(map(str, new)),
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -94,7 +120,19 @@ def test_python_blocks_run(page, request, monkeypatch):
             exec(compile(code, page.name, "exec"), namespace)
 
 
-@pytest.mark.parametrize("command", sorted(set(parsed_commands())))
+@pytest.mark.parametrize(
+    "command", [command for command in CONSOLE_COMMANDS if command.split()[1] in RUN_ON_FILES]
+)
+def test_console_commands_run(command, project, reader_files, monkeypatch, capsys):
+    monkeypatch.chdir(project)
+    words = [word for shown in shlex.split(command) for word in reader_files.get(shown, shown).split("\n")]
+    main(words[1:])
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "command", [command for command in CONSOLE_COMMANDS if command.split()[1] not in RUN_ON_FILES]
+)
 def test_commands_that_are_shown_exist(command):
     words = shlex.split(command)
     if words[0] == "make":
