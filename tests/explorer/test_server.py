@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from urllib.request import Request, urlopen
@@ -57,6 +58,17 @@ def test_the_page_is_served_while_the_browser_command_waits(root, tmp_path):
         assert lines[2] == "200\n", lines
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
+
+
+def test_listens_without_ipv6_and_without_a_name_of_the_host(monkeypatch):
+    def fail(*_, **__):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    monkeypatch.setattr(socket, "has_ipv6", False)
+    monkeypatch.delattr(socket, "AF_INET6")
+    with listen(0) as listener:
+        assert listener.getsockname()[0] == LOOPBACK
 
 
 def test_listens_on_the_loopback_address_on_a_free_port():
