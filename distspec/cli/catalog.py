@@ -34,7 +34,7 @@ class QueryCommand(RootCommand):
     format: Literal["", "table"] | OutputFormat = ""
     """Format of the answer; empty: from the name of the file, or a table on the terminal."""
     to: str = ""
-    """File or bucket URL for the answer; empty: print it."""
+    """File or bucket URL that ends in .csv, .json, .parquet, .fits, .vot or .ecsv; empty: print it."""
 
     def run(self) -> None:
         """Print or write the answer."""
