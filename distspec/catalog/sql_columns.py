@@ -75,7 +75,7 @@ def _convert(expression: str, name: str, column_type: Any, output_format: str) -
     kind = column_type.id
     if output_format == "json":
         return _finite(expression, column_type)
-    if kind in NOT_IN_ARROW or (kind == "interval" and output_format == "parquet"):
+    if kind in NOT_IN_ARROW:
         return f"{expression}::VARCHAR"
     if output_format == "csv":
         if kind in NESTED_TYPES:
@@ -83,7 +83,11 @@ def _convert(expression: str, name: str, column_type: Any, output_format: str) -
         return _escape_formula(f"{expression}::VARCHAR") if kind in TEXT_TYPES else expression
     if output_format in ASTROPY_FORMATS:
         return _convert_for_astropy(expression, name, column_type, output_format)
-    return _as_json(expression, column_type) if kind in ("union", "variant") else expression
+    if output_format == "parquet" and kind == "interval":
+        return f"{expression}::VARCHAR"
+    if output_format == "parquet" and kind in ("union", "variant"):
+        return _as_json(expression, column_type)
+    return expression
 
 
 def _convert_for_astropy(expression: str, name: str, column_type: Any, output_format: str) -> str:
