@@ -217,17 +217,21 @@ def run_stages(config: Config, stage_names: Sequence[str] = tuple(STAGES)) -> bo
     ------
     LeaseHeldError
         If another job works on the root.
+    NotFoundError
+        If the first stage needs the result of another one, which is missing.
     """
     operation = stage_names[0] if len(stage_names) == 1 else "pipeline"
-    with (
-        use_storage(config.storage),
-        hold_lease(config.root, operation) as lease,
-        track_job(JobLog(config.root, lease, operation, config.recipe)) as job_log,
-        ray_session(config.ray),
-    ):
-        context = StageContext(config, lease, job_log)
-        for name in stage_names:
-            _run_stage(context, name)
+    with use_storage(config.storage):
+        if stage_names[0] not in ("simulate", "ingest"):
+            open_store(store_url(config.root))  # before Ray starts and the root is created
+        with (
+            hold_lease(config.root, operation) as lease,
+            track_job(JobLog(config.root, lease, operation, config.recipe)) as job_log,
+            ray_session(config.ray),
+        ):
+            context = StageContext(config, lease, job_log)
+            for name in stage_names:
+                _run_stage(context, name)
     return job_log.did_work
 
 

@@ -401,3 +401,4 @@ def test_user_errors_end_in_one_line_with_a_status(tmp_path):
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
     assert ended.stderr.splitlines()[-1].startswith("error: no store at")
+    assert not (tmp_path / "nothing").exists()
