@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from distspec.catalog.sql_columns import quote, select_columns, unique_names
+from distspec.catalog.sql_columns import find_xtype, quote, select_columns, unique_names
 from distspec.core.errors import CatalogError, ConfigError
 from distspec.io.files import open_atomic
 from distspec.io.parquet import write_parquet
@@ -129,17 +129,14 @@ def save_result(result: Any, output_format: OutputFormat, file: IO[bytes], descr
             with path.open("rb") as written:
                 shutil.copyfileobj(written, file)
         return
-    times = [
-        name for name, kind in zip(selected.columns, result.types, strict=True) if "timestamp" in kind.id
-    ]
     reader = selected.to_arrow_reader(BATCH_ROWS)
     schema = describe_schema(reader.schema, described)
     if output_format == "parquet":
         write_parquet(reader, schema, file)
         return
-    for i, field in enumerate(schema):
-        if field.name in times:
-            schema = schema.set(i, field.with_metadata({**(field.metadata or {}), b"xtype": b"timestamp"}))
+    for i, (field, column_type) in enumerate(zip(schema, result.types, strict=True)):
+        if xtype := find_xtype(column_type, field.type):
+            schema = schema.set(i, field.with_metadata({**(field.metadata or {}), b"xtype": xtype.encode()}))
     ASTROPY_WRITERS[output_format](reader.read_all().cast(schema), file)
 
 

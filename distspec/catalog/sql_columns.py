@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pyarrow as pa
+
 from distspec.core.text import FORMULA_PATTERN, escape_formula
 
 ASTROPY_FORMATS = ("fits", "votable", "ecsv")
@@ -68,6 +70,27 @@ def select_columns(result: Any, output_format: str) -> Any:
         alias = quote_name(escape_formula(name) if output_format == "csv" else name)
         selected.append(f"{expression} AS {alias}")
     return result.query("result", f"SELECT {', '.join(selected)} FROM result")
+
+
+def find_xtype(column_type: Any, arrow_type: pa.DataType) -> str:
+    """Return VOTable's xtype of the texts that stand for values of another type; empty if there is none.
+
+    Parameters
+    ----------
+    column_type : duckdb.sqltypes.DuckDBPyType
+        Type of a column of a result.
+    arrow_type : DataType
+        Type of the column that `select_columns` makes of it.
+
+    Returns
+    -------
+    str
+    """
+    if not pa.types.is_string(arrow_type):
+        return ""
+    if column_type.id in NESTED_TYPES:
+        return "json"
+    return "timestamp" if column_type.id.startswith("timestamp") else ""
 
 
 def _convert(expression: str, name: str, column_type: Any, output_format: str) -> str:

@@ -42,7 +42,7 @@ WIDER_TYPES = {pa.bool_(): pa.uint8(), pa.uint8(): pa.int16(), pa.int16(): pa.in
 MAX_FITS_COLUMNS = 999
 COMMENT_LENGTH = 70
 """Characters of a COMMENT card of FITS that astropy uses for its description of the columns."""
-FITS_COMMENT = "Texts in double quotes are JSON strings; lists of texts are JSON arrays."
+FITS_COMMENT = "Texts in double quotes are JSON strings; lists of texts are JSON."
 
 
 def encode_text(text: str, ascii_only: bool = False) -> str:
@@ -69,6 +69,28 @@ def encode_text(text: str, ascii_only: bool = False) -> str:
     """
     is_kept = text and text[0] != '"' and text == text.strip() and text.isprintable()
     return text if is_kept and (text.isascii() or not ascii_only) else json.dumps(text)
+
+
+def escape_json(text: str, ascii_only: bool = False) -> str:
+    """Return JSON whose strings have escapes in place of unprintable characters.
+
+    Parameters
+    ----------
+    text : str
+        JSON.
+    ascii_only : bool
+        Whether characters outside of ASCII are escaped too.
+
+    Returns
+    -------
+    str
+    """
+    return "".join(
+        character
+        if character.isprintable() and (character.isascii() or not ascii_only)
+        else json.dumps(character)[1:-1]
+        for character in text
+    )
 
 
 def write_fits(table: pa.Table, file: IO[bytes]) -> None:
@@ -175,7 +197,8 @@ def _prepare(table: pa.Table, ascii_only: bool = False) -> pa.Table:
         if pa.types.is_list(field.type):
             values = _encode_lists(values)
         elif pa.types.is_string(field.type):
-            texts = (None if text is None else encode_text(text, ascii_only) for text in values.to_pylist())
+            encode = escape_json if get_field_metadata(field, "xtype") == "json" else encode_text
+            texts = (None if text is None else encode(text, ascii_only) for text in values.to_pylist())
             values = pa.chunked_array([pa.array(texts, pa.string())])
         elif field.type not in NATIVE_TYPES:
             raise TypeError(f"column {field.name} is of type {field.type}")

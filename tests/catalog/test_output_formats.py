@@ -273,7 +273,7 @@ def random_tables(draw):
     return pa.Table.from_arrays(columns, names=["row", *names])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(table=random_tables())
 def test_any_table_survives_every_format(tmp_path_factory, table):
     folder = tmp_path_factory.mktemp("any")
@@ -298,6 +298,7 @@ SQL_VALUES = {
     "map{'a': [1]}": '{"a":[1]}',
     "[1, 2]::INT[2]": [1, 2],
     "[true]": "[true]",
+    "['α']": '["α"]',
     "union_value(a := 1)": '{"a":1}',
     "NULL": None,
 }
@@ -316,7 +317,8 @@ def test_other_types_of_queries(project, tmp_path, output_format):
         found = [cells[0] for cells in read_back(path, output_format, []).values()]
     assert len(found) == len(SQL_VALUES)
     if output_format in ("fits", "votable", "ecsv"):
-        assert found == list(SQL_VALUES.values())
+        hidden = r"\u03b1" if output_format == "fits" else "α"
+        assert found == [x.replace("α", hidden) if isinstance(x, str) else x for x in SQL_VALUES.values()]
 
 
 def test_values_that_a_format_cannot_hold_are_refused(project, tmp_path):
