@@ -91,6 +91,12 @@ def test_nulls_are_masked_in_astropy_tables():
     assert table["items"][0] == ["a"]
 
 
+def test_lists_of_one_length_are_lists_in_astropy_tables():
+    values = {"items": [["a", "b"], ["c", "d"]], "numbers": [[1, 2], [3, 4]]}
+    table = QueryResult(pa.table(values)).to_astropy()
+    assert {name: [list(row) for row in table[name]] for name in table.colnames} == values
+
+
 def test_tables_are_read_when_they_are_needed(project):
     objects = project.tables["objects"]
     assert len(objects) == 60
