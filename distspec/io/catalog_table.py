@@ -211,8 +211,9 @@ class CatalogTable:
             If no value is a number, or the declared unit cannot be converted.
         """
         values, is_text = self._parse_numbers(name)
-        self._note_malformed(name, np.flatnonzero(is_text | np.isinf(values)), values, "not a finite number")
-        return values * self._find_factor(name, unit)
+        is_infinite = np.isinf(values)
+        self._note_malformed(name, np.flatnonzero(is_text | is_infinite), values, "not a finite number")
+        return np.where(is_infinite, np.nan, values) * self._find_factor(name, unit)
 
     def integers(self, name: str, missing: int, low: int = -128, high: int = 127) -> np.ndarray[Any, Any]:
         """Return a column of integers; `missing` where a value is missing or malformed.
@@ -284,6 +285,7 @@ class CatalogTable:
                 angles[row] = np.nan
                 bad.append(row)
         bad += np.flatnonzero(np.isinf(angles)).tolist()
+        angles[np.isinf(angles)] = np.nan
         self._note_malformed(name, np.array(bad, np.int64), values, "not an angle")
         return angles
 
