@@ -12,7 +12,7 @@ from astropy.io import fits
 
 from distspec.archives.simulated.nirspec import N_PIXELS, WAVE, ObservedSpectrum
 
-MSAEXP_VERSION = "0.9.5+simulated"
+MSAEXP_VERSION = "0.9.5+synthetic"
 """Version in the headers and in the catalog."""
 _SPEC1D_UNITS = {
     "wave": "um",
@@ -110,7 +110,7 @@ def _build_header_values(row: dict[str, Any]) -> dict[str, str | float]:
     return {
         "VERSION": MSAEXP_VERSION,
         "DATE": format_creation_time(row["index"]),
-        "CAL_VER": "simulated",
+        "CAL_VER": "synthetic",
         "PROGRAM": f"{row['program']:0>5}",
         "FILTER": "CLEAR",
         "GRATING": "PRISM",
@@ -120,7 +120,7 @@ def _build_header_values(row: dict[str, Any]) -> dict[str, str | float]:
         "SOURCEID": int(row["srcid"]),
         "SRCRA": row["ra"],
         "SRCDEC": row["dec"],
-        "CRDS_CTX": "simulated",
+        "CRDS_CTX": "synthetic",
     }
 
 
