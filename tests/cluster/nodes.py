@@ -28,6 +28,8 @@ START_TIMEOUT = 90.0
 """Longest time until the head accepts jobs [s]."""
 RAY_PROCESSES = ("ray::IDLE", "ray::JobSupervisor", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
 """Processes of Ray that run no task or actor of a job."""
+CLOCK_FILE = "clock"
+"""File in the home folder with the error of the drivers' clock [s], see tests/cluster/clock."""
 OBJECT_STORE_BYTES = 80_000_000
 """Size of the object store of a machine [bytes]."""
 
@@ -133,6 +135,10 @@ class Machines:
         """Return the output of ``ray job status``."""
         return self.ray("job", "status", job).stdout
 
+    def shift_clock(self, seconds: float) -> None:
+        """Set the clock of all drivers ahead, or back if negative; 0: to the right time."""
+        Path(self.environment["HOME"], CLOCK_FILE).write_text(str(seconds))
+
     def logs(self) -> list[Path]:
         """Return the files that the machines have written, including logs."""
         return [
@@ -176,7 +182,7 @@ def machines(
         folder = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True)
         )
-        code = {"PYTHONPATH": str(REPOSITORY)} if has_code else {}
+        code = {"PYTHONPATH": f"{Path(__file__).parent / 'clock'}:{REPOSITORY}"} if has_code else {}
         env = make_environment(folder, **environment, **code)
         gcs, dashboard = free_ports(2)
         # Several Rays may run on this host.

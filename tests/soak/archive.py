@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -38,6 +40,8 @@ class Archive:
         Lines of the catalog, in the order in which they are added.
     defects : mapping
         Defect of each bad file, by name.
+    n_listed : int, optional
+        Number of rows in the catalog.
     """
 
     server: S3
@@ -45,6 +49,7 @@ class Archive:
     header: str
     rows: list[str]
     defects: dict[str, str]
+    n_listed: int = 0
 
     flags: ClassVar[tuple[str, ...]] = ("--archive.grades", "3", "2", "1", "0", "--archive.z-min", "0")
 
@@ -67,19 +72,43 @@ class Archive:
 
     def grow(self, run: int) -> int:
         """Upload the new files and the catalog of run 0, 1, …; return the number of listed spectra."""
-        n_before = 0 if run == 0 else N_FIRST + N_PER_RUN * (run - 1)
-        n_listed = N_FIRST + N_PER_RUN * run
-        for row in self.rows[n_before:n_listed]:
-            name = get_file_name(row)
-            content, defect = self.files[name], self.defects.get(name)
-            if defect != "missing":
-                lengths = {"empty": 0, "truncated": len(content) // 3}
-                self.server.put(f"archive/{name}", content[: lengths.get(defect or "", len(content))])
+        n_before, self.n_listed = self.n_listed, N_FIRST + N_PER_RUN * run
+        for row in self.rows[n_before : self.n_listed]:
+            self._upload(get_file_name(row))
         if run and run % RECOVERY_INTERVAL == 0:
             self._upload_oldest_missing(n_before)
-        catalog = "\n".join([self.header, *self.rows[:n_listed], ""])
+        self._upload_catalog(self.n_listed)
+        return self.n_listed
+
+    @contextmanager
+    def short_catalog(self) -> Generator[None]:
+        """Serve a catalog without its second half within the block."""
+        self._upload_catalog(self.n_listed // 2)
+        try:
+            yield
+        finally:
+            self._upload_catalog(self.n_listed)
+
+    @contextmanager
+    def without(self, names: Sequence[str]) -> Generator[None]:
+        """Remove some files within the block."""
+        for name in names:
+            self.server.client.delete_object(Bucket=S3.bucket, Key=self.server.key(f"archive/{name}"))
+        try:
+            yield
+        finally:
+            for name in names:
+                self._upload(name)
+
+    def _upload(self, name: str) -> None:
+        content, defect = self.files[name], self.defects.get(name)
+        if defect != "missing":
+            lengths = {"empty": 0, "truncated": len(content) // 3}
+            self.server.put(f"archive/{name}", content[: lengths.get(defect or "", len(content))])
+
+    def _upload_catalog(self, n_rows: int) -> None:
+        catalog = "\n".join([self.header, *self.rows[:n_rows], ""])
         self.server.put("archive/catalog.csv", catalog.encode())
-        return n_listed
 
     def _upload_oldest_missing(self, n_before: int) -> None:
         names = [get_file_name(row) for row in self.rows[:n_before]]
