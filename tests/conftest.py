@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,13 +19,14 @@ from distspec.archives.base import Archive, SpectrumEntry
 from distspec.archives.catalogs import make_absolute_url
 from distspec.core.errors import QuarantineRecord
 from distspec.core.spectrum import Spectrum, SpectrumBatch, WavelengthGrid, compute_row_checksums
+from distspec.io.paths import store_url
 from distspec.io.remote.config import AccessConfig
 from distspec.io.remote.files import open_archive_client
 from distspec.stages.config import RayConfig
 from distspec.stages.session import ray_session
 from distspec.store.columns import METADATA_COLUMNS
 from distspec.store.config import StoreConfig
-from distspec.store.store import Store, create_store
+from distspec.store.store import Store, create_store, open_store
 from distspec.store.transactions import Transaction
 
 DATA = Path(os.environ.get("DISTSPEC_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
@@ -185,19 +187,36 @@ def small_store(tmp_path: Path, small_grid: WavelengthGrid, rng: np.random.Gener
     return append(store, batch_of(60, small_grid.n_pixels, rng), identity_of(60))
 
 
-@pytest.fixture
-def run(small_store: Store, rng: np.random.Generator) -> tuple[str, Store, np.ndarray]:
-    """A root with sixty spectra, an untrained model, and a run with three classes; its store; and labels."""
+@pytest.fixture(scope="session")
+def saved_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, np.ndarray]:
+    """A root with sixty spectra, an untrained model and a run with three classes, and labels; see `run`."""
     from tests.helpers.small_run import save_small_run  # few tests need what it imports
 
-    return save_small_run(small_store, rng)
+    rng, grid = np.random.default_rng(20251123), WavelengthGrid("log", 1100.0, 8400.0, 32)
+    url = str(tmp_path_factory.mktemp("saved") / "root" / "store")
+    store = create_store(url, StoreConfig(grid, 1500.0, -2.0))
+    root, _, labels = save_small_run(append(store, batch_of(60, grid.n_pixels, rng), identity_of(60)), rng)
+    return root, labels
 
 
 @pytest.fixture
-def tables(run: tuple[str, Store, np.ndarray]) -> dict[str, pa.Table]:
-    """The catalog tables of `run`."""
+def run(saved_run: tuple[str, np.ndarray], tmp_path: Path) -> tuple[str, Store, np.ndarray]:
+    """A copy of `saved_run` for one test: its root, its store, and the labels."""
+    root = str(shutil.copytree(saved_run[0], tmp_path / "root"))
+    return root, open_store(store_url(root)), saved_run[1]
+
+
+@pytest.fixture(scope="session")
+def saved_tables(saved_run: tuple[str, np.ndarray]) -> dict[str, pa.Table]:
+    """The catalog tables of `saved_run`."""
     from distspec.catalog.build import build_tables
     from distspec.catalog.editions import CatalogConfig
 
-    root, store, _ = run
-    return build_tables(root, "r-1", store, CatalogConfig(n_anomalies=10))
+    root = saved_run[0]
+    return build_tables(root, "r-1", open_store(store_url(root)), CatalogConfig(n_anomalies=10))
+
+
+@pytest.fixture
+def tables(saved_tables: dict[str, pa.Table]) -> dict[str, pa.Table]:
+    """The catalog tables of `run`."""
+    return dict(saved_tables)
