@@ -6,6 +6,7 @@ Burgasser & Splat Development Team 2017, ASI Conf. Ser. 14, 7. The objects are s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -61,6 +62,7 @@ class SpeX(Archive):
         table = self._read_catalog(access)
         files = table.text(table.require_column("DATA_FILE"))
         keys = table.identifiers(table.require_column("SOURCE_KEY"))
+        dates = table.identifiers(table.require_column("OBSERVATION_DATE"))
         base, n = make_absolute_url(self.url), len(table)
         selection = RowSelection(n)
         selection.deselect(np.array([not name for name in files], bool), "no file name")
@@ -69,7 +71,7 @@ class SpeX(Archive):
         columns: dict[str, Any] = {
             "object_id": files,
             "source_key": [f"SPL {key}" if key else "" for key in keys],
-            "version": table.identifiers(table.require_column("OBSERVATION_DATE")),
+            "version": [_compact_date(date) for date in dates],
             "uri": [f"{base}/{template.format(file=name)}" for name in files],
             "ra": table.degrees(table.require_column("RA"), is_right_ascension=True),
             "dec": table.degrees(table.require_column("DEC"), is_right_ascension=False),
@@ -115,6 +117,11 @@ class SpeX(Archive):
         if not self.url:
             raise ArchiveError("--archive.url is empty: give the folder of the SpeX files")
         return read_catalog(self.catalog or f"{make_absolute_url(self.url)}/labels.csv", access)
+
+
+def _compact_date(date: str) -> str:
+    """Return a date as the library writes it, YYYYMMDD, also if the table writes it in ISO 8601."""
+    return re.sub(r"^(\d{4})-(\d\d)-(\d\d)(?:[T ]00:00.*)?$", r"\1\2\3", date)
 
 
 def _read_planes(content: bytes) -> tuple[Any, str]:

@@ -12,7 +12,10 @@ _EPOCH, _MICROSECOND = datetime.fromtimestamp(0, UTC), timedelta(microseconds=1)
 # Longer numbers are checksums and are compared as text.
 _NUMBER = re.compile(r"[+-]?\d{1,17}(?:\.\d{0,17})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d(?:T|$)", re.ASCII)
-_DATE_AND_TIME = re.compile(r"(\b\d{4}-\d\d-\d\d) (\d\d:\d\d)", re.ASCII)
+_DATE_AND_TIME = re.compile(
+    r"(?P<date>\b\d{4}-\d\d-\d\d)[T ](?P<time>\d\d:\d\d[:.\d]*)(?: ?(?P<zone>UTC|GMT|[+-]\d\d:?\d\d)\b)?",
+    re.ASCII,
+)
 
 
 def normalize_version(version: str) -> str:
@@ -38,8 +41,13 @@ def normalize_version(version: str) -> str:
     >>> normalize_version("1714557600.0 0.1 z=5.1")
     '1714557600 0.1 z=5.1'
     """
-    words = _DATE_AND_TIME.sub(r"\1T\2", version).split()
+    words = _DATE_AND_TIME.sub(_join_time, version).split()
     return " ".join(_normalize_word(word) for word in words)
+
+
+def _join_time(match: re.Match[str]) -> str:
+    zone = (match["zone"] or "").replace("UTC", "Z").replace("GMT", "Z")
+    return f"{match['date']}T{match['time']}{zone}"
 
 
 def _normalize_word(word: str) -> str:

@@ -35,6 +35,10 @@ def as_float(values):
     return [None if value is None else float(value) for value in values]
 
 
+def as_integer(values):
+    return [None if value is None else int(value) for value in values]
+
+
 def as_float32(values):
     return [None if value is None else np.float32(value) for value in values]
 
@@ -184,12 +188,13 @@ def jades(rows, spelling):
 
 
 def spex(rows, spelling):
-    dates = [None if time is None else int(f"{time:%Y%m%d}") for time in rows["time"]]
+    pattern = "%Y-%m-%d" if spelling["times"] in ("T", "Z") else "%Y%m%d"
+    dates = [None if time is None else time.strftime(pattern) for time in rows["time"]]
     write = {list: list, as_float: as_float}.get(spelling["ids"], as_text)
     columns = {
         "DATA_FILE": (file_names(rows, "{}.fits.gz"), None),
         "SOURCE_KEY": (write(rows["number"]), None),
-        "OBSERVATION_DATE": (write(dates), None),
+        "OBSERVATION_DATE": (dates if "-" in pattern else write(as_integer(dates)), None),
         **positions(rows, spelling, "RA", "DEC"),
     }
     return {spelling["rename"](name): column for name, column in columns.items()}
