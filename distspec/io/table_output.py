@@ -71,6 +71,26 @@ def encode_text(text: str, ascii_only: bool = False) -> str:
     return text if is_kept and (text.isascii() or not ascii_only) else json.dumps(text)
 
 
+def decode_text(text: str) -> str:
+    """Return the text of a cell that `encode_text` wrote.
+
+    Parameters
+    ----------
+    text : str
+        Value of a column of texts.
+
+    Examples
+    --------
+    >>> decode_text(encode_text("Hα", ascii_only=True)), decode_text('"not JSON')
+    ('Hα', '"not JSON')
+    """
+    try:
+        decoded = json.loads(text) if text.startswith('"') else text
+    except json.JSONDecodeError:
+        return text
+    return str(decoded)
+
+
 def escape_json(text: str, ascii_only: bool = False) -> str:
     """Return JSON whose strings have escapes in place of unprintable characters.
 

@@ -14,13 +14,16 @@ from distspec.core.errors import ArchiveError, LabelError
 from distspec.core.text import unescape_formula
 from distspec.io.files import read_bytes
 from distspec.io.table_formats import parse_table
+from distspec.io.table_output import decode_text
 from distspec.labels.annotations import INTEREST_LABELS, Annotation, normalize_label
 
 REQUIRED_COLUMNS = ("object_id", "human_label")
 OPTIONAL_COLUMNS = ("who", "when", "note", "mark")
 LABEL_COLUMNS = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)
 PARQUET_SUFFIXES = (".parquet", ".pq")
-"""Endings of the names of Parquet files; in other tables, escaped formulas are unescaped."""
+"""Endings of the names of Parquet files, whose texts are read as they are."""
+ENCODED_SUFFIXES = (".fits", ".fit", ".vot", ".votable", ".xml", ".ecsv")
+"""Endings of files whose texts are encoded by `encode_text`; in other tables, formulas are escaped."""
 MAX_LISTED_ROWS = 5
 """Number of invalid rows that an error message lists."""
 
@@ -57,7 +60,7 @@ class ImportedLabels:
 
 
 def read_labels(url: str, known_ids: pa.Array | pa.ChunkedArray, default_annotator: str) -> ImportedLabels:
-    """Read labels from a CSV or Parquet file.
+    """Read labels from a table file.
 
     Parameters
     ----------
@@ -65,7 +68,8 @@ def read_labels(url: str, known_ids: pa.Array | pa.ChunkedArray, default_annotat
         File with the columns ``object_id`` and ``human_label`` and, optionally, ``who``, ``when`` (ISO
         8601, UTC unless it states an offset), ``note`` and ``mark``. An empty label withdraws the person's
         previous one, unless the row has a mark, which is then added alone. In CSV, an apostrophe that escapes
-        a formula (`distspec.core.text.escape_formula`) is removed.
+        a formula (`distspec.core.text.escape_formula`) is removed; in FITS, VOTable and ECSV, JSON strings
+        are decoded (`distspec.io.table_output.encode_text`).
     known_ids : Array of str, shape (n_spectra,)
         Identifiers of the spectra in the store.
     default_annotator : str
@@ -94,7 +98,8 @@ def read_labels(url: str, known_ids: pa.Array | pa.ChunkedArray, default_annotat
         name: _column_as_text(table, name, url) for name in LABEL_COLUMNS if name in table.column_names
     }
     if not url.lower().endswith(PARQUET_SUFFIXES):
-        columns = {name: [unescape_formula(text) for text in values] for name, values in columns.items()}
+        decode = decode_text if url.lower().endswith(ENCODED_SUFFIXES) else unescape_formula
+        columns = {name: [decode(text) for text in values] for name, values in columns.items()}
     rows = [{name: values[i] for name, values in columns.items()} for i in range(len(table))]
     problems = [f"line {i + 2}: {problem}" for i, row in enumerate(rows) if (problem := _find_problem(row))]
     if problems:

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from distspec.catalog.output_formats import save_table
 from distspec.core.errors import LabelError, NotFoundError
 from distspec.labels.annotations import Annotation
 from distspec.labels.importing import read_labels
@@ -39,6 +40,18 @@ def test_rows_of_a_parquet_file_name_their_annotator(tmp_path):
         Annotation("a", "x", "bob", "", when),
         Annotation("b", "", "ann"),
     ]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "fits", "vot", "ecsv"])
+def test_labels_that_distspec_writes_are_read_back(tmp_path, ending):
+    labels = ["Hα > 100 Å", "=SUM(A1)", "a 'b'", '"quoted"']
+    names = ["a", "b", "007", "c"]
+    path = str(tmp_path / f"l.{ending}")
+    save_table(pa.table({"object_id": names, "human_label": labels}), path)
+    read = read_labels(path, pa.array(names), "ann").annotations
+    assert [(annotation.object_id, annotation.human_label) for annotation in read] == list(
+        zip(names, labels, strict=True)
+    )
 
 
 def test_unknown_spectra_are_reported_with_their_line(tmp_path):
