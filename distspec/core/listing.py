@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -69,26 +68,6 @@ class RowCounts:
                 reasons = ", ".join(f"{reason} {n:,}" for reason, n in sorted(counts.items()))
                 parts.append(f"{sum(counts.values()):,} {name} ({reasons})")
         return f"{parts[0]}: {', '.join(parts[1:])}"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the counts as a JSON object, with ``read`` for readers of the file."""
-        return {
-            "read": self.read,
-            "selected": self.selected,
-            "deselected": dict(self.deselected),
-            "quarantined": dict(self.quarantined),
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Return the counts of an object that `to_json` made.
-
-        Parameters
-        ----------
-        value : mapping
-            Keys ``selected``, ``deselected`` and ``quarantined``; others are ignored.
-        """
-        return cls(value["selected"], dict(value["deselected"]), dict(value["quarantined"]))
 
 
 @dataclass(frozen=True)

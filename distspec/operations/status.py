@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,6 @@ from distspec.core.errors import NotFoundError
 from distspec.io.job_log import JobRecord, list_jobs, read_events
 from distspec.io.lease import LeaseHolder, read_holder
 from distspec.io.paths import store_url
-from distspec.io.stage_log import read_stage_record
 from distspec.models.registry import PromotedModel, read_promoted
 from distspec.store.store import open_store
 
@@ -58,7 +57,7 @@ class StoreSummary:
     n_quarantined : int
         Spectra in quarantine.
     catalog : str
-        What became of the rows of the archive's catalog when the store last changed; "" if not recorded.
+        What became of the rows of the archive's catalog when it was last read; "" if not recorded.
     """
 
     n_current: int
@@ -144,7 +143,7 @@ def read_status(root: str) -> ProjectStatus:
         holder=holder if holder is not None and not holder.is_expired(time.time()) else None,
         last_job=_summarize_job(root, jobs[-1]) if jobs else None,
         promoted=read_promoted(root),
-        store=_count_store(root),
+        store=_count_store(root, jobs),
         published=read_current_record(root),
     )
 
@@ -167,13 +166,14 @@ def read_history(root: str, n_jobs: int = 0) -> list[JobSummary]:
     return [_summarize_job(root, job) for job in list_jobs(root)[-n_jobs if n_jobs else 0 :]]
 
 
-def _count_store(root: str) -> StoreSummary | None:
+def _count_store(root: str, jobs: Sequence[JobRecord]) -> StoreSummary | None:
     try:
         store = open_store(store_url(root))
     except NotFoundError:
         return None
-    record = read_stage_record(root, "ingest")
-    catalog = str(record.summary.get("catalog", "")) if record else ""
+    events = (event.payload for job in reversed(jobs) for event in read_events(root, job.number))
+    ingests = (payload for payload in events if payload.get("stage") == "ingest")
+    catalog = next((str(payload["catalog"]) for payload in ingests if "catalog" in payload), "")
     return StoreSummary(len(store.current_rows()), store.n_rows, len(store.read_quarantine()), catalog)
 
 

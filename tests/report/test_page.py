@@ -13,6 +13,7 @@ from matplotlib.image import imread
 from distspec.anomaly.feedback import DiscoveryCurve
 from distspec.catalog.run_record import NullTestRecord, RunRecord, SelectionRecord
 from distspec.core.lines import GALAXY_LINES
+from distspec.core.listing import RowCounts
 from distspec.core.schema import Column
 from distspec.io.stage_log import StageRecord
 from distspec.report.data import ExampleSpectra, ReportData
@@ -61,6 +62,9 @@ def examples(n: int) -> ExampleSpectra:
     return ExampleSpectra([EVIL] * n, np.ones(n), flux, np.full_like(flux, 99), flux * 0 + 1, [EVIL] * n)
 
 
+ROW_COUNTS = RowCounts(160).deselect("no redshift", 35).quarantine("bad_row", 5)
+
+
 def quarantine(n: int) -> pa.Table:
     reason = ["not_found" if i % 3 else "bad_wave" for i in range(n)]
     words = pa.array([EVIL] * n, "string")
@@ -95,8 +99,10 @@ def report_data(n: int = 60, n_odd: int = 3, n_bad: int = 60, z: float = 1.0) ->
     curve = {f"flux_p{p}": np.ones(48 * len(classes_present)) for p in (16, 50, 84)}
     columns = ("umap_0", "umap_1", "recon_mse", "recon_chi2_red")
     return ReportData(
-        run=RUN, stages=[StageRecord("ingest", "2026-01-01T00:00:00+00:00", 1.5, {"used": n})], best_epoch=1,
-        wave_rest=WAVE,
+        run=RUN, best_epoch=1, wave_rest=WAVE,
+        stages=[
+            StageRecord("ingest", "2026-01-01T00:00:00+00:00", 1.5, {"used": n, "catalog": str(ROW_COUNTS)})
+        ],
         objects=pa.table({
             "object_id": [EVIL] * n, "z": np.full(n, z), "cluster_label": labels,
             "split": ["train" if i % 5 else "validation" for i in range(n)],
@@ -227,7 +233,7 @@ def test_text_from_files_is_escaped(page):
         "not_found 40 bad_wave 20",
         "ARI 0.213 0.00 0.0110",
         "top 1 % 41.0 % 1.0 % 2.5 % 40 7",
-        "ingest 1.50 used 60",
+        "ingest 1.50 used 60 · catalog 160 rows read: 120 selected, 35 deselected (no redshift 35)",
         '"latents": 10',
         "WHERE z < 2 AND snr > 3;",
         "The first 50 spectra in quarantine",
