@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import struct
 import warnings
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distspec.core.errors import InvalidSpectrumError, QuarantineReason
+from distspec.io.fits import conversion
 from distspec.io.fits.reading import read_fits_image, read_fits_table
 
 N = 7
@@ -310,6 +312,42 @@ def test_compressed_tiles_decompress_to_the_declared_size_at_most(monkeypatch):
     with pytest.raises(InvalidSpectrumError) as caught:
         read_fits_image(content, "I")
     assert caught.value.reason is QuarantineReason.TOO_LARGE
+
+
+ALGORITHMS = ("GZIP_1", "GZIP_2", "RICE_1", "HCOMPRESS_1", "PLIO_1")
+
+
+@pytest.fixture
+def no_decompression(monkeypatch):
+    """Fail if astropy is given an HDU to read."""
+    monkeypatch.setattr(conversion, "_read_hdu", lambda *_: pytest.fail("astropy decompresses"))
+
+
+@pytest.mark.usefixtures("no_decompression")
+@pytest.mark.parametrize("key", ["ZNAXIS", "ZTILE"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_compressed_images_that_declare_too_much_are_not_decompressed(algorithm, key):
+    image = np.arange(256, dtype=np.int16).reshape(16, 16)
+    content = to_bytes(fits.CompImageHDU(image, name="I", compression_type=algorithm, tile_shape=(16, 16)))
+    assert len(content) < 20_000
+    axes = (f"{key}1", f"{key}2")
+    content = rewrite(content, lambda card: f"{card[:8]}= {200_000:>20}" if card.startswith(axes) else card)
+    with pytest.raises(InvalidSpectrumError, match=r"declares [0-9,]{11,} bytes") as caught:
+        read_fits_image(content, "I")
+    assert caught.value.reason is QuarantineReason.TOO_LARGE
+
+
+@pytest.mark.usefixtures("no_decompression")
+@pytest.mark.parametrize("size", [(16, 17), (2**31 - 1, 2**31 - 1), (-1, 5), (0, 0)])
+def test_tiles_of_hcompress_of_another_size_are_not_decompressed(size):
+    image = np.arange(256, dtype=np.int16).reshape(16, 16)
+    content = to_bytes(
+        fits.CompImageHDU(image, name="I", compression_type="HCOMPRESS_1", tile_shape=(16, 16))
+    )
+    at = content.index(b"\xdd\x99")
+    content = content[: at + 2] + struct.pack(">ii", *size) + content[at + 10 :]
+    with pytest.raises(InvalidSpectrumError, match="more than the declared 2,048 bytes"):
+        read_fits_image(content, "I")
 
 
 def test_arrays_that_overlap_are_limited():
