@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from distspec.core.errors import StorageError
 from distspec.core.records import JsonRecord, collect_versions, encode_value, utc_now_iso
 from distspec.io.files import list_files, read_bytes, read_json, url_exists, write_bytes, write_json
 from distspec.io.lease import Lease
@@ -174,11 +175,11 @@ def track_job(job_log: JobLog) -> Generator[JobLog]:
     """
     try:
         yield job_log
-    except Exception as error:
-        job_log.finish("failed", f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH])
-        raise
-    except BaseException:
-        job_log.finish("stopped", "stopped by a signal")
+    except BaseException as error:
+        failed = isinstance(error, Exception)
+        message = f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH] if failed else "stopped by a signal"
+        with suppress(StorageError):  # the error of the block tells more
+            job_log.finish("failed" if failed else "stopped", message)
         raise
     job_log.finish("done")
 

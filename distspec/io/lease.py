@@ -19,14 +19,14 @@ import threading
 import time
 import uuid
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 
-from distspec.core.errors import LeaseHeldError, LeaseLostError
+from distspec.core.errors import LeaseHeldError, LeaseLostError, StorageError
 from distspec.core.records import JsonRecord
 from distspec.io.files import compare_and_swap, read_versioned
 from distspec.io.paths import join_url
@@ -205,8 +205,11 @@ def hold_lease(root: str, operation: str) -> Generator[Lease]:
     lease = acquire_lease(root, operation)
     try:
         yield lease
-    finally:
-        lease.release()
+    except BaseException:
+        with suppress(StorageError):  # the error of the block tells more
+            lease.release()
+        raise
+    lease.release()
 
 
 def acquire_lease(root: str, operation: str) -> Lease:

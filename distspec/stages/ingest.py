@@ -24,6 +24,7 @@ from distspec.ingest.source import ArchiveSource
 from distspec.ingest.store_config import check_store_config, make_store_config, select_pilot_sample
 from distspec.io.lease import Lease
 from distspec.io.paths import store_url
+from distspec.io.storage import is_disk_full
 from distspec.stages.load import iter_loaded_batches, read_pilot_sample
 from distspec.stages.metrics import (
     BYTES_READ,
@@ -232,8 +233,9 @@ def _translate_write_errors(url: str) -> Generator[None]:
     except icechunk.IcechunkError as error:
         cause = error.cause if isinstance(error, RayTaskError) else error
         reason = str(cause).strip().partition("\n")[0].removeprefix("x ").strip()
+        remedy = "free some space and run" if is_disk_full(error) else "run"
         raise StorageError(
-            f"{url} could not be written ({reason}): earlier commits are kept; run this again for the rest"
+            f"{url} could not be written ({reason}): earlier commits are kept; {remedy} this again for the rest"
         ) from error
 
 

@@ -29,8 +29,11 @@ WORKER_ENV: Mapping[str, str] = dict.fromkeys(
 """Environment of the workers: one thread each, because Ray runs one worker per CPU."""
 LOCAL_WORKER_ENV: Mapping[str, str] = {"RAY_API_SERVER_ADDRESS": "http://127.0.0.1:9"}
 """Environment of the workers of a local Ray, without which Ray Train looks for a dashboard for 12 s."""
-DRIVER_ENV: Mapping[str, str] = {"RAY_USAGE_STATS_ENABLED": "0"}
-"""Settings that Ray reads from the environment of the process that starts it."""
+DRIVER_ENV: Mapping[str, str] = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_IGNORE_UNHANDLED_ERRORS": "1"}
+"""Settings that Ray reads from the environment of the process that starts it.
+
+The second one leaves out the tracebacks of tasks whose results nobody needs after another has failed.
+"""
 LOCAL_DRIVER_ENV: Mapping[str, str] = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 """Settings of a local Ray: its only node is never reclaimed."""
 SHARED_MEMORY = "/dev/shm"

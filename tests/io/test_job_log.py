@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from distspec.core.errors import StoreError
+from distspec.core.errors import StorageError, StoreError
 from distspec.io.job_log import JobLog, JobRecord, list_jobs, read_events, track_job
 from distspec.io.lease import hold_lease
 
@@ -48,6 +48,19 @@ def test_the_record_distinguishes_failed_from_stopped_jobs(tmp_path, error, stat
         raise error
     [job] = list_jobs(root)
     assert (job.status, job.error) == (status, message)
+
+
+def test_the_error_of_a_job_is_not_replaced_by_that_of_its_record(tmp_path, monkeypatch):
+    def fail(*_):
+        raise StorageError("of job.json")
+
+    with (
+        pytest.raises(StorageError, match="of the store"),
+        hold_lease(str(tmp_path), "train") as lease,
+        track_job(JobLog(str(tmp_path), lease, "train")),
+    ):
+        monkeypatch.setattr(JobLog, "finish", fail)
+        raise StorageError("of the store")
 
 
 def test_jobs_are_numbered_in_order(tmp_path):

@@ -296,3 +296,14 @@ def test_a_process_goes_on_with_a_root_whose_release_could_not_be_written(tmp_pa
     with hold_lease(root, "second") as second:
         assert second.token == 2
     assert read(tmp_path).released
+
+
+def test_the_error_of_the_block_is_not_replaced_by_that_of_the_release(tmp_path, monkeypatch):
+    def fail(*_):
+        raise StorageError("of lease.json")
+
+    monkeypatch.setattr(Lease, "release", fail)
+    with pytest.raises(StorageError, match=r"of the store"), hold_lease(str(tmp_path), "first"):
+        raise StorageError("of the store")
+    with pytest.raises(StorageError, match=r"of lease\.json"), hold_lease(str(tmp_path / "other"), "first"):
+        pass
