@@ -235,7 +235,8 @@ def _translate_write_errors(url: str) -> Generator[None]:
         reason = str(cause).strip().partition("\n")[0].removeprefix("x ").strip()
         remedy = "free some space and run" if is_disk_full(error) else "run"
         raise StorageError(
-            f"{url} could not be written ({reason}): earlier commits are kept; {remedy} this again for the rest"
+            f"{url} could not be written ({reason}): earlier commits are kept; "
+            f"{remedy} this again for the rest"
         ) from error
 
 

@@ -54,13 +54,11 @@ def test_the_error_of_a_job_is_not_replaced_by_that_of_its_record(tmp_path, monk
     def fail(*_):
         raise StorageError("of job.json")
 
-    with (
-        pytest.raises(StorageError, match="of the store"),
-        hold_lease(str(tmp_path), "train") as lease,
-        track_job(JobLog(str(tmp_path), lease, "train")),
-    ):
+    with hold_lease(str(tmp_path), "train") as lease:
+        job_log = JobLog(str(tmp_path), lease, "train")
         monkeypatch.setattr(JobLog, "finish", fail)
-        raise StorageError("of the store")
+        with pytest.raises(StorageError, match="of the store"), track_job(job_log):
+            raise StorageError("of the store")
 
 
 def test_jobs_are_numbered_in_order(tmp_path):
