@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from distspec.catalog import editions
 from distspec.cli.main import main as distspec
 from distspec.cli.run import format_summary
-from distspec.core.errors import NotFoundError, TrainingError
+from distspec.core.errors import NotFoundError, StorageError, TrainingError
 from distspec.io.files import read_json
 from distspec.io.job_log import list_jobs, read_events
 from distspec.io.paths import run_url, store_url
@@ -393,6 +394,19 @@ def test_repeated_tasks_are_in_the_result_of_their_stage(tmp_path, monkeypatch, 
         [payload] = [event.payload for event in events if event.event_type == "stage"]
         assert {name: payload[name] for name in payload if name in ("spectra", "retried_tasks")} == counts
         assert read_stage_record(root, "ingest").summary == counts
+
+
+def test_a_full_disk_in_a_stage_names_the_root(tmp_path, monkeypatch, local_ray):
+    def fail(context):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    root = str(tmp_path)
+    monkeypatch.setattr(runner, "STAGES", {"ingest": fail})
+    with pytest.raises(StorageError, match=rf"^{root}: No space left on device: free some space"):
+        run_stages(parse(["demo", "--root", root]), ["ingest"])
+    [job] = list_jobs(root)
+    assert job.status == "failed"
+    assert job.error.startswith(f"StorageError: {root}: No space left")
 
 
 def test_user_errors_end_in_one_line_with_a_status(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -204,6 +205,15 @@ def test_a_notebook_shows_classes_and_a_map(project):
     assert text.count("<circle") == 60
     assert "c-0001" in text
     assert "60 current spectra" in text
+
+
+def test_an_export_to_a_full_disk_names_the_folder(project, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("zarr.create_group", fail)
+    with pytest.raises(distspec.DistspecError, match=rf"^{tmp_path}/copy: No space left .*free some space"):
+        project.export(f"{tmp_path}/copy")
 
 
 def test_an_empty_root_is_shown_and_refused(tmp_path):
