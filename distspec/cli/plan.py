@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from distspec.core.errors import ConfigError
-from distspec.io.storage import StorageConfig
 from distspec.pipeline.machines import GB, MachineGroup, n_machines, parse_machines
 from distspec.pipeline.planning import SECONDS_PER_HOUR, ResourcePlan, StagePlan, plan_resources
 from distspec.pipeline.rates import DEFAULT_RATES_PATH, ResourceRates
@@ -41,8 +40,6 @@ class PlanCommand:
     """Price of a machine per hour in any currency, to estimate the cost; 0: no estimate."""
     brief: bool = False
     """Print the totals only, as one row of a table."""
-    storage: StorageConfig = field(default_factory=StorageConfig)
-    """Accepted as by the other verbs; it has no effect, since a plan reads no object store."""
 
     def run(self) -> None:
         """Print the plan as tables in Markdown."""
