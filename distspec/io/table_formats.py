@@ -19,12 +19,17 @@ from pyarrow import csv
 
 from distspec.core.arrow import pc
 from distspec.core.errors import ArchiveError
-from distspec.io.table_limits import check_votable, hide_variable_length_arrays, read_parquet
+from distspec.io.table_limits import (
+    MULTIPLE_VALUES,
+    check_column_count,
+    check_row_count,
+    check_votable,
+    hide_variable_length_arrays,
+    read_parquet,
+)
 
 SEPARATORS = (",", "\t", ";", "|")
 """Separators of CSV files; the one that the header has most often is used."""
-MULTIPLE_VALUES = pa.list_(pa.null())
-"""Type of the columns that have several values per row, which are not converted."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,7 @@ def _read_fits(content: bytes, preferred_hdu: str) -> Table:
         warnings.simplefilter("ignore")
         tables: list[Any] = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
         for hdu in tables:
+            check_row_count(hdu.header["NAXIS2"], content)
             hide_variable_length_arrays(hdu.header)
         if not tables:
             raise ValueError("the FITS file has no table")
@@ -175,6 +181,7 @@ def _parse_csv(content: bytes) -> TableContent:
     if not header.strip():
         raise ValueError("it is empty")
     separator = max(SEPARATORS, key=header.count)
+    check_column_count(header.count(separator) + 1)
     data = text[start:].encode()
     bad_lines: dict[int, str] = {}
 

@@ -1,6 +1,8 @@
 """Tables of others that would make a reader open other files, or allocate without bound."""
 
+import gzip
 import io
+import zipfile
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
 
+from distspec.archives.catalogs import read_catalog
 from distspec.core.errors import ArchiveError
+from distspec.io.remote.config import AccessConfig
 from distspec.io.table_formats import parse_table
 from distspec.io.table_limits import check_votable, read_parquet
 
@@ -70,6 +74,89 @@ def test_nested_elements_and_declared_rows_are_limited():
         parse_table(deep, "x.vot")
     with pytest.raises(ArchiveError, match="declares 2000000000 rows"):
         parse_table(votable(table='nrows="2000000000"'), "x.vot")
+
+
+@pytest.mark.parametrize(
+    ("datatype", "array_size"), [("double", "100000000"), ("bit", "80000x1000"), ("char", "9000000000")]
+)
+def test_arrays_of_a_votable_have_an_element_in_the_file(datatype, array_size):
+    content = votable().replace(b'datatype="int"', f'datatype="{datatype}" arraysize="{array_size}"'.encode())
+    with pytest.raises(ArchiveError, match=r"declares [0-9,]{10,} numbers and letters"):
+        parse_table(content, "x.vot")
+
+
+def test_binary_rows_of_a_votable_have_bytes():
+    data = '<DATA><BINARY><STREAM encoding="base64">YWJj</STREAM></BINARY></DATA>'
+    content = votable(data).replace(b'datatype="int"', b'datatype="char" arraysize="0"')
+    with pytest.raises(ArchiveError, match="array size 0"):
+        parse_table(content, "x.vot")
+
+
+@pytest.mark.parametrize("array_size", ["5", "255", "*", "64*", "1"])
+def test_texts_of_a_votable_may_be_shorter_than_declared(array_size):
+    content = votable().replace(b'datatype="int"', f'datatype="char" arraysize="{array_size}"'.encode())
+    assert parse_table(content, "x.vot").columns["x"].to_pylist() == ["1"]
+
+
+def test_a_fits_table_of_empty_rows_is_refused():
+    cards = ["XTENSION= 'BINTABLE'", "BITPIX  = 8", "NAXIS   = 2", "NAXIS1  = 0", "NAXIS2  = 2000000000"]
+    cards += ["PCOUNT  = 0", "GCOUNT  = 1", "TFIELDS = 1", "TTYPE1  = 'file'", "TFORM1  = '0A'", "END"]
+    buffer = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU()]).writeto(buffer)
+    content = buffer.getvalue() + "".join(card.ljust(80) for card in cards).encode().ljust(2880)
+    with pytest.raises(ArchiveError, match="declares 2000000000 rows in 5,760 bytes"):
+        parse_table(content, "x.fits")
+
+
+def test_the_number_of_columns_is_limited():
+    names = [f"c{i}" for i in range(20_000)]
+    with pytest.raises(ArchiveError, match="20,000 columns, more than 10,000"):
+        parse_table(",".join(names).encode() + b"\n", "x.csv")
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({name: [1] for name in names}), buffer)
+    with pytest.raises(ArchiveError, match="20,000 columns, more than 10,000"):
+        parse_table(buffer.getvalue(), "x.parquet")
+
+
+@pytest.mark.parametrize("store_schema", [True, False])
+def test_a_long_text_in_every_row_of_parquet_is_not_decoded(store_schema):
+    column = pa.DictionaryArray.from_arrays(np.zeros(60_000, np.int32), ["x" * 1_000_000])
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"id": column}), buffer, compression="zstd", store_schema=store_schema)
+    content = buffer.getvalue()
+    assert len(content) < 1000
+    before = pa.total_allocated_bytes()
+    with pytest.raises(ArchiveError, match="expand to more than"):
+        parse_table(content, "x.parquet")
+    assert pa.total_allocated_bytes() - before < 50_000_000
+
+
+def test_arrays_of_parquet_are_not_read():
+    arrays = pa.array([[1, 2], None])
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"a": arrays, "id": ["x", None], "s": [{"b": 1}, {"b": 2}]}), buffer)
+    table = read_parquet(buffer.getvalue())
+    assert table.column_names == ["a", "id", "s"]
+    assert table["id"].to_pylist() == ["x", None]
+    assert table["a"].null_count == table["s"].null_count == 2
+
+
+@pytest.mark.parametrize("name", ["csv", "ecsv", "fits", "vot", "parquet"])
+def test_a_gzip_bomb_in_place_of_a_catalog(tmp_path, name):
+    starts = {"csv": b"file,z\n", "ecsv": b"# %ECSV 1.0\n", "fits": b"SIMPLE  =", "parquet": b"PAR1"}
+    start = starts.get(name, b"<?xml version='1.0'?><VOTABLE>")
+    path = tmp_path / f"t.{name}.gz"
+    path.write_bytes(gzip.compress(start + bytes(3_000_000), 1))
+    with pytest.raises(ArchiveError, match=r"too_large: .* decompress to more than 1,000,000$"):
+        read_catalog(str(path), AccessConfig(max_catalog_mb=1.0))
+
+
+def test_an_archive_of_files_is_no_catalog():
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("t.csv", b"0" * 10_000_000)
+    with pytest.raises(ArchiveError, match="binary file"):
+        parse_table(buffer.getvalue(), "t.csv")
 
 
 def test_parquet_expands_to_a_limit():
