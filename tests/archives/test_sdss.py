@@ -186,6 +186,25 @@ def test_listing(tmp_path):
     assert before["spec-015000-59146-4244181536"] == after["spec-015000-59146-4244181536"]
 
 
+def test_a_folder_may_be_a_link_to_a_folder_elsewhere(tmp_path):
+    """Whoever can write to the archive's folder decides what is in it, also by links that leave it."""
+    archive, disk = tmp_path / "archive", tmp_path / "disk"
+    for folder in (archive / "0266", archive / "1234", disk):
+        folder.mkdir(parents=True)
+    write(archive / "0266" / "spec-0266-51630-0168.fits")
+    write(archive / "1234" / "spec-1234-56789-0042.fits")
+    columns = ["object_id", "version", "uri"]
+    before = SDSS(str(archive)).list_spectra().select(columns)
+    (archive / "0266").rename(disk / "0266")
+    (archive / "0266").symlink_to("../disk/0266")
+    assert SDSS(str(archive)).list_spectra().select(columns).equals(before)
+    results = read_listing(SDSS(str(archive)))
+    assert [reason(result) for result in results.values()] == [None, None]
+    (tmp_path / "t.csv").write_text("file\n../disk/0266/spec-0266-51630-0168.fits\n")
+    (result,) = read_listing(SDSS(str(archive), str(tmp_path / "t.csv"))).values()
+    assert reason(result) is QuarantineReason.OUTSIDE, "a catalog names no path outside of the archive"
+
+
 def test_errors_of_listing_name_the_setting(tmp_path):
     with pytest.raises(ValueError, match=r"--archive\.url"):
         SDSS().list_spectra()

@@ -20,9 +20,29 @@ from distspec.labels.annotations import annotations_url, read_annotations
 COMMAND = [sys.executable, "-c", "from distspec.cli.main import main; main()", "explore", "--no-browser"]
 
 
+def request_wrongly(url):
+    """Send requests that the explorer refuses, or that are not HTTP."""
+    _, _, address, token, _ = url.split("/")
+    host, port = address.split(":")
+    requests = [
+        f"GET /{token}/nothing HTTP/1.1\r\nHost: {address}\r\n",
+        f"GET /{token}/api/spectrum/x HTTP/1.1\r\nHost: {address}\r\n",
+        f"GET /{token}/ HTTP/1.1\r\nHost: evil.example\r\n",
+        f"POST /{token}/api/labels HTTP/1.1\r\nHost: {address}\r\nOrigin: http://{address}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 1\r\n",
+        f"GET /{token}/\0 HTTP/9.9\r\n",
+    ]
+    for request in requests:
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(f"{request}Connection: close\r\n\r\n{{".encode())
+            status = int(connection.recv(1000).split()[1])
+            assert 400 <= status < 500, request
+
+
 def test_explore_serves_until_interrupted(root):
     args = [*COMMAND, "--root", root, "--who", "ann"]
-    with subprocess.Popen(args, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(args, **pipes, text=True, env=dict(os.environ)) as process:
         line = process.stdout.readline()
         url = re.fullmatch(r"400 spectra of run r-1: (http://127\.0\.0\.1:\d+/[\w-]{43}/)\n", line)[1]
         with urlopen(url) as response:
@@ -32,8 +52,12 @@ def test_explore_serves_until_interrupted(root):
         label = Request(f"{url}api/labels", json.dumps({"rows": [3], "label": "LRD"}).encode(), headers)
         with urlopen(label) as response:
             assert response.status == 200
+        request_wrongly(url)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        rest, errors = process.communicate(timeout=60)
+        assert process.returncode == 0
+    token = url.split("/")[3]
+    assert token not in rest + errors, "the token is in the printed address only"
     third = open_tables(root)["objects"].to_table(columns=["object_id"])["object_id"][3].as_py()
     assert read_annotations(root).select(["object_id", "human_label", "who"]).to_pylist() == [
         {"object_id": third, "human_label": "LRD", "who": "ann"}
