@@ -60,7 +60,7 @@ lock:  ## rebuild the lock file from pyproject.toml; torch and the CUDA librarie
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
 	grep -E '^(torch==|triton==|cuda-|nvidia-)' $(LOCK) > $(VENV)-lock/pinned
 	$(VENV)-lock/bin/pip install --quiet -c $(VENV)-lock/pinned -e '.[test,check,docs,bench,cluster,feedback,tensorboard]'
-	sed -n '/^#/p' $(LOCK) > $(LOCK).new
+	sed -n "/^#/s/^\(# Date of the versions:\).*/\1 $$(date -u +%F)/; /^#/p" $(LOCK) > $(LOCK).new
 	{ $(VENV)-lock/bin/pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu//'; cat $(VENV)-lock/pinned; } \
 		| LC_ALL=C sort --ignore-case --unique >> $(LOCK).new
 	mv $(LOCK).new $(LOCK) && rm -rf $(VENV)-lock

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from datetime import UTC, date, datetime
 from importlib.metadata import distribution, distributions
 from itertools import chain
 
@@ -85,6 +86,12 @@ def test_all_dependencies_are_pinned_exactly_and_once(deployment):
 )
 def test_lock_problems_are_reported(deployment, name, old, new, message):
     assert message in "\n".join(problems(deployment.replace(name, old, new)))
+
+
+def test_the_lock_has_the_date_of_its_versions(deployment):
+    """Known vulnerabilities are looked up online before a release; the date says what a look-up covered."""
+    [text] = re.findall(r"^# Date of the versions: (.*)$", deployment.texts[LOCK], re.MULTILINE)
+    assert date(2026, 11, 1) <= date.fromisoformat(text) <= datetime.now(UTC).date()
 
 
 def test_installed_versions_equal_the_pinned_ones(deployment):
