@@ -179,6 +179,29 @@ def test_masked_pixels_have_no_weight(tmp_path):
     assert np.array_equal(spectrum.wave, wave)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("DATASUM = '{datasum}'", "DATASUM = {datasum}"),
+        ("COMMENT", "TSCAL2  =              1.0e+00"),
+        ("TFORM4  = 'D       '", "TFORM4  = '8A4     '"),
+    ],
+)
+def test_files_in_other_legal_notations_are_read(tmp_path, old, new):
+    path = tmp_path / "a.spec.fits"
+    entry = write_spec(path, flag=(np.arange(60.0), None))
+    with fits.open(path, "update") as hdus:
+        hdus[1].header["COMMENT"] = ""
+        hdus[1].add_datasum()
+        datasum = hdus[1].header["DATASUM"]
+    content, old = path.read_bytes(), old.format(datasum=datasum).encode()
+    assert content.count(old) == 1
+    start = content.index(old)
+    new = new.format(datasum=datasum).encode().ljust(80)
+    path.write_bytes(content[:start] + new + content[start + 80 :])
+    assert np.allclose(read_spectrum(DJA(str(tmp_path / "c"), str(tmp_path)), entry).flux, 2.0)
+
+
 def test_gzipped_file_is_read_under_any_name(tmp_path):
     entry = write_spec(tmp_path / "x.fits")
     expected = read_spectrum(DJA(), entry)

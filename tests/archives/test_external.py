@@ -9,7 +9,7 @@ from distspec.archives.external import iter_external_entries, read_redshifts
 from distspec.archives.jades import JADES
 from distspec.archives.sdss import SDSS
 from distspec.archives.spex import SpeX
-from distspec.core.errors import InvalidSpectrumError, QuarantineReason
+from distspec.core.errors import ArchiveError, InvalidSpectrumError, QuarantineReason
 from distspec.core.spectrum import Spectrum
 from distspec.ingest.read import read_archive_spectra
 from distspec.io.remote.config import AccessConfig
@@ -87,3 +87,39 @@ def test_redshifts_from_a_table(tmp_path):
     (tmp_path / "no.csv").write_text("file,zz\na,1\n")
     with pytest.raises(ValueError, match=r"no column redshift or z or .*its columns are file, zz"):
         read_redshifts(["a"], str(tmp_path / "no.csv"), ACCESS)
+
+
+@pytest.mark.parametrize(
+    ("header", "named"),
+    [
+        ("file,Z,u,g,r,i,z", "Z, z"),
+        ("file,z_Spec,z_spec", "z_Spec, z_spec"),
+        ("file,z_best,zfit", "z_best, zfit"),
+    ],
+)
+def test_columns_that_could_be_the_redshift_are_refused(tmp_path, header, named):
+    (tmp_path / "z.csv").write_text(f"{header}\na.fits{',3.9' * header.count(',')}\n")
+    with pytest.raises(ArchiveError, match=rf"several columns that could be the redshift: {named}; keep one"):
+        read_redshifts(["a.fits"], str(tmp_path / "z.csv"), ACCESS)
+    (tmp_path / "z.csv").write_text(f"redshift,{header}\n6.4,a.fits{',3.9' * header.count(',')}\n")
+    assert read_redshifts(["a.fits"], str(tmp_path / "z.csv"), ACCESS) == [6.4]
+
+
+def test_files_are_found_by_name_and_folder_and_doubtful_redshifts_are_refused(tmp_path):
+    rows = ["a/x.fits,1", "b/x.fits,2", "twice.fits,3", "twice.fits,4", "same.fits,5", "same.fits,5.0"]
+    (tmp_path / "z.csv").write_text("\n".join(["file,z", *rows, "odd.fits,1.5?", "none.fits,--", ""]))
+    urls = [
+        "/d/a/x.fits",
+        "s3://d/b/x.fits",
+        "/d/c/x.fits",
+        "twice.fits",
+        "same.fits",
+        "odd.fits",
+        "none.fits",
+    ]
+    found = read_redshifts(urls, str(tmp_path / "z.csv"), ACCESS)
+    assert [found[i] for i in (0, 1, 4)] == [1.0, 2.0, 5.0]
+    ambiguous, bad = QuarantineReason.AMBIGUOUS, QuarantineReason.BAD_ROW
+    assert [found[i].reason for i in (2, 3, 5)] == [ambiguous, ambiguous, bad]
+    assert "3.0, 4.0 for twice.fits" in found[3].detail
+    assert np.isnan(found[6])
