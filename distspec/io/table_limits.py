@@ -41,35 +41,43 @@ def check_votable(content: bytes) -> None:
     n_rows, n_elements, n_letters = 0, 0, 0
     with get_xml_iterator(io.BytesIO(content)) as elements:
         for is_start, tag, attributes, _ in elements:
+            if not is_start and tag == "TABLE":
+                _check_cells(max(n_rows, 1), n_elements, n_letters, content)
             if not is_start or not isinstance(attributes, dict):
                 continue
             if tag == "STREAM" and "href" in attributes:
                 raise ValueError("its data are at another URL, which is not read: write them into the file")
-            declared = str(attributes.get("nrows", "")).strip()
-            if tag == "TABLE" and declared.isdecimal():
-                check_row_count(int(declared[:20]), content)
+            if tag == "TABLE":
+                declared = str(attributes.get("nrows", "")).strip()
+                check_row_count(int(declared[:20]) if declared.isdecimal() else 0, content)
+                n_rows = 0
+                if "ref" not in attributes:  # which has the fields of another table
+                    n_elements = n_letters = 0
+            if tag == "BINARY" and not n_elements + n_letters:
+                raise ValueError("it has binary rows of no bytes")
             if tag == "TR":
                 n_rows += 1
-            if tag == "FIELD":
+            if tag in {"FIELD", "PARAM"}:
                 size = _count_elements(str(attributes.get("arraysize", "")))
                 if "char" in str(attributes.get("datatype", "")).lower():
                     n_letters += size
                 else:
                     n_elements += size
+                _check_cells(1, n_elements, n_letters, content)
+
+
+def _check_cells(n_rows: int, n_elements: int, n_letters: int, content: bytes) -> None:
+    """Raise a `ValueError` if a VOTable declares more numbers or letters per row than it can have."""
     # An element of an array has one character, or one bit of a binary stream, at least.
-    n_rows = max(n_rows, 1)
     if n_rows * n_elements > 8 * len(content) or n_rows * 4 * n_letters > MAX_TABLE_SIZE:
         n_cells = n_rows * (n_elements + n_letters)
         raise ValueError(f"it declares {n_cells:,} numbers and letters in {len(content):,} bytes")
 
 
 def _count_elements(array_size: str) -> int:
-    """Return the fixed number of elements per row of a VOTable's field; raise an error if it is 0."""
+    """Return the fixed number of elements per row of a VOTable's field."""
     fixed = [size for size in array_size.strip().split("x") if not size.endswith("*")]
-    count = math.prod(int(size[:20]) for size in fixed if size.isdecimal())
-    if not count:
-        raise ValueError(f"a field has the array size {array_size}")
-    return count
+    return math.prod(int(size[:20]) for size in fixed if size.isdecimal())
 
 
 def read_parquet(content: bytes, max_bytes: int = MAX_TABLE_SIZE) -> pa.Table:

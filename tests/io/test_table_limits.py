@@ -85,10 +85,22 @@ def test_arrays_of_a_votable_have_an_element_in_the_file(datatype, array_size):
         parse_table(content, "x.vot")
 
 
+def test_tables_of_a_votable_are_limited_one_by_one():
+    fields = "".join(f'<FIELD name="f{i}" datatype="int"/>' for i in range(2000))
+    wide = f"<TABLE>{fields}<DATA><TABLEDATA><TR>{'<TD>1</TD>' * 2000}</TR></TABLEDATA></DATA></TABLE>"
+    rows = "<TR><TD>1</TD></TR>" * 5000
+    content = votable(f"<DATA><TABLEDATA>{rows}</TABLEDATA></DATA>")
+    both = content.replace(b"</RESOURCE>", wide.encode() + b"</RESOURCE>")
+    assert parse_table(both, "x.vot").columns.num_rows == 5000
+    parameter = b'<PARAM name="p" datatype="double" arraysize="999999999" value="1"/>'
+    with pytest.raises(ArchiveError, match="declares 999,999,999 numbers"):
+        parse_table(content.replace(b"<TABLE", parameter + b"<TABLE", 1), "x.vot")
+
+
 def test_binary_rows_of_a_votable_have_bytes():
     data = '<DATA><BINARY><STREAM encoding="base64">YWJj</STREAM></BINARY></DATA>'
     content = votable(data).replace(b'datatype="int"', b'datatype="char" arraysize="0"')
-    with pytest.raises(ArchiveError, match="array size 0"):
+    with pytest.raises(ArchiveError, match="rows of no bytes"):
         parse_table(content, "x.vot")
 
 
