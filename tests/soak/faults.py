@@ -1,4 +1,4 @@
-"""Injection of faults into a run at random times; each fault is repaired after a few seconds."""
+"""Injection of faults into a run at random times; each is repaired after some seconds, or after the job."""
 
 from __future__ import annotations
 
