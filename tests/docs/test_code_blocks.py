@@ -30,7 +30,7 @@ from tests.helpers.small_demo import SMALL
 
 TOP = Path(__file__).parents[2]
 EXECUTED_ELSEWHERE = {"add_an_archive.md"}
-RUN_ON_FILES = {"similar", "predict", "label", "labels", "classify", "query", "rerank", "provenance"}
+RUN_ON_FILES = {"plan", "similar", "predict", "label", "labels", "classify", "query", "rerank", "provenance"}
 """Verbs that are executed where ``console`` blocks show them."""
 PAGES = [
     TOP / "README.md",
