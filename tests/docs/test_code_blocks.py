@@ -26,6 +26,7 @@ import distspec
 from distspec.cli.main import VERBS, main
 from distspec.pipeline.recipes import parse
 from distspec.pipeline.runner import STAGES
+from tests.conftest import real_data
 from tests.helpers.small_demo import SMALL
 
 TOP = Path(__file__).parents[2]
@@ -40,6 +41,21 @@ PAGES = [
         for page in sorted((TOP / "docs").rglob("*.md"))
         if not {"generated", "_build", "tutorials", "api"} & {*page.parts}
     ),
+]
+
+
+REAL_FILES = {
+    "my/folder": "dja",
+    "my/catalog.csv": "dja/catalog.csv",
+    "my/spex": "spex",
+    "my/plates": "sdss",
+    "my/coadds": "desi",
+}
+"""Real files that stand for the words of the pages, below `tests.conftest.DATA`."""
+QUICK = [
+    *("--training.max-epochs", "3", "--clustering.n-seeds", "2", "--clustering.n-null-draws", "0"),
+    *("--clustering.spaces", "features", "--clustering.k-min", "2", "--clustering.k-max", "3"),
+    *("--clustering.n-actors", "1"),
 ]
 
 
@@ -128,6 +144,18 @@ def test_console_commands_run(command, project, reader_files, monkeypatch, capsy
     words = [word for shown in shlex.split(command) for word in reader_files.get(shown, shown).split("\n")]
     main(words[1:])
     assert capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["dja", "spex", "sdss", "desi"])
+def test_pipelines_that_are_shown_run(recipe, tmp_path, local_ray, monkeypatch, capsys):
+    [command] = [command for command in CONSOLE_COMMANDS if command.startswith(f"distspec run {recipe} ")]
+    monkeypatch.chdir(tmp_path)
+    Path("my").mkdir()
+    for shown in set(shlex.split(command)) & REAL_FILES.keys():
+        Path(shown).symlink_to(real_data(REAL_FILES[shown]))
+    main(shlex.split(command)[1:] + QUICK)
+    assert "Report" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def test_every_setting_is_an_argument():
     )  # fmt: skip
     assert config.seed == 3
     assert (config.archive.catalog, config.archive.url, config.archive.grades) == (
-        "c.csv",
+        str(Path("c.csv").resolve()),  # workers run in other folders
         "s3://bucket/x",
         (3, 2),
     )
