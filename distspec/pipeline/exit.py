@@ -26,8 +26,8 @@ STORAGE_PACKAGES = ("icechunk", "obstore")
 def exit_on_signal() -> Generator[None]:
     """End the process with 128 + the number of a signal that stops it, after open context managers were left.
 
-    ``ray job stop`` sends SIGTERM, and SIGKILL three seconds later. A signal that is ignored, as SIGHUP is
-    below ``nohup``, stays ignored.
+    ``ray job stop`` sends SIGTERM, and SIGKILL if the process still runs after ``RAY_JOB_STOP_WAIT_TIME_S``.
+    A signal that is ignored, as SIGHUP is below ``nohup``, stays ignored.
     """
     received: list[int] = []
 
@@ -45,7 +45,10 @@ def exit_on_signal() -> Generator[None]:
         if not received:
             raise
         # A SystemExit that passes through Ray's waiting functions comes out with status 1.
-        print(f"stopped by {signal.Signals(received[0]).name}: the same command goes on", file=sys.stderr)
+        print(
+            f"stopped by {signal.Signals(received[0]).name}: run the same command again to continue",
+            file=sys.stderr,
+        )
         raise SystemExit(128 + received[0]) from error
     finally:
         for number in handled:

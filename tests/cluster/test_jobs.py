@@ -10,7 +10,7 @@ import pytest
 
 from distspec.catalog import editions
 from distspec.io.job_log import list_jobs, read_events
-from distspec.io.lease import hold_lease
+from distspec.io.lease import hold_lease, read_holder
 from distspec.pipeline.runner import STAGES
 from tests.cluster.nodes import Machines, machines
 from tests.helpers.seaweed import S3, seaweed
@@ -77,9 +77,8 @@ def test_stopped_job_is_resumed_by_the_next(cluster, server, arguments, monkeypa
     stopped = cluster.ray("job", "stop", "first")
     assert "was stopped" in stopped.stdout + stopped.stderr
     assert "STOPPED" in cluster.status("first").upper()
-    wait_for(lambda: not cluster.drivers())
-    # SIGKILL comes 3 s after SIGTERM; on a busy machine this is before the driver has released the root.
-    assert list_jobs(root)[0].status in ("stopped", "running")
+    wait_for(lambda: read_holder(root).released)
+    assert list_jobs(root)[0].status == "stopped"
 
     second = cluster.submit("second", *pipeline)
     assert second.returncode == 0, second.stdout[-3000:]

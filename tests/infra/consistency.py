@@ -74,7 +74,7 @@ def is_known_to_ray(name: str) -> bool:
         if core.find(name.encode() + b"\0") >= 0 or core.find(b"\0" + name.encode()) >= 0:
             return True
     word = re.compile(rf"\b{name}\b")
-    folders = ("_private", "_common", "autoscaler", "scripts", "train")
+    folders = ("_private", "_common", "autoscaler", "dashboard/modules/job", "scripts", "train")
     paths = [path for folder in folders for path in (top / folder).rglob("*.py")]
     return any(word.search(path.read_text(errors="ignore")) for path in paths)
 

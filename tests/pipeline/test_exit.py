@@ -52,7 +52,7 @@ def test_a_stopped_job_releases_the_root_and_is_resumed(tmp_path, command, numbe
     assert job.returncode == 128 + number
     assert time.monotonic() - start < 30
     assert "Traceback" not in output
-    assert output.splitlines()[-1] == f"stopped by {number.name}: the same command goes on"
+    assert output.splitlines()[-1] == f"stopped by {number.name}: run the same command again to continue"
     assert read_holder(str(tmp_path)).released
     [last] = list_jobs(str(tmp_path))
     assert (last.status, last.error) == ("stopped", "stopped by a signal")
@@ -95,7 +95,7 @@ def test_a_signal_leaves_the_open_contexts_and_has_its_status(number, default_ha
         work()
     assert stopped.value.code == 128 + number
     assert left == ["context"]
-    assert capsys.readouterr().err == f"stopped by {number.name}: the same command goes on\n"
+    assert capsys.readouterr().err == f"stopped by {number.name}: run the same command again to continue\n"
     assert signal.getsignal(number) is signal.default_int_handler
 
 

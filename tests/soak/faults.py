@@ -133,7 +133,7 @@ class FaultInjector:
         self.machines.drivers()[0].send_signal(signal.SIGTERM)
 
     def stop_job(self, job: str) -> None:
-        """Stop the job through Ray: SIGTERM, and SIGKILL three seconds later."""
+        """Stop the job through Ray: SIGTERM, and SIGKILL a minute later."""
         self.machines.ray("job", "stop", job)
 
     def pause_store(self, _: str) -> None:
