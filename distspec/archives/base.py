@@ -7,6 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
@@ -163,8 +164,23 @@ class Archive(ABC):
     galaxy_types: ClassVar[Sequence[GalaxyTypeRule]] = ()
     """Rules that suggest galaxy types, in order of precedence; empty if the archive has none."""
 
+    path_settings: ClassVar[Sequence[str]] = ("url", "catalog")
+    """Fields that hold a path or a URL."""
+
     url: str
     """Folder or bucket that contains every file of the archive."""
+
+    def resolve_paths(self) -> Self:
+        """Return the archive with absolute paths, because workers and later commands run in other folders.
+
+        Returns
+        -------
+        Archive
+        """
+        settings: Any = self  # a dataclass, which its base class cannot declare
+        values = {name: str(getattr(self, name, "")) for name in self.path_settings}
+        relative = {name: value for name, value in values.items() if value and "://" not in value}
+        return replace(settings, **{name: str(Path(value).absolute()) for name, value in relative.items()})
 
     @abstractmethod
     def read_listing(self, access: AccessConfig = ...) -> Listing:

@@ -88,6 +88,7 @@ class DJA(Archive):
     """Table of object_id, truth_class and anomaly_type against which labels are scored (optional)."""
 
     name: ClassVar[str] = "dja"
+    path_settings: ClassVar[Sequence[str]] = ("url", "catalog", "bulk", "truth_table")
     spectral_features: ClassVar[Mapping[str, float]] = GALAXY_LINES
     spectrum_bytes: ClassVar[int] = HEAD_BYTES
     disperser: ClassVar[Disperser | None] = NIRSPEC_PRISM

@@ -113,7 +113,7 @@ class Config:
             A copy with absolute URLs.
         """
         model = self.pretrained_model and _resolve_url(self.pretrained_model)
-        archive = _resolve_archive(self.archive)
+        archive = self.archive.resolve_paths()
         config = replace(self, root=_resolve_url(self.root), pretrained_model=model, archive=archive)
         if self.simulation is None or not isinstance(self.archive, DJA):
             return config
@@ -124,14 +124,6 @@ class Config:
 
 def _resolve_url(url: str) -> str:
     return make_absolute_url(url).removeprefix("file://")
-
-
-def _resolve_archive(archive: Archive) -> Archive:
-    """Return an archive whose relative paths are absolute, because workers run in other folders."""
-    values = {name: str(getattr(archive, name, "")) for name in ("url", "catalog")}
-    relative = {name: path for name, path in values.items() if path and "://" not in path and path[0] != "/"}
-    settings: Any = archive  # a dataclass, which its base class cannot declare
-    return replace(settings, **{name: _resolve_url(path) for name, path in relative.items()})
 
 
 def _refuse_secrets(settings: Mapping[str, Any], prefix: str = "") -> None:

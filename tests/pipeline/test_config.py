@@ -62,6 +62,15 @@ def test_every_setting_is_an_argument():
     assert (config.vae.n_latents, config.clustering.n_seeds, config.grid.n_pixels) == (8, 5, 320)
 
 
+def test_relative_paths_become_absolute(tmp_path, monkeypatch):
+    """Workers and later commands run in other folders; URLs and absolute paths stay as they are."""
+    monkeypatch.chdir(tmp_path)
+    paths = ["--archive.catalog", "c.csv", "--archive.bulk", "b/all.fits", "--archive.truth-table", "/t.csv"]
+    archive = parse(["dja", "--root", "out", *paths]).archive
+    assert (archive.catalog, archive.bulk) == (f"{tmp_path}/c.csv", f"{tmp_path}/b/all.fits")
+    assert (archive.url, archive.truth_table) == (f"file://{tmp_path}/b", "/t.csv")
+
+
 def test_a_simulated_archive_becomes_the_archive(tmp_path):
     config = parse(["demo", "--root", str(tmp_path), "--simulation.n-spectra", "99"])
     assert config.simulation.n_spectra == 99
