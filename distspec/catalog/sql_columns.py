@@ -73,7 +73,7 @@ def select_columns(result: Any, output_format: str) -> Any:
 
 
 def find_xtype(column_type: Any, arrow_type: pa.DataType) -> str:
-    """Return VOTable's xtype of the texts that stand for values of another type; empty if there is none.
+    """Return VOTable's xtype of texts that represent values of another type; empty if there is none.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ def provide_cache_folder() -> tempfile.TemporaryDirectory[str] | None:
 
 
 def ignore_cache_errors() -> None:
-    """Let numba go on without its cache where it cannot read or write a file, as on a full disk.
+    """Let numba work without its cache where it cannot read or write a file, as on a full disk.
 
     Numba itself fails then: the call of the function that it has just compiled raises the error.
     """

@@ -145,7 +145,7 @@ def read_back(path, output_format, names):
 
 
 def parse(value, arrow_type, is_lost):
-    """Return a value, or what stands for it in a file, as Python's value of a type; null if it is lost."""
+    """Return a value, or its representation in a file, as Python's value of a type; null if it is lost."""
     types = pa.types
     if types.is_nested(arrow_type) and isinstance(value, str):
         value = json.loads(value)

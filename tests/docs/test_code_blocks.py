@@ -51,7 +51,7 @@ REAL_FILES = {
     "my/plates": "sdss",
     "my/coadds": "desi",
 }
-"""Real files that stand for the words of the pages, below `tests.conftest.DATA`."""
+"""Real files for the placeholders of the pages, below `tests.conftest.DATA`."""
 QUICK = [
     *("--training.max-epochs", "3", "--clustering.n-seeds", "2", "--clustering.n-null-draws", "0"),
     *("--clustering.spaces", "features", "--clustering.k-min", "2", "--clustering.k-max", "3"),
@@ -92,7 +92,7 @@ def project(tmp_path_factory, demo_folder) -> Path:
 
 @pytest.fixture(scope="module")
 def reader_files(project) -> dict[str, str]:
-    """Write the files that the pages call their reader's; return what stands for each word of the pages."""
+    """Write the files that the pages name; return the value of each placeholder."""
     objects = distspec.open(project / "out" / "demo").tables["objects"].to_arrow().slice(0, 60)
     names = objects["object_id"].to_pylist()
     new = [shutil.copy(next((project / "out").rglob(name)), project) for name in names[:2]]

@@ -9,7 +9,7 @@ from distspec.training.tensorboard import TensorBoardWriter, require_tensorboard
 
 
 def test_every_epoch_is_written_once(tmp_path):
-    pytest.importorskip("tensorboardX")
+    pytest.importorskip("tensorboardX", reason="needs distspec[tensorboard]")
     from tensorboardX.proto.event_pb2 import Event
 
     writer, history = TensorBoardWriter(str(tmp_path)), []
