@@ -32,6 +32,14 @@ from distspec.store.transactions import Transaction
 DATA = Path(os.environ.get("DISTSPEC_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Distribute the tests over processes that may crash; see `tests.helpers.crashes`."""
+    if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
+        from tests.helpers.crashes import CrashPlugin  # it needs xdist
+
+        config.pluginmanager.register(CrashPlugin())
+
+
 def real_data(name: str) -> Path:
     """Return a folder of real files; skip the test if it is not there."""
     folder = DATA / name
@@ -73,12 +81,14 @@ def demo_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str, local_
     """
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "demo"
+    complete = folder / "complete"
     with FileLock(f"{folder}.lock"):
-        if not folder.exists():
+        if not complete.exists():
             from distspec.pipeline.runner import STAGES, run_stages  # few tests need what they import
             from tests.helpers.small_demo import small_demo
 
             run_stages(small_demo(folder / "out" / "demo"), list(STAGES))
+            complete.touch()
     return folder
 
 

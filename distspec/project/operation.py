@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distspec.catalog.editions import (
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from distspec.store.snapshots import GarbageSummary
 
 
-from distspec.project.base import ProjectBase, with_storage
+from distspec.project.base import ProjectBase, resolve_root, with_storage
 
 
 class OperationMethods(ProjectBase):
@@ -158,14 +159,16 @@ class OperationMethods(ProjectBase):
             return ingest(self.root, source, lease, retry_transient=True)
 
     @with_storage
-    def reproduce(self, model_or_run_id: str, target_root: str, ray: RayConfig | None = None) -> Reproduction:
+    def reproduce(
+        self, model_or_run_id: str, target_root: str | Path, ray: RayConfig | None = None
+    ) -> Reproduction:
         """Make a model or a run again from its record in another root, and compare the results.
 
         Parameters
         ----------
         model_or_run_id : str
             Id of a model (m-…) or of a run (r-…).
-        target_root : str
+        target_root : str or path-like
             Folder or bucket URL of a root that does not exist yet.
         ray : RayConfig, optional
             Ray cluster to use.
@@ -175,4 +178,4 @@ class OperationMethods(ProjectBase):
         from distspec.stages.session import ray_session
 
         with ray_session(ray or RayConfig()):
-            return reproduce(self.root, model_or_run_id, target_root)
+            return reproduce(self.root, model_or_run_id, resolve_root(target_root))

@@ -1,9 +1,10 @@
-"""Every code block of README and of the documentation's pages runs, or at least parses.
+"""Every code block of README and of the documentation's pages runs.
 
 - ``python`` and ``shell`` blocks are executed on a small root of recipe ``demo``; the cells of the tutorials
   are executed by ``make docs``;
-- ``console`` blocks name files that readers have: verbs of `RUN_ON_FILES` are executed on such files, other
-  commands of distspec are parsed, as those of indented blocks, and Make targets and modules must exist;
+- commands of ``console`` and indented blocks are executed on files as readers have them; pipelines on the
+  reader's archives are long (marked slow), and ``make test`` parses their settings;
+- Make targets are those that continuous integration runs, the forty runs are a test of tests/soak, and
   commands of clouds and clusters are checked by tests/infra;
 - ``sql`` blocks are executed by tests/catalog/test_queries.py, the archive of its guide by
   tests/archives/test_adding.py.
@@ -11,25 +12,35 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 import re
 import shlex
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import matplotlib as mpl
 import pytest
 import tyro
+from astropy.table import Table
 
 import distspec
+from distspec.catalog.editions import find_record
 from distspec.cli.main import VERBS, main
 from distspec.pipeline.recipes import parse
 from distspec.pipeline.runner import STAGES
 from tests.conftest import real_data
+from tests.helpers.seaweed import s3, seaweed
 from tests.helpers.small_demo import SMALL
 
+__all__ = ["s3", "seaweed"]
+
 TOP = Path(__file__).parents[2]
+DISTSPEC = str(Path(sys.executable).with_name("distspec"))
 EXECUTED_ELSEWHERE = {"add_an_archive.md"}
 RUN_ON_FILES = {"plan", "similar", "predict", "label", "labels", "classify", "query", "rerank", "provenance"}
 """Verbs that are executed where ``console`` blocks show them."""
@@ -50,6 +61,7 @@ REAL_FILES = {
     "my/spex": "spex",
     "my/plates": "sdss",
     "my/coadds": "desi",
+    "my/jades": "jades",
 }
 """Real files for the placeholders of the pages, below `tests.conftest.DATA`."""
 QUICK = [
@@ -146,32 +158,88 @@ def test_console_commands_run(command, project, reader_files, monkeypatch, capsy
     assert capsys.readouterr().out
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["dja", "spex", "sdss", "desi"])
-def test_pipelines_that_are_shown_run(recipe, tmp_path, local_ray, monkeypatch, capsys):
-    [command] = [command for command in CONSOLE_COMMANDS if command.startswith(f"distspec run {recipe} ")]
+@pytest.mark.parametrize("command", [command for command in CONSOLE_COMMANDS if " explore " in command])
+def test_the_explorer_starts(command, project):
+    words = [word.replace("ROOT", "out/demo") for word in shlex.split(command)]
+    pipes = {"stdout": subprocess.PIPE, "text": True, "env": {**os.environ, "BROWSER": "true"}}
+    with subprocess.Popen([DISTSPEC, *words[1:]], cwd=project, **pipes) as process:
+        assert "spectra of run" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize("command", [command for command in CONSOLE_COMMANDS if " reproduce " in command])
+def test_a_published_run_is_reproduced(command, demo_folder, tmp_path, monkeypatch, capsys):
+    root = tmp_path / "demo"
+    shutil.copytree(demo_folder / "out" / "demo", root)
+    words = shlex.split(command)
+    words[words.index("reproduce") + 1] = find_record(str(root)).run_id
+    words[words.index("ROOT")] = str(root)
     monkeypatch.chdir(tmp_path)
-    Path("my").mkdir()
-    for shown in set(shlex.split(command)) & REAL_FILES.keys():
-        Path(shown).symlink_to(real_data(REAL_FILES[shown]))
-    main(shlex.split(command)[1:] + QUICK)
+    main(words[1:])
+    assert "identical" in capsys.readouterr().out
+
+
+def test_outputs_of_two_versions_are_compared(demo_folder, tmp_path):
+    shown = [command for command in CONSOLE_COMMANDS if "tests.helpers.equivalence" in command]
+    again = next(command for command in shown if " record " in command).replace("before", "after")
+    for command in sorted([*shown, again], reverse=True):
+        words = [word.replace("ROOT", str(demo_folder / "out" / "demo")) for word in shlex.split(command)]
+        environment = {**os.environ, "PYTHONPATH": str(TOP)}
+        subprocess.run([sys.executable, *words[1:]], cwd=tmp_path, env=environment, check=True)
+
+
+@pytest.mark.parametrize("command", [command for command in CONSOLE_COMMANDS if command.startswith("make ")])
+def test_continuous_integration_runs_the_targets(command):
+    assert command in (TOP / ".ci" / "run").read_text().splitlines()
+
+
+PIPELINES = [command for command in CONSOLE_COMMANDS if command.startswith("distspec run ")]
+
+
+@pytest.mark.parametrize("command", PIPELINES)
+def test_settings_of_pipelines_are_valid(command):
+    words = shlex.split(command)[2:]
+    parse(words[1:] if words[0] in STAGES else words)
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory) -> Path:
+    """A folder with real files in the places that the pages name."""
+    folder = tmp_path_factory.mktemp("archives")
+    (folder / "my").mkdir()
+    for shown, real in REAL_FILES.items():
+        (folder / shown).symlink_to(real_data(real))
+    files = sorted(path.name for path in (folder / "my" / "jades").glob("*.fits"))
+    rows = [(name, 3.1 + 0.5 * i, 53.0 + 0.01 * i, -27.8) for i, name in enumerate(files)]
+    Table(rows=rows, names=["file", "z", "ra", "dec"]).write(folder / "my" / "redshifts.fits")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [command for command in PIPELINES if "s3://" not in command])
+def test_pipelines_on_local_files(command, archives, local_ray, monkeypatch, capsys):
+    monkeypatch.chdir(archives)
+    words = shlex.split(command)[1:]
+    if "--pretrained-model" in words:
+        [model] = [path for path in Path("out/dja/models").iterdir() if path.is_dir()]
+        words = [word.replace("out/dja/models/MODEL", str(model)) for word in words]
+        words[words.index("--root") + 1] += "-pretrained"
+    main([*words, *QUICK])
     assert "Report" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "command", [command for command in CONSOLE_COMMANDS if command.split()[1] not in RUN_ON_FILES]
-)
-def test_commands_that_are_shown_exist(command):
-    words = shlex.split(command)
-    if words[0] == "make":
-        assert re.search(rf"^{words[1]}:", (TOP / "Makefile").read_text(), re.MULTILINE)
-    elif words[0] == "python":
-        assert find_spec(words[2])
-    elif words[1] == "run":
-        rest = words[2:]
-        parse(rest[1:] if rest[0] in STAGES else rest)
-    else:
-        tyro.cli(VERBS[words[1]].load(), args=words[2:])
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [command for command in PIPELINES if "s3://" in command])
+def test_an_archive_in_a_bucket(command, s3, tmp_path):
+    dja = real_data("dja")
+    for path in dja.glob("*.fits"):
+        s3.put(f"archive/extractions/{path.name}", path.read_bytes())
+    s3.put("archive/extractions/catalog.csv.gz", gzip.compress((dja / "catalog.csv").read_bytes()))
+    words = [word.replace("s3://", f"{s3.url('')}") for word in shlex.split(command)]
+    ended = subprocess.run([DISTSPEC, *words[1:]], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "rows read" in ended.stderr
 
 
 def test_links_lead_to_files():
