@@ -59,7 +59,7 @@ def exit_on_signal() -> Generator[None]:
 def report_errors() -> Generator[None]:
     """Turn a `DistspecError` into one line on stderr and its exit status; leave other exceptions as they are.
 
-    Errors that icechunk and obstore raise are reported as `StorageError`.
+    Errors that icechunk and obstore raise are reported as `StorageError`. Ctrl-C ends with status 130.
     """
     try:
         yield
@@ -69,6 +69,8 @@ def report_errors() -> Generator[None]:
             raise
         print(format_error(user_error), file=sys.stderr)
         raise SystemExit(user_error.exit_status) from error
+    except KeyboardInterrupt as interrupt:
+        raise SystemExit(128 + signal.SIGINT) from interrupt
 
 
 def parse_arguments(parse: Callable[[], Parsed]) -> Parsed:

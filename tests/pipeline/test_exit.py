@@ -129,6 +129,12 @@ def test_a_user_error_is_one_line_with_its_status(capsys):
         assert capsys.readouterr().err == f"error: {' '.join(str(error).split())}\n"
 
 
+def test_ctrl_c_ends_a_command_without_a_traceback():
+    with pytest.raises(SystemExit) as stopped, report_errors():
+        raise KeyboardInterrupt
+    assert stopped.value.code == 130
+
+
 def test_an_internal_error_keeps_its_traceback():
     for error in (ValueError("wrong"), RuntimeError("wrong"), OSError("wrong"), KeyError("wrong")):
         with pytest.raises(type(error)), report_errors():
