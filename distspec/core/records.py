@@ -103,7 +103,6 @@ def decode_value(hint: Any, value: Any) -> Any:
     ----------
     hint : type
         Resolved type hint of the field.
-    value : JSON value
     value : object
         Value from JSON.
 

@@ -59,7 +59,6 @@ def count_embedded(store: Store, model_id: str) -> int:
     Parameters
     ----------
     store : Store
-    store : Store
         The store.
     model_id : str
         Name of the model.
@@ -80,7 +79,6 @@ def read_latents(store: Store, model_id: str, columns: Sequence[str] = ()) -> di
 
     Parameters
     ----------
-    store : Store
     store : Store
         The store.
     model_id : str

@@ -453,9 +453,7 @@ def decode_flux(model: SpectrumVAE, latents: Tensor, z: Tensor) -> Tensor:
     Parameters
     ----------
     model : SpectrumVAE
-    model : SpectrumVAE
         The model.
-    latents : Tensor of shape (n_spectra, n_latents)
     latents : Tensor of shape (n_spectra, n_latents)
         Latent variables.
     z : Tensor of shape (n_spectra,)

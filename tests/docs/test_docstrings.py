@@ -24,8 +24,10 @@ SECTIONS = ("Parameters", "Other Parameters", "Attributes")
 
 
 def described(documented: Any) -> set[str]:
-    """Return the names that a docstring describes with at least one line."""
+    """Return the names that a docstring describes with at least one line; no name may occur twice."""
     sections = NumpyDocString(inspect.getdoc(documented) or "")
+    names = [entry.name for section in SECTIONS for entry in sections[section]]
+    assert len(names) == len(set(names)), f"{documented} describes a parameter twice"
     entries = [entry for section in SECTIONS for entry in sections[section] if any(entry.desc)]
     return {name.strip().lstrip("*") for entry in entries for name in entry.name.split(",")}
 
