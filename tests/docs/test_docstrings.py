@@ -24,10 +24,11 @@ SECTIONS = ("Parameters", "Other Parameters", "Attributes")
 
 
 def described(documented: Any) -> set[str]:
-    """Return the names that a docstring describes with at least one line; no name may occur twice."""
+    """Return the names that a docstring describes with at least one line; no section may repeat a name."""
     sections = NumpyDocString(inspect.getdoc(documented) or "")
-    names = [entry.name for section in SECTIONS for entry in sections[section]]
-    assert len(names) == len(set(names)), f"{documented} describes a parameter twice"
+    for section in SECTIONS:
+        names = [entry.name for entry in sections[section]]
+        assert len(names) == len(set(names)), f"{documented} describes a parameter twice"
     entries = [entry for section in SECTIONS for entry in sections[section] if any(entry.desc)]
     return {name.strip().lstrip("*") for entry in entries for name in entry.name.split(",")}
 
