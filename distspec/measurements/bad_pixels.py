@@ -35,6 +35,15 @@ MIN_UNEXPLAINED_FRACTION = 0.3
 WINDOW_WIDTH = 8.0
 """Extent of the continuum next to a spike, of a negative run and of an end of the spectrum [detector
 pixels]."""
+MIN_PLATEAU_SNR = 10.0
+"""Smallest height of a plateau above the flux on both sides [sigma of a grid pixel]."""
+PLATEAU_LOW, PLATEAU_HIGH, PLATEAU_MAX = 0.2, 0.8, 1.3
+"""Flux beside a plateau is below the first; flux on it lies between the others [height of the plateau]."""
+MIN_PLATEAU_WIDTH, MAX_PLATEAU_WIDTH = 2.0, 27.0
+"""Limits of the width of a plateau at half its height [FWHM]; blends of unresolved lines are narrower."""
+MIN_PLATEAU_RATIO = 1.9
+"""Smallest ratio of the flat part of a plateau to its edges; a Gaussian line has 1.2. A narrow line can fill
+two grid pixels alike, so that the flat part has at least three."""
 MIN_NEGATIVE_RUN_SNR = 6.0
 """Significance from which on a negative run is masked [sigma]."""
 EDGE_REFERENCE_DISTANCE = 30.0
@@ -50,7 +59,7 @@ THRESHOLDS: Mapping[str, float] = {
 }
 """Value of each statistic, in its own unit, at which `artefact_score` is 1."""
 DESCRIPTIONS: Mapping[str, str] = {
-    "artefact_spikes": "spikes narrower than the instrument's line-spread function",
+    "artefact_spikes": "spikes or plateaus sharper than the instrument's line-spread function",
     "artefact_negative": "a run of negative flux",
     "artefact_edge": "excess flux at an end of the spectrum",
     "artefact_scatter": "noise larger than its errors",
@@ -67,7 +76,8 @@ class BadPixelStatistics(NamedTuple):
     Attributes
     ----------
     spike_height : ndarray of shape (n_spectra,)
-        Summed heights of spikes that are narrower than any line can be [sigma].
+        Summed heights of spikes that are narrower, and of plateaus that are squarer, than any line can be
+        [sigma].
     negative_run_snr : ndarray of shape (n_spectra,)
         Significance of the most negative run of `WINDOW_WIDTH` detector pixels [sigma].
     edge_excess : ndarray of shape (n_spectra,)
@@ -209,6 +219,7 @@ def _find_bad_pixels(
         sigma *= max(1.0, scatter)
         flags = np.zeros(len(f), np.bool_)
         statistics[k, 0] = _flag_spikes(f, sigma, x, w, pixels_per_fwhm, flags)
+        statistics[k, 0] += _flag_plateaus(f, sigma, x, w, pixels_per_fwhm, flags)
         statistics[k, 1] = _flag_negative_runs(f, sigma, x, w, flags)
         statistics[k, 2] = max(
             _compute_edge_excess(f, sigma, x), _compute_edge_excess(f[::-1], sigma[::-1], x[-1] - x[::-1])
@@ -290,6 +301,56 @@ def _flag_spikes(
             total += size
             last_at, last = x[i], size
     return total
+
+
+@njit_nogil
+def _flag_plateaus(
+    f: Floats, sigma: Floats, x: Floats, w: Floats, pixels_per_fwhm: float, flags: NDArray[np.bool_]
+) -> float:
+    """Flag positive plateaus; return their summed heights [sigma of a detector pixel].
+
+    On a plateau flux is flat, and at both ends it falls within one pixel of the detector or of the grid.
+    """
+    n, i, total = len(f), 1, 0.0
+    while i < n - 1:
+        before, i = i - 1, i + 1
+        if f[before + 1] - f[before] < MIN_PLATEAU_SNR * sigma[before + 1]:
+            continue
+        level = _compute_median_before(f, x, before)
+        # An edge within a grid pixel leaves a value between those of the two sides.
+        first = before + 1 if f[before + 1] - level >= PLATEAU_HIGH * (f[i] - level) else i
+        height = f[first] - level
+        if height < MIN_PLATEAU_SNR * sigma[first] or f[before] - level > PLATEAU_LOW * height:
+            continue
+        last = first
+        while last + 1 < n and PLATEAU_HIGH * height <= f[last + 1] - level <= PLATEAU_MAX * height:
+            last += 1
+        after = min(last + 1, n - 1)
+        while after < n - 1 and f[after] - level > PLATEAU_LOW * height and x[after] - x[last] < WINDOW_WIDTH:
+            after += 1
+        flat = x[last] - x[first] + 0.5 * (w[first] + w[last])
+        rise, fall = x[first] - x[before], x[after] - x[last]
+        if last - first < 2 or flat < MIN_PLATEAU_RATIO * 0.5 * (rise + fall):
+            continue
+        width = x[last] - x[first] + 0.5 * (rise + fall)
+        if not MIN_PLATEAU_WIDTH < width / pixels_per_fwhm < MAX_PLATEAU_WIDTH:
+            continue
+        level_after = _compute_median_before(f[::-1], x[-1] - x[::-1], n - 1 - after)
+        if max(f[after], level_after) - level > PLATEAU_LOW * height:
+            continue
+        flags[before + 1 : after] = True
+        total += height / sigma[first] * np.sqrt(max(1.0, w[first]))
+        i = after
+    return total
+
+
+@njit_nogil
+def _compute_median_before(f: Floats, x: Floats, last: int) -> float:
+    """Return the median flux of the `WINDOW_WIDTH` detector pixels that end with a grid pixel."""
+    first = last
+    while first > 0 and x[last] - x[first - 1] <= WINDOW_WIDTH:
+        first -= 1
+    return np.median(f[first : last + 1])
 
 
 @njit_nogil

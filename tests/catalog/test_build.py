@@ -92,7 +92,7 @@ def test_flagged_spectra_are_listed_and_remain_in_objects(tables):
     ids = tables["objects"]["object_id"].to_pylist()
     assert [row["object_id"] for row in flagged] == [ids[9], ids[7]]
     assert [row["reason"].split(" (")[0] for row in flagged] == [
-        "spikes narrower than the instrument's line-spread function",
+        "spikes or plateaus sharper than the instrument's line-spread function",
         "excess flux at an end of the spectrum",
     ]
     assert len(ids) == 60

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from distspec.archives.simulated.galaxies import GaussianLines
 from distspec.archives.simulated.nirspec import WAVE, observe_lines
-from distspec.core.instruments import NIRSPEC_PRISM
+from distspec.core.instruments import NIRSPEC_PRISM, NIRSPEC_PRISM_RESOLUTION
 from distspec.core.spectrum import Spectrum, WavelengthGrid
 from distspec.measurements.bad_pixels import (
     BAD_PIXEL_COLUMNS,
@@ -17,6 +17,7 @@ from distspec.measurements.bad_pixels import (
 )
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.rest_frame import preprocess
+from tests.helpers.plateaus import PlateauSample, find_in
 
 GRID = WavelengthGrid("log", 1100.0, 8400.0, 640)
 Z, ERR = 5.0, 0.05
@@ -71,6 +72,44 @@ def test_a_line_is_never_flagged(wave, height, seed):
 def test_two_close_lines_and_the_valley_between_them_are_not_flagged(rng):
     for separation in np.linspace(0.01, 0.08, 8):
         assert not find(line(3.0, 300.0) + line(3.0 + separation, 900.0), rng).bad_pixels.any()
+
+
+@pytest.mark.parametrize("pixel", [60, 120, 200, 280])
+@pytest.mark.parametrize("n_pixels", [8, 13])
+def test_a_plateau_is_flagged_over_its_whole_width(pixel, n_pixels, rng):
+    added = np.zeros(len(WAVE))
+    added[pixel : pixel + n_pixels] = 200.0
+    result = find(added, rng)
+    assert result.score[0] >= 1.0
+    at = GRID.wave_rest[result.bad_pixels[0]] * (1.0 + Z) * 1e-4
+    assert WAVE[pixel - 2] < at.min() < WAVE[pixel + 1]
+    assert WAVE[pixel + n_pixels - 2] < at.max() < WAVE[pixel + n_pixels + 1]
+
+
+@given(
+    wave=st.floats(0.9, 4.7),
+    fwhm=st.floats(500.0, 8000.0),
+    height=st.floats(20.0, 3000.0),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_broad_line_is_never_flagged(wave, fwhm, height, seed):
+    instrument = np.interp(wave, *np.transpose(NIRSPEC_PRISM_RESOLUTION))
+    sigma = wave * np.hypot(fwhm / 299_792.458, 1.0 / instrument) / 2.3548
+    added = height * np.exp(-0.5 * ((WAVE - wave) / sigma) ** 2)
+    assert not find(added, np.random.default_rng(seed)).bad_pixels.any()
+
+
+@pytest.mark.parametrize("pixel", [60, 120, 200, 280])
+def test_a_break_is_never_flagged(pixel, rng):
+    assert not find(np.where(np.arange(len(WAVE)) < pixel, -19.0, 300.0), rng).bad_pixels.any()
+
+
+def test_plateaus_in_real_spectra(dja_files, rng):
+    """`tests.benchmarks.plateaus` measures the recall."""
+    sample = PlateauSample.read(dja_files)
+    assert sample.find_bad_pixels().score.max() < 1.0
+    assert (find_in(sample.insert(100, 200.0, rng)).score >= 1.0).mean() > 0.8
 
 
 def test_a_negative_run_is_flagged_where_it_is_negative(rng):

@@ -84,7 +84,7 @@ BAD_PIXEL_COLUMNS = (
         "artefact_spikes",
         pa.float32(),
         "",
-        "Summed heights of spikes that are narrower than the line spread function [sigma].",
+        "Summed heights of spikes and plateaus that are sharper than the line spread function [sigma].",
     ),
     Column(
         "artefact_negative",
