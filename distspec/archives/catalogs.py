@@ -61,7 +61,7 @@ N_PROBES = 16
 
 
 def read_catalog(url: str, access: AccessConfig = DEFAULT_ACCESS, preferred_hdu: str = "") -> CatalogTable:
-    """Read a catalog in CSV, ECSV, FITS, VOTable or Parquet, which may be gzipped.
+    """Read a catalog in CSV, ECSV, IPAC, FITS, VOTable or Parquet, which may be gzipped.
 
     Parameters
     ----------

@@ -143,7 +143,7 @@ def check_position(entry: SpectrumEntry, spectrum: Spectrum) -> None:
         With reason ``bad_position``.
     """
     ra, dec = (entry.ra, entry.dec) if np.isfinite(entry.ra) else (spectrum.ra, spectrum.dec)
-    if not (np.isfinite(ra) and abs(dec) <= 90.0):
+    if not (0.0 <= ra <= 360.0 and abs(dec) <= 90.0):
         raise InvalidSpectrumError(QuarantineReason.BAD_POSITION, f"RA {ra}, Dec {dec} deg")
 
 

@@ -1,4 +1,4 @@
-"""Formats of catalogs and tables of users: CSV, ECSV, FITS, VOTable and Parquet, recognized by content."""
+"""Formats of catalogs and tables of users, recognized by content: CSV, ECSV, IPAC, FITS, VOTable, Parquet."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ from distspec.io.table_limits import (
 
 SEPARATORS = (",", "\t", ";", "|")
 """Separators of CSV files; the one that the header has most often is used."""
+IPAC_START = re.compile(rb"(?:\\[^\n]*\n)*(?:\|[^\n]*\|[ \t\r]*\n){1,4}(?:\\|[^|\n]*\n)")
+"""Lines that begin with a backslash, up to four lines of a header between bars, and data without bars."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def parse_table(content: bytes, url: str, preferred_hdu: str = "") -> TableConte
     Raises
     ------
     ArchiveError
-        If the content is not a table in CSV, ECSV, FITS, VOTable or Parquet.
+        If the content is not a table in CSV, ECSV, IPAC, FITS, VOTable or Parquet.
     """
     start = content[:512].lstrip(b"\xef\xbb\xbf \r\n\t")
     try:
@@ -81,6 +83,9 @@ def parse_table(content: bytes, url: str, preferred_hdu: str = "") -> TableConte
             return _convert_astropy_table(_read_fits(content, preferred_hdu))
         if start.startswith(b"# %ECSV"):
             return _convert_astropy_table(_read_astropy(content, format="ascii.ecsv"))
+        if ipac := IPAC_START.match(content):
+            check_column_count(ipac.group().count(b"|"))
+            return _convert_astropy_table(_read_astropy(content, format="ascii.ipac"))
         if start.startswith(b"<"):
             if b"<VOTABLE" not in content[:4096]:
                 raise ValueError(f"it is a page that begins with {start[:20]!r}")
@@ -92,7 +97,7 @@ def parse_table(content: bytes, url: str, preferred_hdu: str = "") -> TableConte
     except Exception as error:  # readers of damaged files raise errors of many types
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ArchiveError(
-            f"{url} is unreadable as a CSV, ECSV, FITS, VOTable or Parquet table ({reason})"
+            f"{url} is unreadable as a CSV, ECSV, IPAC, FITS, VOTable or Parquet table ({reason})"
         ) from error
 
 

@@ -73,9 +73,10 @@ def test_a_full_disk_rejects_no_spectrum():
         load(FullDisk(names=("good1",)))
 
 
-def test_a_missing_position_rejects_the_spectrum():
+@pytest.mark.parametrize("position", [{"ra": float("nan")}, {"ra": 370.0}, {"ra": -181.0}, {"dec": 95.0}])
+def test_a_missing_or_impossible_position_rejects_the_spectrum(position):
     archive = fake("good00", "good01")
-    batch = load(archive, change_first_row(archive.list_spectra(), ra=float("nan")))
+    batch = load(archive, change_first_row(archive.list_spectra(), **position))
     assert batch.rows["object_id"].to_pylist() == ["good01"]
     assert [record.reason for record in batch.rejected] == [QuarantineReason.BAD_POSITION]
 

@@ -31,7 +31,7 @@ def write(table, **options):
     return content.encode() if isinstance(content, str) else content
 
 
-@pytest.mark.parametrize("name", ["ascii.ecsv", "fits", "votable", "parquet"])
+@pytest.mark.parametrize("name", ["ascii.ecsv", "ascii.ipac", "fits", "votable", "parquet"])
 def test_formats_are_recognized_by_content_with_units_and_nulls(name):
     content = parse(write(TABLE, format=name), "wrong.csv")
     assert content.columns.to_pydict() == {"name": ["a", "b"], "ra": [0.5, None]}
@@ -52,6 +52,12 @@ def test_formats_are_recognized_by_content_with_units_and_nulls(name):
 )
 def test_csv_notations(text):
     assert parse(text).columns.to_pydict() == {"a": ["1"], "b": ["x y"]}
+
+
+def test_ipac_with_keywords_and_a_header_of_two_lines():
+    text = b"\\fixlen = T\n\\ from a survey\n| name|    z|\r\n| char|  double|\n  a b   5.25  \n"
+    columns = parse(text.replace(b"|    z|", b"|       z|")).columns
+    assert columns.to_pydict() == {"name": ["a b"], "z": [5.25]}
 
 
 def test_csv_cells_keep_their_text():
