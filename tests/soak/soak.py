@@ -197,6 +197,8 @@ def run_with_faults(
         # `ray job submit` exits with status 0 for a stopped job too.
         has_succeeded = "SUCCEEDED" in cluster.status(job).upper()
         failure = "" if has_succeeded else find_failure(ended.stdout)
+        if HELD in ended.stdout:
+            time.sleep(LEASE_TIMEOUT)
         names = list_unread_files(archive, root)
         is_complete = has_succeeded and not names
         if names:
@@ -206,8 +208,6 @@ def run_with_faults(
         report.attempts.append(f"{description}: {failure}" if failure else description)
         assert has_succeeded or not description.startswith("clock jump"), ended.stdout[-3000:]
         assert len(report.attempts) < MAX_ATTEMPTS, ended.stdout[-3000:]
-        if HELD in ended.stdout:
-            time.sleep(LEASE_TIMEOUT)
     if report.number % RECOVERY_INTERVAL == 0 and report.number:
         retry(cluster, f"run-{report.number}", root)
     report.seconds = time.monotonic() - start
