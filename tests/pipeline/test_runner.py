@@ -87,7 +87,7 @@ def test_a_second_run_does_nothing(finished, caplog):
     assert sum("nothing to do" in message for message in messages) == len(ALL), messages
 
 
-@pytest.mark.slow  # test_a_run_is_reproduced_from_its_record compares bits
+@pytest.mark.slow  # the reproduction of a run compares bits
 def test_the_same_seed_gives_the_same_catalog(finished, tmp_path):
     again = small_demo(tmp_path)
     run_stages(again, ALL)
@@ -101,12 +101,16 @@ def test_the_same_seed_gives_the_same_catalog(finished, tmp_path):
                 assert one[column].equals(two[column]), column
 
 
-def test_a_run_is_reproduced_from_its_record(finished, tmp_path):
-    assert reproduce(finished.root, find_run(finished)[1], str(tmp_path)).differences == ()
+def test_the_root_is_without_problems(finished):
     assert find_integrity_problems(finished.root) == []
 
 
-@pytest.mark.slow  # reproduction of a run is the fast test
+@pytest.mark.slow  # tests/docs reproduces a run by the command
+def test_a_run_is_reproduced_from_its_record(finished, tmp_path):
+    assert reproduce(finished.root, find_run(finished)[1], str(tmp_path)).differences == ()
+
+
+@pytest.mark.slow  # tests/docs reproduces a run by the command
 def test_a_model_is_reproduced_from_its_record(finished, tmp_path):
     assert reproduce(finished.root, resolve_model_id(finished), str(tmp_path)).differences == ()
 
