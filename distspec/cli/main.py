@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import sys
 from collections.abc import Sequence
@@ -110,8 +112,31 @@ def main(args: Sequence[str] | None = None) -> None:
     args : sequence of str, optional
         Arguments; None: those of the command line.
     """
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly when a pager or `head` closes the pipe
-    verb, *rest = (sys.argv[1:] if args is None else list(args)) or ["--help"]
+    try:
+        try:
+            _dispatch((sys.argv[1:] if args is None else list(args)) or ["--help"])
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _is_output_closed():
+            raise
+        # A pager or `head` has ended. Python writes the rest of its buffer when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE) from None
+
+
+def _is_output_closed() -> bool:
+    """Return whether standard output is a pipe that nobody reads; otherwise a connection was broken."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return bool(poll.poll(0))
+    except (OSError, ValueError):  # standard output is not a file
+        return False
+
+
+def _dispatch(args: Sequence[str]) -> None:
+    verb, *rest = args
     if verb in ("-h", "--help"):
         print(format_help())
     elif verb == "--version":

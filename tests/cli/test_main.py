@@ -1,5 +1,8 @@
 """Dispatch and help of the command ``distspec``."""
 
+import os
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -35,6 +38,36 @@ def test_help_imports_neither_ray_nor_torch_and_is_fast():
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert time.monotonic() - started < 5.0, "0.1 s on an idle machine"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["nonsense"]])
+def test_ends_quietly_if_nobody_reads_the_output(words):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    command = [sys.executable, "-c", "from distspec.cli.main import main; main()", *words]
+    ended = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write_end)
+    if words == ["nonsense"]:
+        assert ended.returncode == 2
+        assert len(ended.stderr.splitlines()) == 1
+    else:
+        assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_a_broken_connection_is_an_error_and_does_not_end_the_process(distspec, monkeypatch):
+    """Sockets of Python raise `BrokenPipeError` only while SIGPIPE is ignored."""
+    distspec("--version")
+    assert signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN
+
+    def send(_):
+        one, other = socket.socketpair()
+        other.close()
+        with one:
+            one.sendall(b"x")
+
+    monkeypatch.setattr("distspec.cli.main._dispatch", send)
+    with pytest.raises(BrokenPipeError):
+        distspec("status")
 
 
 def test_the_version_is_that_of_the_package(distspec):
