@@ -22,6 +22,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import matplotlib as mpl
 import pytest
@@ -163,9 +164,13 @@ def test_the_explorer_starts(command, project):
     words = [word.replace("ROOT", "out/demo") for word in shlex.split(command)]
     pipes = {"stdout": subprocess.PIPE, "text": True, "env": {**os.environ, "BROWSER": "true"}}
     with subprocess.Popen([DISTSPEC, *words[1:]], cwd=project, **pipes) as process:
-        assert "spectra of run" in process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        try:
+            with urlopen(process.stdout.readline().split()[-1], timeout=60) as page:
+                assert b"distspec explorer" in page.read()
+            process.send_signal(signal.SIGINT)  # the server, which answers, handles it
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("command", [command for command in CONSOLE_COMMANDS if " reproduce " in command])
