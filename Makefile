@@ -6,7 +6,7 @@ LOCK := infra/requirements.lock
 ROOT ?= out/demo
 
 # The tests of one file run in one process, because they share module-scoped fixtures. A test that waits forever
-# ends its process after ten minutes, with the stacks of all threads; tests/helpers/crashes.py repeats one such test.
+# ends its process after ten minutes, with the stacks of all threads, and is a failure.
 TWO_AT_A_TIME := --numprocesses 2 --dist loadfile --no-loadscope-reorder \
 	-o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
 

@@ -1,9 +1,7 @@
-"""What `make test` does if native code ends one of its parallel processes.
+"""What `make test` does if one of its parallel processes ends early.
 
-Ray, Arrow, DuckDB, numba and torch share the processes of the tests, and Ray's library has aborted processes
-before (docs/guides/clusters.md, "A Ray worker aborts"). The test that ran is repeated in a new process; the
-first such repetition of a session is not a failure, and the summary shows it with the end of Ray's log. A
-second one is a failure.
+The test that ran is a failure. It and the rest of its file run in a new process, and the summary shows the
+exit status and the end of Ray's log.
 """
 
 from __future__ import annotations
@@ -15,8 +13,6 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-N_REPEATED = 1
-"""Number of tests in a session that may be repeated."""
 N_LINES = 30
 """Number of messages shown of Ray's log."""
 
@@ -56,20 +52,14 @@ class CrashPlugin:
         return FileScheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 
     def pytest_handlecrashitem(self, report: pytest.TestReport) -> None:
-        """Do not count the first crash as a failure, because the scheduler repeats the test."""
+        """Keep what is known of the process that ended."""
         process = report.node.gateway._io.popen  # pyright: ignore[reportAttributeAccessIssue]
         self._crashes.append(f"{report.longrepr}: status {process.wait()}\n{_read_ray_logs(process.pid)}")
-        if len(self._crashes) <= N_REPEATED:
-            report.outcome = "rerun"  # pyright: ignore[reportAttributeAccessIssue]
-
-    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        """Show a repeated test as R."""
-        return ("rerun", "R", "RERUN") if report.outcome == "rerun" else None
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Show what is known of each crash."""
         for crash in self._crashes:
-            terminalreporter.section("native code ended a process of the tests")
+            terminalreporter.section("a process of the tests ended early")
             terminalreporter.write_line(crash)
 
 

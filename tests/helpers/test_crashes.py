@@ -1,10 +1,8 @@
-"""A test whose process is ended by native code is repeated, once in a session."""
+"""A test that ends its process is a failure, and does not keep others from running."""
 
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 CONFTEST = """
 from tests.helpers.crashes import CrashPlugin
@@ -20,21 +18,18 @@ from pathlib import Path
 def test_before(): pass
 
 def test_crash():
-    crashes = Path(__file__).with_suffix(".crashes")
-    crashes.open("a").write("x")
-    if len(crashes.read_text()) <= {n_crashes}:
+    crashed = Path(__file__).with_suffix(".crashed")
+    if not crashed.exists():
+        crashed.touch()
         os.kill(os.getpid(), 9)
 
 def test_after(): pass
 """
 
 
-@pytest.mark.parametrize(
-    ("n_crashes", "outcome", "status"), [(1, "14 passed, 1 rerun", 0), (2, "1 failed, 14 passed, 1 rerun", 1)]
-)
-def test_the_first_crash_is_no_failure(tmp_path, n_crashes, outcome, status):
+def test_all_other_tests_run_after_a_crash(tmp_path):
     (tmp_path / "conftest.py").write_text(CONFTEST)
-    (tmp_path / "test_crash.py").write_text(CRASH.format(n_crashes=n_crashes))
+    (tmp_path / "test_crash.py").write_text(CRASH)
     for number in range(11):
         (tmp_path / f"test_{number}.py").write_text("def test(): pass")
     options = [
@@ -54,6 +49,6 @@ def test_the_first_crash_is_no_failure(tmp_path, n_crashes, outcome, status):
         timeout=120,
         check=False,
     )
-    assert outcome in ended.stdout
-    assert ended.returncode == status
+    assert "1 failed, 14 passed" in ended.stdout
+    assert ended.returncode == 1
     assert "crashed while running 'test_crash.py::test_crash': status -9" in ended.stdout
