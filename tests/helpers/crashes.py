@@ -1,7 +1,7 @@
 """What `make test` does if one of its parallel processes ends early.
 
-The test that ran is a failure. It and the rest of its file run in a new process, and the summary shows the
-exit status and the end of Ray's log.
+The test that ran is a failure. The rest of its file runs in a new process, and the summary shows the exit
+status and the end of Ray's log.
 """
 
 from __future__ import annotations
@@ -25,11 +25,14 @@ class FileScheduling(LoadFileScheduling):
     """
 
     def remove_node(self, node: Any) -> str | None:
-        """Return the tests that a process has not finished to the queue."""
-        files = self.assigned_work[node]
-        for name in [name for name, finished in files.items() if all(finished.values())]:
-            del files[name]
-        return super().remove_node(node)
+        """Return the tests that a process has not begun to the queue; return the test that ended it."""
+        _drop_finished(self.assigned_work[node])
+        crashed = super().remove_node(node)
+        for tests in self.workqueue.values():
+            if crashed in tests:
+                tests[crashed] = True  # it has failed, and could end the next process as well
+        _drop_finished(self.workqueue)
+        return crashed
 
     def schedule(self) -> None:
         """Give every process at least two tests, or tell it that there are no more."""
@@ -61,6 +64,12 @@ class CrashPlugin:
         for crash in self._crashes:
             terminalreporter.section("a process of the tests ended early")
             terminalreporter.write_line(crash)
+
+
+def _drop_finished(files: dict[str, dict[str, bool]]) -> None:
+    """Remove files of which all tests have run."""
+    for name in [name for name, finished in files.items() if all(finished.values())]:
+        del files[name]
 
 
 def _read_ray_logs(process: int) -> str:
