@@ -143,7 +143,7 @@ def check_position(entry: SpectrumEntry, spectrum: Spectrum) -> None:
         With reason ``bad_position``.
     """
     ra, dec = (entry.ra, entry.dec) if np.isfinite(entry.ra) else (spectrum.ra, spectrum.dec)
-    if not (0.0 <= ra <= 360.0 and abs(dec) <= 90.0):
+    if not (-180.0 <= ra <= 360.0 and abs(dec) <= 90.0):
         raise InvalidSpectrumError(QuarantineReason.BAD_POSITION, f"RA {ra}, Dec {dec} deg")
 
 
@@ -194,10 +194,14 @@ def load_batch(
 
 
 def _build_ledger_rows(listed: pa.Table, batch: SpectrumBatch) -> pa.Table:
-    """Return the ledger columns of a batch; positions in the listing have precedence over the files'."""
+    """Return the ledger columns of a batch; positions in the listing have precedence over the files'.
+
+    Right ascensions from -180° to 0° become 180° to 360°.
+    """
     has_position = np.isfinite(listed["ra"].to_numpy())
+    ra = np.where(has_position, listed["ra"].to_numpy(), batch.ra)
     computed: dict[str, Any] = {
-        "ra": np.where(has_position, listed["ra"].to_numpy(), batch.ra),
+        "ra": np.where(ra < 0.0, ra + 360.0, ra),
         "dec": np.where(has_position, listed["dec"].to_numpy(), batch.dec),
     }
     computed |= {

@@ -255,8 +255,7 @@ class CatalogTable:
         Returns
         -------
         ndarray of float64, shape (n_rows,)
-            Angle [deg], converted from the declared unit. Numbers without a unit are in degrees. Right
-            ascensions from -180° to 0° are returned as 180° to 360°.
+            Angle [deg], converted from the declared unit. Numbers without a unit are in degrees.
 
         Raises
         ------
@@ -287,8 +286,6 @@ class CatalogTable:
                 bad.append(row)
         bad += np.flatnonzero(np.isinf(angles)).tolist()
         angles[np.isinf(angles)] = np.nan
-        if is_right_ascension:
-            angles[(angles >= -180.0) & (angles < 0.0)] += 360.0
         self._note_malformed(name, np.array(bad, np.int64), values, "not an angle")
         return angles
 

@@ -81,6 +81,13 @@ def test_a_missing_or_impossible_position_rejects_the_spectrum(position):
     assert [record.reason for record in batch.rejected] == [QuarantineReason.BAD_POSITION]
 
 
+def test_negative_right_ascensions_become_positive():
+    archive = fake("good00", "good01")
+    batch = load(archive, change_first_row(archive.list_spectra(), ra=-10.0))
+    assert batch.rows["ra"].to_pylist()[0] == 350.0
+    assert batch.rejected == []
+
+
 def test_position_and_redshift_are_taken_from_the_file_where_the_listing_has_none():
     class ArchiveWithPositions(FakeArchive):
         async def read(self, entry, file):

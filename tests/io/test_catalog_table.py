@@ -119,12 +119,6 @@ def test_units_of_positions(unit, factor):
     assert np.allclose(ra, [2.0 * factor, np.nan], equal_nan=True)
 
 
-def test_right_ascensions_around_zero():
-    positions = table({"ra": [-10.0, -180.0, 0.0, 359.0, -181.0], "dec": [-10.0] * 5})
-    assert positions.degrees("ra", is_right_ascension=True).tolist() == [350.0, 180.0, 0.0, 359.0, -181.0]
-    assert positions.degrees("dec", is_right_ascension=False).tolist() == [-10.0] * 5
-
-
 @pytest.mark.parametrize(
     ("column", "unit"), [("ra", "furlong"), ("dec", "hourangle"), ("dec", "h:m:s"), ("ra", "what?")]
 )
