@@ -160,6 +160,27 @@ def split_url(url: str) -> tuple[str, str, str]:
     return scheme, bucket, key.strip("/")
 
 
+def resolve_root(root: str | Path) -> str:
+    """Return a root with an absolute path, because workers run in other folders.
+
+    Parameters
+    ----------
+    root : str
+        Folder or bucket URL.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> resolve_root("s3://bucket/dja/")
+    's3://bucket/dja'
+    """
+    scheme, bucket, key = split_url(str(root))
+    return str(Path(key).resolve()) if scheme == "file" else f"{scheme}://{bucket}/{key}".rstrip("/")
+
+
 def open_bucket(
     scheme: str,
     bucket: str,

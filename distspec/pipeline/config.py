@@ -10,7 +10,6 @@ from urllib.parse import parse_qsl, urlsplit
 import tyro
 
 from distspec.archives.base import Archive
-from distspec.archives.catalogs import make_absolute_url
 from distspec.archives.dja import DJA
 from distspec.archives.simulated.survey import SimulationConfig
 from distspec.catalog.editions import CatalogConfig
@@ -19,7 +18,7 @@ from distspec.core.errors import ConfigError
 from distspec.ingest.source import ArchiveSource, IngestConfig
 from distspec.io.paths import join_url
 from distspec.io.remote.config import AccessConfig
-from distspec.io.storage import StorageConfig
+from distspec.io.storage import StorageConfig, resolve_root
 from distspec.models.config import VAEConfig
 from distspec.operations.policy import RetrainConfig
 from distspec.preprocessing.normalization import NormConfig
@@ -112,18 +111,14 @@ class Config:
         Config
             A copy with absolute URLs.
         """
-        model = self.pretrained_model and _resolve_url(self.pretrained_model)
+        model = self.pretrained_model and resolve_root(self.pretrained_model)
         archive = self.archive.resolve_paths()
-        config = replace(self, root=_resolve_url(self.root), pretrained_model=model, archive=archive)
+        config = replace(self, root=resolve_root(self.root), pretrained_model=model, archive=archive)
         if self.simulation is None or not isinstance(self.archive, DJA):
             return config
         url = config.simulation_url
         tables = {"catalog": join_url(url, "catalog.csv"), "truth_table": join_url(url, "truth.parquet")}
         return replace(config, archive=replace(self.archive, url=url, **tables))
-
-
-def _resolve_url(url: str) -> str:
-    return make_absolute_url(url).removeprefix("file://")
 
 
 def _refuse_secrets(settings: Mapping[str, Any], prefix: str = "") -> None:

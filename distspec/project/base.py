@@ -7,7 +7,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from distspec.io.storage import StorageConfig, split_url, use_storage
+from distspec.io.storage import StorageConfig, resolve_root, use_storage
 
 P = ParamSpec("P")
 ProjectT = TypeVar("ProjectT", bound="ProjectBase")
@@ -28,27 +28,6 @@ class ProjectBase:
     def __init__(self, root: str | Path, storage: StorageConfig | None = None) -> None:
         self.root = resolve_root(root)
         self.storage = storage or StorageConfig()
-
-
-def resolve_root(root: str | Path) -> str:
-    """Return a root with an absolute path, because workers run in other folders.
-
-    Parameters
-    ----------
-    root : str
-        Folder or bucket URL.
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> resolve_root("s3://bucket/dja/")
-    's3://bucket/dja'
-    """
-    scheme, bucket, key = split_url(str(root))
-    return str(Path(key).resolve()) if scheme == "file" else f"{scheme}://{bucket}/{key}".rstrip("/")
 
 
 def with_storage(

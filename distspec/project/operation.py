@@ -13,6 +13,7 @@ from distspec.core.errors import ConfigError
 from distspec.core.user import user_name
 from distspec.io.job_log import JobEvent, JobLog, read_events, track_job
 from distspec.io.lease import LeaseHolder, force_release, hold_lease, read_holder
+from distspec.io.storage import resolve_root
 from distspec.store.snapshots import RETENTION, collect_garbage
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from distspec.store.snapshots import GarbageSummary
 
 
-from distspec.project.base import ProjectBase, resolve_root, with_storage
+from distspec.project.base import ProjectBase, with_storage
 
 
 class OperationMethods(ProjectBase):
