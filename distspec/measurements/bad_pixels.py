@@ -47,7 +47,8 @@ class BadPixelStatistics(NamedTuple):
         Summed heights of spikes that are narrower, and of plateaus that are squarer, than any line can be
         [sigma].
     negative_run_snr : ndarray of shape (n_spectra,)
-        Significance of the most negative run of 8 detector pixels [sigma].
+        Significance of the most negative run of
+        `distspec.measurements.bad_pixel_search.WINDOW_WIDTH` detector pixels [sigma].
     edge_excess : ndarray of shape (n_spectra,)
         Excess of the median signal-to-noise ratio at either end over that farther inside.
     scatter_ratio : ndarray of shape (n_spectra,)

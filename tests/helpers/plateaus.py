@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,42 +20,33 @@ GRID = WavelengthGrid("log", 1100.0, 8400.0, 640)
 """Grid of recipe `dja`."""
 
 
-@dataclass(frozen=True)
-class PlateauSample:
-    """Real spectra that can be preprocessed."""
-
-    spectra: Sequence[Spectrum]
-
-    @classmethod
-    def read(cls, folder: Path) -> PlateauSample:
-        """Read the files of a folder of DJA's."""
-        results = read_listing(DJA(str(folder / "catalog.csv"), str(folder))).values()
-        spectra = [item for item in results if isinstance(item, Spectrum)]
-        return cls(
-            [spectrum for spectrum in spectra if not preprocess([spectrum], GRID, NormConfig(), -2.0)[1]]
-        )
-
-    def find_bad_pixels(self) -> BadPixelStatistics:
-        """Return the bad pixels of the spectra as they are."""
-        return find_in(self.spectra)
-
-    def insert(self, n: int, height: float, rng: np.random.Generator) -> list[Spectrum]:
-        """Return spectra with a plateau of 5 to 13 valid pixels at a random place; its height is in sigma."""
-        made: list[Spectrum] = []
-        while len(made) < n:
-            spectrum = self.spectra[rng.integers(len(self.spectra))]
-            first = rng.integers(5, len(spectrum.wave) - 20)
-            pixels = slice(first, first + rng.integers(5, 14))
-            rest = spectrum.wave[pixels] * 1e4 / (1.0 + spectrum.z)
-            if (spectrum.ivar[pixels] <= 0).any() or rest[0] < 1150.0 or rest[-1] > 8300.0:
-                continue
-            flux = spectrum.flux.copy()
-            flux[pixels] += height / np.sqrt(np.median(spectrum.ivar[pixels]))
-            made.append(replace(spectrum, flux=flux))
-        return made
+def read_spectra(folder: Path) -> list[Spectrum]:
+    """Return the spectra of a folder with DJA's files that can be preprocessed."""
+    results = read_listing(DJA(str(folder / "catalog.csv"), str(folder))).values()
+    spectra = [item for item in results if isinstance(item, Spectrum)]
+    rejected = {k for k, _ in preprocess(spectra, GRID, NormConfig(), -2.0)[1]}
+    return [spectrum for k, spectrum in enumerate(spectra) if k not in rejected]
 
 
-def find_in(spectra: Sequence[Spectrum]) -> BadPixelStatistics:
+def insert_plateaus(
+    spectra: Sequence[Spectrum], n: int, height: float, rng: np.random.Generator
+) -> list[Spectrum]:
+    """Return spectra with a plateau of 5 to 13 valid pixels at a random place; its height is in sigma."""
+    made: list[Spectrum] = []
+    while len(made) < n:
+        spectrum = spectra[rng.integers(len(spectra))]
+        first = rng.integers(5, len(spectrum.wave) - 20)
+        pixels = slice(first, first + rng.integers(5, 14))
+        rest = spectrum.wave[pixels] * 1e4 / (1.0 + spectrum.z)
+        if (spectrum.ivar[pixels] <= 0).any() or rest[0] < 1150.0 or rest[-1] > 8300.0:
+            continue
+        flux = spectrum.flux.copy()
+        flux[pixels] += height / np.sqrt(np.median(spectrum.ivar[pixels]))
+        made.append(replace(spectrum, flux=flux))
+    return made
+
+
+def find_in_spectra(spectra: Sequence[Spectrum]) -> BadPixelStatistics:
     """Return the bad pixels of observed spectra."""
     batch, _ = preprocess(spectra, GRID, NormConfig(), -2.0)
     return find_bad_pixels(batch.flux, batch.ivar, batch.z, GRID, NIRSPEC_PRISM)
