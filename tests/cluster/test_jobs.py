@@ -1,4 +1,4 @@
-"""Jobs submitted with `ray job submit` to three machines with a token; all data are on S3."""
+"""Jobs submitted with `ray job submit` to two machines with a token; all data are on S3."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def server(seaweed) -> Iterator[S3]:
 
 @pytest.fixture(scope="module")
 def cluster(server: S3) -> Iterator[Machines]:
-    """Three machines that share only the object store."""
-    with machines(**server.environment) as found:
+    """Two machines that share only the object store."""
+    with machines((1, 1), **server.environment) as found:
         yield found
 
 
@@ -91,9 +91,10 @@ def test_stopped_job_is_resumed_by_the_next(cluster, server, arguments, monkeypa
     assert published.rows["objects"] + len(quarantine) == 75
 
 
-def test_failed_jobs_have_exit_statuses(cluster, server, arguments):
+def test_failed_jobs_have_exit_statuses(cluster, server, arguments, monkeypatch):
     root = server.url("held")
-    with hold_lease(root, "another"):
+    with hold_lease(root, "another"), monkeypatch.context() as patch:
+        patch.setattr(cluster, "has_code", True)
         held = cluster.submit("held", "python", "-m", "jobs.ingest", *arguments, root)
     wrong = cluster.submit("wrong", "python", "-m", "jobs.ingest", *arguments, root, "--ingest.nonsense", "1")
     assert "failed with exit code 75" in held.stdout

@@ -13,6 +13,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
 from ray._private.services import get_node_ip_address
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
@@ -63,6 +64,7 @@ with ray_session(RayConfig(address=sys.argv[1])):
 """
 
 
+@pytest.mark.slow
 def test_nodes_are_added_for_a_sweep_and_removed_afterwards(tmp_path):
     (port,) = free_ports(1)
     address = f"{get_node_ip_address()}:{port}"
