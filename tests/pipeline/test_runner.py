@@ -296,7 +296,7 @@ def test_a_pretrained_model_is_used_for_another_archive(finished, tmp_path):
     assert not run_stages(config, ALL)
     other = replace(config, root=str(tmp_path / "other"), grid=replace(config.grid, n_pixels=64))
     run_stages(other, ["ingest"])
-    with pytest.raises(ValueError, match=r"knows 128 log pixels.*holds 64 log pixels"):
+    with pytest.raises(ValueError, match=r"takes 128 log pixels.*64 log pixels"):
         run_stages(other, ["embed"])
 
 
