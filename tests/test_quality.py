@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from distspec.core.spectrum import WavelengthGrid
+from distspec.models.neighbors import Posteriors
 from tests.benchmarks import quality
 
 
@@ -55,6 +56,8 @@ def test_finds_itself(rng):
     mean = rng.normal(size=(200, 5))
     assert quality.finds_itself(mean, mean + 1e-3).all()
     assert quality.finds_itself(mean, rng.permutation(mean)).mean() < 0.05
+    first, second = (Posteriors(x, np.full_like(x, 1e-4)) for x in np.float32([mean, mean + 1e-3]))
+    assert quality.finds_itself_by_bayes_factor(first, second).all()
 
 
 def test_posterior_ratio_is_one_for_correct_widths(rng):

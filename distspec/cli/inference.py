@@ -18,9 +18,10 @@ from distspec.core.text import escape_unprintable, format_table
 
 @dataclass(frozen=True)
 class SimilarCommand(RootCommand):
-    """List the spectra that are nearest to one in latent space.
+    """List the spectra that are most similar to one.
 
-    Distances are in units of the posterior widths.
+    They are ranked by Bayes factor: how many times more probable the spectrum is if it has the latents of the
+    other than if nothing is known of them.
     """
 
     object_id: tyro.conf.Positional[str] = tyro.MISSING
@@ -29,11 +30,11 @@ class SimilarCommand(RootCommand):
     """Number of spectra to list."""
 
     def run(self) -> None:
-        """Print the nearest spectra."""
+        """Print the most similar spectra."""
         neighbors = self.project.similar(self.object_id, self.n).table
         columns = {
             "object_id": neighbors["object_id"],
-            "distance": _format_floats(neighbors["distance"], 3),
+            "ln Bayes factor": _format_floats(neighbors["ln_bayes_factor"], 1),
             "z": _format_floats(neighbors["z"], 4),
             "class": neighbors["cluster_label"],
             "galaxy type": neighbors["galaxy_type"],
@@ -45,7 +46,7 @@ class SimilarCommand(RootCommand):
 class PredictCommand(RootCommand):
     """Predict the classes of new spectra with the current run.
 
-    Prints class, galaxy type, anomaly score and nearest spectra of each; nothing is trained.
+    Prints class, galaxy type, anomaly score and most similar spectra of each; nothing is trained.
     """
 
     files: tyro.conf.Positional[tuple[str, ...]] = tyro.MISSING
@@ -55,7 +56,7 @@ class PredictCommand(RootCommand):
     redshifts: str = ""
     """Table of redshifts with columns file and z, instead of --z: CSV, ECSV or Parquet."""
     n: int = 5
-    """Number of nearest spectra to list."""
+    """Number of most similar spectra to list."""
     to: str = ""
     """File for the complete table, in the formats of `distspec query`; empty: do not write it."""
 
@@ -103,7 +104,7 @@ def format_predictions(table: pa.Table) -> str:
 
 def _format_reasons(row: Mapping[str, Any]) -> str:
     neighbors = ", ".join(
-        f"{name} {distance:.2f}" for name, distance in zip(row["neighbors"], row["distances"], strict=True)
+        f"{name} {value:.1f}" for name, value in zip(row["neighbors"], row["ln_bayes_factors"], strict=True)
     )
     return (
         f"{row['object_id']}\n"

@@ -63,9 +63,7 @@ VERBS = {
     ),
     "runs": Verb("query", "catalog:RunsCommand", "List the published editions of the catalog, oldest first."),
     "export": Verb("query", "catalog:ExportCommand", "Copy the store as plain Zarr, or a catalog as HATS."),
-    "similar": Verb(
-        "query", "inference:SimilarCommand", "List the spectra that are nearest to one in latent space."
-    ),
+    "similar": Verb("query", "inference:SimilarCommand", "List the spectra that are most similar to one."),
     "predict": Verb(
         "query", "inference:PredictCommand", "Predict the classes of new spectra with the current run."
     ),

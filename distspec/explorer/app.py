@@ -182,7 +182,7 @@ class _Api:
                 values=values,
                 archive_url=data.archive_url(row),
                 neighbors=tuple(
-                    self._summarize(neighbor, distance) for neighbor, distance in data.nearest_neighbors(row)
+                    self._summarize(neighbor, value) for neighbor, value in data.nearest_neighbors(row)
                 ),
                 annotations=tuple(self._session.list_annotations(values["object_id"])),
             )
@@ -243,9 +243,9 @@ class _Api:
         pyarrow.csv.write_csv(table, sink)
         return Response(sink.getvalue(), media_type="text/csv; charset=utf-8")
 
-    def _summarize(self, row: int, distance: float | None = None) -> ObjectSummary:
+    def _summarize(self, row: int, ln_bayes_factor: float | None = None) -> ObjectSummary:
         values = self._data.get_row(row)
-        return ObjectSummary(row, values["object_id"], values["z"], values["anomaly_score"], distance)
+        return ObjectSummary(row, values["object_id"], values["z"], values["anomaly_score"], ln_bayes_factor)
 
     def _rows(self, body: Mapping[str, Any]) -> list[int]:
         rows = body.get("rows")

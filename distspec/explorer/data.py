@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from distspec.archives.registry import get_archive
 from distspec.catalog.editions import EditionRecord, find_record, open_record_tables
 from distspec.catalog.run_record import read_run_record
-from distspec.clustering.feature_space import scale_by_posterior_width
 from distspec.core.arrow import pc
 from distspec.core.errors import DistspecError
 from distspec.core.spectrum import Floats32
@@ -26,7 +25,7 @@ from distspec.explorer.payloads import ColumnInfo
 from distspec.io.paths import model_url, run_url, store_url
 from distspec.models.latents import read_latents
 from distspec.models.model import Model, load_model
-from distspec.models.neighbors import find_nearest
+from distspec.models.neighbors import Posteriors, find_nearest
 from distspec.store.sources import separation
 from distspec.store.store import Store, open_store
 
@@ -89,10 +88,8 @@ class ExplorerData:
         Row of each spectrum in the store.
     model : Model
         Model of the run.
-    scaled_latents : ndarray of shape (n_spectra, n_latents)
-        Latents in units of the posterior widths.
-    z_mean : ndarray of shape (n_spectra, n_latents)
-        Posterior means of the latents.
+    posteriors : Posteriors
+        Posteriors of the spectra in latent space.
     """
 
     root: str
@@ -103,8 +100,7 @@ class ExplorerData:
     store: Store
     store_rows: NDArray[np.int64]
     model: Model
-    scaled_latents: Floats32
-    z_mean: Floats32
+    posteriors: Posteriors
 
     def __len__(self) -> int:
         return len(self.table)
@@ -249,11 +245,12 @@ class ExplorerData:
         """
         store_row = int(self.store_rows[row])
         flux, ivar = self.store.read_spectra(slice(store_row, store_row + 1))
-        recon = self.model.decode(self.z_mean[row : row + 1], float(self.table["z"][row].as_py()))
+        z = float(self.table["z"][row].as_py())
+        recon = self.model.decode(self.posteriors.mean[row : row + 1], z)
         return np.stack([flux[0], ivar[0], recon[0] * np.float32(self.table["amplitude"][row].as_py())])
 
     def nearest_neighbors(self, row: int) -> list[tuple[int, float]]:
-        """Return the rows of the nearest spectra in latent space, and their distances in posterior widths.
+        """Return the rows of the most similar spectra, and the natural logarithms of their Bayes factors.
 
         Parameters
         ----------
@@ -263,11 +260,12 @@ class ExplorerData:
         Returns
         -------
         list of tuple (int, float)
-            Row number and distance of each neighbor, nearest first.
+            Row number and Bayes factor of each neighbor, most similar first.
         """
-        distances, rows = find_nearest(self.scaled_latents, self.scaled_latents[row], N_NEIGHBORS + 1)
+        query = self.posteriors.take(np.array([row]))
+        log_bayes_factors, rows = find_nearest(self.posteriors, query, N_NEIGHBORS + 1)
         others = np.flatnonzero(rows != row)[:N_NEIGHBORS]
-        return [(int(rows[k]), float(distances[k])) for k in others]
+        return [(int(rows[k]), float(log_bayes_factors[k])) for k in others]
 
     def top_anomalies(self) -> list[int]:
         """Return the rows with the highest anomaly scores.
@@ -353,7 +351,6 @@ def open_explorer_data(root: str) -> ExplorerData:
     )
     rows = table["store_row"].to_numpy()
     latents = read_latents(store, run.model_id, ("z_mean", "z_log_var"))
-    z_mean, z_log_var = latents["z_mean"][rows], latents["z_log_var"][rows]
     return ExplorerData(
         root=root,
         record=record,
@@ -363,8 +360,7 @@ def open_explorer_data(root: str) -> ExplorerData:
         store=store,
         store_rows=rows,
         model=load_model(model_url(root, run.model_id)),
-        scaled_latents=scale_by_posterior_width(z_mean, z_log_var),
-        z_mean=z_mean,
+        posteriors=Posteriors.from_log_variance(latents["z_mean"][rows], latents["z_log_var"][rows]),
     )
 
 

@@ -49,15 +49,15 @@ class ObjectSummary(JsonRecord):
         Redshift.
     anomaly_score : float or None
         Anomaly score [dex].
-    distance : float or None
-        Distance in latent space to the open spectrum; None in other lists.
+    ln_bayes_factor : float or None
+        Similarity to the open spectrum, see `distspec.models.neighbors`; None in other lists.
     """
 
     row: int
     object_id: str
     z: float | None
     anomaly_score: float | None
-    distance: float | None = None
+    ln_bayes_factor: float | None = None
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class ObjectPayload(JsonRecord):
     archive_url : str
         Address of its page in the archive; empty for none.
     neighbors : tuple of ObjectSummary
-        Nearest spectra in latent space.
+        The most similar spectra.
     annotations : tuple of AnnotationPayload
         Its labels and marks.
     """

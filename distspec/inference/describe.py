@@ -76,8 +76,6 @@ class SpectrumDescription:
     ----------
     latents : SpectrumLatents
         Latents and measurements by the first model.
-    scaled_latents : ndarray of shape (n_spectra, n_latents)
-        Its latents in units of the posterior widths.
     recon : ndarray of shape (n_spectra, n_pixels)
         Its reconstructions.
     assignment : Assignment
@@ -87,7 +85,6 @@ class SpectrumDescription:
     """
 
     latents: SpectrumLatents
-    scaled_latents: Floats32
     recon: Floats32
     assignment: Assignment
     anomaly_scores: Mapping[str, Floats]
@@ -235,4 +232,4 @@ def describe_spectra(
     scores = run_model.reference_distribution.score(
         raw_scores, batch.snr, assignment.labels, latents.bad_pixel_score
     )
-    return SpectrumDescription(latents, scaled_latents, spectra.recon, assignment, scores)
+    return SpectrumDescription(latents, spectra.recon, assignment, scores)

@@ -32,7 +32,7 @@ from distspec.measurements.bad_pixels import BAD_PIXEL_COLUMNS
 from distspec.measurements.galaxy_types import suggest_galaxy_types
 from distspec.models.latents import SCALAR_COLUMNS, VECTOR_COLUMNS
 from distspec.models.model import Model, load_model
-from distspec.models.neighbors import NeighborIndex
+from distspec.models.neighbors import NeighborIndex, Posteriors
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.rest_frame import preprocess
 from distspec.store.config import StoreConfig
@@ -137,7 +137,7 @@ class Predictor:
         spectra : sequence of Spectrum
             Observed spectra.
         n_neighbors : int
-            Number of nearest spectra of the run to list for each.
+            Number of most similar spectra of the run to list for each.
 
         Returns
         -------
@@ -228,12 +228,14 @@ class Predictor:
         return {**scores, "anomaly_rank": n_above + 1, "reason": reasons}
 
     def _build_neighbor_columns(self, description: SpectrumDescription, n_neighbors: int) -> dict[str, Any]:
-        """Return the nearest spectra of the run and their distances."""
-        distances, rows = self.catalog_spectra.query(description.scaled_latents, n_neighbors)
+        """Return the most similar spectra of the run and their Bayes factors."""
+        latents = description.latents
+        posteriors = Posteriors.from_log_variance(latents.z_mean, latents.z_log_var)
+        log_bayes_factors, rows = self.catalog_spectra.query(posteriors, n_neighbors)
         names = self.catalog_spectra.table["object_id"]
         return {
             "neighbors": [names.take(pa.array(row)).to_pylist() for row in rows],
-            "distances": distances.tolist(),
+            "ln_bayes_factors": log_bayes_factors.tolist(),
         }
 
 
@@ -259,7 +261,7 @@ def predict(
         Table of redshifts with columns file and z, instead of `z`. Files with a malformed row or with several
         redshifts are in ``rejected`` of the result.
     n_neighbors : int
-        Number of nearest spectra of the run to list for each.
+        Number of most similar spectra of the run to list for each.
 
     Returns
     -------
@@ -317,7 +319,7 @@ def predict_files(
     z : sequence of float
         Redshift of each file; NaN if the file contains it.
     n_neighbors : int
-        Number of nearest spectra of the run to list for each.
+        Number of most similar spectra of the run to list for each.
 
     Returns
     -------

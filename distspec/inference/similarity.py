@@ -12,10 +12,10 @@ from distspec.models.neighbors import NeighborIndex
 
 
 def find_similar(root: str, object_id: str | Sequence[str], n_neighbors: int = 10) -> pa.Table:
-    """Find the spectra of the published catalog that are nearest to given ones in latent space.
+    """Find the spectra of the published catalog that are most similar to given ones in latent space.
 
-    The search is exact; distances are Euclidean between posterior means in units of posterior widths. Other
-    spectra of the same source are included.
+    The search is exact, by the Bayes factors of posteriors (`distspec.models.neighbors`). Other spectra of
+    the same source are included.
 
     Parameters
     ----------
@@ -29,9 +29,9 @@ def find_similar(root: str, object_id: str | Sequence[str], n_neighbors: int = 1
     Returns
     -------
     pyarrow.Table
-        Columns ``query_id``, ``rank``, ``object_id``, ``distance`` [posterior widths], ``z``,
-        ``cluster_label``, ``class_id``, ``class_name``, ``galaxy_type``, ``galaxy_type_confidence``; nearest
-        first.
+        Columns ``query_id``, ``rank``, ``object_id``, ``ln_bayes_factor``, ``z``,
+        ``cluster_label``, ``class_id``, ``class_name``, ``galaxy_type``, ``galaxy_type_confidence``; most
+        similar first.
 
     Raises
     ------

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from distspec.models.embed import embed_spectra
     from distspec.models.latents import append_latents, count_embedded, read_latents
     from distspec.models.model import Model, load_model
-    from distspec.models.neighbors import NeighborIndex, find_nearest
+    from distspec.models.neighbors import NeighborIndex, Posteriors, find_nearest
     from distspec.models.record import ModelRecord, TrainingMetrics, has_model, read_model_record
     from distspec.models.registry import PromotedModel, promote, read_promoted
     from distspec.models.serialization import import_model, load_history, load_vae, save_model
@@ -26,6 +26,7 @@ __all__ = [
     "Model",
     "ModelRecord",
     "NeighborIndex",
+    "Posteriors",
     "PromotedModel",
     "SpectrumVAE",
     "TrainingMetrics",
@@ -51,6 +52,7 @@ _MODULES = {
     "Model": "model",
     "ModelRecord": "record",
     "NeighborIndex": "neighbors",
+    "Posteriors": "neighbors",
     "PromotedModel": "registry",
     "SpectrumVAE": "vae",
     "TrainingMetrics": "record",

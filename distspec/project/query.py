@@ -225,7 +225,7 @@ class QueryMethods(ProjectBase):
 
     @with_storage
     def similar(self, object_id: str | Sequence[str], n: int = 10) -> QueryResult:
-        """Return the spectra of the current edition that are nearest to one, or to each of several.
+        """Return the spectra of the current edition that are most similar to one, or to each of several.
 
         Parameters
         ----------

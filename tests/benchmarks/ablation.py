@@ -25,6 +25,7 @@ import torch
 from distspec.core.spectrum import WavelengthGrid
 from distspec.measurements.standard_sets import NIRSPEC_PRISM_MEASUREMENTS
 from distspec.models.config import VAEConfig
+from distspec.models.neighbors import Posteriors
 from distspec.models.vae import SpectrumVAE, decode_flux
 from tests.benchmarks import quality
 from tests.benchmarks.models import (
@@ -83,6 +84,8 @@ def evaluate(model: SpectrumVAE, sample: HeldOutSample, grid: WavelengthGrid) ->
     is_bright = first.snr > quality.BRIGHT_SNR
     both_bright = is_bright & (sample.other_z.snr > quality.BRIGHT_SNR)
     new_noise, other_z = (quality.finds_itself(z_mean[0], other) for other in z_mean[1:])
+    posteriors = [Posteriors.from_log_variance(columns["z_mean"], columns["z_log_var"]) for columns in views]
+    by_bayes_factor = [quality.finds_itself_by_bayes_factor(posteriors[0], other) for other in posteriors[1:]]
     return {
         "error": float(np.median(quality.arcsinh_mse(native, first.true_flux, first.native_ivar))),
         "recon_mse": float(np.median(quality.arcsinh_mse(native, first.native_flux, first.native_ivar))),
@@ -94,6 +97,11 @@ def evaluate(model: SpectrumVAE, sample: HeldOutSample, grid: WavelengthGrid) ->
         "other z ÷ new noise": float(other_z.mean() / new_noise.mean()),
         "same galaxy, other z, S/N > 8": float(other_z[both_bright].mean()),
         "same galaxy, new noise, S/N > 8": float(new_noise[is_bright].mean()),
+        "by Bayes factor: new noise": float(by_bayes_factor[0].mean()),
+        "by Bayes factor: other z": float(by_bayes_factor[1].mean()),
+        "by Bayes factor: other z ÷ new noise": float(by_bayes_factor[1].mean() / by_bayes_factor[0].mean()),
+        "by Bayes factor: new noise, S/N > 8": float(by_bayes_factor[0][both_bright].mean()),
+        "by Bayes factor: other z, S/N > 8": float(by_bayes_factor[1][both_bright].mean()),
         **_evaluate_probes(z_mean[0], first, classes, grid),
         "participation ratio": quality.participation_ratio(z_mean[0]),
         "(Δμ)²/Σσ²": quality.posterior_ratio((z_mean[0], z_mean[1]), (var[0], var[1])),

@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from distspec.core.spectrum import Floats, Floats32, WavelengthGrid
+from distspec.models.neighbors import Posteriors, compute_log_bayes_factors
 
 Strings = NDArray[np.str_]
 BRIGHT_SNR = 8.0
@@ -116,6 +117,15 @@ def finds_itself(latents: Floats, other_latents: Floats) -> NDArray[np.bool_]:
     """
     distance = np.square(other_latents).sum(axis=1)[None, :] - 2.0 * latents @ other_latents.T
     return distance.argmin(axis=1) == np.arange(len(latents))
+
+
+def finds_itself_by_bayes_factor(posteriors: Posteriors, others: Posteriors) -> NDArray[np.bool_]:
+    """Return whether the other view of highest Bayes factor is each object's own, (n_objects,)."""
+    rows = np.arange(len(posteriors.mean))
+    return (
+        np.array([compute_log_bayes_factors(others, posteriors.take(rows[i : i + 1])).argmax() for i in rows])
+        == rows
+    )
 
 
 def posterior_ratio(mean: tuple[Floats, Floats], var: tuple[Floats, Floats]) -> float:

@@ -16,6 +16,7 @@ from distspec.io.files import list_files
 from distspec.io.paths import store_url
 from distspec.labels.annotations import Annotation, add_annotations, annotations_url, read_annotations
 from distspec.labels.importing import read_labels
+from distspec.models.neighbors import compute_log_bayes_factors
 from distspec.store.store import open_store
 from tests.explorer.conftest import EVIL
 
@@ -83,7 +84,7 @@ def test_spectrum_and_reconstruction(client, explorer_data, root, objects, row):
     stored = store.read_spectra(np.array([42]))
     assert np.array_equal(flux, stored[0][0])
     assert np.array_equal(ivar, stored[1][0])
-    decoded = explorer_data.model.decode(explorer_data.z_mean[i : i + 1], objects["z"][i].as_py())
+    decoded = explorer_data.model.decode(explorer_data.posteriors.mean[i : i + 1], objects["z"][i].as_py())
     assert np.allclose(recon, decoded[0] * objects["amplitude"][i].as_py())
 
 
@@ -104,11 +105,13 @@ def test_object_payload(client, explorer_data, row):
     found = client.get(f"/api/object/{i}").json()
     assert found["values"]["object_id"] == "o0007"
     assert found["archive_url"] == ""
-    latents = explorer_data.scaled_latents
-    distance = np.linalg.norm(latents.astype(float) - latents[i], axis=1)
-    nearest = np.argsort(distance, kind="stable")[1:13]
+    posteriors = explorer_data.posteriors
+    factors = compute_log_bayes_factors(posteriors, posteriors.take(np.array([i])))
+    order = np.argsort(-factors, kind="stable")
+    nearest = order[order != i][:12]
     assert [neighbor["row"] for neighbor in found["neighbors"]] == nearest.tolist()
-    assert [neighbor["distance"] for neighbor in found["neighbors"]] == pytest.approx(distance[nearest])
+    shown = [neighbor["ln_bayes_factor"] for neighbor in found["neighbors"]]
+    assert shown == pytest.approx(factors[nearest])
     [annotation] = found["annotations"]
     assert (annotation["annotator"], annotation["label"], annotation["note"]) == ("bob", "LAE", "broad?")
 

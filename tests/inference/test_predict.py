@@ -71,10 +71,12 @@ def test_anomaly_scores_of_the_runs_own_spectra_agree_with_the_catalog(objects, 
     assert np.abs(ranks[same_class]).max() <= 0.05 * len(objects)
 
 
-def test_the_runs_own_spectra_are_their_nearest_neighbors(objects, predicted):
-    neighbors = predicted["neighbors"].to_pylist()
-    assert [names[0] for names in neighbors] == predicted["object_id"].to_pylist()
-    assert max(distances[0] for distances in predicted["distances"].to_pylist()) < 0.01
+def test_the_runs_own_spectra_are_among_the_most_similar(objects, predicted):
+    """Of a noisy spectrum, others that are known better can have higher Bayes factors."""
+    neighbors, names = predicted["neighbors"].to_pylist(), predicted["object_id"].to_pylist()
+    assert np.mean([name in found for name, found in zip(names, neighbors, strict=True)]) > 0.9
+    for factors in predicted["ln_bayes_factors"].to_pylist():
+        assert factors == sorted(factors, reverse=True)
     shift = np.hypot(
         *(predicted[axis].to_numpy() - objects[axis].to_numpy() for axis in ("umap_0", "umap_1"))
     )
@@ -96,7 +98,7 @@ def test_unusable_files_are_rejected_with_a_reason(run, objects, files, tmp_path
     assert "none.spec.fits: not_found" in printed
     written = read_table(out)
     assert written["cluster_label"].to_pylist() == objects["cluster_label"].slice(0, 1).to_pylist()
-    assert written.schema.field("distances").metadata[b"description"]
+    assert written.schema.field("ln_bayes_factors").metadata[b"description"]
 
 
 def test_spectra_without_a_redshift_are_rejected_and_the_remedy_is_named(run, files, capsys):

@@ -155,7 +155,7 @@ def test_the_model_is_that_of_the_current_edition(project):
 def test_neighbors_of_a_spectrum(project):
     found = project.similar("o0007", n=4)
     assert len(found) == 4
-    assert "distance" in found.columns
+    assert "ln_bayes_factor" in found.columns
 
 
 def test_labels_are_given_counted_and_remembered(project, tmp_path):

@@ -12,7 +12,7 @@ from distspec.core.schema.classes import (
 )
 from distspec.core.schema.columns import (
     HEALPIX,
-    LATENT_DISTANCE,
+    LN_BAYES_FACTOR,
     OBJECT_ID,
     PROVENANCE_KEYS,
     Column,
@@ -60,8 +60,8 @@ __all__ = [
     "GALAXY_TYPE_COLUMNS",
     "HEALPIX",
     "LABEL_SCORES_SCHEMA",
-    "LATENT_DISTANCE",
     "LATENT_PAIRS_SCHEMA",
+    "LN_BAYES_FACTOR",
     "NULL_TESTS_SCHEMA",
     "OBJECT_ID",
     "PROVENANCE_KEYS",

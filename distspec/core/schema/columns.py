@@ -102,11 +102,12 @@ ANOMALY_SCORE = Column(
     "Anomaly score: the larger of anomaly_recon and anomaly_line, plus 0.3 times the mean of the other "
     "components, minus a penalty for bad pixels; higher is more anomalous.",
 )
-LATENT_DISTANCE = Column(
-    "distance",
+LN_BAYES_FACTOR = Column(
+    "ln_bayes_factor",
     pa.float32(),
     "",
-    "Distance in latent space in units of the posterior widths; noise alone causes distances of about 1.",
+    "Natural logarithm of the Bayes factor: of how many times more probable one spectrum is if it has the "
+    "latents of the other than if nothing is known of them.",
 )
 RECON_CHI2_RED = Column(
     "recon_chi2_red",

@@ -15,7 +15,7 @@ from distspec.core.schema.columns import (
     CLUSTER_LABEL,
     HEALPIX,
     HUMAN_LABEL,
-    LATENT_DISTANCE,
+    LN_BAYES_FACTOR,
     NORM_SNR,
     OBJECT_ID,
     PREVIOUS_CLASS_ID,
@@ -306,13 +306,13 @@ def build_prediction_schema(
         ),
         "reason": Column("reason", pa.string(), "", "Why the spectrum is anomalous."),
         "neighbors": Column(
-            "neighbors", pa.list_(pa.string()), "", "object_id of the nearest spectra of the run."
+            "neighbors", pa.list_(pa.string()), "", "object_id of the most similar spectra of the run."
         ),
-        "distances": Column(
-            "distances",
+        "ln_bayes_factors": Column(
+            "ln_bayes_factors",
             pa.list_(pa.float32()),
             "",
-            f"Distances of the neighbors. {LATENT_DISTANCE.description}",
+            f"Bayes factors of the neighbors. {LN_BAYES_FACTOR.description}",
         ),
     }
     return tuple(column for name, column in columns.items() if name not in missing)

@@ -10,7 +10,7 @@ from distspec.core.schema.columns import (
     CLASS_ID,
     CLASS_NAME,
     CLUSTER_LABEL,
-    LATENT_DISTANCE,
+    LN_BAYES_FACTOR,
     NORM_SNR,
     OBJECT_ID,
     RECON_CHI2_RED,
@@ -56,9 +56,9 @@ QUARANTINE_SCHEMA = (
 )
 SIMILAR_SPECTRA_SCHEMA = (
     Column("query_id", pa.string(), "", "object_id of the spectrum whose neighbors are listed."),
-    Column("rank", pa.int32(), "", "Rank by distance; 1 is the nearest."),
+    Column("rank", pa.int32(), "", "Rank by Bayes factor; 1 is the most similar."),
     OBJECT_ID,
-    LATENT_DISTANCE,
+    LN_BAYES_FACTOR,
     REDSHIFT,
     CLUSTER_LABEL,
     CLASS_ID,

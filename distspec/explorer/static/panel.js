@@ -1,4 +1,4 @@
-// The open spectrum: its curves, its row of the catalog, its annotations and its nearest neighbors.
+// The open spectrum: its curves, its row of the catalog, its annotations and the most similar spectra.
 
 import * as api from "./api.js";
 import { $, make, number } from "./dom.js";
@@ -58,7 +58,7 @@ export class Panel extends EventTarget {
     $("galaxy-type-reason").textContent = values.galaxy_type_reason ?? "";
     $("galaxy-type-reason").hidden = !values.galaxy_type_reason;
     this.listAnnotations(annotations);
-    $("neighbors").replaceChildren(...neighbors.map((summary) => this.entry(summary, `${number(summary.distance, 3)} σ`)));
+    $("neighbors").replaceChildren(...neighbors.map((summary) => this.entry(summary, number(summary.ln_bayes_factor, 3))));
     const rows = Object.entries(values).map(([name, value]) => {
       const column = this.table.columns.get(name);
       const head = make("th", { scope: "row", textContent: name, title: column?.description ?? "" });
