@@ -22,6 +22,8 @@ class Disperser:
         Resolving power lambda / FWHM at each wavelength.
     pixels_per_fwhm : float
         Number of detector pixels per FWHM of an unresolved line.
+    noise_correlation : float, optional
+        Correlation of the noise of neighboring detector pixels, as resampling in the reduction causes it.
 
     Attributes
     ----------
@@ -30,12 +32,18 @@ class Disperser:
     detector_position : ndarray of shape (2048,)
         Position of that wavelength on the detector, in units of the FWHM: an unresolved line has the same
         width everywhere on this scale.
-    pixels_per_fwhm : float
+    pixels_per_fwhm, noise_correlation : float
         As given.
     """
 
-    def __init__(self, wave: Sequence[float], resolution: Sequence[float], pixels_per_fwhm: float) -> None:
-        self.pixels_per_fwhm = pixels_per_fwhm
+    def __init__(
+        self,
+        wave: Sequence[float],
+        resolution: Sequence[float],
+        pixels_per_fwhm: float,
+        noise_correlation: float = 0.0,
+    ) -> None:
+        self.pixels_per_fwhm, self.noise_correlation = pixels_per_fwhm, noise_correlation
         self.log_wave: Floats = np.linspace(np.log(wave[0]), np.log(wave[-1]), 2048)
         interpolated = np.exp(np.interp(self.log_wave, np.log(wave), np.log(resolution)))
         steps = 0.5 * (interpolated[1:] + interpolated[:-1]) * np.diff(self.log_wave)
@@ -148,8 +156,12 @@ NIRSPEC_PRISM_RESOLUTION = (
 )  # fmt: skip
 """JWST/NIRSpec prism: observed wavelength [um] and lambda / (2.2 detector pixels), from before launch."""
 NIRSPEC_PRISM = Disperser(
-    [wave for wave, _ in NIRSPEC_PRISM_RESOLUTION], [r for _, r in NIRSPEC_PRISM_RESOLUTION], 2.2
+    [wave for wave, _ in NIRSPEC_PRISM_RESOLUTION],
+    [r for _, r in NIRSPEC_PRISM_RESOLUTION],
+    pixels_per_fwhm=2.2,
+    noise_correlation=0.2,
 )
+"""The correlation is that of `tests.benchmarks.noise_correlation` on spectra of sources observed twice."""
 SPEX_PRISM = Disperser(
     (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.4, 1.6, 1.8, 2.1, 2.4, 2.6),
     (303, 321, 288, 264, 260, 266, 290, 327, 397, 487, 645, 863, 900),

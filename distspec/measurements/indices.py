@@ -86,9 +86,10 @@ def compute_window_means(
 ) -> WindowMeans:
     """Compute mean flux densities in windows, of flux times (wavelength / mean of all windows) ** power.
 
-    A pixel that a window's limit cuts counts by the fraction inside. Noise is independent between the
-    detector's pixels. Where grid pixels are narrower, they share one noise, which counts once; where the grid
-    or a window cuts a detector pixel, both sides share its noise.
+    A pixel that a window's limit cuts counts by the fraction inside. Where grid pixels are narrower than the
+    detector's, they share one noise, which counts once; where the grid or a window cuts a detector pixel,
+    both sides share its noise. The variance of a mean of n detector pixels whose neighbors correlate with
+    coefficient r is 1 + 2 r (n - 1) / n times that of independent ones.
 
     Parameters
     ----------
@@ -125,6 +126,7 @@ def compute_window_means(
             disperser.log_wave,
             disperser.detector_position,
             float(disperser.pixels_per_fwhm),
+            float(disperser.noise_correlation),
             *means,
         )
     return means
@@ -143,6 +145,7 @@ def _compute_window_means(
     log_wave_table: Floats,
     position_table: Floats,
     pixels_per_fwhm: float,
+    noise_correlation: float,
     value: Floats,
     variance: Floats,
     mean_wave: Floats,
@@ -182,7 +185,9 @@ def _compute_window_means(
             coverage[row, k] = sums[k, 0]
             if sums[k, 0] > 0.0:
                 value[row, k] = sums[k, 1] / sums[k, 0]
-                variance[row, k] = sums[k, 2] / sums[k, 0] ** 2 / compute_noise_correlation(sums[k, 4])
+                n = sums[k, 4]
+                covariance = 1.0 + 2.0 * noise_correlation * max(n - 1.0, 0.0) / n
+                variance[row, k] = covariance * sums[k, 2] / sums[k, 0] ** 2 / compute_noise_correlation(n)
                 mean_wave[row, k] = sums[k, 3] / sums[k, 0]
 
 

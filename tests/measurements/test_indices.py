@@ -135,6 +135,22 @@ def test_noise_shared_by_grid_pixels_counts_once(measure):
 
 
 @for_each_index
+def test_correlated_noise_of_neighboring_pixels_enlarges_the_errors(measure):
+    rng, step = np.random.default_rng(6), 0.5 * np.log(8400 / 1100) / 640
+    correlated, signal = Disperser((0.1, 10.0), (1 / step, 1 / step), 1.0, noise_correlation=0.3), 10.0
+    wave = np.exp(np.arange(np.log(1080), np.log(8600), step))
+    white = rng.standard_normal((800, len(wave) + 1))
+    noise = (white[:, 1:] + white[:, :-1] / 3.0) / np.sqrt(1.0 + 1.0 / 9.0)
+    flux, ivar = np.zeros((800, 640), np.float32), np.zeros((800, 640), np.float32)
+    for row in range(800):
+        flux[row], ivar[row] = resample(
+            wave, 1.0 + noise[row] / signal, np.full(len(wave), signal**2), GRID.edges
+        )
+    found, error = measure(GriddedSpectra(flux, ivar, np.full(800, 5.0), GRID), detector=correlated)
+    assert np.std(found) / np.median(error) == pytest.approx(1.0, abs=0.08)
+
+
+@for_each_index
 def test_an_index_that_is_not_covered_is_nan(measure):
     some = spectra(np.tile(galaxy(), (3, 1)))
     assert np.isfinite(measure(some)).all()
