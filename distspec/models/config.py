@@ -24,6 +24,15 @@ class VAEConfig:
     """Dropout rate after each hidden layer, input side first."""
     decoder_dropout: bool = True
     """Apply dropout in the decoder as well."""
+    hidden_layer: Literal["batch-norm", "scale"] = "batch-norm"
+    """batch-norm: dense, batch normalization, ReLU, dropout. scale: dense, ReLU, a trainable scale and offset
+    of each unit, dropout, as in the released code, whose batch normalization never learns its moments."""
+    glorot_init: bool = False
+    """Draw initial weights from the uniform distribution of Glorot & Bengio 2010, with offsets 0, as Keras
+    does."""
+    smooth_spectra: bool = False
+    """Smooth the flux before arcsinh by Gaussians of 2 pixels up to 3000 Å, 1.5 up to 6000 Å and 1 beyond,
+    with masked pixels as 0; those that this fills count as measured."""
     n_latents: int = 16
     """Number of dimensions of the latent space."""
     l2: float = 1e-3
@@ -104,6 +113,8 @@ class VAEConfig:
         dependent = ("ppca_init", "impute_with_ppca", "profile_amplitude")
         if not self.standardize and (enabled := [name for name in dependent if getattr(self, name)]):
             raise ConfigError(f"vae.{enabled[0]} needs vae.standardize")
+        if self.smooth_spectra and self.likelihood != "mse":
+            raise ConfigError("vae.smooth_spectra needs vae.likelihood mse: smoothed noise has no ivar")
         if self.likelihood == "mse" and (self.profile_amplitude or self.student_t_dof):
             raise ConfigError("vae.profile_amplitude and vae.student_t_dof need vae.likelihood gaussian")
         if (self.convolve_lsf or self.redshift_augmentation) and not self.resolving_power:

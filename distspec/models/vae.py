@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from distspec.models.augmentation import augment, thin
 from distspec.models.batch import Batch, JoinedInputs
 from distspec.models.config import SPECTRUM_KEY, VAEConfig
+from distspec.models.layers import SpectrumSmoother, init_glorot, make_hidden_layers
 from distspec.models.losses import TINY, arcsinh, consistency_loss, fit_amplitude, kl_divergence
 from distspec.models.lsf import LineSpreadFunction
 from distspec.models.ppca import ProbabilisticPCA, estimate_arcsinh_moments, fit_ppca
@@ -76,12 +77,16 @@ class SpectrumVAE(nn.Module):
         n_z = 3 if config.condition_on_z else 0
         n_in = total * (1 + config.impute_with_ppca) + q * config.ppca_init + n_z
         # The order in which layers are made is the order of the random draws that initialize them.
-        self.encoder = _make_mlp(n_in, config.hidden_sizes, config.dropout)
+        self.encoder = make_hidden_layers(n_in, config.hidden_sizes, config.dropout, config.hidden_layer)
         self.to_mean = nn.Linear(narrowest, q)
         self.to_log_var = nn.Linear(narrowest, q)
         rates = config.dropout if config.decoder_dropout else (0.0,) * len(config.hidden_sizes)
-        self.decoder = _make_mlp(q + n_z, config.hidden_sizes[::-1], rates[::-1])
+        self.decoder = make_hidden_layers(
+            q + n_z, config.hidden_sizes[::-1], rates[::-1], config.hidden_layer
+        )
         self.to_output = nn.Linear(config.hidden_sizes[0], total)
+        if config.glorot_init:
+            init_glorot(self)
         if config.ppca_init:
             self.linear_decoder = nn.Linear(q + n_z, total)
             for correction in (self.to_mean, self.to_log_var, self.to_output):
@@ -91,6 +96,9 @@ class SpectrumVAE(nn.Module):
         self.lsf: LineSpreadFunction | None = None
         if config.resolving_power and wave_rest is not None:
             self.lsf = LineSpreadFunction(wave_rest, config.resolving_power)
+        self.smoother: SpectrumSmoother | None = None
+        if config.smooth_spectra and wave_rest is not None:
+            self.smoother = SpectrumSmoother(wave_rest)
         encoder_mask = torch.ones(total)
         if config.encoder_min_wave and wave_rest is not None:
             encoder_mask[: len(wave_rest)] = torch.from_numpy(wave_rest > config.encoder_min_wave)
@@ -115,7 +123,7 @@ class SpectrumVAE(nn.Module):
         -------
         mean, log_var : Tensor of shape (n_spectra, n_latents)
         """
-        mean, log_var = self._encode(batch.join(self.input_sizes))
+        mean, log_var = self._encode(self._join(batch))
         return mean, log_var + self.posterior_inflation if self.config.calibrate_posteriors else log_var
 
     def decode(self, latents: Tensor, z: Tensor) -> dict[str, Tensor]:
@@ -152,7 +160,7 @@ class SpectrumVAE(nn.Module):
             ``total``, which is minimized, and its terms ``recon``, ``kl``, ``l2`` and, with a second view,
             ``consistency``: means over the batch.
         """
-        config, inputs = self.config, batch.join(self.input_sizes)
+        config, inputs = self.config, self._join(batch)
         target = inputs
         if config.has_second_view:
             first, second = thin(inputs) if config.data_thinning else (inputs, inputs)
@@ -186,7 +194,7 @@ class SpectrumVAE(nn.Module):
         dict of str to Tensor of shape ()
             ``recon``, on which early stopping acts, and ``kl``: sums over the batch.
         """
-        inputs = batch.join(self.input_sizes)
+        inputs = self._join(batch)
         mean, log_var = self._encode(inputs)
         recon = self.reconstruction_loss(inputs, self._decode(mean, inputs.z), self.config.noise_floor_steps)
         return {"recon": recon.sum(), "kl": kl_divergence(mean, log_var).sum() * len(batch)}
@@ -200,7 +208,7 @@ class SpectrumVAE(nn.Module):
         batch : Batch
             Sample of the training spectra.
         """
-        config, inputs = self.config, batch.join(self.input_sizes)
+        config, inputs = self.config, self._join(batch)
         if config.condition_on_z:
             log1pz = torch.log1p(inputs.z)
             self.log1pz_moments.copy_(torch.stack([log1pz.mean(), log1pz.std().clamp(min=1e-3)]))
@@ -235,9 +243,7 @@ class SpectrumVAE(nn.Module):
         if not self.config.calibrate_posteriors or len(first) < MIN_REPEAT_PAIRS:
             return
         self.eval()
-        (mean, log_var), (mean2, log_var2) = (
-            self._encode(batch.join(self.input_sizes)) for batch in (first, second)
-        )
+        (mean, log_var), (mean2, log_var2) = (self._encode(self._join(batch)) for batch in (first, second))
         squared = (mean - mean2).square() / (log_var.exp() + log_var2.exp())
         ratio = squared.median(dim=0).values / CHI2_MEDIAN_1DOF
         for _ in range(N_CLIP_ITERATIONS):
@@ -313,6 +319,17 @@ class SpectrumVAE(nn.Module):
         if config.student_t_dof:
             chi2 = (config.student_t_dof + 1.0) * torch.log1p(chi2 / config.student_t_dof)
         return 0.5 * (n_effective * chi2).sum(dim=1)
+
+    def _join(self, batch: Batch) -> JoinedInputs:
+        """Return all inputs, concatenated, with spectra smoothed if the configuration says so."""
+        inputs = batch.join(self.input_sizes)
+        if self.smoother is None:
+            return inputs
+        n = batch.spectrum.value.shape[1]
+        smoothed = self.smoother(inputs.value[:, :n])
+        value = torch.cat([smoothed, inputs.value[:, n:]], dim=1)
+        ivar = torch.cat([(smoothed != 0.0).to(value.dtype), inputs.ivar[:, n:]], dim=1)
+        return JoinedInputs(value, ivar, inputs.z)
 
     def _encode(self, inputs: JoinedInputs) -> tuple[Tensor, Tensor]:
         """Return the posteriors' means and log variances before calibration."""
@@ -394,15 +411,6 @@ class SpectrumVAE(nn.Module):
             return n_effective
         n = self.lsf.n_pixels
         return torch.cat([self.lsf.compute_n_effective(z), n_effective[:, n:]], dim=1)
-
-
-def _make_mlp(n_in: int, hidden_sizes: tuple[int, ...], dropout: tuple[float, ...]) -> nn.Sequential:
-    """Return hidden layers of dense, batch norm, ReLU and dropout."""
-    layers: list[nn.Module] = []
-    for width, rate in zip(hidden_sizes, dropout, strict=True):
-        layers += [nn.Linear(n_in, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(rate)]
-        n_in = width
-    return nn.Sequential(*layers)
 
 
 @torch.inference_mode()

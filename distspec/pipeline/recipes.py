@@ -104,6 +104,36 @@ def paper(root: str) -> Config:
     return Config(root, "paper", DJA(), grid=grid)
 
 
+def learnspec(root: str) -> Config:
+    """Return the published method as its released code runs, which differs from the text of the paper.
+
+    The differences are listed in the documentation (Method, The published code).
+
+    Parameters
+    ----------
+    root : str
+        Folder or bucket URL of the project.
+
+    References
+    ----------
+    https://github.com/aayush3009/learnspec, ``src/vae.py`` at commit 0090c66.
+    """
+    config = paper(root)
+    return replace(
+        config,
+        recipe="learnspec",
+        vae=VAEConfig(
+            hidden_layer="scale",
+            dropout=(0.0,) * 4,
+            l2=0.0,
+            glorot_init=True,
+            smooth_spectra=True,
+        ),
+        training=replace(config.training, clip_each_gradient=True),
+        clustering=replace(config.clustering, umap_n_neighbors=(5,), umap_min_dist=0.0),
+    )
+
+
 def dja(root: str) -> Config:
     """Return the recommended settings for the DAWN JWST Archive: a logarithmic grid and a fast schedule.
 
@@ -219,6 +249,7 @@ def soak(root: str) -> Config:
 RECIPES: Mapping[str, Callable[[str], Config]] = {
     "demo": demo,
     "paper": paper,
+    "learnspec": learnspec,
     "dja": dja,
     "spex": spex,
     "sdss": sdss,

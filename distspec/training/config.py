@@ -37,6 +37,8 @@ class TrainingConfig:
     """Number of steps between two decays of the learning rate."""
     max_grad_norm: float = 2.0
     """Norm to which gradients are clipped."""
+    clip_each_gradient: bool = False
+    """Clip the gradient of each weight array by itself, as Keras' clipnorm does, instead of all together."""
     patience: int = 50
     """Stop when the validation reconstruction loss has not improved for this many epochs."""
     max_epochs: int = 1000

@@ -70,7 +70,10 @@ def train_step(
     state.optimizer.zero_grad(set_to_none=True)
     losses["total"].backward()
     process_group.average_gradients(parameters, batch_fraction)
-    grad_norm = nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+    grad_norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    groups = [[parameter] for parameter in parameters] if config.clip_each_gradient else [parameters]
+    for group in groups:
+        nn.utils.clip_grad_norm_(group, config.max_grad_norm)
     state.optimizer.param_groups[0]["lr"] = learning_rate(config, state.step)
     state.optimizer.step()
     return losses, grad_norm

@@ -27,6 +27,7 @@ from distspec.measurements.standard_sets import NIRSPEC_PRISM_MEASUREMENTS
 from distspec.models.config import VAEConfig
 from distspec.models.neighbors import Posteriors
 from distspec.models.vae import SpectrumVAE, decode_flux
+from distspec.pipeline.recipes import RECIPES
 from tests.benchmarks import quality
 from tests.benchmarks.models import (
     HELD_OUT_ARCHIVES,
@@ -65,6 +66,7 @@ WITH: Mapping[str, dict[str, Any]] = {
 }
 VARIANTS: Mapping[str, VAEConfig] = {
     "paper": get_config("paper").vae,
+    "learnspec": get_config("learnspec").vae,
     "dja": DJA,
     **{f"− {name}": replace(DJA, **changes) for name, changes in WITHOUT.items()},
     **{f"+ {name}": replace(DJA, **changes) for name, changes in WITH.items()},
@@ -151,7 +153,7 @@ def _lya_columns(measured: Mapping[str, Any]) -> Any:
 
 def run(variant: str, seed: int, archive: str) -> dict[str, float]:
     """Train and evaluate one variant with one seed."""
-    recipe = "paper" if variant == "paper" else "dja"
+    recipe = variant if variant in RECIPES else "dja"
     data = load_training_data(recipe)
     model = train_vae(VARIANTS[variant], get_config(recipe).training, data, seed)
     return evaluate(model, load_held_out_sample(recipe, archive), data.grid)

@@ -32,6 +32,8 @@ HELD_OUT_ARCHIVES = {"chosen": (1000, 101), "reported": (1500, 202)}
 MAX_EPOCHS = 100
 PAPER_LEARNING_RATE = 1e-3
 """Learning rate for recipe `paper`, ten times its own, since it is trained for fewer epochs."""
+LEARNSPEC_MAX_EPOCHS = 400
+"""Number of epochs of recipe `learnspec`, whose learning rate has fallen to a tenth by then."""
 REFERENCE_Z = np.array([5.5])
 """Redshift for which grids in the observed frame are computed."""
 
@@ -67,10 +69,12 @@ class TrainingData:
 
 
 def get_config(recipe: str) -> Config:
-    """Return the settings of recipe `dja` or `paper`, with at most `MAX_EPOCHS` epochs."""
+    """Return the settings of recipe `dja`, `paper` or `learnspec`, with limits on the number of epochs."""
     config = RECIPES[recipe]("unused")
     if recipe == "paper":
         training = replace(config.training, learning_rate=PAPER_LEARNING_RATE, max_epochs=MAX_EPOCHS)
+    elif recipe == "learnspec":
+        training = replace(config.training, max_epochs=LEARNSPEC_MAX_EPOCHS)
     else:
         training = replace(config.training, max_epochs=min(MAX_EPOCHS, config.training.max_epochs))
     return replace(config, training=training)

@@ -13,9 +13,10 @@ from distspec.core.spectrum import WavelengthGrid
 from distspec.models.augmentation import augment, thin
 from distspec.models.batch import Batch, JoinedInputs, ModelInput
 from distspec.models.config import SPECTRUM_KEY, VAEConfig
+from distspec.models.layers import SpectrumSmoother
 from distspec.models.losses import arcsinh, consistency_loss, kl_divergence
 from distspec.models.vae import SpectrumVAE, decode_flux, embed
-from distspec.pipeline.recipes import PRISM_VAE, SPECTRAL_VAE
+from distspec.pipeline.recipes import PRISM_VAE, SPECTRAL_VAE, learnspec
 
 L = 40
 GRID = WavelengthGrid("log", 1100.0, 8400.0, 64)
@@ -127,6 +128,28 @@ def test_published_loss(vae, spectra):
     assert losses["total"].item() == pytest.approx(
         (expected + kl + vae.compute_l2_penalty()).item(), rel=1e-5
     )
+
+
+def test_loss_of_the_released_code():
+    """Smoothed spectra with masked pixels as 0; pixels that smoothing leaves at 0 are masked."""
+    torch.manual_seed(0)
+    config = learnspec("/r").vae
+    vae = SpectrumVAE({SPECTRUM_KEY: GRID.n_pixels}, config, GRID.wave_rest)
+    batch = make_batch(24, GRID.n_pixels)
+    flux, ivar = batch.spectrum
+    ivar[:, :20] = 0.0
+    torch.manual_seed(3)
+    losses = vae(batch, 0)
+    smoothed = SpectrumSmoother(GRID.wave_rest)(torch.where(ivar > 0, flux, 0.0))
+    assert not smoothed[:, :12].any()
+    x, mask = torch.asinh(smoothed), (smoothed != 0).float()
+    torch.manual_seed(3)
+    hidden = vae.encoder(x)
+    mean, log_var = vae.to_mean(hidden), vae.to_log_var(hidden)
+    latent = mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
+    expected = (mask * (x - vae.to_output(vae.decoder(latent))) ** 2).sum(1).mean()
+    assert losses["recon"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert losses["total"].item() == pytest.approx((expected + losses["kl"]).item(), rel=1e-5)
 
 
 def test_kl_divergence_equals_torch():

@@ -40,6 +40,16 @@ def test_recipe_paper_has_the_published_settings():
     assert config.simulation is None
 
 
+def test_recipe_learnspec_differs_from_paper_as_documented():
+    paper, learnspec = (parse([recipe, "--root", "/r"]) for recipe in ("paper", "learnspec"))
+    assert (learnspec.archive, learnspec.grid, learnspec.norm) == (paper.archive, paper.grid, paper.norm)
+    assert learnspec.vae == VAEConfig(
+        hidden_layer="scale", dropout=(0.0,) * 4, l2=0.0, glorot_init=True, smooth_spectra=True
+    )
+    assert learnspec.training == TrainingConfig(clip_each_gradient=True)
+    assert (learnspec.clustering.umap_n_neighbors, learnspec.clustering.umap_min_dist) == ((5,), 0.0)
+
+
 def test_recipe_spex_normalizes_at_1_28_micron():
     config = parse(["spex", "--root", "/r", "--archive.url", "/data/spex"])
     assert config.archive == SpeX(url="/data/spex")

@@ -1,7 +1,8 @@
 """Settings, learning rate, early stopping, one step, and validation."""
 
-from dataclasses import fields
+from dataclasses import math
 
+import fields
 import pytest
 import torch
 
@@ -66,6 +67,15 @@ def test_gradients_are_clipped_and_the_norm_before_is_returned(max_grad_norm):
     gradient = torch.cat([p.grad.flatten() for p in state.vae.parameters() if p.grad is not None]).norm()
     assert norm > 0.6, "the gradient of an untrained model is large"
     assert gradient.item() == pytest.approx(min(norm.item(), max_grad_norm), rel=1e-4)
+
+
+def test_gradients_are_clipped_one_by_one():
+    config = TrainingConfig(max_grad_norm=0.05, clip_each_gradient=True)
+    state, batch = make_state(config), make_spectra(64)
+    _, norm = train_step(state, batch, config, ALONE, 1.0)
+    norms = [p.grad.norm().item() for p in state.vae.parameters() if p.grad is not None]
+    assert max(norms) == pytest.approx(0.05, rel=1e-4)
+    assert norm > math.hypot(*norms) > 0.05
 
 
 def test_learning_rate_is_set_at_each_step():
