@@ -1,8 +1,8 @@
 """Settings, learning rate, early stopping, one step, and validation."""
 
-from dataclasses import math
+import math
+from dataclasses import fields
 
-import fields
 import pytest
 import torch
 
