@@ -11,14 +11,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -157,6 +160,7 @@ def soak(
         )
         stack.enter_context(ray_session(RayConfig("local", 2, folder), s3.environment))
         server = next(child for child in psutil.Process().children() if "weed" in child.name())
+        stack.push(partial(keep_logs_of_a_failure, cluster))
         injector = FaultInjector(cluster, archive, root, proxy, server, rng, max_delay)
         reader = start_reader(root)
         stack.callback(reader.kill)
@@ -180,6 +184,21 @@ def soak(
         check_secrets(cluster, root)
         log(summarize(reports, injector))
         return reports
+
+
+def keep_logs_of_a_failure(
+    cluster: Machines, kind: type[BaseException] | None, error: BaseException | None, traceback: object
+) -> None:
+    """Copy the logs of the machines, which are deleted at the end, if an error ends the series."""
+    if error is None:
+        return
+    folder = Path(tempfile.mkdtemp(prefix="soak-logs-"))
+    for path in cluster.logs():
+        with suppress(OSError):
+            shutil.copy(path, folder / "-".join(path.parts[2:]))
+    status = cluster.head.process.poll()
+    head = "runs" if status is None else f"ended with {status}"
+    print(f"the head {head}; logs of the machines: {folder}", flush=True)
 
 
 def run_with_faults(
@@ -206,8 +225,9 @@ def run_with_faults(
             report.retried.append(Retry(names, has_succeeded))
             description += f", distspec retry of {len(names)} files"
         report.attempts.append(f"{description}: {failure}" if failure else description)
-        assert has_succeeded or not description.startswith("clock jump"), ended.stdout[-3000:]
-        assert len(report.attempts) < MAX_ATTEMPTS, ended.stdout[-3000:]
+        found = f"{report}\n{ended.stdout[-3000:]}\n{ended.stderr[-3000:]}"
+        assert has_succeeded or not description.startswith("clock jump"), found
+        assert len(report.attempts) < MAX_ATTEMPTS, found
     if report.number % RECOVERY_INTERVAL == 0 and report.number:
         retry(cluster, f"run-{report.number}", root)
     report.seconds = time.monotonic() - start
