@@ -252,5 +252,5 @@ def test_built_in_archives():
 
 
 def test_unknown_recipe_names_the_known_ones():
-    with pytest.raises(ConfigError, match="demo, paper, dja"):
+    with pytest.raises(ConfigError, match="demo, paper, learnspec, dja"):
         find_recipe("example")
