@@ -312,7 +312,7 @@ def build_prediction_schema(
             "ln_bayes_factors",
             pa.list_(pa.float32()),
             "",
-            f"Bayes factors of the neighbors. {LN_BAYES_FACTOR.description}",
+            f"Logarithms of the Bayes factors of the neighbors. {LN_BAYES_FACTOR.description}",
         ),
     }
     return tuple(column for name, column in columns.items() if name not in missing)
