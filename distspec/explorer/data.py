@@ -260,7 +260,7 @@ class ExplorerData:
         Returns
         -------
         list of tuple (int, float)
-            Row number and Bayes factor of each neighbor, most similar first.
+            Row number and log Bayes factor of each neighbor, most similar first.
         """
         query = self.posteriors.take(np.array([row]))
         log_bayes_factors, rows = find_nearest(self.posteriors, query, N_NEIGHBORS + 1)
