@@ -19,6 +19,7 @@ TESTS_BY_CASE = {
     "a worker aborts": [
         "stages/test_ingest.py::test_an_aborted_read_is_repeated_and_counted",
         "stages/test_cluster.py::test_an_aborted_job_is_repeated_and_counted",
+        "faults/test_ray_worker_exit.py::test_workers_that_abort_at_their_exit_lose_nothing",
     ],
     "86 driver killed by SIGKILL": [
         "growth/test_kills.py::test_an_ingest_that_was_killed_is_completed",
