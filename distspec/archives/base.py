@@ -166,6 +166,8 @@ class Archive(ABC):
 
     path_settings: ClassVar[Sequence[str]] = ("url", "catalog")
     """Fields that hold a path or a URL."""
+    fixed_settings: ClassVar[Sequence[str]] = ()
+    """Fields of numbers that change the values of spectra, with 0 for no change; a store fixes them."""
 
     url: str
     """Folder or bucket that contains every file of the archive."""
@@ -181,6 +183,16 @@ class Archive(ABC):
         values = {name: str(getattr(self, name, "")) for name in self.path_settings}
         relative = {name: value for name, value in values.items() if value and "://" not in value}
         return replace(settings, **{name: str(Path(value).absolute()) for name, value in relative.items()})
+
+    def get_fixed_settings(self) -> dict[str, float]:
+        """Return the settings that a store fixes when it is created.
+
+        Returns
+        -------
+        dict of str to float
+            Those `fixed_settings` that are not 0, by name.
+        """
+        return {name: value for name in self.fixed_settings if (value := getattr(self, name))}
 
     @abstractmethod
     def read_listing(self, access: AccessConfig = ...) -> Listing:

@@ -82,6 +82,8 @@ class DJA(Archive):
     """Upper limit of the redshift, included."""
     version_by_etag: bool = False
     """Make the ETag of a file part of its version even if the catalog has creation times."""
+    sys_err: float = 0.0
+    """Systematic error, as a fraction of the flux, that is added in quadrature to the errors."""
     bulk: str = ""
     """Bulk file *.prism_spectra.fits of the catalog to read instead of single files, a path or a URL."""
     truth_table: str = ""
@@ -89,6 +91,7 @@ class DJA(Archive):
 
     name: ClassVar[str] = "dja"
     path_settings: ClassVar[Sequence[str]] = ("url", "catalog", "bulk", "truth_table")
+    fixed_settings: ClassVar[Sequence[str]] = ("sys_err",)
     spectral_features: ClassVar[Mapping[str, float]] = GALAXY_LINES
     spectrum_bytes: ClassVar[int] = HEAD_BYTES
     disperser: ClassVar[Disperser | None] = NIRSPEC_PRISM
@@ -98,6 +101,8 @@ class DJA(Archive):
     def __post_init__(self) -> None:
         if not self.z_min < self.z_max:
             raise ConfigError(f"--archive.z-min {self.z_min} must be below --archive.z-max {self.z_max}")
+        if not 0.0 <= self.sys_err < 1.0:
+            raise ConfigError(f"--archive.sys-err {self.sys_err}: give a fraction of the flux from 0 to 1")
         if self.bulk and (self.grating.upper() != "PRISM" or self.bulk.endswith(".gz")):
             raise ConfigError(
                 f"--archive.bulk {self.bulk}: it must not be gzipped, and requires PRISM spectra"
@@ -177,6 +182,7 @@ class DJA(Archive):
         else:
             wave, flux, err = await parse_head(file, HEAD_BYTES, parse_spec1d)
         valid = find_valid_pixels(flux, err)
+        err = np.hypot(err, self.sys_err * np.maximum(flux, 0.0))
         return build_spectrum_from_errors(entry, wave, flux, err, valid, FLUX_UNIT)
 
     def read_truth(self) -> pa.Table | None:

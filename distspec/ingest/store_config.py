@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,11 +12,9 @@ import pyarrow as pa
 
 from distspec.core.errors import StoreError
 from distspec.core.spectrum import Floats, Spectrum
-from distspec.preprocessing.normalization import NormConfig
-from distspec.preprocessing.resampling import GridConfig
+from distspec.ingest.source import ArchiveSource
 from distspec.preprocessing.rest_frame import median_continuum_slope
 from distspec.store.config import StoreConfig
-from distspec.store.sources import MATCH_RADIUS
 
 N_PILOT_GROUPS = 16
 """Number of groups in a pilot sample."""
@@ -45,27 +43,26 @@ def select_pilot_sample(listing: pa.Table) -> pa.Table:
     return listing.take(pa.array(rows))
 
 
-def preprocessing_to_json(grid: GridConfig, norm: NormConfig) -> dict[str, Any]:
-    """Return the preprocessing settings as JSON values, by section and name.
+def preprocessing_to_json(source: ArchiveSource) -> dict[str, Mapping[str, Any]]:
+    """Return the settings that decide the values of spectra, as JSON values by section and name.
 
     Parameters
     ----------
-    grid : GridConfig
-        Wavelength grid, as requested; becomes the section "grid".
-    norm : NormConfig
-        Normalization, as requested; becomes the section "norm".
+    source : ArchiveSource
+        Archive and requested settings.
+
+    Returns
+    -------
+    dict of str to mapping
+        Sections "grid", "norm" and, if the archive has fixed settings that are not 0, "archive".
     """
-    return json.loads(json.dumps({"grid": asdict(grid), "norm": asdict(norm)}))
+    sections = {"grid": asdict(source.grid), "norm": asdict(source.norm)}
+    if fixed := source.archive.get_fixed_settings():
+        sections["archive"] = fixed
+    return json.loads(json.dumps(sections))
 
 
-def make_store_config(
-    spectra: Sequence[Spectrum],
-    z: Floats,
-    grid: GridConfig,
-    norm: NormConfig,
-    join_radius: float = MATCH_RADIUS,
-    archive_name: str = "",
-) -> StoreConfig:
+def make_store_config(spectra: Sequence[Spectrum], z: Floats, source: ArchiveSource) -> StoreConfig:
     """Choose the settings of a new store.
 
     Parameters
@@ -74,14 +71,8 @@ def make_store_config(
         Pilot sample, from which the default continuum slope is measured.
     z : ndarray of shape (n,)
         Redshifts of the listing, from which limits of the grid are derived that the user did not set.
-    grid : GridConfig
-        Requested grid.
-    norm : NormConfig
-        Requested normalization.
-    join_radius : float, optional
-        Largest distance [arcsec] of a spectrum from the first position of its source.
-    archive_name : str, optional
-        Name of the archive.
+    source : ArchiveSource
+        Archive and requested settings.
 
     Returns
     -------
@@ -89,42 +80,44 @@ def make_store_config(
         Settings to create the store with.
     """
     return StoreConfig(
-        grid=grid.resolve(z),
-        reference_wave=norm.reference_wave,
-        default_slope=median_continuum_slope(spectra, norm),
-        preprocessing=preprocessing_to_json(grid, norm),
-        join_radius=join_radius,
-        archive_name=archive_name,
+        grid=source.grid.resolve(z),
+        reference_wave=source.norm.reference_wave,
+        default_slope=median_continuum_slope(spectra, source.norm),
+        preprocessing=preprocessing_to_json(source),
+        join_radius=source.config.join_radius,
+        archive_name=source.archive.name,
     )
 
 
-def check_store_config(
-    store_config: StoreConfig, grid: GridConfig, norm: NormConfig, join_radius: float, archive_name: str
-) -> None:
+def check_store_config(store_config: StoreConfig, source: ArchiveSource) -> None:
     """Check that the requested settings equal those of the store.
 
     Parameters
     ----------
     store_config : StoreConfig
         Settings of the store.
-    grid, norm, join_radius, archive_name
-        Requested settings, as in `make_store_config`.
+    source : ArchiveSource
+        Archive and requested settings.
 
     Raises
     ------
     StoreError
         If a setting differs: new rows would not be comparable with the rows in the store.
     """
-    requested = preprocessing_to_json(grid, norm)
+    stored, requested = (
+        {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
+        for sections in (store_config.preprocessing, preprocessing_to_json(source))
+    )
+    stored |= {"ingest.join_radius": store_config.join_radius}
+    requested |= {"ingest.join_radius": source.config.join_radius}
+    # A record lacks settings that are newer than the store, and settings of the archive that are 0.
+    names = [name for name in {**stored, **requested} if name in stored or name.startswith("archive.")]
     differences = [
-        f"{section}.{name} is {value}, not {requested[section].get(name)}"
-        for section, values in store_config.preprocessing.items()
-        for name, value in values.items()
-        if value != requested[section].get(name)
+        f"{name} is {stored.get(name, 0.0)}, not {requested.get(name, 0.0)}"
+        for name in names
+        if stored.get(name, 0.0) != requested.get(name, 0.0)
     ]
-    if store_config.join_radius != join_radius:
-        differences.append(f"ingest.join_radius is {store_config.join_radius}, not {join_radius}")
-    if store_config.archive_name != archive_name:
-        differences.append(f"archive is {store_config.archive_name}, not {archive_name}")
+    if store_config.archive_name != source.archive.name:
+        differences.append(f"archive is {store_config.archive_name}, not {source.archive.name}")
     if differences:
         raise StoreError(f"this store's {'; '.join(differences)}: use another --root, or the same settings")

@@ -143,7 +143,8 @@ def dja(root: str) -> Config:
         Folder or bucket URL of the project.
     """
     clustering = replace(CONSENSUS_CLUSTERING, measurements=("lya_ew",), n_null_draws=19)
-    return Config(root, "dja", DJA(), vae=PRISM_VAE, training=FAST_TRAINING, clustering=clustering)
+    archive = DJA(sys_err=0.02)  # as msaexp adds to its errors
+    return Config(root, "dja", archive, vae=PRISM_VAE, training=FAST_TRAINING, clustering=clustering)
 
 
 def spex(root: str) -> Config:

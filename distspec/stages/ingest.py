@@ -146,7 +146,7 @@ def ingest(
         )
     store = open_store(url) if store_exists(url) else None
     if store is not None:
-        check_store_config(store.config, source.grid, source.norm, config.join_radius, archive.name)
+        check_store_config(store.config, source)
     diff = compare_listing(listing, store, retry_transient, malformed)
     if store is not None:
         check_withdrawn_fraction(len(diff.withdrawn_rows), len(store.current_rows()), config.max_withdrawn)
@@ -252,9 +252,7 @@ def _create_from_pilot(url: str, source: ArchiveSource, listing: pa.Table) -> St
         )
     z = listing["z"].to_numpy()
     known_z = z[np.isfinite(z)] if np.isfinite(z).any() else np.array([s.z for s in spectra])
-    store_config = make_store_config(
-        spectra, known_z, source.grid, source.norm, source.config.join_radius, source.archive.name
-    )
+    store_config = make_store_config(spectra, known_z, source)
     grid = store_config.grid
     log.info(
         "new store: %d pixels, %.0f–%.0f Å, median UV slope %.2f",

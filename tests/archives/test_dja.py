@@ -15,7 +15,7 @@ from distspec.archives import dja
 from distspec.archives.base import LISTING_SCHEMA, SpectrumEntry
 from distspec.archives.dja import DJA, PUBLIC_CATALOG, PUBLIC_URL
 from distspec.archives.msaexp import find_valid_pixels
-from distspec.core.errors import InvalidSpectrumError, QuarantineReason
+from distspec.core.errors import ConfigError, InvalidSpectrumError, QuarantineReason
 from distspec.ingest.read import listing_to_entries, read_archive_spectra
 from distspec.io.remote.config import DEFAULT_ACCESS
 from tests.conftest import read_spectrum
@@ -143,6 +143,16 @@ def test_reading_gives_flux_and_ivar(tmp_path):
     assert np.allclose(spectrum.flux, 2.0)
     assert np.allclose(spectrum.ivar, 100.0)
     assert spectrum.wave.dtype.isnative
+
+
+def test_systematic_error_is_added_in_quadrature(tmp_path):
+    """A hundredth of the flux; negative flux has no systematic error."""
+    flux = np.where(np.arange(60) % 2, 20.0, -20.0)
+    entry = write_spec(tmp_path / "x.spec.fits", flux=(flux, "uJy"))
+    spectrum = read_spectrum(DJA(url=str(tmp_path), sys_err=0.01), entry)
+    assert np.allclose(spectrum.ivar, np.where(flux > 0, 1.0 / (0.1**2 + 0.2**2), 1.0 / 0.1**2))
+    with pytest.raises(ConfigError, match=r"--archive\.sys-err 1\.5"):
+        DJA(sys_err=1.5)
 
 
 def test_units_of_the_table_are_converted(tmp_path):

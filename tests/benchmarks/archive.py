@@ -107,7 +107,7 @@ def ingest_without_ray(root: str, source: ArchiveSource) -> Store:
     outcomes = read_archive_spectra(archive, access, entries)
     pilot_sample = [outcome for outcome in outcomes if isinstance(outcome, Spectrum)]
     z = diff.to_read["z"].to_numpy()
-    store_config = make_store_config(pilot_sample, z, source.grid, norm, config.join_radius, archive.name)
+    store_config = make_store_config(pilot_sample, z, source)
     committer = Committer(create_store(store_url(root), store_config), config.commit_rows, LocalWriter())
     size = config.batch_size(archive)
     for start in range(0, len(diff.to_read), size):

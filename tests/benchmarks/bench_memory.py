@@ -149,7 +149,7 @@ def _write_store(url: str, n: int) -> None:
         outcomes = read_archive_spectra(files, source.access, listing_to_entries(first))
         spectra = [outcome for outcome in outcomes if isinstance(outcome, Spectrum)]
         z = first["z"].to_numpy()
-        store_config = make_store_config(spectra, z, source.grid, source.norm, archive_name=files.name)
+        store_config = make_store_config(spectra, z, source)
         batch = load_batch(
             source.archive, source.access, first, store_config.grid, source.norm, store_config.default_slope
         )

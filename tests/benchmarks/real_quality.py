@@ -5,7 +5,8 @@
 Needs the real files (`DISTSPEC_TEST_DATA`). SpeX: recipe `spex` is trained on 85 % of the sources; the others
 are classified by their ten nearest neighbors among these, in latents and in 16 principal components. DJA:
 models of recipes `dja` and `paper` are trained on the simulated archive; a fifth of the pixels of each real
-spectrum is hidden from the input in runs of native pixels, and the error there beyond its noise is measured.
+spectrum is hidden from the input in runs of native pixels, and the error there beyond its noise is measured;
+and χ² of the bright spectra, with and without the systematic error that the recipe adds.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
@@ -26,6 +28,7 @@ from distspec.models.batch import Batch
 from distspec.models.vae import decode_flux, embed
 from tests.benchmarks.archive import ingest_without_ray
 from tests.benchmarks.models import get_config, load_training_data, train_recipe, train_vae
+from tests.benchmarks.quality import BRIGHT_SNR
 from tests.benchmarks.real_files import StarSample, read_current_spectra, real_config
 
 HIDDEN_FRACTION = 0.2
@@ -122,22 +125,39 @@ def _score_types(points: Any, sample: StarSample, subtypes: Any) -> TypeScores:
 
 
 def evaluate_galaxies(n_seeds: int) -> None:
-    """Measure the error of both recipes' models on hidden pixels of real galaxies."""
+    """Measure the error of both recipes' models on hidden pixels of real galaxies, and χ² of recipe `dja`."""
     for recipe in ("paper", "dja"):
-        grid, norm = load_training_data(recipe).grid, get_config(recipe).norm
-        with TemporaryDirectory(prefix="ds-") as root:
-            config = real_config("dja", root)
-            # The grid that the model was trained on.
-            fixed = replace(
-                config.grid, spacing=grid.spacing, start=grid.start, stop=grid.stop, n_pixels=grid.n_pixels
-            )
-            store = ingest_without_ray(root, replace(config, grid=fixed, norm=norm).ingest_source())
-            spectra = read_current_spectra(store)
-        excess: list[float] = []
-        for seed in range(n_seeds):
-            excess.append(_hidden_excess(train_recipe(recipe, seed), spectra, grid.wave_rest))
-            print(recipe, seed, excess[-1], flush=True)
+        wave, spectra = load_training_data(recipe).grid.wave_rest, _read_galaxies(recipe)
+        models = [train_recipe(recipe, seed) for seed in range(n_seeds)]
+        excess = [_hidden_excess(model, spectra, wave) for model in models]
         _print_mean(f"DJA, excess error on hidden pixels, {recipe}", excess)
+    for sys_err in (0.0, 0.02):
+        spectra = _read_galaxies("dja", sys_err=sys_err)
+        is_bright = _median_snr(spectra) > BRIGHT_SNR
+        title = (
+            f"DJA, χ² of {is_bright.sum()} spectra with S/N > {BRIGHT_SNR}, dja, systematic error {sys_err}"
+        )
+        chi2 = [embed(model, spectra)["recon_chi2_red"].numpy() for model in models]
+        _print_mean(title, [float(np.median(values[is_bright])) for values in chi2])
+
+
+def _read_galaxies(recipe: str, **archive_settings: Any) -> Batch:
+    """Return the real galaxies on the grid that models of a recipe were trained on."""
+    grid, norm = load_training_data(recipe).grid, get_config(recipe).norm
+    with TemporaryDirectory(prefix="ds-") as root:
+        config = real_config("dja", root)
+        archive: Any = config.archive
+        fixed = replace(
+            config.grid, spacing=grid.spacing, start=grid.start, stop=grid.stop, n_pixels=grid.n_pixels
+        )
+        config = replace(config, archive=replace(archive, **archive_settings), grid=fixed, norm=norm)
+        return read_current_spectra(ingest_without_ray(root, config.ingest_source()))
+
+
+def _median_snr(spectra: Batch) -> NDArray[np.float32]:
+    """Return the median signal-to-noise ratio of the valid pixels of each spectrum."""
+    flux, ivar = (values.numpy() for values in spectra.spectrum)
+    return np.nanmedian(np.where(ivar > 0, flux * np.sqrt(ivar), np.nan), axis=1)
 
 
 def _hidden_excess(model: Any, spectra: Batch, wave: Any) -> float:

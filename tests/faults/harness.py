@@ -17,6 +17,7 @@ from distspec.core.errors import QuarantineReason
 from distspec.ingest.commit import Committer
 from distspec.ingest.diff import compare_listing
 from distspec.ingest.read import load_batch
+from distspec.ingest.source import ArchiveSource
 from distspec.ingest.store_config import preprocessing_to_json
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
 from distspec.preprocessing.normalization import NormConfig
@@ -58,7 +59,7 @@ def ingest(
             grid.resolve(np.array([0.0])),
             norm.reference_wave,
             norm.fallback_slope,
-            preprocessing_to_json(grid, norm),
+            preprocessing_to_json(ArchiveSource(archive, grid=grid, norm=norm)),
         )
         create_store(url, StoreConfig(*frozen, archive_name=archive.name))
     store = open_store(url)

@@ -17,6 +17,7 @@ from distspec.core.spectrum import Spectrum
 from distspec.ingest.commit import Committer
 from distspec.ingest.diff import compare_listing
 from distspec.ingest.read import load_batch
+from distspec.ingest.source import ArchiveSource
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
 from distspec.io.remote.files import ArchiveFile
 from distspec.preprocessing.normalization import NormConfig
@@ -77,6 +78,9 @@ def right_ascension_of(name: str) -> int:
 
 
 NAMES = tuple(f"{kind}{i:02d}" for i in range(12) for kind in ("good", "bad", "dark"))
+
+
+SOURCE = ArchiveSource(FakeArchive(names=NAMES), grid=GRID_CONFIG, norm=NORM)
 
 
 def fake(*names: str, **options: object) -> FakeArchive:

@@ -9,11 +9,10 @@ from distspec.core.errors import InvalidSpectrumError, QuarantineReason, Quarant
 from distspec.ingest.commit import BlockSlice, Committer, slice_blocks
 from distspec.ingest.diff import compare_listing
 from distspec.ingest.store_config import make_store_config
-from distspec.store.sources import MATCH_RADIUS
 from distspec.store.store import create_store, open_store
 from tests.conftest import power_law
 from tests.helpers.content import content_checksum
-from tests.helpers.fake_archive import GRID_CONFIG, NAMES, NORM, FakeArchive, fake, ingest
+from tests.helpers.fake_archive import NAMES, SOURCE, FakeArchive, fake, ingest
 from tests.helpers.local_writer import LocalWriter
 
 
@@ -23,7 +22,7 @@ def make_store(tmp_path, monkeypatch):
     monkeypatch.setattr("distspec.store.store.CHUNK_BYTES", 4 * 32 * 4)
 
     def make(name="store"):
-        config = make_store_config([power_law()], np.array([5.0]), GRID_CONFIG, NORM, MATCH_RADIUS, "fake")
+        config = make_store_config([power_law()], np.array([5.0]), SOURCE)
         store = create_store(str(tmp_path / name), config)
         assert store.chunk_rows == 4
         return store

@@ -18,7 +18,7 @@ from distspec.ingest.diff import (
 from distspec.ingest.store_config import make_store_config
 from distspec.store.store import create_store
 from tests.conftest import power_law
-from tests.helpers.fake_archive import GRID_CONFIG, NAMES, NORM, fake, ingest
+from tests.helpers.fake_archive import NAMES, SOURCE, fake, ingest
 from tests.helpers.local_writer import LocalWriter
 
 
@@ -78,7 +78,7 @@ def test_without_a_store_everything_is_read():
 
 @pytest.fixture
 def store(tmp_path):
-    config = make_store_config([power_law()], np.array([5.0]), GRID_CONFIG, NORM)
+    config = make_store_config([power_law()], np.array([5.0]), SOURCE)
     return create_store(str(tmp_path / "store"), config)
 
 

@@ -11,7 +11,7 @@ from distspec.io.paths import store_url
 from distspec.operations.status import read_status
 from distspec.store.store import create_store
 from tests.conftest import power_law
-from tests.helpers.fake_archive import GRID_CONFIG, NORM, fake, ingest
+from tests.helpers.fake_archive import SOURCE, fake, ingest
 
 
 def run_job(root, operation, **stage):
@@ -22,9 +22,7 @@ def run_job(root, operation, **stage):
 @pytest.fixture
 def root(tmp_path):
     root = str(tmp_path)
-    store = create_store(
-        store_url(root), make_store_config([power_law()], np.array([5.0]), GRID_CONFIG, NORM)
-    )
+    store = create_store(store_url(root), make_store_config([power_law()], np.array([5.0]), SOURCE))
     ingest(store, fake("good00", "bad00"), 7)
     return root
 
