@@ -3,10 +3,11 @@
     python -m tests.benchmarks.galaxy_types [--seeds N] [--spectra N] [real | control | windows | speed]
 
 real: a row for each of the 76 real DJA files of grade 3 (`DISTSPEC_TEST_DATA`) with redshift, published
-class, suggested type, confidence and reason, and the number of published Little Red Dots at z > 4 with that
-type. control: simulated archives of N spectra with defects and anomalies by true class, and the fraction of
-those that are not Little Red Dots but get that type. windows: both numbers for other continuum windows,
-estimators and limits. speed: spectra per second on one core.
+class, whether the Little Red Dot cluster of arXiv 2511.05439 contains it, suggested type, confidence and
+reason, and the number of published Little Red Dots at z > 4 with that type and in that cluster. control:
+simulated archives of N spectra with defects and anomalies by true class, and the fraction of those that are
+not Little Red Dots but get that type. windows: both numbers for other continuum windows, estimators and
+limits. speed: spectra per second on one core.
 """
 
 from __future__ import annotations
@@ -140,11 +141,12 @@ def suggest(spectra: ClassifiedSpectra) -> GalaxyTypeSuggestions:
 
 def print_real(real: ClassifiedSpectra, _: Sequence[ClassifiedSpectra]) -> None:
     """Print a row for each real file, and how many published Little Red Dots get that type."""
-    batch, classes, suggested = real.batch, real.classes, suggest(real)
+    batch, classes, suggested, in_cluster = real.batch, real.classes, suggest(real), read_paper_cluster()
     for i in np.argsort(-batch.z):
         name = batch.object_id[i].removesuffix(".spec.fits").replace("_prism-clear", "")
         suggestion = f"{suggested.galaxy_type[i]:12s} {suggested.confidence[i]:.2f}  {suggested.reason[i]}"
-        print(f"{name:42s} {batch.z[i]:5.2f} {classes[i]:4s} {suggestion}")
+        membership = "cluster" if batch.object_id[i] in in_cluster else "-"
+        print(f"{name:42s} {batch.z[i]:5.2f} {classes[i]:4s} {membership:7s} {suggestion}")
     published = [i for i, name in enumerate(classes) if name == LRD]
     far = [i for i in published if batch.z[i] > MIN_Z]
     near = [i for i in published if batch.z[i] <= MIN_Z]
@@ -153,6 +155,19 @@ def print_real(real: ClassifiedSpectra, _: Sequence[ClassifiedSpectra]) -> None:
         print(f"published LRDs at {title} in the store: {len(rows)}, suggested as LRD: {n_lrd}")
     others = Counter(suggested.galaxy_type[i] for i, name in enumerate(classes) if name != LRD)
     print("not published as LRDs:", dict(others))
+    members = Counter(
+        f"{classes[i]}, suggested as {suggested.galaxy_type[i]}"
+        for i, name in enumerate(batch.object_id)
+        if name in in_cluster
+    )
+    print("in the cluster of arXiv 2511.05439:", dict(members))
+
+
+def read_paper_cluster() -> set[str]:
+    """Return the files in the Little Red Dot cluster of arXiv 2511.05439, from its released code."""
+    with (DATA / "published" / "measurements.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["quantity"] == "in_paper_lrd_cluster"]
+    return {row["file"] for row in rows if float(row["value"])}
 
 
 def print_control(_: ClassifiedSpectra, control: Sequence[ClassifiedSpectra]) -> None:
