@@ -1,21 +1,22 @@
-"""False alarms and detections of the null test, on structureless data and on data with classes.
+"""False alarms of the null test on data without classes, and detections of Gaussians, with intervals.
 
-    python -m tests.benchmarks.null_control [--runs N]
+    python -m tests.benchmarks.null_control [--runs N] [--detections N] [--jobs N]
 
-Each run draws 500 points in 16 dimensions, sweeps them and 19 draws of each null model, and tests whether the
-selected clustering beats its null at 1 %. Data without classes are drawn from `STRUCTURELESS` in turn; after
-every fourth run, data with classes are drawn from `MIXTURES`. The sweep is that of recipe `dja` in latents
-and on UMAPs, with fewer settings (`CONFIG`).
+`--runs` is the number of samples of each of six shapes without classes. Each sample is swept once, and the
+selected setting is tested against 19 draws of each null model. Takes about a minute per sample on one core.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 
 import numpy as np
 import torch
+from scipy.stats import binomtest
 
 from distspec.clustering.feature_space import ClusteringInputs
 from distspec.clustering.selection import score_sweep, select_setting
@@ -23,9 +24,9 @@ from distspec.core.spectrum import Floats
 from distspec.pipeline.recipes import CONSENSUS_CLUSTERING
 from tests.benchmarks.classes import run_sweep
 
-N_POINTS, N_DIMS = 500, 16
+N_POINTS, N_DIMS = 400, 9
 WIDTHS = 0.8 ** np.arange(N_DIMS)
-"""Standard deviations of the columns."""
+"""Standard deviations along the axes."""
 CONFIG = replace(
     CONSENSUS_CLUSTERING,
     spaces=("latents", "map"),
@@ -39,31 +40,51 @@ CONFIG = replace(
     n_null_draws=19,
 )
 """The recipe's algorithms with one k, one covariance type, four members, one initialization and two maps."""
-RUNS_PER_MIXTURE = 4
 Draw = Callable[[np.random.Generator], Floats]
 
 
-def gaussian(rng: np.random.Generator) -> Floats:
-    """Return a Gaussian whose axes are not the columns."""
-    return rng.normal(size=(N_POINTS, N_DIMS)) * WIDTHS @ np.linalg.qr(rng.normal(size=(N_DIMS, N_DIMS)))[0]
+def draw_gaussian(rng: np.random.Generator) -> Floats:
+    """Return a Gaussian."""
+    return rng.normal(size=(N_POINTS, N_DIMS))
 
 
-def heavy_tailed(rng: np.random.Generator) -> Floats:
-    """Return independent columns of Student's t distribution with four degrees of freedom."""
-    return rng.standard_t(4.0, (N_POINTS, N_DIMS)) * WIDTHS
+def draw_student_t(rng: np.random.Generator) -> Floats:
+    """Return a multivariate t distribution with five degrees of freedom."""
+    return rng.normal(size=(N_POINTS, N_DIMS)) * np.sqrt(5.0 / rng.chisquare(5.0, (N_POINTS, 1)))
 
 
-def skewed(rng: np.random.Generator) -> Floats:
-    """Return independent columns of the gamma distribution of shape 2."""
-    return rng.gamma(2.0, size=(N_POINTS, N_DIMS)) * WIDTHS
+def draw_heteroscedastic(rng: np.random.Generator) -> Floats:
+    """Return a Gaussian whose spread along the other axes grows along the first, e-fold over 2σ."""
+    x = rng.normal(size=(N_POINTS, N_DIMS))
+    x[:, 1:] *= np.exp(0.5 * x[:, :1])
+    return x
 
 
-def flat(rng: np.random.Generator) -> Floats:
-    """Return independent uniform columns."""
-    return rng.uniform(-1.7, 1.7, (N_POINTS, N_DIMS)) * WIDTHS
+def draw_skewed(rng: np.random.Generator) -> Floats:
+    """Return gamma distributions of shape 2 along all axes."""
+    return (rng.gamma(2.0, size=(N_POINTS, N_DIMS)) - 2.0) / np.sqrt(2.0)
 
 
-STRUCTURELESS: tuple[Draw, ...] = (gaussian, heavy_tailed, skewed, flat)
+def draw_curved(rng: np.random.Generator) -> Floats:
+    """Return a Gaussian that is bent along a parabola in the first two axes, and in the next two."""
+    x = rng.normal(size=(N_POINTS, N_DIMS))
+    x[:, [1, 3]] += 0.7 * (x[:, [0, 2]] ** 2 - 1.0)
+    return x
+
+
+def draw_flat(rng: np.random.Generator) -> Floats:
+    """Return uniform distributions along all axes."""
+    return rng.uniform(-np.sqrt(3.0), np.sqrt(3.0), (N_POINTS, N_DIMS))
+
+
+STRUCTURELESS: Mapping[str, Draw] = {
+    "Gaussian": draw_gaussian,
+    "Student t, 5 degrees": draw_student_t,
+    "heteroscedastic": draw_heteroscedastic,
+    "skewed (gamma)": draw_skewed,
+    "curved": draw_curved,
+    "flat": draw_flat,
+}
 
 
 @dataclass(frozen=True)
@@ -81,9 +102,6 @@ class Mixture:
     k: int
     distance: float
 
-    def __str__(self) -> str:
-        return f"{self.k} at {self.distance:g}σ"
-
     def draw(self, rng: np.random.Generator) -> Floats:
         """Return points."""
         weights = rng.dirichlet(np.full(self.k, 8.0))
@@ -91,53 +109,55 @@ class Mixture:
         centers = np.zeros((self.k, N_DIMS))
         directions = np.linalg.qr(rng.normal(size=(5, 5)))[0][: self.k]
         centers[:, :5] = directions * self.distance / np.sqrt(2.0)
-        return (centers[member] + rng.normal(size=(N_POINTS, N_DIMS))) * WIDTHS
+        return centers[member] + rng.normal(size=(N_POINTS, N_DIMS))
 
 
-MIXTURES = tuple(
-    Mixture(k, distance)
-    for k, distance in ((4, 4.0), (3, 5.0), (5, 6.0), (4, 3.0), (4, 5.0), (3, 4.0), (5, 5.0), (4, 6.0))
-)
+MIXTURES = {
+    f"{distance:g}σ apart": [Mixture(k, distance) for k in (3, 4, 5)] for distance in (3.0, 4.0, 5.0, 6.0)
+}
 
 
-def beats_null(name: str, draw: Draw, seed: int) -> bool:
-    """Sweep data, print the selected setting, and return whether it beats its null."""
-    x = draw(np.random.default_rng([seed, 7])).astype(np.float32)
-    results = run_sweep(ClusteringInputs(x, np.zeros((N_POINTS, 0), np.float32)), CONFIG, seed)
+def beats_nulls(draw: Draw, seed: int) -> bool:
+    """Sweep a sample, and return whether the setting that is selected beats its null."""
+    torch.set_num_threads(1)
+    rng = np.random.default_rng([seed, 7])
+    x = draw(rng) * WIDTHS @ np.linalg.qr(rng.normal(size=(N_DIMS, N_DIMS)))[0]
+    inputs = ClusteringInputs(x.astype(np.float32), np.zeros((N_POINTS, 0), np.float32))
+    results = run_sweep(inputs, CONFIG, seed)
     scores = score_sweep(results, CONFIG)
     on_data = [result for result in results if not result.trial.dataset.is_null]
     selection = select_setting(on_data, scores, CONFIG)
     assert selection is not None
-    assert scores.silhouette_test is not None
-    assert scores.stability_test is not None
-    setting = selection.setting
-    beats = scores.beats_null(setting)
-    print(
-        f"{name:12s} {seed:5d} {setting!s:34s} stability {scores.mean_stability(setting):.2f}, "
-        f"p-value of the silhouette {scores.silhouette_test.p_value[setting]:.4f}, "
-        f"of the stability {scores.stability_test.p_value[setting]:.4f}: "
-        f"{'beats' if beats else 'does not beat'} its null",
-        flush=True,
-    )
-    return bool(beats)
+    return bool(scores.beats_null(selection.setting))
+
+
+def format_fraction(outcomes: Sequence[bool]) -> str:
+    """Return a number of successes with the 95 % interval of their probability (Clopper & Pearson 1934)."""
+    interval = binomtest(sum(outcomes), len(outcomes)).proportion_ci()
+    return f"{sum(outcomes)} of {len(outcomes)} ({interval.low:.2f}–{interval.high:.2f})"
 
 
 def main() -> None:
-    """Count false alarms and detections."""
+    """Print a table of false alarms and detections."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--runs", type=int, default=40, help="number of runs on data without classes")
-    n_runs = parser.parse_args().runs
-    torch.set_num_threads(1)
-    alarms: list[bool] = []
-    detections: list[bool] = []
-    for i in range(n_runs):
-        draw = STRUCTURELESS[i % len(STRUCTURELESS)]
-        alarms.append(beats_null(draw.__name__, draw, i))
-        is_last, number = i % RUNS_PER_MIXTURE == RUNS_PER_MIXTURE - 1, i // RUNS_PER_MIXTURE
-        if is_last and number < len(MIXTURES):
-            mixture = MIXTURES[number]
-            detections.append(beats_null(str(mixture), mixture.draw, 1000 + i))
-    print(f"false alarms: {sum(alarms)} of {len(alarms)}; detections: {sum(detections)} of {len(detections)}")
+    parser.add_argument(
+        "--runs", type=int, default=20, help="number of samples of each shape without classes"
+    )
+    parser.add_argument("--detections", type=int, default=2, help="number of samples of each mixture")
+    parser.add_argument("--jobs", type=int, default=1, help="number of processes, with one thread each")
+    args = parser.parse_args()
+    samples = {name: [draw] * args.runs for name, draw in STRUCTURELESS.items()}
+    samples |= {
+        name: [mixture.draw for mixture in mixtures] * args.detections for name, mixtures in MIXTURES.items()
+    }
+    outcomes: dict[str, list[bool]] = {}
+    print("| sample | beats its null, with 95 % interval |\n|---|---|")
+    with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
+        for name, draws in samples.items():
+            outcomes[name] = list(pool.map(beats_nulls, draws, range(len(draws))))
+            print(f"| {name} | {format_fraction(outcomes[name])} |", flush=True)
+    without_classes = [one for name in STRUCTURELESS for one in outcomes[name]]
+    print(f"| all without classes | {format_fraction(without_classes)} |")
 
 
 if __name__ == "__main__":
