@@ -182,7 +182,7 @@ class DJA(Archive):
         else:
             wave, flux, err = await parse_head(file, HEAD_BYTES, parse_spec1d)
         valid = find_valid_pixels(flux, err)
-        err = np.hypot(err, self.sys_err * np.maximum(flux, 0.0))
+        err = np.hypot(err, self.sys_err * np.where(valid & (flux > 0), flux, 0.0))
         return build_spectrum_from_errors(entry, wave, flux, err, valid, FLUX_UNIT)
 
     def read_truth(self) -> pa.Table | None:
