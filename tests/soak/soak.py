@@ -51,9 +51,8 @@ MAX_ATTEMPTS = 8
 """Largest number of submissions of a run."""
 HELD = "exit code 75"
 """How a job ends while another one holds the lease."""
-PERSISTENT_ACTORS = ("_AutoscalingCoordinatorActor", "PlacementGroupCleaner")
-"""Actors of Ray Train that take no CPU and may stay: the first is started once in a cluster, the second stays
-if the job ends between its creation and its start."""
+PERSISTENT_ACTOR = "_AutoscalingCoordinatorActor"
+"""Actor that Ray Train starts once in a cluster; it is never stopped, and takes no CPU."""
 CLEANUP_TIMEOUT = 60.0
 """Time after a job [s] by which all of its actors and placement groups must be gone."""
 COMPARED_COLUMNS = {
@@ -364,7 +363,7 @@ def list_remaining(cluster: Machines) -> list[str]:
         found += [
             f"{item.get('class_name', kind)} {item['state']} of job {item.get('job_id')}"
             for item in json.loads(listed.stdout[listed.stdout.index("[") :])
-            if item["state"] != final_state and item.get("class_name") not in PERSISTENT_ACTORS
+            if item["state"] != final_state and item.get("class_name") != PERSISTENT_ACTOR
         ]
     return found
 
