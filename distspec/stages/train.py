@@ -123,10 +123,21 @@ def train(
 
 
 class _Trainer(TorchTrainer):
-    """Trainer that leaves the handler of SIGINT as it is; Ray Train's own ends the process with status 0."""
+    """Trainer whose signals and actors are those of the job."""
 
     def _register_sigint_handler(self, controller: Any) -> None:
-        """Do nothing."""
+        """Leave the handler of SIGINT as it is; Ray Train's own ends the process with status 0."""
+
+    def _create_default_callbacks(self) -> list[Any]:
+        """Return Ray Train's callbacks without the one that creates a detached actor.
+
+        That actor removes placement groups of a dead controller, and stays if the job is killed as it is
+        created. It is not needed: Ray removes the placement groups of a job that has ended.
+        """
+        callbacks: list[Any] = super()._create_default_callbacks()
+        return [
+            callback for callback in callbacks if type(callback).__name__ != "PlacementGroupCleanerCallback"
+        ]
 
 
 def _run_workers(task: TrainingTask, use_gpu: bool, scaling_config: ScalingConfig) -> str:

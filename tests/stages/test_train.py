@@ -66,6 +66,16 @@ def test_model_belongs_to_the_snapshot_at_the_start(tmp_path, local_ray, monkeyp
     assert len(events) == 1
 
 
+def test_training_creates_no_actor_that_outlives_its_job(tmp_path, local_ray, monkeypatch):
+    """A training whose driver is killed: tests/training/test_kills.py."""
+    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    make_store(tmp_path, 100)
+    train(str(tmp_path), SMALL, TrainingConfig(max_epochs=1), 0)
+    names = {actor["ActorClassName"] for actor in ray._private.state.actors().values()}
+    assert any("RayTrainWorker" in name for name in names), names
+    assert not any("PlacementGroupCleaner" in name for name in names), "Ray Train's detached actor"
+
+
 def test_more_workers_than_a_local_ray_can_hold_are_refused(tmp_path, local_ray):
     make_store(tmp_path, 100)
     resources = ray.cluster_resources()

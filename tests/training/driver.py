@@ -1,6 +1,7 @@
 """Training with injected faults: ``python -m tests.training.driver ROOT WORKERS ORDER FAULT …``
 
-ORDER is cached or streamed. A fault is ``name@step``: see `FAULTS`. Each occurs once per root.
+ORDER is cached or streamed. A fault is ``name@step``: see `FAULTS`. Each occurs once per root. The fault
+``controller@delay`` sends the driver SIGTERM this long after Ray Train's controller has started [s].
 """
 
 from __future__ import annotations
@@ -8,10 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import ray
 
 from distspec.io.lease import hold_lease
 from distspec.stages import train as train_module
@@ -123,8 +127,26 @@ def inject_faults(faults: Sequence[str]) -> Callable[[dict[str, Any]], str]:
     return worker
 
 
+def terminate_driver(delay: float) -> None:
+    """Send SIGTERM to this process when a delay [s] has passed since the start of Ray Train's controller."""
+
+    def has_started() -> bool:
+        actors = ray._private.state.actors().values() if ray.is_initialized() else ()
+        running = [actor["ActorClassName"] for actor in actors if actor["State"] == "ALIVE"]
+        return any("TrainController" in name for name in running)
+
+    while not has_started():
+        time.sleep(0.001)
+    time.sleep(delay)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def main(root: str, workers: str, order: str, *faults: str) -> None:
-    train_module._train_worker = inject_faults(faults)
+    worker_faults = [fault for fault in faults if not fault.startswith("controller@")]
+    for fault in set(faults) - set(worker_faults):
+        delay = float(fault.partition("@")[2])
+        threading.Thread(target=terminate_driver, args=(delay,), daemon=True).start()
+    train_module._train_worker = inject_faults(worker_faults)
     server = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     with hold_lease(root, "train") as lease, ray_session(RayConfig(), server):
         assert lease.token

@@ -3,13 +3,44 @@
 from __future__ import annotations
 
 import signal
+import time
 
 import pytest
+import ray
 
 from distspec.stages.train import train
 from tests.training.build_store import SMALL, state_dicts_equal
 from tests.training.conftest import list_checkpoints, load_only_model, run_driver
 from tests.training.driver import SEED, make_config, read_marks
+
+
+def list_remaining() -> list[str]:
+    """Return the placement groups that are not removed, and the living actors of trainings."""
+    groups = ray.util.placement_group_table().values()
+    actors = ray._private.state.actors().values()
+    return [f"placement group {group['state']}" for group in groups if group["state"] != "REMOVED"] + [
+        actor["ActorClassName"]
+        for actor in actors
+        if actor["State"] != "DEAD"
+        and any(name in actor["ActorClassName"] for name in ("Train", "PlacementGroup"))
+    ]
+
+
+def assert_nothing_remains() -> None:
+    """Wait at most 30 s until Ray has ended what belonged to a job."""
+    deadline = time.monotonic() + 30.0
+    while remaining := list_remaining():
+        assert time.monotonic() < deadline, remaining
+        time.sleep(0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [0.0, 0.03, 0.3])
+def test_driver_terminated_as_its_controller_starts(root, local_ray, delay):
+    """Ray Train's own cleaner of placement groups, a detached actor, stayed after such a SIGTERM."""
+    process = run_driver(root, 1, "cached", f"controller@{delay}")
+    assert process.returncode == -signal.SIGTERM, process.stderr[-3000:]
+    assert_nothing_remains()
 
 
 @pytest.mark.slow
@@ -54,9 +85,10 @@ def test_worker_killed(root, expected_weights, local_ray, fault, order):
     "fault", ["driver@5", "driver@20", "driver@31", "driver at checkpoint@16", "driver in checkpoint@8"]
 )
 def test_driver_killed(root, expected_weights, local_ray, fault, workers, order):
-    """Between checkpoints and while one is written."""
+    """Between checkpoints and while one is written; no actor or placement group is left."""
     process = run_driver(root, workers, order, fault)
     assert process.returncode == -signal.SIGKILL, process.stderr[-3000:]
     assert read_marks(root) == {fault}
+    assert_nothing_remains()
     train(root, SMALL, make_config(workers, order), SEED)
     assert state_dicts_equal(load_only_model(root), expected_weights(workers, order))
