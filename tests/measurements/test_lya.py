@@ -123,7 +123,7 @@ def test_emitters_are_selected(rng):
     populations = [draw(300, name, rng) for name in ("lae", "star_forming", "quenched")]
     found, true = [], []
     for population in populations:
-        *spectra, valid = observe(population, rng.uniform(4.1, 7.0, 300), 1e4, rng)
+        *spectra, valid = observe(population, rng.uniform(4.1, 7.0, 300), 3e4, rng)
         ew, err = measure(*spectra)
         found.append((ew > 25) & (ew > 3 * err))
         true.append(10.0 ** population.log_ew_lya[valid] > 25)

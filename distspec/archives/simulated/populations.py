@@ -1,6 +1,11 @@
 """Populations of simulated galaxies: each class is a distribution over continuous parameters.
 
-The distributions overlap, as those of real classes do.
+The distributions overlap, as those of real classes do. Together, and with the redshifts and exposure times of
+`distspec.archives.simulated.survey`, they give the quantiles of redshift, signal-to-noise ratio of continuum
+and Hα, and luminosity of Hα and [O III] of the 1,143 PRISM spectra of grade 3 at z > 4 in the DAWN JWST
+Archive's catalog v2 (https://dawn-cph.github.io/dja). Little Red Dots have the median slopes and equivalent
+widths of the published ones (de Graaff et al. 2025, arXiv:2511.21820), as measured on their spectra; quenched
+galaxies are about 1 % of the sample, as published (Baker et al. 2025, arXiv:2410.14773).
 """
 
 from __future__ import annotations
@@ -74,23 +79,23 @@ PARAMETER_UNITS: Mapping[str, str] = {
 }
 """Units of the parameters that are not dimensionless."""
 CLASS_COUNTS: Mapping[str, int] = {
-    "star_forming": 1562,
-    "quenched": 326,
-    "high_z_analog": 320,
-    "lae": 213,
-    "eelg": 180,
-    "lrd": 142,
+    "star_forming": 1750,
+    "quenched": 40,
+    "high_z_analog": 330,
+    "lae": 220,
+    "eelg": 250,
+    "lrd": 150,
 }
 """Relative sizes of the classes."""
 _STAR_FORMING: Mapping[str, tuple[float, float]] = {
-    "abs_mag_4200": (-19.9, 0.8),
+    "abs_mag_4200": (-19.0, 0.9),
     "log_age": (1.7, 0.45),
     "beta": (-2.25, 0.2),
     "log_a_v": (-0.5, 0.35),
     "logit_red_fraction": (-3.0, 1.3),
     "beta_red_component": (0.3, 0.5),
-    "log_ew_ha": (2.35, 0.3),
-    "log_r3": (0.65, 0.15),
+    "log_ew_ha": (2.67, 0.3),
+    "log_r3": (0.72, 0.15),
     "log_o32": (0.5, 0.3),
     "log_ew_lya": (0.4, 0.6),
     "log_ew_ciii": (0.4, 0.35),
@@ -103,7 +108,7 @@ POPULATIONS: Mapping[str, Mapping[str, tuple[float, float]]] = {
     "star_forming": _STAR_FORMING,
     "quenched": {
         **_STAR_FORMING,
-        "abs_mag_4200": (-20.9, 0.8),
+        "abs_mag_4200": (-20.5, 0.8),
         "log_age": (2.75, 0.25),
         "log_ew_ha": (1.0, 0.45),
         "log_r3": (0.3, 0.25),
@@ -116,18 +121,18 @@ POPULATIONS: Mapping[str, Mapping[str, tuple[float, float]]] = {
         "log_age": (1.5, 0.35),
         "beta": (-2.45, 0.15),
         "log_a_v": (-0.9, 0.3),
-        "log_ew_ha": (1.75, 0.3),
-        "log_r3": (0.5, 0.2),
+        "log_ew_ha": (2.3, 0.25),
+        "log_r3": (0.6, 0.2),
         "log_ew_lya": (0.1, 0.6),
         "log_n_hi": (21.3, 0.7),
     },
     "lae": {
         **_STAR_FORMING,
-        "abs_mag_4200": (-19.4, 0.8),
+        "abs_mag_4200": (-18.5, 0.9),
         "log_age": (1.2, 0.35),
         "beta": (-2.4, 0.2),
         "log_a_v": (-0.9, 0.3),
-        "log_ew_ha": (2.6, 0.3),
+        "log_ew_ha": (2.85, 0.3),
         "log_r3": (0.7, 0.13),
         "log_o32": (0.9, 0.3),
         "log_ew_lya": (1.9, 0.3),
@@ -136,11 +141,11 @@ POPULATIONS: Mapping[str, Mapping[str, tuple[float, float]]] = {
     },
     "eelg": {
         **_STAR_FORMING,
-        "abs_mag_4200": (-19.4, 0.8),
+        "abs_mag_4200": (-18.3, 0.9),
         "log_age": (0.9, 0.3),
         "beta": (-2.4, 0.2),
         "log_a_v": (-0.7, 0.3),
-        "log_ew_ha": (3.0, 0.2),
+        "log_ew_ha": (3.2, 0.2),
         "log_r3": (0.8, 0.1),
         "log_o32": (1.1, 0.3),
         "log_ew_lya": (0.9, 0.6),
@@ -148,13 +153,17 @@ POPULATIONS: Mapping[str, Mapping[str, tuple[float, float]]] = {
     },
     "lrd": {
         **_STAR_FORMING,
-        "abs_mag_4200": (-19.7, 0.8),
-        "log_age": (1.6, 0.4),
-        "beta": (-2.1, 0.25),
-        "logit_red_fraction": (0.8, 1.2),
-        "log_ew_ha": (2.75, 0.25),
+        "abs_mag_4200": (-19.6, 0.8),
+        "log_age": (1.3, 0.4),
+        "beta": (-2.0, 0.25),
+        "log_a_v": (-0.9, 0.3),
+        "logit_red_fraction": (1.7, 0.8),
+        "beta_red_component": (1.7, 0.5),
+        "log_ew_ha": (2.95, 0.2),
+        "log_r3": (0.35, 0.3),
         "log_ew_lya": (0.7, 0.6),
-        "logit_broad_fraction": (1.0, 1.2),
+        "logit_broad_fraction": (1.0, 1.0),
+        "log_fwhm_broad": (3.3, 0.15),
     },
     "quasar": {
         **_STAR_FORMING,

@@ -27,7 +27,7 @@ ANOMALY_TYPES = ("quasar", "brown_dwarf", "wrong_redshift", "blend", "unknown_li
 PLAN_STREAM = 0
 """Index of the plan's stream of random numbers; those of `distspec.archives.simulated.archive` start at 1."""
 _Z_QUANTILES = PchipInterpolator(
-    (0.0, 0.16, 0.5, 0.84, 0.975, 0.996, 1.0), (4.0, 4.4, 5.5, 7.1, 9.2, 11.2, 14.0)
+    (0.0, 0.16, 0.5, 0.84, 0.975, 0.996, 1.0), (4.0, 4.38, 5.29, 6.87, 9.0, 11.2, 14.0)
 )
 # Exponents of the uniform number: quenched galaxies are slightly nearer, weak-lined blue ones farther.
 _Z_EXPONENTS: Mapping[str, float] = {"quenched": 1.25, "high_z_analog": 0.85, "lrd": 0.95}
@@ -129,7 +129,7 @@ def plan_survey(config: SimulationConfig) -> pa.Table:
             "index": np.arange(n),
             "source": source,
             **_draw_positions(source, own, of_source),
-            "exptime": np.round(10.0 ** (3.95 + 0.25 * ndtri(own[10])), 1),
+            "exptime": np.round(10.0 ** (3.65 + 0.35 * ndtri(own[10])), 1),
             "z": pa.array(z, from_pandas=True),
             "grade": grade,
             "z_true": z_true,
