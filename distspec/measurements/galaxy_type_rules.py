@@ -14,6 +14,12 @@ LRD_MAX_BETA_UV, LRD_MIN_BETA_OPT, LRD_MIN_BETA_DIFFERENCE = -0.2, 0.0, 0.5
 the third value: Hviding et al. 2025 (A&A 702, A57), who find broad lines in every point source with such a
 continuum. For slopes from photometry, Kocevski et al. 2025 (ApJ 986, 126) require beta_uv < -0.37 and
 beta_opt > 0."""
+AGN_MIN_HALPHA_FWHM = 2000.0
+"""FWHM of Hα [km/s] from which on a broad line of an active nucleus is seen with the prism: Greene et al.
+2024 (ApJ 964, 39). [N II] as strong as Hα broadens a narrow line to at most 1500 km/s."""
+AGN_NEV_SNR = 5.0
+"""Signal-to-noise ratio of [Ne V] 3427, whose ionization potential of 97 eV stars do not reach: Cleri et al.
+2023 (ApJ 953, 10)."""
 QUIESCENT_HALPHA_EW, QUIESCENT_MIN_BALMER_BREAK = 50.0, 1.4
 """A quiescent galaxy has a rest equivalent width of Hα [Angstrom] below the first, and f_nu(4200) /
 f_nu(3500) above the second value: Covelo-Paz et al. 2025 (arXiv:2506.22540)."""
@@ -43,6 +49,15 @@ def _unphysical_probability(measured: MeasuredValues) -> Floats:
 def _lrd_probability(measured: MeasuredValues) -> Floats:
     v_shape = measured.prob_v_shape(LRD_MAX_BETA_UV, LRD_MIN_BETA_OPT, LRD_MIN_BETA_DIFFERENCE)
     return v_shape * measured.prob_above("balmer_ew", QUIESCENT_HALPHA_EW)
+
+
+def _agn_probability(measured: MeasuredValues) -> Floats:
+    """Return the probability of broad Hα or of [Ne V]; a line that is not measured gives no evidence."""
+    fwhm, fwhm_error = measured["halpha_fwhm"]
+    nev, nev_error = measured["nev_ew"]
+    broad = np.where(np.isnan(fwhm), 0.0, ndtr((fwhm - AGN_MIN_HALPHA_FWHM) / fwhm_error))
+    hard = np.where(np.isnan(nev), 0.0, ndtr(nev / nev_error - AGN_NEV_SNR))
+    return 1.0 - (1.0 - broad) * (1.0 - hard)
 
 
 def _quenched_probability(measured: MeasuredValues) -> Floats:
@@ -82,6 +97,14 @@ GALAXY_TYPE_RULES = (
         ("beta_uv", "beta_opt", "balmer_ew"),
         _lrd_probability,
         ("halpha_fwhm",),
+    ),
+    GalaxyTypeRule(
+        "AGN",
+        f"FWHM(Hα) > {AGN_MIN_HALPHA_FWHM:g} km/s (Greene+24) or "
+        f"[Ne V] with S/N > {AGN_NEV_SNR:g} (Cleri+23)",
+        ("halpha_fwhm", "nev_ew"),
+        _agn_probability,
+        any_suffices=True,
     ),
     GalaxyTypeRule(
         "quenched",

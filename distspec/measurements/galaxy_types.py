@@ -94,6 +94,7 @@ MEASUREMENT_LABELS: Mapping[str, MeasurementLabel] = {
     "halpha_ew": MeasurementLabel("EW(Hα)", " Å", 0),
     "oiii_ew": MeasurementLabel("EW([O III] 4960 + 5008)", " Å", 0),
     "halpha_fwhm": MeasurementLabel("intrinsic FWHM(Hα)", " km/s", 0),
+    "nev_ew": MeasurementLabel("EW([Ne V])", " Å", 0),
     "lya_ew": MeasurementLabel("EW(Lyα)", " Å", 0),
     "balmer_break": MeasurementLabel("Balmer break", "", 1),
     "lyman_break": MeasurementLabel("flux ratio across Lyα", "", 1),

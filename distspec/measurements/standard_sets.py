@@ -107,6 +107,10 @@ _PRISM_GALAXY_TYPE_MEASUREMENTS = (
         "heii_ew", "He II 1640 with O III] 1664",
         ((1430.0, 1505.0), (1600.0, 1710.0), (1720.0, 1830.0)), NIRSPEC_PRISM, 5.0, "",
     ),
+    define_equivalent_width(
+        "nev_ew", "[Ne V] 3427",
+        ((3250.0, 3370.0), (3385.0, 3470.0), (3485.0, 3600.0)), NIRSPEC_PRISM, 5.0, "",
+    ),
     # Power laws on both sides of the Balmer limit, where the V-shaped continua of Little Red Dots turn.
     Measurement(
         "beta_uv", "", f"{_POSTERIOR_SLOPE} 1342-3640 Angstrom",
@@ -129,7 +133,8 @@ _PRISM_GALAXY_TYPE_MEASUREMENTS = (
     Measurement(
         "halpha_fwhm", "km s-1",
         "FWHM of Halpha with [N II] after subtraction of the instrument's variance: Gaussian fit; lines of "
-        "10 sigma or more, where the instrument's FWHM is below 2000 km/s",
+        "10 sigma or more, where the instrument's FWHM is below 2000 km/s. [N II] of 0.3, 0.6 or 1 times "
+        "the flux of a narrow Halpha gives 900, 1200 or 1450 km/s",
         partial(measure_line_width, line_wave=GALAXY_LINES["Hα"], disperser=NIRSPEC_PRISM), 1000.0, 0.0, "",
         ((GALAXY_LINES["Hα"] * (1.0 - FIT_HALF_WIDTH), GALAXY_LINES["Hα"] * (1.0 + FIT_HALF_WIDTH)),),
     ),

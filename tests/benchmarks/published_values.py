@@ -3,11 +3,12 @@
     python -m tests.benchmarks.published_values
 
 Needs the real files (`DISTSPEC_TEST_DATA`). For each quantity and publication: the number of spectra that
-have both values, the median of measured over published (equivalent widths) or of measured minus published
-(slopes), its robust standard deviation, and that of the difference in units of both errors. Equivalent widths
-count where the published one is 3 sigma or more. [O III] is published for the line at 5008 Å and measured for
-both lines, which are 1.336 times as strong (Storey & Zeippen 2000, MNRAS 312, 813). Slopes published from
-photometry are also compared with those of the same bands integrated through the spectra, lines included.
+have both values, the median of measured over published (equivalent widths, FWHM) or of measured minus
+published (slopes), its robust standard deviation, and that of the difference in units of both errors.
+Equivalent widths count where the published one is 3 sigma or more. [O III] is published for the line at 5008
+Å and measured for both lines, which are 1.336 times as strong (Storey & Zeippen 2000, MNRAS 312, 813). Slopes
+published from photometry are also compared with those of the same bands integrated through the spectra, lines
+included.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ COLUMNS = {
     "oiii5008_ew": "oiii_ew",
     "beta_uv": "beta_uv",
     "beta_opt": "beta_opt",
+    "broad_halpha_fwhm": "halpha_fwhm",
 }
 """Measured column by published quantity."""
 OIII_DOUBLET_RATIO = 1.336
@@ -72,7 +74,7 @@ class Comparison:
     @property
     def is_ratio(self) -> bool:
         """Whether values are compared by their ratio."""
-        return self.quantity.endswith("_ew")
+        return self.quantity.endswith(("_ew", "_fwhm"))
 
     @property
     def difference(self) -> NDArray[np.float64]:

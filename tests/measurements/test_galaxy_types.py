@@ -16,11 +16,12 @@ from distspec.measurements.galaxy_types import MEASUREMENT_LABELS, UNKNOWN, sugg
 from distspec.measurements.standard_sets import NIRSPEC_PRISM_MEASUREMENTS
 from distspec.pipeline.recipes import RECIPES
 from distspec.preprocessing.rest_frame import preprocess
-from tests.helpers.galaxies import GRID, WAVE, galaxy, noisy, spectra
+from tests.helpers.galaxies import GRID, WAVE, galaxy, line, noisy, spectra
 
 LINES = {"Hα": 300.0, "Hβ": 50.0, "[O III] 5007": 200.0, "[O III] 4959": 67.0}
 EXAMPLES = {
     "LRD": galaxy({"Hα": 800.0, "Hβ": 80.0}, -1.5, 1.0, km_s=2500.0),
+    "AGN": galaxy(LINES | {"Hα": 600.0}, km_s=4000.0),
     "quenched": galaxy({}, -1.0, -1.2, jump=2.5),
     "EELG": galaxy({"Hα": 1000.0, "Hβ": 200.0, "[O III] 5007": 1400.0, "[O III] 4959": 470.0}),
     "LAE": galaxy(LINES | {"Lyα": 100.0}, -2.2),
@@ -81,6 +82,28 @@ def test_reasons_give_the_measured_values_and_the_reference():
     assert "EW(Hα) from Hβ" in suggest(spectra(galaxy(LINES, z=8.5), 20.0, 8.5)).reason[0]
     all_three = galaxy({"Hα": 1200.0, "Hβ": 80.0, "Lyα": 150.0}, -1.5, 1.0)
     assert "also EELG 1.00, LAE 1.00" in suggest(spectra(all_three)).reason[0]
+
+
+@pytest.mark.parametrize("z", [4.7, 5.5, 6.5])
+@pytest.mark.parametrize("nii_ratio", [0.0, 0.3, 1.0])
+def test_nitrogen_lines_do_not_make_a_narrow_halpha_broad(z, nii_ratio):
+    flux = galaxy(LINES, z=z, km_s=200.0)
+    level = np.interp(6564.6, WAVE, galaxy({}, z=z))
+    for wave, share in ((6549.86, 0.253), (6585.27, 0.747)):
+        flux += LINES["Hα"] * nii_ratio * share * level * line(wave, z)
+    some = noisy(spectra(np.tile(flux, (50, 1)), 20.0, z))
+    assert set(suggest(some).galaxy_type) == {"star-forming"}
+    fwhm = NIRSPEC_PRISM_MEASUREMENTS.measure(*some)["halpha_fwhm"]
+    assert np.isfinite(fwhm).all()
+    assert np.median(fwhm) < 1600.0
+
+
+def test_an_active_nucleus_is_known_by_neon_too():
+    flux = galaxy(LINES)
+    flux += 20.0 * np.interp(3426.84, WAVE, flux) * line(3426.84, 6.0)
+    suggestion = suggest(spectra(flux, 30.0))
+    assert suggestion.galaxy_type == ["AGN"]
+    assert "EW([Ne V]) 19" in suggestion.reason[0]
 
 
 def test_noise_lowers_the_confidence():
