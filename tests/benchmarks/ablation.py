@@ -1,11 +1,11 @@
 """Ablation of the model of recipe `dja`: the recipe, and the recipe without or with one ingredient.
 
-    python -m tests.benchmarks.ablation [--seeds N] [--jobs N] [--set chosen|reported] [VARIANT …]
+    python -m tests.benchmarks.ablation [--seeds N] [--jobs N] [--sets SET …] [VARIANT …]
 
 Every variant is trained on the same simulated archive of 4,000 files, with `--seeds` initial weights, and
-evaluated on galaxies of another archive: "chosen" for the choice of settings, "reported" for published
-numbers. Prints a Markdown table, mean ± standard deviation over seeds. Takes about a minute per variant and
-seed on one core.
+evaluated on galaxies of other archives: "chosen" for the choice of settings, "reported" for published
+numbers, "bagpipes" for galaxies of another origin. Prints a Markdown table for each, mean ± standard
+deviation over seeds. Takes about a minute per variant and seed on one core.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
@@ -28,16 +29,20 @@ from distspec.models.config import VAEConfig
 from distspec.models.neighbors import Posteriors
 from distspec.models.vae import SpectrumVAE, decode_flux
 from distspec.pipeline.recipes import RECIPES
+from distspec.training.config import TrainingConfig
 from tests.benchmarks import quality
 from tests.benchmarks.models import (
     HELD_OUT_ARCHIVES,
+    TrainingData,
     embed_spectra,
     get_config,
     load_held_out_sample,
     load_training_data,
+    make_untrained_vae,
     train_vae,
 )
 from tests.benchmarks.survey import HeldOutSample, View
+from tests.benchmarks.weighted_pca import Embedding, WeightedPCA
 
 DJA = get_config("dja").vae
 WITHOUT: Mapping[str, dict[str, Any]] = {
@@ -64,7 +69,10 @@ WITH: Mapping[str, dict[str, Any]] = {
     "β = 3": {"kl_weight": 3.0},
     "the paper's L2": {"l2": 1e-3},
 }
+WEIGHTED_PCA, PROBABILISTIC_PCA = "weighted PCA", "probabilistic PCA (no step of training)"
 VARIANTS: Mapping[str, VAEConfig] = {
+    WEIGHTED_PCA: DJA,
+    PROBABILISTIC_PCA: DJA,
     "paper": get_config("paper").vae,
     "learnspec": get_config("learnspec").vae,
     "dja": DJA,
@@ -73,20 +81,28 @@ VARIANTS: Mapping[str, VAEConfig] = {
 }
 
 
-def evaluate(model: SpectrumVAE, sample: HeldOutSample, grid: WavelengthGrid) -> dict[str, float]:
+def embed_with_vae(model: SpectrumVAE, view: View) -> Embedding:
+    """Embed spectra with a VAE."""
+    columns = embed_spectra(model, view.flux, view.ivar, view.z)
+    mean, z = torch.from_numpy(columns["z_mean"]), torch.from_numpy(view.z.astype(np.float32))
+    recon = decode_flux(model, mean, z).numpy() * columns["amplitude"][:, None]
+    variance = np.exp(columns["z_log_var"].astype(np.float64))
+    return Embedding(columns["z_mean"].astype(np.float64), variance, recon)
+
+
+def evaluate(
+    embed: Callable[[View], Embedding], sample: HeldOutSample, grid: WavelengthGrid
+) -> dict[str, float]:
     """Return all measures of `tests.benchmarks.quality` of a model, by the name of their column."""
     first, classes = sample.first, sample.truth_class
-    views = [_embed_view(model, view) for view in (first, sample.new_noise, sample.other_z)]
-    z_mean = [columns["z_mean"] for columns in views]
-    var = [np.exp(columns["z_log_var"]) for columns in views]
-    decoded = decode_flux(model, *(torch.from_numpy(a.astype(np.float32)) for a in (z_mean[0], first.z)))
-    recon = decoded.numpy() * views[0]["amplitude"][:, None]
-    native = quality.rebin_to_native(recon, grid, first.native_wave)
+    views = [embed(view) for view in (first, sample.new_noise, sample.other_z)]
+    z_mean, var = [view.mean for view in views], [view.variance for view in views]
+    native = quality.rebin_to_native(views[0].recon, grid, first.native_wave)
     chi2 = quality.reduced_chi2(native, first.native_flux, first.native_ivar)
     is_bright = first.snr > quality.BRIGHT_SNR
     both_bright = is_bright & (sample.other_z.snr > quality.BRIGHT_SNR)
     new_noise, other_z = (quality.finds_itself(z_mean[0], other) for other in z_mean[1:])
-    posteriors = [Posteriors.from_log_variance(columns["z_mean"], columns["z_log_var"]) for columns in views]
+    posteriors = [Posteriors(view.mean, view.variance) for view in views]
     by_bayes_factor = [quality.finds_itself_by_bayes_factor(posteriors[0], other) for other in posteriors[1:]]
     return {
         "error": float(np.median(quality.arcsinh_mse(native, first.true_flux, first.native_ivar))),
@@ -139,11 +155,6 @@ def _evaluate_probes(z_mean: Any, view: View, classes: Any, grid: WavelengthGrid
     }
 
 
-def _embed_view(model: SpectrumVAE, view: View) -> dict[str, Any]:
-    columns = embed_spectra(model, view.flux, view.ivar, view.z)
-    return {name: values.astype(np.float64) for name, values in columns.items()}
-
-
 def _lya_columns(measured: Mapping[str, Any]) -> Any:
     """Return the equivalent width of Lyα and its significance, bounded, (n_spectra, 2); 0 if not covered."""
     width, error = measured["lya_ew"], measured["lya_ew_err"]
@@ -151,40 +162,53 @@ def _lya_columns(measured: Mapping[str, Any]) -> Any:
     return np.nan_to_num(columns)
 
 
-def run(variant: str, seed: int, archive: str) -> dict[str, float]:
-    """Train and evaluate one variant with one seed."""
+def run(variant: str, seed: int, archives: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Train one variant with one seed, and return its measures on each archive."""
     recipe = variant if variant in RECIPES else "dja"
     data = load_training_data(recipe)
-    model = train_vae(VARIANTS[variant], get_config(recipe).training, data, seed)
-    return evaluate(model, load_held_out_sample(recipe, archive), data.grid)
+    embed = _fit_variant(variant, get_config(recipe).training, data, seed)
+    return {name: evaluate(embed, load_held_out_sample(recipe, name), data.grid) for name in archives}
+
+
+def _fit_variant(
+    variant: str, training: TrainingConfig, data: TrainingData, seed: int
+) -> Callable[[View], Embedding]:
+    """Return a function that embeds spectra with a variant."""
+    if variant == WEIGHTED_PCA:
+        pca = WeightedPCA.fit(*(values.numpy() for values in data.train.spectrum), seed)
+        return lambda view: pca.embed(view.flux, view.ivar)
+    if variant == PROBABILISTIC_PCA:
+        return partial(embed_with_vae, make_untrained_vae(DJA, data, seed))
+    return partial(embed_with_vae, train_vae(VARIANTS[variant], training, data, seed))
 
 
 def main() -> None:
-    """Run variants and print the table; each result is also printed to standard error when it is complete."""
+    """Run variants and print tables; each result is also printed to standard error when it is complete."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("variants", nargs="*", metavar="VARIANT", help=f"{', '.join(VARIANTS)}; default: all")
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--jobs", type=int, default=1, help="number of processes, with one thread each")
-    parser.add_argument("--set", choices=HELD_OUT_ARCHIVES, default="reported", dest="archive")
+    parser.add_argument("--sets", nargs="+", choices=HELD_OUT_ARCHIVES, default=["reported"], dest="archives")
     args = parser.parse_args()
     if unknown := set(args.variants) - set(VARIANTS):
         parser.error(f"no variant {', '.join(sorted(unknown))}: choose from {', '.join(VARIANTS)}")
     variants = args.variants or list(VARIANTS)
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
         futures = {
-            (variant, seed): pool.submit(run, variant, seed, args.archive)
+            (variant, seed): pool.submit(run, variant, seed, args.archives)
             for variant in variants
             for seed in range(args.seeds)
         }
-        results: dict[str, list[dict[str, float]]] = {variant: [] for variant in variants}
+        results: dict[str, list[dict[str, dict[str, float]]]] = {variant: [] for variant in variants}
         for (variant, seed), future in futures.items():
             results[variant].append(future.result())
             print(variant, seed, future.result(), file=sys.stderr, flush=True)
-    names = list(results[variants[0]][0])
-    print("| | " + " | ".join(names) + " |\n|---" + "|---:" * len(names) + "|")
-    for variant in variants:
-        cells = [_format_cell([scores[name] for scores in results[variant]]) for name in names]
-        print(f"| {variant} | " + " | ".join(cells) + " |")
+    for archive in args.archives:
+        names = list(results[variants[0]][0][archive])
+        print(f"\n| {archive} | " + " | ".join(names) + " |\n|---" + "|---:" * len(names) + "|")
+        for variant in variants:
+            cells = [_format_cell([scores[archive][name] for scores in results[variant]]) for name in names]
+            print(f"| {variant} | " + " | ".join(cells) + " |")
 
 
 def _format_cell(values: list[float]) -> str:

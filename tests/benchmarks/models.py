@@ -23,12 +23,14 @@ from distspec.training.config import TrainingConfig
 from distspec.training.distributed import ProcessGroup
 from distspec.training.state import EarlyStopping
 from distspec.training.steps import init_training_state, train_step, validate
+from tests.benchmarks.bagpipes_galaxies import simulate_bagpipes_sample
 from tests.benchmarks.survey import HeldOutSample, simulate_held_out_sample, simulate_training_sample
 
 N_FILES, ARCHIVE_SEED = 4000, 0
 """Size and seed of the archive that models are trained on."""
-HELD_OUT_ARCHIVES = {"chosen": (1000, 101), "reported": (1500, 202)}
-"""Size and seed of archives with held-out galaxies: for the choice of settings, for published numbers."""
+HELD_OUT_ARCHIVES = {"chosen": (1000, 101), "reported": (1500, 202), "bagpipes": (1200, 303)}
+"""Size and seed of archives with held-out galaxies: for the choice of settings, for published numbers, and of
+another origin than the training's (`tests.benchmarks.bagpipes_galaxies`)."""
 MAX_EPOCHS = 100
 PAPER_LEARNING_RATE = 1e-3
 """Learning rate for recipe `paper`, ten times its own, since it is trained for fewer epochs."""
@@ -98,7 +100,8 @@ def load_training_data(recipe: str) -> TrainingData:
 @lru_cache(maxsize=4)
 def load_held_out_sample(recipe: str, name: str) -> HeldOutSample:
     """Return a sample of `HELD_OUT_ARCHIVES`, on the grid of a recipe."""
-    return simulate_held_out_sample(*HELD_OUT_ARCHIVES[name], get_grid(recipe), get_config(recipe).norm)
+    simulate = simulate_bagpipes_sample if name == "bagpipes" else simulate_held_out_sample
+    return simulate(*HELD_OUT_ARCHIVES[name], get_grid(recipe), get_config(recipe).norm)
 
 
 def make_batch(flux: Any, ivar: Any, z: Any) -> Batch:
@@ -108,10 +111,7 @@ def make_batch(flux: Any, ivar: Any, z: Any) -> Batch:
 
 def train_vae(vae: VAEConfig, training: TrainingConfig, data: TrainingData, seed: int) -> SpectrumVAE:
     """Train a model as the stage does with one worker, without its data loading and checkpoints."""
-    torch.set_num_threads(1)
-    torch.manual_seed(seed)
-    model = SpectrumVAE({SPECTRUM_KEY: data.grid.n_pixels}, vae, data.grid.wave_rest)
-    model.initialize_from_sample(data.train)
+    model = _initialize_vae(vae, data, seed)
     state, process_group = init_training_state(model, training), ProcessGroup()
     stopping = EarlyStopping(training.patience)
     for epoch in range(training.max_epochs):
@@ -128,6 +128,21 @@ def train_vae(vae: VAEConfig, training: TrainingConfig, data: TrainingData, seed
     model.load_state_dict(stopping.best_state_dict)
     model.calibrate_posteriors(*data.repeats)
     return model.eval()
+
+
+def make_untrained_vae(vae: VAEConfig, data: TrainingData, seed: int) -> SpectrumVAE:
+    """Return a model before the first step: its networks give 0, and what remains is probabilistic PCA."""
+    model = _initialize_vae(vae, data, seed)
+    model.calibrate_posteriors(*data.repeats)
+    return model.eval()
+
+
+def _initialize_vae(vae: VAEConfig, data: TrainingData, seed: int) -> SpectrumVAE:
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    model = SpectrumVAE({SPECTRUM_KEY: data.grid.n_pixels}, vae, data.grid.wave_rest)
+    model.initialize_from_sample(data.train)
+    return model
 
 
 def train_recipe(recipe: str, seed: int) -> SpectrumVAE:

@@ -5,6 +5,7 @@ The training sample and the held-out sample come from different seeds of `distsp
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,22 +129,60 @@ def simulate_held_out_sample(n: int, seed: int, grid: WavelengthGrid, norm: Norm
     galaxies = draw_survey_galaxies(config, rows)
     z, exptime = table["z_true"].to_numpy(), table["exptime"].to_numpy()
     rng = np.random.default_rng([seed, 99])
-    other_z = _draw_other_redshifts(z, rng)
+    return build_held_out_sample(
+        lambda z: simulate_galaxy_flux(galaxies, z),
+        lambda flux, z: observe(flux, z, exptime, [""] * len(z), [rng] * len(z)),
+        z,
+        np.array(table["truth_class"].to_pylist()),
+        grid,
+        norm,
+        rng,
+    )
+
+
+def build_held_out_sample(
+    simulate: Callable[[Floats], Floats],
+    observe: Callable[[Floats, Floats], list[Spectrum]],
+    z: Floats,
+    truth_class: NDArray[np.str_],
+    grid: WavelengthGrid,
+    norm: NormConfig,
+    rng: np.random.Generator,
+) -> HeldOutSample:
+    """Observe galaxies three times.
+
+    Parameters
+    ----------
+    simulate : callable
+        Returns flux without noise, (n_galaxies, 473), at given redshifts.
+    observe : callable
+        Returns observed spectra of such flux with given cataloged redshifts.
+    z : ndarray of shape (n_galaxies,)
+        True redshifts.
+    truth_class : ndarray of str, shape (n_galaxies,)
+        True classes.
+    grid, norm
+        Grid and normalization of the spectra.
+    rng : numpy.random.Generator
+        Draws other redshifts and the errors of cataloged ones.
+
+    Returns
+    -------
+    HeldOutSample
+        A galaxy that is rejected in one view is left out of all.
+    """
     observed: list[tuple[list[Spectrum], Floats]] = []
-    for z_view in (z, z, other_z):
-        true_flux = simulate_galaxy_flux(galaxies, z_view)
+    for z_view in (z, z, _draw_other_redshifts(z, rng)):
+        true_flux = simulate(z_view)
         cataloged = z_view + 0.001 * (1.0 + z_view) * rng.standard_normal(len(z_view))
-        spectra = observe(true_flux, cataloged, exptime, [""] * len(z_view), [rng] * len(z_view))
-        observed.append((spectra, true_flux))
+        observed.append((observe(true_flux, cataloged), true_flux))
     batches = [preprocess(spectra, grid, norm, DEFAULT_SLOPE) for spectra, _ in observed]
-    # A galaxy that is rejected in one view is left out of all.
     lost = {index for _, rejected in batches for index, _ in rejected}
-    kept = np.array([i for i in range(len(rows)) if i not in lost])
+    kept = np.array([i for i in range(len(z)) if i not in lost])
     first, new_noise, other = (
         _make_view([spectra[i] for i in kept], flux[kept], grid, norm) for spectra, flux in observed
     )
-    truth_class = np.array(table["truth_class"].to_pylist())[kept]
-    return HeldOutSample(first, new_noise, other, truth_class)
+    return HeldOutSample(first, new_noise, other, truth_class[kept])
 
 
 def select_files(table: pa.Table, include_brown_dwarfs: bool = False) -> pa.Table:
