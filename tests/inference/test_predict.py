@@ -51,10 +51,12 @@ def predicted(run, objects, files) -> pa.Table:
     return prediction.table
 
 
-def test_predictions_for_the_runs_own_spectra_agree_with_the_catalog(objects, predicted):
+def test_predictions_for_the_runs_own_spectra_agree_with_the_catalog(run, objects, predicted):
     assert predicted["object_id"].to_pylist() == objects["object_id"].to_pylist()
     published, labels = (table["cluster_label"].to_numpy() for table in (objects, predicted))
-    assert (published == labels).mean() >= 0.99
+    is_in_map = str(Predictor.open(run.root).run_record.clustering.space).startswith("map")
+    # The position of a new spectrum on a map is approximate.
+    assert (published == labels).mean() >= (0.9 if is_in_map else 0.99)
     assert predicted["galaxy_type"].to_pylist() == objects["galaxy_type"].to_pylist()
     assert predicted["galaxy_type_reason"].to_pylist() == objects["galaxy_type_reason"].to_pylist()
     for name in ("z_mean_00", "recon_chi2_red", "snr", "norm", "artefact_score", "lya_ew"):
