@@ -178,9 +178,13 @@ def _track_published_classes(root: str, run_id: str, inputs: _RunInputs) -> Trac
     if current.run_id != run_id:
         previous = PublishedClasses(objects["object_id"], objects["class_id"], registry)
         return track_classes(run_id, object_ids, labels, points, previous)
-    classes = tables["classes"].to_table(filter=pc.field("cluster_label") >= 0).sort_by("cluster_label")
     previous_ids = objects["previous_class_id"].take(pc.index_in(object_ids, objects["object_id"]))
-    ids, change_types = classes["class_id"].to_pylist(), classes["change"].to_pylist()
+    # A class of the consensus may have no spectra; it has an identifier, but no row in the table of classes.
+    known = registry.filter(pc.equal(registry["run_id"], run_id)).sort_by("cluster_label")
+    classes = tables["classes"].to_table(columns=["class_id", "change"])
+    change = dict(zip(classes["class_id"].to_pylist(), classes["change"].to_pylist(), strict=True))
+    ids = known["class_id"].to_pylist()
+    change_types = [change.get(class_id, "new") for class_id in ids]
     return TrackedClasses(ids, change_types, previous_ids, tables["changes"].to_table(), registry)
 
 
