@@ -7,14 +7,16 @@ import pytest
 from distspec.archives.registry import get_archive
 from distspec.catalog.build import build_tables
 from distspec.catalog.class_tables import measure_class_medians
-from distspec.catalog.editions import CatalogConfig
+from distspec.catalog.editions import CatalogConfig, publish
 from distspec.core import schema
+from distspec.core.arrow import pc
 from distspec.io.files import read_json, write_json
 from distspec.io.paths import join_url, model_url
 from distspec.measurements.galaxy_types import suggest_galaxy_types
 from distspec.models.latents import read_latents
 from distspec.models.model import load_model
 from distspec.store.store import open_repository
+from tests.helpers import small_run
 from tests.helpers.galaxies import GRID, WAVE, galaxy
 
 
@@ -144,3 +146,19 @@ def test_class_medians_give_galaxy_types_where_they_are_covered():
     assert found.galaxy_type == ["LRD", "star-forming", "star-forming"]
     assert "not covered: LRD, LAE, high-z analog" in found.reason[2]
     assert found.confidence[2] < found.confidence[1]
+
+
+def test_a_run_with_an_empty_class_is_published_again(small_store, rng, monkeypatch):
+    """New labels change the catalog of the same run; one of its classes has no spectra."""
+    monkeypatch.setattr(small_run, "CLASS_SIZES", {0: 30, 2: 27, -1: 3})
+    root, store, _ = small_run.save_small_run(small_store, rng)
+    first = build_tables(root, "r-1", store, CatalogConfig())
+    publish(root, first, "r-1", store.snapshot_id, {})
+    assert first["class_ids"]["n_spectra"].to_pylist() == [30, 0, 27]
+    again = build_tables(root, "r-1", store, CatalogConfig())
+    for column in ("class_id", "previous_class_id"):
+        assert again["objects"][column].equals(first["objects"][column])
+    for column in ("class_id", "change", "n_spectra"):
+        assert again["classes"][column].equals(first["classes"][column])
+    smallest = again["objects"].filter(pc.field("cluster_label") == 2)
+    assert set(smallest["class_id"].to_pylist()) == {"c-0002"}
