@@ -217,9 +217,11 @@ def test_a_grown_archive_appends_rows(finished, tmp_path):
     run_stages(config, ["ingest"])
     grown = open_store(store_url(config.root))
     ledger = grown.ledger().slice(0, len(first))
+    assert ledger.schema.equals(first.schema)
     for name in first.column_names:
+        assert ledger[name].is_null().equals(first[name].is_null()), name
         one, two = (values[name].to_numpy() for values in (first, ledger))
-        np.testing.assert_array_equal(one, two, name)  # NaN is equal to NaN
+        np.testing.assert_array_equal(one, two, name)  # `equals` is false for NaN
     assert np.array_equal(grown.read_spectra(slice(0, len(first)))[0], flux)
     assert set(grown.ledger()["object_id"].to_pylist()) == set(
         table(finished, "objects")["object_id"].to_pylist()

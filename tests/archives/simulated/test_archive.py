@@ -243,7 +243,7 @@ def test_signal_to_noise_and_defects(archive):
         n_missing.append((~valid).sum())
         negative += np.any(data["flux"][valid] < 0)
     low, middle, high = np.percentile(snr, [5, 50, 95])
-    assert 0.1 < low < 0.5 < middle < 3.0 < high < 50.0
+    assert 0.15 < low < 1.0 < middle < 2.0 < high < 12.5
     assert min(n_missing) == 5
     assert np.median(n_missing) <= 6
     assert 40 < max(n_missing) < 330
