@@ -53,10 +53,10 @@ def _lrd_probability(measured: MeasuredValues) -> Floats:
 
 def _agn_probability(measured: MeasuredValues) -> Floats:
     """Return the probability of broad Hα or of [Ne V]; a line that is not measured gives no evidence."""
-    fwhm, fwhm_error = measured["halpha_fwhm"]
+    broad = measured.prob_above("halpha_fwhm", AGN_MIN_HALPHA_FWHM)
+    broad = np.where(measured.is_covered("halpha_fwhm"), broad, 0.0)
     nev, nev_error = measured["nev_ew"]
-    broad = np.where(np.isnan(fwhm), 0.0, ndtr((fwhm - AGN_MIN_HALPHA_FWHM) / fwhm_error))
-    hard = np.where(np.isnan(nev), 0.0, ndtr(nev / nev_error - AGN_NEV_SNR))
+    hard = np.where(measured.is_covered("nev_ew"), ndtr(nev / nev_error - AGN_NEV_SNR), 0.0)
     return 1.0 - (1.0 - broad) * (1.0 - hard)
 
 
