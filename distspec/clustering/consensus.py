@@ -251,7 +251,22 @@ def find_consensus(member_labels: Sequence[Labels], n_classes: int, rng: np.rand
         classes[kept] = 0
     if n > CONSENSUS_SAMPLE_SIZE:
         classes = labels_from_prob(Consensus.from_members(sampled, classes).predict_proba(member_labels))
-    return Consensus.from_members(member_labels, relabel_by_size(classes))
+    return _drop_empty_classes(Consensus.from_members(member_labels, relabel_by_size(classes)), member_labels)
+
+
+def _drop_empty_classes(consensus: Consensus, member_labels: Sequence[Labels]) -> Consensus:
+    """Return a consensus in which every class is the most probable one of some point.
+
+    The probabilities of a class that shares its clusters with larger ones may be below theirs at all of its
+    points, which then get other labels. Such points join the classes that they are labeled with.
+    """
+    while True:
+        assigned = labels_from_prob(consensus.predict_proba(member_labels))
+        is_empty = ~np.isin(consensus.labels, assigned)
+        if not is_empty.any():
+            return consensus
+        classes = np.where(is_empty, assigned, consensus.labels).astype(np.int32)
+        consensus = Consensus.from_members(member_labels, relabel_by_size(classes))
 
 
 def _cut_dendrogram(tree: Floats, n_classes: int, min_size: int) -> Labels:

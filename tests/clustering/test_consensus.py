@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
 from distspec.clustering import consensus
+from distspec.clustering.algorithms import labels_from_prob
 from distspec.clustering.consensus import (
     Consensus,
     adjusted_rand_index,
@@ -56,6 +57,19 @@ def test_points_whose_members_disagree_have_low_stability(rng):
     assert prob[20:].max(axis=1).min() > 0.8
     assert prob[:20].max(axis=1).mean() < 0.7
     assert stability[:20].mean() < 0.7 < stability[20:].min()
+
+
+def test_a_class_that_no_point_is_labeled_with_is_dropped(rng):
+    """The four middle points form a branch of the tree, but share their clusters with larger classes."""
+    truth = np.repeat([0, 2, 1, 3], [40, 4, 30, 20]).astype(np.int32)
+    members = [np.where(truth == 2, side, truth).astype(np.int32) for side in (0, 0, 1, 1)]
+    with_empty = Consensus.from_members(members, truth)
+    assert set(labels_from_prob(with_empty.predict_proba(members)).tolist()) == {0, 1, 3}
+    result = find_consensus(members, 4, rng)
+    labels = labels_from_prob(result.predict_proba(members))
+    assert result.n_classes == 3
+    assert set(labels.tolist()) == set(result.labels.tolist()) == {0, 1, 2}
+    assert np.array_equal(labels[truth == 3], np.full(20, 2))
 
 
 def test_noise_belongs_to_no_class(rng):
