@@ -19,7 +19,8 @@ SUGGESTION_COLUMNS = ("suggestion_rank", "object_id", "label", "label_prob", "la
 class LabelCommand(RootCommand):
     """Add the labels of a CSV or Parquet file.
 
-    The table has the columns object_id and human_label and, optionally, who, when and note.
+    The table has the columns object_id and human_label and, optionally, who, when, note and mark; files that
+    the explorer exports are such tables. Labels that the root has already are not added again.
     """
 
     file: tyro.conf.Positional[str] = tyro.MISSING
@@ -28,11 +29,20 @@ class LabelCommand(RootCommand):
     """Annotator of rows for which the file gives none; empty: your user name."""
     skip_unknown: bool = False
     """Skip spectra that the store does not hold, and list them; otherwise they make the command fail."""
+    retract: bool = False
+    """Rows without a label withdraw the annotator's earlier label and mark; otherwise they do nothing."""
 
     def run(self) -> None:
         """Print the number of labels."""
-        imported = self.project.import_labels(self.file, self.who, self.skip_unknown)
-        print(f"{len(imported.annotations):,} labels added; `distspec classify` learns them")
+        imported = self.project.import_labels(self.file, self.who, self.skip_unknown, self.retract)
+        n_added = len(imported.annotations) - imported.n_retracted
+        print(f"{n_added:,} labels added; `distspec classify` learns them")
+        if imported.n_retracted:
+            print(f"labels of {imported.n_retracted:,} spectra withdrawn")
+        if imported.n_unchanged:
+            print(f"{imported.n_unchanged:,} unchanged: the root has them already")
+        if imported.n_blank:
+            print(f"{imported.n_blank:,} rows without a label do nothing (--retract withdraws labels)")
         if imported.unknown_ids:
             lines = [f"line {line}: {name!r}" for line, name in imported.unknown_ids]
             print(f"{len(lines):,} skipped, of spectra that the store does not hold:", *lines, sep="\n  ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import PurePath
@@ -32,7 +32,7 @@ from distspec.explorer.payloads import (
     SearchPayload,
 )
 from distspec.explorer.session import MAX_LABEL_NAMES, AnnotationSession
-from distspec.labels.annotations import INTEREST_LABELS
+from distspec.labels.annotations import INTEREST_LABELS, Annotation
 
 MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -45,7 +45,7 @@ EXPORT_COLUMNS = (
     *("object_id", "source_id", "ra", "dec", "z", "snr", "cluster_label", "cluster_prob", "galaxy_type"),
     *("anomaly_score", "anomaly_rank"),
 )
-"""Columns of an exported selection; ``human_label`` and ``mark`` are added."""
+"""Columns of an exported selection; those of labels and marks are added."""
 NOT_SUGGESTED = ("", "unknown", "artefact")
 """Galaxy types that are not offered as labels."""
 
@@ -231,10 +231,8 @@ class _Api:
         columns = [name for name in EXPORT_COLUMNS if name in self._data.table.column_names]
         table = self._data.table.select(columns).take(rows)
         object_ids = table["object_id"].to_pylist()
-        for name, as_marks in (("human_label", False), ("mark", True)):
-            labels = self._session.current_labels(as_marks)
-            values = pa.array([labels.get(object_id, "") for object_id in object_ids], pa.string())
-            table = table.append_column(name, values)
+        for name, values in self._label_columns(object_ids).items():
+            table = table.append_column(name, pa.array(values, pa.string()))
         for i, column in enumerate(table.schema):
             if pa.types.is_string(column.type):
                 texts = [text and escape_formula(text) for text in table[column.name].to_pylist()]
@@ -242,6 +240,18 @@ class _Api:
         sink = io.BytesIO()
         pyarrow.csv.write_csv(table, sink)
         return Response(sink.getvalue(), media_type="text/csv; charset=utf-8")
+
+    def _label_columns(self, object_ids: Sequence[str]) -> dict[str, list[str]]:
+        """Return the label and the mark of each spectrum, with annotator, time and note, for an import."""
+        columns: dict[str, list[str]] = {}
+        for name, prefix, as_marks in (("human_label", "", False), ("mark", "mark_", True)):
+            current = self._session.current_annotations(as_marks)
+            found = [current.get(object_id, Annotation(object_id, "")) for object_id in object_ids]
+            columns[name] = [annotation.human_label for annotation in found]
+            columns[f"{prefix}who"] = [annotation.who for annotation in found]
+            columns[f"{prefix}when"] = [a.when.isoformat() if a.when else "" for a in found]
+            columns[f"{prefix}note"] = [annotation.note for annotation in found]
+        return columns
 
     def _summarize(self, row: int, ln_bayes_factor: float | None = None) -> ObjectSummary:
         values = self._data.get_row(row)

@@ -214,9 +214,32 @@ class AnnotationSession:
         dict of str to str
             Label or mark by object identifier.
         """
+        return {
+            object_id: annotation.human_label
+            for object_id, annotation in self.current_annotations(as_marks).items()
+        }
+
+    def current_annotations(self, as_marks: bool) -> dict[str, Annotation]:
+        """Return the annotations of `current_labels`.
+
+        Parameters
+        ----------
+        as_marks : bool
+            Whether to return the marks "interesting" and "ordinary" instead of labels.
+
+        Returns
+        -------
+        dict of str to Annotation
+            Label or mark, its annotator, note and time, by object identifier.
+        """
         latest = self.marks if as_marks else self.labels
         order = sorted(latest.items(), key=lambda item: (item[0][1] == self.annotator, item[1].timestamp))
-        return {object_id: annotation.human_label for (object_id, _), annotation in order}
+        return {
+            object_id: Annotation(
+                object_id, annotation.human_label, annotator, annotation.note, annotation.timestamp
+            )
+            for (object_id, annotator), annotation in order
+        }
 
     def _labels_in_use(self) -> set[str]:
         return {annotation.human_label for annotation in self.labels.values()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -15,10 +15,12 @@ from distspec.core.text import unescape_formula
 from distspec.io.files import read_bytes
 from distspec.io.table_formats import parse_table
 from distspec.io.table_output import decode_text
-from distspec.labels.annotations import INTEREST_LABELS, Annotation, normalize_label
+from distspec.labels.annotations import INTEREST_LABELS, Annotation, current_annotations, normalize_label
 
 REQUIRED_COLUMNS = ("object_id", "human_label")
-OPTIONAL_COLUMNS = ("who", "when", "note", "mark")
+MARK_COLUMNS = {"who": "mark_who", "when": "mark_when", "note": "mark_note"}
+"""Columns of the mark that an export has beside those of the label."""
+OPTIONAL_COLUMNS = ("who", "when", "note", "mark", *MARK_COLUMNS.values())
 LABEL_COLUMNS = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)
 PARQUET_SUFFIXES = (".parquet", ".pq")
 """Endings of the names of Parquet files, whose texts are read as they are."""
@@ -50,30 +52,45 @@ class ImportedLabels:
     Attributes
     ----------
     annotations : list of Annotation
-        Labels of spectra in the store.
+        Labels and marks of spectra in the store; an empty label withdraws.
     unknown_ids : list of UnknownSpectrum
         Rows whose spectrum is not in the store.
+    n_blank : int
+        Number of rows without label and mark, which do nothing.
+    n_unchanged : int
+        Number of labels and marks that the root had already.
     """
 
     annotations: list[Annotation]
     unknown_ids: list[UnknownSpectrum]
+    n_blank: int = 0
+    n_unchanged: int = 0
+
+    @property
+    def n_retracted(self) -> int:
+        """Number of annotations that withdraw earlier ones."""
+        return sum(not annotation.human_label for annotation in self.annotations)
 
 
-def read_labels(url: str, known_ids: pa.Array | pa.ChunkedArray, default_annotator: str) -> ImportedLabels:
+def read_labels(
+    url: str, known_ids: pa.Array | pa.ChunkedArray, default_annotator: str, retract: bool = False
+) -> ImportedLabels:
     """Read labels from a table file.
 
     Parameters
     ----------
     url : str
         File with the columns ``object_id`` and ``human_label`` and, optionally, ``who``, ``when`` (ISO
-        8601, UTC unless it states an offset), ``note`` and ``mark``. An empty label withdraws the person's
-        previous one, unless the row has a mark, which is then added alone. In CSV, an apostrophe that escapes
-        a formula (`distspec.core.text.escape_formula`) is removed; in FITS, VOTable and ECSV, JSON strings
-        are decoded (`distspec.io.table_output.encode_text`).
+        8601, UTC unless it states an offset), ``note`` and ``mark``; the mark may have its own ``mark_who``,
+        ``mark_when`` and ``mark_note``. A row without label and mark does nothing, unless ``retract`` is
+        set. In CSV, an apostrophe that escapes a formula (`distspec.core.text.escape_formula`) is removed; in
+        FITS, VOTable and ECSV, JSON strings are decoded (`distspec.io.table_output.encode_text`).
     known_ids : Array of str, shape (n_spectra,)
         Identifiers of the spectra in the store.
     default_annotator : str
         Annotator of rows without ``who``.
+    retract : bool
+        Whether a row without label and mark withdraws the annotator's earlier label and mark.
 
     Returns
     -------
@@ -107,7 +124,7 @@ def read_labels(url: str, known_ids: pa.Array | pa.ChunkedArray, default_annotat
         raise LabelError(
             f"{url}: {'; '.join(problems[:MAX_LISTED_ROWS])}{more}. No label was added: correct the file"
         )
-    built = [_build_annotations(row, default_annotator) for row in rows]
+    built = [_build_annotations(row, default_annotator, retract) for row in rows]
     lines = [i + 2 for i, group in enumerate(built) for _ in group]
     annotations = [annotation for group in built for annotation in group]
     names = pa.array([annotation.object_id for annotation in annotations], pa.string())
@@ -121,7 +138,45 @@ def read_labels(url: str, known_ids: pa.Array | pa.ChunkedArray, default_annotat
                 if not known
             )
         ),
+        n_blank=sum(not group for group in built),
     )
+
+
+def select_new(annotations: Sequence[Annotation], known: pa.Table) -> list[Annotation]:
+    """Leave out labels and marks that would change nothing.
+
+    Parameters
+    ----------
+    annotations : sequence of Annotation
+        Labels and marks to add.
+    known : Table
+        All annotations of the root, as `distspec.labels.annotations.read_annotations` returns them.
+
+    Returns
+    -------
+    list of Annotation
+        Those that were not made before: with a time, the same annotation; without one, the same as the
+        annotator's latest of the spectrum. An annotation without a time and note keeps the note.
+    """
+    rows = known.to_pylist()
+    made = {(_identity(row), row["note"] or "", row["when"]) for row in rows}
+    current = [row for marks in (False, True) for row in current_annotations(known, marks).to_pylist()]
+    latest = {(_identity(row), note) for row in current for note in ("", row["note"] or "")}
+    annotated = {(row["object_id"], row["who"]) for row in current}
+
+    def is_new(annotation: Annotation) -> bool:
+        identity = annotation.object_id, annotation.human_label, annotation.who
+        if annotation.when is not None:
+            return (identity, annotation.note, annotation.when) not in made
+        if not annotation.human_label:
+            return (annotation.object_id, annotation.who) in annotated
+        return (identity, annotation.note) not in latest
+
+    return [annotation for annotation in annotations if is_new(annotation)]
+
+
+def _identity(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row["object_id"], row["human_label"], row["who"]
 
 
 def _read_table(url: str) -> pa.Table:
@@ -151,31 +206,38 @@ def _format_value(value: Any) -> str:
 
 def _find_problem(row: Mapping[str, str]) -> str:
     """Return the problem of an invalid row; "" if it is valid."""
-    label = row["human_label"]
     if not row["object_id"]:
         return "no object_id"
     if (mark := row.get("mark", "")) and mark not in INTEREST_LABELS:
         return f"mark {mark!r} is neither {' nor '.join(INTEREST_LABELS)}"
     try:
-        normalize_label(label)
+        normalize_label(row["human_label"].strip())
     except LabelError as error:
         return str(error)
-    try:
-        if row.get("when"):
-            _parse_time(row["when"])
-    except ValueError:
-        return f"when {row['when']!r} is not a time: write 2026-01-31 or 2026-01-31T12:00:00"
+    for name in ("when", MARK_COLUMNS["when"]):
+        try:
+            if row.get(name):
+                _parse_time(row[name])
+        except ValueError:
+            return f"{name} {row[name]!r} is not a time: write 2026-01-31 or 2026-01-31T12:00:00"
     return ""
 
 
-def _build_annotations(row: Mapping[str, str], default_annotator: str) -> list[Annotation]:
-    """Return the annotations of a valid row: its label, its mark, or both."""
-    when = _parse_time(row["when"]) if row.get("when") else None
-    annotator, label = row.get("who") or default_annotator, normalize_label(row["human_label"])
-    mark = row.get("mark", "")
+def _build_annotations(row: Mapping[str, str], default_annotator: str, retract: bool) -> list[Annotation]:
+    """Return the annotations of a valid row: its label, its mark, both, a withdrawal, or none."""
+    label, mark = normalize_label(row["human_label"].strip()), row.get("mark", "")
+    own = {name: row.get(name, "") for name in MARK_COLUMNS}
+    of_mark = {name: row.get(column, own[name]) for name, column in MARK_COLUMNS.items()}
+    given = [(label, own)] if label or (retract and not mark) else []
     return [
-        Annotation(row["object_id"], name, annotator, row.get("note", ""), when)
-        for name in ([label] if label or not mark else []) + ([mark] if mark else [])
+        Annotation(
+            object_id=row["object_id"],
+            human_label=text,
+            who=values["who"] or default_annotator,
+            note=values["note"],
+            when=_parse_time(values["when"]) if values["when"] else None,
+        )
+        for text, values in given + ([(mark, of_mark)] if mark else [])
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -21,7 +21,7 @@ from distspec.labels.annotations import (
     read_annotations,
 )
 from distspec.labels.consensus import consensus_labels
-from distspec.labels.importing import MAX_LISTED_ROWS, ImportedLabels, read_labels
+from distspec.labels.importing import MAX_LISTED_ROWS, ImportedLabels, read_labels, select_new
 from distspec.project.tables import QueryResult
 from distspec.store.store import open_store
 
@@ -85,24 +85,30 @@ class LabelMethods(ProjectBase):
         return len(ids)
 
     @with_storage
-    def import_labels(self, file: str, user: str = "", skip_unknown: bool = False) -> ImportedLabels:
-        """Add the labels of a CSV or Parquet file.
+    def import_labels(
+        self, file: str, user: str = "", skip_unknown: bool = False, retract: bool = False
+    ) -> ImportedLabels:
+        """Add the labels of a CSV or Parquet file; labels that are there already are not added again.
 
         Parameters
         ----------
         file : str
-            Path or URL of a table with columns object_id and human_label and, optionally, who, when and note.
+            Path or URL of a table with columns object_id and human_label and, optionally, those that
+            `distspec.labels.importing.read_labels` describes.
         user : str
             Annotator of rows for which the file gives none; empty: the name of the operating system's user.
         skip_unknown : bool
             Whether to skip spectra that the store does not contain.
+        retract : bool
+            Whether rows without label and mark withdraw the annotator's earlier ones; otherwise they do
+            nothing.
 
         Raises
         ------
         LabelError
             If the table is wrong, or names spectra that the store does not contain; nothing is added then.
         """
-        imported = read_labels(file, self._known_ids(), user or user_name())
+        imported = read_labels(file, self._known_ids(), user or user_name(), retract)
         lines = [f"line {line}: {name!r}" for line, name in imported.unknown_ids]
         if lines and not skip_unknown:
             more = f" and {len(lines) - MAX_LISTED_ROWS} more" if len(lines) > MAX_LISTED_ROWS else ""
@@ -111,8 +117,10 @@ class LabelMethods(ProjectBase):
                 f"{', '.join(lines[:MAX_LISTED_ROWS])}{more}; "
                 "nothing was added: correct them, or skip them with --skip-unknown"
             )
-        add_annotations(self.root, imported.annotations)
-        return imported
+        new = select_new(imported.annotations, read_annotations(self.root))
+        if new:
+            add_annotations(self.root, new)
+        return replace(imported, annotations=new, n_unchanged=len(imported.annotations) - len(new))
 
     def _known_ids(self) -> pa.ChunkedArray:
         return open_store(store_url(self.root)).ledger(["object_id"])["object_id"]

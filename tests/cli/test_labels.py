@@ -53,6 +53,12 @@ def test_labels_are_imported_and_classified(root, command, tmp_path):
     output = command("label", file, "--who", "ann", "--skip-unknown")
     assert "30 labels added" in output
     assert "line 32: 'nobody'" in output
+    blank = write(tmp_path / "blank.csv", [(given[0][0], ""), (given[1][0], " "), given[2]])
+    output = command("label", blank, "--who", "ann")
+    assert "0 labels added" in output
+    assert "1 unchanged" in output
+    assert "2 rows without a label do nothing (--retract" in output
+    assert len(annotations.read_annotations(root)) == 30
     annotations.add_annotations(root, [annotations.Annotation(given[0][0], "neither", "bob")])
     output = command("labels", "--compact")
     assert "31 rows in one file" in output
@@ -81,6 +87,8 @@ def test_labels_are_imported_and_classified(root, command, tmp_path):
     assert scores["left"]["n_needed"] == 9
     printed = command("query", "SELECT count(*) AS n FROM predictions JOIN objects USING (object_id)")
     assert printed.split()[-1] == "60"
+    assert "labels of 2 spectra withdrawn" in command("label", blank, "--who", "ann", "--retract")
+    assert len(annotations.current_annotations(annotations.read_annotations(root))) == 29
 
 
 def test_number_of_missing_labels_is_reported(root, command, tmp_path):

@@ -1,11 +1,14 @@
 """Responses of the application, compared with the catalog and the store."""
 
 import io
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from distspec.catalog.editions import open_tables
@@ -14,8 +17,14 @@ from distspec.explorer.app import make_app
 from distspec.explorer.session import open_annotation_session
 from distspec.io.files import list_files
 from distspec.io.paths import store_url
-from distspec.labels.annotations import Annotation, add_annotations, annotations_url, read_annotations
-from distspec.labels.importing import read_labels
+from distspec.labels.annotations import (
+    INTEREST_LABELS,
+    Annotation,
+    add_annotations,
+    annotations_url,
+    read_annotations,
+)
+from distspec.labels.importing import read_labels, select_new
 from distspec.models.neighbors import compute_log_bayes_factors
 from distspec.store.store import open_store
 from tests.explorer.conftest import EVIL
@@ -207,6 +216,39 @@ def test_an_export_escapes_formulas_and_its_import_gives_the_labels_back(client,
         *((f"o{i:04d}", "interesting") for i in (5, 11)),
     }
     assert read.unknown_ids == []
+
+
+ANNOTATED = st.lists(
+    st.tuples(
+        st.sampled_from(["o0001", "o0002", "o0003"]),
+        st.sampled_from(["LRD", "=LAE", "", *INTEREST_LABELS]),
+        st.sampled_from(["ann", "bob", "-carl"]),
+        st.sampled_from(["", "'+", 'a "b",\nc', "Hα?"]),
+    ),
+    max_size=8,
+)
+
+
+@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ANNOTATED)
+def test_the_import_of_an_export_is_the_identity(explorer_data, tmp_path_factory, given_annotations):
+    folder = tmp_path_factory.mktemp("labels")
+    root, other = str(folder / "root"), str(folder / "other")
+    for i, annotation in enumerate(given_annotations):
+        add_annotations(root, [Annotation(*annotation)], datetime(2026, 1, 1 + i, tzinfo=UTC))
+    before = read_annotations(root)
+    session = open_annotation_session(root, "ann")
+    app = TestClient(make_app(explorer_data, session, {}), headers={"content-type": "application/json"})
+    path = folder / "export.csv"
+    path.write_bytes(app.post("/api/export", json={"rows": list(range(len(explorer_data)))}).content)
+    read = read_labels(str(path), pa.array(explorer_data.object_ids), "someone")
+    assert read.n_blank + len({annotation.object_id for annotation in read.annotations}) == 400
+    assert select_new(read.annotations, before) == []
+    if read.annotations:
+        add_annotations(other, read.annotations)
+    copied = open_annotation_session(other, "ann")
+    for marks in (False, True):
+        assert copied.current_annotations(marks) == session.current_annotations(marks)
 
 
 def test_export_contains_the_selected_rows(client, objects, row):

@@ -8,8 +8,8 @@ import pytest
 
 from distspec.catalog.output_formats import save_table
 from distspec.core.errors import LabelError, NotFoundError
-from distspec.labels.annotations import Annotation
-from distspec.labels.importing import read_labels
+from distspec.labels.annotations import Annotation, add_annotations
+from distspec.labels.importing import read_labels, select_new
 
 KNOWN = pa.array(["a", "b", "007"])
 
@@ -23,12 +23,16 @@ def write_csv(tmp_path, text):
 def test_rows_of_a_csv_file(tmp_path):
     text = "object_id,human_label,note,when\na,LRD,,2026-01-31\n007,,withdrawn,\n"
     text += "b, LAE ,,2026-01-31T12:00:00+02:00\n"
-    labels = read_labels(write_csv(tmp_path, text), KNOWN, "ann")
-    assert labels.annotations == [
+    path = write_csv(tmp_path, text)
+    labels, retracting = read_labels(path, KNOWN, "ann"), read_labels(path, KNOWN, "ann", retract=True)
+    assert retracting.annotations == [
         Annotation("a", "LRD", "ann", "", datetime(2026, 1, 31, tzinfo=UTC)),
         Annotation("007", "", "ann", "withdrawn", None),
         Annotation("b", "LAE", "ann", "", datetime(2026, 1, 31, 10, tzinfo=UTC)),
     ]
+    assert (retracting.n_retracted, retracting.n_blank) == (1, 0)
+    assert labels.annotations == [retracting.annotations[0], retracting.annotations[2]]
+    assert (labels.n_retracted, labels.n_blank) == (0, 1), "without retract, a blank label does nothing"
     assert labels.unknown_ids == []
 
 
@@ -36,10 +40,46 @@ def test_rows_of_a_parquet_file_name_their_annotator(tmp_path):
     path, when = str(tmp_path / "l.parquet"), datetime(2026, 1, 2, tzinfo=UTC)
     rows = {"object_id": ["a", "b"], "human_label": ["x", None], "who": ["bob", None], "when": [when, None]}
     pq.write_table(pa.table(rows), path)
-    assert read_labels(path, KNOWN, "ann").annotations == [
+    assert read_labels(path, KNOWN, "ann", retract=True).annotations == [
         Annotation("a", "x", "bob", "", when),
         Annotation("b", "", "ann"),
     ]
+
+
+def test_a_mark_can_have_its_own_annotator(tmp_path):
+    text = "object_id,human_label,who,note,mark,mark_who,mark_note\n"
+    text += "a,LRD,ann,red,ordinary,bob,dull\nb, ,,,interesting,,\n"
+    assert read_labels(write_csv(tmp_path, text), KNOWN, "me", retract=True).annotations == [
+        Annotation("a", "LRD", "ann", "red"),
+        Annotation("a", "ordinary", "bob", "dull"),
+        Annotation("b", "interesting", "me"),
+    ]
+
+
+def test_annotations_that_change_nothing_are_left_out(tmp_path):
+    first, second = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+    known = [
+        Annotation("a", "LRD", "ann", "", first),
+        Annotation("a", "LAE", "ann", "bright", second),
+        Annotation("b", "LRD", "bob", "", first),
+        Annotation("b", "interesting", "ann", "", first),
+    ]
+    rows = add_annotations(str(tmp_path), known)
+    assert select_new(known, rows) == []
+    unchanged = [
+        Annotation("a", "LAE", "ann"),
+        Annotation("b", "interesting", "ann"),
+        Annotation("a", "", "bob"),
+    ]
+    assert select_new(unchanged, rows) == []
+    new = [
+        Annotation("a", "LRD", "ann"),
+        Annotation("a", "LAE", "ann", "faint"),
+        Annotation("b", "LRD", "ann"),
+        Annotation("b", "", "ann"),
+        Annotation("a", "LRD", "ann", "", second),
+    ]
+    assert select_new(new, rows) == new
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet", "fits", "vot", "ecsv"])
