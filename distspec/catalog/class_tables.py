@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from distspec.archives.base import Archive
 from distspec.archives.registry import get_archive
+from distspec.catalog.class_names import distinguish_class_names
 from distspec.core import schema
 from distspec.core.arrow import pc
 from distspec.core.spectrum import Floats32
 from distspec.labels.consensus import format_class_name
-from distspec.measurements.galaxy_types import GalaxyTypeSuggestions, suggest_galaxy_types
+from distspec.measurements.galaxy_types import UNKNOWN, GalaxyTypeSuggestions, suggest_galaxy_types
 from distspec.store.store import Store
 
 MIN_SPECTRA_PER_PIXEL = 3
@@ -135,18 +136,43 @@ def build_classes(
     """
     labels = sorted(objects["cluster_label"].unique().to_pylist())
     galaxy_types = suggest_galaxy_types(archive.galaxy_types, median_measurements, len(labels))
-    rows: list[dict[str, Any]] = []
-    for label, galaxy_type in zip(labels, galaxy_types.galaxy_type, strict=True):
-        members = objects.filter(pc.field("cluster_label") == label)
-        names = {"class_name": None, "change": None}
-        if label >= 0:
-            class_name = format_class_name(galaxy_type, members["human_label"].to_pylist())
-            names = {"class_name": class_name, "change": change_types[label]}
-        properties = _summarize_members(members, len(objects), min_core_stability)
-        rows.append({"cluster_label": label, **names, **properties})
+    members = {label: objects.filter(pc.field("cluster_label") == label) for label in labels}
+    class_names = _name_classes(
+        {label: members[label]["human_label"].to_pylist() for label in labels},
+        galaxy_types.galaxy_type,
+        objects,
+        archive,
+    )
+    rows: list[dict[str, Any]] = [
+        {
+            "cluster_label": label,
+            "class_name": class_names[label] if label >= 0 else None,
+            "change": change_types[label] if label >= 0 else None,
+            **_summarize_members(members[label], len(objects), min_core_stability),
+        }
+        for label in labels
+    ]
     columns: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
     columns |= {**median_measurements, **galaxy_type_columns(galaxy_types)}
     return schema.build_table(columns, schema.build_classes_schema(archive.measurements.columns), provenance)
+
+
+def _name_classes(
+    human_labels: Mapping[int, Sequence[str | None]],
+    galaxy_types: Sequence[str],
+    objects: pa.Table,
+    archive: type[Archive],
+) -> dict[int, str]:
+    """Return the name of each class by its label, without noise."""
+    names = {
+        label: format_class_name(galaxy_type, given)
+        for (label, given), galaxy_type in zip(human_labels.items(), galaxy_types, strict=True)
+        if label >= 0
+    }
+    if not archive.galaxy_types:  # "unknown" then says nothing
+        names = {label: "" if name == UNKNOWN else name for label, name in names.items()}
+    names = distinguish_class_names(names, objects, archive.measurements)
+    return {label: name or UNKNOWN for label, name in names.items()}
 
 
 def _summarize_members(members: pa.Table, n_all: int, min_core_stability: float) -> dict[str, Any]:

@@ -63,6 +63,9 @@ class Measurement:
         Definition of the error, if it is more than "1 sigma uncertainty of <name>".
     snr_column : Column or None
         Column for the third result of `function`.
+    value_names : (str, str)
+        How low and high values are called, such as ("weak Hα", "strong Hα"); by default "low <name>" and
+        "high <name>".
     """
 
     name: str
@@ -76,6 +79,7 @@ class Measurement:
     reference: str = ""
     error_description: str = ""
     snr_column: Column | None = None
+    value_names: tuple[str, str] = ("", "")
 
     @property
     def value_column(self) -> Column:
@@ -231,6 +235,7 @@ def define_slope(
     disperser: Disperser,
     scale: float,
     reference: str = "",
+    value_names: tuple[str, str] = ("", ""),
 ) -> Measurement:
     """Define the measurement of a power-law index by `distspec.measurements.indices.fit_slope`.
 
@@ -248,6 +253,8 @@ def define_slope(
         Difference that counts as large.
     reference : str
         Publication that defines the windows.
+    value_names : (str, str)
+        See `Measurement`.
 
     Returns
     -------
@@ -255,7 +262,17 @@ def define_slope(
     """
     function = partial(fit_slope, windows=windows, disperser=disperser)
     description = f"beta of f_lambda ~ lambda^beta, {description}: line through ln f of {_format(windows)}"
-    return Measurement(name, "", description, function, scale, -2.0, needs=windows, reference=reference)
+    return Measurement(
+        name,
+        "",
+        description,
+        function,
+        scale,
+        -2.0,
+        needs=windows,
+        reference=reference,
+        value_names=value_names,
+    )
 
 
 def define_flux_ratio(
@@ -269,6 +286,7 @@ def define_flux_ratio(
     scale: float,
     feature_source: FeatureSource = "reconstruction",
     reference: str = "",
+    value_names: tuple[str, str] = ("", ""),
 ) -> Measurement:
     """Define the ratio of two mean flux densities by `distspec.measurements.indices.measure_flux_ratio`.
 
@@ -290,6 +308,8 @@ def define_flux_ratio(
         See `Measurement`.
     reference : str
         Publication that defines the windows.
+    value_names : (str, str)
+        See `Measurement`.
 
     Returns
     -------
@@ -314,6 +334,7 @@ def define_flux_ratio(
         feature_source,
         needs=(numerator, denominator),
         reference=reference,
+        value_names=value_names,
     )
 
 
@@ -325,6 +346,7 @@ def define_equivalent_width(
     scale: float,
     feature_source: FeatureSource = "reconstruction",
     reference: str = "",
+    value_names: tuple[str, str] = ("", ""),
 ) -> Measurement:
     """Define a line's equivalent width by `distspec.measurements.indices.measure_line`.
 
@@ -345,6 +367,8 @@ def define_equivalent_width(
         See `Measurement`.
     reference : str
         Publication that defines the windows.
+    value_names : (str, str)
+        See `Measurement`.
 
     Returns
     -------
@@ -367,6 +391,7 @@ def define_equivalent_width(
         needs=windows,
         reference=reference,
         snr_column=Column(snr_name, pa.float32(), "", f"Signal-to-noise ratio of the line flux of {name}."),
+        value_names=value_names,
     )
 
 

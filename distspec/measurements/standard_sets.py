@@ -47,6 +47,7 @@ LYA_EW = Measurement(
     feature_source="spectrum",
     needs=(LYA_WINDOW, *CONTINUUM_WINDOWS),
     error_description="1 sigma uncertainty of lya_ew, that of the continuum included",
+    value_names=("weak Lyα", "strong Lyα"),
 )
 # The transmission of the intergalactic medium follows from the redshift, so it is no feature of a class.
 LYMAN_BREAK = define_flux_ratio(
@@ -58,39 +59,46 @@ LYMAN_BREAK = define_flux_ratio(
 UV_SLOPE = define_slope(
     "uv_slope", "1342-2580 Angstrom",
     ((1342.0, 1371.0), (1407.0, 1515.0), (1760.0, 1833.0), (2400.0, 2580.0)), NIRSPEC_PRISM, 0.5,
-    "windows of Calzetti et al. 1994, ApJ 429, 582",
+    "windows of Calzetti et al. 1994, ApJ 429, 582", ("blue UV continuum", "red UV continuum"),
 )  # fmt: skip
 # Windows closer to the break would be contaminated by [O II] and Hdelta, which the prism blurs.
 BALMER_BREAK = define_flux_ratio(
     "balmer_break", "Balmer break", (4150.0, 4250.0), (3400.0, 3600.0), F_NU, NIRSPEC_PRISM,
     center=1.0, scale=0.3,
     reference="Binggeli et al. 2019, MNRAS 489, 3827; Vikaeus et al. 2024, MNRAS 529, 1299",
+    value_names=("weak Balmer break", "strong Balmer break"),
 )  # fmt: skip
 # Redward of the break, one resolution element clear of the lines of `distspec.core.lines`.
 OPTICAL_SLOPE = define_slope(
     "optical_slope", "4150-6250 Angstrom",
     ((4150.0, 4250.0), (5150.0, 5800.0), (6000.0, 6250.0)), NIRSPEC_PRISM, 1.0,
     "selects Little Red Dots: Kocevski et al. 2025, ApJ 986, 126; Setton et al. 2024, arXiv:2411.03424",
+    ("blue optical continuum", "red optical continuum"),
 )  # fmt: skip
 # Line windows are as wide as the prism makes lines: at z = 5, 60 Angstrom FWHM at 1908 and 35 at 6565.
 # Below z = 4 up to a tenth of [O III] 4960 falls into the window of Hbeta, and the reverse.
 _PRISM_LINES = (
     define_equivalent_width(
         "ciii_ew", "C III] 1908", ((1740.0, 1830.0), (1840.0, 1975.0), (1985.0, 2100.0)), NIRSPEC_PRISM, 5.0,
+        value_names=("weak C III]", "strong C III]"),
     ),
     define_equivalent_width(
         "oii_ew", "[O II] 3728", ((3540.0, 3650.0), (3665.0, 3795.0), (4010.0, 4065.0)), NIRSPEC_PRISM, 10.0,
+        value_names=("weak [O II]", "strong [O II]"),
     ),
     define_equivalent_width(
         "hbeta_ew", "Hbeta", ((4550.0, 4770.0), (4790.0, 4911.0), (5120.0, 5350.0)), NIRSPEC_PRISM, 10.0,
+        value_names=("weak Hβ", "strong Hβ"),
     ),
     define_equivalent_width(
         "oiii_ew", "[O III] 4960 and 5008",
         ((4550.0, 4770.0), (4911.0, 5085.0), (5120.0, 5350.0)), NIRSPEC_PRISM, 20.0,
+        value_names=("weak [O III]", "strong [O III]"),
     ),
     define_equivalent_width(
         "halpha_ew", "Halpha with [N II]",
         ((6100.0, 6250.0), (6455.0, 6660.0), (6800.0, 6960.0)), NIRSPEC_PRISM, 20.0,
+        value_names=("weak Hα", "strong Hα"),
     ),
 )  # fmt: skip
 _POSTERIOR_SLOPE = "beta of f_lambda ~ lambda^beta, posterior mean over line-free windows of"
@@ -163,27 +171,32 @@ def _define_optical_set(disperser: Disperser) -> MeasurementSet:
         define_flux_ratio(
             "d4000n", "narrow 4000 Angstrom break", (4001.1, 4101.2), (3851.1, 3951.1), F_NU, disperser,
             center=1.3, scale=0.2, reference="Balogh et al. 1999, ApJ 527, 54",
+            value_names=("weak 4000 Å break", "strong 4000 Å break"),
         ),
         define_equivalent_width(
             "oii_ew", "[O II] 3728", ((3654.0, 3714.1), (3714.1, 3742.1), (3742.1, 3802.1)), disperser, 5.0,
-            reference="Balogh et al. 1999, ApJ 527, 54",
+            reference="Balogh et al. 1999, ApJ 527, 54", value_names=("weak [O II]", "strong [O II]"),
         ),
         define_equivalent_width(
             "hdelta_a_ew", "Hdelta (A)", ((4042.7, 4082.6), (4084.7, 4123.4), (4129.7, 4162.2)), disperser,
             2.0,
             reference="-1 times the index of Worthey & Ottaviani 1997, ApJS 111, 377",
+            value_names=("strong Hδ absorption", "weak Hδ absorption"),
         ),
         define_equivalent_width(
             "hbeta_ew", "Hbeta", ((4829.2, 4849.2), (4849.2, 4878.0), (4878.0, 4893.0)), disperser, 2.0,
             reference="-1 times the index of Worthey et al. 1994, ApJS 94, 687",
+            value_names=("weak Hβ", "strong Hβ"),
         ),
         define_equivalent_width(
             "oiii5008_ew", "[O III] 5008",
             ((4975.0, 4995.0), (4998.2, 5018.2), (5021.0, 5041.0)), disperser, 5.0,
+            value_names=("weak [O III]", "strong [O III]"),
         ),
         define_equivalent_width(
             "halpha_ew", "Halpha with [N II]",
             ((6480.0, 6530.0), (6540.0, 6595.0), (6605.0, 6660.0)), disperser, 5.0,
+            value_names=("weak Hα", "strong Hα"),
         ),
     )  # fmt: skip
     return MeasurementSet(measurements, reference_redshift=0.1)
@@ -194,7 +207,7 @@ DESI_MEASUREMENTS = _define_optical_set(DESI_SPECTROGRAPH)
 
 
 def _define_ultracool_index(
-    name: str, description: str, numerator: Window, denominator: Window
+    name: str, description: str, numerator: Window, denominator: Window, value_names: tuple[str, str]
 ) -> Measurement:
     return define_flux_ratio(
         name,
@@ -206,18 +219,30 @@ def _define_ultracool_index(
         center=0.5,
         scale=0.5,
         reference="Burgasser et al. 2006, ApJ 637, 1067, table 5",
+        value_names=value_names,
     )
+
+
+def _define_absorption_index(
+    name: str, molecule: str, band: str, numerator: Window, denominator: Window
+) -> Measurement:
+    """Define the flux inside of a molecular band over that beside it, which absorption makes low."""
+    formula = molecule.translate(str.maketrans("24", "₂₄"))
+    value_names = f"strong {formula} in {band}", f"weak {formula} in {band}"
+    return _define_ultracool_index(name, f"{molecule} in {band}", numerator, denominator, value_names)
 
 
 SPEX_MEASUREMENTS = MeasurementSet(
     (
-        _define_ultracool_index("h2o_j", "H2O in J", (11400.0, 11650.0), (12600.0, 12850.0)),
-        _define_ultracool_index("ch4_j", "CH4 in J", (13150.0, 13400.0), (12600.0, 12850.0)),
-        _define_ultracool_index("h2o_h", "H2O in H", (14800.0, 15200.0), (15600.0, 16000.0)),
-        _define_ultracool_index("ch4_h", "CH4 in H", (16350.0, 16750.0), (15600.0, 16000.0)),
-        _define_ultracool_index("h2o_k", "H2O in K", (19750.0, 19950.0), (20800.0, 21000.0)),
-        _define_ultracool_index("ch4_k", "CH4 in K", (22150.0, 22550.0), (20800.0, 21200.0)),
-        _define_ultracool_index("k_j", "K over J", (20600.0, 21000.0), (12500.0, 12900.0)),
+        _define_absorption_index("h2o_j", "H2O", "J", (11400.0, 11650.0), (12600.0, 12850.0)),
+        _define_absorption_index("ch4_j", "CH4", "J", (13150.0, 13400.0), (12600.0, 12850.0)),
+        _define_absorption_index("h2o_h", "H2O", "H", (14800.0, 15200.0), (15600.0, 16000.0)),
+        _define_absorption_index("ch4_h", "CH4", "H", (16350.0, 16750.0), (15600.0, 16000.0)),
+        _define_absorption_index("h2o_k", "H2O", "K", (19750.0, 19950.0), (20800.0, 21000.0)),
+        _define_absorption_index("ch4_k", "CH4", "K", (22150.0, 22550.0), (20800.0, 21200.0)),
+        _define_ultracool_index(
+            "k_j", "K over J", (20600.0, 21000.0), (12500.0, 12900.0), ("blue J − K", "red J − K")
+        ),
     ),
     reference_redshift=0.0,
 )

@@ -77,7 +77,8 @@ CLASS_NAME = Column(
     "class_name",
     pa.string(),
     "",
-    "Name of the class: its suggested galaxy type and the majority label of its annotated spectra.",
+    "Name of the class: its suggested galaxy type, the majority label of its annotated spectra, and what "
+    "sets it apart most from other classes of the same name.",
 )
 PREVIOUS_CLASS_ID = Column(
     "previous_class_id", pa.string(), "", "Class in the previously published run; null if there was none."
