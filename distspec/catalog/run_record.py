@@ -92,6 +92,41 @@ class SelectionRecord(JsonRecord):
     silhouette_test: NullTestRecord | None = None
     stability_test: NullTestRecord | None = None
 
+    @property
+    def null_p_value(self) -> float | None:
+        """P-value that decides about `beats_null`: the smaller one of both tests, corrected for two tests."""
+        tests = [test for test in (self.silhouette_test, self.stability_test) if test is not None]
+        return min(1.0, 2.0 * min(test.p_value for test in tests)) if tests else None
+
+    def describe_verdict(self, n_classes: int) -> str:
+        """Return in one sentence whether the classes are more than structureless data give.
+
+        Parameters
+        ----------
+        n_classes : int
+            Number of classes, without noise.
+
+        Examples
+        --------
+        >>> SelectionRecord("consensus", 0, 0.9, 1.0, "").describe_verdict(1)
+        'The sample could not be divided: all spectra are one class.'
+        """
+        if self.setting is None:
+            return "The sample could not be divided: all spectra are one class."
+        is_one = n_classes == 1
+        groups = f"{n_classes} {'group' if is_one else 'groups'}"
+        if self.beats_null is None:
+            return f"{groups}, which were not compared with structureless data."
+        p_value = self.null_p_value
+        p_text = "" if p_value is None else f" (p {'< 0.001' if p_value < 1e-3 else f'= {p_value:.2g}'})"
+        if self.beats_null:
+            classes = f"{n_classes} {'class' if is_one else 'classes'}"
+            return f"{classes}, more distinct than structureless data give{p_text}."
+        return (
+            f"No distinct classes were found: structureless data divide as well as these {groups}{p_text}. "
+            "Treat them as a partition."
+        )
+
 
 @dataclass(frozen=True)
 class CostRecord(JsonRecord):

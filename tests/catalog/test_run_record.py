@@ -1,0 +1,35 @@
+from dataclasses import replace
+
+import pytest
+
+from distspec.catalog.run_record import NullTestRecord, SelectionRecord
+
+SELECTION = SelectionRecord("consensus", 9, 0.9, 0.8, "", setting="features: gmm, k = 3", alpha=0.05)
+
+
+def null_test(p_value: float) -> NullTestRecord:
+    return NullTestRecord(quantile=0.5, null_mean=0.2, z_score=1.0, p_value=p_value)
+
+
+@pytest.mark.parametrize(
+    ("beats_null", "p_values", "expected"),
+    [
+        (None, (), "3 groups, which were not compared with structureless data."),
+        (True, (0.4, 0.006), "3 classes, more distinct than structureless data give (p = 0.012)."),
+        (True, (1e-5, 0.006), "3 classes, more distinct than structureless data give (p < 0.001)."),
+        (
+            False,
+            (0.8, 0.3),
+            "No distinct classes were found: structureless data divide as well as these 3 groups (p = 0.6). "
+            "Treat them as a partition.",
+        ),
+    ],
+)
+def test_the_verdict_says_whether_there_are_classes(beats_null, p_values, expected):
+    tests = dict(zip(("silhouette_test", "stability_test"), map(null_test, p_values), strict=False))
+    assert replace(SELECTION, beats_null=beats_null, **tests).describe_verdict(3) == expected
+
+
+def test_p_value_is_corrected_for_two_tests():
+    assert SELECTION.null_p_value is None
+    assert replace(SELECTION, stability_test=null_test(0.8)).null_p_value == 1.0
