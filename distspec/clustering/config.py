@@ -59,8 +59,9 @@ class ClusteringConfig:
     """Measurements of the spectra themselves, such as lya_ew, that are appended to the latents."""
     extra_models: tuple[str, ...] = ()
     """Identifiers of other embedded models under this root whose latents add members to the ensemble."""
-    n_null_draws: int = 0
-    """Number of draws of each null model (structureless data) that scores are compared with; 0 for none."""
+    n_null_draws: int = 5
+    """Number of draws of each null model (structureless data) that scores are compared with; 0 for none. The
+    more draws, the better is the significance known."""
     n_null_seeds: int = 2
     """Number of ensemble members per setting on null data."""
     alpha: float = 0.01

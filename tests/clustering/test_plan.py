@@ -25,7 +25,7 @@ EVERYTHING = ClusteringConfig(
 def test_default_is_the_published_sweep():
     specs, adaptations = build_algorithm_grid(ClusteringConfig(), 2743)
     jobs = plan_jobs(ClusteringConfig(), specs, 0)
-    trials = [trial for job in jobs for trial in job.trials]
+    trials = [trial for job in jobs for trial in job.trials if not trial.dataset.is_null]
     assert len(trials) == 11 * 100
     assert {trial.algorithm_spec.k for trial in trials} == set(range(5, 16))
     assert {(trial.space.name, trial.space.umap_dims, trial.space.umap_n_neighbors) for trial in trials} == {

@@ -17,6 +17,7 @@ CONFIG = ClusteringConfig(
     k_max=4,
     n_seeds=2,
     resample_fraction=0.8,
+    n_null_draws=0,
 )
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from distspec.archives.dja import DJA, PUBLIC_URL
 from distspec.archives.spex import SpeX
+from distspec.clustering.null_tests import MIN_TAIL_DRAWS
 from distspec.core.errors import ConfigError
 from distspec.models.config import VAEConfig
 from distspec.pipeline.recipes import RECIPES, make_config, parse
@@ -18,6 +19,12 @@ def test_every_recipe_needs_only_a_root(recipe, tmp_path):
     assert config.recipe == recipe
     assert config.root == str(tmp_path / "r")
     assert json.loads(json.dumps(config.to_dict()))["recipe"] == recipe
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_tests_classes_against_null_data(recipe):
+    """Five draws are the fewest to which a tail is fitted."""
+    assert RECIPES[recipe]("/r").clustering.n_null_draws >= MIN_TAIL_DRAWS
 
 
 def test_recipe_paper_has_the_published_settings():
