@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from distspec.models.batch import JoinedInputs
 from distspec.models.config import VAEConfig
 from distspec.models.losses import TINY
 from distspec.models.lsf import LineSpreadFunction
 
+MAX_LOG_NOISE_RATIO = 0.7
+"""Largest |ln k|, where k² is the ratio of the noise that is added to the halves of a thinned spectrum."""
 
-def thin(inputs: JoinedInputs) -> tuple[JoinedInputs, JoinedInputs]:
+
+def thin(inputs: JoinedInputs, noise: Tensor) -> tuple[JoinedInputs, JoinedInputs]:
     """Split the light of each spectrum into two halves with independent noise.
 
     With noise ε drawn as large as the spectrum's own, the halves are x + kε and x - ε/k.
@@ -19,6 +23,8 @@ def thin(inputs: JoinedInputs) -> tuple[JoinedInputs, JoinedInputs]:
     ----------
     inputs : JoinedInputs
         Spectra; values with an inverse variance of 0 are masked and get no noise.
+    noise : Tensor of shape (n_spectra, n_values)
+        Noise of unit variance that is correlated as that of the spectra.
 
     Returns
     -------
@@ -29,8 +35,27 @@ def thin(inputs: JoinedInputs) -> tuple[JoinedInputs, JoinedInputs]:
     ----------
     Neufeld et al. 2024, JMLR 25, 57.
     """
-    k = torch.exp(1.4 * torch.rand_like(inputs.z) - 0.7)[:, None]
-    noise = torch.randn_like(inputs.value)
+    k = torch.exp(MAX_LOG_NOISE_RATIO * (2.0 * torch.rand_like(inputs.z) - 1.0))[:, None]
+    return _split(inputs, noise, k)
+
+
+def thin_equally(inputs: JoinedInputs, noise: Tensor) -> tuple[JoinedInputs, JoinedInputs]:
+    """Split the light of each spectrum as `thin` does, into halves of the same depth.
+
+    Parameters
+    ----------
+    inputs, noise
+        As for `thin`.
+
+    Returns
+    -------
+    first, second : JoinedInputs
+        Two views with half the inverse variance of the input each.
+    """
+    return _split(inputs, noise, torch.ones_like(inputs.z)[:, None])
+
+
+def _split(inputs: JoinedInputs, noise: Tensor, k: Tensor) -> tuple[JoinedInputs, JoinedInputs]:
     noise = torch.where(inputs.ivar > 0, noise * inputs.ivar.clamp(min=TINY).rsqrt(), 0.0)
     first = JoinedInputs(inputs.value + k * noise, inputs.ivar / (1.0 + k.square()), inputs.z)
     second = JoinedInputs(inputs.value - noise / k, inputs.ivar / (1.0 + k.square().reciprocal()), inputs.z)
@@ -38,7 +63,7 @@ def thin(inputs: JoinedInputs) -> tuple[JoinedInputs, JoinedInputs]:
 
 
 def augment(inputs: JoinedInputs, config: VAEConfig, lsf: LineSpreadFunction | None) -> JoinedInputs:
-    """Return spectra as they might have been observed at another redshift, depth or brightness.
+    """Return spectra as they might have been observed at another redshift.
 
     Parameters
     ----------
@@ -58,11 +83,4 @@ def augment(inputs: JoinedInputs, config: VAEConfig, lsf: LineSpreadFunction | N
         value = torch.cat([flux, value[:, n:]], dim=1)
         ivar = torch.cat([ivar[:, :n] * lsf.is_covered(z_other), ivar[:, n:]], dim=1)
         z = z_target
-    if config.noise_augmentation:
-        k = config.noise_augmentation * torch.rand_like(z)[:, None]
-        value = value + k * torch.randn_like(value) * ivar.clamp(min=TINY).rsqrt()
-        ivar = ivar / (1.0 + k.square())
-    if config.scale_augmentation:
-        factor = torch.exp(config.scale_augmentation * torch.randn_like(z))[:, None]
-        value, ivar = value * factor, ivar / factor.square()
     return JoinedInputs(torch.where(ivar > 0, value, 0.0), ivar, z)

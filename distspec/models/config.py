@@ -39,16 +39,10 @@ class VAEConfig:
     """Weight of the sum of squares of the hidden layers' kernels."""
     kl_weight: float = 1.0
     """Weight of the KL divergence from the posterior to N(0, I)."""
-    free_bits: float = 0.0
-    """KL divergence per latent, averaged over the batch, that costs nothing [nat]."""
     likelihood: Literal["mse", "gaussian"] = "mse"
     """Reconstruction loss: squared error of arcsinh flux, or Gaussian likelihood of linear flux with ivar."""
-    noise_floor: tuple[float, float] = (0.3, 0.05)
-    """First and last noise floor of the Gaussian likelihood [standard deviations of the sample]."""
-    noise_floor_steps: int = 600
-    """Number of steps in which the noise floor falls geometrically from its first to its last value."""
-    student_t_dof: float = 0.0
-    """Degrees of freedom of a Student-t likelihood; 0 for a Gaussian likelihood."""
+    noise_floor: float = 0.05
+    """Noise floor of the Gaussian likelihood [standard deviations of the sample]."""
     standardize: bool = False
     """Subtract the sample's mean from each pixel and divide by its standard deviation before the networks."""
     ppca_init: bool = False
@@ -63,6 +57,8 @@ class VAEConfig:
     """Scale the input by the best-fit amplitude of the mean spectrum, and the reconstruction by its own."""
     resolving_power: tuple[tuple[float, float], ...] = ()
     """Resolving power of the instrument: (observed wavelength [µm], λ / FWHM); empty if unknown."""
+    noise_correlation: float = 0.0
+    """Correlation of the noise of neighboring detector pixels."""
     convolve_lsf: bool = False
     """Decode to unlimited resolution and convolve with the instrument's line-spread function."""
     data_thinning: bool = False
@@ -71,27 +67,13 @@ class VAEConfig:
     """Weight of the agreement between the latents of a spectrum and of its second view."""
     redshift_augmentation: bool = False
     """Second view: degrade and crop the spectrum as if it were observed at another redshift."""
-    noise_augmentation: float = 0.0
-    """Second view: add noise of up to this multiple of the spectrum's own."""
-    scale_augmentation: float = 0.0
-    """Second view: multiply by a lognormal factor of this width."""
     calibrate_posteriors: bool = False
     """After training, widen the posteriors until they match the scatter between repeats of a source."""
 
     @property
-    def n_annealing_steps(self) -> int:
-        """Number of steps during which the objective changes; validation losses compare only after them."""
-        return self.noise_floor_steps if self.likelihood == "gaussian" else 0
-
-    @property
     def has_second_view(self) -> bool:
         """Whether training encodes a second view of each spectrum."""
-        return (
-            self.data_thinning
-            or self.redshift_augmentation
-            or self.noise_augmentation > 0
-            or self.scale_augmentation > 0
-        )
+        return self.data_thinning or self.redshift_augmentation
 
     def __post_init__(self) -> None:
         if len(self.hidden_sizes) != len(self.dropout) or not self.hidden_sizes:
@@ -105,22 +87,19 @@ class VAEConfig:
             )
         if any(not 0 <= rate < 1 for rate in self.dropout):
             raise ConfigError(f"vae.dropout {self.dropout}: rates must lie in [0, 1)")
-        if not 0 < self.noise_floor[1] <= self.noise_floor[0] or self.noise_floor_steps < 1:
-            raise ConfigError(
-                f"vae.noise_floor {self.noise_floor} must fall and stay positive, and "
-                f"vae.noise_floor_steps {self.noise_floor_steps} must be positive"
-            )
+        if not self.noise_floor > 0:
+            raise ConfigError(f"vae.noise_floor {self.noise_floor} must be positive")
         dependent = ("ppca_init", "impute_with_ppca", "profile_amplitude")
         if not self.standardize and (enabled := [name for name in dependent if getattr(self, name)]):
             raise ConfigError(f"vae.{enabled[0]} needs vae.standardize")
         if self.smooth_spectra and self.likelihood != "mse":
             raise ConfigError("vae.smooth_spectra needs vae.likelihood mse: smoothed noise has no ivar")
-        if self.likelihood == "mse" and (self.profile_amplitude or self.student_t_dof):
-            raise ConfigError("vae.profile_amplitude and vae.student_t_dof need vae.likelihood gaussian")
+        if self.likelihood == "mse" and self.profile_amplitude:
+            raise ConfigError("vae.profile_amplitude needs vae.likelihood gaussian")
         if (self.convolve_lsf or self.redshift_augmentation) and not self.resolving_power:
             raise ConfigError("vae.convolve_lsf and vae.redshift_augmentation need vae.resolving_power")
         if self.consistency_weight and not self.has_second_view:
             raise ConfigError(
-                "vae.consistency_weight needs a second view: set vae.data_thinning, "
-                "vae.redshift_augmentation, vae.noise_augmentation or vae.scale_augmentation"
+                "vae.consistency_weight needs a second view: "
+                "set vae.data_thinning or vae.redshift_augmentation"
             )

@@ -46,7 +46,7 @@ def fit_amplitude(value: Tensor, weight: Tensor, model: Tensor) -> Tensor:
 
 
 def kl_divergence(z_mean: Tensor, z_log_var: Tensor) -> Tensor:
-    """Return the KL divergence of N(z_mean, exp z_log_var) from N(0, 1) by latent, averaged over a batch.
+    """Return the KL divergence of N(z_mean, exp z_log_var) from N(0, I), averaged over a batch.
 
     Parameters
     ----------
@@ -55,13 +55,15 @@ def kl_divergence(z_mean: Tensor, z_log_var: Tensor) -> Tensor:
 
     Returns
     -------
-    Tensor of shape (n_latents,)
+    Tensor of shape ()
     """
-    return 0.5 * (z_mean.square() + z_log_var.exp() - 1.0 - z_log_var).mean(dim=0)
+    return 0.5 * (z_mean.square() + z_log_var.exp() - 1.0 - z_log_var).sum(dim=1).mean()
 
 
 def consistency_loss(mean: Tensor, mean2: Tensor, log_var: Tensor, log_var2: Tensor) -> Tensor:
-    """Return the negative log density that two posteriors give to the distance between their means.
+    """Return the Bhattacharyya distance of two posteriors, summed over latents and averaged over a batch.
+
+    It is 0 for equal posteriors, and does not change if a latent variable is scaled.
 
     Parameters
     ----------
@@ -72,6 +74,11 @@ def consistency_loss(mean: Tensor, mean2: Tensor, log_var: Tensor, log_var2: Ten
     -------
     Tensor of shape ()
         Mean over the batch.
+
+    References
+    ----------
+    Bhattacharyya 1943, Bull. Calcutta Math. Soc. 35, 99.
     """
-    variance = log_var.exp() + log_var2.exp()
-    return 0.5 * ((mean - mean2).square() / variance + variance.log()).sum(dim=1).mean()
+    variance = 0.5 * (log_var.exp() + log_var2.exp())
+    distance = 0.25 * (mean - mean2).square() / variance + variance.log() - 0.5 * (log_var + log_var2)
+    return 0.5 * distance.sum(dim=1).mean()

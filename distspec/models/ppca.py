@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from distspec.models.losses import TINY
+
 RESIDUAL_VARIANCE = 0.0025
 """Variance of a pixel about the components [standardized units²], which limits its weight."""
 N_ITERATIONS = 25
@@ -22,6 +24,8 @@ STD_SMOOTHING_PIXELS = 9
 """Pixels over which the sample's standard deviation is averaged."""
 MIN_STD = 1e-2
 """Lower limit of the sample's standard deviation [arcsinh flux]."""
+N_MOMENT_ITERATIONS = 8
+"""Iterations of the estimate of mean and standard deviation."""
 _RIDGE = 0.01
 """Ridge penalty of the redshift coefficients, per spectrum."""
 _MAX_VARIANCE = 1e6
@@ -109,6 +113,45 @@ def _solve_posterior(components: Tensor, weight: Tensor, weighted_y: Tensor) -> 
     return means, torch.cholesky_inverse(root)
 
 
+def compute_arcsinh_noise(ivar: Tensor, y: Tensor) -> Tensor:
+    """Return the variance of arcsinh flux, to first order about ``y``; very large where masked.
+
+    Parameters
+    ----------
+    ivar : Tensor of shape (n_spectra, n_features)
+        Inverse variance of linear flux, 0 where masked.
+    y : Tensor of shape (n_spectra, n_features)
+        Arcsinh flux.
+
+    Returns
+    -------
+    Tensor of shape (n_spectra, n_features)
+    """
+    return 1.0 / (ivar * torch.cosh(y).square()).clamp(min=TINY)
+
+
+def linearize_arcsinh(value: Tensor, ivar: Tensor, estimate: Tensor) -> tuple[Tensor, Tensor]:
+    """Return arcsinh flux to first order about an estimate, and its variance.
+
+    At the noisy value itself the variance is smaller where the noise is positive, so that such values would
+    have more weight than those with negative noise.
+
+    Parameters
+    ----------
+    value, ivar : Tensor of shape (n_spectra, n_features)
+        Linear flux and its inverse variance, 0 where masked.
+    estimate : Tensor of shape (n_spectra, n_features)
+        Arcsinh flux about which to linearize.
+
+    Returns
+    -------
+    y, variance : Tensor of shape (n_spectra, n_features)
+        The variance is very large where masked.
+    """
+    y = estimate + (value - torch.sinh(estimate)) / torch.cosh(estimate)
+    return y, compute_arcsinh_noise(ivar, estimate)
+
+
 def estimate_arcsinh_moments(value: Tensor, ivar: Tensor) -> tuple[Tensor, Tensor]:
     """Estimate the mean and the intrinsic standard deviation of arcsinh flux in each pixel.
 
@@ -123,13 +166,15 @@ def estimate_arcsinh_moments(value: Tensor, ivar: Tensor) -> tuple[Tensor, Tenso
         The noise is taken out of the standard deviation, which is smoothed over `STD_SMOOTHING_PIXELS`.
     """
     valid, y = ivar > 0, torch.asinh(value)
-    noise = 1.0 / (ivar * (1.0 + value.clamp(min=0.0).square())).clamp(min=1e-12)
     mean, std = torch.zeros_like(y[0]), torch.ones_like(y[0])
-    for _ in range(5):
+    for _ in range(N_MOMENT_ITERATIONS):
+        # The noise at the estimate mean + trust (y - mean), which follows y where the noise is small only.
+        trust = std.square() / (std.square() + compute_arcsinh_noise(ivar, mean.expand_as(y)))
+        y, noise = linearize_arcsinh(value, ivar, mean + trust * (torch.asinh(value) - mean))
         weight = torch.where(valid, 1.0 / (noise + std.square()), 0.0)
         mean = (weight * y).sum(dim=0) / weight.sum(dim=0).clamp(min=1e-9)
         excess = weight.square() * ((y - mean).square() - noise)
-        variance = excess.sum(dim=0) / weight.square().sum(dim=0).clamp(min=1e-9)
+        variance = torch.where(valid, excess, 0.0).sum(dim=0) / weight.square().sum(dim=0).clamp(min=1e-9)
         std = variance.clamp(min=MIN_STD**2).sqrt()
     half = STD_SMOOTHING_PIXELS // 2
     padded = functional.pad(std[None, None], (half, half), mode="replicate")

@@ -16,26 +16,36 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from distspec.models.augmentation import augment, thin
+from distspec.models.augmentation import augment, thin, thin_equally
 from distspec.models.batch import Batch, JoinedInputs
 from distspec.models.config import SPECTRUM_KEY, VAEConfig
 from distspec.models.layers import SpectrumSmoother, init_glorot, make_hidden_layers
 from distspec.models.losses import TINY, arcsinh, consistency_loss, fit_amplitude, kl_divergence
 from distspec.models.lsf import LineSpreadFunction
-from distspec.models.ppca import ProbabilisticPCA, estimate_arcsinh_moments, fit_ppca
+from distspec.models.ppca import (
+    ProbabilisticPCA,
+    compute_arcsinh_noise,
+    estimate_arcsinh_moments,
+    fit_ppca,
+    linearize_arcsinh,
+)
 
 TEMPLATE_SCATTER = 0.3
 """Scatter of spectra about the mean spectrum that is fitted to them [`SpectrumVAE.pixel_std`]."""
 IMPUTATION_VARIANCE = 0.1
 """Variance [pixel_std²] at which a pixel and its PCA estimate have the same weight in the encoder's input."""
+N_LINEARIZATIONS = 3
+"""Number of times that arcsinh is linearized: about the mean spectrum, then about PCA estimates."""
+N_VALIDATION_DRAWS = 64
+"""Number of draws of noise that divide the light of held-out spectra."""
 MIN_REPEAT_PAIRS = 30
 """Number of pairs of repeats below which posteriors are not calibrated."""
 CLIP_SIGMA, N_CLIP_ITERATIONS = 5.0, 10
 """Threshold and number of iterations of the sigma clipping in the calibration."""
 CHI2_MEDIAN_1DOF = 0.4549
 """Median of the χ² distribution with one degree of freedom."""
-LOG_VAR_LIMITS = (-14.0, 4.0)
-"""Limits of a posterior's log variance where the networks correct that of PCA."""
+LOG_VAR_LIMITS = (-14.0, 0.0)
+"""Limits of a posterior's log variance where the networks correct that of PCA; that of the prior is 0."""
 
 
 class SpectrumVAE(nn.Module):
@@ -95,7 +105,7 @@ class SpectrumVAE(nn.Module):
         self.ppca = ProbabilisticPCA(q, n_z, total) if config.ppca_init or config.impute_with_ppca else None
         self.lsf: LineSpreadFunction | None = None
         if config.resolving_power and wave_rest is not None:
-            self.lsf = LineSpreadFunction(wave_rest, config.resolving_power)
+            self.lsf = LineSpreadFunction(wave_rest, config.resolving_power, config.noise_correlation)
         self.smoother: SpectrumSmoother | None = None
         if config.smooth_spectra and wave_rest is not None:
             self.smoother = SpectrumSmoother(wave_rest)
@@ -124,7 +134,9 @@ class SpectrumVAE(nn.Module):
         mean, log_var : Tensor of shape (n_spectra, n_latents)
         """
         mean, log_var = self._encode(self._join(batch))
-        return mean, log_var + self.posterior_inflation if self.config.calibrate_posteriors else log_var
+        if self.config.calibrate_posteriors:
+            log_var = (log_var + self.posterior_inflation).clamp(max=LOG_VAR_LIMITS[1])
+        return mean, log_var
 
     def decode(self, latents: Tensor, z: Tensor) -> dict[str, Tensor]:
         """Decode latents.
@@ -144,15 +156,13 @@ class SpectrumVAE(nn.Module):
         parts = self._decode(latents, z).split(list(self.input_sizes.values()), dim=1)
         return dict(zip(self.input_sizes, parts, strict=True))
 
-    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Compute the training objective.
 
         Parameters
         ----------
         batch : Batch
             Training spectra.
-        step : int
-            Number of optimizer steps taken so far, which sets the noise floor.
 
         Returns
         -------
@@ -163,19 +173,18 @@ class SpectrumVAE(nn.Module):
         config, inputs = self.config, self._join(batch)
         target = inputs
         if config.has_second_view:
-            first, second = thin(inputs) if config.data_thinning else (inputs, inputs)
+            first = second = inputs
+            if config.data_thinning:
+                white = torch.randn(len(batch), self._n_noise, device=batch.z.device)
+                first, second = thin(inputs, self._correlate(white, batch.z))
             # Each half is compared with the other, so that noise cannot predict itself.
-            target = JoinedInputs(second.value, inputs.ivar, inputs.z).concatenate(
-                JoinedInputs(first.value, inputs.ivar, inputs.z)
-            )
+            target = second.concatenate(first)
             inputs = first.concatenate(augment(second, config, self.lsf))
         mean, log_var = self._encode(inputs)
         latents = mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
-        recon = self.reconstruction_loss(target, self._decode(latents, target.z), step).mean()
-        kl_by_latent = kl_divergence(mean, log_var)
-        terms = {"recon": recon, "kl": kl_by_latent.sum(), "l2": self.compute_l2_penalty()}
-        cost = (kl_by_latent - config.free_bits).clamp(min=0.0).sum() if config.free_bits else terms["kl"]
-        total = recon + config.kl_weight * cost + terms["l2"]
+        recon = self.reconstruction_loss(target, self._decode(latents, target.z)).mean()
+        terms = {"recon": recon, "kl": kl_divergence(mean, log_var), "l2": self.compute_l2_penalty()}
+        total = recon + config.kl_weight * terms["kl"] + terms["l2"]
         if config.consistency_weight:
             terms["consistency"] = consistency_loss(*mean.chunk(2), *log_var.chunk(2))
             total = total + config.consistency_weight * terms["consistency"]
@@ -183,6 +192,9 @@ class SpectrumVAE(nn.Module):
 
     def compute_validation_loss(self, batch: Batch) -> dict[str, Tensor]:
         """Compute the losses of held-out spectra, decoded from the posterior means.
+
+        With data thinning, one half of each spectrum's light is encoded and compared with the other; the
+        noise that divides them depends on the spectrum alone.
 
         Parameters
         ----------
@@ -194,10 +206,12 @@ class SpectrumVAE(nn.Module):
         dict of str to Tensor of shape ()
             ``recon``, on which early stopping acts, and ``kl``: sums over the batch.
         """
-        inputs = self._join(batch)
+        inputs = target = self._join(batch)
+        if self.config.data_thinning:
+            inputs, target = thin_equally(inputs, self._draw_validation_noise(batch.z))
         mean, log_var = self._encode(inputs)
-        recon = self.reconstruction_loss(inputs, self._decode(mean, inputs.z), self.config.noise_floor_steps)
-        return {"recon": recon.sum(), "kl": kl_divergence(mean, log_var).sum() * len(batch)}
+        recon = self.reconstruction_loss(target, self._decode(mean, inputs.z))
+        return {"recon": recon.sum(), "kl": kl_divergence(mean, log_var) * len(batch)}
 
     @torch.no_grad()
     def initialize_from_sample(self, batch: Batch) -> None:
@@ -219,9 +233,12 @@ class SpectrumVAE(nn.Module):
                 self.pixel_std.copy_(std)
                 inputs = self._normalize_amplitude(inputs)
         if self.ppca is not None:
-            y, variance = self._standardize(inputs)
-            z_features = self._redshift_features(inputs.z)
-            fit_ppca(self.ppca, y, variance, self._compute_n_effective(inputs.z), z_features)
+            n_effective, z_features = self._compute_n_effective(inputs.z), self._redshift_features(inputs.z)
+            estimate = torch.zeros_like(inputs.value)
+            for _ in range(N_LINEARIZATIONS):
+                y, variance = self._standardize(inputs, estimate)
+                fit_ppca(self.ppca, y, variance, n_effective, z_features)
+                *_, estimate = self.ppca.compute_posterior(y, variance, n_effective, z_features)
             if config.ppca_init:
                 self.linear_decoder.weight.copy_(
                     torch.cat([self.ppca.components, self.ppca.z_coefficients]).T
@@ -282,7 +299,7 @@ class SpectrumVAE(nn.Module):
         weight = ivar * self._compute_n_effective(batch.z)[:, : reconstruction.shape[1]]
         return fit_amplitude(torch.where(ivar > 0, flux, 0.0), weight, reconstruction)
 
-    def reconstruction_loss(self, inputs: JoinedInputs, output: Tensor, step: int) -> Tensor:
+    def reconstruction_loss(self, inputs: JoinedInputs, output: Tensor) -> Tensor:
         """Return the squared error of arcsinh flux, or the negative log likelihood of linear flux.
 
         Parameters
@@ -291,8 +308,6 @@ class SpectrumVAE(nn.Module):
             The values to reconstruct.
         output : Tensor of shape (n_spectra, n_values)
             Arcsinh of the reconstruction.
-        step : int
-            Number of optimizer steps taken so far, which sets the noise floor.
 
         Returns
         -------
@@ -301,8 +316,6 @@ class SpectrumVAE(nn.Module):
         config, valid = self.config, inputs.ivar > 0
         if config.likelihood == "mse":
             return torch.where(valid, (arcsinh(inputs.value) - output).square(), 0.0).sum(dim=1)
-        first, last = config.noise_floor
-        floor = first * (last / first) ** min(1.0, step / config.noise_floor_steps)
         model, n_effective, noise = (
             torch.sinh(output),
             self._compute_n_effective(inputs.z),
@@ -310,14 +323,12 @@ class SpectrumVAE(nn.Module):
         )
         std = self.pixel_std if config.standardize else torch.ones_like(output)
         # A scatter in arcsinh flux is √(1 + x²) times as large in linear flux.
-        floor_variance = (floor * std).square() * (1.0 + model.detach().square())
+        floor_variance = (config.noise_floor * std).square() * (1.0 + model.detach().square())
         if config.profile_amplitude:
             weight = torch.where(valid, n_effective / (noise + floor_variance), 0.0)
             amplitude = fit_amplitude(inputs.value, weight, model)[:, None]
             model, floor_variance = amplitude * model, amplitude.detach().square() * floor_variance
         chi2 = torch.where(valid, (inputs.value - model).square() / (noise + floor_variance), 0.0)
-        if config.student_t_dof:
-            chi2 = (config.student_t_dof + 1.0) * torch.log1p(chi2 / config.student_t_dof)
         return 0.5 * (n_effective * chi2).sum(dim=1)
 
     def _join(self, batch: Batch) -> JoinedInputs:
@@ -337,13 +348,19 @@ class SpectrumVAE(nn.Module):
         inputs = self._normalize_amplitude(
             JoinedInputs(inputs.value * self.encoder_mask, inputs.ivar * self.encoder_mask, inputs.z)
         )
-        y, variance = self._standardize(inputs)
-        features, mean, log_var = [y, self._redshift_features(inputs.z)], 0.0, 0.0
-        if self.ppca is not None:
+        z_features, mean, log_var = self._redshift_features(inputs.z), 0.0, 0.0
+        if self.ppca is None:
+            features = [self._standardize(inputs, torch.zeros_like(inputs.value))[0], z_features]
+        else:
             n_effective = self._compute_n_effective(inputs.z)
-            mean, ppca_variance, estimate = self.ppca.compute_posterior(y, variance, n_effective, features[1])
+            y, variance = self._standardize(inputs, z_features @ self.ppca.z_coefficients)
+            for _ in range(N_LINEARIZATIONS - 1):
+                *_, estimate = self.ppca.compute_posterior(y, variance, n_effective, z_features)
+                y, variance = self._standardize(inputs, estimate)
+            mean, ppca_variance, estimate = self.ppca.compute_posterior(y, variance, n_effective, z_features)
+            features = [y, z_features]
             if config.impute_with_ppca:
-                trust = IMPUTATION_VARIANCE / (IMPUTATION_VARIANCE + variance)
+                trust = compute_trust(variance)
                 features[0] = (estimate + trust * (y - estimate)).clamp(-10.0, 10.0)
                 features.append(trust)
             log_var = ppca_variance.log()
@@ -388,14 +405,38 @@ class SpectrumVAE(nn.Module):
         amplitude = fit_amplitude(inputs.value, weight, template)[:, None]
         return JoinedInputs(inputs.value / amplitude, inputs.ivar * amplitude.square(), inputs.z)
 
-    def _standardize(self, inputs: JoinedInputs) -> tuple[Tensor, Tensor]:
-        """Return standardized arcsinh flux, 0 where masked, and its variance, very large there."""
+    def _standardize(self, inputs: JoinedInputs, estimate: Tensor) -> tuple[Tensor, Tensor]:
+        """Return standardized arcsinh flux, 0 where masked, and its variance, very large there.
+
+        Arcsinh is linearized about the standardized estimate, and about the value where its noise is small.
+        """
         y = arcsinh(inputs.value)
         if not self.config.standardize:
             return y, torch.ones_like(y)
-        precision = inputs.ivar * (1.0 + inputs.value.clamp(min=0.0).square()) * self.pixel_std.square()
+        estimate = self.pixel_mean + self.pixel_std * estimate
+        trust = compute_trust(compute_arcsinh_noise(inputs.ivar, estimate) / self.pixel_std.square())
+        y, variance = linearize_arcsinh(inputs.value, inputs.ivar, estimate + trust * (y - estimate))
         y = torch.where(inputs.ivar > 0, (y - self.pixel_mean) / self.pixel_std, 0.0)
-        return y, 1.0 / precision.clamp(min=TINY)
+        return y, variance / self.pixel_std.square()
+
+    @property
+    def _n_noise(self) -> int:
+        """Number of independent values from which `_correlate` makes the noise of a spectrum."""
+        n_values = sum(self.input_sizes.values())
+        return n_values if self.lsf is None else n_values - self.lsf.n_pixels + self.lsf.n_detector_pixels
+
+    def _correlate(self, noise: Tensor, z: Tensor) -> Tensor:
+        """Return independent noise of unit variance correlated as that of the inputs."""
+        if self.lsf is None:
+            return noise
+        n = self.lsf.n_detector_pixels
+        return torch.cat([self.lsf.resample_noise(noise[:, :n], z), noise[:, n:]], dim=1)
+
+    def _draw_validation_noise(self, z: Tensor) -> Tensor:
+        """Return noise as `_correlate` does that is the same at each call, selected by redshift."""
+        generator = torch.Generator().manual_seed(0)
+        draws = torch.randn(N_VALIDATION_DRAWS, self._n_noise, generator=generator).to(z.device)
+        return self._correlate(draws[(1e5 * z).long() % N_VALIDATION_DRAWS], z)
 
     def _redshift_features(self, z: Tensor) -> Tensor:
         """Return three Hermite polynomials of standardized ln(1 + z), or no feature without conditioning."""
@@ -411,6 +452,11 @@ class SpectrumVAE(nn.Module):
             return n_effective
         n = self.lsf.n_pixels
         return torch.cat([self.lsf.compute_n_effective(z), n_effective[:, n:]], dim=1)
+
+
+def compute_trust(variance: Tensor) -> Tensor:
+    """Return the weight of values with a variance [pixel_std²] against their estimates; between 0 and 1."""
+    return IMPUTATION_VARIANCE / (IMPUTATION_VARIANCE + variance)
 
 
 @torch.inference_mode()

@@ -21,7 +21,7 @@ from distspec.archives.spex import SpeX
 from distspec.clustering.config import ClusteringConfig
 from distspec.core.entry_points import LoadedEntryPoints, load_entry_points
 from distspec.core.errors import ConfigError
-from distspec.core.instruments import NIRSPEC_PRISM_RESOLUTION
+from distspec.core.instruments import NIRSPEC_PRISM, NIRSPEC_PRISM_RESOLUTION
 from distspec.ingest.source import IngestConfig
 from distspec.models.config import VAEConfig
 from distspec.operations.policy import RetrainConfig
@@ -44,7 +44,7 @@ SPECTRAL_VAE = VAEConfig(
     impute_with_ppca=True,
     profile_amplitude=True,
     data_thinning=True,
-    consistency_weight=20.0,
+    consistency_weight=5.0,
     calibrate_posteriors=True,
 )
 PRISM_VAE = replace(
@@ -52,6 +52,7 @@ PRISM_VAE = replace(
     condition_on_z=True,
     encoder_min_wave=1230.0,
     resolving_power=NIRSPEC_PRISM_RESOLUTION,
+    noise_correlation=NIRSPEC_PRISM.noise_correlation,
     convolve_lsf=True,
     redshift_augmentation=True,
 )

@@ -66,7 +66,7 @@ def train_step(
     parameters = list(state.vae.parameters())
     bf16 = config.bf16 and process_group.device.type == "cuda"
     with torch.autocast(process_group.device.type, torch.bfloat16, enabled=bf16):
-        losses = state.vae(batch, state.step)
+        losses = state.vae(batch)
     state.optimizer.zero_grad(set_to_none=True)
     losses["total"].backward()
     process_group.average_gradients(parameters, batch_fraction)

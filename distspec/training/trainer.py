@@ -114,10 +114,7 @@ def fit(state: TrainingState, trainer: Trainer) -> EarlyStopping:
                 f"a loss is not finite in epoch {state.epoch}: {metrics.to_row()}; "
                 "lower training.learning_rate"
             )
-        # If the objective is still being annealed in the last epoch, that epoch counts as the best.
-        is_last = state.epoch + 1 == trainer.config.max_epochs
-        if state.step >= state.vae.config.n_annealing_steps or is_last:
-            stop = state.early_stopping.update(state.epoch, validation["recon"], state.vae.state_dict())
+        stop = state.early_stopping.update(state.epoch, validation["recon"], state.vae.state_dict())
         state.history.append(metrics)
         trainer.on_epoch_end(metrics)
         state.start_next_epoch()

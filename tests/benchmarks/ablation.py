@@ -47,7 +47,6 @@ from tests.benchmarks.weighted_pca import Embedding, WeightedPCA
 DJA = get_config("dja").vae
 WITHOUT: Mapping[str, dict[str, Any]] = {
     "likelihood with ivar (squared error)": {"likelihood": "mse", "profile_amplitude": False},
-    "falling floor (0.05 at once)": {"noise_floor": (0.05, 0.05)},
     "initialization with probabilistic PCA": {"ppca_init": False},
     "imputation": {"impute_with_ppca": False},
     "PCA and imputation": {"ppca_init": False, "impute_with_ppca": False},
@@ -62,10 +61,6 @@ WITHOUT: Mapping[str, dict[str, Any]] = {
 }
 WITH: Mapping[str, dict[str, Any]] = {
     "dropout in the decoder": {"decoder_dropout": True},
-    "more noise in the second view": {"noise_augmentation": 1.5},
-    "rescaled second view, no profile": {"scale_augmentation": 0.3, "profile_amplitude": False},
-    "Student-t, 8 degrees": {"student_t_dof": 8.0},
-    "free bits, 0.1 nat": {"free_bits": 0.1},
     "β = 3": {"kl_weight": 3.0},
     "the paper's L2": {"l2": 1e-3},
 }

@@ -121,9 +121,7 @@ def train_vae(vae: VAEConfig, training: TrainingConfig, data: TrainingData, seed
                 train_step(state, data.train[rows], training, process_group, 1.0)
                 state.step += 1
         loss = validate(model, iter([data.validation]), process_group)["recon"]
-        # The last epoch counts even if the objective is still being annealed.
-        counts = state.step >= vae.n_annealing_steps or epoch + 1 == training.max_epochs
-        if counts and stopping.update(epoch, loss, model.state_dict()):
+        if stopping.update(epoch, loss, model.state_dict()):
             break
     model.load_state_dict(stopping.best_state_dict)
     model.calibrate_posteriors(*data.repeats)

@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from distspec.core.instruments import NIRSPEC_PRISM_RESOLUTION
+from distspec.core.instruments import (
+    NIRSPEC_PRISM,
+    NIRSPEC_PRISM_RESOLUTION,
+    compute_noise_correlation,
+)
 from distspec.core.spectrum import WavelengthGrid
 from distspec.models.lsf import LineSpreadFunction
+from distspec.preprocessing.resampling import resample_batch
 
 GRID = WavelengthGrid("log", 1100.0, 8400.0, 640)
 WAVE = torch.from_numpy(GRID.wave_rest).float()
@@ -40,16 +45,48 @@ def test_smooth_spectrum_is_unchanged(prism):
     assert torch.allclose(seen[:, 40:-40], flux[:, 40:-40], rtol=0.02)
 
 
-def test_effective_pixels_sum_to_those_of_the_detector(prism):
-    z = torch.tensor([5.0])
-    counts = prism.compute_n_effective(z)[0]
+@pytest.mark.parametrize("z", [4.5, 7.0])
+def test_noise_is_correlated_as_that_of_resampled_spectra(prism, z):
+    """Against detector pixels of independent noise that pass through the preprocessing."""
+    n = 4000
+    noise = prism.resample_noise(torch.randn(n, prism.n_detector_pixels), torch.full((n,), z)).numpy()
+    position = NIRSPEC_PRISM.detector_position * NIRSPEC_PRISM.pixels_per_fwhm
+    wave = np.exp(np.interp(np.arange(0.0, position[-1]), position, NIRSPEC_PRISM.log_wave)) * 1e4 / (1.0 + z)
+    white = np.random.default_rng(0).standard_normal((n, len(wave)))
+    offsets = np.arange(n + 1) * len(wave)
+    flux, ivar = resample_batch(np.tile(wave, n), white.ravel(), np.ones(white.size), offsets, GRID.edges)
+    resampled = flux * np.sqrt(ivar)
+    inner = slice(150, 400)
+    for distance in (1, 2, 4):
+        ours, theirs = (
+            (x[:, inner] * x[:, inner.start + distance : inner.stop + distance]).mean()
+            for x in (noise, resampled)
+        )
+        assert ours == pytest.approx(theirs, abs=0.02)
+    assert np.var(noise[:, inner]) == pytest.approx(1.0, abs=0.01)
+
+
+def test_noise_of_detector_pixels_is_correlated():
+    prism = LineSpreadFunction(GRID.wave_rest, NIRSPEC_PRISM_RESOLUTION, noise_correlation=0.2)
+    z = torch.full((4000,), 7.0)
+    noise = prism.resample_noise(torch.randn(4000, prism.n_detector_pixels), z)
+    red = noise[:, 500:560]  # a grid pixel is there wider than one of the detector
+    assert (red[:, 2:] * red[:, :-2]).mean().item() == pytest.approx(0.0, abs=0.02)
+    independent = LineSpreadFunction(GRID.wave_rest, NIRSPEC_PRISM_RESOLUTION)
+    plain = independent.resample_noise(torch.randn(4000, prism.n_detector_pixels), z)[:, 500:560]
+    assert (red[:, 1:] * red[:, :-1]).mean() > 0.1 + (plain[:, 1:] * plain[:, :-1]).mean()
+
+
+@pytest.mark.parametrize("z", [4.5, 7.0])
+def test_effective_pixels_are_those_of_the_measurements(prism, z):
+    """The inverse of how many pixels share one measurement, and less where detector pixels are correlated."""
+    counts = prism.compute_n_effective(torch.tensor([z]))[0]
+    width = 2.2 / prism.fwhm_at(torch.tensor([z]))[0]
+    expected = [1.0 / compute_noise_correlation(float(w)) for w in width]
+    assert counts.tolist() == pytest.approx(expected, rel=1e-4)
     assert (counts <= 1.0).all()
-    # Where the detector is coarser than the grid, it has one pixel per λ / (2.2 R).
-    observed = WAVE * 6.0 * 1e-4
-    coarse = (observed > 0.8) & (observed < 2.0)
-    knots = np.transpose(NIRSPEC_PRISM_RESOLUTION)
-    r = np.exp(np.interp(np.log(observed[coarse].numpy()), np.log(knots[0]), np.log(knots[1])))
-    assert counts[coarse].sum().item() == pytest.approx(np.sum(2.2 * r) * prism.log_wave_step, rel=0.01)
+    correlated = LineSpreadFunction(GRID.wave_rest, NIRSPEC_PRISM_RESOLUTION, noise_correlation=0.2)
+    assert torch.allclose(correlated.compute_n_effective(torch.tensor([z]))[0], counts / 1.4)
 
 
 def test_coverage_moves_with_redshift(prism):

@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from distspec.models.ppca import STD_SMOOTHING_PIXELS, ProbabilisticPCA, estimate_arcsinh_moments, fit_ppca
+from distspec.models.ppca import (
+    STD_SMOOTHING_PIXELS,
+    ProbabilisticPCA,
+    estimate_arcsinh_moments,
+    fit_ppca,
+    linearize_arcsinh,
+)
 
 
 @pytest.fixture
@@ -75,3 +81,22 @@ def test_moments_exclude_the_noise():
     assert torch.allclose(mean, torch.full((20,), 0.2), atol=0.04)
     assert spread.mean().item() == pytest.approx(0.1, abs=0.01)
     assert len(spread) == 20 > STD_SMOOTHING_PIXELS
+
+
+def test_linearized_arcsinh_keeps_noise_gaussian():
+    """About a fixed estimate, the mean is that of the flux, and every value has the same variance."""
+    truth, sigma = 0.1, 1.0
+    noise = sigma * torch.randn(20000, 1, generator=torch.Generator().manual_seed(4))
+    ivar = torch.full_like(noise, sigma**-2)
+    y, variance = linearize_arcsinh(truth + noise, ivar, torch.zeros_like(noise))
+    assert torch.equal(variance, torch.ones_like(variance))
+    assert y.mean().item() == pytest.approx(truth, abs=0.03)
+    assert y.var().item() == pytest.approx(1.0, abs=0.03)
+
+
+def test_moments_of_faint_spectra_are_unbiased():
+    generator = torch.Generator().manual_seed(1)
+    truth = 0.1 + 0.05 * torch.randn(4000, 20, generator=generator)
+    seen = truth + torch.randn(4000, 20, generator=generator)
+    mean, _ = estimate_arcsinh_moments(seen, torch.ones_like(seen))
+    assert mean.mean().item() == pytest.approx(0.1, abs=0.02)

@@ -82,7 +82,7 @@ def test_three_workers_equal_one_with_averaged_gradients(results, kind):
                 _load(state.vae, buffers[rank])
                 state.optimizer.zero_grad()
                 weight = epoch.get_local_batch_size(rank) / 64
-                loss = state.vae(batch[get_step_rows(epoch, rank, step)], state.step)["total"]
+                loss = state.vae(batch[get_step_rows(epoch, rank, step)])["total"]
                 loss.backward()
                 total += loss.item() * weight
                 for sum_, p in zip(gradients, parameters, strict=True):
