@@ -360,7 +360,7 @@ class SpectrumVAE(nn.Module):
             mean, ppca_variance, estimate = self.ppca.compute_posterior(y, variance, n_effective, z_features)
             features = [y, z_features]
             if config.impute_with_ppca:
-                trust = compute_trust(variance)
+                trust = _compute_trust(variance)
                 features[0] = (estimate + trust * (y - estimate)).clamp(-10.0, 10.0)
                 features.append(trust)
             log_var = ppca_variance.log()
@@ -414,7 +414,7 @@ class SpectrumVAE(nn.Module):
         if not self.config.standardize:
             return y, torch.ones_like(y)
         estimate = self.pixel_mean + self.pixel_std * estimate
-        trust = compute_trust(compute_arcsinh_noise(inputs.ivar, estimate) / self.pixel_std.square())
+        trust = _compute_trust(compute_arcsinh_noise(inputs.ivar, estimate) / self.pixel_std.square())
         y, variance = linearize_arcsinh(inputs.value, inputs.ivar, estimate + trust * (y - estimate))
         y = torch.where(inputs.ivar > 0, (y - self.pixel_mean) / self.pixel_std, 0.0)
         return y, variance / self.pixel_std.square()
@@ -454,7 +454,7 @@ class SpectrumVAE(nn.Module):
         return torch.cat([self.lsf.compute_n_effective(z), n_effective[:, n:]], dim=1)
 
 
-def compute_trust(variance: Tensor) -> Tensor:
+def _compute_trust(variance: Tensor) -> Tensor:
     """Return the weight of values with a variance [pixel_std²] against their estimates; between 0 and 1."""
     return IMPUTATION_VARIANCE / (IMPUTATION_VARIANCE + variance)
 
