@@ -33,6 +33,11 @@ class LineSpreadFunction(nn.Module):
         the limits of the instrument's range.
     noise_correlation : float, optional
         Correlation of the noise of neighboring detector pixels.
+
+    Attributes
+    ----------
+    n_detector_pixels : int
+        Number of values from which `resample_noise` makes the noise of a spectrum.
     """
 
     fwhm: Tensor
@@ -62,6 +67,7 @@ class LineSpreadFunction(nn.Module):
         self.register_buffer(
             "detector_position", torch.tensor(position, dtype=torch.float32), persistent=False
         )
+        self.n_detector_pixels = int(position[-1]) + 2  # the last one shares the noise of one beyond it
         offset = torch.arange(-_KERNEL_HALF_WIDTH, _KERNEL_HALF_WIDTH + 1.0)
         kernels = torch.exp(-0.5 * offset**2 / torch.tensor(_KERNEL_VARIANCES)[:, None])
         kernels[kernels < 1e-12] = 0.0  # arithmetic with subnormal numbers is ten times as slow
@@ -119,12 +125,6 @@ class LineSpreadFunction(nn.Module):
         width = PIXELS_PER_FWHM / self.fwhm_at(z)
         n_effective = torch.where(width < 1.0, width * (1.0 - width / 3.0), 1.0 - 1.0 / (3.0 * width))
         return n_effective / (1.0 + 2.0 * self.noise_correlation)
-
-    @property
-    def n_detector_pixels(self) -> int:
-        """Number of values from which `resample_noise` makes the noise of a spectrum."""
-        # The last pixel shares the noise of one beyond it.
-        return int(self.detector_position[-1]) + 2
 
     def resample_noise(self, noise: Tensor, z: Tensor) -> Tensor:
         """Average the noise of detector pixels over the pixels of the grid, as spectra are resampled.
