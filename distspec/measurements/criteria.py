@@ -122,7 +122,13 @@ class MeasuredValues:
         covered = np.any([self.is_covered(name) for name in thresholds], axis=0)
         return np.where(covered, 1.0 - prob_none, 0.5)
 
-    def prob_v_shape(self, max_beta_uv: float, min_beta_opt: float, min_beta_difference: float) -> Floats:
+    def prob_v_shape(
+        self,
+        max_beta_uv: float,
+        min_beta_opt: float,
+        min_beta_difference: float,
+        beta_opt_prior: tuple[float, float] = (0.0, np.inf),
+    ) -> Floats:
         """Return the probability of a V-shaped continuum.
 
         The third criterion depends on the other two: beta_uv is integrated over the quantiles of its
@@ -134,12 +140,18 @@ class MeasuredValues:
             Limits of the slopes blueward and redward of the Balmer limit.
         min_beta_difference : float
             Minimum of beta_opt - beta_uv.
+        beta_opt_prior : (float, float)
+            Mean and standard deviation of a Gaussian prior on beta_opt. Without it, many of the numerous
+            faint galaxies whose slopes noise has reddened would count as V-shaped.
 
         Returns
         -------
         ndarray of shape (n_spectra,)
         """
         (uv, uv_error), (opt, opt_error) = self["beta_uv"], self["beta_opt"]
+        prior_mean, prior_width = beta_opt_prior
+        shrinkage = 1.0 / (1.0 + np.square(opt_error / prior_width))
+        opt, opt_error = prior_mean + shrinkage * (opt - prior_mean), opt_error * np.sqrt(shrinkage)
         prob_blue = self.prob_below("beta_uv", max_beta_uv)
         quantiles = np.maximum(_QUANTILES * prob_blue[:, None], 1e-300)
         beta_uv = uv[:, None] + uv_error[:, None] * ndtri(quantiles)

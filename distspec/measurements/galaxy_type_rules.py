@@ -14,6 +14,9 @@ LRD_MAX_BETA_UV, LRD_MIN_BETA_OPT, LRD_MIN_BETA_DIFFERENCE = -0.2, 0.0, 0.5
 the third value: Hviding et al. 2025 (A&A 702, A57), who find broad lines in every point source with such a
 continuum. For slopes from photometry, Kocevski et al. 2025 (ApJ 986, 126) require beta_uv < -0.37 and
 beta_opt > 0."""
+LRD_BETA_OPT_PRIOR = (-2.0, 1.5)
+"""Mean and standard deviation of beta_opt before its measurement: flat in f_nu, and wide; bright simulated
+galaxies have -1.7 +- 0.6. It hardly changes slopes that are well measured."""
 AGN_MIN_HALPHA_FWHM = 2000.0
 """FWHM of Hα [km/s] from which on a broad line of an active nucleus is seen with the prism: Greene et al.
 2024 (ApJ 964, 39). [N II] as strong as Hα broadens a narrow line to at most 1500 km/s."""
@@ -47,7 +50,9 @@ def _unphysical_probability(measured: MeasuredValues) -> Floats:
 
 
 def _lrd_probability(measured: MeasuredValues) -> Floats:
-    v_shape = measured.prob_v_shape(LRD_MAX_BETA_UV, LRD_MIN_BETA_OPT, LRD_MIN_BETA_DIFFERENCE)
+    v_shape = measured.prob_v_shape(
+        LRD_MAX_BETA_UV, LRD_MIN_BETA_OPT, LRD_MIN_BETA_DIFFERENCE, LRD_BETA_OPT_PRIOR
+    )
     return v_shape * measured.prob_above("balmer_ew", QUIESCENT_HALPHA_EW)
 
 

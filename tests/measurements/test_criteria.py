@@ -32,6 +32,17 @@ def test_the_probability_of_a_v_shape_is_that_of_draws(uv, uv_error, opt, opt_er
     assert some.prob_v_shape(-0.2, 0.0, 0.5)[0] <= some.prob_above("beta_opt", 0.0)[0]
 
 
+@pytest.mark.parametrize("error", [0.3, 1.6])
+def test_with_a_prior_the_probability_is_that_of_slopes_drawn_from_it(error):
+    rng, prior = np.random.default_rng(0), (-1.5, 1.0)
+    true_slope = prior[0] + prior[1] * rng.standard_normal(400000)
+    observed = true_slope + error * rng.standard_normal(len(true_slope))
+    for value in (-0.5, 0.3, 1.5):
+        drawn = np.mean(true_slope[np.abs(observed - value) < 0.05] > 0.0)
+        some = measured(beta_uv=(-3.0, 0.01), beta_opt=(value, error))
+        assert some.prob_v_shape(-0.2, 0.0, 0.5, prior)[0] == pytest.approx(drawn, abs=0.04)
+
+
 @given(value=numbers, threshold=numbers, error=errors, factor=st.floats(1.0, 100.0))
 def test_a_larger_error_brings_the_probability_closer_to_one_half(value, threshold, error, factor):
     precise = measured(x=(value, error)).prob_above("x", threshold)[0]
