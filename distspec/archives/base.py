@@ -169,8 +169,14 @@ class Archive(ABC):
     fixed_settings: ClassVar[Sequence[str]] = ()
     """Fields of numbers that change the values of spectra, with 0 for no change; a store fixes them."""
 
-    url: str
-    """Folder or bucket that contains every file of the archive."""
+    url: Any
+    """Folder or bucket that contains every file of the archive: a str; for some archives a str or a tuple of
+    str, the places that are tried in order."""
+
+    @property
+    def base_urls(self) -> tuple[str, ...]:
+        """Folders or buckets of the files, as they were given: one unless `url` names several."""
+        return (self.url,) if isinstance(self.url, str) else tuple(self.url)
 
     def resolve_paths(self) -> Self:
         """Return the archive with absolute paths, because workers and later commands run in other folders.
@@ -180,9 +186,15 @@ class Archive(ABC):
         Archive
         """
         settings: Any = self  # a dataclass, which its base class cannot declare
-        values = {name: str(getattr(self, name, "")) for name in self.path_settings}
-        relative = {name: value for name, value in values.items() if value and "://" not in value}
-        return replace(settings, **{name: str(Path(value).absolute()) for name, value in relative.items()})
+        values = {name: getattr(self, name, "") for name in self.path_settings}
+        absolute = {
+            name: _make_path_absolute(value)
+            if isinstance(value, str)
+            else tuple(map(_make_path_absolute, value))
+            for name, value in values.items()
+        }
+        changed = {name: value for name, value in absolute.items() if value != values[name]}
+        return replace(settings, **changed)
 
     def get_fixed_settings(self) -> dict[str, float]:
         """Return the settings that a store fixes when it is created.
@@ -322,3 +334,7 @@ class Archive(ABC):
         del access
         name = split_fragment(url)[0].rpartition("/")[2]
         return [SpectrumEntry(name, "", url, math.nan, math.nan, z)]
+
+
+def _make_path_absolute(path: str) -> str:
+    return str(Path(path).absolute()) if path and "://" not in path else path

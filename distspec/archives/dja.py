@@ -1,20 +1,22 @@
 """The DAWN JWST Archive: NIRSpec spectra reduced with msaexp.
 
-Formats: the v1, v2 and v4 SPEC1D tables and catalogs (https://dawn-cph.github.io/dja;
-Heintz et al. 2025, A&A 693, A60; de Graaff et al. 2025, A&A 697, A189).
+Formats: the SPEC1D tables and catalogs of v1, v2, v3 and v4 to v4.5 (https://dawn-cph.github.io/dja;
+Heintz et al. 2025, A&A 693, A60; de Graaff et al. 2025, A&A 697, A189; Valentino et al. 2025, A&A 699, A358).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
 from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from distspec.archives.base import LISTING_SCHEMA, Archive, SpectrumEntry, build_spectrum_from_errors
 from distspec.archives.catalogs import (
@@ -24,7 +26,8 @@ from distspec.archives.catalogs import (
     make_absolute_url,
     read_catalog,
 )
-from distspec.archives.dja_bulk import check_release, index_prism_rows, read_bulk_spectrum
+from distspec.archives.dja_bulk import check_release, find_bulk_url, index_prism_rows, read_bulk_spectrum
+from distspec.archives.file_locations import locate_files
 from distspec.archives.msaexp import FLUX_UNIT, find_valid_pixels, parse_spec1d
 from distspec.core.arrow import pc
 from distspec.core.errors import ConfigError
@@ -42,7 +45,11 @@ from distspec.measurements.galaxy_types import GalaxyTypeRule
 from distspec.measurements.standard_sets import NIRSPEC_PRISM_MEASUREMENTS
 
 PUBLIC_URL = "https://s3.amazonaws.com/msaexp-nirspec/extractions"
-PUBLIC_CATALOG = f"{PUBLIC_URL}/dja_msaexp_emission_lines_v4.4.csv.gz"
+PUBLIC_CATALOG = f"{PUBLIC_URL}/dja_msaexp_emission_lines_v4.5.csv.gz"
+CANUCS_URL = "https://s3.amazonaws.com/grizli-canucs/nirspec"
+"""Public bucket of the spectra of the CANUCS survey, which the catalog of `PUBLIC_URL` lists."""
+CANUCS_FIELDS = frozenset({"abell370", "macs0416", "macs0417", "macs1149", "macs1423"})
+"""Fields of `CANUCS_URL`: roots up to "-v", as in ``msaexp.cloud.redshift``."""
 PATH_TEMPLATES = ("{root}/{file}", "{file}")
 """Path of a file below the archive's URL: as in the public bucket, or in one folder."""
 COLUMN_ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -68,8 +75,9 @@ class DJA(Archive):
 
     catalog: str = PUBLIC_CATALOG
     """Catalog in CSV, CSV.gz, ECSV or Parquet, a path or a URL."""
-    url: str = PUBLIC_URL
-    """Folder or bucket of the files, as {root}/{file} or {file}; with bulk, the folder of that file."""
+    url: str | tuple[str, ...] = (PUBLIC_URL, CANUCS_URL)
+    """Folder or bucket of the files, as {root}/{file} or {file}, or several, tried in order, for all of which
+    the settings of access hold; with bulk, the folder of that file."""
     grating: str = "PRISM"
     """Disperser of the spectra to keep."""
     filter: str = "CLEAR"
@@ -85,7 +93,8 @@ class DJA(Archive):
     sys_err: float = 0.0
     """Systematic error, as a fraction of the flux, that is added in quadrature to the errors."""
     bulk: str = ""
-    """Bulk file *.prism_spectra.fits of the catalog to read instead of single files, a path or a URL."""
+    """Bulk file *.prism_spectra.fits of the catalog to read instead of single files, a path or a URL; "auto":
+    the file next to the catalog that has its name."""
     truth_table: str = ""
     """Table of object_id, truth_class and anomaly_type against which labels are scored (optional)."""
 
@@ -103,6 +112,10 @@ class DJA(Archive):
             raise ConfigError(f"--archive.z-min {self.z_min} must be below --archive.z-max {self.z_max}")
         if not 0.0 <= self.sys_err < 1.0:
             raise ConfigError(f"--archive.sys-err {self.sys_err}: give a fraction of the flux from 0 to 1")
+        if not self.base_urls:
+            raise ConfigError("--archive.url is empty: give the folder or bucket of the files")
+        if self.bulk == "auto":
+            object.__setattr__(self, "bulk", find_bulk_url(self.catalog))
         if self.bulk and (self.grating.upper() != "PRISM" or self.bulk.endswith(".gz")):
             raise ConfigError(
                 f"--archive.bulk {self.bulk}: it must not be gzipped, and requires PRISM spectra"
@@ -131,8 +144,11 @@ class DJA(Archive):
         table = listing.spectra
         uris = self._build_uris(table, access)
         has_creation_times = not {"ctime", "version"}.isdisjoint(catalog.column_names)
-        if self.version_by_etag or not (has_creation_times or self.url.startswith("http")):
-            etags = pa.array(find_etags(uris.to_pylist(), make_absolute_url(self.url), access), pa.string())
+        is_on_server = any(url.startswith("http") for url in self.base_urls)
+        if self.version_by_etag or not (has_creation_times or is_on_server):
+            bases = [make_absolute_url(url) for url in self.base_urls]
+            listed = [find_etags(uris.to_pylist(), base, access) for base in bases]
+            etags = pa.array([next(filter(None, row), "") for row in zip(*listed, strict=True)], pa.string())
             joined: Any = pc
             version = joined.binary_join_element_wise(table["version"], etags, " etag=")
             table = table.set_column(
@@ -148,6 +164,7 @@ class DJA(Archive):
             return np.array([entry != value for entry in columns[column]], bool)
 
         selection.deselect(~differs("object_id", ""), "no file name")
+        selection.deselect(_find_older_rows(columns, catalog), "older version")
         selection.deselect(differs("grating", self.grating.upper()), "grating")
         selection.deselect(differs("filter", self.filter.upper()), "filter")
         selection.deselect(np.isnan(z) & well_formed, "no redshift")
@@ -165,23 +182,25 @@ class DJA(Archive):
         return _append_uris(table, uris)
 
     def _build_uris(self, table: pa.Table, access: AccessConfig) -> pa.Array:
-        base, template = make_absolute_url(self.url), PATH_TEMPLATES[0]
-        rows = table.select(["root", "object_id"]).rename_columns(["root", "file"])
-        if base != PUBLIC_URL:
-            template = find_path_template(PATH_TEMPLATES, rows.to_pylist(), base, access)
-        roots, files = rows["root"].to_pylist(), rows["file"].to_pylist()
-        pairs = zip(roots, files, strict=True)
-        return pa.array(
-            (f"{base}/{template.format(root=root, file=file)}" for root, file in pairs), pa.string()
-        )
+        rows = table.select(["root", "object_id"]).rename_columns(["root", "file"]).to_pylist()
+        templates = {
+            base: PATH_TEMPLATES[:1] if base in {PUBLIC_URL, CANUCS_URL} else PATH_TEMPLATES
+            for base in map(make_absolute_url, self.base_urls)
+        }
+        if len(templates) > 1:
+            return pa.array(locate_files(templates, rows, "root", access), pa.string())
+        [(base, known)] = templates.items()
+        template = known[0] if len(known) == 1 else find_path_template(known, rows, base, access)
+        return pa.array((f"{base}/{template.format(**row)}" for row in rows), pa.string())
 
     async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
         """Read one SPEC1D table; see `Archive.read`."""
+        is_valid: Any = True
         if self.bulk:
-            wave, flux, err = await read_bulk_spectrum(file, int(entry.fragment))
+            wave, flux, err, is_valid = await read_bulk_spectrum(file, int(entry.fragment))
         else:
             wave, flux, err = await parse_head(file, HEAD_BYTES, parse_spec1d)
-        valid = find_valid_pixels(flux, err)
+        valid = find_valid_pixels(flux, err) & is_valid
         err = np.hypot(err, self.sys_err * np.where(valid & (flux > 0), flux, 0.0))
         return build_spectrum_from_errors(entry, wave, flux, err, valid, FLUX_UNIT)
 
@@ -199,9 +218,8 @@ class DJA(Archive):
         name, root = str(row["object_id"]), str(row["root"])
         if root.startswith("mock-") or not name.endswith(".spec.fits"):  # simulated spectra have no page
             return ""
-        return (
-            f"{PUBLIC_URL}/{quote(root, safe='')}/{quote(name.removesuffix('.spec.fits'), safe='')}.fnu.png"
-        )
+        base = CANUCS_URL if root.partition("-v")[0] in CANUCS_FIELDS else PUBLIC_URL
+        return f"{base}/{quote(root, safe='')}/{quote(name.removesuffix('.spec.fits'), safe='')}.fnu.png"
 
     def external_archive(self, folder: str, *, has_redshifts: bool) -> Self:
         """Return this archive with options for loose SPEC1D files; see `Archive.external_archive`."""
@@ -238,6 +256,29 @@ def _standardize_columns(table: CatalogTable) -> dict[str, Any]:
         "filter": upper("filter"),
         "grade": table.integers(found["grade"], missing=-1).astype(np.int8),
     }
+
+
+def _find_older_rows(columns: Mapping[str, Any], table: CatalogTable) -> NDArray[np.bool_]:
+    """Return the rows whose file and root are listed again with a later creation time."""
+    older = np.zeros(len(table), bool)
+    if not table.find_column("ctime", exact=True):
+        return older
+    times = np.array([_parse_timestamp(text) for text in table.text("ctime")])
+    keys = list(zip(columns["root"], columns["object_id"], strict=True))
+    newest: dict[tuple[str, str], float] = {}
+    for key, time in zip(keys, times.tolist(), strict=True):
+        newest[key] = max(time, newest.get(key, -np.inf))
+    return times < np.array([newest[key] for key in keys])
+
+
+def _parse_timestamp(text: str) -> float:
+    """Return a time, in ISO 8601 or as a UNIX time, as a UNIX time [s]; -inf for other text."""
+    with suppress(ValueError):
+        return -np.inf if np.isnan(float(text)) else float(text)
+    with suppress(ValueError):
+        time = datetime.fromisoformat(text)
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+    return -np.inf
 
 
 def _format_timestamp(text: str) -> str:

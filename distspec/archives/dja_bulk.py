@@ -1,16 +1,20 @@
 """DJA's bulk product, which contains all PRISM spectra of a release in one table.
 
-``dja_msaexp_emission_lines_v4.4.prism_spectra.fits`` has one row per wavelength pixel (473), with the
-columns ``wave`` [um] and the vectors ``flux`` and ``err`` [uJy], whose element i belongs to the i-th PRISM
-row of the release's catalog (doi:10.5281/zenodo.15472354). The values of a spectrum are therefore scattered
-over the file, next to those of neighboring spectra. The reader fetches a block of spectra with one byte
-range per pixel and column, and reads all spectra of the block from it.
+``dja_msaexp_emission_lines_v4.5.prism_spectra.fits`` has one row per wavelength pixel (473), with the
+columns ``wave`` [um] and the vectors ``flux``, ``err`` and ``full_err`` [uJy] and ``valid``, whose element i
+belongs to the i-th PRISM row of the release's catalog (v4.4: doi:10.5281/zenodo.15472354). The values of a
+spectrum are therefore scattered over the file, next to those of neighboring spectra. The reader fetches a
+block of spectra with one byte range per pixel and column, and reads all spectra of the block from it.
+
+msaexp has set flux and errors to 0 where ``valid`` is false. ``full_err`` is ``err`` and 2 % of the flux in
+quadrature, which ``--archive.sys-err 0.02`` gives for bulk and single files alike, and is not read.
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,11 +32,14 @@ from distspec.io.remote.config import AccessConfig
 from distspec.io.remote.files import ArchiveFile, open_archive_client, run_coroutine
 
 BLOCK_SIZE = 4096
-"""Number of spectra that are read together: 31 MB of float64 in 946 byte ranges."""
+"""Number of spectra that are read together: 33 MB of float64 and mask in 1,419 byte ranges."""
 HEAD_BYTES = 40 * 2880
 """Number of bytes read from the start of the file; they contain its headers."""
 COLUMN_UNITS: Mapping[str, str] = {"wave": "um", "flux": "uJy", "err": "uJy"}
-"""Units of the columns that are read."""
+"""Units of the required columns."""
+MASK_COLUMN = "valid"
+"""Column of msaexp's own mask, which files need not have."""
+CATALOG_SUFFIX = re.compile(r"\.(csv|ecsv|fits|parquet)(\.gz)?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,7 @@ class ColumnLayout:
     dtype : dtype
         Type of a value in the file.
     unit_factor : float
-        Factor to the unit in `COLUMN_UNITS`.
+        Factor to the unit in `COLUMN_UNITS`; 1 for the mask.
     """
 
     offset: int
@@ -117,6 +124,22 @@ def index_prism_rows(grating: Sequence[str]) -> NDArray[np.int64]:
     return np.where(prism, np.cumsum(prism) - 1, -1)
 
 
+def find_bulk_url(catalog: str) -> str:
+    """Return the path or URL of the bulk file that belongs to a catalog, next to it.
+
+    Parameters
+    ----------
+    catalog : str
+        Path or URL of the catalog.
+
+    Examples
+    --------
+    >>> find_bulk_url("dja_msaexp_emission_lines_v4.5.csv.gz")
+    'dja_msaexp_emission_lines_v4.5.prism_spectra.fits'
+    """
+    return f"{CATALOG_SUFFIX.sub('', catalog)}.prism_spectra.fits"
+
+
 def check_release(url: str, catalog: str, n_prism_rows: int, access: AccessConfig) -> None:
     """Check that a bulk file belongs to the release of the catalog.
 
@@ -169,7 +192,9 @@ async def read_bulk_layout(file: ArchiveFile) -> BulkLayout:
     return _parse_layout(content[:HEAD_BYTES], total)
 
 
-async def read_bulk_spectrum(file: ArchiveFile, index: int) -> tuple[Floats, Floats, Floats]:
+async def read_bulk_spectrum(
+    file: ArchiveFile, index: int
+) -> tuple[Floats, Floats, Floats, NDArray[np.bool_]]:
     """Read one spectrum; its block is read once for all spectra in it.
 
     Parameters
@@ -185,6 +210,8 @@ async def read_bulk_spectrum(file: ArchiveFile, index: int) -> tuple[Floats, Flo
         Wavelength [um].
     flux, err : ndarray of shape (n_pixels,)
         Flux density and its 1 sigma error [uJy].
+    valid : ndarray of bool, shape (n_pixels,)
+        False for pixels that the file's own mask excludes; True everywhere if the file has no mask.
 
     Raises
     ------
@@ -197,18 +224,20 @@ async def read_bulk_spectrum(file: ArchiveFile, index: int) -> tuple[Floats, Flo
             QuarantineReason.NOT_FOUND, f"no spectrum {index} among {layout.n_spectra} in {file.url}"
         )
     first = index - index % BLOCK_SIZE
+    names = tuple(name for name in ("flux", "err", MASK_COLUMN) if name in layout.column_layouts)
     wave, block = await asyncio.gather(
         file.read_ranges(_column_byte_ranges(layout, ("wave",), 0, 1)),
         file.read_ranges(
-            _column_byte_ranges(layout, ("flux", "err"), first, min(first + BLOCK_SIZE, layout.n_spectra))
+            _column_byte_ranges(layout, names, first, min(first + BLOCK_SIZE, layout.n_spectra))
         ),
     )
-    flux, err = block[: layout.n_pixels], block[layout.n_pixels :]
-    return (
-        _extract_column(layout, "wave", wave, 0),
-        _extract_column(layout, "flux", flux, index - first),
-        _extract_column(layout, "err", err, index - first),
+    n = layout.n_pixels
+    flux, err, *mask = (
+        _extract_column(layout, name, block[i * n : (i + 1) * n], index - first)
+        for i, name in enumerate(names)
     )
+    valid = mask[0] == ord("T") if mask else np.ones(n, bool)
+    return _extract_column(layout, "wave", wave, 0), flux, err, valid
 
 
 @lru_cache(maxsize=8)
@@ -238,6 +267,7 @@ def _parse_layout(content: bytes, file_size: int) -> BulkLayout:
                 data = int(table.fileinfo()["datLoc"])
                 fields = {name.lower(): columns.dtype.fields[name] for name in columns.names}
                 column_units = {column.name.lower(): column.unit for column in columns}
+                formats = {column.name.lower(): str(column.format) for column in columns}
     except Exception as error:  # astropy may raise any exception on a damaged header
         raise InvalidSpectrumError(QuarantineReason.UNREADABLE, f"{type(error).__name__}: {error}") from error
     column_layouts: dict[str, ColumnLayout] = {}
@@ -250,9 +280,12 @@ def _parse_layout(content: bytes, file_size: int) -> BulkLayout:
             raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"column {name} has type {values.base}")
         factor = unit_factor(column_units[name] or unit, unit)
         column_layouts[name] = ColumnLayout(int(offset), values.base.newbyteorder(">"), factor)
-    lengths = {name: int(np.prod(fields[name][0].shape, dtype=np.int64)) for name in COLUMN_UNITS}
+    if MASK_COLUMN in fields and formats[MASK_COLUMN].endswith("L"):
+        values, offset = fields[MASK_COLUMN][:2]
+        column_layouts[MASK_COLUMN] = ColumnLayout(int(offset), values.base, 1.0)
+    lengths = {name: int(np.prod(fields[name][0].shape, dtype=np.int64)) for name in column_layouts}
     n_pixels, n_spectra = header["NAXIS2"], lengths["flux"]
-    if lengths != {"wave": 1, "flux": n_spectra, "err": n_spectra}:
+    if any(length != (1 if name == "wave" else n_spectra) for name, length in lengths.items()):
         raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"values per row: {lengths}")
     if data + header["NAXIS1"] * n_pixels > file_size:
         detail = f"truncated: {file_size} bytes of {data + header['NAXIS1'] * n_pixels}"

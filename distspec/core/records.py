@@ -16,7 +16,8 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
-from typing import Any, ClassVar, Self, cast, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, ClassVar, Self, Union, cast, get_args, get_origin, get_type_hints
 
 from distspec.core.errors import StoreError
 
@@ -30,7 +31,7 @@ class JsonRecord:
     """Base of the frozen dataclasses that are kept as JSON records.
 
     Fields may be JSON values, enumerations, tuples, mappings with text keys, other records, and unions of one
-    of these with None.
+    of these with None, or of text with a tuple.
 
     Attributes
     ----------
@@ -135,6 +136,9 @@ def decode_value(hint: Any, value: Any) -> Any:
     alternatives = [alternative for alternative in arguments if alternative is not type(None)]
     if origin is not None and len(alternatives) == 1 and type(None) in arguments:
         return decode_value(alternatives[0], value)
+    if origin in (Union, UnionType) and isinstance(value, list):
+        sequence = next((one for one in alternatives if get_origin(one) in (tuple, list)), Any)
+        return decode_value(sequence, value)
     return value
 
 

@@ -93,7 +93,7 @@ async def _read_entries(
     archive: Archive, access: AccessConfig, entries: Sequence[SpectrumEntry], require_position: bool
 ) -> tuple[list[Spectrum | InvalidSpectrumError], int]:
     """Return the outcome of each entry, and the number of bytes read."""
-    async with open_archive_client(make_absolute_url(archive.url), access) as client:
+    async with open_archive_client([make_absolute_url(url) for url in archive.base_urls], access) as client:
 
         async def read_file(
             url: str, group: Sequence[SpectrumEntry]

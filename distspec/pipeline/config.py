@@ -126,6 +126,9 @@ def _refuse_secrets(settings: Mapping[str, Any], prefix: str = "") -> None:
     for name, value in settings.items():
         if isinstance(value, Mapping):
             _refuse_secrets(value, f"{prefix}{name}.")
+        elif isinstance(value, tuple):
+            for item in value:
+                _refuse_secrets({name: item}, prefix)
         elif isinstance(value, str) and "://" in value:
             url = urlsplit(value)
             signed = {key.lower() for key, _ in parse_qsl(url.query)} & SIGNATURE_PARAMETERS

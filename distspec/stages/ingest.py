@@ -208,8 +208,9 @@ def _load_and_commit(committer: Committer, source: ArchiveSource, diff: ListingD
 
 
 def _outage_error(committer: Committer, source: ArchiveSource) -> ArchiveError:
+    places = " or ".join(source.archive.base_urls)
     return ArchiveError(
-        f"no file of a whole batch could be read: {source.archive.url} seems to be down or to refuse access; "
+        f"no file of a whole batch could be read: {places} seems to be down or to refuse access; "
         f"{committer.n_committed:,} spectra are in the store, run this again for the rest"
     )
 

@@ -1,6 +1,7 @@
 import csv
 import gzip
 import threading
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -13,7 +14,7 @@ from astropy.table import Table
 
 from distspec.archives import dja
 from distspec.archives.base import LISTING_SCHEMA, SpectrumEntry
-from distspec.archives.dja import DJA, PUBLIC_CATALOG, PUBLIC_URL
+from distspec.archives.dja import CANUCS_URL, DJA, PUBLIC_CATALOG, PUBLIC_URL
 from distspec.archives.msaexp import find_valid_pixels
 from distspec.core.errors import ConfigError, InvalidSpectrumError, QuarantineReason
 from distspec.ingest.read import listing_to_entries, read_archive_spectra
@@ -56,8 +57,11 @@ def catalog(tmp_path):
 
 
 def test_defaults_are_the_public_archive():
-    assert DJA().catalog == PUBLIC_CATALOG
-    assert PUBLIC_URL.startswith("https://")
+    archive = DJA(bulk="auto")
+    assert archive.catalog == PUBLIC_CATALOG
+    assert PUBLIC_CATALOG.endswith("/extractions/dja_msaexp_emission_lines_v4.5.csv.gz")
+    assert archive.bulk == PUBLIC_CATALOG.replace(".csv.gz", ".prism_spectra.fits")
+    assert DJA().base_urls == (PUBLIC_URL, CANUCS_URL)
 
 
 def test_listing_is_sorted_and_typed(catalog):
@@ -124,6 +128,84 @@ def test_catalog_and_files_over_http(tmp_path, catalog):
     assert existing.object_id == "a-v4_prism-clear_1234_8.spec.fits"
     assert np.allclose(existing.flux, 2.0)
     assert missing.reason is QuarantineReason.NOT_FOUND
+
+
+def test_files_are_read_from_the_first_place_that_has_them(tmp_path, catalog):
+    """On a server the files of a root are together; the access rules hold in each place."""
+    in_a, in_b = (f"{root}-v4_prism-clear_1234_{number}.spec.fits" for root, number in (("a", 8), ("b", 7)))
+    for place, root, name, flux in (
+        ("one", "b", in_b, 1.0),
+        ("two", "a", in_a, 2.0),
+        ("two", "b", in_b, 3.0),
+    ):
+        (tmp_path / place / f"{root}-v4").mkdir(parents=True)
+        write_spec(tmp_path / place / f"{root}-v4" / name, flux=(np.full(60, flux), "uJy"))
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{server.server_port}"
+        for place in (str(tmp_path), base):
+            archive = DJA(str(catalog), (f"{place}/one", f"{place}/two"))
+            listing = archive.list_spectra()
+            assert [uri.split("/")[-3] for uri in listing["uri"].to_pylist()] == ["two", "one"]
+            entries = listing_to_entries(listing)
+            outside = replace(entries[0], uri=entries[0].uri.replace("/two/", "/three/"))
+            *spectra, refused = read_archive_spectra(archive, DEFAULT_ACCESS, [*entries, outside])
+            assert [spectrum.flux[0] for spectrum in spectra] == [2.0, 1.0]
+            assert refused.reason is QuarantineReason.OUTSIDE
+        server.shutdown()
+    missing = DJA(str(catalog), (f"{tmp_path}/x", f"{tmp_path}/one")).list_spectra()["uri"][0].as_py()
+    assert missing == f"file://{tmp_path}/x/a-v4/{in_a}"
+
+
+def test_etags_of_files_in_several_places_are_versions(tmp_path, catalog):
+    for place, name in zip(("one", "two"), sorted(V4["file"]), strict=True):
+        (tmp_path / place).mkdir()
+        write_spec(tmp_path / place / name)
+    archive = DJA(str(catalog), (f"{tmp_path}/one", f"{tmp_path}/two"), version_by_etag=True)
+    versions = archive.list_spectra()["version"].to_pylist()
+    assert all(len(version.partition("etag=")[2]) > 5 for version in versions)
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        (["2025-01-01T00:00:00", "2025-03-01 00:00:00"], 6.0),
+        (["1735689600.5", "1735689600.25"], 5.5),
+        (["2025-01-01T00:00:00", "1735689599"], 5.5),
+        (["2025-01-01T00:00:00", ""], 5.5),
+    ],
+)
+def test_a_later_creation_time_is_the_newer_version(tmp_path, times, expected):
+    rows = {name: [values[0], values[0]] for name, values in V4.items()}
+    rows |= {"ctime": times, "z_best": [5.5, 6.0]}
+    Table(rows).write(tmp_path / "c.csv", format="ascii.csv")
+    listing = DJA(str(tmp_path / "c.csv"), str(tmp_path)).read_listing()
+    assert listing.spectra["z"].to_pylist() == [expected]
+    assert listing.deselected == {"older version": 1}
+
+
+def test_an_older_row_is_not_selected_instead_of_the_newer(tmp_path):
+    rows = {name: [values[0], values[0]] for name, values in V4.items()}
+    rows |= {"ctime": V4["ctime"], "grade": [3, 2]}
+    Table(rows).write(tmp_path / "c.csv", format="ascii.csv")
+    listing = DJA(str(tmp_path / "c.csv"), str(tmp_path)).read_listing()
+    assert (len(listing.spectra), listing.deselected) == (0, {"older version": 1, "grade": 1})
+
+
+def test_v3_catalog(tmp_path):
+    """The columns of ``nirspec_graded_v3.csv``, which has no creation times."""
+    rows = {name: V4[name] for name in ("ra", "dec", "file", "root", "grade", "grating", "filter")}
+    rows |= {
+        "zfit": [1.0, 2.0],
+        "z": V4["z_best"],
+        "Ha": [30.0, 20.0],
+        "comment": ["", "x"],
+        "FITS": ["", ""],
+    }
+    Table(rows).write(tmp_path / "nirspec_graded_v3.csv", format="ascii.csv")
+    listing = DJA(str(tmp_path / "nirspec_graded_v3.csv"), str(tmp_path)).list_spectra()
+    assert listing["z"].to_pylist() == [6.5, 5.5]
 
 
 def test_columns_of_another_shape_are_bad_table(tmp_path):

@@ -5,14 +5,16 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from scipy.ndimage import median_filter
 
 from distspec.archives import dja_bulk
 from distspec.archives.dja import DJA
+from distspec.archives.msaexp import find_valid_pixels
 from distspec.core.errors import QuarantineReason
 from distspec.ingest.read import listing_to_entries
 from distspec.io.remote.config import DEFAULT_ACCESS
 from distspec.io.remote.files import open_archive_client
-from tests.helpers.reading import read_listing, reason
+from tests.helpers.reading import read_listing, read_path, reason
 
 N_PIXELS, N = 50, 11
 WAVE = np.linspace(0.6, 5.3, N_PIXELS)
@@ -26,7 +28,7 @@ def spectra(rng):
     return flux, err
 
 
-def write_bulk(path, fluxes, errs, dtype="D", **units):
+def write_bulk(path, fluxes, errs, dtype="D", valid=None, **units):
     n = len(fluxes)
     columns = [fits.Column("wave", "D", unit=units.get("wave", "um"), array=WAVE)]
     columns += [
@@ -34,7 +36,9 @@ def write_bulk(path, fluxes, errs, dtype="D", **units):
         for name, values in (("flux", fluxes), ("err", errs), ("full_err", errs))
         if name != units.get("without")
     ]
-    columns.append(fits.Column("valid", f"{n}L", array=np.isfinite(fluxes).T))
+    if units.get("without") != "valid":
+        valid = np.isfinite(fluxes) if valid is None else valid
+        columns.append(fits.Column("valid", f"{n}L", array=valid.T))
     fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns)]).writeto(path, overwrite=True)
 
 
@@ -107,8 +111,44 @@ def test_only_blocks_are_read(release, monkeypatch):
 
     asyncio.run(read())
     assert spans[0] == (0, 3 * 2880)
-    assert len(spans) == 1 + 3 * N_PIXELS, "wave, flux and err once, full_err and valid never"
-    assert sum(stop - start for start, stop in spans[1:]) == N_PIXELS * 8 * (1 + 2 + 2)
+    assert len(spans) == 1 + 4 * N_PIXELS, "wave, flux, err and valid once, full_err never"
+    assert sum(stop - start for start, stop in spans[1:]) == N_PIXELS * (8 * (1 + 2 + 2) + 2)
+
+
+def test_pixels_that_the_file_masks_are_masked(release, spectra):
+    whole = archives(release)[0]
+    name = f"a-v4_prism-clear_1_{N - 4}.spec.fits"
+    before = read_listing(whole)[name].ivar > 0
+    valid = np.isfinite(spectra[0])
+    valid[4, 20:30] = False
+    write_bulk(release / "dja.prism_spectra.fits", *spectra, valid=valid)
+    after = read_listing(whole)[name].ivar > 0
+    assert np.array_equal(after, before & valid[4])
+    assert before[20:30].any()
+    write_bulk(release / "dja.prism_spectra.fits", *spectra, without="valid")
+    assert np.array_equal(read_listing(whole)[name].ivar > 0, before), "files need not have a mask"
+
+
+def read_with_msaexp(table):
+    """Return the columns of a bulk file as ``msaexp.spectrum.read_spectrum`` computes them."""
+    wave, flux, err = (np.nan_to_num(np.asarray(table[name], float)) for name in ("wave", "flux", "err"))
+    valid = np.isfinite(np.asarray(table["flux"]) + np.asarray(table["err"])) & (err > 0) & (flux != 0)
+    valid &= err > 0.5 * np.percentile(err[valid], 5)
+    median = np.interp(wave, wave[valid], median_filter(err[valid], 11), left=0, right=0)
+    valid &= err > 0.2 * median
+    full_err = np.hypot(err, np.maximum(0.02 * flux, 0))
+    return (*(np.where(valid, values, 0.0) for values in (flux, err, full_err)), valid)
+
+
+def test_masks_and_errors_of_real_files_are_those_of_the_bulk_product(dja_files):
+    """Also after msaexp has set masked pixels to 0; ``full_err`` is that of ``sys_err`` 0.02."""
+    for path in sorted(dja_files.glob("*.spec.fits")):
+        table = fits.getdata(path, "SPEC1D")
+        flux, err, full_err, valid = read_with_msaexp(table)
+        spectrum = read_path(DJA(url=str(dja_files), sys_err=0.02), path.resolve())
+        assert np.array_equal(spectrum.ivar > 0, valid), path.name
+        assert np.array_equal(find_valid_pixels(flux, err), valid), path.name
+        assert np.allclose(spectrum.ivar[valid], full_err[valid] ** -2.0, rtol=1e-12), path.name
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("E", 1e-6), ("D", 0.0)])

@@ -17,6 +17,12 @@ DJA_FILE = "rubies-uds1-v4_prism-clear_4233_1234.spec.fits"
             "https://s3.amazonaws.com/msaexp-nirspec/extractions/rubies-uds1-v4/"
             "rubies-uds1-v4_prism-clear_4233_1234.fnu.png",
         ),
+        (
+            "dja",
+            {"object_id": "macs0417-v4_prism-clear_1208_1.spec.fits", "root": "macs0417-v4"},
+            "https://s3.amazonaws.com/grizli-canucs/nirspec/macs0417-v4/"
+            "macs0417-v4_prism-clear_1208_1.fnu.png",
+        ),
         ("dja", {"object_id": DJA_FILE, "root": "mock-uds1-v4"}, ""),
         (
             "sdss",

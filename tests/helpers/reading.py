@@ -14,7 +14,8 @@ def read_entries(archive, batch):
     """Return each spectrum or its `InvalidSpectrumError`; entries of one file share it."""
 
     async def read():
-        async with open_archive_client(make_absolute_url(archive.url), DEFAULT_ACCESS) as files:
+        bases = [make_absolute_url(url) for url in archive.base_urls]
+        async with open_archive_client(bases, DEFAULT_ACCESS) as files:
             opened, results = {}, []
             for entry in batch:
                 try:

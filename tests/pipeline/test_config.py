@@ -4,10 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distspec.archives.dja import DJA, PUBLIC_URL
+from distspec.archives.dja import CANUCS_URL, DJA, PUBLIC_URL
 from distspec.archives.spex import SpeX
 from distspec.clustering.null_tests import MIN_TAIL_DRAWS
 from distspec.core.errors import ConfigError
+from distspec.ingest.source import ArchiveSource, read_source, write_source
 from distspec.models.config import VAEConfig
 from distspec.pipeline.recipes import RECIPES, make_config, parse
 from distspec.training.config import TrainingConfig
@@ -31,7 +32,7 @@ def test_recipe_paper_has_the_published_settings():
     config = parse(["paper", "--root", "/r"])
     assert config.archive == DJA()
     assert (config.archive.grating, config.archive.grades, config.archive.z_min) == ("PRISM", (3,), 4.0)
-    assert config.archive.url == PUBLIC_URL
+    assert config.archive.url == (PUBLIC_URL, CANUCS_URL)
     grid = config.grid
     assert (grid.spacing, grid.step, grid.start, grid.stop, grid.frame) == (
         "uniform",
@@ -86,6 +87,17 @@ def test_relative_paths_become_absolute(tmp_path, monkeypatch):
     archive = parse(["dja", "--root", "out", *paths]).archive
     assert (archive.catalog, archive.bulk) == (f"{tmp_path}/c.csv", f"{tmp_path}/b/all.fits")
     assert (archive.url, archive.truth_table) == (f"file://{tmp_path}/b", "/t.csv")
+
+
+def test_an_archive_may_be_in_several_places(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    places = ["--archive.url", "a b", "s3://bucket/x", "--archive.z-min", "5"]
+    archive = parse(["dja", "--root", "out", *places]).archive
+    assert archive.url == (f"{tmp_path}/a b", "s3://bucket/x")
+    write_source(str(tmp_path / "out"), ArchiveSource(archive))
+    assert read_source(str(tmp_path / "out")).archive == archive
+    with pytest.raises(ConfigError, match=r"archive\.url holds a password"):
+        parse(["dja", "--root", "out", "--archive.url", "a", "https://ann:wolke7@example.org"])
 
 
 def test_a_simulated_archive_becomes_the_archive(tmp_path):

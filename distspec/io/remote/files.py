@@ -210,12 +210,12 @@ class ArchiveFile:
 
 
 class ArchiveClient:
-    """Reads the files below an archive's URL; `open_archive_client` opens it.
+    """Reads the files below an archive's URLs; `open_archive_client` opens it.
 
     Parameters
     ----------
-    base_url : str
-        URL of the archive; files outside it are not read.
+    base_urls : sequence of str
+        Folders or buckets of the archive; files outside them are not read.
     config : AccessConfig
         Settings and limits.
     session : aiohttp.ClientSession
@@ -229,9 +229,11 @@ class ArchiveClient:
         Number of bytes that were read so far.
     """
 
-    def __init__(self, base_url: str, config: AccessConfig, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, base_urls: Sequence[str], config: AccessConfig, session: aiohttp.ClientSession
+    ) -> None:
         self.config = config
-        self._base = base_url.rstrip("/")
+        self._base_urls = [url.rstrip("/") for url in base_urls]
         self._session = session
         self._slots = asyncio.Semaphore(config.in_flight)
         self.n_bytes_read = 0
@@ -243,7 +245,7 @@ class ArchiveClient:
         )
 
     def get_file(self, url: str) -> ArchiveFile:
-        """Return a file below the archive's URL.
+        """Return a file below one of the archive's URLs.
 
         Parameters
         ----------
@@ -258,10 +260,11 @@ class ArchiveClient:
         Raises
         ------
         InvalidSpectrumError
-            ``outside`` if the URL is not below that of the archive.
+            ``outside`` if the URL is not below one of those of the archive.
         """
-        if not is_url_below(url, self._base):
-            raise InvalidSpectrumError(QuarantineReason.OUTSIDE, f"{url} is not below {self._base}")
+        if not any(is_url_below(url, base) for base in self._base_urls):
+            detail = f"{url} is not below {' or '.join(self._base_urls)}"
+            raise InvalidSpectrumError(QuarantineReason.OUTSIDE, detail)
         return ArchiveFile(self, url)
 
     async def read_range(self, url: str, start: int, stop: int) -> FileContent:
@@ -334,13 +337,15 @@ class ArchiveClient:
 
 
 @asynccontextmanager
-async def open_archive_client(base_url: str, config: AccessConfig) -> AsyncGenerator[ArchiveClient]:
-    """Open a client for the files below an archive's URL.
+async def open_archive_client(
+    base_urls: str | Sequence[str], config: AccessConfig
+) -> AsyncGenerator[ArchiveClient]:
+    """Open a client for the files below an archive's URL, or below several.
 
     Parameters
     ----------
-    base_url : str
-        URL of the archive's folder or bucket.
+    base_urls : str or sequence of str
+        URLs of the archive's folders or buckets.
     config : AccessConfig
         Settings and limits.
 
@@ -357,7 +362,8 @@ async def open_archive_client(base_url: str, config: AccessConfig) -> AsyncGener
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=True,  # proxies and no_proxy of the environment
     ) as session:
-        yield ArchiveClient(base_url, config, session)
+        bases = [base_urls] if isinstance(base_urls, str) else base_urls
+        yield ArchiveClient(bases, config, session)
 
 
 def is_url_below(url: str, base_url: str) -> bool:
