@@ -1,8 +1,8 @@
-"""Anomaly scores of spectra: residuals of the reconstruction, isolation in latent space, and feedback.
+"""Anomaly scores of spectra: residuals of the reconstruction, density in latent space, and feedback.
 
-Raw scores come from `residuals` and `latent_scorer`; `score` compares them with a reference distribution and
-combines them, and `feedback` learns from spectra marked as interesting or ordinary. The package may import
-`distspec.clustering` and `distspec.core`.
+Raw scores come from `residuals`; `score` compares them with a reference distribution and combines them,
+`latent_density` describes where spectra are in latent space, and `feedback` learns from spectra marked as
+interesting or ordinary. The package may import `distspec.clustering` and `distspec.core`.
 """
 
 from importlib import import_module
@@ -10,31 +10,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distspec.anomaly.feedback import DiscoveryCurve, rescore_with_marks
-    from distspec.anomaly.latent_scorer import LatentAnomalyScorer, fit_latent_scorer
+    from distspec.anomaly.latent_density import LatentDensity, fit_latent_density
     from distspec.anomaly.residuals import compute_residual_statistics, estimate_model_error
     from distspec.anomaly.score import ReferenceDistribution, compute_anomaly_scores, explain_anomaly
 
 __all__ = [
     "DiscoveryCurve",
-    "LatentAnomalyScorer",
+    "LatentDensity",
     "ReferenceDistribution",
     "compute_anomaly_scores",
     "compute_residual_statistics",
     "estimate_model_error",
     "explain_anomaly",
-    "fit_latent_scorer",
+    "fit_latent_density",
     "rescore_with_marks",
 ]
 
 _MODULES = {
     "DiscoveryCurve": "feedback",
-    "LatentAnomalyScorer": "latent_scorer",
+    "LatentDensity": "latent_density",
     "ReferenceDistribution": "score",
     "compute_anomaly_scores": "score",
     "compute_residual_statistics": "residuals",
     "estimate_model_error": "residuals",
     "explain_anomaly": "score",
-    "fit_latent_scorer": "latent_scorer",
+    "fit_latent_density": "latent_density",
     "rescore_with_marks": "feedback",
 }
 

@@ -1,8 +1,8 @@
-"""Anomaly scores: how poorly a spectrum is reconstructed, and how isolated it is in latent space.
+"""Anomaly scores: how poorly a spectrum is reconstructed.
 
-Raw scores of a spectrum depend on that spectrum and on a model of the sample (`distspec.anomaly.residuals`,
-`distspec.anomaly.latent_scorer`), so they can be computed in blocks of rows. A `ReferenceDistribution`
-makes them comparable between signal-to-noise ratios and classes, and combines them.
+Raw scores of a spectrum depend on that spectrum and on a model of the sample (`distspec.anomaly.residuals`),
+so they can be computed in blocks of rows. A `ReferenceDistribution` makes them comparable between
+signal-to-noise ratios and classes, and combines them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,8 @@ MIN_NORM_SNR = 3.0
 """Signal-to-noise ratio of the normalization below which the explanation mentions it."""
 CLIP_SIGMA, N_CLIP_ITERATIONS = 3.0, 5
 """Clipping of outliers in the fit of chi-squared against the signal-to-noise ratio."""
-SPECTRA_PER_SNR_BIN, MAX_SNR_BINS = 200, 30
-"""Spectra per bin in signal-to-noise ratio in which latent scores are compared, and most bins."""
 CLASS_SHRINKAGE_SIZE = 50
 """Size of a class whose chi-squared offset is half its own median and half that of the sample."""
-LATENT_WEIGHT = 0.3
-"""Weight of the mean of the latent scores; the larger of the residual scores has weight 1."""
 BAD_PIXEL_PENALTY, MAX_BAD_PIXEL_PENALTY = 0.5, 1.5
 """Decrease of the score of spectra with bad pixels, for each doubling of `artefact_score`, and its limit
 [dex]."""
@@ -35,13 +31,8 @@ MIN_EXPLAINED_SCORE = 1.5
 PARTIAL_SCORES: Mapping[str, str] = {
     "anomaly_recon": "poor reconstruction for its S/N and class",
     "anomaly_line": "residual as wide as a line",
-    "anomaly_density": "low density in latent space",
-    "anomaly_neighbors": "far from its nearest neighbors in latent space",
-    "anomaly_forest": "isolated in latent space",
 }
 """Partial scores with the texts of `explain_anomaly`."""
-RESIDUAL_SCORES = ("anomaly_recon", "anomaly_line")
-LATENT_SCORES = ("anomaly_density", "anomaly_neighbors", "anomaly_forest")
 
 
 @dataclass(frozen=True)
@@ -54,16 +45,12 @@ class ReferenceDistribution:
         Usual ln chi-squared as a function of arcsinh of the signal-to-noise ratio.
     class_offsets : ndarray of shape (n_classes,)
         Offset of each class from that trend.
-    snr_bins : mapping of str to ndarray of shape (3, n_bins)
-        For each of `LATENT_SCORES`: bin centers in arcsinh of the signal-to-noise ratio, median and upper
-        scatter (84th percentile minus median) of the raw score.
     sorted_scores : mapping of str to ndarray of shape (n_spectra,)
         For each of `PARTIAL_SCORES`: sorted standardized raw scores of the run's spectra.
     """
 
     chi2_trend: Polynomial
     class_offsets: Floats
-    snr_bins: Mapping[str, Floats]
     sorted_scores: Mapping[str, Floats]
 
     @classmethod
@@ -88,10 +75,8 @@ class ReferenceDistribution:
         chi2_trend = _fit_chi2_trend(raw_scores["recon"], snr)
         excess = _log_chi2(raw_scores["recon"]) - chi2_trend(_arcsinh_snr(snr))
         offsets = _fit_class_offsets(excess, labels)
-        latent_scores = zip(LATENT_SCORES, _transform_latent_scores(raw_scores), strict=True)
-        bins = {name: _fit_snr_bins(values, snr) for name, values in latent_scores}
-        unsorted = cls(chi2_trend, offsets, bins, {})._standardize(raw_scores, snr, labels)
-        return cls(chi2_trend, offsets, bins, {name: np.sort(values) for name, values in unsorted.items()})
+        unsorted = cls(chi2_trend, offsets, {})._standardize(raw_scores, snr, labels)
+        return cls(chi2_trend, offsets, {name: np.sort(values) for name, values in unsorted.items()})
 
     def score(
         self,
@@ -103,16 +88,16 @@ class ReferenceDistribution:
         """Score spectra relative to the distribution.
 
         A partial score is -log10 of the fraction of the run's spectra that are at least as anomalous, after
-        chi-squared is compared at equal signal-to-noise ratio and class, and latent scores at equal
-        signal-to-noise ratio. Partial scores are therefore comparable. Spectra with bad pixels are scored
-        lower: by `BAD_PIXEL_PENALTY` for each doubling of `bad_pixel_score` above 1, at most by
+        chi-squared is compared at equal signal-to-noise ratio and class. Partial scores are therefore
+        comparable, and the larger one counts. Spectra with bad pixels are scored lower: by
+        `BAD_PIXEL_PENALTY` for each doubling of `bad_pixel_score` above 1, at most by
         `MAX_BAD_PIXEL_PENALTY`. None is left out.
 
         Parameters
         ----------
         raw_scores : mapping of str to ndarray of shape (n_spectra,)
-            ``recon`` and ``line`` of `distspec.anomaly.residuals.compute_residual_statistics`; ``density``,
-            ``neighbors`` and ``forest`` of `LatentAnomalyScorer.compute_scores`.
+            ``recon`` and ``line`` of `distspec.anomaly.residuals.compute_residual_statistics`; ``log_prob``
+            of `distspec.anomaly.latent_density.LatentDensity`.
         snr : ndarray of shape (n_spectra,)
             Median signal-to-noise ratio per pixel.
         labels : ndarray of shape (n_spectra,)
@@ -123,19 +108,18 @@ class ReferenceDistribution:
         Returns
         -------
         dict of str to ndarray of shape (n_spectra,)
-            The `PARTIAL_SCORES` [dex], ``log_prob`` (ln density of the latents), and ``anomaly_score`` [dex];
-            higher scores are more anomalous.
+            The `PARTIAL_SCORES` [dex], ``log_prob``, and ``anomaly_score`` [dex]; higher scores are more
+            anomalous.
         """
         standardized = self._standardize(raw_scores, snr, labels)
         partial = {
             name: _log_tail_fraction(values, self.sorted_scores[name])
             for name, values in standardized.items()
         }
-        residual = np.max([partial[name] for name in RESIDUAL_SCORES], axis=0)
-        score = residual + LATENT_WEIGHT * np.mean([partial[name] for name in LATENT_SCORES], axis=0)
         doublings = np.log2(np.maximum(bad_pixel_score.astype(np.float64), 1.0))
-        score = score - np.minimum(BAD_PIXEL_PENALTY * doublings, MAX_BAD_PIXEL_PENALTY)
-        return {**partial, "log_prob": -raw_scores["density"].astype(np.float64), "anomaly_score": score}
+        penalty = np.minimum(BAD_PIXEL_PENALTY * doublings, MAX_BAD_PIXEL_PENALTY)
+        score = np.max(list(partial.values()), axis=0) - penalty
+        return {**partial, "log_prob": raw_scores["log_prob"].astype(np.float64), "anomaly_score": score}
 
     def _standardize(
         self, raw_scores: Mapping[str, Floats32], snr: Floats32, labels: NDArray[np.int32]
@@ -144,11 +128,9 @@ class ReferenceDistribution:
         excess = _log_chi2(raw_scores["recon"]) - self.chi2_trend(_arcsinh_snr(snr))
         # The last offset is that of noise and of unknown classes.
         offsets = np.append(self.class_offsets, 0.0)
-        latent_scores = zip(LATENT_SCORES, _transform_latent_scores(raw_scores), strict=True)
         return {
             "anomaly_recon": excess - offsets[np.where(labels < len(self.class_offsets), labels, -1)],
             "anomaly_line": raw_scores["line"].astype(np.float64),
-            **{name: _standardize_at_snr(values, snr, self.snr_bins[name]) for name, values in latent_scores},
         }
 
 
@@ -192,8 +174,7 @@ def explain_anomaly(
     partial_scores : mapping of str to float
         The spectrum's `PARTIAL_SCORES` [dex].
     norm_snr : float
-        Signal-to-noise ratio of the normalization. It comes first if it is low, because an uncertain
-        normalization moves a spectrum in latent space.
+        Signal-to-noise ratio of the normalization. It comes first if it is low.
     residual : ndarray of shape (n_pixels,)
         Residuals [sigma].
     valid : ndarray of bool, shape (n_pixels,)
@@ -242,11 +223,6 @@ def _log_chi2(chi2: Floats32) -> Floats:
     return np.log(np.maximum(chi2, 1e-12)).astype(np.float64)
 
 
-def _transform_latent_scores(raw_scores: Mapping[str, Floats32]) -> tuple[Floats32, ...]:
-    """Return the raw scores of `LATENT_SCORES`, distances as logarithms."""
-    return raw_scores["density"], np.log(np.maximum(raw_scores["neighbors"], 1e-12)), raw_scores["forest"]
-
-
 def _fit_chi2_trend(chi2: Floats32, snr: Floats32) -> Polynomial:
     """Return the usual ln chi-squared as a parabola in arcsinh S/N, fitted with clipping.
 
@@ -274,21 +250,3 @@ def _fit_class_offsets(excess: Floats, labels: NDArray[np.int32]) -> Floats:
         n = np.count_nonzero(members)
         offsets[label] = np.median(excess[members]) * n / (n + CLASS_SHRINKAGE_SIZE)
     return offsets
-
-
-def _fit_snr_bins(values: Floats32, snr: Floats32) -> Floats:
-    """Return centers, medians and upper scatters in bins of equal size in S/N, (3, n_bins)."""
-    x, y = _arcsinh_snr(snr), values.astype(np.float64)
-    n_bins = int(np.clip(len(y) // SPECTRA_PER_SNR_BIN, 1, MAX_SNR_BINS))
-    bins = np.array_split(np.argsort(x, kind="stable"), n_bins)
-    p50, p84 = np.array([np.percentile(y[rows], [50.0, 84.0]) for rows in bins]).T
-    return np.array([[np.median(x[rows]) for rows in bins], p50, np.maximum(p84 - p50, 1e-9)])
-
-
-def _standardize_at_snr(values: Floats32, snr: Floats32, snr_bins: Floats) -> Floats:
-    """Return values minus the median at the same S/N, divided by the upper scatter there.
-
-    Spectra of low S/N are encoded near the center of the latent space, bright ones far from it.
-    """
-    x, (center, p50, scatter) = _arcsinh_snr(snr), snr_bins
-    return (values.astype(np.float64) - np.interp(x, center, p50)) / np.interp(x, center, scatter)

@@ -225,7 +225,7 @@ def describe_spectra(
         spectra,
         scaled_latents,
         run_model.model_error,
-        run_model.anomaly_scorer,
+        run_model.latent_density,
         models[0].grid,
         archive.disperser,
     )

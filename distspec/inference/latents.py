@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from distspec.anomaly.latent_scorer import LatentAnomalyScorer
+from distspec.anomaly.latent_density import LatentDensity
 from distspec.anomaly.residuals import compute_residual_statistics
 from distspec.archives.base import Archive
 from distspec.core.instruments import Disperser
@@ -175,7 +175,7 @@ def compute_raw_anomaly_scores(
     spectra: ReconstructedSpectra,
     scaled_latents: Floats32,
     model_error: Floats32,
-    scorer: LatentAnomalyScorer,
+    latent_density: LatentDensity,
     grid: WavelengthGrid,
     disperser: Disperser | None,
 ) -> dict[str, Floats32]:
@@ -189,8 +189,8 @@ def compute_raw_anomaly_scores(
         Latents in units of the posterior widths.
     model_error : ndarray of shape (n_pixels,)
         Result of `distspec.anomaly.residuals.estimate_model_error`.
-    scorer : LatentAnomalyScorer
-        Scores positions in latent space.
+    latent_density : LatentDensity
+        Density of the latents of the run's sample.
     grid : WavelengthGrid
         Rest-frame grid of the spectra.
     disperser : Disperser or None
@@ -211,4 +211,4 @@ def compute_raw_anomaly_scores(
         grid,
         disperser,
     )
-    return {**residuals, **scorer.compute_scores(scaled_latents)}
+    return {**residuals, "log_prob": latent_density.log_prob(scaled_latents)}

@@ -13,7 +13,7 @@ from numpy.polynomial import Polynomial
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from distspec.anomaly.latent_scorer import LatentAnomalyScorer, fit_latent_scorer
+from distspec.anomaly.latent_density import LatentDensity, fit_latent_density
 from distspec.anomaly.score import ReferenceDistribution
 from distspec.clustering.algorithms import KNeighborsMembership, MembershipModel, NearestCenterMembership
 from distspec.clustering.config import FeatureSpace
@@ -66,9 +66,9 @@ class RunModel:
     reference_distribution: ReferenceDistribution
 
     @cached_property
-    def anomaly_scorer(self) -> LatentAnomalyScorer:
-        """Scorer of positions in latent space, fitted on first use to the same result as in the run."""
-        return fit_latent_scorer(self.reference_latents, self.seed)
+    def latent_density(self) -> LatentDensity:
+        """Density of the latents, fitted on first use to the same result as in the run."""
+        return fit_latent_density(self.reference_latents, self.seed)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the model as arrays by name; values that are not arrays are JSON in the array ``record``.
@@ -86,7 +86,6 @@ class RunModel:
             "chi2_trend/coef": reference.chi2_trend.coef,
             "chi2_trend/domain": reference.chi2_trend.domain,
             "class_offsets": reference.class_offsets,
-            **{f"snr_bins/{name}": values for name, values in reference.snr_bins.items()},
             **{f"sorted_scores/{name}": values for name, values in reference.sorted_scores.items()},
         }
         for i, scaler in enumerate(self.scalers):
@@ -119,7 +118,6 @@ class RunModel:
         reference = ReferenceDistribution(
             Polynomial(arrays["chi2_trend/coef"], arrays["chi2_trend/domain"]),
             arrays["class_offsets"],
-            _select_prefix("snr_bins", arrays),
             _select_prefix("sorted_scores", arrays),
         )
         scalers = [

@@ -12,7 +12,7 @@ import ray
 import torch
 from numpy.typing import NDArray
 
-from distspec.anomaly.latent_scorer import LatentAnomalyScorer, fit_latent_scorer
+from distspec.anomaly.latent_density import LatentDensity, fit_latent_density
 from distspec.anomaly.residuals import estimate_model_error
 from distspec.archives.registry import get_archive
 from distspec.clustering.feature_space import ClusteringInputs
@@ -166,7 +166,7 @@ def score_anomalies(
     latents : SpectrumLatents
         Their latents.
     scaled_latents : ndarray of shape (n_spectra, n_latents)
-        Latents in units of the posterior widths, in which density and distances are measured.
+        Latents in units of the posterior widths, in which the density is measured.
     sample_rows : ndarray of shape (n_sample,)
         Positions, among the spectra, of the sample that anomalies are measured against.
     seed : int
@@ -178,7 +178,7 @@ def score_anomalies(
     sample = _read_reconstructed(store, load_model(model_url), rows[error_rows], needed.take(error_rows))
     model_error = estimate_model_error(sample.flux, sample.ivar, sample.recon, sample.scatter_ratio)
     context = ScoringContext(
-        fit_latent_scorer(scaled_latents[sample_rows], seed),
+        fit_latent_density(scaled_latents[sample_rows], seed),
         model_error,
         store.url,
         store.snapshot_id,
@@ -205,15 +205,15 @@ class ScoringContext:
 
     Attributes
     ----------
-    scorer : LatentAnomalyScorer
-        Scores positions in latent space.
+    latent_density : LatentDensity
+        Density of the latents of the sample.
     model_error : ndarray of shape (n_pixels,)
         Relative error of the reconstructions.
     store_url, snapshot_id, model_url : str
         Where spectra and model are read.
     """
 
-    scorer: LatentAnomalyScorer
+    latent_density: LatentDensity
     model_error: Floats32
     store_url: str
     snapshot_id: str
@@ -236,7 +236,7 @@ def score_rows(
     Parameters
     ----------
     context : ScoringContext
-        Store, model and scorer.
+        Store, model and density.
     rows : ndarray of shape (n_spectra,)
         Rows of the store.
     latents : SpectrumLatents
@@ -248,7 +248,7 @@ def score_rows(
     spectra = _read_reconstructed(store, model, rows, latents)
     disperser = get_archive(store.config.archive_name).disperser
     return compute_raw_anomaly_scores(
-        spectra, scaled_latents, context.model_error, context.scorer, store.config.grid, disperser
+        spectra, scaled_latents, context.model_error, context.latent_density, store.config.grid, disperser
     )
 
 

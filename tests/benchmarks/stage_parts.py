@@ -212,7 +212,7 @@ class PublishedRun:
         """Time the anomaly scores, and return the raw scores of all rows."""
         scaled_latents = (latents["z_mean"] / self.run_model.posterior_widths).astype(np.float32)
         context = ScoringContext(
-            self.run_model.anomaly_scorer,
+            self.run_model.latent_density,
             self.run_model.model_error,
             self.store.url,
             self.store.snapshot_id,

@@ -25,7 +25,7 @@ from tests.helpers import models
 from tests.helpers.small_run import build_run_record
 
 GRID = WavelengthGrid("log", 1100.0, 8400.0, 64)
-RAW = ("recon", "line", "density", "neighbors", "forest")
+RAW = ("recon", "line", "log_prob")
 N_CLASSES = 3
 LATENTS = 3
 

@@ -50,7 +50,6 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
         "chosen": "selected",
         "noise_share": "noise_fraction",
         "null_percentile": "null_quantile",
-        "anomaly_neighbours": "anomaly_neighbors",
     },
     "store": {
         "batch": "ingest_commit",

@@ -24,7 +24,7 @@ from tests.helpers import models
 N = 60
 CLASS_SIZES = {0: 30, 1: 20, 2: 7, -1: 3}
 """Spectra per class; -1 are noise."""
-RAW_SCORES = ("recon", "line", "density", "neighbors", "forest")
+RAW_SCORES = ("recon", "line", "log_prob")
 
 
 def empty(columns: Sequence[schema.Column]) -> pa.Table:

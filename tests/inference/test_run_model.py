@@ -25,7 +25,7 @@ def sample():
 @pytest.fixture(scope="module")
 def reference():
     rng = np.random.default_rng(2)
-    names = ("recon", "line", "density", "neighbors", "forest")
+    names = ("recon", "line", "log_prob")
     raw = {name: rng.random(150).astype(np.float32) for name in names}
     snr, label = rng.random(150).astype(np.float32) * 9, rng.integers(-1, 3, 150).astype(np.int32)
     return ReferenceDistribution.from_raw_scores(raw, snr, label), (raw, snr, label, np.ones(150, np.float32))
@@ -79,11 +79,24 @@ def test_saved_run_model_gives_equal_bits(sample, reference, tmp_path, build):
         restored.reference_distribution.score(*reference[1]),
     )
     assert all(np.array_equal(expected_scores[name], scores[name]) for name in expected_scores)
-    expected_latent, latent = (
-        run_model.anomaly_scorer.compute_scores(others.latents),
-        restored.anomaly_scorer.compute_scores(others.latents),
+    expected_density, density = (
+        run_model.latent_density.log_prob(others.latents),
+        restored.latent_density.log_prob(others.latents),
     )
-    assert all(np.array_equal(expected_latent[name], latent[name]) for name in expected_latent)
+    assert np.array_equal(expected_density, density)
+
+
+def test_run_model_with_anomaly_scores_in_latent_space_can_be_read(sample, reference):
+    labeler = build_labeler(sample)
+    scalers = [LatentScaler(np.ones(4), np.full(1, 2.0))]
+    run_model = RunModel(
+        labeler, scalers, np.ones(4), sample.latents, 7, np.ones(9, np.float32), reference[0]
+    )
+    earlier = {f"{kind}/anomaly_density": np.ones((3, 2)) for kind in ("snr_bins", "sorted_scores")}
+    restored = RunModel.from_arrays(run_model.to_arrays() | earlier).reference_distribution
+    expected, scores = reference[0].score(*reference[1]), restored.score(*reference[1])
+    assert expected.keys() == scores.keys()
+    assert all(np.array_equal(expected[name], scores[name]) for name in expected)
 
 
 def test_pickled_arrays_are_refused(tmp_path):

@@ -100,8 +100,8 @@ ANOMALY_SCORE = Column(
     "anomaly_score",
     pa.float32(),
     "dex",
-    "Anomaly score: the larger of anomaly_recon and anomaly_line, plus 0.3 times the mean of the other "
-    "components, minus a penalty for bad pixels; higher is more anomalous.",
+    "Anomaly score: the larger of anomaly_recon and anomaly_line, minus a penalty for bad pixels; higher is "
+    "more anomalous.",
 )
 LN_BAYES_FACTOR = Column(
     "ln_bayes_factor",

@@ -58,25 +58,6 @@ ANOMALY_COMPONENTS = (
         "dex",
         "Anomaly component: largest residual of the width of a spectral line.",
     ),
-    Column(
-        "anomaly_density",
-        pa.float32(),
-        "dex",
-        "Anomaly component: low density of the latents, relative to spectra of the same S/N.",
-    ),
-    Column(
-        "anomaly_neighbors",
-        pa.float32(),
-        "dex",
-        "Anomaly component: distance to the 10th nearest neighbor in latent space, relative to spectra of "
-        "the same S/N.",
-    ),
-    Column(
-        "anomaly_forest",
-        pa.float32(),
-        "dex",
-        "Anomaly component: isolation-forest score of the latents, relative to spectra of the same S/N.",
-    ),
 )
 ANOMALY_COLUMNS = (LOG_PROB, ANOMALY_SCORE, *ANOMALY_COMPONENTS, ANOMALY_RANK)
 BAD_PIXEL_COLUMNS = (
