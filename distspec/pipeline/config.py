@@ -23,6 +23,7 @@ from distspec.models.config import VAEConfig
 from distspec.operations.policy import RetrainConfig
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.resampling import GridConfig
+from distspec.report.config import ReportConfig
 from distspec.stages.config import RayConfig
 from distspec.training.config import TrainingConfig
 
@@ -68,6 +69,8 @@ class Config:
     """Settings of the sweep over clusterings and of the selection among them."""
     catalog: CatalogConfig = field(default_factory=CatalogConfig)
     """Settings of the published catalog."""
+    report: ReportConfig = field(default_factory=ReportConfig)
+    """Settings of the report."""
     ray: RayConfig = field(default_factory=RayConfig)
     """Settings of the connection to Ray."""
 

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 
 from distspec.catalog import editions
 from distspec.catalog.build import build_tables
@@ -15,7 +16,7 @@ from distspec.core.arrow import pc
 from distspec.core.errors import NotFoundError
 from distspec.core.records import encode_value, utc_now_iso
 from distspec.ingest.source import write_source
-from distspec.io.files import read_json, url_exists, write_json
+from distspec.io.files import read_bytes, read_json, url_exists, write_json
 from distspec.io.job_log import JobLog, track_job
 from distspec.io.lease import Lease, hold_lease
 from distspec.io.paths import join_url, run_url, store_url
@@ -117,6 +118,9 @@ def _report(context: StageContext) -> StageResult:
             f"run `distspec run catalog {config.recipe} --root {config.root}` with the same settings first"
         )
     inputs = {"catalog": published.to_json(), "archive": encode_value(config.to_dict()["archive"])}
+    if config.report.table:
+        table = {"sha256": sha256(read_bytes(config.report.table)).hexdigest()}
+        inputs["report"] = {**encode_value(asdict(config.report)), **table}
     if marks := read_marks(config.root):
         inputs["marks"] = marks
     inputs_url = join_url(url, INPUTS_FILE)
@@ -124,7 +128,8 @@ def _report(context: StageContext) -> StageResult:
         return StageResult({"page": join_url(url, "index.html")}, did_work=False)
     records = [read_stage_record(config.root, name) for name in STAGES]
     stages = [record for record in records if record is not None]
-    page = write_report(collect_report_data(config.root, run_id, store, config.archive, stages), url)
+    data = collect_report_data(config.root, run_id, store, config.archive, stages, config.report)
+    page = write_report(data, url)
     write_json(inputs_url, inputs)
     return StageResult({"page": page})
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, metadata
 
 import numpy as np
 import pyarrow as pa
@@ -11,17 +12,21 @@ from numpy.typing import NDArray
 
 from distspec.anomaly.feedback import DiscoveryCurve
 from distspec.archives.base import Archive
-from distspec.catalog.editions import open_tables
+from distspec.catalog.editions import find_record, open_tables
 from distspec.catalog.queries import format_example_query
 from distspec.catalog.runs import load_run
-from distspec.core.spectrum import Floats32
+from distspec.core.spectrum import Floats, Floats32
 from distspec.io.paths import model_url, run_url
 from distspec.io.stage_log import StageRecord
 from distspec.labels.consensus import read_marks
 from distspec.models.latents import read_latents
 from distspec.models.model import Model, load_model
 from distspec.models.serialization import load_history
-from distspec.report.data import N_EXAMPLES_PER_CLASS, ExampleSpectra, ReportData
+from distspec.report.config import ReportConfig
+from distspec.report.data import N_EXAMPLES_PER_CLASS, N_THUMBNAIL_COLUMNS, ExampleSpectra, ReportData
+from distspec.report.external import read_map_columns
+from distspec.report.odd_features import OddFeature, find_odd_feature
+from distspec.report.spaces import build_chosen_space
 from distspec.report.truth import score_against_truth
 from distspec.store.store import Store
 
@@ -32,11 +37,17 @@ REPORT_TABLES = (
 """Published tables that the report shows."""
 N_TOP_ANOMALIES = 10
 """Number of anomalies that are drawn."""
+DEFAULT_CONFIG = ReportConfig()
 QUARTILES = ("lowest quartile", "second quartile", "third quartile", "highest quartile")
 
 
 def collect_report_data(
-    root: str, run_id: str, store: Store, archive: Archive, stages: Sequence[StageRecord]
+    root: str,
+    run_id: str,
+    store: Store,
+    archive: Archive,
+    stages: Sequence[StageRecord],
+    config: ReportConfig = DEFAULT_CONFIG,
 ) -> ReportData:
     """Collect the data that the report of a published run shows.
 
@@ -52,12 +63,15 @@ def collect_report_data(
         Archive of the spectra; gives the names of spectral features and, if it is known, the truth.
     stages : sequence of StageRecord
         Records of the stages that made the run.
+    config : ReportConfig
+        Settings of the report.
 
     Returns
     -------
     ReportData
     """
     run, _ = load_run(run_url(root, run_id))
+    edition = find_record(root, run_id)
     model = load_model(model_url(root, run.model_id))
     tables = {name: dataset.to_table() for name, dataset in open_tables(root).items()}
     objects = tables["objects"]
@@ -65,6 +79,8 @@ def collect_report_data(
     quartiles = _select_quartile_medians(objects["recon_mse"].to_numpy())
     top = np.argsort(objects["anomaly_rank"].to_numpy())[:N_TOP_ANOMALIES]
     members = select_typical_members(objects)
+    thumbnails = select_random_members(objects, 2 * N_THUMBNAIL_COLUMNS, run.seed)
+    anomalies = examples.read(top, [""] * len(top))
     mse, score = objects["recon_mse"].to_numpy(), objects["anomaly_score"].to_numpy()
     reasons = tables["anomalies"]["reason"].to_pylist()
     return ReportData(
@@ -79,10 +95,19 @@ def collect_report_data(
         ),
         class_examples=examples.read(members, _format_captions(objects.take(pa.array(members)))),
         class_example_labels=objects["cluster_label"].to_numpy()[members],
+        thumbnails=examples.read(thumbnails, _format_thumbnail_captions(objects.take(pa.array(thumbnails)))),
+        thumbnail_labels=objects["cluster_label"].to_numpy()[thumbnails],
         measurement_columns=archive.measurements.columns,
-        anomaly_examples=examples.read(
-            top, [f"score {score[row]:.2f}: {reasons[i]}" for i, row in enumerate(top)]
+        anomaly_examples=replace(
+            anomalies,
+            captions=[f"score {score[row]:.2f}: {_drop_residual(reasons[i])}" for i, row in enumerate(top)],
         ),
+        odd_features=_find_odd_features(anomalies, store.config.grid.wave_rest),
+        space=build_chosen_space(objects, run, archive.measurements),
+        edition=edition.number,
+        root=root,
+        documentation_url=find_documentation_url(),
+        map_columns=read_map_columns(config, objects),
         truth_scores=score_against_truth(objects, archive.read_truth(), run.seed),
         lines=archive.spectral_features,
         norm_wave=store.config.reference_wave,
@@ -121,6 +146,27 @@ class _ExampleReader:
             recon=recon * self.amplitude[rows, None],
             captions=captions,
         )
+
+
+def _find_odd_features(examples: ExampleSpectra, wave_rest: Floats) -> list[OddFeature | None]:
+    """Return the largest residual of each anomaly."""
+    residual = np.where(examples.ivar > 0, examples.flux - examples.recon, np.nan) * np.sqrt(examples.ivar)
+    return [find_odd_feature(one, wave_rest) for one in residual]
+
+
+def _drop_residual(reason: str) -> str:
+    """Return the reason of an anomaly without its largest residual, which the figure marks."""
+    return "; ".join(part for part in reason.split("; ") if not part.startswith("largest residual"))
+
+
+def find_documentation_url() -> str:
+    """Return the address of the documentation, as the installed package states it; "" if it states none."""
+    try:
+        urls = metadata("distspec").get_all("Project-URL") or []
+    except PackageNotFoundError:
+        return ""
+    pairs = (text.partition(",") for text in urls)
+    return next((url.strip() for name, _, url in pairs if name.strip().lower() == "documentation"), "")
 
 
 def compute_discovery_curve(root: str, objects: pa.Table) -> DiscoveryCurve | None:
@@ -181,6 +227,38 @@ def select_typical_members(objects: pa.Table) -> NDArray[np.int64]:
         rows = rows[np.argsort(snr[rows], kind="stable")]
         selected.append(rows[np.unique((quantiles * len(rows)).astype(np.int64))])
     return np.concatenate(selected)
+
+
+def select_random_members(objects: pa.Table, n_per_class: int, seed: int) -> NDArray[np.int64]:
+    """Select random members of each class, in order of redshift.
+
+    Parameters
+    ----------
+    objects : Table
+        Columns ``cluster_label`` and ``z``.
+    n_per_class : int
+        Largest number of members of each class.
+    seed : int
+        Seed of the selection.
+
+    Returns
+    -------
+    ndarray of int
+        Row numbers.
+    """
+    label, z = objects["cluster_label"].to_numpy(), objects["z"].to_numpy()
+    rng = np.random.default_rng(seed)
+    selected: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
+    for one in np.unique(label):
+        rows = rng.permutation(np.flatnonzero(label == one))[:n_per_class]
+        selected.append(rows[np.argsort(z[rows], kind="stable")])
+    return np.concatenate(selected)
+
+
+def _format_thumbnail_captions(objects: pa.Table) -> list[str]:
+    """Return the redshift of each spectrum, or its S/N if redshifts are 0, as text."""
+    z, snr = objects["z"].to_pylist(), objects["snr"].to_pylist()
+    return [f"z {a:.1f}" if a else f"S/N {b:.0f}" for a, b in zip(z, snr, strict=True)]
 
 
 def _format_captions(objects: pa.Table) -> list[str]:

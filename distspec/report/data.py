@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,10 +15,13 @@ from distspec.catalog.run_record import RunRecord
 from distspec.core.schema import Column
 from distspec.core.spectrum import Floats, Floats32
 from distspec.io.stage_log import StageRecord
+from distspec.report.odd_features import OddFeature
 from distspec.report.truth import TruthScores
 
 N_EXAMPLES_PER_CLASS = 3
 """Number of example spectra that are drawn for each class."""
+N_THUMBNAIL_COLUMNS = 8
+"""Number of thumbnails in a row; a class has two rows."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,62 @@ class ExampleSpectra:
     recon: Floats32
     captions: list[str]
 
+    def take(self, positions: Sequence[int]) -> ExampleSpectra:
+        """Return some of the spectra.
+
+        Parameters
+        ----------
+        positions : sequence of int
+            Positions of the spectra, in the order of the result.
+        """
+        rows = np.asarray(positions, np.int64)
+        return ExampleSpectra(
+            [self.object_ids[i] for i in positions],
+            self.z[rows],
+            self.flux[rows],
+            self.ivar[rows],
+            self.recon[rows],
+            [self.captions[i] for i in positions],
+        )
+
+
+@dataclass(frozen=True)
+class ChosenSpace:
+    """The space that was clustered, projected on its first two principal components.
+
+    Attributes
+    ----------
+    name : str
+        What the space is, as text.
+    points : ndarray of shape (n_spectra, 2)
+        Principal components.
+    axis_labels : (str, str)
+        Share of the variance and largest loadings of each component.
+    """
+
+    name: str
+    points: Floats
+    axis_labels: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class MapColumn:
+    """A column of an external table, joined to the spectra, that colors the map.
+
+    Attributes
+    ----------
+    name : str
+        Name of the column.
+    values : ndarray of shape (n_spectra,)
+        Numbers (NaN if missing), or texts ("" if missing).
+    n_matched : int
+        Number of spectra that the table has.
+    """
+
+    name: str
+    values: NDArray[Any]
+    n_matched: int
+
 
 @dataclass(frozen=True)
 class ReportData:
@@ -74,10 +134,24 @@ class ReportData:
         Typical members of each class.
     class_example_labels : ndarray of shape (n_examples,)
         Classes of `class_examples`.
+    thumbnails : ExampleSpectra
+        Random members of each class.
+    thumbnail_labels : ndarray of shape (n_thumbnails,)
+        Classes of `thumbnails`.
     measurement_columns : sequence of Column
         Measurements of the spectra: values and, named ``<name>_err``, their errors.
     anomaly_examples : ExampleSpectra
         The most anomalous spectra, highest score first.
+    odd_features : sequence of OddFeature or None
+        Feature that is marked in each of `anomaly_examples`.
+    space : ChosenSpace or None
+        The space that was clustered; None without spectra.
+    edition : int
+        Number of the published edition.
+    root : str
+        Root URL.
+    documentation_url : str
+        Address of the documentation; "" if unknown.
     truth_scores : TruthScores or None
         Scores against known truth; None if no truth is known.
     lines : mapping of str to float
@@ -88,6 +162,8 @@ class ReportData:
         SQL query that reads the catalog.
     discovery_curve : DiscoveryCurve or None
         Number of interesting spectra found with each mark; None if no spectrum is marked.
+    map_columns : sequence of MapColumn
+        Columns of an external table that color the map.
     """
 
     run: RunRecord
@@ -109,10 +185,31 @@ class ReportData:
     quartile_examples: ExampleSpectra
     class_examples: ExampleSpectra
     class_example_labels: NDArray[np.int64]
+    thumbnails: ExampleSpectra
+    thumbnail_labels: NDArray[np.int64]
     measurement_columns: Sequence[Column]
     anomaly_examples: ExampleSpectra
+    odd_features: Sequence[OddFeature | None]
+    space: ChosenSpace | None
+    edition: int
+    root: str
+    documentation_url: str
     truth_scores: TruthScores | None
     lines: Mapping[str, float]
     norm_wave: float
     example_query: str
     discovery_curve: DiscoveryCurve | None = None
+    map_columns: Sequence[MapColumn] = ()
+
+    @property
+    def class_names(self) -> dict[int, str | None]:
+        """Name of each class by its label."""
+        labels = self.classes["cluster_label"].to_pylist()
+        names = self.classes["class_name"].to_pylist()
+        return dict(zip(labels, names, strict=True))
+
+    @property
+    def origin(self) -> str:
+        """Version, run and edition, which every figure shows."""
+        version = self.run.versions.get("distspec", "")
+        return f"distspec {version}, run {self.run.run_id}, edition {self.edition}"

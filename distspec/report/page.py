@@ -1,4 +1,4 @@
-"""The report of a run: one HTML page that needs no network, and its figures as PNG files."""
+"""The report of a run: one HTML page that needs no network, and its figures as PNG and PDF files."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from distspec.io.files import write_bytes
 from distspec.io.paths import join_url
 from distspec.report.data import ReportData
 from distspec.report.figures.draw import draw_figures
-from distspec.report.figures.style import to_png
+from distspec.report.figures.output import render_figure
+from distspec.report.figures.runs import lowest_epoch
 from distspec.report.tables import (
     build_summary,
     count_reasons,
     find_most_similar_classes,
     float_column,
+    format_fixed,
     format_number,
     format_percent,
+    format_with_error,
     has_redshifts,
     select_top_rows,
     tabulate_class_measurements,
@@ -36,15 +39,15 @@ N_ANOMALY_ROWS = 10
 """Number of rows of the table of anomalies if no anomaly is drawn."""
 
 
-def render_html(data: ReportData, pngs: Mapping[str, bytes]) -> str:
+def render_html(data: ReportData, images: Mapping[str, bytes]) -> str:
     """Render the report page with embedded figures.
 
     Parameters
     ----------
     data : ReportData
         Data of the report.
-    pngs : mapping of str to bytes
-        PNG images of the figures, by name.
+    images : mapping of str to bytes
+        WebP images of the figures, by name.
 
     Returns
     -------
@@ -60,12 +63,28 @@ def render_html(data: ReportData, pngs: Mapping[str, bytes]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=format_number, percent=format_percent, color=class_color)
+    filters: dict[str, Any] = {
+        "number": format_number,
+        "fixed": format_fixed,
+        "with_error": format_with_error,
+        "percent": format_percent,
+        "color": class_color,
+    }
+    environment.filters.update(filters)
     return environment.get_template("report.html.j2").render(
         run=data.run,
         stages=data.stages,
         summary=build_summary(data),
-        images={name: base64.b64encode(png).decode() for name, png in pngs.items()},
+        n_classes=sum(row["cluster_label"] >= 0 for row in classes),
+        lowest_epoch=lowest_epoch(data.history),
+        best_epoch=data.best_epoch,
+        has_spectra=data.objects.num_rows > 0,
+        space=data.space,
+        map_columns=data.map_columns,
+        edition=data.edition,
+        root=data.root,
+        documentation_url=data.documentation_url,
+        images={name: base64.b64encode(image).decode() for name, image in images.items()},
         has_redshifts=has_redshifts(float_column(data.objects, "z")),
         classes=classes,
         similar_classes=find_most_similar_classes(data.confusion),
@@ -103,9 +122,10 @@ def write_report(data: ReportData, url: str) -> str:
     str
         URL of the page, ``{url}/index.html``. The page is written after the figures.
     """
-    pngs = {name: to_png(figure) for name, figure in draw_figures(data).items()}
-    page = render_html(data, pngs)
-    for name, png in pngs.items():
-        write_bytes(join_url(url, f"{name}.png"), png)
+    files = {name: render_figure(figure, data.origin) for name, figure in draw_figures(data).items()}
+    page = render_html(data, {name: figure.webp for name, figure in files.items()})
+    for name, figure in files.items():
+        write_bytes(join_url(url, f"{name}.png"), figure.png)
+        write_bytes(join_url(url, f"{name}.pdf"), figure.pdf)
     write_bytes(join_url(url, "index.html"), page.encode())
     return join_url(url, "index.html")

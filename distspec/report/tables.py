@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from distspec.catalog.run_record import SelectionRecord
 from distspec.core.schema import Column
 from distspec.core.spectrum import Floats
 from distspec.report.data import ReportData
@@ -100,6 +101,21 @@ def get_cluster_labels(table: pa.Table) -> NDArray[np.int64]:
     return np.nan_to_num(float_column(table, "cluster_label"), nan=-1).astype(np.int64)
 
 
+def get_class_median(class_medians: pa.Table, label: int) -> Floats:
+    """Return the median spectrum of a class, of shape (n_pixels,).
+
+    Parameters
+    ----------
+    class_medians : Table
+        Published table ``class_medians``.
+    label : int
+        Label of the class.
+    """
+    rows = get_cluster_labels(class_medians) == label
+    order = np.argsort(float_column(class_medians, "wave_rest")[rows])
+    return float_column(class_medians, "flux_p50")[rows][order]
+
+
 def has_redshifts(z: Floats) -> bool:
     """Return whether any redshift is known and different from 0, the value of stars.
 
@@ -134,6 +150,47 @@ def format_number(value: float | None, digits: int = 3) -> str:
     in_full = is_integer or 10 ** (digits - 1) <= abs(value) < 1e9
     text = f"{value:,.0f}" if in_full else f"{value:#.{digits}g}"
     return text.replace("-", "−")
+
+
+def format_fixed(value: float | None, digits: int = 2) -> str:
+    """Format a number with a fixed number of decimals, so that a column is read at a glance.
+
+    Parameters
+    ----------
+    value : float or None
+        Number to format; None or NaN gives a dash.
+    digits : int
+        Number of decimals.
+
+    Examples
+    --------
+    >>> format_fixed(0.4567), format_fixed(-3.04, 1), format_fixed(1234.5, 1), format_fixed(None)
+    ('0.46', '−3.0', '1,234.5', '–')
+    """
+    if value is None or not np.isfinite(value):
+        return "–"
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def format_with_error(value: float | None, error: float | None) -> str:
+    """Format a measurement with as many decimals as two digits of its error have.
+
+    Parameters
+    ----------
+    value, error : float or None
+        Measurement and its 1 sigma error.
+
+    Examples
+    --------
+    >>> format_with_error(123.456, 2.345), format_with_error(-2.04567, 0.0123), format_with_error(812.3, 45.6)
+    ('123.5 ± 2.3', '−2.046 ± 0.012', '812 ± 46')
+    >>> format_with_error(3.14159, None), format_with_error(None, None)
+    ('3.14', '–')
+    """
+    if value is None or not np.isfinite(value) or error is None or not np.isfinite(error) or error <= 0:
+        return format_number(value)
+    digits = int(np.clip(1 - np.floor(np.log10(error)), 0, 4))
+    return f"{format_fixed(value, digits)} ± {format_fixed(error, digits)}"
 
 
 def format_percent(fraction: float | None) -> str:
@@ -177,25 +234,28 @@ def build_summary(data: ReportData) -> list[SummaryItem]:
         SummaryItem(format_number(quarantined), "quarantined", _format_top_reasons(data.quarantine)),
         SummaryItem(
             format_number(n_classes),
-            "classes",
+            "groups" if data.run.clustering.beats_null is False else "classes",
             f"{format_number(n_noise)} spectra are noise" if n_noise else "",
         ),
-        _summarize_silhouettes(data.sweep),
+        *_summarize_selection(data.run.clustering, data.sweep),
         SummaryItem(error[0], "median error", f"of the reconstruction; {error[1]}".rstrip("; ")),
         SummaryItem(chi2[0], "median χ² per pixel", chi2[1]),
     ]
 
 
-def _summarize_silhouettes(sweep: pa.Table) -> SummaryItem:
-    silhouette = float_column(sweep, "silhouette")
-    finite = silhouette[np.isfinite(silhouette)]
-    best = float(finite.max()) if finite.size else float("nan")
-    selected = " · ".join(
-        f"selected: {row['algorithm']}, k = {format_number(row['k'])}, {format_number(row['silhouette'])}"
-        for row in sweep.to_pylist()
-        if row["selected"]
-    )
-    return SummaryItem(format_number(best), "best silhouette", selected)
+def _summarize_selection(selection: SelectionRecord, sweep: pa.Table) -> list[SummaryItem]:
+    """Return silhouette and stability of the selected clustering, beside those of null data."""
+    chosen = [row for row in sweep.to_pylist() if row["selected"]]
+    silhouette = chosen[0]["silhouette"] if chosen else None
+    tests = selection.silhouette_test, selection.stability_test
+    nulls = [f"null data: {test.null_mean:.2f}" if test else "" for test in tests]
+    algorithm = f"{chosen[0]['algorithm']}, k = {format_number(chosen[0]['k'])}" if chosen else ""
+    return [
+        SummaryItem(
+            format_fixed(silhouette, 2), "silhouette", "; ".join(filter(None, (nulls[0], algorithm)))
+        ),
+        SummaryItem(format_fixed(selection.stability, 2), "stability (ARI)", nulls[1]),
+    ]
 
 
 def _median(values: Floats) -> float:

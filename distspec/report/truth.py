@@ -217,7 +217,7 @@ def score_against_truth(objects: pa.Table, truth: pa.Table | None, seed: int) ->
         np.random.default_rng(seed),
     )
     n_ordinary, n_anomalous = int(ordinary.sum()), int((~ordinary).sum())
-    note = f"{n_ordinary} spectra of a known class, {n_anomalous} known anomalies."
+    note = f"{n_ordinary:,} spectra of a known class, {n_anomalous:,} known anomalies."
     if not n_anomalous:
         return TruthScores(labels, note=note)
     anomalies, by_type = score_anomalies(known["anomaly_rank"].to_numpy(), anomaly_type.tolist())

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +32,7 @@ from distspec.pipeline.config import Config
 from distspec.pipeline.recipes import parse
 from distspec.pipeline.reproduce import reproduce
 from distspec.pipeline.runner import STAGES, find_run, resolve_model_id, run_stages
+from distspec.report.config import ReportConfig
 from distspec.stages import pool
 from distspec.stages.result import StageResult
 from distspec.store.store import open_store
@@ -153,6 +155,23 @@ def test_the_report_compares_with_the_truth_and_the_null(finished):
     for words in ("ARI", "NMI", "null", "top 1 %", "top 5 %", "quasar"):
         assert words in page
     assert "truth" not in set(open_store(store_url(finished.root)).ledger().schema.names)
+
+
+def test_columns_of_a_table_are_joined_to_the_report(finished, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(runner, "write_report", lambda data, url: drawn.append(data) or url)
+    monkeypatch.setattr(runner, "write_json", lambda url, inputs: None)
+    file = tmp_path / "masses.csv"
+    ids = table(finished, "objects")["object_id"].to_pylist()
+    file.write_text("object_id,mass\n" + "".join(f"{name},9.5\n" for name in ids[:20]))
+    config = replace(finished, report=ReportConfig(table=str(file)))
+    assert runner.STAGES["report"](SimpleNamespace(config=config)).did_work
+    assert not runner.STAGES["report"](SimpleNamespace(config=finished)).did_work, "without a table"
+    (column,) = drawn[0].map_columns
+    assert (column.name, column.n_matched, np.isfinite(column.values).sum()) == ("mass", 20, 20)
+    assert drawn[0].space is not None
+    assert len(drawn[0].odd_features) == 10
+    assert drawn[0].edition == editions.find_record(finished.root).number
 
 
 def test_the_summary_has_results_and_paths(finished):

@@ -12,8 +12,11 @@ from matplotlib.image import imread
 from distspec.core.colors import class_color
 from distspec.core.lines import GALAXY_LINES, STAR_FEATURES
 from distspec.report import figures
-from distspec.report.data import ExampleSpectra
+from distspec.report.data import ChosenSpace, ExampleSpectra, MapColumn
+from distspec.report.figures.flux_axis import choose_linear_width
+from distspec.report.figures.sky import find_fields
 from distspec.report.figures.style import class_marker, spread_labels
+from distspec.report.odd_features import OddFeature, find_odd_feature
 
 WAVE = np.geomspace(1100.0, 8400.0, 64)
 WAVE_STARS = np.geomspace(6500.0, 25600.0, 64)
@@ -65,18 +68,18 @@ def texts(figure: Figure) -> str:
 
 @pytest.mark.parametrize("n", [0, 1, 3, 4])
 def test_any_number_of_reconstructions(n):
-    render(figures.plot_reconstructions(WAVE, examples(n), 1500.0))
+    render(figures.plot_reconstructions(WAVE, examples(n), GALAXY_LINES, 1500.0))
 
 
 def test_a_fully_masked_spectrum():
-    render(figures.plot_reconstructions(WAVE, examples(1, masked=True), 1500.0))
+    render(figures.plot_reconstructions(WAVE, examples(1, masked=True), GALAXY_LINES, 1500.0))
 
 
 def test_masked_pixels_are_not_drawn():
     shown = examples(1)
     shown.ivar[0, 10:20] = 0
     shown.flux[0, 10:20] = 1e9
-    ax = figures.plot_reconstructions(WAVE, shown, 1500.0).axes[0]
+    ax = figures.plot_reconstructions(WAVE, shown, GALAXY_LINES, 1500.0).axes[0]
     data = next(line for line in ax.lines if line.get_label() == "data").get_ydata()
     assert np.isnan(data[10:20]).all()
     assert np.isfinite(np.delete(data, range(10, 20))).all()
@@ -85,13 +88,14 @@ def test_masked_pixels_are_not_drawn():
 def test_a_spike_does_not_set_the_axis_limits():
     shown = examples(1)
     shown.flux[0, 5] = 1e6
-    assert figures.plot_reconstructions(WAVE, shown, 1500.0).axes[0].get_ylim()[1] < 3
+    assert figures.plot_reconstructions(WAVE, shown, GALAXY_LINES, 1500.0).axes[0].get_ylim()[1] < 3
 
 
 def test_residuals_are_in_units_of_sigma():
     shown = examples(1)
-    strip = figures.plot_reconstructions(WAVE, shown, 1500.0).axes[1]
-    np.testing.assert_allclose(strip.lines[-1].get_ydata(), (shown.flux[0] - 1) * 10, rtol=1e-5)
+    strip = figures.plot_reconstructions(WAVE, shown, GALAXY_LINES, 1500.0).axes[1]
+    (residual,) = [line for line in strip.lines if line.get_marker() == "."]
+    np.testing.assert_allclose(residual.get_ydata(), (shown.flux[0] - 1) * 10, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["$x_{", "<b>", "a" * 90])
@@ -102,7 +106,9 @@ def test_object_ids_are_not_interpreted(name):
 
 
 def test_at_most_ten_anomalies_are_drawn():
-    assert len(figures.plot_anomalies(WAVE, examples(12), GALAXY_LINES, 1500.0).axes) == 10
+    assert len(figures.plot_anomalies(WAVE, examples(12), GALAXY_LINES, 1500.0).axes) == 20, (
+        "flux and residuals"
+    )
 
 
 def test_only_features_in_the_plotted_range_are_named():
@@ -142,14 +148,23 @@ def test_umap_of_any_size(n, z):
     rng = np.random.default_rng(1)
     labels = rng.integers(-1, 20, n)
     error = np.where(rng.random(n) < 0.1, np.nan, rng.random(n))
-    figure = figures.plot_umap(rng.normal(size=(n, 2)), labels, np.full(n, z), error)
+    umap = rng.normal(size=(n, 2))
+    figure = figures.plot_property_maps(umap, np.full(n, z), error, error, error)
     render(figure)
     assert ("redshift z" in texts(figure)) == (n > 0 and z == 2.0)
+    space = ChosenSpace("measurements", umap, ("PC 1", "PC 2")) if n else None
+    figure = figures.plot_class_maps(umap, space, labels, {0: "star-forming, weak Hα"})
+    render(figure)
+    if n == 500:
+        assert {"UMAP of the latents", "Clustered space: measurements"} <= set(texts(figure).split("\n"))
+        assert f"0: star-forming, weak Hα ({(labels == 0).sum()})" in texts(figure)
 
 
 def test_umap_without_coordinates_or_errors():
     nothing = np.full(3, np.nan)
-    render(figures.plot_umap(np.full((3, 2), np.nan), np.array([0, 0, -1]), nothing, nothing))
+    umap = np.full((3, 2), np.nan)
+    render(figures.plot_property_maps(umap, nothing, nothing, nothing, nothing))
+    render(figures.plot_class_maps(umap, None, np.array([0, 0, -1])))
 
 
 def test_twenty_classes_have_different_colors_or_markers():
@@ -177,7 +192,7 @@ def test_sweep_without_null_data():
 def test_sweep_has_one_panel_per_space():
     figure = figures.plot_sweep_scores(sweep(space=["features", "map", "map"]), NULL_TESTS)
     render(figure)
-    assert [ax.get_title() for ax in figure.axes] == ["space: features", "space: map"]
+    assert [ax.get_title() for ax in figure.axes] == ["space: features (measurements)", "space: map (UMAP)"]
 
 
 def test_sweep_without_scores_or_selection():
@@ -194,6 +209,92 @@ def test_class_examples_have_one_row_per_class():
     render(figures.plot_class_examples(WAVE, examples(0), np.zeros(0, int), GALAXY_LINES, 1500.0))
 
 
+def test_names_of_classes_are_in_the_panels():
+    names = {0: "star-forming, weak Hα", -1: None}
+    objects = pa.table({"cluster_label": [0, 0], "z": [1.0, 2.0]})
+    figure = figures.plot_class_medians(medians([0], WAVE), objects, GALAXY_LINES, 1500.0, names)
+    assert "0: star-forming,\nweak Hα\n2 spectra" in texts(figure)
+    labels = np.array([0, 0, -1])
+    examples_figure = figures.plot_class_examples(WAVE, examples(3), labels, GALAXY_LINES, 1500.0, names)
+    assert "0: star-forming,\nweak Hα" in texts(examples_figure)
+    assert "Hα" in texts(examples_figure).split("\n"), "lines are named"
+    render(figures.plot_thumbnails(WAVE, examples(3), labels, {0: "a", -1: "noise"}, 8))
+    render(figures.plot_thumbnails(WAVE, examples(0), np.zeros(0, int), {}, 8))
+
+
+def test_a_bright_line_does_not_squash_the_continuum():
+    shown = examples(1)
+    shown.flux[0, 2] = shown.recon[0, 2] = 200.0
+    ax = figures.plot_reconstructions(WAVE, shown, GALAXY_LINES, 1500.0).axes[0]
+    assert ax.get_yscale() == "asinh"
+    assert ax.get_ylim()[1] > 200.0, "the line is inside"
+    bottom, top, continuum = (ax.transScale.transform((0, y))[1] for y in (*ax.get_ylim(), 1.0))
+    assert 0.05 < (continuum - bottom) / (top - bottom) < 0.5
+    ticks = [text.get_text() for text in ax.get_yticklabels()]
+    assert "1" in ticks or "3" in ticks
+    assert choose_linear_width([np.array([np.nan])]) is None
+
+
+def test_the_odd_feature_is_marked_and_named():
+    marks = [OddFeature(5008.0, -9.4), OddFeature(3000.0, 4.0), None]
+    figure = figures.plot_anomalies(WAVE, examples(3), GALAXY_LINES, 1500.0, marks, [(0, np.ones(64))] * 3)
+    render(figure)
+    assert {"−9 σ at [O III] 5007", "+4 σ at 3000 Å"} <= set(texts(figure).split("\n"))
+
+
+def test_a_masked_spectrum_has_no_odd_feature():
+    assert find_odd_feature(np.full(4, np.nan), WAVE[:4]) is None
+    assert find_odd_feature(np.array([1.0, -7.0, np.nan, 6.0]), WAVE[:4]) == OddFeature(WAVE[1], -7.0)
+
+
+def test_large_residuals_are_inside_of_their_axis():
+    shown = examples(1)
+    shown.flux[0, 5] = 1e3
+    strip = figures.plot_reconstructions(WAVE, shown, GALAXY_LINES, 1500.0).axes[1]
+    assert strip.get_ylim()[1] > (1e3 - 1) * 10
+
+
+@pytest.mark.parametrize("n", [0, 1, 400])
+def test_sky_of_any_size(n):
+    rng = np.random.default_rng(0)
+    ra, dec = 0.02 * rng.normal(size=n) % 360, -5 + 0.02 * rng.normal(size=n)
+    ra[: n // 3] = 150.0
+    dec[: n // 4] = np.nan
+    figure = figures.plot_sky(ra, dec, rng.integers(-1, 3, n), np.array(["uds"] * n, dtype=np.str_))
+    render(figure)
+    if n == 400:
+        assert "a  uds (267)" in texts(figure)
+        assert "b  uds (33)" in texts(figure)
+    if not n:
+        assert "no position is known" in texts(figure)
+
+
+def test_fields_do_not_end_at_zero_hours():
+    assert find_fields(np.array([359.9, 0.1, 10.0]), np.zeros(3)).tolist() == [0, 0, 1]
+
+
+def test_external_columns_are_numbers_or_categories():
+    umap = np.random.default_rng(0).normal(size=(90, 2))
+    texts_column = np.array([f"group {i % 12}" if i % 3 else "" for i in range(90)])
+    columns = [MapColumn("mass", np.arange(90.0), 90), MapColumn("program", texts_column, 60)]
+    figure = figures.plot_external_maps(umap, columns)
+    render(figure)
+    assert {"mass", "program", "other or none"} <= set(texts(figure).split("\n"))
+
+
+def test_the_kept_epoch_is_marked_on_the_validation_curve():
+    table = history(4).set_column(2, "val_recon", pa.array([4.0, 1.0, 3.0, 2.0]))
+    assert "kept: 1 (lowest" not in texts(figures.plot_training_curves(table, 1))
+    assert "kept: 2 (lowest: 1, epoch 1)" in texts(figures.plot_training_curves(table, 3))
+
+
+def test_equal_figures_give_equal_files_with_their_origin():
+    files = [figures.render_figure(figures.plot_sweep_scores(sweep(), NULL_TESTS), "run r") for _ in "ab"]
+    assert files[0] == files[1]
+    assert imread(io.BytesIO(files[0].png)).shape[1] == 2160
+    assert files[0].webp[8:12] == b"WEBP"
+
+
 def test_labels_are_moved_as_little_as_needed():
     positions = np.sort(np.random.default_rng(2).random(12))
     placed = spread_labels(positions, 0.05, 0.0, 1.0)
@@ -207,5 +308,5 @@ def test_labels_are_moved_as_little_as_needed():
 
 def test_matplotlib_settings_are_unchanged():
     before = dict(mpl.rcParams)
-    render(figures.plot_reconstructions(WAVE, examples(1), 1500.0))
+    render(figures.plot_reconstructions(WAVE, examples(1), GALAXY_LINES, 1500.0))
     assert dict(mpl.rcParams) == before

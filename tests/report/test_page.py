@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,14 +17,20 @@ from distspec.core.lines import GALAXY_LINES
 from distspec.core.listing import RowCounts
 from distspec.core.schema import Column
 from distspec.io.stage_log import StageRecord
-from distspec.report.data import ExampleSpectra, ReportData
+from distspec.report.data import ChosenSpace, ExampleSpectra, MapColumn, ReportData
+from distspec.report.figures import to_png
+from distspec.report.figures.draw import draw_figures
+from distspec.report.odd_features import OddFeature
 from distspec.report.page import render_html, write_report
 from distspec.report.tables import build_summary
 from distspec.report.truth import AnomalyRecall, LabelScore, TruthScores, TypeRecall
 
 WAVE = np.geomspace(1100.0, 8400.0, 48)
 EVIL = '<script>alert("$x_{")</script>'
-PNGS = {"reconstructions", "classes", "examples", "map", "anomalies", "sweep", "training"}
+FIGURES = {
+    "sky", "reconstructions", "training", "map", "properties", "classes", "examples", "thumbnails",
+    "anomalies", "sweep",
+}  # fmt: skip
 MEASURES = (Column("uv_slope", pa.float32(), "", EVIL), Column("uv_slope_err", pa.float32(), "", ""))
 SCORES = TruthScores(
     labels=(LabelScore("ARI", 0.2134, 0.0, 0.011),),
@@ -88,7 +95,10 @@ def classes(labels: np.ndarray) -> pa.Table:
         "uv_slope_err",
     )
     known = np.unique(labels)
-    words = {name: pa.array([EVIL] * len(known), "string") for name in ("galaxy_type", "galaxy_type_reason")}
+    words = {
+        name: pa.array([EVIL] * len(known), "string")
+        for name in ("class_name", "galaxy_type", "galaxy_type_reason")
+    }
     return pa.table({"cluster_label": known, **{name: np.ones(len(known)) for name in numbers}, **words})
 
 
@@ -97,7 +107,7 @@ def report_data(n: int = 60, n_odd: int = 3, n_bad: int = 60, z: float = 1.0) ->
     labels = rng.integers(-1, 3, n)
     classes_present = np.unique(labels)
     curve = {f"flux_p{p}": np.ones(48 * len(classes_present)) for p in (16, 50, 84)}
-    columns = ("umap_0", "umap_1", "recon_mse", "recon_chi2_red")
+    columns = ("umap_0", "umap_1", "recon_mse", "recon_chi2_red", "snr", "anomaly_score")
     return ReportData(
         run=RUN, best_epoch=1, wave_rest=WAVE,
         stages=[
@@ -105,6 +115,7 @@ def report_data(n: int = 60, n_odd: int = 3, n_bad: int = 60, z: float = 1.0) ->
         ],
         objects=pa.table({
             "object_id": [EVIL] * n, "z": np.full(n, z), "cluster_label": labels,
+            "ra": 360 * rng.random(n), "dec": 90 * rng.random(n), "root": [EVIL] * n,
             "split": ["train" if i % 5 else "validation" for i in range(n)],
             **{name: rng.random(n) for name in columns},
         }),
@@ -148,8 +159,15 @@ def report_data(n: int = 60, n_odd: int = 3, n_bad: int = 60, z: float = 1.0) ->
         quartile_examples=examples(min(n, 4)),
         class_examples=examples(n_members := min(n, 5)),
         class_example_labels=np.arange(n_members) // 3,
+        thumbnails=examples(n),
+        thumbnail_labels=labels,
         measurement_columns=MEASURES,
         anomaly_examples=examples(n_odd),
+        odd_features=[OddFeature(5008.0, -9.0)] * n_odd,
+        space=ChosenSpace("latents", rng.random((n, 2)), ("PC 1", EVIL)) if n else None,
+        edition=7,
+        root="/data/project",
+        documentation_url="https://docs.example.org/distspec",
         truth_scores=SCORES,
         lines=GALAXY_LINES,
         norm_wave=1500.0,
@@ -178,13 +196,18 @@ class Page(HTMLParser):
         self.words += data
 
 
-def text_of(data: ReportData) -> str:
+def text_of(data: ReportData, figures: set[str] = FIGURES) -> str:
     """Return the text of a page without figures, with single spaces."""
-    return " ".join(Page(render_html(data, dict.fromkeys(PNGS, b""))).words.split())
+    return " ".join(Page(render_html(data, dict.fromkeys(figures, b""))).words.split())
 
 
-def page_of(data: ReportData, folder: Path) -> Page:
-    return Page(Path(write_report(data, str(folder))).read_text())
+def draw(data: ReportData) -> set[str]:
+    """Draw the figures of a report with few pixels, and return their names."""
+    drawn = draw_figures(data)
+    for figure in drawn.values():
+        figure.set_dpi(30)  # fast to render
+        assert np.std(imread(io.BytesIO(to_png(figure)))[..., :3]) > 0.005
+    return set(drawn)
 
 
 @pytest.fixture(scope="module")
@@ -200,20 +223,34 @@ def page(folder) -> Page:
 
 
 def test_every_figure_is_written_and_not_blank(folder):
-    assert {path.stem for path in folder.glob("*.png")} == PNGS
+    assert {path.stem for path in folder.glob("*.png")} == FIGURES
     for path in folder.glob("*.png"):
         pixels = imread(path)
-        assert pixels.shape[1] == 1440
+        assert pixels.shape[1] == 2160, "7.2 inches at 300 dpi"
         assert pixels[..., :3].std() > 0.01
+        document = path.with_suffix(".pdf").read_bytes()
+        assert document.startswith(b"%PDF")
+        for content in (document, path.read_bytes()):
+            assert b"run r1" in content
+            assert b"edition 7" in content
 
 
 def test_the_page_loads_no_external_resources(page, folder):
-    beside = {f"{name}.png" for name in PNGS}
+    beside = {f"{name}.{suffix}" for name in FIGURES for suffix in ("png", "pdf")}
+    links = {"https://docs.example.org/distspec", "../../../catalog/r1/"}
     for url in page.loads:
-        assert url.startswith(("data:image/png;base64,", "#")) or url in beside
-    assert sum(url.startswith("data:") for url in page.loads) == len(PNGS)
+        assert url.startswith(("data:image/webp;base64,", "#")) or url in beside | links
+    assert links | beside <= set(page.loads)
+    assert sum(url.startswith("data:") for url in page.loads) == len(FIGURES)
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
-    assert not re.search(r"@import|url\(|https?://", (folder / "index.html").read_text())
+    text = (folder / "index.html").read_text().replace("https://docs.example.org/distspec", "")
+    assert not re.search(r"@import|url\(|https?://", text)
+
+
+def test_figures_are_numbered_in_their_order(folder):
+    text = (folder / "index.html").read_text()
+    numbers = [int(number) for number in re.findall(r"<figcaption><b>Figure (\d+)\. ", text)]
+    assert numbers == list(range(1, len(FIGURES) + 1))
 
 
 def test_links_inside_the_page_have_targets(page):
@@ -228,18 +265,23 @@ def test_text_from_files_is_escaped(page):
 @pytest.mark.parametrize(
     "words",
     [
-        "60 spectra in 3 classes",
+        "60 spectra, no classes beyond structureless data",
+        "structureless data divide as well as these 3 groups (p = 1). Treat them as a partition. Run r1",
+        "edition 7",
+        "distspec explore --root /data/project",
+        "silhouette 0.20 null data: 0.25; gmm, k = 2 stability (ARI)",
+        "uv_slope 1.0 ± 1.0",
         "spectra listed 120 used 60",
         "not_found 40 bad_wave 20",
-        "ARI 0.213 0.00 0.0110",
+        "ARI 0.213 0.000 0.011",
         "top 1 % 41.0 % 1.0 % 2.5 % 40 7",
         "ingest 1.50 used 60 · catalog 160 rows read: 120 selected, 35 deselected (no redshift 35)",
         '"latents": 10',
         "WHERE z < 2 AND snr > 3;",
         "The first 50 spectra in quarantine",
-        'artefact score reason <script>alert("$x_{")</script> 1.00 2.50 spikes',
+        'artefact score reason <script>alert("$x_{")</script> 1.0 2.50 spikes',
         "probability of the other class ambiguous members examples 0 1 20.0 % 3",
-        "mutual information [nat] 2 0 0.87 0.20 1 0 0.41 0.10 Silhouette by",
+        "mutual information [nat] 2 0 0.87 0.20 1 0 0.41 0.10 Figure 10. Silhouette by",
     ],
 )
 def test_the_page_contains_the_results(page, words):
@@ -248,7 +290,7 @@ def test_the_page_contains_the_results(page, words):
 
 def test_a_partition_that_null_data_beat_has_a_warning(page):
     text = " ".join(page.words.split())
-    assert "They do not score higher than null data" in text
+    assert text.count("No distinct classes were found") == 2, "headline and sweep"
     assert "Silhouette: 40.0 % of the draws of null data score lower" in text
 
 
@@ -259,32 +301,53 @@ def test_summary_counts_the_spectra():
         "60",
         "60",
     ]
-    assert shown["best silhouette"].value == "0.300"
-    assert "k = 2, 0.200" in shown["best silhouette"].note
+    assert shown["silhouette"].value == "0.20", "that of the selected trial, not the best"
+    assert "k = 2" in shown["silhouette"].note
+    assert shown["groups"].value == "3", "null data score as high"
     assert shown["quarantined"].note == "not_found 40 · bad_wave 20"
 
 
-def test_report_of_one_spectrum(tmp_path):
-    page = page_of(report_data(n=1, n_odd=0, n_bad=0), tmp_path)
-    assert "1 spectrum in" in page.words
-    assert "No anomalies were found" in page.words
-    assert "All spectra were used" in page.words
+def test_report_of_one_spectrum():
+    data = report_data(n=1, n_odd=0, n_bad=0)
+    assert draw(data) == FIGURES
+    words = text_of(data)
+    assert "1 spectrum," in words
+    assert "No anomalies were found" in words
+    assert "All spectra were used" in words
 
 
-def test_report_without_spectra(tmp_path):
+def test_report_without_spectra():
     data = report_data(n=0, n_odd=0, n_bad=0)
-    empty = {"sweep": data.sweep.slice(0, 0), "history": data.history.slice(0, 0), "truth_scores": None}
-    page = page_of(
-        dataclasses.replace(data, **empty),
-        tmp_path,
+    data = dataclasses.replace(
+        data, sweep=data.sweep.slice(0, 0), history=data.history.slice(0, 0), truth_scores=None
     )
-    assert "No truth is known" in page.words
+    assert draw(data) == FIGURES
+    assert "No truth is known" in text_of(data)
 
 
 def test_reports_of_stars_have_no_redshifts():
     words = text_of(dataclasses.replace(report_data(z=0.0), truth_scores=None))
     assert "All redshifts are 0" in words
     assert "z, median" not in words
+
+
+def test_classes_beyond_null_data_are_announced():
+    clustering = dataclasses.replace(RUN.clustering, beats_null=True)
+    data = dataclasses.replace(report_data(), run=dataclasses.replace(RUN, clustering=clustering))
+    assert "60 spectra in 3 classes 3 classes, more distinct than structureless data give" in text_of(data)
+
+
+def test_the_kept_epoch_is_not_called_the_lowest_if_it_is_not():
+    assert "has, 1, with the lowest validation loss" in text_of(report_data())
+    kept = dataclasses.replace(report_data(), best_epoch=0)
+    assert "lowest in epoch 1, which does not count" in text_of(kept)
+
+
+def test_external_columns_color_the_map():
+    columns = [MapColumn("mass", np.ones(60), 41), MapColumn(EVIL, np.array(["a", ""] * 30), 41)]
+    data = dataclasses.replace(report_data(), map_columns=columns)
+    assert "41 of 60 spectra are in the table" in text_of(data, {*FIGURES, "external"})
+    assert "external" in draw_figures(data)
 
 
 def test_changes_since_the_previous_run():
@@ -299,18 +362,17 @@ def test_missing_numbers_are_shown_as_dashes():
     nothing = pa.nulls(data.classes.num_rows, "float64")
     at = data.classes.column_names.index("z_p50")
     table = data.classes.set_column(at, "z_p50", nothing)
-    named = table.append_column("class_name", pa.array([EVIL] * table.num_rows))
-    words = text_of(dataclasses.replace(data, classes=named))
+    words = text_of(dataclasses.replace(data, classes=table))
     assert "– – – 1.00" not in words
     assert "– (1.00–1.00)" in words
     assert not re.search(r"\bnan\b", words)
 
 
-def test_marks_have_a_figure_and_a_sentence(tmp_path):
+def test_marks_have_a_figure_and_a_sentence():
     curve = DiscoveryCurve.from_marks(np.array([True, False, True]), np.array([9, 1, 2]))
     data = dataclasses.replace(report_data(), discovery_curve=curve)
-    text = " ".join(page_of(data, tmp_path).words.split())
+    text = text_of(data, {*FIGURES, "feedback"})
     assert "3 spectra are marked, 2 of them as interesting" in text
     assert "The first 3 spectra by anomaly rank contain 1 interesting one and 1 unmarked" in text
-    assert imread(tmp_path / "feedback.png").std() > 0.05
-    assert "Feedback on anomalies" not in render_html(report_data(), dict.fromkeys(PNGS, b""))
+    assert "feedback" in draw_figures(data)
+    assert "Feedback on anomalies" not in text_of(report_data())

@@ -14,61 +14,23 @@ from numpy.typing import NDArray
 from distspec.core.colors import DATA_COLOR, MUTED_COLOR, class_color
 from distspec.core.spectrum import Floats
 from distspec.report.data import N_EXAMPLES_PER_CLASS, ExampleSpectra
-from distspec.report.figures.spectra import draw_spectrum, flux_label, wave_axis, wave_limits
+from distspec.report.figures.flux_axis import choose_linear_width, set_flux_axis
+from distspec.report.figures.lines import mark_lines, name_lines
+from distspec.report.figures.spectra import (
+    add_spectrum_axes,
+    draw_examples,
+    flux_label,
+    wave_axis,
+    wave_limits,
+)
 from distspec.report.figures.style import (
     DPI,
     FIGURE_WIDTH,
-    add_legend,
     class_display_name,
-    flux_range,
     message_figure,
-    spread_labels,
     with_report_style,
 )
 from distspec.report.tables import float_column, get_cluster_labels, has_redshifts
-
-
-def _annotate_lines(
-    label_ax: Axes,
-    axes: list[Axes],
-    lines: Mapping[str, float],
-    unit_per_angstrom: float,
-    width_inches: float,
-) -> None:
-    """Mark spectral features by vertical lines through all axes, with their names above the first.
-
-    Parameters
-    ----------
-    label_ax : Axes
-        Axes above which the names are written.
-    axes : list of Axes
-        Axes that share the x axis.
-    lines : mapping of str to float
-        Rest wavelengths of the features [Angstrom]; those outside the plotted range are left out.
-    unit_per_angstrom : float
-        Length of 1 Angstrom in the unit of the x axis.
-    width_inches : float
-        Width of the axes [inch], which sets the spacing of the names.
-    """
-    low, high = label_ax.get_xlim()
-    inside = sorted(
-        (unit_per_angstrom * w, name) for name, w in lines.items() if low < unit_per_angstrom * w < high
-    )
-    positions = np.array([x for x, _ in inside])
-    label_positions = spread_labels(positions, 0.115 * (high - low) / width_inches, low, high)
-    for (x, name), x_name in zip(inside, label_positions, strict=True):
-        for ax in axes:
-            ax.axvline(x, color=MUTED_COLOR, lw=0.4, ls=":", zorder=0)
-        label_ax.annotate(
-            name,
-            (x, 1.0),
-            (float(x_name), 1.22),
-            xycoords=label_ax.get_xaxis_transform(),
-            textcoords=label_ax.get_xaxis_transform(),
-            arrowprops={"arrowstyle": "-", "lw": 0.4, "color": MUTED_COLOR,
-                        "relpos": (0.5, 0.0), "shrinkA": 0, "shrinkB": 0},
-            rotation=90, ha="center", va="bottom", size=6, color="#555555", parse_math=False,
-        )  # fmt: skip
 
 
 def _draw_redshift_histograms(
@@ -95,6 +57,7 @@ def plot_class_medians(
     objects: pa.Table,
     lines: Mapping[str, float],
     norm_wave: float,
+    class_names: Mapping[int, str | None] | None = None,
 ) -> Figure:
     """Plot the median spectrum and the redshift distribution of each class.
 
@@ -108,6 +71,8 @@ def plot_class_medians(
         Rest wavelengths of the features to name [Angstrom].
     norm_wave : float
         Wavelength at which the spectra are normalized [Angstrom].
+    class_names : mapping of int to str, optional
+        Names of the classes by label.
 
     Returns
     -------
@@ -123,25 +88,27 @@ def plot_class_medians(
     axes = figure.subplots(len(shown), len(ratios), sharex="col", squeeze=False, width_ratios=ratios)
     wave, unit, wave_label = wave_axis(wave_rest)
     low, mid, high = (float_column(class_medians, f"flux_p{p}") for p in (16, 50, 84))
+    linear_width = choose_linear_width(mid[row_labels == label] for label in shown)
     for ax, label in zip(axes[:, 0], shown, strict=True):
         rows = np.flatnonzero(row_labels == label)
         rows = rows[np.argsort(wave[rows])]
         color = class_color(label)
         ax.fill_between(wave[rows], low[rows], high[rows], color=color, alpha=0.35, lw=0)
         ax.plot(wave[rows], mid[rows], color=DATA_COLOR, lw=0.8)
-        ax.set_ylim(flux_range(low[rows], mid[rows], high[rows]))
-        ax.yaxis.set_major_locator(MaxNLocator(3))
+        set_flux_axis(ax, [low[rows], high[rows]], [mid[rows]], linear_width)
         n = int((labels == label).sum())
-        name = f"{class_display_name(label)}\n{n:,} {'spectrum' if n == 1 else 'spectra'}"
+        count = f"{n:,} {'spectrum' if n == 1 else 'spectra'}"
+        name = f"{class_display_name(label, class_names, 20)}\n{count}"
         ax.set_ylabel(name, rotation=0, ha="right", va="center", size=6.5, linespacing=1.3)
         if not np.isfinite(mid[rows]).any():
             ax.text(0.5, 0.5, "too few spectra", transform=ax.transAxes, ha="center", color=MUTED_COLOR)
     axes[0, 0].set_xlim(wave_limits(wave, np.isfinite(mid)))
     axes[-1, 0].set_xlabel(wave_label)
-    _annotate_lines(axes[0, 0], list(axes[:, 0]), lines, unit, width)
+    mark_lines(list(axes[:, 0]), lines, unit)
+    name_lines(axes[0, 0], lines, unit, width, 0.75)
     if len(ratios) > 1:
         _draw_redshift_histograms(list(axes[:, 1]), labels, z, shown)
-    figure.supylabel(flux_label(norm_wave), size=7.5)
+    figure.supylabel(flux_label(norm_wave, linear_width), size=7.5)
     return figure
 
 
@@ -152,8 +119,9 @@ def plot_class_examples(
     labels: NDArray[np.int64],
     lines: Mapping[str, float],
     norm_wave: float,
+    class_names: Mapping[int, str | None] | None = None,
 ) -> Figure:
-    """Plot example spectra of each class, one row per class.
+    """Plot example spectra of each class with their residuals, one row per class.
 
     Parameters
     ----------
@@ -164,34 +132,38 @@ def plot_class_examples(
     labels : ndarray of shape (n_examples,)
         Class of each example; at most `N_EXAMPLES_PER_CLASS` of each class are plotted.
     lines : mapping of str to float
-        Rest wavelengths of the features to mark [Angstrom].
+        Rest wavelengths of the features to name [Angstrom].
     norm_wave : float
         Wavelength at which the spectra are normalized [Angstrom].
+    class_names : mapping of int to str, optional
+        Names of the classes by label.
 
     Returns
     -------
     Figure
     """
-    shown = np.unique(labels).tolist()
+    shown = sorted(np.unique(labels).tolist(), key=lambda label: (label < 0, label))
     if not shown:
         return message_figure("no class to show")
-    figure = Figure((FIGURE_WIDTH, 0.8 + 1.15 * len(shown)), dpi=DPI)
-    axes = figure.subplots(len(shown), N_EXAMPLES_PER_CLASS, sharex=True, squeeze=False)
-    wave, unit, label = wave_axis(wave_rest)
-    axes[0, 0].set_xlim(wave_limits(wave, np.any(examples.ivar > 0, axis=0)))
-    for row, number in zip(axes, shown, strict=True):
-        members = np.flatnonzero(labels == number)[:N_EXAMPLES_PER_CLASS].tolist()
-        for ax, i in zip(row, members, strict=False):
-            draw_spectrum(ax, wave, examples, i)
-            name = examples.object_ids[i]
-            name = name if len(name) <= 26 else f"{name[:9]}…{name[-16:]}"
-            ax.set_title(f"{name}\n{examples.captions[i]}", loc="left", size=5.5, parse_math=False, pad=2)
-            for x in lines.values():
-                ax.axvline(unit * x, color=MUTED_COLOR, lw=0.4, ls=":", zorder=0)
-        for ax in row[len(members) :]:
-            ax.set_axis_off()
-        row[0].set_ylabel(class_display_name(number), rotation=0, ha="right", va="center", size=6.5)
-    add_legend(figure, axes[0, 0])
-    figure.supxlabel(label, size=7.5)
-    figure.supylabel(flux_label(norm_wave), size=7.5)
+    figure = Figure((FIGURE_WIDTH, 1.3 + 1.45 * len(shown)), dpi=DPI)
+    cells = add_spectrum_axes(figure, len(shown) * N_EXAMPLES_PER_CLASS, N_EXAMPLES_PER_CLASS)
+    positions, used = [], []
+    for row, label in enumerate(shown):
+        members = np.flatnonzero(labels == label)[:N_EXAMPLES_PER_CLASS]
+        start = row * N_EXAMPLES_PER_CLASS
+        cells[start].flux.set_ylabel(
+            class_display_name(label, class_names, 16), rotation=0, ha="right", va="center", size=6.2
+        )
+        positions += members.tolist()
+        used += cells[start : start + len(members)]
+        for ax in cells[start + len(members) : start + N_EXAMPLES_PER_CLASS]:
+            ax.flux.set_axis_off()
+            ax.residual.set_axis_off()
+    titles = [f"{_shorten(examples.object_ids[i])}\n{examples.captions[i]}" for i in positions]
+    chosen = examples.take(positions)
+    draw_examples(figure, used, wave_rest, chosen, lines, norm_wave, titles, N_EXAMPLES_PER_CLASS)
     return figure
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= 34 else f"{name[:15]}…{name[-18:]}"

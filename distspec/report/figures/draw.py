@@ -5,16 +5,19 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from distspec.report.data import ReportData
+from distspec.report.data import N_THUMBNAIL_COLUMNS, ReportData
 from distspec.report.figures.classes import plot_class_examples, plot_class_medians
 from distspec.report.figures.feedback import plot_discovery_curve
-from distspec.report.figures.runs import plot_sweep_scores, plot_training_curves, plot_umap
-from distspec.report.figures.spectra import plot_anomalies, plot_reconstructions
-from distspec.report.tables import float_column, get_cluster_labels
+from distspec.report.figures.maps import plot_class_maps, plot_external_maps, plot_property_maps
+from distspec.report.figures.runs import plot_sweep_scores, plot_training_curves
+from distspec.report.figures.sky import plot_sky
+from distspec.report.figures.spectra import plot_anomalies, plot_reconstructions, plot_thumbnails
+from distspec.report.figures.style import class_display_name
+from distspec.report.tables import float_column, get_class_median, get_cluster_labels
 
 
 def draw_figures(data: ReportData) -> dict[str, Figure]:
-    """Draw every figure of a report, by the name of its PNG file.
+    """Draw every figure of a report, by the name of its files.
 
     Parameters
     ----------
@@ -22,20 +25,33 @@ def draw_figures(data: ReportData) -> dict[str, Figure]:
         Data of the report.
     """
     objects, wave, lines, norm_wave = data.objects, data.wave_rest, data.lines, data.norm_wave
+    names, labels = data.class_names, get_cluster_labels(objects)
     umap = np.stack([float_column(objects, "umap_0"), float_column(objects, "umap_1")], axis=1)
+    z, snr, mse, score = (float_column(objects, n) for n in ("z", "snr", "recon_mse", "anomaly_score"))
+    fields = np.array([str(name or "") for name in objects["root"].to_pylist()], dtype=np.str_)
+    wrapped = {label: class_display_name(label, names, 18) for label in {*names, -1}}
+    top_labels = get_cluster_labels(data.anomalies)[: len(data.anomaly_examples.object_ids)].tolist()
+    class_curves = [(label, get_class_median(data.class_medians, label)) for label in top_labels]
     figures = {
-        "reconstructions": plot_reconstructions(wave, data.quartile_examples, norm_wave),
+        "sky": plot_sky(float_column(objects, "ra"), float_column(objects, "dec"), labels, fields),
+        "reconstructions": plot_reconstructions(wave, data.quartile_examples, lines, norm_wave),
         "training": plot_training_curves(data.history, data.best_epoch),
-        "map": plot_umap(
-            umap, get_cluster_labels(objects), float_column(objects, "z"), float_column(objects, "recon_mse")
-        ),
-        "classes": plot_class_medians(data.class_medians, objects, lines, norm_wave),
+        "map": plot_class_maps(umap, data.space, labels, names),
+        "properties": plot_property_maps(umap, z, snr, mse, score),
+        "classes": plot_class_medians(data.class_medians, objects, lines, norm_wave, names),
         "examples": plot_class_examples(
-            wave, data.class_examples, data.class_example_labels, lines, norm_wave
+            wave, data.class_examples, data.class_example_labels, lines, norm_wave, names
         ),
-        "anomalies": plot_anomalies(wave, data.anomaly_examples, lines, norm_wave),
+        "thumbnails": plot_thumbnails(
+            wave, data.thumbnails, data.thumbnail_labels, wrapped, N_THUMBNAIL_COLUMNS
+        ),
+        "anomalies": plot_anomalies(
+            wave, data.anomaly_examples, lines, norm_wave, data.odd_features, class_curves
+        ),
         "sweep": plot_sweep_scores(data.sweep, data.null_tests),
     }
+    if data.map_columns:
+        figures["external"] = plot_external_maps(umap, data.map_columns)
     if data.discovery_curve is not None:
         figures["feedback"] = plot_discovery_curve(data.discovery_curve)
     return figures

@@ -1,4 +1,4 @@
-"""Figures of a run: UMAP embedding, training curves and clustering sweep."""
+"""Figures of a run: training curves and clustering sweep."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-from matplotlib import patheffects
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
-from numpy.typing import NDArray
 
 from distspec.core.arrow import pc
 from distspec.core.colors import DATA_COLOR, MODEL_COLOR, MUTED_COLOR, UNCLASSIFIED_COLOR, class_color
@@ -21,96 +17,17 @@ from distspec.report.figures.style import (
     CLASS_MARKERS,
     DPI,
     FIGURE_WIDTH,
-    class_display_name,
-    class_marker,
     message_figure,
-    repel_points,
     with_report_style,
 )
-from distspec.report.tables import float_column, has_redshifts
+from distspec.report.tables import float_column
 
-
-def _scatter_by_value(
-    ax: Axes, umap: Floats, values: Floats, log_scale: bool, label: str, size: float
-) -> None:
-    """Draw the embedding colored by a quantity, between its 1st and 99th percentile."""
-    finite = np.isfinite(values) & (values > 0 if log_scale else np.isfinite(values))
-    ax.scatter(*umap[~finite].T, s=size, c=UNCLASSIFIED_COLOR, lw=0)
-    if not finite.any():
-        ax.set_title(f"{label}: none known")
-        return
-    low, high = (float(p) for p in np.percentile(values[finite], [1, 99]))
-    high = high if high > low else low + (abs(low) or 1.0)
-    norm = LogNorm(low, high) if log_scale else Normalize(low, high)
-    order = np.random.default_rng(0).permutation(
-        np.flatnonzero(finite)
-    )  # random order, so that no value hides others
-    drawn = ax.scatter(*umap[order].T, s=size, c=values[order], cmap="cividis", norm=norm, lw=0)
-    bar = ax.figure.colorbar(drawn, ax=ax, pad=0.02, aspect=25, extend="both", extendfrac=0.02)
-    bar.set_label(label)
-
-
-def _annotate_class_numbers(ax: Axes, umap: Floats, labels: NDArray[np.int64]) -> None:
-    """Write the number of each class near its median position, without overlaps."""
-    is_known = np.isfinite(umap).all(axis=1)
-    numbers = np.unique(labels[is_known & (labels >= 0)])
-    if numbers.size < 2:
-        return
-    middles = np.stack([np.median(umap[is_known & (labels == label)], axis=0) for label in numbers])
-    extent = float(np.ptp(umap[is_known], axis=0).max())
-    edge = patheffects.withStroke(linewidth=2.2, foreground="white")
-    for label, (x, y) in zip(numbers, repel_points(middles, 0.045 * extent or 1.0), strict=True):
-        ax.text(x, y, str(label), size=8, weight="bold", ha="center", va="center",
-                path_effects=[edge], zorder=5)  # fmt: skip
-
-
-@with_report_style
-def plot_umap(umap: Floats, labels: NDArray[np.int64], z: Floats, recon_mse: Floats) -> Figure:
-    """Plot the UMAP embedding colored by class, by redshift (if there are any) and by reconstruction error.
-
-    Parameters
-    ----------
-    umap : ndarray of shape (n_spectra, 2)
-        Coordinates.
-    labels : ndarray of shape (n_spectra,)
-        Classes; -1 for noise.
-    z : ndarray of shape (n_spectra,)
-        Redshifts.
-    recon_mse : ndarray of shape (n_spectra,)
-        Reconstruction errors.
-
-    Returns
-    -------
-    Figure
-    """
-    if len(labels) == 0:
-        return message_figure("no spectrum to show")
-    shades = [(z, False, "redshift z")] if has_redshifts(z) else []
-    shades.append((recon_mse, True, "reconstruction error (MSE)"))
-    sizes = {int(c): int((labels == c).sum()) for c in np.unique(labels)}
-    ordered_labels = sorted(sizes, key=lambda label: (label < 0, label))
-    figure = Figure((FIGURE_WIDTH, 4.3 + 0.14 * (len(sizes) // 6)), dpi=DPI)
-    grid = figure.add_gridspec(len(shades), 2, width_ratios=[1.75, 1])
-    main = figure.add_subplot(grid[:, 0])
-    size = float(np.clip(9000 / max(len(labels), 1), 0.3, 12))
-    for label in sorted(sizes, key=lambda label: (label >= 0, -sizes[label])):
-        members = umap[labels == label]  # noise first, small classes on top of large ones
-        color, marker = class_color(label), class_marker(label)
-        main.scatter(members[:, 0], members[:, 1], s=size, c=color, marker=marker, lw=0, alpha=0.8)
-    _annotate_class_numbers(main, umap, labels)
-    handles = [
-        Line2D([], [], ls="", ms=4, mew=0, color=class_color(label), marker=class_marker(label),
-               label=f"{class_display_name(label)}: {sizes[label]:,}")
-        for label in ordered_labels
-    ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower center", ncols=6, handletextpad=0.1)
-    others = [figure.add_subplot(grid[i, 1]) for i in range(len(shades))]
-    for ax, (value, log, name) in zip(others, shades, strict=True):
-        _scatter_by_value(ax, umap, value, log, name, 0.6 * size)
-    for ax in [main, *others]:
-        ax.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
-    main.set(xlabel="UMAP 1", ylabel="UMAP 2")
-    return figure
+SPACE_TITLES = {
+    "features": "space: features (measurements)",
+    "latents": "space: latents",
+    "map": "space: map (UMAP)",
+}
+"""Titles of the panels of the sweep, by space."""
 
 
 def _set_loss_scale(ax: Axes, losses: Floats) -> None:
@@ -158,14 +75,38 @@ def plot_training_curves(history: pa.Table, best_epoch: int) -> Figure:
     lr = float_column(history, "lr")
     rate.plot(epoch, lr, color=DATA_COLOR, lw=1.0, marker=marker, ms=3, drawstyle="steps-mid")
     rate.set_yscale("log" if np.any(lr > 0) else "linear")
+    kept = f"kept: epoch {best_epoch}"
     titles = ("reconstruction loss", "KL divergence [nat]", "learning rate")
     for ax, title in zip((loss, kl, rate), titles, strict=True):
-        ax.axvline(best_epoch, color=DATA_COLOR, lw=0.7, ls="--", label=f"best epoch: {best_epoch}")
+        ax.axvline(best_epoch, color=DATA_COLOR, lw=0.7, ls="--", label=kept)
         ax.set_xlabel("epoch")
         ax.set_title(title, loc="left", size=7.5)
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    loss.legend(loc="best", frameon=True, edgecolor="none", framealpha=0.9)
+    validation = recon[1]
+    if np.any(is_kept := epoch == best_epoch):
+        value = validation[is_kept]
+        text = f"kept: {value[0]:.5g}"
+        lowest = lowest_epoch(history)
+        if lowest is not None and lowest != best_epoch:
+            text += f" (lowest: {np.nanmin(validation):.5g}, epoch {lowest})"
+        loss.plot(epoch[is_kept], value, "o", color=MODEL_COLOR, ms=4, mec=DATA_COLOR, mew=0.6, label=text)
+    handles, names = loss.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper left", ncols=len(names))
     return figure
+
+
+def lowest_epoch(history: pa.Table) -> int | None:
+    """Return the epoch with the lowest validation loss; None if no loss is finite.
+
+    Parameters
+    ----------
+    history : Table
+        Columns ``epoch`` and ``val_recon``.
+    """
+    loss = float_column(history, "val_recon")
+    if not np.isfinite(loss).any():
+        return None
+    return int(float_column(history, "epoch")[np.nanargmin(loss)])
 
 
 @with_report_style
@@ -197,7 +138,7 @@ def plot_sweep_scores(sweep: pa.Table, null_tests: pa.Table) -> Figure:
             k, silhouette = float_column(rows, "k"), float_column(rows, "silhouette")
             ax.plot(k, silhouette, "_", color=UNCLASSIFIED_COLOR, ms=5, mew=0.8, label="null data", zorder=1)
         _draw_trials(ax, sweep.filter(pc.field("space") == space), algorithms)
-        ax.set(xlabel="number of clusters k", title=f"space: {space}")
+        ax.set(xlabel="number of clusters k", title=SPACE_TITLES.get(space, space))
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         ax.grid(axis="y", color="#e6e6e6", lw=0.5)
         ax.set_axisbelow(True)

@@ -5,16 +5,15 @@ Class colors repeat after nine classes; then the marker changes.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import wraps
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
 
@@ -24,8 +23,10 @@ from distspec.core.spectrum import Floats
 P = ParamSpec("P")
 FIGURE_WIDTH = 7.2
 """Width of a figure across two columns of a journal [inch]."""
-DPI = 200
+DPI = 300
 """Resolution of the PNG files [pixel per inch]."""
+MAX_VECTOR_POINTS = 5_000
+"""Number of points above which a scatter plot is an image in the PDF files, which would be slow to open."""
 CLASS_MARKERS = "o^sDvP"
 """Markers of the classes, one for each repetition of the colors."""
 
@@ -51,6 +52,7 @@ def report_style() -> AbstractContextManager[None]:
             "legend.fontsize": 6.5,
             "legend.frameon": False,
             "figure.constrained_layout.use": True,
+            "pdf.fonttype": 42,  # TrueType, which journals ask for
         }
     )
 
@@ -72,24 +74,6 @@ def with_report_style(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return inner
 
 
-def to_png(figure: Figure) -> bytes:
-    """Render a figure as the bytes of a PNG file.
-
-    Parameters
-    ----------
-    figure : Figure
-        Figure to render.
-
-    Returns
-    -------
-    bytes
-    """
-    file = io.BytesIO()
-    with report_style():  # ticks are created, and read their style, when they are drawn
-        FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})
-    return file.getvalue()
-
-
 def class_marker(label: int) -> str:
     """Return the marker of a class; it changes when the colors repeat.
 
@@ -106,15 +90,30 @@ def class_marker(label: int) -> str:
     return "o" if label < 0 else CLASS_MARKERS[label // len(CLASS_COLORS) % len(CLASS_MARKERS)]
 
 
-def class_display_name(label: int) -> str:
-    """Return the name of a class in a figure.
+def class_display_name(label: int, names: Mapping[int, str | None] | None = None, width: int = 0) -> str:
+    """Return the number and the name of a class in a figure.
 
     Parameters
     ----------
     label : int
         Label of the class; -1 is noise.
+    names : mapping of int to str, optional
+        Names of the classes by label.
+    width : int
+        Number of characters after which a line is broken; 0 for one line.
+
+    Examples
+    --------
+    >>> class_display_name(2, {2: "star-forming, weak Hα"})
+    '2: star-forming, weak Hα'
+    >>> class_display_name(2), class_display_name(-1)
+    ('class 2', 'noise (−1)')
     """
-    return "noise (−1)" if label < 0 else f"class {label}"
+    if label < 0:
+        return "noise (−1)"
+    name = (names or {}).get(label)
+    text = f"{label}: {name}" if name else f"class {label}"
+    return "\n".join(textwrap.wrap(text, width)) if width else text
 
 
 def flux_range(*curves: Floats) -> tuple[float, float]:
@@ -194,6 +193,21 @@ def repel_points(points: Floats, min_separation: float) -> Floats:
         push = np.clip(min_separation - distance, 0, None) / (2 * distance)
         moved = moved + (push[..., None] * between).sum(axis=1)
     return np.where(np.abs(moved - points) < 1e-3 * min_separation, points, moved)
+
+
+def set_layout(figure: Figure, **settings: Any) -> None:
+    """Set parameters of the constrained layout of a figure.
+
+    Parameters
+    ----------
+    figure : Figure
+        Figure, created with the report's settings.
+    **settings : object
+        Parameters of `matplotlib.layout_engine.ConstrainedLayoutEngine.set`.
+    """
+    engine: Any = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(**settings)
 
 
 def message_figure(text: str) -> Figure:
