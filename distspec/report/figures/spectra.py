@@ -272,7 +272,7 @@ def _format_title(examples: ExampleSpectra, i: int, rank: str = "") -> str:
     """Return rank, shortened identifier, redshift and caption."""
     name = examples.object_ids[i]
     name = name if len(name) <= 44 else f"{name[:20]}…{name[-23:]}"
-    caption = textwrap.wrap(examples.captions[i], 78, max_lines=3, placeholder=" …")
+    caption = textwrap.wrap(examples.captions[i], 70, max_lines=3, placeholder=" …")
     z = f"   z = {examples.z[i]:.3f}" if has_redshifts(examples.z) else ""
     return "\n".join([f"{rank}{name}{z}", *caption])
 
