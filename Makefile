@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 LOCK := infra/requirements.lock
 ROOT ?= out/demo
+# What the tests need besides the group "test" of pyproject.toml.
+TEST_EXTRAS := cluster,feedback,gcp,hats,specutils
 
 # The tests of one file run in one process, because they share module-scoped fixtures. A test that waits forever
 # ends its process after ten minutes, with the stacks of all threads, and is a failure.
@@ -37,31 +39,30 @@ docs: $(VENV)/.installed-docs  ## build the documentation into docs/_build/html;
 	rm -rf docs/tutorials/out
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
-bench: $(VENV)/.installed-bench  ## run the benchmarks and print one table; BENCH=name runs one of them
+bench: $(VENV)/.installed-dev  ## run the benchmarks and print one table; BENCH=name runs one of them
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
-# The lock is a constraints file: it fixes the versions of whichever extras are installed.
+# The lock is a constraints file: it fixes the versions of whichever extras and groups are installed.
 $(VENV)/.installed: pyproject.toml $(LOCK)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet 'pip>=25.1'  # --group
 	$(BIN)/python -m pip install --quiet -c $(LOCK) -e .
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet -c $(LOCK) -e '.[test,check]'
+	$(BIN)/python -m pip install --quiet -c $(LOCK) -e '.[$(TEST_EXTRAS)]' --group test --group check
 	touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet -c $(LOCK) -e '.[docs,specutils]'
-	touch $@
-
-$(VENV)/.installed-bench: $(VENV)/.installed-dev
-	$(BIN)/python -m pip install --quiet -c $(LOCK) -e '.[test,bench]'
+	$(BIN)/python -m pip install --quiet -c $(LOCK) -e '.[specutils]' --group docs
 	touch $@
 
 lock:  ## rebuild the lock file from pyproject.toml; torch and the CUDA libraries keep their versions
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
 	grep -E '^(torch==|triton==|cuda-|nvidia-)' $(LOCK) > $(VENV)-lock/pinned
-	$(VENV)-lock/bin/pip install --quiet -c $(VENV)-lock/pinned -e '.[test,check,docs,bench,cluster,feedback,tensorboard]'
+	$(VENV)-lock/bin/pip install --quiet 'pip>=25.1'
+	$(VENV)-lock/bin/pip install --quiet -c $(VENV)-lock/pinned -e '.[$(TEST_EXTRAS),tensorboard]' \
+		--group test --group check --group docs
 	sed -n "/^#/s/^\(# Date of the versions:\).*/\1 $$(date -u +%F)/; /^#/p" $(LOCK) > $(LOCK).new
 	{ $(VENV)-lock/bin/pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu//'; cat $(VENV)-lock/pinned; } \
 		| LC_ALL=C sort --ignore-case --unique >> $(LOCK).new

