@@ -32,11 +32,14 @@ from distspec.core.errors import CatalogError
 from distspec.core.records import utc_now_iso
 from distspec.core.schema import HEALPIX
 from distspec.io.files import list_files, open_atomic, write_bytes
-from distspec.io.parquet import write_voparquet
-from distspec.io.paths import catalog_url, join_url
+from distspec.io.parquet import AddedColumn, write_voparquet
+from distspec.io.paths import catalog_url, join_url, store_url
+from distspec.store.store import Store, open_store
 
 MAX_ROWS_PER_FILE = 250_000
 """A pixel with more spectra is divided into its four sub-pixels."""
+MAX_NESTED_ROWS_PER_FILE, NESTED_ROW_GROUP_SIZE = 20_000, 4096
+"""The same with spectra, and the number of rows of a row group: 32 MB for 640 pixels."""
 MAX_PARTITION_ORDER = 10
 """Pixels of this order (3.4 arcmin) are not divided further."""
 PIXELS_PER_DIR = 10_000
@@ -71,7 +74,7 @@ class HealpixPixel:
         return self.pixel << shift, (self.pixel + 1) << shift
 
 
-def export_hats(root: str, url: str, run_id: str = "") -> int:
+def export_hats(root: str, url: str, run_id: str = "", with_spectra: bool = False) -> int:
     """Write the table ``objects`` of a published run as a HATS catalog.
 
     Parameters
@@ -82,6 +85,9 @@ def export_hats(root: str, url: str, run_id: str = "") -> int:
         New folder, or s3://, gs:// or az:// bucket and prefix; its last component becomes the catalog's name.
     run_id : str
         Run or edition to export; empty for the current edition.
+    with_spectra : bool
+        Whether to add the column ``spectrum``: for each row the lists ``wave``, ``flux`` and ``ivar``, which
+        nested-pandas and LSDB open as a nested column.
 
     Returns
     -------
@@ -100,15 +106,17 @@ def export_hats(root: str, url: str, run_id: str = "") -> int:
     record = find_record(root, run_id)
     objects = open_parquet_dataset(join_url(catalog_url(root), record.files["objects"]))
     cells = np.sort(objects.to_table(columns=[HEALPIX.name])[HEALPIX.name].to_numpy())
-    pixels = list(partition_sky(cells))
+    spectra = _make_spectrum_column(open_store(store_url(root), record.snapshot_id)) if with_spectra else None
+    pixels = list(partition_sky(cells, MAX_NESTED_ROWS_PER_FILE if spectra else MAX_ROWS_PER_FILE))
     footers: list[pq.FileMetaData] = []
     for pixel in tqdm(pixels, desc="export", unit="file", disable=None):
         table = _read_pixel(objects, pixel)
         order = np.argsort(table[HEALPIX.name].to_numpy(), kind="stable")
-        footer = write_voparquet(join_url(url, "dataset", pixel.path), table, order).footer
+        footer = write_voparquet(join_url(url, "dataset", pixel.path), table, order, spectra).footer
         footer.set_file_path(pixel.path)
         footers.append(footer)
-    _write_metadata(url, objects.schema, footers)
+    schema = objects.schema if spectra is None else objects.schema.append(spectra.field)
+    _write_metadata(url, schema, footers)
     lines = ["Norder,Npix", *(f"{pixel.order},{pixel.pixel}" for pixel in pixels)]
     write_bytes(join_url(url, "partition_info.csv"), "\n".join([*lines, ""]).encode())
     catalog_name = url.rstrip("/").rpartition("/")[2]
@@ -118,8 +126,8 @@ def export_hats(root: str, url: str, run_id: str = "") -> int:
     return len(cells)
 
 
-def partition_sky(healpix: NDArray[np.int64]) -> Iterator[HealpixPixel]:
-    """Divide the sky into non-empty pixels that hold at most `MAX_ROWS_PER_FILE` positions each.
+def partition_sky(healpix: NDArray[np.int64], max_rows: int) -> Iterator[HealpixPixel]:
+    """Divide the sky into non-empty pixels that hold at most a number of positions each.
 
     Pixels of order `MAX_PARTITION_ORDER` may hold any number.
 
@@ -127,6 +135,8 @@ def partition_sky(healpix: NDArray[np.int64]) -> Iterator[HealpixPixel]:
     ----------
     healpix : ndarray of shape (n_positions,)
         HEALPix cells of order 29, in ascending order.
+    max_rows : int
+        Largest number of positions in a pixel.
 
     Yields
     ------
@@ -135,14 +145,14 @@ def partition_sky(healpix: NDArray[np.int64]) -> Iterator[HealpixPixel]:
 
     Examples
     --------
-    >>> list(partition_sky(np.array([5, 9, 3 << 58])))
+    >>> list(partition_sky(np.array([5, 9, 3 << 58]), 2))
     [HealpixPixel(order=0, pixel=0), HealpixPixel(order=0, pixel=3)]
     """
     pending = [HealpixPixel(0, pixel) for pixel in range(12)][::-1]
     while pending:
         pixel = pending.pop()
         n = np.diff(np.searchsorted(healpix, pixel.healpix_range))[0]
-        if n > MAX_ROWS_PER_FILE and pixel.order < MAX_PARTITION_ORDER:
+        if n > max_rows and pixel.order < MAX_PARTITION_ORDER:
             pending += [HealpixPixel(pixel.order + 1, 4 * pixel.pixel + part) for part in (3, 2, 1, 0)]
         elif n:
             yield pixel
@@ -152,6 +162,33 @@ def _read_pixel(objects: ds.Dataset, pixel: HealpixPixel) -> pa.Table:
     """Return the rows of ``objects`` inside a pixel."""
     first, after = pixel.healpix_range
     return objects.to_table(filter=(ds.field(HEALPIX.name) >= first) & (ds.field(HEALPIX.name) < after))
+
+
+def _make_spectrum_column(store: Store) -> AddedColumn:
+    """Return the nested column of the spectra in a store."""
+    wave = store.config.grid.wave_rest
+    fields = [
+        _make_list_field("wave", pa.float64(), "Angstrom", "Rest-frame vacuum wavelength."),
+        _make_list_field(
+            "flux", pa.float32(), "", "Flux density relative to that at the reference wavelength."
+        ),
+        _make_list_field("ivar", pa.float32(), "", "Inverse variance of flux; 0 where a pixel is masked."),
+    ]
+
+    def compute(rows: pa.Table) -> pa.Array:
+        flux, ivar = store.read_spectra(rows["store_row"].to_numpy())
+        offsets = pa.array(np.arange(len(rows) + 1, dtype=np.int32) * len(wave))
+        values = (np.tile(wave, len(rows)), flux.ravel(), ivar.ravel())
+        lists = [pa.ListArray.from_arrays(offsets, pa.array(column)) for column in values]
+        return pa.StructArray.from_arrays(lists, fields=fields)
+
+    description = {"description": "Spectrum in the rest frame; multiply flux by norm for absolute units."}
+    field = pa.field("spectrum", pa.struct(fields), metadata=description)
+    return AddedColumn(field, compute, NESTED_ROW_GROUP_SIZE)
+
+
+def _make_list_field(name: str, element: pa.DataType, unit: str, description: str) -> pa.Field:
+    return pa.field(name, pa.list_(element), metadata={"unit": unit, "description": description})
 
 
 def _write_metadata(url: str, schema: pa.Schema, footers: list[pq.FileMetaData]) -> None:

@@ -110,8 +110,10 @@ class ExportCommand(RootCommand):
     """For zarr: id or tag of a snapshot; empty: the newest."""
     run_id: RunId = ""
     """For hats: a published run; empty: the current edition."""
+    with_spectra: bool = False
+    """For hats: add the spectra as a nested column of wave, flux and ivar."""
 
     def run(self) -> None:
         """Print the number of rows."""
-        n_rows = self.project.export(self.to, self.format, self.snapshot, self.run_id)
+        n_rows = self.project.export(self.to, self.format, self.snapshot, self.run_id, self.with_spectra)
         print(f"{n_rows:,} rows in {self.to}")

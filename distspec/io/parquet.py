@@ -10,7 +10,8 @@ from __future__ import annotations
 import base64
 import io
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -55,7 +56,31 @@ class ParquetWriteResult(NamedTuple):
     sha256: str
 
 
-def write_voparquet(url: str, table: pa.Table, order: NDArray[np.int64] | None = None) -> ParquetWriteResult:
+@dataclass(frozen=True)
+class AddedColumn:
+    """Column that is computed while a table is written, so that all of it is never in memory.
+
+    Attributes
+    ----------
+    field : Field
+        Name, type and metadata.
+    compute : callable
+        Returns the values for a part of the table.
+    n_rows : int
+        Number of rows of a part, which is a row group.
+    """
+
+    field: pa.Field
+    compute: Callable[[pa.Table], pa.Array]
+    n_rows: int
+
+
+def write_voparquet(
+    url: str,
+    table: pa.Table,
+    order: NDArray[np.int64] | None = None,
+    added: AddedColumn | None = None,
+) -> ParquetWriteResult:
     """Write a table atomically as one Parquet file.
 
     Parameters
@@ -67,6 +92,8 @@ def write_voparquet(url: str, table: pa.Table, order: NDArray[np.int64] | None =
     order : ndarray of int64, shape (n_rows,), optional
         Rows of the table in the order in which they are written. They are reordered one row group at a time,
         so that no second table is held in memory.
+    added : AddedColumn, optional
+        Last column of the file; only pyarrow's metadata describe it.
 
     Returns
     -------
@@ -78,19 +105,21 @@ def write_voparquet(url: str, table: pa.Table, order: NDArray[np.int64] | None =
     them give wrong answers: DuckDB, for which NaN is larger than any number, then skips rows, and finds
     ``isnan`` false everywhere (duckdb#25521).
     """
-    schema = add_schema_metadata(table)
+    schema, n_rows = add_schema_metadata(table), ROW_GROUP_SIZE
+    if added is not None:
+        schema, n_rows = schema.append(added.field), added.n_rows
     footer: list[pq.FileMetaData] = []
     texts: Any = [field.name for field in schema if not pa.types.is_floating(field.type)]
     with open_atomic(url) as file:
         with pq.ParquetWriter(
             file, schema, compression="zstd", use_dictionary=texts, metadata_collector=footer
         ) as writer:
-            for start in range(0, max(len(table), 1), ROW_GROUP_SIZE):
-                part = slice(start, start + ROW_GROUP_SIZE)
-                rows = (
-                    table.slice(start, ROW_GROUP_SIZE) if order is None else table.take(pa.array(order[part]))
-                )
-                writer.write_table(_without_nan(rows).cast(schema), row_group_size=ROW_GROUP_SIZE)
+            for start in range(0, max(len(table), 1), n_rows):
+                part = slice(start, start + n_rows)
+                rows = table.slice(start, n_rows) if order is None else table.take(pa.array(order[part]))
+                if added is not None:
+                    rows = rows.append_column(added.field, added.compute(rows))
+                writer.write_table(_without_nan(rows).cast(schema), row_group_size=n_rows)
         return ParquetWriteResult(footer[0], compute_stream_sha256(file))
 
 

@@ -118,7 +118,12 @@ class QueryMethods(ProjectBase):
 
     @with_storage
     def export(
-        self, to: str, format: Literal["zarr", "hats"] = "zarr", snapshot: str = "", run_id: str = ""
+        self,
+        to: str,
+        format: Literal["zarr", "hats"] = "zarr",
+        snapshot: str = "",
+        run_id: str = "",
+        with_spectra: bool = False,
     ) -> int:
         """Copy the store as plain Zarr, or the table ``objects`` as a HATS catalog.
 
@@ -132,6 +137,8 @@ class QueryMethods(ProjectBase):
             For Zarr: id or tag of a snapshot; empty: the newest.
         run_id : str
             For HATS: a published run; empty: the current edition.
+        with_spectra : bool
+            For HATS: whether to add the spectra as a nested column of wave, flux and ivar.
 
         Returns
         -------
@@ -141,7 +148,7 @@ class QueryMethods(ProjectBase):
         if format == "hats":
             from distspec.catalog.hats import export_hats
 
-            return export_hats(self.root, to, run_id)
+            return export_hats(self.root, to, run_id, with_spectra)
         from distspec.store.export import export_zarr
 
         with full_disk_errors(to):

@@ -7,12 +7,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from distspec.catalog import hats
-from distspec.catalog.hats import MAX_PARTITION_ORDER, HealpixPixel, export_hats, partition_sky
+from distspec.catalog.editions import publish
+from distspec.catalog.hats import (
+    MAX_PARTITION_ORDER,
+    MAX_ROWS_PER_FILE,
+    HealpixPixel,
+    export_hats,
+    partition_sky,
+)
 from distspec.catalog.healpix import degrade_to_order
 from distspec.cli.main import main
 from distspec.core.errors import CatalogError
 from tests.catalog.test_queries import separation
-from tests.helpers.published import published
+from tests.helpers.published import published, tables
 from tests.helpers.seaweed import s3, seaweed  # noqa: F401
 
 
@@ -49,11 +56,11 @@ def test_every_spectrum_is_in_the_file_of_its_pixel(exported):
 
 def test_pixels_are_divided_until_they_hold_few_rows(rng):
     where = np.sort(rng.integers(0, 12 << 58, 2_000_000))
-    cells = list(partition_sky(where))
+    cells = list(partition_sky(where, MAX_ROWS_PER_FILE))
     bounds = [cell.healpix_range for cell in cells]
     assert sum(np.diff(np.searchsorted(where, b))[0] for b in bounds) == len(where)
     assert {cell.order for cell in cells} == {0}
-    crowded = list(partition_sky(np.zeros(300_000, np.int64)))
+    crowded = list(partition_sky(np.zeros(300_000, np.int64), MAX_ROWS_PER_FILE))
     assert crowded == [HealpixPixel(MAX_PARTITION_ORDER, 0)]
 
 
@@ -75,6 +82,26 @@ def test_export_to_a_bucket(exported, s3):  # noqa: F811
     assert export_hats(root, s3.url("galaxies")) == 600
     keys = s3.client.list_objects_v2(Bucket=s3.bucket, Prefix=s3.key("galaxies"))["Contents"]
     assert any(item["Key"].endswith("/hats.properties") for item in keys)
+
+
+def test_lsdb_opens_nested_spectra(small_store, tmp_path, monkeypatch):
+    lsdb = pytest.importorskip("lsdb", reason="LSDB is not installed: pip install 'distspec[hats]'")
+    monkeypatch.setattr(hats, "MAX_NESTED_ROWS_PER_FILE", 20)
+    monkeypatch.setattr(hats, "NESTED_ROW_GROUP_SIZE", 7)
+    root = small_store.url.removesuffix("/store")
+    publish(root, tables(60), "r-made", small_store.snapshot_id, {})
+    assert export_hats(root, str(tmp_path / "nested"), with_spectra=True) == 60
+    found = lsdb.open_catalog(tmp_path / "nested").compute()
+    assert found.nested_columns == ["spectrum"]
+    assert list(found["spectrum"].nest.columns) == ["wave", "flux", "ivar"]
+    flux, ivar = small_store.read_spectra(slice(None))
+    for position in (0, 30, 59):
+        row = found.iloc[position]
+        assert np.array_equal(row["spectrum"]["wave"], small_store.config.grid.wave_rest)
+        assert np.array_equal(row["spectrum"]["flux"], flux[row["store_row"]])
+        assert np.array_equal(row["spectrum"]["ivar"], ivar[row["store_row"]])
+    valid = found.query("spectrum.ivar > 0")
+    assert valid["spectrum.flux"].size == np.count_nonzero(ivar)
 
 
 def test_lsdb_opens_it_and_cone_searches_match_brute_force(exported):
