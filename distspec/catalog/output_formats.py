@@ -94,9 +94,30 @@ def save_table(table: pa.Table, path: str, output_format: str = "") -> None:
         If the format cannot hold a value or a type of the table.
     """
     chosen = find_output_format(path, output_format)
+    with open_atomic(path) as file:
+        write_table(table, chosen, file)
+
+
+def write_table(table: pa.Table, output_format: OutputFormat, file: IO[bytes]) -> None:
+    """Write a table to an open file.
+
+    Parameters
+    ----------
+    table : Table
+        Table, with units and descriptions in the metadata of its fields where they are known.
+    output_format : OutputFormat
+        Format of the file.
+    file : file object
+        Binary file that is open for writing.
+
+    Raises
+    ------
+    CatalogError
+        If the format cannot hold a value or a type of the table.
+    """
     table = table.rename_columns(unique_names(table.column_names))
-    with duckdb.connect() as connection, duckdb_errors(), open_atomic(path) as file:
-        save_result(connection.from_arrow(table), chosen, file, table.schema)
+    with duckdb.connect() as connection, duckdb_errors():
+        save_result(connection.from_arrow(table), output_format, file, table.schema)
 
 
 def save_result(result: Any, output_format: OutputFormat, file: IO[bytes], described: pa.Schema) -> None:

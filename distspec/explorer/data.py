@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,12 +15,19 @@ import pyarrow.dataset as ds
 from astropy.coordinates import Angle
 from numpy.typing import NDArray
 
+from distspec.archives.base import Archive
 from distspec.archives.registry import get_archive
 from distspec.catalog.editions import EditionRecord, find_record, open_record_tables
 from distspec.catalog.run_record import read_run_record
 from distspec.core.arrow import pc
 from distspec.core.errors import DistspecError
 from distspec.core.spectrum import Floats32
+from distspec.explorer.columns import (
+    LATENT_COLUMN_PATTERN,
+    MAX_CATEGORIES,
+    describe_column,
+    is_displayable,
+)
 from distspec.explorer.payloads import ColumnInfo
 from distspec.io.paths import model_url, run_url, store_url
 from distspec.models.latents import read_latents
@@ -29,8 +36,6 @@ from distspec.models.neighbors import Posteriors, find_nearest
 from distspec.store.sources import separation
 from distspec.store.store import Store, open_store
 
-MAX_CATEGORIES = 64
-"""Largest number of distinct values of a text column that is treated as a category."""
 N_NEIGHBORS = 12
 """Length of the lists of neighbors and of top anomalies."""
 DEFAULT_RADIUS = 5.0
@@ -39,7 +44,6 @@ MAX_RESULTS = 10_000
 """Largest number of search results that are sent to the page."""
 MAX_POSITION_LENGTH = 200
 """Longest text that is parsed as a position [characters]."""
-LATENT_COLUMN_PATTERN = re.compile(r"z_(mean|log_var)_\d+")
 POSITION_PATTERN = re.compile(
     r"\s*([\d:.hms]+)[\s,]+([+-]?[\d:.dms]+)(?:[\s,]+([\d.]+)\s*(?:\"|″|arcsec)?)?\s*"
 )
@@ -82,6 +86,8 @@ class ExplorerData:
         Table ``objects`` in memory, without latents.
     classes : list of dict
         Rows of ``classes``.
+    anomalies : Table
+        Columns object_id and reason of the table ``anomalies``.
     store : Store
         Store of the spectra.
     store_rows : ndarray of shape (n_spectra,)
@@ -97,6 +103,7 @@ class ExplorerData:
     dataset: ds.Dataset
     table: pa.Table
     classes: list[dict[str, Any]]
+    anomalies: pa.Table
     store: Store
     store_rows: NDArray[np.int64]
     model: Model
@@ -108,11 +115,19 @@ class ExplorerData:
     @cached_property
     def columns(self) -> dict[str, ColumnInfo]:
         """All columns of ``objects`` that can be shown, by name."""
+        loaded = set(self.table.column_names)
         return {
-            field.name: self._describe_column(field)
+            field.name: describe_column(
+                field, self.table[field.name] if field.name in loaded else None, self.archive
+            )
             for field in self.dataset.schema
-            if _is_displayable(field.type)
+            if is_displayable(field.type)
         }
+
+    @cached_property
+    def archive(self) -> type[Archive]:
+        """Archive of the spectra."""
+        return get_archive(self.store.config.archive_name)
 
     @cached_property
     def object_ids(self) -> list[str]:
@@ -122,15 +137,6 @@ class ExplorerData:
     @cached_property
     def _row_by_id(self) -> dict[str, int]:
         return {object_id: row for row, object_id in enumerate(self.object_ids)}
-
-    def _describe_column(self, field: pa.Field) -> ColumnInfo:
-        metadata = field.metadata or {}
-        unit, description = (metadata.get(key, b"").decode() for key in (b"unit", b"description"))
-        if not pa.types.is_string(field.type):
-            return ColumnInfo(field.name, "number", unit, description)
-        categories = _list_categories(self.table[field.name])
-        value_type = "category" if categories else "text"
-        return ColumnInfo(field.name, value_type, unit, description, categories)
 
     def _get_column(self, name: str) -> ColumnInfo:
         if name not in self.columns:
@@ -245,9 +251,22 @@ class ExplorerData:
         """
         store_row = int(self.store_rows[row])
         flux, ivar = self.store.read_spectra(slice(store_row, store_row + 1))
-        z = float(self.table["z"][row].as_py())
-        recon = self.model.decode(self.posteriors.mean[row : row + 1], z)
-        return np.stack([flux[0], ivar[0], recon[0] * np.float32(self.table["amplitude"][row].as_py())])
+        return np.stack([flux[0], ivar[0], self.reconstruct(np.array([row]))[0]])
+
+    def reconstruct(self, rows: NDArray[np.int64]) -> Floats32:
+        """Return reconstructions in the normalization of the store.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (n_spectra,)
+            Row numbers in ``objects``.
+
+        Returns
+        -------
+        ndarray of shape (n_spectra, n_pixels)
+        """
+        z, amplitude = (self.table[name].to_numpy()[rows] for name in ("z", "amplitude"))
+        return self.model.decode(self.posteriors.mean[rows], z) * amplitude[:, None].astype(np.float32)
 
     def nearest_neighbors(self, row: int) -> list[tuple[int, float]]:
         """Return the rows of the most similar spectra, and the natural logarithms of their Bayes factors.
@@ -306,7 +325,7 @@ class ExplorerData:
         str
             Address of the page; empty if there is none.
         """
-        return get_archive(self.store.config.archive_name).viewer_url(self.get_row(row))
+        return self.archive.viewer_url(self.get_row(row))
 
     def find_row(self, object_id: str) -> int | None:
         """Return the row of a spectrum; None if it is not in the catalog.
@@ -357,6 +376,7 @@ def open_explorer_data(root: str) -> ExplorerData:
         dataset=dataset,
         table=table.combine_chunks(),
         classes=[replace_nonfinite(row) for row in tables["classes"].to_table().to_pylist()],
+        anomalies=tables["anomalies"].to_table(["object_id", "reason"]),
         store=store,
         store_rows=rows,
         model=load_model(model_url(root, run.model_id)),
@@ -417,17 +437,3 @@ def replace_nonfinite(row: Mapping[str, Any]) -> dict[str, Any]:
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in row.items()
     }
-
-
-def _is_displayable(data_type: pa.DataType) -> bool:
-    return pa.types.is_string(data_type) or pa.types.is_integer(data_type) or pa.types.is_floating(data_type)
-
-
-def _list_categories(values: pa.ChunkedArray) -> tuple[str, ...]:
-    """Return the sorted values of a text column; empty if there are more than `MAX_CATEGORIES`."""
-    if len(values.slice(0, 10 * MAX_CATEGORIES).unique()) > MAX_CATEGORIES:  # fast test on a sample
-        return ()
-    distinct: Sequence[str | None] = values.unique().to_pylist()
-    if len(distinct) > MAX_CATEGORIES:
-        return ()
-    return tuple(sorted(value for value in distinct if value is not None))

@@ -26,6 +26,8 @@ class ColumnInfo(JsonRecord):
         Meaning of the column.
     categories : tuple of str
         Values of a category, in the order of their codes.
+    group : str
+        Group in lists of columns, see `distspec.explorer.columns.GROUPS`.
     """
 
     name: str
@@ -33,6 +35,7 @@ class ColumnInfo(JsonRecord):
     unit: str
     description: str
     categories: tuple[str, ...] = ()
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,8 +128,16 @@ class CatalogPayload(JsonRecord):
         Rest-frame wavelength grid [Angstrom].
     lines : mapping of str to float
         Rest wavelengths of spectral features [Angstrom].
+    line_lists : mapping of str to mapping
+        Further lists of features by name.
     columns : tuple of ColumnInfo
         Columns of ``objects``.
+    groups : tuple of str
+        Groups of columns in their order.
+    anomaly_components : tuple of str
+        Columns that the anomaly score is computed from [dex].
+    bad_pixel_limits : mapping of str to float
+        Columns of bad-pixel statistics, with the values from which on a spectrum is flagged.
     classes : tuple of mapping
         Rows of ``classes``.
     top_anomalies : tuple of ObjectSummary
@@ -149,7 +160,11 @@ class CatalogPayload(JsonRecord):
     norm_unit: str
     wave_rest: tuple[float, ...]
     lines: Mapping[str, float]
+    line_lists: Mapping[str, Mapping[str, float]]
     columns: tuple[ColumnInfo, ...]
+    groups: tuple[str, ...]
+    anomaly_components: tuple[str, ...]
+    bad_pixel_limits: Mapping[str, float]
     classes: tuple[Mapping[str, Any], ...]
     top_anomalies: tuple[ObjectSummary, ...]
     annotator: str
@@ -178,6 +193,22 @@ class ObjectPayload(JsonRecord):
     archive_url: str
     neighbors: tuple[ObjectSummary, ...]
     annotations: tuple[AnnotationPayload, ...]
+
+
+@dataclass(frozen=True)
+class ExplanationPayload(JsonRecord):
+    """Anomaly score and bad pixels of the open spectrum, in words.
+
+    Attributes
+    ----------
+    reason : str
+        Why the spectrum is anomalous; empty if the catalog lacks the components of the score.
+    bad_pixels : str
+        Statistic that exceeds its threshold most; empty if none does.
+    """
+
+    reason: str
+    bad_pixels: str
 
 
 @dataclass(frozen=True)

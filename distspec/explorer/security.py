@@ -66,7 +66,8 @@ class TokenAuthMiddleware:
         if refusal is not None:
             await refusal(scope, receive, send_with_headers)
             return
-        await self.app({**scope, "path": path, "raw_path": path.encode()}, receive, send_with_headers)
+        scope = {**scope, "path": path, "raw_path": path.encode(), "root_path": f"/{self.token}"}
+        await self.app(scope, receive, send_with_headers)
 
     def _check_request(self, scope: Scope) -> tuple[PlainTextResponse | None, str]:
         """Return the refusal of a request, or None, and its path without the token."""

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.parquet
 import pytest
+from astropy.table import Table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
@@ -95,6 +97,94 @@ def test_spectrum_and_reconstruction(client, explorer_data, root, objects, row):
     assert np.array_equal(ivar, stored[1][0])
     decoded = explorer_data.model.decode(explorer_data.posteriors.mean[i : i + 1], objects["z"][i].as_py())
     assert np.allclose(recon, decoded[0] * objects["amplitude"][i].as_py())
+
+
+def test_columns_have_groups_and_the_anomaly_its_components(client, objects):
+    catalog = client.get("/api/catalog").json()
+    groups = {column["name"]: column["group"] for column in catalog["columns"]}
+    assert set(groups.values()) <= set(catalog["groups"])
+    expected = {"ra": "source", "cluster_prob_00": "class probabilities", "anomaly_score": "anomaly"}
+    expected |= {
+        "artefact_gaps": "bad pixels",
+        "z_mean_00": "latent variables and fit",
+        "human_label": "labels",
+    }
+    assert {name: groups[name] for name in expected} == expected
+    dex = [field.name for field in objects.schema if field.metadata[b"unit"] == b"dex"]
+    assert catalog["anomaly_components"] == [name for name in dex if name != "anomaly_score"]
+    assert "Lyα" in catalog["line_lists"]["hydrogen"]
+
+
+def test_the_reason_of_listed_spectra_is_the_published_one_and_others_have_one(client, root, row, objects):
+    published = open_tables(root)["anomalies"].to_table()
+    first = objects["object_id"].to_pylist().index(published["object_id"][0].as_py())
+    assert client.get(f"/api/explanation/{first}").json()["reason"] == published["reason"][0].as_py()
+    last = int(np.argmax(objects["anomaly_rank"].to_numpy()))
+    found = client.get(f"/api/explanation/{last}").json()
+    assert "top " in found["reason"]
+    assert "largest residual" in found["reason"]
+    assert found["bad_pixels"] == "", "all statistics of the test root are 0"
+
+
+def test_small_spectra_are_means_of_neighboring_pixels(client, explorer_data, monkeypatch):
+    monkeypatch.setattr("distspec.explorer.spectra.SMALL_PIXELS", 32)
+    rows = [7, 3, 250]
+    small = floats(client.get(f"/api/spectra?rows={','.join(map(str, rows))}")).reshape(3, 2, 32)
+    for found, row in zip(small, rows, strict=True):
+        flux, ivar, recon = explorer_data.spectrum(row).astype(np.float64).reshape(3, 32, 2)
+        total = ivar.sum(axis=1)
+        mean = np.where(
+            total > 0, (np.where(ivar > 0, flux, 0) * ivar).sum(axis=1) / np.maximum(total, 1e-30), np.nan
+        )
+        assert np.allclose(found[0], mean, rtol=1e-4, equal_nan=True)
+        assert np.allclose(found[1], recon.mean(axis=1), rtol=1e-4, atol=1e-5)
+    assert client.get("/api/spectra?rows=").status_code == 404
+    assert client.get(f"/api/spectra?rows={','.join(['1'] * 61)}").status_code == 400
+
+
+@pytest.mark.parametrize("output_format", ["fits", "csv"])
+def test_a_saved_spectrum_has_the_pixels_of_its_frame(client, explorer_data, objects, output_format):
+    row, z, norm = 5, objects["z"][5].as_py(), objects["norm"][5].as_py()
+    flux, ivar, _ = explorer_data.spectrum(row)
+    path = f"/api/spectrum/{row}/{output_format}"
+    for frame, stretch, scale in (("rest", 1.0, 1.0), ("observed", 1.0 + z, norm / (1.0 + z))):
+        response = client.get(path, params={"frame": frame})
+        reader = {"fits": "fits", "csv": "ascii.csv"}[output_format]
+        table = Table.read(io.BytesIO(response.content), format=reader)
+        wave = explorer_data.store.config.grid.wave_rest
+        assert np.allclose(table["wave"], wave * stretch)
+        assert np.allclose(table["flux"][ivar > 0], flux[ivar > 0] * scale)
+        assert np.allclose(table["ivar"], ivar / scale**2)
+        if output_format == "fits":
+            assert (table.meta["Z"], table.meta["FRAME"]) == (pytest.approx(z), frame)
+            assert str(table["wave"].unit) == "Angstrom"
+    assert client.get(path, params={"frame": "galactic"}).status_code == 400
+    assert client.get(f"/api/spectrum/{row}/exe").status_code == 400
+
+
+def test_all_columns_are_exported_in_three_formats_and_as_an_address(client, objects, row):
+    client.post("/api/labels", json={"rows": [row[8]], "label": "=LRD"})
+    rows = [row[8], row[2]]
+    contents = {
+        name: client.post("/api/export", json={"rows": rows, "format": name}).content
+        for name in ("csv", "parquet", "votable")
+    }
+    shared = client.post("/api/tables", json={"rows": rows}).json()["url"]
+    contents["shared"] = client.get(shared.removeprefix("http://testserver:80")).content
+    parquet = pyarrow.parquet.read_table(io.BytesIO(contents["parquet"]))
+    assert set(objects.column_names) < set(parquet.column_names)
+    assert parquet.schema.field("ra").metadata[b"unit"] == b"deg"
+    assert parquet["human_label"].to_pylist() == ["=LRD", ""]
+    assert parquet["z_mean_00"].to_pylist() == objects["z_mean_00"].take(rows).to_pylist()
+    assert pa.csv.read_csv(io.BytesIO(contents["csv"])).column_names == parquet.column_names
+    for name in ("votable", "shared"):
+        table = Table.read(io.BytesIO(contents[name]), format="votable")
+        assert list(table["object_id"]) == ["o0008", "o0002"]
+        assert str(table["ra"].unit) == "deg"
+    everything = client.post("/api/export", json={"rows": "all", "format": "parquet"}).content
+    assert len(pyarrow.parquet.read_table(io.BytesIO(everything))) == 400
+    assert client.post("/api/export", json={"rows": rows, "format": "exe"}).status_code == 400
+    assert client.get("/api/tables/7.vot").status_code == 404
 
 
 def test_unknown_items_are_not_found(client):

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import matplotlib.image
 import numpy as np
@@ -18,6 +19,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 import distspec.explorer
+from distspec.explorer.columns import list_anomaly_components
 from distspec.labels.annotations import current_annotations, read_annotations
 from tests.explorer.conftest import EVIL, wait
 
@@ -286,6 +288,94 @@ def test_next_and_previous_spectrum_of_a_selection(page, explorer_data):
     for key, then in (("n", 1), ("p", 0), ("p", 9)):
         page.keyboard.press(key)
         wait_until_open(page, explorer_data, rows[then])
+
+
+def test_the_panel_explains_smooths_overlays_and_saves(page, explorer_data, tmp_path):
+    find(page, "o0005")
+    wait_until_open(page, explorer_data, "o0005")
+    wait(lambda: "largest residual" in page.locator("#reason").inner_text())
+    titles = page.locator("#bars h3").all_inner_texts()
+    assert [title.split()[0] for title in titles] == ["Components", "Bad", "Probability"]
+    components = list_anomaly_components(tuple(explorer_data.columns.values()))
+    shown = page.locator("#bars section").first.locator(".bar-label").all_inner_texts()
+    assert shown == [name.removeprefix("anomaly_") for name in components]
+    assert page.locator("#bars section").last.locator("li").count() == 3
+    page.locator("#smooth").fill("5")
+    assert page.locator("#smooth-width").inner_text() == "5 pixels"
+    page.select_option("#line-list", "hydrogen")
+    page.fill("#line-z", "0")
+    page.locator("#line-z").press("Enter")
+    leave_fields(page)
+    page.keyboard.press("a")
+    page.locator("#overlays li").wait_for()
+    find(page, "o0009")
+    wait_until_open(page, explorer_data, "o0009")
+    wait(lambda: "over o0005" in page.locator("#chart").get_attribute("aria-label"))
+    saved = {}
+    for kind in ("svg", "png", "fits", "csv"):
+        with page.expect_download() as download:
+            page.click(f"#save button[value={kind}]")
+        assert download.value.suggested_filename == f"o0009.{kind}"
+        download.value.save_as(tmp_path / f"o0009.{kind}")
+        saved[kind] = (tmp_path / f"o0009.{kind}").read_bytes()
+    assert all(text in saved["svg"].decode() for text in ("Hβ", "rest wavelength [Å]", "#0072b2"))
+    assert ElementTree.fromstring(saved["svg"]).tag.endswith("svg")
+    assert matplotlib.image.imread(io.BytesIO(saved["png"])).shape[1] > 1000
+    assert saved["fits"].startswith(b"SIMPLE")
+    assert saved["csv"].startswith(b"wave,flux,ivar,recon")
+    page.locator("summary").click()
+    page.fill("#values-search", "right ascension")
+    assert page.locator("#values tbody tr:not(.group) th").all_inner_texts() == ["ra"]
+
+
+def test_axes_histograms_grid_links_and_themes(page, explorer_data, address):
+    table = explorer_data.table
+    page.locator("#color").locator("xpath=preceding-sibling::input").fill("signal noise")
+    assert "snr" in page.locator("#color option").all_inner_texts()
+    assert "z" not in page.locator("#color option").all_inner_texts()
+    page.keyboard.press("Escape")
+    page.select_option("#axes", "columns")
+    page.select_option("#axis-y", "dec")
+    wait(lambda: page.locator("#map .axis.y").inner_text() == "dec [deg]")
+    page.click("#filter-add")
+    histogram = page.locator(".histogram")
+    box = histogram.bounding_box()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 1, box["y"] + 20, steps=3)
+    page.mouse.up()
+    low, high = (float(page.get_by_label(f"z {bound}").input_value()) for bound in ("at least", "at most"))
+    z = table["z"].to_numpy().astype("f4")
+    assert low == pytest.approx(0.5 * (z.min() + z.max()), abs=0.2)
+    kept = np.flatnonzero((z >= low) & (z <= high))
+    wait(lambda: page.locator("#shown").inner_text() == f"{len(kept)} of 400 shown")
+    page.click("#view-grid")
+    page.select_option("#grid-source", "shown")
+    score = table["anomaly_score"].to_numpy().astype("f4")
+    ranked = sorted(kept.tolist(), key=lambda row: -score[row])
+    first = ",".join(map(str, ranked[:24]))
+    page.locator(f'#grid[data-painted="{first}"]').wait_for()
+    page.locator("#grid .cell").nth(1).click()
+    wait_until_open(page, explorer_data, ranked[1])
+    page.keyboard.press("n")
+    wait_until_open(page, explorer_data, ranked[2])
+    wait(lambda: f"id={explorer_data.object_ids[ranked[2]]}" in page.url)
+    link = page.url
+    page.goto("about:blank")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.emulate_media(color_scheme="dark")
+    page.goto(link)
+    page.locator(f'#grid[data-painted="{first}"]').wait_for()
+    wait_until_open(page, explorer_data, ranked[2])
+    assert page.locator("#shown").inner_text() == f"{len(kept)} of 400 shown"
+    assert page.input_value("#axis-y") == "dec"
+    assert page.evaluate("document.documentElement.scrollWidth") == 390, "nothing is wider than the screen"
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(223, 227, 232)"
+    page.click("#view-map")
+    page.select_option("#axes", "sky")
+    wait(lambda: page.locator("#map .axis.x").inner_text() == "right ascension [deg]")
+    page.click("#theme")
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(34, 38, 43)"
 
 
 def test_help_opens_and_all_controls_have_names(page):

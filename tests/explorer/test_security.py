@@ -18,7 +18,17 @@ def client(explorer_data, root):
     return TestClient(app, base_url=f"http://127.0.0.1:{PORT}")
 
 
-PATHS = ("", "app.js", "style.css", "api/catalog", "api/map", "api/ids", "api/spectrum/0", "api/labels")
+PATHS = (
+    "",
+    "app.js",
+    "style.css",
+    "api/catalog",
+    "api/map",
+    "api/ids",
+    "api/spectrum/0",
+    "api/labels",
+    "api/tables/all.vot",
+)
 
 
 @pytest.mark.parametrize("path", PATHS)

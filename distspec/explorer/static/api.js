@@ -15,6 +15,7 @@ async function request(path, options = {}) {
 
 export const json = async (path) => (await request(path)).json();
 export const text = async (path) => (await request(path)).text();
+export const blob = async (path) => (await request(path)).blob();
 export const floats = async (path) => new Float32Array(await (await request(path)).arrayBuffer());
 export const rows = async (path) => new Uint32Array(await (await request(path)).arrayBuffer());
 

@@ -1,12 +1,16 @@
 // Colors: a sequential scale for numbers, a palette for categories, gray for missing values.
 
+import { isDark } from "./theme.js";
+
 export function parseHex(hex) {
   return [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
 }
 
-// The palette repeats in a lighter and then in a darker version, so that up to 27 colors differ.
+// The palette, lighter on a dark page. It repeats in a lighter and then in a darker version, so that up to 27 colors
+// differ.
 export function paletteColor(palette, index) {
-  const base = parseHex(palette[index % palette.length]);
+  const light = isDark() ? 0.35 : 0;
+  const base = parseHex(palette[index % palette.length]).map((v) => v + light * (255 - v));
   const repetition = Math.floor(index / palette.length) % 3;
   const mixed = base.map((v) => (repetition === 1 ? v + 0.5 * (255 - v) : repetition === 2 ? 0.55 * v : v));
   return mixed.map(Math.round);

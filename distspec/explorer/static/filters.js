@@ -1,7 +1,9 @@
 // Filters: a range of numbers, one value of a category, or a text that a column contains.
 
 import * as api from "./api.js";
+import { fillColumnSelect } from "./columns.js";
 import { $, make } from "./dom.js";
+import { Histogram } from "./histogram.js";
 
 export class Filters extends EventTarget {
   // Fires "change".
@@ -9,22 +11,24 @@ export class Filters extends EventTarget {
     super();
     this.table = table;
     this.list = [];
-    $("filter-add").addEventListener("click", () => this.add("z").querySelector("select").focus());
+    $("filter-add").addEventListener("click", () => this.add("z").line.querySelector("select").focus());
+    document.addEventListener("theme", () => this.list.forEach((filter) => filter.histogram?.redraw()));
   }
 
-  add(name) {
-    const filter = { name, test: null };
+  // Adds a filter of a column; `value` is [low, high] of a range, the name of a category, or a text.
+  add(name, value) {
+    const filter = { name, test: null, value: null };
     this.list.push(filter);
-    const columns = [...this.table.columns.values()].sort((a, b) => a.name.localeCompare(b.name));
-    const select = make("select", {}, ...columns.map((column) =>
-      make("option", { value: column.name, textContent: column.name, title: column.description, selected: column.name === name })));
+    const select = make("select");
     select.setAttribute("aria-label", "Column to filter by");
     const inputs = make("span", { className: "filter-inputs" });
     const remove = make("button", { type: "button", textContent: "×", title: "Remove this filter" });
     remove.setAttribute("aria-label", "Remove this filter");
-    const line = make("div", { className: "filter" }, select, remove, inputs);
+    filter.line = make("div", { className: "filter" }, select, remove, inputs);
+    const first = ["z", "snr", "anomaly_score", "galaxy_type", "cluster_label"];
+    fillColumnSelect(select, this.table, { columns: [...this.table.columns.values()], first, selected: name, label: "filter" });
     remove.addEventListener("click", () => {
-      line.remove();
+      filter.line.remove();
       this.list.splice(this.list.indexOf(filter), 1);
       this.fireChange();
     });
@@ -33,13 +37,34 @@ export class Filters extends EventTarget {
       this.showInputs(filter, inputs);
       this.fireChange();
     });
+    $("filters").append(filter.line);
     this.showInputs(filter, inputs);
-    $("filters").append(line);
-    return line;
+    if (value !== undefined) this.setValue(filter, value);
+    return filter;
+  }
+
+  clear() {
+    for (const filter of this.list.splice(0)) filter.line.remove();
+    this.fireChange();
+  }
+
+  // Sets the inputs of a filter as if the user had done so.
+  setValue(filter, value) {
+    const fields = [...filter.line.querySelectorAll(".filter-inputs input, .filter-inputs select")];
+    const [field] = fields;
+    if (Array.isArray(value)) value.forEach((bound, i) => (fields[i].value = bound));
+    else if (field.tagName === "SELECT") field.value = [...field.options].find((option) => option.textContent === value)?.value ?? "";
+    else field.value = value;
+    field.dispatchEvent(new Event("change"));
+  }
+
+  // Filters as [[name, value]] with the values that `add` takes.
+  values() {
+    return this.list.filter((filter) => filter.value !== null).map(({ name, value }) => [name, value]);
   }
 
   showInputs(filter, inputs) {
-    filter.test = null;
+    Object.assign(filter, { test: null, value: null, histogram: null });
     const column = this.table.columns.get(filter.name);
     const categories = this.table.categories(filter.name);
     if (categories) {
@@ -61,24 +86,52 @@ export class Filters extends EventTarget {
       });
       const change = () => this.filterByRange(filter, low.value, high.value);
       for (const input of [low, high]) input.addEventListener("change", change);
-      inputs.replaceChildren(low, "–", high, make("span", { className: "small", textContent: column.unit }));
+      filter.histogram = this.histogram(filter.name, (range) => {
+        [low.value, high.value] = range ?? ["", ""];
+        change();
+      });
+      const unit = make("span", { className: "small", textContent: column.unit });
+      inputs.replaceChildren(filter.histogram.canvas, make("span", { className: "range" }, low, "–", high, unit));
     }
+  }
+
+  // A histogram of a column that fills itself when the values are loaded.
+  histogram(name, change) {
+    const histogram = new Histogram(name);
+    histogram.addEventListener("range", ({ detail }) => change(detail));
+    this.table.values(name).then((values) => {
+      histogram.setValues(values);
+      if (this.visible) histogram.show(this.visible);
+    });
+    return histogram;
+  }
+
+  // Shows in the histograms how many of the visible rows each bin has.
+  showCounts(visible) {
+    this.visible = visible;
+    for (const { histogram } of this.list) histogram?.show(visible);
   }
 
   async filterByRange(filter, low, high) {
     const values = await this.table.values(filter.name);
     const [from, to] = [low === "" ? -Infinity : Number(low), high === "" ? Infinity : Number(high)];
-    filter.test = low === "" && high === "" ? null : (row) => values[row] >= from && values[row] <= to;
+    const isEmpty = low === "" && high === "";
+    filter.value = isEmpty ? null : [low, high];
+    filter.histogram.range = isEmpty ? null : [Math.max(from, filter.histogram.low), Math.min(to, filter.histogram.high)];
+    filter.test = isEmpty ? null : (row) => values[row] >= from && values[row] <= to;
     this.fireChange();
   }
 
   async filterByCategory(filter, code) {
     const values = await this.table.values(filter.name);
+    const name = this.table.categories(filter.name).find(([candidate]) => candidate === Number(code))?.[1];
+    filter.value = code === "" ? null : name;
     filter.test = code === "" ? null : (row) => values[row] === Number(code);
     this.fireChange();
   }
 
   async filterByText(filter, text) {
+    filter.value = text || null;
     if (text === "") filter.test = null;
     else {
       const matches = new Uint8Array(this.table.n);

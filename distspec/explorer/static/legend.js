@@ -1,5 +1,6 @@
 // The legend: which column sets the colors of the map, and which categories are visible.
 
+import { fillColumnSelect } from "./columns.js";
 import { colorByCategory, colorByNumber, colorLimits, paletteColor, parseHex, toCss } from "./colors.js";
 import { $, make, number, ticks } from "./dom.js";
 import { LABEL, MARK } from "./table.js";
@@ -14,20 +15,15 @@ export class Legend extends EventTarget {
     this.visibleCodes = new Set();
     this.name = "cluster_label";
     const columns = [...table.columns.values()].filter((column) => column.value_type !== "text");
-    const option = ({ name, description }) => make("option", { value: name, textContent: name, title: description });
-    const first = FIRST_COLUMNS.map((name) => columns.find((column) => column.name === name)).filter(Boolean);
-    const others = columns.filter((column) => !FIRST_COLUMNS.includes(column.name));
-    others.sort((a, b) => a.name.localeCompare(b.name));
-    $("color").append(
-      make("optgroup", { label: "main columns" }, ...first.map(option)),
-      make("optgroup", { label: "other columns" }, ...others.map(option)),
-    );
+    fillColumnSelect($("color"), table, { columns, first: FIRST_COLUMNS, selected: this.name, label: "color" });
     $("color").addEventListener("change", () => this.select($("color").value));
+    document.addEventListener("theme", () => this.values && this.refresh());
   }
 
-  async select(name) {
+  // Colors by a column; only some categories are visible if their codes are given.
+  async select(name, codes = []) {
     this.name = name;
-    this.visibleCodes.clear();
+    this.visibleCodes = new Set(codes);
     $("color").value = name;
     await this.refresh();
     this.dispatchEvent(new Event("visibility"));

@@ -1,10 +1,13 @@
 // The map of all spectra: moving and zooming, the point under the pointer, and the lasso.
 
+import { frameMarks } from "./axes.js";
 import { KDBush } from "./libraries.js";
 import { Points } from "./points.js";
+import { cssColor, cssFractions } from "./theme.js";
 
 const HIT_RADIUS = 12; // largest distance of the pointer from a point that it selects [CSS pixel]
 const MIN_DRAG = 4; // a shorter movement is a click [CSS pixel]
+const MAX_ZOOM = 50_000;
 
 export class ScatterMap extends EventTarget {
   // Fires "hover" and "click" with the row (or -1), and "lasso" with a Uint32Array of rows.
@@ -17,6 +20,7 @@ export class ScatterMap extends EventTarget {
     this.y = y;
     this.visible = new Uint8Array(x.length).fill(1);
     this.rings = [];
+    this.frame = { x: {}, y: {} };
     this.lassoing = false;
     this.path = null;
     this.points = new Points(this.canvas, x, y);
@@ -24,7 +28,17 @@ export class ScatterMap extends EventTarget {
     this.view = { x: 0, y: 0, scale: 1, width: 1, height: 1 };
     this.fit();
     new ResizeObserver(() => this.resize()).observe(element);
+    document.addEventListener("theme", () => this.points.layers.length && this.layout());
     this.listen();
+  }
+
+  // Moves all points: {x, y, box, frame} as `Axes` gives them.
+  setCoordinates({ x, y, box, frame }) {
+    Object.assign(this, { x, y, frame, box, _index: null });
+    this.order = shuffled(x, y);
+    this.points.setCoordinates(x, y);
+    this.fit();
+    this.layout();
   }
 
   get index() {
@@ -106,9 +120,9 @@ export class ScatterMap extends EventTarget {
     const selected = this.selected ?? new Uint32Array();
     this.size = size;
     this.points.setLayers([
-      { rows: hidden.subarray(0, m), size: size * 0.8, tint: [0.9, 0.91, 0.92, 1] },
+      { rows: hidden.subarray(0, m), size: size * 0.8, tint: [...cssFractions("--hidden-point"), 1] },
       { rows: visible.subarray(0, n), size },
-      { rows: selected, size: size + 4, tint: [0.1, 0.1, 0.1, 1] },
+      { rows: selected, size: size + 4, tint: [...cssFractions("--data"), 1] },
       { rows: selected, size: size + 1 },
     ]);
     this.draw();
@@ -144,12 +158,13 @@ export class ScatterMap extends EventTarget {
     const context = this.over.getContext("2d");
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, this.view.width, this.view.height);
+    this.drawFrame(context);
     for (const { row, radius, color, width } of this.rings) {
       const [u, v] = this.toScreen(this.x[row], this.y[row]);
       context.beginPath();
       context.arc(u, v, radius + this.size / 2, 0, 2 * Math.PI);
       context.lineWidth = width + 2;
-      context.strokeStyle = "#fff";
+      context.strokeStyle = cssColor("--paper");
       context.stroke();
       context.lineWidth = width;
       context.strokeStyle = color;
@@ -162,8 +177,30 @@ export class ScatterMap extends EventTarget {
       context.fillStyle = "rgba(40, 70, 120, 0.10)";
       context.fill();
       context.lineWidth = 1.2;
-      context.strokeStyle = "#28467a";
+      context.strokeStyle = cssColor("--accent");
       context.stroke();
+    }
+  }
+
+  // Ticks of the axes, or the coordinates of the sky.
+  drawFrame(context) {
+    const { lines, texts } = frameMarks(this.frame, this);
+    context.strokeStyle = cssColor(this.frame.sky ? "--line" : "--soft");
+    context.lineWidth = 1;
+    for (const line of lines) {
+      context.beginPath();
+      for (const [u, v] of line) context.lineTo(u, v);
+      context.stroke();
+    }
+    context.font = '11px system-ui, "DejaVu Sans", sans-serif';
+    context.textBaseline = "middle";
+    for (const { u, v, text, align } of texts) {
+      context.textAlign = align;
+      context.lineWidth = 3;
+      context.strokeStyle = cssColor("--paper");
+      context.strokeText(text, u, v);
+      context.fillStyle = cssColor("--soft");
+      context.fillText(text, u, v);
     }
   }
 
@@ -179,7 +216,7 @@ export class ScatterMap extends EventTarget {
 
   zoom(factor, u = this.view.width / 2, v = this.view.height / 2) {
     const [x, y] = this.toMap(u, v);
-    this.view.scale = Math.min(Math.max(this.view.scale * factor, this.fullScale / 4), this.fullScale * 2000);
+    this.view.scale = Math.min(Math.max(this.view.scale * factor, this.fullScale / 4), this.fullScale * MAX_ZOOM);
     const [x2, y2] = this.toMap(u, v);
     this.view.x += x - x2;
     this.view.y += y - y2;
@@ -231,6 +268,12 @@ export class ScatterMap extends EventTarget {
   listen() {
     const { canvas } = this;
     let drag = null;
+    let pinch = null; // distance and center of two fingers
+    const fingers = new Map();
+    const pinchOf = () => {
+      const [[a, b], [c, d]] = [...fingers.values()];
+      return { distance: Math.hypot(a - c, b - d), center: [(a + c) / 2, (b + d) / 2] };
+    };
     const positionOf = (event) => {
       const box = canvas.getBoundingClientRect();
       return [event.clientX - box.left, event.clientY - box.top];
@@ -239,11 +282,22 @@ export class ScatterMap extends EventTarget {
     canvas.addEventListener("pointerdown", (event) => {
       if (event.button) return;
       canvas.setPointerCapture(event.pointerId);
+      fingers.set(event.pointerId, positionOf(event));
+      if (fingers.size === 2) [pinch, drag, this.path] = [pinchOf(), null, null];
+      if (fingers.size > 1) return;
       drag = { start: positionOf(event), last: positionOf(event), moved: false };
       if (this.lassoing || event.shiftKey) this.path = [positionOf(event)];
     });
     canvas.addEventListener("pointermove", (event) => {
       const here = positionOf(event);
+      if (fingers.has(event.pointerId)) fingers.set(event.pointerId, here);
+      if (pinch && fingers.size === 2) {
+        const { distance, center } = pinchOf();
+        this.move(center[0] - pinch.center[0], center[1] - pinch.center[1]);
+        this.zoom(distance / pinch.distance, ...center);
+        pinch = { distance, center };
+        return;
+      }
       if (!drag) {
         fire("hover", { row: this.rowAt(...here), position: here });
         return;
@@ -255,6 +309,8 @@ export class ScatterMap extends EventTarget {
       this.draw(false);
     });
     const end = (event, completed) => {
+      fingers.delete(event.pointerId);
+      if (fingers.size < 2) pinch = null;
       if (!drag) return;
       const { moved } = drag;
       const { path } = this;

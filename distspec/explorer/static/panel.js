@@ -1,44 +1,126 @@
 // The open spectrum: its curves, its row of the catalog, its annotations and the most similar spectra.
 
 import * as api from "./api.js";
+import { groupColumns, matches } from "./columns.js";
 import { $, make, number } from "./dom.js";
+import { saveSpectrum } from "./download.js";
+import { showBars, showReasons } from "./explanation.js";
+import { Lines } from "./lines.js";
 import { SpectrumChart } from "./spectrum.js";
 
 const LISTED_RANKS = 200; // anomaly ranks up to this one are shown
+const OVERLAY_COLORS = ["#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d00"];
 
 export class Panel extends EventTarget {
-  // Fires "open" with a row when a listed spectrum is clicked, and "shown" with the object that is shown.
+  // Fires "open" with a row when a listed spectrum is clicked, "shown" with the object that is shown, and "view".
   constructor(table, legend) {
     super();
-    this.table = table;
-    this.legend = legend;
-    this.row = -1;
-    $("frame").addEventListener("change", (event) => this.chart?.setFrame(event.target.value));
+    Object.assign(this, { table, legend, row: -1, overlays: [], frame: "rest", width: 1 });
+    this.lines = new Lines(table.catalog);
+    this.lines.addEventListener("change", () => {
+      this.chart?.setLines(this.lines.lines, this.lines.stretch);
+      this.fireView();
+    });
+    $("frame").addEventListener("change", (event) => this.setFrame(event.target.value));
+    $("smooth").addEventListener("input", () => this.setWidth($("smooth").valueAsNumber));
+    $("pin").addEventListener("click", () => this.pin(this.row));
+    $("values-search").addEventListener("input", () => this.showValues());
+    for (const button of $("save").querySelectorAll("button")) {
+      button.addEventListener("click", () => saveSpectrum(this, button.value).catch((error) => this.fail(error)));
+    }
     $("top-anomalies").replaceChildren(
       ...table.catalog.top_anomalies.map((summary) => this.entry(summary, `${number(summary.anomaly_score, 3)} dex`)),
     );
   }
 
+  setFrame(frame) {
+    this.frame = frame;
+    document.querySelector(`[name=frame][value=${frame}]`).checked = true;
+    this.chart?.set({ frame });
+    this.fireView();
+  }
+
+  // Smooths over a number of pixels.
+  setWidth(width) {
+    this.width = width;
+    $("smooth").value = width;
+    $("smooth-width").textContent = width === 1 ? "off" : `${width} pixels`;
+    this.chart?.set({ width });
+    this.fireView();
+  }
+
+  fireView() {
+    this.dispatchEvent(new Event("view"));
+  }
+
+  fail(error) {
+    this.dispatchEvent(new CustomEvent("failed", { detail: error.message }));
+  }
+
+  async load(row) {
+    const [curves, object] = await Promise.all([api.floats(`spectrum/${row}`), api.json(`object/${row}`)]);
+    const n = curves.length / 3;
+    const [flux, ivar, recon] = [0, 1, 2].map((i) => curves.subarray(i * n, (i + 1) * n));
+    const { z, norm, object_id: name } = object.values;
+    return { object, spectrum: { flux, ivar, recon, z, norm, name } };
+  }
+
   async open(row) {
     this.row = row;
-    const [curves, object] = await Promise.all([api.floats(`spectrum/${row}`), api.json(`object/${row}`)]);
+    const { object, spectrum } = await this.load(row);
     if (row !== this.row) return; // another spectrum was opened in the meantime
-    const { values } = object;
     $("empty").hidden = true;
     $("object").hidden = false;
     this.chart ??= new SpectrumChart($("chart"), $("residual"), this.table.catalog);
-    const n = curves.length / 3;
-    const [flux, ivar, recon] = [0, 1, 2].map((i) => curves.subarray(i * n, (i + 1) * n));
-    this.chart.show({ flux, ivar, recon, z: values.z, norm: values.norm, name: values.object_id });
+    Object.assign(this.chart, { frame: this.frame, width: this.width, overlays: this.overlays });
+    this.lines.setRedshift(spectrum.z);
+    this.chart.show(spectrum);
     this.describe(object);
     this.dispatchEvent(new CustomEvent("shown", { detail: object }));
     requestAnimationFrame(() => {
       performance.mark(`spectrum ${row}`);
       $("panel").dataset.painted = String(row);
     });
+    this.explain(row);
+  }
+
+  async explain(row) {
+    for (const id of ["reason", "bad-pixels"]) $(id).textContent = "";
+    try {
+      const explanation = await api.json(`explanation/${row}`);
+      if (row === this.row) showReasons(explanation);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  // Keeps a spectrum as an overlay of the others.
+  async pin(row) {
+    if (row < 0 || this.overlays.some((other) => other.row === row)) return;
+    const used = this.overlays.map((other) => other.color);
+    const color = OVERLAY_COLORS.find((candidate) => !used.includes(candidate));
+    if (!color) {
+      this.fail(new Error(`at most ${OVERLAY_COLORS.length} spectra are overlaid`));
+      return;
+    }
+    const { spectrum } = await this.load(row);
+    this.setOverlays([...this.overlays, { ...spectrum, row, color }]);
+  }
+
+  setOverlays(overlays) {
+    this.overlays = overlays;
+    $("overlays").replaceChildren(...overlays.map((other) => {
+      const remove = make("button", { type: "button", textContent: "×" });
+      remove.setAttribute("aria-label", `Remove ${other.name}`);
+      remove.addEventListener("click", () => this.setOverlays(this.overlays.filter((item) => item !== other)));
+      return make("li", {}, make("i", { className: "dot", style: { background: other.color } }), make("span", { textContent: other.name }), remove);
+    }));
+    this.chart?.set({ overlays });
+    this.fireView();
   }
 
   describe({ values, archive_url, neighbors, annotations }) {
+    this.values = values;
     $("name").textContent = values.object_id;
     const hasLink = archive_url.startsWith("https://");
     $("archive-link").hidden = !hasLink;
@@ -57,14 +139,21 @@ export class Panel extends EventTarget {
     $("brief").textContent = parts.filter(Boolean).join("  ·  ");
     $("galaxy-type-reason").textContent = values.galaxy_type_reason ?? "";
     $("galaxy-type-reason").hidden = !values.galaxy_type_reason;
+    showBars(this.table, values);
     this.listAnnotations(annotations);
     $("neighbors").replaceChildren(...neighbors.map((summary) => this.entry(summary, number(summary.ln_bayes_factor, 3))));
-    const rows = Object.entries(values).map(([name, value]) => {
-      const column = this.table.columns.get(name);
-      const head = make("th", { scope: "row", textContent: name, title: column?.description ?? "" });
-      return make("tr", {}, head, make("td", { textContent: number(value, 6) }), make("td", { textContent: column?.unit ?? "" }));
-    });
-    $("values").tBodies[0].replaceChildren(...rows);
+    this.showValues();
+  }
+
+  // All columns of the row in their groups, if they match the search.
+  showValues() {
+    const text = $("values-search").value.trim();
+    const columns = Object.keys(this.values).map((name) => this.table.columns.get(name)).filter((column) => column && matches(column, text));
+    const row = ({ name, unit, description }) => make("tr", {}, make("th", { scope: "row", textContent: name, title: description }),
+      make("td", { textContent: number(this.values[name], 6) }), make("td", { textContent: unit }));
+    for (const body of [...$("values").tBodies]) body.remove();
+    $("values").append(...groupColumns(this.table, columns).map(([group, members]) => make("tbody", {},
+      make("tr", { className: "group" }, make("th", { colSpan: 3, scope: "rowgroup", textContent: group })), ...members.map(row))));
   }
 
   // A list item that opens another spectrum.

@@ -1,5 +1,7 @@
 // Points drawn by WebGL2 from columns: x and y as float32, and a color of four bytes for each.
 
+import { cssFractions } from "./theme.js";
+
 const VERTEX = `#version 300 es
 in float x;
 in float y;
@@ -57,7 +59,7 @@ export class Points {
     this.uniforms = Object.fromEntries(
       ["view", "size", "tint", "round"].map((name) => [name, gl.getUniformLocation(program, name)]),
     );
-    [this.x, this.y].forEach((values, i) => this.setAttribute(i, values, 1, gl.FLOAT, false));
+    this.coordinateBuffers = [this.x, this.y].map((values, i) => this.setAttribute(i, values, 1, gl.FLOAT, false));
     this.colorBuffer = this.setAttribute(2, this.colors, 4, gl.UNSIGNED_BYTE, true);
     this.indices = gl.createBuffer();
     gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, this.indices);
@@ -75,6 +77,14 @@ export class Points {
     gl.enableVertexAttribArray(index);
     gl.vertexAttribPointer(index, size, type, normalized, 0, 0);
     return buffer;
+  }
+
+  setCoordinates(x, y) {
+    Object.assign(this, { x, y });
+    [x, y].forEach((values, i) => {
+      this.gl.bindBuffer(this.gl.ARRAY_BUFFER, this.coordinateBuffers[i]);
+      this.gl.bufferData(this.gl.ARRAY_BUFFER, values, this.gl.STATIC_DRAW);
+    });
   }
 
   setColors(colors) {
@@ -101,7 +111,7 @@ export class Points {
     const gl = this.gl;
     const ratio = this.canvas.width / view.width;
     gl.viewport(0, 0, this.canvas.width, this.canvas.height);
-    gl.clearColor(1, 1, 1, 1);
+    gl.clearColor(...cssFractions("--paper"), 1);
     gl.clear(gl.COLOR_BUFFER_BIT);
     gl.uniform4f(this.uniforms.view, view.x, view.y, (2 * view.scale) / view.width, (2 * view.scale) / view.height);
     let start = 0;

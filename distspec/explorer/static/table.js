@@ -14,8 +14,8 @@ export class Table {
     this.loaded = new Map([[CLASS, Promise.resolve(this.classes)]]);
     this.annotations = { labels: new Map(), marks: new Map() };
     const annotationColumns = [
-      { name: LABEL, value_type: "annotation", unit: "", description: "Label given by you, otherwise the latest label of another annotator." },
-      { name: MARK, value_type: "annotation", unit: "", description: "Mark as interesting or ordinary." },
+      { name: LABEL, value_type: "annotation", group: "labels", unit: "", description: "Label given by you, otherwise the latest label of another annotator." },
+      { name: MARK, value_type: "annotation", group: "labels", unit: "", description: "Mark as interesting or ordinary." },
     ];
     this.columns = new Map([...catalog.columns, ...annotationColumns].map((column) => [column.name, column]));
   }
