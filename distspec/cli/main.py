@@ -74,6 +74,9 @@ VERBS = {
         "inspect", "operations:QuarantineCommand", "List the spectra that could not be used, and why."
     ),
     "provenance": Verb("inspect", "provenance:ProvenanceCommand", "Show the provenance of a spectrum's row."),
+    "describe": Verb(
+        "inspect", "describe:DescribeCommand", "Show what files of spectra are understood as, or why not."
+    ),
     "verify": Verb(
         "inspect", "provenance:VerifyCommand", "Check the store and everything that is published."
     ),

@@ -7,13 +7,15 @@ package imports `distspec.core` and `distspec.io.remote` only.
 """
 
 from distspec.io.fits.cards import Header
-from distspec.io.fits.hdus import IncompleteContentError
+from distspec.io.fits.hdus import HDU, IncompleteContentError, list_hdus
 from distspec.io.fits.reading import FitsTable, parse_head, read_fits_image, read_fits_table
 
 __all__ = [
+    "HDU",
     "FitsTable",
     "Header",
     "IncompleteContentError",
+    "list_hdus",
     "parse_head",
     "read_fits_image",
     "read_fits_table",

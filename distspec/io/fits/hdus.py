@@ -108,6 +108,30 @@ def find_hdu(content: bytes, hdu: str | int, file_size: int) -> HDU:
     return found
 
 
+def list_hdus(content: bytes) -> list[HDU]:
+    """Return all HDUs of a complete file, without verifying their checksums.
+
+    Parameters
+    ----------
+    content : bytes
+        The file.
+
+    Returns
+    -------
+    list of HDU
+
+    Raises
+    ------
+    InvalidSpectrumError
+        ``unreadable``, or ``too_large``.
+    """
+    _check_signature(content, len(content))
+    hdus: list[HDU] = []
+    while (start := hdus[-1].stop if hdus else 0) < len(content):
+        hdus.append(_parse_hdu(content, start, len(content)))
+    return hdus
+
+
 def _check_signature(content: bytes, file_size: int) -> None:
     """Raise an error if the content is not that of a complete FITS file."""
     if not content.startswith(b"SIMPLE  ="):
