@@ -65,7 +65,8 @@ class SelectionRecord(JsonRecord):
     fraction : float or None
         `AlgorithmSpec.fraction`.
     stability : float or None
-        Mean adjusted Rand index between members of the ensemble.
+        Mean adjusted Rand index between members of the ensemble; between those of different models if there
+        are several.
     alpha : float or None
         Significance level of `beats_null`, over all settings of the sweep.
     n_null_draws : int or None
@@ -159,6 +160,8 @@ class RunRecord(JsonRecord):
         Model whose latents are published.
     models : mapping of str to str
         Identifier of every clustered model and the checksum of its record.
+    additional_models : tuple of str
+        Clustered models other than `model_id`, in the order of their numbers from 1.
     weights_sha256 : str
         SHA-256 of the weights of `model_id`.
     snapshot_id : str
@@ -204,6 +207,13 @@ class RunRecord(JsonRecord):
     actual_cost: CostRecord | None = None
     files: Mapping[str, str] = field(default_factory=dict[str, str])
     checksum: str = ""
+    additional_models: tuple[str, ...] = ()
+
+    @property
+    def model_ids(self) -> tuple[str, ...]:
+        """Clustered models in the order of their numbers; earlier records list others as a setting."""
+        earlier = self.config.get("clustering", {}).get("extra_models", ())
+        return (self.model_id, *(self.additional_models or earlier))
 
 
 def has_run(url: str) -> bool:

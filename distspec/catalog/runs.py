@@ -32,13 +32,15 @@ RUN_TABLES = ("clustering", "sweep", "null_tests", "confusion", "latent_pairs")
 """Tables of a run: one row per spectrum, trial, null trial, pair of classes and pair of latents."""
 
 
-def compute_run_id(model_id: str, dataset_checksum: str, clustering: ClusteringConfig, seed: int) -> str:
-    """Return the identifier of the run of a model, a data set and clustering settings.
+def compute_run_id(
+    model_ids: Sequence[str], dataset_checksum: str, clustering: ClusteringConfig, seed: int
+) -> str:
+    """Return the identifier of the run of models, a data set and clustering settings.
 
     Parameters
     ----------
-    model_id : str
-        Model whose latents are clustered.
+    model_ids : sequence of str
+        Models whose latents are clustered, that whose latents are published first.
     dataset_checksum : str
         Checksum of the store's current rows.
     clustering : ClusteringConfig
@@ -46,7 +48,7 @@ def compute_run_id(model_id: str, dataset_checksum: str, clustering: ClusteringC
     seed : int
         Seed of the run.
     """
-    return "r-" + compute_fingerprint(model_id, dataset_checksum, clustering.get_defining_settings(), seed)
+    return "r-" + compute_fingerprint(*model_ids, dataset_checksum, clustering.get_defining_settings(), seed)
 
 
 def save_run(url: str, tables: Mapping[str, pa.Table], record: RunRecord) -> None:
@@ -203,6 +205,7 @@ def _trial_row(trial_index: int, trial_result: TrialResult) -> dict[str, Any]:
     trial, space = trial_result.trial, trial_result.trial.space
     return {
         "trial": trial_index,
+        "model": 0 if trial.dataset.is_null else trial.dataset.number,
         "space": space.name,
         "n_neighbors": space.umap_n_neighbors,
         "dims": space.umap_dims,

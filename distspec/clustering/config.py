@@ -30,7 +30,7 @@ class ClusteringConfig:
     """silhouette: labels of the trial with the highest silhouette (the published method). consensus:
     consensus labels of the setting whose members agree best, among those that beat structureless data."""
     spaces: tuple[str, ...] = ("map",)
-    """Feature spaces to cluster in, in order of preference: features (measurements of reconstructions),
+    """Feature spaces to cluster in: features (measurements of reconstructions),
     latents, map (UMAP of the latents)."""
     algorithms: tuple[str, ...] = ("gmm",)
     """Algorithms to try: gmm, bgmm, kmeans, dbscan, optics, hdbscan, hierarchy."""
@@ -57,8 +57,10 @@ class ClusteringConfig:
     """Number of UMAP embeddings of each kind; ensemble members take them in turn."""
     measurements: tuple[str, ...] = ()
     """Measurements of the spectra themselves, such as lya_ew, that are appended to the latents."""
-    extra_models: tuple[str, ...] = ()
-    """Identifiers of other embedded models under this root whose latents add members to the ensemble."""
+    n_models: int = 1
+    """Number of models, trained alike from different initial weights, whose latents the ensemble members
+    cluster in turn; at most n_seeds are trained. With several models, stability and core are between models.
+    The rule silhouette allows one, because its classes are those of a single clustering."""
     n_null_draws: int = 5
     """Number of draws of each null model (structureless data) that scores are compared with; 0 for none. The
     more draws, the better is the significance known."""
@@ -70,6 +72,9 @@ class ClusteringConfig:
     """Smallest mean adjusted Rand index between members at which a clustering counts as reproducible."""
     min_core_stability: float = 0.9
     """Smallest membership stability at which a spectrum belongs to the core of its class."""
+    min_class_jaccard: float = 0.6
+    """Smallest mean Jaccard index of a consensus class with the most similar cluster of each member; spectra
+    of other classes get no class. 0 keeps all."""
     sample_size: int = 20_000
     """Number of spectra that the sweep is fitted to if there are more; all are assigned afterwards."""
     silhouette_sample_size: int = 5_000
@@ -90,7 +95,7 @@ class ClusteringConfig:
                 raise ConfigError(
                     f"clustering.{name} is {', '.join(values) or 'empty'}: choose from {', '.join(allowed)}"
                 )
-        for name in ("n_seeds", "n_init", "n_umap_seeds", "n_null_seeds"):
+        for name in ("n_seeds", "n_models", "n_init", "n_umap_seeds", "n_null_seeds"):
             self._check(name, getattr(self, name) >= 1, "must be at least 1")
         for name in ("umap_min_dist", "n_null_draws", "n_actors"):
             self._check(name, getattr(self, name) >= 0, "must not be negative")
@@ -102,6 +107,13 @@ class ClusteringConfig:
         self._check("alpha", 0 < self.alpha < 1, "must be between 0 and 1")
         if self.selection_rule == "consensus":
             self._check("n_seeds", self.n_seeds >= 2, "must be at least 2 for the rule consensus")
+        else:
+            self._check("n_models", self.n_models == 1, "must be 1 for the rule silhouette")
+
+    @property
+    def n_clustered_models(self) -> int:
+        """Number of models whose latents are clustered: each needs a member of its own."""
+        return min(self.n_models, self.n_seeds)
 
     def _check_numbers_of_clusters(self) -> None:
         if not 2 <= self.k_min <= self.k_max:

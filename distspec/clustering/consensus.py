@@ -74,13 +74,16 @@ def adjusted_rand_index(labels_a: Labels, labels_b: Labels) -> float:
     return 1.0 if maximum == expected else (in_both - expected) / (maximum - expected)
 
 
-def compute_stability(member_labels: Sequence[Labels]) -> Floats:
+def compute_stability(member_labels: Sequence[Labels], model_numbers: Sequence[int] = ()) -> Floats:
     """Return the mean adjusted Rand index of each ensemble member with the others.
 
     Parameters
     ----------
     member_labels : sequence of ndarray of int32, shape (n_points,)
         Labels of the same points by each member.
+    model_numbers : sequence of int, optional
+        Number of the model whose latents each member clustered. If there are several models, members of the
+        same model are not compared, since the weights of one model favor the same classes every time.
 
     Returns
     -------
@@ -88,7 +91,10 @@ def compute_stability(member_labels: Sequence[Labels]) -> Floats:
         NaN if there is only one member.
     """
     index = np.full((len(member_labels), len(member_labels)), np.nan)
+    has_several_models = len(set(model_numbers)) > 1
     for i, j in combinations(range(len(member_labels)), 2):
+        if has_several_models and model_numbers[i] == model_numbers[j]:
+            continue
         index[i, j] = index[j, i] = adjusted_rand_index(member_labels[i], member_labels[j])
     return np.nanmean(index, axis=1) if len(member_labels) > 1 else np.full(len(member_labels), np.nan)
 
@@ -262,11 +268,94 @@ def _drop_empty_classes(consensus: Consensus, member_labels: Sequence[Labels]) -
     """
     while True:
         assigned = labels_from_prob(consensus.predict_proba(member_labels))
-        is_empty = ~np.isin(consensus.labels, assigned)
+        is_empty = (consensus.labels >= 0) & ~np.isin(consensus.labels, assigned)
         if not is_empty.any():
             return consensus
         classes = np.where(is_empty, assigned, consensus.labels).astype(np.int32)
         consensus = Consensus.from_members(member_labels, relabel_by_size(classes))
+
+
+def compute_class_jaccard(member_labels: Sequence[Labels], class_labels: Labels) -> Floats:
+    """Return how well each class is found again by the members.
+
+    Parameters
+    ----------
+    member_labels : sequence of ndarray of int32, shape (n_points,)
+        Clusters by each member; -1 is noise.
+    class_labels : ndarray of int32, shape (n_points,)
+        Classes of the same points; -1 is noise.
+
+    Returns
+    -------
+    ndarray of shape (n_classes,)
+        Mean over the members of the largest Jaccard index of the class with a cluster.
+
+    References
+    ----------
+    Hennig 2007, Comput. Stat. Data Anal. 52, 258: above 0.75 a cluster is stable, below 0.6 it should not be
+    trusted.
+    """
+    indices: list[Floats] = []
+    for labels in member_labels:
+        counts = contingency_matrix(labels, class_labels).astype(np.float64)
+        shared, cluster_sizes, class_sizes = counts[1:, 1:], counts[1:].sum(axis=1), counts[:, 1:].sum(axis=0)
+        union = cluster_sizes[:, None] + class_sizes - shared
+        indices.append((shared / np.maximum(union, 1.0)).max(axis=0, initial=0.0))
+    return np.mean(indices, axis=0)
+
+
+def drop_unstable_classes(
+    consensus: Consensus, member_labels: Sequence[Labels], min_jaccard: float
+) -> Consensus:
+    """Return a consensus without the classes that members do not find again; their points get no class.
+
+    Parameters
+    ----------
+    consensus : Consensus
+        Classes of the points.
+    member_labels : sequence of ndarray of int32, shape (n_points,)
+        Clusters by each member; -1 is noise.
+    min_jaccard : float
+        Smallest `compute_class_jaccard` of a class that is kept.
+
+    Returns
+    -------
+    Consensus
+        The same one if all classes are kept, or if none would be: the caller reports that case.
+    """
+    is_stable = compute_class_jaccard(member_labels, consensus.labels) >= min_jaccard
+    if is_stable.all() or not is_stable.any():
+        return consensus
+    kept = np.isin(consensus.labels, np.flatnonzero(is_stable))
+    classes = relabel_by_size(np.where(kept, consensus.labels, -1).astype(np.int32))
+    return _drop_empty_classes(Consensus.from_members(member_labels, classes), member_labels)
+
+
+def describe_unstable_classes(
+    found: Consensus, kept: Consensus, member_labels: Sequence[Labels], min_jaccard: float
+) -> list[str]:
+    """Return a sentence about the result of `drop_unstable_classes`; none if all classes are stable.
+
+    Parameters
+    ----------
+    found, kept : Consensus
+        Classes before and after.
+    member_labels : sequence of ndarray of int32, shape (n_points,)
+        Clusters by each member; -1 is noise.
+    min_jaccard : float
+        Smallest `compute_class_jaccard` of a class that is kept.
+    """
+    index = compute_class_jaccard(member_labels, found.labels)
+    if not len(index) or index.min() >= min_jaccard:
+        return []
+    limit = f"mean Jaccard index of {min_jaccard:g} (--clustering.min-class-jaccard)"
+    if index.max() < min_jaccard:
+        return [f"no class reaches a {limit}: all {len(index)} are kept, and none is reproducible"]
+    fraction = float(np.mean(kept.labels < 0) - np.mean(found.labels < 0))
+    return [
+        f"{int(np.sum(index < min_jaccard))} of {len(index)} classes do not reach a {limit} and are no "
+        f"classes: {fraction:.0%} of the spectra that the sweep is fitted to have none for this reason"
+    ]
 
 
 def _cut_dendrogram(tree: Floats, n_classes: int, min_size: int) -> Labels:

@@ -71,15 +71,15 @@ class Job(NamedTuple):
     trials: tuple[Trial, ...]
 
 
-def build_spaces(config: ClusteringConfig, n_umap_seeds: int, seed: int) -> list[FeatureSpace]:
+def build_spaces(config: ClusteringConfig, map_numbers: Sequence[int], seed: int) -> list[FeatureSpace]:
     """Return the feature spaces of a sweep, a map once for each of its seeds.
 
     Parameters
     ----------
     config : ClusteringConfig
         Settings of the sweep.
-    n_umap_seeds : int
-        Number of embeddings of each kind of map.
+    map_numbers : sequence of int
+        Numbers of the embeddings of each kind of map, from which their seeds follow.
     seed : int
         Seed of the run.
     """
@@ -89,7 +89,7 @@ def build_spaces(config: ClusteringConfig, n_umap_seeds: int, seed: int) -> list
             FeatureSpace("map", n_neighbors, dims, seed * config.n_umap_seeds + i)
             for n_neighbors in config.umap_n_neighbors
             for dims in config.umap_dims
-            for i in range(n_umap_seeds)
+            for i in map_numbers
         ]
     return spaces
 
@@ -144,8 +144,9 @@ def build_algorithm_grid(config: ClusteringConfig, n_points: int) -> tuple[list[
 def plan_jobs(config: ClusteringConfig, algorithm_specs: Sequence[AlgorithmSpec], seed: int) -> list[Job]:
     """Return the jobs of a sweep, those on the sample first, then those on null data.
 
-    Every ensemble member of a setting has its own seed, its own resample if points are resampled, and its own
-    map if there are several.
+    Every ensemble member of a setting has its own seed and its own resample if points are resampled. Members
+    take the models in turn, and the maps of their model in turn; each model has a map of its own. Null data
+    are drawn from the points of the first model.
 
     Parameters
     ----------
@@ -159,18 +160,23 @@ def plan_jobs(config: ClusteringConfig, algorithm_specs: Sequence[AlgorithmSpec]
     draws = [
         DatasetSpec(null_model, draw) for draw in range(config.n_null_draws) for null_model in NULL_MODELS
     ]
+    n_models = config.n_clustered_models
+    models = [DatasetSpec(number=model) for model in range(n_models)]
     groups: list[list[Trial]] = []
-    for dataset in (DatasetSpec(), *draws):
+    for dataset in (*models, *draws):
         is_null = dataset.is_null
-        n_members = min(config.n_null_seeds, config.n_seeds) if is_null else config.n_seeds
-        for space in build_spaces(config, 1 if is_null else config.n_umap_seeds, seed):
+        if is_null:
+            members, map_numbers = range(min(config.n_null_seeds, config.n_seeds)), range(1)
+        else:
+            members = range(dataset.number, config.n_seeds, n_models)
+            map_numbers = range(dataset.number, max(config.n_umap_seeds, n_models), n_models)
+        for space in build_spaces(config, map_numbers, seed):
+            map_index = (space.umap_seed - seed * config.n_umap_seeds) // n_models
             trials = [
                 Trial(dataset, space, spec, member, seed * config.n_seeds + member)
-                for member in range(n_members)
+                for member in members
                 for spec in algorithm_specs
-                if is_null
-                or not space.umap_dims
-                or member % config.n_umap_seeds == space.umap_seed % config.n_umap_seeds
+                if is_null or not space.umap_dims or member // n_models % len(map_numbers) == map_index
             ]
             # The map of null data is made by the job that needs it, so its trials stay together.
             groups += [trials] if is_null else list(_split_into_jobs(trials, config))

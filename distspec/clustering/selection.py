@@ -67,7 +67,8 @@ class SweepScores:
     members : mapping of SweepSetting to sequence of int
         Indices of the trials of each setting among the results on the data: an ensemble.
     stability : ndarray of shape (n_results,)
-        Mean adjusted Rand index of each result on the data with the other members of its setting.
+        Mean adjusted Rand index of each result on the data with the other members of its setting; with those
+        of other models if there are several.
     silhouette_test, stability_test : NullTest or None
         Comparison of both scores with structureless data; None if there are no draws.
     alpha : float
@@ -133,7 +134,12 @@ def score_sweep(results: Sequence[TrialResult], config: ClusteringConfig) -> Swe
         members.setdefault(SweepSetting.from_result(result), []).append(i)
     stability = np.full(len(observed), np.nan)
     for indices in members.values():
-        stability[indices] = compute_stability([observed[i].labels.astype(np.int32) for i in indices])
+        stability[indices] = _compute_stability([observed[i] for i in indices])
+    # Null data are drawn from the points of the first model, so that the test compares its members alone.
+    tested = {
+        setting: [observed[i] for i in indices if observed[i].trial.dataset.number == 0]
+        for setting, indices in members.items()
+    }
     draws = _group_null_results(results)
     null_silhouette, null_stability = (
         {
@@ -146,21 +152,26 @@ def score_sweep(results: Sequence[TrialResult], config: ClusteringConfig) -> Swe
         for score in (_mean_silhouette, _null_fisher_z_stability)
     )
     silhouette_test = run_null_test(
-        {setting: _mean_silhouette([observed[i] for i in indices]) for setting, indices in members.items()},
+        {setting: _mean_silhouette(own) for setting, own in tested.items()},
         null_silhouette,
         _get_test_family,
     )
     stability_test = None
-    if min(config.n_null_seeds, config.n_seeds) > 1:
+    if config.n_null_seeds > 1 and min(map(len, tested.values()), default=0) > 1:
         stability_test = run_null_test(
-            {
-                setting: _fisher_z_stability([observed[i] for i in indices], stability[indices])
-                for setting, indices in members.items()
-            },
+            {setting: _fisher_z_stability(own, _compute_stability(own)) for setting, own in tested.items()},
             null_stability,
             _get_test_family,
         )
     return SweepScores(members, stability, silhouette_test, stability_test, config.alpha)
+
+
+def _compute_stability(results: Sequence[TrialResult]) -> Floats:
+    """Return the stability of the members of a setting."""
+    return compute_stability(
+        [result.labels.astype(np.int32) for result in results],
+        [result.trial.dataset.number for result in results],
+    )
 
 
 def _group_null_results(
@@ -228,11 +239,10 @@ def select_setting(
     """Select the setting that classes come from.
 
     The rule "silhouette" takes the trial with the highest silhouette. The rule "consensus" considers settings
-    that divide the sample (`MIN_EFFECTIVE_CLASSES`) and are reproducible (`ClusteringConfig.min_stability`),
-    in the first of `ClusteringConfig.spaces` that has any; of these, it takes the most stable one that beats
-    the null test. The silhouette does not rank them, because it is highest where a few points lie far from
-    all others. If none beats the null test, the reason says so; other spaces are not searched then, since
-    what divides latents need not be physical.
+    of all spaces that divide the sample (`MIN_EFFECTIVE_CLASSES`) and are reproducible
+    (`ClusteringConfig.min_stability`); of these, it takes the most stable one that beats the null test. The
+    silhouette does not rank them, because it is highest where a few points lie far from all others. If none
+    beats the null test, the reason says so.
 
     Parameters
     ----------
@@ -282,20 +292,24 @@ def _select_by_stability(
     if not stable:
         stable = [max(settings, key=sweep_scores.mean_stability)]
         remarks.append(f"no clustering reaches a stability of {config.min_stability:g}")
-    # Clusterings of different spaces are not comparable: the configured order decides.
-    space = next(name for name in config.spaces if any(s.space.startswith(name) for s in stable))
-    stable = [s for s in stable if s.space.startswith(space)]
     significant = [s for s in stable if sweep_scores.beats_null(s) is not False]
     if not significant:
         remarks.append("none beats the null test: classes may be chance divisions")
     candidates = significant or stable
     best = max(candidates, key=sweep_scores.mean_stability)
     reason = (
-        f"most stable of {len(candidates)} candidate clusterings in {best.space} "
-        f"(mean adjusted Rand index {sweep_scores.mean_stability(best):.2f})"
+        f"most stable of {len(candidates)} candidate clusterings (mean adjusted Rand index "
+        f"{sweep_scores.mean_stability(best):.2f} between {_describe_members(results, sweep_scores, best)})"
     )
     n_classes = int(np.median([results[i].n_clusters for i in sweep_scores.members[best]]))
     return Selection(best, n_classes, None, "; ".join([reason, *remarks]))
+
+
+def _describe_members(
+    results: Sequence[TrialResult], sweep_scores: SweepScores, setting: SweepSetting
+) -> str:
+    n_models = len({results[i].trial.dataset.number for i in sweep_scores.members[setting]})
+    return f"members of {n_models} models" if n_models > 1 else "members of one model"
 
 
 def _is_valid_partition(results: Sequence[TrialResult]) -> bool:

@@ -28,9 +28,6 @@ from distspec.measurements.definitions import MeasurementSet
 from distspec.measurements.features import compute_features, measure_reconstructions
 from distspec.models.model import Model
 
-N_POSTERIOR_DRAWS = 8
-"""Number of posterior draws from which the errors of measurements of reconstructions are computed."""
-
 
 @dataclass(frozen=True)
 class SpectrumFeatures:

@@ -109,12 +109,10 @@ class Predictor:
                 f"{url} has no {RUN_MODEL_FILE}: remove that folder and run `distspec run` again"
             )
         record = read_run_record(url)
-        config = decode_value(ClusteringConfig, record.config["clustering"])
-        model_ids = [record.model_id, *config.extra_models]
         return cls(
             record,
             open_store(store_url(root)).config,
-            [load_model(model_url(root, model_id)) for model_id in model_ids],
+            [load_model(model_url(root, model_id)) for model_id in record.model_ids],
             RunModel.from_arrays(read_arrays(join_url(url, RUN_MODEL_FILE))),
             NeighborIndex.read(open_record_tables(root, edition)["objects"]),
         )

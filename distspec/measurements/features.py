@@ -22,6 +22,8 @@ RECONSTRUCTION_IVAR = 1e4
 the flux at the reference wavelength. It limits the equivalent width of a line without a continuum."""
 BATCH_SIZE = 4096
 """Rows that are decoded at a time: a multiple of a model's own batches."""
+N_POSTERIOR_DRAWS = 8
+"""Number of posterior draws from which the errors of measurements are computed."""
 DecodeFunction = Callable[[Floats32, float], Floats32]
 """Latents (n_spectra, n_latents) and one redshift to flux (n_spectra, n_pixels):
 `distspec.models.model.Model.decode`."""

@@ -262,7 +262,7 @@ def trace_spectrum(root: str, object_id: str, run_id: str = "") -> Provenance:
             objects_sha256=edition.sha256["objects"],
         ),
         run=RunProvenance(**_select_fields(RunProvenance, run.to_json())),
-        models=tuple(_read_model(root, name) for name in run.models),
+        models=tuple(_read_model(root, name) for name in run.model_ids),
         snapshot=_read_snapshot(store),
         file=_read_file(store, row.store_row),
     )

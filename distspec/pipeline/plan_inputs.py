@@ -109,6 +109,11 @@ class PlanInputs:
         return self.config.grid.resolve(np.array([TYPICAL_Z])).n_pixels
 
     @property
+    def n_models(self) -> int:
+        """Number of models that are trained, embed all spectra and are clustered."""
+        return 1 if self.config.pretrained_model else self.config.clustering.n_clustered_models
+
+    @property
     def sample_size(self) -> int:
         """Number of spectra in the sweep's sample."""
         return min(self.n_spectra, self.config.clustering.sample_size)

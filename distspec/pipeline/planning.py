@@ -18,6 +18,7 @@ from distspec.clustering.trials import limit_rows
 from distspec.core import memory as memory_module
 from distspec.core.errors import ConfigError
 from distspec.core.schema import build_objects_schema
+from distspec.measurements.features import N_POSTERIOR_DRAWS
 from distspec.models.latents import CHUNK_ROWS
 from distspec.operations.evaluation import MAX_EVALUATION_SPECTRA
 from distspec.pipeline import machines
@@ -170,11 +171,12 @@ def _plan_train(inputs: PlanInputs, n_epochs: int, batch_size: int) -> StagePlan
     n_train = n - n_validation
     n_gpus = machines.n_gpus(inputs.machine_groups)
     n_workers = n_gpus or training.workers
+    n_models = inputs.n_models
     rows_per_chunk = max(1, int(CHUNK_BYTES / (4 * inputs.n_pixels)))
     n_evaluated = min(max(n_validation, 1), MAX_EVALUATION_SPECTRA)
     stage = inputs.plan_stage(
         "train",
-        n_tasks=n_workers,
+        n_tasks=n_workers * n_models,
         memory=memory_module.estimate_training_memory(
             n,
             n_train,
@@ -185,24 +187,33 @@ def _plan_train(inputs: PlanInputs, n_epochs: int, batch_size: int) -> StagePlan
             training.prefetch_windows,
         ),
         driver_seconds=n_evaluated * inputs.seconds_per_spectrum("compare"),
-        worker_seconds=n * n_epochs * inputs.seconds_per_spectrum("train"),
-        max_concurrency=n_workers,
+        worker_seconds=n_models * n * n_epochs * inputs.seconds_per_spectrum("train"),
+        max_concurrency=n_workers * max(1, n_models - 1),
     )
+    # The first model is trained alone, then the others side by side if there is room.
+    n_rounds = 1 + ceil((n_models - 1) / max(1, stage.max_concurrency // n_workers))
+    n_concurrent = n_workers * max(1, n_models // n_rounds)
+    stage = replace(stage, max_concurrency=min(stage.max_concurrency, n_concurrent))
     if not n_gpus:
         return stage
     # Each GPU processes its share of a step's spectra; the fixed part of a step does not become shorter.
     gpu, n_steps = inputs.rates.gpu, n_epochs * ceil(n_train / batch_size)
     step_seconds = gpu.seconds_per_step + gpu.seconds_per_spectrum * batch_size / n_gpus
-    return replace(stage, worker_seconds=n_steps * step_seconds * n_workers, worker_resource="GPUs")
+    return replace(
+        stage,
+        max_concurrency=n_workers,
+        worker_seconds=n_models * n_steps * step_seconds * n_workers,
+        worker_resource="GPUs",
+    )
 
 
 def _plan_embed(inputs: PlanInputs) -> StagePlan:
     rows_per_task = max(CHUNK_ROWS, int(CHUNK_BYTES / (4 * inputs.n_pixels)))
     return inputs.plan_stage(
         "embed",
-        n_tasks=ceil(inputs.n_spectra / rows_per_task),
+        n_tasks=inputs.n_models * ceil(inputs.n_spectra / rows_per_task),
         memory=memory_module.estimate_inference_memory(rows_per_task, inputs.n_pixels),
-        worker_seconds=inputs.n_spectra * inputs.seconds_per_spectrum("embed"),
+        worker_seconds=inputs.n_models * inputs.n_spectra * inputs.seconds_per_spectrum("embed"),
     )
 
 
@@ -227,7 +238,9 @@ def _seconds_to_label(inputs: PlanInputs) -> float:
     config, rates = inputs.config.clustering, inputs.rates
     seconds = inputs.seconds_per_spectrum("score")
     if "features" in config.spaces:
-        seconds += inputs.seconds_per_spectrum("features")
+        # Errors, which need `N_POSTERIOR_DRAWS` more reconstructions, are measured for one model.
+        n_decoded = 1.0 + (inputs.n_models - 1) / (1 + N_POSTERIOR_DRAWS)
+        seconds += n_decoded * inputs.seconds_per_spectrum("features")
     if inputs.n_spectra > inputs.sample_size:
         seconds += rates.seconds_per_spectrum["label"] * config.n_seeds / rates.benchmark.n_seeds
     return seconds
@@ -268,8 +281,9 @@ def _estimate_storage(inputs: PlanInputs) -> dict[str, float]:
     sizes: dict[str, float] = {}
     for name, size in inputs.rates.folder_bytes.items():
         scale = inputs.n_pixels / inputs.rates.benchmark.n_pixels if name == "store" else 1.0
+        copies = inputs.n_models if name == "models" else 1
         if name != "archive" or inputs.config.simulation:
-            sizes[name] = size.fixed + scale * size.per_spectrum * inputs.n_spectra
+            sizes[name] = copies * (size.fixed + scale * size.per_spectrum * inputs.n_spectra)
     return sizes
 
 

@@ -67,11 +67,12 @@ CONSENSUS_CLUSTERING = ClusteringConfig(
     k_max=12,
     covariance_types=("full", "tied", "diag"),
     n_seeds=10,
+    n_models=4,
     n_init=5,
     resample_fraction=0.8,
     n_umap_seeds=3,
 )
-"""Clustering by consensus over seeds, in spaces of physical features, latents and maps."""
+"""Clustering by consensus over models and seeds, in spaces of physical features, latents and maps."""
 
 
 def demo(root: str) -> Config:
@@ -89,7 +90,9 @@ def demo(root: str) -> Config:
         simulation=SimulationConfig(),
         vae=PRISM_VAE,
         training=replace(FAST_TRAINING, max_epochs=45),
-        clustering=replace(CONSENSUS_CLUSTERING, measurements=("lya_ew",), n_seeds=5, n_umap_seeds=2),
+        clustering=replace(
+            CONSENSUS_CLUSTERING, measurements=("lya_ew",), n_models=2, n_seeds=5, n_umap_seeds=2
+        ),
     )
 
 

@@ -25,6 +25,8 @@ from distspec.store.snapshots import clone_store
 from distspec.training.config import TrainingConfig
 
 ConfigT = TypeVar("ConfigT", ClusteringConfig, TrainingConfig)
+REMOVED_SETTING = "extra_models"
+"""Setting that earlier versions recorded for every run; it has no effect if it is empty."""
 VOLATILE_COLUMN = "seconds"
 """Column that is never compared: it holds the times that trials took."""
 
@@ -123,13 +125,16 @@ def _read_run_record(root: str, run_id: str) -> RunRecord:
 
 def _reproduce_run(root: str, run_id: str, target_root: str) -> Iterator[str]:
     record = _read_run_record(root, run_id)
-    settings = _parse_config(ClusteringConfig, record.config["clustering"], f"runs/{run_id}/run.json")
+    recorded = dict(record.config["clustering"])
+    if not recorded.get(REMOVED_SETTING):
+        recorded.pop(REMOVED_SETTING, None)
+    settings = _parse_config(ClusteringConfig, recorded, f"runs/{run_id}/run.json")
     with hold_lease(root, "reproduce"):
         clone_store(root, record.snapshot_id, target_root)
-    for model_id in record.models:
+    for model_id in record.model_ids:
         import_model(target_root, model_url(root, model_id))
         embed_store(target_root, model_id)
-    result = cluster(target_root, record.model_id, settings, record.seed, dict(record.config))
+    result = cluster(target_root, record.model_ids, settings, record.seed, dict(record.config))
     _, before = load_run(run_url(root, run_id))
     _, after = load_run(run_url(target_root, str(result.summary["run"])))
     for name in before:
@@ -163,7 +168,8 @@ def _parse_config(config_class: type[ConfigT], record: Mapping[str, Any], path: 
     known = {field.name for field in fields(config_class)}
     if unknown := sorted(record.keys() - known):
         raise ConfigError(
-            f"{path} sets {', '.join(unknown)}, which this version of distspec does not know: upgrade"
+            f"{path} sets {', '.join(unknown)}, which this version of distspec does not know: "
+            "use the version that made it"
         )
     return config_class(**lists_to_tuples(record))
 

@@ -29,6 +29,7 @@ from distspec.report.collect import collect_report_data
 from distspec.report.page import write_report
 from distspec.stages.cluster import cluster
 from distspec.stages.embed import embed_store
+from distspec.stages.ensemble import list_ensemble, train_ensemble
 from distspec.stages.ingest import ingest
 from distspec.stages.metrics import track_running_stage
 from distspec.stages.pool import take_retries
@@ -80,18 +81,26 @@ def _train(context: StageContext) -> StageResult:
     config = context.config
     if config.pretrained_model:
         return StageResult({"model": import_model(config.root, config.pretrained_model)}, did_work=False)
-    return retrain_if_needed(
+    result = retrain_if_needed(
         config.root, _model_spec(config), config.retrain, context.lease, context.job_log.log_event
     )
+    model_id, n_models = str(result.summary["model"]), config.clustering.n_clustered_models
+    if n_models == 1 or not (n_trained := train_ensemble(config.root, model_id, n_models)):
+        return result
+    return StageResult({**result.summary, "models_like_it": n_trained})
 
 
 def _embed(context: StageContext) -> StageResult:
-    return embed_store(context.config.root, resolve_model_id(context.config))
+    first, *others = [embed_store(context.config.root, name) for name in resolve_model_ids(context.config)]
+    if not others:
+        return first
+    did_work = any(result.did_work for result in (first, *others))
+    return StageResult({**first.summary, "models": 1 + len(others)}, did_work)
 
 
 def _cluster(context: StageContext) -> StageResult:
     config = context.config
-    return cluster(config.root, resolve_model_id(config), config.clustering, config.seed, config.to_dict())
+    return cluster(config.root, resolve_model_ids(config), config.clustering, config.seed, config.to_dict())
 
 
 def _catalog(context: StageContext) -> StageResult:
@@ -165,6 +174,26 @@ def resolve_model_id(config: Config) -> str:
     return find_model_id(config.root, _model_spec(config))
 
 
+def resolve_model_ids(config: Config) -> list[str]:
+    """Return the ids of all models whose latents are clustered: that of `resolve_model_id`, then the others.
+
+    A pretrained model is used alone: there are no spectra on which others could be trained like it.
+
+    Parameters
+    ----------
+    config : Config
+        Settings of the run.
+
+    Raises
+    ------
+    NotFoundError
+        If the first model is trained and others are not.
+    """
+    model_id = resolve_model_id(config)
+    n_models = 1 if config.pretrained_model else config.clustering.n_clustered_models
+    return list_ensemble(config.root, model_id, n_models)
+
+
 def _model_spec(config: Config) -> ModelSpec:
     """Return the model's settings, and the number of clusters to compare models with: that of the catalog."""
     n_clusters, published = config.clustering.k_min, editions.read_current_record(config.root)
@@ -193,7 +222,7 @@ def find_run(config: Config) -> tuple[Store, str]:
     """
     store = open_store(store_url(config.root))
     run_id = compute_run_id(
-        resolve_model_id(config), store.dataset_checksum(), config.clustering, config.seed
+        resolve_model_ids(config), store.dataset_checksum(), config.clustering, config.seed
     )
     if not has_run(run_url(config.root, run_id)):
         raise NotFoundError(

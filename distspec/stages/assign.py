@@ -19,7 +19,7 @@ from distspec.clustering.feature_space import ClusteringInputs
 from distspec.clustering.labeler import Assignment, EnsembleLabeler
 from distspec.core import memory as memory_module
 from distspec.core.spectrum import Floats32
-from distspec.inference.describe import N_POSTERIOR_DRAWS, SpectrumFeatures, compute_spectrum_features
+from distspec.inference.describe import SpectrumFeatures, compute_spectrum_features
 from distspec.inference.latents import (
     ReconstructedSpectra,
     SpectrumLatents,
@@ -28,6 +28,7 @@ from distspec.inference.latents import (
     reconstruct_spectra,
 )
 from distspec.measurements.definitions import MeasurementSet
+from distspec.measurements.features import N_POSTERIOR_DRAWS
 from distspec.models.model import Model, load_model
 from distspec.stages.pool import count_retries, map_ordered
 from distspec.stages.progress import Progress
@@ -66,6 +67,7 @@ def compute_all_features(
     n_pixels: int,
     latents: SpectrumLatents,
     spaces: Sequence[str],
+    n_draws: int = N_POSTERIOR_DRAWS,
 ) -> SpectrumFeatures:
     """Compute the clustering features of all embedded spectra.
 
@@ -81,6 +83,8 @@ def compute_all_features(
         Latents of the spectra by the model.
     spaces : sequence of str
         Names of the spaces that are clustered; without "features" no task is started.
+    n_draws : int
+        Number of posterior draws for the errors of the measurements, which features do not depend on.
     """
     if "features" not in spaces:
         return SpectrumFeatures({}, np.zeros((len(latents), 0)))
@@ -94,7 +98,7 @@ def compute_all_features(
     parts = map_row_blocks(
         "measure",
         len(latents),
-        lambda rows: task.remote(model_url, measurements, latents.take(rows), spaces),
+        lambda rows: task.remote(model_url, measurements, latents.take(rows), spaces, n_draws),
     )
     return SpectrumFeatures.concatenate(parts)
 
@@ -102,10 +106,14 @@ def compute_all_features(
 @ray.remote(num_cpus=1, max_retries=3)
 @count_retries
 def _compute_features(
-    model_url: str, measurements: MeasurementSet, latents: SpectrumLatents, spaces: Sequence[str]
+    model_url: str,
+    measurements: MeasurementSet,
+    latents: SpectrumLatents,
+    spaces: Sequence[str],
+    n_draws: int,
 ) -> SpectrumFeatures:
     torch.set_num_threads(1)
-    return compute_spectrum_features(load_model(model_url), measurements, latents, spaces, N_POSTERIOR_DRAWS)
+    return compute_spectrum_features(load_model(model_url), measurements, latents, spaces, n_draws)
 
 
 def assign_classes(labeler: EnsembleLabeler, model_inputs: Sequence[ClusteringInputs]) -> Assignment:

@@ -41,12 +41,16 @@ from distspec.clustering.labeler import Assignment
 from distspec.core.errors import NotFoundError
 from distspec.core.records import collect_versions, utc_now_iso
 from distspec.core.spectrum import Floats
-from distspec.inference.describe import SpectrumFeatures, build_clustering_inputs, fit_latent_scaler
+from distspec.inference.describe import (
+    SpectrumFeatures,
+    build_clustering_inputs,
+    fit_latent_scaler,
+)
 from distspec.inference.latents import SpectrumLatents
 from distspec.inference.run_model import RUN_MODEL_FILE, RunModel
 from distspec.io.files import delete_folder, write_arrays
 from distspec.io.paths import join_url, model_url, run_url, store_url
-from distspec.measurements.features import list_reconstruction_columns
+from distspec.measurements.features import N_POSTERIOR_DRAWS, list_reconstruction_columns
 from distspec.models.latents import count_embedded, read_latents
 from distspec.models.model import load_model
 from distspec.models.record import read_model_record
@@ -62,7 +66,7 @@ WORK_FOLDER = "work"
 
 def cluster(
     root: str,
-    model_id: str,
+    model_ids: Sequence[str],
     config: ClusteringConfig,
     seed: int,
     resolved_config: Mapping[str, Any],
@@ -73,8 +77,8 @@ def cluster(
     ----------
     root : str
         Folder or bucket URL of the project.
-    model_id : str
-        Model whose latents are clustered and published.
+    model_ids : sequence of str
+        Models whose latents are clustered. Those of the first are published, too.
     config : ClusteringConfig
         Settings of the sweep.
     seed : int
@@ -88,14 +92,18 @@ def cluster(
         If a model has not embedded all spectra.
     """
     store = open_store(store_url(root))
-    run_id = compute_run_id(model_id, store.dataset_checksum(), config, seed)
+    run_id = compute_run_id(model_ids, store.dataset_checksum(), config, seed)
     url = run_url(root, run_id)
     if has_run(url):
         return StageResult({"run": run_id}, did_work=False)
     archive = get_archive(store.config.archive_name)
     rows = store.current_rows()
-    model_ids = (model_id, *config.extra_models)
-    models = [_describe_model(root, store, archive, model_id, rows, config) for model_id in model_ids]
+    model_id = model_ids[0]
+    models = [
+        # The errors of the measurements, which need posterior draws, are published for the first model alone.
+        _describe_model(root, store, archive, name, rows, config, 0 if i else N_POSTERIOR_DRAWS)
+        for i, name in enumerate(model_ids)
+    ]
     clustering = cluster_spectra([model.inputs for model in models], config, seed, join_url(url, WORK_FOLDER))
     latents, labels = models[0].latents, clustering.assignment.labels
     posterior_widths = compute_posterior_widths(latents.z_log_var)
@@ -159,6 +167,7 @@ def _describe_model(
     model_id: str,
     rows: NDArray[np.int64],
     config: ClusteringConfig,
+    n_draws: int,
 ) -> _ModelDescription:
     """Read the latents of a model, measure its reconstructions, and scale both for clustering."""
     n_embedded = count_embedded(store, model_id)
@@ -170,7 +179,7 @@ def _describe_model(
     measurements = archive.measurements
     latents = SpectrumLatents(read_latents(store, model_id)).take(rows)
     features = compute_all_features(
-        model_url(root, model_id), measurements, store.config.grid.n_pixels, latents, config.spaces
+        model_url(root, model_id), measurements, store.config.grid.n_pixels, latents, config.spaces, n_draws
     )
     scaler = fit_latent_scaler(latents, measurements, config)
     inputs = build_clustering_inputs(latents, features, scaler, measurements, config)
@@ -207,7 +216,8 @@ def cluster_spectra(
     Parameters
     ----------
     model_inputs : sequence of ClusteringInputs
-        All spectra as derived from each model, the run's own first.
+        All spectra as derived from each model, the run's own first. If there are fewer than `config` asks
+        for, the ensemble is one of these models.
     config : ClusteringConfig
         Settings of the sweep.
     seed : int
@@ -220,6 +230,7 @@ def cluster_spectra(
     ClusteringResult
     """
     n = len(model_inputs[0])
+    config = replace(config, n_models=len(model_inputs))
     rng = np.random.default_rng([seed, n])
     sample_rows = select_sample_rows(model_inputs[0].latents, config.sample_size, rng)
     is_sampled = len(sample_rows) < n
@@ -294,6 +305,7 @@ def _build_record(
         recipe=str(resolved_config["recipe"]),
         model_id=own.model_id,
         models={model_id: record.checksum for model_id, record in models.items()},
+        additional_models=tuple(model_ids[1:]),
         weights_sha256=own.weights_sha256,
         snapshot_id=store.snapshot_id,
         dataset_checksum=store.dataset_checksum(),
@@ -308,10 +320,24 @@ def _build_record(
             len(clustering.sweep.data_results),
         ),
         config=resolved_config,
-        adaptations=(*own.adaptations, *clustering.sweep.adaptations),
+        adaptations=(
+            *own.adaptations,
+            *_describe_missing_models(len(model_ids), config),
+            *clustering.sweep.adaptations,
+        ),
         expected_cost=CostRecord(**asdict(clustering.sweep.expected_cost)),
         actual_cost=CostRecord(**asdict(clustering.actual_cost)),
     )
+
+
+def _describe_missing_models(n_models: int, config: ClusteringConfig) -> list[str]:
+    """Return a sentence if there are fewer models than the settings ask for."""
+    if n_models >= config.n_clustered_models:
+        return []
+    return [
+        f"stability is that of {n_models} model instead of {config.n_clustered_models}: a pretrained model "
+        "has no others that were trained like it, and classes may depend on its weights"
+    ]
 
 
 def _summarize(clustering: ClusteringResult) -> dict[str, SummaryValue]:

@@ -15,7 +15,12 @@ import torch
 
 from distspec.clustering.algorithms import MembershipModel
 from distspec.clustering.config import AlgorithmSpec, ClusteringConfig, FeatureSpace
-from distspec.clustering.consensus import Consensus, find_consensus
+from distspec.clustering.consensus import (
+    Consensus,
+    describe_unstable_classes,
+    drop_unstable_classes,
+    find_consensus,
+)
 from distspec.clustering.cost import (
     JobCategory,
     MemoryUsage,
@@ -56,8 +61,6 @@ MAX_ACTORS = 10_000
 """Largest number of actors if nothing else limits it."""
 MAX_RESTARTS, MAX_TASK_RETRIES = 100, 3
 """Number of times that an actor is restarted after its process died, and that a call is repeated."""
-FIRST_EXTRA_JOB = 1_000_000
-"""Offset of the numbers of jobs on the latents of extra models, distinct from those of the sweep."""
 UmapKey = tuple[DatasetSpec, FeatureSpace]
 """Data and space of a map."""
 
@@ -153,8 +156,8 @@ def run_sweep(
         scores = score_sweep(results, config)
         selection = select_setting(on_data, scores, config)
         display_umap = _fit_display_umap(runner, config, seed)
-        labeler, sample_assignment = _fit_labeler(
-            runner, on_data, scores, selection, sample, display_umap, seed
+        labeler, sample_assignment, unstable = _fit_labeler(
+            runner, on_data, scores, selection, sample, display_umap, config, seed
         )
         actor_peak_mb = runner.get_peak_memory()
     return SweepResult(
@@ -164,7 +167,7 @@ def run_sweep(
         labeler,
         display_umap,
         sample_assignment,
-        (*adaptations, *display_umap.neighbor_graph.adaptations),
+        (*adaptations, *unstable, *display_umap.neighbor_graph.adaptations),
         expected,
         seconds,
         actor_peak_mb,
@@ -204,17 +207,24 @@ def _fit_labeler(
     selection: Selection | None,
     sample: Sequence[ClusteringInputs],
     display_umap: UmapEmbedding,
+    config: ClusteringConfig,
     seed: int,
-) -> tuple[EnsembleLabeler, Assignment | None]:
-    """Fit the ensemble of the selected setting; return it and, for a consensus, the classes of the sample."""
+) -> tuple[EnsembleLabeler, Assignment | None, list[str]]:
+    """Fit the ensemble of the selected setting.
+
+    Returns the ensemble, the classes of the sample if they are a consensus, and a sentence about classes that
+    are not stable.
+    """
     if selection is None:
-        return EnsembleLabeler.single_class(sample[0], display_umap), None
+        return EnsembleLabeler.single_class(sample[0], display_umap), None, []
     results = [data_results[i] for i in sweep_scores.members[selection.setting]]
-    results += runner.run_jobs(_plan_extra_models(results, len(sample), len(data_results) + FIRST_EXTRA_JOB))
     labels = [result.labels.astype(np.int32) for result in results]
     reference_member = sample_assignment = None
+    unstable: list[str] = []
     if selection.trial_index is None:
-        consensus = find_consensus(labels, selection.n_classes, np.random.default_rng(seed))
+        found = find_consensus(labels, selection.n_classes, np.random.default_rng(seed))
+        consensus = drop_unstable_classes(found, labels, config.min_class_jaccard)
+        unstable = describe_unstable_classes(found, consensus, labels, config.min_class_jaccard)
         sample_assignment = Assignment.from_members(consensus, labels)
     else:
         reference = data_results[selection.trial_index]
@@ -234,17 +244,7 @@ def _fit_labeler(
         reference_member,
         display_umap,
     )
-    return labeler, sample_assignment
-
-
-def _plan_extra_models(results: Sequence[TrialResult], n_models: int, first_number: int) -> list[Job]:
-    """Return jobs that repeat the trials of an ensemble on the latents of every extra model."""
-    trials = [
-        result.trial._replace(dataset=DatasetSpec(number=model_index))
-        for model_index in range(1, n_models)
-        for result in results
-    ]
-    return _build_single_trial_jobs(trials, first_number)
+    return labeler, sample_assignment, unstable
 
 
 def _build_single_trial_jobs(trials: Sequence[Trial], first_number: int) -> list[Job]:

@@ -66,9 +66,14 @@ class TrainingTask:
 
 
 def train(
-    root: str, vae_config: VAEConfig, training_config: TrainingConfig, seed: int, parent_model_id: str = ""
+    root: str,
+    vae_config: VAEConfig,
+    training_config: TrainingConfig,
+    seed: int,
+    parent_model_id: str = "",
+    snapshot_id: str = "",
 ) -> StageResult:
-    """Train a VAE on the newest snapshot of the store, unless the same settings have trained one already.
+    """Train a VAE on a snapshot of the store, unless the same settings have trained one already.
 
     A training that was interrupted resumes from its latest checkpoint.
 
@@ -84,6 +89,8 @@ def train(
         Random seed.
     parent_model_id : str, optional
         Model of this root whose weights the training starts from; empty to start from new weights.
+    snapshot_id : str, optional
+        Snapshot of the store; by default the newest.
 
     Returns
     -------
@@ -99,7 +106,7 @@ def train(
     TrainingDivergedError
         If a gradient or a loss is not finite.
     """
-    store = open_store(store_url(root))
+    store = open_store(store_url(root), snapshot_id)
     model_id = compute_model_id(store.dataset_checksum(), vae_config, training_config, seed, parent_model_id)
     url = model_url(root, model_id)
     if has_model(url):
@@ -108,18 +115,30 @@ def train(
     split = split_rows(store, training_config)  # here, so that too few spectra are not a worker's failure
     if training_config.tensorboard:
         require_tensorboard()
-    use_gpu = training_config.use_gpu
-    use_gpu = n_gpus() >= training_config.workers if use_gpu is None else use_gpu
-    worker_memory = _estimate_worker_memory(store, split, training_config)
-    scaling_config = _make_scaling_config(training_config, use_gpu, worker_memory)
+    scaling_config = _choose_workers(store, split, training_config)
     record = build_model_record(store, model_id, vae_config, training_config, seed, parent_model_id)
     with show_progress(training_config.max_epochs, "train", "epoch") as progress_actor:
         task = TrainingTask(root, training_config, record, progress_actor)
-        failure = _run_workers(task, use_gpu, scaling_config)
+        failure = _run_workers(task, scaling_config)
     if failure:
         raise TrainingDivergedError(failure)
     _finish_training(root, url)
     return StageResult({"model": model_id, **read_model_record(url).metrics.to_json()})
+
+
+def count_concurrent_trainings(store: Store, config: TrainingConfig) -> int:
+    """Return how many models the present nodes can train at a time, at least 1.
+
+    Parameters
+    ----------
+    store : Store
+        Snapshot of the store to train on.
+    config : TrainingConfig
+        Settings of the trainings.
+    """
+    scaling_config = _choose_workers(store, split_rows(store, config), config)
+    resources: Any = scaling_config.resources_per_worker or {}
+    return max(1, count_worker_slots(resources) // config.workers)
 
 
 class _Trainer(TorchTrainer):
@@ -140,14 +159,14 @@ class _Trainer(TorchTrainer):
         ]
 
 
-def _run_workers(task: TrainingTask, use_gpu: bool, scaling_config: ScalingConfig) -> str:
+def _run_workers(task: TrainingTask, scaling_config: ScalingConfig) -> str:
     """Run the workers and return why the training cannot succeed; empty if it has succeeded."""
     config = task.training
     trainer = _Trainer(
         _train_worker,
         train_loop_config={"task": task},
         scaling_config=scaling_config,
-        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        torch_config=TorchConfig(backend="nccl" if scaling_config.use_gpu else "gloo"),
         run_config=RunConfig(
             name=task.record.model_id,
             failure_config=FailureConfig(
@@ -204,6 +223,12 @@ def _estimate_worker_memory(store: Store, split: TrainValidationSplit, config: T
         config.shuffle_window_chunks * store.chunk_rows,
         config.prefetch_windows,
     )
+
+
+def _choose_workers(store: Store, split: TrainValidationSplit, config: TrainingConfig) -> ScalingConfig:
+    """Return the number of workers that train on a store and the resources of each."""
+    use_gpu = n_gpus() >= config.workers if config.use_gpu is None else config.use_gpu
+    return _make_scaling_config(config, use_gpu, _estimate_worker_memory(store, split, config))
 
 
 def _make_scaling_config(config: TrainingConfig, use_gpu: bool, worker_memory: float) -> ScalingConfig:

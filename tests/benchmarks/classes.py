@@ -1,10 +1,12 @@
 """Agreement of classes with the truth and between runs, of recipes `dja` and `paper`, on held-out galaxies.
 
-    python -m tests.benchmarks.classes [--seeds N] [--jobs N] [--nulls N] [--spaces SPACE …] [dja | paper]
+    python -m tests.benchmarks.classes [--seeds N] [--jobs N] [--nulls N] [--models N] [--spaces SPACE …]
+        [dja | paper]
 
-For each seed a model is trained anew, with other initial weights and another order of the spectra; it embeds
-the same held-out simulated galaxies, which are clustered with seeds of their own. For the macro F1 score each
-class is named after most of its members. `--nulls` sets the number of draws of each null model.
+For each seed models are trained anew (`--models`), with other initial weights and another order of the
+spectra; they embed the same held-out simulated galaxies, which are clustered with seeds of their own. For the
+macro F1 score each class is named after most of its members. `--nulls` sets the number of draws of each null
+model.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import numpy as np
 from sklearn.metrics import adjusted_rand_score, f1_score, normalized_mutual_info_score
 
 from distspec.clustering.config import ClusteringConfig, FeatureSpace
-from distspec.clustering.consensus import Consensus, find_consensus
+from distspec.clustering.consensus import Consensus, drop_unstable_classes, find_consensus
 from distspec.clustering.feature_space import ClusteringInputs, join_measurements, scale_by_posterior_width
 from distspec.clustering.plan import build_algorithm_grid, plan_jobs
 from distspec.clustering.selection import score_sweep, select_setting
@@ -63,6 +65,8 @@ class ClassificationRun:
         Whether it beats the null test.
     min_core_stability : float
         Membership stability from which on a spectrum is in the core of its class.
+    setting_stability : float
+        Stability that the run reports.
     """
 
     labels: Any
@@ -72,6 +76,7 @@ class ClassificationRun:
     reason: str
     beats_null: bool | None
     min_core_stability: float
+    setting_stability: float
 
     @property
     def is_core(self) -> Any:
@@ -98,21 +103,29 @@ def make_inputs(
     )
 
 
-def run_sweep(inputs: ClusteringInputs, config: ClusteringConfig, seed: int) -> list[TrialResult]:
-    """Run all jobs of a sweep in this process."""
+def run_sweep(
+    inputs: ClusteringInputs,
+    config: ClusteringConfig,
+    seed: int,
+    other_inputs: Sequence[ClusteringInputs] = (),
+) -> list[TrialResult]:
+    """Run all jobs of a sweep in this process, on the points of one model or of several."""
     max_rows, _ = limit_rows(config, len(inputs), ACTOR_MEMORY)
     specs, _ = build_algorithm_grid(config, len(inputs))
-    latents = inputs.latents.astype(np.float64)
-    umaps: dict[FeatureSpace, Floats] = {}
+    model_inputs = [inputs, *other_inputs]
+    umaps: dict[tuple[int, FeatureSpace], Floats] = {}
     results: list[TrialResult] = []
     for job in plan_jobs(config, specs, seed):
-        points = inputs.draw_null_data(job.dataset, seed).get_points(job.space).astype(np.float64)
+        model = 0 if job.dataset.is_null else job.dataset.number
+        own, key = model_inputs[model], (model, job.space)
+        points = own.draw_null_data(job.dataset, seed).get_points(job.space).astype(np.float64)
         if job.space.umap_dims and job.dataset.is_null:
             points = _compute_umap(points, job.space, config)
         elif job.space.umap_dims:
-            if job.space not in umaps:
-                umaps[job.space] = _compute_umap(points, job.space, config)
-            points = umaps[job.space]
+            if key not in umaps:
+                umaps[key] = _compute_umap(points, job.space, config)
+            points = umaps[key]
+        latents = own.latents.astype(np.float64)
         results += run_trials(points, latents, job.trials, config, max_rows)
     return results
 
@@ -123,17 +136,23 @@ def _compute_umap(points: Floats, space: FeatureSpace, config: ClusteringConfig)
     return UmapEmbedding.from_graph(graph, params).coordinates
 
 
-def run_recipe(recipe: str, seed: int, n_null_draws: int, spaces: Sequence[str]) -> ClassificationRun:
-    """Train the model of a recipe, and cluster the held-out galaxies; null draws and spaces are for `dja`."""
+def run_recipe(
+    recipe: str, seed: int, n_null_draws: int, n_models: int, spaces: Sequence[str]
+) -> ClassificationRun:
+    """Train the models of a recipe, and cluster the held-out galaxies.
+
+    Null draws, models and spaces are for `dja`; runs share no model.
+    """
     config = get_config(recipe)
     clustering = config.clustering
     if recipe == "dja":
-        clustering = replace(clustering, n_null_draws=n_null_draws, spaces=tuple(spaces))
+        clustering = replace(clustering, n_null_draws=n_null_draws, n_models=n_models, spaces=tuple(spaces))
     grid = get_grid(recipe)
-    model = train_recipe(recipe, seed)
+    n_models = clustering.n_clustered_models
+    models = [train_recipe(recipe, seed * n_models + i) for i in range(n_models)]
     sample = simulate_held_out_sample(N_FILES, ARCHIVE_SEED, grid, config.norm)
-    inputs = make_inputs(model, sample.first, grid, clustering)
-    results = run_sweep(inputs, clustering, seed)
+    model_inputs = [make_inputs(model, sample.first, grid, clustering) for model in models]
+    results = run_sweep(model_inputs[0], clustering, seed, model_inputs[1:])
     scores = score_sweep(results, clustering)
     on_data = [result for result in results if not result.trial.dataset.is_null]
     selection = select_setting(on_data, scores, clustering)
@@ -141,6 +160,7 @@ def run_recipe(recipe: str, seed: int, n_null_draws: int, spaces: Sequence[str])
     members = [on_data[i].labels.astype(np.int32) for i in scores.members[selection.setting]]
     if selection.trial_index is None:
         consensus = find_consensus(members, selection.n_classes, np.random.default_rng(seed))
+        consensus = drop_unstable_classes(consensus, members, clustering.min_class_jaccard)
     else:
         consensus = Consensus.from_members(members, on_data[selection.trial_index].labels.astype(np.int32))
     return ClassificationRun(
@@ -151,6 +171,7 @@ def run_recipe(recipe: str, seed: int, n_null_draws: int, spaces: Sequence[str])
         reason=selection.reason,
         beats_null=scores.beats_null(selection.setting),
         min_core_stability=clustering.min_core_stability,
+        setting_stability=scores.mean_stability(selection.setting),
     )
 
 
@@ -173,6 +194,8 @@ def print_scores(recipe: str, runs: Sequence[ClassificationRun]) -> None:
         "NMI": [normalized_mutual_info_score(run.truth, run.labels) for run in runs],
         "macro F1": [macro_f1(run.labels, run.truth) for run in runs],
         "classes": [len(set(run.labels.tolist()) - {-1}) for run in runs],
+        "no class": [float(np.mean(run.labels < 0)) for run in runs],
+        "stated stability": [run.setting_stability for run in runs],
         "core fraction": [float(np.mean(run.is_core)) for run in runs],
         "ARI of reruns": [],
         "ARI of reruns, core": [],
@@ -197,6 +220,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--jobs", type=int, default=1, help="number of processes, with one thread each")
     parser.add_argument("--nulls", type=int, default=5, help="number of draws of each null model")
+    parser.add_argument("--models", type=int, default=4, help="number of models of a run of recipe dja")
     parser.add_argument(
         "--spaces", nargs="+", default=dja("unused").clustering.spaces, help="spaces of recipe dja"
     )
@@ -205,7 +229,9 @@ def main() -> None:
         parser.error(f"no recipe {', '.join(sorted(unknown))} here: choose from {', '.join(RECIPES)}")
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
         for recipe in args.recipes:
-            run = partial(run_recipe, recipe, n_null_draws=args.nulls, spaces=args.spaces)
+            run = partial(
+                run_recipe, recipe, n_null_draws=args.nulls, n_models=args.models, spaces=args.spaces
+            )
             print_scores(recipe, list(pool.map(run, range(args.seeds))))
             sys.stdout.flush()
 

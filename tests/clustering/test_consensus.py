@@ -10,7 +10,10 @@ from distspec.clustering.consensus import (
     Consensus,
     adjusted_rand_index,
     coassociation_matrix,
+    compute_class_jaccard,
     compute_stability,
+    describe_unstable_classes,
+    drop_unstable_classes,
     find_consensus,
 )
 
@@ -87,6 +90,45 @@ def test_stability_is_the_mean_index_with_the_other_members():
     three = compute_stability([one, one, other])
     assert three[0] == three[1] > three[2]
     assert np.isnan(compute_stability([one])).all()
+
+
+def test_stability_with_several_models_is_between_models():
+    """Two models, each of which always finds the same classes, and other classes than the other one."""
+    one, other = np.array([0, 0, 1, 1], np.int32), np.array([0, 1, 0, 1], np.int32)
+    members, models = [one, other, one, other], [0, 1, 0, 1]
+    between = compute_stability(members, models)
+    assert between.tolist() == [adjusted_rand_index(one, other)] * 4
+    assert compute_stability(members).min() > between.max()
+    assert compute_stability([one, one], [0, 0]).tolist() == [1.0, 1.0]
+
+
+def test_classes_that_members_do_not_find_again_are_dropped(rng):
+    """Two of four classes are divided anew by every member."""
+    truth = np.repeat(np.arange(4), [80, 60, 40, 40]).astype(np.int32)
+    members = [np.where(truth >= 2, rng.integers(2, 4, len(truth)), truth).astype(np.int32) for _ in range(6)]
+    found = Consensus.from_members(members, truth)
+    index = compute_class_jaccard(members, truth)
+    assert index[:2].tolist() == [1.0, 1.0]
+    assert index[2:].max() < 0.45
+    kept = drop_unstable_classes(found, members, 0.6)
+    assert np.array_equal(kept.labels, np.where(truth < 2, truth, -1))
+    assert np.array_equal(labels_from_prob(kept.predict_proba(members)), kept.labels)
+    assert "2 of 4 classes do not reach" in describe_unstable_classes(found, kept, members, 0.6)[0]
+    assert "36% of the spectra" in describe_unstable_classes(found, kept, members, 0.6)[0]
+
+
+def test_all_classes_are_kept_and_reported_if_none_is_stable(rng):
+    members = [rng.integers(0, 3, 90).astype(np.int32) for _ in range(4)]
+    found = find_consensus(members, 3, rng)
+    assert drop_unstable_classes(found, members, 0.6) is found
+    assert "none is reproducible" in describe_unstable_classes(found, found, members, 0.6)[0]
+    assert describe_unstable_classes(found, found, members, 0.0) == []
+
+
+def test_jaccard_index_of_a_class_is_that_of_the_most_similar_cluster():
+    labels = [np.array([0, 0, 0, 1, -1, -1], np.int32)]
+    classes = np.array([0, 0, 1, 1, 1, -1], np.int32)
+    assert compute_class_jaccard(labels, classes).tolist() == [pytest.approx(2 / 3), pytest.approx(1 / 3)]
 
 
 def test_consensus_predicts_for_other_points():

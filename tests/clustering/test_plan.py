@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -45,11 +46,30 @@ def test_every_setting_has_all_members_in_every_space_on_their_own_maps():
     assert maps == {(member, member % 2) for member in range(6)}
 
 
+def test_members_take_models_and_maps_in_turn():
+    """Each model has a map of its own."""
+    config = replace(EVERYTHING, n_models=4, n_seeds=10, n_umap_seeds=6)
+    specs, _ = build_algorithm_grid(config, 500)
+    trials = [trial for job in plan_jobs(config, specs, 3) for trial in job.trials]
+    own = [trial for trial in trials if not trial.dataset.is_null]
+    assert {(trial.member, trial.dataset.number) for trial in own} == {(i, i % 4) for i in range(10)}
+    assert set(Counter((trial.space.title, trial.algorithm_spec) for trial in own).values()) == {10}
+    maps = {(trial.member, trial.space.umap_seed - 18) for trial in own if trial.space.umap_dims}
+    assert maps == {(0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 2), (7, 3), (8, 0), (9, 1)}
+
+
+def test_no_more_models_than_members():
+    config = ClusteringConfig(selection_rule="consensus", n_models=4, n_seeds=2)
+    assert config.n_clustered_models == 2
+    jobs = plan_jobs(config, [AlgorithmSpec("gmm", 5, "full")], 0)
+    assert {job.dataset.number for job in jobs if not job.dataset.is_null} == {0, 1}
+
+
 def test_null_data_get_all_settings():
     specs, _ = build_algorithm_grid(EVERYTHING, 500)
     jobs = plan_jobs(EVERYTHING, specs, 0)
     nulls = [job for job in jobs if job.dataset.is_null]
-    assert len(nulls) == 2 * 3 * len(build_spaces(EVERYTHING, 1, 0))
+    assert len(nulls) == 2 * 3 * len(build_spaces(EVERYTHING, range(1), 0))
     assert all({trial.algorithm_spec for trial in job.trials} == set(specs) for job in nulls)
     assert all(len(job.trials) == 2 * len(specs) for job in nulls)
 
@@ -93,6 +113,8 @@ def test_grids_are_adapted_to_small_samples(n):
         {"resample_fraction": 0.0},
         {"alpha": 1.0},
         {"selection_rule": "consensus", "n_seeds": 1},
+        {"selection_rule": "consensus", "n_models": 0},
+        {"n_models": 2},
     ],
 )
 def test_invalid_settings_are_refused(given):

@@ -56,28 +56,62 @@ def test_rule_silhouette_takes_the_highest_silhouette(rng):
     assert select([result(MAP, AlgorithmSpec("gmm", 5, "full"), 0, [0, 0], float("nan"))], config)[0] is None
 
 
-def test_rule_consensus_takes_the_most_stable_significant_setting_of_the_first_space(rng):
+def test_rule_consensus_takes_the_most_stable_significant_setting(rng):
     stable, unstable = AlgorithmSpec("gmm", 3, "tied"), AlgorithmSpec("gmm", 4, "tied")
     small = AlgorithmSpec("gmm", 2, "tied")
     results = [
         *sweep(rng, FEATURES, small, 2, 0.02, 0.45, null=0.4),
         *sweep(rng, FEATURES, stable, 3, 0.02, 0.30, null=0.1),
         *sweep(rng, FEATURES, unstable, 4, 0.5, 0.60, null=0.1),
-        *sweep(rng, MAP, stable, 3, 0.0, 0.90, null=0.1),
+        *sweep(rng, MAP, stable, 3, 0.05, 0.90, null=0.1),
     ]
     selection, sweep_scores = select(results)
     assert selection.setting == SweepSetting("features", stable)
     assert sweep_scores.beats_null(selection.setting)
     assert selection.n_classes == 3
     assert "most stable of" in selection.reason
+    assert "between members of one model" in selection.reason
 
 
-def test_next_space_is_used_if_nothing_is_stable_in_the_first(rng):
+@pytest.mark.parametrize("noise", [0.6, 0.05])
+def test_all_spaces_are_alike(rng, noise):
+    """The most stable setting is taken in whichever space, also if others reach the minimum."""
     setting = AlgorithmSpec("gmm", 3, "tied")
     results = [
-        *sweep(rng, FEATURES, setting, 3, 0.6, 0.3), *sweep(rng, MAP, setting, 3, 0.0, 0.4),
+        *sweep(rng, FEATURES, setting, 3, noise, 0.3), *sweep(rng, MAP, setting, 3, 0.0, 0.4),
     ]  # fmt: skip
     assert select(results)[0].setting.space.startswith("map")
+
+
+def test_a_clustering_that_depends_on_the_model_is_not_selected(rng):
+    """Members of a model agree perfectly; those of two models do not."""
+    own, shared = AlgorithmSpec("gmm", 3, "tied"), AlgorithmSpec("gmm", 2, "tied")
+    by_model, halves = [np.repeat(np.arange(3), 40), np.tile(np.arange(3), 40)], np.repeat([0, 1], 60)
+    results = [
+        result(space, spec, i, labels, 0.5, DatasetSpec(number=i % 2))
+        for space, spec, by_member in ((FEATURES, own, by_model * 2), (MAP, shared, [halves] * 4))
+        for i, labels in enumerate(by_member)
+    ]  # fmt: skip
+    selection, sweep_scores = select(results)
+    assert sweep_scores.mean_stability(SweepSetting("features", own)) < 0.1
+    assert selection.setting == SweepSetting(MAP.title, shared)
+    assert "1.00 between members of 2 models" in selection.reason
+
+
+def test_null_test_compares_the_members_of_the_first_model(rng):
+    """The other model, which sees no classes, does not lower the scores that null data are compared with."""
+    setting, truth = AlgorithmSpec("gmm", 3, "tied"), np.repeat(np.arange(3), 60)
+    nulls = [item for item in sweep(rng, FEATURES, setting, 3, 0.0, 0.3) if item.trial.dataset.is_null]
+    results = [
+        result(FEATURES, setting, i, rng.permutation(truth) if i % 2 else truth, 0.0 if i % 2 else 0.9,
+               DatasetSpec(number=i % 2))
+        for i in range(4)
+    ]  # fmt: skip
+    _, sweep_scores = select([*results, *nulls])
+    key = SweepSetting("features", setting)
+    assert sweep_scores.mean_stability(key) < 0.1
+    assert sweep_scores.silhouette_test.z_score[key] > 20
+    assert sweep_scores.stability_test.p_value[key] < 1e-3
 
 
 def test_reason_names_a_low_stability_and_a_failed_null_test(rng):

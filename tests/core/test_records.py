@@ -30,11 +30,12 @@ def test_identifiers_depend_on_the_settings_that_matter():
         compute_model_id("digest", SMALL, training, 1),
     }
     assert len(others | {name}) == 5
-    run = compute_run_id(name, "digest", ClusteringConfig(), 0)
-    assert run == compute_run_id(name, "digest", ClusteringConfig(n_actors=7), 0)
-    assert run != compute_run_id(name, "digest", ClusteringConfig(n_seeds=7), 0)
-    assert run != compute_run_id(name, "grown", ClusteringConfig(), 0)
-    assert run != compute_run_id(name, "digest", ClusteringConfig(measurements=("lya_ew",)), 0)
+    run = compute_run_id([name], "digest", ClusteringConfig(), 0)
+    assert run == compute_run_id([name], "digest", ClusteringConfig(n_actors=7), 0)
+    assert run != compute_run_id([name], "digest", ClusteringConfig(n_seeds=7), 0)
+    assert run != compute_run_id([name, "m-2"], "digest", ClusteringConfig(), 0)
+    assert run != compute_run_id([name], "grown", ClusteringConfig(), 0)
+    assert run != compute_run_id([name], "digest", ClusteringConfig(measurements=("lya_ew",)), 0)
 
 
 def test_versions_are_recorded():

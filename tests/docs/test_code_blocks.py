@@ -68,7 +68,7 @@ REAL_FILES = {
 QUICK = [
     *("--training.max-epochs", "3", "--clustering.n-seeds", "2", "--clustering.n-null-draws", "0"),
     *("--clustering.spaces", "features", "--clustering.k-min", "2", "--clustering.k-max", "3"),
-    *("--clustering.n-actors", "1"),
+    *("--clustering.n-models", "1", "--clustering.n-actors", "1"),
 ]
 
 

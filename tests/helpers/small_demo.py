@@ -12,7 +12,7 @@ SMALL = [
     *("--training.learning-rate", "1e-3", "--training.max-epochs", "8"),
     *("--clustering.spaces", "features", "map", "--clustering.algorithms", "gmm", "hdbscan"),
     *("--clustering.n-seeds", "2", "--clustering.n-umap-seeds", "1", "--clustering.k-max", "6"),
-    *("--clustering.n-null-draws", "0", "--clustering.n-actors", "1"),
+    *("--clustering.n-null-draws", "0", "--clustering.n-models", "1", "--clustering.n-actors", "1"),
 ]
 """Settings of the run, as arguments of ``distspec run demo``."""
 

@@ -40,13 +40,28 @@ def test_only_the_sweep_is_limited_by_the_sample_size():
     assert stage(large, "cluster").n_tasks == stage(sample, "cluster").n_tasks
     seconds_per_spectrum = (
         RATE.seconds_per_spectrum["score"]
-        + RATE.seconds_per_spectrum["features"]
+        + RATE.seconds_per_spectrum["features"] * (1 + 3 / 9)
         + RATE.seconds_per_spectrum["label"] * 2
     )
     more = stage(large, "cluster").worker_seconds - stage(sample, "cluster").worker_seconds
     assert more == pytest.approx(49 * DJA.clustering.sample_size * seconds_per_spectrum, rel=0.01)
     assert stage(large, "train").worker_seconds == pytest.approx(50 * stage(sample, "train").worker_seconds)
     assert stage(large, "embed").worker_seconds == pytest.approx(50 * stage(sample, "embed").worker_seconds)
+
+
+def test_every_model_is_trained_and_embeds_all_spectra():
+    one = replace(DJA, clustering=replace(DJA.clustering, n_models=1))
+    few, many = plan(10**5, config=one), plan(10**5)
+    assert stage(many, "train").worker_seconds == 4 * stage(few, "train").worker_seconds
+    assert stage(many, "embed").worker_seconds == 4 * stage(few, "embed").worker_seconds
+    assert many.storage_bytes["models"] == 4 * few.storage_bytes["models"]
+    startup = stage(few, "train").wall_seconds - stage(few, "train").worker_seconds
+    twice = startup + 2 * stage(few, "train").worker_seconds
+    assert stage(many, "train").wall_seconds == pytest.approx(twice), "three models are trained side by side"
+    two_cpus = parse_machines("1x2cpu16gb")
+    assert stage(plan(10**5, two_cpus), "train").max_concurrency == 1
+    pretrained = replace(DJA, pretrained_model="m-1")
+    assert stage(plan(10**5, config=pretrained), "embed").n_tasks == stage(few, "embed").n_tasks
 
 
 def test_more_cpus_accelerate_only_distributed_stages():

@@ -16,27 +16,35 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from distspec.archives.dja import DJA
 from distspec.catalog import editions
+from distspec.catalog.runs import load_run
 from distspec.cli.main import main as distspec
 from distspec.cli.run import format_summary
+from distspec.clustering.config import ClusteringConfig
 from distspec.core.errors import NotFoundError, StorageError, TrainingError
 from distspec.io.files import read_json
 from distspec.io.job_log import list_jobs, read_events
-from distspec.io.paths import run_url, store_url
+from distspec.io.paths import model_url, run_url, store_url
 from distspec.io.stage_log import read_stage_record
 from distspec.labels import annotations
+from distspec.models.record import read_model_record
+from distspec.models.registry import read_promoted
 from distspec.operations.integrity import find_integrity_problems
 from distspec.operations.policy import RetrainConfig
 from distspec.pipeline import runner
 from distspec.pipeline.config import Config
 from distspec.pipeline.recipes import parse
 from distspec.pipeline.reproduce import reproduce
-from distspec.pipeline.runner import STAGES, find_run, resolve_model_id, run_stages
+from distspec.pipeline.runner import STAGES, find_run, resolve_model_id, resolve_model_ids, run_stages
 from distspec.report.config import ReportConfig
 from distspec.stages import pool
 from distspec.stages.result import StageResult
 from distspec.store.store import open_store
+from distspec.training.config import TrainingConfig
 from tests.helpers.small_demo import small_demo
+from tests.training.build_store import SMALL as SMALL_VAE
+from tests.training.build_store import make_store
 
 ALL = list(STAGES)
 
@@ -346,6 +354,30 @@ def test_pipeline_on_real_dja_files(recipe, dja_files, tmp_path, local_ray, monk
     _, run = find_run(config)
     assert "batches of" in " ".join(read_json(run_url(root, run) + "/run.json")["adaptations"])
     assert (Path(run_url(root, run)) / "report" / "index.html").stat().st_size > 100_000
+
+
+def test_classes_are_a_consensus_of_two_models(tmp_path, local_ray, monkeypatch):
+    """The second model has the next seed, the same settings and snapshot, and is not promoted."""
+    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    store, root = make_store(tmp_path, 100), str(tmp_path)
+    clustering = ClusteringConfig(
+        selection_rule="consensus", spaces=("latents",), k_min=2, k_max=2, covariance_types=("tied",),
+        n_seeds=3, n_models=2, n_null_draws=0, n_actors=1,
+    )  # fmt: skip
+    training = TrainingConfig(learning_rate=1e-3, max_epochs=1)
+    config = Config(root, "dja", DJA(), vae=SMALL_VAE, training=training, clustering=clustering)
+    assert run_stages(config, ["train", "embed", "cluster"])
+    record, tables = load_run(run_url(root, find_run(config)[1]))
+    first, second = (read_model_record(model_url(root, name)) for name in record.model_ids)
+    assert [*record.model_ids] == resolve_model_ids(config)
+    assert first.model_id == record.model_id == read_promoted(root).model_id
+    assert (second.seed, second.snapshot_id) == (first.seed + 1, store.snapshot_id)
+    assert (second.vae, second.training) == (first.vae, first.training)
+    assert second.weights_sha256 != first.weights_sha256
+    sweep = tables["sweep"].to_pydict()
+    assert list(zip(sweep["member"], sweep["model"], strict=True)) == [(0, 0), (2, 0), (1, 1)]
+    assert sweep["stability"][2] == pytest.approx(np.mean(sweep["stability"][:2])), "between models"
+    assert not run_stages(config, ["train", "embed", "cluster"])
 
 
 @pytest.mark.parametrize("recipe", ["dja", "paper"])

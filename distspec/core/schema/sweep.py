@@ -7,6 +7,12 @@ import pyarrow as pa
 from distspec.core.schema.columns import CLUSTER_LABEL, Column
 
 _TRIAL_COLUMNS = (
+    Column(
+        "model",
+        pa.int32(),
+        "",
+        "Number of the model whose latents were clustered; 0 is the run's own, whose latents are published.",
+    ),
     Column("space", pa.string(), "", "Space that was clustered: features, latents or map (UMAP)."),
     Column("n_neighbors", pa.int32(), "", "n_neighbors of UMAP; 0 if the space is no map."),
     Column("dims", pa.int32(), "", "Number of dimensions of the UMAP embedding; 0 if the space is no map."),
@@ -46,7 +52,8 @@ _TRIAL_COLUMNS = (
         "stability",
         pa.float64(),
         "",
-        "Mean adjusted Rand index with the other ensemble members of the same setting.",
+        "Mean adjusted Rand index with the other ensemble members of the same setting; with those of other "
+        "models if several were clustered.",
     ),
     Column("seconds", pa.float64(), "s", "Duration of the trial."),
 )
