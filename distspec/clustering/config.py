@@ -12,7 +12,8 @@ from distspec.core.errors import ConfigError
 
 SPACE_NAMES = ("features", "latents", "map")
 OBSERVED, GAUSSIAN, PERMUTED = "data", "gaussian", "permuted"
-NULL_MODELS = (GAUSSIAN, PERMUTED)
+COPULA, STUDENT_T = "copula", "student_t"
+NULL_MODELS = (GAUSSIAN, PERMUTED, COPULA, STUDENT_T)
 ALGORITHMS = ("gmm", "bgmm", "kmeans", "dbscan", "optics", "hdbscan", "hierarchy")
 """Gaussian mixture, Bayesian Gaussian mixture, k-means, DBSCAN, OPTICS, HDBSCAN, agglomerative clustering."""
 ALGORITHM_FRACTIONS = {"dbscan": (0.5, 0.8, 0.9, 0.95), "hdbscan": (0.01, 0.02, 0.05), "optics": (0.02, 0.05)}

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distspec.clustering.config import FeatureSpace
-from distspec.clustering.null_tests import draw_null_data
+from distspec.clustering.null_models import draw_null_data
 from distspec.clustering.plan import DatasetSpec
 from distspec.core.spectrum import Floats, Floats32
 

@@ -1,4 +1,4 @@
-"""Null tests: draws of structureless data, and the significance of scores against them."""
+"""Null tests: the significance of scores against those of structureless data."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from scipy.stats import gumbel_r, norm
 
-from distspec.clustering.config import GAUSSIAN, NULL_MODELS, OBSERVED
-from distspec.clustering.plan import DatasetSpec
 from distspec.core.spectrum import Floats
 
 Key = TypeVar("Key", bound=Hashable)
@@ -22,35 +20,6 @@ MIN_EXCEEDANCES = 10
 tail."""
 MIN_SPREAD = 0.02
 """Smallest standard deviation of null scores; an algorithm that finds no clusters in most draws has none."""
-
-
-def draw_null_data(x: Floats, dataset: DatasetSpec, seed: int) -> Floats:
-    """Draw data without the structure of a sample.
-
-    Parameters
-    ----------
-    x : ndarray of shape (n_points, n_dims)
-        The sample.
-    dataset : DatasetSpec
-        Null model and number of the draw. "gaussian": a Gaussian of the same mean and covariance. "permuted":
-        each column is shuffled independently, which keeps its distribution. "data": the sample itself is
-        returned.
-    seed : int
-        Seed of the run.
-
-    Returns
-    -------
-    ndarray of shape (n_points, n_dims)
-    """
-    if dataset.null_model == OBSERVED or not x.size:
-        return x
-    rng = np.random.default_rng([seed, NULL_MODELS.index(dataset.null_model), dataset.number])
-    if dataset.null_model == GAUSSIAN:
-        covariance = np.atleast_2d(np.cov(x.T))
-        return rng.multivariate_normal(
-            x.mean(axis=0), covariance, len(x), check_valid="ignore", method="eigh"
-        )
-    return rng.permuted(x, axis=0)
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ def dja(root: str) -> Config:
     root : str
         Folder or bucket URL of the project.
     """
-    clustering = replace(CONSENSUS_CLUSTERING, measurements=("lya_ew",), n_null_draws=19)
+    clustering = replace(CONSENSUS_CLUSTERING, measurements=("lya_ew",), n_null_draws=10)
     archive = DJA(sys_err=0.02)  # as msaexp adds to its errors
     return Config(root, "dja", archive, vae=PRISM_VAE, training=FAST_TRAINING, clustering=clustering)
 
@@ -169,7 +169,7 @@ def spex(root: str) -> Config:
         # Stars form one sequence: neighbors along it are found better without the whitened axes of PCA.
         vae=replace(SPECTRAL_VAE, ppca_init=False),
         training=replace(FAST_TRAINING, max_epochs=120, patience=40),
-        clustering=replace(CONSENSUS_CLUSTERING, k_min=2, n_null_draws=19),
+        clustering=replace(CONSENSUS_CLUSTERING, k_min=2, n_null_draws=10),
     )
 
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from distspec.clustering.config import AlgorithmSpec, ClusteringConfig
+from distspec.clustering.config import NULL_MODELS, AlgorithmSpec, ClusteringConfig
 from distspec.clustering.plan import build_algorithm_grid, build_spaces, plan_jobs
 from distspec.core.errors import ConfigError
 
@@ -69,7 +69,7 @@ def test_null_data_get_all_settings():
     specs, _ = build_algorithm_grid(EVERYTHING, 500)
     jobs = plan_jobs(EVERYTHING, specs, 0)
     nulls = [job for job in jobs if job.dataset.is_null]
-    assert len(nulls) == 2 * 3 * len(build_spaces(EVERYTHING, range(1), 0))
+    assert len(nulls) == len(NULL_MODELS) * 3 * len(build_spaces(EVERYTHING, range(1), 0))
     assert all({trial.algorithm_spec for trial in job.trials} == set(specs) for job in nulls)
     assert all(len(job.trials) == 2 * len(specs) for job in nulls)
 
