@@ -16,17 +16,25 @@ MAX_CATEGORIES = 64
 LATENT_COLUMN_PATTERN = re.compile(r"z_(mean|log_var)_\d+")
 MEASUREMENTS, RECONSTRUCTION, OTHER = "measurements", "measurements of the reconstruction", "other"
 GROUPS = (
-    ("source", r"object_id|source_id|root|srcid|ra|dec|_healpix_29|version|store_row"),
-    ("observation", r"z|grating|filter|grade|snr|norm.*|slope|n_valid|split"),
-    ("class", r"cluster_(label|prob|entropy|stability)|(previous_)?class_(id|name)|umap_\d|galaxy_type.*"),
-    ("class probabilities", r"cluster_prob_\d+"),
-    ("labels", r"human_label|mark"),
-    ("anomaly", r"anomaly_.*|log_prob"),
-    ("bad pixels", r"artefact_.*|n_masked"),
-    (MEASUREMENTS, ""),
-    (RECONSTRUCTION, ""),
-    ("latent variables and fit", rf"{LATENT_COLUMN_PATTERN.pattern}|amplitude|recon_(mse|chi2_red)"),
-    (OTHER, ""),
+    ("source", re.compile(r"object_id|source_id|root|srcid|ra|dec|_healpix_29|version|store_row")),
+    ("observation", re.compile(r"z|grating|filter|grade|snr|norm.*|slope|n_valid|split")),
+    (
+        "class",
+        re.compile(
+            r"cluster_(label|prob|entropy|stability)|(previous_)?class_(id|name)|umap_\d|galaxy_type.*"
+        ),
+    ),
+    ("class probabilities", re.compile(r"cluster_prob_\d+")),
+    ("labels", re.compile(r"human_label|mark")),
+    ("anomaly", re.compile(r"anomaly_.*|log_prob")),
+    ("bad pixels", re.compile(r"artefact_.*|n_masked")),
+    (MEASUREMENTS, re.compile("")),
+    (RECONSTRUCTION, re.compile("")),
+    (
+        "latent variables and fit",
+        re.compile(rf"{LATENT_COLUMN_PATTERN.pattern}|amplitude|recon_(mse|chi2_red)"),
+    ),
+    (OTHER, re.compile("")),
 )
 """Groups of columns in the order in which they are listed, with a pattern of the names."""
 NOT_COMPONENTS = ("anomaly_score", "anomaly_rank")
@@ -77,7 +85,7 @@ def find_group(name: str, archive: type[Archive]) -> str:
         return MEASUREMENTS
     if name in {column.name for column in list_reconstruction_columns(archive.measurements)}:
         return RECONSTRUCTION
-    return next((group for group, pattern in GROUPS if re.fullmatch(pattern, name)), OTHER)
+    return next((group for group, pattern in GROUPS if pattern.fullmatch(name)), OTHER)
 
 
 def list_anomaly_components(columns: Sequence[ColumnInfo]) -> tuple[str, ...]:
