@@ -60,7 +60,7 @@ _UNIT_SUFFIXES = {
     "angstrom": "Angstrom", "angstroms": "Angstrom", "ujy": "uJy", "mjy": "mJy", "njy": "nJy", "jy": "Jy",
     "hz": "Hz", "ghz": "GHz",
 }  # fmt: skip
-_NAME_WITH_UNIT = re.compile(r"(?P<name>[^\[(]+?)\s*[\[(](?P<unit>[^\])]*)[\])]")
+_NAME_WITH_UNIT = re.compile(r"(?P<name>[^\[(]+)[\[(](?P<unit>[^\])]*)[\])]")
 
 
 @dataclass(frozen=True)
