@@ -62,7 +62,7 @@ def parse_unit(text: str) -> Any:
     text = _ALIASES.get(text.lower(), text)
     text = re.sub(r"\b10\s*(?:\*\*|\^)\s*\(?([+-]?\d+)\)?", r"1e\1", text)
     text = re.sub(r"(?<![\w.])(?:1\.?0*)?[xX*]?\s*(1[eE][+-]?\d+)", r"\1", text)
-    if re.search(r"\d", text) and re.fullmatch(rf"(?:{_JOINED.pattern}){{2,}}", text):
+    if re.search(r"\d", text) and len(_JOINED.findall(text)) > 1 and not _JOINED.sub("", text):
         text = " ".join(match[0] for match in _JOINED.finditer(text))
     text = re.sub(r"(?<=[A-Za-z)])\.(?=[A-Za-z])", " ", re.sub(r"(1[eE][+-]?\d+)(?=[A-Za-z])", r"\1 ", text))
     words = re.split(r"([A-Za-zÅμµ]+)", text)
