@@ -328,7 +328,6 @@ def test_the_panel_explains_smooths_overlays_and_saves(page, explorer_data, tmp_
     assert page.locator("#values tbody tr:not(.group) th").all_inner_texts() == ["ra"]
 
 
-@pytest.mark.slow  # at times the page does not show the view of its link; the cause is not known
 def test_axes_histograms_grid_links_and_themes(page, explorer_data, address):
     table = explorer_data.table
     page.locator("#color").locator("xpath=preceding-sibling::input").fill("signal noise")

@@ -15,9 +15,10 @@ export class Filters extends EventTarget {
     document.addEventListener("theme", () => this.list.forEach((filter) => filter.histogram?.redraw()));
   }
 
-  // Adds a filter of a column; `value` is [low, high] of a range, the name of a category, or a text.
+  // Adds a filter of a column; `value` is [low, high] of a range, the name of a category, or a text. Its values may still
+  // have to be loaded: `applied` of the filter waits for them.
   add(name, value) {
-    const filter = { name, test: null, value: null };
+    const filter = { name, test: null, value: null, applied: null };
     this.list.push(filter);
     const select = make("select");
     select.setAttribute("aria-label", "Column to filter by");
@@ -71,12 +72,12 @@ export class Filters extends EventTarget {
       const select = make("select", {}, make("option", { value: "", textContent: "any" }),
         ...categories.map(([code, label]) => make("option", { value: code, textContent: label })));
       select.setAttribute("aria-label", `${filter.name} is`);
-      select.addEventListener("change", () => this.filterByCategory(filter, select.value));
+      select.addEventListener("change", () => (filter.applied = this.filterByCategory(filter, select.value)));
       inputs.replaceChildren("is ", select);
     } else if (column.value_type === "text") {
       const input = make("input", { type: "search", spellcheck: false });
       input.setAttribute("aria-label", `${filter.name} contains`);
-      input.addEventListener("change", () => this.filterByText(filter, input.value));
+      input.addEventListener("change", () => (filter.applied = this.filterByText(filter, input.value)));
       inputs.replaceChildren("contains ", input);
     } else {
       const [low, high] = ["at least", "at most"].map((bound) => {
@@ -84,7 +85,7 @@ export class Filters extends EventTarget {
         input.setAttribute("aria-label", `${filter.name} ${bound}${column.unit ? ` [${column.unit}]` : ""}`);
         return input;
       });
-      const change = () => this.filterByRange(filter, low.value, high.value);
+      const change = () => (filter.applied = this.filterByRange(filter, low.value, high.value));
       for (const input of [low, high]) input.addEventListener("change", change);
       filter.histogram = this.histogram(filter.name, (range) => {
         [low.value, high.value] = range ?? ["", ""];

@@ -44,9 +44,10 @@ export class Grid extends EventTarget {
   // Lists the rows of the source in their order, and shows the first page.
   async refresh() {
     if (!this.isVisible) return;
-    const source = $("grid-source").value;
-    const rows = await this.sourceRows(source);
+    const refresh = (this.latestRefresh = {});
+    const rows = this.sourceRows($("grid-source").value);
     const values = await this.table.values($("grid-rank").value);
+    if (refresh !== this.latestRefresh) return; // the rows have changed in the meantime
     const sign = $("grid-ascending").checked ? 1 : -1;
     const key = (row) => (Number.isFinite(values[row]) ? sign * values[row] : Infinity);
     this.rows = Array.from(rows).sort((a, b) => key(a) - key(b) || a - b);
@@ -56,7 +57,7 @@ export class Grid extends EventTarget {
     this.dispatchEvent(new Event("change"));
   }
 
-  async sourceRows(source) {
+  sourceRows(source) {
     if (source === "all") return Array.from({ length: this.table.n }, (_, row) => row);
     if (source === "selection" || source === "shown") return this.rowsOf(source);
     const label = Number(source.split(":")[1]);
@@ -70,6 +71,7 @@ export class Grid extends EventTarget {
 
   async draw() {
     const { page } = this;
+    const draw = (this.latestDraw = {});
     const rows = this.rows.slice(page * PAGE, (page + 1) * PAGE);
     const last = page * PAGE + rows.length;
     $("grid-count").textContent = rows.length ? `${page * PAGE + 1}–${last} of ${this.rows.length.toLocaleString("en")}` : "no spectra";
@@ -77,7 +79,7 @@ export class Grid extends EventTarget {
     $("grid-next").disabled = last >= this.rows.length;
     const ids = await this.table.objectIds();
     const spectra = rows.length ? await api.floats(`spectra?rows=${rows.join(",")}`) : new Float32Array();
-    if (page !== this.page) return; // another page was shown in the meantime
+    if (draw !== this.latestDraw) return; // other spectra were shown in the meantime
     const size = spectra.length / (rows.length || 1);
     $("grid-cells").replaceChildren(...rows.map((row, i) => this.cell(row, ids[row], spectra.subarray(i * size, (i + 1) * size))));
     $("grid").dataset.painted = rows.join(",");

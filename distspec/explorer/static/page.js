@@ -255,7 +255,7 @@ export class Page {
     if ((state.get("axes") ?? "umap") !== this.axes.state) this.axes.state = state.get("axes") ?? "umap";
     this.filters.clear();
     for (const [name, value] of state.getAll("filter").map((text) => JSON.parse(text))) {
-      if (this.table.columns.has(name)) this.filters.add(name, value);
+      if (this.table.columns.has(name)) await this.filters.add(name, value).applied;
     }
     if (state.has("find") && state.get("find") !== this.query) await this.find(state.get("find"), false);
     this.panel.setFrame(state.get("frame") === "observed" ? "observed" : "rest");
