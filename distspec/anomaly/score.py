@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial import Polynomial
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from distspec.core.spectrum import Floats, Floats32
 
@@ -153,11 +152,15 @@ def compute_anomaly_scores(
     Returns
     -------
     dict of str to ndarray of shape (n_spectra,)
-        Result of `ReferenceDistribution.score`, and ``anomaly_rank``; 1 is the most anomalous.
+        Result of `ReferenceDistribution.score`, and ``anomaly_rank``; 1 is the most anomalous. Scores are
+        equal where residuals reach their limit; of these, the larger sum of partial scores comes first.
     """
     reference = reference or ReferenceDistribution.from_raw_scores(raw_scores, snr, labels)
     scores = reference.score(raw_scores, snr, labels, bad_pixel_score)
-    return scores | {"anomaly_rank": rankdata(-scores["anomaly_score"], method="ordinal").astype(np.float64)}
+    order = np.lexsort([-np.sum([scores[name] for name in PARTIAL_SCORES], axis=0), -scores["anomaly_score"]])
+    rank = np.empty(len(order))
+    rank[order] = np.arange(1, len(order) + 1)
+    return scores | {"anomaly_rank": rank}
 
 
 def explain_anomaly(

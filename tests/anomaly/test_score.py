@@ -93,6 +93,19 @@ def test_ranks_follow_the_score(sample):
     assert np.all(np.diff(scores["anomaly_score"][order]) <= 0)
 
 
+def test_equal_scores_are_ranked_by_both_partial_scores(sample):
+    """Residuals of lines have an upper limit, which several spectra may reach."""
+    _, residuals, _ = sample
+    residuals["line"][[3, 400, 700]] = 50.0
+    residuals["recon"][[3, 400, 700]] *= [0.1, 1.0, 0.5]
+    scores = score(sample)
+    tied = scores["anomaly_score"][[3, 400, 700]]
+    assert np.all(tied == tied[0])
+    assert list(np.argsort(scores["anomaly_rank"][[3, 400, 700]])) == list(
+        np.argsort(-scores["anomaly_recon"][[3, 400, 700]])
+    )
+
+
 def test_a_partial_score_is_the_fraction_that_is_at_least_as_anomalous(sample):
     scores = score(sample)
     for name in PARTIAL_SCORES:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy.stats import rankdata
 
 from distspec.anomaly.score import PARTIAL_SCORES
 from distspec.catalog import editions
@@ -72,8 +73,9 @@ def test_anomaly_scores_of_the_runs_own_spectra_agree_with_the_catalog(objects, 
         # They differ by half a rank and by rounding.
         difference = np.abs(predicted[name].to_numpy() - objects[name].to_numpy())[same_class]
         assert np.quantile(difference, 0.9) < 0.05, name
-    ranks = predicted["anomaly_rank"].to_numpy() - objects["anomaly_rank"].to_numpy()
-    assert np.quantile(np.abs(ranks[same_class]), 0.9) <= 0.05 * len(objects)
+    # Spectra of equal score have different ranks in the catalog; a prediction has the best of them.
+    best_rank = rankdata(-objects["anomaly_score"].to_numpy(), method="min")
+    assert np.abs(predicted["anomaly_rank"].to_numpy() - best_rank)[same_class].max() <= 0.05 * len(objects)
 
 
 def test_the_runs_own_spectra_are_among_the_most_similar(objects, predicted):
