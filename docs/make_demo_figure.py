@@ -23,7 +23,7 @@ def main(root: str, path: str) -> None:
     project = distspec.open(root)
     objects = project.query("SELECT umap_0, umap_1, cluster_label FROM objects").to_pandas()
     classes = project.query(
-        "SELECT cluster_label, n_spectra, galaxy_type FROM classes "
+        "SELECT cluster_label, n_spectra, class_name FROM classes "
         "WHERE cluster_label >= 0 ORDER BY cluster_label"
     ).to_pandas()
     medians = project.query(
@@ -39,7 +39,7 @@ def main(root: str, path: str) -> None:
         median = medians[medians.cluster_label == row.cluster_label]
         offset = 1.6 * (len(classes) - 1 - i)
         right.plot(median.wave_rest, np.clip(median.flux_p50, 0, 3.2) + offset, color=color, lw=0.9)
-        name = f"class {row.cluster_label}\n{row.n_spectra} spectra\n{row.galaxy_type or ''}"
+        name = f"class {row.cluster_label}\n{row.n_spectra} spectra\n{row.class_name or ''}"
         right.text(8470, offset + 0.1, name, fontsize=8, color=color)
     left.set(xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[], title="latent space")
     right.set(

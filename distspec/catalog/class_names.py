@@ -1,4 +1,4 @@
-"""Names of classes: their galaxy types, told apart by the measurements that differ most."""
+"""Names of classes: their galaxy types, distinguished by the measurements that differ most."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def distinguish_class_names(
 
     That is the measurement with the largest standardized difference between the class and the others of the
     same name. Reconstructions are compared if they were measured: all at one redshift and without noise.
-    Values are on the arcsinh scale of the clustering features. Classes whose names are still equal are told
-    apart by further measurements.
+    Values are on the arcsinh scale of the clustering features. Classes whose names are still equal are
+    distinguished by further measurements.
 
     Parameters
     ----------

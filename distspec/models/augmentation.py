@@ -14,7 +14,7 @@ MAX_LOG_NOISE_RATIO = 0.7
 """Largest |ln k|, where k² is the ratio of the noise that is added to the halves of a thinned spectrum."""
 
 
-def thin(inputs: JoinedInputs, noise: Tensor) -> tuple[JoinedInputs, JoinedInputs]:
+def thin(inputs: JoinedInputs, noise: Tensor, equally: bool = False) -> tuple[JoinedInputs, JoinedInputs]:
     """Split the light of each spectrum into two halves with independent noise.
 
     With noise ε drawn as large as the spectrum's own, the halves are x + kε and x - ε/k.
@@ -25,6 +25,8 @@ def thin(inputs: JoinedInputs, noise: Tensor) -> tuple[JoinedInputs, JoinedInput
         Spectra; values with an inverse variance of 0 are masked and get no noise.
     noise : Tensor of shape (n_spectra, n_values)
         Noise of unit variance that is correlated as that of the spectra.
+    equally : bool
+        Whether both halves are equally deep, k = 1; otherwise k is drawn for each spectrum.
 
     Returns
     -------
@@ -35,27 +37,8 @@ def thin(inputs: JoinedInputs, noise: Tensor) -> tuple[JoinedInputs, JoinedInput
     ----------
     Neufeld et al. 2024, JMLR 25, 57.
     """
-    k = torch.exp(MAX_LOG_NOISE_RATIO * (2.0 * torch.rand_like(inputs.z) - 1.0))[:, None]
-    return _split(inputs, noise, k)
-
-
-def thin_equally(inputs: JoinedInputs, noise: Tensor) -> tuple[JoinedInputs, JoinedInputs]:
-    """Split the light of each spectrum as `thin` does, into halves of the same depth.
-
-    Parameters
-    ----------
-    inputs, noise
-        As for `thin`.
-
-    Returns
-    -------
-    first, second : JoinedInputs
-        Two views with half the inverse variance of the input each.
-    """
-    return _split(inputs, noise, torch.ones_like(inputs.z)[:, None])
-
-
-def _split(inputs: JoinedInputs, noise: Tensor, k: Tensor) -> tuple[JoinedInputs, JoinedInputs]:
+    max_log_ratio = 0.0 if equally else MAX_LOG_NOISE_RATIO
+    k = torch.exp(max_log_ratio * (2.0 * torch.rand_like(inputs.z) - 1.0))[:, None]
     noise = torch.where(inputs.ivar > 0, noise * inputs.ivar.clamp(min=TINY).rsqrt(), 0.0)
     first = JoinedInputs(inputs.value + k * noise, inputs.ivar / (1.0 + k.square()), inputs.z)
     second = JoinedInputs(inputs.value - noise / k, inputs.ivar / (1.0 + k.square().reciprocal()), inputs.z)

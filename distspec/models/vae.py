@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from distspec.models.augmentation import augment, thin, thin_equally
+from distspec.models.augmentation import augment, thin
 from distspec.models.batch import Batch, JoinedInputs
 from distspec.models.config import SPECTRUM_KEY, VAEConfig
 from distspec.models.layers import SpectrumSmoother, init_glorot, make_hidden_layers
@@ -208,7 +208,7 @@ class SpectrumVAE(nn.Module):
         """
         inputs = target = self._join(batch)
         if self.config.data_thinning:
-            inputs, target = thin_equally(inputs, self._draw_validation_noise(batch.z))
+            inputs, target = thin(inputs, self._draw_validation_noise(batch.z), equally=True)
         mean, log_var = self._encode(inputs)
         recon = self.reconstruction_loss(target, self._decode(mean, inputs.z))
         return {"recon": recon.sum(), "kl": kl_divergence(mean, log_var) * len(batch)}
