@@ -13,7 +13,7 @@ from distspec.measurements.definitions import Measurement, MeasurementSet
 from distspec.measurements.features import RECONSTRUCTION_PREFIX
 
 MIN_DIFFERENCE = 0.5
-"""Standardized difference below which a measurement does not tell classes apart ("medium" in Cohen 1988)."""
+"""Standardized difference below which a measurement does not distinguish classes ("medium" in Cohen 1988)."""
 
 
 def distinguish_class_names(
@@ -48,7 +48,7 @@ def distinguish_class_names(
     result: dict[int, str] = {}
     for name in dict.fromkeys(names.values()):
         group = [label for label in names if names[label] == name]
-        result |= _tell_apart(name, group, members, values)
+        result |= _distinguish(name, group, members, values)
     return result
 
 
@@ -85,7 +85,7 @@ def _scale_values(objects: pa.Table, measurement: Measurement) -> Floats:
     return np.arcsinh((value - measurement.center) / measurement.scale)
 
 
-def _tell_apart(
+def _distinguish(
     name: str,
     group: Sequence[int],
     members: Mapping[int, NDArray[np.int64]],
@@ -113,5 +113,5 @@ def _tell_apart(
         description = measurement.value_names[is_high] or f"{'high' if is_high else 'low'} {measurement.name}"
         remaining = {other: value for other, value in values.items() if other is not measurement}
         full_name = f"{name}, {description}" if name else description
-        result |= _tell_apart(full_name, labels, members, remaining)
+        result |= _distinguish(full_name, labels, members, remaining)
     return result

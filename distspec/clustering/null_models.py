@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import gammaln
-from scipy.stats import norm, rankdata
+from scipy.stats import multivariate_t, norm, rankdata
 
 from distspec.clustering.config import COPULA, GAUSSIAN, NULL_MODELS, OBSERVED, PERMUTED, STUDENT_T
 from distspec.clustering.plan import DatasetSpec
@@ -96,12 +96,11 @@ class _PrincipalComponents:
 
 def _draw_student_t(x: Floats, rng: np.random.Generator) -> Floats:
     sample = _PrincipalComponents.from_sample(x)
-    location, scatter, dof = fit_student_t(sample.components)
-    drawn = rng.multivariate_normal(np.zeros(len(location)), scatter, len(x), method="eigh")
-    return sample.invert(location + drawn * np.sqrt(dof / rng.chisquare(dof, (len(x), 1))))
+    drawn: Any = fit_student_t(sample.components).rvs(len(x), random_state=rng)
+    return sample.invert(drawn.reshape(sample.components.shape))
 
 
-def fit_student_t(x: Floats) -> tuple[Floats, Floats, float]:
+def fit_student_t(x: Floats) -> Any:
     """Fit a multivariate t distribution by maximum likelihood.
 
     Parameters
@@ -111,12 +110,8 @@ def fit_student_t(x: Floats) -> tuple[Floats, Floats, float]:
 
     Returns
     -------
-    location : ndarray of shape (n_dims,)
-        Center.
-    scatter : ndarray of shape (n_dims, n_dims)
-        Scale matrix.
-    dof : float
-        Degrees of freedom, from 1 to `MAX_DOF`.
+    scipy.stats.multivariate_t
+        The frozen distribution; its degrees of freedom lie between 1 and `MAX_DOF`.
 
     References
     ----------
@@ -139,7 +134,8 @@ def fit_student_t(x: Floats) -> tuple[Floats, Floats, float]:
         weights = (dof + n_dims) / (dof + distance)
         location = weights @ x / weights.sum()
         scatter = ((x - location).T * weights) @ (x - location) / n
-    return location, scatter, dof
+    distribution: Any = multivariate_t  # pyright infers from its defaults that it takes integers alone
+    return distribution(location, scatter, dof)
 
 
 _DRAW: Mapping[str, Callable[[Floats, np.random.Generator], Floats]] = {

@@ -43,10 +43,10 @@ def test_student_t_has_the_fitted_location_scatter_and_tails(rng, dof):
     scatter = np.array([[2.0, 0.9], [0.9, 1.0]])
     scale = np.sqrt(dof / rng.chisquare(dof, (4000, 1))) if np.isfinite(dof) else 1.0
     x = [3.0, -1.0] + rng.multivariate_normal([0, 0], scatter, 4000) * scale
-    location, fitted, fitted_dof = fit_student_t(x)
-    assert np.allclose(location, [3.0, -1.0], atol=0.1)
-    assert np.allclose(fitted, scatter, atol=0.2)
-    assert 3.0 < fitted_dof < 5.5 if np.isfinite(dof) else fitted_dof > 40.0
+    fitted = fit_student_t(x)
+    assert np.allclose(fitted.loc, [3.0, -1.0], atol=0.1)
+    assert np.allclose(fitted.shape, scatter, atol=0.2)
+    assert 3.0 < fitted.df < 5.5 if np.isfinite(dof) else fitted.df > 40.0
     drawn = draw_null_data(x, DatasetSpec("student_t", 0), 0)
     probabilities = [0.05, 0.16, 0.5, 0.84, 0.95]
     assert np.allclose(*(np.quantile(y, probabilities, axis=0) for y in (drawn, x)), rtol=0.15, atol=0.15)
