@@ -1,4 +1,4 @@
-"""The Slurm script, run with stand-ins for Slurm, Ray and distspec that record how they were called."""
+"""The Slurm script, run with substitutes for Slurm, Ray and distspec that record how they were called."""
 
 import os
 import shlex
@@ -15,8 +15,8 @@ from tests.infra.launching import start_problems
 
 SCRIPT = TOP / "infra/slurm/distspec.sbatch"
 RECORD = 'echo "$(basename "$0") $*" >> "$CALLS"\n'
-STAND_INS = {
-    "scontrol": "echo n1; echo n2; echo n3",
+SUBSTITUTES = {
+    "scontrol": "echo n1; /bin/sleep 0.1; echo n2; echo n3",  # as if asked over a network
     "hostname": "echo 10.0.0.1 10.0.0.2",
     "srun": 'while [[ "$1" == -* ]]; do shift; done; exec "$@"',
     # The first question is asked before the head has started.
@@ -31,7 +31,7 @@ def job(tmp_path):
     """Return a function that starts the script, and the path of the record of calls."""
     programs = tmp_path / "venv" / "bin"
     programs.mkdir(parents=True)
-    for name, body in STAND_INS.items():
+    for name, body in SUBSTITUTES.items():
         (programs / name).write_text(f"#!/bin/bash\n{RECORD}{body}\n")
         (programs / name).chmod(0o755)
     calls = tmp_path / "calls"
