@@ -7,6 +7,7 @@ export class State {
   constructor(collect) {
     this.collect = collect;
     this.paused = true; // until the view of the address is shown
+    this.missed = false; // a change of the view while paused
     this.written = "";
   }
 
@@ -15,11 +16,15 @@ export class State {
   }
 
   write() {
-    if (this.paused) return;
+    if (this.paused) {
+      this.missed = true;
+      return;
+    }
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
-      this.written = `#${new URLSearchParams(this.collect())}`;
-      if (this.written !== location.hash) history.replaceState(null, "", this.written);
+      const view = String(new URLSearchParams(this.collect()));
+      this.written = view && `#${view}`;
+      if (this.written !== location.hash) history.replaceState(null, "", this.written || location.pathname);
     }, DELAY);
   }
 
@@ -36,5 +41,6 @@ export class State {
     addEventListener("hashchange", () => location.hash !== this.written && apply());
     if (location.hash) await apply();
     this.paused = false;
+    if (this.missed) this.write();
   }
 }
