@@ -58,6 +58,28 @@ def set_flux_axis(
     ----------
     ax : Axes
         Axes to set.
+    noisy, smooth, linear_width
+        As in `find_flux_limits`.
+    """
+    limits = find_flux_limits(noisy, smooth, linear_width)
+    if linear_width is None:
+        ax.set_ylim(*limits)
+        ax.yaxis.set_major_locator(MaxNLocator(4))
+        return
+    ax.set_yscale("asinh", linear_width=linear_width)
+    ax.set_ylim(*limits)
+    ax.yaxis.set_major_locator(FixedLocator(_choose_ticks(*limits, linear_width)))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
+
+
+def find_flux_limits(
+    noisy: Sequence[Floats], smooth: Sequence[Floats], linear_width: float | None
+) -> tuple[float, float]:
+    """Return limits of the flux of curves, with a small margin.
+
+    Parameters
+    ----------
     noisy : sequence of ndarray
         Curves whose most extreme 0.3 % at either end may be outside of the limits.
     smooth : sequence of ndarray
@@ -70,18 +92,24 @@ def set_flux_axis(
         finite = curve[np.isfinite(curve)]
         if finite.size:
             low, high = min(low, float(finite.min())), max(high, float(finite.max()))
-    if linear_width is None:
-        pad = 0.06 * (high - low)
-        ax.set_ylim(low - pad, high + pad)
-        ax.yaxis.set_major_locator(MaxNLocator(4))
-        return
-    ax.set_yscale("asinh", linear_width=linear_width)
-    bottom, top = np.arcsinh(np.array([low, high]) / linear_width)
+    bottom, top = scale_flux(np.array([low, high]), linear_width)
     pad = 0.06 * (top - bottom)
-    ax.set_ylim(*(linear_width * np.sinh(np.array([bottom - pad, top + pad]))))
-    ax.yaxis.set_major_locator(FixedLocator(_choose_ticks(*ax.get_ylim(), linear_width)))
-    ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
+    limits = np.array([bottom - pad, top + pad])
+    low, high = limits if linear_width is None else linear_width * np.sinh(limits)
+    return float(low), float(high)
+
+
+def scale_flux(flux: Floats, linear_width: float | None) -> Floats:
+    """Return flux on the scale of the axis: unchanged, or arcsinh of the flux in units of the linear width.
+
+    Parameters
+    ----------
+    flux : ndarray
+        Flux.
+    linear_width : float or None
+        Result of `choose_linear_width`.
+    """
+    return flux if linear_width is None else np.arcsinh(flux / linear_width)
 
 
 def _choose_ticks(low: float, high: float, linear_width: float) -> list[float]:

@@ -9,20 +9,20 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from distspec.core.colors import DATA_COLOR, ERROR_COLOR, MODEL_COLOR, MUTED_COLOR, class_color
 from distspec.core.spectrum import Floats
 from distspec.report.data import ExampleSpectra
-from distspec.report.figures.flux_axis import choose_linear_width, set_flux_axis
+from distspec.report.figures.flux_axis import choose_linear_width, find_flux_limits, scale_flux, set_flux_axis
 from distspec.report.figures.lines import find_line_name, mark_lines, name_lines
 from distspec.report.figures.style import (
     DPI,
     FIGURE_WIDTH,
     add_legend,
     message_figure,
-    set_layout,
     with_report_style,
 )
 from distspec.report.odd_features import OddFeature
@@ -416,28 +416,26 @@ def plot_thumbnails(
         for start in range(0, len(members[label]), n_columns)
     ]
     figure = Figure((FIGURE_WIDTH, 0.45 + 0.52 * len(rows)), dpi=DPI)
-    axes = figure.subplots(
-        len(rows), n_columns, sharex=True, squeeze=False, gridspec_kw={"hspace": 0, "wspace": 0}
-    )
-    set_layout(figure, w_pad=0.01, h_pad=0.01, hspace=0, wspace=0)
+    ax = figure.subplots()  # one for all thumbnails: a hundred axes would take as many times longer
+    ax.set(xlim=(0, n_columns), ylim=(len(rows), 0), xticks=[], yticks=[], frame_on=False)
     wave, _, label_text = wave_axis(wave_rest)
     linear_width = choose_linear_width(get_fit(examples, i) for i in range(len(labels)))
-    axes[0, 0].set_xlim(wave_limits(wave, np.any(examples.ivar > 0, axis=0)))
-    for row, (label, spectra) in zip(axes, rows, strict=True):
-        for ax in row:
-            ax.set(xticks=[], yticks=[])
-            ax.spines[:].set_linewidth(0.3)
-        for ax in row[len(spectra) :]:
-            ax.set_axis_off()
-        for ax, i in zip(row, spectra, strict=False):
+    low, high = wave_limits(wave, np.any(examples.ivar > 0, axis=0))
+    x = (wave - low) / (high - low)
+    for row, (label, spectra) in enumerate(rows):
+        for column, i in enumerate(spectra):
+            frame = Rectangle((column, row), 1, 1, fill=False, lw=0.3, ec="#444444")
+            ax.add_patch(frame)
             data, fit = get_data(examples, i), get_fit(examples, i)
-            ax.step(wave, data, where="mid", color=MUTED_COLOR, lw=0.25)
-            ax.plot(wave, fit, color=class_color(label), lw=0.7)
-            set_flux_axis(ax, [data], [fit], linear_width)
-            ax.set_yticks([])
-            ax.text(0.97, 0.94, examples.captions[i], transform=ax.transAxes, ha="right", va="top", size=4.2)
+            bottom, top = scale_flux(np.array(find_flux_limits([data], [fit], linear_width)), linear_width)
+            data, fit = ((top - scale_flux(flux, linear_width)) / (top - bottom) for flux in (data, fit))
+            steps = ax.step(column + x, row + data, where="mid", color=MUTED_COLOR, lw=0.25)
+            curve = ax.plot(column + x, row + fit, color=class_color(label), lw=0.7)
+            for artist in (*steps, *curve):
+                artist.set_clip_path(frame)
+            ax.text(column + 0.97, row + 0.06, examples.captions[i], ha="right", va="top", size=4.2)
         if spectra[0] == members[label][0]:
-            row[0].set_ylabel(class_names[label], rotation=0, ha="right", va="center", size=5.8)
+            ax.text(-0.06, row + 0.5, class_names[label], ha="right", va="center", size=5.8)
     name, _, bracket = label_text.partition(" [")
     decimals = 0 if wave.max() > 100 else 2
     span = f"{wave.min():,.{decimals}f} to {wave.max():,.{decimals}f} {bracket.rstrip(']')}"
