@@ -36,6 +36,8 @@ PAPER_LEARNING_RATE = 1e-3
 """Learning rate for recipe `paper`, ten times its own, since it is trained for fewer epochs."""
 LEARNSPEC_MAX_EPOCHS = 400
 """Number of epochs of recipe `learnspec`, whose learning rate has fallen to a tenth by then."""
+FINE_GRID, N_FINE_PIXELS = "dja on a fine grid", 1280
+"""Recipe `dja` with twice the pixels, so that the grid is finer than the prism's pixels, and their number."""
 REFERENCE_Z = np.array([5.5])
 """Redshift for which grids in the observed frame are computed."""
 
@@ -71,15 +73,16 @@ class TrainingData:
 
 
 def get_config(recipe: str) -> Config:
-    """Return the settings of recipe `dja`, `paper` or `learnspec`, with limits on the number of epochs."""
-    config = RECIPES[recipe]("unused")
+    """Return the settings of `dja`, `FINE_GRID`, `paper` or `learnspec`, with limits on the number of epochs."""
+    config = RECIPES["dja" if recipe == FINE_GRID else recipe]("unused")
     if recipe == "paper":
         training = replace(config.training, learning_rate=PAPER_LEARNING_RATE, max_epochs=MAX_EPOCHS)
     elif recipe == "learnspec":
         training = replace(config.training, max_epochs=LEARNSPEC_MAX_EPOCHS)
     else:
         training = replace(config.training, max_epochs=min(MAX_EPOCHS, config.training.max_epochs))
-    return replace(config, training=training)
+    grid = replace(config.grid, n_pixels=N_FINE_PIXELS) if recipe == FINE_GRID else config.grid
+    return replace(config, training=training, grid=grid)
 
 
 def get_grid(recipe: str) -> WavelengthGrid:
