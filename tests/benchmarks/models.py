@@ -73,7 +73,7 @@ class TrainingData:
 
 
 def get_config(recipe: str) -> Config:
-    """Return the settings of `dja`, `FINE_GRID`, `paper` or `learnspec`, with limits on the number of epochs."""
+    """Return the settings of a recipe, or of `FINE_GRID`, with limits on the number of epochs."""
     config = RECIPES["dja" if recipe == FINE_GRID else recipe]("unused")
     if recipe == "paper":
         training = replace(config.training, learning_rate=PAPER_LEARNING_RATE, max_epochs=MAX_EPOCHS)
