@@ -80,3 +80,12 @@ def test_linear_probe_finds_a_separate_class(rng):
     assert min(found.values()) > 0.95
     nothing = quality.linear_probe(rng.normal(size=(400, 3)), classes)
     assert nothing["recall"] < 0.3
+
+
+def test_repeats_in_one_class_are_counted_against_permuted_classes():
+    sources, labels = ["a", "a", "b", "c", "c", "d"], np.array([0, 0, 1, -1, -1, 1])
+    scores = quality.score_repeats(labels, sources, np.ones(6, bool))
+    assert (scores.n_pairs, scores.in_one_class) == (2, 0.5), "spectra without a class share none"
+    assert scores.by_chance == pytest.approx(2 / 15, abs=0.02)
+    one_of_each = np.array([True, False, True, True, False, True])
+    assert quality.score_repeats(labels, sources, one_of_each).n_pairs == 0

@@ -245,8 +245,13 @@ def read_real_errors() -> Sequence[Floats]:
     return errors
 
 
-def simulate_bagpipes_sample(n: int, seed: int, grid: WavelengthGrid, norm: NormConfig) -> HeldOutSample:
-    """Observe `n` galaxies as `tests.benchmarks.survey.simulate_held_out_sample` does."""
+def simulate_bagpipes_sample(
+    n: int, seed: int, grid: WavelengthGrid, norm: NormConfig, sys_err: float = 0.0
+) -> HeldOutSample:
+    """Observe `n` galaxies as `tests.benchmarks.survey.simulate_held_out_sample` does.
+
+    `sys_err` is that of `distspec.archives.dja.DJA`.
+    """
     config = SimulationConfig(
         2 * n, seed, repeat_fraction=0.0, defect_fraction=0.0, anomaly_fraction=0.0, low_grade_fraction=0.0
     )
@@ -264,7 +269,8 @@ def simulate_bagpipes_sample(n: int, seed: int, grid: WavelengthGrid, norm: Norm
         spectra: list[Spectrum] = []
         for i, err in enumerate(own):
             noise = np.convolve(rng.standard_normal(len(WAVE) + 2), NOISE_KERNEL, "valid")
-            observed, ivar = flux[i] + np.nan_to_num(err) * noise, np.nan_to_num(err**-2.0)
+            observed = flux[i] + np.nan_to_num(err) * noise
+            ivar = np.nan_to_num(np.hypot(err, sys_err * np.maximum(observed, 0.0)) ** -2.0)
             observed = np.where(ivar > 0.0, observed, 0.0)
             spectra.append(Spectrum(str(i), WAVE, observed, ivar, FLUX_UNIT, float(cataloged_z[i])))
         return spectra

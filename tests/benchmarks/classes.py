@@ -1,12 +1,13 @@
 """Agreement of classes with the truth and between runs, of recipes `dja` and `paper`, on held-out galaxies.
 
     python -m tests.benchmarks.classes [--seeds N] [--jobs N] [--nulls N] [--models N] [--spaces SPACE …]
-        [dja | paper]
+        [dja | paper | ceiling]
 
 For each seed models are trained anew (`--models`), with other initial weights and another order of the
 spectra; they embed the same held-out simulated galaxies, which are clustered with seeds of their own. For the
 macro F1 score each class is named after most of its members. `--nulls` sets the number of draws of each null
-model.
+model. `ceiling` trains no model: the features of the same galaxies without noise, all at one redshift, are
+clustered in the same way, which shows how far the true classes overlap in the features themselves.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ from sklearn.metrics import adjusted_rand_score, f1_score, normalized_mutual_inf
 from distspec.clustering.config import ClusteringConfig, FeatureSpace
 from distspec.clustering.consensus import Consensus, drop_unstable_classes, find_consensus
 from distspec.clustering.feature_space import ClusteringInputs, join_measurements, scale_by_posterior_width
+from distspec.clustering.labeler import Assignment
 from distspec.clustering.plan import build_algorithm_grid, plan_jobs
 from distspec.clustering.selection import score_sweep, select_setting
 from distspec.clustering.trials import TrialResult, limit_rows, run_trials
 from distspec.clustering.umap import UmapEmbedding, UmapParams, build_neighbor_graph
-from distspec.core.spectrum import Floats, WavelengthGrid
-from distspec.measurements.features import compute_features, measure_reconstructions
+from distspec.core.spectrum import Floats, Floats32, WavelengthGrid
+from distspec.measurements.features import RECONSTRUCTION_IVAR, compute_features, measure_reconstructions
 from distspec.measurements.standard_sets import NIRSPEC_PRISM_MEASUREMENTS as PRISM_MEASUREMENTS
 from distspec.models.vae import SpectrumVAE
 from distspec.pipeline.recipes import dja
@@ -44,7 +46,7 @@ from tests.benchmarks.survey import View, simulate_held_out_sample
 N_FILES, ARCHIVE_SEED = 3000, 202
 ACTOR_MEMORY = 4e9
 """Memory for the points of an algorithm [bytes]."""
-RECIPES = ("dja", "paper")
+RECIPES = ("dja", "paper", "ceiling")
 
 
 @dataclass(frozen=True)
@@ -96,11 +98,30 @@ def make_inputs(
         PRISM_MEASUREMENTS, partial(decode_at, model), grid, z_mean, z_log_var, n_draws=0
     )
     values = {**measured, **PRISM_MEASUREMENTS.measure(view.flux, view.ivar, view.z, grid)}
-    latents = scale_by_posterior_width(z_mean, z_log_var)
     return ClusteringInputs(
-        join_measurements(latents, np.zeros((len(z_mean), 0))),
+        join_measurements(
+            scale_by_posterior_width(z_mean, z_log_var),
+            PRISM_MEASUREMENTS.scale_by_error(config.measurements, values),
+        ),
         compute_features(PRISM_MEASUREMENTS, values).astype(np.float32),
     )
+
+
+def make_ceiling_inputs(flux: Floats32, grid: WavelengthGrid) -> ClusteringInputs:
+    """Return the features of noise-free galaxies as points, as if a model had reconstructed them exactly.
+
+    `flux` is that of `tests.benchmarks.survey.simulate_noise_free`.
+    """
+    z = np.full(len(flux), PRISM_MEASUREMENTS.reference_redshift)
+    measured = measure_reconstructions(
+        PRISM_MEASUREMENTS, lambda rows, _: rows, grid, flux, np.zeros_like(flux), n_draws=0
+    )
+    values = {
+        **measured,
+        **PRISM_MEASUREMENTS.measure(flux, np.full_like(flux, RECONSTRUCTION_IVAR), z, grid),
+    }
+    features = compute_features(PRISM_MEASUREMENTS, values).astype(np.float32)
+    return ClusteringInputs(features, features)
 
 
 def run_sweep(
@@ -143,15 +164,27 @@ def run_recipe(
 
     Null draws, models and spaces are for `dja`; runs share no model.
     """
-    config = get_config(recipe)
+    named = "dja" if recipe == "ceiling" else recipe
+    config, grid = get_config(named), get_grid(named)
+    sample = simulate_held_out_sample(N_FILES, ARCHIVE_SEED, grid, config.norm)
     clustering = config.clustering
+    if recipe == "ceiling":
+        clustering = replace(clustering, n_null_draws=n_null_draws, n_models=1, spaces=("features",))
+        return cluster_inputs(
+            [make_ceiling_inputs(sample.noise_free, grid)], clustering, seed, sample.truth_class
+        )
     if recipe == "dja":
         clustering = replace(clustering, n_null_draws=n_null_draws, n_models=n_models, spaces=tuple(spaces))
-    grid = get_grid(recipe)
     n_models = clustering.n_clustered_models
     models = [train_recipe(recipe, seed * n_models + i) for i in range(n_models)]
-    sample = simulate_held_out_sample(N_FILES, ARCHIVE_SEED, grid, config.norm)
     model_inputs = [make_inputs(model, sample.first, grid, clustering) for model in models]
+    return cluster_inputs(model_inputs, clustering, seed, sample.truth_class)
+
+
+def cluster_inputs(
+    model_inputs: Sequence[ClusteringInputs], clustering: ClusteringConfig, seed: int, truth: Any
+) -> ClassificationRun:
+    """Cluster spectra as derived from each model, as the cluster stage does."""
     results = run_sweep(model_inputs[0], clustering, seed, model_inputs[1:])
     scores = score_sweep(results, clustering)
     on_data = [result for result in results if not result.trial.dataset.is_null]
@@ -161,12 +194,15 @@ def run_recipe(
     if selection.trial_index is None:
         consensus = find_consensus(members, selection.n_classes, np.random.default_rng(seed))
         consensus = drop_unstable_classes(consensus, members, clustering.min_class_jaccard)
+        assignment = Assignment.from_members(consensus, members)
+        labels, stability = assignment.labels, assignment.stability
     else:
-        consensus = Consensus.from_members(members, on_data[selection.trial_index].labels.astype(np.int32))
+        labels = on_data[selection.trial_index].labels.astype(np.int32)
+        stability = Consensus.from_members(members, labels).membership_stability(members, labels)
     return ClassificationRun(
-        labels=consensus.labels,
-        stability=consensus.membership_stability(members, consensus.labels),
-        truth=sample.truth_class,
+        labels=labels,
+        stability=stability,
+        truth=truth,
         setting=str(selection.setting),
         reason=selection.reason,
         beats_null=scores.beats_null(selection.setting),
@@ -208,9 +244,9 @@ def print_scores(recipe: str, runs: Sequence[ClassificationRun]) -> None:
         average = mean(values) if values else float("nan")
         spread = stdev(values) if len(values) > 1 else float("nan")
         rounded = [round(float(value), 3) for value in values]
-        print(f"{recipe:6s} {name:20s} {average:.3f} ± {spread:.3f}   {rounded}")
+        print(f"{recipe:7s} {name:20s} {average:.3f} ± {spread:.3f}   {rounded}")
     for run in runs:
-        print(f"{recipe:6s} {run.setting}; beats null: {run.beats_null}; {run.reason}")
+        print(f"{recipe:7s} {run.setting}; beats null: {run.beats_null}; {run.reason}")
 
 
 def main() -> None:

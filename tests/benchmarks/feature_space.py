@@ -3,8 +3,9 @@
     python -m tests.benchmarks.feature_space [--seeds N] [--cache FOLDER] [dja | spex]
 
 dja: models of recipe `dja` embed held-out simulated galaxies; Gaussian mixtures with full covariance, the
-likeliest of ten initializations, are compared with the true classes and with those of the other models. spex:
-the same for spectral indices of real stars, without a model, and their classes M, L and T.
+likeliest of ten initializations, are compared with the true classes and with those of the other models. The
+ceiling is the same for the features of these galaxies without noise. spex: the same for spectral indices of
+real stars, without a model, and their classes M, L and T.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from distspec.measurements.features import compute_features, measure_reconstruct
 from distspec.measurements.standard_sets import NIRSPEC_PRISM_MEASUREMENTS as PRISM_MEASUREMENTS
 from distspec.measurements.standard_sets import SPEX_MEASUREMENTS
 from distspec.models.vae import SpectrumVAE
+from tests.benchmarks.classes import make_ceiling_inputs
 from tests.benchmarks.models import (
     decode_at,
     embed_spectra,
@@ -73,6 +75,9 @@ def evaluate_galaxies(n_seeds: int, cache: Path | None) -> None:
     for (space, k), by_model in labels.items():
         between = [adjusted_rand_score(a, b) for a, b in itertools.combinations(by_model, 2)]
         _print_scores(f"{space}, k = {k}", by_model, sample.truth_class, between)
+    noise_free = make_ceiling_inputs(sample.noise_free, get_grid("dja")).features
+    for k in GALAXY_KS:
+        _print_scores(f"ceiling, k = {k}", [_fit_mixture(noise_free, k)], sample.truth_class, [])
 
 
 def make_spaces(model: SpectrumVAE, view: View) -> dict[str, Any]:

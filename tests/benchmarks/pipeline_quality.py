@@ -1,10 +1,12 @@
 """Agreement of classes and anomalies with the truth, for runs of the whole pipeline with several seeds.
 
-    python -m tests.benchmarks.pipeline_quality [demo|spex] [--seeds N] [FLAG …]
+    python -m tests.benchmarks.pipeline_quality [demo|spex] [--seeds N] [--first-seed N] [FLAG …]
 
 runs the pipeline once for each seed in a temporary folder, with further flags of the pipeline. Recipe `demo`
 simulates another archive for each seed; for `spex` the real stars are the same, and the seed changes initial
-weights, maps and sweep. Each score is printed beside that of its null.
+weights, maps and sweep. Each score is printed beside that of its null. Repeats are the first two spectra of
+each source that was observed more than once; the null permutes the classes of the spectra. The ceiling of
+recipe `demo` is the ARI of the features of the ordinary galaxies without noise, clustered in the same way.
 """
 
 from __future__ import annotations
@@ -14,21 +16,27 @@ import statistics
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 import pyarrow as pa
 from sklearn.metrics import adjusted_rand_score
 
+from distspec.archives.simulated.archive import draw_survey_galaxies, simulate_galaxy_flux
+from distspec.archives.simulated.survey import plan_survey
 from distspec.catalog import editions
 from distspec.catalog.run_record import SelectionRecord, read_run_record
 from distspec.core.arrow import pc
 from distspec.io.paths import run_url
+from distspec.measurements.standard_sets import NIRSPEC_PRISM_MEASUREMENTS
 from distspec.pipeline.config import Config
 from distspec.pipeline.recipes import parse
 from distspec.pipeline.runner import STAGES, find_run, run_stages
 from distspec.report.truth import TruthScores, score_against_truth
+from tests.benchmarks.classes import cluster_inputs, make_ceiling_inputs
+from tests.benchmarks.quality import score_repeats
+from tests.benchmarks.survey import select_files, simulate_noise_free
 from tests.conftest import DATA
 
 
@@ -76,10 +84,33 @@ def collect_scores(
         values[name].append(recall.recall)
         null_values[name].append(recall.null_recall)
     objects = run.objects
+    is_core = objects["cluster_stability"].to_numpy() >= run.selection.min_core_stability
+    for title, is_used in (("repeats", np.ones(len(objects), bool)), ("repeats, both core", is_core)):
+        repeats = score_repeats(
+            objects["cluster_label"].to_numpy(), objects["source_id"].to_pylist(), is_used
+        )
+        values[f"{title}: pairs"].append(repeats.n_pairs)
+        values[f"{title}: in one class"].append(repeats.in_one_class)
+        null_values[f"{title}: in one class"].append(repeats.by_chance)
     values["silhouette"].append(pc.max(run.sweep["silhouette"]).as_py())
     values["median reconstruction error"].append(statistics.median(objects["recon_mse"].to_pylist()))
     values["median χ² per pixel"].append(statistics.median(objects["recon_chi2_red"].to_pylist()))
     values["core fraction"].append(run.selection.core_fraction)
+
+
+def compute_ceiling(config: Config) -> float:
+    """Return the ARI to the true classes of the ordinary galaxies of a simulated archive without noise."""
+    simulation = config.simulation
+    assert simulation is not None, "the ceiling needs a simulated archive"
+    table = select_files(plan_survey(simulation))
+    table = table.filter(pc.field("anomaly_type") == "")
+    galaxies = draw_survey_galaxies(simulation, table.to_pylist())
+    grid = config.grid.resolve(np.array([NIRSPEC_PRISM_MEASUREMENTS.reference_redshift]))
+    flux = simulate_noise_free(lambda z: simulate_galaxy_flux(galaxies, z), len(table), grid, config.norm)
+    clustering = replace(config.clustering, n_models=1, spaces=("features",))
+    truth = np.array(table["truth_class"].to_pylist())
+    run = cluster_inputs([make_ceiling_inputs(flux, grid)], clustering, config.seed, truth)
+    return float(adjusted_rand_score(truth, run.labels))
 
 
 def compare_runs(runs: Sequence[PipelineRun]) -> list[float]:
@@ -99,17 +130,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("recipe", nargs="?", choices=("demo", "spex"), default="demo")
     parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--first-seed", type=int, default=0)
     args, flags = parser.parse_known_args()
     values: dict[str, list[float]] = defaultdict(list)
     null_values: dict[str, list[float]] = defaultdict(list)
     runs: list[PipelineRun] = []
-    for seed in range(args.seeds):
+    for seed in range(args.first_seed, args.first_seed + args.seeds):
         run = run_pipeline(args.recipe, seed, flags)
         selection = run.selection
         print(
             f"{seed} {selection.setting}; beats null: {selection.beats_null}; {selection.reason}", flush=True
         )
         collect_scores(run, values, null_values)
+        if args.recipe == "demo":
+            values["ceiling of ARI"].append(compute_ceiling(make_config(args.recipe, "unused", seed, flags)))
         runs.append(run)
     if agreement := compare_runs(runs):
         values["ARI of reruns"] = agreement

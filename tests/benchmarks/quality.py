@@ -5,7 +5,8 @@ The functions take arrays. Latents are posterior means; decoded spectra are in l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,33 @@ from sklearn.preprocessing import StandardScaler
 
 from distspec.core.spectrum import Floats, Floats32, WavelengthGrid
 from distspec.models.neighbors import Posteriors, compute_log_bayes_factors
+from distspec.store.splits import find_repeat_pairs
 
 Strings = NDArray[np.str_]
 BRIGHT_SNR = 8.0
 """Median signal-to-noise ratio per native pixel above which a spectrum counts as bright."""
 N_NEIGHBORS = 10
 N_FOLDS = 5
+N_PERMUTATIONS = 2000
+
+
+@dataclass(frozen=True)
+class RepeatScores:
+    """Pairs of spectra of one source.
+
+    Attributes
+    ----------
+    n_pairs : int
+        Number of pairs.
+    in_one_class : float
+        Fraction of the pairs whose spectra are in one class; NaN without pairs.
+    by_chance : float
+        The same if the classes of the spectra are permuted.
+    """
+
+    n_pairs: int
+    in_one_class: float
+    by_chance: float
 
 
 def rebin_to_native(recon: Floats32, grid: WavelengthGrid, native_wave: Floats) -> Floats:
@@ -166,3 +188,29 @@ def linear_probe(latents: Floats, truth_class: Strings, positive: str = "lae") -
         "recall": n_correct / max(float(np.sum(is_true)), 1.0),
         "precision": n_correct / max(float(np.sum(is_predicted)), 1.0),
     }
+
+
+def score_repeats(labels: Any, source_ids: Sequence[str], is_used: NDArray[np.bool_]) -> RepeatScores:
+    """Return how often two spectra of one source are in one class.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n_spectra,)
+        Classes; -1 is none, which no two spectra share.
+    source_ids : sequence of str
+        Source of each spectrum. The first two spectra of a source are compared.
+    is_used : ndarray of bool, shape (n_spectra,)
+        Spectra that count.
+    """
+    used = np.flatnonzero(is_used)
+    pairs = find_repeat_pairs([source_ids[i] for i in used.tolist()])
+    if not len(pairs):
+        return RepeatScores(0, float("nan"), float("nan"))
+    own, rng = np.asarray(labels)[used], np.random.default_rng(0)
+
+    def fraction(values: Any) -> float:
+        first, second = values[pairs[:, 0]], values[pairs[:, 1]]
+        return float(np.mean((first == second) & (first >= 0)))
+
+    permuted = [fraction(rng.permutation(own)) for _ in range(N_PERMUTATIONS)]
+    return RepeatScores(len(pairs), fraction(own), float(np.mean(permuted)))

@@ -22,11 +22,14 @@ from distspec.archives.simulated.nirspec import WAVE, add_noise_and_defects
 from distspec.archives.simulated.survey import SimulationConfig, plan_survey
 from distspec.core.arrow import pc
 from distspec.core.spectrum import Floats, Floats32, Spectrum, WavelengthGrid
+from distspec.measurements.standard_sets import NIRSPEC_PRISM_MEASUREMENTS
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.rest_frame import preprocess, to_rest_frame_batch
 
 FLUX_UNIT = "uJy"
 DEFAULT_SLOPE = -2.0
+HIGH_SNR = 1e4
+"""Signal-to-noise ratio at the maximum of a spectrum that counts as noise-free."""
 MIN_REDSHIFT_SHIFT = 0.5
 """Smallest difference between the redshifts of a galaxy and of its view at another redshift."""
 
@@ -78,12 +81,15 @@ class HeldOutSample:
         The same galaxies at other redshifts.
     truth_class : ndarray of str, shape (n_galaxies,)
         True classes.
+    noise_free : ndarray of shape (n_galaxies, n_pixels)
+        Result of `simulate_noise_free`.
     """
 
     first: View
     new_noise: View
     other_z: View
     truth_class: NDArray[np.str_]
+    noise_free: Floats32
 
 
 @dataclass(frozen=True)
@@ -182,7 +188,24 @@ def build_held_out_sample(
     first, new_noise, other = (
         _make_view([spectra[i] for i in kept], flux[kept], grid, norm) for spectra, flux in observed
     )
-    return HeldOutSample(first, new_noise, other, truth_class[kept])
+    noise_free = simulate_noise_free(simulate, len(z), grid, norm)
+    return HeldOutSample(first, new_noise, other, truth_class[kept], noise_free[kept])
+
+
+def simulate_noise_free(
+    simulate: Callable[[Floats], Floats], n: int, grid: WavelengthGrid, norm: NormConfig
+) -> Floats32:
+    """Return `n` galaxies without noise at the reference redshift of the measurements, (n, n_pixels).
+
+    `simulate` is that of `build_held_out_sample`.
+    """
+    z = np.full(n, NIRSPEC_PRISM_MEASUREMENTS.reference_redshift)
+    flux = simulate(z)
+    ivar = np.broadcast_to((HIGH_SNR / flux.max(axis=1, keepdims=True)) ** 2, flux.shape)
+    spectra = [Spectrum("", WAVE, flux[i], ivar[i], FLUX_UNIT, float(z[i])) for i in range(n)]
+    batch, rejected = preprocess(spectra, grid, norm, DEFAULT_SLOPE)
+    assert not rejected, "every spectrum without noise can be normalized"
+    return batch.flux
 
 
 def select_files(table: pa.Table, include_brown_dwarfs: bool = False) -> pa.Table:
