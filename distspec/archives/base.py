@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from distspec.core.instruments import Disperser
 from distspec.core.listing import Listing
+from distspec.core.schema import Column
 from distspec.core.spectrum import Floats, Spectrum
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
 from distspec.io.remote.files import ArchiveFile
@@ -161,6 +162,9 @@ class Archive(ABC):
     """Dispersion of the instrument over its detector, used to find bad pixels; None if unknown."""
     measurements: ClassVar[MeasurementSet] = MeasurementSet()
     """What is measured on every spectrum and on its reconstruction."""
+    observation_columns: ClassVar[Sequence[Column]] = ()
+    """Columns of text that the reader takes from the files, `Spectrum.observation`: which program, detector
+    or reduction a spectrum comes from. They are published, null where they are unknown."""
     galaxy_types: ClassVar[Sequence[GalaxyTypeRule]] = ()
     """Rules that suggest galaxy types, in order of precedence; empty if the archive has none."""
 

@@ -28,12 +28,13 @@ from distspec.archives.catalogs import (
 )
 from distspec.archives.dja_bulk import check_release, find_bulk_url, index_prism_rows, read_bulk_spectrum
 from distspec.archives.file_locations import locate_files
-from distspec.archives.msaexp import FLUX_UNIT, find_valid_pixels, parse_spec1d
+from distspec.archives.msaexp import FLUX_UNIT, OBSERVATION_COLUMNS, find_valid_pixels, parse_spec1d
 from distspec.core.arrow import pc
 from distspec.core.errors import ConfigError
 from distspec.core.instruments import NIRSPEC_PRISM, Disperser
 from distspec.core.lines import GALAXY_LINES
 from distspec.core.listing import Listing, RowSelection
+from distspec.core.schema import Column
 from distspec.core.spectrum import Spectrum
 from distspec.io.catalog_table import CatalogTable
 from distspec.io.fits.reading import parse_head
@@ -106,6 +107,7 @@ class DJA(Archive):
     disperser: ClassVar[Disperser | None] = NIRSPEC_PRISM
     measurements: ClassVar[MeasurementSet] = NIRSPEC_PRISM_MEASUREMENTS
     galaxy_types: ClassVar[Sequence[GalaxyTypeRule]] = GALAXY_TYPE_RULES
+    observation_columns: ClassVar[Sequence[Column]] = OBSERVATION_COLUMNS
 
     def __post_init__(self) -> None:
         if not self.z_min < self.z_max:
@@ -198,11 +200,15 @@ class DJA(Archive):
         is_valid: Any = True
         if self.bulk:
             wave, flux, err, is_valid = await read_bulk_spectrum(file, int(entry.fragment))
+            name = FILE_NAME_PATTERN.match(entry.object_id)
+            observation = {"program": name["program"]} if name and name["program"] else {}
         else:
-            wave, flux, err = await parse_head(file, HEAD_BYTES, parse_spec1d)
+            table = await parse_head(file, HEAD_BYTES, parse_spec1d)
+            wave, flux, err, observation = table.wave, table.flux, table.err, table.observation
         valid = find_valid_pixels(flux, err) & is_valid
         err = np.hypot(err, self.sys_err * np.where(valid & (flux > 0), flux, 0.0))
-        return build_spectrum_from_errors(entry, wave, flux, err, valid, FLUX_UNIT)
+        spectrum = build_spectrum_from_errors(entry, wave, flux, err, valid, FLUX_UNIT)
+        return replace(spectrum, observation=observation)
 
     def read_truth(self) -> pa.Table | None:
         """Return `truth_table`, if it is set."""

@@ -6,24 +6,63 @@ Brammer 2023, doi:10.5281/zenodo.7299500).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numba import njit
 
 from distspec.archives.catalogs import unit_factor
 from distspec.core.errors import InvalidSpectrumError, QuarantineReason
+from distspec.core.schema import Column
 from distspec.core.spectrum import Floats
+from distspec.core.text import escape_unprintable
 from distspec.io.fits.cards import Header
 from distspec.io.fits.reading import FitsTable, read_fits_table
 
 WAVE_UNIT, FLUX_UNIT = "um", "uJy"
+OBSERVATION_COLUMNS = (
+    Column("program", pa.string(), "", "Number of the JWST program."),
+    Column(
+        "msa_configuration",
+        pa.string(),
+        "",
+        "Mask: name of the file of MSA metadata and number of the configuration in it.",
+    ),
+    Column("detector", pa.string(), "", "Detector of the reference exposure."),
+    Column("msa_quadrant", pa.string(), "", "MSA quadrant of the first slitlet."),
+    Column("slitlet", pa.string(), "", "Quadrant, row and column of the first slitlet's shutter in the MSA."),
+    Column("reduction", pa.string(), "", "Versions of msaexp and of the JWST pipeline, and CRDS context."),
+)
+"""What `read_observation` reads."""
 _AIR_KEYWORDS = ("AIRORVAC", "SPECSYS", "CTYPE1", "CTYPE2", "CTYPE3", "TCTYP1", "TCTYP2", "TCTYP3")
 _MEDIAN_WIDTH = 11
 """Width of the running median [pixels]."""
 
 
-def parse_spec1d(content: bytes, file_size: int) -> tuple[Floats, Floats, Floats]:
+@dataclass(frozen=True)
+class Spec1D:
+    """Content of a SPEC1D table.
+
+    Attributes
+    ----------
+    wave : ndarray of shape (n_pixels,)
+        Wavelength, converted to um.
+    flux, err : ndarray of shape (n_pixels,)
+        Flux density and its 1 sigma error, converted to uJy; values are not checked.
+    observation : mapping of str to str
+        Those of `OBSERVATION_COLUMNS` that the header states.
+    """
+
+    wave: Floats
+    flux: Floats
+    err: Floats
+    observation: Mapping[str, str]
+
+
+def parse_spec1d(content: bytes, file_size: int) -> Spec1D:
     """Parse the SPEC1D table of a file.
 
     Parameters
@@ -35,10 +74,7 @@ def parse_spec1d(content: bytes, file_size: int) -> tuple[Floats, Floats, Floats
 
     Returns
     -------
-    wave : ndarray of shape (n_pixels,)
-        Wavelength, converted to um.
-    flux, err : ndarray of shape (n_pixels,)
-        Flux density and its 1 sigma error, converted to uJy; values are not checked.
+    Spec1D
 
     Raises
     ------
@@ -55,7 +91,48 @@ def parse_spec1d(content: bytes, file_size: int) -> tuple[Floats, Floats, Floats
     flux, err = _read_column(table, "flux", FLUX_UNIT), _read_column(table, "err", FLUX_UNIT)
     if wave.ndim != 1 or not len(wave) or not wave.shape == flux.shape == err.shape:
         raise _bad_table_error(f"wave, flux and err of shapes {wave.shape}, {flux.shape} and {err.shape}")
-    return wave, flux, err
+    return Spec1D(wave, flux, err, read_observation(table.header))
+
+
+def read_observation(header: Header) -> dict[str, str]:
+    """Return from which observation and reduction a spectrum comes.
+
+    Parameters
+    ----------
+    header : Header
+        Header of SPEC1D, in which msaexp repeats the keywords of the reference exposure.
+
+    Returns
+    -------
+    dict of str to str
+        Values of `OBSERVATION_COLUMNS`, without those of which a keyword is missing; the reduction has those
+        versions that are stated.
+    """
+
+    def join(separator: str, *keys: str) -> str:
+        values = [_read_text(header, key) for key in keys]
+        return separator.join(values) if all(values) else ""
+
+    versions = (("msaexp", "VERSION"), ("jwst", "CAL_VER"), ("", "CRDS_CTX"))
+    reduction = [f"{name} {text}".strip() for name, key in versions if (text := _read_text(header, key))]
+    observation = {
+        "program": _read_text(header, "PROGRAM").lstrip("0"),
+        "msa_configuration": join(" ", "MSAMETFL", "MSAMETID").replace(".fits", ""),
+        "detector": _read_text(header, "DETECTOR"),
+        "msa_quadrant": _read_text(header, "SHUTTRQ"),
+        "slitlet": join("-", "SHUTTRQ", "SHUTTRX", "SHUTTRY"),
+        "reduction": ", ".join(reduction),
+    }
+    return {name: value for name, value in observation.items() if value}
+
+
+def _read_text(header: Header, key: str) -> str:
+    """Return a keyword as text; "" if it is missing, undefined or damaged, which no spectrum is lost for."""
+    try:
+        value = header.get(key)
+    except InvalidSpectrumError:
+        return ""
+    return "" if value is None else escape_unprintable(str(value).strip())
 
 
 def _read_column(table: FitsTable, name: str, unit: str) -> Floats:

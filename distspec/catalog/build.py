@@ -23,6 +23,7 @@ from distspec.catalog.class_tables import (
 from distspec.catalog.class_tracking import PublishedClasses, TrackedClasses, track_classes
 from distspec.catalog.editions import CatalogConfig, open_record_tables, read_current_record
 from distspec.catalog.healpix import radec_to_healpix
+from distspec.catalog.observations import build_leakage, build_observation_groups
 from distspec.catalog.run_record import RunRecord
 from distspec.catalog.runs import load_run
 from distspec.clustering.feature_space import scale_by_posterior_width
@@ -105,8 +106,9 @@ def build_tables(root: str, run_id: str, store: Store, config: CatalogConfig) ->
     -------
     dict of str to Table
         Tables ``objects``, ``classes``, ``class_medians``, ``anomalies``, ``bad_pixels``, ``changes``,
-        ``class_ids``, ``sweep``, ``null_tests``, ``confusion``, ``latent_pairs`` and ``quarantine``; if
-        there are labels also ``label_scores`` and, if they suffice, ``predictions``.
+        ``class_ids``, ``observation_groups``, ``leakage``, ``sweep``, ``null_tests``, ``confusion``,
+        ``latent_pairs`` and ``quarantine``; if there are labels also ``label_scores`` and, if they suffice,
+        ``predictions``.
     """
     inputs = _load_inputs(root, run_id, store)
     provenance = inputs.provenance
@@ -134,6 +136,16 @@ def build_tables(root: str, run_id: str, store: Store, config: CatalogConfig) ->
         "class_medians": medians,
         "anomalies": _build_anomalies(inputs, objects, config.n_anomalies),
         "bad_pixels": _build_bad_pixels(objects, config.n_anomalies, provenance),
+        "observation_groups": build_observation_groups(
+            objects, inputs.archive.observation_columns, provenance
+        ),
+        "leakage": build_leakage(
+            objects,
+            inputs.archive.observation_columns,
+            store.config.grid.n_pixels,
+            inputs.record.seed,
+            provenance,
+        ),
         "changes": classes.changes.replace_schema_metadata(provenance),
         "class_ids": classes.class_registry.replace_schema_metadata(provenance),
         **{
@@ -202,11 +214,13 @@ def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
 def _build_objects(inputs: _RunInputs, classes: TrackedClasses) -> pa.Table:
     """Build ``objects``; the column ``class_name`` is left empty."""
     ledger, latents, clustering = inputs.ledger, inputs.latents, inputs.tables["clustering"]
-    measurements = inputs.archive.measurements
+    measurements, observation_columns = inputs.archive.measurements, inputs.archive.observation_columns
     n_latents = latents["z_mean"].shape[1]
     people = inputs.consensus
     scalars = (*SCALAR_COLUMNS, *BAD_PIXEL_COLUMNS, *(column.name for column in measurements.columns))
     values: dict[str, Any] = {
+        **{column.name: pa.nulls(len(ledger), column.type) for column in observation_columns},
+        **_columns(inputs.store.read_observations().take(pa.array(inputs.rows))),
         **_columns(ledger),
         **_columns(clustering.drop_columns("object_id")),
         **{f"{name}_{i:02d}": latents[name][:, i] for name in VECTOR_COLUMNS for i in range(n_latents)},
@@ -224,7 +238,9 @@ def _build_objects(inputs: _RunInputs, classes: TrackedClasses) -> pa.Table:
     of_reconstructions = [
         column for column in list_reconstruction_columns(measurements) if column.name in values
     ]
-    columns = schema.build_objects_schema(n_latents, (*measurements.columns, *of_reconstructions), n_classes)
+    columns = schema.build_objects_schema(
+        n_latents, (*measurements.columns, *of_reconstructions), n_classes, observation_columns
+    )
     return schema.build_table(values, columns, inputs.provenance)
 
 

@@ -43,6 +43,14 @@ TABLE_SCHEMAS: Mapping[str, tuple[str, Sequence[Column]]] = {
     "null_tests": ("One row per trial on data drawn from a null model.", schema.NULL_TESTS_SCHEMA),
     "confusion": ("One row per pair of classes.", schema.CONFUSION_SCHEMA),
     "latent_pairs": ("One row per pair of latents.", schema.LATENT_PAIRS_SCHEMA),
+    "observation_groups": (
+        "One row per program, mask, detector and the like: shares of anomalies and of bad pixels.",
+        schema.OBSERVATION_GROUPS_SCHEMA,
+    ),
+    "leakage": (
+        "One row per property of the observation: how well the latents predict it.",
+        schema.LEAKAGE_SCHEMA,
+    ),
     "quarantine": ("One row per spectrum that could not be used.", schema.QUARANTINE_SCHEMA),
 }
 """Description and columns of every published table."""
@@ -50,12 +58,20 @@ TABLE_SCHEMAS: Mapping[str, tuple[str, Sequence[Column]]] = {
 
 def render_data_dictionary() -> str:
     """Return the page as Markdown."""
-    return "\n".join([PREAMBLE, *_render_tables(), *_render_measurements()])
+    return "\n".join([PREAMBLE, *_render_tables(), *_render_observations(), *_render_measurements()])
 
 
 def _render_tables() -> Iterator[str]:
     for name, (description, columns) in TABLE_SCHEMAS.items():
         yield from (f"## {name}\n", f"{description}\n", *_render_columns(columns), "")
+
+
+def _render_observations() -> Iterator[str]:
+    yield "## Observations in objects\n"
+    yield "Which observation and reduction the spectra come from; null where the file does not say.\n"
+    for name, archive in builtin_archives().items():
+        if archive.observation_columns:
+            yield from (f"### {name}\n", *_render_columns(archive.observation_columns), "")
 
 
 def _render_measurements() -> Iterator[str]:

@@ -232,7 +232,9 @@ def _read_run_checksum(root: str, run_id: str) -> str:
     return str(read_json(url)["checksum"]) if url_exists(url) else ""
 
 
-def is_current(root: str, run_id: str, snapshot_id: str, inputs: Mapping[str, Any]) -> bool:
+def is_current(
+    root: str, run_id: str, snapshot_id: str, inputs: Mapping[str, Any], tables: Collection[str] = ()
+) -> bool:
     """Return whether the current edition was made from exactly these inputs.
 
     Parameters
@@ -245,9 +247,11 @@ def is_current(root: str, run_id: str, snapshot_id: str, inputs: Mapping[str, An
         Snapshot of the store.
     inputs : mapping
         Settings and checksums, as given to `publish`.
+    tables : collection of str
+        Tables that the edition must have: one of an earlier version may lack some.
     """
     current = read_current_record(root)
-    if current is None:
+    if current is None or not current.files.keys() >= set(tables):
         return False
     expected = (run_id, snapshot_id, dict(inputs), _read_run_checksum(root, run_id))
     return (current.run_id, current.snapshot_id, current.inputs, current.run_checksum) == expected

@@ -23,8 +23,9 @@ class QueryCommand(RootCommand):
     """Answer SQL over the tables of a published catalog.
 
     Tables: objects, classes, class_medians, anomalies, bad_pixels, changes, class_ids, sweep, null_tests,
-    confusion, latent_pairs, quarantine, and predictions and label_scores once spectra are labeled. The table
-    cone(ra, dec, radius) holds the objects within a radius in degrees; "r-…".objects belongs to another run.
+    confusion, latent_pairs, observation_groups, leakage, quarantine, and predictions and label_scores once
+    spectra are labeled. The table cone(ra, dec, radius) holds the objects within a radius in degrees;
+    "r-…".objects belongs to another run.
     """
 
     sql: tyro.conf.Positional[str] = tyro.MISSING

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any, Literal
@@ -36,6 +37,9 @@ class Spectrum:
         Redshift; 0 for stars.
     ra, dec : float
         Position from the file [deg, ICRS]; NaN if only the catalog has it.
+    observation : mapping of str to str
+        Program, detector, reduction and the like, as the file states them, by the name of the archive's
+        `distspec.archives.base.Archive.observation_columns`; unknown ones are left out.
     """
 
     object_id: str
@@ -46,6 +50,7 @@ class Spectrum:
     z: float
     ra: float = math.nan
     dec: float = math.nan
+    observation: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ MAX_CATEGORIES = 64
 """Largest number of distinct values of a text column that is treated as a category."""
 LATENT_COLUMN_PATTERN = re.compile(r"z_(mean|log_var)_\d+")
 MEASUREMENTS, RECONSTRUCTION, OTHER = "measurements", "measurements of the reconstruction", "other"
+OBSERVATION = "observation"
 GROUPS = (
     ("source", re.compile(r"object_id|source_id|root|srcid|ra|dec|_healpix_29|version|store_row")),
-    ("observation", re.compile(r"z|grating|filter|grade|snr|norm.*|slope|n_valid|split")),
+    (OBSERVATION, re.compile(r"z|grating|filter|grade|snr|norm.*|slope|n_valid|split")),
     (
         "class",
         re.compile(
@@ -81,6 +82,8 @@ def find_group(name: str, archive: type[Archive]) -> str:
     -------
     str
     """
+    if name in {column.name for column in archive.observation_columns}:
+        return OBSERVATION
     if name in {column.name for column in archive.measurements.columns}:
         return MEASUREMENTS
     if name in {column.name for column in list_reconstruction_columns(archive.measurements)}:

@@ -21,7 +21,7 @@ from distspec.io.remote.files import ArchiveFile, open_archive_client, run_corou
 from distspec.io.storage import is_disk_full
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.rest_frame import preprocess
-from distspec.store.columns import METADATA_COLUMNS
+from distspec.store.columns import METADATA_COLUMNS, OBSERVATION_GROUP
 
 MIN_OUTAGE_FAILURES = 8
 """Smallest batch without any readable file that is attributed to an outage of the server."""
@@ -190,7 +190,12 @@ def load_batch(
     rejected += [_make_rejected(entries[good[index]], error) for index, error in failures]
     failed = {index for index, _ in failures}
     listed = listing.take(pa.array([i for k, i in enumerate(good) if k not in failed], pa.int64()))
-    return LoadedBatch((batch.flux, batch.ivar), _build_ledger_rows(listed, batch), rejected, n_bytes)
+    rows = _build_ledger_rows(listed, batch)
+    kept = [spectrum for k, spectrum in enumerate(spectra) if k not in failed]
+    for column in archive.observation_columns:
+        values = [spectrum.observation.get(column.name, "") for spectrum in kept]
+        rows = rows.append_column(f"{OBSERVATION_GROUP}/{column.name}", pa.array(values, pa.string()))
+    return LoadedBatch((batch.flux, batch.ivar), rows, rejected, n_bytes)
 
 
 def _build_ledger_rows(listed: pa.Table, batch: SpectrumBatch) -> pa.Table:

@@ -10,6 +10,7 @@ from hashlib import sha256
 
 from distspec.catalog import editions
 from distspec.catalog.build import build_tables
+from distspec.catalog.observations import OBSERVATION_TABLES
 from distspec.catalog.run_record import has_run
 from distspec.catalog.runs import compute_run_id
 from distspec.core.arrow import pc
@@ -107,7 +108,7 @@ def _catalog(context: StageContext) -> StageResult:
     config = context.config
     store, run_id = find_run(config)
     inputs = {**asdict(config.catalog), "labels": labels_checksum(config.root)}
-    if editions.is_current(config.root, run_id, store.snapshot_id, inputs):
+    if editions.is_current(config.root, run_id, store.snapshot_id, inputs, OBSERVATION_TABLES):
         return StageResult({"run": run_id}, did_work=False)
     tables = build_tables(config.root, run_id, store, config.catalog)
     tag_snapshot(config.root, run_tag(run_id, store.snapshot_id), store.snapshot_id)

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from distspec.anomaly.feedback import DiscoveryCurve
 from distspec.archives.base import Archive
 from distspec.catalog.editions import find_record, open_tables
+from distspec.catalog.observations import OBSERVATION_TABLES
 from distspec.catalog.queries import format_example_query
 from distspec.catalog.runs import load_run
+from distspec.core import schema
 from distspec.core.spectrum import Floats, Floats32
 from distspec.io.paths import model_url, run_url
 from distspec.io.stage_log import StageRecord
@@ -30,9 +32,13 @@ from distspec.report.spaces import build_chosen_space
 from distspec.report.truth import score_against_truth
 from distspec.store.store import Store
 
+NEWER_TABLES = dict(
+    zip(OBSERVATION_TABLES, (schema.OBSERVATION_GROUPS_SCHEMA, schema.LEAKAGE_SCHEMA), strict=True)
+)
+"""Published tables that editions of earlier versions do not have."""
 REPORT_TABLES = (
     *("objects", "classes", "class_medians", "changes", "anomalies", "bad_pixels", "quarantine"),
-    *("sweep", "null_tests", "confusion", "latent_pairs"),
+    *("sweep", "null_tests", "confusion", "latent_pairs", *NEWER_TABLES),
 )
 """Published tables that the report shows."""
 N_TOP_ANOMALIES = 10
@@ -74,6 +80,8 @@ def collect_report_data(
     edition = find_record(root, run_id)
     model = load_model(model_url(root, run.model_id))
     tables = {name: dataset.to_table() for name, dataset in open_tables(root).items()}
+    for name, columns in NEWER_TABLES.items():
+        tables.setdefault(name, schema.build_table({column.name: [] for column in columns}, columns, {}))
     objects = tables["objects"]
     examples = _ExampleReader.open(objects, store, model)
     quartiles = _select_quartile_medians(objects["recon_mse"].to_numpy())

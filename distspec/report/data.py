@@ -126,6 +126,8 @@ class ReportData:
         Published tables of the run.
     sweep, null_tests, confusion, latent_pairs : Table
         Published tables about the clustering and the latents.
+    observation_groups, leakage : Table
+        Published tables about observations; empty for an edition that was published without them.
     history : Table
         Learning curves of the model.
     quartile_examples : ExampleSpectra
@@ -181,6 +183,8 @@ class ReportData:
     null_tests: pa.Table
     confusion: pa.Table
     latent_pairs: pa.Table
+    observation_groups: pa.Table
+    leakage: pa.Table
     history: pa.Table
     quartile_examples: ExampleSpectra
     class_examples: ExampleSpectra

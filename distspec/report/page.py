@@ -27,6 +27,8 @@ from distspec.report.tables import (
     format_with_error,
     has_redshifts,
     select_top_rows,
+    select_unusual_groups,
+    summarize_groups,
     tabulate_class_measurements,
 )
 
@@ -35,6 +37,7 @@ MAX_BAD_PIXEL_ROWS = 10
 MAX_CHANGE_ROWS = 20
 MAX_CONFUSION_ROWS = 12
 MAX_LATENT_PAIR_ROWS = 8
+MAX_GROUP_ROWS = 12
 N_ANOMALY_ROWS = 10
 """Number of rows of the table of anomalies if no anomaly is drawn."""
 
@@ -97,6 +100,9 @@ def render_html(data: ReportData, images: Mapping[str, bytes]) -> str:
         bad_pixels=data.bad_pixels.slice(0, MAX_BAD_PIXEL_ROWS).to_pylist(),
         confused_classes=select_top_rows(data.confusion, "share", MAX_CONFUSION_ROWS),
         similar_latents=select_top_rows(data.latent_pairs, "alignment", MAX_LATENT_PAIR_ROWS),
+        leakage=data.leakage.to_pylist(),
+        properties=summarize_groups(data.observation_groups),
+        groups=select_unusual_groups(data.observation_groups, MAX_GROUP_ROWS),
         reasons=count_reasons(data.quarantine),
         n_quarantined=data.quarantine.num_rows,
         quarantine=data.quarantine.slice(0, MAX_QUARANTINE_ROWS).to_pylist(),

@@ -16,6 +16,9 @@ from distspec.core.schema import Column
 from distspec.core.spectrum import Floats
 from distspec.report.data import ReportData
 
+MAX_P_VALUE = 0.05
+"""Corrected p-value up to which a group of spectra is called unusual."""
+
 
 @dataclass(frozen=True)
 class SummaryItem:
@@ -332,6 +335,66 @@ def tabulate_class_measurements(
         if f"{column.name}_err" in names
     ]
     return [row for row in rows if any(value is not None for value in row.values)]
+
+
+@dataclass(frozen=True)
+class PropertySummary:
+    """Groups of spectra by one property of the observation.
+
+    Attributes
+    ----------
+    name : str
+        Column of ``objects``.
+    n_groups, n_spectra : int
+        Number of groups, and of spectra in them.
+    n_unusual : int
+        Number of groups with more anomalies or bad pixels than chance gives any group with a probability of
+        `MAX_P_VALUE`.
+    """
+
+    name: str
+    n_groups: int
+    n_spectra: int
+    n_unusual: int
+
+
+def summarize_groups(groups: pa.Table) -> list[PropertySummary]:
+    """Summarize the table ``observation_groups`` by property.
+
+    Parameters
+    ----------
+    groups : pyarrow.Table
+        Published table ``observation_groups``.
+    """
+    rows = groups.to_pylist()
+    names = dict.fromkeys(row["property"] for row in rows)
+    by_name = {name: [row for row in rows if row["property"] == name] for name in names}
+    return [
+        PropertySummary(
+            name,
+            len(own),
+            sum(row["n_spectra"] for row in own),
+            sum(_lowest_p(row) <= MAX_P_VALUE for row in own),
+        )
+        for name, own in by_name.items()
+    ]
+
+
+def select_unusual_groups(groups: pa.Table, n: int) -> list[dict[str, Any]]:
+    """Return the groups of the table ``observation_groups`` that chance explains least, lowest p-value first.
+
+    Parameters
+    ----------
+    groups : pyarrow.Table
+        Published table ``observation_groups``.
+    n : int
+        Largest number of groups.
+    """
+    return sorted(groups.to_pylist(), key=_lowest_p)[:n]
+
+
+def _lowest_p(row: Mapping[str, Any]) -> float:
+    return min(row["anomalous_p_value"], row["bad_pixels_p_value"])
 
 
 def select_top_rows(table: pa.Table, name: str, n: int) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ Layout (Zarr v3 in an Icechunk repository; zarr and xarray open it from a read-o
     wave_rest         (wave_rest,)        rest wavelength [Angstrom]
     ledger columns    (row,)              identity and normalization of each row: `METADATA_COLUMNS`
     ledger_checksum   (row,)              checksum of the ledger columns: `compute_metadata_checksums`
+    observation/      (row,)              program, detector …, created with the first rows that have them
     quarantine/       (entry,)            log of rejected objects and of their later release
     withdrawals/      (withdrawal,)       log of rows that the archive withdrew or listed again
     latents/<model>/  (row, latent)       results of each model: see `distspec.models.latents`
@@ -17,7 +18,12 @@ from collections.abc import Mapping
 
 import zarr
 
-from distspec.store.columns import METADATA_COLUMNS, QUARANTINE_COLUMNS, WITHDRAWAL_COLUMNS
+from distspec.store.columns import (
+    METADATA_COLUMNS,
+    OBSERVATION_GROUP,
+    QUARANTINE_COLUMNS,
+    WITHDRAWAL_COLUMNS,
+)
 from distspec.store.config import StoreConfig
 
 FORMAT_VERSION = 3
@@ -61,6 +67,28 @@ def create_layout(group: zarr.Group, config: StoreConfig, chunk_rows: int) -> No
     _create_columns(group, "", {**METADATA_COLUMNS, "ledger_checksum": "uint64"}, "row")
     _create_columns(group, "quarantine/", QUARANTINE_COLUMNS, "entry")
     _create_columns(group, "withdrawals/", WITHDRAWAL_COLUMNS, "withdrawal")
+
+
+def create_observation_column(group: zarr.Group, name: str, n_rows: int) -> None:
+    """Create a column of `OBSERVATION_GROUP`, in which nothing is known of the rows so far.
+
+    Parameters
+    ----------
+    group : zarr.Group
+        Root group of the store, writable.
+    name : str
+        Name of the column.
+    n_rows : int
+        Number of rows of the store.
+    """
+    group.create_array(
+        f"{OBSERVATION_GROUP}/{name}",
+        shape=(n_rows,),
+        chunks=(LOG_CHUNK_ROWS,),
+        dtype="str",
+        fill_value="",
+        dimension_names=("row",),
+    )
 
 
 def _create_columns(group: zarr.Group, prefix: str, columns: Mapping[str, str], dimension: str) -> None:

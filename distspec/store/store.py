@@ -25,7 +25,12 @@ from distspec.core.arrow import pc
 from distspec.core.errors import NotFoundError, StoreError
 from distspec.core.spectrum import Floats32
 from distspec.io.storage import icechunk_storage, split_url
-from distspec.store.columns import METADATA_COLUMNS, QUARANTINE_COLUMNS, WITHDRAWAL_COLUMNS
+from distspec.store.columns import (
+    METADATA_COLUMNS,
+    OBSERVATION_GROUP,
+    QUARANTINE_COLUMNS,
+    WITHDRAWAL_COLUMNS,
+)
 from distspec.store.config import StoreConfig
 from distspec.store.layout import FORMAT_VERSION, create_layout
 
@@ -86,6 +91,35 @@ class Store:
             One row for each spectrum in the store, in the store's order.
         """
         return pa.table({name: pa.array(np.asarray(self.open_array(name)[:])) for name in columns})
+
+    def read_observations(self) -> pa.Table:
+        """Return from which observation and reduction all rows come.
+
+        Returns
+        -------
+        pyarrow.Table
+            One column of texts for each that the store has, null where it is unknown. A store whose rows were
+            all appended without them has no column.
+        """
+        columns = {path.partition("/")[2]: self.open_array(path)[:] for path in self.observation_paths()}
+        return pa.table(
+            {
+                name: pa.array(np.asarray(values, object), pa.string(), mask=np.asarray(values) == "")
+                for name, values in columns.items()
+            }
+        )
+
+    def observation_paths(self) -> list[str]:
+        """Return the paths of the arrays in `OBSERVATION_GROUP`, sorted.
+
+        Returns
+        -------
+        list of str
+            Paths as `open_array` takes them; empty for a store without these columns.
+        """
+        group = self.group.get(OBSERVATION_GROUP)
+        names = sorted(group.array_keys()) if isinstance(group, zarr.Group) else []
+        return [f"{OBSERVATION_GROUP}/{name}" for name in names]
 
     def read_log(self, name: str, columns: Mapping[str, str]) -> pa.Table:
         """Return the entries of a log, oldest first.

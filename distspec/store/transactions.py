@@ -22,10 +22,12 @@ from distspec.core.records import JsonRecord
 from distspec.core.spectrum import Floats32
 from distspec.store.columns import (
     METADATA_COLUMNS,
+    OBSERVATION_GROUP,
     QUARANTINE_COLUMNS,
     WITHDRAWAL_COLUMNS,
     compute_metadata_checksums,
 )
+from distspec.store.layout import create_observation_column
 from distspec.store.store import Store, open_repository, open_store
 
 
@@ -129,13 +131,30 @@ class Transaction:
         Parameters
         ----------
         rows : pyarrow.Table
-            All columns of `METADATA_COLUMNS` except ``ingest_commit``.
+            All columns of `METADATA_COLUMNS` except ``ingest_commit``, and those of `OBSERVATION_GROUP` with
+            the name of the group as a prefix, for example ``observation/program``.
         """
         columns: dict[str, Any] = {
             name: rows[name].to_numpy() for name in METADATA_COLUMNS if name != "ingest_commit"
         }
         columns["ingest_commit"] = self._commit_numbers(len(rows))
-        _append_columns(self.group, "", columns | {"ledger_checksum": compute_metadata_checksums(columns)})
+        observation = self._append_observation(rows)
+        checksums = compute_metadata_checksums(columns, observation)
+        _append_columns(self.group, "", columns | {"ledger_checksum": checksums})
+
+    def _append_observation(self, rows: pa.Table) -> dict[str, Any]:
+        """Append to the columns of `OBSERVATION_GROUP`, create those that are new, and return the values."""
+        group, prefix = self.group, f"{OBSERVATION_GROUP}/"
+        observation: dict[str, Any] = {
+            path.removeprefix(prefix): np.full(len(rows), "") for path in self._store.observation_paths()
+        }
+        for path in rows.column_names:
+            if path.startswith(prefix):
+                observation[path.removeprefix(prefix)] = rows[path].to_numpy().astype(str)
+                if path not in group:
+                    create_observation_column(group, path.removeprefix(prefix), self._store.n_rows)
+        _append_columns(group, OBSERVATION_GROUP, observation)
+        return observation
 
     def append_quarantine(self, rejected: Sequence[QuarantineRecord]) -> None:
         """Append rejected objects to the quarantine log.

@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from distspec.core.arrow import pc
 from distspec.core.errors import QuarantineReason
 from distspec.core.spectrum import compute_row_checksums
 from distspec.io.files import read_json, url_exists
@@ -70,7 +71,7 @@ def verify_store(root: str, snapshot: str = "") -> tuple[Store, list[str]]:
 def _check_lengths(store: Store) -> Iterator[str]:
     """Find arrays whose lengths do not agree."""
     n = store.n_rows
-    for name in ("ivar", *METADATA_COLUMNS, "ledger_checksum"):
+    for name in ("ivar", *METADATA_COLUMNS, "ledger_checksum", *store.observation_paths()):
         if (length := store.open_array(name).shape[0]) != n:
             yield f"{name} has {length:,} rows, flux {n:,}"
     for log, columns in LOGS:
@@ -82,7 +83,7 @@ def _check_lengths(store: Store) -> Iterator[str]:
 def _check_readable(store: Store) -> Iterator[str]:
     """Find chunks of the ledger and the logs that cannot be read."""
     logs = [f"{log}/{name}" for log, columns in LOGS for name in columns]
-    for name in (*METADATA_COLUMNS, "ledger_checksum", *logs):
+    for name in (*METADATA_COLUMNS, "ledger_checksum", *store.observation_paths(), *logs):
         array = store.open_array(name)
         for start in range(0, array.shape[0], array.chunks[0]):
             stop = min(start + array.chunks[0], array.shape[0])
@@ -96,7 +97,11 @@ def _check_metadata(_root: str, store: Store) -> Iterator[str]:
     """Find ledger rows that were altered, are unusable, or repeat the row before."""
     ledger = store.ledger()
     checksum: Any = store.open_array("ledger_checksum")[:]
-    computed = compute_metadata_checksums({name: ledger[name].to_numpy() for name in METADATA_COLUMNS})
+    observation = store.read_observations()
+    computed = compute_metadata_checksums(
+        {name: ledger[name].to_numpy() for name in METADATA_COLUMNS},
+        {name: pc.fill_null(observation[name], "").to_numpy() for name in observation.column_names},
+    )
     if (altered := computed != checksum).any():
         yield f"ledger differs from what was stored: {_describe_rows(store, altered)}"
     commit, n_commits = ledger["ingest_commit"].to_numpy(), store.n_ingest_commits

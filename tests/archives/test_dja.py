@@ -360,7 +360,7 @@ def test_real_files_against_astropy(dja_files):
     with (dja_files / "catalog.csv").open() as file:
         with_redshift = [row["file"] for row in csv.DictReader(file) if row["z_best"]]
     assert listing["object_id"].to_pylist() == sorted(with_redshift)
-    lengths = set()
+    lengths, observations = set(), []
     for entry in listing_to_entries(listing):
         spectrum = read_spectrum(archive, entry)
         table = fits.getdata(dja_files / entry.object_id, "SPEC1D")
@@ -370,7 +370,13 @@ def test_real_files_against_astropy(dja_files):
         assert np.allclose(spectrum.ivar[good], table["err"][good] ** -2.0)
         assert good.mean() > 0.5
         lengths.add(len(table))
+        header = fits.getheader(dja_files / entry.object_id, "SPEC1D")
+        assert int(spectrum.observation["program"]) == int(header["PROGRAM"])
+        assert spectrum.observation["detector"] == header["DETECTOR"]
+        assert str(header["VERSION"]) in spectrum.observation["reduction"]
+        observations.append(spectrum.observation)
     assert lengths == {473, 435}
+    assert sum("slitlet" in observation for observation in observations) > 0.8 * len(observations)
 
 
 @pytest.mark.parametrize("written", ["20240501", "1714557600.5", "0.9.5-dev", "2024-05-01"])

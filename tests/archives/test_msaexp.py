@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import median_filter
 
-from distspec.archives.msaexp import find_valid_pixels, parse_spec1d, percentile, running_median
+from distspec.archives.msaexp import (
+    OBSERVATION_COLUMNS,
+    find_valid_pixels,
+    parse_spec1d,
+    percentile,
+    running_median,
+)
 from distspec.core.errors import InvalidSpectrumError, QuarantineReason
 from distspec.io.fits.hdus import IncompleteContentError
 
@@ -28,7 +34,8 @@ def spec1d(cards=(), name="SPEC1D", **changed):
 
 
 def parse(content):
-    return parse_spec1d(content, len(content))
+    spectrum = parse_spec1d(content, len(content))
+    return spectrum.wave, spectrum.flux, spectrum.err
 
 
 def test_columns_have_native_byte_order():
@@ -98,8 +105,51 @@ def test_real_files_from_their_first_bytes(dja_files):
         with pytest.raises(IncompleteContentError):
             parse_spec1d(content[:8640], len(content))
         table = fits.getdata(path, "SPEC1D")
-        for name, values in zip(SPEC, parse_spec1d(content[:80640], len(content)), strict=True):
-            assert np.array_equal(values, table[name], equal_nan=True)
+        spectrum = parse_spec1d(content[:80640], len(content))
+        for name in SPEC:
+            assert np.array_equal(getattr(spectrum, name), table[name], equal_nan=True)
+
+
+OBSERVATION = {
+    "PROGRAM": "01747",
+    "MSAMETFL": "jw01747013001_01_msa.fits",
+    "MSAMETID": 1,
+    "DETECTOR": "NRS1",
+    "SHUTTRQ": 4,
+    "SHUTTRX": 226,
+    "SHUTTRY": 96,
+    "VERSION": "0.9.11",
+    "CAL_VER": "1.19.2",
+    "CRDS_CTX": "jwst_1322.pmap",
+}
+
+
+def test_the_header_gives_observation_and_reduction():
+    content = spec1d(cards=list(OBSERVATION.items()))
+    found = parse_spec1d(content, len(content)).observation
+    assert found == {
+        "program": "1747",
+        "msa_configuration": "jw01747013001_01_msa 1",
+        "detector": "NRS1",
+        "msa_quadrant": "4",
+        "slitlet": "4-226-96",
+        "reduction": "msaexp 0.9.11, jwst 1.19.2, jwst_1322.pmap",
+    }
+    assert list(found) == [column.name for column in OBSERVATION_COLUMNS]
+
+
+@pytest.mark.parametrize("key", [*OBSERVATION])
+def test_a_missing_or_damaged_keyword_costs_its_column_and_not_the_spectrum(key):
+    content = spec1d(cards=list(OBSERVATION.items()))
+    complete = parse_spec1d(content, len(content)).observation
+    start = content.index(key.ljust(8).encode() + b"=")
+    renamed = b"XYZ     " + content[start + 8 : start + 80]
+    without_value = content[start : start + 10] + b"no value".ljust(70)
+    for card in (renamed, without_value):
+        damaged = content[:start] + card + content[start + 80 :]
+        found = parse_spec1d(damaged, len(damaged)).observation
+        assert found.items() - {("reduction", found["reduction"])} <= complete.items()
+        assert found != complete
 
 
 finite = st.floats(1e-6, 1e6)

@@ -33,7 +33,8 @@ def run() -> list[Row]:
     heads = [(content[:HEAD_BYTES], len(content)) for content in contents]
     files = [(content, len(content)) for content in contents]
     for content, head, file in zip(contents, heads, files, strict=True):
-        for columns in (parse_spec1d(*head), parse_spec1d(*file)):
+        for spectrum in (parse_spec1d(*head), parse_spec1d(*file)):
+            columns = spectrum.wave, spectrum.flux, spectrum.err
             assert all(map(_are_equal, columns, parse_with_astropy(content)))
     spectra = [parse_spec1d(*head) for head in heads]
 
@@ -50,8 +51,8 @@ def run() -> list[Row]:
             parse_with_astropy(content)
 
     def find_valid() -> None:
-        for _, flux, err in spectra:
-            find_valid_pixels(flux, err)
+        for spectrum in spectra:
+            find_valid_pixels(spectrum.flux, spectrum.err)
 
     n = len(contents)
     head_seconds, beside_heads = time_pair(parse_heads, parse_all_with_astropy)

@@ -52,7 +52,8 @@ def find_pairs() -> Iterator[tuple[str, str]]:
 def read_spectrum(name: str) -> tuple[Floats, Floats]:
     """Return flux and error, (n_pixels,) each, NaN where invalid."""
     content = (DATA / "dja" / name).read_bytes()
-    _, flux, err = parse_spec1d(content, len(content))
+    spectrum = parse_spec1d(content, len(content))
+    flux, err = spectrum.flux, spectrum.err
     valid = find_valid_pixels(flux, err)
     return np.where(valid, flux, np.nan), np.where(valid, err, np.nan)
 

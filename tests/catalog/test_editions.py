@@ -90,6 +90,8 @@ def test_is_current_compares_run_snapshot_and_inputs(tmp_path):
     assert not editions.is_current(root, "r-made", "snapshot", inputs)
     published(root, 50)
     assert editions.is_current(root, "r-made", "snapshot", inputs)
+    assert editions.is_current(root, "r-made", "snapshot", inputs, ["objects", "leakage"])
+    assert not editions.is_current(root, "r-made", "snapshot", inputs, ["objects", "newer_table"])
     assert not editions.is_current(root, "r-made", "later", inputs)
     assert not editions.is_current(root, "r-made", "snapshot", {"n_anomalies": 30})
 

@@ -70,7 +70,10 @@ def tables(n: int = N, seed: int = 0) -> dict[str, pa.Table]:
         "lya_ew_err": rng.uniform(2.0, 10.0, n),
     }
     objects = table(
-        schema.build_objects_schema(N_LATENTS, DJA.measurements.columns, N_CLASSES), n, values, rng
+        schema.build_objects_schema(N_LATENTS, DJA.measurements.columns, N_CLASSES, DJA.observation_columns),
+        n,
+        values,
+        rng,
     )
     labels = np.unique(label)
     wave = np.linspace(1100.0, 8400.0, 32)
@@ -97,6 +100,8 @@ def tables(n: int = N, seed: int = 0) -> dict[str, pa.Table]:
         "confusion": table(schema.CONFUSION_SCHEMA, 3, {}, rng),
         "latent_pairs": table(schema.LATENT_PAIRS_SCHEMA, 3, {}, rng),
         "quarantine": table(schema.QUARANTINE_SCHEMA, 3, reasons, rng),
+        "observation_groups": table(schema.OBSERVATION_GROUPS_SCHEMA, 3, {}, rng),
+        "leakage": table(schema.LEAKAGE_SCHEMA, 3, {}, rng),
     }
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from distspec.archives.base import LISTING_SCHEMA
 from distspec.core.errors import InvalidSpectrumError, QuarantineReason, QuarantineRecord
+from distspec.core.schema import Column
 from distspec.core.spectrum import compute_row_checksums
 from distspec.ingest.read import (
     LoadedBatch,
@@ -118,3 +119,15 @@ def test_an_outage_is_told_apart_from_a_bad_batch():
     assert not is_outage(LoadedBatch(None, rows, unreachable))
     assert not is_outage(LoadedBatch(None, none, unreachable[:7]))
     assert not is_outage(LoadedBatch(None, none, [*unreachable, damaged]))
+
+
+def test_rows_hold_the_observations_that_the_archive_reads():
+    class ArchiveWithPrograms(FakeArchive):
+        observation_columns = (Column("program", pa.string(), "", "Program."),)
+
+        async def read(self, entry, file):
+            spectrum = await super().read(entry, file)
+            return replace(spectrum, observation={"program": "7"} if entry.object_id == "good2" else {})
+
+    rows = load(ArchiveWithPrograms(), fake("bad1", "good1", "dark1", "good2").list_spectra()).rows
+    assert rows["observation/program"].to_pylist() == ["", "7"]

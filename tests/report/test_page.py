@@ -13,6 +13,7 @@ from matplotlib.image import imread
 
 from distspec.anomaly.feedback import DiscoveryCurve
 from distspec.catalog.run_record import NullTestRecord, RunRecord, SelectionRecord
+from distspec.core import schema
 from distspec.core.lines import GALAXY_LINES
 from distspec.core.listing import RowCounts
 from distspec.core.schema import Column
@@ -102,6 +103,29 @@ def classes(labels: np.ndarray) -> pa.Table:
     return pa.table({"cluster_label": known, **{name: np.ones(len(known)) for name in numbers}, **words})
 
 
+def groups(n: int) -> pa.Table:
+    values = {
+        "property": ["program", "program", "detector"], "value": ["1747", EVIL, "NRS1"],
+        "n_spectra": [n] * 3, "n_sources": [n] * 3,
+        "n_anomalous": [n] * 3, "anomalous_share": [0.4] * 3, "anomalous_share_low": [0.31] * 3,
+        "anomalous_share_high": [0.5] * 3, "anomalous_p_value": [0.002, 1.0, 1.0],
+        "n_bad_pixels": [0] * 3, "bad_pixels_share": [0.0] * 3, "bad_pixels_share_low": [0.0] * 3,
+        "bad_pixels_share_high": [0.05] * 3, "bad_pixels_p_value": [1.0] * 3,
+    }  # fmt: skip
+    columns = schema.OBSERVATION_GROUPS_SCHEMA
+    return schema.build_table({name: rows if n else [] for name, rows in values.items()}, columns, {})
+
+
+def leakage(n: int) -> pa.Table:
+    rows = [
+        ("z", "R2", n, None, 0.21, -0.1, 0.02, 0.005, 0.28, None, None, None),
+        (EVIL, "accuracy", n, 3, 0.61, 0.4, 0.02, 0.005, 0.35, 0.57, 0.03, 0.1),
+    ]
+    names = [column.name for column in schema.LEAKAGE_SCHEMA]
+    values = dict(zip(names, zip(*rows, strict=True), strict=True)) if n else dict.fromkeys(names, ())
+    return schema.build_table(values, schema.LEAKAGE_SCHEMA, {})
+
+
 def report_data(n: int = 60, n_odd: int = 3, n_bad: int = 60, z: float = 1.0) -> ReportData:
     rng = np.random.default_rng(0)
     labels = rng.integers(-1, 3, n)
@@ -152,6 +176,8 @@ def report_data(n: int = 60, n_odd: int = 3, n_bad: int = 60, z: float = 1.0) ->
             "latent": [1, 2, 2], "other_latent": [0, 0, 1],
             "mutual_information": [0.1, 0.2, 0.0], "alignment": [0.41, 0.87, np.nan],
         }),
+        observation_groups=groups(n),
+        leakage=leakage(n),
         history=pa.table({
             "epoch": [0, 1], "train_recon": [2.0, 1.0], "val_recon": [2.0, 1.5],
             "train_kl": [0.1, 1.0], "val_kl": [0.1, 1.1], "lr": [1e-3, 1e-3],
@@ -279,6 +305,9 @@ def test_text_from_files_is_escaped(page):
         '"latents": 10',
         "WHERE z < 2 AND snr > 3;",
         "The first 50 spectra in quarantine",
+        "program 120 2 1 detector 60 1 0",
+        "program 1747 60 60 60: 40.0 % (31.0 %–50.0 %) 0.0020 0: 0.0 %",
+        "z R² 60 – 0.21 −0.10 ± 0.02 – 0.28",
         'artefact score reason <script>alert("$x_{")</script> 1.0 2.50 spikes',
         "probability of the other class ambiguous members examples 0 1 20.0 % 3",
         "mutual information [nat] 2 0 0.87 0.20 1 0 0.41 0.10 Figure 10. Silhouette by",
@@ -314,6 +343,14 @@ def test_report_of_one_spectrum():
     assert "1 spectrum," in words
     assert "No anomalies were found" in words
     assert "All spectra were used" in words
+
+
+def test_an_edition_without_tables_of_observations_says_so():
+    data = report_data()
+    data = dataclasses.replace(
+        data, observation_groups=data.observation_groups.slice(0, 0), leakage=data.leakage.slice(0, 0)
+    )
+    assert "published without tables of observations" in text_of(data)
 
 
 def test_report_without_spectra():

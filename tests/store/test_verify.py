@@ -12,6 +12,7 @@ from pathlib import Path
 
 import icechunk
 import numpy as np
+import pyarrow as pa
 import pytest
 import zarr
 
@@ -142,6 +143,32 @@ def test_an_altered_value_of_the_ledger_is_reported(store, name):
     problems = " ".join(find_problems(alter(store, change, {})))
     object_id = "another" if name == "object_id" else "o0007"
     assert f"ledger differs from what was stored: row 7 ({object_id})" in problems
+
+
+def append_with_program(store: Store) -> Store:
+    rows = make_rows(names(40, 3))
+    transaction = Transaction(store)
+    transaction.write_spectra(store.n_rows, *make_pixels(names(40, 3)))
+    transaction.append_rows(rows.append_column("observation/program", pa.array(["7", "", "9"])))
+    return transaction.commit("3 spectra")
+
+
+def test_a_store_made_before_observations_were_read_takes_rows_with_them(store):
+    assert store.read_observations().column_names == []
+    grown = append_with_program(store)
+    assert grown.read_observations()["program"].to_pylist() == [None] * 40 + ["7", None, "9"]
+    grown = grow(grown, names(43, 2))
+    assert grown.read_observations()["program"].to_pylist()[-3:] == ["9", None, None]
+    assert find_problems(grown) == []
+    assert find_problems(open_store(grown.url, store.snapshot_id)) == []
+
+
+def test_altered_observations_are_reported(store):
+    def change(group: zarr.Group) -> None:
+        group["observation/program"][42] = "8"
+
+    problems = find_problems(alter(append_with_program(store), change, {}))
+    assert problems == ["ledger differs from what was stored: row 42 (o0042)"]
 
 
 def test_a_ledger_column_of_another_length_is_reported(store):

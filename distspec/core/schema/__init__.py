@@ -33,6 +33,7 @@ from distspec.core.schema.objects import (
     build_objects_schema,
     build_prediction_schema,
 )
+from distspec.core.schema.observations import LEAKAGE_SCHEMA, OBSERVATION_GROUPS_SCHEMA
 from distspec.core.schema.selections import (
     ANOMALIES_SCHEMA,
     BAD_PIXELS_SCHEMA,
@@ -61,9 +62,11 @@ __all__ = [
     "HEALPIX",
     "LABEL_SCORES_SCHEMA",
     "LATENT_PAIRS_SCHEMA",
+    "LEAKAGE_SCHEMA",
     "LN_BAYES_FACTOR",
     "NULL_TESTS_SCHEMA",
     "OBJECT_ID",
+    "OBSERVATION_GROUPS_SCHEMA",
     "PROVENANCE_KEYS",
     "QUARANTINE_SCHEMA",
     "RERANKED_SCHEMA",

@@ -164,7 +164,10 @@ def build_clustering_columns(n_classes: int) -> tuple[Column, ...]:
 
 
 def build_objects_schema(
-    n_latents: int, measurements: Sequence[Column] = (), n_classes: int = 0
+    n_latents: int,
+    measurements: Sequence[Column] = (),
+    n_classes: int = 0,
+    observation_columns: Sequence[Column] = (),
 ) -> tuple[Column, ...]:
     """Return the columns of ``objects``, which has one row per spectrum.
 
@@ -176,6 +179,8 @@ def build_objects_schema(
         Measurements of the spectra and of their reconstructions.
     n_classes : int
         Number of classes.
+    observation_columns : sequence of Column
+        Columns of the archive that say which observation and reduction a spectrum comes from.
 
     Returns
     -------
@@ -188,6 +193,7 @@ def build_objects_schema(
         STORE_ROW,
         VERSION,
         *_OBSERVATION_COLUMNS,
+        *observation_columns,
         HEALPIX,
         REDSHIFT,
         *_PREPROCESSING_COLUMNS,
