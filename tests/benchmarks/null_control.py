@@ -35,6 +35,7 @@ CONFIG = replace(
     covariance_types=("tied",),
     k_min=4,
     k_max=4,
+    n_models=1,
     n_seeds=4,
     n_init=1,
     umap_n_neighbors=(5,),
