@@ -167,11 +167,16 @@ class Archive(ABC):
     or reduction a spectrum comes from. They are published, null where they are unknown."""
     galaxy_types: ClassVar[Sequence[GalaxyTypeRule]] = ()
     """Rules that suggest galaxy types, in order of precedence; empty if the archive has none."""
+    requires_position: ClassVar[bool] = True
+    """Whether spectra without a position are quarantined. Where they are not, the ``source_key`` of such a
+    spectrum must name its source, which no position can tell."""
 
     path_settings: ClassVar[Sequence[str]] = ("url", "catalog")
     """Fields that hold a path or a URL."""
     fixed_settings: ClassVar[Sequence[str]] = ()
     """Fields of numbers that change the values of spectra, with 0 for no change; a store fixes them."""
+    proposed_settings: ClassVar[Sequence[str]] = ()
+    """Those `fixed_settings` for which 0 means that they are proposed from the data."""
 
     url: Any
     """Folder or bucket that contains every file of the archive: a str; for some archives a str or a tuple of
@@ -231,6 +236,34 @@ class Archive(ABC):
         ArchiveError
             If the catalog or the folder cannot be used; the message names the setting.
         """
+
+    def explain_listing(self, access: AccessConfig = DEFAULT_ACCESS) -> tuple[Listing, Sequence[str]]:
+        """List the spectra, and describe what the archive's files were understood as.
+
+        Parameters
+        ----------
+        access : AccessConfig
+            Credentials, limits and timeouts.
+
+        Returns
+        -------
+        listing : Listing
+            The result of `read_listing`.
+        lines : sequence of str
+            A line for each spectrum; none if all files have the archive's format.
+        """
+        return self.read_listing(access), ()
+
+    def suggest_remedy(self, listing: Listing) -> str:
+        """Return what the user can do about a listing of which nothing can be used.
+
+        Parameters
+        ----------
+        listing : Listing
+            Result of `read_listing`.
+        """
+        del listing
+        return "check --archive.*"
 
     def list_spectra(self, access: AccessConfig = DEFAULT_ACCESS) -> pa.Table:
         """Return the spectra of `read_listing` alone.

@@ -29,7 +29,7 @@ from distspec.catalog.runs import load_run
 from distspec.clustering.feature_space import scale_by_posterior_width
 from distspec.core import schema
 from distspec.core.arrow import pc
-from distspec.core.spectrum import Floats32
+from distspec.core.spectrum import Floats, Floats32
 from distspec.io.paths import model_url, run_url
 from distspec.labels.annotations import current_annotations, read_annotations
 from distspec.labels.consensus import consensus_labels
@@ -226,7 +226,7 @@ def _build_objects(inputs: _RunInputs, classes: TrackedClasses) -> pa.Table:
         **{f"{name}_{i:02d}": latents[name][:, i] for name in VECTOR_COLUMNS for i in range(n_latents)},
         **{name: latents[name] for name in scalars},
         "store_row": inputs.rows,
-        "_healpix_29": radec_to_healpix(ledger["ra"].to_numpy(), ledger["dec"].to_numpy()),
+        "_healpix_29": _find_healpix_cells(ledger["ra"].to_numpy(), ledger["dec"].to_numpy()),
         "split": _assign_splits(inputs),
         **galaxy_type_columns(suggest_galaxy_types(inputs.archive.galaxy_types, latents, len(ledger))),
         "class_id": classes.map_labels(inputs.labels),
@@ -242,6 +242,13 @@ def _build_objects(inputs: _RunInputs, classes: TrackedClasses) -> pa.Table:
         n_latents, (*measurements.columns, *of_reconstructions), n_classes, observation_columns
     )
     return schema.build_table(values, columns, inputs.provenance)
+
+
+def _find_healpix_cells(ra: Floats, dec: Floats) -> pa.Array:
+    """Return the HEALPix cell of each position, null where it is unknown."""
+    located = np.isfinite(ra) & np.isfinite(dec)
+    cells = radec_to_healpix(np.where(located, ra, 0.0), np.where(located, dec, 0.0))
+    return pa.array(cells, mask=~located)
 
 
 def _assign_splits(inputs: _RunInputs) -> list[str]:

@@ -262,7 +262,7 @@ def argsort_objects(objects: pa.Table) -> NDArray[np.int64]:
 
     Rows are sorted by class, then by decade of `anomaly_rank` (1, 2-10, 11-100, ...), then by HEALPix cell.
     A class is thus one stretch of the file, with its most anomalous spectra first, and a region of the sky
-    lies in few row groups.
+    lies in few row groups; spectra without a position come first.
 
     Parameters
     ----------
@@ -280,9 +280,8 @@ def argsort_objects(objects: pa.Table) -> NDArray[np.int64]:
     >>> argsort_objects(pa.table(columns))
     array([3, 2, 1, 0])
     """
-    label, rank, cell = (
-        objects[name].to_numpy() for name in ("cluster_label", "anomaly_rank", "_healpix_29")
-    )
+    label, rank = (objects[name].to_numpy() for name in ("cluster_label", "anomaly_rank"))
+    cell = objects["_healpix_29"].fill_null(-1).to_numpy()
     return np.lexsort((cell, np.ceil(np.log10(rank)), label))
 
 

@@ -15,6 +15,7 @@ Hierarchical Adaptive Tiling Scheme (HATS), IVOA Note, 2025.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -36,6 +37,7 @@ from distspec.io.parquet import AddedColumn, write_voparquet
 from distspec.io.paths import catalog_url, join_url, store_url
 from distspec.store.store import Store, open_store
 
+log = logging.getLogger(__name__)
 MAX_ROWS_PER_FILE = 250_000
 """A pixel with more spectra is divided into its four sub-pixels."""
 MAX_NESTED_ROWS_PER_FILE, NESTED_ROW_GROUP_SIZE = 20_000, 4096
@@ -99,13 +101,30 @@ def export_hats(root: str, url: str, run_id: str = "", with_spectra: bool = Fals
     NotFoundError
         If nothing is published.
     CatalogError
-        If the run is not published, or `url` is not empty.
+        If the run is not published, no spectrum has a position, or `url` is not empty.
+
+    Notes
+    -----
+    Spectra without a position have no place in such a catalog: they are left out, with a warning that counts
+    them.
     """
     if list_files(url):
         raise CatalogError(f"{url} is not empty: export to a new folder")
     record = find_record(root, run_id)
     objects = open_parquet_dataset(join_url(catalog_url(root), record.files["objects"]))
-    cells = np.sort(objects.to_table(columns=[HEALPIX.name])[HEALPIX.name].to_numpy())
+    column = objects.to_table(columns=[HEALPIX.name])[HEALPIX.name]
+    if column.null_count == len(column):
+        raise CatalogError(
+            "no spectrum has a position, by which HATS is divided: export with --format zarr, query the "
+            "Parquet files, or add ra and dec to the table of redshifts and run again"
+        )
+    if column.null_count:
+        log.warning(
+            "%d of %d spectra have no position and are not in the HATS catalog",
+            column.null_count,
+            len(column),
+        )
+    cells = np.sort(column.drop_null().to_numpy())
     spectra = _make_spectrum_column(open_store(store_url(root), record.snapshot_id)) if with_spectra else None
     pixels = list(partition_sky(cells, MAX_NESTED_ROWS_PER_FILE if spectra else MAX_ROWS_PER_FILE))
     footers: list[pq.FileMetaData] = []

@@ -13,7 +13,7 @@ import tyro
 
 from distspec.core.errors import InvalidSpectrumError, NotFoundError
 from distspec.core.text import escape_unprintable
-from distspec.io.spectra import CleanSpectrum, ColumnNames, ReadOptions, UnitNames, read_spectra
+from distspec.io.spectra import ColumnNames, ReadOptions, UnitNames, read_spectra
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,6 @@ def _describe_file(path: Path, options: ReadOptions) -> Iterator[tuple[str, str]
         except InvalidSpectrumError as error:
             yield f"{label}: {file.form}; {file.describe_columns()}: {error}", str(error.reason)
             continue
-        yield f"{label}: {file.form}; {file.describe_columns()}; {_describe(spectrum)}", ""
-
-
-def _describe(spectrum: CleanSpectrum) -> str:
-    n_valid = int((spectrum.ivar > 0).sum())
-    z = f"z = {spectrum.z:g}" if math.isfinite(spectrum.z) else "no redshift"
-    position = f"{spectrum.ra:.5f} {spectrum.dec:+.5f}" if math.isfinite(spectrum.ra) else "no position"
-    span = f"{spectrum.wave[0]:.4g}–{spectrum.wave[-1]:.4g} um"
-    parts = [f"{n_valid} of {len(spectrum.wave)} pixels valid", span, z, position, *spectrum.notes]
-    return ", ".join(parts)
+        z = f"z = {spectrum.z:g}" if math.isfinite(spectrum.z) else "no redshift"
+        position = f"{spectrum.ra:.5f} {spectrum.dec:+.5f}" if math.isfinite(spectrum.ra) else "no position"
+        yield f"{label}: {file.form}; {file.describe_columns()}; {spectrum.describe(z, position)}", ""

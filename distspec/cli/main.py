@@ -100,7 +100,7 @@ VERBS = {
     "gc": Verb("operate", "operations:GarbageCollectCommand", "Delete old snapshots that have no tag."),
 }
 """Verbs by name, in the order of the help."""
-RUN_USAGE = "distspec run [STAGE] RECIPE --root URL [settings]"
+RUN_USAGE = "distspec run [STAGE] RECIPE --root URL [--dry-run] [settings]"
 RUN_SUMMARY = "Run the pipeline of a recipe, or one of its stages."
 DESCRIPTION = "Classes and anomalies in growing archives of galaxy spectra."
 

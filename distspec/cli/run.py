@@ -7,17 +7,22 @@ import sys
 from collections.abc import Sequence
 
 from distspec.catalog.queries import format_example_query, query
-from distspec.core.text import format_table
+from distspec.core.text import escape_unprintable, format_table
 from distspec.io.paths import join_url, run_url
 from distspec.pipeline.config import Config
+from distspec.pipeline.dry_run import dry_run
 from distspec.pipeline.exit import exit_on_signal, report_errors
 from distspec.pipeline.recipes import parse
 from distspec.pipeline.runner import STAGES, find_run, run_stages
 
-USAGE = f"""usage: distspec run [STAGE] RECIPE --root URL [settings]
+DRY_RUN = "--dry-run"
+"""Flag with which a run is described and nothing is written."""
+USAGE = f"""usage: distspec run [STAGE] RECIPE --root URL [{DRY_RUN}] [settings]
 
 Run the pipeline of a recipe, or one of its stages: {", ".join(STAGES)}.
 Each stage does only the missing work. `distspec run RECIPE --help` lists the settings.
+With {DRY_RUN}, nothing is written: it shows what the archive's files were understood as, what is left out
+and why, all that is missing, and the settings that are proposed from the data.
 """
 CLASSES_QUERY = (
     "SELECT coalesce(class_id, 'noise') AS class, class_name AS name, n_spectra, n_sources, "
@@ -42,9 +47,15 @@ def main(args: Sequence[str] | None = None) -> None:
         print(USAGE)
         words = words or ["--help"]
     stage = words.pop(0) if words[0] in STAGES else ""
+    is_dry, words = DRY_RUN in words, [word for word in words if word != DRY_RUN]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     with report_errors(), exit_on_signal():
         config = parse(words, prog=f"distspec run {stage}".rstrip())
+        if is_dry:
+            for line in dry_run(config):
+                print(escape_unprintable(line))
+            print("Nothing was written.")
+            return
         did_work = run_stages(config, [stage] if stage else list(STAGES))
         if not stage:
             if not did_work:

@@ -178,7 +178,7 @@ def load_batch(
         Each row of the listing appears either in its rows or among the rejected.
     """
     entries = listing_to_entries(listing)
-    outcomes, n_bytes = run_coroutine(_read_entries(archive, access, entries, require_position=True))
+    outcomes, n_bytes = run_coroutine(_read_entries(archive, access, entries, archive.requires_position))
     good = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, Spectrum)]
     spectra = [outcome for outcome in outcomes if isinstance(outcome, Spectrum)]
     rejected = [

@@ -86,6 +86,7 @@ def make_store_config(spectra: Sequence[Spectrum], z: Floats, source: ArchiveSou
         preprocessing=preprocessing_to_json(source),
         join_radius=source.config.join_radius,
         archive_name=source.archive.name,
+        requires_position=source.archive.requires_position,
     )
 
 

@@ -12,6 +12,7 @@ from distspec.core.instruments import (
     NIRSPEC_PRISM,
     SDSS_SPECTROGRAPH,
     SPEX_PRISM,
+    UNKNOWN_INSTRUMENT,
     Disperser,
 )
 from distspec.core.lines import GALAXY_LINES
@@ -55,52 +56,61 @@ LYMAN_BREAK = define_flux_ratio(
     (1120.0, 1190.0), (1290.0, 1370.0), F_NU, NIRSPEC_PRISM,
     center=0.0, scale=0.3, feature_source="",
 )  # fmt: skip
-# Of the ten windows of Calzetti et al., those that the prism separates from C IV, He II + O III] and C III].
-UV_SLOPE = define_slope(
-    "uv_slope", "1342-2580 Angstrom",
-    ((1342.0, 1371.0), (1407.0, 1515.0), (1760.0, 1833.0), (2400.0, 2580.0)), NIRSPEC_PRISM, 0.5,
-    "windows of Calzetti et al. 1994, ApJ 429, 582", ("blue UV continuum", "red UV continuum"),
-)  # fmt: skip
-# Windows closer to the break would be contaminated by [O II] and Hdelta, which the prism blurs.
-BALMER_BREAK = define_flux_ratio(
-    "balmer_break", "Balmer break", (4150.0, 4250.0), (3400.0, 3600.0), F_NU, NIRSPEC_PRISM,
-    center=1.0, scale=0.3,
-    reference="Binggeli et al. 2019, MNRAS 489, 3827; Vikaeus et al. 2024, MNRAS 529, 1299",
-    value_names=("weak Balmer break", "strong Balmer break"),
-)  # fmt: skip
-# Redward of the break, one resolution element clear of the lines of `distspec.core.lines`.
-OPTICAL_SLOPE = define_slope(
-    "optical_slope", "4150-6250 Angstrom",
-    ((4150.0, 4250.0), (5150.0, 5800.0), (6000.0, 6250.0)), NIRSPEC_PRISM, 1.0,
-    "selects Little Red Dots: Kocevski et al. 2025, ApJ 986, 126; Setton et al. 2024, arXiv:2411.03424",
-    ("blue optical continuum", "red optical continuum"),
-)  # fmt: skip
-# Line windows are as wide as the prism makes lines: at z = 5, 60 Angstrom FWHM at 1908 and 35 at 6565.
-# Below z = 4 up to a tenth of [O III] 4960 falls into the window of Hbeta, and the reverse.
-_PRISM_LINES = (
-    define_equivalent_width(
-        "ciii_ew", "C III] 1908", ((1740.0, 1830.0), (1840.0, 1975.0), (1985.0, 2100.0)), NIRSPEC_PRISM, 5.0,
-        value_names=("weak C III]", "strong C III]"),
-    ),
-    define_equivalent_width(
-        "oii_ew", "[O II] 3728", ((3540.0, 3650.0), (3665.0, 3795.0), (4010.0, 4065.0)), NIRSPEC_PRISM, 10.0,
-        value_names=("weak [O II]", "strong [O II]"),
-    ),
-    define_equivalent_width(
-        "hbeta_ew", "Hbeta", ((4550.0, 4770.0), (4790.0, 4911.0), (5120.0, 5350.0)), NIRSPEC_PRISM, 10.0,
-        value_names=("weak Hβ", "strong Hβ"),
-    ),
-    define_equivalent_width(
-        "oiii_ew", "[O III] 4960 and 5008",
-        ((4550.0, 4770.0), (4911.0, 5085.0), (5120.0, 5350.0)), NIRSPEC_PRISM, 20.0,
-        value_names=("weak [O III]", "strong [O III]"),
-    ),
-    define_equivalent_width(
-        "halpha_ew", "Halpha with [N II]",
-        ((6100.0, 6250.0), (6455.0, 6660.0), (6800.0, 6960.0)), NIRSPEC_PRISM, 20.0,
-        value_names=("weak Hα", "strong Hα"),
-    ),
-)  # fmt: skip
+
+
+def _define_broad_set(disperser: Disperser) -> tuple[Measurement, ...]:
+    """Return slopes, the Balmer break and lines of galaxies in windows that the prism resolves."""
+    # Of the ten windows of Calzetti et al., those that the prism separates from C IV, He II + O III]
+    # and C III].
+    uv_slope = define_slope(
+        "uv_slope", "1342-2580 Angstrom",
+        ((1342.0, 1371.0), (1407.0, 1515.0), (1760.0, 1833.0), (2400.0, 2580.0)), disperser, 0.5,
+        "windows of Calzetti et al. 1994, ApJ 429, 582", ("blue UV continuum", "red UV continuum"),
+    )  # fmt: skip
+    # Windows closer to the break would be contaminated by [O II] and Hdelta, which the prism blurs.
+    balmer_break = define_flux_ratio(
+        "balmer_break", "Balmer break", (4150.0, 4250.0), (3400.0, 3600.0), F_NU, disperser,
+        center=1.0, scale=0.3,
+        reference="Binggeli et al. 2019, MNRAS 489, 3827; Vikaeus et al. 2024, MNRAS 529, 1299",
+        value_names=("weak Balmer break", "strong Balmer break"),
+    )  # fmt: skip
+    # Redward of the break, one resolution element clear of the lines of `distspec.core.lines`.
+    optical_slope = define_slope(
+        "optical_slope", "4150-6250 Angstrom",
+        ((4150.0, 4250.0), (5150.0, 5800.0), (6000.0, 6250.0)), disperser, 1.0,
+        "selects Little Red Dots: Kocevski et al. 2025, ApJ 986, 126; Setton et al. 2024, arXiv:2411.03424",
+        ("blue optical continuum", "red optical continuum"),
+    )  # fmt: skip
+    # Line windows are as wide as the prism makes lines: at z = 5, 60 Angstrom FWHM at 1908 and 35 at 6565.
+    # Below z = 4 up to a tenth of [O III] 4960 falls into the window of Hbeta, and the reverse.
+    lines = (
+        define_equivalent_width(
+            "ciii_ew", "C III] 1908", ((1740.0, 1830.0), (1840.0, 1975.0), (1985.0, 2100.0)), disperser, 5.0,
+            value_names=("weak C III]", "strong C III]"),
+        ),
+        define_equivalent_width(
+            "oii_ew", "[O II] 3728", ((3540.0, 3650.0), (3665.0, 3795.0), (4010.0, 4065.0)), disperser, 10.0,
+            value_names=("weak [O II]", "strong [O II]"),
+        ),
+        define_equivalent_width(
+            "hbeta_ew", "Hbeta", ((4550.0, 4770.0), (4790.0, 4911.0), (5120.0, 5350.0)), disperser, 10.0,
+            value_names=("weak Hβ", "strong Hβ"),
+        ),
+        define_equivalent_width(
+            "oiii_ew", "[O III] 4960 and 5008",
+            ((4550.0, 4770.0), (4911.0, 5085.0), (5120.0, 5350.0)), disperser, 20.0,
+            value_names=("weak [O III]", "strong [O III]"),
+        ),
+        define_equivalent_width(
+            "halpha_ew", "Halpha with [N II]",
+            ((6100.0, 6250.0), (6455.0, 6660.0), (6800.0, 6960.0)), disperser, 20.0,
+            value_names=("weak Hα", "strong Hα"),
+        ),
+    )  # fmt: skip
+    return (uv_slope, balmer_break, optical_slope, *lines)
+
+
+_PRISM_BROAD_SET = _define_broad_set(NIRSPEC_PRISM)
 _POSTERIOR_SLOPE = "beta of f_lambda ~ lambda^beta, posterior mean over line-free windows of"
 _V_SHAPE_REFERENCE = "Setton et al. 2024, arXiv:2411.03424; Hviding et al. 2025, A&A 702, A57"
 # The following are used only by the rules for galaxy types.
@@ -158,11 +168,14 @@ _PRISM_GALAXY_TYPE_MEASUREMENTS = (
 )  # fmt: skip
 NIRSPEC_PRISM_MEASUREMENTS = MeasurementSet(
     (
-        LYA_EW, LYMAN_BREAK, UV_SLOPE, BALMER_BREAK, OPTICAL_SLOPE, *_PRISM_LINES,
-        *_PRISM_GALAXY_TYPE_MEASUREMENTS,
+        LYA_EW, LYMAN_BREAK, *_PRISM_BROAD_SET, *_PRISM_GALAXY_TYPE_MEASUREMENTS,
     ),
     reference_redshift=5.0,
 )  # fmt: skip
+
+
+BROAD_MEASUREMENTS = MeasurementSet(_define_broad_set(UNKNOWN_INSTRUMENT))
+"""Measurements of galaxies of any redshift and instrument with a resolving power of 100 or more."""
 
 
 def _define_optical_set(disperser: Disperser) -> MeasurementSet:

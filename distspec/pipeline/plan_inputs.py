@@ -17,6 +17,7 @@ from distspec.core.errors import ConfigError
 from distspec.pipeline.config import Config
 from distspec.pipeline.machines import MachineGroup, count_concurrent_processes
 from distspec.pipeline.rates import ResourceRates
+from distspec.preprocessing.resampling import GridConfig
 
 DRIVER = 0
 """Number of tasks of a stage that runs on the driver alone."""
@@ -106,7 +107,8 @@ class PlanInputs:
     @cached_property
     def n_pixels(self) -> int:
         """Number of pixels of the grid."""
-        return self.config.grid.resolve(np.array([TYPICAL_Z])).n_pixels
+        grid = self.config.grid if self.config.grid.is_complete else GridConfig()  # proposed from the data
+        return grid.resolve(np.array([TYPICAL_Z])).n_pixels
 
     @property
     def n_models(self) -> int:

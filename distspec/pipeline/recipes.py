@@ -18,6 +18,7 @@ from distspec.archives.jades import JADES
 from distspec.archives.sdss import SDSS
 from distspec.archives.simulated.survey import SimulationConfig
 from distspec.archives.spex import SpeX
+from distspec.archives.table import TableArchive
 from distspec.clustering.config import ClusteringConfig
 from distspec.core.entry_points import LoadedEntryPoints, load_entry_points
 from distspec.core.errors import ConfigError
@@ -228,6 +229,26 @@ def jades(root: str) -> Config:
     return Config(root, "jades", JADES(z_min=3.0), vae=PRISM_VAE, training=FAST_TRAINING)
 
 
+def table(root: str) -> Config:
+    """Return the settings for any folder of spectra: grid and normalization are proposed from the data.
+
+    Parameters
+    ----------
+    root : str
+        Folder or bucket URL of the project.
+    """
+    return Config(
+        root,
+        "table",
+        TableArchive(),
+        grid=GridConfig(start=0.0, stop=0.0, n_pixels=0),
+        norm=NormConfig(reference_wave=0.0, windows=(), fallback_slope=-1.0),
+        vae=replace(SPECTRAL_VAE, encoder_min_wave=PRISM_VAE.encoder_min_wave),
+        training=replace(FAST_TRAINING, max_epochs=60, patience=20),
+        clustering=replace(CONSENSUS_CLUSTERING, k_min=2, k_max=8, n_models=2, n_seeds=5, n_umap_seeds=2),
+    )
+
+
 def soak(root: str) -> Config:
     """Return the settings of the endurance tests: every stage runs within seconds.
 
@@ -260,6 +281,7 @@ RECIPES: Mapping[str, Callable[[str], Config]] = {
     "sdss": sdss,
     "desi": desi,
     "jades": jades,
+    "table": table,
     "soak": soak,
 }
 """Recipes of distspec itself by name: a function from the root to a configuration."""

@@ -17,7 +17,7 @@ class NormConfig:
     """How spectra are normalized to 1 at a reference wavelength."""
 
     reference_wave: float = 1500.0
-    """Rest wavelength at which the normalized flux is 1 [Angstrom]."""
+    """Rest wavelength at which the normalized flux is 1 [Angstrom]; 0: center of the first window."""
     windows: tuple[tuple[float, float], ...] = (
         (1450.0, 1550.0),
         (1680.0, 1840.0),
@@ -26,7 +26,8 @@ class NormConfig:
         (2400.0, 2750.0),
         (2900.0, 3500.0),
     )
-    """Rest-frame continuum windows free of strong lines, in order of preference [Angstrom]."""
+    """Rest-frame continuum windows free of strong lines, in order of preference [Angstrom]; none: proposed
+    from the data."""
     min_snr: float = 1.0
     """A window is usable if its mean flux exceeds this many times its error."""
     preferred_snr: float = 3.0
@@ -38,9 +39,17 @@ class NormConfig:
     fallback_slope: float = -2.0
     """Slope beta of f_lambda ~ lambda^beta if no spectrum of the sample has a fitted slope."""
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether reference and windows are set; what is not set is proposed when a store is created."""
+        return self.reference_wave > 0 and len(self.windows) > 0
+
     def __post_init__(self) -> None:
-        if not self.windows or any(not 0 < low < high for low, high in self.windows):
-            raise ConfigError(f"--norm.windows {self.windows}: give one or more (low, high) pairs [Angstrom]")
+        if self.reference_wave < 0 or any(not 0 < low < high for low, high in self.windows):
+            raise ConfigError(
+                f"--norm.windows {self.windows}: give (low, high) pairs [Angstrom] and --norm.reference-wave "
+                f"{self.reference_wave} Angstrom of at least 0"
+            )
         if not 0 <= self.min_snr <= self.preferred_snr:
             raise ConfigError(
                 f"--norm.min-snr {self.min_snr}, --norm.preferred-snr {self.preferred_snr}: "

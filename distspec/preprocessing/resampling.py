@@ -31,28 +31,35 @@ class GridConfig:
     spacing: Literal["log", "uniform"] = "log"
     """Equal steps in ln(wavelength) or in wavelength."""
     start: float = 1100.0
-    """Lower edge [Angstrom]."""
+    """Lower edge [Angstrom]; 0: proposed from the data, as stop."""
     stop: float = 8400.0
     """Upper edge [Angstrom]."""
     n_pixels: int = 640
-    """Number of pixels; 0 if step is given."""
+    """Number of pixels; 0 if step is given, or to propose it from the data."""
     step: float = 0.0
     """Pixel width of a uniform grid [Angstrom]; 0 if n_pixels is given."""
     frame: Literal["rest", "observed"] = "rest"
     """Frame of start and stop; observed: both are divided by 1 + the median redshift of the sample."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.start < self.stop:
+        if not (0 < self.start < self.stop or self.start == self.stop == 0):
             raise ConfigError(
                 f"--grid.start {self.start} Angstrom must lie between 0 and grid.stop {self.stop} Angstrom"
             )
-        if (self.n_pixels > 0) == (self.step > 0):
+        if (self.n_pixels > 0 and self.step > 0) or min(self.n_pixels, self.step) < 0:
             raise ConfigError(
                 f"set one of --grid.n-pixels ({self.n_pixels}) and --grid.step ({self.step} Angstrom), "
                 "and the other to 0"
             )
+        if self.frame == "observed" and not self.start:
+            raise ConfigError("--grid.frame=observed requires --grid.start and --grid.stop")
         if self.step > 0 and self.spacing == "log":
             raise ConfigError("--grid.step requires --grid.spacing=uniform; give a log grid --grid.n-pixels")
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether range and sampling are set; what is not set is proposed when a store is created."""
+        return self.start > 0 and (self.n_pixels > 0 or self.step > 0)
 
     def resolve(self, z: Floats) -> WavelengthGrid:
         """Return the grid for a sample.

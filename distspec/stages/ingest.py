@@ -19,6 +19,7 @@ from distspec.core.errors import ArchiveError, StorageError
 from distspec.core.spectrum import Floats32
 from distspec.ingest.commit import ChunkPieces, Committer, concatenate_slices
 from distspec.ingest.diff import ListingDiff, check_withdrawn_fraction, compare_listing, count_rows
+from distspec.ingest.proposals import complete_from_store, describe_proposals, propose_settings
 from distspec.ingest.read import is_outage
 from distspec.ingest.source import ArchiveSource
 from distspec.ingest.store_config import check_store_config, make_store_config, select_pilot_sample
@@ -138,14 +139,14 @@ def ingest(
     url, archive, config = store_url(root), source.archive, source.config
     rows = archive.read_listing(source.access)
     listing, malformed, counts = rows.spectra, rows.rejected, count_rows(rows.counts, rows.spectra)
-    del rows
     log.info("catalog: %s", counts)
     if not len(listing):
-        raise ArchiveError(
-            f"the archive lists no spectrum that the selection keeps ({counts}): check --archive.*"
-        )
+        remedy = archive.suggest_remedy(rows)
+        raise ArchiveError(f"the archive lists no spectrum that the selection keeps ({counts}): {remedy}")
+    del rows
     store = open_store(url) if store_exists(url) else None
     if store is not None:
+        source = complete_from_store(source, store.config)
         check_store_config(store.config, source)
     diff = compare_listing(listing, store, retry_transient, malformed)
     if store is not None:
@@ -158,7 +159,7 @@ def ingest(
     pa.default_memory_pool().release_unused()  # the comparison needed as much memory as the listing itself
     with _translate_write_errors(url):
         if store is None:
-            store = _create_from_pilot(url, source, diff.to_read)
+            store, source = _create_from_pilot(url, source, diff.to_read)
         origin = CommitOrigin(archive.name, lease.token if lease else 0)
         committer = Committer(
             store,
@@ -241,8 +242,8 @@ def _translate_write_errors(url: str) -> Generator[None]:
         ) from error
 
 
-def _create_from_pilot(url: str, source: ArchiveSource, listing: pa.Table) -> Store:
-    """Create a store whose grid and default slope follow from a listing and a pilot sample of it."""
+def _create_from_pilot(url: str, source: ArchiveSource, listing: pa.Table) -> tuple[Store, ArchiveSource]:
+    """Create a store whose settings follow from a listing and a sample; return the source, too."""
     sample = select_pilot_sample(listing)
     spectra = read_pilot_sample(source, sample)
     if not spectra:
@@ -251,6 +252,9 @@ def _create_from_pilot(url: str, source: ArchiveSource, listing: pa.Table) -> St
             f"none of the first {len(sample)} files could be read, the first being {first}: "
             "check --archive.url"
         )
+    requested, source = source, propose_settings(spectra, source)
+    if proposed := describe_proposals(requested, source):
+        log.info("proposed from %d spectra, and fixed: %s", len(spectra), " ".join(proposed))
     z = listing["z"].to_numpy()
     known_z = z[np.isfinite(z)] if np.isfinite(z).any() else np.array([s.z for s in spectra])
     store_config = make_store_config(spectra, known_z, source)
@@ -262,4 +266,4 @@ def _create_from_pilot(url: str, source: ArchiveSource, listing: pa.Table) -> St
         grid.stop,
         store_config.default_slope,
     )
-    return create_store(url, store_config)
+    return create_store(url, store_config), source

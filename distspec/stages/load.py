@@ -194,7 +194,9 @@ def read_pilot_task(archive: Archive, access: AccessConfig, listing: pa.Table) -
     """Return the spectra of a listing that can be read."""
     return [
         outcome
-        for outcome in read_archive_spectra(archive, access, listing_to_entries(listing))
+        for outcome in read_archive_spectra(
+            archive, access, listing_to_entries(listing), archive.requires_position
+        )
         if isinstance(outcome, Spectrum)
     ]
 

@@ -31,6 +31,8 @@ class StoreConfig(JsonRecord):
         Largest distance [arcsec] of a spectrum from the first position of its source.
     archive_name : str, optional
         Name of the archive that the store follows, `distspec.archives.base.Archive.name`.
+    requires_position : bool, optional
+        Whether every spectrum has a position; without one, it has NaN.
     """
 
     record_name: ClassVar[str] = "settings of the store"
@@ -40,3 +42,4 @@ class StoreConfig(JsonRecord):
     preprocessing: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     join_radius: float = MATCH_RADIUS
     archive_name: str = ""
+    requires_position: bool = True

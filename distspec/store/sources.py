@@ -58,7 +58,7 @@ class SourceMatcher:
     Parameters
     ----------
     ra, dec : ndarray of shape (n_known,), optional
-        Positions [deg, ICRS] of the spectra assigned so far, in order.
+        Positions [deg, ICRS] of the spectra assigned so far, in order; NaN if unknown.
     source_ids : sequence of str or ndarray of shape (n_known,), optional
         Their sources.
     radius : float, optional
@@ -92,7 +92,11 @@ class SourceMatcher:
         self._key_radius = _to_chord(key_radius)
         self.conflicts: list[KeyConflict] = []
         # The first position of a source is its anchor, also where the archive identifies the source.
-        packed: Any = np.asarray(source_ids, dtype=_STRING_DTYPE)  # a third of the memory of Python strings
+        located = np.isfinite(ra) & np.isfinite(dec)
+        ra, dec = ra[located], dec[located]
+        # A third of the memory of Python strings.
+        source_ids = np.asarray(source_ids, dtype=_STRING_DTYPE)[located]
+        packed: Any = source_ids
         table = pa.table({"name": pa.array(packed), "position": np.arange(len(packed))})
         first = np.sort(table.group_by("name").aggregate([("position", "min")])["position_min"].to_numpy())
         self._names = packed[first]
@@ -106,7 +110,7 @@ class SourceMatcher:
         Parameters
         ----------
         ra, dec : ndarray of shape (n_spectra,)
-            Positions [deg, ICRS].
+            Positions [deg, ICRS]; NaN if unknown, which needs a source key.
         source_keys : sequence of str, optional
             The archive's identifier of each spectrum's source; where it is not empty it decides, unless the
             spectrum is further than the key radius from the first position of that source.
@@ -116,8 +120,13 @@ class SourceMatcher:
         list of str
             Source identifiers.
         """
-        xyz = _to_unit_vectors(ra, dec)
         keys = source_keys or [""] * len(ra)
+        located = np.isfinite(ra) & np.isfinite(dec)
+        if not located.all():
+            with_position = [key for key, known in zip(keys, located, strict=True) if known]
+            assigned = iter(self.assign_sources(ra[located], dec[located], with_position))
+            return [next(assigned) if known else key for key, known in zip(keys, located, strict=True)]
+        xyz = _to_unit_vectors(ra, dec)
         position_names = format_position_names(ra, dec)
         result = [key or name for key, name in zip(keys, position_names, strict=True)]
         points = np.concatenate([self._recent_positions, xyz])

@@ -107,7 +107,8 @@ def _check_metadata(_root: str, store: Store) -> Iterator[str]:
     commit, n_commits = ledger["ingest_commit"].to_numpy(), store.n_ingest_commits
     if len(commit) and (np.any(np.diff(commit) < 0) or commit[-1] >= n_commits or commit[0] < 0):
         yield f"ingest_commit does not increase from 0 to below {n_commits}"
-    unusable = ~np.isfinite(np.stack([ledger[name].to_numpy() for name in ("ra", "dec", "z")])).all(axis=0)
+    needed = ("ra", "dec", "z") if store.config.requires_position else ("z",)
+    unusable = ~np.isfinite(np.stack([ledger[name].to_numpy() for name in needed])).all(axis=0)
     unusable |= ledger["n_valid"].to_numpy() <= 0
     unusable |= np.asarray([not name for name in ledger["object_id"].to_pylist()], dtype=bool)
     if unusable.any():
@@ -142,13 +143,15 @@ def _check_logs(_root: str, store: Store) -> Iterator[str]:
 def _check_sources(_root: str, store: Store) -> Iterator[str]:
     """Find spectra too far from the first position of a source that is named after its position."""
     ledger = store.ledger(["source_id", "ra", "dec"])
-    names: Any = np.asarray(store.open_array("source_id")[:])
-    ra, dec = ledger["ra"].to_numpy(), ledger["dec"].to_numpy()
+    located = np.isfinite(ledger["ra"].to_numpy()) & np.isfinite(ledger["dec"].to_numpy())
+    names: Any = np.asarray(store.open_array("source_id")[:])[located]
+    ra, dec = ledger["ra"].to_numpy()[located], ledger["dec"].to_numpy()[located]
     _, first, which = np.unique(names, return_index=True, return_inverse=True)
     radius = store.config.join_radius
     by_position = np.asarray(format_position_names(ra[first], dec[first]), dtype=names.dtype) == names[first]
     is_far = separation(ra, dec, ra[first][which], dec[first][which]) > 1.001 * radius
-    misplaced = is_far & by_position[which]
+    misplaced = np.zeros(len(located), dtype=bool)
+    misplaced[located] = is_far & by_position[which]
     if misplaced.any():
         yield f"rows further than {radius}″ from their source: {_describe_rows(store, misplaced)}"
 

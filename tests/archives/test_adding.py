@@ -194,7 +194,8 @@ def test_package_that_cannot_be_imported_is_reported_and_harmless(tmp_path):
 from distspec.archives.registry import get_archive, list_archives
 from distspec.core.errors import ArchiveError, ConfigError
 from distspec.pipeline.recipes import find_recipe, list_recipes
-print(sorted(set(list_archives()) - {"dja", "desi", "jades", "sdss", "spex"}), "example" in list_recipes())
+builtin = {"dja", "desi", "jades", "sdss", "spex", "table"}
+print(sorted(set(list_archives()) - builtin), "example" in list_recipes())
 for find, error in ((get_archive, ArchiveError), (find_recipe, ConfigError)):
     try:
         find("broken")
@@ -242,7 +243,7 @@ for name in ("number", "renamed"):
 
 
 def test_built_in_archives():
-    assert sorted(builtin_archives()) == ["desi", "dja", "jades", "sdss", "spex"]
+    assert sorted(builtin_archives()) == ["desi", "dja", "jades", "sdss", "spex", "table"]
     assert builtin_archives().items() <= list_archives().items()
     for name, archive in builtin_archives().items():
         assert get_archive(name) is archive

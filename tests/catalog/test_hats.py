@@ -3,6 +3,7 @@
 import sys
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -52,6 +53,23 @@ def test_every_spectrum_is_in_the_file_of_its_pixel(exported):
     assert len(info) == 1 + len(list((folder / "dataset").rglob("Npix=*.parquet")))
     assert pq.read_metadata(folder / "dataset" / "_metadata").num_rows == 600
     assert pq.read_schema(folder / "dataset" / "_common_metadata").names == objects.schema.names
+
+
+def test_spectra_without_a_position_are_left_out_and_counted(tmp_path, caplog):
+    root = str(tmp_path / "root")
+    made = tables(60)
+    column = made["objects"].schema.get_field_index("_healpix_29")
+    cells = made["objects"]["_healpix_29"].to_numpy()
+    for n_without, run_id in ((7, "r-some"), (len(cells), "r-all")):
+        without = pa.array(cells, mask=np.arange(len(cells)) < n_without)
+        objects = made["objects"].set_column(column, made["objects"].schema.field(column), without)
+        publish(root, {**made, "objects": objects}, run_id, "s", {})
+        if n_without < len(cells):
+            assert export_hats(root, str(tmp_path / run_id)) == len(cells) - n_without
+            assert f"7 of {len(cells)} spectra have no position" in caplog.text
+        else:
+            with pytest.raises(CatalogError, match="no spectrum has a position"):
+                export_hats(root, str(tmp_path / run_id))
 
 
 def test_pixels_are_divided_until_they_hold_few_rows(rng):

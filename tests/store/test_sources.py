@@ -53,6 +53,15 @@ def test_the_archives_identifier_has_precedence_where_the_position_allows():
     assert later.assign_sources(ra[2:3], np.zeros(1), ["A"]) != ["A"]
 
 
+def test_spectra_without_a_position_belong_to_the_source_of_their_key():
+    ra = np.array([10.0, np.nan, np.nan, 10.0])
+    matcher = SourceMatcher()
+    ids = matcher.assign_sources(ra, ra * 0.0, source_keys=["", "A", "B", ""])
+    assert ids == ["J004000.00+000000.0", "A", "B", "J004000.00+000000.0"]
+    later = SourceMatcher(ra, ra * 0.0, ids)
+    assert later.assign_sources(np.array([np.nan, 10.0]), np.array([np.nan, 0.0]), ["A", ""]) == ["A", ids[0]]
+
+
 def test_names_wrap_at_24_hours():
     assert assign([359.9999999], [0.0]) == ["J000000.00+000000.0"]
 

@@ -53,7 +53,11 @@ VERSION = Column(
 )
 REDSHIFT = Column("z", pa.float64(), "", "Redshift from the archive's catalog; 0 for stars.", "src.redshift")
 HEALPIX = Column(
-    "_healpix_29", pa.int64(), "", "HEALPix cell of the position, order 29, nested numbering.", "pos.healpix"
+    "_healpix_29",
+    pa.int64(),
+    "",
+    "HEALPix cell of the position, order 29, nested numbering; null if there is no position.",
+    "pos.healpix",
 )
 NORM_SNR = Column(
     "norm_snr",

@@ -52,6 +52,18 @@ class CleanSpectrum:
     dec: float
     notes: tuple[str, ...]
 
+    def describe(self, *metadata: str) -> str:
+        """Return the numbers of pixels, the range and the notes as text.
+
+        Parameters
+        ----------
+        *metadata : str
+            Further texts, such as the redshift, before the notes.
+        """
+        n_valid = int((self.ivar > 0).sum())
+        span = f"{self.wave[0]:.4g}–{self.wave[-1]:.4g} um"
+        return ", ".join([f"{n_valid} of {len(self.wave)} pixels valid", span, *metadata, *self.notes])
+
 
 def clean_spectrum(raw: RawSpectra, index: int, options: ReadOptions) -> CleanSpectrum:
     """Convert a spectrum.

@@ -1,0 +1,484 @@
+"""Any folder of spectra: files in any usual form, with redshifts in a table, in the files, or none.
+
+`distspec.io.spectra` finds out what a file holds. The files are read when they are listed, because only they
+tell how many spectra they have, and whether these can be used; a version is a checksum of what was read, so
+that a copied or touched file is no new version, and other options are one where they change a spectrum.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from distspec.archives.base import LISTING_SCHEMA, Archive, SpectrumEntry, split_fragment
+from distspec.archives.catalogs import make_absolute_url
+from distspec.archives.redshift_table import RedshiftRow, RedshiftTable
+from distspec.core.errors import (
+    ArchiveError,
+    ConfigError,
+    InvalidSpectrumError,
+    QuarantineReason,
+    QuarantineRecord,
+)
+from distspec.core.lines import GALAXY_LINES
+from distspec.core.listing import Listing
+from distspec.core.spectrum import Spectrum
+from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
+from distspec.io.remote.files import ArchiveClient, ArchiveFile, open_archive_client, run_coroutine
+from distspec.io.remote.listing import list_folder
+from distspec.io.spectra import (
+    CleanSpectrum,
+    ColumnNames,
+    ReadOptions,
+    SpectrumFile,
+    UnitNames,
+    read_spectra,
+)
+from distspec.measurements.definitions import MeasurementSet
+from distspec.measurements.standard_sets import BROAD_MEASUREMENTS
+
+OTHER_FILES = re.compile(
+    r"\..*|readme.*|licen[cs]e.*|.*\.(md|rst|html?|json|ya?ml|toml|ini|cfg|log|py|pyc|ipynb|sh|r|m|tex|bib|docx?"
+    r"|xlsx?|odt|png|jpe?g|gif|svg|pdf|e?ps|tiff?|zip|tar|tgz|tar\.gz|bz2|7z|reg|pro)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Names of files that hold no spectra: documents, figures, programs, archives and hidden files."""
+
+
+@dataclass(frozen=True)
+class TableArchive(Archive):
+    """Any folder of spectra, with or without a table of redshifts."""
+
+    url: str = ""
+    """Folder or bucket of the files, at any depth."""
+    catalog: str = ""
+    """Table with the columns file and z, and perhaps ra, dec and source; empty: z is in the files."""
+    columns: ColumnNames = field(default_factory=ColumnNames)
+    """Names of columns that are not found by themselves."""
+    units: UnitNames = field(default_factory=UnitNames)
+    """Units that the files do not state."""
+    hdu: str = ""
+    """Name or number of the HDU of FITS files; empty: the one that fits."""
+    error_kind: Literal["auto", "sigma", "variance", "ivar"] = "auto"
+    """What the column of errors holds; auto: its name tells."""
+    air: bool = False
+    """Wavelengths are in air where the file does not say so, and are converted."""
+    estimate_errors: bool = True
+    """Estimate missing errors from the scatter of neighboring pixels; otherwise such spectra are refused."""
+    rest_frame: bool = False
+    """Wavelengths are in the rest frame, as of stars: every spectrum has z = 0."""
+    z_min: float = -1.0
+    """Lower limit of the redshift, excluded."""
+    z_max: float = 20.0
+    """Upper limit of the redshift, included."""
+    resolving_power: float = 0.0
+    """Resolving power λ / FWHM of the instrument, which limits the pixels of a proposed grid; 0: that
+    of two pixels of the files per FWHM."""
+
+    name: ClassVar[str] = "table"
+    spectral_features: ClassVar[Mapping[str, float]] = GALAXY_LINES
+    measurements: ClassVar[MeasurementSet] = BROAD_MEASUREMENTS
+    requires_position: ClassVar[bool] = False
+    fixed_settings: ClassVar[Sequence[str]] = ("resolving_power",)
+    proposed_settings: ClassVar[Sequence[str]] = ("resolving_power",)
+
+    def __post_init__(self) -> None:
+        if not self.z_min < self.z_max:
+            raise ConfigError(f"--archive.z-min {self.z_min} must be below --archive.z-max {self.z_max}")
+        if not self.resolving_power >= 0:
+            raise ConfigError(f"--archive.resolving-power {self.resolving_power} must not be negative")
+
+    @property
+    def options(self) -> ReadOptions:
+        """Options of the reader."""
+        return ReadOptions(
+            self.columns, self.units, self.hdu, self.error_kind, self.air, self.estimate_errors
+        )
+
+    def read_listing(self, access: AccessConfig = DEFAULT_ACCESS) -> Listing:
+        """Read all files, and list their spectra; see `Archive.read_listing`.
+
+        Spectra that cannot be read, or that have no redshift, are rejected with their reason.
+        """
+        return self._select(self.find_spectra(access))
+
+    def explain_listing(self, access: AccessConfig = DEFAULT_ACCESS) -> tuple[Listing, Sequence[str]]:
+        """List the spectra, and describe what each was understood as; see `Archive.explain_listing`."""
+        found = self.find_spectra(access)
+        return self._select(found), [f"{spectrum.object_id}: {spectrum.description}" for spectrum in found]
+
+    def find_spectra(self, access: AccessConfig = DEFAULT_ACCESS) -> list[FoundSpectrum]:
+        """Return the spectra in all files, in the order of the files, and what is wrong with them.
+
+        Parameters
+        ----------
+        access : AccessConfig
+            Credentials, limits and timeouts.
+
+        Raises
+        ------
+        ArchiveError
+            If there is no such folder, or the table of redshifts cannot be used.
+        """
+        if not self.url:
+            raise ArchiveError("--archive.url is empty: give the folder of the spectra")
+        base = make_absolute_url(self.url)
+        table = RedshiftTable.read(self.catalog, access) if self.catalog else None
+        urls = self._list_files(base, table, access)
+        if not urls:
+            raise ArchiveError(f"{self.url} holds no file that could have spectra: check --archive.url")
+        files = run_coroutine(_read_files(self.options, base, urls, access))
+        rows = _RowFinder(base, table, files)
+        return [
+            self._describe(base, url, file, number, rows)
+            for url, file in zip(urls, files, strict=True)
+            for number in range(len(file) if isinstance(file, _ReadFile) else 1)
+        ]
+
+    async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
+        """Read one spectrum; see `Archive.read`."""
+        content = (await file.read_all()).data
+        try:
+            number = int(entry.fragment or 1) - 1
+            spectrum = _read_cached(content, entry.file_url.rpartition("/")[2], self.options).read(number)
+        except InvalidSpectrumError as error:
+            raise _name_flags(error) from error
+        z = 0.0 if self.rest_frame else entry.z if math.isfinite(entry.z) else spectrum.z
+        if not math.isfinite(z):
+            raise InvalidSpectrumError(QuarantineReason.NO_REDSHIFT, "none in the file")
+        return Spectrum(
+            entry.object_id,
+            spectrum.wave,
+            spectrum.flux,
+            spectrum.ivar,
+            spectrum.unit,
+            z,
+            spectrum.ra,
+            spectrum.dec,
+        )
+
+    def suggest_remedy(self, listing: Listing) -> str:
+        """Return all that keeps spectra of a listing from being used, with examples and remedies."""
+        first: dict[str, QuarantineRecord] = {}
+        for record in listing.rejected:
+            first.setdefault(str(record.reason), record)
+        counts = Counter(str(record.reason) for record in listing.rejected)
+        return "; ".join(
+            f"{n:,} {reason}, the first {first[reason].object_id}: {first[reason].detail}"
+            for reason, n in counts.most_common()
+        )
+
+    def list_external_file(self, url: str, z: float, access: AccessConfig) -> list[SpectrumEntry]:
+        """List the spectra of a file; see `Archive.list_external_file`."""
+        file_url, fragment = split_fragment(url)
+        if fragment:
+            return super().list_external_file(url, z, access)
+        base = file_url.rpartition("/")[0]
+        [file] = run_coroutine(_read_files(self.options, base, [file_url], access))
+        if isinstance(file, InvalidSpectrumError):
+            return super().list_external_file(url, z, access)  # refused with the reason when it is read
+        return [
+            SpectrumEntry(_make_id(base, file_url, name), "", _make_uri(file_url, number, file), *unknown, z)
+            for number, name in enumerate(file.ids)
+            for unknown in [(math.nan, math.nan)]
+        ]
+
+    def _list_files(self, base: str, table: RedshiftTable | None, access: AccessConfig) -> list[str]:
+        """Return the URLs of the files that may have spectra; on a web server those that the table names."""
+        if base.startswith("http"):
+            if table is None or not any(table.files):
+                raise ArchiveError(f"{base} cannot be listed: --archive.catalog needs a column file")
+            return sorted({f"{base}/{file}" for file in table.files if file})
+        catalog = make_absolute_url(self.catalog) if self.catalog else ""
+        urls = [file.url for file in list_folder(base, access) if file.url != catalog]
+        return [url for url in urls if not OTHER_FILES.fullmatch(url.rpartition("/")[2])]
+
+    def _describe(
+        self, base: str, url: str, file: _ReadFile | InvalidSpectrumError, number: int, rows: _RowFinder
+    ) -> FoundSpectrum:
+        """Return what is known of a spectrum: from its file, and from the table of redshifts."""
+        if isinstance(file, InvalidSpectrumError):
+            error = _name_flags(file)
+            return FoundSpectrum(_make_id(base, url, ""), url, url, str(error), errors=(error,))
+        object_id, uri = _make_id(base, url, file.ids[number]), _make_uri(url, number, file)
+        form, content = file.form, file.spectra[number]
+        errors: list[InvalidSpectrumError] = []
+        if isinstance(content, InvalidSpectrumError):
+            errors.append(_name_flags(content))
+        in_file = content if isinstance(content, _ReadSpectrum) else _ReadSpectrum()
+        try:
+            row = rows.find(url, number, object_id, file)
+        except InvalidSpectrumError as error:
+            errors.append(error)
+            row = RedshiftRow()
+        z, origin = self._choose_redshift(in_file, row)
+        if not math.isfinite(z) and not errors:
+            errors.append(self._no_redshift_error(row is not None))
+        position = _choose_position(in_file, row)
+        if math.isfinite(position[0]) and not (-180.0 <= position[0] <= 360.0 and abs(position[1]) <= 90.0):
+            detail = f"RA {position[0]}, Dec {position[1]} deg"
+            errors.append(InvalidSpectrumError(QuarantineReason.BAD_POSITION, detail))
+        where = f"{position[0]:.5f} {position[1]:+.5f}" if math.isfinite(position[0]) else "no position"
+        metadata = f"z = {z:g} ({origin}), {where}" if math.isfinite(z) else f"no redshift, {where}"
+        problems = [str(e) for e in errors if e.reason is not QuarantineReason.NO_REDSHIFT]
+        parts = [form, *([in_file.description] if in_file.description else []), metadata, *problems]
+        return FoundSpectrum(
+            object_id,
+            url,
+            uri,
+            "; ".join(parts),
+            z,
+            *position,
+            row.source if row else "",
+            in_file.checksum,
+            tuple(errors),
+        )
+
+    def _choose_redshift(self, in_file: _ReadSpectrum, row: RedshiftRow | None) -> tuple[float, str]:
+        """Return the redshift, and where it is from."""
+        if self.rest_frame:
+            return 0.0, "rest frame"
+        if row is not None and math.isfinite(row.z):
+            return (row.z, "table") if row.z > -1.0 else (math.nan, "")
+        return in_file.z, "file"
+
+    def _no_redshift_error(self, is_in_table: bool) -> InvalidSpectrumError:
+        where = "none in the file: give --archive.catalog TABLE with the columns file and z, or the keyword "
+        where += "with --archive.columns.z"
+        if self.catalog:
+            where = f"none in the file or {self.catalog}" + (
+                "" if is_in_table else ", which has no row for it"
+            )
+        detail = f"{where}; spectra in the rest frame, as of stars, need --archive.rest-frame"
+        return InvalidSpectrumError(QuarantineReason.NO_REDSHIFT, detail)
+
+    def _select(self, found: Sequence[FoundSpectrum]) -> Listing:
+        """Return the listing of the spectra that can be used and have a redshift within the limits."""
+        good = [spectrum for spectrum in found if not spectrum.errors]
+        selected = [spectrum for spectrum in good if self.z_min < spectrum.z <= self.z_max]
+        columns: dict[str, Any] = {
+            "object_id": [spectrum.object_id for spectrum in selected],
+            "source_key": [spectrum.source_key for spectrum in selected],
+            "version": [spectrum.version for spectrum in selected],
+            "uri": [spectrum.uri for spectrum in selected],
+            "ra": [spectrum.ra for spectrum in selected],
+            "dec": [spectrum.dec for spectrum in selected],
+            "z": [spectrum.z for spectrum in selected],
+            "root": [spectrum.folder(make_absolute_url(self.url)) for spectrum in selected],
+            "srcid": [spectrum.source for spectrum in selected],
+            "grating": [""] * len(selected),
+            "filter": [""] * len(selected),
+            "grade": np.full(len(selected), -1, np.int8),
+        }
+        rejected = [
+            QuarantineRecord(s.object_id, s.version, s.uri, s.errors[0].reason, s.errors[0].detail)
+            for s in found
+            if s.errors
+        ]
+        n_outside = len(good) - len(selected)
+        return Listing(
+            pa.table(columns, schema=LISTING_SCHEMA), {"z": n_outside} if n_outside else {}, rejected
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSpectrum:
+    """A spectrum in a folder.
+
+    Attributes
+    ----------
+    object_id : str
+        Path of the file below the folder, with "__" between its parts, and the spectrum's identifier in it.
+    file_url, uri : str
+        The file; with a fragment that numbers the spectrum if there are several.
+    description : str
+        What the file was understood as, and what is wrong with it.
+    z, ra, dec : float
+        Redshift and position [deg]; NaN if unknown.
+    source : str
+        Identifier of the source in the table, "" if there is none.
+    checksum : str
+        Checksum of wavelengths, flux, errors and unit.
+    errors : tuple of InvalidSpectrumError
+        What keeps it from being used.
+    """
+
+    object_id: str
+    file_url: str
+    uri: str
+    description: str
+    z: float = math.nan
+    ra: float = math.nan
+    dec: float = math.nan
+    source: str = ""
+    checksum: str = ""
+    errors: tuple[InvalidSpectrumError, ...] = ()
+
+    @property
+    def source_key(self) -> str:
+        """Identifier of the source: that of the table, or of the spectrum if there is no position either."""
+        return self.source or ("" if math.isfinite(self.ra) else self.object_id)
+
+    @property
+    def version(self) -> str:
+        """Redshift and checksum of all else; what is wrong with the spectrum if it cannot be used."""
+        if self.errors:
+            return f"refused-{_digest(str(self.errors[0]))}"
+        return f"z={self.z:.6f} {self.checksum}-{_digest(f'{self.ra:.6f} {self.dec:.6f} {self.source}')}"
+
+    def folder(self, base: str) -> str:
+        """Return the path of the file's folder below another one, "" for files in it.
+
+        Parameters
+        ----------
+        base : str
+            URL of the folder of all files.
+        """
+        return self.file_url.removeprefix(f"{base}/").rpartition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _ReadSpectrum:
+    """What the listing needs of a spectrum in a file."""
+
+    z: float = math.nan
+    ra: float = math.nan
+    dec: float = math.nan
+    checksum: str = ""
+    description: str = ""
+
+    @classmethod
+    def from_spectrum(cls, spectrum: CleanSpectrum) -> _ReadSpectrum:
+        arrays = (
+            np.asarray(values, "<f8").tobytes() for values in (spectrum.wave, spectrum.flux, spectrum.ivar)
+        )
+        checksum = _digest(spectrum.unit, *arrays)
+        return cls(spectrum.z, spectrum.ra, spectrum.dec, checksum, spectrum.describe())
+
+
+@dataclass(frozen=True, slots=True)
+class _ReadFile:
+    """What the listing needs of a file: its form, and its spectra with their identifiers."""
+
+    form: str
+    ids: Sequence[str]
+    spectra: Sequence[_ReadSpectrum | InvalidSpectrumError]
+
+    def __len__(self) -> int:
+        return len(self.spectra)
+
+    @classmethod
+    def from_file(cls, file: SpectrumFile) -> _ReadFile:
+        def read(number: int) -> _ReadSpectrum | InvalidSpectrumError:
+            try:
+                return _ReadSpectrum.from_spectrum(file.read(number))
+            except InvalidSpectrumError as error:
+                return error
+
+        return cls(f"{file.form}; {file.describe_columns()}", file.ids(), [read(i) for i in range(len(file))])
+
+
+class _RowFinder:
+    """Finds the row of a table of redshifts for each spectrum.
+
+    A table without names of files has the rows of the only file with as many spectra, in its order.
+    """
+
+    def __init__(
+        self,
+        base: str,
+        table: RedshiftTable | None,
+        files: Sequence[_ReadFile | InvalidSpectrumError],
+    ) -> None:
+        self._base, self._table = base, table
+        self._by_order = table is not None and not any(table.files)
+        if table is None or not self._by_order:
+            return
+        n_matching = sum(isinstance(file, _ReadFile) and len(file) == len(table) for file in files)
+        if n_matching != 1:
+            raise ArchiveError(
+                f"--archive.catalog has {len(table):,} rows, no column file, and {n_matching} files have as "
+                "many spectra: add a column with the names of the files"
+            )
+
+    def find(self, url: str, number: int, object_id: str, file: _ReadFile) -> RedshiftRow | None:
+        """Return the row of a spectrum, None if there is none."""
+        if self._table is None:
+            return None
+        path = url.removeprefix(f"{self._base}/")
+        if self._by_order:
+            return self._table.get([number], path) if len(file) == len(self._table) else None
+        name = path.rpartition("/")[2]
+        stems = [name[: end.start()] for end in re.finditer(r"\.", name) if end.start()][::-1]
+        in_file: list[str] = []
+        if len(file) > 1:
+            own = file.ids[number]
+            labels = dict.fromkeys((own, str(number + 1)))
+            in_file = [f"{stem}#{label}" for stem in (name, *stems) for label in labels]
+            in_file += [object_id, own]
+        return self._table.find([*in_file, name, *stems], path)
+
+
+async def _read_files(
+    options: ReadOptions, base: str, urls: Sequence[str], access: AccessConfig
+) -> list[_ReadFile | InvalidSpectrumError]:
+    """Return the content of files, or the error for which one cannot be read."""
+
+    async def read(client: ArchiveClient, url: str) -> _ReadFile | InvalidSpectrumError:
+        try:
+            content = (await client.get_file(url).read_all()).data
+            return _ReadFile.from_file(read_spectra(content, url.rpartition("/")[2], options))
+        except InvalidSpectrumError as error:
+            return error
+        except Exception as error:  # a damaged file can make a parser fail with any type of error
+            return InvalidSpectrumError(QuarantineReason.UNREADABLE, f"{type(error).__name__}: {error}")
+
+    async with open_archive_client(base, access) as client:
+        return list(await asyncio.gather(*(read(client, url) for url in urls)))
+
+
+@lru_cache(maxsize=2)
+def _read_cached(content: bytes, name: str, options: ReadOptions) -> SpectrumFile:
+    """Return the spectra of a file, which are read one after the other."""
+    return read_spectra(content, name, options)
+
+
+def _make_id(base: str, url: str, name: str) -> str:
+    """Return the identifier of a spectrum: the path of its file below a folder, and its name in the file."""
+    path = url.removeprefix(f"{base}/").replace("/", "__")
+    return f"{path}#{re.sub(r'[/#]', '_', name)}" if name else path
+
+
+def _make_uri(url: str, number: int, file: _ReadFile) -> str:
+    return f"{url}#{number + 1}" if len(file) > 1 else url
+
+
+def _choose_position(in_file: _ReadSpectrum, row: RedshiftRow | None) -> tuple[float, float]:
+    """Return the position of the table, or that of the file."""
+    if row is not None and math.isfinite(row.ra + row.dec):
+        return row.ra, row.dec
+    return in_file.ra, in_file.dec
+
+
+def _name_flags(error: InvalidSpectrumError) -> InvalidSpectrumError:
+    """Return an error of the reader that names the flags of `distspec run` instead of `distspec describe`."""
+    detail = re.sub(r"--(?=(?:columns|units)\.|hdu\b|error-kind\b|air\b)", "--archive.", error.detail)
+    return InvalidSpectrumError(error.reason, detail)
+
+
+def _digest(*parts: Any) -> str:
+    """Return a checksum of texts and arrays."""
+    checksum = blake2b(digest_size=6)
+    for part in parts:
+        checksum.update(part.encode() if isinstance(part, str) else part)
+    return checksum.hexdigest()
