@@ -267,6 +267,7 @@ def _to_row(
         "n_spectra": n_spectra,
         "n_groups": n_groups,
         "score": score.score,
+        "score_std": score.std,
         "null_mean": score.null_mean,
         "null_std": score.null_std,
         "p_value": score.p_value,

@@ -70,6 +70,9 @@ VERBS = {
     "explore": Verb(
         "inspect", "explore:ExploreCommand", "Browse map, spectra and labels of the current catalog."
     ),
+    "compare-encoders": Verb(
+        "inspect", "encoders:CompareEncodersCommand", "Compare the model, weighted PCA and other embeddings."
+    ),
     "quarantine": Verb(
         "inspect", "operations:QuarantineCommand", "List the spectra that could not be used, and why."
     ),
@@ -174,13 +177,14 @@ def _refuse_verb(name: str) -> None:
 
 def format_help() -> str:
     """Return the help of the command, with its verbs by group."""
+    width = max(map(len, VERBS)) + 2
     lines = ["usage: distspec VERB [arguments]", f"       {RUN_USAGE}", "", DESCRIPTION]
     for group, title in GROUPS.items():
         lines += ["", f"{title}:"]
         verbs = {name: verb.summary for name, verb in VERBS.items() if verb.group == group}
         if group == "run":
             verbs = {"run": RUN_SUMMARY, **verbs}
-        lines += [f"  {name.ljust(12)}{summary}" for name, summary in verbs.items()]
+        lines += [f"  {name.ljust(width)}{summary}" for name, summary in verbs.items()]
     lines += [
         "",
         fill(

@@ -18,6 +18,7 @@ from distspec.core.spectrum import Floats
 
 N_NEIGHBORS = 10
 N_PERMUTATIONS = 200
+N_BOOTSTRAPS = 200
 MAX_SAMPLE_SIZE = 4_000
 """Largest number of sources of a sample: an exact search compares all pairs."""
 MIN_SAMPLE_SIZE = 50
@@ -35,6 +36,8 @@ class NeighborScore:
     ----------
     score : float
         Fraction of the points that is predicted correctly, or R² for numbers.
+    std : float
+        Standard deviation of the score over bootstrap samples of the points.
     null_mean, null_std : float
         Mean and standard deviation of the scores of permuted values.
     p_value : float
@@ -42,6 +45,7 @@ class NeighborScore:
     """
 
     score: float
+    std: float
     null_mean: float
     null_std: float
     p_value: float
@@ -98,8 +102,11 @@ def measure_agreement(neighbors: Neighbors, others: Neighbors) -> float:
     neighbors, others : ndarray of shape (n_points, N_NEIGHBORS)
         Neighbors of the same points in two spaces.
     """
-    shared = (neighbors[:, :, None] == others[:, None, :]).any(axis=2)
-    return float(shared.mean())
+    return float(_find_shared(neighbors, others).mean())
+
+
+def _find_shared(neighbors: Neighbors, others: Neighbors) -> NDArray[np.bool_]:
+    return (neighbors[:, :, None] == others[:, None, :]).any(axis=2)
 
 
 def compare_neighbors(neighbors: Neighbors, others: Neighbors, rng: np.random.Generator) -> NeighborScore:
@@ -122,7 +129,8 @@ def compare_neighbors(neighbors: Neighbors, others: Neighbors, rng: np.random.Ge
         inverse = np.argsort(order)
         return measure_agreement(neighbors, inverse[others[order]])
 
-    return _compare(measure_agreement(neighbors, others), score_permuted)
+    lost = 1.0 - _find_shared(neighbors, others).mean(axis=1)
+    return _compare(lost, np.ones(len(lost)), score_permuted, rng)
 
 
 def score_category(
@@ -150,12 +158,15 @@ def score_category(
     rows = np.repeat(np.arange(len(codes)), neighbors.shape[1])
     weight = np.tile(1.0 + 1e-3 * np.arange(neighbors.shape[1])[::-1], len(codes))
 
-    def score(categories: NDArray[np.int64]) -> float:
+    def is_wrong(categories: NDArray[np.int64]) -> NDArray[np.bool_]:
         cells = rows * len(names) + categories[neighbors].ravel()
         votes = np.bincount(cells, weight, len(codes) * len(names)).reshape(len(codes), len(names))
-        return float(np.mean(votes.argmax(axis=1) == categories))
+        return votes.argmax(axis=1) != categories
 
-    return _compare(score(codes), lambda: score(codes[_permute(len(codes), strata, rng)]))
+    def score_permuted() -> float:
+        return 1.0 - float(is_wrong(codes[_permute(len(codes), strata, rng)]).mean())
+
+    return _compare(is_wrong(codes).astype(float), np.ones(len(codes)), score_permuted, rng)
 
 
 def score_number(neighbors: Neighbors, values: Floats, rng: np.random.Generator) -> NeighborScore:
@@ -175,12 +186,15 @@ def score_number(neighbors: Neighbors, values: Floats, rng: np.random.Generator)
     NeighborScore
         Its score is R²; that of the mean of `N_NEIGHBORS` random values is about -1 / `N_NEIGHBORS`.
     """
-    total = np.square(values - values.mean()).sum()
+    total = np.square(values - values.mean())
 
-    def score(numbers: Floats) -> float:
-        return float(1.0 - np.square(numbers - numbers[neighbors].mean(axis=1)).sum() / total)
+    def errors(numbers: Floats) -> Floats:
+        return np.square(numbers - numbers[neighbors].mean(axis=1))
 
-    return _compare(score(values), lambda: score(values[_permute(len(values), None, rng)]))
+    def score_permuted() -> float:
+        return 1.0 - float(errors(values[_permute(len(values), None, rng)]).sum() / total.sum())
+
+    return _compare(errors(values), total, score_permuted, rng)
 
 
 def divide_into_strata(columns: Sequence[Floats], n_bins: int) -> NDArray[np.int64]:
@@ -236,7 +250,13 @@ def _permute(n: int, strata: Any, rng: np.random.Generator) -> NDArray[np.int64]
     return permuted
 
 
-def _compare(score: float, score_permuted: Callable[[], float]) -> NeighborScore:
+def _compare(
+    losses: Floats, totals: Floats, score_permuted: Callable[[], float], rng: np.random.Generator
+) -> NeighborScore:
+    """Return the score 1 − Σ loss / Σ total of all points, beside those of permuted values."""
+    score = 1.0 - float(losses.sum() / totals.sum())
+    counts = rng.multinomial(len(losses), np.full(len(losses), 1.0 / len(losses)), N_BOOTSTRAPS)
+    std = float(np.std(1.0 - (counts @ losses) / (counts @ totals), ddof=1))
     null = np.array([score_permuted() for _ in range(N_PERMUTATIONS)])
     p_value = (1 + np.count_nonzero(null >= score)) / (N_PERMUTATIONS + 1)
-    return NeighborScore(score, float(null.mean()), float(null.std(ddof=1)), float(p_value))
+    return NeighborScore(score, std, float(null.mean()), float(null.std(ddof=1)), float(p_value))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from distspec.core.arrow import pc
@@ -18,6 +20,26 @@ if TYPE_CHECKING:
 
 
 from distspec.project.base import ProjectBase, with_storage
+
+
+@dataclass(frozen=True)
+class EncoderReport:
+    """Comparison of encoders.
+
+    Attributes
+    ----------
+    scores : QueryResult
+        One row per encoder and property; the columns are those of the table ``leakage``, with the encoder and
+        the task, "classes" or "leakage".
+    agreement : QueryResult
+        Fraction of shared neighbors of each pair of encoders.
+    page : str
+        Path or URL of the page.
+    """
+
+    scores: QueryResult
+    agreement: QueryResult
+    page: str
 
 
 class InspectionMethods(ProjectBase):
@@ -73,6 +95,40 @@ class InspectionMethods(ProjectBase):
             raise ConfigError(f"there is no reason {reason!r}: choose from {', '.join(QuarantineReason)}")
         table = open_store(store_url(self.root)).read_quarantine()
         return QueryResult(table.filter(pc.field("reason") == reason) if reason else table)
+
+    @with_storage
+    def compare_encoders(
+        self,
+        embeddings: Mapping[str, str] | None = None,
+        classes: str = "",
+        class_column: str = "",
+        seed: int = 0,
+    ) -> EncoderReport:
+        """Compare the model of the current edition with weighted PCA and with tables of embeddings.
+
+        Parameters
+        ----------
+        embeddings : mapping of str to str, optional
+            Files of embeddings by name: Parquet, CSV, ECSV, FITS or VOTable with a column ``object_id`` (or
+            ``source_id``), and a column for each dimension or one of lists.
+        classes : str
+            Table of known classes, with the same identifiers; empty: none.
+        class_column : str
+            Column of that table; empty: ``truth_class``, or else the only other column.
+        seed : int
+            Seed of the sample, of the permutations and of weighted PCA.
+
+        Returns
+        -------
+        EncoderReport
+            Scores, agreement of neighbors, and the address of the page that shows them.
+        """
+        from distspec.report.encoder_page import write_encoder_page
+        from distspec.report.encoder_scores import compare_encoders
+
+        found = compare_encoders(self.root, embeddings or {}, classes, class_column, seed)
+        page = write_encoder_page(found, self.root)
+        return EncoderReport(QueryResult(found.scores), QueryResult(found.agreement), page)
 
     @with_storage
     def snapshots(self) -> QueryResult:

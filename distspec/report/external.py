@@ -44,24 +44,60 @@ def read_map_columns(config: ReportConfig, objects: pa.Table) -> list[MapColumn]
     if not config.table:
         return []
     table = parse_table(read_bytes(config.table), config.table).columns
-    id_column = next((name for name in ID_COLUMNS if name in table.column_names), None)
-    if id_column is None:
-        raise CatalogError(
-            f"{config.table} has neither {' nor '.join(ID_COLUMNS)}; its columns are "
-            f"{', '.join(table.column_names)}: rename the column of identifiers"
-        )
+    id_column = find_id_column(table, config.table)
     names = list(config.columns) or [n for n in table.column_names if n not in ID_COLUMNS][:MAX_COLUMNS]
     if unknown := [name for name in names if name not in table.column_names]:
         raise CatalogError(
             f"{config.table} has no column {', '.join(unknown)}: choose from {', '.join(table.column_names)}"
         )
-    rows = _match_rows(table[id_column].cast("string"), objects[id_column], config.table, id_column)
+    rows = match_rows(table[id_column].cast("string"), objects[id_column], config.table, id_column)
     n_matched = len(rows) - rows.null_count
     return [MapColumn(name, _to_values(table[name], rows), n_matched) for name in names]
 
 
-def _match_rows(ids: pa.ChunkedArray, wanted: pa.ChunkedArray, url: str, id_column: str) -> pa.Array:
-    """Return the row of the table for each spectrum, null where it has none."""
+def find_id_column(table: pa.Table, url: str) -> str:
+    """Return the column of a table by which it is joined, one of `ID_COLUMNS`.
+
+    Parameters
+    ----------
+    table : Table
+        Table of a user.
+    url : str
+        The table, for the error message.
+
+    Raises
+    ------
+    CatalogError
+        If it has none.
+    """
+    for name in ID_COLUMNS:
+        if name in table.column_names:
+            return name
+    raise CatalogError(
+        f"{url} has neither {' nor '.join(ID_COLUMNS)}; its columns are "
+        f"{', '.join(table.column_names)}: rename the column of identifiers"
+    )
+
+
+def match_rows(ids: pa.ChunkedArray, wanted: pa.ChunkedArray, url: str, id_column: str) -> pa.Array:
+    """Return the row of the table for each spectrum, null where it has none.
+
+    Parameters
+    ----------
+    ids : ChunkedArray
+        Identifiers in the table.
+    wanted : ChunkedArray
+        Identifiers of the spectra.
+    url : str
+        The table, for error messages.
+    id_column : str
+        Name of the column of identifiers, for error messages.
+
+    Raises
+    ------
+    CatalogError
+        If an identifier occurs twice, or the table has none of the spectra.
+    """
     counts = pc.value_counts(ids.drop_null()).to_pylist()
     if repeated := [row["values"] for row in counts if row["counts"] > 1]:
         raise CatalogError(

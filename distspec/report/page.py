@@ -42,6 +42,32 @@ N_ANOMALY_ROWS = 10
 """Number of rows of the table of anomalies if no anomaly is drawn."""
 
 
+def make_environment() -> Environment:
+    """Return the environment of the pages' templates, with the filters that format numbers.
+
+    Returns
+    -------
+    jinja2.Environment
+        Text is escaped, and undefined names are errors.
+    """
+    environment = Environment(
+        loader=PackageLoader("distspec.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: dict[str, Any] = {
+        "number": format_number,
+        "fixed": format_fixed,
+        "with_error": format_with_error,
+        "percent": format_percent,
+        "color": class_color,
+    }
+    environment.filters.update(filters)
+    return environment
+
+
 def render_html(data: ReportData, images: Mapping[str, bytes]) -> str:
     """Render the report page with embedded figures.
 
@@ -59,57 +85,46 @@ def render_html(data: ReportData, images: Mapping[str, bytes]) -> str:
     """
     classes: list[dict[str, Any]] = data.classes.sort_by("cluster_label").to_pylist()
     classes.sort(key=lambda row: row["cluster_label"] < 0)
-    environment = Environment(
-        loader=PackageLoader("distspec.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters: dict[str, Any] = {
-        "number": format_number,
-        "fixed": format_fixed,
-        "with_error": format_with_error,
-        "percent": format_percent,
-        "color": class_color,
-    }
-    environment.filters.update(filters)
-    return environment.get_template("report.html.j2").render(
-        run=data.run,
-        stages=data.stages,
-        summary=build_summary(data),
-        n_classes=sum(row["cluster_label"] >= 0 for row in classes),
-        lowest_epoch=lowest_epoch(data.history),
-        best_epoch=data.best_epoch,
-        has_spectra=data.objects.num_rows > 0,
-        space=data.space,
-        map_columns=data.map_columns,
-        edition=data.edition,
-        root=data.root,
-        documentation_url=data.documentation_url,
-        images={name: base64.b64encode(image).decode() for name, image in images.items()},
-        has_redshifts=has_redshifts(float_column(data.objects, "z")),
-        classes=classes,
-        similar_classes=find_most_similar_classes(data.confusion),
-        class_measurements=tabulate_class_measurements(classes, data.measurement_columns),
-        changes=data.changes.slice(0, MAX_CHANGE_ROWS).to_pylist(),
-        n_changes=data.changes.num_rows,
-        anomalies=data.anomalies.slice(
-            0, len(data.anomaly_examples.object_ids) or N_ANOMALY_ROWS
-        ).to_pylist(),
-        bad_pixels=data.bad_pixels.slice(0, MAX_BAD_PIXEL_ROWS).to_pylist(),
-        confused_classes=select_top_rows(data.confusion, "share", MAX_CONFUSION_ROWS),
-        similar_latents=select_top_rows(data.latent_pairs, "alignment", MAX_LATENT_PAIR_ROWS),
-        leakage=data.leakage.to_pylist(),
-        properties=summarize_groups(data.observation_groups),
-        groups=select_unusual_groups(data.observation_groups, MAX_GROUP_ROWS),
-        reasons=count_reasons(data.quarantine),
-        n_quarantined=data.quarantine.num_rows,
-        quarantine=data.quarantine.slice(0, MAX_QUARANTINE_ROWS).to_pylist(),
-        scores=data.truth_scores,
-        discovery_curve=data.discovery_curve,
-        config=json.dumps(data.run.config, indent=2, ensure_ascii=False, default=str),
-        query=data.example_query,
+    return (
+        make_environment()
+        .get_template("report.html.j2")
+        .render(
+            run=data.run,
+            stages=data.stages,
+            summary=build_summary(data),
+            n_classes=sum(row["cluster_label"] >= 0 for row in classes),
+            lowest_epoch=lowest_epoch(data.history),
+            best_epoch=data.best_epoch,
+            has_spectra=data.objects.num_rows > 0,
+            space=data.space,
+            map_columns=data.map_columns,
+            edition=data.edition,
+            root=data.root,
+            documentation_url=data.documentation_url,
+            images={name: base64.b64encode(image).decode() for name, image in images.items()},
+            has_redshifts=has_redshifts(float_column(data.objects, "z")),
+            classes=classes,
+            similar_classes=find_most_similar_classes(data.confusion),
+            class_measurements=tabulate_class_measurements(classes, data.measurement_columns),
+            changes=data.changes.slice(0, MAX_CHANGE_ROWS).to_pylist(),
+            n_changes=data.changes.num_rows,
+            anomalies=data.anomalies.slice(
+                0, len(data.anomaly_examples.object_ids) or N_ANOMALY_ROWS
+            ).to_pylist(),
+            bad_pixels=data.bad_pixels.slice(0, MAX_BAD_PIXEL_ROWS).to_pylist(),
+            confused_classes=select_top_rows(data.confusion, "share", MAX_CONFUSION_ROWS),
+            similar_latents=select_top_rows(data.latent_pairs, "alignment", MAX_LATENT_PAIR_ROWS),
+            leakage=data.leakage.to_pylist(),
+            properties=summarize_groups(data.observation_groups),
+            groups=select_unusual_groups(data.observation_groups, MAX_GROUP_ROWS),
+            reasons=count_reasons(data.quarantine),
+            n_quarantined=data.quarantine.num_rows,
+            quarantine=data.quarantine.slice(0, MAX_QUARANTINE_ROWS).to_pylist(),
+            scores=data.truth_scores,
+            discovery_curve=data.discovery_curve,
+            config=json.dumps(data.run.config, indent=2, ensure_ascii=False, default=str),
+            query=data.example_query,
+        )
     )
 
 

@@ -28,6 +28,7 @@ from distspec.measurements.standard_sets import NIRSPEC_PRISM_MEASUREMENTS
 from distspec.models.config import VAEConfig
 from distspec.models.neighbors import Posteriors
 from distspec.models.vae import SpectrumVAE, decode_flux
+from distspec.models.weighted_pca import Embedding, WeightedPCA
 from distspec.pipeline.recipes import RECIPES
 from distspec.training.config import TrainingConfig
 from tests.benchmarks import quality
@@ -43,7 +44,6 @@ from tests.benchmarks.models import (
     train_vae,
 )
 from tests.benchmarks.survey import HeldOutSample, View
-from tests.benchmarks.weighted_pca import Embedding, WeightedPCA
 
 DJA = get_config("dja").vae
 WITHOUT: Mapping[str, dict[str, Any]] = {

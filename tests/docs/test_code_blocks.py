@@ -25,6 +25,8 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import matplotlib as mpl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tyro
 from astropy.table import Table
@@ -43,7 +45,10 @@ __all__ = ["s3", "seaweed"]
 TOP = Path(__file__).parents[2]
 DISTSPEC = str(Path(sys.executable).with_name("distspec"))
 EXECUTED_ELSEWHERE = {"add_an_archive.md"}
-RUN_ON_FILES = {"plan", "similar", "predict", "label", "labels", "classify", "query", "rerank", "provenance"}
+RUN_ON_FILES = {
+    *("plan", "similar", "predict", "label", "labels", "classify", "query", "rerank", "provenance"),
+    "compare-encoders",
+}
 """Verbs that are executed where ``console`` blocks show them."""
 PAGES = [
     TOP / "README.md",
@@ -112,6 +117,10 @@ def reader_files(project) -> dict[str, str]:
     rows = zip((Path(path).name for path in new), objects["z"].to_pylist(), strict=False)
     (project / "my").mkdir()
     (project / "my" / "table.csv").write_text("file,z\n" + "".join(f"{name},{z}\n" for name, z in rows))
+    points = objects.select(["object_id", "umap_0", "umap_1"]).to_pylist()
+    pq.write_table(pa.Table.from_pylist(points), project / "embedding.parquet")
+    classes = "".join(f"{name},{'ab'[i % 2]}\n" for i, name in enumerate(names))
+    (project / "classes.csv").write_text(f"object_id,type\n{classes}")
     labeled = "".join(f"{name},{'ab'[i % 2]}\n" for i, name in enumerate(names))
     (project / "labels.csv").write_text(f"object_id,human_label\n{labeled}")
     return {

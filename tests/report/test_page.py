@@ -118,8 +118,8 @@ def groups(n: int) -> pa.Table:
 
 def leakage(n: int) -> pa.Table:
     rows = [
-        ("z", "R2", n, None, 0.21, -0.1, 0.02, 0.005, 0.28, None, None, None),
-        (EVIL, "accuracy", n, 3, 0.61, 0.4, 0.02, 0.005, 0.35, 0.57, 0.03, 0.1),
+        ("z", "R2", n, None, 0.21, 0.04, -0.1, 0.02, 0.005, 0.28, None, None, None),
+        (EVIL, "accuracy", n, 3, 0.61, 0.03, 0.4, 0.02, 0.005, 0.35, 0.57, 0.03, 0.1),
     ]
     names = [column.name for column in schema.LEAKAGE_SCHEMA]
     values = dict(zip(names, zip(*rows, strict=True), strict=True)) if n else dict.fromkeys(names, ())
@@ -307,7 +307,7 @@ def test_text_from_files_is_escaped(page):
         "The first 50 spectra in quarantine",
         "program 120 2 1 detector 60 1 0",
         "program 1747 60 60 60: 40.0 % (31.0 %–50.0 %) 0.0020 0: 0.0 %",
-        "z R² 60 – 0.21 −0.10 ± 0.02 – 0.28",
+        "z R² 60 – 0.21 ± 0.04 −0.10 ± 0.02 – 0.28",
         'artefact score reason <script>alert("$x_{")</script> 1.0 2.50 spikes',
         "probability of the other class ambiguous members examples 0 1 20.0 % 3",
         "mutual information [nat] 2 0 0.87 0.20 1 0 0.41 0.10 Figure 10. Silhouette by",

@@ -45,6 +45,7 @@ LEAKAGE_SCHEMA = (
         "",
         "Score of the prediction from the 10 nearest spectra of other sources in the latents.",
     ),
+    Column("score_std", _F32, "", "Standard deviation of the score over 200 bootstrap samples."),
     Column("null_mean", _F32, "", "Mean score of permuted values."),
     Column("null_std", _F32, "", "Standard deviation of the scores of permuted values."),
     Column("p_value", _F32, "", "Probability of so high a score for permuted values, from 200 permutations."),

@@ -1,4 +1,4 @@
-"""Noise-weighted principal components of linear flux, a baseline for the model."""
+"""Noise-weighted principal components of linear flux: the encoder with which the model is compared."""
 
 from __future__ import annotations
 
@@ -53,7 +53,19 @@ class WeightedPCA:
 
     @classmethod
     def fit(cls, flux: Any, ivar: Any, seed: int) -> Self:
-        """Fit the components to a sample of shape (n_spectra, n_pixels) by expectation maximization."""
+        """Fit the components to a sample by expectation maximization.
+
+        Parameters
+        ----------
+        flux, ivar : ndarray of shape (n_spectra, n_pixels)
+            Normalized flux and its inverse variance, 0 where masked.
+        seed : int
+            Seed of the first components.
+
+        Returns
+        -------
+        WeightedPCA
+        """
         flux, ivar, _ = _normalize(flux, ivar)
         mean = (ivar * flux).sum(axis=0) / np.maximum(ivar.sum(axis=0), 1e-12)
         components = np.random.default_rng(seed).normal(size=(N_COMPONENTS, flux.shape[1]))
@@ -70,7 +82,17 @@ class WeightedPCA:
         return model
 
     def embed(self, flux: Any, ivar: Any) -> Embedding:
-        """Return the coefficients of spectra of shape (n_spectra, n_pixels)."""
+        """Return the coefficients of spectra and their reconstructions.
+
+        Parameters
+        ----------
+        flux, ivar : ndarray of shape (n_spectra, n_pixels)
+            Normalized flux and its inverse variance, 0 where masked.
+
+        Returns
+        -------
+        Embedding
+        """
         flux, ivar, amplitude = _normalize(flux, ivar)
         coefficients, covariance = self._project(flux, ivar)
         fit = amplitude * (self.mean + coefficients @ self.components)
