@@ -16,7 +16,7 @@ from distspec.cli.main import GROUPS, VERBS
 def test_help_lists_every_verb_by_group(distspec):
     text = distspec("--help")
     assert all(f"{title}:" in text for title in GROUPS.values())
-    assert all(f"\n  {name.ljust(12)}{verb.summary}" in text for name, verb in VERBS.items())
+    assert all(f"\n  {name.ljust(18)}{verb.summary}" in text for name, verb in VERBS.items())
     assert "distspec run [STAGE] RECIPE --root URL" in text
     assert distspec() == text
 
