@@ -162,7 +162,7 @@ def command_line() -> str:
     """Return the page with the help text of every command."""
     from distspec.cli.main import GROUPS, VERBS
 
-    lines = ["# Command line", "", "```text", help_text([]), "```", ""]
+    lines = ["```text", help_text([]), "```", ""]
     lines += ["## run", "", "See [](configuration.md) for the settings of a recipe.", ""]
     lines += ["```text", help_text(["run"]), "```", ""]
     for group, title in GROUPS.items():

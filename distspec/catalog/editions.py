@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
+from distspec.core.arrow import pc
 from distspec.core.errors import CatalogError, ConfigError, LeaseHeldError, NotFoundError
 from distspec.core.records import JsonRecord, add_checksum, compute_fingerprint, utc_now_iso
 from distspec.io.files import (
@@ -283,6 +284,24 @@ def argsort_objects(objects: pa.Table) -> NDArray[np.int64]:
     label, rank = (objects[name].to_numpy() for name in ("cluster_label", "anomaly_rank"))
     cell = objects["_healpix_29"].fill_null(-1).to_numpy()
     return np.lexsort((cell, np.ceil(np.log10(rank)), label))
+
+
+def count_classes(root: str, record: EditionRecord) -> int:
+    """Return the number of classes of an edition, without noise.
+
+    Parameters
+    ----------
+    root : str
+        Folder or bucket URL of the project.
+    record : EditionRecord
+        Record of the edition.
+
+    Returns
+    -------
+    int
+    """
+    classes = open_record_tables(root, record)["classes"]
+    return int(classes.count_rows(filter=pc.field("cluster_label") >= 0))
 
 
 def read_current_record(root: str) -> EditionRecord | None:

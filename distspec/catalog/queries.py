@@ -6,6 +6,7 @@ extension. In both cases columns and row groups that a query does not need are n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -34,6 +35,8 @@ from distspec.core.errors import CatalogError
 from distspec.io.paths import catalog_url, join_url
 from distspec.io.storage import split_url
 
+TABLES_OF_LABELS = ("predictions", "label_scores")
+"""Tables that exist once spectra are labeled."""
 SEPARATION_MACRO = """
     CREATE MACRO separation(ra1, dec1, ra2, dec2) AS degrees(2 * asin(least(1, sqrt(
         pow(sin(radians(dec2 - dec1) / 2), 2)
@@ -124,11 +127,22 @@ def _run_query(root: str, sql: str, run_id: str) -> Generator[tuple[Any, pa.Sche
             connection.create_function(name, function, arguments, "BIGINT")
         connection.execute(SEPARATION_MACRO)
         connection.execute(CONE_MACRO)
+        _explain_missing_labels(sql, record)
         with duckdb_errors(f" (tables: {', '.join(record.files)})"):
             result: Any = connection.sql(sql)
             if result is None:
                 raise CatalogError(f"query {sql!r} returns no table: use a SELECT statement")
             yield result, collect_metadata(open_record_tables(root, record), sql)
+
+
+def _explain_missing_labels(sql: str, record: EditionRecord) -> None:
+    """Raise an error if a query reads a table that only labels make, and there are none."""
+    words = set(re.findall(r"\w+", sql))
+    if missing := [name for name in TABLES_OF_LABELS if name in words and name not in record.files]:
+        raise CatalogError(
+            f"there is no table {' or '.join(missing)} yet, because there are no labels that can be learned: "
+            "add some with `distspec label FILE` or in `distspec explore`, then `distspec classify` makes it"
+        )
 
 
 def _first_cell(ra: float, dec: float, radius: float) -> int:

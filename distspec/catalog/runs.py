@@ -151,13 +151,7 @@ def build_sweep_table(
         The selected setting; ``selected`` marks its trial, or its first ensemble member for a consensus.
     """
     real_results = [result for result in results if not result.trial.dataset.is_null]
-    selected = None
-    if selection is not None:
-        selected = (
-            sweep_scores.members[selection.setting][0]
-            if selection.trial_index is None
-            else selection.trial_index
-        )
+    selected = None if selection is None else find_selected_trial(selection, sweep_scores)
     test = sweep_scores.silhouette_test
     rows = [
         {
@@ -171,6 +165,26 @@ def build_sweep_table(
     return schema.build_table(
         {c.name: [row[c.name] for row in rows] for c in schema.SWEEP_SCHEMA}, schema.SWEEP_SCHEMA, {}
     )
+
+
+def find_selected_trial(selection: Selection, sweep_scores: SweepScores) -> int:
+    """Return the index of the trial that stands for the selected setting: a consensus's first member.
+
+    Parameters
+    ----------
+    selection : Selection
+        The selected setting.
+    sweep_scores : SweepScores
+        Scores of the settings.
+
+    Returns
+    -------
+    int
+        Index among the results on the data.
+    """
+    if selection.trial_index is not None:
+        return selection.trial_index
+    return sweep_scores.members[selection.setting][0]
 
 
 def build_null_tests_table(results: Sequence[TrialResult]) -> pa.Table:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import tyro
 
 from distspec.catalog.output_formats import BINARY_FORMATS, OutputFormat, find_output_format
-from distspec.cli.base import RootCommand
+from distspec.cli.base import RootCommand, TableCommand, print_table, terminal_width
 from distspec.core.errors import ConfigError
 from distspec.core.text import format_table
 from distspec.io.files import open_atomic
@@ -32,21 +32,21 @@ class QueryCommand(RootCommand):
     """Query in DuckDB's dialect."""
     run_id: RunId = ""
     """Published run, as `distspec runs` lists them; empty: the current edition."""
-    format: Literal["", "table"] | OutputFormat = ""
+    format: Annotated[Literal["", "table"] | OutputFormat, tyro.conf.arg(aliases=["-f"])] = ""
     """Format of the answer; empty: from the name of the file, or a table on the terminal."""
-    to: str = ""
+    to: Annotated[str, tyro.conf.arg(aliases=["-o"])] = ""
     """File or bucket URL that ends in .csv, .json, .parquet, .fits, .vot or .ecsv; empty: print it."""
 
     def run(self) -> None:
         """Print or write the answer."""
         output_format = self._output_format()
         if output_format == "table":
-            text = format_table(self.project.query(self.sql, self.run_id).table)
+            table = self.project.query(self.sql, self.run_id).table
             if not self.to:
-                print(text)
+                print(format_table(table, terminal_width()))
                 return
             with open_atomic(self.to) as file:
-                file.write(f"{text}\n".encode())
+                file.write(f"{format_table(table)}\n".encode())
         elif self.to:
             with open_atomic(self.to) as file:
                 self.project.save_query(self.sql, output_format, file, self.run_id)
@@ -63,21 +63,26 @@ class QueryCommand(RootCommand):
 
 
 @dataclass(frozen=True)
-class ColumnsCommand(RootCommand):
+class ColumnsCommand(TableCommand):
     """List tables and columns with units and descriptions."""
 
     run_id: RunId = ""
     """Published run; empty: the current edition."""
 
     def run(self) -> None:
-        """Print the columns of each table."""
-        for name, columns in self.project.columns(self.run_id).items():
+        """Print the columns of each table; csv and json have the name of the table in the first column."""
+        tables = {name: columns.table for name, columns in self.project.columns(self.run_id).items()}
+        if self.format != "table":
+            parts = [t.add_column(0, "table", [[name] * len(t)]) for name, t in tables.items()]
+            print_table(pa.concat_tables(parts), self.format)
+            return
+        for name, table in tables.items():
             print(f"\n{name}:")
-            print(format_table(columns.table))
+            print_table(table)
 
 
 @dataclass(frozen=True)
-class RunsCommand(RootCommand):
+class RunsCommand(TableCommand):
     """List the published editions of the catalog, oldest first."""
 
     def run(self) -> None:
@@ -96,14 +101,16 @@ class RunsCommand(RootCommand):
             }
             for record in self.project.runs()
         ]
-        print(format_table(pa.Table.from_pylist(rows)) if rows else "nothing is published yet")
+        print_table(
+            pa.Table.from_pylist(rows), self.format, "nothing is published yet: `distspec run` publishes"
+        )
 
 
 @dataclass(frozen=True)
 class ExportCommand(RootCommand):
     """Copy the store as plain Zarr, or a catalog as HATS."""
 
-    to: str = tyro.MISSING
+    to: Annotated[str, tyro.conf.arg(aliases=["-o"])] = tyro.MISSING
     """A new folder or bucket URL."""
     format: Literal["zarr", "hats"] = "zarr"
     """zarr: the store as Zarr v3; hats: the table objects, as LSDB reads it."""

@@ -5,19 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 import tyro
 
 from distspec.catalog.output_formats import find_output_format, save_table
-from distspec.cli.base import RootCommand
+from distspec.cli.base import TableCommand, print_table, terminal_width
 from distspec.core.errors import QuarantineReason
 from distspec.core.text import escape_unprintable, format_table
 
 
 @dataclass(frozen=True)
-class SimilarCommand(RootCommand):
+class SimilarCommand(TableCommand):
     """List the spectra that are most similar to one.
 
     They are ranked by Bayes factor: how many times more probable the spectrum is if it has the latents of the
@@ -26,12 +26,15 @@ class SimilarCommand(RootCommand):
 
     object_id: tyro.conf.Positional[str] = tyro.MISSING
     """The archive's key of the spectrum, as in the catalog."""
-    n: int = 10
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 10
     """Number of spectra to list."""
 
     def run(self) -> None:
         """Print the most similar spectra."""
         neighbors = self.project.similar(self.object_id, self.n).table
+        if self.format != "table":
+            print_table(neighbors, self.format)
+            return
         columns = {
             "object_id": neighbors["object_id"],
             "ln Bayes factor": _format_floats(neighbors["ln_bayes_factor"], 1),
@@ -39,11 +42,11 @@ class SimilarCommand(RootCommand):
             "class": neighbors["cluster_label"],
             "galaxy type": neighbors["galaxy_type"],
         }
-        print(format_table(pa.table(columns)))
+        print_table(pa.table(columns))
 
 
 @dataclass(frozen=True)
-class PredictCommand(RootCommand):
+class PredictCommand(TableCommand):
     """Predict the classes of new spectra with the current run.
 
     Prints class, galaxy type, anomaly score and most similar spectra of each; nothing is trained.
@@ -55,9 +58,9 @@ class PredictCommand(RootCommand):
     """Redshifts, one for all files or one for each, if the files hold none."""
     redshifts: str = ""
     """Table of redshifts with columns file and z, instead of --z: CSV, ECSV or Parquet."""
-    n: int = 5
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 5
     """Number of most similar spectra to list."""
-    to: str = ""
+    to: Annotated[str, tyro.conf.arg(aliases=["-o"])] = ""
     """File for the complete table, in the formats of `distspec query`; empty: do not write it."""
 
     def run(self) -> None:
@@ -67,24 +70,30 @@ class PredictCommand(RootCommand):
         prediction = self.project.predict(self.files, self.z, self.redshifts, self.n)
         if self.to:
             save_table(prediction.table, self.to)
-        if len(prediction.table):
-            print(format_predictions(prediction.table))
+        if self.format != "table":
+            print_table(prediction.table, self.format)
+        elif len(prediction.table):
+            print(format_predictions(prediction.table, terminal_width()))
+        messages = sys.stdout if self.format == "table" else sys.stderr
         for rejected in prediction.rejected:
-            print("\n" + escape_unprintable(f"{rejected.uri}: {rejected.reason}: {rejected.detail}"))
+            text = f"{rejected.uri}: {rejected.reason}: {rejected.detail}"
+            print("\n" + escape_unprintable(text), file=messages)
         if any(rejected.reason is QuarantineReason.NO_REDSHIFT for rejected in prediction.rejected):
-            print("\ngive redshifts with --z, or a table of them with --redshifts")
+            print("\ngive redshifts with --z, or a table of them with --redshifts", file=messages)
         if not len(prediction.table):
             print("error: none of the spectra can be used", file=sys.stderr)
             raise SystemExit(1)
 
 
-def format_predictions(table: pa.Table) -> str:
+def format_predictions(table: pa.Table, width: int | None = None) -> str:
     """Return one line for each spectrum, then the reasons and the neighbors of each.
 
     Parameters
     ----------
     table : pyarrow.Table
         Predictions, one row for each spectrum.
+    width : int, optional
+        Longest line of the table.
     """
     columns = {
         "object_id": table["object_id"],
@@ -98,7 +107,7 @@ def format_predictions(table: pa.Table) -> str:
         "score": _format_floats(table["anomaly_score"], 2),
         "rank": table["anomaly_rank"],
     }
-    blocks = [format_table(pa.table(columns)), *(_format_reasons(row) for row in table.to_pylist())]
+    blocks = [format_table(pa.table(columns), width), *(_format_reasons(row) for row in table.to_pylist())]
     return "\n\n".join(blocks)
 
 

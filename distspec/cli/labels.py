@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from typing import Annotated
 
 import pyarrow as pa
 import tyro
 
 from distspec.catalog.output_formats import find_output_format, save_table
-from distspec.cli.base import RootCommand
+from distspec.cli.base import RootCommand, TableCommand, print_table
 from distspec.core.arrow import pc
-from distspec.core.text import format_table
 
+NO_LABELS = (
+    "no labels yet: `distspec label FILE` adds those of a table, `distspec explore` lets you give them"
+)
+NO_MARKS = (
+    "no marks yet: give them in the explorer (`distspec explore`), or in a table with `distspec label FILE`"
+)
 SUGGESTION_COLUMNS = ("suggestion_rank", "object_id", "label", "label_prob", "label_set")
 
 
@@ -49,8 +56,11 @@ class LabelCommand(RootCommand):
 
 
 @dataclass(frozen=True)
-class LabelsCommand(RootCommand):
-    """Count labels, and list spectra with tied labels."""
+class LabelsCommand(TableCommand):
+    """Count labels, and list spectra with tied labels.
+
+    csv and json hold the counts.
+    """
 
     marks: bool = False
     """Count the marks interesting and ordinary instead."""
@@ -62,51 +72,60 @@ class LabelsCommand(RootCommand):
     def run(self) -> None:
         """Print the counts."""
         if self.compact:
-            print(f"{self.project.compact_labels():,} rows in one file")
+            n_rows = self.project.compact_labels()
+            print(f"{n_rows:,} rows in one file", file=sys.stdout if self.format == "table" else sys.stderr)
         if self.history:
-            print(format_table(self.project.label_history().table))
+            print_table(self.project.label_history().table, self.format, NO_LABELS)
             return
         labels = self.project.labels(self.marks)
-        print(format_table(labels.counts.table))
-        if len(labels.tied):
+        only_ties = not len(labels.counts) and len(labels.tied)
+        print_table(
+            labels.counts.table, self.format, "" if only_ties else NO_MARKS if self.marks else NO_LABELS
+        )
+        if len(labels.tied) and self.format == "table":
             print("\nSpectra with tied labels, which are not learned:")
-            print(format_table(labels.tied.table))
+            print_table(labels.tied.table)
 
 
 @dataclass(frozen=True)
-class ClassifyCommand(RootCommand):
-    """Learn the labels, and publish predictions for all spectra."""
+class ClassifyCommand(TableCommand):
+    """Learn the labels, and publish predictions for all spectra.
+
+    csv and json hold the scores of the labels; the table predictions holds the rest.
+    """
 
     alpha: float = 0.1
     """Conformal miscoverage level: prediction sets miss the true label with at most this probability."""
-    n: int = 10
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 10
     """Number of spectra to suggest for labeling, at most 50."""
 
     def run(self) -> None:
         """Print the scores of the labels and the suggestions."""
         tables = self.project.classify(self.alpha)
-        print(format_table(tables["label_scores"].table))
+        print_table(tables["label_scores"].table, self.format)
+        if self.format != "table":
+            return
         if "predictions" not in tables:
             print("\nNothing can be learned yet: at least two labels are needed, with two sources each.")
             return
         predictions = tables["predictions"].table
         suggested = predictions.filter(pc.less_equal(predictions["suggestion_rank"], self.n))
         print("\nThe most useful spectra to label next:")
-        print(format_table(suggested.sort_by("suggestion_rank").select(SUGGESTION_COLUMNS)))
+        print_table(suggested.sort_by("suggestion_rank").select(SUGGESTION_COLUMNS))
 
 
 @dataclass(frozen=True)
-class RerankCommand(RootCommand):
+class RerankCommand(TableCommand):
     """Rank anomalies anew with the marks that people gave.
 
     Lists the highest-ranked spectra without a mark.
     """
 
-    n: int = 20
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 20
     """Number of spectra to list."""
     seed: int = 0
     """Seed of the isolation forest that learns from the marks."""
-    to: str = ""
+    to: Annotated[str, tyro.conf.arg(aliases=["-o"])] = ""
     """File for all ranks, in the formats of `distspec query`; empty: do not write it."""
 
     def run(self) -> None:
@@ -117,6 +136,9 @@ class RerankCommand(RootCommand):
         if self.to:
             save_table(table, self.to)
         unmarked = table.filter(pc.field("mark") == "")
+        if self.format != "table":
+            print_table(unmarked.slice(0, self.n), self.format)
+            return
         columns = {
             "rank": unmarked["feedback_rank"],
             "object_id": unmarked["object_id"],
@@ -124,7 +146,7 @@ class RerankCommand(RootCommand):
             "score": [f"{score:.2f}" for score in unmarked["feedback_score"].to_pylist()],
             "rank in the run": unmarked["anomaly_rank"],
         }
-        print(format_table(pa.table(columns).slice(0, self.n)))
+        print_table(pa.table(columns).slice(0, self.n))
         n_marked = len(table) - len(unmarked)
         unchanged = "" if n_marked else ": the ranks are those of the run"
         print(f"\n{n_marked:,} of {len(table):,} spectra are marked{unchanged}")

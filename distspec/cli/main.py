@@ -164,7 +164,7 @@ def _run_verb(name: str, args: Sequence[str]) -> None:
 
     with report_errors():
         verb = VERBS[name].load()
-        command = parse_arguments(lambda: tyro.cli(verb, prog=f"distspec {name}", args=args))
+        command = parse_arguments(lambda words: tyro.cli(verb, prog=f"distspec {name}", args=words), args)
         command.run()
 
 
@@ -189,7 +189,7 @@ def format_help() -> str:
         "",
         fill(
             "`distspec VERB --help` describes the arguments of a verb; `distspec --version` prints the "
-            "version.",
+            "version. Most verbs need --root (-r); $DISTSPEC_ROOT is its default.",
             100,
         ),
     ]

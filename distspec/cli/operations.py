@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from typing import Annotated, Literal
 
 import pyarrow as pa
 import tyro
 
-from distspec.cli.base import RootCommand
-from distspec.core.errors import ConfigError
-from distspec.core.text import format_table
+from distspec.cli.base import RootCommand, TableCommand, print_table
+from distspec.core.errors import ConfigError, NotFoundError
+from distspec.core.records import encode_value
 from distspec.core.user import user_name
 from distspec.stages.config import RayConfig
 from distspec.store.snapshots import RETENTION
@@ -20,18 +21,29 @@ from distspec.store.snapshots import RETENTION
 class StatusCommand(RootCommand):
     """Show running job, promoted model, store and catalog."""
 
+    format: Annotated[Literal["text", "json"], tyro.conf.arg(aliases=["-f"])] = "text"
+    """text: for reading; json: one JSON object."""
+
     def run(self) -> None:
-        """Print the status."""
-        print(self.project.status())
+        """Print the status; end with status 1 if there is nothing under the root."""
+        project = self.project
+        status = project.status()
+        if status.is_empty:
+            raise NotFoundError(
+                f"nothing under {project.root}: `distspec run RECIPE --root {project.root}` ingests spectra"
+            )
+        print(
+            status if self.format == "text" else json.dumps(encode_value(asdict(status)), ensure_ascii=False)
+        )
 
 
 @dataclass(frozen=True)
-class HistoryCommand(RootCommand):
+class HistoryCommand(TableCommand):
     """List the jobs of a root and their decisions."""
 
     job: int = 0
     """Print the events of this job instead, one JSON object per line."""
-    n: int = 20
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 20
     """Number of jobs to list, the last ones; 0: all."""
 
     def run(self) -> None:
@@ -42,16 +54,16 @@ class HistoryCommand(RootCommand):
             return
         rows = [
             {
-                "job": str(job.number),
+                "job": job.number,
                 "started": job.started,
                 "operation": job.operation,
                 "status": job.status,
-                "did work": "yes" if job.did_work else "",
+                "did_work": job.did_work,
                 "model": job.decision,
             }
             for job in self.project.history(self.n)
         ]
-        print(format_table(pa.Table.from_pylist(rows)) if rows else "no job has run yet")
+        print_table(pa.Table.from_pylist(rows), self.format, "no job has run yet")
 
 
 @dataclass(frozen=True)
@@ -75,11 +87,19 @@ class RollbackCommand(RootCommand):
         if self.unpin:
             print(f"{self.project.unpin(self.who)} is promoted until a better model replaces it")
             return
-        record = self.project.rollback(self.model_id, self.who)
+        project = self.project
+        promoted = project.promoted()
+        record = project.rollback(self.model_id, self.who)
         catalog = (
             "it has no catalog yet: the next run makes one" if record is None else f"current: {record.name}"
         )
-        print(f"{self.model_id} is promoted and pinned; {catalog}")
+        if promoted is not None and promoted.model_id == self.model_id:
+            print(
+                f"{self.model_id} was promoted already; it is now pinned: no run replaces it until "
+                f"`distspec rollback --unpin`; {catalog}"
+            )
+        else:
+            print(f"{self.model_id} is promoted and pinned; {catalog}")
 
 
 @dataclass(frozen=True)
@@ -106,7 +126,7 @@ class UnlockCommand(RootCommand):
 
 
 @dataclass(frozen=True)
-class QuarantineCommand(RootCommand):
+class QuarantineCommand(TableCommand):
     """List the spectra that could not be used, and why."""
 
     reason: str = ""
@@ -116,10 +136,11 @@ class QuarantineCommand(RootCommand):
         """Print the spectra or the counts."""
         table = self.project.quarantine(self.reason).table
         if self.reason:
-            print(format_table(table.select(["object_id", "version", "uri", "detail"])))
+            columns = table.select(["object_id", "version", "uri", "detail"])
+            print_table(columns, self.format, f"no spectrum is in quarantine with the reason {self.reason}")
             return
         counts = table.group_by("reason").aggregate([("reason", "count")]).sort_by("reason")
-        print(format_table(counts.rename_columns(["reason", "spectra"])))
+        print_table(counts.rename_columns(["reason", "spectra"]), self.format, "no spectrum is in quarantine")
 
 
 @dataclass(frozen=True)
@@ -138,7 +159,7 @@ class RetryCommand(RootCommand):
 
 
 @dataclass(frozen=True)
-class SnapshotsCommand(RootCommand):
+class SnapshotsCommand(TableCommand):
     """List the snapshots of the store, or tag one."""
 
     tag: str = ""
@@ -150,7 +171,7 @@ class SnapshotsCommand(RootCommand):
         """Tag the snapshot, and print all of them."""
         if self.tag:
             self.project.tag(self.tag, self.snapshot_id)
-        print(format_table(self.project.snapshots().table))
+        print_table(self.project.snapshots().table, self.format)
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
+import pyarrow as pa
 import tyro
 
+from distspec.cli.base import PrintFormat, print_table
 from distspec.core.errors import ConfigError
 from distspec.pipeline.machines import GB, MachineGroup, n_machines, parse_machines
 from distspec.pipeline.planning import SECONDS_PER_HOUR, ResourcePlan, StagePlan, plan_resources
@@ -40,14 +42,23 @@ class PlanCommand:
     """Price of a machine per hour in any currency, to estimate the cost; 0: no estimate."""
     brief: bool = False
     """Print the totals only, as one row of a table."""
+    format: Annotated[PrintFormat, tyro.conf.arg(aliases=["-f"])] = "table"
+    """table: tables in Markdown; csv, json: the stages with all digits, for scripts."""
 
-    def run(self) -> None:
-        """Print the plan as tables in Markdown."""
+    def __post_init__(self) -> None:
         if min(self.n_epochs, self.batch_size, self.price_per_hour) < 0:
             raise ConfigError("--epochs, --batch-size and --price cannot be negative")
+        parse_machines(self.machines)
+        find_recipe(self.recipe)
+
+    def run(self) -> None:
+        """Print the plan."""
         groups, rates = parse_machines(self.machines), ResourceRates.read(self.rates_path)
         config = find_recipe(self.recipe)("planned")
         plan = plan_resources(config, self.n_spectra, groups, rates, self.n_epochs, self.batch_size)
+        if self.format != "table":
+            print_table(pa.Table.from_pylist([asdict(stage) for stage in plan.stages]), self.format)
+            return
         summary = _format_markdown([SUMMARY_HEADER, _format_summary(plan)])
         if self.brief:
             print(summary)

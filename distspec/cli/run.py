@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 from collections.abc import Sequence
 
+from distspec.catalog.editions import find_record
 from distspec.catalog.queries import format_example_query, query
+from distspec.cli.base import terminal_width
 from distspec.core.text import escape_unprintable, format_table
 from distspec.io.paths import join_url, run_url
+from distspec.operations.status import read_verdict
 from distspec.pipeline.config import Config
 from distspec.pipeline.dry_run import dry_run
 from distspec.pipeline.exit import exit_on_signal, report_errors
@@ -48,7 +52,8 @@ def main(args: Sequence[str] | None = None) -> None:
         words = words or ["--help"]
     stage = words.pop(0) if words[0] in STAGES else ""
     is_dry, words = DRY_RUN in words, [word for word in words if word != DRY_RUN]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("distspec").setLevel(logging.INFO)
     with report_errors(), exit_on_signal():
         config = parse(words, prog=f"distspec run {stage}".rstrip())
         if is_dry:
@@ -64,25 +69,26 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def format_summary(config: Config) -> str:
-    """Return the classes, the strongest anomalies, the paths of the results and an example query as text.
+    """Return the classes and whether they beat the null, the strongest anomalies, paths and next commands.
 
     Parameters
     ----------
     config : Config
         Settings of the run.
     """
-    root = config.root
+    root, width = config.root, terminal_width()
     classes, anomalies = query(root, CLASSES_QUERY), query(root, ANOMALIES_QUERY)
     _, run_id = find_run(config)
     return "\n".join(
         [
-            f"\n{len(classes)} classes",
-            format_table(classes),
+            f"\n{read_verdict(root, find_record(root))}",
+            format_table(classes, width),
             "\nThe ten strongest anomalies",
-            format_table(anomalies),
+            format_table(anomalies, width),
             f"\nCatalog  {join_url(root, 'catalog', run_id)}",
             f"Report   {join_url(run_url(root, run_id), 'report', 'index.html')}",
             f"DuckDB   {format_example_query(root)}",
-            f'         (or: distspec query "SELECT * FROM classes" --root {root})',
+            f'Query    distspec query "SELECT * FROM classes" --root {shlex.quote(root)}',
+            f"Explore  distspec explore --root {shlex.quote(root)}",
         ]
     )

@@ -2,6 +2,7 @@
 
     ROOT/jobs/<number>/events.jsonl     events in order, one JSON object per line
     ROOT/jobs/<number>/job.json         the job's record, written at its start and again at its end
+    ROOT/jobs/<number>/ray.log          warnings of Ray, if there are any
 
 The number is the token of the lease that the job held, so it increases from job to job.
 """
@@ -9,6 +10,7 @@ The number is the token of the lease that the job held, so it increases from job
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -160,8 +162,42 @@ class JobLog:
         )
         self._write_record()
 
+    @contextmanager
+    def capture_messages(self, logger_name: str) -> Generator[None]:
+        """Write the messages of a package to a file of the job instead of the terminal within the block.
+
+        Parameters
+        ----------
+        logger_name : str
+            Name of the package's logger; the file has its name and the ending ``.log``.
+        """
+        logger = logging.getLogger(logger_name)
+        handler = _FileHandler(join_url(self._url, f"{logger_name}.log"))
+        previous: list[logging.Handler] = logger.handlers
+        logger.handlers = [handler]
+        propagates, logger.propagate = logger.propagate, False
+        try:
+            yield
+        finally:
+            logger.handlers, logger.propagate = previous, propagates
+
     def _write_record(self) -> None:
         write_json(join_url(self._url, "job.json"), self.record.to_json())
+
+
+class _FileHandler(logging.Handler):
+    """Writes messages to a file, which may be in a bucket: whole after each of the few messages."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._url, self._lines = url, list[str]()
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a message."""
+        self._lines.append(self.format(record) + "\n")
+        with suppress(StorageError):  # the job goes on without its log
+            write_bytes(self._url, "".join(self._lines).encode())
 
 
 @contextmanager

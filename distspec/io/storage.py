@@ -33,6 +33,8 @@ from distspec.core.errors import ConfigError, DistspecError, NotFoundError, Stor
 if TYPE_CHECKING:
     import icechunk as ic
 
+ROOT_VARIABLE = "DISTSPEC_ROOT"
+"""Variable of the environment that names the root of commands without ``--root``."""
 OBJECT_STORE_SCHEMES = ("s3", "gs", "az")
 SCHEME_ALIASES = {"gcs": "gs", "s3a": "s3", "azure": "az"}
 CREDENTIALS_TTL = timedelta(minutes=2)
@@ -158,6 +160,11 @@ def split_url(url: str) -> tuple[str, str, str]:
         raise ConfigError(f"{url}: use a folder, s3://bucket/…, gs://bucket/… or az://container/…")
     bucket, _, key = rest.partition("/")
     return scheme, bucket, key.strip("/")
+
+
+def default_root() -> str:
+    """Return the value of `ROOT_VARIABLE`; empty if it is not set."""
+    return os.environ.get(ROOT_VARIABLE, "")
 
 
 def resolve_root(root: str | Path) -> str:

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distspec.catalog.editions import EditionRecord, read_current_record
+from distspec.catalog.editions import EditionRecord, count_classes, read_current_record
+from distspec.catalog.run_record import has_run, read_run_record
 from distspec.core.errors import NotFoundError
 from distspec.io.job_log import JobRecord, list_jobs, read_events
 from distspec.io.lease import LeaseHolder, read_holder
-from distspec.io.paths import store_url
+from distspec.io.paths import run_url, store_url
 from distspec.models.registry import PromotedModel, read_promoted
 from distspec.store.store import open_store
 
@@ -82,6 +83,8 @@ class ProjectStatus:
         Counts of the store; None before the first ingest.
     published : EditionRecord or None
         Current edition of the catalog.
+    verdict : str
+        Whether its classes are more distinct than structureless data give, in words; empty if not recorded.
     """
 
     holder: LeaseHolder | None
@@ -89,6 +92,12 @@ class ProjectStatus:
     promoted: PromotedModel | None
     store: StoreSummary | None
     published: EditionRecord | None
+    verdict: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing under the root: neither a store nor a model nor a record of a job."""
+        return (self.holder, self.last_job, self.promoted, self.store, self.published) == (None,) * 5
 
     def lines(self) -> dict[str, str]:
         """Return the state as text, by topic.
@@ -113,11 +122,10 @@ class ProjectStatus:
             if self.store.catalog:
                 lines["catalog"] = self.store.catalog
         if self.published is not None:
-            rows = self.published.rows
-            lines["published"] = (
-                f"{self.published.name} at {self.published.published}: {rows['objects']:,} spectra in "
-                f"{rows['classes']:,} classes"
-            )
+            n_spectra = self.published.rows["objects"]
+            lines["published"] = f"{self.published.name} at {self.published.published}: {n_spectra:,} spectra"
+            if self.verdict:
+                lines["classes"] = self.verdict
         return lines
 
     def __str__(self) -> str:
@@ -138,14 +146,36 @@ def read_status(root: str) -> ProjectStatus:
     -------
     ProjectStatus
     """
-    holder, jobs = read_holder(root), list_jobs(root)
+    holder, jobs, published = read_holder(root), list_jobs(root), read_current_record(root)
     return ProjectStatus(
         holder=holder if holder is not None and not holder.is_expired(time.time()) else None,
         last_job=_summarize_job(root, jobs[-1]) if jobs else None,
         promoted=read_promoted(root),
         store=_count_store(root, jobs),
-        published=read_current_record(root),
+        published=published,
+        verdict=read_verdict(root, published) if published is not None else "",
     )
+
+
+def read_verdict(root: str, record: EditionRecord) -> str:
+    """Return whether the classes of an edition are more distinct than structureless data give, in words.
+
+    Parameters
+    ----------
+    root : str
+        Folder or bucket URL of the project.
+    record : EditionRecord
+        Record of the edition.
+
+    Returns
+    -------
+    str
+        Empty if the run of the edition is not there.
+    """
+    url = run_url(root, record.run_id)
+    if not has_run(url):
+        return ""
+    return read_run_record(url).clustering.describe_verdict(count_classes(root, record))
 
 
 def read_history(root: str, n_jobs: int = 0) -> list[JobSummary]:

@@ -37,8 +37,8 @@ SIGNATURE_PARAMETERS = frozenset(
 class Config:
     """All settings of a project; `distspec.pipeline.recipes` holds ready-made ones."""
 
-    root: str
-    """Folder or bucket URL that holds everything this project produces."""
+    root: Annotated[str, tyro.conf.arg(aliases=["-r"])]
+    """Folder or bucket URL that holds everything this project produces; default: $DISTSPEC_ROOT."""
     recipe: tyro.conf.Suppress[str]
     """Name of the recipe that these settings come from."""
     archive: Archive

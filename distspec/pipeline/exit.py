@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
 import signal
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from distspec.core.errors import ConfigError, DistspecError, LeaseHeldError, StorageError
@@ -14,6 +16,8 @@ from distspec.io.storage import is_disk_full, make_full_disk_error
 
 Parsed = TypeVar("Parsed")
 
+EXIT_USAGE = ConfigError.exit_status
+"""Exit status after wrong arguments."""
 EXIT_LEASE_HELD = LeaseHeldError.exit_status
 """Exit status of a command that found its root in use: try again later (EX_TEMPFAIL of sysexits.h)."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -73,35 +77,107 @@ def report_errors() -> Generator[None]:
         raise SystemExit(128 + signal.SIGINT) from interrupt
 
 
-def parse_arguments(parse: Callable[[], Parsed]) -> Parsed:
-    """Call a parser of the command line, and raise the error of a setting that is out of range.
+def parse_arguments(parse: Callable[[Sequence[str]], Parsed], args: Sequence[str]) -> Parsed:
+    """Parse a command line, and report all of its mistakes at once.
 
-    tyro prints such an error as part of a report of its own, and exits.
+    tyro ends at the first value that it refuses. What is wrong with the other arguments is found by parsing
+    again without the options that cause the error.
 
     Parameters
     ----------
     parse : callable
-        Calls tyro.
+        Calls tyro with a list of arguments.
+    args : sequence of str
+        The arguments.
 
     Raises
     ------
     ConfigError
-        If a setting is out of range.
+        If the only mistakes are settings that are out of range.
     SystemExit
-        If an argument is unknown or cannot be parsed, after tyro's report; and after ``--help``.
+        If an argument is unknown or cannot be parsed, after the report; and after ``--help``.
     """
+    options = _split_options(args)
+    result = _try_parse(parse, options)
+    if not isinstance(result, _Mistake):
+        return result
+    mistakes = [result]
+    while culprits := _find_culprits(parse, options, mistakes[-1]):
+        options = [option for i, option in enumerate(options) if i not in culprits]
+        result = _try_parse(parse, options)
+        if not isinstance(result, _Mistake):
+            break
+        mistakes.append(result)
+    messages = [mistake.message for mistake in mistakes if mistake.message]
+    reports = [mistake.report for mistake in mistakes if mistake.report]
+    if not reports:
+        raise ConfigError("; ".join(messages))
+    sys.stderr.write("".join([*reports, *(f"error: {message}\n" for message in messages)]))
+    raise SystemExit(EXIT_USAGE)
+
+
+@dataclass(frozen=True)
+class _Mistake:
+    """The first mistake of a command line: a report of tyro, or the message of a `ConfigError`."""
+
+    report: str = ""
+    message: str = ""
+
+    @property
+    def is_missing_option(self) -> bool:
+        """Whether a required option is missing; the report names all of them, and unknown ones."""
+        return "Required options" in self.report
+
+
+def _split_options(args: Sequence[str]) -> list[list[str]]:
+    """Divide arguments into what precedes the first option, and each option with its values."""
+    options: list[list[str]] = [[]]
+    for word in args:
+        if re.match(r"--?[A-Za-z]", word):
+            options.append([])
+        options[-1].append(word)
+    return options
+
+
+def _try_parse(
+    parse: Callable[[Sequence[str]], Parsed], options: Sequence[Sequence[str]]
+) -> Parsed | _Mistake:
+    """Return the parsed arguments or the first mistake in them; tyro prints its reports and exits."""
     report = io.StringIO()
     try:
         with redirect_stderr(report):
-            return parse()
+            return parse([word for option in options for word in option])
+    except ConfigError as error:
+        return _Mistake(message=str(error))
     except SystemExit as stopped:
+        if not stopped.code:  # after --help
+            raise
         cause = stopped.__context__
         while cause is not None:
             if isinstance(cause, ConfigError):
-                raise cause from None
+                return _Mistake(message=str(cause))
             cause = cause.__context__
-        sys.stderr.write(report.getvalue())
-        raise
+        return _Mistake(report=report.getvalue())
+
+
+def _find_culprits(
+    parse: Callable[[Sequence[str]], Any], options: Sequence[Sequence[str]], mistake: _Mistake
+) -> set[int]:
+    """Return the positions of the options without which the mistake is not made, of those that it names."""
+    if mistake.is_missing_option:
+        return set()
+    text = (mistake.report + mistake.message).replace("-", "_")
+    named = {
+        i
+        for i, option in enumerate(options)
+        if i and re.search(rf"(?<![a-z]){re.escape(_get_setting_name(option[0]))}(?![a-z])", text)
+    }
+    return {i for i in named if _try_parse(parse, [*options[:i], *options[i + 1 :]]) != mistake}
+
+
+def _get_setting_name(flag: str) -> str:
+    """Return the name of a setting without its group: "max_epochs" of "--training.max-epochs"."""
+    return flag.lstrip("-").removeprefix("no-").rpartition(".")[2].partition("=")[0].replace("-", "_")
 
 
 def find_user_error(error: Exception) -> DistspecError | None:

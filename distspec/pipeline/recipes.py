@@ -24,6 +24,7 @@ from distspec.core.entry_points import LoadedEntryPoints, load_entry_points
 from distspec.core.errors import ConfigError
 from distspec.core.instruments import NIRSPEC_PRISM, NIRSPEC_PRISM_RESOLUTION
 from distspec.ingest.source import IngestConfig
+from distspec.io.storage import default_root
 from distspec.models.config import VAEConfig
 from distspec.operations.policy import RetrainConfig
 from distspec.pipeline.config import Config
@@ -384,9 +385,13 @@ def parse(args: Sequence[str] | None = None, prog: str | None = None) -> Config:
             )
         makers = {words[0]: makers[words[0]]}  # tyro then suggests the flags of this recipe alone
     recipes = {
-        name: ((make.__doc__ or "").removeprefix("Return ").split("\n")[0], make(tyro.MISSING))
+        name: (
+            (make.__doc__ or "").removeprefix("Return ").split("\n")[0],
+            make(default_root() or tyro.MISSING),
+        )
         for name, make in makers.items()
     }
     return parse_arguments(
-        lambda: tyro.extras.overridable_config_cli(recipes, args=words, prog=prog).resolve_urls()
+        lambda words: tyro.extras.overridable_config_cli(recipes, args=words, prog=prog).resolve_urls(),
+        words,
     )

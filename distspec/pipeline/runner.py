@@ -13,7 +13,6 @@ from distspec.catalog.build import build_tables
 from distspec.catalog.observations import OBSERVATION_TABLES
 from distspec.catalog.run_record import has_run
 from distspec.catalog.runs import compute_run_id
-from distspec.core.arrow import pc
 from distspec.core.errors import NotFoundError
 from distspec.core.records import encode_value, utc_now_iso
 from distspec.ingest.source import write_source
@@ -199,8 +198,7 @@ def _model_spec(config: Config) -> ModelSpec:
     """Return the model's settings, and the number of clusters to compare models with: that of the catalog."""
     n_clusters, published = config.clustering.k_min, editions.read_current_record(config.root)
     if published is not None:
-        classes = editions.open_record_tables(config.root, published)["classes"]
-        n_clusters = classes.count_rows(filter=pc.field("cluster_label") >= 0)
+        n_clusters = editions.count_classes(config.root, published)
     return ModelSpec(config.vae, config.training, config.seed, config.clustering.spaces, max(n_clusters, 2))
 
 
@@ -262,6 +260,7 @@ def run_stages(config: Config, stage_names: Sequence[str] = tuple(STAGES)) -> bo
         with (
             hold_lease(config.root, operation) as lease,
             track_job(JobLog(config.root, lease, operation, config.recipe)) as job_log,
+            job_log.capture_messages("ray"),
             ray_session(config.ray),
         ):
             context = StageContext(config, lease, job_log)

@@ -17,6 +17,7 @@ from distspec.io.storage import resolve_root
 from distspec.store.snapshots import RETENTION, collect_garbage
 
 if TYPE_CHECKING:
+    from distspec.models.registry import PromotedModel
     from distspec.operations.status import JobSummary, ProjectStatus
     from distspec.pipeline.reproduce import Reproduction
     from distspec.stages.config import RayConfig
@@ -64,6 +65,13 @@ class OperationMethods(ProjectBase):
         list of JobEvent
         """
         return read_events(self.root, job)
+
+    @with_storage
+    def promoted(self) -> PromotedModel | None:
+        """Return the record of the promoted model; None before the first training."""
+        from distspec.models.registry import read_promoted
+
+        return read_promoted(self.root)
 
     @with_storage
     def rollback(self, model_id: str, user: str = "") -> EditionRecord | None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from distspec.core import schema
-from distspec.core.text import format_table
+from distspec.core.text import format_table, format_value
 
 if TYPE_CHECKING:
     import astropy.table
@@ -216,23 +216,10 @@ def format_html_table(names: Sequence[str], rows: Iterable[Iterable[Any]]) -> st
     names : sequence of str
         Headers of the columns.
     rows : iterable of iterable
-        Values of the cells of each row, formatted by `format_value`; text is escaped.
+        Values of the cells of each row, formatted by `distspec.core.text.format_value`; text is escaped.
     """
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
     body = "".join(
         f"<tr>{''.join(f'<td>{escape(format_value(value))}</td>' for value in row)}</tr>" for row in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def format_value(value: Any) -> str:
-    """Return a value as a cell of a table.
-
-    Parameters
-    ----------
-    value : object
-        The value; None gives an empty cell, a float is rounded to 6 significant digits.
-    """
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -23,6 +23,7 @@ from distspec.catalog.runs import (
     build_selection_record,
     build_sweep_table,
     compute_run_id,
+    find_selected_trial,
     save_run,
 )
 from distspec.clustering.config import ClusteringConfig
@@ -130,6 +131,7 @@ def cluster(
         reference_distribution=reference,
     )
     record = _build_record(root, store, run_id, model_ids, clustering, config, seed, resolved_config)
+    log.info("cluster: %s", record.clustering.describe_verdict(int(labels.max(initial=-1)) + 1))
     files = {RUN_MODEL_FILE: write_arrays(join_url(url, RUN_MODEL_FILE), run_model.to_arrays())}
     save_run(url, tables, replace(record, files=files))
     delete_folder(join_url(url, WORK_FOLDER))
@@ -341,16 +343,17 @@ def _describe_missing_models(n_models: int, config: ClusteringConfig) -> list[st
 
 
 def _summarize(clustering: ClusteringResult) -> dict[str, SummaryValue]:
-    """Return what is logged about the selected clustering."""
-    silhouettes = [result.scores.silhouette for result in clustering.sweep.data_results]
-    summary: dict[str, SummaryValue] = {
-        "classes": int(clustering.assignment.labels.max(initial=-1)) + 1,
-        "best_silhouette": max(silhouettes, default=float("nan")),
+    """Return what is logged about the selected clustering: classes, or groups that do not beat the null."""
+    scores, selection = clustering.sweep.scores, clustering.sweep.selection
+    n_groups = int(clustering.assignment.labels.max(initial=-1)) + 1
+    if selection is None:
+        return {"classes": n_groups}
+    beats_null = scores.beats_null(selection.setting)
+    selected = clustering.sweep.data_results[find_selected_trial(selection, scores)]
+    return {
+        "groups" if beats_null is False else "classes": n_groups,
+        "selected": str(selection.setting),
+        "silhouette": selected.scores.silhouette,
+        "stability": scores.mean_stability(selection.setting),
+        "null_test": "none" if beats_null is None else "beaten" if beats_null else "not beaten",
     }
-    if clustering.sweep.selection is not None:
-        setting = clustering.sweep.selection.setting
-        beats_null = clustering.sweep.scores.beats_null(setting)
-        summary["selected"] = str(setting)
-        summary["stability"] = clustering.sweep.scores.mean_stability(setting)
-        summary["null_test"] = "none" if beats_null is None else "beaten" if beats_null else "not beaten"
-    return summary

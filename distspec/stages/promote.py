@@ -220,12 +220,20 @@ def retrain_if_needed(
     parent_id = previous_id if config.warm_start and not decision.user_requested else ""
     candidate_id = spec.compute_model_id(store, parent_id)
     if candidate_id == previous_id:
-        return _keep_promoted(previous_id, f"{decision.reason}, but the model would be the same")
+        reason = (
+            f"{decision.reason}, but spectra, settings and seed are those of the promoted model, which would "
+            "be trained again; change --seed for another one"
+        )
+        log.warning("train: %s", reason)
+        return _keep_promoted(previous_id, reason)
     url = join_url(model_url(root, candidate_id), PROMOTION_FILE)
     record = PromotionRecord(previous_id, store.dataset_checksum(), decision.user_requested, False, "")
     previous = PromotionRecord.from_json(read_json(url)) if url_exists(url) else None
     if previous is not None and previous.is_same_comparison(record) and not previous.promote:
-        return _keep_promoted(previous_id, f"{candidate_id} was refused before: {previous.reason}")
+        reason = f"{candidate_id} was refused before: {previous.reason}"
+        if config.force:
+            log.warning("train: %s, but %s", decision.reason, reason)
+        return _keep_promoted(previous_id, reason)
     log.info("train: training a candidate model: %s", decision.reason)
     comparison = _train_and_compare(root, store, previous_id, candidate_id, parent_id, spec, config, decision)
     promotion, summaries = comparison.promotion, comparison.summaries

@@ -96,6 +96,11 @@ def test_number_of_missing_labels_is_reported(root, command, tmp_path):
     left = [(name, label) for name, label in truth.items() if label == "left"]
     right = [(name, label) for name, label in truth.items() if label == "right"]
     command.fails("classify", match=r"distspec label", status=1)
+    assert "no labels yet: `distspec label FILE`" in command("labels")
+    assert "no labels yet" in command("labels", "--history")
+    assert "no marks yet" in command("labels", "--marks")
+    match = "no table predictions yet, because there are no labels that can be learned: .*distspec label FILE"
+    command.fails("query", "SELECT * FROM predictions", match=match, status=1)
     command("label", write(tmp_path / "a.csv", left[:4]))
     assert "no other label can be learned" in command("classify")
     assert "predictions" not in editions.open_tables(root)

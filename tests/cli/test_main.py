@@ -83,6 +83,21 @@ def test_an_unknown_argument_is_refused(distspec):
     distspec.fails("status", "--rot", "x", match="nrecognized|required", status=2)
 
 
+def test_all_mistakes_are_reported_at_once(distspec):
+    wrong = ("--seed", "-1", "--nope", "1", "--training.max-epochs", "x", "--retrain.max-age-days", "-2")
+    right = ("--root", "out/x", "--clustering.k-min", "20", "--clustering.k-max", "30")
+    messages = (r"(?s)\A(?!.*k_min)", "--nope", "'x'", "max_age_days -2.0", "seed -1 is negative")
+    distspec.fails("run", "dja", *wrong, *right, match=".*".join(messages), status=2)
+    wrong = ("--machines", "many", "--epochs", "-1", "--spectra", "10")
+    distspec.fails("plan", *wrong, match="many.*negative|negative.*many", status=2)
+
+
+def test_the_package_is_the_command():
+    command = [sys.executable, "-m", "distspec", "--version"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ended.stdout == f"distspec {package.__version__}\n"
+
+
 def test_every_verb_explains_its_arguments(capsys):
     from distspec.cli.main import main
 

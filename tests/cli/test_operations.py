@@ -2,14 +2,19 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from distspec.catalog import editions
+from distspec.catalog.run_record import read_run_record
+from distspec.io.files import write_json
 from distspec.io.job_log import JobLog, list_jobs, track_job
 from distspec.io.lease import hold_lease
+from distspec.io.paths import join_url, run_url
 from distspec.models.registry import promote
+from distspec.pipeline.recipes import parse
 from tests.helpers import models
 
 
@@ -43,8 +48,29 @@ def test_status_of_a_root(root, command):
         assert "ingest on" in command("status")
 
 
-def test_status_of_an_empty_root(tmp_path, distspec):
-    assert "none: run `distspec run RECIPE" in distspec.at(str(tmp_path))("status")
+def test_status_of_nothing_fails_with_the_remedy(tmp_path, distspec):
+    for root in (tmp_path, tmp_path / "absent"):
+        match = f"nothing under {root}: `distspec run RECIPE --root {root}`"
+        distspec.at(str(root)).fails("status", match=match, status=1)
+
+
+def test_status_says_in_words_whether_the_classes_beat_structureless_data(root, command):
+    url = run_url(root, "r-1")
+    record = read_run_record(url)
+    for beats_null, text in ((False, "No distinct classes were found"), (True, "3 classes, more distinct")):
+        clustering = replace(record.clustering, setting="gmm", beats_null=beats_null)
+        write_json(join_url(url, "run.json"), replace(record, clustering=clustering).to_json())
+        status = command("status")
+        assert text in status
+        assert ("3 classes" in status) is beats_null
+        assert json.loads(command("status", "--format", "json"))["verdict"].startswith(text)
+
+
+def test_the_root_is_that_of_the_environment_by_default(root, distspec, monkeypatch):
+    distspec.fails("status", match="--root", status=2)
+    monkeypatch.setenv("DISTSPEC_ROOT", root)
+    assert "r-1/" in distspec("status")
+    assert parse(["demo"]).root == root
 
 
 def test_history_has_decisions_with_reasons(root, command):
@@ -64,9 +90,10 @@ def test_history_has_decisions_with_reasons(root, command):
 def test_rollback_and_unpin(root, command):
     assert "m-1 is promoted and pinned; current: r-1/" in command("rollback", "m-1", "--who", "ann")
     assert "pinned: rolled back by ann" in command("status")
+    assert "m-1 was promoted already; it is now pinned" in command("rollback", "m-1")
     assert "m-1 is promoted until" in command("rollback", "--unpin")
     assert "pinned: " not in command("status")
-    assert [job.operation for job in list_jobs(root)] == ["pipeline", "rollback", "rollback"]
+    assert [job.operation for job in list_jobs(root)] == ["pipeline", *["rollback"] * 3]
     command.fails("rollback", match="name the model to go back to", status=2)
     command.fails("rollback", "m-9", match="m-9", status=1)
     assert list_jobs(root)[-1].status == "failed"
@@ -94,5 +121,6 @@ def test_verify_and_provenance(root, command):
 def test_snapshots_can_be_tagged(root, command):
     assert "release-1" in command("snapshots", "--tag", "release-1")
     assert "tags" in command("gc")
-    assert command("quarantine").split()[:2] == ["reason", "spectra"]
+    assert command("quarantine").strip() == "no spectrum is in quarantine"
+    assert "no spectrum is in quarantine with" in command("quarantine", "--reason", "flagged")
     command.fails("quarantine", "--reason", "foo", match="no reason 'foo': choose from not_found", status=2)

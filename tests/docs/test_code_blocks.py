@@ -20,6 +20,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
@@ -34,7 +35,7 @@ from astropy.table import Table
 import distspec
 from distspec.catalog.editions import find_record
 from distspec.cli.main import VERBS, main
-from distspec.pipeline.recipes import parse
+from distspec.pipeline.recipes import RECIPES, parse
 from distspec.pipeline.runner import STAGES
 from tests.conftest import real_data
 from tests.helpers.seaweed import s3, seaweed
@@ -45,6 +46,8 @@ __all__ = ["s3", "seaweed"]
 TOP = Path(__file__).parents[2]
 DISTSPEC = str(Path(sys.executable).with_name("distspec"))
 EXECUTED_ELSEWHERE = {"add_an_archive.md"}
+EXAMPLE_RECIPE = "example"
+"""Recipe that a reader of add_an_archive.md writes."""
 RUN_ON_FILES = {
     *("plan", "similar", "predict", "label", "labels", "classify", "query", "rerank", "provenance"),
     "compare-encoders",
@@ -261,6 +264,30 @@ def test_an_archive_in_a_bucket(command, s3, tmp_path):
     ended = subprocess.run([DISTSPEC, *words[1:]], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert "rows read" in ended.stderr
+
+
+def test_every_console_command_is_executed_by_a_test_above():
+    words = [command.split() for command in CONSOLE_COMMANDS]
+    verbs = {first_two[1] for first_two in words if first_two[0] == "distspec"}
+    assert verbs <= RUN_ON_FILES | {"run", "explore", "reproduce"}
+    modules = {first_three[2] for first_three in words if first_three[0] == "python"}
+    assert modules <= {"tests.helpers.equivalence", "tests.soak"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_in_sentences_exist(page):
+    """Verbs that sentences name, recipes that they run, and extras that they install."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for command in re.findall(r"`distspec ([^`]+)`", text):
+        verb, *rest = command.split()
+        assert verb in VERBS or verb in ("run", "VERB") or verb.startswith("-"), command
+        if verb == "run" and rest and not rest[0].isupper() and not rest[0].startswith(("-", "[")):
+            assert rest[0] in {*RECIPES, *STAGES, EXAMPLE_RECIPE}, command
+    extras = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = {
+        name for names in re.findall(r"distspec\[([\w,]+)\]", page.read_text()) for name in names.split(",")
+    }
+    assert named <= set(extras)
 
 
 def test_links_lead_to_files():

@@ -1,6 +1,7 @@
 """Test that a job log holds its events in order, and its record at any time."""
 
 import json
+import logging
 
 import pytest
 
@@ -85,3 +86,17 @@ def test_a_record_of_another_version_is_refused_with_the_remedy():
 def test_a_root_without_jobs_has_an_empty_log(tmp_path):
     assert list_jobs(str(tmp_path)) == []
     assert read_events(str(tmp_path), 4) == []
+
+
+def test_messages_of_a_package_are_in_the_folder_of_the_job_and_not_on_the_screen(tmp_path, capfd):
+    logger = logging.getLogger("some_package")
+    logger.addHandler(logging.StreamHandler())
+    try:
+        with hold_lease(str(tmp_path), "ingest") as lease:
+            with JobLog(str(tmp_path), lease, "ingest").capture_messages("some_package"):
+                logging.getLogger("some_package.part").warning("token authentication is %s", "enabled")
+            logger.warning("afterwards")
+    finally:
+        logger.handlers.clear()
+    assert "enabled" in (tmp_path / "jobs" / "000001" / "some_package.log").read_text()
+    assert capfd.readouterr().err == "afterwards\n"

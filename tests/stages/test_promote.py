@@ -181,7 +181,7 @@ def test_changed_settings_are_promoted_even_if_worse(root, training):
     assert read_promoted(root).model_id == find_model_id(root, other) == training.model_ids[1]
 
 
-def test_pinned_model_stays(root, training):
+def test_pinned_model_stays(root, training, caplog):
     run_stage(root)
     grow(root, 50, "more")
     with hold_lease(root, "rollback") as lease:
@@ -190,6 +190,10 @@ def test_pinned_model_stays(root, training):
     result, _ = run_stage(root, force=True)
     assert result.summary["model"] == read_promoted(root).model_id == training.model_ids[1]
     assert read_promoted(root).pin_reason == ""
+    result, _ = run_stage(root, force=True)
+    assert not result.did_work
+    assert "seed are those of the promoted model" in caplog.messages[-1]
+    assert caplog.messages[-1].endswith(result.summary["reason"])
 
 
 def test_drift_of_new_spectra_starts_a_training(root, training):
