@@ -132,7 +132,11 @@ def configuration() -> str:
             lines += [f"## archive: {cls.__name__}" if is_archive else f"## {field.name}", ""]
             doc = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0]
             summary = doc if is_archive else words.get(field.name) or doc
-            lines += [" ".join(summary.split()), "", *settings_table(cls, f"{field.name}."), ""]
+            rows = list(settings_table(cls, f"{field.name}."))
+            for nested, hint in typing.get_type_hints(cls).items() if is_archive else ():
+                for group in config_classes(hint):
+                    rows += [*settings_table(group, f"{field.name}.{nested}.")][2:]  # without another head
+            lines += [" ".join(summary.split()), "", *rows, ""]
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from distspec.core.errors import InvalidSpectrumError, QuarantineReason
 from distspec.io.fits import HDU, list_hdus
+from distspec.io.spectra.arms import read_arms
 from distspec.io.spectra.cleaning import CleanSpectrum, clean_spectrum
 from distspec.io.spectra.fits_images import read_images
 from distspec.io.spectra.fits_tables import find_table_roles, read_one_row_tables, read_table
@@ -144,7 +145,7 @@ def _read_fits(content: bytes, options: ReadOptions) -> list[RawSpectra]:
     }
     chosen = _choose_tables(hdus, roles, options)
     if not chosen:
-        parts = [read_images(content, hdus, options)]
+        parts = [read_arms(content, hdus) or read_images(content, hdus, options)]
     else:
         parts = [read_table(content, number, hdus, roles[number], options) for number in chosen]
     n = sum(map(len, parts))

@@ -174,6 +174,28 @@ def test_images_with_a_spectral_axis(axis):
     assert len(two) == 8
 
 
+def test_arms_in_images_of_their_own_are_joined_where_they_overlap():
+    blue, red = WAVE[:30] * 1e4, WAVE[25:] * 1e4 * (1.0 + 1e-13)
+    hdus = []
+    for arm, wave, part in (("B", blue, slice(30)), ("R", red, slice(25, None))):
+        for name, values in (
+            ("WAVELENGTH", wave),
+            ("FLUX", FLUX[None, part]),
+            ("IVAR", ERR[None, part] ** -2.0),
+        ):
+            hdus.append(fits.ImageHDU(np.array(values), name=f"{arm}_{name}"))
+            hdus[-1].header["BUNIT"] = {"WAVELENGTH": "Angstrom", "FLUX": "uJy"}.get(name, "")
+    spectrum = read(to_bytes(*hdus))
+    err = ERR.copy()
+    err[25:30] /= np.sqrt(2.0)
+    check(spectrum, err=err)
+    with pytest.raises(InvalidSpectrumError, match="arms B, R do not have the same images"):
+        read(to_bytes(*hdus[:-1]))
+    hdus[-1] = fits.ImageHDU(np.ones((1, 3)), name="R_IVAR")
+    with pytest.raises(InvalidSpectrumError, match="images of arm R"):
+        read(to_bytes(*hdus))
+
+
 def test_descending_and_repeated_wavelengths_and_nan_edges():
     wave, flux = WAVE.copy(), FLUX.copy()
     wave[11], flux[:3] = wave[10], np.nan
