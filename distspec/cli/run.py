@@ -7,23 +7,18 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from distspec.catalog.editions import find_record
-from distspec.catalog.queries import format_example_query, query
 from distspec.cli.base import terminal_width
 from distspec.core.text import escape_unprintable, format_table
 from distspec.io.paths import join_url, run_url
-from distspec.operations.status import read_verdict
-from distspec.pipeline.config import Config
-from distspec.pipeline.dry_run import dry_run
+from distspec.pipeline.config import STAGE_NAMES, Config
 from distspec.pipeline.exit import exit_on_signal, report_errors
 from distspec.pipeline.recipes import parse
-from distspec.pipeline.runner import STAGES, find_run, run_stages
 
 DRY_RUN = "--dry-run"
 """Flag with which a run is described and nothing is written."""
 USAGE = f"""usage: distspec run [STAGE] RECIPE --root URL [{DRY_RUN}] [settings]
 
-Run the pipeline of a recipe, or one of its stages: {", ".join(STAGES)}.
+Run the pipeline of a recipe, or one of its stages: {", ".join(STAGE_NAMES)}.
 Each stage does only the missing work. `distspec run RECIPE --help` lists the settings.
 With {DRY_RUN}, nothing is written: it shows what the archive's files were understood as, what is left out
 and why, all that is missing, and the settings that are proposed from the data.
@@ -50,18 +45,23 @@ def main(args: Sequence[str] | None = None) -> None:
     if not words or words[0] in ("-h", "--help"):
         print(USAGE)
         words = words or ["--help"]
-    stage = words.pop(0) if words[0] in STAGES else ""
+    stage = words.pop(0) if words[0] in STAGE_NAMES else ""
     is_dry, words = DRY_RUN in words, [word for word in words if word != DRY_RUN]
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("distspec").setLevel(logging.INFO)
     with report_errors(), exit_on_signal():
         config = parse(words, prog=f"distspec run {stage}".rstrip())
         if is_dry:
+            from distspec.pipeline.dry_run import dry_run
+
             for line in dry_run(config):
                 print(escape_unprintable(line))
             print("Nothing was written.")
             return
-        did_work = run_stages(config, [stage] if stage else list(STAGES))
+        # Torch and matplotlib take seconds to import, for which help and refusals should not wait.
+        from distspec.pipeline.runner import run_stages
+
+        did_work = run_stages(config, [stage] if stage else list(STAGE_NAMES))
         if not stage:
             if not did_work:
                 print("Nothing to do: the catalog is up to date with the archive.")
@@ -76,6 +76,11 @@ def format_summary(config: Config) -> str:
     config : Config
         Settings of the run.
     """
+    from distspec.catalog.editions import find_record
+    from distspec.catalog.queries import format_example_query, query
+    from distspec.operations.status import read_verdict
+    from distspec.pipeline.runner import find_run
+
     root, width = config.root, terminal_width()
     classes, anomalies = query(root, CLASSES_QUERY), query(root, ANOMALIES_QUERY)
     _, run_id = find_run(config)

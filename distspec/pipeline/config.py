@@ -31,6 +31,8 @@ SIGNATURE_PARAMETERS = frozenset(
     {"x-amz-signature", "x-goog-signature", "awsaccesskeyid", "signature", "sig"}
 )
 """Query parameters of a signed URL: whoever holds such a URL has access."""
+STAGE_NAMES = ("simulate", "ingest", "train", "embed", "cluster", "catalog", "report")
+"""The stages of the pipeline, in order."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from distspec.io.stage_log import StageRecord, read_stage_record, write_stage_re
 from distspec.io.storage import full_disk_errors, use_storage
 from distspec.labels.consensus import labels_checksum, read_marks
 from distspec.models.serialization import import_model
-from distspec.pipeline.config import Config
+from distspec.pipeline.config import STAGE_NAMES, Config
 from distspec.report.collect import collect_report_data
 from distspec.report.page import write_report
 from distspec.stages.cluster import cluster
@@ -143,15 +143,8 @@ def _report(context: StageContext) -> StageResult:
     return StageResult({"page": page})
 
 
-STAGES: Mapping[str, Callable[[StageContext], StageResult]] = {
-    "simulate": _simulate,
-    "ingest": _ingest,
-    "train": _train,
-    "embed": _embed,
-    "cluster": _cluster,
-    "catalog": _catalog,
-    "report": _report,
-}
+_FUNCTIONS = (_simulate, _ingest, _train, _embed, _cluster, _catalog, _report)
+STAGES: Mapping[str, Callable[[StageContext], StageResult]] = dict(zip(STAGE_NAMES, _FUNCTIONS, strict=True))
 """The stages by name, in order."""
 
 
