@@ -25,6 +25,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.metrics import adjusted_rand_score, f1_score, normalized_mutual_info_score
 
 from distspec.clustering.config import ClusteringConfig, FeatureSpace
@@ -147,6 +148,7 @@ def run_sweep(
                 umaps[key] = _compute_umap(points, job.space, config)
             points = umaps[key]
         latents = own.latents.astype(np.float64)
+        torch.set_num_threads(1)  # the compiled code of UMAP sets another number for OpenMP
         results += run_trials(points, latents, job.trials, config, max_rows)
     return results
 

@@ -1,7 +1,7 @@
 """Classes without a simulator of distspec: Bagpipes' galaxies with real Little Red Dots, and published lists.
 
     python -m tests.benchmarks.independent_classes [--seeds N] [--first-seed N] [--nulls N] [--models N]
-        [--spaces SPACE …] [--cache FOLDER] [templates | types]
+        [--members N] [--spaces SPACE …] [--cache FOLDER] [templates | types]
 
 templates: for each seed an archive of 1,200 new galaxies (`tests.benchmarks.bagpipes_galaxies`, which needs
 ``pip install --no-deps bagpipes==1.3.6``), a tenth of them observed twice, and the real DJA files at z > 4
@@ -143,7 +143,11 @@ def run_templates(seed: int, args: argparse.Namespace) -> TemplateRun:
     fraction = config.training.validation_fraction
     data = TrainingData.from_spectra(grid, spectra, archive.source_ids, fraction)
     clustering = replace(
-        config.clustering, n_null_draws=args.nulls, n_models=args.models, spaces=tuple(args.spaces)
+        config.clustering,
+        n_null_draws=args.nulls,
+        n_models=args.models,
+        n_seeds=args.members,
+        spaces=tuple(args.spaces),
     )
     view = replace(sample.first, flux=archive.flux, ivar=archive.ivar, z=archive.z)
     model_inputs: list[Any] = []
@@ -269,8 +273,10 @@ def main() -> None:
         "--first-seed", type=int, default=2, help="the selection rule was set on seeds 0 and 1"
     )
     parser.add_argument("--nulls", type=int, default=0, help="number of draws of each null model")
-    parser.add_argument("--models", type=int, default=4)
-    parser.add_argument("--spaces", nargs="+", default=dja("unused").clustering.spaces)
+    clustering = dja("unused").clustering
+    parser.add_argument("--models", type=int, default=clustering.n_models)
+    parser.add_argument("--members", type=int, default=clustering.n_seeds, help="clusterings of each setting")
+    parser.add_argument("--spaces", nargs="+", default=clustering.spaces)
     parser.add_argument("--cache", type=Path, help="folder in which samples, models and runs are kept")
     args = parser.parse_args()
     if unknown := set(args.parts) - {"templates", "types"}:
