@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distspec.archives.catalogs import read_catalog
+from distspec.archives.table_files import FileSummary
 from distspec.core.errors import ArchiveError, InvalidSpectrumError, QuarantineReason
 from distspec.io.catalog_table import CatalogTable
 from distspec.io.remote.config import AccessConfig
@@ -146,6 +148,83 @@ class RedshiftTable:
         first = next((row for row in rows if math.isfinite(self._ra[row] + self._dec[row])), rows[0])
         source = next((self._sources[row] for row in rows if self._sources[row]), "")
         return RedshiftRow(found[0] if found else math.nan, self._ra[first], self._dec[first], source)
+
+
+class RowFinder:
+    """Finds the row of a table of redshifts for each spectrum.
+
+    A table without names of files has the rows of the only file with as many spectra, in its order.
+
+    Parameters
+    ----------
+    base : str
+        URL of the folder of all files.
+    table : RedshiftTable or None
+        The table, None if there is none.
+    files : sequence of FileSummary or InvalidSpectrumError
+        All files.
+
+    Raises
+    ------
+    ArchiveError
+        If the table has no names, and not exactly one file has as many spectra as it has rows.
+    """
+
+    def __init__(
+        self,
+        base: str,
+        table: RedshiftTable | None,
+        files: Sequence[FileSummary | InvalidSpectrumError],
+    ) -> None:
+        self._base, self._table = base, table
+        self._by_order = table is not None and not any(table.files)
+        if table is None or not self._by_order:
+            return
+        n_matching = sum(isinstance(file, FileSummary) and len(file) == len(table) for file in files)
+        if n_matching != 1:
+            raise ArchiveError(
+                f"--archive.catalog has {len(table):,} rows, no column file, and {n_matching} files have as "
+                "many spectra: add a column with the names of the files"
+            )
+
+    def find(self, url: str, number: int, object_id: str, file: FileSummary) -> RedshiftRow | None:
+        """Return the row of a spectrum.
+
+        Parameters
+        ----------
+        url : str
+            Its file.
+        number : int
+            Its position in the file, from 0.
+        object_id : str
+            Its identifier in the listing, which the table may use.
+        file : FileSummary
+            Content of the file.
+
+        Returns
+        -------
+        RedshiftRow or None
+            None if there is none.
+
+        Raises
+        ------
+        InvalidSpectrumError
+            See `RedshiftTable.find`.
+        """
+        if self._table is None:
+            return None
+        path = url.removeprefix(f"{self._base}/")
+        if self._by_order:
+            return self._table.get([number], path) if len(file) == len(self._table) else None
+        name = path.rpartition("/")[2]
+        stems = [name[: end.start()] for end in re.finditer(r"\.", name) if end.start()][::-1]
+        in_file: list[str] = []
+        if len(file) > 1:
+            own = file.ids[number]
+            labels = dict.fromkeys((own, str(number + 1)))
+            in_file = [f"{stem}#{label}" for stem in (name, *stems) for label in labels]
+            in_file += [object_id, own]
+        return self._table.find([*in_file, name, *stems], path)
 
 
 def _find_redshift_column(table: CatalogTable) -> str:

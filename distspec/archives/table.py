@@ -7,14 +7,12 @@ that a copied or touched file is no new version, and other options are one where
 
 from __future__ import annotations
 
-import asyncio
 import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from hashlib import blake2b
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -22,7 +20,14 @@ import pyarrow as pa
 
 from distspec.archives.base import LISTING_SCHEMA, Archive, SpectrumEntry, split_fragment
 from distspec.archives.catalogs import make_absolute_url
-from distspec.archives.redshift_table import RedshiftRow, RedshiftTable
+from distspec.archives.redshift_table import RedshiftRow, RedshiftTable, RowFinder
+from distspec.archives.table_files import (
+    FileSummary,
+    SpectrumSummary,
+    compute_digest,
+    name_flags,
+    read_file_summaries,
+)
 from distspec.core.errors import (
     ArchiveError,
     ConfigError,
@@ -34,10 +39,9 @@ from distspec.core.lines import GALAXY_LINES
 from distspec.core.listing import Listing
 from distspec.core.spectrum import Spectrum
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
-from distspec.io.remote.files import ArchiveClient, ArchiveFile, open_archive_client, run_coroutine
+from distspec.io.remote.files import ArchiveFile
 from distspec.io.remote.listing import list_folder
 from distspec.io.spectra import (
-    CleanSpectrum,
     ColumnNames,
     ReadOptions,
     SpectrumFile,
@@ -137,12 +141,12 @@ class TableArchive(Archive):
         urls = self._list_files(base, table, access)
         if not urls:
             raise ArchiveError(f"{self.url} holds no file that could have spectra: check --archive.url")
-        files = run_coroutine(_read_files(self.options, base, urls, access))
-        rows = _RowFinder(base, table, files)
+        files = read_file_summaries(self.options, base, urls, access)
+        rows = RowFinder(base, table, files)
         return [
             self._describe(base, url, file, number, rows)
             for url, file in zip(urls, files, strict=True)
-            for number in range(len(file) if isinstance(file, _ReadFile) else 1)
+            for number in range(len(file) if isinstance(file, FileSummary) else 1)
         ]
 
     async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
@@ -152,7 +156,7 @@ class TableArchive(Archive):
             number = int(entry.fragment or 1) - 1
             spectrum = _read_cached(content, entry.file_url.rpartition("/")[2], self.options).read(number)
         except InvalidSpectrumError as error:
-            raise _name_flags(error) from error
+            raise name_flags(error) from error
         z = 0.0 if self.rest_frame else entry.z if math.isfinite(entry.z) else spectrum.z
         if not math.isfinite(z):
             raise InvalidSpectrumError(QuarantineReason.NO_REDSHIFT, "none in the file")
@@ -184,7 +188,7 @@ class TableArchive(Archive):
         if fragment:
             return super().list_external_file(url, z, access)
         base = file_url.rpartition("/")[0]
-        [file] = run_coroutine(_read_files(self.options, base, [file_url], access))
+        [file] = read_file_summaries(self.options, base, [file_url], access)
         if isinstance(file, InvalidSpectrumError):
             return super().list_external_file(url, z, access)  # refused with the reason when it is read
         return [
@@ -204,18 +208,18 @@ class TableArchive(Archive):
         return [url for url in urls if not OTHER_FILES.fullmatch(url.rpartition("/")[2])]
 
     def _describe(
-        self, base: str, url: str, file: _ReadFile | InvalidSpectrumError, number: int, rows: _RowFinder
+        self, base: str, url: str, file: FileSummary | InvalidSpectrumError, number: int, rows: RowFinder
     ) -> FoundSpectrum:
         """Return what is known of a spectrum: from its file, and from the table of redshifts."""
         if isinstance(file, InvalidSpectrumError):
-            error = _name_flags(file)
+            error = name_flags(file)
             return FoundSpectrum(_make_id(base, url, ""), url, url, str(error), errors=(error,))
         object_id, uri = _make_id(base, url, file.ids[number]), _make_uri(url, number, file)
         form, content = file.form, file.spectra[number]
         errors: list[InvalidSpectrumError] = []
         if isinstance(content, InvalidSpectrumError):
-            errors.append(_name_flags(content))
-        in_file = content if isinstance(content, _ReadSpectrum) else _ReadSpectrum()
+            errors.append(name_flags(content))
+        in_file = content if isinstance(content, SpectrumSummary) else SpectrumSummary()
         try:
             row = rows.find(url, number, object_id, file)
         except InvalidSpectrumError as error:
@@ -244,7 +248,7 @@ class TableArchive(Archive):
             tuple(errors),
         )
 
-    def _choose_redshift(self, in_file: _ReadSpectrum, row: RedshiftRow | None) -> tuple[float, str]:
+    def _choose_redshift(self, in_file: SpectrumSummary, row: RedshiftRow | None) -> tuple[float, str]:
         """Return the redshift, and where it is from."""
         if self.rest_frame:
             return 0.0, "rest frame"
@@ -333,8 +337,10 @@ class FoundSpectrum:
     def version(self) -> str:
         """Redshift and checksum of all else; what is wrong with the spectrum if it cannot be used."""
         if self.errors:
-            return f"refused-{_digest(str(self.errors[0]))}"
-        return f"z={self.z:.6f} {self.checksum}-{_digest(f'{self.ra:.6f} {self.dec:.6f} {self.source}')}"
+            return f"refused-{compute_digest(str(self.errors[0]))}"
+        return (
+            f"z={self.z:.6f} {self.checksum}-{compute_digest(f'{self.ra:.6f} {self.dec:.6f} {self.source}')}"
+        )
 
     def folder(self, base: str) -> str:
         """Return the path of the file's folder below another one, "" for files in it.
@@ -347,138 +353,24 @@ class FoundSpectrum:
         return self.file_url.removeprefix(f"{base}/").rpartition("/")[0]
 
 
-@dataclass(frozen=True, slots=True)
-class _ReadSpectrum:
-    """What the listing needs of a spectrum in a file."""
-
-    z: float = math.nan
-    ra: float = math.nan
-    dec: float = math.nan
-    checksum: str = ""
-    description: str = ""
-
-    @classmethod
-    def from_spectrum(cls, spectrum: CleanSpectrum) -> _ReadSpectrum:
-        arrays = (
-            np.asarray(values, "<f8").tobytes() for values in (spectrum.wave, spectrum.flux, spectrum.ivar)
-        )
-        checksum = _digest(spectrum.unit, *arrays)
-        return cls(spectrum.z, spectrum.ra, spectrum.dec, checksum, spectrum.describe())
-
-
-@dataclass(frozen=True, slots=True)
-class _ReadFile:
-    """What the listing needs of a file: its form, and its spectra with their identifiers."""
-
-    form: str
-    ids: Sequence[str]
-    spectra: Sequence[_ReadSpectrum | InvalidSpectrumError]
-
-    def __len__(self) -> int:
-        return len(self.spectra)
-
-    @classmethod
-    def from_file(cls, file: SpectrumFile) -> _ReadFile:
-        def read(number: int) -> _ReadSpectrum | InvalidSpectrumError:
-            try:
-                return _ReadSpectrum.from_spectrum(file.read(number))
-            except InvalidSpectrumError as error:
-                return error
-
-        return cls(f"{file.form}; {file.describe_columns()}", file.ids(), [read(i) for i in range(len(file))])
-
-
-class _RowFinder:
-    """Finds the row of a table of redshifts for each spectrum.
-
-    A table without names of files has the rows of the only file with as many spectra, in its order.
-    """
-
-    def __init__(
-        self,
-        base: str,
-        table: RedshiftTable | None,
-        files: Sequence[_ReadFile | InvalidSpectrumError],
-    ) -> None:
-        self._base, self._table = base, table
-        self._by_order = table is not None and not any(table.files)
-        if table is None or not self._by_order:
-            return
-        n_matching = sum(isinstance(file, _ReadFile) and len(file) == len(table) for file in files)
-        if n_matching != 1:
-            raise ArchiveError(
-                f"--archive.catalog has {len(table):,} rows, no column file, and {n_matching} files have as "
-                "many spectra: add a column with the names of the files"
-            )
-
-    def find(self, url: str, number: int, object_id: str, file: _ReadFile) -> RedshiftRow | None:
-        """Return the row of a spectrum, None if there is none."""
-        if self._table is None:
-            return None
-        path = url.removeprefix(f"{self._base}/")
-        if self._by_order:
-            return self._table.get([number], path) if len(file) == len(self._table) else None
-        name = path.rpartition("/")[2]
-        stems = [name[: end.start()] for end in re.finditer(r"\.", name) if end.start()][::-1]
-        in_file: list[str] = []
-        if len(file) > 1:
-            own = file.ids[number]
-            labels = dict.fromkeys((own, str(number + 1)))
-            in_file = [f"{stem}#{label}" for stem in (name, *stems) for label in labels]
-            in_file += [object_id, own]
-        return self._table.find([*in_file, name, *stems], path)
-
-
-async def _read_files(
-    options: ReadOptions, base: str, urls: Sequence[str], access: AccessConfig
-) -> list[_ReadFile | InvalidSpectrumError]:
-    """Return the content of files, or the error for which one cannot be read."""
-
-    async def read(client: ArchiveClient, url: str) -> _ReadFile | InvalidSpectrumError:
-        try:
-            content = (await client.get_file(url).read_all()).data
-            return _ReadFile.from_file(read_spectra(content, url.rpartition("/")[2], options))
-        except InvalidSpectrumError as error:
-            return error
-        except Exception as error:  # a damaged file can make a parser fail with any type of error
-            return InvalidSpectrumError(QuarantineReason.UNREADABLE, f"{type(error).__name__}: {error}")
-
-    async with open_archive_client(base, access) as client:
-        return list(await asyncio.gather(*(read(client, url) for url in urls)))
-
-
-@lru_cache(maxsize=2)
-def _read_cached(content: bytes, name: str, options: ReadOptions) -> SpectrumFile:
-    """Return the spectra of a file, which are read one after the other."""
-    return read_spectra(content, name, options)
-
-
 def _make_id(base: str, url: str, name: str) -> str:
     """Return the identifier of a spectrum: the path of its file below a folder, and its name in the file."""
     path = url.removeprefix(f"{base}/").replace("/", "__")
     return f"{path}#{re.sub(r'[/#]', '_', name)}" if name else path
 
 
-def _make_uri(url: str, number: int, file: _ReadFile) -> str:
+def _make_uri(url: str, number: int, file: FileSummary) -> str:
     return f"{url}#{number + 1}" if len(file) > 1 else url
 
 
-def _choose_position(in_file: _ReadSpectrum, row: RedshiftRow | None) -> tuple[float, float]:
+def _choose_position(in_file: SpectrumSummary, row: RedshiftRow | None) -> tuple[float, float]:
     """Return the position of the table, or that of the file."""
     if row is not None and math.isfinite(row.ra + row.dec):
         return row.ra, row.dec
     return in_file.ra, in_file.dec
 
 
-def _name_flags(error: InvalidSpectrumError) -> InvalidSpectrumError:
-    """Return an error of the reader that names the flags of `distspec run` instead of `distspec describe`."""
-    detail = re.sub(r"--(?=(?:columns|units)\.|hdu\b|error-kind\b|air\b)", "--archive.", error.detail)
-    return InvalidSpectrumError(error.reason, detail)
-
-
-def _digest(*parts: Any) -> str:
-    """Return a checksum of texts and arrays."""
-    checksum = blake2b(digest_size=6)
-    for part in parts:
-        checksum.update(part.encode() if isinstance(part, str) else part)
-    return checksum.hexdigest()
+@lru_cache(maxsize=2)
+def _read_cached(content: bytes, name: str, options: ReadOptions) -> SpectrumFile:
+    """Return the spectra of a file, which are read one after the other."""
+    return read_spectra(content, name, options)
