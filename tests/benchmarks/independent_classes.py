@@ -217,7 +217,8 @@ def print_templates(args: argparse.Namespace) -> None:
     """Print the scores of each seed, and their mean ± standard deviation."""
     all_scores: list[dict[str, float]] = []
     for seed in range(args.first_seed, args.first_seed + args.seeds):
-        run = load_or_make(args.cache, f"independent-{seed}-run", lambda seed=seed: run_templates(seed, args))
+        name = "-".join(map(str, ["independent", seed, args.models, args.members, args.nulls, *args.spaces]))
+        run = load_or_make(args.cache, name, lambda seed=seed: run_templates(seed, args))
         all_scores.append(score_templates(run))
         print(f"seed {seed}: {run.classes.setting}; {run.classes.reason}; {run.classes.beats_null=}")
         print_members(run)
