@@ -219,6 +219,11 @@ class TableArchive(Archive):
         errors: list[InvalidSpectrumError] = []
         if isinstance(content, InvalidSpectrumError):
             errors.append(name_flags(content))
+        if split_fragment(uri)[0] != url:
+            detail = (
+                "the name of a file needs a suffix such as .fits, and no # before or in it: rename the file"
+            )
+            errors.append(InvalidSpectrumError(QuarantineReason.BAD_ID, detail))
         in_file = content if isinstance(content, SpectrumSummary) else SpectrumSummary()
         try:
             row = rows.find(url, number, object_id, file)

@@ -114,6 +114,9 @@ def test_rows_of_an_array_are_spectra(tmp_path):
     (tmp_path / "few.csv").write_text("z\n0.1\n")
     with pytest.raises(ArchiveError, match="1 rows, no column file, and 0 files have as many spectra"):
         replace(archive, catalog=str(tmp_path / "few.csv")).read_listing()
+    (folder / "stack.fits").rename(folder / "stack")
+    assert set(rejected(archive).values()) == {"bad_id"}
+    (folder / "stack").rename(folder / "stack.fits")
     entries = archive.list_external_file((folder / "stack.fits").as_uri(), 0.3, ACCESS)
     assert [entry.object_id for entry in entries[:2]] == ["stack.fits#1", "stack.fits#2"]
 
