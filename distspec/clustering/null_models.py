@@ -39,8 +39,10 @@ def draw_null_data(x: Floats, dataset: DatasetSpec, seed: int) -> Floats:
     -------
     ndarray of shape (n_points, n_dims)
     """
-    if dataset.null_model == OBSERVED or not x.size:
-        return x
+    if dataset.null_model == OBSERVED or not x.size or not np.ptp(x, axis=0).any():
+        return (
+            x  # points that are all equal, as features of measurements that no spectrum covers, have no null
+        )
     rng = np.random.default_rng([seed, NULL_MODELS.index(dataset.null_model), dataset.number])
     return _DRAW[dataset.null_model](x, rng)
 

@@ -26,6 +26,8 @@ def test_null_draws_keep_covariance_or_distributions_but_no_structure(rng):
 def test_constant_columns_give_finite_draws(null_model):
     x = np.column_stack([np.arange(9.0), np.ones(9)])
     assert np.isfinite(draw_null_data(x, DatasetSpec(null_model, 0), 0)).all()
+    equal = np.zeros((9, 3))
+    assert np.array_equal(draw_null_data(equal, DatasetSpec(null_model, 0), 0), equal)
 
 
 def test_copula_keeps_distributions_and_rank_correlations_but_no_groups(rng):
