@@ -14,7 +14,7 @@ TWO_AT_A_TIME := --numprocesses 2 --dist loadfile --no-loadscope-reorder \
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test soak check format docs bench lock clean
+.PHONY: demo test soak check format docs bench pretrained lock clean
 
 demo: $(VENV)/.installed  ## run the whole pipeline on a simulated archive
 	$(BIN)/distspec run demo --root $(ROOT)
@@ -41,6 +41,10 @@ docs: $(VENV)/.installed-docs  ## build the documentation into docs/_build/html;
 
 bench: $(VENV)/.installed-dev  ## run the benchmarks and print one table; BENCH=name runs one of them
 	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+pretrained: $(VENV)/.installed-dev  ## train the model that the package contains again, and measure it
+	$(BIN)/python -m tests.benchmarks.pretrained train
+	$(BIN)/python -m tests.benchmarks.pretrained evaluate
 
 # The lock is a constraints file: it fixes the versions of whichever extras and groups are installed.
 $(VENV)/.installed: pyproject.toml $(LOCK)

@@ -6,19 +6,18 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from distspec.cli.base import RootCommand
-from distspec.core.text import format_table
+from distspec.cli.base import TableCommand, print_table
 
 SCORE_COLUMNS = ("task", "property", "encoder", "metric", "score", "null_mean", "null_std", "skill")
 
 
 @dataclass(frozen=True)
-class CompareEncodersCommand(RootCommand):
+class CompareEncodersCommand(TableCommand):
     """Compare the model, weighted PCA and other embeddings.
 
     They are spaces in which the spectra of the current edition are points. Classes and properties of the
     observation are predicted from the 10 nearest neighbors of other sources, and scored beside permuted
-    values. The page is ROOT/runs/RUN/encoders/index.html.
+    values. The page is ROOT/runs/RUN/encoders/index.html. csv and json hold the scores.
     """
 
     embedding: tuple[str, ...] = ()
@@ -38,6 +37,9 @@ class CompareEncodersCommand(RootCommand):
         report = self.project.compare_encoders(
             parse_embedding_options(self.embedding), self.classes, self.class_column, self.seed
         )
+        if self.format != "table":
+            print_table(report.scores.table, self.format)
+            return
         rounded = [
             {
                 name: round(row[name], 3) if isinstance(row[name], float) else row[name]
@@ -46,8 +48,8 @@ class CompareEncodersCommand(RootCommand):
             for row in report.scores.table.to_pylist()
         ]
         rounded.sort(key=lambda row: (row["task"], row["property"]))
-        print(format_table(pa.Table.from_pylist(rounded)))
+        print_table(pa.Table.from_pylist(rounded))
         shared = report.agreement.table.select(["encoder", "other_encoder", "score", "null_mean"])
         print("\nFraction of shared neighbors:")
-        print(format_table(shared))
+        print_table(shared)
         print(f"\n{report.page}")

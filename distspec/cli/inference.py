@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import pyarrow as pa
@@ -12,8 +12,9 @@ import tyro
 
 from distspec.catalog.output_formats import find_output_format, save_table
 from distspec.cli.base import TableCommand, print_table, terminal_width
-from distspec.core.errors import QuarantineReason
+from distspec.core.errors import ConfigError, QuarantineReason
 from distspec.core.text import escape_unprintable, format_table
+from distspec.io.storage import default_root
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,17 @@ class SimilarCommand(TableCommand):
 class PredictCommand(TableCommand):
     """Predict the classes of new spectra with the current run.
 
-    Prints class, galaxy type, anomaly score and most similar spectra of each; nothing is trained.
+    Prints class, galaxy type, anomaly score and most similar spectra of each; nothing is trained. With
+    --model, no root is needed, and galaxy type and measurements are printed, but no classes.
     """
 
+    root: Annotated[str, tyro.conf.arg(aliases=["-r"])] = field(default_factory=default_root)
+    """Root of the project, a folder or a bucket URL; default: $DISTSPEC_ROOT."""
+
     files: tyro.conf.Positional[tuple[str, ...]] = tyro.MISSING
-    """Files or URLs, in the format of the root's archive."""
+    """Files or URLs, in the format of the root's archive, or of the model's."""
+    model: str = ""
+    """Model that describes the spectra instead of a run: prism-simulated (in the package), or a folder."""
     z: tuple[float, ...] = ()
     """Redshifts, one for all files or one for each, if the files hold none."""
     redshifts: str = ""
@@ -63,17 +70,22 @@ class PredictCommand(TableCommand):
     to: Annotated[str, tyro.conf.arg(aliases=["-o"])] = ""
     """File for the complete table, in the formats of `distspec query`; empty: do not write it."""
 
+    def __post_init__(self) -> None:
+        if not (self.root or self.model):
+            raise ConfigError("name a root with --root, or a model with --model")
+
     def run(self) -> None:
         """Print the predictions and the rejected spectra; end with status 1 if all are rejected."""
         if self.to:
             find_output_format(self.to)
-        prediction = self.project.predict(self.files, self.z, self.redshifts, self.n)
+        prediction = self.project.predict(self.files, self.z, self.redshifts, self.n, self.model)
         if self.to:
             save_table(prediction.table, self.to)
         if self.format != "table":
             print_table(prediction.table, self.format)
         elif len(prediction.table):
-            print(format_predictions(prediction.table, terminal_width()))
+            format_text = format_descriptions if self.model else format_predictions
+            print(format_text(prediction.table, terminal_width()))
         messages = sys.stdout if self.format == "table" else sys.stderr
         for rejected in prediction.rejected:
             text = f"{rejected.uri}: {rejected.reason}: {rejected.detail}"
@@ -109,6 +121,29 @@ def format_predictions(table: pa.Table, width: int | None = None) -> str:
     }
     blocks = [format_table(pa.table(columns), width), *(_format_reasons(row) for row in table.to_pylist())]
     return "\n\n".join(blocks)
+
+
+def format_descriptions(table: pa.Table, width: int | None = None) -> str:
+    """Return one line for each spectrum that a model describes, then the reasons of the galaxy types.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        Result of `distspec.inference.predict.ModelPredictor`.
+    width : int, optional
+        Longest line of the table.
+    """
+    columns = {
+        "object_id": table["object_id"],
+        "z": _format_floats(table["z"], 4),
+        "S/N": _format_floats(table["snr"], 1),
+        "galaxy type": table["galaxy_type"],
+        "confidence": _format_floats(table["galaxy_type_confidence"], 2),
+        "χ² per pixel": _format_floats(table["recon_chi2_red"], 2),
+    }
+    reasons = [f"{row['object_id']}\n  galaxy type: {row['galaxy_type_reason']}" for row in table.to_pylist()]
+    note = "Classes and anomaly ranks belong to a run: `distspec run RECIPE --model MODEL` makes one."
+    return "\n\n".join([format_table(pa.table(columns), width), *reasons, note])
 
 
 def _format_reasons(row: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -22,6 +22,7 @@ from distspec.core.errors import ConfigError, InvalidSpectrumError, NotFoundErro
 from distspec.core.records import decode_value
 from distspec.core.spectrum import Spectrum, SpectrumBatch
 from distspec.inference.describe import SpectrumDescription, describe_spectra
+from distspec.inference.latents import compute_latents
 from distspec.inference.run_model import RUN_MODEL_FILE, RunModel
 from distspec.ingest.read import read_archive_spectra
 from distspec.ingest.source import read_source
@@ -160,18 +161,8 @@ class Predictor:
         description = describe_spectra(
             batch, self.models, self.run_model, self.archive, self.clustering_config
         )
-        latents = description.latents.columns
-        measured = [column.name for column in self.archive.measurements.columns]
-        types = suggest_galaxy_types(self.archive.galaxy_types, latents, len(batch))
         return {
-            **{name: getattr(batch, name) for name in BATCH_COLUMNS},
-            **{name: latents[name] for name in (*SCALAR_COLUMNS, *BAD_PIXEL_COLUMNS, *measured)},
-            **{
-                f"{name}_{i:02d}": values
-                for name in VECTOR_COLUMNS
-                for i, values in enumerate(latents[name].T)
-            },
-            **dict(zip((column.name for column in schema.GALAXY_TYPE_COLUMNS), types, strict=True)),
+            **build_description_columns(batch, description.latents.columns, self.archive),
             **self._build_class_columns(description),
             **self._build_anomaly_columns(batch, description),
             **self._build_neighbor_columns(description, n_neighbors),
@@ -237,6 +228,78 @@ class Predictor:
         }
 
 
+@dataclass(frozen=True)
+class ModelPredictor:
+    """A model that describes new spectra without a run: galaxy types and measurements, but no classes.
+
+    Attributes
+    ----------
+    model : Model
+        The model.
+    """
+
+    model: Model
+
+    @property
+    def archive(self) -> type[Archive]:
+        """The archive of the model's spectra, which defines measurements and galaxy types."""
+        return get_archive(self.model.record.store_config.archive_name)
+
+    def predict(self, spectra: Sequence[Spectrum], n_neighbors: int = 0) -> Prediction:
+        """Describe spectra.
+
+        Parameters
+        ----------
+        spectra : sequence of Spectrum
+            Observed spectra.
+        n_neighbors : int
+            Is ignored: a model knows no other spectra.
+
+        Returns
+        -------
+        Prediction
+            Its table has no columns of classes, anomaly scores and neighbors.
+        """
+        batch, failures = self.model.preprocess(spectra)
+        rejected = [QuarantineRecord(spectra[i].object_id, "", "", e.reason, e.detail) for i, e in failures]
+        all_columns = schema.build_prediction_schema(
+            self.model.n_latents, self.archive.measurements.columns, 0
+        )
+        latents, _ = compute_latents(self.model, self.archive, batch.flux, batch.ivar, batch.z)
+        values = build_description_columns(batch, latents.columns, self.archive)
+        columns = [column for column in all_columns if column.name in values]
+        return Prediction(schema.build_table(values, columns, {"model_id": self.model.model_id}), rejected)
+
+
+def build_description_columns(
+    batch: SpectrumBatch, latents: Mapping[str, Any], archive: type[Archive]
+) -> dict[str, Any]:
+    """Return the columns of predictions that need no run.
+
+    Parameters
+    ----------
+    batch : SpectrumBatch
+        Preprocessed spectra.
+    latents : mapping of str to ndarray
+        Columns of `distspec.inference.latents.SpectrumLatents`.
+    archive : type of Archive
+        The archive, which defines measurements and galaxy types.
+
+    Returns
+    -------
+    dict of str to array_like
+        Columns by name.
+    """
+    measured = [column.name for column in archive.measurements.columns if column.name in latents]
+    types = suggest_galaxy_types(archive.galaxy_types, latents, len(batch))
+    return {
+        **{name: getattr(batch, name) for name in BATCH_COLUMNS},
+        **{name: latents[name] for name in (*SCALAR_COLUMNS, *BAD_PIXEL_COLUMNS, *measured)},
+        **{f"{name}_{i:02d}": values for name in VECTOR_COLUMNS for i, values in enumerate(latents[name].T)},
+        **dict(zip((column.name for column in schema.GALAXY_TYPE_COLUMNS), types, strict=True)),
+    }
+
+
 def predict(
     root: str,
     files: str | Sequence[str],
@@ -244,13 +307,14 @@ def predict(
     z: float | Sequence[float] = (),
     redshift_table: str = "",
     n_neighbors: int = 5,
+    model: str = "",
 ) -> Prediction:
-    """Predict for the spectra in files with the published run of a project, without training.
+    """Predict for the spectra in files with a project's published run, or with a model, without training.
 
     Parameters
     ----------
     root : str
-        Folder or bucket URL of the project.
+        Folder or bucket URL of the project; is not used if a model is given.
     files : str or sequence of str
         Paths or URLs, in the format of the archive that the project was last ingested from.
     z : float or sequence of float
@@ -260,6 +324,9 @@ def predict(
         redshifts are in ``rejected`` of the result.
     n_neighbors : int
         Number of most similar spectra of the run to list for each.
+    model : str
+        Name or URL of a model (`distspec.models.model.load_model`) that describes the spectra instead of a
+        run: see `ModelPredictor`. The files are in the format of the archive of its spectra.
 
     Returns
     -------
@@ -273,7 +340,12 @@ def predict(
         If nothing was ingested or published.
     """
     names = [files] if isinstance(files, str) else list(files)
-    source = read_source(root)
+    predictor = ModelPredictor(load_model(model)) if model else None
+    if predictor is not None:
+        archive, access = predictor.archive(), AccessConfig()
+    else:
+        source = read_source(root)
+        archive, access = source.archive, source.access
     redshifts = np.atleast_1d(np.asarray(z, np.float64))
     if len(redshifts) not in (0, 1, len(names)):
         raise ConfigError(
@@ -281,7 +353,7 @@ def predict(
         )
     rejected: list[QuarantineRecord] = []
     if redshift_table:
-        found = read_redshifts(names, redshift_table, source.access)
+        found = read_redshifts(names, redshift_table, access)
         for name, one in zip(names, found, strict=True):
             if isinstance(one, InvalidSpectrumError):
                 rejected.append(QuarantineRecord(name.rpartition("/")[2], "", name, one.reason, one.detail))
@@ -289,13 +361,13 @@ def predict(
         names = [name for name in names if name not in bad_names]
         redshifts = np.array([one for one in found if not isinstance(one, InvalidSpectrumError)], np.float64)
     per_file = np.broadcast_to(redshifts if len(redshifts) else np.nan, len(names)).tolist()
-    predictor = Predictor.open(root)
-    prediction = predict_files(predictor, source.archive, source.access, names, per_file, n_neighbors)
+    opened = Predictor.open(root) if predictor is None else predictor
+    prediction = predict_files(opened, archive, access, names, per_file, n_neighbors)
     return replace(prediction, rejected=[*rejected, *prediction.rejected])
 
 
 def predict_files(
-    predictor: Predictor,
+    predictor: Predictor | ModelPredictor,
     archive: Archive,
     access: AccessConfig,
     files: Sequence[str],
@@ -306,8 +378,8 @@ def predict_files(
 
     Parameters
     ----------
-    predictor : Predictor
-        The run to predict with.
+    predictor : Predictor or ModelPredictor
+        The run or the model to predict with.
     archive : Archive
         Archive in whose format the files are.
     access : AccessConfig

@@ -15,12 +15,13 @@ from distspec.core.errors import ConfigError, InvalidSpectrumError, ModelError
 from distspec.core.records import lists_to_tuples
 from distspec.core.spectrum import Floats, Floats32, Spectrum, SpectrumBatch, WavelengthGrid
 from distspec.models.batch import Batch
+from distspec.models.pretrained import find_pretrained_model
 from distspec.models.record import ModelRecord
 from distspec.models.serialization import load_vae
 from distspec.models.vae import SpectrumVAE, decode_flux, embed
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.rest_frame import preprocess
-from distspec.store.config import StoreConfig
+from distspec.store.config import describe_scale
 from distspec.store.store import Store
 
 FORWARD_BATCH_SIZE = 1024
@@ -235,7 +236,7 @@ class Model:
         ModelError
             If they differ; the message describes both.
         """
-        expected, found = (_describe_scale(config) for config in (self.record.store_config, store.config))
+        expected, found = (describe_scale(config) for config in (self.record.store_config, store.config))
         if expected != found:
             raise ModelError(
                 f"model {self.model_id} takes {expected}; {store.url} holds {found}: "
@@ -290,7 +291,7 @@ def load_model(url: str, device: str = "cpu") -> Model:
     ----------
     url : str
         Folder of the model, ``ROOT/models/<id>``: a path, or a bucket and prefix after ``s3://``, ``gs://``
-        or ``az://``.
+        or ``az://``; or a name in `distspec.models.pretrained.PRETRAINED_MODELS`.
     device : str, optional
         Torch device on which the network runs, for example "cpu" or "cuda".
 
@@ -311,7 +312,7 @@ def load_model(url: str, device: str = "cpu") -> Model:
     >>> model.n_latents, model.wave_rest.shape  # doctest: +SKIP
     (16, (640,))
     """
-    vae, record = load_vae(url)
+    vae, record = load_vae(find_pretrained_model(url))
     return Model(vae.to(device), record, device)
 
 
@@ -323,14 +324,3 @@ def _validate_redshifts(z: ArrayLike, n: int) -> Floats32:
             f"z has shape {values.shape} and values {values}: give one redshift above -1, or {n} of them"
         )
     return np.broadcast_to(values, (n,))
-
-
-def _describe_scale(config: StoreConfig) -> str:
-    """Describe a store's grid and scale; equal descriptions mean comparable spectra."""
-    grid = config.grid
-    norm = lists_to_tuples(config.preprocessing.get("norm", {}))
-    settings = ", ".join(f"{name} {value}" for name, value in sorted(norm.items()))
-    return (
-        f"{grid.n_pixels} {grid.spacing} pixels over {grid.start!r}–{grid.stop!r} Å, "
-        f"scaled to 1 at {config.reference_wave!r} Å ({settings})"
-    )

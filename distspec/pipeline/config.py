@@ -20,6 +20,7 @@ from distspec.io.paths import join_url
 from distspec.io.remote.config import AccessConfig
 from distspec.io.storage import StorageConfig, resolve_root
 from distspec.models.config import VAEConfig
+from distspec.models.pretrained import PRETRAINED_MODELS
 from distspec.operations.policy import RetrainConfig
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.resampling import GridConfig
@@ -53,8 +54,9 @@ class Config:
     """Settings of S3-compatible object stores; credentials come from the environment."""
     seed: int = 0
     """Seed of the weights, the noise, the shuffles, the map and the sweep."""
-    pretrained_model: str = ""
-    """Folder or bucket URL of a trained model to use instead of training one; empty: train."""
+    pretrained_model: Annotated[str, tyro.conf.arg(aliases=["--model"])] = ""
+    """Trained model to use instead of training one: a folder or bucket URL, or ``prism-simulated``, which the
+    package contains; empty: train."""
     grid: GridConfig = field(default_factory=GridConfig)
     """The rest-frame wavelength grid of a new store; a store keeps its grid."""
     norm: NormConfig = field(default_factory=NormConfig)
@@ -116,7 +118,9 @@ class Config:
         Config
             A copy with absolute URLs.
         """
-        model = self.pretrained_model and resolve_root(self.pretrained_model)
+        model = self.pretrained_model
+        if model and model not in PRETRAINED_MODELS:
+            model = resolve_root(model)
         archive = self.archive.resolve_paths()
         config = replace(self, root=resolve_root(self.root), pretrained_model=model, archive=archive)
         if self.simulation is None or not isinstance(self.archive, DJA):

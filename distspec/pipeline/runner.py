@@ -23,6 +23,7 @@ from distspec.io.paths import join_url, run_url, store_url
 from distspec.io.stage_log import StageRecord, read_stage_record, write_stage_record
 from distspec.io.storage import full_disk_errors, use_storage
 from distspec.labels.consensus import labels_checksum, read_marks
+from distspec.models.pretrained import find_pretrained_model
 from distspec.models.serialization import import_model
 from distspec.pipeline.config import STAGE_NAMES, Config
 from distspec.report.collect import collect_report_data
@@ -80,7 +81,7 @@ def _ingest(context: StageContext) -> StageResult:
 def _train(context: StageContext) -> StageResult:
     config = context.config
     if config.pretrained_model:
-        return StageResult({"model": import_model(config.root, config.pretrained_model)}, did_work=False)
+        return StageResult({"model": resolve_model_id(config)}, did_work=False)
     result = retrain_if_needed(
         config.root, _model_spec(config), config.retrain, context.lease, context.job_log.log_event
     )
@@ -163,7 +164,7 @@ def resolve_model_id(config: Config) -> str:
     str
     """
     if config.pretrained_model:
-        return import_model(config.root, config.pretrained_model)
+        return import_model(config.root, find_pretrained_model(config.pretrained_model))
     return find_model_id(config.root, _model_spec(config))
 
 

@@ -257,6 +257,7 @@ class QueryMethods(ProjectBase):
         z: float | Sequence[float] = (),
         redshift_table: str = "",
         n_neighbors: int = 5,
+        model: str = "",
     ) -> Prediction:
         """Predict class, galaxy type, anomaly score and neighbors of new spectra with the current run.
 
@@ -270,7 +271,11 @@ class QueryMethods(ProjectBase):
             Table with columns file and z, instead of ``z``.
         n_neighbors : int
             Number of neighbors to list.
+        model : str
+            Name or URL of a model that describes the spectra instead of the run; there are no classes then.
         """
         from distspec.inference.predict import predict
 
-        return predict(self.root, files, z=z, redshift_table=redshift_table, n_neighbors=n_neighbors)
+        return predict(
+            self.root, files, z=z, redshift_table=redshift_table, n_neighbors=n_neighbors, model=model
+        )

@@ -30,7 +30,13 @@ from distspec.training.checkpoint_files import delete_checkpoints
 from distspec.training.config import TrainingConfig
 from distspec.training.distributed import ProcessGroup
 from distspec.training.record import EpochMetrics, build_model_record, compute_model_id
-from distspec.training.setup import TrainValidationSplit, build_trainer, read_repeat_rows, split_rows
+from distspec.training.setup import (
+    TrainValidationSplit,
+    build_trainer,
+    describe_too_few,
+    read_repeat_rows,
+    split_rows,
+)
 from distspec.training.steps import init_training_state
 from distspec.training.tensorboard import TensorBoardWriter, require_tensorboard
 from distspec.training.trainer import Trainer, fit
@@ -113,6 +119,8 @@ def train(
         _finish_training(root, url)  # the job that trained the model may have been killed before this
         return StageResult({"model": model_id}, did_work=False)
     split = split_rows(store, training_config)  # here, so that too few spectra are not a worker's failure
+    if too_few := describe_too_few(split, store.config):
+        log.warning("train: %s", too_few)
     if training_config.tensorboard:
         require_tensorboard()
     scaling_config = _choose_workers(store, split, training_config)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from distspec.core.records import JsonRecord
+from distspec.core.records import JsonRecord, lists_to_tuples
 from distspec.core.spectrum import WavelengthGrid
 from distspec.store.sources import MATCH_RADIUS
 
@@ -43,3 +43,24 @@ class StoreConfig(JsonRecord):
     join_radius: float = MATCH_RADIUS
     archive_name: str = ""
     requires_position: bool = True
+
+
+def describe_scale(config: StoreConfig) -> str:
+    """Return the grid and normalization of a store as text; equal texts mean comparable spectra.
+
+    Parameters
+    ----------
+    config : StoreConfig
+        Settings of the store.
+
+    Returns
+    -------
+    str
+    """
+    grid = config.grid
+    norm = lists_to_tuples(config.preprocessing.get("norm", {}))
+    settings = ", ".join(f"{name} {value}" for name, value in sorted(norm.items()))
+    return (
+        f"{grid.n_pixels} {grid.spacing} pixels over {grid.start!r}–{grid.stop!r} Å, "
+        f"scaled to 1 at {config.reference_wave!r} Å ({settings})"
+    )

@@ -9,6 +9,7 @@ from zipfile import ZipFile
 
 import pytest
 
+from distspec.models.record import CHECKSUM_FILES, RECORD_FILE
 from tests.infra.deployment import LOCK, PROJECT, TOP
 
 LINK = re.compile(r"\]\(([^)]+)\)")
@@ -43,6 +44,8 @@ def wheel(tmp_path_factory):
 def test_the_metadata_is_that_of_a_typed_package_without_development_extras(wheel):
     metadata, files = read_wheel(wheel)
     assert "distspec/py.typed" in files
+    model = "distspec/models/weights/prism-simulated"
+    assert {f"{model}/{name}" for name in (*CHECKSUM_FILES.values(), RECORD_FILE, "README.md")} <= set(files)
     assert {name.partition("/")[0] for name in files} == {"distspec", "distspec-0.1.0.dist-info"}
     extras = {"cluster", "feedback", "gcp", "hats", "specutils", "tensorboard"}
     assert set(metadata.get_all("Provides-Extra")) == extras
