@@ -20,10 +20,12 @@ class ExploreCommand(RootCommand):
     """Port on 127.0.0.1; 0: any free one."""
     browser: bool = True
     """Whether to open the page in a browser."""
+    proxy: str = ""
+    """Address at which a proxy shows the explorer, such as https://hub.example.org/user/ann/proxy/{port}/."""
     who: str = field(default_factory=user_name)
     """Who gives the labels."""
 
     def run(self) -> None:
         """Serve the explorer."""
         with suppress(KeyboardInterrupt):
-            self.project.explore(self.port, self.browser, self.who)
+            self.project.explore(self.port, self.browser, self.who, self.proxy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from distspec.store.snapshots import list_snapshots, tag_snapshot
 from distspec.store.store import open_store
 
 if TYPE_CHECKING:
+    from distspec.explorer.server import RunningExplorer
     from distspec.operations.integrity import Verification
     from distspec.operations.trace import Provenance
 
@@ -149,24 +151,55 @@ class InspectionMethods(ProjectBase):
         tag_snapshot(self.root, name, open_store(store_url(self.root), snapshot_id).snapshot_id)
 
     @with_storage
-    def explore(self, port: int = 0, open_browser: bool = True, user: str = "") -> None:
-        """Serve the explorer of the current edition on this machine until it is interrupted.
+    def explore(
+        self,
+        port: int = 0,
+        open_browser: bool = True,
+        user: str = "",
+        proxy: str = "",
+        height: int = 800,
+    ) -> RunningExplorer | None:
+        """Serve the explorer of the current edition on this machine.
+
+        In a notebook it is served by a thread and shown in a frame below the cell; otherwise until it is
+        interrupted.
 
         Parameters
         ----------
         port : int
             Port on 127.0.0.1; 0: any free one.
         open_browser : bool
-            Whether to open the page in a browser.
+            Whether to open the page in a browser; a notebook shows it instead.
         user : str
             Who gives the labels; empty: the name of the operating system's user.
+        proxy : str
+            Address at which a proxy such as jupyter-server-proxy shows the explorer, for example
+            ``https://hub.example.org/user/ann/proxy/{port}/``; empty: none.
+        height : int
+            Height of the frame in a notebook [pixels].
+
+        Returns
+        -------
+        RunningExplorer or None
+            In a notebook the explorer, which is the frame when a cell ends with it, with its address and
+            a method ``stop``.
         """
         from distspec.archives.registry import get_archive
         from distspec.explorer.data import open_explorer_data
-        from distspec.explorer.server import serve
+        from distspec.explorer.server import serve, start
         from distspec.explorer.session import open_annotation_session
 
         data = open_explorer_data(self.root)
         lines = get_archive(data.store.config.archive_name).spectral_features
         session = open_annotation_session(self.root, user or user_name())
-        serve(data, session, lines, port, open_browser)
+        if is_notebook():
+            return start(data, session, lines, port, proxy, height)
+        serve(data, session, lines, port, open_browser, proxy)
+        return None
+
+
+def is_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return getattr(shell, "kernel", None) is not None

@@ -3,8 +3,9 @@
 import pytest
 from starlette.testclient import TestClient
 
+from distspec.core.errors import ConfigError
 from distspec.explorer.app import make_app
-from distspec.explorer.security import CONTENT_SECURITY_POLICY, MAX_BODY_BYTES, TokenAuthMiddleware
+from distspec.explorer.security import CONTENT_SECURITY_POLICY, MAX_BODY_BYTES, Proxy, TokenAuthMiddleware
 from distspec.explorer.session import open_annotation_session
 from tests.explorer.conftest import TOKEN
 
@@ -115,3 +116,48 @@ def test_requests_that_are_too_large_are_not_read(client):
 def test_other_methods_are_refused(client):
     for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"):
         assert client.request(method, f"/{TOKEN}/api/map", headers=OWN).status_code in (403, 405, 415)
+
+
+HUB = "https://hub.example.org"
+
+
+@pytest.fixture
+def proxied(explorer_data, root):
+    proxy = Proxy.parse(f"{HUB}/user/ann/proxy/{{port}}/", PORT)
+    app = make_app(explorer_data, open_annotation_session(root, "ann"), {})
+    return TestClient(TokenAuthMiddleware(app, TOKEN, PORT, proxy, "'self'"), base_url=HUB)
+
+
+def test_a_named_proxy_is_one_more_host_and_origin(proxied):
+    body = {"rows": [1], "label": "LRD"}
+    url = f"/{TOKEN}/api/labels"
+    assert proxied.get(f"/{TOKEN}/").status_code == 200
+    assert proxied.get("/wrong/").status_code == 403
+    for host in ("evil.example", "hub.example.org.evil.example", "hub.example.org:8000", "127.0.0.1:1"):
+        assert proxied.get(f"/{TOKEN}/", headers={"host": host}).status_code == 421
+    for origin in ("http://hub.example.org", "https://evil.example", f"http://127.0.0.1:{PORT}", "null"):
+        assert proxied.post(url, json=body, headers={"origin": origin}).status_code == 403
+    assert proxied.post(url, json=body, headers={"origin": HUB}).status_code == 200
+    # The machine itself, and proxies that put the explorer's host in place of their own.
+    own = {"host": f"127.0.0.1:{PORT}"}
+    assert proxied.post(url, json=body, headers={**own, **OWN}).status_code == 200
+    assert proxied.post(url, json=body, headers={**own, "origin": HUB}).status_code == 200
+    assert proxied.post(url, json=body, headers={**own, "origin": "https://evil.example"}).status_code == 403
+
+
+def test_frames_are_refused_unless_a_proxy_or_a_notebook_shows_the_page(client, proxied):
+    assert client.get(f"/{TOKEN}/").headers["x-frame-options"] == "DENY"
+    headers = proxied.get(f"/{TOKEN}/").headers
+    assert "x-frame-options" not in headers
+    assert headers["content-security-policy"] == CONTENT_SECURITY_POLICY.replace(
+        "frame-ancestors 'none'", "frame-ancestors 'self'"
+    )
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["hub.example.org/proxy/{port}/", "ftp://hub.example.org/", "https:///proxy", f"{HUB}/?a=b", f"{HUB}/#a"],
+)
+def test_a_proxy_is_an_address(url):
+    with pytest.raises(ConfigError, match="--proxy"):
+        Proxy.parse(url, PORT)
