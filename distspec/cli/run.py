@@ -20,6 +20,8 @@ USAGE = f"""usage: distspec run [STAGE] RECIPE --root URL [{DRY_RUN}] [settings]
 
 Run the pipeline of a recipe, or one of its stages: {", ".join(STAGE_NAMES)}.
 Each stage does only the missing work. `distspec run RECIPE --help` lists the settings.
+Common settings: --root (-r), --archive.url, --archive.catalog, --model, --training.max-epochs,
+--clustering.n-null-draws, --ray.num-cpus, --ray.address.
 With {DRY_RUN}, nothing is written: it shows what the archive's files were understood as, what is left out
 and why, all that is missing, and the settings that are proposed from the data.
 """

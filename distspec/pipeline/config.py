@@ -46,17 +46,21 @@ class Config:
     """Name of the recipe that these settings come from."""
     archive: Archive
     """Archive that the spectra are read from."""
-    simulation: Annotated[SimulationConfig | None, tyro.conf.arg(name="simulation")] = None
-    """Simulate an archive below the root first, and read the spectra from it."""
-    access: AccessConfig = field(default_factory=AccessConfig)
-    """Settings of the access to an archive's files, and the limits on their size."""
-    storage: StorageConfig = field(default_factory=StorageConfig)
-    """Settings of S3-compatible object stores; credentials come from the environment."""
-    seed: int = 0
-    """Seed of the weights, the noise, the shuffles, the map and the sweep."""
     pretrained_model: Annotated[str, tyro.conf.arg(aliases=["--model"])] = ""
     """Trained model to use instead of training one: a folder or bucket URL, or ``prism-simulated``, which the
     package contains; empty: train."""
+    seed: int = 0
+    """Seed of the weights, the noise, the shuffles, the map and the sweep."""
+    simulation: Annotated[SimulationConfig | None, tyro.conf.arg(name="simulation")] = None
+    """Simulate an archive below the root first, and read the spectra from it."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    """Settings of the training of the VAE."""
+    clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
+    """Settings of the sweep over clusterings and of the selection among them."""
+    catalog: CatalogConfig = field(default_factory=CatalogConfig)
+    """Settings of the published catalog."""
+    report: ReportConfig = field(default_factory=ReportConfig)
+    """Settings of the report."""
     grid: GridConfig = field(default_factory=GridConfig)
     """The rest-frame wavelength grid of a new store; a store keeps its grid."""
     norm: NormConfig = field(default_factory=NormConfig)
@@ -65,16 +69,12 @@ class Config:
     """How an archive is ingested."""
     vae: VAEConfig = field(default_factory=VAEConfig)
     """Architecture and objective of the VAE."""
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    """Settings of the training of the VAE."""
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
     """Criteria for training a new model and for promoting it."""
-    clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
-    """Settings of the sweep over clusterings and of the selection among them."""
-    catalog: CatalogConfig = field(default_factory=CatalogConfig)
-    """Settings of the published catalog."""
-    report: ReportConfig = field(default_factory=ReportConfig)
-    """Settings of the report."""
+    access: AccessConfig = field(default_factory=AccessConfig)
+    """Settings of the access to an archive's files, and the limits on their size."""
+    storage: StorageConfig = field(default_factory=StorageConfig)
+    """Settings of S3-compatible object stores; credentials come from the environment."""
     ray: RayConfig = field(default_factory=RayConfig)
     """Settings of the connection to Ray."""
 
