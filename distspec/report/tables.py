@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import pyarrow as pa
@@ -130,6 +130,17 @@ def has_redshifts(z: Floats) -> bool:
     return bool(np.any(np.isfinite(z) & (z != 0)))
 
 
+def is_number(value: float | None) -> TypeGuard[float]:
+    """Return whether a value is known: neither None nor NaN nor infinite.
+
+    Parameters
+    ----------
+    value : float or None
+        The value.
+    """
+    return value is not None and bool(np.isfinite(value))
+
+
 def format_number(value: float | None, digits: int = 3) -> str:
     """Format a number: integers in full, others with some significant digits, and a dash for none.
 
@@ -147,7 +158,7 @@ def format_number(value: float | None, digits: int = 3) -> str:
     >>> format_number(float("nan"))
     '–'
     """
-    if value is None or not np.isfinite(value):
+    if not is_number(value):
         return "–"
     is_integer = isinstance(value, int | np.integer)
     in_full = is_integer or 10 ** (digits - 1) <= abs(value) < 1e9
@@ -170,7 +181,7 @@ def format_fixed(value: float | None, digits: int = 2) -> str:
     >>> format_fixed(0.4567), format_fixed(-3.04, 1), format_fixed(1234.5, 1), format_fixed(None)
     ('0.46', '−3.0', '1,234.5', '–')
     """
-    if value is None or not np.isfinite(value):
+    if not is_number(value):
         return "–"
     return f"{value:,.{digits}f}".replace("-", "−")
 
@@ -190,7 +201,7 @@ def format_with_error(value: float | None, error: float | None) -> str:
     >>> format_with_error(3.14159, None), format_with_error(None, None)
     ('3.14', '–')
     """
-    if value is None or not np.isfinite(value) or error is None or not np.isfinite(error) or error <= 0:
+    if not is_number(value) or not is_number(error) or error <= 0:
         return format_number(value)
     digits = int(np.clip(1 - np.floor(np.log10(error)), 0, 4))
     return f"{format_fixed(value, digits)} ± {format_fixed(error, digits)}"
@@ -209,7 +220,7 @@ def format_percent(fraction: float | None) -> str:
     >>> format_percent(0.1234), format_percent(None)
     ('12.3 %', '–')
     """
-    return "–" if fraction is None or not np.isfinite(fraction) else f"{100 * fraction:.1f} %"
+    return f"{100 * fraction:.1f} %" if is_number(fraction) else "–"
 
 
 def build_summary(data: ReportData) -> list[SummaryItem]:

@@ -323,6 +323,19 @@ def test_a_partition_that_null_data_beat_has_a_warning(page):
     assert "Silhouette: 40.0 % of the draws of null data score lower" in text
 
 
+def test_positions_and_galaxy_types_that_are_unknown_are_left_out():
+    data, images = report_data(), dict.fromkeys(FIGURES, b"")
+    typed = render_html(data, images)
+    unknown = pa.nulls(len(data.classes), pa.float64())
+    column = data.classes.column_names.index("galaxy_type_confidence")
+    classes_without = data.classes.set_column(column, "galaxy_type_confidence", unknown)
+    data = dataclasses.replace(data, classes=classes_without)
+    untyped = render_html(data, {name: image for name, image in images.items() if name != "sky"})
+    for words in ("#fig-sky", "published criteria"):
+        assert words in typed
+        assert words not in untyped
+
+
 def test_summary_counts_the_spectra():
     shown = {item.label: item for item in build_summary(report_data())}
     assert [shown[name].value for name in ("spectra listed", "used", "quarantined")] == [

@@ -32,8 +32,9 @@ def draw_figures(data: ReportData) -> dict[str, Figure]:
     wrapped = {label: class_display_name(label, names, 18) for label in {*names, -1}}
     top_labels = get_cluster_labels(data.anomalies)[: len(data.anomaly_examples.object_ids)].tolist()
     class_curves = [(label, get_class_median(data.class_medians, label)) for label in top_labels]
-    figures = {
-        "sky": plot_sky(float_column(objects, "ra"), float_column(objects, "dec"), labels, fields),
+    ra, dec = float_column(objects, "ra"), float_column(objects, "dec")
+    figures = {"sky": plot_sky(ra, dec, labels, fields)} if np.isfinite(ra).any() else {}
+    figures |= {
         "reconstructions": plot_reconstructions(wave, data.quartile_examples, lines, norm_wave),
         "training": plot_training_curves(data.history, data.best_epoch),
         "map": plot_class_maps(umap, data.space, labels, names),
