@@ -162,11 +162,26 @@ def help_text(arguments: list[str]) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", output.getvalue()).rstrip()
 
 
+SHORT_OPTIONS = """\
+| short | long | where |
+|---|---|---|
+| `-h` | `--help` | everywhere |
+| `-r` | `--root` | every command that works on a root; without it, `$DISTSPEC_ROOT` |
+| `-f` | `--format` | commands that print a table: `table`, or `csv` or `json` with all digits |
+| `-o` | `--to` | commands that write a file |
+| `-n` | `--n` | commands that list the first so many |
+
+`python -m distspec` is the command `distspec`. A command line with several mistakes is refused with all of
+them. The guide of scheduled runs lists the exit statuses; `distspec status` of a root with nothing in it ends
+with 1.
+"""
+
+
 def command_line() -> str:
     """Return the page with the help text of every command."""
     from distspec.cli.main import GROUPS, VERBS
 
-    lines = ["```text", help_text([]), "```", ""]
+    lines = ["# Command line", "", SHORT_OPTIONS, "```text", help_text([]), "```", ""]
     lines += ["## run", "", "See [](configuration.md) for the settings of a recipe.", ""]
     lines += ["```text", help_text(["run"]), "```", ""]
     for group, title in GROUPS.items():
