@@ -168,7 +168,7 @@ def build_sweep_table(
 
 
 def find_selected_trial(selection: Selection, sweep_scores: SweepScores) -> int:
-    """Return the index of the trial that stands for the selected setting: a consensus's first member.
+    """Return the index of the trial that represents the selected setting: a consensus's first member.
 
     Parameters
     ----------

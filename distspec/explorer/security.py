@@ -56,7 +56,7 @@ class Proxy:
         Parameters
         ----------
         url : str
-            Address; "{port}" stands for the port of the explorer.
+            Address; "{port}" is replaced by the port of the explorer.
         port : int
             Port of the explorer.
 

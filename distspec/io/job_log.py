@@ -196,7 +196,7 @@ class _FileHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a message."""
         self._lines.append(self.format(record) + "\n")
-        with suppress(StorageError):  # the job goes on without its log
+        with suppress(StorageError):  # the job continues without its log
             write_bytes(self._url, "".join(self._lines).encode())
 
 
