@@ -53,7 +53,7 @@ class StageCost(JsonRecord):
         Largest private memory by name of the process [MB].
     cpu_seconds : mapping of str to float
         CPU time by name of the process [s].
-    counts : mapping
+    summary : mapping
         Result of the stage.
     """
 
@@ -62,7 +62,7 @@ class StageCost(JsonRecord):
     worker_seconds: float
     peak_mb: Mapping[str, float]
     cpu_seconds: Mapping[str, float]
-    counts: Mapping[str, int | float | str]
+    summary: Mapping[str, int | float | str]
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def measure_run(n: int, n_cpus: int, root: str, flags: Sequence[str] = ()) -> Ru
                     monitor.worker_seconds - workers,
                     dict(monitor.peak_mb),
                     dict(monitor.cpu_seconds),
-                    json.loads(record.read_text())["counts"],
+                    json.loads(record.read_text())["summary"],
                 )
             monitor.stopped.set()
     sizes = {name: _folder_bytes(Path(root, name)) for name in FOLDERS}
