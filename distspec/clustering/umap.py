@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
+from distspec.core.compiled import keep_compiled
 from distspec.core.spectrum import Floats, Floats32
 
 MIN_POINTS = 5
@@ -90,8 +92,7 @@ def build_neighbor_graph(x: Floats, n_neighbors: int, n_components: tuple[int, .
     if n < MIN_POINTS:
         adaptation = f"{n} spectra are too few for UMAP: the map shows the first two latents"
         return NeighborGraph(points, n, None, {}, [adaptation])
-    from umap.umap_ import fuzzy_simplicial_set, spectral_layout  # importing it takes seconds
-
+    umap = _import_umap()
     k = min(n_neighbors, n - 1)
     adaptations = (
         [f"UMAP uses {k} neighbors instead of {n_neighbors}: there are {n} spectra"]
@@ -100,11 +101,11 @@ def build_neighbor_graph(x: Floats, n_neighbors: int, n_components: tuple[int, .
     )
     indices, distances = _kneighbors(points, points, k)
     state = np.random.RandomState(0)
-    graph: Any = fuzzy_simplicial_set(
+    graph: Any = umap.fuzzy_simplicial_set(
         points, k, state, "euclidean", knn_indices=indices, knn_dists=distances, return_dists=False
     )[0]
     init_coords = {
-        d: np.asarray(spectral_layout(points, graph, d, state), dtype=np.float32)
+        d: np.asarray(umap.spectral_layout(points, graph, d, state), dtype=np.float32)
         for d in n_components
         if n >= MIN_POINTS_SPECTRAL_INIT
     }
@@ -139,14 +140,13 @@ def compute_umap(neighbor_graph: NeighborGraph, params: UmapParams) -> Floats:
         raise ValueError(
             f"the graph was computed for maps in {sorted(neighbor_graph.init_coords)} dimensions, not in {d}"
         )
-    from umap.umap_ import find_ab_params, noisy_scale_coords, simplicial_set_embedding
-
+    umap = _import_umap()
     state = np.random.RandomState(params.seed)
     init: Any = "random"
     if neighbor_graph.init_coords:
-        init = noisy_scale_coords(neighbor_graph.init_coords[d], state, max_coord=10, noise=0.0001)
-    a, b = find_ab_params(1.0, params.min_dist)
-    coordinates, _ = simplicial_set_embedding(
+        init = umap.noisy_scale_coords(neighbor_graph.init_coords[d], state, max_coord=10, noise=0.0001)
+    a, b = umap.find_ab_params(1.0, params.min_dist)
+    coordinates, _ = umap.simplicial_set_embedding(
         neighbor_graph.x,
         neighbor_graph.graph.copy(),
         d,
@@ -245,6 +245,16 @@ def project_points(
         square = ((positions - projected[:, None]) ** 2).sum(axis=2) + 1e-6
         weight = strength * square ** (UMAP_B - 1.0) / (1.0 + UMAP_A * square**UMAP_B)
     return projected
+
+
+@cache
+def _import_umap() -> Any:
+    """Import UMAP, which takes seconds, and let numba keep its functions, whose compilation takes longer."""
+    import umap.layouts
+    import umap.umap_
+
+    keep_compiled(umap.umap_, umap.layouts)
+    return umap.umap_
 
 
 def _kneighbors(x: Floats32, queries: Floats32, n_neighbors: int) -> tuple[NDArray[np.int64], Floats32]:

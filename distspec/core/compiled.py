@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import tempfile
 from contextlib import suppress
+from types import ModuleType
 from typing import Any
 
 from numba import njit
 from numba.core import config
 from numba.core.caching import Cache, UserWideCacheLocator
+from numba.core.dispatcher import Dispatcher
 
 
 def provide_cache_folder() -> tempfile.TemporaryDirectory[str] | None:
@@ -46,3 +48,16 @@ ignore_cache_errors()
 
 njit_nogil = njit(cache=True, nogil=True, error_model="numpy")
 """Compile once per machine, release the interpreter lock, and divide by zero as NumPy does."""
+
+
+def keep_compiled(*modules: ModuleType) -> None:
+    """Let numba keep the compiled functions of another package, which every process compiled again otherwise.
+
+    Parameters
+    ----------
+    *modules : module
+        Modules whose compiled functions are kept from the next compilation on. What they compute is the same.
+    """
+    for function in (value for module in modules for value in vars(module).values()):
+        if isinstance(function, Dispatcher) and function.stats.cache_path is None:
+            function.enable_caching()

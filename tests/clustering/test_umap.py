@@ -89,3 +89,14 @@ def test_duplicates_and_constant_columns_have_a_finite_embedding(x):
     embedding = compute_umap(graph, UmapParams(0))
     assert np.isfinite(embedding).all()
     assert np.isfinite(project_points(graph, embedding, x[:3])).all()
+
+
+def test_compiled_functions_of_umap_are_kept(graph):
+    """Otherwise every process would compile them again, which takes ten seconds."""
+    from umap import layouts, umap_
+
+    compute_umap(graph, UmapParams(0))
+    layout = layouts._nb_optimize_layout_euclidean_single_epoch
+    for function in (umap_.smooth_knn_dist, umap_.compute_membership_strengths, layout):
+        assert function.signatures
+        assert function.stats.cache_path
