@@ -215,8 +215,10 @@ class DJA(Archive):
         if not self.truth_table:
             return None
         table = read_catalog(self.truth_table)
-        names = ("object_id", "truth_class", "anomaly_type")
-        return pa.table({name: table.text(table.require_column(name)) for name in names})
+        names = table.require_columns(
+            {name: (name,) for name in ("object_id", "truth_class", "anomaly_type")}
+        )
+        return pa.table({name: table.text(column) for name, column in names.items()})
 
     @classmethod
     def viewer_url(cls, row: Mapping[str, Any]) -> str:
@@ -238,7 +240,7 @@ def _append_uris(table: pa.Table, uris: pa.Array) -> pa.Table:
 
 def _standardize_columns(table: CatalogTable) -> dict[str, Any]:
     """Convert the catalog of any release to the columns of `LISTING_SCHEMA` other than ``uri``."""
-    found = {column: table.require_column(*aliases) for column, aliases in COLUMN_ALIASES.items()}
+    found = table.require_columns(COLUMN_ALIASES)
     files = table.text(found["file"])
     names = [FILE_NAME_PATTERN.match(file) for file in files]
 

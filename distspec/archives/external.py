@@ -8,7 +8,7 @@ from itertools import groupby
 
 from distspec.archives.base import Archive, SpectrumEntry, split_fragment
 from distspec.archives.catalogs import make_absolute_url, read_catalog
-from distspec.archives.redshift_table import FILE_COLUMNS, RedshiftTable
+from distspec.archives.redshift_table import RedshiftTable
 from distspec.core.errors import InvalidSpectrumError
 from distspec.io.remote.config import AccessConfig
 
@@ -72,11 +72,9 @@ def read_redshifts(
     Raises
     ------
     ArchiveError
-        If the table lacks a column, or several of its columns could be the redshift.
+        If the table lacks columns, or several of its columns could be the redshift.
     """
-    content = read_catalog(catalog, access)
-    content.require_column(*FILE_COLUMNS)
-    table = RedshiftTable(content, with_positions=False)
+    table = RedshiftTable(read_catalog(catalog, access), with_positions=False, requires_files=True)
 
     def find_redshift(url: str) -> float | InvalidSpectrumError:
         path = split_fragment(url)[0]

@@ -159,16 +159,14 @@ def _build_table(pairs: Sequence[tuple[ListedFile, _RedshiftRow]]) -> pa.Table:
 def _parse_redshifts(table: CatalogTable, z_column: str) -> list[_RedshiftRow]:
     """Return the rows of the redshift table."""
     z_name = table.find_column(z_column, exact=True) if z_column else ""
-    z_names = (z_column,) if z_column else COLUMN_ALIASES["z"]
-    z_name = z_name or table.require_column(*z_names, remedy="give its name with --archive.z-column")
-    file_name, id_name = (table.find_column(*COLUMN_ALIASES[field]) for field in ("file", "id"))
-    if not (file_name or id_name):
-        table.require_column("file", "NIRSpec_ID")  # raises
-    positions = [
-        table.degrees(table.require_column(*COLUMN_ALIASES[field]), is_right_ascension=field == "ra")
-        for field in ("ra", "dec")
-    ]
-    z = table.numbers(z_name)
+    required = {name: COLUMN_ALIASES[name] for name in ("ra", "dec")}
+    required["file"] = ("file", "NIRSpec_ID", "id")
+    if not z_name:
+        required["z"] = (z_column,) if z_column else COLUMN_ALIASES["z"]
+    found = table.require_columns(required, hint="--archive.z-column names that of the redshift")
+    id_name = table.find_column(*COLUMN_ALIASES["id"])
+    positions = [table.degrees(found[name], is_right_ascension=name == "ra") for name in ("ra", "dec")]
+    z = table.numbers(z_name or found["z"])
     z[z <= -1.0] = np.nan  # -1 marks a missing redshift
     missing = [""] * len(table)
     texts = {

@@ -50,6 +50,8 @@ class RedshiftTable:
         The table.
     with_positions : bool
         Whether positions and sources are read as well, so that a malformed one is a problem of its row.
+    requires_files : bool
+        Whether the table must have a column that names the file or the spectrum.
 
     Attributes
     ----------
@@ -59,14 +61,16 @@ class RedshiftTable:
     Raises
     ------
     ArchiveError
-        If the table has no redshifts, or several of its columns could be the redshift.
+        If columns are missing, or several could be the redshift.
     """
 
-    def __init__(self, table: CatalogTable, with_positions: bool = True) -> None:
+    def __init__(
+        self, table: CatalogTable, with_positions: bool = True, requires_files: bool = False
+    ) -> None:
         self._table = table
         file_column = table.find_column(*FILE_COLUMNS)
         self.files = table.text(file_column) if file_column else [""] * len(table)
-        self._z = table.numbers(_find_redshift_column(table)).tolist()
+        self._z = table.numbers(_find_redshift_column(table, requires_files)).tolist()
         self._ra = self._dec = [math.nan] * len(table)
         self._sources = ids = [""] * len(table)
         if with_positions:
@@ -227,17 +231,16 @@ class RowFinder:
         return self._table.find([*in_file, name, *stems], path)
 
 
-def _find_redshift_column(table: CatalogTable) -> str:
+def _find_redshift_column(table: CatalogTable, requires_files: bool) -> str:
     """Return the name of the redshift column; ``redshift`` is used whatever the others are called."""
-    if name := table.find_column("redshift"):
-        return name
     found = [name for name in table.column_names if name.lower() in REDSHIFT_COLUMNS]
-    if len(found) > 1:
+    if len(found) > 1 and not table.find_column("redshift"):
         raise ArchiveError(
             f"{table.url} has several columns that could be the redshift: {', '.join(found)}; "
             "keep one of them, or rename it to 'redshift'"
         )
-    return table.require_column("redshift", *REDSHIFT_COLUMNS)
+    required = {"file": FILE_COLUMNS} if requires_files else {}
+    return table.require_columns({**required, "z": ("redshift", *REDSHIFT_COLUMNS)})["z"]
 
 
 def _relative_path(file: str) -> str:

@@ -35,6 +35,8 @@ from distspec.measurements.standard_sets import SPEX_MEASUREMENTS
 
 PATH_TEMPLATES = ("spectra/{file}", "{file}")
 """Path of a file below the archive's URL."""
+REQUIRED_COLUMNS = ("DATA_FILE", "SOURCE_KEY", "RA", "DEC", "OBSERVATION_DATE")
+"""Columns that the table must have."""
 YUNITS_ALIASES = {"wm-2um-1": "W m-2 um-1", "ergss-1cm-2a-1": "erg s-1 cm-2 AA-1"}
 """Unit by the spelling of YUNITS, without spaces and in lower case."""
 
@@ -60,9 +62,9 @@ class SpeX(Archive):
         A missing key of the source leaves the identification to the position, a missing date the version "".
         """
         table = self._read_catalog(access)
-        files = table.text(table.require_column("DATA_FILE"))
-        keys = table.identifiers(table.require_column("SOURCE_KEY"))
-        dates = table.identifiers(table.require_column("OBSERVATION_DATE"))
+        found = table.require_columns({name: (name,) for name in REQUIRED_COLUMNS})
+        files = table.text(found["DATA_FILE"])
+        keys, dates = (table.identifiers(found[name]) for name in ("SOURCE_KEY", "OBSERVATION_DATE"))
         base, n = make_absolute_url(self.url), len(table)
         selection = RowSelection(n)
         selection.deselect(np.array([not name for name in files], bool), "no file name")
@@ -73,8 +75,8 @@ class SpeX(Archive):
             "source_key": [f"SPL {key}" if key else "" for key in keys],
             "version": [_compact_date(date) for date in dates],
             "uri": [f"{base}/{template.format(file=name)}" for name in files],
-            "ra": table.degrees(table.require_column("RA"), is_right_ascension=True),
-            "dec": table.degrees(table.require_column("DEC"), is_right_ascension=False),
+            "ra": table.degrees(found["RA"], is_right_ascension=True),
+            "dec": table.degrees(found["DEC"], is_right_ascension=False),
             "z": np.zeros(n),
             "root": ["spex"] * n,
             "srcid": keys,

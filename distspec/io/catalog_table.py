@@ -7,7 +7,7 @@ concerns its row only, and is noted in `CatalogTable.problems`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -21,6 +21,8 @@ from distspec.core.errors import ArchiveError, QuarantineReason, QuarantineRecor
 from distspec.core.spectrum import Floats
 from distspec.io.table_formats import TableContent
 
+N_SHOWN = 12
+"""Number of column names in error messages."""
 _MISSING = "- -- --- ... n/a na #n/a <na> nan nat null none masked"
 MISSING_VALUES = ("", *_MISSING.split())
 """Spellings of a missing value, in lower case."""
@@ -96,7 +98,7 @@ class CatalogTable:
         has_problem[list(self.problems)] = True
         return has_problem
 
-    def find_column(self, *names: str, exact: bool = False, remedy: str = "") -> str:
+    def find_column(self, *names: str, exact: bool = False) -> str:
         """Return the name of the first column among some that the table has.
 
         Parameters
@@ -105,8 +107,6 @@ class CatalogTable:
             Accepted names, the preferred one first.
         exact : bool
             Whether upper and lower case differ.
-        remedy : str
-            What the error message proposes if several columns have the same name; by default, to keep one.
 
         Returns
         -------
@@ -128,31 +128,62 @@ class CatalogTable:
                 listed = " and ".join(f"{name!r} (column {i})" for i, name in found)
                 raise ArchiveError(
                     f"{self.url} has several columns that could be {wanted}: {listed}; "
-                    f"{remedy or 'keep one of them, or rename the others'}"
+                    "keep one of them, or rename the others"
                 )
             if found:
                 return found[0][1]
         return ""
 
-    def require_column(self, *names: str, remedy: str = "") -> str:
-        """Return the name of the first column among some that the table has; see `find_column`.
+    def require_columns(self, aliases: Mapping[str, Sequence[str]], hint: str = "") -> dict[str, str]:
+        """Return the names of columns that the table must have; see `find_column`.
+
+        Parameters
+        ----------
+        aliases : mapping of str to sequence of str
+            Accepted names of each column, the preferred one first, without regard to upper and lower case.
+        hint : str
+            What the error message says beside the names.
+
+        Returns
+        -------
+        dict of str to str
+            Names as the table spells them, by the keys of `aliases`.
+
+        Raises
+        ------
+        ArchiveError
+            If columns are missing, or several have the same name; the message names all of them.
+        """
+        found: dict[str, str] = {}
+        problems: list[str] = []
+        for key, names in aliases.items():
+            try:
+                found[key] = self.find_column(*names)
+            except ArchiveError as error:
+                problems.append(str(error))
+        missing = [f"no column {' or '.join(aliases[key])}" for key, name in found.items() if not name]
+        if missing:
+            shown = ", ".join(self.column_names[:N_SHOWN])
+            if len(self.column_names) > N_SHOWN:
+                shown += f" … ({len(self.column_names)} in all)"
+            problems.insert(
+                0,
+                f"{self.url} has {', '.join(missing[:-1])}{' and ' * (len(missing) > 1)}{missing[-1]}; "
+                f"its columns are {shown}: rename columns of it, or give another table",
+            )
+        if problems:
+            raise ArchiveError("; ".join([*problems, *([hint] if hint else [])]))
+        return found
+
+    def require_column(self, *names: str) -> str:
+        """Return the name of one column that the table must have; see `require_columns`.
 
         Parameters
         ----------
         *names : str
             Accepted names, the preferred one first, without regard to upper and lower case.
-        remedy : str
-            What the error message proposes if several columns have the same name.
-
-        Raises
-        ------
-        ArchiveError
-            If the table has none of them, or several with the same name.
         """
-        if name := self.find_column(*names, remedy=remedy):
-            return name
-        shown = ", ".join(self.column_names[:12]) + (" …" if len(self.column_names) > 12 else "")
-        raise ArchiveError(f"{self.url} has no column {' or '.join(names)}; its columns are {shown}")
+        return self.require_columns({"": names})[""]
 
     def text(self, name: str) -> list[str]:
         """Return a column as text without surrounding blanks; "" where a value is missing.

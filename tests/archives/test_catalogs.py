@@ -301,6 +301,22 @@ def test_a_missing_column_is_named_in_one_line(list_changed, name, column):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_all_missing_columns_are_named_at_once(list_changed, name):
+    with pytest.raises(ArchiveError, match="table has no column") as caught:
+        list_changed(
+            name,
+            lambda columns: (
+                [columns.pop(column) for column in list(columns)] and columns.update(own=([1, 2, 3], None))
+            ),
+        )
+    message = str(caught.value)
+    assert all(column.lower() in message.lower() for archive, column in COLUMNS if archive == name)
+    assert message.count(" no column ") == {"dja": 6, "jades": 4, "spex": 5}.get(name, 1)
+    assert "; its columns are own: rename columns of it, or give another table" in message
+    assert "\n" not in message
+
+
 @pytest.mark.parametrize(("name", "column"), COLUMNS)
 def test_columns_of_one_name_are_refused_with_all_of_them(list_changed, name, column):
     other = column.swapcase()

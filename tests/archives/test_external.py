@@ -87,6 +87,9 @@ def test_redshifts_from_a_table(tmp_path):
     (tmp_path / "no.csv").write_text("file,zz\na,1\n")
     with pytest.raises(ValueError, match=r"no column redshift or z or .*its columns are file, zz"):
         read_redshifts(["a"], str(tmp_path / "no.csv"), ACCESS)
+    (tmp_path / "no.csv").write_text("path,zz\na,1\n")
+    with pytest.raises(ArchiveError, match=r"no column file or .* and no column redshift or z or "):
+        read_redshifts(["a"], str(tmp_path / "no.csv"), ACCESS)
 
 
 @pytest.mark.parametrize(

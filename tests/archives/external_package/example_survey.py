@@ -19,6 +19,7 @@ from distspec.io.remote import DEFAULT_ACCESS, AccessConfig, ArchiveFile
 from distspec.measurements import MeasurementSet, define_equivalent_width
 from distspec.preprocessing import GridConfig, NormConfig
 
+COLUMNS = ("name", "updated", "warning", "z", "ra", "dec")
 FLUX_UNIT = "1e-17 erg s-1 cm-2 AA-1"
 SPECTROGRAPH = Disperser(wave=(0.35, 1.0), resolution=(1000.0, 1500.0), pixels_per_fwhm=3.0)
 HBETA_EW = define_equivalent_width(
@@ -47,16 +48,17 @@ class ExampleSurvey(Archive):
             raise ArchiveError("--archive.url is empty: give the folder of targets.csv")
         base = make_absolute_url(self.url)
         targets = read_catalog(f"{base}/targets.csv", access)
-        names, updated = (targets.text(targets.require_column(name)) for name in ("name", "updated"))
-        warnings = targets.integers(targets.require_column("warning"), missing=0)
-        z, n = targets.numbers(targets.require_column("z")), len(targets)
+        found = targets.require_columns({name: (name,) for name in COLUMNS})
+        names, updated = (targets.text(found[name]) for name in ("name", "updated"))
+        warnings = targets.integers(found["warning"], missing=0)
+        z, n = targets.numbers(found["z"]), len(targets)
         columns: dict[str, Any] = {
             "object_id": names,
             "source_key": [""] * n,
             "version": [f"{date} z={redshift:.5f}" for date, redshift in zip(updated, z, strict=True)],
             "uri": [f"{base}/spectra/{name}.fits" for name in names],
-            "ra": targets.degrees(targets.require_column("ra"), is_right_ascension=True),
-            "dec": targets.degrees(targets.require_column("dec"), is_right_ascension=False),
+            "ra": targets.degrees(found["ra"], is_right_ascension=True),
+            "dec": targets.degrees(found["dec"], is_right_ascension=False),
             "z": z,
             "root": ["example"] * n,
             "srcid": names,
