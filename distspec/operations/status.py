@@ -12,7 +12,9 @@ from distspec.catalog.run_record import has_run, read_run_record
 from distspec.core.errors import NotFoundError
 from distspec.io.job_log import JobRecord, list_jobs, read_events
 from distspec.io.lease import LeaseHolder, read_holder
-from distspec.io.paths import run_url, store_url
+from distspec.io.paths import model_url, run_url, store_url
+from distspec.models.pretrained import describe_too_few
+from distspec.models.record import has_model, read_model_record
 from distspec.models.registry import PromotedModel, read_promoted
 from distspec.store.store import open_store
 
@@ -84,7 +86,8 @@ class ProjectStatus:
     published : EditionRecord or None
         Current edition of the catalog.
     verdict : str
-        Whether its classes are more distinct than structureless data give, in words; empty if not recorded.
+        Whether its classes are more distinct than structureless data give, in words, and whether the model
+        was trained on too few spectra; empty if not recorded.
     """
 
     holder: LeaseHolder | None
@@ -160,6 +163,8 @@ def read_status(root: str) -> ProjectStatus:
 def read_verdict(root: str, record: EditionRecord) -> str:
     """Return whether the classes of an edition are more distinct than structureless data give, in words.
 
+    If the model was trained on too few spectra, that is added.
+
     Parameters
     ----------
     root : str
@@ -175,7 +180,14 @@ def read_verdict(root: str, record: EditionRecord) -> str:
     url = run_url(root, record.run_id)
     if not has_run(url):
         return ""
-    return read_run_record(url).clustering.describe_verdict(count_classes(root, record))
+    run = read_run_record(url)
+    verdict = run.clustering.describe_verdict(count_classes(root, record))
+    model = model_url(root, run.model_id)
+    if not has_model(model):
+        return verdict
+    trained = read_model_record(model)
+    too_few = describe_too_few(trained.metrics.n_train, trained.store_config)
+    return f"{verdict} {too_few}." if too_few else verdict
 
 
 def read_history(root: str, n_jobs: int = 0) -> list[JobSummary]:

@@ -23,6 +23,7 @@ from distspec.io.stage_log import StageRecord
 from distspec.labels.consensus import read_marks
 from distspec.models.latents import read_latents
 from distspec.models.model import Model, load_model
+from distspec.models.pretrained import describe_too_few
 from distspec.models.serialization import load_history
 from distspec.report.config import ReportConfig
 from distspec.report.data import N_EXAMPLES_PER_CLASS, N_THUMBNAIL_COLUMNS, ExampleSpectra, ReportData
@@ -95,6 +96,7 @@ def collect_report_data(
         run=run,
         stages=stages,
         best_epoch=model.record.metrics.best_epoch,
+        too_few=describe_too_few(model.record.metrics.n_train, store.config),
         wave_rest=store.config.grid.wave_rest,
         history=load_history(model_url(root, run.model_id)),
         quartile_examples=examples.read(

@@ -120,6 +120,8 @@ class ReportData:
         Duration and counts of each stage.
     best_epoch : int
         Epoch whose weights the model has.
+    too_few : str
+        What to do instead if the model was trained on too few spectra; "" if they were enough.
     wave_rest : ndarray of shape (n_pixels,)
         Rest-frame wavelength grid [Angstrom].
     objects, classes, class_medians, changes, anomalies, bad_pixels, quarantine : Table
@@ -171,6 +173,7 @@ class ReportData:
     run: RunRecord
     stages: Sequence[StageRecord]
     best_epoch: int
+    too_few: str
     wave_rest: Floats
     objects: pa.Table
     classes: pa.Table

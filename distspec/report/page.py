@@ -96,6 +96,7 @@ def render_html(data: ReportData, images: Mapping[str, bytes]) -> str:
             n_classes=sum(row["cluster_label"] >= 0 for row in classes),
             lowest_epoch=lowest_epoch(data.history),
             best_epoch=data.best_epoch,
+            too_few=data.too_few,
             has_spectra=data.objects.num_rows > 0,
             space=data.space,
             map_columns=data.map_columns,

@@ -18,6 +18,7 @@ from distspec.core.errors import ConfigError, TrainingDivergedError, TrainingErr
 from distspec.io.paths import join_url, model_url, store_url
 from distspec.io.storage import split_url, url_to_fs
 from distspec.models.config import VAEConfig
+from distspec.models.pretrained import describe_too_few
 from distspec.models.record import ModelRecord, TrainingMetrics, has_model, read_model_record
 from distspec.models.serialization import load_vae, save_model
 from distspec.models.vae import SpectrumVAE
@@ -33,7 +34,6 @@ from distspec.training.record import EpochMetrics, build_model_record, compute_m
 from distspec.training.setup import (
     TrainValidationSplit,
     build_trainer,
-    describe_too_few,
     read_repeat_rows,
     split_rows,
 )
@@ -119,7 +119,7 @@ def train(
         _finish_training(root, url)  # the job that trained the model may have been killed before this
         return StageResult({"model": model_id}, did_work=False)
     split = split_rows(store, training_config)  # here, so that too few spectra are not a worker's failure
-    if too_few := describe_too_few(split, store.config):
+    if too_few := describe_too_few(len(split.train), store.config):
         log.warning("train: %s", too_few)
     if training_config.tensorboard:
         require_tensorboard()

@@ -14,10 +14,7 @@ from torch import Tensor
 
 from distspec.core.errors import TrainingError
 from distspec.models.batch import Batch
-from distspec.models.pretrained import PRETRAINED_MODELS
-from distspec.models.record import read_model_record
 from distspec.models.vae import SpectrumVAE
-from distspec.store.config import StoreConfig, describe_scale
 from distspec.store.splits import find_repeat_pairs, is_validation
 from distspec.store.store import Store
 from distspec.training.checkpoint import CheckpointManager
@@ -44,9 +41,6 @@ from distspec.training.trainer import Trainer
 
 N_INIT_SPECTRA = 16_384
 """Number of training spectra that initialize the network's scales and principal components."""
-MIN_TRAINING_SPECTRA = 400
-"""Number of training spectra below which posteriors are not calibrated and the error is 1.8 times that of the
-pretrained model or more: see the guide to models."""
 MAX_REPEAT_PAIRS = 4096
 """Number of pairs of repeats that calibrate the posteriors."""
 BYTES_PER_PIXEL = 8
@@ -110,36 +104,6 @@ def split_rows(store: Store, config: TrainingConfig) -> TrainValidationSplit:
             f"batches of {len(train_rows)} spectra instead of {config.batch_size}: there are no more"
         )
     return TrainValidationSplit(train_rows, validation_rows, tuple(adaptations))
-
-
-def describe_too_few(split: TrainValidationSplit, store_config: StoreConfig) -> str:
-    """Return what to do instead of training if a store has too few spectra; empty if it has enough.
-
-    Parameters
-    ----------
-    split : TrainValidationSplit
-        Rows to train on.
-    store_config : StoreConfig
-        Grid and normalization of the store.
-
-    Returns
-    -------
-    str
-    """
-    if len(split.train) >= MIN_TRAINING_SPECTRA:
-        return ""
-    few = f"{len(split.train)} spectra are too few to train a model on (fewer than {MIN_TRAINING_SPECTRA})"
-    names = [
-        name
-        for name, url in PRETRAINED_MODELS.items()
-        if describe_scale(read_model_record(url).store_config) == describe_scale(store_config)
-    ]
-    if not names:
-        return f"{few}: give one of the same grid with --model, or more spectra"
-    return (
-        f"{few}: `--model {names[0]}` embeds and clusters them with a model that the package contains, and "
-        f"`distspec predict --model {names[0]} FILES` describes single spectra, without training"
-    )
 
 
 def read_repeat_rows(store: Store) -> RowIndices:

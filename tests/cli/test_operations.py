@@ -63,6 +63,7 @@ def test_status_says_in_words_whether_the_classes_beat_structureless_data(root, 
         status = command("status")
         assert text in status
         assert ("3 classes" in status) is beats_null
+        assert "spectra are too few to train a model on" in status
         assert json.loads(command("status", "--format", "json"))["verdict"].startswith(text)
 
 

@@ -1,5 +1,6 @@
 """The models that the package contains: they load, fit their recipe, and describe spectra without a root."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,12 @@ import pytest
 from distspec.inference.predict import ModelPredictor
 from distspec.ingest.store_config import make_store_config
 from distspec.models.model import load_model
-from distspec.models.pretrained import PRETRAINED_MODELS, find_pretrained_model
+from distspec.models.pretrained import (
+    MIN_TRAINING_SPECTRA,
+    PRETRAINED_MODELS,
+    describe_too_few,
+    find_pretrained_model,
+)
 from distspec.models.record import read_model_record
 from distspec.models.serialization import import_model
 from distspec.pipeline.recipes import RECIPES, parse
@@ -28,6 +34,18 @@ def test_the_model_fits_stores_of_recipe_dja(model):
     store_config = make_store_config([power_law()], np.array([5.0]), source)
     assert describe_scale(model.record.store_config) == describe_scale(store_config)
     assert model.record.vae == RECIPES["dja"]("unused").vae
+
+
+def test_too_few_spectra_are_said_to_be_with_a_model_to_use_instead(model):
+    few = f"99 spectra are too few to train a model on (fewer than {MIN_TRAINING_SPECTRA})"
+    config = model.record.store_config
+    message = describe_too_few(99, config)
+    assert message.startswith(few)
+    assert f"`--model {NAME}`" in message
+    assert f"distspec predict --model {NAME}" in message
+    assert describe_too_few(MIN_TRAINING_SPECTRA, config) == ""
+    other = replace(config, grid=replace(config.grid, n_pixels=99))
+    assert describe_too_few(99, other) == f"{few}: give one of the same grid with --model, or more spectra"
 
 
 def test_its_card_states_what_its_record_holds(model):

@@ -133,7 +133,7 @@ def report_data(n: int = 60, n_odd: int = 3, n_bad: int = 60, z: float = 1.0) ->
     curve = {f"flux_p{p}": np.ones(48 * len(classes_present)) for p in (16, 50, 84)}
     columns = ("umap_0", "umap_1", "recon_mse", "recon_chi2_red", "snr", "anomaly_score")
     return ReportData(
-        run=RUN, best_epoch=1, wave_rest=WAVE,
+        run=RUN, best_epoch=1, too_few="", wave_rest=WAVE,
         stages=[
             StageRecord("ingest", "2026-01-01T00:00:00+00:00", 1.5, {"used": n, "catalog": str(ROW_COUNTS)})
         ],
@@ -385,6 +385,11 @@ def test_classes_beyond_null_data_are_announced():
     clustering = dataclasses.replace(RUN.clustering, beats_null=True)
     data = dataclasses.replace(report_data(), run=dataclasses.replace(RUN, clustering=clustering))
     assert "60 spectra in 3 classes 3 classes, more distinct than structureless data give" in text_of(data)
+
+
+def test_a_model_of_too_few_spectra_is_in_the_headline():
+    data = dataclasses.replace(report_data(), too_few="40 spectra are too few")
+    assert "40 spectra are too few. Run r1" in text_of(data)
 
 
 def test_the_kept_epoch_is_not_called_the_lowest_if_it_is_not():

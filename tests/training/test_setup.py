@@ -7,18 +7,13 @@ import pytest
 import torch
 
 from distspec.core.errors import TrainingError
-from distspec.models.pretrained import PRETRAINED_MODELS
-from distspec.models.record import read_model_record
 from distspec.store.splits import is_validation
 from distspec.training.config import TrainingConfig
 from distspec.training.data import CachedLoader, StreamingLoader
 from distspec.training.distributed import ProcessGroup
 from distspec.training.sampler import GlobalSampler, ShardedSampler
 from distspec.training.setup import (
-    MIN_TRAINING_SPECTRA,
-    TrainValidationSplit,
     build_trainer,
-    describe_too_few,
     read_repeat_rows,
     split_rows,
 )
@@ -62,22 +57,6 @@ def test_adaptations_to_a_small_sample_are_recorded(store):
     assert "trained and validated on the same 100" in split_rows(store, many).adaptations[0]
     with pytest.raises(TrainingError, match="training needs 2 per worker"):
         split_rows(store, TrainingConfig(batch_size=200, workers=60))
-
-
-def test_too_few_spectra_are_said_to_be_with_a_model_to_use_instead(store):
-    split = split_rows(store, CONFIG)
-    few = f"{len(split.train)} spectra are too few to train a model on (fewer than {MIN_TRAINING_SPECTRA})"
-    assert (
-        describe_too_few(split, store.config)
-        == f"{few}: give one of the same grid with --model, or more spectra"
-    )
-    config = read_model_record(PRETRAINED_MODELS["prism-simulated"]).store_config
-    message = describe_too_few(split, config)
-    assert message.startswith(few)
-    assert "`--model prism-simulated`" in message
-    assert "distspec predict --model prism-simulated" in message
-    enough = TrainValidationSplit(np.arange(MIN_TRAINING_SPECTRA), split.validation)
-    assert describe_too_few(enough, config) == ""
 
 
 @pytest.mark.parametrize(("cache_mb", "loader"), [(1.0, CachedLoader), (0.0, StreamingLoader)])
