@@ -120,12 +120,14 @@ class JobLog:
 
     Attributes
     ----------
+    lease : Lease
+        The job's lease of the root.
     did_work : bool
         Whether any stage has had something to do; set by whoever runs the stages.
     """
 
     def __init__(self, root: str, lease: Lease, operation: str, recipe: str = "") -> None:
-        self._url = _job_url(root, lease.token)
+        self._url, self.lease = _job_url(root, lease.token), lease
         self._lines: list[str] = []
         self.did_work = False
         self.record = JobRecord(lease.token, operation, recipe, utc_now_iso(), versions=collect_versions())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -19,11 +20,14 @@ from distspec.io.paths import model_url, run_url
 from distspec.models.record import read_model_record
 from distspec.models.serialization import import_model, load_vae
 from distspec.stages.cluster import cluster
+from distspec.stages.config import RayConfig
 from distspec.stages.embed import embed_store
+from distspec.stages.job import ray_job
 from distspec.stages.train import train
 from distspec.store.snapshots import clone_store
 from distspec.training.config import TrainingConfig
 
+DEFAULT_RAY = RayConfig()
 ConfigT = TypeVar("ConfigT", ClusteringConfig, TrainingConfig)
 REMOVED_SETTING = "extra_models"
 """Setting that earlier versions recorded for every run; it has no effect if it is empty."""
@@ -66,7 +70,9 @@ class Reproduction:
     differences: tuple[str, ...]
 
 
-def reproduce(root: str, model_or_run_id: str, target_root: str) -> Reproduction:
+def reproduce(
+    root: str, model_or_run_id: str, target_root: str, ray: RayConfig = DEFAULT_RAY
+) -> Reproduction:
     """Make a model or a run again from its record, in another root, and compare it with the original.
 
     The store is copied as it was. A run is made with copies of its own models; a model is trained anew.
@@ -79,6 +85,8 @@ def reproduce(root: str, model_or_run_id: str, target_root: str) -> Reproduction
         Id of a model (m-…) or of a run (r-…).
     target_root : str
         Root that does not hold a store yet.
+    ray : RayConfig
+        Ray cluster to use.
 
     Raises
     ------
@@ -92,7 +100,7 @@ def reproduce(root: str, model_or_run_id: str, target_root: str) -> Reproduction
     is_model = model_or_run_id.startswith("m-")
     make = _reproduce_model if is_model else _reproduce_run
     changes = find_version_changes(root, model_or_run_id)
-    return Reproduction(changes, tuple(make(root, model_or_run_id, target_root)))
+    return Reproduction(changes, tuple(make(root, model_or_run_id, target_root, ray)))
 
 
 def find_version_changes(root: str, model_or_run_id: str) -> tuple[VersionChange, ...]:
@@ -123,32 +131,40 @@ def _read_run_record(root: str, run_id: str) -> RunRecord:
     return read_run_record(url)
 
 
-def _reproduce_run(root: str, run_id: str, target_root: str) -> Iterator[str]:
+@contextmanager
+def _copied_store(root: str, snapshot_id: str, target_root: str, ray: RayConfig) -> Generator[None]:
+    """Copy the store as it was to the other root, where a job runs within the block."""
+    with hold_lease(root, "reproduce"):
+        clone_store(root, snapshot_id, target_root)
+    with ray_job(target_root, "reproduce", ray) as job_log:
+        yield
+        job_log.did_work = True
+
+
+def _reproduce_run(root: str, run_id: str, target_root: str, ray: RayConfig) -> Iterator[str]:
     record = _read_run_record(root, run_id)
     recorded = dict(record.config["clustering"])
     if not recorded.get(REMOVED_SETTING):
         recorded.pop(REMOVED_SETTING, None)
     settings = _parse_config(ClusteringConfig, recorded, f"runs/{run_id}/run.json")
-    with hold_lease(root, "reproduce"):
-        clone_store(root, record.snapshot_id, target_root)
-    for model_id in record.model_ids:
-        import_model(target_root, model_url(root, model_id))
-        embed_store(target_root, model_id)
-    result = cluster(target_root, record.model_ids, settings, record.seed, dict(record.config))
+    with _copied_store(root, record.snapshot_id, target_root, ray):
+        for model_id in record.model_ids:
+            import_model(target_root, model_url(root, model_id))
+            embed_store(target_root, model_id)
+        result = cluster(target_root, record.model_ids, settings, record.seed, dict(record.config))
     _, before = load_run(run_url(root, run_id))
     _, after = load_run(run_url(target_root, str(result.summary["run"])))
     for name in before:
         yield from compare_tables(name, before[name], after[name])
 
 
-def _reproduce_model(root: str, model_id: str, target_root: str) -> Iterator[str]:
+def _reproduce_model(root: str, model_id: str, target_root: str, ray: RayConfig) -> Iterator[str]:
     record = read_model_record(model_url(root, model_id))
     training = _parse_config(TrainingConfig, record.training, f"models/{model_id}/model.json")
-    with hold_lease(root, "reproduce"):
-        clone_store(root, record.snapshot_id, target_root)
-    if record.parent_model_id:
-        import_model(target_root, model_url(root, record.parent_model_id))
-    result = train(target_root, record.vae, training, record.seed, record.parent_model_id)
+    with _copied_store(root, record.snapshot_id, target_root, ray):
+        if record.parent_model_id:
+            import_model(target_root, model_url(root, record.parent_model_id))
+        result = train(target_root, record.vae, training, record.seed, record.parent_model_id)
     new_id = str(result.summary["model"])
     if new_id != model_id:
         yield f"{model_id} is now {new_id}: this version of distspec has settings that its record lacks"

@@ -17,8 +17,8 @@ from distspec.core.errors import NotFoundError
 from distspec.core.records import encode_value, utc_now_iso
 from distspec.ingest.source import write_source
 from distspec.io.files import read_bytes, read_json, url_exists, write_json
-from distspec.io.job_log import JobLog, track_job
-from distspec.io.lease import Lease, hold_lease
+from distspec.io.job_log import JobLog
+from distspec.io.lease import Lease
 from distspec.io.paths import join_url, run_url, store_url
 from distspec.io.stage_log import StageRecord, read_stage_record, write_stage_record
 from distspec.io.storage import full_disk_errors, use_storage
@@ -32,11 +32,11 @@ from distspec.stages.cluster import cluster
 from distspec.stages.embed import embed_store
 from distspec.stages.ensemble import list_ensemble, train_ensemble
 from distspec.stages.ingest import ingest
+from distspec.stages.job import ray_job
 from distspec.stages.metrics import track_running_stage
 from distspec.stages.pool import take_retries
 from distspec.stages.promote import ModelSpec, find_model_id, retrain_if_needed
 from distspec.stages.result import StageResult
-from distspec.stages.session import ray_session
 from distspec.stages.simulate import simulate_archive
 from distspec.store.snapshots import run_tag, tag_snapshot
 from distspec.store.store import Store, open_store
@@ -251,13 +251,8 @@ def run_stages(config: Config, stage_names: Sequence[str] = tuple(STAGES)) -> bo
     with use_storage(config.storage):
         if stage_names[0] not in ("simulate", "ingest"):
             open_store(store_url(config.root))  # before Ray starts and the root is created
-        with (
-            hold_lease(config.root, operation) as lease,
-            track_job(JobLog(config.root, lease, operation, config.recipe)) as job_log,
-            job_log.capture_messages("ray"),
-            ray_session(config.ray),
-        ):
-            context = StageContext(config, lease, job_log)
+        with ray_job(config.root, operation, config.ray, config.recipe) as job_log:
+            context = StageContext(config, job_log.lease, job_log)
             for name in stage_names:
                 _run_stage(context, name)
     return job_log.did_work

@@ -161,11 +161,14 @@ class OperationMethods(ProjectBase):
         from distspec.ingest.source import read_source
         from distspec.stages.config import RayConfig
         from distspec.stages.ingest import ingest
-        from distspec.stages.session import ray_session
+        from distspec.stages.job import ray_job
 
         source = read_source(self.root)
-        with hold_lease(self.root, "retry") as lease, ray_session(ray or RayConfig()):
-            return ingest(self.root, source, lease, retry_transient=True)
+        with ray_job(self.root, "retry", ray or RayConfig()) as job_log:
+            result = ingest(self.root, source, job_log.lease, retry_transient=True)
+            job_log.log_event("stage", stage="ingest", did_work=result.did_work, **result.summary)
+            job_log.did_work = result.did_work
+        return result
 
     @with_storage
     def reproduce(
@@ -184,7 +187,5 @@ class OperationMethods(ProjectBase):
         """
         from distspec.pipeline.reproduce import reproduce
         from distspec.stages.config import RayConfig
-        from distspec.stages.session import ray_session
 
-        with ray_session(ray or RayConfig()):
-            return reproduce(self.root, model_or_run_id, resolve_root(target_root))
+        return reproduce(self.root, model_or_run_id, resolve_root(target_root), ray or RayConfig())
