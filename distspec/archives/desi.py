@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -20,11 +20,13 @@ from distspec.archives.base import LISTING_SCHEMA, Archive, SpectrumEntry, split
 from distspec.archives.catalogs import make_absolute_url
 from distspec.archives.desi_cameras import coadd_cameras
 from distspec.archives.desi_files import load_coadd, parse_redrock
+from distspec.archives.desi_observations import OBSERVATION_COLUMNS
 from distspec.archives.multifiber import FLUX_UNIT, list_fits_files, mask_pixels
 from distspec.core.errors import InvalidSpectrumError, QuarantineReason
 from distspec.core.instruments import DESI_SPECTROGRAPH, Disperser
 from distspec.core.lines import GALAXY_LINES
 from distspec.core.listing import Listing, RowSelection
+from distspec.core.schema import Column
 from distspec.core.spectrum import Spectrum
 from distspec.io.fits.reading import parse_head
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig, ListedFile
@@ -66,6 +68,7 @@ class DESI(Archive):
     spectrum_bytes: ClassVar[int] = 430_000
     disperser: ClassVar[Disperser | None] = DESI_SPECTROGRAPH
     measurements: ClassVar[MeasurementSet] = DESI_MEASUREMENTS
+    observation_columns: ClassVar[Sequence[Column]] = OBSERVATION_COLUMNS
 
     def read_listing(self, access: AccessConfig = DEFAULT_ACCESS) -> Listing:
         """List all targets; see `Archive.read_listing`.
@@ -156,7 +159,8 @@ class DESI(Archive):
             raise InvalidSpectrumError(QuarantineReason.NOT_A_TARGET, detail)
         wave, flux, ivar = coadd_cameras(coadd.cameras, row)
         flux, ivar = mask_pixels(flux, ivar, ivar == 0)
-        return Spectrum(entry.object_id, wave, flux, ivar, FLUX_UNIT, entry.z)
+        observation = coadd.observations.get(int(target), {})
+        return Spectrum(entry.object_id, wave, flux, ivar, FLUX_UNIT, entry.z, observation=observation)
 
     @classmethod
     def viewer_url(cls, row: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from distspec.archives.desi_cameras import CameraSpectra, read_camera
+from distspec.archives.desi_observations import read_observations
 from distspec.archives.multifiber import read_float_column
 from distspec.core.errors import InvalidSpectrumError, QuarantineReason
 from distspec.core.spectrum import Floats
@@ -60,12 +61,15 @@ class Coadd:
         Bits of problems of the fiber.
     cameras : tuple of CameraSpectra
         One to three cameras.
+    observations : mapping of int to mapping of str to str
+        Observation of each target; see `distspec.archives.desi_observations`.
     """
 
     row_by_target: Mapping[int, int]
     objtype: Any
     fiber_status: Any
     cameras: tuple[CameraSpectra, ...]
+    observations: Mapping[int, Mapping[str, str]]
 
 
 _COADD_CACHE: WeakKeyDictionary[ArchiveFile, Coadd] = WeakKeyDictionary()
@@ -104,7 +108,13 @@ def _parse_coadd(content: bytes) -> Coadd:
         detail = f"{len(ids)} targets, {[len(camera.flux) for camera in cameras]} spectra"
         raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, detail)
     rows = {target: row for row, target in enumerate(ids)}
-    return Coadd(rows, _read_text_column(fibers, "objtype"), _read_integer_column(fibers, status), cameras)
+    return Coadd(
+        rows,
+        _read_text_column(fibers, "objtype"),
+        _read_integer_column(fibers, status),
+        cameras,
+        read_observations(content),
+    )
 
 
 def _check_not_truncated(content: bytes) -> None:

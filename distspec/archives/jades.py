@@ -18,12 +18,15 @@ import pyarrow as pa
 
 from distspec.archives.base import LISTING_SCHEMA, Archive, SpectrumEntry, build_spectrum_from_errors
 from distspec.archives.catalogs import make_absolute_url, read_catalog, unit_factor
+from distspec.archives.observations import read_keyword, text_column
 from distspec.core.errors import ArchiveError, InvalidSpectrumError, QuarantineReason, QuarantineRecord
 from distspec.core.instruments import NIRSPEC_PRISM, Disperser
 from distspec.core.lines import GALAXY_LINES
 from distspec.core.listing import Listing
+from distspec.core.schema import Column
 from distspec.core.spectrum import Floats, Spectrum
 from distspec.io.catalog_table import CatalogTable
+from distspec.io.fits.hdus import find_hdu
 from distspec.io.fits.reading import read_fits_image
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig, ListedFile
 from distspec.io.remote.files import ArchiveFile
@@ -52,6 +55,16 @@ COLUMN_ALIASES: Mapping[str, tuple[str, ...]] = {
 """Names of table columns in lower case, of the public tables first, by the name used here."""
 
 
+OBSERVATION_COLUMNS = (
+    text_column("detector", "Detector, as the header has it (DET)."),
+    text_column("msa_quadrant", "MSA quadrant of the slitlet."),
+    text_column("slitlet", "Shutters in the MSA, the quadrant first, as the header has them (SLIT)."),
+    text_column("readout", "Readout pattern of the detectors (READPATT)."),
+    text_column("reduction", "Version in the file's name, and of the survey's pipeline (COMPNAME)."),
+)
+"""What the header and the file's name say of the observation; the tier is in ``root``."""
+
+
 @dataclass(frozen=True)
 class JADES(Archive):
     """JADES: PRISM spectra of one release and its redshift table."""
@@ -73,6 +86,7 @@ class JADES(Archive):
     disperser: ClassVar[Disperser | None] = NIRSPEC_PRISM
     measurements: ClassVar[MeasurementSet] = NIRSPEC_PRISM_MEASUREMENTS
     galaxy_types: ClassVar[Sequence[GalaxyTypeRule]] = GALAXY_TYPE_RULES
+    observation_columns: ClassVar[Sequence[Column]] = OBSERVATION_COLUMNS
 
     def read_listing(self, access: AccessConfig = DEFAULT_ACCESS) -> Listing:
         """List the PRISM files; see `Archive.read_listing`.
@@ -109,9 +123,11 @@ class JADES(Archive):
             raise InvalidSpectrumError(
                 QuarantineReason.NO_REDSHIFT, f"z = {entry.z}: {self.catalog} has no redshift for it"
             )
-        wave, flux, err = _parse_1d_file((await file.read_all()).data)
+        content = (await file.read_all()).data
+        wave, flux, err = _parse_1d_file(content)
         valid = np.isfinite(flux) & np.isfinite(err) & (err > 0)
-        return build_spectrum_from_errors(entry, wave, flux, err, valid, FLUX_UNIT)
+        spectrum = build_spectrum_from_errors(entry, wave, flux, err, valid, FLUX_UNIT)
+        return replace(spectrum, observation=_read_observation(content, file.url))
 
     @classmethod
     def viewer_url(cls, row: Mapping[str, Any]) -> str:
@@ -265,6 +281,21 @@ def _parse_1d_file(content: bytes) -> tuple[Floats, Floats, Floats]:
             f"{span}, outside {WAVE_RANGE[0]}–{WAVE_RANGE[1]} µm: is this another unit?",
         )
     return wave, flux, err
+
+
+def _read_observation(content: bytes, url: str) -> dict[str, str]:
+    """Return those of `OBSERVATION_COLUMNS` that the file states."""
+    header = find_hdu(content, 0, len(content)).header
+    version = re.search(r"_(v[\d.]+)_", url.rpartition("/")[2])
+    slit, pipeline = read_keyword(header, "SLIT"), read_keyword(header, "COMPNAME")
+    values = {
+        "detector": read_keyword(header, "DET"),
+        "msa_quadrant": slit.partition("/")[0],
+        "slitlet": slit,
+        "readout": read_keyword(header, "READPATT"),
+        "reduction": ", ".join(filter(None, [version[1] if version else "", pipeline])),
+    }
+    return {name: value for name, value in values.items() if value}
 
 
 def _read_image(content: bytes, name: str, unit: str) -> Floats:

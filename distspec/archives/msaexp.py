@@ -11,30 +11,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numba import njit
 
 from distspec.archives.catalogs import unit_factor
+from distspec.archives.observations import read_keyword, text_column
 from distspec.core.errors import InvalidSpectrumError, QuarantineReason
-from distspec.core.schema import Column
 from distspec.core.spectrum import Floats
-from distspec.core.text import escape_unprintable
 from distspec.io.fits.cards import Header
 from distspec.io.fits.reading import FitsTable, read_fits_table
 
 WAVE_UNIT, FLUX_UNIT = "um", "uJy"
 OBSERVATION_COLUMNS = (
-    Column("program", pa.string(), "", "Number of the JWST program."),
-    Column(
-        "msa_configuration",
-        pa.string(),
-        "",
-        "Mask: name of the file of MSA metadata and number of the configuration in it.",
+    text_column("program", "Number of the JWST program."),
+    text_column(
+        "msa_configuration", "Mask: name of the file of MSA metadata and number of the configuration in it."
     ),
-    Column("detector", pa.string(), "", "Detector of the reference exposure."),
-    Column("msa_quadrant", pa.string(), "", "MSA quadrant of the first slitlet."),
-    Column("slitlet", pa.string(), "", "Quadrant, row and column of the first slitlet's shutter in the MSA."),
-    Column("reduction", pa.string(), "", "Versions of msaexp and of the JWST pipeline, and CRDS context."),
+    text_column("detector", "Detector of the reference exposure."),
+    text_column("msa_quadrant", "MSA quadrant of the first slitlet."),
+    text_column("slitlet", "Quadrant, row and column of the first slitlet's shutter in the MSA."),
+    text_column("reduction", "Versions of msaexp and of the JWST pipeline, and CRDS context."),
 )
 """What `read_observation` reads."""
 _AIR_KEYWORDS = ("AIRORVAC", "SPECSYS", "CTYPE1", "CTYPE2", "CTYPE3", "TCTYP1", "TCTYP2", "TCTYP3")
@@ -110,29 +105,20 @@ def read_observation(header: Header) -> dict[str, str]:
     """
 
     def join(separator: str, *keys: str) -> str:
-        values = [_read_text(header, key) for key in keys]
+        values = [read_keyword(header, key) for key in keys]
         return separator.join(values) if all(values) else ""
 
     versions = (("msaexp", "VERSION"), ("jwst", "CAL_VER"), ("", "CRDS_CTX"))
-    reduction = [f"{name} {text}".strip() for name, key in versions if (text := _read_text(header, key))]
+    reduction = [f"{name} {text}".strip() for name, key in versions if (text := read_keyword(header, key))]
     observation = {
-        "program": _read_text(header, "PROGRAM").lstrip("0"),
+        "program": read_keyword(header, "PROGRAM").lstrip("0"),
         "msa_configuration": join(" ", "MSAMETFL", "MSAMETID").replace(".fits", ""),
-        "detector": _read_text(header, "DETECTOR"),
-        "msa_quadrant": _read_text(header, "SHUTTRQ"),
+        "detector": read_keyword(header, "DETECTOR"),
+        "msa_quadrant": read_keyword(header, "SHUTTRQ"),
         "slitlet": join("-", "SHUTTRQ", "SHUTTRX", "SHUTTRY"),
         "reduction": ", ".join(reduction),
     }
     return {name: value for name, value in observation.items() if value}
-
-
-def _read_text(header: Header, key: str) -> str:
-    """Return a keyword as text; "" if it is missing, undefined or damaged, which no spectrum is lost for."""
-    try:
-        value = header.get(key)
-    except InvalidSpectrumError:
-        return ""
-    return "" if value is None else escape_unprintable(str(value).strip())
 
 
 def _read_column(table: FitsTable, name: str, unit: str) -> Floats:

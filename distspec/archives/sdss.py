@@ -7,7 +7,7 @@ Redshift, warning and position are in the file alone, so listings lack them. Wav
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -24,10 +24,12 @@ from distspec.archives.multifiber import (
     mask_pixels,
     read_float_column,
 )
+from distspec.archives.observations import read_cell, text_column
 from distspec.core.errors import InvalidSpectrumError, QuarantineReason
 from distspec.core.instruments import SDSS_SPECTROGRAPH, Disperser
 from distspec.core.lines import GALAXY_LINES
 from distspec.core.listing import Listing
+from distspec.core.schema import Column
 from distspec.core.spectrum import Floats, Spectrum
 from distspec.io.fits.hdus import find_hdu
 from distspec.io.fits.reading import FitsTable, parse_head, read_fits_table
@@ -57,6 +59,26 @@ NO_TARGET_BITS: Mapping[str, int] = {"SKY": 0, "UNPLUGGED": 7}
 RA_COLUMNS = ("plug_ra", "ra", "fiber_ra", "racat")
 DEC_COLUMNS = ("plug_dec", "dec", "fiber_dec", "deccat")
 """Columns of the fiber's position, best first: "ra" is 0 in some releases that have "plug_ra"."""
+OBSERVATION_COLUMNS = (
+    text_column("survey", "Survey as the summary table of SDSS-I and -II names it."),
+    text_column("program", "Program of the plate, such as legacy, boss or eboss."),
+    text_column("plate", "Number of the plate; null for spectra of fields (SDSS-V)."),
+    text_column("mjd", "Modified Julian date of the last observation of the plate [d]."),
+    text_column("spectrograph", "Spectrograph, 1 or 2, as the summary table of SDSS-I and -II has it."),
+    text_column("fiber", "Number of the fiber."),
+    text_column("reduction", "Version of the reduction (RUN2D)."),
+)
+"""What the summary table says of the observation."""
+SUMMARY_COLUMNS: Mapping[str, str] = {
+    "survey": "survey",
+    "program": "programname",
+    "plate": "plate",
+    "mjd": "mjd",
+    "spectrograph": "spectrographid",
+    "fiber": "fiberid",
+    "reduction": "run2d",
+}
+"""Columns of the summary table by the name used here."""
 _BAD_PIXEL_BITMASK = sum(1 << bit for bit in BAD_PIXEL_BITS.values())
 _NO_TARGET_BITMASK = sum(1 << bit for bit in NO_TARGET_BITS.values())
 
@@ -77,6 +99,7 @@ class SDSS(Archive):
     spectrum_bytes: ClassVar[int] = HEAD_BYTES
     disperser: ClassVar[Disperser | None] = SDSS_SPECTROGRAPH
     measurements: ClassVar[MeasurementSet] = SDSS_MEASUREMENTS
+    observation_columns: ClassVar[Sequence[Column]] = OBSERVATION_COLUMNS
 
     def read_listing(self, access: AccessConfig = DEFAULT_ACCESS) -> Listing:
         """List all files, without redshifts and positions; see `Archive.read_listing`."""
@@ -112,7 +135,15 @@ class SDSS(Archive):
             )
         check_wave(spectrum.wave)
         return Spectrum(
-            entry.object_id, spectrum.wave, flux, ivar, FLUX_UNIT, spectrum.z, spectrum.ra, spectrum.dec
+            entry.object_id,
+            spectrum.wave,
+            flux,
+            ivar,
+            FLUX_UNIT,
+            spectrum.z,
+            spectrum.ra,
+            spectrum.dec,
+            spectrum.observation,
         )
 
     def read_truth(self) -> pa.Table | None:
@@ -162,6 +193,7 @@ class _FiberSpectrum:
     no_target_detail: str
     ra: float
     dec: float
+    observation: Mapping[str, str]
 
 
 def _object_id(url: str) -> str:
@@ -200,6 +232,7 @@ def _parse_spec_file(content: bytes, file_size: int) -> _FiberSpectrum:
         no_target,
         _read_summary_value(summary, *RA_COLUMNS),
         _read_summary_value(summary, *DEC_COLUMNS),
+        {name: text for name, column in SUMMARY_COLUMNS.items() if (text := read_cell(summary, column))},
     )
 
 

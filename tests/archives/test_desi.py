@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 
 from distspec.archives import desi_files
 from distspec.archives.base import LISTING_SCHEMA
@@ -110,6 +111,34 @@ def test_targets_are_read_or_have_a_reason(tmp_path):
     assert np.allclose(spectrum.ivar, np.where(overlap, 8.0, 4.0))
     accepted = read_listing(DESI(str(tmp_path), accept_z_warnings=True))
     assert np.allclose(accepted["main-dark-1-102"].flux, 102 + np.sin(wave), rtol=1e-6)
+
+
+@pytest.mark.parametrize("damage", ["", "TARGETID", "TILEID", "text", "pairs"])
+def test_the_observation_is_what_all_exposures_of_a_target_share(tmp_path, damage):
+    exposures = {
+        "TARGETID": np.array([101, 101, 103]),
+        "TILEID": np.array([7, 8, 9]),
+        "FIBER": np.array([5, 5, 6]),
+        "NIGHT": np.array([20240101, 20240101, 20240102]),
+    }
+    if damage == "text":
+        exposures["TILEID"] = np.array(["a", "b", "c"])
+    elif damage == "pairs":
+        exposures["TILEID"] = np.ones((3, 2), int)
+    exposures.pop(damage, None)
+    path = write(tmp_path)
+    with fits.open(path, mode="append") as hdus:
+        hdus.append(fits.BinTableHDU(Table(exposures), name="EXP_FIBERMAP"))
+    fits.setval(path, "SURVEY", value="main")
+    found = {name: result for name, result in read_listing(DESI(str(tmp_path))).items() if not reason(result)}
+    assert len(found) == 2
+    first, second = (result.observation for _, result in sorted(found.items()))
+    if damage in ("TARGETID", "text", "pairs"):
+        assert first == second == {}
+        return
+    assert first == {"survey": "main", "fiber": "5", "night": "20240101"}
+    tile = {} if damage else {"tile": "9"}
+    assert second == {"survey": "main", "fiber": "6", "night": "20240102"} | tile
 
 
 @pytest.mark.parametrize(("part", "why"), [("104", "OBJTYPE SKY"), ("106", "COADD_FIBERSTATUS 4")])
@@ -233,6 +262,20 @@ def test_real_files():
         with fits.open(folder / f"coadd-{name.rpartition('-')[0]}.fits") as hdus:
             flux = {camera: hdus[f"{camera}_FLUX"].data[0].astype(float) for camera in "BRZ"}
             ivar = {camera: hdus[f"{camera}_IVAR"].data[0].astype(float) for camera in "BRZ"}
+        found = spectrum.observation
+        if name.startswith("special"):  # several tiles
+            assert found == {
+                "survey": "special",
+                "program": "dark",
+                "reduction": "ioannis, desispec 0.71.6.dev10155",
+            }
+        else:  # several nights
+            assert found == {
+                "tile": "80613",
+                "petal": "4",
+                "fiber": "2233",
+                "reduction": "iron, desispec 0.56.5",
+            }
         assert len(spectrum.wave) == 7781 == 2751 + 2326 + 2881 - 51 - 126
         assert np.allclose(spectrum.wave[[0, -1]], [0.36, 0.9824])
         assert np.array_equal(spectrum.flux[:2700], flux["B"][:2700])

@@ -46,6 +46,13 @@ def test_reading(path):
     assert np.allclose(flux, FLUX * 1e-7 * 6), "1 W/m³ is 1e-7 erg/s/cm²/Å"
 
 
+def test_a_header_without_an_observation_costs_nothing(path):
+    assert read(write(path)).observation == {"reduction": "v5.0"}
+    for keyword in ("DET", "SLIT", "READPATT", "COMPNAME"):
+        fits.setval(write(path), keyword, value="1/2")
+        assert len(read(path).observation) == (3 if keyword == "SLIT" else 2 if keyword != "COMPNAME" else 1)
+
+
 def test_invalid_pixels_are_masked(path):
     flux, err = FLUX.copy(), np.full(N, 1e-16)
     flux[:3], err[5], err[7], err[9] = np.nan, 0.0, -1e-16, np.inf
@@ -195,6 +202,12 @@ def test_real_files(tmp_path):
             assert np.allclose(spectrum.ivar[good], hdus["ERR"].data[good] ** -2.0)
             assert np.allclose(spectrum.wave, hdus["WAVELENGTH"].data * 1e6)
         assert spectrum.z == 3.0 + names.index(name)
+        found = spectrum.observation
+        assert list(found) == [column.name for column in JADES.observation_columns]
+        # Quadrants 1 and 2 are imaged on the second detector.
+        assert (found["detector"] == "NRS2") == (found["msa_quadrant"] in "12")
+        assert found["reduction"].startswith(("v3.", "v5."))
+        assert ", NIPS.2.0.4" in found["reduction"]
         to_rest_frame(spectrum)
 
 

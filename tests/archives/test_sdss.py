@@ -21,7 +21,16 @@ LOGLAM = np.linspace(3.58, 3.96, N)
 FLUX, IVAR = 5.0 + np.sin(np.arange(N)), np.full(N, 4.0)
 
 
-def write(path, upper=False, bunit="1E-17 erg/cm^2/s/Ang", vacuum=True, name="SPALL", tunit=None, **changed):
+def write(
+    path,
+    upper=False,
+    bunit="1E-17 erg/cm^2/s/Ang",
+    vacuum=True,
+    name="SPALL",
+    tunit=None,
+    observation=None,
+    **changed,
+):
     """Write a spec file; columns given as None are left out."""
     coadd = {"flux": FLUX, "loglam": LOGLAM, "ivar": IVAR, "and_mask": np.zeros(N, np.int32)}
     summary = {
@@ -31,7 +40,7 @@ def write(path, upper=False, bunit="1E-17 erg/cm^2/s/Ang", vacuum=True, name="SP
         "OBJTYPE": "GALAXY",
         "PLUG_RA": 150.0,
         "PLUG_DEC": 2.0,
-    }
+    } | (observation or {})
 
     def table(columns, extname):
         names = [key for key in columns if changed.get(key, 0) is not None]
@@ -74,6 +83,18 @@ def test_reading(path):
     assert (spectrum.z, spectrum.ra, spectrum.dec) == (pytest.approx(0.1), 150.0, 2.0)
     _, flux, _ = to_rest_frame(spectrum)
     assert np.allclose(flux, 1.1e-17 * FLUX), "rest-frame erg/s/cm²/Å"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {}),
+        ({"PLATE": 266, "RUN2D": "26 ", "SURVEY": ""}, {"plate": "266", "reduction": "26"}),
+        ({"MJD": 55000.0, "FIBERID": np.nan}, {"mjd": "55000"}),
+    ],
+)
+def test_the_observation_is_what_the_summary_states(path, given, expected):
+    assert read(write(path, observation=given)).observation == expected
 
 
 @pytest.mark.parametrize("upper", [True, False])
@@ -250,12 +271,22 @@ def test_real_files():
         assert spectrum.z == pytest.approx(float(row["z"]))
         assert len(spectrum.wave) == int(row["npix"])
         with fits.open(folder / f"{name}.fits") as hdus:
-            coadd, header = hdus[1].data, hdus[0].header
+            coadd, header, names = hdus[1].data, hdus[0].header, [hdu.name for hdu in hdus]
             good = spectrum.ivar > 0
             assert np.array_equal(spectrum.flux[good], coadd["flux"][good].astype(float))
             assert np.array_equal(spectrum.ivar[good], coadd["ivar"][good].astype(float))
             assert not good[(coadd["ivar"] == 0) | (coadd["and_mask"] & (1 << 23) != 0)].any()
             assert (spectrum.ra, spectrum.dec) == pytest.approx((header["PLUG_RA"], header["PLUG_DEC"]))
+        found = dict(spectrum.observation)
+        own = [part.lstrip("0") for part in name.split("-")[1:]]
+        assert [found[key] for key in ("plate", "mjd", "fiber")] == own
+        if "SPECOBJ" in names:
+            half = "1" if int(found["fiber"]) <= 320 else "2"
+            assert (found["survey"], found["spectrograph"], found["reduction"]) == ("sdss", half, "26")
+        else:
+            assert found.keys().isdisjoint({"survey", "spectrograph"})
+            assert found["reduction"] == header["RUN2D"]
+        assert found["program"] in ("legacy", "boss", "eboss")
 
 
 def test_names_of_folders_and_files_may_contain_a_hash(tmp_path):
