@@ -1,23 +1,25 @@
 """Spectra in files as people have them: ingested without positions, and fifty in a catalog after one run."""
 
+import shlex
+
 import numpy as np
 import pytest
 
 import distspec
 from distspec.catalog.build import _find_healpix_cells
+from distspec.cli.main import main
 from distspec.core.errors import CatalogError, StoreError
 from distspec.store.store import open_store
 from distspec.store.verify import verify_store
 from tests.helpers.own_spectra import WRITERS, simulate, write_csv, write_set
 
-SMALL = {
-    "vae": {"hidden_sizes": (32, 16), "dropout": (0.1, 0.1), "n_latents": 4},
-    "training": {"max_epochs": 3},
-    "clustering": {
-        **{"spaces": ("features", "latents"), "algorithms": ("gmm",), "covariance_types": ("tied",)},
-        **{"k_min": 2, "k_max": 3, "n_models": 1, "n_seeds": 2, "n_null_draws": 1, "n_actors": 1},
-    },
-}
+SMALL = shlex.split(
+    "--vae.hidden-sizes 32 16 --vae.dropout 0.1 0.1 --vae.n-latents 4 --training.max-epochs 3 "
+    "--clustering.spaces features latents --clustering.algorithms gmm --clustering.covariance-types tied "
+    "--clustering.k-min 2 --clustering.k-max 3 --clustering.n-models 1 --clustering.n-seeds 2 "
+    "--clustering.n-null-draws 1 --clustering.n-actors 1"
+)
+"""A small model and sweep."""
 
 
 def test_spectra_without_positions_are_ingested_and_later_ones_join_them_with_the_same_settings(
@@ -47,11 +49,14 @@ def test_spectra_without_positions_have_no_healpix_cell():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", WRITERS)
-def test_fifty_spectra_reach_a_catalog(kind, tmp_path, local_ray):
+def test_fifty_spectra_reach_a_catalog(kind, tmp_path, local_ray, capsys):
     spectra = simulate(50)
     table = write_set(kind, tmp_path / "own", spectra)
-    archive = {"url": str(tmp_path / "own"), "catalog": str(table)}
-    project = distspec.run("table", tmp_path / "root", archive=archive, **SMALL)
+    root = str(tmp_path / "root")
+    archive = ["--archive.url", str(tmp_path / "own"), "--archive.catalog", str(table)]
+    main(["run", "table", "--root", root, *archive, *SMALL])
+    assert f"distspec explore --root {root}" in capsys.readouterr().out
+    project = distspec.open(root)
     objects = project.query("SELECT object_id, z, ra, _healpix_29, source_id FROM objects").to_arrow()
     assert sorted(objects["z"].to_pylist()) == sorted(spectrum.z for spectrum in spectra)
     assert len(project.quarantine().to_arrow()) == 0
