@@ -13,6 +13,8 @@ TWO_AT_A_TIME := --numprocesses 2 --dist loadfile --no-loadscope-reorder \
 	-o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
 
 export RAY_USAGE_STATS_ENABLED := 0
+# Ray's workers have the priority of other processes: at Ray's default they get next to nothing of a busy core.
+test soak: export RAY_worker_niceness := 0
 
 .PHONY: demo test soak check format docs bench pretrained lock clean
 

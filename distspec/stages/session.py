@@ -34,8 +34,15 @@ DRIVER_ENV: Mapping[str, str] = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_IGNORE_UNH
 
 The second one leaves out the tracebacks of tasks whose results nobody needs after another has failed.
 """
-LOCAL_DRIVER_ENV: Mapping[str, str] = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
-"""Settings of a local Ray: its only node is never reclaimed."""
+LOCAL_DRIVER_ENV: Mapping[str, str] = {
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_prestart_worker_first_driver": "0",
+}
+"""Settings of a local Ray: its only node is never reclaimed, and it starts no workers in advance.
+
+Ray would start one for each CPU, without the environment that `ray_session` gives to workers, so that no task
+could use them.
+"""
 SHARED_MEMORY = "/dev/shm"
 """Where Ray keeps its objects on Linux."""
 TEMP_DIR_VARIABLES = ("RAY_TMPDIR", "TMPDIR")

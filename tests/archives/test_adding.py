@@ -154,7 +154,8 @@ from distspec.ingest.source import read_source
 from distspec.io.paths import store_url
 from distspec.store.store import open_store
 
-main(["ingest", "example", "--root", {str(root)!r}, "--archive.url", {str(survey)!r}])
+main(["ingest", "example", "--root", {str(root)!r}, "--archive.url", {str(survey)!r},
+      "--ray.num-cpus", "1"])
 store = open_store(store_url({str(root)!r}))
 archive = get_archive(store.config.archive_name)
 print(json.dumps({{

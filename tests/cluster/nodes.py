@@ -167,6 +167,7 @@ def make_environment(folder: str, **variables: str) -> dict[str, str]:
         "HOME": folder,
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_JOB_STOP_WAIT_TIME_S": "60",  # as in infra/Dockerfile

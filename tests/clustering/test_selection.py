@@ -163,7 +163,7 @@ def test_splitting_off_a_few_points_is_not_selected():
 def has_significant_classes(points, seed):
     config = ClusteringConfig(
         selection_rule="consensus", spaces=("latents",), algorithms=("gmm", "kmeans"), k_min=3, k_max=3,
-        covariance_types=("tied",), n_seeds=3, resample_fraction=0.8, n_null_draws=12,
+        covariance_types=("tied",), n_seeds=3, resample_fraction=0.8, n_null_draws=8,
     )  # fmt: skip
     sample = ClusteringInputs(points.astype(np.float32), np.zeros((len(points), 0), np.float32))
     most, _ = limit_rows(config, len(points), 1e9)

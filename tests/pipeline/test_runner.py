@@ -357,10 +357,9 @@ def test_pipeline_on_real_dja_files(recipe, dja_files, tmp_path, local_ray, monk
     assert (Path(run_url(root, run)) / "report" / "index.html").stat().st_size > 100_000
 
 
-@pytest.mark.slow  # recipe demo, which the tests of README run, has two models as well
-def test_classes_are_a_consensus_of_two_models(tmp_path, local_ray, monkeypatch):
+@pytest.mark.slow  # the small demo has one model, and tests of train_ensemble replace the trainings
+def test_classes_are_a_consensus_of_two_models(tmp_path, local_ray):
     """The second model has the next seed, the same settings and snapshot, and is not promoted."""
-    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     store, root = make_store(tmp_path, 100), str(tmp_path)
     clustering = ClusteringConfig(
         selection_rule="consensus", spaces=("latents",), k_min=2, k_max=2, covariance_types=("tied",),

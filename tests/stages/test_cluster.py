@@ -1,6 +1,7 @@
 """The cluster stage on Ray: the sweep survives killed actors, and all spectra are assigned."""
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -36,7 +37,6 @@ CONFIG = ClusteringConfig(
     n_seeds=3,
     resample_fraction=0.8,
     n_null_draws=1,
-    n_actors=2,
 )
 
 
@@ -56,8 +56,9 @@ def make_jobs(sample):
     return plan_jobs(CONFIG, build_algorithm_grid(CONFIG, len(sample))[0], 0)
 
 
-def start_runner(sample, folder):
-    return SweepRunner([sample], CONFIG, limit_rows(CONFIG, len(sample), 1e9)[0], 0, str(folder))
+def start_runner(sample, folder, n_actors=1):
+    config = replace(CONFIG, n_actors=n_actors)
+    return SweepRunner([sample], config, limit_rows(config, len(sample), 1e9)[0], 0, str(folder))
 
 
 def summarize(results):
@@ -65,8 +66,14 @@ def summarize(results):
 
 
 @pytest.fixture(scope="module")
-def expected_results(sample, local_ray, tmp_path_factory):
-    with start_runner(sample, tmp_path_factory.mktemp("work")) as sweep:
+def finished_folder(tmp_path_factory):
+    """Folder in which `expected_results` keeps the results of its jobs."""
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="module")
+def expected_results(sample, local_ray, finished_folder):
+    with start_runner(sample, finished_folder) as sweep:
         return summarize(sweep.run_jobs(make_jobs(sample)))
 
 
@@ -99,7 +106,7 @@ def test_killed_actors_do_not_change_the_results(sample, expected_results, tmp_p
             os.kill(pid, signal.SIGKILL)
             kills.append(pid)
 
-    with start_runner(sample, tmp_path) as sweep:
+    with start_runner(sample, tmp_path, n_actors=2) as sweep:
         while len(sweep.pool.wait_ready()) < 2:
             time.sleep(0.1)
         pids = ray.get([actor.get_pid.remote() for actor in sweep.pool.wait_ready()])
@@ -134,16 +141,14 @@ def test_an_aborted_job_is_repeated_and_counted(sample, expected_results, tmp_pa
     assert "SweepActor.run_job Job(number=" in caplog.text
 
 
-def test_rerun_runs_only_missing_jobs(sample, expected_results, tmp_path):
-    jobs = make_jobs(sample)
-    with start_runner(sample, tmp_path) as sweep:
-        sweep.run_jobs(jobs)
-    modified = {path: path.stat().st_mtime_ns for path in sorted(tmp_path.iterdir())}
+def test_rerun_runs_only_missing_jobs(sample, expected_results, finished_folder, tmp_path):
+    jobs, folder = make_jobs(sample), shutil.copytree(finished_folder, tmp_path / "work")
+    modified = {path: path.stat().st_mtime_ns for path in sorted(folder.iterdir())}
     assert len(modified) == len(jobs)
     missing = list(modified)[2:5]
     for path in missing:
         path.unlink()
-    with start_runner(sample, tmp_path) as sweep:
+    with start_runner(sample, folder) as sweep:
         assert summarize(sweep.run_jobs(jobs)) == expected_results
     assert {path for path, at in modified.items() if path.stat().st_mtime_ns != at} == set(missing)
 
@@ -174,7 +179,7 @@ def test_all_spectra_are_assigned_like_the_sample(sample, truth, local_ray, tmp_
 def test_sweep_on_a_sample_assigns_all_spectra(sample, truth, local_ray, tmp_path):
     config = replace(
         CONFIG, spaces=("latents",), algorithms=("gmm", "kmeans"), covariance_types=("tied",), k_max=3,
-        n_null_draws=0, sample_size=120,
+        n_null_draws=0, sample_size=120, n_actors=1,
     )  # fmt: skip
     result = cluster_spectra([sample], config, 0, str(tmp_path))
     assert adjusted_rand_score(truth, result.assignment.labels) > 0.95

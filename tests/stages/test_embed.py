@@ -82,10 +82,11 @@ def test_interruption_and_growth_change_no_bit(root, rng, local_ray, one_thread,
             raise KeyboardInterrupt
         return append_latents(store, model_id, start_row, latents)
 
-    monkeypatch.setattr(stage, "append_latents", append_once)
-    with pytest.raises(KeyboardInterrupt):
-        embed_store(root, "m-1")
-    monkeypatch.setattr(stage, "append_latents", append_latents)
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "append_latents", append_once)
+        patch.setattr(stage, "require_worker_slots", lambda *_: 1)  # one actor starts sooner than two
+        with pytest.raises(KeyboardInterrupt):
+            embed_store(root, "m-1")
     store = open_store(store_url(root))
     assert count_embedded(store, "m-1") == 32
     append(store, batch_of(37, 64, rng, "p"), identity_of(37))

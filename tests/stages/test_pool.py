@@ -94,10 +94,12 @@ def test_actors_are_added_while_work_goes_on(local_ray, monkeypatch):
     pool = ActorPool(start_worker, 9, lambda: cpus[0])
     pids = set()
     for done, (_, (_, pid)) in enumerate(
-        pool.map_unordered(lambda actor, item: actor.square.remote(item), range(120))
+        pool.map_unordered(lambda actor, item: actor.square.remote(item), range(1200))
     ):
         cpus[0] = 1 if done < 3 else 3
         pids.add(pid)
+        if len(pids) == 3:
+            break
     assert len(pids) == 3
     pool.shutdown()
 

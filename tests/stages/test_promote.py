@@ -23,7 +23,6 @@ from distspec.stages.promote import (
     retrain_if_needed,
 )
 from distspec.stages.result import StageResult
-from distspec.stages.train import train
 from distspec.store.store import open_store
 from distspec.training.config import TrainingConfig
 from distspec.training.record import compute_model_id
@@ -218,19 +217,3 @@ def test_job_killed_before_the_promotion_is_completed_by_the_next(root, training
     run_stage(root)
     assert read_promoted(root).model_id == training.model_ids[1]
     assert len(training.model_ids) == 2
-
-
-def test_warm_start_begins_with_the_promoted_weights(root, monkeypatch):
-    """A real training that learns next to nothing ends with the weights that it started from."""
-    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-    models.save(open_store(store_url(root)), root, "m-parent")
-    with hold_lease(root, "test") as lease:
-        promote(root, lease, "m-parent", "")
-    config = TrainingConfig(learning_rate=1e-12, max_epochs=1, patience=1)
-    model_id = str(train(root, models.SMALL, config, 0, "m-parent").summary["model"])
-    child, parent = (load_model(model_url(root, name)) for name in (model_id, "m-parent"))
-    assert child.record.parent_model_id == "m-parent"
-    for (name, weight), (_, before) in zip(
-        child.vae.named_parameters(), parent.vae.named_parameters(), strict=True
-    ):
-        assert torch.allclose(weight, before, atol=1e-6), name

@@ -5,10 +5,12 @@ import signal
 import numpy as np
 import pytest
 import ray
+import torch
 
 from distspec.core.errors import ConfigError, TrainingDivergedError, TrainingError
 from distspec.io.files import list_files, read_json
-from distspec.io.paths import join_url, store_url
+from distspec.io.paths import join_url, model_url, store_url
+from distspec.models.model import load_model
 from distspec.stages import session
 from distspec.stages import train as train_module
 from distspec.stages.train import train
@@ -17,14 +19,14 @@ from distspec.store.store import StoreConfig, create_store, open_store
 from distspec.training.config import TrainingConfig
 from distspec.training.setup import split_rows
 from tests.conftest import append, batch_of, identity_of
+from tests.helpers import models
 from tests.training.build_store import SMALL, make_store
 
 CONFIG = TrainingConfig(learning_rate=1e-3, max_epochs=3)
 
 
-def test_bad_value_ends_the_training_and_is_named(tmp_path, local_ray, monkeypatch):
+def test_bad_value_ends_the_training_and_is_named(tmp_path, local_ray):
     """There is one attempt, although three failures are allowed: a retry would not help."""
-    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     store = make_store(tmp_path, 100)
     batch = batch_of(1, 32, np.random.default_rng(1), prefix="bad")
     batch.flux[0, 7], batch.ivar[0, 7] = np.nan, 100.0
@@ -38,11 +40,15 @@ def test_bad_value_ends_the_training_and_is_named(tmp_path, local_ray, monkeypat
     assert not [name for name in list_files(f"{tmp_path}/models") if name.endswith("model.json")]
 
 
-def test_model_belongs_to_the_snapshot_at_the_start(tmp_path, local_ray, monkeypatch):
-    """The store grows during the training; TensorBoard events and the snapshot's tag are written."""
-    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+def test_a_training_that_starts_from_another_model(tmp_path, local_ray, monkeypatch):
+    """The store grows during the training, whose model belongs to the snapshot at the start.
+
+    It learns next to nothing, and so ends with the weights that it started from. TensorBoard events and the
+    snapshot's tag are written. A training whose driver is killed: tests/training/test_kills.py.
+    """
     store = make_store(tmp_path, 100)
     root = str(tmp_path)
+    models.save(store, root, "m-parent")
 
     split = train_module.split_rows
 
@@ -54,7 +60,8 @@ def test_model_belongs_to_the_snapshot_at_the_start(tmp_path, local_ray, monkeyp
 
     monkeypatch.setattr(train_module, "split_rows", split_and_grow)
     sigint_handler = signal.getsignal(signal.SIGINT)
-    counts = train(root, SMALL, TrainingConfig(max_epochs=2, tensorboard=True), 0).summary
+    config = TrainingConfig(learning_rate=1e-12, max_epochs=1, patience=1, tensorboard=True)
+    counts = train(root, models.SMALL, config, 0, "m-parent").summary
     assert signal.getsignal(signal.SIGINT) is sigint_handler, "Ray Train's own ends the process with 0"
     record = read_json(join_url(root, "models", str(counts["model"]), "model.json"))
     assert record["snapshot_id"] == store.snapshot_id
@@ -65,12 +72,13 @@ def test_model_belongs_to_the_snapshot_at_the_start(tmp_path, local_ray, monkeyp
     events = [name for name in list_files(join_url(root, "models")) if "tensorboard/events" in name]
     assert len(events) == 1
 
+    child, parent = (load_model(model_url(root, name)) for name in (str(counts["model"]), "m-parent"))
+    assert child.record.parent_model_id == "m-parent"
+    for (name, weight), (_, before) in zip(
+        child.vae.named_parameters(), parent.vae.named_parameters(), strict=True
+    ):
+        assert torch.allclose(weight, before, atol=1e-6), name
 
-def test_training_creates_no_actor_that_outlives_its_job(tmp_path, local_ray, monkeypatch):
-    """A training whose driver is killed: tests/training/test_kills.py."""
-    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-    make_store(tmp_path, 100)
-    train(str(tmp_path), SMALL, TrainingConfig(max_epochs=1), 0)
     names = {actor["ActorClassName"] for actor in ray._private.state.actors().values()}
     assert any("RayTrainWorker" in name for name in names), names
     assert not any("PlacementGroupCleaner" in name for name in names), "Ray Train's detached actor"
