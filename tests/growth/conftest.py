@@ -61,7 +61,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "CHUNK_BYTES", 4 * 48 * CHUNK_ROWS)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Undisturbed:
     folder, root = tmp_path_factory.mktemp("archive"), str(tmp_path_factory.mktemp("root"))
     damage_files(GrowingArchive.create(folder, N_FILES))

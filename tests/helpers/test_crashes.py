@@ -1,5 +1,6 @@
 """A test that ends its process is a failure, and does not keep others from running."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,8 @@ def test_all_other_tests_run_after_a_crash(tmp_path):
         (tmp_path / f"test_{number}.py").write_text("def test(): pass")
     options = [
         "-p",
+        "xdist.plugin",
+        "-p",
         "no:cacheprovider",
         "--numprocesses",
         "2",
@@ -40,6 +43,7 @@ def test_all_other_tests_run_after_a_crash(tmp_path):
     ended = subprocess.run(
         [sys.executable, "-m", "pytest", f"--rootdir={tmp_path}", *options, str(tmp_path)],
         cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # other plugins take seconds to import
         capture_output=True,
         text=True,
         timeout=120,

@@ -40,8 +40,9 @@ def start_unplaceable():
     return Worker.options(num_cpus=1000).remote()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pool(local_ray):
+    """A pool of two actors, which all tests may kill: Ray restarts them."""
     actors = ActorPool(start_worker, 2)
     yield actors
     actors.shutdown()
