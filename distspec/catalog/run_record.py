@@ -67,6 +67,11 @@ class SelectionRecord(JsonRecord):
     stability : float or None
         Mean adjusted Rand index between members of the ensemble; between those of different models if there
         are several.
+    min_stability : float or None
+        `ClusteringConfig.min_stability`; None in records of earlier versions.
+    rerun_agreement : float or None
+        Estimate of the adjusted Rand index between the classes of independent runs, from halves of the
+        models; None with one model.
     alpha : float or None
         Significance level of `beats_null`, over all settings of the sweep.
     n_null_draws : int or None
@@ -88,6 +93,8 @@ class SelectionRecord(JsonRecord):
     variant: str | None = None
     fraction: float | None = None
     stability: float | None = None
+    min_stability: float | None = None
+    rerun_agreement: float | None = None
     alpha: float | None = None
     n_null_draws: int | None = None
     silhouette_test: NullTestRecord | None = None
@@ -99,8 +106,21 @@ class SelectionRecord(JsonRecord):
         tests = [test for test in (self.silhouette_test, self.stability_test) if test is not None]
         return min(1.0, 2.0 * min(test.p_value for test in tests)) if tests else None
 
+    @property
+    def is_reproducible(self) -> bool:
+        """Whether the members of the ensemble agree enough; True if it is not known."""
+        return self.stability is None or self.min_stability is None or self.stability >= self.min_stability
+
+    @property
+    def has_classes(self) -> bool | None:
+        """Whether the clusters are classes: reproducible and more than structureless data give.
+
+        None if they are reproducible and were not compared with structureless data.
+        """
+        return self.beats_null if self.is_reproducible else False
+
     def describe_verdict(self, n_classes: int) -> str:
-        """Return in one sentence whether the classes are more than structureless data give.
+        """Return in one or two sentences whether the clusters are classes, and if not, why.
 
         Parameters
         ----------
@@ -116,17 +136,23 @@ class SelectionRecord(JsonRecord):
             return "The sample could not be divided: all spectra are one class."
         is_one = n_classes == 1
         groups = f"{n_classes} {'group' if is_one else 'groups'}"
-        if self.beats_null is None:
-            return f"{groups}, which were not compared with structureless data."
         p_value = self.null_p_value
         p_text = "" if p_value is None else f" (p {'< 0.001' if p_value < 1e-3 else f'= {p_value:.2g}'})"
-        if self.beats_null:
-            classes = f"{n_classes} {'class' if is_one else 'classes'}"
-            return f"{classes}, more distinct than structureless data give{p_text}."
-        return (
-            f"No distinct classes were found: structureless data divide as well as these {groups}{p_text}. "
-            "Treat them as a partition."
-        )
+        if self.beats_null is False:
+            return (
+                f"No distinct classes were found: structureless data divide as well as these {groups}"
+                f"{p_text}. Treat them as a partition."
+            )
+        if not self.is_reproducible:
+            return (
+                f"No reproducible classes were found: the members of the ensemble agree on these {groups} "
+                f"with a mean adjusted Rand index of {self.stability:.2f}, and classes need "
+                f"{self.min_stability:g}. Treat them as a partition."
+            )
+        if self.beats_null is None:
+            return f"{groups}, which were not compared with structureless data."
+        classes = f"{n_classes} {'class' if is_one else 'classes'}"
+        return f"{classes}, more distinct than structureless data give{p_text}."
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from distspec.clustering.config import ClusteringConfig
 from distspec.clustering.diagnostics import ClassConfusion, LatentPair
 from distspec.clustering.labeler import Assignment
 from distspec.clustering.null_tests import NullTest
-from distspec.clustering.selection import Selection, SweepScores, SweepSetting
+from distspec.clustering.selection import Selection
+from distspec.clustering.sweep_scores import SweepScores, SweepSetting
 from distspec.clustering.trials import TrialResult
 from distspec.core import schema
 from distspec.core.records import CHECKSUM_KEY, add_checksum, compute_fingerprint
@@ -309,6 +310,8 @@ def build_selection_record(
         space=setting.space,
         **setting.algorithm_spec._asdict(),
         stability=sweep_scores.mean_stability(setting),
+        min_stability=config.min_stability,
+        rerun_agreement=selection.rerun_agreement,
         alpha=config.alpha,
         n_null_draws=config.n_null_draws,
         silhouette_test=_build_null_test_record(sweep_scores.silhouette_test, setting),

@@ -1,8 +1,9 @@
 """Clustering: the sweep over algorithms and spaces, its scores and null tests, and consensus classes.
 
 The package holds the algorithms and their settings (`config`, `plan`, `algorithms`), scores (`trials`,
-`silhouette`, `null_tests`, `selection`), and the assignment of spectra to classes (`consensus`, `umap`,
-`labeler`). It may import `distspec.core` and `distspec.io`; it knows nothing of stores, models or Ray.
+`silhouette`, `null_tests`, `sweep_scores`), the `selection` of a setting, and the assignment of spectra to
+classes (`consensus`, `umap`, `labeler`). It may import `distspec.core` and `distspec.io`; it knows nothing of
+stores, models or Ray.
 """
 
 from importlib import import_module
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
     from distspec.clustering.consensus import Consensus, compute_stability, find_consensus
     from distspec.clustering.labeler import Assignment, EnsembleLabeler, EnsembleMember
     from distspec.clustering.null_tests import NullTest, run_null_test
-    from distspec.clustering.selection import Selection, SweepScores, score_sweep, select_setting
+    from distspec.clustering.selection import Selection, select_setting
     from distspec.clustering.silhouette import davies_bouldin, silhouette_scores
+    from distspec.clustering.sweep_scores import SweepScores, score_sweep
     from distspec.clustering.umap import UmapEmbedding, UmapParams, build_neighbor_graph
 
 __all__ = [
@@ -55,7 +57,7 @@ _MODULES = {
     "FeatureSpace": "config",
     "NullTest": "null_tests",
     "Selection": "selection",
-    "SweepScores": "selection",
+    "SweepScores": "sweep_scores",
     "UmapEmbedding": "umap",
     "UmapParams": "umap",
     "build_neighbor_graph": "umap",
@@ -65,7 +67,7 @@ _MODULES = {
     "fit_clustering": "algorithms",
     "fit_clusterings": "algorithms",
     "run_null_test": "null_tests",
-    "score_sweep": "selection",
+    "score_sweep": "sweep_scores",
     "select_setting": "selection",
     "silhouette_scores": "silhouette",
 }

@@ -69,8 +69,9 @@ class ClusteringConfig:
     """Number of ensemble members per setting on null data."""
     alpha: float = 0.01
     """Probability, over all settings of the sweep, that structureless data count as beating the null test."""
-    min_stability: float = 0.8
-    """Smallest mean adjusted Rand index between members at which a clustering counts as reproducible."""
+    min_stability: float = 0.9
+    """Smallest mean adjusted Rand index between members at which a clustering counts as reproducible. The
+    rule consensus selects the finest clustering of a space that reaches it."""
     min_core_stability: float = 0.9
     """Smallest membership stability at which a spectrum belongs to the core of its class."""
     min_class_jaccard: float = 0.6

@@ -248,7 +248,7 @@ def build_summary(data: ReportData) -> list[SummaryItem]:
         SummaryItem(format_number(quarantined), "quarantined", _format_top_reasons(data.quarantine)),
         SummaryItem(
             format_number(n_classes),
-            "groups" if data.run.clustering.beats_null is False else "classes",
+            "groups" if data.run.clustering.has_classes is False else "classes",
             f"{format_number(n_noise)} spectra are noise" if n_noise else "",
         ),
         *_summarize_selection(data.run.clustering, data.sweep),
@@ -263,12 +263,18 @@ def _summarize_selection(selection: SelectionRecord, sweep: pa.Table) -> list[Su
     silhouette = chosen[0]["silhouette"] if chosen else None
     tests = selection.silhouette_test, selection.stability_test
     nulls = [f"null data: {test.null_mean:.2f}" if test else "" for test in tests]
+    reruns = selection.rerun_agreement
+    rerun_text = "" if reruns is None else f"classes of reruns: {reruns:.2f}"
     algorithm = f"{chosen[0]['algorithm']}, k = {format_number(chosen[0]['k'])}" if chosen else ""
     return [
         SummaryItem(
             format_fixed(silhouette, 2), "silhouette", "; ".join(filter(None, (nulls[0], algorithm)))
         ),
-        SummaryItem(format_fixed(selection.stability, 2), "stability (ARI)", nulls[1]),
+        SummaryItem(
+            format_fixed(selection.stability, 2),
+            "stability (ARI)",
+            "; ".join(filter(None, (rerun_text, nulls[1]))),
+        ),
     ]
 
 

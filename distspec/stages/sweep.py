@@ -36,7 +36,8 @@ from distspec.clustering.cost import (
 from distspec.clustering.feature_space import ClusteringInputs
 from distspec.clustering.labeler import Assignment, EnsembleLabeler, EnsembleMember
 from distspec.clustering.plan import DatasetSpec, Job, Trial, build_algorithm_grid, plan_jobs
-from distspec.clustering.selection import Selection, SweepScores, score_sweep, select_setting
+from distspec.clustering.selection import Selection, select_setting
+from distspec.clustering.sweep_scores import SweepScores, score_sweep
 from distspec.clustering.trials import (
     TrialResult,
     fit_trials,

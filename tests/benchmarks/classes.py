@@ -33,7 +33,8 @@ from distspec.clustering.consensus import Consensus, drop_unstable_classes, find
 from distspec.clustering.feature_space import ClusteringInputs, join_measurements, scale_by_posterior_width
 from distspec.clustering.labeler import Assignment
 from distspec.clustering.plan import build_algorithm_grid, plan_jobs
-from distspec.clustering.selection import score_sweep, select_setting
+from distspec.clustering.selection import select_setting
+from distspec.clustering.sweep_scores import score_sweep
 from distspec.clustering.trials import TrialResult, limit_rows, run_trials
 from distspec.clustering.umap import UmapEmbedding, UmapParams, build_neighbor_graph
 from distspec.core.spectrum import Floats, Floats32, WavelengthGrid

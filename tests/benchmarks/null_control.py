@@ -22,7 +22,8 @@ from scipy.stats import binomtest
 
 from distspec.clustering.config import GAUSSIAN, NULL_MODELS, OBSERVED, PERMUTED, ClusteringConfig
 from distspec.clustering.feature_space import ClusteringInputs
-from distspec.clustering.selection import score_sweep, select_setting
+from distspec.clustering.selection import select_setting
+from distspec.clustering.sweep_scores import score_sweep
 from distspec.core.spectrum import Floats
 from distspec.pipeline.recipes import CONSENSUS_CLUSTERING
 from tests.benchmarks.classes import run_sweep

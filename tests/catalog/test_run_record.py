@@ -30,6 +30,24 @@ def test_the_verdict_says_whether_there_are_classes(beats_null, p_values, expect
     assert replace(SELECTION, beats_null=beats_null, **tests).describe_verdict(3) == expected
 
 
+@pytest.mark.parametrize(
+    ("stability", "beats_null", "has_classes", "expected"),
+    [
+        (0.93, True, True, "3 classes, more distinct"),
+        (0.93, None, None, "3 groups, which were not compared"),
+        (0.81, True, False, "No reproducible classes were found: the members of the ensemble agree on these "
+         "3 groups with a mean adjusted Rand index of 0.81, and classes need 0.9."),
+        (0.81, None, False, "No reproducible classes were found"),
+        (0.81, False, False, "No distinct classes were found"),
+        (None, True, True, "3 classes, more distinct"),
+    ],
+)  # fmt: skip
+def test_what_is_not_reproducible_is_not_called_classes(stability, beats_null, has_classes, expected):
+    selection = replace(SELECTION, stability=stability, min_stability=0.9, beats_null=beats_null)
+    assert selection.has_classes is has_classes
+    assert selection.describe_verdict(3).startswith(expected)
+
+
 def test_p_value_is_corrected_for_two_tests():
     assert SELECTION.null_p_value is None
     assert replace(SELECTION, stability_test=null_test(0.8)).null_p_value == 1.0

@@ -6,7 +6,8 @@ import pytest
 from distspec.clustering.config import AlgorithmSpec, ClusteringConfig, FeatureSpace
 from distspec.clustering.feature_space import ClusteringInputs
 from distspec.clustering.plan import DatasetSpec, Trial, build_algorithm_grid, plan_jobs
-from distspec.clustering.selection import SweepSetting, score_sweep, select_setting
+from distspec.clustering.selection import estimate_rerun_agreement, select_setting
+from distspec.clustering.sweep_scores import SweepSetting, score_sweep
 from distspec.clustering.trials import TrialResult, TrialScores, limit_rows, run_trials
 
 CONSENSUS = ClusteringConfig(
@@ -23,7 +24,7 @@ def result(space, setting, member, labels, silhouette, data=None, stability=floa
     return TrialResult(trial, labels, sizes if len(labels) else np.array([60, 60]), noise, scores, 0.1)
 
 
-def sweep(rng, space, setting, k, noise_fraction, silhouette, null=0.1):
+def sweep(rng, space, setting, k, noise_fraction, silhouette, null=0.1, null_stability=0.3):
     truth = np.repeat(np.arange(k), 60)
     found = []
     for member in range(4):
@@ -33,7 +34,15 @@ def sweep(rng, space, setting, k, noise_fraction, silhouette, null=0.1):
         for draw in range(5):
             score = null + 0.01 * rng.normal()
             found.append(
-                result(space, setting, 0, [], score, DatasetSpec(kind, draw), 0.3 + 0.01 * rng.normal())
+                result(
+                    space,
+                    setting,
+                    0,
+                    [],
+                    score,
+                    DatasetSpec(kind, draw),
+                    null_stability + 0.01 * rng.normal(),
+                )
             )
     return found
 
@@ -56,31 +65,66 @@ def test_rule_silhouette_takes_the_highest_silhouette(rng):
     assert select([result(MAP, AlgorithmSpec("gmm", 5, "full"), 0, [0, 0], float("nan"))], config)[0] is None
 
 
-def test_rule_consensus_takes_the_most_stable_significant_setting(rng):
-    stable, unstable = AlgorithmSpec("gmm", 3, "tied"), AlgorithmSpec("gmm", 4, "tied")
-    small = AlgorithmSpec("gmm", 2, "tied")
+def test_rule_consensus_takes_the_finest_reproducible_significant_setting(rng):
+    """A coarser one is more stable; of two finer ones one is not reproducible, one does not beat the null."""
+    coarse, fine = AlgorithmSpec("gmm", 2, "tied"), AlgorithmSpec("gmm", 3, "tied")
+    unstable, chance = AlgorithmSpec("gmm", 4, "tied"), AlgorithmSpec("gmm", 5, "tied")
     results = [
-        *sweep(rng, FEATURES, small, 2, 0.02, 0.45, null=0.4),
-        *sweep(rng, FEATURES, stable, 3, 0.02, 0.30, null=0.1),
-        *sweep(rng, FEATURES, unstable, 4, 0.5, 0.60, null=0.1),
-        *sweep(rng, MAP, stable, 3, 0.05, 0.90, null=0.1),
+        *sweep(rng, FEATURES, coarse, 2, 0.0, 0.45),
+        *sweep(rng, FEATURES, fine, 3, 0.02, 0.30),
+        *sweep(rng, FEATURES, unstable, 4, 0.5, 0.60),
+        *sweep(rng, FEATURES, chance, 5, 0.02, 0.3, null=0.3, null_stability=0.95),
     ]
     selection, sweep_scores = select(results)
-    assert selection.setting == SweepSetting("features", stable)
+    assert sweep_scores.beats_null(SweepSetting("features", chance)) is False
+    assert selection.setting == SweepSetting("features", fine)
     assert sweep_scores.beats_null(selection.setting)
     assert selection.n_classes == 3
-    assert "most stable of" in selection.reason
+    assert selection.reason.startswith("finest of 2 reproducible clusterings in features")
     assert "between members of one model" in selection.reason
+    assert selection.rerun_agreement is None
 
 
-@pytest.mark.parametrize("noise", [0.6, 0.05])
-def test_all_spaces_are_alike(rng, noise):
-    """The most stable setting is taken in whichever space, also if others reach the minimum."""
+@pytest.mark.parametrize("noise", [0.6, 0.02])
+def test_with_one_model_the_most_stable_space_is_taken(rng, noise):
+    """Also if the setting of another space is reproducible."""
     setting = AlgorithmSpec("gmm", 3, "tied")
     results = [
         *sweep(rng, FEATURES, setting, 3, noise, 0.3), *sweep(rng, MAP, setting, 3, 0.0, 0.4),
     ]  # fmt: skip
     assert select(results)[0].setting.space.startswith("map")
+
+
+def results_of_models(space, spec, labels_by_model):
+    return [
+        result(space, spec, i, labels_by_model[i % len(labels_by_model)], 0.5, DatasetSpec(number=i % 4))
+        for i in range(8)
+    ]
+
+
+def test_the_space_is_taken_whose_classes_reruns_find_again():
+    """In the map the halves of the models select different settings; features, less stable, are taken."""
+    n = 240
+    thirds, quarters = np.repeat(np.arange(3), n // 3), np.tile(np.arange(4), n // 4)
+    shared = [np.roll(thirds, shift) for shift in (0, 2, 0, 2)]
+    k2, k3, k4 = (AlgorithmSpec("gmm", k, "tied") for k in (2, 3, 4))
+    results = [
+        *results_of_models(FEATURES, k3, shared),
+        *results_of_models(MAP, k2, [np.repeat([0, 1], n // 2)] * 4),
+    ]
+    selection, sweep_scores = select(results)
+    assert selection.setting == SweepSetting(MAP.title, k2)
+    assert selection.rerun_agreement == 1.0
+    # The half without the fourth model finds quarters reproducible, and selects them as the finest.
+    results += results_of_models(MAP, k4, [quarters, quarters, quarters, thirds])
+    selection, sweep_scores = select(results)
+    in_map = estimate_rerun_agreement(results, sweep_scores, CONSENSUS, MAP.title)
+    assert in_map < 0.1
+    assert selection.setting == SweepSetting("features", k3)
+    assert selection.rerun_agreement > 0.9
+    assert f"of 2 spaces the one whose classes reruns find again best ({selection.rerun_agreement:.2f})" in (
+        selection.reason
+    )
 
 
 def test_a_clustering_that_depends_on_the_model_is_not_selected(rng):
@@ -120,7 +164,7 @@ def test_reason_names_a_low_stability_and_a_failed_null_test(rng):
     )
     assert "no clustering reaches a stability" in selection.reason
     assert sweep_scores.beats_null(selection.setting) is False
-    assert "none beats the null test" in selection.reason
+    assert "it does not beat the null test" in selection.reason
 
 
 def test_mostly_noise_is_not_selected(rng):

@@ -392,6 +392,16 @@ def test_a_model_of_too_few_spectra_is_in_the_headline():
     assert "40 spectra are too few. Run r1" in text_of(data)
 
 
+def test_groups_that_are_not_reproducible_are_not_announced_as_classes():
+    clustering = dataclasses.replace(
+        RUN.clustering, beats_null=True, stability=0.81, min_stability=0.9, rerun_agreement=0.87
+    )
+    data = dataclasses.replace(report_data(), run=dataclasses.replace(RUN, clustering=clustering))
+    words = text_of(data)
+    assert "60 spectra, no reproducible classes No reproducible classes were found" in words
+    assert "stability (ARI) 0.81 classes of reruns: 0.87" in words
+
+
 def test_the_kept_epoch_is_not_called_the_lowest_if_it_is_not():
     assert "has, 1, with the lowest validation loss" in text_of(report_data())
     kept = dataclasses.replace(report_data(), best_epoch=0)
