@@ -82,6 +82,7 @@ class RedshiftTable:
                 self._sources = table.identifiers(source)
             if (spectrum := table.find_column("object_id", "id")) and spectrum != file_column:
                 ids = table.identifiers(spectrum)
+        self._used: set[int] = set()
         self._rows: dict[str, list[int]] = {}
         for row, (file, number) in enumerate(zip(self.files, ids, strict=True)):
             name = file.rpartition("/")[2]
@@ -141,6 +142,7 @@ class RedshiftTable:
         """
         if not rows:
             return None
+        self._used.update(rows)
         url = self._table.url
         for row in rows:
             if row in self._table.problems:
@@ -152,6 +154,11 @@ class RedshiftTable:
         first = next((row for row in rows if math.isfinite(self._ra[row] + self._dec[row])), rows[0])
         source = next((self._sources[row] for row in rows if self._sources[row]), "")
         return RedshiftRow(found[0] if found else math.nan, self._ra[first], self._dec[first], source)
+
+    def list_unused(self) -> list[str]:
+        """Return the files that the table names and that no spectrum was found in so far, in its order."""
+        unused = (file for row, file in enumerate(self.files) if file and row not in self._used)
+        return list(dict.fromkeys(unused))
 
 
 class RowFinder:

@@ -7,6 +7,7 @@ that a copied or touched file is no new version, and other options are one where
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections import Counter
@@ -50,6 +51,8 @@ from distspec.io.spectra import (
 )
 from distspec.measurements.definitions import MeasurementSet
 from distspec.measurements.standard_sets import BROAD_MEASUREMENTS
+
+log = logging.getLogger(__name__)
 
 OTHER_FILES = re.compile(
     r"\..*|readme.*|licen[cs]e.*|.*\.(md|rst|html?|json|ya?ml|toml|ini|cfg|log|py|pyc|ipynb|sh|r|m|tex|bib|docx?"
@@ -143,11 +146,17 @@ class TableArchive(Archive):
             raise ArchiveError(f"{self.url} holds no file that could have spectra: check --archive.url")
         files = read_file_summaries(self.options, base, urls, access)
         rows = RowFinder(base, table, files)
-        return [
+        found = [
             self._describe(base, url, file, number, rows)
             for url, file in zip(urls, files, strict=True)
             for number in range(len(file) if isinstance(file, FileSummary) else 1)
         ]
+        if table is not None:
+            refused = [
+                u for u, file in zip(urls, files, strict=True) if isinstance(file, InvalidSpectrumError)
+            ]
+            self._warn_of_missing_files(table, refused)
+        return found
 
     async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
         """Read one spectrum; see `Archive.read`."""
@@ -206,6 +215,15 @@ class TableArchive(Archive):
         catalog = make_absolute_url(self.catalog) if self.catalog else ""
         urls = [file.url for file in list_folder(base, access) if file.url != catalog]
         return [url for url in urls if not OTHER_FILES.fullmatch(url.rpartition("/")[2])]
+
+    def _warn_of_missing_files(self, table: RedshiftTable, refused: Sequence[str]) -> None:
+        """Log the files that only the table names; `refused` are files without a spectrum."""
+        names = {url.rpartition("/")[2] for url in refused}
+        known = names | {name[: dot.start()] for name in names for dot in re.finditer(r"\.", name)}
+        missing = [f for f in table.list_unused() if f.rpartition("/")[2].partition("#")[0] not in known]
+        if missing:
+            text = "%s: no spectrum in %s belongs to %d of the names in its column of files, the first %s"
+            log.warning(text, self.catalog, self.url, len(missing), missing[0])
 
     def _describe(
         self, base: str, url: str, file: FileSummary | InvalidSpectrumError, number: int, rows: RowFinder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -77,7 +78,8 @@ class SelectionRecord(JsonRecord):
     n_null_draws : int or None
         Number of draws of each null model.
     silhouette_test, stability_test : NullTestRecord or None
-        Tests of both scores; None if no null data were drawn.
+        Tests of both scores; None if no null data were drawn. The score of `stability_test` is Fisher's
+        z-transform of the mean adjusted Rand index.
     """
 
     selection_rule: str
@@ -118,6 +120,19 @@ class SelectionRecord(JsonRecord):
         None if they are reproducible and were not compared with structureless data.
         """
         return self.beats_null if self.is_reproducible else False
+
+    @property
+    def null_means(self) -> Mapping[str, float]:
+        """Mean silhouette and mean adjusted Rand index of null data, by "silhouette" and "stability".
+
+        The second is averaged as Fisher's z. Empty if no null data were drawn.
+        """
+        means: dict[str, float] = {}
+        if self.silhouette_test is not None:
+            means["silhouette"] = self.silhouette_test.null_mean
+        if self.stability_test is not None:
+            means["stability"] = math.tanh(self.stability_test.null_mean)
+        return means
 
     def describe_verdict(self, n_classes: int) -> str:
         """Return in one or two sentences whether the clusters are classes, and if not, why.

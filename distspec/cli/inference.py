@@ -93,7 +93,12 @@ class PredictCommand(TableCommand):
         if any(rejected.reason is QuarantineReason.NO_REDSHIFT for rejected in prediction.rejected):
             print("\ngive redshifts with --z, or a table of them with --redshifts", file=messages)
         if not len(prediction.table):
-            print("error: none of the spectra can be used", file=sys.stderr)
+            text = "none of the spectra can be used"
+            if any(rejected.reason is QuarantineReason.BAD_TABLE for rejected in prediction.rejected):
+                text += ": files must be in the format of the archive of the " + (
+                    f"model {self.model}" if self.model else "root"
+                )
+            print(f"error: {text}", file=sys.stderr)
             raise SystemExit(1)
 
 

@@ -30,6 +30,7 @@ from distspec.report.data import N_EXAMPLES_PER_CLASS, N_THUMBNAIL_COLUMNS, Exam
 from distspec.report.external import read_map_columns
 from distspec.report.odd_features import OddFeature, find_odd_feature
 from distspec.report.spaces import build_chosen_space
+from distspec.report.tables import format_number
 from distspec.report.truth import score_against_truth
 from distspec.store.store import Store
 
@@ -101,7 +102,10 @@ def collect_report_data(
         history=load_history(model_url(root, run.model_id)),
         quartile_examples=examples.read(
             quartiles,
-            [f"{QUARTILES[i]} of the error: {mse[row]:.3f}" for i, row in enumerate(quartiles)],
+            [
+                f"{QUARTILES[i]} of the error: {format_number(float(mse[row]), 2)}"
+                for i, row in enumerate(quartiles)
+            ],
         ),
         class_examples=examples.read(members, _format_captions(objects.take(pa.array(members)))),
         class_example_labels=objects["cluster_label"].to_numpy()[members],
@@ -268,7 +272,8 @@ def select_random_members(objects: pa.Table, n_per_class: int, seed: int) -> NDA
 def _format_thumbnail_captions(objects: pa.Table) -> list[str]:
     """Return the redshift of each spectrum, or its S/N if redshifts are 0, as text."""
     z, snr = objects["z"].to_pylist(), objects["snr"].to_pylist()
-    return [f"z {a:.1f}" if a else f"S/N {b:.0f}" for a, b in zip(z, snr, strict=True)]
+    digits = 1 if max(z, default=0.0) >= 1.0 else 2
+    return [f"z {a:.{digits}f}" if a else f"S/N {b:.0f}" for a, b in zip(z, snr, strict=True)]
 
 
 def _format_captions(objects: pa.Table) -> list[str]:

@@ -128,7 +128,8 @@ def encode_with_pca(objects: pa.Table, store: Store, rows: NDArray[np.int64], se
         block = rows[start : start + BLOCK_SIZE]
         points[block] = pca.embed(*store.read_spectra(store_rows[block])).mean
     text = (
-        f"{N_COMPONENTS} noise-weighted principal components (Bailey 2012), fitted to {len(fitted):,} spectra"
+        f"{N_COMPONENTS} noise-weighted principal components (Bailey 2012), scaled to unit variance, fitted "
+        f"to {len(fitted):,} spectra"
     )
     return Encoder(PCA_NAME, text, points, len(points))
 

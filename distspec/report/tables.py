@@ -261,19 +261,21 @@ def _summarize_selection(selection: SelectionRecord, sweep: pa.Table) -> list[Su
     """Return silhouette and stability of the selected clustering, beside those of null data."""
     chosen = [row for row in sweep.to_pylist() if row["selected"]]
     silhouette = chosen[0]["silhouette"] if chosen else None
-    tests = selection.silhouette_test, selection.stability_test
-    nulls = [f"null data: {test.null_mean:.2f}" if test else "" for test in tests]
+    means = selection.null_means
+    nulls = {name: f"null data: {format_fixed(mean, 2)}" for name, mean in means.items()}
     reruns = selection.rerun_agreement
     rerun_text = "" if reruns is None else f"classes of reruns: {reruns:.2f}"
     algorithm = f"{chosen[0]['algorithm']}, k = {format_number(chosen[0]['k'])}" if chosen else ""
     return [
         SummaryItem(
-            format_fixed(silhouette, 2), "silhouette", "; ".join(filter(None, (nulls[0], algorithm)))
+            format_fixed(silhouette, 2),
+            "silhouette",
+            "; ".join(filter(None, (nulls.get("silhouette"), algorithm))),
         ),
         SummaryItem(
             format_fixed(selection.stability, 2),
             "stability (ARI)",
-            "; ".join(filter(None, (rerun_text, nulls[1]))),
+            "; ".join(filter(None, (rerun_text, nulls.get("stability")))),
         ),
     ]
 

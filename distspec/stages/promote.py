@@ -211,7 +211,7 @@ def retrain_if_needed(
     store, promoted = open_store(store_url(root)), read_promoted(root)
     previous_id = promoted.model_id if promoted else ""
     if promoted is None:
-        decision = RetrainDecision(True, "no model is promoted yet", user_requested=True)
+        decision = RetrainDecision(True, "there was no model", user_requested=True)
     else:
         decision = _decide_retraining(root, store, promoted, spec, config)
     log_event("decision", train=decision.train, reason=decision.reason, promoted=previous_id)

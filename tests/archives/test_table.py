@@ -91,6 +91,19 @@ def test_spectra_without_redshift_are_refused_with_all_remedies_or_are_in_the_re
     }
 
 
+def test_files_that_only_the_table_of_redshifts_names_are_logged(tmp_path, caplog):
+    folder = tmp_path / "own"
+    write_set("csv", folder, SPECTRA)
+    (folder / "s01.csv").write_text("broken")
+    archive = TableArchive(url=str(folder), catalog=str(tmp_path / "z.csv"))
+    (tmp_path / "z.csv").write_text("file,z\ns00.csv,5\ns01,5\ns02,5\n")
+    assert archive.read_listing().counts.selected == 2
+    assert not caplog.messages
+    (tmp_path / "z.csv").write_text("file,z\ns00.csv,5\ns01,5\ns02,5\nsO3.csv,5\n")
+    archive.read_listing()
+    assert "belongs to 1 of the names in its column of files, the first sO3.csv" in caplog.text
+
+
 def test_rows_of_an_array_are_spectra(tmp_path):
     folder = tmp_path / "own"
     folder.mkdir()

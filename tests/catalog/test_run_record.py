@@ -51,3 +51,10 @@ def test_what_is_not_reproducible_is_not_called_classes(stability, beats_null, h
 def test_p_value_is_corrected_for_two_tests():
     assert SELECTION.null_p_value is None
     assert replace(SELECTION, stability_test=null_test(0.8)).null_p_value == 1.0
+
+
+def test_mean_stability_of_null_data_is_a_rand_index():
+    assert dict(SELECTION.null_means) == {}
+    test = replace(null_test(0.8), null_mean=1.9)
+    tested = replace(SELECTION, silhouette_test=null_test(0.8), stability_test=test)
+    assert tested.null_means == {"silhouette": 0.2, "stability": pytest.approx(0.956, abs=1e-3)}

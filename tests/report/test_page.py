@@ -363,7 +363,9 @@ def test_an_edition_without_tables_of_observations_says_so():
     data = dataclasses.replace(
         data, observation_groups=data.observation_groups.slice(0, 0), leakage=data.leakage.slice(0, 0)
     )
-    assert "published without tables of observations" in text_of(data)
+    words = text_of(data)
+    assert "no groups are compared" in words
+    assert "was not measured: that needs 50 sources" in words
 
 
 def test_report_without_spectra():

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogFormatter
 from numpy.typing import NDArray
 
 from distspec.core.colors import CLASS_COLORS, UNCLASSIFIED_COLOR, class_color
@@ -62,6 +63,9 @@ def _scatter_by_value(
                        rasterized=rasterized)  # fmt: skip
     bar = ax.figure.colorbar(drawn, ax=ax, pad=0.02, aspect=25, extend="both", extendfrac=0.02)
     bar.set_label(label)
+    if log_scale and low >= 1.0:  # 20 instead of 2 × 10¹
+        for set_formatter in (bar.ax.yaxis.set_major_formatter, bar.ax.yaxis.set_minor_formatter):
+            set_formatter(LogFormatter())
 
 
 def _annotate_class_numbers(ax: Axes, umap: Floats, labels: NDArray[np.int64]) -> None:
