@@ -1,13 +1,14 @@
 """Classes without a simulator of distspec: Bagpipes' galaxies with real Little Red Dots, and published lists.
 
     python -m tests.benchmarks.independent_classes [--seeds N] [--first-seed N] [--nulls N] [--models N]
-        [--members N] [--spaces SPACE …] [--cache FOLDER] [templates | types]
+        [--members N] [--spaces SPACE …] [--cache FOLDER] [templates | rules | types]
 
 templates: for each seed an archive of 1,200 new galaxies (`tests.benchmarks.bagpipes_galaxies`, which needs
 ``pip install --no-deps bagpipes==1.3.6``), a tenth of them observed twice, and the real DJA files at z > 4
 (`DISTSPEC_TEST_DATA`). Recipe `dja` is trained on this archive, as a user's would be, and its classes are
 compared with those of the galaxies and with published lists of the real files; ``ceiling`` is the same
-clustering of the features of these galaxies without noise. types: published lists and suggested types of the
+clustering of the features of these galaxies without noise. rules: other rules for the choice of the setting
+(`tests.benchmarks.selection_rules`), by the same models. types: published lists and suggested types of the
 real files, at all redshifts. Odds ratios are conditional maximum likelihood estimates with exact 95 %
 intervals; p is that of Fisher's exact test.
 """
@@ -30,10 +31,19 @@ from scipy.stats import fisher_exact
 from scipy.stats.contingency import odds_ratio
 from sklearn.metrics import adjusted_rand_score
 
+from distspec.clustering.algorithms import Labels
+from distspec.clustering.config import ClusteringConfig
+from distspec.clustering.feature_space import ClusteringInputs
 from distspec.core.spectrum import Floats32
 from distspec.pipeline.recipes import dja
 from tests.benchmarks.bagpipes_galaxies import simulate_bagpipes_sample
-from tests.benchmarks.classes import ClassificationRun, cluster_inputs, make_ceiling_inputs, make_inputs
+from tests.benchmarks.classes import (
+    ClassificationRun,
+    cluster_inputs,
+    make_ceiling_inputs,
+    make_inputs,
+    run_sweep,
+)
 from tests.benchmarks.galaxy_types import (
     MIN_Z,
     ClassifiedSpectra,
@@ -45,6 +55,7 @@ from tests.benchmarks.galaxy_types import (
 from tests.benchmarks.models import TrainingData, get_config, get_grid, load_or_make, make_batch, train_vae
 from tests.benchmarks.noise_correlation import find_pairs
 from tests.benchmarks.quality import score_repeats
+from tests.benchmarks.selection_rules import print_rule_scores
 from tests.benchmarks.survey import HeldOutSample
 from tests.conftest import DATA
 
@@ -118,6 +129,28 @@ def get_real_sources(files: Sequence[str]) -> list[str]:
 
 
 @dataclass(frozen=True)
+class TemplateInputs:
+    """An archive, its galaxies, and the points of each model.
+
+    Attributes
+    ----------
+    archive : MixedArchive
+        The spectra.
+    sample : HeldOutSample
+        The galaxies of the archive, also without noise.
+    model_inputs : sequence of ClusteringInputs
+        Points of the spectra by each model.
+    clustering : ClusteringConfig
+        Settings of the sweep.
+    """
+
+    archive: MixedArchive
+    sample: HeldOutSample
+    model_inputs: Sequence[ClusteringInputs]
+    clustering: ClusteringConfig
+
+
+@dataclass(frozen=True)
 class TemplateRun:
     """An archive, its classes, and those of its galaxies without noise."""
 
@@ -126,8 +159,8 @@ class TemplateRun:
     ceiling: ClassificationRun
 
 
-def run_templates(seed: int, args: argparse.Namespace) -> TemplateRun:
-    """Train the models of recipe `dja` on a mixed archive, and cluster it."""
+def make_template_inputs(seed: int, args: argparse.Namespace) -> TemplateInputs:
+    """Train the models of recipe `dja` on a mixed archive, and embed it."""
     config, grid = get_config("dja"), get_grid("dja")
     options: Any = config.archive
     name = f"independent-{seed}"
@@ -150,7 +183,7 @@ def run_templates(seed: int, args: argparse.Namespace) -> TemplateRun:
         spaces=tuple(args.spaces),
     )
     view = replace(sample.first, flux=archive.flux, ivar=archive.ivar, z=archive.z)
-    model_inputs: list[Any] = []
+    model_inputs: list[ClusteringInputs] = []
     for i in range(clustering.n_clustered_models):
         number = seed * clustering.n_clustered_models + i
         model = load_or_make(
@@ -159,9 +192,16 @@ def run_templates(seed: int, args: argparse.Namespace) -> TemplateRun:
             lambda number=number: train_vae(config.vae, config.training, data, number),
         )
         model_inputs.append(make_inputs(model, view, grid, clustering))
-    classes = cluster_inputs(model_inputs, clustering, seed, archive.template_class)
+    return TemplateInputs(archive, sample, model_inputs, clustering)
+
+
+def run_templates(seed: int, args: argparse.Namespace) -> TemplateRun:
+    """Cluster a mixed archive, and its galaxies without noise."""
+    inputs = make_template_inputs(seed, args)
+    archive, sample, clustering = inputs.archive, inputs.sample, inputs.clustering
+    classes = cluster_inputs(inputs.model_inputs, clustering, seed, archive.template_class)
     ceiling = cluster_inputs(
-        [make_ceiling_inputs(sample.noise_free, grid)],
+        [make_ceiling_inputs(sample.noise_free, get_grid("dja"))],
         replace(clustering, n_models=1, spaces=("features",)),
         seed,
         sample.truth_class,
@@ -249,8 +289,28 @@ def print_members(run: TemplateRun) -> None:
 
 
 def find_main_class(labels: Any, is_listed: Bools) -> int:
-    """Return the class with most of the spectra of a list."""
-    return Counter(labels[is_listed & (labels >= 0)].tolist()).most_common(1)[0][0]
+    """Return the class with most of the spectra of a list; -2 if they are in no class."""
+    counts = Counter(labels[is_listed & (labels >= 0)].tolist())
+    return counts.most_common(1)[0][0] if counts else -2
+
+
+def print_rules(args: argparse.Namespace) -> None:
+    """Print what rules for the choice of the setting select on each archive."""
+    for seed in range(args.first_seed, args.first_seed + args.seeds):
+        inputs = make_template_inputs(seed, args)
+        archive = inputs.archive
+        is_lrd = archive.is_in(read_published_lists()[LRDS])
+
+        def describe(labels: Labels, archive: MixedArchive = archive, is_lrd: Bools = is_lrd) -> str:
+            simulated, members = ~archive.is_real, labels == find_main_class(labels, is_lrd)
+            index = adjusted_rand_score(archive.template_class[simulated], labels[simulated])
+            purity, recall = is_lrd[members].mean(), members[is_lrd].mean()
+            return f"ARI {index:.2f}, LRDs: purity {purity:.2f}, recall {recall:.2f}"
+
+        print(f"seed {seed}")
+        clustering = replace(inputs.clustering, n_null_draws=0)
+        results = run_sweep(inputs.model_inputs[0], clustering, seed, inputs.model_inputs[1:])
+        print_rule_scores(results, clustering, describe)
 
 
 def print_types() -> None:
@@ -268,7 +328,9 @@ def print_types() -> None:
 def main() -> None:
     """Print the parts that are named, or all."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("parts", nargs="*", default=["templates", "types"], metavar="templates | types")
+    parser.add_argument(
+        "parts", nargs="*", default=["templates", "types"], metavar="templates | rules | types"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument(
         "--first-seed", type=int, default=2, help="the selection rule was set on seeds 0 and 1"
@@ -280,11 +342,13 @@ def main() -> None:
     parser.add_argument("--spaces", nargs="+", default=clustering.spaces)
     parser.add_argument("--cache", type=Path, help="folder in which samples, models and runs are kept")
     args = parser.parse_args()
-    if unknown := set(args.parts) - {"templates", "types"}:
-        parser.error(f"no part {', '.join(sorted(unknown))}: choose from templates, types")
+    if unknown := set(args.parts) - {"templates", "rules", "types"}:
+        parser.error(f"no part {', '.join(sorted(unknown))}: choose from templates, rules, types")
     torch.set_num_threads(1)
     if "templates" in args.parts:
         print_templates(args)
+    if "rules" in args.parts:
+        print_rules(args)
     if "types" in args.parts:
         print_types()
 
