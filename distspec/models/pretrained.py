@@ -55,7 +55,10 @@ def describe_too_few(n_train: int, store_config: StoreConfig) -> str:
         if describe_scale(read_model_record(url).store_config) == describe_scale(store_config)
     ]
     if not names:
-        return f"{few}: give one of the same grid with --model, or more spectra"
+        return (
+            f"{few}, and the package contains no model of their grid: add spectra, or give a model of your "
+            "own of the same grid with --model"
+        )
     return (
         f"{few}: `--model {names[0]}` embeds and clusters them with a model that the package contains, and "
         f"`distspec predict --model {names[0]} FILES` describes single spectra, without training"

@@ -98,6 +98,23 @@ class WeightedPCA:
         fit = amplitude * (self.mean + coefficients @ self.components)
         return Embedding(coefficients, np.diagonal(covariance, axis1=1, axis2=2), fit.astype(np.float32))
 
+    def scale_to_reconstructions(self, coefficients: Floats) -> Floats:
+        """Return coordinates whose distances are those between the reconstructions of spectra of mean flux 1.
+
+        Coefficients have unit variance, so that distances between them count components that are mostly noise
+        as much as the first.
+
+        Parameters
+        ----------
+        coefficients : ndarray of shape (n_spectra, n_components)
+            As of `embed`.
+
+        Returns
+        -------
+        ndarray of shape (n_spectra, n_components)
+        """
+        return coefficients @ np.linalg.cholesky(self.components @ self.components.T)
+
     def _project(self, flux: Floats, ivar: Floats) -> tuple[Floats, Floats]:
         """Return means and covariances of the coefficients."""
         products = self.components[:, None, :] * self.components[None, :, :]

@@ -127,9 +127,10 @@ def encode_with_pca(objects: pa.Table, store: Store, rows: NDArray[np.int64], se
     for start in range(0, len(rows), BLOCK_SIZE):
         block = rows[start : start + BLOCK_SIZE]
         points[block] = pca.embed(*store.read_spectra(store_rows[block])).mean
+    points = pca.scale_to_reconstructions(points)
     text = (
-        f"{N_COMPONENTS} noise-weighted principal components (Bailey 2012), scaled to unit variance, fitted "
-        f"to {len(fitted):,} spectra"
+        f"{N_COMPONENTS} noise-weighted principal components (Bailey 2012), fitted to {len(fitted):,} "
+        "spectra; distances are those between the reconstructions"
     )
     return Encoder(PCA_NAME, text, points, len(points))
 

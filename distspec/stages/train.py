@@ -119,7 +119,8 @@ def train(
         _finish_training(root, url)  # the job that trained the model may have been killed before this
         return StageResult({"model": model_id}, did_work=False)
     split = split_rows(store, training_config)  # here, so that too few spectra are not a worker's failure
-    if too_few := describe_too_few(len(split.train), store.config):
+    too_few = describe_too_few(len(split.train), store.config)
+    if too_few and not snapshot_id:  # further models have the snapshot of the first, which said so
         log.warning("train: %s", too_few)
     if training_config.tensorboard:
         require_tensorboard()
