@@ -184,7 +184,7 @@ def test_columns_of_a_table_are_joined_to_the_report(finished, tmp_path, monkeyp
 
 def test_the_summary_has_results_and_paths(finished):
     words = format_summary(finished)
-    assert "groups, which were not compared with structureless data" in words
+    assert "No reproducible classes were found" in words
     assert words.splitlines()[-1] == f"Explore  distspec explore --root {finished.root}"
     assert words.count(".spec.fits") == 10
     assert "read_parquet(" in words
