@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 
 from distspec.archives.base import Archive, SpectrumEntry
 from distspec.archives.catalogs import make_absolute_url
@@ -30,6 +31,9 @@ from distspec.store.store import Store, create_store, open_store
 from distspec.store.transactions import Transaction
 
 DATA = Path(os.environ.get("DISTSPEC_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+settings.register_profile("distspec", deadline=None)  # speed is measured by benchmarks, not by tests
+settings.load_profile("distspec")
 
 
 def pytest_configure(config: pytest.Config) -> None:

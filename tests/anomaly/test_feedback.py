@@ -64,7 +64,7 @@ def test_the_group_that_is_marked_interesting_comes_first(sample, interesting, o
     assert (wanted[:, None] > unwanted).mean() > 0.9
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.booleans(), min_size=1, max_size=40), st.randoms())
 def test_a_discovery_curve_counts_marked_spectra(interesting, random):
     ranks = np.array(random.sample(range(1, 100), len(interesting)))

@@ -229,7 +229,7 @@ def store_of(listing):
 
 
 @pytest.mark.parametrize("name", ARCHIVES)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(data=st.data())
 def test_every_row_is_counted_and_another_spelling_is_nothing_new(name, tmp_path_factory, data):
     archive, spell = ARCHIVES[name]

@@ -3,7 +3,7 @@ import io
 import numpy as np
 import pytest
 from astropy.io import fits
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import median_filter
 
@@ -156,13 +156,11 @@ finite = st.floats(1e-6, 1e6)
 errors = st.lists(finite | st.sampled_from([1.0, 1.0, 0.1]), min_size=1, max_size=60).map(np.array)
 
 
-@settings(deadline=None)
 @given(errors)
 def test_running_median_equals_scipy(values):
     assert np.array_equal(running_median(values), median_filter(values, 11))
 
 
-@settings(deadline=None)
 @given(errors)
 def test_percentile_equals_numpy(values):
     assert percentile(values, 5.0) == np.percentile(values, 5)
@@ -177,7 +175,6 @@ pixels = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(pixels)
 def test_valid_pixels_equal_msaexp(rows):
     flux, err = np.array(rows).reshape(-1, 2).T.copy()

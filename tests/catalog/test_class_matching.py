@@ -14,7 +14,7 @@ def compare_labels(pairs):
     return compute_overlap(old, new, points, np.zeros(5, int)), old, new
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(label_pairs)
 def test_overlaps_agree_with_set_operations(pairs):
     found, old, new = compare_labels(pairs)
@@ -27,7 +27,7 @@ def test_overlaps_agree_with_set_operations(pairs):
             assert found.fraction_of_old[i, j] == np.sum(a & b) / np.sum(a)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(label_pairs)
 def test_a_class_is_continued_at_most_once_and_a_majority_is_matched(pairs):
     found, *_ = compare_labels(pairs)

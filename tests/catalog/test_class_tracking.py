@@ -54,7 +54,7 @@ some_labels = st.lists(st.integers(-1, 5), min_size=1, max_size=60).map(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(some_labels, st.randoms())
 def test_permuted_labels_keep_their_identifiers(labels, random):
     order = list(range(labels.max(initial=-1) + 1))
@@ -66,7 +66,7 @@ def test_permuted_labels_keep_their_identifiers(labels, random):
     assert {change for *_, change in changed(second)} <= {"kept"}
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(some_labels, some_labels)
 def test_changes_count_every_spectrum_once_and_identifiers_are_unique(one, other):
     n = min(len(one), len(other))
@@ -204,7 +204,7 @@ def test_spectra_keep_their_classes_when_the_archive_grows(seed):
     assert sum(n for (*_, change), n in changed(second).items() if change in ("new", "added")) == 400
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1))
 def test_identifiers_do_not_depend_on_the_order_of_spectra(seed):
     rng = np.random.default_rng(seed)

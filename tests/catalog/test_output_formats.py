@@ -273,7 +273,7 @@ def random_tables(draw):
     return pa.Table.from_arrays(columns, names=["row", *names])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(table=random_tables())
 def test_any_table_survives_every_format(tmp_path_factory, table):
     folder = tmp_path_factory.mktemp("any")

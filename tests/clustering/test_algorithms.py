@@ -91,7 +91,7 @@ def test_invalid_inputs_are_refused(points, setting, message):
 
 
 @given(st.integers(0, 1000), st.sampled_from([item for item in SPECS if item.algorithm != "optics"]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_duplicates_and_constant_columns_give_finite_clusterings(seed, setting):
     rng = np.random.default_rng(seed)
     points = np.column_stack([rng.integers(0, 3, 30), np.zeros(30)]).astype(np.float64)

@@ -21,7 +21,7 @@ LABELS = st.lists(st.integers(-1, 4), min_size=2, max_size=40)
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_adjusted_rand_index_equals_that_of_scikit_learn(data):
     labels_a = data.draw(LABELS)
     labels_b = data.draw(st.lists(st.integers(-1, 4), min_size=len(labels_a), max_size=len(labels_a)))

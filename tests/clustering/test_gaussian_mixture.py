@@ -106,7 +106,7 @@ def test_far_points_have_finite_probabilities(points):
 
 
 @pytest.mark.parametrize("covariance", COVARIANCE_TYPES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_degenerate_samples_give_finite_mixtures(covariance, data):
     n, d = data.draw(st.integers(1, 30)), data.draw(st.integers(1, 4))

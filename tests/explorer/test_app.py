@@ -319,7 +319,7 @@ ANNOTATED = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ANNOTATED)
 def test_the_import_of_an_export_is_the_identity(explorer_data, tmp_path_factory, given_annotations):
     folder = tmp_path_factory.mktemp("labels")

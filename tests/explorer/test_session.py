@@ -29,7 +29,7 @@ def saved_labels(root):
     ]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.lists(
         st.one_of(

@@ -152,7 +152,7 @@ def test_the_comparison_detects_a_changed_value(folder):
     )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(damaged(), st.integers(0, 9).map(lambda n: n == 0))
 def test_damaged_files_are_refused_or_read_as_astropy_reads_them(folder, case, packed):
     check(*case, folder, packed)
@@ -163,7 +163,7 @@ def test_damaged_files_are_refused_or_read_as_astropy_reads_them(folder, case, p
 def test_many_damaged_files_are_refused_or_read_as_astropy_reads_them(folder, kind):
     sample(kind)
 
-    @settings(max_examples=4000, deadline=None)
+    @settings(max_examples=4000)
     @given(damaged((kind,)), st.booleans())
     def long(case, packed):
         check(*case, folder, packed)
@@ -171,7 +171,7 @@ def test_many_damaged_files_are_refused_or_read_as_astropy_reads_them(folder, ki
     long()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_damaged_gzip_files_are_refused_or_unchanged(folder, data):
     """The checksum of gzip detects every change of the content."""

@@ -170,7 +170,7 @@ def test_text_that_is_no_angle_is_malformed(text):
     assert read.problems[0].endswith("not an angle")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(0, 359.99), st.floats(-90, 90))
 def test_sexagesimal_text_is_the_inverse_of_astropy(ra, dec):
     texts = {
@@ -182,7 +182,7 @@ def test_sexagesimal_text_is_the_inverse_of_astropy(ra, dec):
     assert read.degrees("dec", is_right_ascension=False)[0] == pytest.approx(dec, abs=1e-8)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(
         st.one_of(st.floats(-1e6, 1e6), st.sampled_from([*MISSING_VALUES, "NaN", "x", "1.5?"])), min_size=1

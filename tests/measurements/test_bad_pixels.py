@@ -62,7 +62,7 @@ def test_a_single_high_or_low_pixel_is_a_spike(pixel, sign, rng):
 
 
 @given(wave=st.floats(0.8, 4.9), height=st.floats(10.0, 3000.0), seed=st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_line_is_never_flagged(wave, height, seed):
     added = line(wave, height)
     assert not find(added, np.random.default_rng(seed)).bad_pixels.any()
@@ -92,7 +92,7 @@ def test_a_plateau_is_flagged_over_its_whole_width(pixel, n_pixels, rng):
     height=st.floats(20.0, 3000.0),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_broad_line_is_never_flagged(wave, fwhm, height, seed):
     instrument = np.interp(wave, *np.transpose(NIRSPEC_PRISM_RESOLUTION))
     sigma = wave * np.hypot(fwhm / 299_792.458, 1.0 / instrument) / 2.3548
@@ -174,7 +174,7 @@ def test_values_of_masked_pixels_do_not_matter_and_are_never_flagged(rng):
 
 
 @given(scale=st.floats(1e-3, 1e3))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_unit_of_the_flux_does_not_matter(scale):
     flux, ivar = observe(spike(150, 60.0), np.random.default_rng(3))
     before = find_bad_pixels(flux, ivar, np.array([Z]), GRID, NIRSPEC_PRISM).to_columns()

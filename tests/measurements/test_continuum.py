@@ -15,7 +15,7 @@ FINE = Disperser((0.1, 10.0), (1e5, 1e5), 1.0)
 """Detector pixels far narrower than the grid's, so that noise is independent between grid pixels."""
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(beta=st.floats(-4.0, 4.0), log_scale=st.floats(-6.0, 6.0), z=st.floats(4.0, 7.0))
 def test_the_slope_of_a_power_law_is_measured_at_any_flux_scale(beta, log_scale, z):
     flux = (WAVE / 3000.0) ** beta

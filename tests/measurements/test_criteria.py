@@ -20,7 +20,7 @@ def measured(**measurements):
     return MeasuredValues(values)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(uv=numbers, uv_error=errors, opt=numbers, opt_error=errors)
 def test_the_probability_of_a_v_shape_is_that_of_draws(uv, uv_error, opt, opt_error):
     rng = np.random.default_rng(0)

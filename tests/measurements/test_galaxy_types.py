@@ -115,7 +115,7 @@ def test_noise_lowers_the_confidence():
     assert np.median(faint.confidence) < 0.5
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(log_scale=st.floats(-5.0, 5.0), seed=st.integers(0, 99))
 def test_flux_scale_and_other_rows_do_not_matter(log_scale, seed):
     some = noisy(spectra(np.array(list(EXAMPLES.values())), 3.0), seed)

@@ -45,7 +45,7 @@ def galaxy(ew=300.0) -> np.ndarray:
     return (WAVE / 1500.0) ** -2.0 * np.where(WAVE > 3800.0, 1.5, 1.0) * (1.0 + line * (WAVE / 5000.0) ** 2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(beta=st.floats(-4.0, 3.0), log_scale=st.floats(-6.0, 6.0), z=st.floats(4.0, 10.0))
 def test_the_slope_of_a_power_law(beta, log_scale, z):
     flux = 10.0**log_scale * (WAVE / 1500.0) ** beta
@@ -54,7 +54,7 @@ def test_the_slope_of_a_power_law(beta, log_scale, z):
     assert 0 < error[0] < 0.01
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ew=st.floats(-80.0, 3000.0), center=st.floats(4985.0, 5008.0), slope=st.floats(-0.3, 0.3))
 def test_the_equivalent_width_of_a_gaussian_on_a_straight_continuum(ew, center, slope):
     """The continuum is straight in f_nu, the line a Gaussian in f_lambda."""
@@ -172,7 +172,7 @@ def test_one_masked_pixel_leaves_a_line_uncovered_but_not_a_continuum():
 
 
 @for_each_index
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(log_scale=st.floats(-5.0, 5.0), seed=st.integers(0, 99))
 def test_flux_scale_masked_values_and_other_rows_do_not_matter(measure, log_scale, seed):
     rng = np.random.default_rng(seed)

@@ -18,7 +18,7 @@ def measure(some):
     return measure_line_width(some, HALPHA, NIRSPEC_PRISM)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     km_s=st.floats(800.0, 4000.0),
     z=st.floats(4.8, 6.9),

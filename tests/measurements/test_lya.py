@@ -196,7 +196,7 @@ def test_hot_pixels_in_the_continuum_are_left_out(some, rng):
     assert np.abs((measure(hot, ivar, z)[0] - ew) / err).max() < 0.5
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     flux=arrays(np.float32, (3, 640), elements=st.floats(-1e6, 1e6, width=32), fill=st.just(np.float32(1))),
     log_ivar=arrays(np.float64, (3, 640), elements=st.floats(-20, 20), fill=st.just(1.0)),

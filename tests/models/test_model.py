@@ -74,7 +74,7 @@ def test_encode_embed_and_reconstruct_agree(model):
 
 
 @example(cuts={1}, first=0)  # torch multiplies a single row with another kernel
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(
     cuts=st.sets(st.integers(1, 2 * FORWARD_BATCH_SIZE + 99), max_size=3),
     first=st.integers(0, 3 * FORWARD_BATCH_SIZE),

@@ -22,7 +22,7 @@ def stage(found, name):
     return next(item for item in found.stages if item.name == name)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(1, 10**7), st.integers(1, 10**7))
 def test_resources_increase_with_the_number_of_spectra(a, b):
     less, more_ = (plan(n) for n in sorted((a, b)))

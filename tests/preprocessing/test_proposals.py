@@ -85,7 +85,7 @@ def test_a_sample_that_tells_nothing_is_refused_with_the_settings():
         GridConfig(start=0.0, stop=0.0, frame="observed")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(
         st.tuples(st.floats(0.1, 3.0), st.floats(1.05, 5.0), st.floats(0.0, 8.0)), min_size=1, max_size=6

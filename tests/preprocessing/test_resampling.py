@@ -30,7 +30,7 @@ def pixel_edges(wave):
 
 
 @given(spectra(), st.integers(2, 60))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_agrees_with_spectres(spectrum, n_out):
     wave, flux, ivar = spectrum
     inner = pixel_edges(wave)
@@ -44,7 +44,7 @@ def test_agrees_with_spectres(spectrum, n_out):
 
 
 @given(spectra(), st.integers(2, 60))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_conserves_flux(spectrum, n_out):
     wave, flux, ivar = spectrum
     edges_in = pixel_edges(wave)
@@ -56,7 +56,7 @@ def test_conserves_flux(spectrum, n_out):
 
 
 @given(spectra(), st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_values_of_masked_pixels_are_ignored(spectrum, data):
     wave, flux, ivar = spectrum
     masked = np.array(data.draw(st.lists(st.booleans(), min_size=len(wave), max_size=len(wave))))
@@ -121,7 +121,7 @@ def test_slowly_growing_steps_are_not_gaps():
 
 
 @given(st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=50), st.data())
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_pixel_extent_is_limited_by_the_local_median_step(steps, data):
     wave = 1e8 + np.concatenate([[0.0], np.cumsum(steps)])
     steps = np.diff(wave)
@@ -135,7 +135,7 @@ def test_pixel_extent_is_limited_by_the_local_median_step(steps, data):
 
 
 @given(st.lists(spectra(), max_size=5))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_batch_equals_spectra_resampled_one_by_one(sample):
     edges = np.linspace(1005.0, 1200.0, 40)
     offsets = np.cumsum([0, *(len(wave) for wave, _, _ in sample)])

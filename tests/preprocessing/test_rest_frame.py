@@ -395,7 +395,7 @@ VARIED_SPECTRA = build_varied_spectra()
 
 
 @given(st.lists(st.integers(0, len(VARIED_SPECTRA) - 1), min_size=1, max_size=40), st.data())
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_rows_do_not_depend_on_order_or_batches(order, data):
     at = sorted(data.draw(st.lists(st.integers(0, len(order)), max_size=3)))
     spectra = [VARIED_SPECTRA[i] for i in order]

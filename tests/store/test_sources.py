@@ -67,7 +67,7 @@ def test_names_wrap_at_24_hours():
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 40), st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_two_batches_give_the_result_of_one(seed, cut, mixed):
     rng = np.random.default_rng(seed)
     centre = rng.uniform(0, 5e-3, 15)
@@ -104,7 +104,7 @@ def test_real_releases_against_astropy(dja_catalogs):
 
 
 @given(st.lists(st.integers(1, 40), max_size=6), st.integers(0, 2**32 - 1))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_sources_do_not_depend_on_batches(cuts, seed):
     rng = np.random.default_rng(seed)
     ra, dec = rng.uniform(0, 3e-3, 60), rng.uniform(0, 3e-3, 60)

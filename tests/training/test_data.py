@@ -39,7 +39,7 @@ def all_rows():
     return batch
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 3), st.integers(2, 40), st.integers(1, 4), st.booleans(), st.data())
 def test_resumed_epoch_yields_the_remaining_batches(
     all_rows, n_workers, batch_size, window, is_streamed, data
@@ -88,7 +88,7 @@ def test_each_chunk_is_read_once(tmp_path, monkeypatch):
 
 
 @given(st.lists(st.integers(0, 9), max_size=8), st.integers(1, 7))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_batches_span_windows(all_rows, lengths, size):
     ends = np.cumsum([0, *lengths])
     windows = [all_rows[a:b] for a, b in pairwise(ends) if b > a]

@@ -35,7 +35,7 @@ def get_all_rows(epoch, n_workers):
     return [np.concatenate([*part, np.empty(0, np.int64)]) for part in parts]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(samplers(), st.integers(1, 4), st.integers(0, 3))
 def test_no_row_twice_and_complete_batches(sampler, n_workers, number):
     epoch = sampler.plan_epoch(number, n_workers)
@@ -45,7 +45,7 @@ def test_no_row_twice_and_complete_batches(sampler, n_workers, number):
     assert np.isin(rows, sampler.spec.rows).all()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(samplers(), st.integers(1, 4), st.integers(1, 4), st.data())
 def test_another_number_of_workers_uses_the_remaining_rows(sampler, before, after, data):
     first = sampler.plan_epoch(0, before)
@@ -70,7 +70,7 @@ def test_another_number_of_workers_uses_the_remaining_rows(sampler, before, afte
     assert not set(seen) & set(np.concatenate(get_all_rows(last, 1)))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(samplers(), st.integers(2, 4))
 def test_workers_read_disjoint_chunks(sampler, n_workers):
     if isinstance(sampler, GlobalSampler):

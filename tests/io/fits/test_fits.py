@@ -308,7 +308,7 @@ def damaged(draw):
     return bytes(content)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(damaged(), st.booleans())
 def test_damaged_files_are_refused_or_read_as_astropy_reads_them(content, beginning):
     """Never a row that astropy would read differently."""

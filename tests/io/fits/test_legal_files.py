@@ -146,7 +146,7 @@ EXTRA = [
 ]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.data())
 def test_binary_tables_in_every_notation(data):
     n = data.draw(st.integers(1, 6))
@@ -164,7 +164,7 @@ def test_binary_tables_in_every_notation(data):
         assert_table_as_astropy(rewrite(content, change, cards))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.data())
 def test_images_in_every_type(data):
     dtype = data.draw(st.sampled_from(["u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"]))
