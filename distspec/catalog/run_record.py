@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isnan
 from typing import Any, ClassVar
 
 from distspec.core.errors import NotFoundError
@@ -110,8 +111,10 @@ class SelectionRecord(JsonRecord):
 
     @property
     def is_reproducible(self) -> bool:
-        """Whether the members of the ensemble agree enough; True if it is not known."""
-        return self.stability is None or self.min_stability is None or self.stability >= self.min_stability
+        """Whether the members of the ensemble agree enough; True if it is not known, as of a single member."""
+        if self.stability is None or self.min_stability is None or isnan(self.stability):
+            return True
+        return self.stability >= self.min_stability
 
     @property
     def has_classes(self) -> bool | None:

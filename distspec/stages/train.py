@@ -120,7 +120,7 @@ def train(
         return StageResult({"model": model_id}, did_work=False)
     split = split_rows(store, training_config)  # here, so that too few spectra are not a worker's failure
     too_few = describe_too_few(len(split.train), store.config)
-    if too_few and not snapshot_id:  # further models have the snapshot of the first, which said so
+    if too_few and not snapshot_id:  # further models have the snapshot of the first, for which it is logged
         log.warning("train: %s", too_few)
     if training_config.tensorboard:
         require_tensorboard()

@@ -40,6 +40,7 @@ def test_the_verdict_says_whether_there_are_classes(beats_null, p_values, expect
         (0.81, None, False, "No reproducible classes were found"),
         (0.81, False, False, "No distinct classes were found"),
         (None, True, True, "3 classes, more distinct"),
+        (float("nan"), True, True, "3 classes, more distinct"),
     ],
 )  # fmt: skip
 def test_what_is_not_reproducible_is_not_called_classes(stability, beats_null, has_classes, expected):
