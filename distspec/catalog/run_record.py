@@ -111,7 +111,7 @@ class SelectionRecord(JsonRecord):
 
     @property
     def is_reproducible(self) -> bool:
-        """Whether the members of the ensemble agree enough; True if it is not known, as of a single member."""
+        """Whether the members of the ensemble agree enough; True if unknown, as of a single member."""
         if self.stability is None or self.min_stability is None or isnan(self.stability):
             return True
         return self.stability >= self.min_stability
