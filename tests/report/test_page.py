@@ -402,6 +402,9 @@ def test_groups_that_are_not_reproducible_are_not_announced_as_classes():
     words = text_of(data)
     assert "60 spectra, no reproducible classes No reproducible classes were found" in words
     assert "stability (ARI) 0.81 classes of reruns: 0.87" in words
+    clustering = dataclasses.replace(clustering, beats_null=False)
+    data = dataclasses.replace(data, run=dataclasses.replace(RUN, clustering=clustering))
+    assert "60 spectra, no classes beyond structureless data No distinct classes were found" in text_of(data)
 
 
 def test_the_kept_epoch_is_not_called_the_lowest_if_it_is_not():
