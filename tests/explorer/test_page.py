@@ -364,7 +364,7 @@ def test_axes_histograms_grid_links_and_themes(page, explorer_data, address):
     wait_until_open(page, explorer_data, ranked[1])
     page.keyboard.press("n")
     wait_until_open(page, explorer_data, ranked[2])
-    wait(lambda: f"id={explorer_data.object_ids[ranked[2]]}" in page.url)
+    page.wait_for_url(lambda url: f"id={explorer_data.object_ids[ranked[2]]}" in url)
     link = page.url
     page.goto("about:blank")
     page.set_viewport_size({"width": 390, "height": 844})
