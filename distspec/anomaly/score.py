@@ -15,6 +15,7 @@ from numpy.polynomial import Polynomial
 from numpy.typing import NDArray
 
 from distspec.core.spectrum import Floats, Floats32
+from distspec.core.text import use_minus_signs
 
 MIN_NORM_SNR = 3.0
 """Signal-to-noise ratio of the normalization below which the explanation mentions it."""
@@ -195,7 +196,7 @@ def explain_anomaly(
     >>> scores = dict.fromkeys(PARTIAL_SCORES, 0.1) | {"anomaly_recon": 2.0}
     >>> residual, valid = np.array([0, -9.0], np.float32), np.array([True, True])
     >>> explain_anomaly(scores, 20.0, residual, valid, np.array([4000.0, 5008.0]))
-    'poor reconstruction for its S/N and class (top 1 %); largest residual -9.0 σ at 5008 Å'
+    'poor reconstruction for its S/N and class (top 1 %); largest residual −9.0 σ at 5008 Å'
     """
     high = [name for name in PARTIAL_SCORES if partial_scores[name] >= MIN_EXPLAINED_SCORE]
     high = high or [max(PARTIAL_SCORES, key=lambda name: partial_scores[name])]
@@ -204,7 +205,7 @@ def explain_anomaly(
         parts.insert(0, f"uncertain normalization (S/N {norm_snr:.1f})")
     if valid.any():
         i = int(np.argmax(np.where(valid, np.abs(residual), 0)))
-        parts.append(f"largest residual {residual[i]:+.1f} σ at {wave_rest[i]:.0f} Å")
+        parts.append(use_minus_signs(f"largest residual {residual[i]:+.1f} σ at {wave_rest[i]:.0f} Å"))
     return "; ".join(parts)
 
 

@@ -144,6 +144,39 @@ def build_spectrum_from_errors(
     return Spectrum(entry.object_id, wave, np.where(valid, flux, 0.0), ivar, unit, entry.z)
 
 
+@dataclass(frozen=True)
+class ListingExplanation:
+    """A listing, and what the archive's files were understood as.
+
+    Attributes
+    ----------
+    listing : Listing
+        The listing.
+    lines : sequence of str
+        Summary for reading, of a length that does not depend on the number of spectra.
+    table : Table
+        A row for each spectrum that is selected or refused, for scripts.
+    """
+
+    listing: Listing
+    lines: Sequence[str]
+    table: pa.Table
+
+
+def _tabulate(listing: Listing) -> pa.Table:
+    """Return the spectra of a listing, then those that cannot be used with the problem of each."""
+    spectra = listing.spectra.select(["object_id", "uri", "z", "ra", "dec"])
+    spectra = spectra.append_column("problem", pa.nulls(len(spectra), pa.string()))
+    problems = [
+        {"object_id": r.object_id, "uri": r.uri, "problem": f"{r.reason}: {r.detail}"}
+        for r in listing.rejected
+    ]
+    return pa.concat_tables(
+        [spectra, pa.Table.from_pylist(problems, pa.schema([f.with_nullable(True) for f in spectra.schema]))],
+        promote_options="default",
+    )
+
+
 class Archive(ABC):
     """An archive of spectra.
 
@@ -237,7 +270,7 @@ class Archive(ABC):
             If the catalog or the folder cannot be used; the message names the setting.
         """
 
-    def explain_listing(self, access: AccessConfig = DEFAULT_ACCESS) -> tuple[Listing, Sequence[str]]:
+    def explain_listing(self, access: AccessConfig = DEFAULT_ACCESS) -> ListingExplanation:
         """List the spectra, and describe what the archive's files were understood as.
 
         Parameters
@@ -247,12 +280,11 @@ class Archive(ABC):
 
         Returns
         -------
-        listing : Listing
-            The result of `read_listing`.
-        lines : sequence of str
-            A line for each spectrum; none if all files have the archive's format.
+        ListingExplanation
+            Without lines if all files have the archive's format.
         """
-        return self.read_listing(access), ()
+        listing = self.read_listing(access)
+        return ListingExplanation(listing, (), _tabulate(listing))
 
     def suggest_remedy(self, listing: Listing) -> str:
         """Return what the user can do about a listing of which nothing can be used.

@@ -73,12 +73,14 @@ def read_camera(content: bytes, name: str) -> CameraSpectra | None:
     mask = _read_optional_image(content, f"{name}_MASK")
     if wave is None and flux is None and ivar is None:
         return None
-    if wave is None or flux is None or ivar is None or wave.ndim != 1 or len(wave) < 2:
-        raise InvalidSpectrumError(
-            QuarantineReason.BAD_TABLE, f"camera {name} lacks wavelength, flux or ivar"
-        )
+    if wave is None or flux is None or ivar is None:
+        images = {"wavelength": wave, "flux": flux, "ivar": ivar}
+        missing = " and ".join(key for key, image in images.items() if image is None)
+        raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"camera {name} lacks {missing}")
     if (
-        flux.ndim != 2
+        wave.ndim != 1
+        or len(wave) < 2
+        or flux.ndim != 2
         or flux.shape[1] != len(wave)
         or not flux.shape == ivar.shape == _mask_shape(mask, flux)
     ):

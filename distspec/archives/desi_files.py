@@ -97,8 +97,9 @@ async def load_coadd(file: ArchiveFile) -> Coadd:
 def _parse_coadd(content: bytes) -> Coadd:
     """Return the content of a coadd from its bytes."""
     fibers = read_fits_table(content, "FIBERMAP")
-    ids: list[int] = _read_integer_column(fibers, "targetid").tolist()
     status = "coadd_fiberstatus" if "coadd_fiberstatus" in fibers.column_names else "fiberstatus"
+    fibers.check_columns("targetid", "objtype", status)
+    ids: list[int] = _read_integer_column(fibers, "targetid").tolist()
     cameras = tuple(filter(None, (read_camera(content, camera) for camera in "BRZ")))
     if len(cameras) < 3 or any(camera.mask is None for camera in cameras):
         _check_not_truncated(content)
@@ -145,6 +146,8 @@ def parse_redrock(content: bytes, file_size: int) -> RedrockTable:
     """
     table = read_fits_table(content, "REDSHIFTS", file_size)
     fibers = read_fits_table(content, "FIBERMAP", file_size)
+    table.check_columns("targetid", "z", "zwarn", "spectype")
+    fibers.check_columns("targetid", "objtype", "target_ra", "target_dec")
     ids = _read_integer_column(table, "targetid")
     if not np.array_equal(ids, _read_integer_column(fibers, "targetid")):
         raise InvalidSpectrumError(

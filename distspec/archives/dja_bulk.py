@@ -270,11 +270,11 @@ def _parse_layout(content: bytes, file_size: int) -> BulkLayout:
                 formats = {column.name.lower(): str(column.format) for column in columns}
     except Exception as error:  # astropy may raise any exception on a damaged header
         raise InvalidSpectrumError(QuarantineReason.UNREADABLE, f"{type(error).__name__}: {error}") from error
+    if missing := [f"no column {name}" for name in COLUMN_UNITS if name not in fields]:
+        detail = f"{' and '.join(missing)}; there are {', '.join(fields)}"
+        raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, detail)
     column_layouts: dict[str, ColumnLayout] = {}
     for name, unit in COLUMN_UNITS.items():
-        if name not in fields:
-            detail = f"no column {name}; there are {', '.join(fields)}"
-            raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, detail)
         values, offset = fields[name][:2]
         if values.base.kind != "f":
             raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"column {name} has type {values.base}")

@@ -26,7 +26,7 @@ from distspec.core.listing import Listing
 from distspec.core.schema import Column
 from distspec.core.spectrum import Floats, Spectrum
 from distspec.io.catalog_table import CatalogTable
-from distspec.io.fits.hdus import find_hdu
+from distspec.io.fits.hdus import find_hdu, list_hdus
 from distspec.io.fits.reading import read_fits_image
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig, ListedFile
 from distspec.io.remote.files import ArchiveFile
@@ -265,10 +265,12 @@ def _match_files(
 
 def _parse_1d_file(content: bytes) -> tuple[Floats, Floats, Floats]:
     """Return wavelength [µm], flux and error [`FLUX_UNIT`] of a 1D file."""
-    images = {
-        name: _read_image(content, name, unit)
-        for name, unit in (("WAVELENGTH", WAVE_UNIT), ("DATA", FLUX_UNIT), ("ERR", FLUX_UNIT))
-    }
+    image_units = {"WAVELENGTH": WAVE_UNIT, "DATA": FLUX_UNIT, "ERR": FLUX_UNIT}
+    names = [hdu.layout.name or str(number) for number, hdu in enumerate(list_hdus(content))]
+    if missing := [f"no HDU {name}" for name in image_units if name not in names]:
+        detail = f"{' and '.join(missing)}; the file has {', '.join(names)}"
+        raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, detail)
+    images = {name: _read_image(content, name, unit) for name, unit in image_units.items()}
     wave, flux, err = images.values()
     if wave.ndim != 1 or not wave.shape == flux.shape == err.shape:
         shapes = {name: image.shape for name, image in images.items()}

@@ -82,6 +82,7 @@ def parse_spec1d(content: bytes, file_size: int) -> Spec1D:
     """
     table = read_fits_table(content, "SPEC1D", file_size)
     _check_vacuum(table.header)
+    table.check_columns("wave", "flux", "err")
     wave = _read_column(table, "wave", WAVE_UNIT)
     flux, err = _read_column(table, "flux", FLUX_UNIT), _read_column(table, "err", FLUX_UNIT)
     if wave.ndim != 1 or not len(wave) or not wave.shape == flux.shape == err.shape:

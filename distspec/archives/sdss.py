@@ -202,6 +202,7 @@ def _object_id(url: str) -> str:
 
 def _parse_spec_file(content: bytes, file_size: int) -> _FiberSpectrum:
     coadd = read_fits_table(content, "COADD", file_size)
+    coadd.check_columns("loglam", "flux", "ivar", "and_mask")
     summary = _read_summary(content, file_size)
     primary = find_hdu(content, 0, file_size).header
     check_unit(coadd.unit("flux") or str(primary.get("BUNIT") or ""))
@@ -244,6 +245,9 @@ def _read_summary(content: bytes, file_size: int) -> FitsTable:
         if error.reason is not QuarantineReason.BAD_TABLE:
             raise
         table = read_fits_table(content, "SPECOBJ", file_size)
+    table.check_columns(
+        "z", "zwarning", *(_choose_column(table, names) for names in (RA_COLUMNS, DEC_COLUMNS))
+    )
     if len(read_float_column(table, "z")) != 1:
         detail = f"the summary table has {len(read_float_column(table, 'z'))} rows instead of one"
         raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, detail)
@@ -251,5 +255,9 @@ def _read_summary(content: bytes, file_size: int) -> FitsTable:
 
 
 def _read_summary_value(summary: FitsTable, *columns: str) -> float:
-    name = next((name for name in columns if name in summary.column_names), columns[0])
-    return float(read_float_column(summary, name)[0])
+    return float(read_float_column(summary, _choose_column(summary, columns))[0])
+
+
+def _choose_column(table: FitsTable, names: Sequence[str]) -> str:
+    """Return the first of some names that a table has, or the first of all."""
+    return next((name for name in names if name in table.column_names), names[0])

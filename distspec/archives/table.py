@@ -19,13 +19,19 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 
-from distspec.archives.base import LISTING_SCHEMA, Archive, SpectrumEntry, split_fragment
+from distspec.archives.base import (
+    LISTING_SCHEMA,
+    Archive,
+    ListingExplanation,
+    SpectrumEntry,
+    split_fragment,
+)
 from distspec.archives.catalogs import make_absolute_url
+from distspec.archives.found_spectra import FoundSpectrum, summarize_spectra, tabulate_spectra
 from distspec.archives.redshift_table import RedshiftRow, RedshiftTable, RowFinder
 from distspec.archives.table_files import (
     FileSummary,
     SpectrumSummary,
-    compute_digest,
     name_flags,
     read_file_summaries,
 )
@@ -119,10 +125,12 @@ class TableArchive(Archive):
         """
         return self._select(self.find_spectra(access))
 
-    def explain_listing(self, access: AccessConfig = DEFAULT_ACCESS) -> tuple[Listing, Sequence[str]]:
-        """List the spectra, and describe what each was understood as; see `Archive.explain_listing`."""
+    def explain_listing(self, access: AccessConfig = DEFAULT_ACCESS) -> ListingExplanation:
+        """List the spectra, and describe what they were understood as; see `Archive.explain_listing`."""
         found = self.find_spectra(access)
-        return self._select(found), [f"{spectrum.object_id}: {spectrum.description}" for spectrum in found]
+        listing = self._select(found)
+        table = tabulate_spectra(found, listing.spectra["object_id"].to_pylist())
+        return ListingExplanation(listing, tuple(summarize_spectra(found, self.air)), table)
 
     def find_spectra(self, access: AccessConfig = DEFAULT_ACCESS) -> list[FoundSpectrum]:
         """Return the spectra in all files, in the order of the files, and what is wrong with them.
@@ -231,9 +239,9 @@ class TableArchive(Archive):
         """Return what is known of a spectrum: from its file, and from the table of redshifts."""
         if isinstance(file, InvalidSpectrumError):
             error = name_flags(file)
-            return FoundSpectrum(_make_id(base, url, ""), url, url, str(error), errors=(error,))
+            return FoundSpectrum(_make_id(base, url, ""), url, url, errors=(error,))
         object_id, uri = _make_id(base, url, file.ids[number]), _make_uri(url, number, file)
-        form, content = file.form, file.spectra[number]
+        content = file.spectra[number]
         errors: list[InvalidSpectrumError] = []
         if isinstance(content, InvalidSpectrumError):
             errors.append(name_flags(content))
@@ -255,29 +263,18 @@ class TableArchive(Archive):
         if math.isfinite(position[0]) and not (-180.0 <= position[0] <= 360.0 and abs(position[1]) <= 90.0):
             detail = f"RA {position[0]}, Dec {position[1]} deg"
             errors.append(InvalidSpectrumError(QuarantineReason.BAD_POSITION, detail))
-        where = f"{position[0]:.5f} {position[1]:+.5f}" if math.isfinite(position[0]) else "no position"
-        metadata = f"z = {z:g} ({origin}), {where}" if math.isfinite(z) else f"no redshift, {where}"
-        problems = [str(e) for e in errors if e.reason is not QuarantineReason.NO_REDSHIFT]
-        parts = [form, *([in_file.description] if in_file.description else []), metadata, *problems]
+        source = row.source if row else ""
         return FoundSpectrum(
-            object_id,
-            url,
-            uri,
-            "; ".join(parts),
-            z,
-            *position,
-            row.source if row else "",
-            in_file.checksum,
-            tuple(errors),
+            object_id, url, uri, file.form, in_file, z, origin, *position, source, tuple(errors)
         )
 
     def _choose_redshift(self, in_file: SpectrumSummary, row: RedshiftRow | None) -> tuple[float, str]:
         """Return the redshift, and where it is from."""
         if self.rest_frame:
-            return 0.0, "rest frame"
+            return 0.0, "in the rest frame"
         if row is not None and math.isfinite(row.z):
-            return (row.z, "table") if row.z > -1.0 else (math.nan, "")
-        return in_file.z, "file"
+            return (row.z, "from the table") if row.z > -1.0 else (math.nan, "")
+        return in_file.z, "from the file" if math.isfinite(in_file.z) else ""
 
     def _no_redshift_error(self, is_in_table: bool) -> InvalidSpectrumError:
         where = "none in the file: give --archive.catalog TABLE with the columns file and z, or the keyword "
@@ -308,7 +305,7 @@ class TableArchive(Archive):
             "grade": np.full(len(selected), -1, np.int8),
         }
         rejected = [
-            QuarantineRecord(s.object_id, s.version, s.uri, s.errors[0].reason, s.errors[0].detail)
+            QuarantineRecord(s.object_id, s.version, s.uri, s.errors[0].reason, _join_details(s.errors))
             for s in found
             if s.errors
         ]
@@ -318,62 +315,9 @@ class TableArchive(Archive):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class FoundSpectrum:
-    """A spectrum in a folder.
-
-    Attributes
-    ----------
-    object_id : str
-        Path of the file below the folder, with "__" between its parts, and the spectrum's identifier in it.
-    file_url, uri : str
-        The file; with a fragment that numbers the spectrum if there are several.
-    description : str
-        What the file was understood as, and what is wrong with it.
-    z, ra, dec : float
-        Redshift and position [deg]; NaN if unknown.
-    source : str
-        Identifier of the source in the table, "" if there is none.
-    checksum : str
-        Checksum of wavelengths, flux, errors and unit.
-    errors : tuple of InvalidSpectrumError
-        What keeps it from being used.
-    """
-
-    object_id: str
-    file_url: str
-    uri: str
-    description: str
-    z: float = math.nan
-    ra: float = math.nan
-    dec: float = math.nan
-    source: str = ""
-    checksum: str = ""
-    errors: tuple[InvalidSpectrumError, ...] = ()
-
-    @property
-    def source_key(self) -> str:
-        """Identifier of the source: that of the table, or of the spectrum if there is no position either."""
-        return self.source or ("" if math.isfinite(self.ra) else self.object_id)
-
-    @property
-    def version(self) -> str:
-        """Redshift and checksum of all else; what is wrong with the spectrum if it cannot be used."""
-        if self.errors:
-            return f"refused-{compute_digest(str(self.errors[0]))}"
-        return (
-            f"z={self.z:.6f} {self.checksum}-{compute_digest(f'{self.ra:.6f} {self.dec:.6f} {self.source}')}"
-        )
-
-    def folder(self, base: str) -> str:
-        """Return the path of the file's folder below another one, "" for files in it.
-
-        Parameters
-        ----------
-        base : str
-            URL of the folder of all files.
-        """
-        return self.file_url.removeprefix(f"{base}/").rpartition("/")[0]
+def _join_details(errors: Sequence[InvalidSpectrumError]) -> str:
+    """Return the detail of the first error, then the others with their reasons."""
+    return "; ".join([errors[0].detail, *map(str, errors[1:])])
 
 
 def _make_id(base: str, url: str, name: str) -> str:

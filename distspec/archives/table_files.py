@@ -27,15 +27,35 @@ class SpectrumSummary:
         Redshift and position [deg] in the file; NaN if it has none.
     checksum : str
         Checksum of wavelengths, flux, inverse variances and unit.
-    description : str
-        Number of pixels, range and what was converted, left out or estimated.
+    n_pixels, n_valid : int
+        Number of pixels, and of those that are not masked; 0 if the spectrum cannot be used.
+    wave_min, wave_max : float
+        Range of wavelengths [um].
+    sampling : float
+        Median wavelength divided by the width of a pixel.
+    unit : str
+        Unit of the flux density; "" if only its shape is known.
+    medium : {"air", "vacuum", ""}
+        What the file says that its wavelengths are in; "" if it does not say.
+    error_origin : str
+        Where the errors are from.
+    notes : tuple of str
+        What was converted, left out or estimated.
     """
 
     z: float = math.nan
     ra: float = math.nan
     dec: float = math.nan
     checksum: str = ""
-    description: str = ""
+    n_pixels: int = 0
+    n_valid: int = 0
+    wave_min: float = math.nan
+    wave_max: float = math.nan
+    sampling: float = math.nan
+    unit: str = ""
+    medium: str = ""
+    error_origin: str = ""
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def from_spectrum(cls, spectrum: CleanSpectrum) -> SpectrumSummary:
@@ -49,8 +69,22 @@ class SpectrumSummary:
         arrays = (
             np.asarray(values, "<f8").tobytes() for values in (spectrum.wave, spectrum.flux, spectrum.ivar)
         )
-        checksum = compute_digest(spectrum.unit, *arrays)
-        return cls(spectrum.z, spectrum.ra, spectrum.dec, checksum, spectrum.describe())
+        wave = spectrum.wave
+        return cls(
+            spectrum.z,
+            spectrum.ra,
+            spectrum.dec,
+            checksum=compute_digest(spectrum.unit, *arrays),
+            n_pixels=len(wave),
+            n_valid=int((spectrum.ivar > 0).sum()),
+            wave_min=float(wave[0]),
+            wave_max=float(wave[-1]),
+            sampling=float(1.0 / np.median(np.diff(np.log(wave)))),
+            unit=spectrum.unit,
+            medium=spectrum.medium,
+            error_origin="given" if spectrum.has_errors else "estimated from the scatter",
+            notes=spectrum.notes,
+        )
 
 
 @dataclass(frozen=True, slots=True)

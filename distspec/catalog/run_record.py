@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from distspec.core.errors import NotFoundError
 from distspec.core.records import JsonRecord
+from distspec.core.text import use_minus_signs
 from distspec.io.files import read_json, url_exists
 from distspec.io.paths import join_url
 
@@ -162,7 +163,7 @@ class SelectionRecord(JsonRecord):
                 f"{p_text}. Treat them as a partition."
             )
         if not self.is_reproducible:
-            return (
+            return use_minus_signs(
                 f"No reproducible classes were found: the members of the ensemble agree on these {groups} "
                 f"with a mean adjusted Rand index of {self.stability:.2f}, and classes need "
                 f"{self.min_stability:g}. Treat them as a partition."

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import get_args
 
-from distspec.cli.base import terminal_width
+from distspec.cli.base import PrintFormat, print_table, terminal_width
 from distspec.core.text import escape_unprintable, format_table
 from distspec.io.paths import join_url, run_url
 from distspec.pipeline.config import STAGE_NAMES, Config
@@ -23,7 +25,8 @@ Each stage does only the missing work. `distspec run RECIPE --help` lists the se
 Common settings: --root (-r), --archive.url, --archive.catalog, --model, --training.max-epochs,
 --clustering.n-null-draws, --ray.num-cpus, --ray.address.
 With {DRY_RUN}, nothing is written: it shows what the archive's files were understood as, what is left out
-and why, all that is missing, and the settings that are proposed from the data.
+and why, all that is missing, and the settings that are proposed from the data; with --format csv or json
+as well (-f), a row for each spectrum.
 """
 CLASSES_QUERY = (
     "SELECT coalesce(class_id, 'noise') AS class, class_name AS name, n_spectra, n_sources, "
@@ -49,16 +52,20 @@ def main(args: Sequence[str] | None = None) -> None:
         words = words or ["--help"]
     stage = words.pop(0) if words[0] in STAGE_NAMES else ""
     is_dry, words = DRY_RUN in words, [word for word in words if word != DRY_RUN]
+    print_format, words = _take_format(words) if is_dry else ("table", words)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("distspec").setLevel(logging.INFO)
     with report_errors(), exit_on_signal():
         config = parse(words, prog=f"distspec run {stage}".rstrip())
         if is_dry:
-            from distspec.pipeline.dry_run import dry_run
+            from distspec.pipeline.dry_run import dry_run, tabulate_listing
 
+            if print_format != "table":
+                print_table(tabulate_listing(config), print_format)
+                return
             for line in dry_run(config):
                 print(escape_unprintable(line))
-            print("Nothing was written.")
+            print("Nothing was written. A row for each spectrum: --format csv or json")
             return
         # Torch and matplotlib take seconds to import, for which help and refusals should not wait.
         from distspec.pipeline.runner import run_stages
@@ -68,6 +75,14 @@ def main(args: Sequence[str] | None = None) -> None:
             if not did_work:
                 print("Nothing to do: the catalog is up to date with the archive.")
             print(format_summary(config))
+
+
+def _take_format(words: Sequence[str]) -> tuple[PrintFormat, list[str]]:
+    """Return the format in which a dry run is printed, and the arguments without it."""
+    parser = argparse.ArgumentParser(f"distspec run {DRY_RUN}", add_help=False, allow_abbrev=False)
+    parser.add_argument("--format", "-f", choices=get_args(PrintFormat), default="table")
+    known, others = parser.parse_known_args(words)
+    return known.format, others
 
 
 def format_summary(config: Config) -> str:

@@ -14,6 +14,7 @@ from distspec.clustering.config import ClusteringConfig
 from distspec.clustering.consensus import adjusted_rand_index, drop_unstable_classes, find_consensus
 from distspec.clustering.sweep_scores import SweepScores, SweepSetting
 from distspec.clustering.trials import TrialResult
+from distspec.core.text import use_minus_signs
 
 MAX_NOISE_FRACTION = 0.5
 """Largest mean fraction of noise at which a clustering can be selected."""
@@ -97,7 +98,7 @@ def _select_by_silhouette(results: Sequence[TrialResult], sweep_scores: SweepSco
     beats_null = sweep_scores.beats_null(setting)
     if beats_null is not None:
         reason += f"; it {'beats' if beats_null else 'does not beat'} the null test"
-    return Selection(setting, results[best].n_clusters, best, reason)
+    return Selection(setting, results[best].n_clusters, best, use_minus_signs(reason))
 
 
 @dataclass(frozen=True)
@@ -253,7 +254,7 @@ def _describe_choice(choice: _Choice, members: Sequence[TrialResult], config: Cl
     )
     if choice.beats_null is False:
         reason += "; it does not beat the null test: classes may be chance divisions"
-    return reason
+    return use_minus_signs(reason)
 
 
 def _get_n_classes(members: Sequence[TrialResult]) -> int:

@@ -75,6 +75,26 @@ def escape_unprintable(text: str) -> str:
     return escaped if len(escaped) <= MAX_TEXT_LENGTH else f"{escaped[:MAX_TEXT_LENGTH]}…"
 
 
+def use_minus_signs(text: str) -> str:
+    """Return a text in which negative numbers have a minus sign (U+2212) instead of a hyphen.
+
+    Parameters
+    ----------
+    text : str
+        Text for people; hyphens within and between words and in exponents remain.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> use_minus_signs("residual -9.0 σ, β -2.1 ± 0.1, spec-4055-55359, 1e-17")
+    'residual −9.0 σ, β −2.1 ± 0.1, spec-4055-55359, 1e-17'
+    """
+    return re.sub(r"(?<![^\s(\[+])-(?=\.?\d)", "−", text)
+
+
 def format_value(value: Any, unit: str = "") -> str:
     """Return a value as a cell of a table.
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from distspec.core.spectrum import Floats, Floats32
+from distspec.core.text import use_minus_signs
 from distspec.measurements.criteria import MeasuredValues
 
 UNKNOWN = "unknown"
@@ -201,4 +202,4 @@ def _format_measurements(rule: GalaxyTypeRule, measured: Values) -> str:
             parts.append(f"{label} {value:.{digits}f} ± {error:.{digits}f}{unit}")
         elif name in rule.measurements:
             parts.append(f"{label} not covered")
-    return ", ".join(parts).replace(" -", " −")
+    return use_minus_signs(", ".join(parts))

@@ -37,8 +37,8 @@ def dry_run(config: Config) -> Iterator[str]:
     Yields
     ------
     str
-        Lines of text: what each file was understood as, if the archive has files of any form; what becomes of
-        the rows of the listing, by reason; how a sample is read; and which settings are proposed.
+        Lines of text: what the files were understood as, if the archive has files of any form; what becomes
+        of the rows of the listing, by reason; how a sample is read; and which settings are proposed.
 
     Raises
     ------
@@ -48,12 +48,13 @@ def dry_run(config: Config) -> Iterator[str]:
         If the store was created with other settings.
     """
     with use_storage(config.storage):
-        if config.simulation is not None and not url_exists(join_url(config.simulation_url, "catalog.csv")):
+        if config.simulation is not None and _is_not_simulated(config):
             yield f"{config.simulation.n_spectra:,} spectra would be simulated: there is nothing to list yet"
             return
         source = config.ingest_source()
-        listing, lines = source.archive.explain_listing(source.access)
-        yield from lines
+        explanation = source.archive.explain_listing(source.access)
+        listing = explanation.listing
+        yield from explanation.lines
         counts = count_rows(listing.counts, listing.spectra)
         yield from _describe_counts(counts, listing, source.archive)
         if not len(listing.spectra):
@@ -70,6 +71,36 @@ def dry_run(config: Config) -> Iterator[str]:
         yield f"store: {state}; {len(diff.to_read):,} spectra would be read, {changes}"
         if len(diff.to_read):
             yield from _describe_sample(source, store, diff.to_read)
+
+
+def tabulate_listing(config: Config) -> pa.Table:
+    """Return a table with a row for each spectrum that a run would find, without writing anything.
+
+    Parameters
+    ----------
+    config : Config
+        All settings.
+
+    Returns
+    -------
+    Table
+        `distspec.archives.base.ListingExplanation.table`; without columns if the archive is still to be
+        simulated.
+
+    Raises
+    ------
+    ArchiveError
+        If the archive cannot be listed.
+    """
+    with use_storage(config.storage):
+        if config.simulation is not None and _is_not_simulated(config):
+            return pa.table({})
+        source = config.ingest_source()
+        return source.archive.explain_listing(source.access).table
+
+
+def _is_not_simulated(config: Config) -> bool:
+    return not url_exists(join_url(config.simulation_url, "catalog.csv"))
 
 
 def _describe_counts(counts: RowCounts, listing: Listing, archive: Archive) -> Iterator[str]:

@@ -127,7 +127,7 @@ def test_the_explanation_names_the_high_scores():
     reason = explain_anomaly(scores, 20.0, residual, np.array([True, False, True]), wave)
     assert "residual as wide as a line (top 0.32 %)" in reason
     assert "reconstruction" not in reason
-    assert "-40.0 σ at 6565 Å" in reason, "the masked pixel does not count"
+    assert "residual −40.0 σ at 6565 Å" in reason, "the masked pixel does not count"
 
 
 def test_an_ordinary_spectrum_has_an_explanation_too():

@@ -64,7 +64,8 @@ def test_columns_in_another_case_and_order():
 @pytest.mark.parametrize(
     ("changed", "detail"),
     [
-        ({"err": None}, "no column err"),
+        ({"err": None}, "no column err in SPEC1D; it has wave, flux"),
+        ({"flux": None, "err": None}, "no column flux and no column err in SPEC1D; it has wave"),
         ({"name": "SPEC2D"}, "no HDU SPEC1D"),
         ({"wave": (WAVE.astype(str), "um")}, "not numeric"),
         ({"wave": (np.log10(WAVE), "dex(um)")}, "unit 'dex"),

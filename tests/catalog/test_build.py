@@ -64,7 +64,7 @@ def test_residuals_use_the_reconstruction_times_its_amplitude(run, tables):
     recon = 2.0 * load_model(model_url(root, "m-1")).decode(latents["z_mean"][row : row + 1], 5.0)
     residual = ((flux - recon) * np.sqrt(ivar))[0]
     worst = np.argmax(np.abs(residual))
-    assert f"largest residual {residual[worst]:+.1f} σ" in top["reason"]
+    assert f"largest residual {residual[worst]:+.1f} σ".replace("-", "−") in top["reason"]
 
 
 def test_classes_contain_all_spectra(run, tables):

@@ -47,6 +47,10 @@ class Table:
     def unit(self, name: str) -> str:
         return self._units[name.lower()]
 
+    def check_columns(self, *names: str) -> None:
+        if missing := {name.lower() for name in names} - set(self._units):
+            raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"no column {missing}")
+
     def column(self, name: str) -> Any:
         if name.lower() not in self._units:
             raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, f"no column {name}")

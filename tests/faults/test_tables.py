@@ -85,13 +85,31 @@ CASES = [
     Case(28, "no-error", "sdss", coadd(lambda c: {"ivar": None}), BAD_TABLE, "no column ivar.*loglam"),
     Case(28, "no-error", "jades", lambda c: without(c, "ERR"), BAD_TABLE, "no HDU ERR"),
     Case(
+        28,
+        "no-wave-and-no-error",
+        "sdss",
+        coadd(lambda c: {"loglam": None, "ivar": None}),
+        BAD_TABLE,
+        "no column loglam and no column ivar in COADD",
+    ),
+    Case(
+        28,
+        "no-wave-and-no-error",
+        "jades",
+        lambda c: without(c, "WAVELENGTH", "ERR"),
+        BAD_TABLE,
+        "no HDU WAVELENGTH and no HDU ERR",
+    ),
+    Case(
         29,
         "one-camera-missing",
         "desi",
         lambda c: without(c, "R_WAVELENGTH", "R_FLUX", "R_IVAR", "R_MASK"),
         compare=covered_by_two,
     ),
-    Case(29, "half-a-camera-missing", "desi", lambda c: without(c, "R_IVAR"), BAD_TABLE, "camera R lacks"),
+    Case(
+        29, "half-a-camera-missing", "desi", lambda c: without(c, "R_IVAR"), BAD_TABLE, "camera R lacks ivar"
+    ),
     Case(
         29,
         "all-cameras-missing",

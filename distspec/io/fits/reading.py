@@ -89,13 +89,29 @@ class FitsTable:
         # Only if values are missing, because float64 cannot represent every 64-bit identifier.
         return np.where(empty, np.nan, values) if empty.any() else values
 
-    def _find(self, name: str) -> FitsColumn:
-        matches = [column for column in self._layout.columns if column.name == name.lower()]
-        if len(matches) != 1:
-            count = f"{len(matches)} columns" if matches else "no column"
-            detail = f"{count} {name} in {self._layout.name}; it has {', '.join(self.column_names) or 'none'}"
+    def check_columns(self, *names: str) -> None:
+        """Check that the table has columns.
+
+        Parameters
+        ----------
+        *names : str
+            TTYPE in any case.
+
+        Raises
+        ------
+        InvalidSpectrumError
+            ``bad_table``; the message names all that are missing or occur more than once.
+        """
+        counts = {name: self.column_names.count(name.lower()) for name in names}
+        wrong = [f"{f'{n} columns' if n else 'no column'} {name}" for name, n in counts.items() if n != 1]
+        if wrong:
+            known = ", ".join(self.column_names) or "none"
+            detail = f"{' and '.join(wrong)} in {self._layout.name}; it has {known}"
             raise InvalidSpectrumError(QuarantineReason.BAD_TABLE, detail)
-        return matches[0]
+
+    def _find(self, name: str) -> FitsColumn:
+        self.check_columns(name)
+        return self._layout.columns[self.column_names.index(name.lower())]
 
     @cached_property
     def _rows(self) -> Array:

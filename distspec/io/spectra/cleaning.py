@@ -19,6 +19,10 @@ MAX_BACKWARD_FRACTION = 0.05
 """Largest fraction of steps against the direction of the others: the orders of an echelle overlap in few."""
 SCATTER_WINDOW = 101
 """Number of pixels from whose scatter a missing error is estimated."""
+AIR_NOTE = "wavelengths converted from air to vacuum"
+ERROR_NOTE = "errors estimated from the scatter"
+UNIT_NOTE = "no unit of flux density: shape only"
+"""Notes on what `CleanSpectrum` has in fields of its own as well."""
 _SPEED_OF_LIGHT_UM = 2.99792458e14
 
 
@@ -41,6 +45,10 @@ class CleanSpectrum:
         Position [deg], NaN if the file gives none.
     notes : tuple of str
         What was converted, left out or estimated.
+    medium : {"air", "vacuum", ""}
+        What the file says that its wavelengths are in; "" if it does not say.
+    has_errors : bool
+        Whether the errors are those of the file, and not estimated.
     """
 
     wave: Floats
@@ -51,6 +59,8 @@ class CleanSpectrum:
     ra: float
     dec: float
     notes: tuple[str, ...]
+    medium: str
+    has_errors: bool
 
     def describe(self, *metadata: str) -> str:
         """Return the numbers of pixels, the range and the notes as text.
@@ -106,13 +116,14 @@ def clean_spectrum(raw: RawSpectra, index: int, options: ReadOptions) -> CleanSp
     unit = parse_flux_unit(options.units.flux or raw.roles.flux.stated_unit or raw.flux_unit,
                            raw.roles.flux.base_name)  # fmt: skip
     if not unit.name:
-        notes.append("no unit of flux density: shape only")
+        notes.append(UNIT_NOTE)
         if unit.per_frequency:
             flux, ivar = flux / wave**2, ivar * wave**4
             notes.append("flux per frequency converted to per wavelength")
-    if not (ivar > 0).any():
+    has_errors = bool((ivar > 0).any())
+    if not has_errors:
         ivar = _estimate_ivar(flux, masked, err is not None, options)
-        notes.append("errors estimated from the scatter")
+        notes.append(ERROR_NOTE)
     valid = ivar > 0
     position = raw.find_position(index)
     return CleanSpectrum(
@@ -123,6 +134,8 @@ def clean_spectrum(raw: RawSpectra, index: int, options: ReadOptions) -> CleanSp
         raw.find_redshift(index, options.columns.z),
         *position,
         tuple(notes),
+        {None: "", True: "air", False: "vacuum"}[_is_in_air(raw)],
+        has_errors,
     )
 
 
@@ -173,7 +186,7 @@ def _convert_wave(raw: RawSpectra, stored: Array, options: ReadOptions, notes: l
         notes.append(f"wavelengths taken as {used}")
     in_air = _is_in_air(raw)
     if in_air or (in_air is None and options.air):
-        notes.append("wavelengths converted from air to vacuum")
+        notes.append(AIR_NOTE)
         return air_to_vacuum(wave)
     return wave
 
