@@ -59,6 +59,7 @@ WITHOUT: Mapping[str, dict[str, Any]] = {
     "data thinning": {"data_thinning": False},
     "consistency of latent variables": {"consistency_weight": 0.0},
     "dropout": {"dropout": (0.0,) * 4},
+    "widening of posteriors": {"calibrate_posteriors": False},
 }
 WITH: Mapping[str, dict[str, Any]] = {
     "dropout in the decoder": {"decoder_dropout": True},

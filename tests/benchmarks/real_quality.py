@@ -4,7 +4,7 @@
 
 Needs the real files (`DISTSPEC_TEST_DATA`). SpeX: recipe `spex` is trained on 85 % of the sources; the others
 are classified by their ten nearest neighbors among these, in latents and in 16 principal components. DJA:
-models of recipes `dja` and `paper` are trained on the simulated archive; a fifth of the pixels of each real
+models of recipes `paper`, `learnspec` and `dja` are trained on the simulated archive; a fifth of the pixels of each real
 spectrum is hidden from the input in runs of native pixels, and the error there beyond its noise is measured;
 and χ² of the bright spectra, with and without the systematic error that the recipe adds.
 """
@@ -125,8 +125,8 @@ def _score_types(points: Any, sample: StarSample, subtypes: Any) -> TypeScores:
 
 
 def evaluate_galaxies(n_seeds: int) -> None:
-    """Measure the error of both recipes' models on hidden pixels of real galaxies, and χ² of recipe `dja`."""
-    for recipe in ("paper", "dja"):
+    """Measure the error of the recipes' models on hidden pixels of real galaxies, and χ² of recipe `dja`."""
+    for recipe in ("paper", "learnspec", "dja"):
         wave, spectra = load_training_data(recipe).grid.wave_rest, _read_galaxies(recipe)
         models = [train_recipe(recipe, seed) for seed in range(n_seeds)]
         excess = [_hidden_excess(model, spectra, wave) for model in models]
