@@ -15,6 +15,8 @@ TWO_AT_A_TIME := --numprocesses 2 --dist loadfile --no-loadscope-reorder \
 export RAY_USAGE_STATS_ENABLED := 0
 # Ray's workers have the priority of other processes: at Ray's default they get next to nothing of a busy core.
 test soak: export RAY_worker_niceness := 0
+# Each of the many processes would compile distspec again, for almost a second.
+test soak: export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test soak check format docs bench pretrained lock clean
 

@@ -229,7 +229,7 @@ def run(saved_run: tuple[str, np.ndarray], tmp_path: Path) -> tuple[str, Store, 
 def saved_tables(saved_run: tuple[str, np.ndarray]) -> dict[str, pa.Table]:
     """The catalog tables of `saved_run`."""
     from distspec.catalog.build import build_tables
-    from distspec.catalog.editions import CatalogConfig
+    from distspec.catalog.config import CatalogConfig
 
     root = saved_run[0]
     return build_tables(root, "r-1", open_store(store_url(root)), CatalogConfig(n_anomalies=10))

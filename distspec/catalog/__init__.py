@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distspec.catalog.build import build_tables
+    from distspec.catalog.config import CatalogConfig
     from distspec.catalog.editions import (
-        CatalogConfig,
         EditionRecord,
         find_record,
         open_tables,
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "CatalogConfig": "editions",
+    "CatalogConfig": "config",
     "EditionRecord": "editions",
     "build_tables": "build",
     "export_hats": "hats",

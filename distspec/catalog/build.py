@@ -21,7 +21,8 @@ from distspec.catalog.class_tables import (
     measure_class_medians,
 )
 from distspec.catalog.class_tracking import PublishedClasses, TrackedClasses, track_classes
-from distspec.catalog.editions import CatalogConfig, open_record_tables, read_current_record
+from distspec.catalog.config import CatalogConfig
+from distspec.catalog.editions import open_record_tables, read_current_record
 from distspec.catalog.healpix import radec_to_healpix
 from distspec.catalog.observations import build_leakage, build_observation_groups
 from distspec.catalog.run_record import RunRecord

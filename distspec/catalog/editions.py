@@ -20,7 +20,7 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from distspec.core.arrow import pc
-from distspec.core.errors import CatalogError, ConfigError, LeaseHeldError, NotFoundError
+from distspec.core.errors import CatalogError, LeaseHeldError, NotFoundError
 from distspec.core.records import JsonRecord, add_checksum, compute_fingerprint, utc_now_iso
 from distspec.io.files import (
     compare_and_swap,
@@ -39,22 +39,6 @@ from distspec.io.storage import url_to_fs
 CURRENT_RECORD_FILE = "current.json"
 FORMAT_VERSION = 5
 """Version of the published tables and records; records of another version are refused."""
-
-
-@dataclass(frozen=True)
-class CatalogConfig:
-    """Settings of the published catalog."""
-
-    n_anomalies: int = 200
-    """Number of rows of the table ``anomalies``, and largest number of rows of ``bad_pixels``."""
-    alpha: float = 0.1
-    """Conformal miscoverage level: prediction sets miss the true label with at most this probability."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.alpha < 1:
-            raise ConfigError(f"catalog.alpha is {self.alpha}: it must lie between 0 and 1")
-        if self.n_anomalies < 1:
-            raise ConfigError(f"catalog.n_anomalies is {self.n_anomalies}: it must be at least 1")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 
 from distspec.archives.registry import get_archive
-from distspec.catalog.editions import CatalogConfig, find_record, open_record_tables, publish
+from distspec.catalog.config import CatalogConfig
+from distspec.catalog.editions import find_record, open_record_tables, publish
 from distspec.core import schema
 from distspec.core.errors import LabelError
 from distspec.io.lease import Lease

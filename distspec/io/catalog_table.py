@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from astropy import units
-from astropy.coordinates import Angle
 
 from distspec.core.arrow import pc
 from distspec.core.errors import ArchiveError, QuarantineReason, QuarantineRecord
@@ -410,6 +409,8 @@ def _parse_sexagesimal(text: str, unit: str) -> float:
     """Return an angle [deg] of sexagesimal text; NaN if it is not such a text."""
     if not _SEXAGESIMAL.match(text):
         return np.nan
+    from astropy.coordinates import Angle  # takes most of a second to import, and numbers do not need it
+
     unit = "hourangle" if "h" in text else "deg" if re.search("[d°]", text) else unit
     try:
         angle: Any = Angle(re.sub(r"[hd°m'′s\"″:]", " ", text).strip(), unit=unit)

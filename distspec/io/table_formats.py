@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from astropy.io import fits
-from astropy.table import Column, Table
-from astropy.table.meta import get_header_from_yaml
 from pyarrow import csv
 
 from distspec.core.arrow import pc
@@ -101,13 +99,17 @@ def parse_table(content: bytes, url: str, preferred_hdu: str = "") -> TableConte
         ) from error
 
 
-def _read_astropy(content: bytes, **options: Any) -> Table:
+def _read_astropy(content: bytes, **options: Any) -> Any:
+    from astropy.table import Table  # takes most of a second to import, and catalogs in CSV do not need it
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about units and keywords that are not standard
         return Table.read(io.BytesIO(content), **options)
 
 
-def _read_fits(content: bytes, preferred_hdu: str) -> Table:
+def _read_fits(content: bytes, preferred_hdu: str) -> Any:
+    from astropy.table import Table
+
     with warnings.catch_warnings(), fits.open(io.BytesIO(content)) as hdus:
         warnings.simplefilter("ignore")
         tables: list[Any] = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
@@ -120,7 +122,7 @@ def _read_fits(content: bytes, preferred_hdu: str) -> Table:
         return Table.read((preferred or tables)[0])
 
 
-def _convert_astropy_table(table: Table) -> TableContent:
+def _convert_astropy_table(table: Any) -> TableContent:
     """Return the content of an astropy table, with masked values as nulls."""
     names: list[str] = list(table.colnames)
     columns: list[Any] = [table[name] for name in names]
@@ -133,6 +135,8 @@ def _has_unit(column: Any) -> bool:
 
 
 def _convert_column(column: Any) -> pa.Array:
+    from astropy.table import Column
+
     if hasattr(column, "isot"):  # a time
         return pa.array([str(value) for value in column.isot])
     if not isinstance(column, Column) or column.ndim != 1 or column.dtype.kind in "cV":
@@ -155,6 +159,8 @@ def _parse_parquet(content: bytes) -> TableContent:
     metadata: Mapping[bytes, bytes] = table.schema.metadata or {}
     units: dict[str, str] = {}
     if header := metadata.get(b"table_meta_yaml"):
+        from astropy.table.meta import get_header_from_yaml
+
         described: Any = get_header_from_yaml(header.decode().split("\n"))
         units = {column["name"]: str(column["unit"]) for column in described["datatype"] if "unit" in column}
         table = _apply_masks(table)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import ks_2samp
 
 from distspec.core.errors import ConfigError
 from distspec.core.spectrum import Floats, Floats32
@@ -152,6 +151,8 @@ def measure_drift(new: Mapping[str, Floats32], reference: Mapping[str, Floats32]
     n_new, n_reference = (len(next(iter(columns.values()))) for columns in (new, reference))
     if min(n_new, n_reference) < MIN_NEW_SPECTRA:
         return None
+    from scipy.stats import ks_2samp  # takes a second to import, and every command imports this module
+
     tests: dict[str, Any] = {name: ks_2samp(new[name], reference[name]) for name in new}
     worst = max(tests, key=lambda name: tests[name].statistic)
     p_value = min(1.0, float(tests[worst].pvalue) * len(tests))

@@ -12,7 +12,7 @@ import tyro
 from distspec.archives.base import Archive
 from distspec.archives.dja import DJA
 from distspec.archives.simulated.survey import SimulationConfig
-from distspec.catalog.editions import CatalogConfig
+from distspec.catalog.config import CatalogConfig
 from distspec.clustering.config import ClusteringConfig
 from distspec.core.errors import ConfigError
 from distspec.ingest.source import ArchiveSource, IngestConfig

@@ -1,4 +1,8 @@
-"""The pipeline: stages in order, each of which does only the missing work and commits it."""
+"""The pipeline: stages in order, each of which does only the missing work and commits it.
+
+A stage imports what it needs when it runs: torch, SciPy and matplotlib take seconds, which a job of another
+stage need not wait for.
+"""
 
 from __future__ import annotations
 
@@ -7,39 +11,26 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
-from distspec.catalog import editions
-from distspec.catalog.build import build_tables
-from distspec.catalog.observations import OBSERVATION_TABLES
-from distspec.catalog.run_record import has_run
-from distspec.catalog.runs import compute_run_id
 from distspec.core.errors import NotFoundError
 from distspec.core.records import encode_value, utc_now_iso
-from distspec.ingest.source import write_source
 from distspec.io.files import read_bytes, read_json, url_exists, write_json
 from distspec.io.job_log import JobLog
 from distspec.io.lease import Lease
 from distspec.io.paths import join_url, run_url, store_url
 from distspec.io.stage_log import StageRecord, read_stage_record, write_stage_record
 from distspec.io.storage import full_disk_errors, use_storage
-from distspec.labels.consensus import labels_checksum, read_marks
 from distspec.models.pretrained import find_pretrained_model
-from distspec.models.serialization import import_model
 from distspec.pipeline.config import STAGE_NAMES, Config
-from distspec.report.collect import collect_report_data
-from distspec.report.page import write_report
-from distspec.stages.cluster import cluster
-from distspec.stages.embed import embed_store
-from distspec.stages.ensemble import list_ensemble, train_ensemble
-from distspec.stages.ingest import ingest
 from distspec.stages.job import ray_job
 from distspec.stages.metrics import track_running_stage
 from distspec.stages.pool import take_retries
-from distspec.stages.promote import ModelSpec, find_model_id, retrain_if_needed
 from distspec.stages.result import StageResult
-from distspec.stages.simulate import simulate_archive
-from distspec.store.snapshots import run_tag, tag_snapshot
 from distspec.store.store import Store, open_store
+
+if TYPE_CHECKING:
+    from distspec.stages.promote import ModelSpec
 
 log = logging.getLogger("distspec")
 INPUTS_FILE = "inputs.json"
@@ -66,6 +57,8 @@ class StageContext:
 
 
 def _simulate(context: StageContext) -> StageResult:
+    from distspec.stages.simulate import simulate_archive
+
     config = context.config
     if config.simulation is None:
         return StageResult({"recipe": config.recipe}, did_work=False)
@@ -73,12 +66,18 @@ def _simulate(context: StageContext) -> StageResult:
 
 
 def _ingest(context: StageContext) -> StageResult:
+    from distspec.ingest.source import write_source
+    from distspec.stages.ingest import ingest
+
     source = context.config.ingest_source()
     write_source(context.config.root, source)
     return ingest(context.config.root, source, context.lease)
 
 
 def _train(context: StageContext) -> StageResult:
+    from distspec.stages.ensemble import train_ensemble
+    from distspec.stages.promote import retrain_if_needed
+
     config = context.config
     if config.pretrained_model:
         return StageResult({"model": resolve_model_id(config)}, did_work=False)
@@ -92,6 +91,8 @@ def _train(context: StageContext) -> StageResult:
 
 
 def _embed(context: StageContext) -> StageResult:
+    from distspec.stages.embed import embed_store
+
     first, *others = [embed_store(context.config.root, name) for name in resolve_model_ids(context.config)]
     if not others:
         return first
@@ -100,11 +101,19 @@ def _embed(context: StageContext) -> StageResult:
 
 
 def _cluster(context: StageContext) -> StageResult:
+    from distspec.stages.cluster import cluster
+
     config = context.config
     return cluster(config.root, resolve_model_ids(config), config.clustering, config.seed, config.to_dict())
 
 
 def _catalog(context: StageContext) -> StageResult:
+    from distspec.catalog import editions
+    from distspec.catalog.build import build_tables
+    from distspec.catalog.observations import OBSERVATION_TABLES
+    from distspec.labels.consensus import labels_checksum
+    from distspec.store.snapshots import run_tag, tag_snapshot
+
     config = context.config
     store, run_id = find_run(config)
     inputs = {**asdict(config.catalog), "labels": labels_checksum(config.root)}
@@ -118,6 +127,11 @@ def _catalog(context: StageContext) -> StageResult:
 
 
 def _report(context: StageContext) -> StageResult:
+    from distspec.catalog import editions
+    from distspec.labels.consensus import read_marks
+    from distspec.report.collect import collect_report_data
+    from distspec.report.page import write_report
+
     config = context.config
     store, run_id = find_run(config)
     url = join_url(run_url(config.root, run_id), "report")
@@ -163,6 +177,9 @@ def resolve_model_id(config: Config) -> str:
     -------
     str
     """
+    from distspec.models.serialization import import_model
+    from distspec.stages.promote import find_model_id
+
     if config.pretrained_model:
         return import_model(config.root, find_pretrained_model(config.pretrained_model))
     return find_model_id(config.root, _model_spec(config))
@@ -183,6 +200,8 @@ def resolve_model_ids(config: Config) -> list[str]:
     NotFoundError
         If the first model is trained and others are not.
     """
+    from distspec.stages.ensemble import list_ensemble
+
     model_id = resolve_model_id(config)
     n_models = 1 if config.pretrained_model else config.clustering.n_clustered_models
     return list_ensemble(config.root, model_id, n_models)
@@ -190,6 +209,9 @@ def resolve_model_ids(config: Config) -> list[str]:
 
 def _model_spec(config: Config) -> ModelSpec:
     """Return the model's settings, and the number of clusters to compare models with: that of the catalog."""
+    from distspec.catalog import editions
+    from distspec.stages.promote import ModelSpec
+
     n_clusters, published = config.clustering.k_min, editions.read_current_record(config.root)
     if published is not None:
         n_clusters = editions.count_classes(config.root, published)
@@ -213,6 +235,9 @@ def find_run(config: Config) -> tuple[Store, str]:
     NotFoundError
         If that run has not been made.
     """
+    from distspec.catalog.run_record import has_run
+    from distspec.catalog.runs import compute_run_id
+
     store = open_store(store_url(config.root))
     run_id = compute_run_id(
         resolve_model_ids(config), store.dataset_checksum(), config.clustering, config.seed

@@ -1,4 +1,7 @@
-"""The embed stage: actors that hold the model embed and measure rows, and the driver commits them."""
+"""The embed stage: actors that hold the model embed and measure rows, and the driver commits them.
+
+Rows of a single span are embedded in a task, which may run in a process that has run another one.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from distspec.models.embed import embed_spectra
 from distspec.models.latents import CHUNK_ROWS, append_latents, count_embedded, read_latents
 from distspec.models.model import Model, load_model
 from distspec.models.record import has_model
-from distspec.stages.pool import ActorPool, count_retries, map_ordered
+from distspec.stages.pool import ActorPool, count_retries, get_result, map_ordered
 from distspec.stages.progress import Progress
 from distspec.stages.result import StageResult
 from distspec.stages.session import ACTORS_PER_GPU, n_gpus, require_worker_slots
@@ -53,15 +56,30 @@ class Embedder:
     """
 
     def __init__(self, store_location: str, snapshot_id: str, model_location: str, device: str) -> None:
-        torch.set_num_threads(1)
-        torch.set_float32_matmul_precision("highest")
-        self.store = open_store(store_location, snapshot_id)
-        self.model = load_model(model_location, device)
+        self.store, self.model = _open_for_embedding(store_location, snapshot_id, model_location, device)
 
     @count_retries
     def embed(self, span: RowSpan) -> dict[str, Floats32]:
         """Embed a span of rows: see `embed_span`."""
         return embed_span(self.store, self.model, span)
+
+
+@ray.remote(num_cpus=1, max_retries=MAX_TASK_RETRIES)
+@count_retries
+def _embed_in_task(
+    store_location: str, snapshot_id: str, model_location: str, device: str, span: RowSpan
+) -> dict[str, Floats32]:
+    """Embed a span of rows: see `embed_span`."""
+    return embed_span(*_open_for_embedding(store_location, snapshot_id, model_location, device), span)
+
+
+def _open_for_embedding(
+    store_location: str, snapshot_id: str, model_location: str, device: str
+) -> tuple[Store, Model]:
+    """Open the store and the model in a process that computes with one thread in full precision."""
+    torch.set_num_threads(1)
+    torch.set_float32_matmul_precision("highest")
+    return open_store(store_location, snapshot_id), load_model(model_location, device)
 
 
 def embed_span(store: Store, model: Model, span: RowSpan) -> dict[str, Floats32]:
@@ -118,14 +136,16 @@ def embed_store(root: str, model_id: str) -> StageResult:
         return StageResult({"model": model_id, "embedded": n_embedded}, did_work=False)
     load_model(url).check_compatible(store)
     spans = split_at_chunks(n_embedded, store.n_rows, rows_per_span(store))
-    pool = start_embedder_pool(store, url, len(spans))
+    pool = start_embedder_pool(store, url, len(spans)) if len(spans) > 1 else None
+    embedded = embed_spans(pool, spans) if pool else iter([_embed_one_span(store, url, spans[0])])
     progress = Progress("embed", store.n_rows - n_embedded, "spectrum")
-    results = progress.track(embed_spans(pool, spans), lambda columns: len(columns["z_mean"]))
+    results = progress.track(embedded, lambda columns: len(columns["z_mean"]))
     newest, start_row = store, n_embedded
     for columns in concatenate_results(results):
         newest = append_latents(newest, model_id, start_row, columns)
         start_row += len(columns["z_mean"])
-    pool.shutdown()
+    if pool:
+        pool.shutdown()
     errors = read_latents(newest, model_id, ("recon_mse", "recon_chi2_red"))
     return StageResult(
         {
@@ -160,17 +180,35 @@ def start_embedder_pool(store: Store, model_location: str, n_spans: int) -> Acto
     n_spans : int
         Number of spans to embed, which limits the number of actors.
     """
-    gpus = n_gpus()
-    max_actors = min(n_spans, gpus * ACTORS_PER_GPU or n_spans)
-    gpu_fraction, device = (1.0 / ACTORS_PER_GPU, "cuda") if gpus else (0.0, "cpu")
-    memory = memory_module.estimate_inference_memory(rows_per_span(store), store.config.grid.n_pixels)
-    resources = {"CPU": 1.0, "memory": memory}
-    actor_class: Any = Embedder.options(num_gpus=gpu_fraction, memory=memory)
+    resources, device = _get_embedder_resources(store)
+    max_actors = min(n_spans, n_gpus() * ACTORS_PER_GPU or n_spans)
+    actor_class: Any = Embedder.options(num_gpus=resources["GPU"], memory=resources["memory"])
     return ActorPool(
         lambda: actor_class.remote(store.url, store.snapshot_id, model_location, device),
         max_actors,
-        lambda: require_worker_slots("an actor that embeds", resources, "use a grid with fewer pixels"),
+        lambda: _count_embedder_slots(resources),
     )
+
+
+def _embed_one_span(store: Store, model_location: str, span: RowSpan) -> dict[str, Floats32]:
+    """Embed a span in a task, with the resources of an actor."""
+    resources, device = _get_embedder_resources(store)
+    _count_embedder_slots(resources)
+    task: Any = _embed_in_task.options(num_gpus=resources["GPU"], memory=resources["memory"])
+    return get_result(task.remote(store.url, store.snapshot_id, model_location, device, span), span)
+
+
+def _get_embedder_resources(store: Store) -> tuple[dict[str, float], str]:
+    """Return what an actor needs of Ray's resources, and its torch device."""
+    memory = memory_module.estimate_inference_memory(rows_per_span(store), store.config.grid.n_pixels)
+    gpu_fraction, device = (1.0 / ACTORS_PER_GPU, "cuda") if n_gpus() else (0.0, "cpu")
+    return {"CPU": 1.0, "memory": memory, "GPU": gpu_fraction}, device
+
+
+def _count_embedder_slots(resources: Mapping[str, float]) -> int:
+    """Return how many actors the present nodes have room for."""
+    needed = {name: resources[name] for name in ("CPU", "memory")}
+    return require_worker_slots("an actor that embeds", needed, "use a grid with fewer pixels")
 
 
 def embed_spans(pool: ActorPool, row_spans: Sequence[RowSpan]) -> Iterator[dict[str, Floats32]]:

@@ -48,6 +48,8 @@ SHARED_MEMORY = "/dev/shm"
 TEMP_DIR_VARIABLES = ("RAY_TMPDIR", "TMPDIR")
 """Variables that name the folder for temporary files, in their order of precedence."""
 NO_ENV_VARS: Mapping[str, str] = {}
+START_TIMEOUT_MESSAGE = "timed out during startup"
+"""Part of the message of Ray's error, which has no type of its own."""
 CONNECT_TIMEOUT = 10.0
 """Time for a connection to the address of a cluster [s]."""
 OBJECT_STORE_FAILURES = (ObjectStoreFullError, OutOfDiskError)
@@ -90,12 +92,12 @@ def ray_session(config: RayConfig, env_vars: Mapping[str, str] = NO_ENV_VARS) ->
     logging.getLogger("ray._private.services").addFilter(_is_other_warning)
     with _default_environment({**DRIVER_ENV, **(LOCAL_DRIVER_ENV if is_local else {})}):
         try:
-            ray.init(
+            _init_ray(
                 address=address,
                 logging_level=logging.WARNING,
                 runtime_env={
                     "env_vars": {**WORKER_ENV, **env_vars},
-                    "worker_process_setup_hook": _make_worker_setup(get_storage()),
+                    "worker_process_setup_hook": _make_worker_setup(get_storage(), is_local),
                 },
                 **options,
             )
@@ -116,6 +118,18 @@ def ray_session(config: RayConfig, env_vars: Mapping[str, str] = NO_ENV_VARS) ->
         finally:
             ray.shutdown()
             _set_local_ray(was_local)
+
+
+def _init_ray(**options: Any) -> None:
+    """Start or join Ray; start it once more if its processes took longer than Ray's fixed limit of 30 s."""
+    try:
+        ray.init(**options)
+    except Exception as error:
+        if START_TIMEOUT_MESSAGE not in str(error):
+            raise
+        log.warning("Ray did not start in time, as on a busy machine: starting it again")
+        ray.shutdown()
+        ray.init(**options)
 
 
 def check_cluster_address(address: str, source: str) -> None:
@@ -247,11 +261,12 @@ def _default_environment(defaults: Mapping[str, str]) -> Generator[None]:
             os.environ.pop(name, None)
 
 
-def _make_worker_setup(storage: StorageConfig) -> Callable[[], None]:
+def _make_worker_setup(storage: StorageConfig, is_local: bool) -> Callable[[], None]:
     """Return the function that every worker process runs before its first task."""
 
     def set_up_worker() -> None:
         set_storage(storage)
+        _set_local_ray(is_local)
         silence_ray_train_logs()
 
     return set_up_worker

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from distspec.core.records import (
     JsonRecord,
@@ -15,8 +15,10 @@ from distspec.core.records import (
 )
 from distspec.models.config import SPECTRUM_KEY, VAEConfig
 from distspec.models.record import ModelRecord
-from distspec.store.store import Store
 from distspec.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from distspec.store.store import Store
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def requested_memory(config: Config, n: int) -> dict[str, tuple[str, float]]:
         "write_spectra": ("task that simulates spectra", memory.WORKER_BYTES),
         "load_batch_task": ("task that ingests", memory.estimate_loading_memory(batch_bytes)),
         "write_chunks_task": ("task that writes chunks", memory.WORKER_BYTES),
-        "RayTrainWorker": (
+        "_train_in_task": (
             "worker that trains",
             memory.estimate_training_memory(
                 n,
@@ -112,6 +112,10 @@ def requested_memory(config: Config, n: int) -> dict[str, tuple[str, float]]:
         "_evaluate_task": (
             "task that compares models",
             memory.estimate_evaluation_memory(n, min(MAX_EVALUATION_SPECTRA, n), n_pixels),
+        ),
+        "_embed_in_task": (
+            "task that embeds",
+            memory.estimate_inference_memory(max(CHUNK_ROWS, chunk_rows), n_pixels),
         ),
         "Embedder": (
             "actor that embeds",

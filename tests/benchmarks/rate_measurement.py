@@ -20,7 +20,7 @@ from tests.benchmarks.stage_parts import N_CATALOG_ROWS, PublishedRun
 
 N_SMALL, N_LARGE, N_CPUS = 120, 2_000, 2
 """Numbers of spectra of both runs, and of Ray's CPUs."""
-TRAINING_PROCESSES = ("RayTrainWorker", "RayTrainWorker.run_train_fn")
+TRAINING_PROCESSES = ("_train_in_task", "RayTrainWorker", "RayTrainWorker.run_train_fn")
 
 
 def run_root(folder: Path, n: int) -> str:

@@ -7,7 +7,8 @@ import pytest
 from distspec.archives.registry import get_archive
 from distspec.catalog.build import build_tables
 from distspec.catalog.class_tables import measure_class_medians
-from distspec.catalog.editions import CatalogConfig, publish
+from distspec.catalog.config import CatalogConfig
+from distspec.catalog.editions import publish
 from distspec.core import schema
 from distspec.core.arrow import pc
 from distspec.io.files import read_json, write_json

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from distspec.catalog import editions
+from distspec.catalog.config import CatalogConfig
 from distspec.catalog.queries import query
 from distspec.core.errors import CatalogError, ConfigError
 from distspec.io.files import read_json, write_json
@@ -107,6 +108,6 @@ def test_a_catalog_of_another_format_is_refused(tmp_path):
 
 def test_impossible_settings_are_refused():
     with pytest.raises(ConfigError, match="n_anomalies"):
-        editions.CatalogConfig(n_anomalies=0)
+        CatalogConfig(n_anomalies=0)
     with pytest.raises(ConfigError, match="alpha"):
-        editions.CatalogConfig(alpha=1.0)
+        CatalogConfig(alpha=1.0)

@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import hypergeom
 
 from distspec.catalog.build import build_tables
-from distspec.catalog.editions import CatalogConfig
+from distspec.catalog.config import CatalogConfig
 from distspec.catalog.observations import (
     build_leakage,
     build_observation_groups,

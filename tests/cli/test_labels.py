@@ -8,6 +8,7 @@ import pytest
 
 from distspec.catalog import editions
 from distspec.catalog.build import build_tables
+from distspec.catalog.config import CatalogConfig
 from distspec.catalog.runs import load_run, save_run
 from distspec.io.files import read_json, write_json
 from distspec.io.paths import run_url
@@ -119,7 +120,7 @@ def test_catalog_contains_consensus_labels_and_class_names(run, tables, root):
     ids = table(root, "objects")["object_id"].to_pylist()
     annotations.add_annotations(root, [annotations.Annotation(name, "LRD", "ann") for name in ids[:5]])
     annotations.add_annotations(root, [annotations.Annotation(ids[40], "merger", "ann")])
-    built = build_tables(root, "r-1", store, editions.CatalogConfig(n_anomalies=10))
+    built = build_tables(root, "r-1", store, CatalogConfig(n_anomalies=10))
     objects = built["objects"].to_pylist()
     assert [row["human_label"] for row in objects[:6]] == ["LRD"] * 5 + [None]
     names = {row["class_id"]: row["class_name"] for row in built["classes"].to_pylist()}
@@ -139,17 +140,17 @@ def test_class_ids_continue_in_the_next_run(run, tables, root):
     found["clustering"] = found["clustering"].set_column(at, field, [order[cluster]])
     save_run(run_url(url, "r-2"), found, replace(record, run_id="r-2"))
     first = table(url, "objects")
-    second = build_tables(url, "r-2", store, editions.CatalogConfig(n_anomalies=10))
+    second = build_tables(url, "r-2", store, CatalogConfig(n_anomalies=10))
     assert second["objects"]["class_id"].equals(first["class_id"])
     assert second["objects"]["previous_class_id"].equals(first["class_id"])
     assert second["changes"]["change"].to_pylist() == ["kept"] * 3
     editions.publish(url, second, "r-2", store.snapshot_id, {})
-    rebuilt = build_tables(url, "r-2", store, editions.CatalogConfig(n_anomalies=20))
+    rebuilt = build_tables(url, "r-2", store, CatalogConfig(n_anomalies=20))
     for name in ("changes", "class_ids"):
         assert rebuilt[name].equals(second[name]), name
     assert rebuilt["classes"]["change"].equals(second["classes"]["change"])
     assert rebuilt["objects"]["previous_class_id"].equals(first["class_id"])
-    again = build_tables(url, "r-1", store, editions.CatalogConfig(n_anomalies=10))
+    again = build_tables(url, "r-1", store, CatalogConfig(n_anomalies=10))
     assert again["objects"]["class_id"].equals(first["class_id"])
     assert sorted(again["class_ids"]["run_id"].to_pylist()) == ["r-1"] * 3 + ["r-2"] * 3
 
@@ -161,5 +162,5 @@ def test_catalog_without_class_ids_is_accepted(run, root):
     for name in ("class_ids", "changes"):
         del old["files"][name]
     write_json(url_of_record, old)
-    built = build_tables(url, "r-1", store, editions.CatalogConfig())
+    built = build_tables(url, "r-1", store, CatalogConfig())
     assert set(built["changes"]["change"].to_pylist()) == {"new"}

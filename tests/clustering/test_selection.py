@@ -219,14 +219,22 @@ def has_significant_classes(points, seed):
     return sweep_scores.beats_null(selection.setting)
 
 
-def test_sweep_finds_classes_in_structured_data_and_rarely_in_noise():
-    """A short form of `tests.benchmarks.null_control`."""
-    widths = 0.7 ** np.arange(6)
-    n_false_positives = 0
-    for seed in range(5):
-        rng = np.random.default_rng([seed, 1])
-        noise = rng.normal(size=(500, 6)) if seed % 2 else rng.standard_t(4.0, (500, 6))
-        n_false_positives += has_significant_classes(noise * widths, seed)
-    assert n_false_positives <= 1
+def draw_noise(seed):
+    rng = np.random.default_rng([seed, 1])
+    return rng.normal(size=(500, 6)) if seed % 2 else rng.standard_t(4.0, (500, 6))
+
+
+WIDTHS = 0.7 ** np.arange(6)
+
+
+def test_sweep_finds_classes_in_structured_data_and_not_in_noise():
+    """The shortest form of `tests.benchmarks.null_control`."""
+    assert not any(has_significant_classes(draw_noise(seed) * WIDTHS, seed) for seed in range(2))
     members = np.repeat(np.arange(3), [250, 150, 100])
-    assert has_significant_classes((noise + 5.0 * np.eye(6)[members]) * widths, 0)
+    assert has_significant_classes((draw_noise(4) + 5.0 * np.eye(6)[members]) * WIDTHS, 0)
+
+
+@pytest.mark.slow
+def test_sweep_rarely_finds_classes_in_noise():
+    """A longer form; the bound of the rate is measured by `tests.benchmarks.null_control`."""
+    assert sum(has_significant_classes(draw_noise(seed) * WIDTHS, seed) for seed in range(5)) <= 1

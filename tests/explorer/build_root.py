@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from distspec.anomaly.score import compute_anomaly_scores
 from distspec.catalog.build import build_tables
-from distspec.catalog.editions import CatalogConfig, publish
+from distspec.catalog.config import CatalogConfig
+from distspec.catalog.editions import publish
 from distspec.catalog.runs import build_clustering_table, save_run
 from distspec.clustering.labeler import Assignment
 from distspec.core import schema

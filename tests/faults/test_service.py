@@ -8,6 +8,7 @@ import re
 import ssl
 import stat
 import sys
+from dataclasses import replace
 
 import aiohttp
 import boto3
@@ -198,10 +199,11 @@ def test_servers_without_range_requests(run, behavior):
 
 @pytest.mark.parametrize("behavior", [servers.hang, servers.trickle], ids=["no-answer", "no-end"])
 def test_077_time_out(run, server, behavior):
-    impatient = AccessConfig(attempts=2, timeout=0.4, deadline=10.0)
+    impatient = AccessConfig(attempts=2, timeout=1.0, deadline=10.0)
     assert_refused(run(always=behavior, access=impatient), UNREACHABLE, "Timeout.* from 127.0.0.1.*, 2 times")
     assert len(server.asked(run.victim)) == 2
-    assert_whole(run(behavior, access=impatient, retry=True))
+    # On a busy machine a good answer may take longer as well.
+    assert_whole(run(behavior, access=replace(impatient, attempts=10), retry=True))
 
 
 def test_077_the_deadline_limits_all_attempts_together(run):

@@ -7,6 +7,7 @@ import pytest
 
 from distspec.catalog import editions
 from distspec.catalog.build import build_tables
+from distspec.catalog.config import CatalogConfig
 from distspec.catalog.runs import load_run, save_run
 from distspec.core.errors import ModelError, NotFoundError
 from distspec.io.files import read_bytes, write_bytes
@@ -16,7 +17,7 @@ from distspec.models.registry import promote, read_promoted
 from distspec.operations.rollback import roll_back, unpin_model
 from tests.helpers import models
 
-CONFIG = editions.CatalogConfig(n_anomalies=10)
+CONFIG = CatalogConfig(n_anomalies=10)
 
 
 @pytest.fixture

@@ -97,6 +97,14 @@ def test_interruption_and_growth_change_no_bit(root, rng, local_ray, one_thread,
     assert not embed_store(root, "m-1").did_work
 
 
+def test_one_span_is_embedded_in_a_task(root, local_ray, one_thread, monkeypatch):
+    """It has the bits of one process; no actor is started for it."""
+    monkeypatch.setattr(stage, "rows_per_span", lambda store: N)
+    monkeypatch.setattr(stage, "start_embedder_pool", None)
+    assert embed_store(root, "m-1").summary["embedded"] == N
+    assert_complete(root)
+
+
 @pytest.mark.slow  # `test_pool` replaces a dead actor as well
 def test_dead_actor_is_replaced(root, local_ray, one_thread):
     store = open_store(store_url(root))

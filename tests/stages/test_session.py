@@ -176,3 +176,22 @@ def test_requests_to_the_missing_dashboard_of_a_local_ray_fail_at_once(local_ray
         return "answered"
 
     assert ray.get(query_dashboard.remote()) == "ServerUnavailable"
+
+
+def test_a_ray_that_did_not_start_in_time_is_started_again(monkeypatch, caplog):
+    """Ray waits at most 30 s for its own processes, which is too short on a busy machine."""
+    errors = [RuntimeError("The current node timed out during startup."), RuntimeError("another error")]
+    started = []
+
+    def init(**options):
+        started.append(options)
+        if len(started) != 2:
+            raise errors[len(started) // 2]
+
+    monkeypatch.setattr(session.ray, "init", init)
+    monkeypatch.setattr(session.ray, "shutdown", lambda: None)  # other tests use this process's Ray
+    session._init_ray(num_cpus=1)
+    assert started == [{"num_cpus": 1}] * 2
+    assert "starting it again" in caplog.text
+    with pytest.raises(RuntimeError, match="another"):
+        session._init_ray()

@@ -11,7 +11,7 @@ from distspec.core.errors import ConfigError, TrainingDivergedError, TrainingErr
 from distspec.io.files import list_files, read_json
 from distspec.io.paths import join_url, model_url, store_url
 from distspec.models.model import load_model
-from distspec.stages import session
+from distspec.stages import session, train_workers
 from distspec.stages import train as train_module
 from distspec.stages.train import train
 from distspec.store.snapshots import list_snapshots
@@ -44,8 +44,10 @@ def test_a_training_that_starts_from_another_model(tmp_path, local_ray, monkeypa
     """The store grows during the training, whose model belongs to the snapshot at the start.
 
     It learns next to nothing, and so ends with the weights that it started from. TensorBoard events and the
-    snapshot's tag are written. A training whose driver is killed: tests/training/test_kills.py.
+    snapshot's tag are written. Ray Train trains, as on a cluster. A training whose driver is killed:
+    tests/training/test_kills.py.
     """
+    monkeypatch.setattr(train_workers, "can_autoscale", lambda: True)
     store = make_store(tmp_path, 100)
     root = str(tmp_path)
     models.save(store, root, "m-parent")

@@ -18,7 +18,7 @@ from typing import Any
 import ray
 
 from distspec.io.lease import hold_lease
-from distspec.stages import train as train_module
+from distspec.stages import train_workers
 from distspec.stages.config import RayConfig
 from distspec.stages.session import ray_session
 from distspec.stages.train import train
@@ -32,7 +32,7 @@ SEED = 7
 CHECKPOINT_STEPS = 8
 """Steps between checkpoints; an epoch has five."""
 
-real_worker = train_module._train_worker
+real_worker = train_workers.train_worker
 
 
 def make_config(workers: int, order: str = "cached", **other: Any) -> TrainingConfig:
@@ -146,7 +146,7 @@ def main(root: str, workers: str, order: str, *faults: str) -> None:
     for fault in set(faults) - set(worker_faults):
         delay = float(fault.partition("@")[2])
         threading.Thread(target=terminate_driver, args=(delay,), daemon=True).start()
-    train_module._train_worker = inject_faults(worker_faults)
+    train_workers.train_worker = inject_faults(worker_faults)
     server = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     with hold_lease(root, "train") as lease, ray_session(RayConfig(), server):
         assert lease.token

@@ -17,7 +17,7 @@ from typing import Any
 import ray
 from ray.cluster_utils import Cluster
 
-from distspec.stages import train as train_module
+from distspec.stages import train_workers
 from distspec.stages.config import RayConfig
 from distspec.stages.session import ray_session
 from distspec.stages.train import train
@@ -36,7 +36,7 @@ def report_node_and_wait(worker_config: dict[str, Any]) -> None:
 
 def main(root: str, workers: str, min_workers: str, n_nodes: str) -> None:
     driver.FAULTS["lost"] = driver.fault_before_step(report_node_and_wait, int(workers) - 1)
-    train_module._train_worker = driver.inject_faults([f"lost@{STEP}"])
+    train_workers.train_worker = driver.inject_faults([f"lost@{STEP}"])
     with tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp", ignore_cleanup_errors=True) as temporary:
         memory = {"object_store_memory": 80_000_000}
         head = {"num_cpus": 0, "temp_dir": temporary, "include_dashboard": False, **memory}

@@ -8,10 +8,11 @@ import time
 import pytest
 import ray
 
+from distspec.stages import train_workers
 from distspec.stages.train import train
 from tests.training.build_store import SMALL, state_dicts_equal
 from tests.training.conftest import list_checkpoints, load_only_model, run_driver
-from tests.training.driver import SEED, make_config, read_marks
+from tests.training.driver import SEED, inject_faults, make_config, read_marks
 
 
 def list_remaining() -> list[str]:
@@ -32,6 +33,14 @@ def assert_nothing_remains() -> None:
     while remaining := list_remaining():
         assert time.monotonic() < deadline, remaining
         time.sleep(0.2)
+
+
+def test_the_only_worker_is_killed(root, expected_weights, local_ray, monkeypatch):
+    """On a local Ray it is a task, which Ray repeats; it resumes from the checkpoint of step 16."""
+    monkeypatch.setattr(train_workers, "train_worker", inject_faults(["worker@20"]))
+    train(root, SMALL, make_config(1), SEED)
+    assert read_marks(root) == {"worker@20"}
+    assert state_dicts_equal(load_only_model(root), expected_weights(1))
 
 
 @pytest.mark.slow

@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 from scipy.special import ndtri
 
-from distspec.archives.simulated.nirspec import INSTRUMENT_DEFECTS
 from distspec.archives.simulated.populations import CLASS_COUNTS
 from distspec.core.errors import ConfigError
 from distspec.core.lines import GALAXY_LINES
@@ -26,9 +24,8 @@ ANOMALY_TYPES = ("quasar", "brown_dwarf", "wrong_redshift", "blend", "unknown_li
 """Types of objects that belong to no class."""
 PLAN_STREAM = 0
 """Index of the plan's stream of random numbers; those of `distspec.archives.simulated.archive` start at 1."""
-_Z_QUANTILES = PchipInterpolator(
-    (0.0, 0.16, 0.5, 0.84, 0.975, 0.996, 1.0), (4.0, 4.38, 5.29, 6.87, 9.0, 11.2, 14.0)
-)
+_Z_QUANTILES = (0.0, 0.16, 0.5, 0.84, 0.975, 0.996, 1.0), (4.0, 4.38, 5.29, 6.87, 9.0, 11.2, 14.0)
+"""Fractions of the sources, and the redshifts below which they are."""
 # Exponents of the uniform number: quenched galaxies are slightly nearer, weak-lined blue ones farther.
 _Z_EXPONENTS: Mapping[str, float] = {"quenched": 1.25, "high_z_analog": 0.85, "lrd": 0.95}
 _SKY_FIELDS = (
@@ -112,6 +109,9 @@ def plan_survey(config: SimulationConfig) -> pa.Table:
         population or the type of anomaly, ``anomaly_type`` also names instrumental defects ("" for none),
         ``twin_id`` is -1 for files that are not twins.
     """
+    # Every command imports this module for the settings, and SciPy's splines take long to import.
+    from distspec.archives.simulated.nirspec import INSTRUMENT_DEFECTS
+
     n = config.n_spectra
     # Uniform numbers: one column per file, one row per purpose.
     own = np.random.default_rng([config.seed, PLAN_STREAM]).random((n, 16)).T
@@ -179,8 +179,10 @@ def _draw_populations(
 
 def _draw_redshifts(config: SimulationConfig, u_source: Floats, population: Strings, twin: Ints) -> Floats:
     """Return the true redshift of each file's source."""
+    from scipy.interpolate import PchipInterpolator
+
     exponent = np.array([_Z_EXPONENTS.get(name, 1.0) for name in population])
-    z = _Z_QUANTILES(u_source[5] ** exponent)
+    z = PchipInterpolator(*_Z_QUANTILES)(u_source[5] ** exponent)
     near = u_source[6] < config.low_grade_fraction / 3.0
     z = np.where(near, 1.0 + 2.95 * u_source[5], z)
     twin_z = np.array(config.twin_redshifts)
