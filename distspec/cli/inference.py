@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import tyro
 from distspec.catalog.output_formats import find_output_format, save_table
 from distspec.cli.base import TableCommand, print_table, terminal_width
 from distspec.core.errors import ConfigError, QuarantineReason
-from distspec.core.text import escape_unprintable, format_table
+from distspec.core.text import escape_unprintable, format_table, use_minus_signs
 from distspec.io.storage import default_root
 
 
@@ -79,7 +80,7 @@ class PredictCommand(TableCommand):
         if self.to:
             find_output_format(self.to)
         prediction = self.project.predict(self.files, self.z, self.redshifts, self.n, self.model)
-        if self.to:
+        if self.to and prediction.table.num_columns:
             save_table(prediction.table, self.to)
         if self.format != "table":
             print_table(prediction.table, self.format)
@@ -119,8 +120,7 @@ def format_predictions(table: pa.Table, width: int | None = None) -> str:
         "class": table["cluster_label"],
         "probability": _format_floats(table["cluster_prob"], 2),
         "stability": _format_floats(table["cluster_stability"], 2),
-        "galaxy type": table["galaxy_type"],
-        "confidence": _format_floats(table["galaxy_type_confidence"], 2),
+        **_format_types(table),
         "score": _format_floats(table["anomaly_score"], 2),
         "rank": table["anomaly_rank"],
     }
@@ -142,25 +142,38 @@ def format_descriptions(table: pa.Table, width: int | None = None) -> str:
         "object_id": table["object_id"],
         "z": _format_floats(table["z"], 4),
         "S/N": _format_floats(table["snr"], 1),
-        "galaxy type": table["galaxy_type"],
-        "confidence": _format_floats(table["galaxy_type_confidence"], 2),
+        **_format_types(table),
         "χ² per pixel": _format_floats(table["recon_chi2_red"], 2),
     }
-    reasons = [f"{row['object_id']}\n  galaxy type: {row['galaxy_type_reason']}" for row in table.to_pylist()]
+    reasons = [
+        f"{row['object_id']}\n  galaxy type: {row['galaxy_type_reason']}"
+        for row in table.to_pylist()
+        if _is_known(row["galaxy_type_confidence"])
+    ]
     note = "Classes and anomaly ranks belong to a run: `distspec run RECIPE --model MODEL` makes one."
     return "\n\n".join([format_table(pa.table(columns), width), *reasons, note])
 
 
 def _format_reasons(row: Mapping[str, Any]) -> str:
     neighbors = ", ".join(
-        f"{name} {value:.1f}" for name, value in zip(row["neighbors"], row["ln_bayes_factors"], strict=True)
+        f"{name} {use_minus_signs(f'{value:.1f}')}"
+        for name, value in zip(row["neighbors"], row["ln_bayes_factors"], strict=True)
     )
-    return (
-        f"{row['object_id']}\n"
-        f"  galaxy type: {row['galaxy_type_reason']}\n"
-        f"  anomaly:     {row['reason']}\n"
-        f"  neighbors:   {neighbors}"
-    )
+    has_type = _is_known(row["galaxy_type_confidence"])
+    type_line = f"  galaxy type: {row['galaxy_type_reason']}\n" if has_type else ""
+    return f"{row['object_id']}\n{type_line}  anomaly:     {row['reason']}\n  neighbors:   {neighbors}"
+
+
+def _format_types(table: pa.Table) -> dict[str, Any]:
+    """Return the columns of the galaxy types; none if the archive has no rules, and so no confidences."""
+    confidence = table["galaxy_type_confidence"]
+    if not any(map(_is_known, confidence.to_pylist())):
+        return {}
+    return {"galaxy type": table["galaxy_type"], "confidence": _format_floats(confidence, 2)}
+
+
+def _is_known(confidence: float | None) -> bool:
+    return confidence is not None and math.isfinite(confidence)
 
 
 def _format_floats(values: pa.ChunkedArray, n_digits: int) -> list[str]:

@@ -21,6 +21,7 @@ from distspec.catalog.editions import EditionRecord, find_record, open_record_ta
 from distspec.catalog.run_record import read_run_record
 from distspec.core.arrow import pc
 from distspec.core.errors import DistspecError
+from distspec.core.schema import GALAXY_TYPE_COLUMNS
 from distspec.core.spectrum import Floats32
 from distspec.explorer.columns import (
     LATENT_COLUMN_PATTERN,
@@ -114,14 +115,15 @@ class ExplorerData:
 
     @cached_property
     def columns(self) -> dict[str, ColumnInfo]:
-        """All columns of ``objects`` that can be shown, by name."""
+        """Columns of ``objects`` that can be shown, by name; no galaxy types if the archive has no rules."""
         loaded = set(self.table.column_names)
+        untold = () if self.archive.galaxy_types else {column.name for column in GALAXY_TYPE_COLUMNS}
         return {
             field.name: describe_column(
                 field, self.table[field.name] if field.name in loaded else None, self.archive
             )
             for field in self.dataset.schema
-            if is_displayable(field.type)
+            if is_displayable(field.type) and field.name not in untold
         }
 
     @cached_property

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distspec.inference.describe import SpectrumDescription, describe_spectra
-    from distspec.inference.predict import Prediction, Predictor
+    from distspec.inference.predict import Predictor
+    from distspec.inference.prediction import Prediction
     from distspec.inference.rerank import rerank_anomalies
     from distspec.inference.run_model import RunModel
     from distspec.inference.similarity import find_similar
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Prediction": "predict",
+    "Prediction": "prediction",
     "Predictor": "predict",
     "RunModel": "run_model",
     "SpectrumDescription": "describe",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -11,24 +11,21 @@ import numpy as np
 import pyarrow as pa
 
 from distspec.anomaly.score import PARTIAL_SCORES, explain_anomaly
-from distspec.archives.base import Archive, SpectrumEntry
-from distspec.archives.external import iter_external_entries, read_redshifts
+from distspec.archives.base import Archive
 from distspec.archives.registry import get_archive
 from distspec.catalog.editions import find_record, open_record_tables
 from distspec.catalog.run_record import RunRecord, read_run_record
 from distspec.clustering.config import ClusteringConfig
 from distspec.core import schema
-from distspec.core.errors import ConfigError, InvalidSpectrumError, NotFoundError, QuarantineRecord
+from distspec.core.errors import NotFoundError, QuarantineRecord
 from distspec.core.records import decode_value
 from distspec.core.spectrum import Spectrum, SpectrumBatch
 from distspec.inference.describe import SpectrumDescription, describe_spectra
 from distspec.inference.latents import compute_latents
+from distspec.inference.prediction import Prediction
 from distspec.inference.run_model import RUN_MODEL_FILE, RunModel
-from distspec.ingest.read import read_archive_spectra
-from distspec.ingest.source import read_source
 from distspec.io.files import read_arrays, url_exists
 from distspec.io.paths import join_url, model_url, run_url, store_url
-from distspec.io.remote.config import AccessConfig
 from distspec.measurements.bad_pixels import BAD_PIXEL_COLUMNS
 from distspec.measurements.galaxy_types import suggest_galaxy_types
 from distspec.models.latents import SCALAR_COLUMNS, VECTOR_COLUMNS
@@ -39,26 +36,8 @@ from distspec.preprocessing.rest_frame import preprocess
 from distspec.store.config import StoreConfig
 from distspec.store.store import open_store
 
-BATCH_SIZE = 1024
-"""Number of spectra that are read and described at a time."""
 BATCH_COLUMNS = ("object_id", "z", "norm", "norm_err", "norm_snr", "norm_window", "slope", "snr", "n_valid")
 """Columns of predictions that preprocessing determines."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Predictions for new spectra.
-
-    Attributes
-    ----------
-    table : pyarrow.Table
-        One row per usable spectrum, with the columns `distspec.core.schema.build_prediction_schema`.
-    rejected : list of QuarantineRecord
-        Spectra that cannot be used, with the reasons of the quarantine.
-    """
-
-    table: pa.Table
-    rejected: list[QuarantineRecord]
 
 
 @dataclass(frozen=True)
@@ -240,6 +219,21 @@ class ModelPredictor:
 
     model: Model
 
+    @classmethod
+    def open(cls, name_or_url: str) -> ModelPredictor:
+        """Load a model.
+
+        Parameters
+        ----------
+        name_or_url : str
+            Name of a model in the package, or the folder or bucket URL of a model.
+
+        Returns
+        -------
+        ModelPredictor
+        """
+        return cls(load_model(name_or_url))
+
     @property
     def archive(self) -> type[Archive]:
         """The archive of the model's spectra, which defines measurements and galaxy types."""
@@ -298,130 +292,3 @@ def build_description_columns(
         **{f"{name}_{i:02d}": values for name in VECTOR_COLUMNS for i, values in enumerate(latents[name].T)},
         **dict(zip((column.name for column in schema.GALAXY_TYPE_COLUMNS), types, strict=True)),
     }
-
-
-def predict(
-    root: str,
-    files: str | Sequence[str],
-    *,
-    z: float | Sequence[float] = (),
-    redshift_table: str = "",
-    n_neighbors: int = 5,
-    model: str = "",
-) -> Prediction:
-    """Predict for the spectra in files with a project's published run, or with a model, without training.
-
-    Parameters
-    ----------
-    root : str
-        Folder or bucket URL of the project; is not used if a model is given.
-    files : str or sequence of str
-        Paths or URLs, in the format of the archive that the project was last ingested from.
-    z : float or sequence of float
-        Redshifts, one for all files or one for each; empty if the files contain them.
-    redshift_table : str
-        Table of redshifts with columns file and z, instead of `z`. Files with a malformed row or with several
-        redshifts are in ``rejected`` of the result.
-    n_neighbors : int
-        Number of most similar spectra of the run to list for each.
-    model : str
-        Name or URL of a model (`distspec.models.model.load_model`) that describes the spectra instead of a
-        run: see `ModelPredictor`. The files are in the format of the archive of its spectra.
-
-    Returns
-    -------
-    Prediction
-
-    Raises
-    ------
-    ConfigError
-        If the number of redshifts is neither one nor that of the files.
-    NotFoundError
-        If nothing was ingested or published.
-    """
-    names = [files] if isinstance(files, str) else list(files)
-    predictor = ModelPredictor(load_model(model)) if model else None
-    if predictor is not None:
-        archive, access = predictor.archive(), AccessConfig()
-    else:
-        source = read_source(root)
-        archive, access = source.archive, source.access
-    redshifts = np.atleast_1d(np.asarray(z, np.float64))
-    if len(redshifts) not in (0, 1, len(names)):
-        raise ConfigError(
-            f"{len(redshifts)} redshifts for {len(names)} files: give one for all, or one for each"
-        )
-    rejected: list[QuarantineRecord] = []
-    if redshift_table:
-        found = read_redshifts(names, redshift_table, access)
-        for name, one in zip(names, found, strict=True):
-            if isinstance(one, InvalidSpectrumError):
-                rejected.append(QuarantineRecord(name.rpartition("/")[2], "", name, one.reason, one.detail))
-        bad_names = {record.uri for record in rejected}
-        names = [name for name in names if name not in bad_names]
-        redshifts = np.array([one for one in found if not isinstance(one, InvalidSpectrumError)], np.float64)
-    per_file = np.broadcast_to(redshifts if len(redshifts) else np.nan, len(names)).tolist()
-    opened = Predictor.open(root) if predictor is None else predictor
-    prediction = predict_files(opened, archive, access, names, per_file, n_neighbors)
-    return replace(prediction, rejected=[*rejected, *prediction.rejected])
-
-
-def predict_files(
-    predictor: Predictor | ModelPredictor,
-    archive: Archive,
-    access: AccessConfig,
-    files: Sequence[str],
-    z: Sequence[float],
-    n_neighbors: int = 5,
-) -> Prediction:
-    """Predict for the spectra in files.
-
-    Parameters
-    ----------
-    predictor : Predictor or ModelPredictor
-        The run or the model to predict with.
-    archive : Archive
-        Archive in whose format the files are.
-    access : AccessConfig
-        Credentials, limits and timeouts.
-    files : sequence of str
-        Paths or URLs.
-    z : sequence of float
-        Redshift of each file; NaN if the file contains it.
-    n_neighbors : int
-        Number of most similar spectra of the run to list for each.
-
-    Returns
-    -------
-    Prediction
-    """
-    tables: list[pa.Table] = []
-    rejected: list[QuarantineRecord] = []
-    for reader, entries in iter_external_entries(archive, files, z, access):
-        for first in range(0, len(entries), BATCH_SIZE):
-            batch = entries[first : first + BATCH_SIZE]
-            uri = {entry.object_id: entry.uri for entry in batch}
-            spectra, unreadable = _read_spectra(reader, access, batch)
-            prediction = predictor.predict(spectra, n_neighbors)
-            tables.append(prediction.table)
-            rejected += unreadable
-            rejected += [replace(record, uri=uri[record.object_id]) for record in prediction.rejected]
-    return Prediction(
-        pa.concat_tables(tables or [predictor.predict([], n_neighbors).table]),
-        rejected,
-    )
-
-
-def _read_spectra(
-    archive: Archive, access: AccessConfig, entries: Sequence[SpectrumEntry]
-) -> tuple[list[Spectrum], list[QuarantineRecord]]:
-    """Read spectra; return those that can be used and the records of the others."""
-    spectra: list[Spectrum] = []
-    rejected: list[QuarantineRecord] = []
-    outcomes = read_archive_spectra(archive, access, entries, require_position=False)
-    for entry, outcome in zip(entries, outcomes, strict=True):
-        if isinstance(outcome, InvalidSpectrumError):
-            rejected.append(QuarantineRecord(entry.object_id, "", entry.uri, outcome.reason, outcome.detail))
-        else:  # a redshift given by the user replaces that of the file
-            spectra.append(replace(outcome, z=entry.z) if np.isfinite(entry.z) else outcome)
-    return spectra, rejected

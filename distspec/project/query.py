@@ -26,7 +26,7 @@ from distspec.project.tables import CatalogTable, QueryResult
 from distspec.store.store import Store, open_store
 
 if TYPE_CHECKING:
-    from distspec.inference.predict import Prediction
+    from distspec.inference.prediction import Prediction
     from distspec.models.model import Model
 
 
@@ -274,7 +274,7 @@ class QueryMethods(ProjectBase):
         model : str
             Name or URL of a model that describes the spectra instead of the run; there are no classes then.
         """
-        from distspec.inference.predict import predict
+        from distspec.inference.files import predict
 
         return predict(
             self.root, files, z=z, redshift_table=redshift_table, n_neighbors=n_neighbors, model=model

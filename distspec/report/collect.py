@@ -30,7 +30,7 @@ from distspec.report.data import N_EXAMPLES_PER_CLASS, N_THUMBNAIL_COLUMNS, Exam
 from distspec.report.external import read_map_columns
 from distspec.report.odd_features import OddFeature, find_odd_feature
 from distspec.report.spaces import build_chosen_space
-from distspec.report.tables import format_number
+from distspec.report.tables import format_number, is_number
 from distspec.report.truth import score_against_truth
 from distspec.store.store import Store
 
@@ -277,10 +277,10 @@ def _format_thumbnail_captions(objects: pa.Table) -> list[str]:
 
 
 def _format_captions(objects: pa.Table) -> list[str]:
-    """Return redshift (unless it is 0), S/N and galaxy type of each spectrum as text."""
-    columns = (objects[name].to_pylist() for name in ("z", "snr", "galaxy_type"))
+    """Return redshift (unless it is 0), S/N and, if there are rules, galaxy type of each spectrum as text."""
+    columns = (objects[name].to_pylist() for name in ("z", "snr", "galaxy_type", "galaxy_type_confidence"))
     parts = (
-        (f"z {z:.2f}" if z else "", f"S/N {snr:.1f}", galaxy_type)
-        for z, snr, galaxy_type in zip(*columns, strict=True)
+        (f"z {z:.2f}" if z else "", f"S/N {snr:.1f}", galaxy_type if is_number(confidence) else "")
+        for z, snr, galaxy_type, confidence in zip(*columns, strict=True)
     )
     return [", ".join(filter(None, part)) for part in parts]

@@ -14,8 +14,6 @@ from distspec.report.figures.encoders import plot_skill
 from distspec.report.figures.output import render_figure
 from distspec.report.page import make_environment
 
-PROPERTY_NAMES = {"snr": "log S/N", "n_valid": "coverage"}
-"""Names of properties that say more than those of the columns."""
 TEMPLATE = "encoders.html.j2"
 
 
@@ -40,7 +38,7 @@ def write_encoder_page(comparison: EncoderComparison, root: str) -> str:
     for row in scores:
         row["order"] = properties.index(row["property"])
     origin = f"distspec {version('distspec')}, run {comparison.run_id}, edition {comparison.edition}"
-    files = render_figure(plot_skill(scores, PROPERTY_NAMES), origin)
+    files = render_figure(plot_skill(scores), origin)
     page = (
         make_environment()
         .get_template(TEMPLATE)
@@ -48,7 +46,6 @@ def write_encoder_page(comparison: EncoderComparison, root: str) -> str:
             comparison=comparison,
             scores=scores,
             agreement=comparison.agreement.to_pylist(),
-            property_names=PROPERTY_NAMES,
             images={"skill": base64.b64encode(files.webp).decode()},
         )
     )

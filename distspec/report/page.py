@@ -24,6 +24,7 @@ from distspec.report.tables import (
     format_fixed,
     format_number,
     format_percent,
+    format_property,
     format_with_error,
     has_redshifts,
     is_number,
@@ -63,6 +64,7 @@ def make_environment() -> Environment:
         "fixed": format_fixed,
         "with_error": format_with_error,
         "percent": format_percent,
+        "property": format_property,
         "color": class_color,
     }
     environment.filters.update(filters)

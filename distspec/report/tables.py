@@ -18,6 +18,14 @@ from distspec.report.data import ReportData
 
 MAX_P_VALUE = 0.05
 """Corrected p-value up to which a group of spectra is called unusual."""
+PROPERTY_NAMES: Mapping[str, str] = {
+    "snr": "log S/N",
+    "n_valid": "coverage",
+    "truth_class": "true class",
+    "msa_configuration": "MSA configuration",
+    "msa_quadrant": "MSA quadrant",
+}
+"""Words for columns that say more than their names."""
 
 
 @dataclass(frozen=True)
@@ -180,10 +188,12 @@ def format_fixed(value: float | None, digits: int = 2) -> str:
     --------
     >>> format_fixed(0.4567), format_fixed(-3.04, 1), format_fixed(1234.5, 1), format_fixed(None)
     ('0.46', '−3.0', '1,234.5', '–')
+    >>> format_fixed(-0.004)
+    '0.00'
     """
     if not is_number(value):
         return "–"
-    return f"{value:,.{digits}f}".replace("-", "−")
+    return f"{value:z,.{digits}f}".replace("-", "−")
 
 
 def format_with_error(value: float | None, error: float | None) -> str:
@@ -205,6 +215,22 @@ def format_with_error(value: float | None, error: float | None) -> str:
         return format_number(value)
     digits = int(np.clip(1 - np.floor(np.log10(error)), 0, 4))
     return f"{format_fixed(value, digits)} ± {format_fixed(error, digits)}"
+
+
+def format_property(name: str) -> str:
+    """Return the words for a column that classes or observations are compared by.
+
+    Parameters
+    ----------
+    name : str
+        Name of the column.
+
+    Examples
+    --------
+    >>> format_property("n_valid"), format_property("truth_class"), format_property("spectral_type")
+    ('coverage', 'true class', 'spectral type')
+    """
+    return PROPERTY_NAMES.get(name, name.replace("_", " "))
 
 
 def format_percent(fraction: float | None) -> str:

@@ -31,7 +31,8 @@ from distspec.clustering.feature_space import ClusteringInputs
 from distspec.clustering.labeler import EnsembleLabeler, EnsembleMember
 from distspec.core.spectrum import Floats
 from distspec.inference.describe import SpectrumLatents, build_clustering_inputs, compute_spectrum_features
-from distspec.inference.predict import Predictor, predict_files
+from distspec.inference.files import predict_files
+from distspec.inference.predict import Predictor
 from distspec.ingest.source import read_source
 from distspec.io.paths import run_url
 from distspec.models.latents import VECTOR_COLUMNS
@@ -109,7 +110,7 @@ def predict_own_files(predictor: Predictor, root: str, objects: pa.Table) -> pa.
     uris = {row["object_id"]: row["uri"] for row in source.archive.list_spectra(source.access).to_pylist()}
     files = [make_absolute_url(uris[object_id]) for object_id in objects["object_id"].to_pylist()]
     redshifts = objects["z"].to_pylist()
-    return predict_files(predictor, source.archive, source.access, files, redshifts).table
+    return predict_files(lambda: predictor, source.archive, source.access, files, redshifts).table
 
 
 def predict_folds(

@@ -17,7 +17,8 @@ from distspec.anomaly.score import PARTIAL_SCORES
 from distspec.catalog import editions
 from distspec.cli.main import main
 from distspec.core.errors import ConfigError, NotFoundError
-from distspec.inference.predict import Predictor, predict
+from distspec.inference.files import predict
+from distspec.inference.predict import Predictor
 from distspec.inference.run_model import RUN_MODEL_FILE
 from distspec.io.files import read_table
 from distspec.io.paths import run_url
@@ -158,10 +159,25 @@ def test_missing_run_model_is_reported(run):
         Path(f"{path}.away").rename(path)
 
 
-def test_predictor_imports_neither_ray_nor_matplotlib():
+def test_nothing_is_loaded_for_files_that_cannot_be_read(run, tmp_path, capsys, monkeypatch):
+    (tmp_path / "text.spec.fits").write_text("not FITS")
+    loaded = []
+    monkeypatch.setattr(Predictor, "open", loaded.append)
+    with pytest.raises(SystemExit) as error:
+        main(["predict", str(tmp_path / "text.spec.fits"), "--root", run.root, "--z", "5"])
+    assert error.value.code == 1
+    assert loaded == []
+    printed = capsys.readouterr()
+    assert "text.spec.fits: unreadable" in printed.out
+    assert "none of the spectra can be used" in printed.err
+
+
+def test_predictor_imports_neither_ray_nor_matplotlib_and_the_reader_of_files_no_torch_either():
     code = (
-        "import sys, distspec.inference.predict; "
+        "import sys, distspec.inference.files; "
+        "print({name.partition('.')[0] for name in sys.modules} & {'ray', 'matplotlib', 'torch', 'umap'}); "
+        "import distspec.inference.predict; "
         "print({name.partition('.')[0] for name in sys.modules} & {'ray', 'matplotlib'})"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert printed.strip() == "set()"
+    assert printed.split() == ["set()", "set()"]

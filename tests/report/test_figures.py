@@ -66,6 +66,20 @@ def texts(figure: Figure) -> str:
     return "\n".join(text.get_text() for text in figure.findobj(mpl.text.Text))
 
 
+@pytest.mark.parametrize(("last", "scale"), [(2e-3, "linear"), (1.94e-3, "linear"), (1e-5, "log")])
+def test_learning_rates_have_ticks_of_few_digits(last, scale):
+    rates = np.geomspace(2e-3, last, 20)
+    table = history(20).set_column(5, "lr", pa.array(rates))
+    figure = figures.plot_training_curves(table, 3)
+    render(figure)
+    axis = figure.axes[2].yaxis
+    assert axis.get_scale() == scale
+    shown = [label.get_text() for label in axis.get_ticklabels() if label.get_text()]
+    assert len(shown) >= 3
+    if scale == "linear":
+        assert all(float(text) == float(f"{float(text):.2g}") for text in shown)
+
+
 @pytest.mark.parametrize("n", [0, 1, 3, 4])
 def test_any_number_of_reconstructions(n):
     render(figures.plot_reconstructions(WAVE, examples(n), GALAXY_LINES, 1500.0))

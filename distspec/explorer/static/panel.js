@@ -138,7 +138,8 @@ export class Panel extends EventTarget {
     ];
     $("brief").textContent = parts.filter(Boolean).join("  ·  ");
     $("galaxy-type-reason").textContent = values.galaxy_type_reason ?? "";
-    $("galaxy-type-reason").hidden = !values.galaxy_type_reason;
+    // Archives without rules have no confidences, and nothing to say about types.
+    $("galaxy-type-reason").hidden = !values.galaxy_type_reason || values.galaxy_type_confidence === null;
     showBars(this.table, values);
     this.listAnnotations(annotations);
     $("neighbors").replaceChildren(...neighbors.map((summary) => this.entry(summary, number(summary.ln_bayes_factor, 3))));

@@ -10,20 +10,19 @@ from matplotlib.figure import Figure
 
 from distspec.core.colors import CLASS_COLORS, MUTED_COLOR
 from distspec.report.figures.style import DPI, FIGURE_WIDTH, with_report_style
+from distspec.report.tables import format_property
 
 MARKERS = "osD^vPX*"
 
 
 @with_report_style
-def plot_skill(scores: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Figure:
+def plot_skill(scores: Sequence[Mapping[str, Any]]) -> Figure:
     """Plot the skill of each encoder for classes and for properties of the observation.
 
     Parameters
     ----------
     scores : sequence of mapping
         Rows of `distspec.report.encoder_scores.EncoderComparison.scores`.
-    names : mapping of str to str
-        Text for properties that are not shown by their own name.
 
     Returns
     -------
@@ -58,7 +57,7 @@ def plot_skill(scores: Sequence[Mapping[str, Any]], names: Mapping[str, str]) ->
                     color=CLASS_COLORS[i % len(CLASS_COLORS)],
                 )
         ax.axvline(0.0, color=MUTED_COLOR, lw=0.6)
-        ax.set_yticks(np.arange(len(shown)), [names.get(name, name) for name in shown])
+        ax.set_yticks(np.arange(len(shown)), [format_property(name) for name in shown])
         ax.set(xlabel="skill", title=title, ylim=(max(len(shown), 1) - 0.5, -0.5))
     for i, name in enumerate(encoders):
         axes[0].plot(

@@ -47,6 +47,17 @@ def _set_loss_scale(ax: Axes, losses: Floats) -> None:
         ax.set_ylim(low - pad, high + pad)
 
 
+def _set_rate_scale(ax: Axes, rates: Floats) -> None:
+    """Use a logarithmic axis for learning rates that fall below a tenth, else a linear one from 0."""
+    positive = rates[rates > 0]
+    if positive.size and positive.max() >= 10 * positive.min():
+        ax.set_yscale("log")
+        return
+    ax.set_ylim(0.0, 1.15 * float(positive.max(initial=0.0)) or 1.0)
+    ax.yaxis.set_major_locator(MaxNLocator(5))
+    ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+
+
 @with_report_style
 def plot_training_curves(history: pa.Table, best_epoch: int) -> Figure:
     """Plot reconstruction loss, KL divergence and learning rate by epoch.
@@ -74,7 +85,7 @@ def plot_training_curves(history: pa.Table, best_epoch: int) -> Figure:
     _set_loss_scale(loss, np.concatenate(recon))
     lr = float_column(history, "lr")
     rate.plot(epoch, lr, color=DATA_COLOR, lw=1.0, marker=marker, ms=3, drawstyle="steps-mid")
-    rate.set_yscale("log" if np.any(lr > 0) else "linear")
+    _set_rate_scale(rate, lr)
     kept = f"kept: epoch {best_epoch}"
     titles = ("reconstruction loss", "KL divergence [nat]", "learning rate")
     for ax, title in zip((loss, kl, rate), titles, strict=True):

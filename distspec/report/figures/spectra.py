@@ -424,7 +424,7 @@ def plot_thumbnails(
     x = (wave - low) / (high - low)
     for row, (label, spectra) in enumerate(rows):
         for column, i in enumerate(spectra):
-            frame = Rectangle((column, row), 1, 1, fill=False, lw=0.3, ec="#444444")
+            frame = Rectangle((column, row), 1, 1, fill=False, lw=0.3, ec="#444444", clip_on=False)
             ax.add_patch(frame)
             data, fit = get_data(examples, i), get_fit(examples, i)
             bottom, top = scale_flux(np.array(find_flux_limits([data], [fit], linear_width)), linear_width)
