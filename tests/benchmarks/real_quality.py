@@ -4,9 +4,9 @@
 
 Needs the real files (`DISTSPEC_TEST_DATA`). SpeX: recipe `spex` is trained on 85 % of the sources; the others
 are classified by their ten nearest neighbors among these, in latents and in 16 principal components. DJA:
-models of recipes `paper`, `learnspec` and `dja` are trained on the simulated archive; a fifth of the pixels of each real
-spectrum is hidden from the input in runs of native pixels, and the error there beyond its noise is measured;
-and χ² of the bright spectra, with and without the systematic error that the recipe adds.
+models of recipes `paper`, `learnspec` and `dja` are trained on the simulated archive; a fifth of the pixels
+of each real spectrum is hidden from the input in runs of native pixels, and the error there beyond its noise
+is measured; and χ² of the bright spectra, with and without the systematic error that the recipe adds.
 """
 
 from __future__ import annotations
