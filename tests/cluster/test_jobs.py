@@ -11,7 +11,11 @@ import pytest
 from distspec.catalog import editions
 from distspec.io.job_log import list_jobs, read_events
 from distspec.io.lease import hold_lease, read_holder
+from distspec.io.paths import model_url, store_url
+from distspec.models.record import read_model_record
+from distspec.models.registry import read_promoted
 from distspec.pipeline.runner import STAGES
+from distspec.store.store import open_store
 from tests.cluster.nodes import Machines, machines
 from tests.helpers.seaweed import S3, seaweed
 from tests.soak.archive import Archive
@@ -68,22 +72,42 @@ def list_finished_stages(root: str) -> list[str]:
     )
 
 
-def test_stopped_job_is_resumed_by_the_next(cluster, server, arguments, monkeypatch):
-    """The second submission finishes the pipeline; tests/soak compares its catalog with another one."""
-    monkeypatch.setattr(cluster, "has_code", True)  # every uploaded copy of the code would be compiled again
-    root = server.url("root")
-    pipeline = ["python", "-m", "jobs.pipeline", *arguments, root]
-    cluster.submit("first", *pipeline, wait=False)
+def stop_in_training(cluster: Machines, root: str, arguments: list[str], job: str) -> None:
+    """Submit the pipeline, and stop it when its ingest has ended."""
+    cluster.submit(job, "python", "-m", "jobs.pipeline", *arguments, root, wait=False)
     wait_for(lambda: "ingest" in list_finished_stages(root))
-    stopped = cluster.ray("job", "stop", "first")
+    stopped = cluster.ray("job", "stop", job)
     assert "was stopped" in stopped.stdout + stopped.stderr
-    assert "STOPPED" in cluster.status("first").upper()
+    assert "STOPPED" in cluster.status(job).upper()
     wait_for(lambda: read_holder(root).released)
     assert list_jobs(root)[0].status == "stopped"
 
-    second = cluster.submit("second", *pipeline)
+
+def test_stopped_job_is_resumed_by_the_next(cluster, server, arguments, monkeypatch):
+    """The second submission trains the model; `test_stopped_pipeline_is_finished_by_the_next` finishes it."""
+    monkeypatch.setattr(cluster, "has_code", True)  # every uploaded copy of the code would be compiled again
+    root = server.url("root")
+    stop_in_training(cluster, root, arguments, "first")
+    second = cluster.submit("second", "python", "-m", "jobs.train", *arguments, root)
     assert second.returncode == 0, second.stdout[-3000:]
     assert "SUCCEEDED" in cluster.status("second").upper()
+    assert list_finished_stages(root) == ["train"]
+    assert " INFO train " in second.stdout
+    store = open_store(store_url(root))
+    metrics = read_model_record(model_url(root, read_promoted(root).model_id)).metrics
+    assert metrics.n_train + metrics.n_validation == store.n_rows
+    assert store.n_rows + len(store.read_quarantine()) == 75
+
+
+@pytest.mark.slow
+def test_stopped_pipeline_is_finished_by_the_next(cluster, server, arguments, monkeypatch):
+    """The second submission finishes the pipeline; tests/soak compares its catalog with another one."""
+    monkeypatch.setattr(cluster, "has_code", True)
+    root = server.url("finished")
+    stop_in_training(cluster, root, arguments, "third")
+    second = cluster.submit("fourth", "python", "-m", "jobs.pipeline", *arguments, root)
+    assert second.returncode == 0, second.stdout[-3000:]
+    assert "SUCCEEDED" in cluster.status("fourth").upper()
     assert list_finished_stages(root) == list(STAGES)
     assert [f" INFO {name} " in second.stdout for name in STAGES] == [True] * len(STAGES)
     assert "ingest" in second.stdout.partition("nothing to do")[2], "the ingest was repeated"
