@@ -5,7 +5,8 @@
 Every variant is trained on the same simulated archive of 4,000 files, with `--seeds` initial weights, and
 evaluated on galaxies of other archives: "chosen" for the choice of settings, "reported" for published
 numbers, "bagpipes" for galaxies of another origin. Prints a Markdown table for each, mean ± standard
-deviation over seeds. Takes about three minutes per variant and seed on one core, and half an hour for `learnspec`.
+deviation over seeds. Takes about three minutes per variant and seed on one core; `learnspec` takes half an
+hour.
 """
 
 from __future__ import annotations
