@@ -410,7 +410,7 @@ def test_groups_that_are_not_reproducible_are_not_announced_as_classes():
 def test_the_kept_epoch_is_not_called_the_lowest_if_it_is_not():
     assert "has, 1, with the lowest validation loss" in text_of(report_data())
     kept = dataclasses.replace(report_data(), best_epoch=0)
-    assert "lowest in epoch 1, which does not count" in text_of(kept)
+    assert "has, 0; the validation loss is lowest in epoch 1" in text_of(kept)
 
 
 def test_external_columns_color_the_map():
