@@ -38,6 +38,8 @@ MIN_NEGATIVE_RUN_SNR = 6.0
 """Significance from which on a negative run is masked [sigma]."""
 EDGE_REFERENCE_DISTANCE = 30.0
 """Distance from the end up to which the level is taken to which the end is compared [detector pixels]."""
+MAX_CONTINUUM_RISE = 0.1
+"""Rise of the signal-to-noise ratio over that distance, relative to its level, that a continuum may have."""
 MIN_VALID_PIXELS = 20
 """Fewest valid pixels of a spectrum that is examined, and fewest triples of a scatter."""
 
@@ -90,7 +92,8 @@ def search_bad_pixels(
         sigma *= max(1.0, scatter)
         flags = np.zeros(len(f), np.bool_)
         statistics[k, 0] = _flag_spikes(f, sigma, x, w, pixels_per_fwhm, flags)
-        statistics[k, 0] += _flag_plateaus(f, sigma, x, w, pixels_per_fwhm, flags)
+        if len(log_wave_table):  # without the width of lines, blends look like plateaus
+            statistics[k, 0] += _flag_plateaus(f, sigma, x, w, pixels_per_fwhm, flags)
         statistics[k, 1] = _flag_negative_runs(f, sigma, x, w, flags)
         statistics[k, 2] = max(
             _compute_edge_excess(f, sigma, x), _compute_edge_excess(f[::-1], sigma[::-1], x[-1] - x[::-1])
@@ -271,7 +274,7 @@ def _flag_negative_runs(f: Floats, sigma: Floats, x: Floats, w: Floats, flags: N
 
 @njit_nogil
 def _compute_edge_excess(f: Floats, sigma: Floats, x: Floats) -> float:
-    """Return the excess of the median signal-to-noise ratio at the start over that farther inside."""
+    """Return the excess of the median signal-to-noise ratio at the start over what a continuum rises to."""
     last, first, stop = 0, 0, 0
     while last < len(f) and x[last] - x[0] < WINDOW_WIDTH:
         last += 1
@@ -283,4 +286,5 @@ def _compute_edge_excess(f: Floats, sigma: Floats, x: Floats) -> float:
         stop += 1
     if last < 3 or stop - first < 3:
         return 0.0
-    return np.median(f[:last] / sigma[:last]) - np.median(f[first:stop] / sigma[first:stop])
+    inside = np.median(f[first:stop] / sigma[first:stop])
+    return np.median(f[:last] / sigma[:last]) - inside - MAX_CONTINUUM_RISE * max(inside, 0.0)

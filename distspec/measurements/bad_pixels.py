@@ -50,7 +50,7 @@ class BadPixelStatistics(NamedTuple):
         Significance of the most negative run of
         `distspec.measurements.bad_pixel_search.WINDOW_WIDTH` detector pixels [sigma].
     edge_excess : ndarray of shape (n_spectra,)
-        Excess of the median signal-to-noise ratio at either end over that farther inside.
+        Excess of the median signal-to-noise ratio at either end over 1.1 times that farther inside.
     scatter_ratio : ndarray of shape (n_spectra,)
         Robust scatter from pixel to pixel divided by that expected from the errors; 1 if they are right.
     masked_fraction : ndarray of shape (n_spectra,)
@@ -130,7 +130,8 @@ def find_bad_pixels(
     grid : WavelengthGrid
         Rest-frame grid of the spectra.
     disperser : Disperser or None
-        The instrument. If None, each grid pixel is taken for one detector pixel, as wide as its resolution.
+        The instrument. If None, each grid pixel is taken for one detector pixel, as wide as its resolution,
+        and plateaus are not sought.
 
     Returns
     -------

@@ -202,6 +202,23 @@ def test_without_a_disperser_each_grid_pixel_is_a_detector_pixel(rng):
     assert np.argwhere(result.bad_pixels).tolist() == [[1, 90]]
 
 
+def test_without_a_disperser_a_blend_of_lines_is_no_plateau(rng):
+    grid = WavelengthGrid("log", 1100.0, 8400.0, 270)
+    distance = (grid.wave_rest[:, None] / np.array([4863.0, 5008.0]) - 1.0) / 0.01
+    flux = 1.0 + 8.0 * np.exp(-0.5 * distance**2).sum(axis=1) + 0.1 * rng.normal(size=270)
+    ivar = np.full((1, 270), 100.0, np.float32)
+    result = find_bad_pixels(flux[None].astype(np.float32), ivar, np.array([Z]), grid, None)
+    assert not result.bad_pixels.any()
+    assert result.score[0] < 1.0
+
+
+def test_the_rise_of_a_bright_continuum_is_no_bad_edge():
+    grid = WavelengthGrid("log", 1100.0, 8400.0, 300)
+    flux = (80.0 * grid.wave_rest[None] / 8400.0).astype(np.float32)
+    result = find_bad_pixels(flux, np.ones((1, 300), np.float32), np.array([Z]), grid, None)
+    assert result.edge_excess[0] < THRESHOLDS["artefact_edge"]
+
+
 def test_the_worst_statistic_is_described():
     statistics = dict.fromkeys(THRESHOLDS, 0.0)
     assert describe_worst_statistic(statistics) == ""

@@ -77,7 +77,7 @@ BAD_PIXEL_COLUMNS = (
         "artefact_edge",
         pa.float32(),
         "",
-        "Excess of the median flux at either end over the flux farther inside [sigma per pixel].",
+        "Excess of the median flux at either end over 1.1 times the flux farther inside [sigma per pixel].",
     ),
     Column(
         "artefact_scatter",
