@@ -32,6 +32,29 @@ from distspec.store.transactions import Transaction
 
 DATA = Path(os.environ.get("DISTSPEC_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
+LONGEST_FILES = (
+    "cluster/test_jobs.py",
+    "docs/test_code_blocks.py",
+    "stages/test_cluster.py",
+    "pipeline/test_runner.py",
+    "growth/test_kills.py",
+    "explorer/test_page.py",
+    "faults/test_service.py",
+    "growth/test_s3.py",
+    "ingest/test_commit.py",
+    "clustering/test_umap.py",
+    "store/test_verify.py",
+    "stages/test_embed.py",
+    "stages/test_promote.py",
+    "stages/test_train.py",
+    "inference/test_predict.py",
+    "stages/test_pool.py",
+    "clustering/test_selection.py",
+    "training/test_distributed.py",
+    "report/test_page.py",
+)
+"""Files of tests that take half a minute or more, in the order in which they begin."""
+
 settings.register_profile("distspec", deadline=None)  # speed is measured by benchmarks, not by tests
 settings.load_profile("distspec")
 
@@ -42,6 +65,13 @@ def pytest_configure(config: pytest.Config) -> None:
         from tests.helpers.crashes import CrashPlugin  # it needs xdist
 
         config.pluginmanager.register(CrashPlugin())
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that parallel processes end at about the same time."""
+    rank = {f"tests/{name}": number for number, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(rank)))
 
 
 def real_data(name: str) -> Path:
