@@ -33,12 +33,12 @@ from distspec.store.transactions import Transaction
 DATA = Path(os.environ.get("DISTSPEC_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 LONGEST_FILES = (
-    "cluster/test_jobs.py",
     "docs/test_code_blocks.py",
+    "explorer/test_page.py",
+    "cluster/test_jobs.py",
     "stages/test_cluster.py",
     "pipeline/test_runner.py",
     "growth/test_kills.py",
-    "explorer/test_page.py",
     "faults/test_service.py",
     "growth/test_s3.py",
     "ingest/test_commit.py",
@@ -53,7 +53,11 @@ LONGEST_FILES = (
     "training/test_distributed.py",
     "report/test_page.py",
 )
-"""Files of tests that take half a minute or more, in the order in which they begin."""
+"""Files of tests that take half a minute or more, in the order in which they begin.
+
+In a new environment numba compiles the functions of distspec in the first file, for `demo_folder`. The second
+needs next to none of them, or two processes would compile the same ones at the same time.
+"""
 
 settings.register_profile("distspec", deadline=None)  # speed is measured by benchmarks, not by tests
 settings.load_profile("distspec")

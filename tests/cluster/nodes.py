@@ -6,6 +6,7 @@ Every machine is `ray start --block` with its own temporary folder; the machines
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import signal
@@ -17,6 +18,9 @@ from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import Request, urlopen
 
 import psutil
 
@@ -131,9 +135,20 @@ class Machines:
         code = [] if self.has_code else ["--working-dir", "."]
         return self.ray("job", "submit", "--submission-id", job, *how, *code, "--", *words)
 
+    def call_job_server(self, path: str = "", content: Mapping[str, str] | None = None) -> Any:
+        """Send a request to Ray's job server, without the seconds that the command ``ray`` takes to start."""
+        token = Path(self.environment["RAY_AUTH_TOKEN_PATH"]).read_text()
+        request = Request(
+            f"{self.dashboard}/api/jobs/{path}",
+            None if content is None else json.dumps(content).encode(),
+            {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        )
+        with urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
     def status(self, job: str) -> str:
-        """Return the output of ``ray job status``."""
-        return self.ray("job", "status", job).stdout
+        """Return the status of a job, such as "SUCCEEDED"."""
+        return self.call_job_server(job)["status"]
 
     def shift_clock(self, seconds: float) -> None:
         """Set the clock of all drivers ahead, or back if negative; 0: to the right time."""
@@ -216,8 +231,13 @@ def start(stack: ExitStack, environment: Mapping[str, str], cpus: int, words: li
 def _wait_until_ready(cluster: Machines) -> None:
     """Wait until the cluster accepts jobs."""
     deadline = time.monotonic() + START_TIMEOUT
-    while (ended := cluster.ray("job", "submit", "--no-wait", "--", "true")).returncode:
-        if cluster.head.process.poll() is not None or time.monotonic() > deadline:
-            log = Path(cluster.head.folder, "ray-start.log").read_text()
-            raise RuntimeError(f"the head did not start: {ended.stderr[-1000:]} {log[-2000:]}")
-        time.sleep(0.5)
+    while True:
+        try:
+            cluster.call_job_server(content={"entrypoint": "true"})
+        except (URLError, TimeoutError) as error:
+            if cluster.head.process.poll() is not None or time.monotonic() > deadline:
+                log = Path(cluster.head.folder, "ray-start.log").read_text()
+                raise RuntimeError(f"the head did not start: {error} {log[-2000:]}") from error
+            time.sleep(0.5)
+        else:
+            return

@@ -37,8 +37,8 @@ def server(seaweed) -> Iterator[S3]:
 
 @pytest.fixture(scope="module")
 def cluster(server: S3) -> Iterator[Machines]:
-    """Two machines that share only the object store."""
-    with machines((1, 1), **server.environment) as found:
+    """Two machines that share only the object store; on one computer, none is reclaimed."""
+    with machines((1, 1), **server.environment, RAY_TRAIN_ENABLE_PREEMPTION_WATCHER="0") as found:
         yield found
 
 
@@ -78,7 +78,7 @@ def stop_in_training(cluster: Machines, root: str, arguments: list[str], job: st
     wait_for(lambda: "ingest" in list_finished_stages(root))
     stopped = cluster.ray("job", "stop", job)
     assert "was stopped" in stopped.stdout + stopped.stderr
-    assert "STOPPED" in cluster.status(job).upper()
+    assert cluster.status(job) == "STOPPED"
     wait_for(lambda: read_holder(root).released)
     assert list_jobs(root)[0].status == "stopped"
 
@@ -90,7 +90,7 @@ def test_stopped_job_is_resumed_by_the_next(cluster, server, arguments, monkeypa
     stop_in_training(cluster, root, arguments, "first")
     second = cluster.submit("second", "python", "-m", "jobs.train", *arguments, root)
     assert second.returncode == 0, second.stdout[-3000:]
-    assert "SUCCEEDED" in cluster.status("second").upper()
+    assert cluster.status("second") == "SUCCEEDED"
     assert list_finished_stages(root) == ["train"]
     assert " INFO train " in second.stdout
     store = open_store(store_url(root))
@@ -107,7 +107,7 @@ def test_stopped_pipeline_is_finished_by_the_next(cluster, server, arguments, mo
     stop_in_training(cluster, root, arguments, "third")
     second = cluster.submit("fourth", "python", "-m", "jobs.pipeline", *arguments, root)
     assert second.returncode == 0, second.stdout[-3000:]
-    assert "SUCCEEDED" in cluster.status("fourth").upper()
+    assert cluster.status("fourth") == "SUCCEEDED"
     assert list_finished_stages(root) == list(STAGES)
     assert [f" INFO {name} " in second.stdout for name in STAGES] == [True] * len(STAGES)
     assert "ingest" in second.stdout.partition("nothing to do")[2], "the ingest was repeated"
@@ -138,7 +138,7 @@ def test_requests_without_a_token_are_refused(cluster):
         refused = cluster.ray("job", "submit", "--submission-id", "unauthorized", "--", "true", **environment)
         assert refused.returncode
         assert "token" in (refused.stdout + refused.stderr).lower()
-    assert "unauthorized" not in cluster.ray("job", "list").stdout
+    assert "unauthorized" not in [job["submission_id"] for job in cluster.call_job_server()]
 
 
 @pytest.mark.slow

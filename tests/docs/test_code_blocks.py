@@ -143,6 +143,8 @@ def test_shell_blocks_run(page, request, monkeypatch, capsys):
             continue
         assert words[0] == "distspec", command
         monkeypatch.chdir(request.getfixturevalue("project"))
+        # The figures of the project are drawn already, which takes long.
+        monkeypatch.setattr("distspec.report.page.write_report", lambda data, url: url)
         if words[1] == "explore":
             tyro.cli(VERBS["explore"].load(), args=words[2:])
             continue
@@ -171,7 +173,22 @@ def test_console_commands_run(command, project, reader_files, monkeypatch, capsy
     assert capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [command for command in CONSOLE_COMMANDS if " explore " in command])
+EXPLORERS = [command for command in CONSOLE_COMMANDS if " explore " in command]
+
+
+@pytest.mark.parametrize("command", EXPLORERS)
+def test_settings_of_the_explorer_are_valid(command):
+    tyro.cli(VERBS["explore"].load(), args=shlex.split(command)[2:])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        # tests/explorer/test_server.py starts it without a proxy.
+        command if "--proxy" in command else pytest.param(command, marks=pytest.mark.slow)
+        for command in EXPLORERS
+    ],
+)
 def test_the_explorer_starts(command, project):
     words = [word.replace("ROOT", "out/demo") for word in shlex.split(command)]
     pipes = {"stdout": subprocess.PIPE, "text": True, "env": {**os.environ, "BROWSER": "true"}}

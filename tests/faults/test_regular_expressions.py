@@ -40,7 +40,10 @@ def find_patterns():
     """Yield file, line and pattern of every call of the module re, with names and placeholders filled in."""
     package = Path(distspec.__file__).parent
     for path in sorted(package.rglob("*.py")):
-        tree = ast.parse(path.read_text())
+        text = path.read_text()
+        if "import re\n" not in text:
+            continue
+        tree = ast.parse(text)
         constants = {
             target.id: node.value.value
             for node in ast.walk(tree)

@@ -36,6 +36,7 @@ def start_job(root: str, folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=REPOSITORY, stdout=pipe, stderr=pipe, text=True)
 
 
+@pytest.mark.slow  # leases are acquired at once in tests/io/test_lease.py, a job refused in tests/pipeline
 def test_one_job_works_and_the_other_reports_the_holder(folder, tmp_path, local_ray):
     root = str(tmp_path)
     jobs = [start_job(root, folder) for _ in range(2)]

@@ -16,54 +16,63 @@ from tests.helpers.fake_archive import NAMES, SOURCE, FakeArchive, fake, ingest
 from tests.helpers.local_writer import LocalWriter
 
 
-@pytest.fixture
-def make_store(tmp_path, monkeypatch):
-    """A function that creates an empty store with four rows in a chunk."""
-    monkeypatch.setattr("distspec.store.store.CHUNK_BYTES", 4 * 32 * 4)
+@pytest.fixture(scope="module")
+def small_chunks():
+    """New stores have four rows in a chunk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("distspec.store.store.CHUNK_BYTES", 4 * 32 * 4)
+        yield
 
-    def make(name="store"):
+
+@pytest.fixture(scope="module")
+def make_store(small_chunks, tmp_path_factory):
+    """A function that creates an empty store."""
+
+    def make():
         config = make_store_config([power_law()], np.array([5.0]), SOURCE)
-        store = create_store(str(tmp_path / name), config)
+        store = create_store(str(tmp_path_factory.mktemp("root") / "store"), config)
         assert store.chunk_rows == 4
         return store
 
     return make
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(make_store):
+    """The store after one undisturbed run in batches of seven."""
+    return ingest(make_store(), fake(*NAMES), 7)
+
+
 def object_ids(store):
     return store.ledger(["object_id"])["object_id"].to_pylist()
 
 
-def test_each_entry_becomes_one_row_or_one_rejection(make_store):
-    store = ingest(make_store(), fake(*NAMES), 7)
-    assert object_ids(store) == [f"good{i:02d}" for i in range(12)]
-    rejected = store.read_quarantine().to_pylist()
+def test_each_entry_becomes_one_row_or_one_rejection(uninterrupted):
+    assert object_ids(uninterrupted) == [f"good{i:02d}" for i in range(12)]
+    rejected = uninterrupted.read_quarantine().to_pylist()
     assert {row["object_id"] for row in rejected} == {name for name in NAMES if not name.startswith("good")}
     reasons = {row["object_id"][:3]: row["reason"] for row in rejected}
     assert reasons == {"bad": "unreadable", "dar": "no_normalisation"}
     assert all(row["uri"].endswith(f"/{row['object_id']}") for row in rejected)
 
 
-def test_a_second_run_finds_nothing_to_do(make_store):
-    store = ingest(make_store(), fake(*NAMES), 7)
-    assert compare_listing(fake(*NAMES).list_spectra(), store).is_empty
+def test_a_second_run_finds_nothing_to_do(uninterrupted):
+    assert compare_listing(fake(*NAMES).list_spectra(), uninterrupted).is_empty
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 36])
 @pytest.mark.parametrize("commit_rows", [1, 3, 8, 100])
-def test_rows_do_not_depend_on_batches_or_commits(make_store, batch_size, commit_rows):
-    reference = ingest(make_store(), fake(*NAMES), 7)
-    other = ingest(make_store("other"), fake(*NAMES), batch_size, commit_rows=commit_rows)
-    columns = [name for name in reference.ledger().column_names if name != "ingest_commit"]
-    assert other.ledger(columns).equals(reference.ledger(columns))
-    assert np.array_equal(other.read_spectra(slice(None))[0], reference.read_spectra(slice(None))[0])
-    assert other.dataset_checksum() == reference.dataset_checksum()
-    assert content_checksum(other) == content_checksum(reference)
+def test_rows_do_not_depend_on_batches_or_commits(make_store, uninterrupted, batch_size, commit_rows):
+    other = ingest(make_store(), fake(*NAMES), batch_size, commit_rows=commit_rows)
+    columns = [name for name in uninterrupted.ledger().column_names if name != "ingest_commit"]
+    assert other.ledger(columns).equals(uninterrupted.ledger(columns))
+    assert np.array_equal(other.read_spectra(slice(None))[0], uninterrupted.read_spectra(slice(None))[0])
+    assert other.dataset_checksum() == uninterrupted.dataset_checksum()
+    assert content_checksum(other) == content_checksum(uninterrupted)
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 3, 5])
-def test_an_interrupted_run_is_completed_by_the_next(make_store, stop_after):
-    uninterrupted = ingest(make_store("other"), fake(*NAMES), 7)
+def test_an_interrupted_run_is_completed_by_the_next(make_store, uninterrupted, stop_after):
     store = ingest(make_store(), fake(*NAMES), 7, stop_after=stop_after)
     store = ingest(store, fake(*NAMES), 7)
     assert content_checksum(store) == content_checksum(uninterrupted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -49,35 +50,42 @@ def test_an_unaltered_root_has_no_problems(root):
 
 
 def test_every_altered_or_missing_file_is_named(root):
-    for path in files(root, CHECKED_FILES):
-        content = path.read_bytes()
-        path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
-        found = find_integrity_problems(str(root))
-        assert any(f"{path.relative_to(root)} was altered: its SHA-256" in line for line in found), (
-            path,
-            found,
-        )
-        path.unlink()
-        found = find_integrity_problems(str(root))
-        assert any(f"{path.relative_to(root)} is missing" in line for line in found), (path, found)
-        path.write_bytes(content)
+    """Each time half of the files are altered, and the other half is not named."""
+    all_files = files(root, CHECKED_FILES)
+    for half in (all_files[::2], all_files[1::2]):
+        contents = {path: path.read_bytes() for path in half}
+        for path, content in contents.items():
+            path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+        assert list_named(root, all_files, "was altered: its SHA-256") == half
+        for path in half:
+            path.unlink()
+        assert list_named(root, all_files, "is missing") == half
+        for path, content in contents.items():
+            path.write_bytes(content)
     assert find_integrity_problems(str(root)) == []
 
 
+def list_named(root: Path, paths: list[Path], problem: str) -> list[Path]:
+    """Return the paths that have a problem, in their order."""
+    found = find_integrity_problems(str(root))
+    return [path for path in paths if any(f"{path.relative_to(root)} {problem}" in line for line in found)]
+
+
 def test_every_altered_record_is_named(root):
-    for path in files(root, RECORDS):
-        record = json.loads(path.read_bytes())
-        for name in record:
-            path.write_text(
-                json.dumps({**record, name: "another"} if name != "checksum" else {**record, name: "0"})
-            )
-            found = find_integrity_problems(str(root))
-            assert f"{path.relative_to(root)} was altered: its checksum does not match" in found, (path, name)
+    """Each time one value of every record is altered, until each value was."""
+    records = {path: json.loads(path.read_bytes()) for path in files(root, RECORDS)}
+    for names in zip_longest(*records.values()):
+        altered = {path: name for path, name in zip(records, names, strict=True) if name}
+        for path, name in altered.items():
+            path.write_text(json.dumps({**records[path], name: "another" if name != "checksum" else "0"}))
+        found = list_named(root, list(records), "was altered: its checksum does not match")
+        assert found == list(altered), altered
+        for path, record in records.items():
+            path.write_text(json.dumps(record))
+    for path, record in records.items():
         path.write_text(json.dumps(record)[:-9])
-        assert any(
-            f"{path.relative_to(root)} is not valid JSON" in line
-            for line in find_integrity_problems(str(root))
-        )
+    assert list_named(root, list(records), "is not valid JSON") == list(records)
+    for path, record in records.items():
         path.write_text(json.dumps(record))
     assert find_integrity_problems(str(root)) == []
 

@@ -215,7 +215,7 @@ def run_with_faults(
         ended = cluster.submit(job, *pipeline_command(archive, root))
         description = end() or "nothing"
         # `ray job submit` exits with status 0 for a stopped job too.
-        has_succeeded = "SUCCEEDED" in cluster.status(job).upper()
+        has_succeeded = cluster.status(job) == "SUCCEEDED"
         failure = "" if has_succeeded else find_failure(ended.stdout)
         if HELD in ended.stdout:
             time.sleep(LEASE_TIMEOUT)
@@ -245,7 +245,7 @@ def check_nothing_to_do(cluster: Machines, archive: Archive, root: str) -> None:
     """Submit the last run once more, and check that it publishes nothing."""
     published = editions.find_record(root)
     ended = cluster.submit("once-more", *pipeline_command(archive, root))
-    assert "SUCCEEDED" in cluster.status("once-more").upper(), ended.stdout[-3000:]
+    assert cluster.status("once-more") == "SUCCEEDED", ended.stdout[-3000:]
     assert "Nothing to do: the catalog is up to date" in ended.stdout, ended.stdout[-3000:]
     assert editions.find_record(root) == published
 

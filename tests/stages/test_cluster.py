@@ -96,6 +96,7 @@ def test_sweep_on_a_gpu_finds_the_classes(sample, truth, local_ray, tmp_path):
     assert right
 
 
+@pytest.mark.slow  # an actor aborts below, and `test_pool` kills actors
 def test_killed_actors_do_not_change_the_results(sample, expected_results, tmp_path):
     kills = []
 

@@ -75,6 +75,7 @@ def assert_complete(root: str) -> Store:
 
 def test_interruption_and_growth_change_no_bit(root, rng, local_ray, one_thread, monkeypatch):
     """The driver is interrupted after its first commit; then the store grows, and the stage runs again."""
+    monkeypatch.setattr(stage, "require_worker_slots", lambda *_: 1)  # one actor starts sooner than two
     append_latents = stage.append_latents
 
     def append_once(store, model_id, start_row, latents):
@@ -84,7 +85,6 @@ def test_interruption_and_growth_change_no_bit(root, rng, local_ray, one_thread,
 
     with monkeypatch.context() as patch:
         patch.setattr(stage, "append_latents", append_once)
-        patch.setattr(stage, "require_worker_slots", lambda *_: 1)  # one actor starts sooner than two
         with pytest.raises(KeyboardInterrupt):
             embed_store(root, "m-1")
     store = open_store(store_url(root))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -9,9 +10,9 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.multiprocessing.spawn import start_processes
 
 from distspec.core.errors import TrainingDivergedError
 from distspec.models.batch import Batch
@@ -31,8 +32,13 @@ NamedTensors = dict[str, Tensor]
 def run_workers(
     size: int, function: Callable[[ProcessGroup, str], NamedTensors], folder: Path
 ) -> list[NamedTensors]:
-    """Run a function in a process per worker and return the tensors that each returns."""
-    torch.multiprocessing.spawn(_start, (size, function, str(folder)), nprocs=size)
+    """Run a function in a process per worker and return the tensors that each returns.
+
+    The processes are forks of one that has imported this module, and with it torch.
+    """
+    multiprocessing.set_forkserver_preload([__name__])
+    arguments = (size, function, str(folder))
+    start_processes(_start, arguments, size, start_method="forkserver")
     return [load_file(folder / f"{rank}.safetensors") for rank in range(size)]
 
 
