@@ -51,8 +51,6 @@ class VAEConfig:
     """Replace masked and noisy pixels in the encoder's input by PCA estimates, and give it their weights."""
     condition_on_z: bool = False
     """Give the redshift to the encoder and to the decoder."""
-    encoder_min_wave: float = 0.0
-    """Hide pixels below this rest wavelength from the encoder, where the intergalactic medium absorbs [Å]."""
     profile_amplitude: bool = False
     """Scale the input by the best-fit amplitude of the mean spectrum, and the reconstruction by its own."""
     resolving_power: tuple[tuple[float, float], ...] = ()

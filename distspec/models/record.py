@@ -13,7 +13,7 @@ from distspec.io.paths import join_url
 from distspec.models.config import VAEConfig
 from distspec.store.config import StoreConfig
 
-MODEL_FORMAT_VERSION = 4
+MODEL_FORMAT_VERSION = 5
 """Version of the files of a model; models of other versions are refused."""
 RECORD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"

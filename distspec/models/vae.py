@@ -68,15 +68,12 @@ class SpectrumVAE(nn.Module):
         Mean and standard deviation of ln(1 + z) over the training spectra.
     posterior_inflation : Tensor of shape (n_latents,)
         Natural logarithm of the factor by which posterior variances are widened.
-    encoder_mask : Tensor of shape (n_values,)
-        1 for values that the encoder uses, 0 for the others.
     """
 
     pixel_mean: Tensor
     pixel_std: Tensor
     log1pz_moments: Tensor
     posterior_inflation: Tensor
-    encoder_mask: Tensor
 
     def __init__(
         self, input_sizes: Mapping[str, int], config: VAEConfig, wave_rest: NDArray[np.float64] | None = None
@@ -109,10 +106,6 @@ class SpectrumVAE(nn.Module):
         self.smoother: SpectrumSmoother | None = None
         if config.smooth_spectra and wave_rest is not None:
             self.smoother = SpectrumSmoother(wave_rest)
-        encoder_mask = torch.ones(total)
-        if config.encoder_min_wave and wave_rest is not None:
-            encoder_mask[: len(wave_rest)] = torch.from_numpy(wave_rest > config.encoder_min_wave)
-        self.register_buffer("encoder_mask", encoder_mask, persistent=False)
         if config.standardize:
             self.register_buffer("pixel_mean", torch.zeros(total))
             self.register_buffer("pixel_std", torch.ones(total))
@@ -345,9 +338,7 @@ class SpectrumVAE(nn.Module):
     def _encode(self, inputs: JoinedInputs) -> tuple[Tensor, Tensor]:
         """Return the posteriors' means and log variances before calibration."""
         config = self.config
-        inputs = self._normalize_amplitude(
-            JoinedInputs(inputs.value * self.encoder_mask, inputs.ivar * self.encoder_mask, inputs.z)
-        )
+        inputs = self._normalize_amplitude(inputs)
         z_features, mean, log_var = self._redshift_features(inputs.z), 0.0, 0.0
         if self.ppca is None:
             features = [self._standardize(inputs, torch.zeros_like(inputs.value))[0], z_features]

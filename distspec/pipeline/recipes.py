@@ -52,7 +52,6 @@ SPECTRAL_VAE = VAEConfig(
 PRISM_VAE = replace(
     SPECTRAL_VAE,
     condition_on_z=True,
-    encoder_min_wave=1230.0,
     resolving_power=NIRSPEC_PRISM_RESOLUTION,
     noise_correlation=NIRSPEC_PRISM.noise_correlation,
     convolve_lsf=True,
@@ -91,9 +90,15 @@ def demo(root: str) -> Config:
         DJA(),
         simulation=SimulationConfig(),
         vae=PRISM_VAE,
-        training=replace(FAST_TRAINING, max_epochs=45),
+        training=replace(FAST_TRAINING, patience=6),
         clustering=replace(
-            CONSENSUS_CLUSTERING, measurements=("lya_ew",), n_models=2, n_seeds=5, n_umap_seeds=2
+            CONSENSUS_CLUSTERING,
+            measurements=("lya_ew",),
+            k_max=8,
+            covariance_types=("tied", "diag"),
+            n_models=2,
+            n_seeds=4,
+            n_umap_seeds=2,
         ),
     )
 
@@ -244,7 +249,7 @@ def table(root: str) -> Config:
         TableArchive(),
         grid=GridConfig(start=0.0, stop=0.0, n_pixels=0),
         norm=NormConfig(reference_wave=0.0, windows=(), fallback_slope=-1.0),
-        vae=replace(SPECTRAL_VAE, encoder_min_wave=PRISM_VAE.encoder_min_wave),
+        vae=SPECTRAL_VAE,
         training=replace(FAST_TRAINING, max_epochs=60, patience=20),
         clustering=replace(CONSENSUS_CLUSTERING, k_min=2, k_max=8, n_models=2, n_seeds=5, n_umap_seeds=2),
     )

@@ -84,10 +84,12 @@ def _train(context: StageContext) -> StageResult:
     result = retrain_if_needed(
         config.root, _model_spec(config), config.retrain, context.lease, context.job_log.log_event
     )
-    model_id, n_models = str(result.summary["model"]), config.clustering.n_clustered_models
-    if n_models == 1 or not (n_trained := train_ensemble(config.root, model_id, n_models)):
+    n_models = config.clustering.n_clustered_models
+    if n_models == 1:
         return result
-    return StageResult({**result.summary, "models_like_it": n_trained})
+    n_trained = train_ensemble(config.root, str(result.summary["model"]), n_models)
+    summary = {**result.summary, "models_like_it": n_models - 1}
+    return StageResult(summary, did_work=result.did_work or n_trained > 0)
 
 
 def _embed(context: StageContext) -> StageResult:
@@ -215,7 +217,15 @@ def _model_spec(config: Config) -> ModelSpec:
     n_clusters, published = config.clustering.k_min, editions.read_current_record(config.root)
     if published is not None:
         n_clusters = editions.count_classes(config.root, published)
-    return ModelSpec(config.vae, config.training, config.seed, config.clustering.spaces, max(n_clusters, 2))
+    clustering = config.clustering
+    return ModelSpec(
+        config.vae,
+        config.training,
+        config.seed,
+        clustering.spaces,
+        max(n_clusters, 2),
+        clustering.n_clustered_models,
+    )
 
 
 def find_run(config: Config) -> tuple[Store, str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 
 import ray
 from ray.exceptions import RayTaskError
@@ -104,6 +105,36 @@ def train_ensemble(root: str, model_id: str, n_models: int) -> int:
                     failure = diverged
                     log.warning("train: the model with seed %d is left out: %s", seed, diverged)
     return n_trained
+
+
+@contextmanager
+def train_alongside(root: str, record: ModelRecord, n_models: int) -> Generator[None]:
+    """Train models like a given one while that is trained, as many as the cluster holds beside it.
+
+    Any that cannot be trained are left to `train_ensemble`. If the body raises, the trainings are cancelled;
+    they continue from their checkpoints when they are wanted again.
+
+    Parameters
+    ----------
+    root : str
+        Root of the store and of the models.
+    record : ModelRecord
+        Record of the given model, whose training is the body of the context.
+    n_models : int
+        Number of models, the given one included.
+    """
+    store = open_store(store_url(root), record.snapshot_id)
+    n_free = count_concurrent_trainings(store, get_training_config(record)) - 1 if n_models > 1 else 0
+    seeds = _list_candidates(record, n_models)[: min(n_free, n_models - 1)]
+    trainings = [_train_seed.remote(root, record, seed) for seed in seeds]
+    try:
+        yield
+    except BaseException:
+        for training in trainings:
+            ray.cancel(training)
+        raise
+    if trainings:
+        ray.wait(trainings, num_returns=len(trainings))
 
 
 def _list_candidates(record: ModelRecord, n_models: int) -> range:

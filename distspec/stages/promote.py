@@ -38,13 +38,19 @@ from distspec.operations.policy import (
     measure_drift,
 )
 from distspec.stages.embed import embed_store
+from distspec.stages.ensemble import train_alongside
 from distspec.stages.pool import count_retries, get_result
 from distspec.stages.result import StageResult
 from distspec.stages.session import require_worker_slots
 from distspec.stages.train import train
 from distspec.store.store import Store, open_store
 from distspec.training.config import TrainingConfig
-from distspec.training.record import compute_model_id, get_defining_settings, get_model_settings
+from distspec.training.record import (
+    build_model_record,
+    compute_model_id,
+    get_defining_settings,
+    get_model_settings,
+)
 
 log = logging.getLogger("distspec")
 SECONDS_PER_DAY = 86_400
@@ -68,6 +74,8 @@ class ModelSpec:
         Spaces in which classes are searched.
     n_clusters : int
         Number of clusters of the clusterings whose stability is measured.
+    n_models : int
+        Number of models with these settings that a run needs, with different seeds.
     """
 
     vae: VAEConfig
@@ -75,6 +83,7 @@ class ModelSpec:
     seed: int
     spaces: Sequence[str]
     n_clusters: int
+    n_models: int = 1
 
     def find_changed_settings(self, url: str) -> list[str]:
         """Return the names of the settings that differ from those of a model.
@@ -278,8 +287,11 @@ def _train_and_compare(
     decision: RetrainDecision,
 ) -> _Comparison:
     """Train the candidate and compare it with the promoted model; a failure rejects the candidate."""
+    record = build_model_record(store, candidate_id, spec.vae, spec.training, spec.seed, parent_id)
     try:
-        trained = train(root, spec.vae, spec.training, spec.seed, parent_id)
+        # The first model is promoted unless it is broken; any other candidate may be refused.
+        with train_alongside(root, record, 1 if previous_id else spec.n_models):
+            trained = train(root, spec.vae, spec.training, spec.seed, parent_id)
     except TrainingDivergedError as error:
         if not previous_id or decision.user_requested:
             raise

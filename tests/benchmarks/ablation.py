@@ -53,7 +53,6 @@ WITHOUT: Mapping[str, dict[str, Any]] = {
     "imputation": {"impute_with_ppca": False},
     "PCA and imputation": {"ppca_init": False, "impute_with_ppca": False},
     "conditioning on redshift": {"condition_on_z": False},
-    "hidden Lyα": {"encoder_min_wave": 0.0},
     "profiled amplitude": {"profile_amplitude": False},
     "convolution with the LSF": {"convolve_lsf": False},
     "augmentation to another redshift": {"redshift_augmentation": False},

@@ -257,19 +257,6 @@ def test_latents_do_not_depend_on_brightness(galaxies):
     assert torch.allclose(3.0 * one["amplitude"], other["amplitude"], rtol=1e-2)
 
 
-def test_pixels_below_encoder_min_wave_are_hidden_from_the_encoder_only(galaxies):
-    batch, _ = galaxies
-    model = make_model(PRISM, batch)
-    model.eval()
-    hidden = torch.from_numpy(GRID.wave_rest <= PRISM.encoder_min_wave)
-    assert hidden.any()
-    other = Batch.from_spectra(torch.where(hidden, 9.0, batch.spectrum.value), batch.spectrum.ivar, batch.z)
-    assert torch.equal(model.encode(batch)[0], model.encode(other)[0])
-    assert not torch.equal(
-        model.compute_validation_loss(batch)["recon"], model.compute_validation_loss(other)["recon"]
-    )
-
-
 @pytest.mark.parametrize("equally", [False, True])
 def test_thinned_halves_are_independent_and_unbiased(equally):
     torch.manual_seed(2)
