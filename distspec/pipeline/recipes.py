@@ -97,6 +97,7 @@ def demo(root: str) -> Config:
             k_max=8,
             covariance_types=("tied", "diag"),
             n_models=2,
+            n_init=2,
             n_seeds=4,
             n_umap_seeds=2,
         ),

@@ -1,6 +1,7 @@
 """Models that are trained like another one; trainings on Ray: tests/pipeline/test_runner.py."""
 
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,7 +9,7 @@ from distspec.core.errors import NotFoundError, TrainingDivergedError
 from distspec.io.paths import model_url
 from distspec.models.record import read_model_record
 from distspec.stages import ensemble
-from distspec.stages.ensemble import list_ensemble, train_ensemble
+from distspec.stages.ensemble import list_ensemble, train_alongside, train_ensemble
 from distspec.training.record import compute_model_id, get_training_config
 
 
@@ -67,3 +68,34 @@ def test_missing_models_are_named_with_the_remedy(run):
     with pytest.raises(NotFoundError, match=r"1 of 3 models like m-1 are trained .*run train"):
         list_ensemble(run[0], "m-1", 3)
     assert list_ensemble(run[0], "m-none", 3) == ["m-none"], "its stage reports it"
+
+
+@pytest.fixture
+def tasks(run, monkeypatch):
+    """Replace Ray's tasks; what was started, waited for and cancelled, in order."""
+    done = []
+    monkeypatch.setattr(
+        ensemble, "_train_seed", SimpleNamespace(remote=lambda root, record, seed: done.append(seed) or seed)
+    )
+    for name in ("wait", "cancel"):
+        monkeypatch.setattr(ensemble.ray, name, lambda tasks, *, name=name, **_: done.append((name, tasks)))
+    return done
+
+
+@pytest.mark.parametrize(
+    ("n_concurrent", "n_models", "seeds"), [(4, 1, []), (1, 4, []), (3, 4, [1, 2]), (8, 3, [1, 2])]
+)
+def test_other_models_are_trained_while_the_first_is(run, tasks, monkeypatch, n_concurrent, n_models, seeds):
+    monkeypatch.setattr(ensemble, "count_concurrent_trainings", lambda store, config: n_concurrent)
+    record = read_model_record(model_url(run[0], "m-1"))
+    with train_alongside(run[0], record, n_models):
+        tasks.append("first")
+    assert tasks == [*seeds, "first", *([("wait", seeds)] if seeds else [])]
+
+
+def test_other_trainings_are_cancelled_if_the_first_fails(run, tasks, monkeypatch):
+    monkeypatch.setattr(ensemble, "count_concurrent_trainings", lambda store, config: 3)
+    record = read_model_record(model_url(run[0], "m-1"))
+    with pytest.raises(TrainingDivergedError), train_alongside(run[0], record, 3):
+        raise TrainingDivergedError("step 3: not finite")
+    assert tasks == [1, 2, ("cancel", 1), ("cancel", 2)]
