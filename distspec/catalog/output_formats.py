@@ -23,7 +23,6 @@ from distspec.core.errors import CatalogError, ConfigError
 from distspec.io.files import open_atomic
 from distspec.io.parquet import write_parquet
 from distspec.io.storage import is_disk_full, make_full_disk_error
-from distspec.io.table_output import write_ecsv, write_fits, write_votable
 
 OutputFormat = Literal["csv", "json", "parquet", "fits", "votable", "ecsv"]
 SUFFIXES: Mapping[str, OutputFormat] = {
@@ -38,7 +37,6 @@ BINARY_FORMATS = ("parquet", "fits")
 COPY_OPTIONS = {"csv": "FORMAT csv, HEADER", "json": "FORMAT json, ARRAY"}
 CONE_ERROR = "executing the UDF: CatalogError: "
 """Text after which DuckDB's message of an invalid cone has the message of `compute_cone_range`."""
-ASTROPY_WRITERS = {"fits": write_fits, "votable": write_votable, "ecsv": write_ecsv}
 BATCH_ROWS = 65_536
 
 
@@ -158,7 +156,11 @@ def save_result(result: Any, output_format: OutputFormat, file: IO[bytes], descr
     for i, (field, column_type) in enumerate(zip(schema, result.types, strict=True)):
         if xtype := find_xtype(column_type, field.type):
             schema = schema.set(i, field.with_metadata({**(field.metadata or {}), b"xtype": xtype.encode()}))
-    ASTROPY_WRITERS[output_format](reader.read_all().cast(schema), file)
+    # Here, since most processes that query need no other format than Arrow's.
+    from distspec.io.table_output import write_ecsv, write_fits, write_votable
+
+    write = {"fits": write_fits, "votable": write_votable, "ecsv": write_ecsv}[output_format]
+    write(reader.read_all().cast(schema), file)
 
 
 def convert_to_arrow(result: Any) -> pa.Table:

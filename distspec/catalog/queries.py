@@ -21,7 +21,6 @@ from distspec.catalog.editions import (
     open_record_tables,
     read_edition_records,
 )
-from distspec.catalog.healpix import compute_cone_range
 from distspec.catalog.output_formats import (
     OutputFormat,
     collect_metadata,
@@ -145,12 +144,18 @@ def _explain_missing_labels(sql: str, record: EditionRecord) -> None:
         )
 
 
+def _compute_cone_range(ra: float, dec: float, radius: float) -> tuple[int, int]:
+    from distspec.catalog.healpix import compute_cone_range  # it imports astropy's coordinates
+
+    return compute_cone_range(ra, dec, radius)
+
+
 def _first_cell(ra: float, dec: float, radius: float) -> int:
-    return compute_cone_range(ra, dec, radius)[0]
+    return _compute_cone_range(ra, dec, radius)[0]
 
 
 def _last_cell(ra: float, dec: float, radius: float) -> int:
-    return compute_cone_range(ra, dec, radius)[1]
+    return _compute_cone_range(ra, dec, radius)[1]
 
 
 def _create_views(

@@ -8,8 +8,6 @@ pyarrow and HATS read the metadata of the Arrow fields, ``astropy.table.Table.re
 from __future__ import annotations
 
 import base64
-import io
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, NamedTuple
@@ -17,28 +15,13 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from astropy.io.votable.tree import Field, Resource, TableElement, VOTableFile
-from astropy.table import Column as AstropyColumn
-from astropy.table.meta import get_yaml_from_header
-from astropy.units import Unit
 from numpy.typing import NDArray
 
-from distspec.core.arrow import pc
+from distspec.core.arrow import get_element_type, pc
 from distspec.io.files import compute_stream_sha256, open_atomic
 
 ROW_GROUP_SIZE = 65_536
 """Number of rows of a row group, which a reader reads or skips completely."""
-VOTABLE_TYPES = {
-    pa.int8(): "short",  # VOTable has no signed byte
-    pa.uint8(): "unsignedByte",
-    pa.int16(): "short",
-    pa.int32(): "int",
-    pa.int64(): "long",
-    pa.float32(): "float",
-    pa.float64(): "double",
-    pa.bool_(): "boolean",
-    pa.string(): "unicodeChar",
-}
 
 
 class ParquetWriteResult(NamedTuple):
@@ -146,7 +129,7 @@ def write_parquet(batches: Iterable[pa.RecordBatch], schema: pa.Schema, file: IO
     file : file object
         Binary file that is open for writing.
     """
-    names = [field.name for field in schema if not pa.types.is_floating(_element_type(field))]
+    names = [field.name for field in schema if not pa.types.is_floating(get_element_type(field))]
     widths = _max_text_lengths(schema.empty_table())
     options: dict[str, Any] = {"write_statistics": names, "store_schema": False}
     with pq.ParquetWriter(file, schema, compression="zstd", **options) as writer:
@@ -175,143 +158,25 @@ def add_schema_metadata(table: pa.Table) -> pa.Schema:
 
 def _build_metadata(schema: pa.Schema, widths: Mapping[str, int]) -> dict[bytes, bytes]:
     """Return the metadata of a file; without the VOTable header if a column has a type that VOTable lacks."""
+    # Astropy's tables take half a second to import, and most processes only read.
+    from distspec.io.column_headers import VOTABLE_TYPES, build_astropy_header, build_votable_header
+
     metadata = {
         b"table_meta_yaml": build_astropy_header(schema).encode(),
         **{f"table::len::{name}".encode(): str(n).encode() for name, n in widths.items()},
     }
-    if all(_element_type(field) in VOTABLE_TYPES for field in schema):
+    if all(get_element_type(field) in VOTABLE_TYPES for field in schema):
         metadata[b"IVOA.VOTable-Parquet.version"] = b"1.0"
-        metadata[b"IVOA.VOTable-Parquet.content"] = _votable_header(schema, widths)
+        metadata[b"IVOA.VOTable-Parquet.content"] = build_votable_header(schema, widths)
     return metadata
-
-
-def get_field_metadata(field: pa.Field, key: str) -> str:
-    """Return an entry of the metadata of a column; empty if there is none.
-
-    Parameters
-    ----------
-    field : Field
-        The column.
-    key : str
-        Key of the entry, for example ``unit``.
-
-    Returns
-    -------
-    str
-    """
-    return (field.metadata or {}).get(key.encode(), b"").decode()
-
-
-def _element_type(field: pa.Field) -> pa.DataType:
-    return field.type.value_type if pa.types.is_list(field.type) else field.type
 
 
 def _max_text_lengths(table: pa.Table) -> dict[str, int]:
     """Return the maximum length of every text column, which astropy needs."""
     lengths: dict[str, int] = {}
     for i, field in enumerate(table.schema):
-        if pa.types.is_string(_element_type(field)):
+        if pa.types.is_string(get_element_type(field)):
             texts = table[i]
             texts = pc.list_flatten(texts) if pa.types.is_list(field.type) else texts
             lengths[field.name] = pc.max(pc.utf8_length(texts)).as_py() or 1
     return lengths
-
-
-def build_astropy_header(schema: pa.Schema, meta: Mapping[str, Any] | None = None) -> str:
-    """Return the description of columns in YAML, as astropy writes it into Parquet and FITS files.
-
-    Parameters
-    ----------
-    schema : Schema
-        The columns.
-    meta : mapping, optional
-        Metadata of the table.
-
-    Returns
-    -------
-    str
-    """
-    columns = [
-        AstropyColumn(
-            name=field.name,
-            dtype=_numpy_type(_element_type(field)),
-            unit=get_field_metadata(field, "unit") or None,
-            description=get_field_metadata(field, "description"),
-        )
-        for field in schema
-    ]
-    header: dict[str, Any] = {"cols": columns}
-    return "\n".join(get_yaml_from_header(header if meta is None else {**header, "meta": dict(meta)}))
-
-
-def _numpy_type(arrow_type: pa.DataType) -> np.dtype[Any]:
-    try:
-        return np.dtype(arrow_type.to_pandas_dtype())
-    except (NotImplementedError, TypeError):
-        return np.dtype(object)
-
-
-def _votable_header(schema: pa.Schema, widths: Mapping[str, int]) -> bytes:
-    file, resource = VOTableFile(version="1.3"), Resource()
-    table = TableElement(file)
-    file.resources.append(resource)
-    resource.tables.append(table)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about names that are no XML identifiers
-        table.fields.extend(build_votable_fields(file, schema, widths))
-        header = io.BytesIO()
-        file.to_xml(header)
-    return header.getvalue().replace(b"</TABLE>", b'<PARQUET type="Parquet-local-XML"/></TABLE>')
-
-
-def build_votable_fields(file: VOTableFile, schema: pa.Schema, widths: Mapping[str, int]) -> list[Field]:
-    """Return the fields of a VOTable.
-
-    Parameters
-    ----------
-    file : VOTableFile
-        The VOTable.
-    schema : Schema
-        Its columns, of `VOTABLE_TYPES` or lists of them.
-    widths : mapping of str to int
-        Maximum length of each column of texts.
-
-    Returns
-    -------
-    list of Field
-    """
-    fields: list[Field] = []
-    for column in schema:
-        text = f"{widths[column.name]}*" if pa.types.is_string(column.type) else None
-        field = Field(
-            file,
-            name=column.name,
-            datatype=VOTABLE_TYPES[_element_type(column)],
-            arraysize="*" if pa.types.is_list(column.type) else text,
-            unit=format_votable_unit(get_field_metadata(column, "unit")) or None,
-            ucd=get_field_metadata(column, "ucd") or None,
-            xtype=get_field_metadata(column, "xtype") or None,
-        )
-        field.description = get_field_metadata(column, "description") or None
-        fields.append(field)
-    return fields
-
-
-def format_votable_unit(unit: str) -> str:
-    """Return a unit in the notation of VOTable 1.3, which is that of the CDS.
-
-    Parameters
-    ----------
-    unit : str
-        Unit in the notation of astropy, "" for none.
-
-    Examples
-    --------
-    >>> format_votable_unit("erg s-1 cm-2 Angstrom-1"), format_votable_unit("dex"), format_votable_unit("")
-    ('erg.Angstrom-1.s-1.cm-2', '[-]', '')
-    """
-    if unit in ("", "dex"):
-        return "[-]" if unit else ""  # a logarithm of a dimensionless quantity
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about units that are not in every standard
-        return Unit(unit).to_string("cds")

@@ -2,7 +2,7 @@
 
 The columns are texts, or of the types that these formats share (`NATIVE_TYPES`), or lists of such numbers.
 `distspec.catalog.sql_columns` converts columns of queries to these types. Texts that a format would change
-(`encode_text`) and lists with null values are written as JSON.
+(`distspec.io.cell_text.encode_text`) and lists with null values are written as JSON.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from astropy.io.fits.verify import VerifyWarning
 from astropy.io.votable.tree import Resource, TableElement, VOTableFile
 from astropy.units import Unit
 
-from distspec.core.arrow import pc
+from distspec.core.arrow import get_field_metadata, pc
 from distspec.core.errors import CatalogError
-from distspec.io.parquet import build_astropy_header, build_votable_fields, get_field_metadata
+from distspec.io.cell_text import encode_text, escape_json
+from distspec.io.column_headers import build_astropy_header, build_votable_fields
 
 FITS_FORMATS = {
     pa.bool_(): "L",
@@ -43,74 +44,6 @@ MAX_FITS_COLUMNS = 999
 COMMENT_LENGTH = 70
 """Characters of a COMMENT card of FITS that astropy uses for its description of the columns."""
 FITS_COMMENT = "Texts in double quotes are JSON strings; lists of texts are JSON."
-
-
-def encode_text(text: str, ascii_only: bool = False) -> str:
-    r"""Return a text, or the JSON string of a text that a format would change.
-
-    These are the empty text, which is read as null, texts that begin or end with white space or have
-    unprintable characters, and texts that begin with a quotation mark. ``json.loads`` returns the text.
-
-    Parameters
-    ----------
-    text : str
-        Value of a column, or its name.
-    ascii_only : bool
-        Whether characters outside of ASCII are escaped too.
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> print(encode_text("Hα"), encode_text("Hα", ascii_only=True), encode_text(""), encode_text(" a"))
-    Hα "H\u03b1" "" " a"
-    """
-    is_kept = text and text[0] != '"' and text == text.strip() and text.isprintable()
-    return text if is_kept and (text.isascii() or not ascii_only) else json.dumps(text)
-
-
-def decode_text(text: str) -> str:
-    """Return the text of a cell that `encode_text` wrote.
-
-    Parameters
-    ----------
-    text : str
-        Value of a column of texts.
-
-    Examples
-    --------
-    >>> decode_text(encode_text("Hα", ascii_only=True)), decode_text('"not JSON')
-    ('Hα', '"not JSON')
-    """
-    try:
-        decoded = json.loads(text) if text.startswith('"') else text
-    except json.JSONDecodeError:
-        return text
-    return str(decoded)
-
-
-def escape_json(text: str, ascii_only: bool = False) -> str:
-    """Return JSON whose strings have escapes in place of unprintable characters.
-
-    Parameters
-    ----------
-    text : str
-        JSON.
-    ascii_only : bool
-        Whether characters outside of ASCII are escaped too.
-
-    Returns
-    -------
-    str
-    """
-    return "".join(
-        character
-        if character.isprintable() and (character.isascii() or not ascii_only)
-        else json.dumps(character)[1:-1]
-        for character in text
-    )
 
 
 def write_fits(table: pa.Table, file: IO[bytes]) -> None:

@@ -12,9 +12,9 @@ import pyarrow as pa
 from distspec.core.arrow import pc
 from distspec.core.errors import ArchiveError, LabelError
 from distspec.core.text import unescape_formula
+from distspec.io.cell_text import decode_text
 from distspec.io.files import read_bytes
 from distspec.io.table_formats import parse_table
-from distspec.io.table_output import decode_text
 from distspec.labels.annotations import INTEREST_LABELS, Annotation, current_annotations, normalize_label
 
 REQUIRED_COLUMNS = ("object_id", "human_label")
@@ -84,7 +84,7 @@ def read_labels(
         8601, UTC unless it states an offset), ``note`` and ``mark``; the mark may have its own ``mark_who``,
         ``mark_when`` and ``mark_note``. A row without label and mark does nothing, unless ``retract`` is
         set. In CSV, an apostrophe that escapes a formula (`distspec.core.text.escape_formula`) is removed; in
-        FITS, VOTable and ECSV, JSON strings are decoded (`distspec.io.table_output.encode_text`).
+        FITS, VOTable and ECSV, JSON strings are decoded (`distspec.io.cell_text.encode_text`).
     known_ids : Array of str, shape (n_spectra,)
         Identifiers of the spectra in the store.
     default_annotator : str

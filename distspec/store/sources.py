@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from distspec.core.spectrum import Floats
+
+if TYPE_CHECKING:
+    from scipy.spatial import KDTree
 
 MATCH_RADIUS = 0.5
 """Default largest distance [arcsec] of a spectrum from the first position of its source."""
@@ -226,6 +228,8 @@ def _to_arcsec(chord: float) -> float:
 
 
 def _build_kdtree(points: Floats) -> KDTree:
+    from scipy.spatial import KDTree  # only ingestion needs it
+
     # Unbalanced trees take half the time to build and little more to query for positions spread over the sky.
     return KDTree(points, balanced_tree=False, compact_nodes=False)
 
