@@ -74,6 +74,16 @@ CONSENSUS_CLUSTERING = ClusteringConfig(
     n_umap_seeds=3,
 )
 """Clustering by consensus over models and seeds, in spaces of physical features, latents and maps."""
+QUICK_CLUSTERING = replace(
+    CONSENSUS_CLUSTERING,
+    k_max=8,
+    covariance_types=("tied", "diag"),
+    n_seeds=4,
+    n_models=2,
+    n_init=2,
+    n_umap_seeds=2,
+)
+"""The same with fewer settings and members, for samples of tens to thousands of spectra."""
 
 
 def demo(root: str) -> Config:
@@ -91,16 +101,7 @@ def demo(root: str) -> Config:
         simulation=SimulationConfig(),
         vae=PRISM_VAE,
         training=replace(FAST_TRAINING, patience=6),
-        clustering=replace(
-            CONSENSUS_CLUSTERING,
-            measurements=("lya_ew",),
-            k_max=8,
-            covariance_types=("tied", "diag"),
-            n_models=2,
-            n_init=2,
-            n_seeds=4,
-            n_umap_seeds=2,
-        ),
+        clustering=replace(QUICK_CLUSTERING, measurements=("lya_ew",)),
     )
 
 
@@ -252,7 +253,7 @@ def table(root: str) -> Config:
         norm=NormConfig(reference_wave=0.0, windows=(), fallback_slope=-1.0),
         vae=SPECTRAL_VAE,
         training=replace(FAST_TRAINING, max_epochs=60, patience=20),
-        clustering=replace(CONSENSUS_CLUSTERING, k_min=2, k_max=8, n_models=2, n_seeds=5, n_umap_seeds=2),
+        clustering=replace(QUICK_CLUSTERING, k_min=2),
     )
 
 
