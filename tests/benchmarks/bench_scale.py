@@ -29,7 +29,7 @@ from distspec.clustering.feature_space import ClusteringInputs
 from distspec.clustering.plan import build_algorithm_grid, plan_jobs
 from distspec.clustering.trials import limit_rows
 from distspec.stages.cluster import cluster_spectra
-from distspec.stages.sweep import SweepRunner
+from distspec.stages.sweep_runner import SweepRunner
 from tests.benchmarks.archive import local_ray, new_roots
 from tests.benchmarks.timing import Row
 

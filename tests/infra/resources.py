@@ -16,15 +16,14 @@ from distspec.pipeline.config import Config
 from distspec.pipeline.planning import plan_resources
 from distspec.pipeline.rates import ResourceRates
 from distspec.stages import assign as assigning
-from distspec.stages import embed, ingest, simulate
+from distspec.stages import embed, ingest, simulate, sweep_runner
 from distspec.stages import load as loading
-from distspec.stages import sweep as sweeping
 from distspec.stages.session import ACTORS_PER_GPU
 from tests.infra.consistency import parse_job
 from tests.infra.deployment import LAUNCHERS, Deployment
 
 GIB = 2**30
-STAGES = (assigning, embed, ingest, loading, sweeping, simulate)
+STAGES = (assigning, embed, ingest, loading, sweep_runner, simulate)
 PLANNED, LARGE = 10**6, "1x64cpu1000gb"
 """Number of spectra that are planned, and a machine that is large enough for every stage."""
 BULK_MB = 400.0

@@ -25,7 +25,7 @@ from distspec.core.errors import ConfigError
 from distspec.stages.assign import assign_classes
 from distspec.stages.cluster import cluster_spectra
 from distspec.stages.pool import take_retries
-from distspec.stages.sweep import SweepRunner
+from distspec.stages.sweep_runner import SweepRunner
 from tests.helpers.aborts import abort_once
 
 CONFIG = ClusteringConfig(
