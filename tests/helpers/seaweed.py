@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import boto3
+import obstore
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from obstore.store import S3Store
 
 KEY, SECRET = "distspec", "distspec-secret"
 OPTIONS = {
@@ -63,8 +65,17 @@ class S3:
 
     def upload(self, folder: Path, key: str) -> str:
         """Upload the files of a folder below a key, and return the URL."""
+        bucket = S3Store(
+            self.bucket,
+            prefix=self.key(key),
+            endpoint=self.endpoint,
+            region="us-east-1",
+            access_key_id=KEY,
+            secret_access_key=SECRET,
+            client_options={"allow_http": True},
+        )  # quicker than boto3 with a thousand files
         for path in sorted(folder.iterdir()):
-            self.put(f"{key}/{path.name}", path.read_bytes())
+            obstore.put(bucket, path.name, path.read_bytes())
         return self.url(key)
 
 

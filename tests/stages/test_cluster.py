@@ -130,28 +130,23 @@ class AbortingInputs(ClusteringInputs):
         return super().draw_null_data(dataset, seed)
 
 
-def test_an_aborted_job_is_repeated_and_counted(sample, expected_results, tmp_path, caplog):
+def test_rerun_runs_only_missing_jobs(sample, expected_results, finished_folder, tmp_path, caplog):
+    """The first of them aborts the process of the actor: it is repeated and counted."""
     marker = str(tmp_path / "marker")
     aborting = AbortingInputs(sample.latents, sample.features, marker)
     take_retries()
-    with start_runner(aborting, tmp_path / "work") as sweep:
-        results = sweep.run_jobs(make_jobs(sample)[:3])
-    assert Path(marker).exists()
-    assert summarize(results) == expected_results[: len(results)]
-    assert take_retries() == 1
-    assert "SweepActor.run_job Job(number=" in caplog.text
-
-
-def test_rerun_runs_only_missing_jobs(sample, expected_results, finished_folder, tmp_path):
     jobs, folder = make_jobs(sample), shutil.copytree(finished_folder, tmp_path / "work")
     modified = {path: path.stat().st_mtime_ns for path in sorted(folder.iterdir())}
     assert len(modified) == len(jobs)
     missing = list(modified)[2:5]
     for path in missing:
         path.unlink()
-    with start_runner(sample, folder) as sweep:
+    with start_runner(aborting, folder) as sweep:
         assert summarize(sweep.run_jobs(jobs)) == expected_results
     assert {path for path, at in modified.items() if path.stat().st_mtime_ns != at} == set(missing)
+    assert Path(marker).exists()
+    assert take_retries() == 1
+    assert "SweepActor.run_job Job(number=" in caplog.text
 
 
 def test_all_spectra_are_assigned_like_the_sample(sample, truth, local_ray, tmp_path):
