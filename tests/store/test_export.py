@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 
 import numpy as np
@@ -12,24 +13,35 @@ import zarr
 from distspec.cli.main import main
 from distspec.core.errors import QuarantineReason, QuarantineRecord, StoreError
 from distspec.core.spectrum import compute_row_checksums
+from distspec.io.paths import store_url
 from distspec.store import export
 from distspec.store import store as store_module
 from distspec.store.columns import METADATA_COLUMNS
 from distspec.store.export import export_zarr
+from distspec.store.store import open_store
 from distspec.store.transactions import Transaction
 from tests.helpers.small_stores import grow, names, new_store
 
 REJECTED = [QuarantineRecord("bad", "v1", "file:///bad", QuarantineReason.NO_OVERLAP, "5–6 Å")]
 
 
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    """Forty-one rows, one superseded and one withdrawn, in chunks of sixteen."""
-    monkeypatch.setattr(store_module, "CHUNK_BYTES", 4 * 32 * 16)
-    store = grow(grow(new_store(tmp_path / "root"), names(0, 40), REJECTED), names(3, 1), version="v2")
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A root with forty-one rows, one superseded and one withdrawn, in chunks of sixteen."""
+    root = tmp_path_factory.mktemp("saved")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store_module, "CHUNK_BYTES", 4 * 32 * 16)
+        store = grow(grow(new_store(root), names(0, 40), REJECTED), names(3, 1), version="v2")
     transaction = Transaction(store)
     transaction.set_withdrawn(np.array([5]), True)
-    return transaction.commit("one withdrawn")
+    transaction.commit("one withdrawn")
+    return root
+
+
+@pytest.fixture
+def store(saved, tmp_path):
+    """The store of a copy of the root."""
+    return open_store(store_url(str(shutil.copytree(saved, tmp_path / "root"))))
 
 
 def test_a_copy_has_all_arrays(store, tmp_path, monkeypatch):

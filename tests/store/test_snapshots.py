@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ import zarr
 from distspec.cli.main import main
 from distspec.core.errors import StoreError
 from distspec.io.files import write_json
-from distspec.io.paths import model_url, run_url
+from distspec.io.paths import model_url, run_url, store_url
 from distspec.store.snapshots import collect_garbage, list_snapshots, model_tag, run_tag, tag_snapshot
 from distspec.store.store import Store, open_repository, open_store
 from distspec.store.verify import verify_store
@@ -23,13 +24,21 @@ NO_TIME = timedelta(0)
 LATER = datetime.now(UTC) + timedelta(days=400)
 
 
-@pytest.fixture
-def snapshots(tmp_path: Path) -> list[Store]:
-    """Five snapshots, with 0, 8 … 32 rows."""
-    snapshots = [new_store(tmp_path)]
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A root, and the identifiers of its five snapshots with 0, 8 … 32 rows."""
+    root = tmp_path_factory.mktemp("snapshots")
+    snapshots = [new_store(root)]
     for first in range(0, 32, 8):
         snapshots.append(grow(snapshots[-1], names(first, 8)))
-    return snapshots
+    return root, [snapshot.snapshot_id for snapshot in snapshots]
+
+
+@pytest.fixture
+def snapshots(saved: tuple[Path, list[str]], tmp_path: Path) -> list[Store]:
+    """The snapshots of a copy of the root."""
+    shutil.copytree(saved[0], tmp_path, dirs_exist_ok=True)
+    return [open_store(store_url(str(tmp_path)), snapshot_id) for snapshot_id in saved[1]]
 
 
 def rows_at(store: Store, snapshot: str) -> int:
