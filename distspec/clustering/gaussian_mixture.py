@@ -26,8 +26,6 @@ _GPU_BLOCK_SIZE = 1 << 25
 """Number of responsibilities held at a time on a GPU."""
 _TINY = 10.0 * np.finfo(np.float64).eps
 COVARIANCE_TYPES = "full", "tied", "diag"
-MomentIndices = tuple[Tensor, Tensor]
-"""Row and column numbers of the second moments that are computed."""
 
 
 class MixtureBatch(NamedTuple):
@@ -39,8 +37,8 @@ class MixtureBatch(NamedTuple):
         Weights of the components.
     means : Tensor of shape (n_fits, k, n_dims)
         Means of the components.
-    covariances : Tensor of shape (n_fits, k, n_dims, n_dims)
-        Covariance matrices of the components.
+    covariances : Tensor of shape (n_fits, k, n_dims, n_dims) or (n_fits, 1, n_dims, n_dims)
+        Covariance matrices of the components; one for all if they are tied.
     """
 
     weights: Tensor
@@ -99,14 +97,15 @@ def run_em(
     max_iterations : int
         Largest number of iterations.
     """
-    pairs = _moment_indices(x_scaled, covariance_type)
-    batch = _m_step(_label_moments(x_scaled, init_labels, k, pairs), pairs, covariance_type)
+    moments = _SecondMoments.from_points(x_scaled, covariance_type)
+    batch = _m_step(_label_moments(x_scaled, init_labels, k, moments), moments)
     before = x_scaled.new_full((len(init_labels),), -torch.inf)
     iterations = torch.zeros(len(init_labels), dtype=torch.int32, device=x_scaled.device)
     active = torch.arange(len(init_labels), device=x_scaled.device)
     for _ in range(max_iterations):
-        sums, likelihood = _e_step(x_scaled, _log_density_coefficients(batch.select(active), pairs), pairs)
-        for values, new in zip(batch, _m_step(sums, pairs, covariance_type), strict=True):
+        coefficients = _log_density_coefficients(batch.select(active), moments)
+        sums, likelihood = _e_step(x_scaled, coefficients, moments)
+        for values, new in zip(batch, _m_step(sums, moments), strict=True):
             values[active] = new
         rise = likelihood - before[active]
         before[active] = likelihood
@@ -116,32 +115,81 @@ def run_em(
             break
     converged = torch.ones_like(iterations, dtype=torch.bool)
     converged[active] = False
-    return EMResult(
-        batch, _e_step(x_scaled, _log_density_coefficients(batch, pairs), pairs)[1], iterations, converged
-    )
+    likelihood = _e_step(x_scaled, _log_density_coefficients(batch, moments), moments)[1]
+    return EMResult(batch, likelihood, iterations, converged)
 
 
-def _moment_indices(x_scaled: Tensor, covariance_type: str) -> MomentIndices:
-    """Return the indices of the second moments: of the upper triangle, or of the diagonal."""
-    d = x_scaled.shape[1]
-    i, j = torch.triu_indices(d, d, device=x_scaled.device)
-    return (i[i == j], j[i == j]) if covariance_type == "diag" else (i, j)
+class _SecondMoments(NamedTuple):
+    """Products of coordinates that are summed for each component, and those of all points.
+
+    Tied covariances need none for each component: the quadratic form of a log density is then the same for
+    all components, so that it cancels in the responsibilities, and only its mean over the points counts.
+
+    Attributes
+    ----------
+    covariance_type : str
+        Restriction of the covariances.
+    i, j : Tensor of int64, shape (n_products,)
+        Coordinates of the products: the upper triangle, or the diagonal.
+    total : Tensor of shape (n_products,)
+        Mean of each product over all points.
+    """
+
+    covariance_type: str
+    i: Tensor
+    j: Tensor
+    total: Tensor
+
+    @classmethod
+    def from_points(cls, x_scaled: Tensor, covariance_type: str) -> _SecondMoments:
+        d = x_scaled.shape[1]
+        i, j = torch.triu_indices(d, d, device=x_scaled.device)
+        if covariance_type == "diag":
+            i, j = i[i == j], j[i == j]
+        total = x_scaled.new_zeros(len(i))
+        for block in _iterate_blocks(x_scaled):
+            total += (block[i] * block[j]).sum(dim=1)
+        return cls(covariance_type, i, j, total / len(x_scaled))
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether all components have the same covariance."""
+        return self.covariance_type == "tied"
+
+    def iterate_features(self, x_scaled: Tensor) -> Iterator[Tensor]:
+        """Yield 1, the coordinates and their products for each block of points, (n_features, n_block)."""
+        for block in _iterate_blocks(x_scaled):
+            products = [] if self.is_tied else [block[self.i] * block[self.j]]
+            yield torch.cat([torch.ones_like(block[:1]), block, *products])
 
 
-def _log_density_coefficients(batch: MixtureBatch, moment_indices: MomentIndices) -> Tensor:
-    """Return the coefficients of log(weight × density) in the quadratic features, (n_fits, k, n_features)."""
+def _iterate_blocks(x_scaled: Tensor) -> Iterator[Tensor]:
+    """Yield blocks of points, (n_dims, n_block)."""
+    yield from x_scaled.T.chunk(-(-len(x_scaled) // _BLOCK_ROWS), dim=1)
+
+
+def _log_density_coefficients(batch: MixtureBatch, moments: _SecondMoments) -> Tensor:
+    """Return the coefficients of log(weight × density) in the features, (n_fits, k, n_features)."""
     weights, means, covariances = batch
-    i, j = moment_indices
+    constant = weights.log() - 0.5 * means.shape[-1] * np.log(2.0 * np.pi)
+    if moments.covariance_type == "diag":
+        variances = covariances.diagonal(dim1=-2, dim2=-1)
+        linear, quadratic = means / variances, -0.5 / variances
+        constant = constant - 0.5 * (variances.log() + means * linear).sum(dim=-1)
+        return torch.cat([constant[..., None], linear, quadratic], dim=-1)
     roots = torch.linalg.cholesky(covariances)
     whiten = _invert_lower_triangular(roots)
     shifts = (whiten * means[..., None, :]).sum(dim=-1)
     linear = (whiten * shifts[..., None]).sum(dim=-2)
-    constant = (
-        weights.log()
-        - roots.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
-        - 0.5 * (shifts.square().sum(dim=-1) + means.shape[-1] * np.log(2.0 * np.pi))
-    )
-    quadratic = (whiten[..., i] * whiten[..., j]).sum(dim=-2) * torch.where(i == j, -0.5, -1.0).to(means)
+    constant = constant - roots.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
+    constant = constant - 0.5 * shifts.square().sum(dim=-1)
+    precision = torch.zeros_like(whiten[..., 0, moments.i])
+    for row in whiten.unbind(dim=-2):
+        precision += row[..., moments.i] * row[..., moments.j]
+    quadratic = precision * torch.where(moments.i == moments.j, -0.5, -1.0).to(means)
+    if moments.is_tied:
+        constant = constant + (quadratic * moments.total).sum(dim=-1)
+        return torch.cat([constant[..., None], linear], dim=-1)
     return torch.cat([constant[..., None], linear, quadratic], dim=-1)
 
 
@@ -159,11 +207,11 @@ def _invert_lower_triangular(roots: Tensor) -> Tensor:
     return inverse
 
 
-def _e_step(x_scaled: Tensor, coefficients: Tensor, moment_indices: MomentIndices) -> tuple[Tensor, Tensor]:
+def _e_step(x_scaled: Tensor, coefficients: Tensor, moments: _SecondMoments) -> tuple[Tensor, Tensor]:
     """Return sums of features weighted by responsibility, (n_fits, k, n_features), and the log-likelihood."""
     n_trials, k, _ = coefficients.shape
     sums, likelihood = torch.zeros_like(coefficients), coefficients.new_zeros(n_trials)
-    for features in _iterate_quadratic_features(x_scaled, moment_indices):
+    for features in moments.iterate_features(x_scaled):
         for trials in _iterate_trial_slices(n_trials, k * features.shape[1], x_scaled.device):
             # The last bits of a product depend on memory alignment; a copy always starts on a cache line.
             logits = coefficients[trials].clone() @ features
@@ -174,11 +222,12 @@ def _e_step(x_scaled: Tensor, coefficients: Tensor, moment_indices: MomentIndice
     return sums, likelihood / len(x_scaled)
 
 
-def _label_moments(x_scaled: Tensor, labels: Tensor, k: int, moment_indices: MomentIndices) -> Tensor:
+def _label_moments(x_scaled: Tensor, labels: Tensor, k: int, moments: _SecondMoments) -> Tensor:
     """Return the features summed over the members of each component, (n_fits, k, n_features)."""
-    sums = x_scaled.new_zeros(len(labels), k, 1 + x_scaled.shape[1] + len(moment_indices[0]))
+    n_features = 1 + x_scaled.shape[1] + (0 if moments.is_tied else len(moments.i))
+    sums = x_scaled.new_zeros(len(labels), k, n_features)
     row = 0
-    for features in _iterate_quadratic_features(x_scaled, moment_indices):
+    for features in moments.iterate_features(x_scaled):
         span = slice(row, row := row + features.shape[1])
         for trials in _iterate_trial_slices(len(labels), k * features.shape[1], x_scaled.device):
             members = labels[trials, None, span] == torch.arange(k, device=x_scaled.device)[:, None]
@@ -193,28 +242,21 @@ def _iterate_trial_slices(n_trials: int, size_per_trial: int, device: torch.devi
         yield slice(start, start + at_once)
 
 
-def _iterate_quadratic_features(x_scaled: Tensor, moment_indices: MomentIndices) -> Iterator[Tensor]:
-    """Yield 1, the coordinates and their products for each block of points, (n_features, n_block)."""
-    for block in x_scaled.T.chunk(-(-len(x_scaled) // _BLOCK_ROWS), dim=1):
-        yield torch.cat(
-            [torch.ones_like(block[:1]), block, block[moment_indices[0]] * block[moment_indices[1]]]
-        )
-
-
-def _m_step(sums: Tensor, moment_indices: MomentIndices, covariance_type: str) -> MixtureBatch:
+def _m_step(sums: Tensor, moments: _SecondMoments) -> MixtureBatch:
     """Return the mixtures of maximum likelihood for summed features."""
-    i, j = moment_indices
+    _, i, j, total = moments
     d = int(i[-1]) + 1  # the last moment is the variance of the last column
     sizes = sums[..., 0] + _TINY
+    weights = sizes / sizes.sum(dim=1, keepdim=True)
     means = sums[..., 1 : 1 + d] / sizes[..., None]
-    covariances = sums.new_zeros(*sizes.shape, d, d)
-    second = sums[..., 1 + d :] / sizes[..., None] - means[..., i] * means[..., j]
+    of_means = means[..., i] * means[..., j]
+    if moments.is_tied:
+        second = (total - (weights[..., None] * of_means).sum(dim=1))[:, None]
+    else:
+        second = sums[..., 1 + d :] / sizes[..., None] - of_means
+    covariances = sums.new_zeros(*second.shape[:2], d, d)
     covariances[..., i, j] = second
     covariances[..., j, i] = second
-    weights = sizes / sizes.sum(dim=1, keepdim=True)
-    if covariance_type == "tied":
-        pooled = (weights[..., None, None] * covariances).sum(dim=1, keepdim=True)
-        covariances = pooled.expand_as(covariances).clone()
     covariances.diagonal(dim1=-2, dim2=-1).clamp_(min=0.0).add_(VARIANCE_FLOOR)
     return MixtureBatch(weights, means, covariances)
 
@@ -404,6 +446,7 @@ def _unscale_mixtures(
     n_covariance_parameters = {"full": k * d * (d + 1) // 2, "tied": d * (d + 1) // 2, "diag": k * d}
     penalty = (k - 1 + k * d + n_covariance_parameters[covariance_type]) * np.log(n)
     weights, means, covariances = (values.cpu().numpy() for values in em_result.mixtures)
+    covariances = np.broadcast_to(covariances, (len(weights), k, d, d))
     fits = em_result.log_likelihood.cpu().numpy() - np.log(scale).sum()
     return [
         GaussianMixture(
