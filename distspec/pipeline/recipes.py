@@ -76,14 +76,15 @@ CONSENSUS_CLUSTERING = ClusteringConfig(
 """Clustering by consensus over models and seeds, in spaces of physical features, latents and maps."""
 QUICK_CLUSTERING = replace(
     CONSENSUS_CLUSTERING,
+    spaces=("features", "latents"),
     k_max=8,
     covariance_types=("tied", "diag"),
     n_seeds=4,
     n_models=2,
     n_init=2,
-    n_umap_seeds=2,
 )
-"""The same with fewer settings and members, for samples of tens to thousands of spectra."""
+"""The same with fewer settings and members, for samples of tens to thousands of spectra. Maps are not
+clustered, because each draw of null data would need one of its own."""
 
 
 def demo(root: str) -> Config:
