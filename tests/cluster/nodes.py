@@ -19,7 +19,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import psutil
@@ -147,8 +146,11 @@ class Machines:
             return json.load(answer)
 
     def status(self, job: str) -> str:
-        """Return the status of a job, such as "SUCCEEDED"."""
-        return self.call_job_server(job)["status"]
+        """Return the status of a job, such as "SUCCEEDED"; empty: the server does not know it, or is away."""
+        try:
+            return self.call_job_server(job)["status"]
+        except OSError:
+            return ""
 
     def shift_clock(self, seconds: float) -> None:
         """Set the clock of all drivers ahead, or back if negative; 0: to the right time."""
@@ -234,7 +236,7 @@ def _wait_until_ready(cluster: Machines) -> None:
     while True:
         try:
             cluster.call_job_server(content={"entrypoint": "true"})
-        except (URLError, TimeoutError) as error:
+        except OSError as error:
             if cluster.head.process.poll() is not None or time.monotonic() > deadline:
                 log = Path(cluster.head.folder, "ray-start.log").read_text()
                 raise RuntimeError(f"the head did not start: {error} {log[-2000:]}") from error
