@@ -10,6 +10,9 @@ Bailey 2012, PASP 124, 1015.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -81,11 +84,32 @@ class ProbabilisticPCA(nn.Module):
         estimate : Tensor of shape (n_spectra, n_features)
             Values at the posterior mean.
         """
+        mean, root, estimate = self._solve(y, variance, n_effective, z_features)
+        return mean, torch.cholesky_inverse(root).diagonal(dim1=1, dim2=2), estimate
+
+    def estimate(self, y: Tensor, variance: Tensor, n_effective: Tensor, z_features: Tensor) -> Tensor:
+        """Compute the values at the posterior mean alone, the last result of `compute_posterior`.
+
+        Parameters
+        ----------
+        y, variance, n_effective, z_features : Tensor
+            As for `compute_posterior`.
+
+        Returns
+        -------
+        Tensor of shape (n_spectra, n_features)
+        """
+        return self._solve(y, variance, n_effective, z_features)[2]
+
+    def _solve(
+        self, y: Tensor, variance: Tensor, n_effective: Tensor, z_features: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return posterior means, Cholesky factors of the precisions, and values at the means."""
         with torch.autocast(y.device.type, enabled=False):  # bfloat16 is too coarse to solve equations
             base = z_features @ self.z_coefficients
             weight = compute_weights(variance, n_effective)
-            mean, covariance = _solve_posterior(self.components, weight, weight * (y - base))
-            return mean, covariance.diagonal(dim1=1, dim2=2), base + mean @ self.components
+            mean, root = _solve_posterior(self.components, weight, weight * (y - base))
+            return mean, root, base + mean @ self.components
 
 
 def compute_weights(variance: Tensor, n_effective: Tensor) -> Tensor:
@@ -104,13 +128,39 @@ def compute_weights(variance: Tensor, n_effective: Tensor) -> Tensor:
 
 
 def _solve_posterior(components: Tensor, weight: Tensor, weighted_y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the posterior means and covariances of the coefficients."""
+    """Return the posterior means of the coefficients, and the Cholesky factors of their precisions."""
     q = len(components)
-    pairs = (components[:, None] * components[None]).reshape(q * q, -1)
-    precision = (weight @ pairs.T).view(-1, q, q) + torch.eye(q, device=components.device)
-    root = torch.linalg.cholesky(precision)
+    pairs = _Pairs.of(q, components.device)
+    products = components.index_select(0, pairs.i) * components.index_select(0, pairs.j)
+    precision = (weight @ products.T).index_select(1, pairs.position).view(-1, q, q)
+    root = torch.linalg.cholesky(precision + torch.eye(q, device=components.device))
     means = torch.cholesky_solve((weighted_y @ components.T)[:, :, None], root)[:, :, 0]
-    return means, torch.cholesky_inverse(root)
+    return means, root
+
+
+class _Pairs(NamedTuple):
+    """Elements of the lower triangle of a symmetric matrix, which are half of its elements to compute.
+
+    Attributes
+    ----------
+    i, j : Tensor of int64, shape (n_pairs,)
+        Rows and columns of the triangle.
+    position : Tensor of int64, shape (n_rows²,)
+        Place of each element of the matrix in the triangle.
+    """
+
+    i: Tensor
+    j: Tensor
+    position: Tensor
+
+    @classmethod
+    @lru_cache(maxsize=4)
+    def of(cls, n_rows: int, device: torch.device) -> _Pairs:
+        """Return the elements of a matrix with `n_rows` rows."""
+        i, j = torch.tril_indices(n_rows, n_rows, device=device)
+        position = torch.zeros(n_rows, n_rows, dtype=torch.int64, device=device)
+        position[i, j] = position[j, i] = torch.arange(len(i), device=device)
+        return cls(i, j, position.flatten())
 
 
 def compute_arcsinh_noise(ivar: Tensor, y: Tensor) -> Tensor:
@@ -205,11 +255,12 @@ def fit_ppca(
         y = y - z_features @ ppca.z_coefficients
     q, weighted = len(ppca.components), weight * y
     axes = 0.1 * torch.randn(q, y.shape[1], generator=torch.Generator().manual_seed(0)).to(y.device)
-    eye = torch.eye(q, device=y.device)
+    eye, pairs = torch.eye(q, device=y.device), _Pairs.of(q, y.device)
     for _ in range(N_ITERATIONS):
-        means, covariances = _solve_posterior(axes, weight, weighted)
-        second_moments = covariances + means[:, :, None] * means[:, None]
-        normal = (weight.T @ second_moments.reshape(len(y), -1)).view(-1, q, q) + eye
+        means, root = _solve_posterior(axes, weight, weighted)
+        second_moments = torch.cholesky_inverse(root) + means[:, :, None] * means[:, None]
+        of_pairs = second_moments.flatten(1).index_select(1, q * pairs.i + pairs.j)
+        normal = (weight.T @ of_pairs).index_select(1, pairs.position).view(-1, q, q) + eye
         axes = torch.linalg.solve(normal, (weighted.T @ means)[:, :, None])[:, :, 0].T
         # EM leaves the rotation open: choose principal axes with standard normal coefficients.
         axes = torch.linalg.cholesky(second_moments.mean(dim=0)).T @ axes

@@ -231,7 +231,7 @@ class SpectrumVAE(nn.Module):
             for _ in range(N_LINEARIZATIONS):
                 y, variance = self._standardize(inputs, estimate)
                 fit_ppca(self.ppca, y, variance, n_effective, z_features)
-                *_, estimate = self.ppca.compute_posterior(y, variance, n_effective, z_features)
+                estimate = self.ppca.estimate(y, variance, n_effective, z_features)
             if config.ppca_init:
                 self.linear_decoder.weight.copy_(
                     torch.cat([self.ppca.components, self.ppca.z_coefficients]).T
@@ -346,7 +346,7 @@ class SpectrumVAE(nn.Module):
             n_effective = self._compute_n_effective(inputs.z)
             y, variance = self._standardize(inputs, z_features @ self.ppca.z_coefficients)
             for _ in range(N_LINEARIZATIONS - 1):
-                *_, estimate = self.ppca.compute_posterior(y, variance, n_effective, z_features)
+                estimate = self.ppca.estimate(y, variance, n_effective, z_features)
                 y, variance = self._standardize(inputs, estimate)
             mean, ppca_variance, estimate = self.ppca.compute_posterior(y, variance, n_effective, z_features)
             features = [y, z_features]
