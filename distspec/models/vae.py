@@ -34,6 +34,9 @@ TEMPLATE_SCATTER = 0.3
 """Scatter of spectra about the mean spectrum that is fitted to them [`SpectrumVAE.pixel_std`]."""
 IMPUTATION_VARIANCE = 0.1
 """Variance [pixel_std²] at which a pixel and its PCA estimate have the same weight in the encoder's input."""
+MAX_ARCSINH_FLUX = 7.0
+"""Limit of arcsinh flux of estimates and outputs, whose sinh and cosh² would overflow: estimates of pixels
+that are not covered, and outputs of untrained models, may be large."""
 N_LINEARIZATIONS = 3
 """Number of times that arcsinh is linearized: about the mean spectrum, then about PCA estimates."""
 N_VALIDATION_DRAWS = 64
@@ -377,7 +380,7 @@ class SpectrumVAE(nn.Module):
         if config.standardize:
             output = self.pixel_mean + self.pixel_std * output
         if config.likelihood == "gaussian":
-            output = output.clamp(-7.0, 7.0)  # sinh of an untrained model's output would overflow
+            output = output.clamp(-MAX_ARCSINH_FLUX, MAX_ARCSINH_FLUX)
         if config.convolve_lsf and self.lsf is not None:
             n = self.lsf.n_pixels
             convolved = torch.asinh(self.lsf.convolve(torch.sinh(output[:, :n]), z))
@@ -404,7 +407,7 @@ class SpectrumVAE(nn.Module):
         y = arcsinh(inputs.value)
         if not self.config.standardize:
             return y, torch.ones_like(y)
-        estimate = self.pixel_mean + self.pixel_std * estimate
+        estimate = (self.pixel_mean + self.pixel_std * estimate).clamp(-MAX_ARCSINH_FLUX, MAX_ARCSINH_FLUX)
         trust = _compute_trust(compute_arcsinh_noise(inputs.ivar, estimate) / self.pixel_std.square())
         y, variance = linearize_arcsinh(inputs.value, inputs.ivar, estimate + trust * (y - estimate))
         y = torch.where(inputs.ivar > 0, (y - self.pixel_mean) / self.pixel_std, 0.0)

@@ -257,6 +257,18 @@ def test_latents_do_not_depend_on_brightness(galaxies):
     assert torch.allclose(3.0 * one["amplitude"], other["amplitude"], rtol=1e-2)
 
 
+def test_an_extreme_estimate_of_masked_pixels_does_not_overflow(galaxies):
+    batch, _ = galaxies
+    model = make_model(PRISM, batch)
+    model.eval()
+    masked = torch.arange(GRID.n_pixels) < 60
+    model.ppca.components[:, masked] *= 1e4
+    ivar = torch.where(masked, 0.0, batch.spectrum.ivar)
+    mean, log_var = model.encode(Batch.from_spectra(batch.spectrum.value, ivar, batch.z))
+    assert torch.isfinite(mean).all()
+    assert torch.isfinite(log_var).all()
+
+
 @pytest.mark.parametrize("equally", [False, True])
 def test_thinned_halves_are_independent_and_unbiased(equally):
     torch.manual_seed(2)
