@@ -18,7 +18,7 @@ TESTS_BY_CASE = {
     ],
     "a worker aborts": [
         "stages/test_ingest.py::test_an_aborted_read_is_repeated_and_counted",
-        "stages/test_cluster.py::test_an_aborted_job_is_repeated_and_counted",
+        "stages/test_cluster.py::test_rerun_runs_only_missing_jobs",
         "faults/test_ray_worker_exit.py::test_workers_that_abort_at_their_exit_lose_nothing",
     ],
     "86 driver killed by SIGKILL": [

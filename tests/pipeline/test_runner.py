@@ -88,7 +88,7 @@ def test_every_listed_spectrum_is_published_or_quarantined(finished):
     names = objects["object_id"].to_pylist() + quarantine["object_id"].to_pylist()
     assert sorted(names) == listing["object_id"].to_pylist()
     assert pc.sum(table(finished, "classes")["n_spectra"]).as_py() == len(objects)
-    assert len(table(finished, "sweep")) == 2 * 2 * (3 * 2 + 3), "spaces, seeds, mixtures and fractions"
+    assert len(table(finished, "sweep")) == 2 * 2 * (2 * 2 + 3), "spaces, seeds, mixtures and fractions"
 
 
 def test_a_second_run_does_nothing(finished, caplog):
