@@ -123,9 +123,10 @@ def train_alongside(root: str, record: ModelRecord, n_models: int) -> Generator[
     n_models : int
         Number of models, the given one included.
     """
-    store = open_store(store_url(root), record.snapshot_id)
-    n_free = count_concurrent_trainings(store, get_training_config(record)) - 1 if n_models > 1 else 0
-    seeds = _list_candidates(record, n_models)[: min(n_free, n_models - 1)]
+    seeds = _list_candidates(record, n_models)[: n_models - 1]
+    if seeds:
+        store = open_store(store_url(root), record.snapshot_id)
+        seeds = seeds[: count_concurrent_trainings(store, get_training_config(record)) - 1]
     trainings = [_train_seed.remote(root, record, seed) for seed in seeds]
     try:
         yield
