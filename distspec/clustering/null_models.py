@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import gammaln
-from scipy.stats import multivariate_t, norm, rankdata
+from scipy.special import gammaln, ndtri
 
 from distspec.clustering.config import COPULA, GAUSSIAN, NULL_MODELS, OBSERVED, PERMUTED, STUDENT_T
 from distspec.clustering.plan import DatasetSpec
@@ -58,7 +56,9 @@ def _draw_permuted(x: Floats, rng: np.random.Generator) -> Floats:
 
 def _draw_copula(x: Floats, rng: np.random.Generator) -> Floats:
     """Sort each column in the order of a column of a Gaussian with the correlations of its normal scores."""
-    normal_scores = norm.ppf(rankdata(x, axis=0) / (len(x) + 1.0))
+    from scipy.stats import rankdata  # slow to import, and not needed by what only scales latents
+
+    normal_scores = ndtri(rankdata(x, axis=0) / (len(x) + 1.0))
     order = _draw_gaussian(normal_scores, rng).argsort(axis=0)
     drawn = np.empty_like(x)
     np.put_along_axis(drawn, order, np.sort(x, axis=0), axis=0)
@@ -119,6 +119,9 @@ def fit_student_t(x: Floats) -> Any:
     ----------
     Liu & Rubin 1995, Statistica Sinica 5, 19 (the algorithm ECME).
     """
+    from scipy.optimize import minimize_scalar
+    from scipy.stats import multivariate_t
+
     n, n_dims = x.shape
     location, scatter, dof = x.mean(axis=0), np.atleast_2d(np.cov(x.T)), 10.0
     for _ in range(N_EM_STEPS):

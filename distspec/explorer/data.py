@@ -372,7 +372,7 @@ def open_explorer_data(root: str) -> ExplorerData:
     )
     rows = table["store_row"].to_numpy()
     latents = read_latents(store, run.model_id, ("z_mean", "z_log_var"))
-    return ExplorerData(
+    data = ExplorerData(
         root=root,
         record=record,
         dataset=dataset,
@@ -384,6 +384,8 @@ def open_explorer_data(root: str) -> ExplorerData:
         model=load_model(model_url(root, run.model_id)),
         posteriors=Posteriors.from_log_variance(latents["z_mean"][rows], latents["z_log_var"][rows]),
     )
+    data.nearest_neighbors(0)  # so that its function is compiled, or loaded, before the first click
+    return data
 
 
 def parse_position(text: str) -> SkyPosition | None:
