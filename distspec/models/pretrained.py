@@ -57,7 +57,7 @@ def describe_too_few(n_train: int, store_config: StoreConfig) -> str:
     if not names:
         return (
             f"{few}, and the package contains no model of their grid: add spectra, or give a model of your "
-            "own of the same grid with --model"
+            "own of the same grid with `--model`"
         )
     return (
         f"{few}: `--model {names[0]}` embeds and clusters them with a model that the package contains, and "

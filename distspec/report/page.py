@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from distspec.core.colors import class_color
 from distspec.io.files import write_bytes
@@ -66,9 +67,25 @@ def make_environment() -> Environment:
         "percent": format_percent,
         "property": format_property,
         "color": class_color,
+        "code": format_code,
     }
     environment.filters.update(filters)
     return environment
+
+
+def format_code(text: str) -> Markup:
+    """Return a text as HTML, in which what stands between backticks is code; its lines break at spaces only.
+
+    Examples
+    --------
+    >>> format_code("a < b: `--model prism`")
+    Markup('a &lt; b: <code><span>--model</span> <span>prism</span></code>')
+    """
+    parts = [escape(part) for part in text.split("`")]
+    for i in range(1, len(parts), 2):
+        words = (Markup("<span>{}</span>").format(word) for word in parts[i].split())
+        parts[i] = Markup("<code>{}</code>").format(Markup(" ").join(words))
+    return Markup("").join(parts)
 
 
 def render_html(data: ReportData, images: Mapping[str, bytes]) -> str:

@@ -390,8 +390,8 @@ def test_classes_beyond_null_data_are_announced():
 
 
 def test_a_model_of_too_few_spectra_is_in_the_headline():
-    data = dataclasses.replace(report_data(), too_few="40 spectra are too few")
-    assert "40 spectra are too few. Run r1" in text_of(data)
+    data = dataclasses.replace(report_data(), too_few="40 spectra are too few: `--model NAME`")
+    assert "40 spectra are too few: --model NAME. Run r1" in text_of(data)
 
 
 def test_groups_that_are_not_reproducible_are_not_announced_as_classes():
