@@ -5,7 +5,8 @@
 
 `--runs` is the number of samples of each of six shapes without classes. Each sample is swept once; the
 selected setting is tested against all null models, and against the two of earlier versions by the same
-draws. A run announces classes if the setting beats all null models and is reproducible as well. With `--spaces latents map` UMAPs are made as well, which takes three times as long.
+draws. A run announces classes if the setting beats all null models and is reproducible as well. With
+`--spaces latents map` UMAPs are made as well, which takes three times as long.
 """
 
 from __future__ import annotations
@@ -179,7 +180,8 @@ def main() -> None:
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
         for name, draws in samples.items():
             sweep = partial(sweep_sample, config=config)
-            outcomes[name] = list(pool.map(sweep, draws, range(args.first_seed, args.first_seed + len(draws))))
+            seeds = range(args.first_seed, args.first_seed + len(draws))
+            outcomes[name] = list(pool.map(sweep, draws, seeds))
             print(format_row(name, outcomes[name]), flush=True)
     without_classes = [one for name in STRUCTURELESS for one in outcomes[name]]
     print(format_row("all without classes", without_classes))
