@@ -132,7 +132,7 @@ class _SecondMoments(NamedTuple):
     i, j : Tensor of int64, shape (n_products,)
         Coordinates of the products: the upper triangle, or the diagonal.
     total : Tensor of shape (n_products,)
-        Mean of each product over all points.
+        Mean of each product over all points, which only tied covariances need; otherwise 0.
     """
 
     covariance_type: str
@@ -147,7 +147,7 @@ class _SecondMoments(NamedTuple):
         if covariance_type == "diag":
             i, j = i[i == j], j[i == j]
         total = x_scaled.new_zeros(len(i))
-        for block in _iterate_blocks(x_scaled):
+        for block in _iterate_blocks(x_scaled) if covariance_type == "tied" else ():
             total += (block[i] * block[j]).sum(dim=1)
         return cls(covariance_type, i, j, total / len(x_scaled))
 
