@@ -13,7 +13,11 @@ from distspec.models.record import CHECKSUM_FILES, RECORD_FILE
 from tests.infra.deployment import LOCK, PROJECT, TOP
 
 LINK = re.compile(r"\]\(([^)]+)\)")
-SMALL = ["--simulation.n-spectra", "120", "--training.max-epochs", "2", "--clustering.n-seeds", "2"]
+SMALL = [
+    *("--simulation.n-spectra", "120", "--grid.n-pixels", "128", "--training.max-epochs", "2"),
+    *("--clustering.k-max", "6", "--clustering.n-seeds", "2", "--clustering.n-null-draws", "1"),
+]
+"""A demo that does all that the full one does, with less of each."""
 
 
 def build_wheel(folder, repository=""):
