@@ -33,6 +33,7 @@ from distspec.catalog.sql_columns import quote
 from distspec.core.errors import CatalogError
 from distspec.io.paths import catalog_url, join_url
 from distspec.io.storage import split_url
+from distspec.labels.annotations import read_annotations
 
 TABLES_OF_LABELS = ("predictions", "label_scores")
 """Tables that exist once spectra are labeled."""
@@ -126,21 +127,33 @@ def _run_query(root: str, sql: str, run_id: str) -> Generator[tuple[Any, pa.Sche
             connection.create_function(name, function, arguments, "BIGINT")
         connection.execute(SEPARATION_MACRO)
         connection.execute(CONE_MACRO)
-        _explain_missing_labels(sql, record)
         with duckdb_errors(f" (tables: {', '.join(record.files)})"):
-            result: Any = connection.sql(sql)
+            try:
+                result: Any = connection.sql(sql)
+            except duckdb.CatalogException as error:
+                _explain_missing_table(str(error), root)
+                raise
             if result is None:
                 raise CatalogError(f"query {sql!r} returns no table: use a SELECT statement")
             yield result, collect_metadata(open_record_tables(root, record), sql)
 
 
-def _explain_missing_labels(sql: str, record: EditionRecord) -> None:
-    """Raise an error if a query reads a table that only labels make, and there are none."""
-    words = set(re.findall(r"\w+", sql))
-    if missing := [name for name in TABLES_OF_LABELS if name in words and name not in record.files]:
+def _explain_missing_table(message: str, root: str) -> None:
+    """Raise an error if DuckDB misses a table that only labels make, or the labels themselves."""
+    found = re.search(r"Table with name (\w+) does not exist", message)
+    name = found[1].lower() if found else ""
+    if name in TABLES_OF_LABELS:
         raise CatalogError(
-            f"there is no table {' or '.join(missing)} yet, because there are no labels that can be learned: "
+            f"there is no table {name} yet, because there are no labels that can be learned: "
             "add some with `distspec label FILE` or in `distspec explore`, then `distspec classify` makes it"
+        )
+    if name == "labels":
+        raise CatalogError(
+            "there is no table labels: `distspec labels --history` lists the labels, and `distspec classify` "
+            "learns them and makes the tables predictions and label_scores"
+            if len(read_annotations(root))
+            else "no labels yet: add some with `distspec label FILE` or in `distspec explore`, then "
+            "`distspec classify` makes the tables predictions and label_scores"
         )
 
 

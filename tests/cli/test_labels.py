@@ -6,10 +6,11 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from distspec.catalog import editions
+from distspec.catalog import editions, queries
 from distspec.catalog.build import build_tables
 from distspec.catalog.config import CatalogConfig
 from distspec.catalog.runs import load_run, save_run
+from distspec.core.errors import CatalogError
 from distspec.io.files import read_json, write_json
 from distspec.io.paths import run_url
 from distspec.labels import annotations
@@ -102,7 +103,14 @@ def test_number_of_missing_labels_is_reported(root, command, tmp_path):
     assert "no marks yet" in command("labels", "--marks")
     match = "no table predictions yet, because there are no labels that can be learned: .*distspec label FILE"
     command.fails("query", "SELECT * FROM predictions", match=match, status=1)
+    command.fails(
+        "query", "SELECT * FROM Labels", match="error: no labels yet: .*`distspec label FILE`", status=1
+    )
+    with pytest.raises(CatalogError, match="no labels yet: add some"):
+        queries.query(root, "SELECT count(*) FROM objects JOIN labels USING (object_id)")
+    assert queries.query(root, "WITH labels AS (SELECT 1 AS n) FROM labels")["n"].to_pylist() == [1]
     command("label", write(tmp_path / "a.csv", left[:4]))
+    command.fails("query", "FROM labels", match="`distspec labels --history` lists the labels", status=1)
     assert "no other label can be learned" in command("classify")
     assert "predictions" not in editions.open_tables(root)
     command("label", write(tmp_path / "b.csv", [*right[:10], (right[10][0], "rare")]))
