@@ -128,12 +128,26 @@ def read_spectra(content: bytes, name: str = "", options: ReadOptions = _DEFAULT
     if not content:
         raise InvalidSpectrumError(QuarantineReason.UNREADABLE, "an empty file")
     if content.startswith(b"SIMPLE  ="):
-        parts = _read_fits(content, options)
+        try:
+            parts = _read_fits(content, options)
+        except InvalidSpectrumError as error:
+            if error.reason != QuarantineReason.BAD_TABLE or _names_parts(options):
+                raise
+            from distspec.io.spectra.specutils_loaders import read_with_specutils
+
+            parts = [read_with_specutils(content, name, error)]
     else:
         parts = [read_text(content, name, options)]
     if not sum(map(len, parts)):
         raise bad_table("no spectrum: the table has no rows")
     return SpectrumFile(parts, options)
+
+
+def _names_parts(options: ReadOptions) -> bool:
+    """Return whether the user says what in the file is meant, which loaders of specutils cannot follow."""
+    columns = options.columns
+    named = (columns.wave, columns.flux, columns.err, columns.mask, options.units.wave, options.hdu)
+    return any(named) or options.error_kind != "auto"
 
 
 def _read_fits(content: bytes, options: ReadOptions) -> list[RawSpectra]:
