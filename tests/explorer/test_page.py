@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,9 @@ import matplotlib.image
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.parquet
 import pytest
+from astropy.table import Table
 from scipy.spatial import cKDTree
 
 import distspec.explorer
@@ -106,6 +109,13 @@ def lasso(page: Any, explorer_data: Any) -> list[int]:
         page.mouse.move(*corner, steps=5)
     page.mouse.up()
     return np.flatnonzero(explorer_data.table["umap_0"].to_numpy() < edge).tolist()
+
+
+def line_positions(svg: bytes) -> dict[str, float]:
+    """Return the horizontal positions of the dotted lines in a saved plot by the name beside each."""
+    elements = list(ElementTree.fromstring(svg).iter())
+    dotted = [i for i, element in enumerate(elements) if element.get("stroke-dasharray") == "2 3"]
+    return {elements[i + 1].text: float(re.search(r"M([\d.]+)", elements[i].get("d"))[1]) for i in dotted}
 
 
 def test_the_map_has_the_colors_of_the_legend(page):
@@ -231,6 +241,27 @@ def test_lasso_label_undo_and_export(page, explorer_data, root, tmp_path):
     table = pa.csv.read_csv(tmp_path / "chosen.csv")
     assert set(table["object_id"].to_pylist()) == set(labels["object_id"].to_pylist())
     assert set(table["human_label"].to_pylist()) == {"LAE"}
+    contents = {}
+    for kind, ending in (("parquet", "parquet"), ("votable", "vot")):
+        page.select_option("#export-format", kind)
+        with page.expect_download() as download:
+            page.click("#export")
+        assert download.value.suggested_filename.endswith(f"-selection.{ending}")
+        contents[kind] = Path(download.value.path()).read_bytes()
+    page.click("#share")
+    status = page.locator("#status", has_text="TOPCAT")
+    status.wait_for()
+    url = re.search(r"http://127\.0\.0\.1:\d+/\S+\.vot", status.inner_text())[0]
+    with urllib.request.urlopen(url, timeout=60) as response:
+        contents["address"] = response.read()
+    found = pyarrow.parquet.read_table(io.BytesIO(contents["parquet"]))
+    assert found["object_id"].to_pylist() == table["object_id"].to_pylist()
+    assert found["z"].to_pylist() == explorer_data.table["z"].take(inside).to_pylist()
+    assert set(found["human_label"].to_pylist()) == {"LAE"}
+    for kind in ("votable", "address"):
+        votable = Table.read(io.BytesIO(contents[kind]), format="votable")
+        assert list(votable["object_id"]) == table["object_id"].to_pylist()
+        assert votable["ra"].tolist() == found["ra"].to_pylist()
     leave_fields(page)
     page.keyboard.press("u")
     wait(lambda: "Undone" in page.locator("#status").inner_text())
@@ -328,6 +359,22 @@ def test_the_panel_explains_smooths_overlays_and_saves(page, explorer_data, tmp_
     assert matplotlib.image.imread(io.BytesIO(saved["png"])).shape[1] > 1000
     assert saved["fits"].startswith(b"SIMPLE")
     assert saved["csv"].startswith(b"wave,flux,ivar,recon")
+    z = explorer_data.table["z"][explorer_data.find_row("o0009")].as_py()
+    before = page.locator("#chart").screenshot()
+    slider = page.locator("#line-z-slider")
+    chosen = -0.01 + 0.0002 * round((np.log1p(z) + 0.03) / 0.0002)  # a step of the slider, 2% above
+    slider.fill(f"{chosen:.4f}")
+    assert float(page.locator("#line-z").input_value()) == pytest.approx(np.expm1(chosen), abs=1e-4)
+    wait(lambda: page.locator("#chart").screenshot() != before)
+    with page.expect_download() as download:
+        page.click("#save button[value=svg]")
+    old, new = (line_positions(svg) for svg in (saved["svg"], Path(download.value.path()).read_bytes()))
+    common = sorted(old.keys() & new.keys())
+    assert len(common) >= 2
+    stretch, _ = np.polyfit([old[name] for name in common], [new[name] for name in common], 1)
+    assert stretch == pytest.approx(np.exp(chosen) / (1.0 + z), rel=1e-3)
+    page.click("#line-z-reset")
+    wait(lambda: page.locator("#chart").screenshot() == before)
     page.locator("summary").click()
     page.fill("#values-search", "right ascension")
     assert page.locator("#values tbody tr:not(.group) th").all_inner_texts() == ["ra"]
