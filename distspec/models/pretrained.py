@@ -13,7 +13,7 @@ PRETRAINED_MODELS: Mapping[str, str] = {
 }
 """Folders of the models; each has a card, ``README.md``, that says what it is."""
 MIN_TRAINING_SPECTRA = 400
-"""Number of training spectra below which posteriors are not calibrated and the error is 1.8 times that of the
+"""Number of training spectra below which posteriors are not calibrated and the error is 1.9 times that of the
 pretrained model or more: see the guide to models."""
 
 
