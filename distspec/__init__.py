@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from distspec.project.project import run_recipe as run
     from distspec.project.spectrum import CatalogSpectrum
     from distspec.project.tables import CatalogTable, QueryResult
+    from distspec.redshifts.config import RedshiftConfig
+    from distspec.redshifts.estimate import RedshiftEstimator
 
 __version__ = "0.1.0"
 __all__ = [
@@ -56,6 +58,8 @@ __all__ = [
     "Predictor",
     "Project",
     "QueryResult",
+    "RedshiftConfig",
+    "RedshiftEstimator",
     "Spectrum",
     "StorageError",
     "StoreError",
@@ -74,6 +78,8 @@ _MODULES = {
     "Predictor": "inference.predict",
     "Project": "project.project",
     "QueryResult": "project.tables",
+    "RedshiftConfig": "redshifts.config",
+    "RedshiftEstimator": "redshifts.estimate",
     "Spectrum": "core.spectrum",
     "load_model": "models.model",
     "open": "project.project:open_project",

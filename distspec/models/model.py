@@ -129,7 +129,7 @@ class Model:
         result = self._run_batches(encode_tensors, self._validate_spectra(flux, ivar, z))
         return result["mean"], result["log_var"]
 
-    def decode(self, latents: ArrayLike, z: ArrayLike) -> Floats32:
+    def decode(self, latents: ArrayLike, z: ArrayLike, convolve: bool = True) -> Floats32:
         """Decode points of the latent space to spectra.
 
         Parameters
@@ -138,6 +138,9 @@ class Model:
             Points of the latent space.
         z : float or array_like of shape (n_spectra,)
             Redshifts at which to decode.
+        convolve : bool, optional
+            Whether to return spectra as the instrument shows them; else as they are before it, if the model
+            knows the line-spread function (``convolve_lsf``).
 
         Returns
         -------
@@ -156,7 +159,11 @@ class Model:
                 f"(n_spectra, {self.n_latents})"
             )
         inputs = latents, _validate_redshifts(z, len(latents))
-        return self._run_batches(lambda *tensors: {"flux": decode_flux(self.vae, *tensors)}, inputs)["flux"]
+
+        def decode_tensors(*tensors: Tensor) -> dict[str, Tensor]:
+            return {"flux": decode_flux(self.vae, *tensors, convolve=convolve)}
+
+        return self._run_batches(decode_tensors, inputs)["flux"]
 
     def reconstruct(self, flux: ArrayLike, ivar: ArrayLike, z: ArrayLike) -> Floats32:
         """Encode and decode spectra.

@@ -134,7 +134,7 @@ class SpectrumVAE(nn.Module):
             log_var = (log_var + self.posterior_inflation).clamp(max=LOG_VAR_LIMITS[1])
         return mean, log_var
 
-    def decode(self, latents: Tensor, z: Tensor) -> dict[str, Tensor]:
+    def decode(self, latents: Tensor, z: Tensor, convolve: bool = True) -> dict[str, Tensor]:
         """Decode latents.
 
         Parameters
@@ -143,13 +143,15 @@ class SpectrumVAE(nn.Module):
             Points of the latent space.
         z : Tensor of shape (n_spectra,)
             Redshifts at which to decode.
+        convolve : bool
+            Whether to convolve with the line-spread function, if the model has one.
 
         Returns
         -------
         dict of str to Tensor of shape (n_spectra, n_pixels)
             Arcsinh of each input's reconstruction, before any amplitude.
         """
-        parts = self._decode(latents, z).split(list(self.input_sizes.values()), dim=1)
+        parts = self._decode(latents, z, convolve).split(list(self.input_sizes.values()), dim=1)
         return dict(zip(self.input_sizes, parts, strict=True))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -367,7 +369,7 @@ class SpectrumVAE(nn.Module):
             return mean_shift, log_var_shift
         return mean + mean_shift, (log_var + log_var_shift).clamp(*LOG_VAR_LIMITS)
 
-    def _decode(self, latents: Tensor, z: Tensor) -> Tensor:
+    def _decode(self, latents: Tensor, z: Tensor, convolve: bool = True) -> Tensor:
         """Return arcsinh reconstructions of all inputs, concatenated, before any amplitude."""
         config, features = self.config, torch.cat([latents, self._redshift_features(z)], dim=1)
         hidden = self.decoder(features)
@@ -381,7 +383,7 @@ class SpectrumVAE(nn.Module):
             output = self.pixel_mean + self.pixel_std * output
         if config.likelihood == "gaussian":
             output = output.clamp(-MAX_ARCSINH_FLUX, MAX_ARCSINH_FLUX)
-        if config.convolve_lsf and self.lsf is not None:
+        if convolve and config.convolve_lsf and self.lsf is not None:
             n = self.lsf.n_pixels
             convolved = torch.asinh(self.lsf.convolve(torch.sinh(output[:, :n]), z))
             output = torch.cat([convolved, output[:, n:]], dim=1)
@@ -495,7 +497,7 @@ def embed(model: SpectrumVAE, batch: Batch) -> dict[str, Tensor]:
 
 
 @torch.inference_mode()
-def decode_flux(model: SpectrumVAE, latents: Tensor, z: Tensor) -> Tensor:
+def decode_flux(model: SpectrumVAE, latents: Tensor, z: Tensor, convolve: bool = True) -> Tensor:
     """Return the decoded spectra of latents in linear flux.
 
     Parameters
@@ -506,10 +508,12 @@ def decode_flux(model: SpectrumVAE, latents: Tensor, z: Tensor) -> Tensor:
         Latent variables.
     z : Tensor of shape (n_spectra,)
         Redshifts at which to decode.
+    convolve : bool
+        Whether to convolve with the line-spread function, if the model has one.
 
     Returns
     -------
     Tensor of shape (n_spectra, n_pixels)
     """
     model.eval()
-    return torch.sinh(model.decode(latents, z)[SPECTRUM_KEY])
+    return torch.sinh(model.decode(latents, z, convolve)[SPECTRUM_KEY])

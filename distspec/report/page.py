@@ -76,6 +76,15 @@ def make_environment() -> Environment:
 def format_code(text: str) -> Markup:
     """Return a text as HTML, in which what stands between backticks is code; its lines break at spaces only.
 
+    Parameters
+    ----------
+    text : str
+        Plain text.
+
+    Returns
+    -------
+    markupsafe.Markup
+
     Examples
     --------
     >>> format_code("a < b: `--model prism`")

@@ -257,6 +257,16 @@ def test_latents_do_not_depend_on_brightness(galaxies):
     assert torch.allclose(3.0 * one["amplitude"], other["amplitude"], rtol=1e-2)
 
 
+def test_spectra_before_the_instrument(galaxies):
+    batch, _ = galaxies
+    model, z = make_model(PRISM, batch), batch.z[:5]
+    latents = torch.randn(5, model.config.n_latents, generator=torch.Generator().manual_seed(0))
+    before, seen = (decode_flux(model, latents, z, convolve=convolve) for convolve in (False, True))
+    assert torch.allclose(model.lsf.convolve(before, z), seen, rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(before, seen, atol=1e-2)
+    assert torch.equal(decode_flux(model, latents, z), seen)
+
+
 def test_an_extreme_estimate_of_masked_pixels_does_not_overflow(galaxies):
     batch, _ = galaxies
     model = make_model(PRISM, batch)

@@ -1,0 +1,45 @@
+"""Settings of the redshift estimator. Importing this module does not import torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from distspec.core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class RedshiftConfig:
+    """Settings of the redshift estimator."""
+
+    z_min: float = 0.0
+    """Lowest redshift."""
+    z_max: float = 14.0
+    """Highest redshift."""
+    n_groups: int = 6
+    """Number of groups of the fine mixture."""
+    n_axes: int = 12
+    """Number of principal axes of a group of the fine mixture."""
+    n_coarse_axes: int = 12
+    """Number of principal axes of the coarse mixture, which has one group."""
+    n_proposals: int = 8
+    """Number of redshifts that the coarse mixture proposes for a spectrum."""
+    error_floor: float = 0.05
+    """Error that is added in quadrature, as a fraction of the flux: models are not exact."""
+    n_smooth: int = 5
+    """Number of functions of the smooth spectra that ``ln_bayes_factor`` compares with."""
+    use_prior: bool = False
+    """Use the distribution of redshifts that the model was trained on, as a normal distribution of ln(1 + z)
+    of twice its width; else all ln(1 + z) are equally probable."""
+
+    def __post_init__(self) -> None:
+        if not -1.0 < self.z_min < self.z_max < np.inf:
+            raise ConfigError(f"redshifts from {self.z_min} to {self.z_max}: need -1 < z_min < z_max")
+        for name in ("n_groups", "n_axes", "n_coarse_axes", "n_proposals"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} {getattr(self, name)} must be positive")
+        if not 0.0 <= self.error_floor < np.inf:
+            raise ConfigError(f"error_floor {self.error_floor} must be 0 or positive")
+        if self.n_smooth < 4:
+            raise ConfigError(f"n_smooth {self.n_smooth} must be at least 4")

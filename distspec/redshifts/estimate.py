@@ -1,0 +1,275 @@
+"""Redshifts of spectra by the evidence of the spectra that a model describes.
+
+At each redshift of a grid the model's spectra, as Gaussian mixtures in linear flux, are compared with the
+observed pixels: convolved with the line-spread function, averaged over the pixels, and with amplitude and
+coefficients integrated in closed form. A coarse mixture proposes redshifts, and a finer one decides among
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distspec.core.errors import ConfigError, InvalidSpectrumError, QuarantineReason
+from distspec.core.spectrum import Floats, Floats32, Spectrum
+from distspec.models.model import Model
+from distspec.preprocessing.rest_frame import to_rest_frame_batch
+from distspec.redshifts.config import RedshiftConfig
+from distspec.redshifts.evidence import compute_mixture_evidence, compute_smooth_evidence, make_smooth_basis
+from distspec.redshifts.instrument import ObservedTemplates, PixelResponse
+from distspec.redshifts.pixels import WeightedPixels
+from distspec.redshifts.posterior import RedshiftPosterior
+from distspec.redshifts.templates import TemplateMixture, draw_spectra, fit_mixture
+
+BATCH_SIZE = 2048
+"""Number of spectra that are compared with the templates together."""
+COARSE_STEP = 2
+"""Number of steps of the fine mixture's redshifts per step of the coarse one's, which begin at the same."""
+MIN_VALID_PIXELS = 20
+"""Number of valid pixels below which no redshift is estimated."""
+
+
+@dataclass(frozen=True)
+class RedshiftEstimates:
+    """Redshifts of spectra.
+
+    Attributes
+    ----------
+    index : list of int
+        Positions in the input of the spectra that have an estimate.
+    posteriors : list of RedshiftPosterior
+        Their posteriors.
+    ln_bayes_factor : ndarray of shape (n_estimates,)
+        Natural logarithm of the evidence at the best redshift over that of a smooth spectrum. The amplitude
+        has an improper prior, so that it is known up to a constant: compare it between spectra.
+    rejected : list of (int, InvalidSpectrumError)
+        Position and reason of every other spectrum.
+    """
+
+    index: list[int]
+    posteriors: list[RedshiftPosterior]
+    ln_bayes_factor: Floats
+    rejected: list[tuple[int, InvalidSpectrumError]]
+
+
+@dataclass(frozen=True)
+class RedshiftEstimator:
+    """Estimates redshifts with the spectra that a model describes; `from_model` returns it.
+
+    Attributes
+    ----------
+    config : RedshiftConfig
+        Settings.
+    coarse, fine : TemplateMixture
+        Mixtures that propose redshifts and that decide among them, on the same wavelengths.
+    resolving_power : sequence of (float, float)
+        Observed wavelength [µm] and λ / FWHM of the instrument; empty if the templates are as it shows them.
+    noise_correlation : float
+        Correlation of the noise of neighboring pixels.
+    log1pz_moments : (float, float) or None
+        Mean and standard deviation of ln(1 + z) of the spectra that the model was trained on, if it knows
+        them: the prior of ``config.use_prior``.
+    """
+
+    config: RedshiftConfig
+    coarse: TemplateMixture
+    fine: TemplateMixture
+    resolving_power: Sequence[tuple[float, float]] = ()
+    noise_correlation: float = 0.0
+    log1pz_moments: tuple[float, float] | None = None
+    _projected: dict[bytes, tuple[ObservedTemplates, ObservedTemplates]] = field(
+        default_factory=dict[bytes, tuple[ObservedTemplates, ObservedTemplates]],
+        init=False,
+        repr=False,
+        compare=False,
+    )
+
+    @classmethod
+    def from_model(cls, model: Model, config: RedshiftConfig | None = None) -> RedshiftEstimator:
+        """Fit the mixtures to spectra drawn from a model, which takes some ten seconds.
+
+        Parameters
+        ----------
+        model : Model
+            A trained model.
+        config : RedshiftConfig, optional
+            Settings.
+
+        Returns
+        -------
+        RedshiftEstimator
+
+        Raises
+        ------
+        ConfigError
+            If the model's resolving power is not positive and finite at increasing wavelengths, or if it
+            knows no redshifts and ``config.use_prior`` is set.
+        """
+        config, vae = config or RedshiftConfig(), model.vae.config
+        resolving_power = vae.resolving_power if vae.convolve_lsf else ()
+        _check_resolving_power(resolving_power, model.model_id)
+        if config.use_prior and not vae.condition_on_z:
+            raise ConfigError(
+                f"model {model.model_id} was trained without redshifts: use_prior needs vae.condition_on_z"
+            )
+        z_nodes, flux = draw_spectra(model)
+        wave = model.wave_rest
+        log_wave = np.linspace(np.log(wave[0]), np.log(wave[-1]), len(wave))
+        if model.grid.spacing != "log":
+            rows = flux.reshape(-1, len(wave))
+            flux = np.array([np.interp(log_wave, np.log(wave), row) for row in rows], np.float32)
+            flux = flux.reshape(len(z_nodes), -1, len(wave))
+        return cls(
+            config,
+            fit_mixture(log_wave, z_nodes, flux, 1, config.n_coarse_axes),
+            fit_mixture(log_wave, z_nodes, flux, config.n_groups, config.n_axes),
+            resolving_power,
+            vae.noise_correlation,
+            tuple(model.vae.log1pz_moments.tolist()) if vae.condition_on_z else None,
+        )
+
+    def estimate(self, spectra: Sequence[Spectrum]) -> RedshiftEstimates:
+        """Estimate redshifts; those that the spectra have are not used.
+
+        Parameters
+        ----------
+        spectra : sequence of Spectrum
+            Observed spectra. Those with the same wavelengths are compared with templates together, which are
+            projected onto each set of wavelengths in some seconds.
+
+        Returns
+        -------
+        RedshiftEstimates
+            Spectra are rejected if their wavelengths or unit are invalid, or if fewer than
+            `MIN_VALID_PIXELS` pixels are valid, or see templates at any redshift.
+        """
+        observed = to_rest_frame_batch([replace(spectrum, z=0.0) for spectrum in spectra])
+        rejected = dict(observed.errors)
+        groups: dict[bytes, list[int]] = {}
+        for position, index in enumerate(observed.index):
+            n_valid = int((observed.get_spectrum(position)[2] > 0).sum())
+            if n_valid < MIN_VALID_PIXELS:
+                rejected[index] = _too_few_pixels(QuarantineReason.NO_VALID_PIXELS, n_valid, "are valid")
+            else:
+                groups.setdefault(spectra[index].wave.tobytes(), []).append(position)
+        found: dict[int, tuple[RedshiftPosterior, float]] = {}
+        unseen = f"see a template at redshifts from {self.config.z_min} to {self.config.z_max}"
+        unused = f"{unseen} and are neither negative nor spikes"
+        for positions in groups.values():
+            wave = spectra[observed.index[positions[0]]].wave
+            _, fine = self._project(wave)
+            # What is dark at the lowest redshift is dark at all.
+            is_seen = fine.columns[0].any(axis=(1, 2))
+            for first in range(0, len(positions), BATCH_SIZE):
+                batch = positions[first : first + BATCH_SIZE]
+                each = [observed.get_spectrum(position) for position in batch]
+                flux, ivar = np.array([flux for _, flux, _ in each]), np.array([ivar for *_, ivar in each])
+                ivar[:, ~fine.is_covered] = 0.0
+                pixels = WeightedPixels.from_spectra(
+                    flux, ivar, self.config.error_floor, self.noise_correlation
+                )
+                n_seen, n_used = ((each[:, is_seen] > 0).sum(axis=1) for each in (ivar, pixels.weight))
+                indices = [observed.index[position] for position in batch]
+                for k in np.flatnonzero(n_used < MIN_VALID_PIXELS):
+                    rejected[indices[k]] = (
+                        _too_few_pixels(QuarantineReason.NO_OVERLAP, n_seen[k], unseen)
+                        if n_seen[k] < MIN_VALID_PIXELS
+                        else _too_few_pixels(QuarantineReason.NO_VALID_PIXELS, n_used[k], unused)
+                    )
+                usable = np.flatnonzero(n_used >= MIN_VALID_PIXELS)
+                results = self._estimate_batch(wave, pixels.take(usable))
+                found |= zip((indices[k] for k in usable), results, strict=True)
+        index = sorted(found)
+        return RedshiftEstimates(
+            index,
+            [found[i][0] for i in index],
+            np.array([found[i][1] for i in index]),
+            sorted(rejected.items()),
+        )
+
+    def _estimate_batch(self, wave: Floats, pixels: WeightedPixels) -> list[tuple[RedshiftPosterior, float]]:
+        """Estimate the redshifts of spectra with the same pixels."""
+        coarse, fine = self._project(wave)
+        proposed = [_compute_evidence(self.coarse, columns, pixels) for columns in coarse.columns]
+        is_wanted = self._choose(np.array(proposed).T, len(fine.z))
+        evidence = np.full(is_wanted.shape, -np.inf)
+        for k, columns in enumerate(fine.columns):
+            rows = np.flatnonzero(is_wanted[:, k])
+            if len(rows):
+                evidence[rows, k] = _compute_evidence(self.fine, columns, pixels.take(rows))
+        best = evidence.max(axis=1)
+        basis = make_smooth_basis(wave, self.config.n_smooth)
+        ln_bayes_factor = best - compute_smooth_evidence(pixels.weight, pixels.flux, basis)
+        # Errors are widened where even the best fit leaves more than they allow.
+        n_valid = (pixels.weight > 0).sum(axis=1)
+        total = (pixels.weight * pixels.flux**2).sum(axis=1)
+        tempered = evidence / np.maximum(1.0, (total - 2.0 * best) / n_valid)[:, None]
+        posteriors = [
+            RedshiftPosterior.from_evidence(fine.z, row) for row in tempered + self._log_prior(fine.z)
+        ]
+        return list(zip(posteriors, ln_bayes_factor.tolist(), strict=True))
+
+    def _project(self, wave: Floats) -> tuple[ObservedTemplates, ObservedTemplates]:
+        """Return the templates of both mixtures on pixels; those on the last pixels are kept."""
+        key = wave.tobytes()
+        if key not in self._projected:
+            response = PixelResponse.from_instrument(wave, self.resolving_power, self.fine.log_wave_rest)
+            limits = self.config.z_min, self.config.z_max
+            self._projected.clear()
+            self._projected[key] = (
+                ObservedTemplates.project(self.coarse, response, *limits, every=COARSE_STEP),
+                ObservedTemplates.project(self.fine, response, *limits),
+            )
+        return self._projected[key]
+
+    def _choose(self, proposed: Floats, n_z: int) -> NDArray[np.bool_]:
+        """Return at which redshifts the fine mixture is compared: about the highest maxima."""
+        padded = np.pad(proposed, ((0, 0), (1, 1)), constant_values=-np.inf)
+        is_peak = (padded[:, 1:-1] >= padded[:, :-2]) & (padded[:, 1:-1] >= padded[:, 2:])
+        ranked = np.argsort(np.where(is_peak, -proposed, np.inf), axis=1)[:, : self.config.n_proposals]
+        is_wanted = np.zeros((len(proposed), n_z), bool)
+        rows = np.arange(len(proposed))[:, None]
+        for shift in range(-2 * COARSE_STEP, 2 * COARSE_STEP + 1):
+            is_wanted[rows, (COARSE_STEP * ranked + shift).clip(0, n_z - 1)] = True
+        return is_wanted
+
+    def _log_prior(self, z: Floats) -> Floats:
+        """Return the logarithm of the prior density in ln(1 + z)."""
+        if not self.config.use_prior or self.log1pz_moments is None:
+            return np.zeros(len(z))
+        mean, std = self.log1pz_moments
+        return -0.5 * ((np.log1p(z) - mean) / (2.0 * std)) ** 2
+
+
+def _compute_evidence(mixture: TemplateMixture, columns: Floats32, pixels: WeightedPixels) -> Floats:
+    """Return the evidence of spectra under a mixture at one redshift, (n_spectra,)."""
+    n_pixels, n_groups, n = columns.shape
+    i, j = np.tril_indices(n)
+    weight: Any = pixels.weight
+    products = weight @ (columns[:, :, i] * columns[:, :, j]).reshape(n_pixels, -1)
+    projections = (weight * pixels.flux) @ columns.reshape(n_pixels, -1)
+    return compute_mixture_evidence(
+        products.reshape(-1, n_groups, len(i)), projections.reshape(-1, n_groups, n), mixture.log_weights
+    )
+
+
+def _check_resolving_power(resolving_power: Sequence[tuple[float, float]], model_id: str) -> None:
+    """Raise ConfigError if a model's resolving power cannot be interpolated."""
+    table = np.array(resolving_power, np.float64).reshape(-1, 2)
+    if not (np.isfinite(table).all() and (table > 0).all() and (np.diff(table[:, 0]) > 0).all()):
+        raise ConfigError(
+            f"model {model_id}: vae.resolving_power {resolving_power} must be positive and finite, at "
+            "increasing wavelengths: train it again with the resolving power of its instrument"
+        )
+
+
+def _too_few_pixels(reason: QuarantineReason, n: int, what: str) -> InvalidSpectrumError:
+    """Return the error for a spectrum with too few pixels."""
+    return InvalidSpectrumError(
+        reason, f"{n} pixels {what}: too few for a redshift (fewer than {MIN_VALID_PIXELS})"
+    )
