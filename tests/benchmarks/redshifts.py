@@ -129,7 +129,7 @@ def measure(estimator: RedshiftEstimator, sample: Sample, seed: int) -> dict[str
         "first or second solution right": (ok | is_right(_get_second(estimates), z)).mean(),
         "unimodal": unimodal.mean(),
         "in the 68 % interval where unimodal": ((low < z) & (z < high))[unimodal].mean(),
-        "median Δz / (1 + z) where right": np.median((np.abs(best - z) / (1.0 + z))[ok]),
+        "median |Δz| / (1 + z) where right": np.median((np.abs(best - z) / (1.0 + z))[ok]),
         "success, shuffled": is_right(best, rng.permutation(z)).mean(),
     }
     wrong = {"random": draw_random(z, estimator.config, rng), "line confusions": confuse_lines(z, rng)}
