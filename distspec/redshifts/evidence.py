@@ -42,7 +42,7 @@ def compute_mixture_evidence(products: Floats32, projections: Floats32, log_weig
             curvature = float(products[s, g, 0])
             if curvature <= 0.0:
                 continue
-            smallest = 1.0 / np.sqrt(curvature)  # of an amplitude that can be told from 0
+            smallest = 1.0 / np.sqrt(curvature)  # the standard error of an amplitude
             amplitude = max(projections[s, g, 0] / curvature, smallest)
             used, log_det = amplitude, 0.0
             for _ in range(N_AMPLITUDE_ITERATIONS):
