@@ -129,6 +129,16 @@ def test_the_map_has_the_colors_of_the_legend(page):
     assert {(51, 34, 136), (204, 102, 119), (17, 119, 51)} <= pixels(page)
 
 
+def test_all_modules_are_preloaded_and_requested_once(page):
+    urls = page.evaluate("performance.getEntriesByType('resource').map((entry) => entry.name)")
+    links = page.evaluate(
+        "[...document.querySelectorAll('link[rel=modulepreload]')].map((link) => link.href)"
+    )
+    assert sorted(url for url in urls if url.endswith(".js")) == sorted(links)
+    folder = Path(distspec.explorer.__file__).parent / "static"
+    assert {url.rpartition("/")[2] for url in links} == {path.name for path in folder.glob("*.js")}
+
+
 def test_color_by_another_column(page):
     before = pixels(page)
     page.select_option("#color", "z")
@@ -330,6 +340,15 @@ def test_the_panel_explains_smooths_overlays_and_saves(page, explorer_data, tmp_
     find(page, "o0005")
     wait_until_open(page, explorer_data, "o0005")
     wait(lambda: "largest residual" in page.locator("#reason").inner_text())
+    waited = page.evaluate(
+        """row => {
+          const entries = performance.getEntriesByType("resource");
+          const explanation = entries.find((entry) => entry.name.endsWith(`explanation/${row}`));
+          return explanation.startTime - performance.getEntriesByName(`spectrum ${row}`)[0].startTime;
+        }""",
+        explorer_data.find_row("o0005"),
+    )
+    assert waited > 0, "the explanation is requested after the spectrum is painted"
     titles = page.locator("#bars h3").all_inner_texts()
     assert [title.split()[0] for title in titles] == ["Components", "Bad", "Probability"]
     components = list_anomaly_components(tuple(explorer_data.columns.values()))

@@ -9,6 +9,7 @@ import { Lines } from "./lines.js";
 import { SpectrumChart } from "./spectrum.js";
 
 const LISTED_RANKS = 200; // anomaly ranks up to this one are shown
+const EXPLANATION_DELAY = 500; // from the painting of a spectrum until its explanation is requested [ms]
 const OVERLAY_COLORS = ["#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d00"];
 
 export class Panel extends EventTarget {
@@ -67,6 +68,7 @@ export class Panel extends EventTarget {
 
   async open(row) {
     this.row = row;
+    clearTimeout(this.explanationTimer);
     const { object, spectrum } = await this.load(row);
     if (row !== this.row) return; // another spectrum was opened in the meantime
     $("empty").hidden = true;
@@ -80,12 +82,12 @@ export class Panel extends EventTarget {
     requestAnimationFrame(() => {
       performance.mark(`spectrum ${row}`);
       $("panel").dataset.painted = String(row);
+      // The server decodes the spectrum again for it, which would compete with the painting and with a next click.
+      if (row === this.row) this.explanationTimer = setTimeout(() => this.explain(row), EXPLANATION_DELAY);
     });
-    this.explain(row);
   }
 
   async explain(row) {
-    for (const id of ["reason", "bad-pixels"]) $(id).textContent = "";
     try {
       const explanation = await api.json(`explanation/${row}`);
       if (row === this.row) showReasons(explanation);
@@ -140,6 +142,7 @@ export class Panel extends EventTarget {
     $("galaxy-type-reason").textContent = values.galaxy_type_reason ?? "";
     // Archives without rules have no confidences, and nothing to say about types.
     $("galaxy-type-reason").hidden = !values.galaxy_type_reason || values.galaxy_type_confidence === null;
+    for (const id of ["reason", "bad-pixels"]) $(id).textContent = ""; // until they are explained
     showBars(this.table, values);
     this.listAnnotations(annotations);
     $("neighbors").replaceChildren(...neighbors.map((summary) => this.entry(summary, number(summary.ln_bayes_factor, 3))));
