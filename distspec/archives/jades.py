@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -119,7 +119,7 @@ class JADES(Archive):
 
     async def read(self, entry: SpectrumEntry, file: ArchiveFile) -> Spectrum:
         """Read one file; see `Archive.read`."""
-        if not np.isfinite(entry.z):
+        if self.catalog and not np.isfinite(entry.z):
             raise InvalidSpectrumError(
                 QuarantineReason.NO_REDSHIFT, f"z = {entry.z}: {self.catalog} has no redshift for it"
             )
@@ -128,6 +128,10 @@ class JADES(Archive):
         valid = np.isfinite(flux) & np.isfinite(err) & (err > 0)
         spectrum = build_spectrum_from_errors(entry, wave, flux, err, valid, FLUX_UNIT)
         return replace(spectrum, observation=_read_observation(content, file.url))
+
+    def external_archive(self, folder: str, *, has_redshifts: bool) -> Self:
+        """Return this archive for files that its table does not list; see `Archive.external_archive`."""
+        return replace(self, url=folder, catalog="")
 
     @classmethod
     def viewer_url(cls, row: Mapping[str, Any]) -> str:

@@ -175,8 +175,6 @@ class TableArchive(Archive):
         except InvalidSpectrumError as error:
             raise name_flags(error) from error
         z = 0.0 if self.rest_frame else entry.z if math.isfinite(entry.z) else spectrum.z
-        if not math.isfinite(z):
-            raise InvalidSpectrumError(QuarantineReason.NO_REDSHIFT, "none in the file")
         return Spectrum(
             entry.object_id,
             spectrum.wave,

@@ -58,12 +58,28 @@ TABLE_SCHEMAS: Mapping[str, tuple[str, Sequence[Column]]] = {
 
 def render_data_dictionary() -> str:
     """Return the page as Markdown."""
-    return "\n".join([PREAMBLE, *_render_tables(), *_render_observations(), *_render_measurements()])
+    return "\n".join(
+        [
+            PREAMBLE,
+            *_render_tables(),
+            *_render_predictions(),
+            *_render_observations(),
+            *_render_measurements(),
+        ]
+    )
 
 
 def _render_tables() -> Iterator[str]:
     for name, (description, columns) in TABLE_SCHEMAS.items():
         yield from (f"## {name}\n", f"{description}\n", *_render_columns(columns), "")
+
+
+def _render_predictions() -> Iterator[str]:
+    published = {column.name for column in schema.build_objects_schema(1, (), 1)}
+    columns = [column for column in schema.build_prediction_schema(1, (), 1) if column.name not in published]
+    yield "## Predictions for new spectra\n"
+    yield "`distspec predict` writes most columns of `objects`, and these.\n"
+    yield from (*_render_columns(columns), "")
 
 
 def _render_observations() -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from distspec.cli.base import TableCommand, print_table, terminal_width
 from distspec.core.errors import ConfigError, QuarantineReason
 from distspec.core.text import escape_unprintable, format_table, use_minus_signs
 from distspec.io.storage import default_root
+from distspec.redshifts.config import RedshiftConfig
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,10 @@ class PredictCommand(TableCommand):
 
     Prints class, galaxy type, anomaly score and most similar spectra of each; nothing is trained. With
     --model, no root is needed, and galaxy type and measurements are printed, but no classes.
+
+    Redshifts that neither --z, --redshifts nor the files give are measured: spectra are compared with those
+    that the run's model, or --model, describes at all redshifts. About nine in ten are right: see
+    docs/guides/redshifts.md for how good they are. Intervals and second solutions are columns of --to.
     """
 
     root: Annotated[str, tyro.conf.arg(aliases=["-r"])] = field(default_factory=default_root)
@@ -63,9 +69,13 @@ class PredictCommand(TableCommand):
     model: str = ""
     """Model that describes the spectra instead of a run: prism-simulated (in the package), or a folder."""
     z: tuple[float, ...] = ()
-    """Redshifts, one for all files or one for each, if the files hold none."""
+    """Redshifts, one for all files or one for each; default: those of the files, others are measured."""
     redshifts: str = ""
     """Table of redshifts with columns file and z, instead of --z: CSV, ECSV or Parquet."""
+    z_min: float = RedshiftConfig.z_min
+    """Lowest redshift that is measured."""
+    z_max: float = RedshiftConfig.z_max
+    """Highest redshift that is measured."""
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 5
     """Number of most similar spectra to list."""
     to: Annotated[str, tyro.conf.arg(aliases=["-o"])] = ""
@@ -79,7 +89,12 @@ class PredictCommand(TableCommand):
         """Print the predictions and the rejected spectra; end with status 1 if all are rejected."""
         if self.to:
             find_output_format(self.to)
-        prediction = self.project.predict(self.files, self.z, self.redshifts, self.n, self.model)
+        logging.basicConfig(format="%(message)s", stream=sys.stderr)
+        logging.getLogger("distspec.inference").setLevel(logging.INFO)
+        limits = RedshiftConfig(z_min=self.z_min, z_max=self.z_max)
+        prediction = self.project.predict(
+            self.files, self.z, self.redshifts, self.n, self.model, redshift_config=limits
+        )
         if self.to and prediction.table.num_columns:
             save_table(prediction.table, self.to)
         if self.format != "table":
@@ -115,7 +130,7 @@ def format_predictions(table: pa.Table, width: int | None = None) -> str:
     """
     columns = {
         "object_id": table["object_id"],
-        "z": _format_floats(table["z"], 4),
+        **_format_redshifts(table),
         "S/N": _format_floats(table["snr"], 1),
         "class": table["cluster_label"],
         "probability": _format_floats(table["cluster_prob"], 2),
@@ -140,7 +155,7 @@ def format_descriptions(table: pa.Table, width: int | None = None) -> str:
     """
     columns = {
         "object_id": table["object_id"],
-        "z": _format_floats(table["z"], 4),
+        **_format_redshifts(table),
         "S/N": _format_floats(table["snr"], 1),
         **_format_types(table),
         "χ² per pixel": _format_floats(table["recon_chi2_red"], 2),
@@ -162,6 +177,17 @@ def _format_reasons(row: Mapping[str, Any]) -> str:
     has_type = _is_known(row["galaxy_type_confidence"])
     type_line = f"  galaxy type: {row['galaxy_type_reason']}\n" if has_type else ""
     return f"{row['object_id']}\n{type_line}  anomaly:     {row['reason']}\n  neighbors:   {neighbors}"
+
+
+def _format_redshifts(table: pa.Table) -> dict[str, Any]:
+    """Return the redshifts, and if some were measured, their intervals and second solutions."""
+    columns: dict[str, Any] = {"z": _format_floats(table["z"], 4)}
+    if "model" not in table["z_source"].to_pylist():
+        return columns
+    rows = table.select(["z_p16", "z_p84", "z_second"]).to_pylist()
+    interval = ["given" if row["z_p16"] is None else f"{row['z_p16']:.4f}–{row['z_p84']:.4f}" for row in rows]
+    second = ["" if row["z_second"] is None else f"{row['z_second']:.4f}" for row in rows]
+    return {**columns, "68 % of p(z)": interval, "second z": second}
 
 
 def _format_types(table: pa.Table) -> dict[str, Any]:

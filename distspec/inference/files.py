@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,11 +20,13 @@ from distspec.archives.registry import get_archive
 from distspec.core.errors import ConfigError, InvalidSpectrumError, QuarantineRecord
 from distspec.core.spectrum import Spectrum
 from distspec.inference.prediction import Prediction
+from distspec.inference.redshifts import measure_missing_redshifts
 from distspec.ingest.read import read_archive_spectra
 from distspec.ingest.source import read_source
 from distspec.io.remote.config import AccessConfig
 from distspec.models.pretrained import find_pretrained_model
 from distspec.models.record import read_model_record
+from distspec.redshifts.config import RedshiftConfig
 
 if TYPE_CHECKING:
     from distspec.inference.predict import ModelPredictor, Predictor
@@ -40,8 +43,12 @@ def predict(
     redshift_table: str = "",
     n_neighbors: int = 5,
     model: str = "",
+    redshift_config: RedshiftConfig | None = None,
 ) -> Prediction:
     """Predict for the spectra in files with a project's published run, or with a model, without training.
+
+    Redshifts that neither the caller nor a file gives are measured with the run's first model, or with the
+    model (`distspec.RedshiftEstimator`).
 
     Parameters
     ----------
@@ -50,7 +57,7 @@ def predict(
     files : str or sequence of str
         Paths or URLs, in the format of the archive that the project was last ingested from.
     z : float or sequence of float
-        Redshifts, one for all files or one for each; empty if the files contain them.
+        Redshifts, one for all files or one for each; empty: those in the files, or measured.
     redshift_table : str
         Table of redshifts with columns file and z, instead of `z`. Files with a malformed row or with several
         redshifts are in ``rejected`` of the result.
@@ -59,6 +66,8 @@ def predict(
     model : str
         Name or URL of a model (`distspec.models.model.load_model`) that describes the spectra instead of a
         run: see `ModelPredictor`. The files are in the format of the archive of its spectra.
+    redshift_config : RedshiftConfig, optional
+        Settings of the measurement of redshifts, such as their limits.
 
     Returns
     -------
@@ -67,7 +76,8 @@ def predict(
     Raises
     ------
     ConfigError
-        If the number of redshifts is neither one nor that of the files.
+        If the number of redshifts is neither one nor that of the files, or if redshifts are missing and the
+        model knows one redshift only, as models of stars do.
     NotFoundError
         If nothing was ingested or published.
     """
@@ -99,7 +109,7 @@ def predict(
 
         return ModelPredictor.open(model) if model else Predictor.open(root)
 
-    prediction = predict_files(open_predictor, archive, access, names, per_file, n_neighbors)
+    prediction = predict_files(open_predictor, archive, access, names, per_file, n_neighbors, redshift_config)
     return replace(prediction, rejected=[*rejected, *prediction.rejected])
 
 
@@ -110,6 +120,7 @@ def predict_files(
     files: Sequence[str],
     z: Sequence[float],
     n_neighbors: int = 5,
+    redshift_config: RedshiftConfig | None = None,
 ) -> Prediction:
     """Predict for the spectra in files.
 
@@ -124,9 +135,11 @@ def predict_files(
     files : sequence of str
         Paths or URLs.
     z : sequence of float
-        Redshift of each file; NaN if the file contains it.
+        Redshift of each file; NaN if the file contains it, or if it is to be measured.
     n_neighbors : int
         Number of most similar spectra of the run to list for each.
+    redshift_config : RedshiftConfig, optional
+        Settings of the measurement of redshifts.
 
     Returns
     -------
@@ -134,7 +147,8 @@ def predict_files(
     """
     tables: list[pa.Table] = []
     rejected: list[QuarantineRecord] = []
-    predictor: Predictor | ModelPredictor | None = None
+    get_predictor = cache(open_predictor)
+    get_estimator = cache(lambda: get_predictor().open_redshift_estimator(redshift_config))
     for reader, entries in iter_external_entries(archive, files, z, access):
         for first in range(0, len(entries), BATCH_SIZE):
             batch = entries[first : first + BATCH_SIZE]
@@ -143,10 +157,11 @@ def predict_files(
             rejected += unreadable
             if not spectra:
                 continue
-            predictor = predictor or open_predictor()
-            prediction = predictor.predict(spectra, n_neighbors)
+            measured = measure_missing_redshifts(spectra, get_estimator)
+            prediction = get_predictor().predict(measured.spectra, n_neighbors, measured.posteriors)
             tables.append(prediction.table)
-            rejected += [replace(record, uri=uri[record.object_id]) for record in prediction.rejected]
+            unusable = (*measured.rejected, *prediction.rejected)
+            rejected += [replace(record, uri=uri[record.object_id]) for record in unusable]
     return Prediction(pa.concat_tables(tables) if tables else pa.table({}), rejected)
 
 

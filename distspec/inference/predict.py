@@ -17,12 +17,13 @@ from distspec.catalog.editions import find_record, open_record_tables
 from distspec.catalog.run_record import RunRecord, read_run_record
 from distspec.clustering.config import ClusteringConfig
 from distspec.core import schema
-from distspec.core.errors import NotFoundError, QuarantineRecord
+from distspec.core.errors import InvalidSpectrumError, NotFoundError, QuarantineRecord
 from distspec.core.records import decode_value
 from distspec.core.spectrum import Spectrum, SpectrumBatch
 from distspec.inference.describe import SpectrumDescription, describe_spectra
 from distspec.inference.latents import compute_latents
 from distspec.inference.prediction import Prediction
+from distspec.inference.redshifts import build_redshift_columns, open_redshift_estimator
 from distspec.inference.run_model import RUN_MODEL_FILE, RunModel
 from distspec.io.files import read_arrays, url_exists
 from distspec.io.paths import join_url, model_url, run_url, store_url
@@ -33,6 +34,7 @@ from distspec.models.model import Model, load_model
 from distspec.models.neighbors import NeighborIndex, Posteriors
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.rest_frame import preprocess
+from distspec.redshifts import RedshiftConfig, RedshiftEstimator, RedshiftPosterior
 from distspec.store.config import StoreConfig
 from distspec.store.store import open_store
 
@@ -107,7 +109,32 @@ class Predictor:
         """Settings with which the run was clustered."""
         return decode_value(ClusteringConfig, self.run_record.config["clustering"])
 
-    def predict(self, spectra: Sequence[Spectrum], n_neighbors: int = 5) -> Prediction:
+    def open_redshift_estimator(self, config: RedshiftConfig | None = None) -> RedshiftEstimator:
+        """Return the redshift estimator of the run's model.
+
+        Parameters
+        ----------
+        config : RedshiftConfig, optional
+            Settings of the estimator.
+
+        Returns
+        -------
+        RedshiftEstimator
+
+        Raises
+        ------
+        ConfigError
+            If all spectra of the run are at one redshift, as stars are.
+        """
+        z = self.catalog_spectra.table["z"].to_numpy()
+        return open_redshift_estimator(self.models[0], float(np.log1p(z).std()), config)
+
+    def predict(
+        self,
+        spectra: Sequence[Spectrum],
+        n_neighbors: int = 5,
+        posteriors: Sequence[RedshiftPosterior | None] = (),
+    ) -> Prediction:
         """Predict for spectra, each as if it were one more of the archive.
 
         Parameters
@@ -116,6 +143,8 @@ class Predictor:
             Observed spectra.
         n_neighbors : int
             Number of most similar spectra of the run to list for each.
+        posteriors : sequence of RedshiftPosterior or None
+            What was measured of the redshift of each spectrum, None where it was given; empty: all were.
 
         Returns
         -------
@@ -132,6 +161,7 @@ class Predictor:
         values: dict[str, Any] = {column.name: [] for column in columns}
         if len(batch):
             values = self._build_columns(batch, n_neighbors)
+        values |= _build_redshift_columns(posteriors, len(spectra), failures)
         provenance = {"run_id": self.run_record.run_id, "model_id": self.run_record.model_id}
         return Prediction(schema.build_table(values, columns, provenance), rejected)
 
@@ -239,7 +269,33 @@ class ModelPredictor:
         """The archive of the model's spectra, which defines measurements and galaxy types."""
         return get_archive(self.model.record.store_config.archive_name)
 
-    def predict(self, spectra: Sequence[Spectrum], n_neighbors: int = 0) -> Prediction:
+    def open_redshift_estimator(self, config: RedshiftConfig | None = None) -> RedshiftEstimator:
+        """Return the redshift estimator of the model.
+
+        Parameters
+        ----------
+        config : RedshiftConfig, optional
+            Settings of the estimator.
+
+        Returns
+        -------
+        RedshiftEstimator
+
+        Raises
+        ------
+        ConfigError
+            If the model was trained without redshifts, or at one redshift.
+        """
+        vae = self.model.vae
+        spread = float(vae.log1pz_moments[1]) if vae.config.condition_on_z else np.nan
+        return open_redshift_estimator(self.model, spread, config)
+
+    def predict(
+        self,
+        spectra: Sequence[Spectrum],
+        n_neighbors: int = 0,
+        posteriors: Sequence[RedshiftPosterior | None] = (),
+    ) -> Prediction:
         """Describe spectra.
 
         Parameters
@@ -248,6 +304,8 @@ class ModelPredictor:
             Observed spectra.
         n_neighbors : int
             Is ignored: a model knows no other spectra.
+        posteriors : sequence of RedshiftPosterior or None
+            What was measured of the redshift of each spectrum, None where it was given; empty: all were.
 
         Returns
         -------
@@ -261,6 +319,7 @@ class ModelPredictor:
         )
         latents, _ = compute_latents(self.model, self.archive, batch.flux, batch.ivar, batch.z)
         values = build_description_columns(batch, latents.columns, self.archive)
+        values |= _build_redshift_columns(posteriors, len(spectra), failures)
         columns = [column for column in all_columns if column.name in values]
         return Prediction(schema.build_table(values, columns, {"model_id": self.model.model_id}), rejected)
 
@@ -292,3 +351,14 @@ def build_description_columns(
         **{f"{name}_{i:02d}": values for name in VECTOR_COLUMNS for i, values in enumerate(latents[name].T)},
         **dict(zip((column.name for column in schema.GALAXY_TYPE_COLUMNS), types, strict=True)),
     }
+
+
+def _build_redshift_columns(
+    posteriors: Sequence[RedshiftPosterior | None],
+    n_spectra: int,
+    failures: Sequence[tuple[int, InvalidSpectrumError]],
+) -> dict[str, Any]:
+    """Return the columns of the redshifts of the spectra that could be preprocessed."""
+    failed = {i for i, _ in failures}
+    of_each = posteriors or [None] * n_spectra
+    return build_redshift_columns([of_each[i] for i in range(n_spectra) if i not in failed])

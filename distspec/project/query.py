@@ -28,7 +28,7 @@ from distspec.store.store import Store, open_store
 if TYPE_CHECKING:
     from distspec.inference.prediction import Prediction
     from distspec.models.model import Model
-
+    from distspec.redshifts import RedshiftConfig
 
 from distspec.project.base import ProjectBase, with_storage
 
@@ -258,6 +258,7 @@ class QueryMethods(ProjectBase):
         redshift_table: str = "",
         n_neighbors: int = 5,
         model: str = "",
+        redshift_config: RedshiftConfig | None = None,
     ) -> Prediction:
         """Predict class, galaxy type, anomaly score and neighbors of new spectra with the current run.
 
@@ -266,16 +267,24 @@ class QueryMethods(ProjectBase):
         files : str or sequence of str
             Paths or URLs of files in the format of the root's archive.
         z : float or sequence of float
-            Redshift of all files, or of each; empty: as the files give them.
+            Redshift of all files, or of each; empty: as the files give them, or else measured.
         redshift_table : str
             Table with columns file and z, instead of ``z``.
         n_neighbors : int
             Number of neighbors to list.
         model : str
             Name or URL of a model that describes the spectra instead of the run; there are no classes then.
+        redshift_config : RedshiftConfig, optional
+            Settings of the measurement of redshifts that are not given, with the run's model or that one.
         """
         from distspec.inference.files import predict
 
         return predict(
-            self.root, files, z=z, redshift_table=redshift_table, n_neighbors=n_neighbors, model=model
+            self.root,
+            files,
+            z=z,
+            redshift_table=redshift_table,
+            n_neighbors=n_neighbors,
+            model=model,
+            redshift_config=redshift_config,
         )

@@ -9,11 +9,13 @@ from distspec.archives.external import iter_external_entries, read_redshifts
 from distspec.archives.jades import JADES
 from distspec.archives.sdss import SDSS
 from distspec.archives.spex import SpeX
+from distspec.archives.table import TableArchive
 from distspec.core.errors import ArchiveError, InvalidSpectrumError, QuarantineReason
 from distspec.core.spectrum import Spectrum
 from distspec.ingest.read import read_archive_spectra
 from distspec.io.remote.config import AccessConfig
-from tests.archives import test_desi, test_sdss
+from tests.archives import test_desi, test_jades, test_sdss
+from tests.helpers.own_spectra import simulate, write_csv
 
 ACCESS, UNKNOWN = AccessConfig(), math.nan
 
@@ -126,3 +128,12 @@ def test_files_are_found_by_name_and_folder_and_doubtful_redshifts_are_refused(t
     assert [found[i].reason for i in (2, 3, 5)] == [ambiguous, ambiguous, bad]
     assert "3.0, 4.0 for twice.fits" in found[3].detail
     assert np.isnan(found[6])
+
+
+def test_files_without_a_redshift_are_read(tmp_path):
+    """Predictions measure it."""
+    jades = test_jades.write(tmp_path / "001882_prism_clear_v5.0_1D.fits")
+    own = tmp_path / write_csv(tmp_path, simulate(1)[0])
+    for archive, path in ((JADES("elsewhere", "t.csv"), jades), (TableArchive(), own)):
+        [(_, spectrum)] = outcomes(archive, [path], [UNKNOWN])
+        assert math.isnan(spectrum.z)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,8 @@ from distspec.io.files import read_table
 from distspec.io.paths import run_url
 from distspec.pipeline.config import Config
 from distspec.pipeline.runner import run_stages
-from tests.conftest import power_law
+from distspec.redshifts import RedshiftEstimates, RedshiftEstimator, RedshiftPosterior
+from tests.conftest import power_law, real_data
 from tests.helpers.small_demo import small_demo
 
 
@@ -109,14 +111,75 @@ def test_unusable_files_are_rejected_with_a_reason(run, objects, files, tmp_path
     assert written.schema.field("ln_bayes_factors").metadata[b"description"]
 
 
-def test_spectra_without_a_redshift_are_rejected_and_the_remedy_is_named(run, files, capsys):
+def test_redshifts_that_are_not_given_are_measured(
+    run, objects, files, tmp_path, capsys, caplog, monkeypatch
+):
+    """The spectra are predicted at the redshifts of the estimator, which gives those of the archive."""
+    z = dict(zip(objects["object_id"].to_pylist(), objects["z"].to_pylist(), strict=True))
+    limits = []
+
+    def estimate(spectra):
+        each = [z[spectrum.object_id] for spectrum in spectra]
+        posteriors = [
+            RedshiftPosterior(one + np.array([-0.1, 0.0, 0.1]), np.full(3, 1 / 3), one, 9.5, 4.0)
+            for one in each
+        ]
+        return RedshiftEstimates(list(range(len(each))), posteriors, np.zeros(len(each)), [])
+
+    def from_model(model, config):
+        limits.append((model.model_id, config.z_min, config.z_max))
+        return SimpleNamespace(estimate=estimate)
+
+    monkeypatch.setattr(RedshiftEstimator, "from_model", from_model)
+    out = str(tmp_path / "out.parquet")
+    main(["predict", *files[:3], "--root", run.root, "--z-min", "1", "--z-max", "12", "--to", out])
+    assert [limit[1:] for limit in limits] == [(1.0, 12.0)], "one estimator for all files"
+    assert "68 % of p(z)" in capsys.readouterr().out
+    assert "measuring the redshifts of 3 spectra" in caplog.text
+    written = read_table(out)
+    assert written["cluster_label"].to_pylist() == objects["cluster_label"].slice(0, 3).to_pylist()
+    assert written["z"].to_pylist() == objects["z"].slice(0, 3).to_pylist()
+    assert set(written["z_source"].to_pylist()) == {"model"}
+    assert written["z_second"].to_pylist() == [9.5] * 3
+    assert (written["z_p84"].to_numpy() > written["z"].to_numpy()).all()
+
+
+def test_runs_of_stars_measure_no_redshifts(run):
+    predictor = Predictor.open(run.root)
+    spectra = predictor.catalog_spectra
+    at_rest = spectra.table.set_column(
+        spectra.table.column_names.index("z"), "z", pa.array(np.zeros(len(spectra.table)))
+    )
+    stars = replace(predictor, catalog_spectra=replace(spectra, table=at_rest))
+    with pytest.raises(ConfigError, match=r"one redshift.*--z 0"):
+        stars.open_redshift_estimator()
+
+
+def test_impossible_redshifts_are_rejected_and_the_remedy_is_named(run, files, capsys):
     with pytest.raises(SystemExit) as error:
-        main(["predict", files[0], "--root", run.root])
+        main(["predict", files[0], "--root", run.root, "--z", "-5"])
     assert error.value.code == 1
     printed = capsys.readouterr()
     assert "no_redshift" in printed.out
     assert "--z" in printed.out
     assert "none of the spectra can be used" in printed.err
+
+
+def test_real_galaxies_are_described_without_redshifts(tmp_path, capsys):
+    """Two of grade 3, at z = 3.50 and 5.52, and one whose redshift is given."""
+    folder, stem = real_data("dja"), "capers-{}_prism-clear_6368_{}.spec.fits"
+    parts = [("cos10-v4", 30440), ("udsp1-v4", 23419), ("cos19-v4", 4771)]
+    names = [stem.format(*part) for part in parts]
+    (tmp_path / "z.csv").write_text(f"file,z\n{names[2]},5.92735\n")
+    out = str(tmp_path / "out.parquet")
+    command = ["predict", *(str(folder / name) for name in names), "--model", "prism-simulated", "--to", out]
+    main([*command, "--redshifts", str(tmp_path / "z.csv"), "--z-min", "3", "--z-max", "6"])
+    written = read_table(out)
+    assert written["object_id"].to_pylist() == names
+    assert written["z"].to_pylist() == pytest.approx([3.5045, 5.51601, 5.92735], abs=0.03)
+    assert written["z_source"].to_pylist() == ["model", "model", "archive"]
+    assert written["z_p16"].null_count == written["z_p84"].null_count == 1
+    assert names[0] in capsys.readouterr().out
 
 
 def test_number_of_redshifts_must_be_one_or_that_of_the_files(run, files):

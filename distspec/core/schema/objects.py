@@ -124,6 +124,33 @@ GALAXY_TYPE_COLUMNS = (
 )
 
 
+REDSHIFT_COLUMNS = (
+    Column(
+        "z_source",
+        pa.string(),
+        "",
+        "Where the redshift is from: archive if the file or the user gave it, model if it was measured with "
+        "the model.",
+    ),
+    Column("z_p16", pa.float64(), "", "16th percentile of the measured p(z); null if z was given."),
+    Column("z_p84", pa.float64(), "", "84th percentile of the measured p(z); null if z was given."),
+    Column(
+        "z_second",
+        pa.float64(),
+        "",
+        "Redshift of the second solution of the measured p(z); null if there is none, or z was given.",
+    ),
+    Column(
+        "z_delta_chi2_second",
+        pa.float64(),
+        "",
+        "Difference of chi-squared between the second and the best solution; null if there is no second one, "
+        "or z was given.",
+    ),
+)
+"""Columns of predictions that describe their redshifts."""
+
+
 def build_clustering_columns(n_classes: int) -> tuple[Column, ...]:
     """Return the columns that the cluster stage adds to every spectrum.
 
@@ -287,6 +314,8 @@ def build_prediction_schema(
     missing = {"source_id", "version", "root", "srcid", "grating", "filter", "grade", "ra", "dec", "split"}
     missing |= {HUMAN_LABEL.name, PREVIOUS_CLASS_ID.name, STORE_ROW.name, HEALPIX.name}
     columns |= {
+        "z": replace(REDSHIFT, description="Redshift, given or measured: see z_source."),
+        **{column.name: column for column in REDSHIFT_COLUMNS},
         "anomaly_rank": replace(
             ANOMALY_RANK,
             description="Rank that the anomaly score would have among the run's; 1 is the most anomalous.",
