@@ -21,12 +21,18 @@ class RedshiftConfig:
     """Number of groups of the fine mixture."""
     n_axes: int = 12
     """Number of principal axes of a group of the fine mixture."""
-    n_coarse_axes: int = 12
+    n_coarse_axes: int = 8
     """Number of principal axes of the coarse mixture, which has one group."""
     n_proposals: int = 8
     """Number of redshifts that the coarse mixture proposes for a spectrum."""
     error_floor: float = 0.05
     """Error that is added in quadrature, as a fraction of the flux: models are not exact."""
+    misfit_weight: float = 2.0
+    """Factor by which χ² per pixel above its expectation widens p(z): errors of models are correlated."""
+    systematic_error: float = 0.0004
+    """Standard deviation of systematic errors of ln(1 + z), as of the wavelength calibration."""
+    p_excluded: float = 0.004
+    """Fraction of spectra whose p(z) excludes the true redshift."""
     n_smooth: int = 5
     """Number of functions of the smooth spectra that ``ln_bayes_factor`` compares with."""
     use_prior: bool = False
@@ -39,7 +45,10 @@ class RedshiftConfig:
         for name in ("n_groups", "n_axes", "n_coarse_axes", "n_proposals"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} {getattr(self, name)} must be positive")
-        if not 0.0 <= self.error_floor < np.inf:
-            raise ConfigError(f"error_floor {self.error_floor} must be 0 or positive")
+        for name in ("error_floor", "misfit_weight", "systematic_error"):
+            if not 0.0 <= getattr(self, name) < np.inf:
+                raise ConfigError(f"{name} {getattr(self, name)} must be 0 or positive")
+        if not 0.0 <= self.p_excluded < 1.0:
+            raise ConfigError(f"p_excluded {self.p_excluded} must be at least 0 and below 1")
         if self.n_smooth < 4:
             raise ConfigError(f"n_smooth {self.n_smooth} must be at least 4")

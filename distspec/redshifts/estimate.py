@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +19,30 @@ from distspec.core.spectrum import Floats, Floats32, Spectrum
 from distspec.models.model import Model
 from distspec.preprocessing.rest_frame import to_rest_frame_batch
 from distspec.redshifts.config import RedshiftConfig
-from distspec.redshifts.evidence import compute_mixture_evidence, compute_smooth_evidence, make_smooth_basis
+from distspec.redshifts.evidence import (
+    N_AMPLITUDE_ITERATIONS,
+    compute_mixture_evidence,
+    compute_smooth_evidence,
+    make_smooth_basis,
+    multiply_pairs,
+)
 from distspec.redshifts.instrument import ObservedTemplates, PixelResponse
 from distspec.redshifts.pixels import WeightedPixels
-from distspec.redshifts.posterior import RedshiftPosterior
+from distspec.redshifts.posterior import SAME_REDSHIFT, RedshiftPosterior
 from distspec.redshifts.templates import TemplateMixture, draw_spectra, fit_mixture
 
 BATCH_SIZE = 2048
 """Number of spectra that are compared with the templates together."""
 COARSE_STEP = 2
 """Number of steps of the fine mixture's redshifts per step of the coarse one's, which begin at the same."""
+COARSE_ITERATIONS = 1
+"""Number of solutions for the amplitude of the coarse mixture."""
+CENTER_SHIFTS = (-2, 0, 2)
+"""Steps from a proposed redshift at which the fine mixture is compared first."""
+PEAK_SHIFTS = range(-4, 5)
+"""Steps from a proposed redshift at which it is compared if the redshift is likely."""
+UNRESOLVED_DROP = 20.0
+"""Logarithm of the probability below its maximum from which a proposed redshift is not likely."""
 MIN_VALID_PIXELS = 20
 """Number of valid pixels below which no redshift is estimated."""
 
@@ -134,13 +147,14 @@ class RedshiftEstimator:
         )
 
     def estimate(self, spectra: Sequence[Spectrum]) -> RedshiftEstimates:
-        """Estimate redshifts; those that the spectra have are not used.
+        """Estimate redshifts.
 
         Parameters
         ----------
         spectra : sequence of Spectrum
-            Observed spectra. Those with the same wavelengths are compared with templates together, which are
-            projected onto each set of wavelengths in some seconds.
+            Observed spectra. The finite redshift of a spectrum is compared as well as the proposed ones, so
+            that `RedshiftPosterior.outlier_probability` is known there. Spectra with the same wavelengths are
+            compared with templates together, which are projected onto each set of wavelengths in seconds.
 
         Returns
         -------
@@ -164,7 +178,7 @@ class RedshiftEstimator:
             wave = spectra[observed.index[positions[0]]].wave
             _, fine = self._project(wave)
             # What is dark at the lowest redshift is dark at all.
-            is_seen = fine.columns[0].any(axis=(1, 2))
+            is_seen = fine.columns[0].any(axis=(0, 1))
             for first in range(0, len(positions), BATCH_SIZE):
                 batch = positions[first : first + BATCH_SIZE]
                 each = [observed.get_spectrum(position) for position in batch]
@@ -182,7 +196,8 @@ class RedshiftEstimator:
                         else _too_few_pixels(QuarantineReason.NO_VALID_PIXELS, n_used[k], unused)
                     )
                 usable = np.flatnonzero(n_used >= MIN_VALID_PIXELS)
-                results = self._estimate_batch(wave, pixels.take(usable))
+                z_own = np.array([spectra[indices[k]].z for k in usable])
+                results = self._estimate_batch(wave, pixels.take(usable), z_own)
                 found |= zip((indices[k] for k in usable), results, strict=True)
         index = sorted(found)
         return RedshiftEstimates(
@@ -192,25 +207,30 @@ class RedshiftEstimator:
             sorted(rejected.items()),
         )
 
-    def _estimate_batch(self, wave: Floats, pixels: WeightedPixels) -> list[tuple[RedshiftPosterior, float]]:
-        """Estimate the redshifts of spectra with the same pixels."""
+    def _estimate_batch(
+        self, wave: Floats, pixels: WeightedPixels, z_own: Floats
+    ) -> list[tuple[RedshiftPosterior, float]]:
+        """Estimate the redshifts of spectra with the same pixels, which may have redshifts of their own."""
         coarse, fine = self._project(wave)
-        proposed = [_compute_evidence(self.coarse, columns, pixels) for columns in coarse.columns]
-        is_wanted = self._choose(np.array(proposed).T, len(fine.z))
-        evidence = np.full(is_wanted.shape, -np.inf)
-        for k, columns in enumerate(fine.columns):
-            rows = np.flatnonzero(is_wanted[:, k])
-            if len(rows):
-                evidence[rows, k] = _compute_evidence(self.fine, columns, pixels.take(rows))
+        n_z = len(fine.z)
+        proposed = [
+            _compute_evidence(self.coarse, columns, pixels, COARSE_ITERATIONS) for columns in coarse.columns
+        ]
+        is_own = np.abs(fine.z - z_own[:, None]) < SAME_REDSHIFT * (1.0 + z_own[:, None])
+        peaks = self._find_peaks(np.array(proposed).T)
+        evidence = np.full(is_own.shape, -np.inf)
+        self._compare(pixels, fine, is_own | _mark(peaks, CENTER_SHIFTS, n_z), evidence)
+        is_likely = self._find_likely(pixels, evidence, peaks)
+        self._compare(pixels, fine, _mark(np.where(is_likely, peaks, -1), PEAK_SHIFTS, n_z), evidence)
         best = evidence.max(axis=1)
         basis = make_smooth_basis(wave, self.config.n_smooth)
         ln_bayes_factor = best - compute_smooth_evidence(pixels.weight, pixels.flux, basis)
-        # Errors are widened where even the best fit leaves more than they allow.
-        n_valid = (pixels.weight > 0).sum(axis=1)
-        total = (pixels.weight * pixels.flux**2).sum(axis=1)
-        tempered = evidence / np.maximum(1.0, (total - 2.0 * best) / n_valid)[:, None]
+        tempered = evidence / self._measure_width(pixels, best)[:, None] + self._log_prior(fine.z)
         posteriors = [
-            RedshiftPosterior.from_evidence(fine.z, row) for row in tempered + self._log_prior(fine.z)
+            RedshiftPosterior.from_evidence(
+                fine.z, row, is_kept, self.config.systematic_error, self.config.p_excluded
+            )
+            for row, is_kept in zip(tempered, is_own, strict=True)
         ]
         return list(zip(posteriors, ln_bayes_factor.tolist(), strict=True))
 
@@ -227,16 +247,38 @@ class RedshiftEstimator:
             )
         return self._projected[key]
 
-    def _choose(self, proposed: Floats, n_z: int) -> NDArray[np.bool_]:
-        """Return at which redshifts the fine mixture is compared: about the highest maxima."""
+    def _find_peaks(self, proposed: Floats) -> NDArray[np.int64]:
+        """Return the positions among the fine redshifts of the highest maxima, (n_spectra, n_proposals)."""
         padded = np.pad(proposed, ((0, 0), (1, 1)), constant_values=-np.inf)
         is_peak = (padded[:, 1:-1] >= padded[:, :-2]) & (padded[:, 1:-1] >= padded[:, 2:])
-        ranked = np.argsort(np.where(is_peak, -proposed, np.inf), axis=1)[:, : self.config.n_proposals]
-        is_wanted = np.zeros((len(proposed), n_z), bool)
-        rows = np.arange(len(proposed))[:, None]
-        for shift in range(-2 * COARSE_STEP, 2 * COARSE_STEP + 1):
-            is_wanted[rows, (COARSE_STEP * ranked + shift).clip(0, n_z - 1)] = True
-        return is_wanted
+        n = min(self.config.n_proposals, proposed.shape[1])
+        ranked = np.argpartition(np.where(is_peak, -proposed, np.inf), n - 1, axis=1)[:, :n]
+        return COARSE_STEP * ranked
+
+    def _compare(
+        self, pixels: WeightedPixels, fine: ObservedTemplates, is_wanted: NDArray[np.bool_], evidence: Floats
+    ) -> None:
+        """Compute the evidence of the fine mixture where it is wanted and unknown, in place."""
+        is_wanted = is_wanted & np.isneginf(evidence)
+        for k in np.flatnonzero(is_wanted.any(axis=0)):
+            rows = np.flatnonzero(is_wanted[:, k])
+            evidence[rows, k] = _compute_evidence(self.fine, fine.columns[k], pixels.take(rows))
+
+    def _find_likely(
+        self, pixels: WeightedPixels, evidence: Floats, peaks: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Return which proposed redshifts are the best one or not far below it, (n_spectra, n_proposals)."""
+        best = evidence.max(axis=1)
+        lowest = best - UNRESOLVED_DROP * self._measure_width(pixels, best)
+        of_peak = np.take_along_axis(evidence, peaks, axis=1)
+        return of_peak >= np.minimum(lowest, of_peak.max(axis=1))[:, None]
+
+    def _measure_width(self, pixels: WeightedPixels, best: Floats) -> Floats:
+        """Return the factors by which the logarithm of the evidence is divided, from the best fits' χ²."""
+        chi2 = (pixels.weighted_flux * pixels.flux).sum(axis=1) - 2.0 * best
+        # Weights are lower by this factor because the noise is correlated.
+        expected = (pixels.weight > 0).sum(axis=1) / (1.0 + 2.0 * self.noise_correlation)
+        return 1.0 + self.config.misfit_weight * np.maximum(chi2 / expected - 1.0, 0.0)
 
     def _log_prior(self, z: Floats) -> Floats:
         """Return the logarithm of the prior density in ln(1 + z)."""
@@ -246,16 +288,26 @@ class RedshiftEstimator:
         return -0.5 * ((np.log1p(z) - mean) / (2.0 * std)) ** 2
 
 
-def _compute_evidence(mixture: TemplateMixture, columns: Floats32, pixels: WeightedPixels) -> Floats:
+def _mark(positions: NDArray[np.int64], shifts: Sequence[int], n: int) -> NDArray[np.bool_]:
+    """Return a mask of the shifted positions of each row, (n_rows, n); negative positions are left out."""
+    mask = np.zeros((len(positions), n), bool)
+    rows, columns = np.nonzero(positions >= 0)
+    for shift in shifts:
+        mask[rows, (positions[rows, columns] + shift).clip(0, n - 1)] = True
+    return mask
+
+
+def _compute_evidence(
+    mixture: TemplateMixture,
+    columns: Floats32,
+    pixels: WeightedPixels,
+    n_iterations: int = N_AMPLITUDE_ITERATIONS,
+) -> Floats:
     """Return the evidence of spectra under a mixture at one redshift, (n_spectra,)."""
-    n_pixels, n_groups, n = columns.shape
-    i, j = np.tril_indices(n)
-    weight: Any = pixels.weight
-    products = weight @ (columns[:, :, i] * columns[:, :, j]).reshape(n_pixels, -1)
-    projections = (weight * pixels.flux) @ columns.reshape(n_pixels, -1)
-    return compute_mixture_evidence(
-        products.reshape(-1, n_groups, len(i)), projections.reshape(-1, n_groups, n), mixture.log_weights
-    )
+    templates = np.ascontiguousarray(columns[:, ::-1])  # the mean comes last
+    products = multiply_pairs(templates) @ pixels.weight.T
+    projections = templates @ pixels.weighted_flux.T
+    return compute_mixture_evidence(products, projections, mixture.log_weights, n_iterations)
 
 
 def _check_resolving_power(resolving_power: Sequence[tuple[float, float]], model_id: str) -> None:

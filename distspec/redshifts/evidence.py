@@ -9,11 +9,44 @@ from distspec.core.compiled import njit_nogil
 from distspec.core.spectrum import Floats, Floats32
 
 N_AMPLITUDE_ITERATIONS = 2
-"""Number of solutions, each with the prior of the coefficients at the amplitude of the one before."""
+"""Number of solutions by default."""
+BLOCK_SIZE = 32
+"""Number of spectra whose equations are solved together."""
 
 
 @njit_nogil
-def compute_mixture_evidence(products: Floats32, projections: Floats32, log_weights: Floats) -> Floats:
+def multiply_pairs(templates: Floats32) -> Floats32:
+    """Multiply all pairs of the templates of each group.
+
+    Parameters
+    ----------
+    templates : ndarray of shape (n_groups, n_columns, n_pixels)
+        Templates.
+
+    Returns
+    -------
+    ndarray of shape (n_groups, n_pairs, n_pixels)
+        Products: the lower triangle, row by row.
+    """
+    n_groups, n, n_pixels = templates.shape
+    products = np.empty((n_groups, n * (n + 1) // 2, n_pixels), np.float32)
+    for g in range(n_groups):
+        pair = 0
+        for i in range(n):
+            for j in range(i + 1):
+                for p in range(n_pixels):
+                    products[g, pair, p] = templates[g, i, p] * templates[g, j, p]
+                pair += 1
+    return products
+
+
+@njit_nogil
+def compute_mixture_evidence(
+    products: Floats32,
+    projections: Floats32,
+    log_weights: Floats,
+    n_iterations: int = N_AMPLITUDE_ITERATIONS,
+) -> Floats:
     """Compute the evidence of a mixture of template groups, relative to a flux of 0.
 
     The model of a group is A (μ + Σ_k a_k φ_k) with standard normal a_k; A has the prior 1 / A, which does
@@ -22,45 +55,65 @@ def compute_mixture_evidence(products: Floats32, projections: Floats32, log_weig
 
     Parameters
     ----------
-    products : ndarray of shape (n_spectra, n_groups, n_pairs)
+    products : ndarray of shape (n_groups, n_pairs, n_spectra)
         Sums over pixels of weight times two templates of a group: the lower triangle, row by row.
-    projections : ndarray of shape (n_spectra, n_groups, n_columns)
-        Sums over pixels of weight times flux times a template; the mean of a group comes first.
+    projections : ndarray of shape (n_groups, n_columns, n_spectra)
+        Sums over pixels of weight times flux times a template; the mean of a group comes last.
     log_weights : ndarray of shape (n_groups,)
         Natural logarithm of the prior probabilities of the groups.
+    n_iterations : int
+        Number of solutions, each with the prior of the coefficients at the amplitude of the one before.
 
     Returns
     -------
     ndarray of shape (n_spectra,)
         Natural logarithm of the evidence; -inf where no pixel sees a template.
     """
-    n_spectra, n_groups, n = projections.shape
-    matrix, right, solution = np.empty((n, n)), np.empty(n), np.empty(n)
+    n_groups, n, n_spectra = projections.shape
+    n_pairs = n * (n + 1) // 2
     evidence = np.full(n_spectra, -np.inf)
-    for s in range(n_spectra):
+    # Equations of a block of spectra: the matrix, and as its last row the right-hand side.
+    equations = np.empty((n_pairs + n, BLOCK_SIZE))
+    log_det, amplitude, used = np.empty(BLOCK_SIZE), np.empty(BLOCK_SIZE), np.empty(BLOCK_SIZE)
+    for first in range(0, n_spectra, BLOCK_SIZE):
+        size = min(BLOCK_SIZE, n_spectra - first)
         for g in range(n_groups):
-            curvature = float(products[s, g, 0])
-            if curvature <= 0.0:
-                continue
-            smallest = 1.0 / np.sqrt(curvature)  # the standard error of an amplitude
-            amplitude = max(projections[s, g, 0] / curvature, smallest)
-            used, log_det = amplitude, 0.0
-            for _ in range(N_AMPLITUDE_ITERATIONS):
-                pair = 0
+            curvature = products[g, n_pairs - 1, first : first + size]
+            for b in range(BLOCK_SIZE):
+                seen = b < size and curvature[b] > 0.0
+                amplitude[b] = projections[g, n - 1, first + b] / curvature[b] if seen else 1.0
+            equations[:] = 0.0
+            for _ in range(n_iterations):
+                for b in range(size):
+                    # Not below the standard error of an amplitude.
+                    smallest = 1.0 / np.sqrt(curvature[b]) if curvature[b] > 0.0 else 1.0
+                    used[b] = max(amplitude[b], smallest)
+                for pair in range(n_pairs):
+                    for b in range(size):
+                        equations[pair, b] = products[g, pair, first + b]
                 for i in range(n):
-                    right[i] = projections[s, g, i]
-                    for j in range(i + 1):
-                        matrix[i, j] = products[s, g, pair]
-                        pair += 1
-                    if i > 0:
-                        matrix[i, i] += 1.0 / amplitude**2
-                log_det = solve(matrix, right, solution)
-                used, amplitude = amplitude, max(solution[0], smallest)
-            value = 0.5 * (right * solution).sum() - 0.5 * log_det - n * np.log(used) + log_weights[g]
-            if solution[0] < 0.0:  # an amplitude is positive
-                value -= 0.5 * curvature * solution[0] ** 2
-            high = max(evidence[s], value)
-            evidence[s] = high + np.log(np.exp(evidence[s] - high) + np.exp(value - high))
+                    for b in range(size):
+                        equations[n_pairs + i, b] = projections[g, i, first + b]
+                for i in range(n - 1):
+                    diagonal = i * (i + 3) // 2
+                    for b in range(size):
+                        equations[diagonal, b] += 1.0 / used[b] ** 2
+                decompose(equations, log_det)
+                # The last unknown needs no back substitution.
+                for b in range(size):
+                    amplitude[b] = equations[-1, b] / equations[n_pairs - 1, b]
+            for b in range(size):
+                if curvature[b] <= 0.0:
+                    continue
+                gain = 0.0
+                for i in range(n):
+                    gain += equations[n_pairs + i, b] ** 2
+                value = 0.5 * gain - 0.5 * log_det[b] - n * np.log(used[b]) + log_weights[g]
+                if amplitude[b] < 0.0:  # an amplitude is positive
+                    value -= 0.5 * curvature[b] * amplitude[b] ** 2
+                best = max(evidence[first + b], value)
+                total = np.exp(evidence[first + b] - best) + np.exp(value - best)
+                evidence[first + b] = best + np.log(total)
     return evidence
 
 
@@ -109,41 +162,57 @@ def make_smooth_basis(wave: Floats, n_functions: int) -> Floats:
 
 
 @njit_nogil
-def solve(matrix: Floats, right: Floats, solution: Floats) -> float:
-    """Solve symmetric, positive definite equations by Cholesky's decomposition.
+def decompose(equations: Floats, log_det: Floats) -> None:
+    """Decompose symmetric, positive definite matrices by Cholesky's method.
+
+    The innermost loops are over matrices, so that the compiler vectorizes them.
 
     Parameters
     ----------
-    matrix : ndarray of shape (n, n)
-        Its lower triangle is replaced by the factor.
-    right, solution : ndarray of shape (n,)
-        Right-hand side, and the array for the solution.
-
-    Returns
-    -------
-    float
-        Natural logarithm of the determinant.
+    equations : ndarray of shape (n_pairs + n, n_matrices)
+        Lower triangles, row by row, and then the right-hand sides b. They are replaced by the factors L and
+        by the solutions of L y = b.
+    log_det : ndarray of shape (n_matrices,)
+        Array for the natural logarithms of the determinants.
     """
-    n, log_det = len(right), 0.0
-    for i in range(n):
-        for j in range(i + 1):
-            value = matrix[i, j]
-            for k in range(j):
-                value -= matrix[i, k] * matrix[j, k]
-            if i == j:
-                value = max(value, 1e-12)  # rounding of float32 products
-                log_det += np.log(value)
-                matrix[i, i] = np.sqrt(value)
-            else:
-                matrix[i, j] = value / matrix[j, j]
-    for i in range(n):
-        value = right[i]
-        for k in range(i):
-            value -= matrix[i, k] * solution[k]
-        solution[i] = value / matrix[i, i]
-    for i in range(n - 1, -1, -1):
-        value = solution[i]
-        for k in range(i + 1, n):
-            value -= matrix[k, i] * solution[k]
-        solution[i] = value / matrix[i, i]
-    return log_det
+    n_rows, n_matrices = equations.shape
+    n = int((np.sqrt(8.0 * n_rows + 9.0) - 3.0) / 2.0 + 0.5)
+    value, inverse, product = np.empty(n_matrices), np.empty(n_matrices), np.ones(n_matrices)
+    log_det[:] = 0.0
+    for j in range(n):
+        row = j * (j + 1) // 2
+        _subtract_products(equations, row, row, j, value)
+        for b in range(n_matrices):
+            pivot = max(value[b], 1e-12)  # rounding of float32 products
+            product[b] *= pivot
+            inverse[b] = 1.0 / np.sqrt(pivot)
+            equations[row + j, b] = np.sqrt(pivot)
+        if j % 8 == 7 or j == n - 1:  # logarithms take long, and more pivots may overflow
+            for b in range(n_matrices):
+                log_det[b] += np.log(product[b])
+                product[b] = 1.0
+        for i in range(j + 1, n + 1):
+            other = i * (i + 1) // 2
+            _subtract_products(equations, other, row, j, value)
+            for b in range(n_matrices):
+                equations[other + j, b] = value[b] * inverse[b]
+
+
+@njit_nogil
+def _subtract_products(equations: Floats, row: int, other: int, n: int, value: Floats) -> None:
+    """Set ``value`` to element `n` of a row minus the products of the first `n` with those of another."""
+    for b in range(len(value)):
+        value[b] = equations[row + n, b]
+    # Four at a time, for fewer passes over the values.
+    for k in range(0, n - 3, 4):
+        x, y = row + k, other + k
+        for b in range(len(value)):
+            value[b] -= (
+                equations[x, b] * equations[y, b]
+                + equations[x + 1, b] * equations[y + 1, b]
+                + equations[x + 2, b] * equations[y + 2, b]
+                + equations[x + 3, b] * equations[y + 3, b]
+            )
+    for k in range(n - n % 4, n):
+        for b in range(len(value)):
+            value[b] -= equations[row + k, b] * equations[other + k, b]

@@ -101,7 +101,7 @@ class ObservedTemplates:
     ----------
     z : ndarray of shape (n_z,)
         Redshifts, equally spaced in ln(1 + z).
-    columns : list of ndarray of shape (n_pixels, n_groups, n_columns)
+    columns : list of ndarray of shape (n_groups, n_columns, n_pixels)
         Templates at each redshift, which are dark blueward of their wavelengths; 0 for pixels that are not
         covered.
     is_covered : ndarray of bool, shape (n_pixels,)
@@ -161,10 +161,10 @@ class ObservedTemplates:
             high = max(min(first + n_wave, n_seen), low)
             projected = by_column[:, low:high] @ nodes[node][max(low - first, 0) :][: high - low]
             projected = (projected * is_covered[:, None]).astype(np.float32)
-            projected = projected.reshape(-1, mixture.n_groups, mixture.n_columns)
+            projected = projected.T.reshape(mixture.n_groups, mixture.n_columns, -1)
             # Ramps that no pixel sees do not change the evidence.
-            n_used = int(np.flatnonzero(projected.any(axis=(0, 1))).max(initial=0)) + 1
-            columns.append(np.ascontiguousarray(projected[:, :, :n_used]))
+            n_used = int(np.flatnonzero(projected.any(axis=(0, 2))).max(initial=0)) + 1
+            columns.append(np.ascontiguousarray(projected[:, :n_used]))
         return cls(z, columns, is_covered)
 
 

@@ -31,10 +31,13 @@ class WeightedPixels:
         Inverse variance, the error floor included; 0 where a pixel is left out.
     flux : ndarray of shape (n_spectra, n_pixels)
         Flux.
+    weighted_flux : ndarray of shape (n_spectra, n_pixels)
+        Weight times flux.
     """
 
     weight: Floats32
     flux: Floats32
+    weighted_flux: Floats32
 
     @classmethod
     def from_spectra(
@@ -64,7 +67,7 @@ class WeightedPixels:
         is_used = (ivar > 0) & ~is_negative & ~find_spikes(filled, continuum, variance)
         variance += (error_floor * np.abs(smooth)) ** 2
         weight = np.where(is_used, 1.0 / (variance * (1.0 + 2.0 * noise_correlation)), 0.0)
-        return cls(weight.astype(np.float32), flux.astype(np.float32))
+        return cls(weight.astype(np.float32), flux.astype(np.float32), (weight * flux).astype(np.float32))
 
     def take(self, rows: NDArray[np.int64]) -> WeightedPixels:
         """Return some of the spectra.
@@ -78,7 +81,7 @@ class WeightedPixels:
         -------
         WeightedPixels
         """
-        return WeightedPixels(self.weight[rows], self.flux[rows])
+        return WeightedPixels(self.weight[rows], self.flux[rows], self.weighted_flux[rows])
 
 
 def find_spikes(flux: Floats, continuum: Floats, variance: Floats) -> NDArray[np.bool_]:

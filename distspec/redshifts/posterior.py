@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,10 @@ SAME_REDSHIFT = 0.01
 """Redshifts that differ by less than this times 1 + z are the same."""
 MAX_DROP = 40.0
 """Logarithm of the evidence below its maximum from which a redshift has no probability."""
+MAX_MATRIX_POINTS = 64
+"""Longest part of a grid that is interpolated by a matrix that is kept."""
+KERNEL_SIGMAS = 4.0
+"""Half width of the distribution of systematic errors [standard deviations]."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class RedshiftPosterior:
         That of the next solution, `SAME_REDSHIFT` or more from the first; NaN if there is none.
     delta_chi2_second : float
         Twice the difference of the log probability densities of both; NaN if there is no second one.
+    p_excluded : float
+        Probability that the redshift is none of these, of which nothing else is known.
     """
 
     z: Floats
@@ -41,9 +48,17 @@ class RedshiftPosterior:
     z_best: float
     z_second: float
     delta_chi2_second: float
+    p_excluded: float = 0.0
 
     @classmethod
-    def from_evidence(cls, z: Floats, log_evidence: Floats) -> RedshiftPosterior:
+    def from_evidence(
+        cls,
+        z: Floats,
+        log_evidence: Floats,
+        is_kept: NDArray[np.bool_] | None = None,
+        systematic_error: float = 0.0,
+        p_excluded: float = 0.0,
+    ) -> RedshiftPosterior:
         """Interpolate log evidence, prior included, and normalize it.
 
         Parameters
@@ -52,6 +67,12 @@ class RedshiftPosterior:
             Redshifts, equally spaced in ln(1 + z).
         log_evidence : ndarray of shape (n_z,)
             Natural logarithm of evidence times prior density in ln(1 + z); -inf where it was not computed.
+        is_kept : ndarray of bool, shape (n_z,), optional
+            Redshifts that are kept even if their evidence is more than `MAX_DROP` below the maximum.
+        systematic_error : float
+            Standard deviation of normal systematic errors of ln(1 + z).
+        p_excluded : float
+            Probability that the redshift is none of these.
 
         Returns
         -------
@@ -59,7 +80,9 @@ class RedshiftPosterior:
         """
         is_used = log_evidence > log_evidence.max() - MAX_DROP
         is_used |= np.isfinite(log_evidence) & _dilate(is_used)
-        points, values = _oversample(np.log1p(z), log_evidence, is_used)
+        if is_kept is not None:
+            is_used |= np.isfinite(log_evidence) & is_kept
+        points, values = _oversample(np.log1p(z), log_evidence, is_used, systematic_error)
         best = int(values.argmax())
         probability = np.exp(values - values[best])
         z_fine = np.expm1(points)
@@ -71,9 +94,8 @@ class RedshiftPosterior:
         if len(others):
             second = others[values[others].argmax()]
             z_second, delta_chi2 = z_fine[second], 2.0 * (values[best] - values[second])
-        return cls(
-            z_fine, probability / probability.sum(), float(z_fine[best]), float(z_second), float(delta_chi2)
-        )
+        probability /= probability.sum()
+        return cls(z_fine, probability, float(z_fine[best]), float(z_second), float(delta_chi2), p_excluded)
 
     def quantile(self, fraction: float) -> float:
         """Return the redshift below which a fraction of the probability lies.
@@ -90,8 +112,11 @@ class RedshiftPosterior:
         centers = np.cumsum(self.probability) - 0.5 * self.probability
         return float(np.interp(fraction, centers, self.z))
 
-    def outlier_probability(self, z: float) -> float:
-        """Return the probability that the redshift is not ``z``, within `SAME_REDSHIFT` times 1 + z.
+    def probability_near(self, z: float) -> float:
+        """Return the probability of redshifts within `SAME_REDSHIFT` times 1 + z of a redshift.
+
+        Of two redshifts that are certainly wrong it tells the more probable one, where
+        `outlier_probability` is rounded to 1.
 
         Parameters
         ----------
@@ -106,7 +131,22 @@ class RedshiftPosterior:
         if not np.isfinite(z):
             return float("nan")
         is_same = np.abs(self.z - z) < SAME_REDSHIFT * (1.0 + z)
-        return float(1.0 - self.probability[is_same].sum())
+        return float(self.probability[is_same].sum())
+
+    def outlier_probability(self, z: float) -> float:
+        """Return the probability that the redshift is not ``z``, within `SAME_REDSHIFT` times 1 + z.
+
+        Parameters
+        ----------
+        z : float
+            A redshift from elsewhere.
+
+        Returns
+        -------
+        float
+            At least `p_excluded`; NaN if ``z`` is not finite.
+        """
+        return 1.0 - (1.0 - self.p_excluded) * self.probability_near(z)
 
 
 def _dilate(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -117,15 +157,55 @@ def _dilate(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return wider
 
 
-def _oversample(x: Floats, values: Floats, is_used: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Interpolate each contiguous part of a function by a cubic spline; return all points and values."""
+def _oversample(
+    x: Floats, values: Floats, is_used: NDArray[np.bool_], systematic_error: float
+) -> tuple[Floats, Floats]:
+    """Interpolate each contiguous part of a function by a cubic spline; return all points and values.
+
+    The exponential of the function is convolved with the distribution of systematic errors.
+    """
+    kernel = _make_kernel(systematic_error * OVERSAMPLING / (x[1] - x[0]) if len(x) > 1 else 0.0)
     bounds = np.flatnonzero(np.diff(np.concatenate([[False], is_used, [False]]).astype(int)))
     points: list[Floats] = []
     results: list[Floats] = []
     for first, stop in bounds.reshape(-1, 2):
-        part = x[first:stop]
-        fine = np.linspace(part[0], part[-1], OVERSAMPLING * (len(part) - 1) + 1)
-        points.append(fine)
-        own = values[first:stop]
-        results.append(CubicSpline(part, own)(fine) if len(part) > 3 else np.interp(fine, part, own))
+        n = stop - first
+        points.append(np.linspace(x[first], x[stop - 1], OVERSAMPLING * (n - 1) + 1))
+        fine = _interpolate(values[first:stop])
+        if len(kernel) > 1 and n > 1:
+            fine = _convolve_exponential(fine, kernel)
+        results.append(fine)
     return np.concatenate(points), np.concatenate(results)
+
+
+def _interpolate(values: Floats) -> Floats:
+    """Interpolate equally spaced values by a cubic spline, or linearly if there are three or fewer."""
+    n = len(values)
+    if n <= MAX_MATRIX_POINTS:
+        return _make_interpolation(n) @ values
+    return CubicSpline(np.arange(n), values)(np.linspace(0, n - 1, OVERSAMPLING * (n - 1) + 1))
+
+
+@lru_cache(maxsize=MAX_MATRIX_POINTS)
+def _make_interpolation(n: int) -> Floats:
+    """Return the matrix that interpolates `n` equally spaced values."""
+    x, fine = np.arange(n), np.linspace(0, n - 1, OVERSAMPLING * (n - 1) + 1)
+    if n > 3:
+        return CubicSpline(x, np.eye(n))(fine)
+    return np.array([np.interp(fine, x, row) for row in np.eye(n)]).T
+
+
+@lru_cache
+def _make_kernel(sigma: float) -> Floats:
+    """Return a normal distribution of sum 1 on the points of a kernel; sigma is in points."""
+    half = int(np.ceil(KERNEL_SIGMAS * sigma))
+    kernel = np.exp(-0.5 * (np.arange(-half, half + 1) / max(sigma, 1e-9)) ** 2)
+    return kernel / kernel.sum()
+
+
+def _convolve_exponential(values: Floats, kernel: Floats) -> Floats:
+    """Return the logarithm of the convolved exponential; beyond the ends it is that at the ends."""
+    high = values.max()
+    padded = np.pad(np.exp(values - high), len(kernel) // 2, mode="edge")
+    # Values that underflow have neighbors that are greater by many orders of magnitude, or no probability.
+    return high + np.log(np.maximum(np.convolve(padded, kernel, "valid"), 1e-300))

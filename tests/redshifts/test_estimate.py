@@ -61,6 +61,27 @@ def test_redshifts_of_the_archive_are_not_used(estimator, spectra, estimates):
     assert get_best(estimator.estimate(wrong)).tolist() == get_best(estimates).tolist()
 
 
+def test_a_wrong_redshift_of_the_archive_is_compared(estimator, spectra, estimates):
+    wrong_z = np.expm1(np.log1p(TRUE_Z) + np.array([0.2, 0.3, -0.3, -0.5, -0.6]))
+    wrong = [replace(spectrum, z=z) for spectrum, z in zip(spectra, wrong_z, strict=True)]
+    found = estimator.estimate(wrong)
+    assert get_best(found) == pytest.approx(get_best(estimates), abs=1e-6)
+    for posterior, z in zip(found.posteriors, wrong_z, strict=True):
+        assert 0.0 < posterior.probability_near(z) < 1e-8
+        assert posterior.outlier_probability(z) == pytest.approx(1.0)
+        near = posterior.z[np.abs(posterior.z - z) < 0.01 * (1.0 + z)]
+        assert np.ptp(near) > 0.015 * (1.0 + z)
+
+
+def test_proposed_redshifts_give_what_all_redshifts_give(estimator, spectra, estimates):
+    everywhere = replace(estimator, config=replace(CONFIG, n_proposals=10_000))
+    found = everywhere.estimate(spectra)
+    for posterior, expected in zip(estimates.posteriors, found.posteriors, strict=True):
+        assert posterior.z_best == pytest.approx(expected.z_best, abs=1e-4)
+        for fraction in (0.16, 0.5, 0.84):
+            assert posterior.quantile(fraction) == pytest.approx(expected.quantile(fraction), abs=1e-4)
+
+
 @settings(max_examples=8)
 @given(order=st.permutations(range(len(TRUE_Z))), n=st.integers(1, len(TRUE_Z)))
 def test_estimate_of_a_spectrum_does_not_depend_on_the_others(estimator, spectra, estimates, order, n):
@@ -130,7 +151,7 @@ def test_flux_of_nothing_has_a_posterior(estimator, rng):
 
 def test_errors_that_are_too_small_are_widened(estimator, spectra):
     wiggles = 1.0 + 0.3 * np.sin(np.arange(len(WAVE)))
-    strange = replace(spectra[0], flux=spectra[0].flux * wiggles, ivar=spectra[0].ivar * 1e4)
+    strange = replace(spectra[0], flux=spectra[0].flux * wiggles, ivar=spectra[0].ivar * 1e5)
     as_stated, smaller = estimator.estimate([strange, replace(strange, ivar=strange.ivar * 100.0)]).posteriors
     widths = [p.quantile(0.84) - p.quantile(0.16) for p in (as_stated, smaller)]
     assert widths[1] == pytest.approx(widths[0], rel=0.5)
@@ -164,6 +185,9 @@ def test_prior_of_the_training_redshifts(spectra):
         {"n_proposals": 0},
         {"error_floor": -0.1},
         {"error_floor": np.nan},
+        {"misfit_weight": -1.0},
+        {"systematic_error": np.inf},
+        {"p_excluded": 1.0},
         {"n_smooth": 3},
     ],
 )

@@ -4,10 +4,12 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from distspec.redshifts.evidence import (
+    BLOCK_SIZE,
     compute_mixture_evidence,
     compute_smooth_evidence,
+    decompose,
     make_smooth_basis,
-    solve,
+    multiply_pairs,
 )
 
 N_PIXELS = 25
@@ -22,11 +24,10 @@ def draw_group(rng, n_axes=3):
 
 def get_products(templates, weight, flux):
     """Return what the kernel needs of a spectrum and a list of groups."""
-    i, j = np.tril_indices(len(templates[0]))
-    products = [[(weight * each[i] * each[j]).sum(axis=1) for each in templates]]
-    return np.array(products, np.float32), np.array(
-        [[each @ (weight * flux) for each in templates]], np.float32
-    )
+    columns = np.array([each[::-1] for each in templates], np.float32)
+    products = multiply_pairs(columns) @ weight.astype(np.float32)
+    projections = columns @ (weight * flux).astype(np.float32)
+    return products[..., None], projections[..., None]
 
 
 def best_amplitude(group, weight, flux, prior_amplitude):
@@ -97,7 +98,7 @@ def test_negative_flux_has_the_evidence_of_no_better_fit_than_nothing(spectrum):
 
 
 def test_no_pixel_sees_a_template():
-    products, projections = np.zeros((2, 3, 10), np.float32), np.zeros((2, 3, 4), np.float32)
+    products, projections = np.zeros((3, 10, 2), np.float32), np.zeros((3, 4, 2), np.float32)
     assert np.isneginf(compute_mixture_evidence(products, projections, np.zeros(3))).all()
 
 
@@ -113,9 +114,31 @@ def test_smooth_evidence_is_the_marginal_likelihood(rng):
         assert found[k] == pytest.approx(expected - multivariate_normal.logpdf(flux[k], zero, noise))
 
 
-def test_equations_are_solved(rng):
-    root = rng.normal(size=(6, 9))
-    matrix, right, solution = root @ root.T, rng.normal(size=6), np.empty(6)
-    expected = np.linalg.solve(matrix, right), np.linalg.slogdet(matrix)[1]
-    assert solve(matrix, right, solution) == pytest.approx(expected[1])
-    assert solution == pytest.approx(expected[0])
+def test_pairs_of_templates(rng):
+    templates = rng.normal(size=(2, 3, 7)).astype(np.float32)
+    i, j = np.tril_indices(3)
+    assert multiply_pairs(templates) == pytest.approx(templates[:, i] * templates[:, j])
+
+
+@pytest.mark.parametrize("n", [1, 4, 6, 17])
+def test_equations_are_solved(rng, n):
+    roots, right = rng.normal(size=(5, n, n + 3)), rng.normal(size=(5, n))
+    matrices = roots @ roots.transpose(0, 2, 1)
+    equations = np.concatenate([matrices[:, *np.tril_indices(n)], right], axis=1).T.copy()
+    log_det = np.empty(5)
+    decompose(equations, log_det)
+    factors = np.linalg.cholesky(matrices)
+    solved = np.linalg.solve(factors, right[..., None])[..., 0]
+    expected = np.concatenate([factors[:, *np.tril_indices(n)], solved], axis=1).T
+    assert equations == pytest.approx(expected)
+    assert log_det == pytest.approx(np.linalg.slogdet(matrices)[1])
+
+
+@pytest.mark.parametrize("n_spectra", [1, BLOCK_SIZE, 2 * BLOCK_SIZE + 1])
+def test_evidence_of_a_spectrum_does_not_depend_on_the_others(spectrum, n_spectra):
+    products, projections = get_products(*spectrum)
+    factors = np.geomspace(0.1, 30.0, n_spectra).astype(np.float32)
+    found = compute_mixture_evidence(products * factors**2, projections * factors, np.log([0.3, 0.7]))
+    for k in (0, n_spectra // 2, n_spectra - 1):
+        alone = products * factors[k] ** 2, projections * factors[k]
+        assert found[k] == compute_mixture_evidence(*alone, np.log([0.3, 0.7]))[0]

@@ -57,7 +57,7 @@ def test_templates_agree_with_brute_force(rng, z):
         weight = ndtr((high - x) / sigma) - ndtr((low - x) / sigma)
         rest = np.exp(x) / (1.0 + observed.z[k])
         rows = mixture.templates[node].reshape(-1, len(LOG_WAVE))
-        for found, row in zip(observed.columns[k][pixel].ravel(), rows, strict=True):
+        for found, row in zip(observed.columns[k][..., pixel].ravel(), rows, strict=True):
             emitted = np.interp(np.log(rest), LOG_WAVE, row)
             assert found == pytest.approx(np.average(emitted, weights=weight), abs=0.003 * scale)
 
@@ -68,7 +68,7 @@ def test_pixels_redward_of_the_templates_are_not_covered(rng):
     red_end = 1.2  # 8000 Å at z = 0.5
     assert observed.is_covered[wave < red_end - 0.03].all()
     assert not observed.is_covered[wave > red_end + 0.03].any()
-    assert not any(columns[~observed.is_covered].any() for columns in observed.columns)
+    assert not any(columns[..., ~observed.is_covered].any() for columns in observed.columns)
 
 
 def test_steps_of_the_coarse_redshifts_are_among_the_fine_ones(rng):

@@ -79,5 +79,5 @@ def test_flux_of_zero_keeps_its_errors():
 
 
 def test_some_of_the_spectra():
-    pixels = WeightedPixels(np.eye(3, dtype=np.float32), np.ones((3, 3), np.float32))
+    pixels = WeightedPixels(*(k * np.eye(3, dtype=np.float32) for k in (1, 2, 3)))
     assert pixels.take(np.array([2, 0])).weight.tolist() == [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]

@@ -51,6 +51,31 @@ def test_redshifts_without_an_evidence_have_no_probability():
     assert posterior.quantile(1.0) <= posterior.z[-1]
 
 
+@given(center=st.floats(0.3, 1.7), sigma=st.floats(0.003, 0.01), error=st.floats(0.0, 0.01))
+def test_systematic_errors_add_in_quadrature(center, sigma, error):
+    posterior = RedshiftPosterior.from_evidence(Z, gaussian(center, sigma), systematic_error=error)
+    assert np.log1p(posterior.z_best) == pytest.approx(center, abs=0.0002)
+    low, high = np.log1p([posterior.quantile(0.16), posterior.quantile(0.84)])
+    width = norm.ppf(0.84) * np.hypot(sigma, error)
+    assert [low, high] == pytest.approx([center - width, center + width], abs=0.02 * width + 0.0002)
+
+
+def test_improbable_redshifts_that_are_kept_are_ranked():
+    evidence = np.logaddexp(gaussian(0.5, 0.0025), gaussian(1.4, 0.0025, height=-300.0))
+    is_kept = np.abs(LOG1PZ - 1.4) < 0.01
+    dropped, kept = (RedshiftPosterior.from_evidence(Z, evidence, mask) for mask in (None, is_kept))
+    assert dropped.probability_near(np.expm1(1.4)) == 0.0
+    assert np.log(kept.probability_near(np.expm1(1.4))) == pytest.approx(-300.0, abs=0.01)
+    assert kept.outlier_probability(np.expm1(1.4)) == 1.0
+    assert kept.z_best == dropped.z_best
+
+
+def test_outlier_probability_is_at_least_that_of_no_redshift():
+    posterior = RedshiftPosterior.from_evidence(Z, gaussian(1.0, 0.001), p_excluded=0.01)
+    assert posterior.outlier_probability(np.expm1(1.0)) == pytest.approx(0.01)
+    assert posterior.outlier_probability(np.expm1(1.5)) == 1.0
+
+
 def test_outlier_probability():
     posterior = RedshiftPosterior.from_evidence(Z, gaussian(1.0, 0.001))
     z = np.e - 1.0
@@ -59,3 +84,4 @@ def test_outlier_probability():
     assert posterior.outlier_probability(z + 0.02 * (1 + z)) == pytest.approx(1.0)
     assert posterior.outlier_probability(-0.5) == 1.0
     assert all(math.isnan(posterior.outlier_probability(bad)) for bad in (math.nan, math.inf, -math.inf))
+    assert math.isnan(posterior.probability_near(math.nan))
