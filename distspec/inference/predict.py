@@ -17,13 +17,17 @@ from distspec.catalog.editions import find_record, open_record_tables
 from distspec.catalog.run_record import RunRecord, read_run_record
 from distspec.clustering.config import ClusteringConfig
 from distspec.core import schema
-from distspec.core.errors import InvalidSpectrumError, NotFoundError, QuarantineRecord
+from distspec.core.errors import InvalidSpectrumError, NotFoundError
 from distspec.core.records import decode_value
 from distspec.core.spectrum import Spectrum, SpectrumBatch
 from distspec.inference.describe import SpectrumDescription, describe_spectra
 from distspec.inference.latents import compute_latents
 from distspec.inference.prediction import Prediction
-from distspec.inference.redshifts import build_redshift_columns, open_redshift_estimator
+from distspec.inference.redshifts import (
+    build_failure_records,
+    build_redshift_columns,
+    open_redshift_estimator,
+)
 from distspec.inference.run_model import RUN_MODEL_FILE, RunModel
 from distspec.io.files import read_arrays, url_exists
 from distspec.io.paths import join_url, model_url, run_url, store_url
@@ -152,7 +156,7 @@ class Predictor:
         """
         norm = decode_value(NormConfig, self.store_config.preprocessing["norm"])
         batch, failures = preprocess(spectra, self.store_config.grid, norm, self.store_config.default_slope)
-        rejected = [QuarantineRecord(spectra[i].object_id, "", "", e.reason, e.detail) for i, e in failures]
+        rejected = build_failure_records(spectra, posteriors, failures)
         columns = schema.build_prediction_schema(
             self.models[0].n_latents,
             self.archive.measurements.columns,
@@ -313,7 +317,7 @@ class ModelPredictor:
             Its table has no columns of classes, anomaly scores and neighbors.
         """
         batch, failures = self.model.preprocess(spectra)
-        rejected = [QuarantineRecord(spectra[i].object_id, "", "", e.reason, e.detail) for i, e in failures]
+        rejected = build_failure_records(spectra, posteriors, failures)
         all_columns = schema.build_prediction_schema(
             self.model.n_latents, self.archive.measurements.columns, 0
         )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from distspec.core.errors import ConfigError, QuarantineRecord
+from distspec.core.errors import ConfigError, InvalidSpectrumError, QuarantineRecord
 from distspec.core.spectrum import Spectrum
 from distspec.redshifts.config import RedshiftConfig
 
@@ -109,6 +109,33 @@ def measure_missing_redshifts(
             for i, error in errors.items()
         ],
     )
+
+
+def build_failure_records(
+    spectra: Sequence[Spectrum],
+    posteriors: Sequence[RedshiftPosterior | None],
+    failures: Sequence[tuple[int, InvalidSpectrumError]],
+) -> list[QuarantineRecord]:
+    """Return the records of spectra that cannot be used at their redshifts, with those that were measured.
+
+    Parameters
+    ----------
+    spectra : sequence of Spectrum
+        All spectra.
+    posteriors : sequence of RedshiftPosterior or None
+        What was measured of each spectrum, None where the redshift was given; empty: all were given.
+    failures : sequence of (int, InvalidSpectrumError)
+        Position and reason of the spectra that cannot be used.
+
+    Returns
+    -------
+    list of QuarantineRecord
+    """
+    records: list[QuarantineRecord] = []
+    for i, error in failures:
+        measured = f", at the measured redshift {spectra[i].z:.4f}" if posteriors and posteriors[i] else ""
+        records.append(QuarantineRecord(spectra[i].object_id, "", "", error.reason, error.detail + measured))
+    return records
 
 
 def build_redshift_columns(posteriors: Sequence[RedshiftPosterior | None]) -> dict[str, list[Any]]:

@@ -12,6 +12,7 @@ from distspec.core.errors import ConfigError, InvalidSpectrumError, QuarantineRe
 from distspec.core.schema import REDSHIFT_COLUMNS
 from distspec.inference.predict import ModelPredictor
 from distspec.inference.redshifts import (
+    build_failure_records,
     build_redshift_columns,
     measure_missing_redshifts,
     open_redshift_estimator,
@@ -66,6 +67,16 @@ def test_columns_are_null_where_the_redshift_was_given_or_there_is_no_second_sol
     assert columns["z_p84"] == [None, POSTERIOR.quantile(0.84), POSTERIOR.quantile(0.84)]
     assert columns["z_second"] == [None, None, 7.5]
     assert columns["z_delta_chi2_second"] == [None, None, 12.0]
+
+
+def test_the_measured_redshift_of_a_spectrum_that_cannot_be_used_is_named():
+    error = InvalidSpectrumError(QuarantineReason.NO_OVERLAP, "no pixel")
+    spectra = [power_law("given", z=9.0), power_law("measured", z=3.0)]
+    details = [
+        [record.detail for record in build_failure_records(spectra, posteriors, [(0, error), (1, error)])]
+        for posteriors in ((), [None, POSTERIOR])
+    ]
+    assert details == [["no pixel"] * 2, ["no pixel", "no pixel, at the measured redshift 3.0000"]]
 
 
 def make_model(**vae):
