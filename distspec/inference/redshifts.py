@@ -97,7 +97,7 @@ def measure_missing_redshifts(
     if not missing:
         return SpectraWithRedshifts(list(spectra), [None] * len(spectra), [])
     log.info("measuring the redshifts of %d spectra, which may take minutes", len(missing))
-    found = open_estimator().estimate([spectra[i] for i in missing])
+    found = open_estimator().estimate([replace(spectra[i], z=math.nan) for i in missing])
     measured = {missing[k]: posterior for k, posterior in zip(found.index, found.posteriors, strict=True)}
     errors = {missing[k]: error for k, error in found.rejected}
     usable = [i for i in range(len(spectra)) if i not in errors]
