@@ -35,6 +35,8 @@ class RedshiftConfig:
     """Fraction of spectra whose p(z) excludes the true redshift."""
     n_smooth: int = 5
     """Number of functions of the smooth spectra that ``ln_bayes_factor`` compares with."""
+    marginalize: bool = True
+    """Integrate over amplitude and coefficients; else take their most probable values."""
     use_prior: bool = False
     """Use the distribution of redshifts that the model was trained on, as a normal distribution of ln(1 + z)
     of twice its width; else all ln(1 + z) are equally probable."""

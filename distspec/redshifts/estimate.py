@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 from distspec.core.errors import ConfigError, InvalidSpectrumError, QuarantineReason
 from distspec.core.spectrum import Floats, Floats32, Spectrum
@@ -43,6 +44,10 @@ PEAK_SHIFTS = range(-4, 5)
 """Steps from a proposed redshift at which it is compared if the redshift is likely."""
 UNRESOLVED_DROP = 20.0
 """Logarithm of the probability below its maximum from which a proposed redshift is not likely."""
+SMOOTH_SCALES = (1.0, 3.0, 10.0)
+"""Standard deviations of the coefficients of smooth spectra, relative to the flux."""
+MIN_BAYES_FACTOR = 10.0
+"""``ln_bayes_factor`` below which nothing distinguishes a spectrum from a smooth or empty one."""
 MIN_VALID_PIXELS = 20
 """Number of valid pixels below which no redshift is estimated."""
 
@@ -58,8 +63,8 @@ class RedshiftEstimates:
     posteriors : list of RedshiftPosterior
         Their posteriors.
     ln_bayes_factor : ndarray of shape (n_estimates,)
-        Natural logarithm of the evidence at the best redshift over that of a smooth spectrum. The amplitude
-        has an improper prior, so that it is known up to a constant: compare it between spectra.
+        Natural logarithm of the evidence at the best redshift over that of a smooth or empty spectrum. The
+        amplitude has an improper prior, so that it is known up to a constant: compare it between spectra.
     rejected : list of (int, InvalidSpectrumError)
         Position and reason of every other spectrum.
     """
@@ -68,6 +73,15 @@ class RedshiftEstimates:
     posteriors: list[RedshiftPosterior]
     ln_bayes_factor: Floats
     rejected: list[tuple[int, InvalidSpectrumError]]
+
+    @property
+    def z_class(self) -> list[str]:
+        """Class of each spectrum that has an estimate: "noise" or "galaxy".
+
+        Nothing distinguishes noise from smooth or empty spectra: ``ln_bayes_factor`` is below
+        `MIN_BAYES_FACTOR`. Stars are not distinguished from galaxies.
+        """
+        return ["noise" if value < MIN_BAYES_FACTOR else "galaxy" for value in self.ln_bayes_factor]
 
 
 @dataclass(frozen=True)
@@ -214,7 +228,8 @@ class RedshiftEstimator:
         coarse, fine = self._project(wave)
         n_z = len(fine.z)
         proposed = [
-            _compute_evidence(self.coarse, columns, pixels, COARSE_ITERATIONS) for columns in coarse.columns
+            _compute_evidence(self.coarse, columns, pixels, COARSE_ITERATIONS, self.config.marginalize)
+            for columns in coarse.columns
         ]
         is_own = np.abs(fine.z - z_own[:, None]) < SAME_REDSHIFT * (1.0 + z_own[:, None])
         peaks = self._find_peaks(np.array(proposed).T)
@@ -223,8 +238,7 @@ class RedshiftEstimator:
         is_likely = self._find_likely(pixels, evidence, peaks)
         self._compare(pixels, fine, _mark(np.where(is_likely, peaks, -1), PEAK_SHIFTS, n_z), evidence)
         best = evidence.max(axis=1)
-        basis = make_smooth_basis(wave, self.config.n_smooth)
-        ln_bayes_factor = best - compute_smooth_evidence(pixels.weight, pixels.flux, basis)
+        ln_bayes_factor = best - self._compare_featureless(wave, pixels)
         tempered = evidence / self._measure_width(pixels, best)[:, None] + self._log_prior(fine.z)
         posteriors = [
             RedshiftPosterior.from_evidence(
@@ -262,7 +276,18 @@ class RedshiftEstimator:
         is_wanted = is_wanted & np.isneginf(evidence)
         for k in np.flatnonzero(is_wanted.any(axis=0)):
             rows = np.flatnonzero(is_wanted[:, k])
-            evidence[rows, k] = _compute_evidence(self.fine, fine.columns[k], pixels.take(rows))
+            evidence[rows, k] = _compute_evidence(
+                self.fine, fine.columns[k], pixels.take(rows), marginalize=self.config.marginalize
+            )
+
+    def _compare_featureless(self, wave: Floats, pixels: WeightedPixels) -> Floats:
+        """Return the logarithm of the mean evidence of no flux and of smooth spectra, (n_spectra,)."""
+        basis = make_smooth_basis(wave, self.config.n_smooth)
+        smooth = [
+            compute_smooth_evidence(pixels.weight, pixels.flux, scale * basis) for scale in SMOOTH_SCALES
+        ]
+        values = np.array([np.zeros(len(pixels.flux)), *smooth])
+        return logsumexp(values, axis=0) - np.log(len(values))
 
     def _find_likely(
         self, pixels: WeightedPixels, evidence: Floats, peaks: NDArray[np.int64]
@@ -302,12 +327,13 @@ def _compute_evidence(
     columns: Floats32,
     pixels: WeightedPixels,
     n_iterations: int = N_AMPLITUDE_ITERATIONS,
+    marginalize: bool = True,
 ) -> Floats:
     """Return the evidence of spectra under a mixture at one redshift, (n_spectra,)."""
     templates = np.ascontiguousarray(columns[:, ::-1])  # the mean comes last
     products = multiply_pairs(templates) @ pixels.weight.T
     projections = templates @ pixels.weighted_flux.T
-    return compute_mixture_evidence(products, projections, mixture.log_weights, n_iterations)
+    return compute_mixture_evidence(products, projections, mixture.log_weights, n_iterations, marginalize)
 
 
 def _check_resolving_power(resolving_power: Sequence[tuple[float, float]], model_id: str) -> None:

@@ -46,6 +46,7 @@ def compute_mixture_evidence(
     projections: Floats32,
     log_weights: Floats,
     n_iterations: int = N_AMPLITUDE_ITERATIONS,
+    marginalize: bool = True,
 ) -> Floats:
     """Compute the evidence of a mixture of template groups, relative to a flux of 0.
 
@@ -63,6 +64,8 @@ def compute_mixture_evidence(
         Natural logarithm of the prior probabilities of the groups.
     n_iterations : int
         Number of solutions, each with the prior of the coefficients at the amplitude of the one before.
+    marginalize : bool
+        Integrate over amplitude and coefficients; else take their most probable values.
 
     Returns
     -------
@@ -108,7 +111,9 @@ def compute_mixture_evidence(
                 gain = 0.0
                 for i in range(n):
                     gain += equations[n_pairs + i, b] ** 2
-                value = 0.5 * gain - 0.5 * log_det[b] - n * np.log(used[b]) + log_weights[g]
+                value = 0.5 * gain + log_weights[g]
+                if marginalize:
+                    value -= 0.5 * log_det[b] + n * np.log(used[b])
                 if amplitude[b] < 0.0:  # an amplitude is positive
                     value -= 0.5 * curvature[b] * amplitude[b] ** 2
                 best = max(evidence[first + b], value)

@@ -8,8 +8,10 @@ redshifts are known. Success is |Δz| / (1 + z) < 0.01. Spectra are unimodal if 
 redshift is wrong by more than that is below 0.05. Wrong redshifts: all spectra are given their true redshift
 and then a wrong one, random or by confusion of two strong lines. Recall is the share of wrong ones with a
 lower `probability_near` than 1 % of the true ones have. Shuffled: true redshifts of other spectra, where the
-success is chance. The χ² scan compares the first spectra of each archive with noise-free simulated galaxies
-at every redshift step, with a free amplitude, the same weights and no prior, in numpy. Its templates take
+success is chance. Class: spectra called "noise", and featureless ones called "galaxy": noise alone, and power
+laws with −2.5 < β < 1 and about S/N 0.5 and 5 a pixel. The χ² scan compares the first spectra of each archive
+with noise-free simulated galaxies at every redshift step, with a free amplitude, the same weights and no
+prior, in numpy. Its templates take
 some minutes. With `--ablation`, further columns leave out parts of the estimator.
 
 real: the DJA files of grade 3 (`DISTSPEC_TEST_DATA`) at all redshifts, and a row for each failure.
@@ -31,6 +33,7 @@ from distspec.archives.simulated.archive import (
     simulate_galaxy_flux,
     simulate_survey_flux,
 )
+from distspec.archives.simulated.nirspec import WAVE
 from distspec.archives.simulated.survey import SimulationConfig, plan_survey
 from distspec.core.lines import GALAXY_LINES
 from distspec.core.spectrum import Floats, Spectrum
@@ -41,13 +44,15 @@ from distspec.redshifts import RedshiftConfig, RedshiftEstimates, RedshiftEstima
 from distspec.redshifts.pixels import WeightedPixels
 from distspec.redshifts.posterior import SAME_REDSHIFT
 from tests.benchmarks.real_files import real_config
-from tests.benchmarks.survey import get_defects, observe_files, select_files
+from tests.benchmarks.survey import get_defects, observe, observe_files, select_files
 
 MODEL = "prism-simulated"
 UNIMODAL = 0.05
 """Probability of another redshift than the best below which a posterior counts as unimodal."""
 CONFUSED_LINES = [GALAXY_LINES[name] for name in ("Lyα", "[O II]", "[O III] 5007", "Hα")]
 FALSE_ALARMS = 0.01
+FEATURELESS = {"noise alone": 0.0, "power laws, S/N 0.5": 0.01, "power laws, S/N 5": 0.1}
+"""Featureless spectra and their flux density at 2 um [uJy]."""
 TEMPLATES_SEED = 1000
 """Seed of the archive that the model was trained on."""
 MIN_BASELINE_Z = 0.01
@@ -84,6 +89,15 @@ def simulate(n_files: int, seed: int) -> Sample:
     rows: list[dict[str, Any]] = table.to_pylist()
     spectra = observe_files(simulate_survey_flux(config, rows), table, get_defects(rows), seed)
     return Sample([replace(each, z=np.nan) for each in spectra], table["z_true"].to_numpy())
+
+
+def simulate_featureless(n_files: int, seed: int, level: float) -> list[Spectrum]:
+    """Simulate noise with exposure times of a survey, and power laws of `level` [uJy] at 2 um."""
+    exptime = plan_survey(SimulationConfig(n_spectra=n_files, seed=seed))["exptime"].to_numpy()
+    slopes = np.random.default_rng([seed, 8]).uniform(-2.5, 1.0, (n_files, 1))
+    flux = level * (WAVE / 2.0) ** (slopes + 2.0)
+    rngs = [np.random.default_rng([seed, 9, index]) for index in range(n_files)]
+    return observe(flux, np.full(n_files, np.nan), exptime, [""] * n_files, rngs)
 
 
 def read_real_files() -> Sample:
@@ -132,6 +146,8 @@ def measure(estimator: RedshiftEstimator, sample: Sample, seed: int) -> dict[str
         "in the 68 % interval where unimodal": ((low < z) & (z < high))[unimodal].mean(),
         "median |Δz| / (1 + z) where right": np.median((np.abs(best - z) / (1.0 + z))[ok]),
         "success, shuffled": is_right(best, rng.permutation(z)).mean(),
+        "called noise": (np.array(estimates.z_class) == "noise").mean(),
+        "success where not called noise": ok[np.array(estimates.z_class) != "noise"].mean(),
     }
     wrong = {"random": draw_random(z, estimator.config, rng), "line confusions": confuse_lines(z, rng)}
     true_p = estimate_given(estimator, sample, estimates.index, z)
@@ -252,6 +268,7 @@ def make_variants(with_ablation: bool) -> dict[str, RedshiftEstimator]:
             complete, coarse=_keep_one_node(complete.coarse), fine=_keep_one_node(complete.fine)
         ),
         "one group": RedshiftEstimator.from_model(model, RedshiftConfig(n_groups=1)),
+        "best fit": replace(complete, config=replace(complete.config, marginalize=False)),
         "prior of the training": replace(complete, config=replace(complete.config, use_prior=True)),
     }
 
@@ -284,8 +301,16 @@ def compare_simulated(args: argparse.Namespace) -> None:
     columns: dict[str, dict[str, float]] = {}
     for seed in range(args.first_seed, args.first_seed + args.seeds):
         sample = simulate(args.spectra, seed)
+        featureless = {
+            name: simulate_featureless(args.spectra, seed, level) for name, level in FEATURELESS.items()
+        }
         for name, estimator in variants.items():
-            columns[f"{seed} {name}".strip()] = measure(estimator, sample, seed)
+            columns[f"{seed} {name}".strip()] = measure(estimator, sample, seed) | {
+                f"called galaxy, {text}": np.mean(
+                    [each == "galaxy" for each in estimator.estimate(spectra).z_class]
+                )
+                for text, spectra in featureless.items()
+            }
         if scan is not None:
             few = Sample(sample.spectra[: args.baseline_spectra], sample.z[: args.baseline_spectra])
             columns[str(seed)] |= measure_scan(scan, complete, few)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import distspec
 from distspec.core.errors import ConfigError, QuarantineReason
+from distspec.core.spectrum import Spectrum
 from distspec.models.config import VAEConfig
 from distspec.redshifts import RedshiftConfig, RedshiftEstimator
 from tests.redshifts.analytic import CONFIG, UNIT, WAVE, draw_galaxies, make_estimator, observe
@@ -43,6 +44,7 @@ def test_redshifts_of_galaxies_with_lines(estimates):
     assert ((low < TRUE_Z) & (high > TRUE_Z)).all()
     assert max(p.outlier_probability(z) for p, z in zip(estimates.posteriors, TRUE_Z, strict=True)) < 0.01
     assert (estimates.ln_bayes_factor > 5.0).all()
+    assert estimates.z_class == ["galaxy"] * len(TRUE_Z)
 
 
 def test_units_do_not_matter(estimator, spectra, estimates):
@@ -127,7 +129,7 @@ def test_what_cannot_be_used_is_rejected_with_a_reason(estimator, spectra, estim
 
 def test_no_spectra(estimator):
     found = estimator.estimate([])
-    assert (found.index, found.posteriors, found.rejected) == ([], [], [])
+    assert (found.index, found.posteriors, found.rejected, found.z_class) == ([], [], [], [])
     assert found.ln_bayes_factor.shape == (0,)
 
 
@@ -147,6 +149,20 @@ def test_flux_of_nothing_has_a_posterior(estimator, rng):
     assert found.index == [0, 1]
     assert all(np.isfinite(p.probability).all() and np.isfinite(p.z_best) for p in found.posteriors)
     assert (found.ln_bayes_factor < 10.0).all()
+    assert found.z_class == ["noise", "noise"]
+
+
+@pytest.mark.parametrize("slope", [0.0, 1.0, 2.0])
+def test_smooth_flux_is_not_told_from_noise(estimator, slope):
+    noise = 0.3 * np.random.default_rng(2).standard_normal((3, len(WAVE)))
+    ivar = np.full(len(WAVE), 0.3**-2.0)
+    smooth = [Spectrum("", WAVE, (WAVE / 1.5) ** slope + each, ivar, UNIT, np.nan) for each in noise]
+    assert estimator.estimate(smooth).z_class == ["noise"] * 3
+
+
+def test_best_fit_instead_of_the_marginal_likelihood(spectra):
+    found = make_estimator(replace(CONFIG, marginalize=False)).estimate(spectra)
+    assert get_best(found) == pytest.approx(TRUE_Z, abs=0.01)
 
 
 def test_errors_that_are_too_small_are_widened(estimator, spectra):

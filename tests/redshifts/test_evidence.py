@@ -81,6 +81,22 @@ def test_prior_at_the_best_amplitude_is_close_to_that_at_every_amplitude(spectru
     assert found[0] == pytest.approx(exact, abs=0.3)
 
 
+def test_best_fit_is_the_likelihood_times_the_prior_at_the_best_coefficients(spectrum):
+    groups, weight, flux = spectrum
+    log_weights = np.zeros(1)
+    found = compute_mixture_evidence(*get_products(groups[:1], weight, flux), log_weights, 50, False)
+    templates = groups[0]
+    matrix, right = (templates * weight) @ templates.T, templates @ (weight * flux)
+    amplitude = 1.0
+    for _ in range(50):  # the prior of the coefficients follows the amplitude
+        prior = np.diag([0.0, *np.full(len(templates) - 1, amplitude**-2.0)])
+        solution = np.linalg.solve(matrix + prior, right)
+        amplitude = solution[0]
+    residual = flux - solution @ templates
+    chi2 = (weight * residual**2).sum() + (solution[1:] ** 2).sum() / amplitude**2
+    assert found[0] == pytest.approx(0.5 * ((weight * flux**2).sum() - chi2), abs=0.01)
+
+
 def test_evidence_does_not_depend_on_the_unit_of_flux(spectrum):
     groups, weight, flux = spectrum
     one, other = (
