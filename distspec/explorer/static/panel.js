@@ -9,7 +9,7 @@ import { Lines } from "./lines.js";
 import { SpectrumChart } from "./spectrum.js";
 
 const LISTED_RANKS = 200; // anomaly ranks up to this one are shown
-const EXPLANATION_DELAY = 500; // from the painting of a spectrum until its explanation is requested [ms]
+const EXPLANATION_DELAY = 200; // from the painting of a spectrum until its explanation is requested [ms]
 const OVERLAY_COLORS = ["#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d00"];
 
 export class Panel extends EventTarget {
@@ -82,7 +82,7 @@ export class Panel extends EventTarget {
     requestAnimationFrame(() => {
       performance.mark(`spectrum ${row}`);
       $("panel").dataset.painted = String(row);
-      // The server decodes the spectrum again for it, which would compete with the painting and with a next click.
+      // The server decodes the spectrum again for it: not needed of spectra that one only steps through.
       if (row === this.row) this.explanationTimer = setTimeout(() => this.explain(row), EXPLANATION_DELAY);
     });
   }
