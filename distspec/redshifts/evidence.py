@@ -75,17 +75,16 @@ def compute_mixture_evidence(
     n_groups, n, n_spectra = projections.shape
     n_pairs = n * (n + 1) // 2
     evidence = np.full(n_spectra, -np.inf)
-    # Equations of a block of spectra: the matrix, and as its last row the right-hand side.
-    equations = np.empty((n_pairs + n, BLOCK_SIZE))
-    log_det, amplitude, used = np.empty(BLOCK_SIZE), np.empty(BLOCK_SIZE), np.empty(BLOCK_SIZE)
     for first in range(0, n_spectra, BLOCK_SIZE):
         size = min(BLOCK_SIZE, n_spectra - first)
+        # The matrices, and as their last rows the right-hand sides.
+        equations = np.empty((n_pairs + n, size))
+        log_det, amplitude, used = np.empty(size), np.empty(size), np.empty(size)
         for g in range(n_groups):
             curvature = products[g, n_pairs - 1, first : first + size]
-            for b in range(BLOCK_SIZE):
-                seen = b < size and curvature[b] > 0.0
-                amplitude[b] = projections[g, n - 1, first + b] / curvature[b] if seen else 1.0
-            equations[:] = 0.0
+            for b in range(size):
+                is_seen = curvature[b] > 0.0
+                amplitude[b] = projections[g, n - 1, first + b] / curvature[b] if is_seen else 1.0
             for _ in range(n_iterations):
                 for b in range(size):
                     # Not below the standard error of an amplitude.

@@ -205,7 +205,7 @@ def _make_kernel(sigma: float) -> Floats:
 
 def _convolve_exponential(values: Floats, kernel: Floats) -> Floats:
     """Return the logarithm of the convolved exponential; beyond the ends it is that at the ends."""
-    high = values.max()
-    padded = np.pad(np.exp(values - high), len(kernel) // 2, mode="edge")
+    high, beyond = values.max(), np.ones(len(kernel) // 2)
+    padded = np.exp(np.concatenate([values[0] * beyond, values, values[-1] * beyond]) - high)
     # Values that underflow have neighbors that are greater by many orders of magnitude, or no probability.
     return high + np.log(np.maximum(np.convolve(padded, kernel, "valid"), 1e-300))
