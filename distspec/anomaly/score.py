@@ -26,6 +26,10 @@ CLASS_SHRINKAGE_SIZE = 50
 BAD_PIXEL_PENALTY, MAX_BAD_PIXEL_PENALTY = 0.5, 1.5
 """Decrease of the score of spectra with bad pixels, for each doubling of `artefact_score`, and its limit
 [dex]."""
+REDSHIFT_PENALTY = 1.5
+"""Decrease of the score of spectra with a doubtful redshift [dex]."""
+DOUBTFUL_PROBABILITY = 0.5
+"""Probability of a wrong redshift from which on it is doubtful."""
 MIN_EXPLAINED_SCORE = 1.5
 """Partial score from which on an explanation names it [dex]."""
 PARTIAL_SCORES: Mapping[str, str] = {
@@ -158,10 +162,39 @@ def compute_anomaly_scores(
     """
     reference = reference or ReferenceDistribution.from_raw_scores(raw_scores, snr, labels)
     scores = reference.score(raw_scores, snr, labels, bad_pixel_score)
-    order = np.lexsort([-np.sum([scores[name] for name in PARTIAL_SCORES], axis=0), -scores["anomaly_score"]])
+    return scores | {"anomaly_rank": _rank(scores["anomaly_score"], scores)}
+
+
+def lower_doubtful_redshifts(scores: Mapping[str, Floats], p_outlier: Floats) -> dict[str, Floats]:
+    """Lower the scores of spectra with a doubtful redshift: their reconstruction is poor for this reason.
+
+    Parameters
+    ----------
+    scores : mapping of str to ndarray of shape (n_spectra,)
+        Result of `compute_anomaly_scores`.
+    p_outlier : ndarray of shape (n_spectra,)
+        Probability that the archive's redshift is wrong; NaN where it is unknown.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n_spectra,)
+        ``anomaly_score``, lower by `REDSHIFT_PENALTY` from `DOUBTFUL_PROBABILITY` on, ``anomaly_rank``, and
+        ``anomaly_redshift`` [dex], NaN where the probability is unknown.
+    """
+    known = np.isfinite(p_outlier)
+    redshift = np.full(len(p_outlier), np.nan)
+    if known.any():
+        redshift[known] = _log_tail_fraction(p_outlier[known], np.sort(p_outlier[known]))
+    score = scores["anomaly_score"] - REDSHIFT_PENALTY * (p_outlier >= DOUBTFUL_PROBABILITY)
+    return {"anomaly_score": score, "anomaly_rank": _rank(score, scores), "anomaly_redshift": redshift}
+
+
+def _rank(score: Floats, partial_scores: Mapping[str, Floats]) -> Floats:
+    """Return ranks from 1 for the highest score; of equal ones, the larger sum of partial scores is first."""
+    order = np.lexsort([-np.sum([partial_scores[name] for name in PARTIAL_SCORES], axis=0), -score])
     rank = np.empty(len(order))
     rank[order] = np.arange(1, len(order) + 1)
-    return scores | {"anomaly_rank": rank}
+    return rank
 
 
 def explain_anomaly(
@@ -207,6 +240,28 @@ def explain_anomaly(
         i = int(np.argmax(np.where(valid, np.abs(residual), 0)))
         parts.append(use_minus_signs(f"largest residual {residual[i]:+.1f} σ at {wave_rest[i]:.0f} Å"))
     return "; ".join(parts)
+
+
+def explain_redshift(z: float, z_model: float | None, p_outlier: float | None) -> str:
+    """Return a sentence about a doubtful redshift; "" if it is not doubtful or was not measured.
+
+    Parameters
+    ----------
+    z : float
+        Redshift of the archive.
+    z_model, p_outlier : float or None
+        Measured redshift, and the probability that that of the archive is wrong.
+
+    Examples
+    --------
+    >>> explain_redshift(3.21, 5.432, 0.99)
+    'doubtful redshift: z = 5.432 fits better than 3.210'
+    >>> explain_redshift(3.21, 3.212, 0.02)
+    ''
+    """
+    if z_model is None or p_outlier is None or p_outlier < DOUBTFUL_PROBABILITY:
+        return ""
+    return f"doubtful redshift: z = {z_model:.3f} fits better than {z:.3f}"
 
 
 def _log_tail_fraction(scores: Floats, sorted_scores: Floats) -> Floats:

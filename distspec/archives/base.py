@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +30,9 @@ FRAGMENT_PATTERN = re.compile(
 
 Text after "#" that ends in a suffix of FITS files belongs to the name of the file."""
 
+RedshiftSource = Literal["catalog", "best", "model"]
+"""Redshifts at which spectra are used: those of the archive's catalog that the selection trusts; these, and
+the model's for other spectra; or the model's wherever it is confident."""
 LISTING_SCHEMA = pa.schema(
     [
         pa.field("object_id", pa.string(), nullable=False),
@@ -215,6 +218,9 @@ class Archive(ABC):
     """Folder or bucket that contains every file of the archive: a str; for some archives a str or a tuple of
     str, the places that are tried in order."""
 
+    redshifts: RedshiftSource = "catalog"
+    """Which redshifts spectra are used at; archives whose catalogs have untrusted ones make it an option."""
+
     @property
     def base_urls(self) -> tuple[str, ...]:
         """Folders or buckets of the files, as they were given: one unless `url` names several."""
@@ -269,6 +275,20 @@ class Archive(ABC):
         ArchiveError
             If the catalog or the folder cannot be used; the message names the setting.
         """
+
+    def accepts_redshifts(self, z: Floats) -> NDArray[np.bool_]:
+        """Return which redshifts the limits of the selection include.
+
+        Parameters
+        ----------
+        z : ndarray of shape (n_spectra,)
+            Redshifts.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_spectra,)
+        """
+        return np.isfinite(z)
 
     def explain_listing(self, access: AccessConfig = DEFAULT_ACCESS) -> ListingExplanation:
         """List the spectra, and describe what the archive's files were understood as.

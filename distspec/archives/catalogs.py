@@ -98,7 +98,7 @@ def build_listing(
     selection : RowSelection
         Which rows are selected.
     columns : mapping of str to array_like of shape (n_rows,)
-        Columns of `LISTING_SCHEMA` for all rows, and `sort_key`.
+        Columns of `LISTING_SCHEMA` for all rows, and further ones, which the table keeps.
     sort_key : str
         Column by which the spectra are sorted.
 
@@ -115,9 +115,11 @@ def build_listing(
             selection.selected[row] = False
             detail = "listed several times, once with a malformed cell"
             rejected.append(QuarantineRecord(ids[row], "", "", QuarantineReason.AMBIGUOUS, detail))
-    fields = [LISTING_SCHEMA.field(name) for name in columns if name in LISTING_SCHEMA.names]
-    extra = [] if sort_key in LISTING_SCHEMA.names else [pa.field(sort_key, pa.int64())]
-    table = pa.table(dict(columns), schema=pa.schema([*fields, *extra]))
+    fields = [
+        LISTING_SCHEMA.field(name) if name in LISTING_SCHEMA.names else pa.field(name, pa.array(values).type)
+        for name, values in columns.items()
+    ]
+    table = pa.table(dict(columns), schema=pa.schema(fields))
     table = table.filter(pa.array(selection.selected)).sort_by(sort_key)
     return Listing(table, selection.deselected, [*rejected, *catalog.describe_bad_lines()])
 

@@ -18,7 +18,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from distspec.archives.base import LISTING_SCHEMA, Archive, SpectrumEntry, build_spectrum_from_errors
+from distspec.archives.base import (
+    LISTING_SCHEMA,
+    Archive,
+    RedshiftSource,
+    SpectrumEntry,
+    build_spectrum_from_errors,
+)
 from distspec.archives.catalogs import (
     build_listing,
     find_etags,
@@ -35,7 +41,7 @@ from distspec.core.instruments import NIRSPEC_PRISM, Disperser
 from distspec.core.lines import GALAXY_LINES
 from distspec.core.listing import Listing, RowSelection
 from distspec.core.schema import Column
-from distspec.core.spectrum import Spectrum
+from distspec.core.spectrum import Floats, Spectrum
 from distspec.io.catalog_table import CatalogTable
 from distspec.io.fits.reading import parse_head
 from distspec.io.remote.config import DEFAULT_ACCESS, AccessConfig
@@ -89,6 +95,9 @@ class DJA(Archive):
     """Lower limit of the redshift, excluded."""
     z_max: float = 20.0
     """Upper limit of the redshift, included."""
+    redshifts: RedshiftSource = "catalog"
+    """Redshifts to use: those of the catalog with one of the grades; "best": these, and the model's for
+    spectra without a redshift or of another grade; "model": the model's wherever it is confident."""
     version_by_etag: bool = False
     """Make the ETag of a file part of its version even if the catalog has creation times."""
     sys_err: float = 0.0
@@ -134,14 +143,19 @@ class DJA(Archive):
         catalog = read_catalog(self.catalog, access)
         columns = _standardize_columns(catalog)
         bulk_index = index_prism_rows(columns["grating"])
-        selection = self._select_rows(columns, catalog)
+        selection, is_candidate = self._select_rows(columns, catalog)
+        selection.selected |= is_candidate
+        columns |= {
+            "z": np.where(is_candidate, np.nan, columns["z"]),
+            "deselected_as": np.where(np.isnan(columns["z"]), "no redshift", "grade").tolist(),
+        }
         if self.bulk:
             n_prism = int(np.count_nonzero(bulk_index >= 0))
             check_release(make_absolute_url(self.bulk), self.catalog, n_prism, access)
             listing = build_listing(
                 catalog, selection, {**columns, "bulk_index": bulk_index}, sort_key="bulk_index"
             )
-            return replace(listing, spectra=self._locate_in_bulk(listing.spectra))
+            return _split_candidates(replace(listing, spectra=self._locate_in_bulk(listing.spectra)))
         listing = build_listing(catalog, selection, columns)
         table = listing.spectra
         uris = self._build_uris(table, access)
@@ -156,10 +170,15 @@ class DJA(Archive):
             table = table.set_column(
                 table.column_names.index("version"), LISTING_SCHEMA.field("version"), version
             )
-        return replace(listing, spectra=_append_uris(table, uris))
+        return _split_candidates(replace(listing, spectra=_append_uris(table, uris)))
 
-    def _select_rows(self, columns: Mapping[str, Any], catalog: CatalogTable) -> RowSelection:
-        """Select rows by the options; a malformed cell does not deselect its row."""
+    def _select_rows(
+        self, columns: Mapping[str, Any], catalog: CatalogTable
+    ) -> tuple[RowSelection, NDArray[np.bool_]]:
+        """Select rows by the options; a malformed cell does not deselect its row.
+
+        Returns also which rows are left out for their redshift, and the model is to measure.
+        """
         z, well_formed, selection = columns["z"], ~catalog.has_problem, RowSelection(len(catalog))
 
         def differs(column: str, value: str) -> Any:
@@ -169,10 +188,18 @@ class DJA(Archive):
         selection.deselect(_find_older_rows(columns, catalog), "older version")
         selection.deselect(differs("grating", self.grating.upper()), "grating")
         selection.deselect(differs("filter", self.filter.upper()), "filter")
+        has_instrument = selection.selected.copy()
         selection.deselect(np.isnan(z) & well_formed, "no redshift")
         selection.deselect(~np.isin(columns["grade"], self.grades) & well_formed, "grade")
+        malformed_ids = np.array(columns["object_id"], object)[catalog.has_problem]
+        is_candidate = has_instrument & ~selection.selected & ~np.isin(columns["object_id"], malformed_ids)
+        is_candidate &= self.redshifts != "catalog"
         selection.deselect((z <= self.z_min) | (z > self.z_max), "z")
-        return selection
+        return selection, is_candidate
+
+    def accepts_redshifts(self, z: Floats) -> NDArray[np.bool_]:
+        """Return which redshifts lie between `z_min` and `z_max`; see `Archive.accepts_redshifts`."""
+        return (z > self.z_min) & (z <= self.z_max)
 
     def _locate_in_bulk(self, table: pa.Table) -> pa.Table:
         url = make_absolute_url(self.bulk)
@@ -235,7 +262,18 @@ class DJA(Archive):
 
 
 def _append_uris(table: pa.Table, uris: pa.Array) -> pa.Table:
-    return table.append_column(LISTING_SCHEMA.field("uri"), uris).select(LISTING_SCHEMA.names)
+    names = [*LISTING_SCHEMA.names, "deselected_as"]
+    return table.append_column(LISTING_SCHEMA.field("uri"), uris).select(names)
+
+
+def _split_candidates(listing: Listing) -> Listing:
+    """Separate the spectra without a redshift, which the model is to measure, from the others."""
+    has_redshift: Any = pc.invert(pc.is_nan(listing.spectra["z"]))
+    return replace(
+        listing,
+        spectra=listing.spectra.filter(has_redshift).drop_columns("deselected_as"),
+        candidates=listing.spectra.filter(pc.invert(has_redshift)),
+    )
 
 
 def _standardize_columns(table: CatalogTable) -> dict[str, Any]:

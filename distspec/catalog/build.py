@@ -11,7 +11,7 @@ import pyarrow as pa
 from icechunk import IcechunkError
 from numpy.typing import NDArray
 
-from distspec.anomaly.score import PARTIAL_SCORES, explain_anomaly
+from distspec.anomaly.score import PARTIAL_SCORES, explain_anomaly, explain_redshift, lower_doubtful_redshifts
 from distspec.archives.base import Archive
 from distspec.archives.registry import get_archive
 from distspec.catalog.class_tables import (
@@ -25,6 +25,7 @@ from distspec.catalog.config import CatalogConfig
 from distspec.catalog.editions import open_record_tables, read_current_record
 from distspec.catalog.healpix import radec_to_healpix
 from distspec.catalog.observations import build_leakage, build_observation_groups
+from distspec.catalog.redshifts import build_redshifts, match_objects, read_newest_measured
 from distspec.catalog.run_record import RunRecord
 from distspec.catalog.runs import load_run
 from distspec.clustering.feature_space import scale_by_posterior_width
@@ -40,6 +41,7 @@ from distspec.measurements.features import list_reconstruction_columns
 from distspec.measurements.galaxy_types import suggest_galaxy_types
 from distspec.models.latents import SCALAR_COLUMNS, VECTOR_COLUMNS, read_latents
 from distspec.models.model import Model, load_model
+from distspec.store.columns import REDSHIFT_SOURCE
 from distspec.store.splits import is_validation
 from distspec.store.store import Store, open_store
 
@@ -68,6 +70,8 @@ class _RunInputs:
         Latents, reconstruction statistics and measurements, one entry per spectrum.
     consensus : Table
         Majority labels.
+    measured : Table
+        Measured redshifts.
     provenance : mapping of str to str
         Metadata of every table.
     """
@@ -81,6 +85,7 @@ class _RunInputs:
     ledger: pa.Table
     latents: Mapping[str, Floats32]
     consensus: pa.Table
+    measured: pa.Table
     provenance: Mapping[str, str]
 
     @property
@@ -106,10 +111,10 @@ def build_tables(root: str, run_id: str, store: Store, config: CatalogConfig) ->
     Returns
     -------
     dict of str to Table
-        Tables ``objects``, ``classes``, ``class_medians``, ``anomalies``, ``bad_pixels``, ``changes``,
-        ``class_ids``, ``observation_groups``, ``leakage``, ``sweep``, ``null_tests``, ``confusion``,
-        ``latent_pairs`` and ``quarantine``; if there are labels also ``label_scores`` and, if they suffice,
-        ``predictions``.
+        Tables ``objects``, ``classes``, ``class_medians``, ``anomalies``, ``redshifts``, ``bad_pixels``,
+        ``changes``, ``class_ids``, ``observation_groups``, ``leakage``, ``sweep``, ``null_tests``,
+        ``confusion``, ``latent_pairs`` and ``quarantine``; if there are labels also ``label_scores`` and, if
+        they suffice, ``predictions``.
     """
     inputs = _load_inputs(root, run_id, store)
     provenance = inputs.provenance
@@ -136,6 +141,7 @@ def build_tables(root: str, run_id: str, store: Store, config: CatalogConfig) ->
         "classes": class_table,
         "class_medians": medians,
         "anomalies": _build_anomalies(inputs, objects, config.n_anomalies),
+        "redshifts": build_redshifts(inputs.measured, objects, provenance),
         "bad_pixels": _build_bad_pixels(objects, config.n_anomalies, provenance),
         "observation_groups": build_observation_groups(
             objects, inputs.archive.observation_columns, provenance
@@ -174,6 +180,7 @@ def _load_inputs(root: str, run_id: str, store: Store) -> _RunInputs:
         ledger=store.ledger().take(pa.array(rows)),
         latents={name: values[rows] for name, values in read_latents(store, model_id).items()},
         consensus=consensus_labels(current_annotations(read_annotations(root))),
+        measured=read_newest_measured(root),
         provenance=dict(zip(schema.PROVENANCE_KEYS, origin, strict=True)),
     )
 
@@ -219,11 +226,17 @@ def _build_objects(inputs: _RunInputs, classes: TrackedClasses) -> pa.Table:
     n_latents = latents["z_mean"].shape[1]
     people = inputs.consensus
     scalars = (*SCALAR_COLUMNS, *BAD_PIXEL_COLUMNS, *(column.name for column in measurements.columns))
+    observations = _columns(inputs.store.read_observations().take(pa.array(inputs.rows)))
+    z_source = observations.get(REDSHIFT_SOURCE, pa.nulls(len(ledger), pa.string()))
+    redshifts = match_objects(inputs.measured, ledger)
     values: dict[str, Any] = {
         **{column.name: pa.nulls(len(ledger), column.type) for column in observation_columns},
-        **_columns(inputs.store.read_observations().take(pa.array(inputs.rows))),
+        **observations,
         **_columns(ledger),
+        **redshifts,
+        "z_source": z_source.fill_null("archive"),
         **_columns(clustering.drop_columns("object_id")),
+        **_lower_doubtful_redshifts(clustering, redshifts["p_outlier"]),
         **{f"{name}_{i:02d}": latents[name][:, i] for name in VECTOR_COLUMNS for i in range(n_latents)},
         **{name: latents[name] for name in scalars},
         "store_row": inputs.rows,
@@ -245,6 +258,17 @@ def _build_objects(inputs: _RunInputs, classes: TrackedClasses) -> pa.Table:
     return schema.build_table(values, columns, inputs.provenance)
 
 
+def _lower_doubtful_redshifts(clustering: pa.Table, p_outlier: Any) -> dict[str, Any]:
+    """Return the anomaly scores with the redshifts: those of the run if no redshift was measured."""
+    unknown = pa.nulls(len(clustering), pa.float32())
+    if p_outlier.null_count == len(p_outlier):
+        return {"anomaly_redshift": unknown}
+    scores: Any = {name: clustering[name].to_numpy() for name in (*PARTIAL_SCORES, "anomaly_score")}
+    lowered = lower_doubtful_redshifts(scores, p_outlier.fill_null(np.nan).to_numpy())
+    redshift = pa.array(lowered["anomaly_redshift"], pa.float32(), from_pandas=True)
+    return {**lowered, "anomaly_redshift": redshift}
+
+
 def _find_healpix_cells(ra: Floats, dec: Floats) -> pa.Array:
     """Return the HEALPix cell of each position, null where it is unknown."""
     located = np.isfinite(ra) & np.isfinite(dec)
@@ -254,10 +278,11 @@ def _find_healpix_cells(ra: Floats, dec: Floats) -> pa.Array:
 
 def _assign_splits(inputs: _RunInputs) -> list[str]:
     """Return for each spectrum whether the model was trained or validated on it, or has not seen it."""
-    store, record, known_rows = inputs.store, inputs.model.record, inputs.rows
+    store, record = inputs.store, inputs.model.record
+    known_rows = store.trusted_rows()
     if record.dataset_checksum != store.dataset_checksum():
         try:
-            known_rows = open_store(store.url, record.snapshot_id).current_rows()
+            known_rows = open_store(store.url, record.snapshot_id).trusted_rows()
         except (ValueError, IcechunkError):  # the model was trained on another root
             known_rows = inputs.rows[:0]
     sources = store.ledger(["source_id"])["source_id"].take(pa.array(inputs.rows)).to_pylist()
@@ -280,6 +305,11 @@ def _build_anomalies(inputs: _RunInputs, objects: pa.Table, n_anomalies: int) ->
     reasons = [
         explain_anomaly(score, score["norm_snr"], residual[i], ivar[i] > 0, wave_rest)
         for i, score in enumerate(scores)
+    ]
+    redshifts = anomalies.select(["z", "z_model", "p_outlier"]).to_pylist()
+    reasons = [
+        "; ".join(filter(None, (explain_redshift(**each), reason)))
+        for each, reason in zip(redshifts, reasons, strict=True)
     ]
     values = {**_columns(anomalies), "reason": reasons}
     return schema.build_table(values, schema.ANOMALIES_SCHEMA, inputs.provenance)

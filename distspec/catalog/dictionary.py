@@ -32,6 +32,10 @@ TABLE_SCHEMAS: Mapping[str, tuple[str, Sequence[Column]]] = {
     "class_medians": ("Median spectra: one row per class and wavelength.", schema.CLASS_MEDIANS_SCHEMA),
     "anomalies": ("The spectra with the highest anomaly scores, by rank.", schema.ANOMALIES_SCHEMA),
     "bad_pixels": ("The spectra flagged for bad pixels, highest score first.", schema.BAD_PIXELS_SCHEMA),
+    "redshifts": (
+        "The spectra whose redshift was measured with the model, the most doubtful one of the archive first.",
+        schema.REDSHIFTS_SCHEMA,
+    ),
     "changes": ("Changes of the classes since the previous run.", schema.CLASS_CHANGES_SCHEMA),
     "class_ids": ("All classes of all published runs.", schema.CLASS_IDS_SCHEMA),
     "predictions": (

@@ -184,9 +184,12 @@ def _format_redshifts(table: pa.Table) -> dict[str, Any]:
     columns: dict[str, Any] = {"z": _format_floats(table["z"], 4)}
     if "model" not in table["z_source"].to_pylist():
         return columns
-    rows = table.select(["z_p16", "z_p84", "z_second"]).to_pylist()
-    interval = ["given" if row["z_p16"] is None else f"{row['z_p16']:.4f}–{row['z_p84']:.4f}" for row in rows]
-    second = ["" if row["z_second"] is None else f"{row['z_second']:.4f}" for row in rows]
+    rows = table.select(["z_model_p16", "z_model_p84", "z_model_second"]).to_pylist()
+    interval = [
+        "given" if row["z_model_p16"] is None else f"{row['z_model_p16']:.4f}–{row['z_model_p84']:.4f}"
+        for row in rows
+    ]
+    second = ["" if row["z_model_second"] is None else f"{row['z_model_second']:.4f}" for row in rows]
     return {**columns, "68 % of p(z)": interval, "second z": second}
 
 

@@ -82,11 +82,16 @@ class Listing:
         Numbers of rows that the selection leaves out, by reason.
     rejected : sequence of QuarantineRecord
         Rows that cannot be used, one record for each.
+    candidates : Table, optional
+        Spectra that the selection leaves out only because their redshifts are missing or not trusted, if the
+        model is to measure them: the columns of ``spectra``, with NaN for ``z``, and ``deselected_as``, the
+        reason under which ``deselected`` counts them.
     """
 
     spectra: pa.Table
     deselected: Mapping[str, int] = field(default_factory=dict[str, int])
     rejected: Sequence[QuarantineRecord] = ()
+    candidates: pa.Table | None = None
 
     @property
     def counts(self) -> RowCounts:

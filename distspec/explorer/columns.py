@@ -18,7 +18,12 @@ MEASUREMENTS, RECONSTRUCTION, OTHER = "measurements", "measurements of the recon
 OBSERVATION = "observation"
 GROUPS = (
     ("source", re.compile(r"object_id|source_id|root|srcid|ra|dec|_healpix_29|version|store_row")),
-    (OBSERVATION, re.compile(r"z|grating|filter|grade|snr|norm.*|slope|n_valid|split")),
+    (
+        OBSERVATION,
+        re.compile(
+            r"z(_source|_class|_model.*)?|p_outlier|grating|filter|grade|snr|norm.*|slope|n_valid|split"
+        ),
+    ),
     (
         "class",
         re.compile(

@@ -89,6 +89,8 @@ class ExplorerData:
         Rows of ``classes``.
     anomalies : Table
         Columns object_id and reason of the table ``anomalies``.
+    redshifts : Dataset or None
+        Table ``redshifts`` in storage; None in editions of earlier versions.
     store : Store
         Store of the spectra.
     store_rows : ndarray of shape (n_spectra,)
@@ -105,6 +107,7 @@ class ExplorerData:
     table: pa.Table
     classes: list[dict[str, Any]]
     anomalies: pa.Table
+    redshifts: ds.Dataset | None
     store: Store
     store_rows: NDArray[np.int64]
     model: Model
@@ -288,6 +291,28 @@ class ExplorerData:
         others = np.flatnonzero(rows != row)[:N_NEIGHBORS]
         return [(int(rows[k]), float(log_bayes_factors[k])) for k in others]
 
+    def read_redshift_density(self, object_id: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return the probabilities of the redshifts of a spectrum.
+
+        Parameters
+        ----------
+        object_id : str
+            Identifier of the spectrum.
+
+        Returns
+        -------
+        z, probability : tuple of float
+            Redshifts and their probabilities; empty if no redshift was measured.
+        """
+        if self.redshifts is None:
+            return (), ()
+        columns = ["pdf_z", "pdf_probability"]
+        found = self.redshifts.to_table(columns, filter=pc.field("object_id") == object_id).to_pylist()
+        if not found:
+            return (), ()
+        z, probability = (tuple(found[0][name] or ()) for name in columns)
+        return z, probability
+
     def top_anomalies(self) -> list[int]:
         """Return the rows with the highest anomaly scores.
 
@@ -379,6 +404,7 @@ def open_explorer_data(root: str) -> ExplorerData:
         table=table.combine_chunks(),
         classes=[replace_nonfinite(row) for row in tables["classes"].to_table().to_pylist()],
         anomalies=tables["anomalies"].to_table(["object_id", "reason"]),
+        redshifts=tables.get("redshifts"),
         store=store,
         store_rows=rows,
         model=load_model(model_url(root, run.model_id)),

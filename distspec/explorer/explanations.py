@@ -1,10 +1,10 @@
-"""Why a spectrum is anomalous, and which of its pixels are bad, in words."""
+"""Why a spectrum is anomalous, which of its pixels are bad, and its probable redshifts."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from distspec.anomaly.score import PARTIAL_SCORES, explain_anomaly
+from distspec.anomaly.score import PARTIAL_SCORES, explain_anomaly, explain_redshift
 from distspec.core.arrow import pc
 from distspec.explorer.data import ExplorerData
 from distspec.explorer.payloads import ExplanationPayload
@@ -34,7 +34,8 @@ def explain_row(data: ExplorerData, row: int) -> ExplanationPayload:
     bad_pixels = ""
     if all(values.get(name) is not None for name in THRESHOLDS):
         bad_pixels = describe_worst_statistic({name: values[name] for name in THRESHOLDS})
-    return ExplanationPayload(listed[0] if listed else _explain_anomaly(data, row), bad_pixels)
+    reason = listed[0] if listed else _explain_anomaly(data, row)
+    return ExplanationPayload(reason, bad_pixels, *data.read_redshift_density(object_id))
 
 
 def _explain_anomaly(data: ExplorerData, row: int) -> str:
@@ -44,4 +45,6 @@ def _explain_anomaly(data: ExplorerData, row: int) -> str:
     flux, ivar, recon = data.spectrum(row)
     residual = (flux - recon) * np.sqrt(ivar)
     scores = {name: values[name] for name in PARTIAL_SCORES}
-    return explain_anomaly(scores, values["norm_snr"], residual, ivar > 0, data.store.config.grid.wave_rest)
+    reason = explain_anomaly(scores, values["norm_snr"], residual, ivar > 0, data.store.config.grid.wave_rest)
+    redshift = explain_redshift(values["z"], values.get("z_model"), values.get("p_outlier"))
+    return "; ".join(filter(None, (redshift, reason)))

@@ -197,7 +197,7 @@ class ObjectPayload(JsonRecord):
 
 @dataclass(frozen=True)
 class ExplanationPayload(JsonRecord):
-    """Anomaly score and bad pixels of the open spectrum, in words.
+    """Anomaly score and bad pixels of the open spectrum, in words, and p(z).
 
     Attributes
     ----------
@@ -205,10 +205,14 @@ class ExplanationPayload(JsonRecord):
         Why the spectrum is anomalous; empty if the catalog lacks the components of the score.
     bad_pixels : str
         Statistic that exceeds its threshold most; empty if none does.
+    pdf_z, pdf_probability : tuple of float
+        Redshifts and their probabilities; empty if no redshift was measured.
     """
 
     reason: str
     bad_pixels: str
+    pdf_z: tuple[float, ...] = ()
+    pdf_probability: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ def build_redshift_columns(posteriors: Sequence[RedshiftPosterior | None]) -> di
     Returns
     -------
     dict of str to list
-        Values of `distspec.core.schema.REDSHIFT_COLUMNS` by name.
+        Values of `distspec.core.schema.PREDICTED_REDSHIFT_COLUMNS` by name.
     """
 
     def measured(get: Callable[[RedshiftPosterior], float]) -> list[float | None]:
@@ -158,8 +158,8 @@ def build_redshift_columns(posteriors: Sequence[RedshiftPosterior | None]) -> di
 
     return {
         "z_source": ["archive" if posterior is None else "model" for posterior in posteriors],
-        "z_p16": measured(lambda posterior: posterior.quantile(0.16)),
-        "z_p84": measured(lambda posterior: posterior.quantile(0.84)),
-        "z_second": measured(lambda posterior: posterior.z_second),
-        "z_delta_chi2_second": measured(lambda posterior: posterior.delta_chi2_second),
+        "z_model_p16": measured(lambda posterior: posterior.quantile(0.16)),
+        "z_model_p84": measured(lambda posterior: posterior.quantile(0.84)),
+        "z_model_second": measured(lambda posterior: posterior.z_second),
+        "z_model_delta_chi2": measured(lambda posterior: posterior.delta_chi2_second),
     }

@@ -21,7 +21,7 @@ from distspec.io.remote.files import ArchiveFile, open_archive_client, run_corou
 from distspec.io.storage import is_disk_full
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.rest_frame import preprocess
-from distspec.store.columns import METADATA_COLUMNS, OBSERVATION_GROUP
+from distspec.store.columns import METADATA_COLUMNS, OBSERVATION_GROUP, REDSHIFT_SOURCE
 
 MIN_OUTAGE_FAILURES = 8
 """Smallest batch without any readable file that is attributed to an outage of the server."""
@@ -195,6 +195,8 @@ def load_batch(
     for column in archive.observation_columns:
         values = [spectrum.observation.get(column.name, "") for spectrum in kept]
         rows = rows.append_column(f"{OBSERVATION_GROUP}/{column.name}", pa.array(values, pa.string()))
+    if "z_source" in listed.column_names:
+        rows = rows.append_column(f"{OBSERVATION_GROUP}/{REDSHIFT_SOURCE}", listed["z_source"])
     return LoadedBatch((batch.flux, batch.ivar), rows, rejected, n_bytes)
 
 

@@ -24,6 +24,7 @@ from distspec.models.pretrained import PRETRAINED_MODELS
 from distspec.operations.policy import RetrainConfig
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.resampling import GridConfig
+from distspec.redshifts.stage_config import RedshiftStageConfig
 from distspec.report.config import ReportConfig
 from distspec.stages.config import RayConfig
 from distspec.training.config import TrainingConfig
@@ -32,7 +33,7 @@ SIGNATURE_PARAMETERS = frozenset(
     {"x-amz-signature", "x-goog-signature", "awsaccesskeyid", "signature", "sig"}
 )
 """Query parameters of a signed URL: whoever holds such a URL has access."""
-STAGE_NAMES = ("simulate", "ingest", "train", "embed", "cluster", "catalog", "report")
+STAGE_NAMES = ("simulate", "ingest", "train", "redshifts", "embed", "cluster", "catalog", "report")
 """The stages of the pipeline, in order."""
 
 
@@ -69,6 +70,8 @@ class Config:
     """How an archive is ingested."""
     vae: VAEConfig = field(default_factory=VAEConfig)
     """Architecture and objective of the VAE."""
+    redshifts: RedshiftStageConfig = field(default_factory=RedshiftStageConfig)
+    """Which redshifts are measured with the model, and how; see also ``archive.redshifts``."""
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
     """Criteria for training a new model and for promoting it."""
     access: AccessConfig = field(default_factory=AccessConfig)

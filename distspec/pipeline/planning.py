@@ -128,6 +128,7 @@ def plan_resources(
         *([_plan_simulate(inputs)] if config.simulation else []),
         _plan_ingest(inputs),
         _plan_train(inputs, n_epochs or config.training.max_epochs, batch_size or config.training.batch_size),
+        *([_plan_redshifts(inputs)] if config.redshifts.check else []),
         _plan_embed(inputs),
         _plan_cluster(inputs),
         _plan_catalog(inputs),
@@ -204,6 +205,15 @@ def _plan_train(inputs: PlanInputs, n_epochs: int, batch_size: int) -> StagePlan
         max_concurrency=n_workers,
         worker_seconds=n_models * n_steps * step_seconds * n_workers,
         worker_resource="GPUs",
+    )
+
+
+def _plan_redshifts(inputs: PlanInputs) -> StagePlan:
+    return inputs.plan_stage(
+        "redshifts",
+        n_tasks=ceil(inputs.n_spectra / inputs.config.redshifts.task_spectra),
+        memory=memory_module.REDSHIFT_WORKER_BYTES,
+        worker_seconds=inputs.n_spectra * inputs.rates.seconds_per_spectrum["redshifts"],
     )
 
 

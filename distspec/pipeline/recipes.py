@@ -32,6 +32,7 @@ from distspec.pipeline.exit import parse_arguments
 from distspec.pipeline.settings import apply_settings
 from distspec.preprocessing.normalization import NormConfig
 from distspec.preprocessing.resampling import GridConfig
+from distspec.redshifts.stage_config import RedshiftStageConfig
 from distspec.training.config import TrainingConfig
 
 NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
@@ -58,6 +59,8 @@ PRISM_VAE = replace(
     redshift_augmentation=True,
 )
 """Model for galaxies over a wide range of redshifts, observed with the prism of JWST/NIRSpec."""
+CHECKED_REDSHIFTS = RedshiftStageConfig(check=True)
+"""Measure the redshifts of all spectra, to find wrong ones."""
 FAST_TRAINING = TrainingConfig(learning_rate=2e-3, lr_decay_steps=25, max_epochs=30, patience=15)
 """Schedule for a few thousand spectra; scale ``lr_decay_steps`` with the number of spectra."""
 CONSENSUS_CLUSTERING = ClusteringConfig(
@@ -103,6 +106,7 @@ def demo(root: str) -> Config:
         vae=PRISM_VAE,
         training=replace(FAST_TRAINING, patience=6),
         clustering=replace(QUICK_CLUSTERING, measurements=("lya_ew",)),
+        redshifts=CHECKED_REDSHIFTS,
     )
 
 
@@ -158,7 +162,15 @@ def dja(root: str) -> Config:
     """
     clustering = replace(CONSENSUS_CLUSTERING, measurements=("lya_ew",), n_null_draws=10)
     archive = DJA(sys_err=0.02)  # as msaexp adds to its errors
-    return Config(root, "dja", archive, vae=PRISM_VAE, training=FAST_TRAINING, clustering=clustering)
+    return Config(
+        root,
+        "dja",
+        archive,
+        vae=PRISM_VAE,
+        training=FAST_TRAINING,
+        clustering=clustering,
+        redshifts=CHECKED_REDSHIFTS,
+    )
 
 
 def spex(root: str) -> Config:
@@ -235,7 +247,14 @@ def jades(root: str) -> Config:
     root : str
         Folder or bucket URL of the project.
     """
-    return Config(root, "jades", JADES(z_min=3.0), vae=PRISM_VAE, training=FAST_TRAINING)
+    return Config(
+        root,
+        "jades",
+        JADES(z_min=3.0),
+        vae=PRISM_VAE,
+        training=FAST_TRAINING,
+        redshifts=CHECKED_REDSHIFTS,
+    )
 
 
 def table(root: str) -> Config:

@@ -71,7 +71,12 @@ def _ingest(context: StageContext) -> StageResult:
 
     source = context.config.ingest_source()
     write_source(context.config.root, source)
-    return ingest(context.config.root, source, context.lease)
+    return ingest(
+        context.config.root,
+        source,
+        context.lease,
+        min_redshift_probability=context.config.redshifts.min_probability,
+    )
 
 
 def _train(context: StageContext) -> StageResult:
@@ -90,6 +95,23 @@ def _train(context: StageContext) -> StageResult:
     n_trained = train_ensemble(config.root, str(result.summary["model"]), n_models)
     summary = {**result.summary, "models_like_it": n_models - 1}
     return StageResult(summary, did_work=result.did_work or n_trained > 0)
+
+
+def _redshifts(context: StageContext) -> StageResult:
+    """Measure redshifts; then ingest again, because they decide at which redshifts spectra are used."""
+    from distspec.stages.redshifts import measure_redshifts
+
+    config = context.config
+    if not config.redshifts.check and config.archive.redshifts == "catalog":
+        return StageResult({"redshifts": "catalog"}, did_work=False)
+    measured = measure_redshifts(
+        config.root, config.ingest_source(), resolve_model_id(config), config.redshifts
+    )
+    if config.archive.redshifts == "catalog":
+        return measured
+    ingested = _ingest(context)
+    summary = {name: value for name, value in ingested.summary.items() if name != "listed"}
+    return StageResult({**measured.summary, **summary}, measured.did_work or ingested.did_work)
 
 
 def _embed(context: StageContext) -> StageResult:
@@ -113,13 +135,18 @@ def _catalog(context: StageContext) -> StageResult:
     from distspec.catalog import editions
     from distspec.catalog.build import build_tables
     from distspec.catalog.observations import OBSERVATION_TABLES
+    from distspec.catalog.redshifts import REDSHIFT_TABLES
     from distspec.labels.consensus import labels_checksum
+    from distspec.redshifts.measured import read_current
     from distspec.store.snapshots import run_tag, tag_snapshot
 
     config = context.config
     store, run_id = find_run(config)
     inputs = {**asdict(config.catalog), "labels": labels_checksum(config.root)}
-    if editions.is_current(config.root, run_id, store.snapshot_id, inputs, OBSERVATION_TABLES):
+    if measurement := read_current(config.root):
+        inputs["redshifts"] = measurement.to_json()
+    tables = (*OBSERVATION_TABLES, *REDSHIFT_TABLES)
+    if editions.is_current(config.root, run_id, store.snapshot_id, inputs, tables):
         return StageResult({"run": run_id}, did_work=False)
     tables = build_tables(config.root, run_id, store, config.catalog)
     tag_snapshot(config.root, run_tag(run_id, store.snapshot_id), store.snapshot_id)
@@ -160,7 +187,7 @@ def _report(context: StageContext) -> StageResult:
     return StageResult({"page": page})
 
 
-_FUNCTIONS = (_simulate, _ingest, _train, _embed, _cluster, _catalog, _report)
+_FUNCTIONS = (_simulate, _ingest, _train, _redshifts, _embed, _cluster, _catalog, _report)
 STAGES: Mapping[str, Callable[[StageContext], StageResult]] = dict(zip(STAGE_NAMES, _FUNCTIONS, strict=True))
 """The stages by name, in order."""
 

@@ -8,6 +8,9 @@ import numpy as np
 
 from distspec.core.errors import ConfigError
 
+WRONG_FRACTION = 0.02
+"""Fraction of an archive's redshifts that is taken to be wrong, before the spectra are looked at."""
+
 
 @dataclass(frozen=True)
 class RedshiftConfig:

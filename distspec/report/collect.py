@@ -15,6 +15,7 @@ from distspec.archives.base import Archive
 from distspec.catalog.editions import find_record, open_tables
 from distspec.catalog.observations import OBSERVATION_TABLES
 from distspec.catalog.queries import format_example_query
+from distspec.catalog.redshifts import REDSHIFT_TABLES
 from distspec.catalog.runs import load_run
 from distspec.core import schema
 from distspec.core.spectrum import Floats, Floats32
@@ -29,13 +30,18 @@ from distspec.report.config import ReportConfig
 from distspec.report.data import N_EXAMPLES_PER_CLASS, N_THUMBNAIL_COLUMNS, ExampleSpectra, ReportData
 from distspec.report.external import read_map_columns
 from distspec.report.odd_features import OddFeature, find_odd_feature
+from distspec.report.redshifts import select_doubtful
 from distspec.report.spaces import build_chosen_space
 from distspec.report.tables import format_number, is_number
 from distspec.report.truth import score_against_truth
 from distspec.store.store import Store
 
 NEWER_TABLES = dict(
-    zip(OBSERVATION_TABLES, (schema.OBSERVATION_GROUPS_SCHEMA, schema.LEAKAGE_SCHEMA), strict=True)
+    zip(
+        (*OBSERVATION_TABLES, *REDSHIFT_TABLES),
+        (schema.OBSERVATION_GROUPS_SCHEMA, schema.LEAKAGE_SCHEMA, schema.REDSHIFTS_SCHEMA),
+        strict=True,
+    )
 )
 """Published tables that editions of earlier versions do not have."""
 REPORT_TABLES = (
@@ -117,6 +123,7 @@ def collect_report_data(
             captions=[f"score {score[row]:.2f}: {_drop_residual(reasons[i])}" for i, row in enumerate(top)],
         ),
         odd_features=_find_odd_features(anomalies, store.config.grid.wave_rest),
+        doubtful_redshifts=select_doubtful(tables["redshifts"], objects, store, model),
         space=build_chosen_space(objects, run, archive.measurements),
         edition=edition.number,
         root=root,

@@ -109,6 +109,36 @@ class MapColumn:
 
 
 @dataclass(frozen=True)
+class DoubtfulRedshift:
+    """A spectrum whose redshift p(z) contradicts, at the redshifts of the archive and of the model.
+
+    Attributes
+    ----------
+    object_id : str
+        Identifier of the spectrum.
+    z_archive, z_model : float
+        Redshifts.
+    p_outlier : float
+        Probability that the archive's redshift is wrong.
+    pdf_z, pdf_probability : ndarray of shape (n_steps,)
+        Redshifts and their probabilities.
+    flux, ivar, recon : ndarray of shape (2, n_pixels)
+        Normalized flux density, its inverse variance and its reconstruction on the rest-frame grid, at either
+        redshift; 0 where the spectrum cannot be normalized there.
+    """
+
+    object_id: str
+    z_archive: float
+    z_model: float
+    p_outlier: float
+    pdf_z: Floats
+    pdf_probability: Floats
+    flux: Floats32
+    ivar: Floats32
+    recon: Floats32
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Everything that the report shows.
 
@@ -128,6 +158,10 @@ class ReportData:
         Published tables of the run.
     sweep, null_tests, confusion, latent_pairs : Table
         Published tables about the clustering and the latents.
+    redshifts : Table
+        Published table of measured redshifts; empty if none was measured.
+    doubtful_redshifts : sequence of DoubtfulRedshift
+        The most doubtful redshifts of the archive.
     observation_groups, leakage : Table
         Published tables about observations; empty for an edition that was published without them.
     history : Table
@@ -186,6 +220,8 @@ class ReportData:
     null_tests: pa.Table
     confusion: pa.Table
     latent_pairs: pa.Table
+    redshifts: pa.Table
+    doubtful_redshifts: Sequence[DoubtfulRedshift]
     observation_groups: pa.Table
     leakage: pa.Table
     history: pa.Table

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from distspec.core.arrow import pc
 from distspec.core.colors import class_color
 from distspec.io.files import write_bytes
 from distspec.io.paths import join_url
@@ -17,6 +18,7 @@ from distspec.report.data import ReportData
 from distspec.report.figures.draw import draw_figures
 from distspec.report.figures.output import render_figure
 from distspec.report.figures.runs import lowest_epoch
+from distspec.report.redshifts import count_statuses
 from distspec.report.tables import (
     build_summary,
     count_reasons,
@@ -37,6 +39,7 @@ from distspec.report.tables import (
 
 MAX_QUARANTINE_ROWS = 50
 MAX_BAD_PIXEL_ROWS = 10
+MAX_REDSHIFT_ROWS = 20
 MAX_CHANGE_ROWS = 20
 MAX_CONFUSION_ROWS = 12
 MAX_LATENT_PAIR_ROWS = 8
@@ -142,6 +145,10 @@ def render_html(data: ReportData, images: Mapping[str, bytes]) -> str:
             anomalies=data.anomalies.slice(
                 0, len(data.anomaly_examples.object_ids) or N_ANOMALY_ROWS
             ).to_pylist(),
+            redshift_statuses=count_statuses(data.redshifts),
+            doubtful_redshifts=data.redshifts.filter(pc.equal(data.redshifts["status"], "doubtful"))
+            .slice(0, MAX_REDSHIFT_ROWS)
+            .to_pylist(),
             bad_pixels=data.bad_pixels.slice(0, MAX_BAD_PIXEL_ROWS).to_pylist(),
             confused_classes=select_top_rows(data.confusion, "share", MAX_CONFUSION_ROWS),
             similar_latents=select_top_rows(data.latent_pairs, "alignment", MAX_LATENT_PAIR_ROWS),

@@ -22,6 +22,7 @@ from distspec.models.embed import embed_spectra
 from distspec.models.latents import CHUNK_ROWS, append_latents, count_embedded, read_latents
 from distspec.models.model import Model, load_model
 from distspec.models.record import has_model
+from distspec.redshifts.latents import RedshiftSamples, widen_posteriors
 from distspec.stages.pool import ActorPool, count_retries, get_result, map_ordered
 from distspec.stages.progress import Progress
 from distspec.stages.result import StageResult
@@ -53,24 +54,40 @@ class Embedder:
         Folder of the model.
     device : str
         Torch device on which the network runs.
+    redshift_samples : RedshiftSamples, optional
+        See `embed_span`.
     """
 
-    def __init__(self, store_location: str, snapshot_id: str, model_location: str, device: str) -> None:
+    def __init__(
+        self,
+        store_location: str,
+        snapshot_id: str,
+        model_location: str,
+        device: str,
+        redshift_samples: RedshiftSamples | None = None,
+    ) -> None:
         self.store, self.model = _open_for_embedding(store_location, snapshot_id, model_location, device)
+        self.redshift_samples = redshift_samples
 
     @count_retries
     def embed(self, span: RowSpan) -> dict[str, Floats32]:
         """Embed a span of rows: see `embed_span`."""
-        return embed_span(self.store, self.model, span)
+        return embed_span(self.store, self.model, span, self.redshift_samples)
 
 
 @ray.remote(num_cpus=1, max_retries=MAX_TASK_RETRIES)
 @count_retries
 def _embed_in_task(
-    store_location: str, snapshot_id: str, model_location: str, device: str, span: RowSpan
+    store_location: str,
+    snapshot_id: str,
+    model_location: str,
+    device: str,
+    redshift_samples: RedshiftSamples,
+    span: RowSpan,
 ) -> dict[str, Floats32]:
     """Embed a span of rows: see `embed_span`."""
-    return embed_span(*_open_for_embedding(store_location, snapshot_id, model_location, device), span)
+    opened = _open_for_embedding(store_location, snapshot_id, model_location, device)
+    return embed_span(*opened, span, redshift_samples)
 
 
 def _open_for_embedding(
@@ -82,7 +99,9 @@ def _open_for_embedding(
     return open_store(store_location, snapshot_id), load_model(model_location, device)
 
 
-def embed_span(store: Store, model: Model, span: RowSpan) -> dict[str, Floats32]:
+def embed_span(
+    store: Store, model: Model, span: RowSpan, redshift_samples: RedshiftSamples | None = None
+) -> dict[str, Floats32]:
     """Embed and measure a span of rows; the result is the same, bit for bit, in whichever process.
 
     Parameters
@@ -93,6 +112,8 @@ def embed_span(store: Store, model: Model, span: RowSpan) -> dict[str, Floats32]
         The model.
     span : tuple of int
         First row, and the row after the last.
+    redshift_samples : RedshiftSamples, optional
+        Possible redshifts of rows whose redshift the model has measured: they widen the posteriors.
 
     Returns
     -------
@@ -102,7 +123,13 @@ def embed_span(store: Store, model: Model, span: RowSpan) -> dict[str, Floats32]
     """
     rows = slice(*span)
     archive, z = get_archive(store.config.archive_name), np.asarray(store.open_array("z")[rows])
-    columns, _ = embed_spectra(model, archive, *store.read_spectra(rows), z, span[0])
+    flux, ivar = store.read_spectra(rows)
+    columns, ivar = embed_spectra(model, archive, flux, ivar, z, span[0])
+    own = redshift_samples.select(*span) if redshift_samples else None
+    if own is not None and len(own.rows):
+        k = own.rows - span[0]
+        inputs = columns["z_mean"][k], columns["z_log_var"][k], flux[k], ivar[k], z[k], own.z
+        columns["z_log_var"][k] = widen_posteriors(model, *inputs)
     return columns
 
 
@@ -136,8 +163,9 @@ def embed_store(root: str, model_id: str) -> StageResult:
         return StageResult({"model": model_id, "embedded": n_embedded}, did_work=False)
     load_model(url).check_compatible(store)
     spans = split_at_chunks(n_embedded, store.n_rows, rows_per_span(store))
-    pool = start_embedder_pool(store, url, len(spans)) if len(spans) > 1 else None
-    embedded = embed_spans(pool, spans) if pool else iter([_embed_one_span(store, url, spans[0])])
+    samples = RedshiftSamples.read(root, store, n_embedded)
+    pool = start_embedder_pool(store, url, len(spans), samples) if len(spans) > 1 else None
+    embedded = embed_spans(pool, spans) if pool else iter([_embed_one_span(store, url, samples, spans[0])])
     progress = Progress("embed", store.n_rows - n_embedded, "spectrum")
     results = progress.track(embedded, lambda columns: len(columns["z_mean"]))
     newest, start_row = store, n_embedded
@@ -168,7 +196,9 @@ def rows_per_span(store: Store) -> int:
     return max(CHUNK_ROWS, store.chunk_rows)
 
 
-def start_embedder_pool(store: Store, model_location: str, n_spans: int) -> ActorPool:
+def start_embedder_pool(
+    store: Store, model_location: str, n_spans: int, redshift_samples: RedshiftSamples | None = None
+) -> ActorPool:
     """Return a pool of `Embedder` actors on the cluster's GPUs, or on its CPUs if it has none.
 
     Parameters
@@ -179,23 +209,29 @@ def start_embedder_pool(store: Store, model_location: str, n_spans: int) -> Acto
         Folder of the model.
     n_spans : int
         Number of spans to embed, which limits the number of actors.
+    redshift_samples : RedshiftSamples, optional
+        See `embed_span`.
     """
     resources, device = _get_embedder_resources(store)
     max_actors = min(n_spans, n_gpus() * ACTORS_PER_GPU or n_spans)
     actor_class: Any = Embedder.options(num_gpus=resources["GPU"], memory=resources["memory"])
+    samples = ray.put(redshift_samples)
     return ActorPool(
-        lambda: actor_class.remote(store.url, store.snapshot_id, model_location, device),
+        lambda: actor_class.remote(store.url, store.snapshot_id, model_location, device, samples),
         max_actors,
         lambda: _count_embedder_slots(resources),
     )
 
 
-def _embed_one_span(store: Store, model_location: str, span: RowSpan) -> dict[str, Floats32]:
+def _embed_one_span(
+    store: Store, model_location: str, redshift_samples: RedshiftSamples, span: RowSpan
+) -> dict[str, Floats32]:
     """Embed a span in a task, with the resources of an actor."""
     resources, device = _get_embedder_resources(store)
     _count_embedder_slots(resources)
     task: Any = _embed_in_task.options(num_gpus=resources["GPU"], memory=resources["memory"])
-    return get_result(task.remote(store.url, store.snapshot_id, model_location, device, span), span)
+    inputs = store.url, store.snapshot_id, model_location, device, redshift_samples, span
+    return get_result(task.remote(*inputs), span)
 
 
 def _get_embedder_resources(store: Store) -> tuple[dict[str, float], str]:

@@ -26,6 +26,9 @@ from distspec.ingest.store_config import check_store_config, make_store_config, 
 from distspec.io.lease import Lease
 from distspec.io.paths import store_url
 from distspec.io.storage import is_disk_full
+from distspec.redshifts.measured import read_current, read_measured
+from distspec.redshifts.selection import use_measured_redshifts
+from distspec.redshifts.stage_config import RedshiftStageConfig
 from distspec.stages.load import iter_loaded_batches, read_pilot_sample
 from distspec.stages.metrics import (
     BYTES_READ,
@@ -103,7 +106,11 @@ class RayWriter:
 
 
 def ingest(
-    root: str, source: ArchiveSource, lease: Lease | None = None, retry_transient: bool = False
+    root: str,
+    source: ArchiveSource,
+    lease: Lease | None = None,
+    retry_transient: bool = False,
+    min_redshift_probability: float = RedshiftStageConfig.min_probability,
 ) -> StageResult:
     """Update the store of a root to the listing of an archive.
 
@@ -118,6 +125,9 @@ def ingest(
         Lease of the root; it is checked before each commit.
     retry_transient : bool, optional
         Whether to read spectra again that are in quarantine for a transient reason.
+    min_redshift_probability : float, optional
+        Smallest probability of a measured redshift at which a spectrum is used, if the archive's
+        ``redshifts`` are not those of the catalog.
 
     Returns
     -------
@@ -138,6 +148,12 @@ def ingest(
     """
     url, archive, config = store_url(root), source.archive, source.config
     rows = archive.read_listing(source.access)
+    measurement = read_current(root) if archive.redshifts != "catalog" else None
+    if measurement is not None:
+        name = measurement.measurement_id
+        rows = use_measured_redshifts(
+            rows, read_measured(root, name), name, archive, min_redshift_probability
+        )
     listing, malformed, counts = rows.spectra, rows.rejected, count_rows(rows.counts, rows.spectra)
     log.info("catalog: %s", counts)
     if not len(listing):

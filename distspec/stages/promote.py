@@ -317,8 +317,8 @@ def _decide_retraining(
     """Compare the store and the settings with those of the promoted model; measure the drift if needed."""
     url = model_url(root, promoted.model_id)
     record = read_model_record(url)
-    trained_rows = open_store(store_url(root), record.snapshot_id).current_rows()
-    current_rows = store.current_rows()
+    trained_rows = open_store(store_url(root), record.snapshot_id).trusted_rows()
+    current_rows = store.trusted_rows()
     added_rows = np.setdiff1d(current_rows, trained_rows)
     kept_rows = np.intersect1d(trained_rows, current_rows)
     age = datetime.now(UTC) - datetime.fromisoformat(record.created)

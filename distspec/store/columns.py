@@ -43,6 +43,8 @@ OBSERVATION_GROUP = "observation"
 Their names depend on the archive. A store has those with which rows were appended to it; a store that was
 made before distspec read them has none.
 """
+REDSHIFT_SOURCE = "z_source"
+"""Column of `OBSERVATION_GROUP` that is "model" where the redshift is the model's, "" where the archive's."""
 QUARANTINE_COLUMNS: Mapping[str, str] = {
     "object_id": "str",
     "version": "str",

@@ -29,6 +29,7 @@ from distspec.store.columns import (
     METADATA_COLUMNS,
     OBSERVATION_GROUP,
     QUARANTINE_COLUMNS,
+    REDSHIFT_SOURCE,
     WITHDRAWAL_COLUMNS,
 )
 from distspec.store.config import StoreConfig
@@ -176,6 +177,31 @@ class Store:
         """
         latest = self.latest_rows()
         return latest.filter(pc.invert(latest["withdrawn"]))["row"].to_numpy()
+
+    def measured_rows(self) -> NDArray[np.bool_]:
+        """Return which rows are at the redshift that a model has measured.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_rows,)
+            The other rows are at the redshift of the archive.
+        """
+        path = f"{OBSERVATION_GROUP}/{REDSHIFT_SOURCE}"
+        if path not in self.observation_paths():
+            return np.zeros(self.n_rows, bool)
+        return np.asarray(self.open_array(path)[:]) == "model"
+
+    def trusted_rows(self) -> NDArray[np.int64]:
+        """Return the rows that a model is trained on: the current ones at the redshift of the archive.
+
+        Returns
+        -------
+        ndarray of int64, shape (n_trusted,)
+            Row numbers in ascending order; all current rows if none is at the redshift of the archive.
+        """
+        current = self.current_rows()
+        trusted = current[~self.measured_rows()[current]]
+        return trusted if len(trusted) else current
 
     def read_quarantine(self) -> pa.Table:
         """Return the objects that are in quarantine now, with the columns `QUARANTINE_COLUMNS`.

@@ -85,7 +85,7 @@ def split_rows(store: Store, config: TrainingConfig) -> TrainValidationSplit:
     TrainingError
         If there are fewer than two spectra per worker.
     """
-    current = store.current_rows()
+    current = store.trusted_rows()
     held_out = is_validation(_read_source_ids(store, current), config.validation_fraction)
     train_rows, validation_rows = current[~held_out], current[held_out]
     adaptations: list[str] = []
@@ -119,7 +119,7 @@ def read_repeat_rows(store: Store) -> RowIndices:
     ndarray of shape (n_pairs, 2), int64
         At most `MAX_REPEAT_PAIRS` pairs.
     """
-    current = store.current_rows()
+    current = store.trusted_rows()
     return current[find_repeat_pairs(_read_source_ids(store, current))][:MAX_REPEAT_PAIRS]
 
 

@@ -6,9 +6,11 @@ import pytest
 from distspec.anomaly.latent_density import fit_latent_density
 from distspec.anomaly.score import (
     PARTIAL_SCORES,
+    REDSHIFT_PENALTY,
     ReferenceDistribution,
     compute_anomaly_scores,
     explain_anomaly,
+    lower_doubtful_redshifts,
 )
 
 RAW_SCORES = ("recon", "line", "log_prob")
@@ -166,3 +168,25 @@ def test_a_spectrum_more_anomalous_than_all_of_the_run_scores_above_them(rng):
     assert scores["anomaly_line"][0] == pytest.approx(np.log10(2 * n)), "half of one in n"
     highest = compute_anomaly_scores(raw, snr, labels, ones)["anomaly_score"].max()
     assert scores["anomaly_score"][0] > highest
+
+
+def test_a_doubtful_redshift_lowers_the_score_and_has_a_score_of_its_own(sample):
+    sample[1]["line"][5] = 40.0
+    scores = score(sample)
+    p_outlier = np.linspace(0.0, 0.4, 800)
+    p_outlier[[5, 6]] = 0.99, np.nan
+    lowered = lower_doubtful_redshifts(scores, p_outlier)
+    others = np.arange(800) != 5
+    assert np.array_equal(lowered["anomaly_score"][others], scores["anomaly_score"][others])
+    assert lowered["anomaly_score"][5] == pytest.approx(scores["anomaly_score"][5] - REDSHIFT_PENALTY)
+    assert lowered["anomaly_rank"][5] > scores["anomaly_rank"][5]
+    assert sorted(lowered["anomaly_rank"]) == list(range(1, 801))
+    assert np.nanargmax(lowered["anomaly_redshift"]) == 5
+    assert np.flatnonzero(np.isnan(lowered["anomaly_redshift"])).tolist() == [6]
+
+
+def test_nothing_changes_where_no_redshift_was_measured(sample):
+    scores = score(sample)
+    lowered = lower_doubtful_redshifts(scores, np.full(800, np.nan))
+    for name in ("anomaly_score", "anomaly_rank"):
+        assert np.array_equal(lowered[name], scores[name])

@@ -96,6 +96,33 @@ def test_selection(catalog):
     assert ids(z_min=5.5) == ["8"], "z > z_min, not z ≥ z_min"
 
 
+def test_spectra_without_a_trusted_redshift_are_candidates_if_the_model_is_to_measure_them(tmp_path):
+    n = 6
+    columns = {
+        "file": [f"a-v4_prism-clear_1234_{i}.spec.fits" for i in range(n)],
+        "root": ["a-v4"] * n,
+        "ra": [150.0] * n,
+        "dec": [2.0] * n,
+        "grating": ["PRISM"] * (n - 1) + ["G395M"],
+        "filter": ["CLEAR"] * n,
+        "z_best": [5.5, 3.0, 5.5, 1.0, float("nan"), float("nan")],
+        "grade": [3, 3, 2, 1, -1, -1],
+    }
+    url = tmp_path / "catalog.csv"
+    Table(columns).write(url, format="ascii.csv")
+    catalog, best = (
+        DJA(str(url), str(tmp_path), redshifts=redshifts).read_listing() for redshifts in ("catalog", "best")
+    )
+    assert not len(catalog.candidates)
+    assert best.spectra.equals(catalog.spectra)
+    assert best.deselected == catalog.deselected == {"grade": 2, "grating": 1, "no redshift": 1, "z": 1}
+    assert best.candidates.schema.names == [*LISTING_SCHEMA.names, "deselected_as"]
+    assert [name[-11] for name in best.candidates["object_id"].to_pylist()] == ["2", "3", "4"]
+    assert np.isnan(best.candidates["z"].to_numpy()).all()
+    assert best.candidates["deselected_as"].to_pylist() == ["grade", "grade", "no redshift"]
+    assert best.candidates["uri"][0].as_py().endswith("1234_2.spec.fits")
+
+
 def test_files_are_found_in_both_layouts(catalog, tmp_path):
     first = min(V4["file"])
     (tmp_path / "a-v4").mkdir()

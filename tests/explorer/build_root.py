@@ -19,6 +19,14 @@ from distspec.io.paths import model_url, run_url, store_url
 from distspec.measurements.bad_pixels import BAD_PIXEL_COLUMNS
 from distspec.models.latents import append_latents
 from distspec.models.record import read_model_record
+from distspec.redshifts import RedshiftConfig, RedshiftPosterior
+from distspec.redshifts.measured import (
+    MEASURED_SCHEMA,
+    append_measured,
+    make_record,
+    tabulate_posterior,
+    write_current,
+)
 from distspec.store.config import StoreConfig
 from distspec.store.store import create_store
 from tests.conftest import append, batch_of, identity_of
@@ -27,6 +35,9 @@ from tests.helpers.small_run import build_run_record
 
 GRID = WavelengthGrid("log", 1100.0, 8400.0, 64)
 RAW = ("recon", "line", "log_prob")
+MEASURED_ROW = 1
+"""Spectrum whose redshift was measured."""
+POSTERIOR = RedshiftPosterior(np.array([2.0, 2.01, 7.0]), np.array([0.2, 0.7, 0.1]), 2.01, 7.0, 4.5)
 N_CLASSES = 3
 LATENTS = 3
 
@@ -76,6 +87,16 @@ def publish_root(root: str, n: int, names: Sequence[str] = (), grid: WavelengthG
     )
     record = build_run_record(store, read_model_record(model_url(root, "m-1")))
     save_run(run_url(root, "r-1"), found, record)
+    measured = tabulate_posterior(POSTERIOR, float(identity["z"][MEASURED_ROW])) | {
+        "object_id": batch.object_id[MEASURED_ROW],
+        "version": identity["version"][MEASURED_ROW],
+        "z_archive": identity["z"][MEASURED_ROW],
+        "z_class": "galaxy",
+        "ln_bayes_factor": 9.0,
+    }
+    measurement = make_record(root, "m-1", RedshiftConfig())
+    append_measured(root, measurement.measurement_id, pa.Table.from_pylist([measured], MEASURED_SCHEMA))
+    write_current(root, measurement)
     publish(
         root, build_tables(root, "r-1", store, CatalogConfig(n_anomalies=10)), "r-1", store.snapshot_id, {}
     )

@@ -88,6 +88,11 @@ def wait_until_open(page: Any, explorer_data: Any, row: int | str) -> None:
     page.locator(f'#panel[data-painted="{row}"]').wait_for()
 
 
+def find_measured(explorer_data: Any) -> int:
+    """Return the row of the spectrum whose redshift was measured."""
+    return int(np.flatnonzero(np.isfinite(explorer_data.table["z_model"].to_numpy()))[0])
+
+
 def leave_fields(page: Any) -> None:
     """Move the focus away from text fields, so that keys are commands."""
     page.locator("#points").focus()
@@ -148,6 +153,28 @@ def test_color_by_another_column(page):
     page.select_option("#color", "split")
     page.locator("#legend .entry").first.wait_for()
     assert page.locator("#legend .entry").count() == 2
+
+
+def test_a_measured_redshift_has_its_density_and_solutions_move_the_lines(page, explorer_data):
+    name = explorer_data.object_ids[find_measured(explorer_data)]
+    find(page, name)
+    wait_until_open(page, explorer_data, name)
+    assert "Redshift by the model: 2.01 (" in page.locator("#redshift-text").inner_text()
+    page.locator("#redshift-density line.density").nth(2).wait_for(state="attached")
+    assert page.locator("#redshift-density line.density").count() == 3
+    buttons = page.locator("#redshift-solutions button")
+    assert [text.partition(":")[0] for text in buttons.all_inner_texts()] == [
+        "Lines at z",
+        "at the model's",
+        "at its second solution",
+    ]
+    for button, z in ((1, "2.0100"), (2, "7.0000")):
+        buttons.nth(button).click()
+        assert page.locator("#line-z").input_value() == z
+    other = (find_measured(explorer_data) + 1) % len(explorer_data)
+    find(page, explorer_data.object_ids[other])
+    wait_until_open(page, explorer_data, other)
+    assert page.locator("#redshift").is_hidden()
 
 
 def test_clicks_open_a_spectrum_and_its_neighbor(page, explorer_data):
@@ -353,7 +380,7 @@ def test_the_panel_explains_smooths_overlays_and_saves(page, explorer_data, tmp_
     assert [title.split()[0] for title in titles] == ["Components", "Bad", "Probability"]
     components = list_anomaly_components(tuple(explorer_data.columns.values()))
     shown = page.locator("#bars section").first.locator(".bar-label").all_inner_texts()
-    assert shown == [name.removeprefix("anomaly_") for name in components]
+    assert [*shown, "redshift"] == [name.removeprefix("anomaly_") for name in components], "not measured"
     assert page.locator("#bars section").last.locator("li").count() == 3
     page.locator("#smooth").fill("5")
     assert page.locator("#smooth-width").inner_text() == "5 pixels"

@@ -88,6 +88,7 @@ def tables(n: int = N, seed: int = 0) -> dict[str, pa.Table]:
         "classes": table(schema.build_classes_schema(), len(labels), classes, rng),
         "class_medians": table(schema.CLASS_MEDIANS_SCHEMA, 32 * len(labels), medians, rng),
         "anomalies": table(schema.ANOMALIES_SCHEMA, 20, top, rng),
+        "redshifts": table(schema.REDSHIFTS_SCHEMA, 5, {"status": ["doubtful"] * 2 + ["archive"] * 3}, rng),
         "bad_pixels": table(schema.BAD_PIXELS_SCHEMA, 20, top, rng),
         "changes": table(schema.CLASS_CHANGES_SCHEMA, 5, {}, rng),
         "class_ids": table(schema.CLASS_IDS_SCHEMA, 5, {}, rng),

@@ -140,8 +140,8 @@ def test_redshifts_that_are_not_given_are_measured(
     assert written["cluster_label"].to_pylist() == objects["cluster_label"].slice(0, 3).to_pylist()
     assert written["z"].to_pylist() == objects["z"].slice(0, 3).to_pylist()
     assert set(written["z_source"].to_pylist()) == {"model"}
-    assert written["z_second"].to_pylist() == [9.5] * 3
-    assert (written["z_p84"].to_numpy() > written["z"].to_numpy()).all()
+    assert written["z_model_second"].to_pylist() == [9.5] * 3
+    assert (written["z_model_p84"].to_numpy() > written["z"].to_numpy()).all()
 
 
 def test_runs_of_stars_measure_no_redshifts(run):
@@ -178,7 +178,7 @@ def test_real_galaxies_are_described_without_redshifts(tmp_path, capsys):
     assert written["object_id"].to_pylist() == names
     assert written["z"].to_pylist() == pytest.approx([3.5045, 5.51601, 5.92735], abs=0.03)
     assert written["z_source"].to_pylist() == ["model", "model", "archive"]
-    assert written["z_p16"].null_count == written["z_p84"].null_count == 1
+    assert written["z_model_p16"].null_count == written["z_model_p84"].null_count == 1
     assert names[0] in capsys.readouterr().out
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distspec.core.errors import ConfigError, InvalidSpectrumError, QuarantineReason
-from distspec.core.schema import REDSHIFT_COLUMNS
+from distspec.core.schema import PREDICTED_REDSHIFT_COLUMNS
 from distspec.inference.predict import ModelPredictor
 from distspec.inference.redshifts import (
     build_failure_records,
@@ -61,12 +61,12 @@ def test_missing_redshifts_are_measured_or_refused_and_given_ones_kept(kinds):
 def test_columns_are_null_where_the_redshift_was_given_or_there_is_no_second_solution():
     two = replace(POSTERIOR, z_second=7.5, delta_chi2_second=12.0)
     columns = build_redshift_columns([None, POSTERIOR, two])
-    assert list(columns) == [column.name for column in REDSHIFT_COLUMNS]
+    assert list(columns) == [column.name for column in PREDICTED_REDSHIFT_COLUMNS]
     assert columns["z_source"] == ["archive", "model", "model"]
-    assert columns["z_p16"] == [None, POSTERIOR.quantile(0.16), POSTERIOR.quantile(0.16)]
-    assert columns["z_p84"] == [None, POSTERIOR.quantile(0.84), POSTERIOR.quantile(0.84)]
-    assert columns["z_second"] == [None, None, 7.5]
-    assert columns["z_delta_chi2_second"] == [None, None, 12.0]
+    assert columns["z_model_p16"] == [None, POSTERIOR.quantile(0.16), POSTERIOR.quantile(0.16)]
+    assert columns["z_model_p84"] == [None, POSTERIOR.quantile(0.84), POSTERIOR.quantile(0.84)]
+    assert columns["z_model_second"] == [None, None, 7.5]
+    assert columns["z_model_delta_chi2"] == [None, None, 12.0]
 
 
 def test_the_measured_redshift_of_a_spectrum_that_cannot_be_used_is_named():

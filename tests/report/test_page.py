@@ -18,7 +18,7 @@ from distspec.core.lines import GALAXY_LINES
 from distspec.core.listing import RowCounts
 from distspec.core.schema import Column
 from distspec.io.stage_log import StageRecord
-from distspec.report.data import ChosenSpace, ExampleSpectra, MapColumn, ReportData
+from distspec.report.data import ChosenSpace, DoubtfulRedshift, ExampleSpectra, MapColumn, ReportData
 from distspec.report.figures import to_png
 from distspec.report.figures.draw import draw_figures
 from distspec.report.odd_features import OddFeature
@@ -126,7 +126,32 @@ def leakage(n: int) -> pa.Table:
     return schema.build_table(values, schema.LEAKAGE_SCHEMA, {})
 
 
-def report_data(n: int = 60, n_odd: int = 3, n_bad: int = 60, z: float = 1.0) -> ReportData:
+def redshifts(n_doubtful: int) -> pa.Table:
+    """Return measured redshifts: some doubtful, and one that is not used."""
+    if not n_doubtful:
+        return schema.build_table({c.name: [] for c in schema.REDSHIFTS_SCHEMA}, schema.REDSHIFTS_SCHEMA, {})
+    numbers = {"z_archive": 4.0, "z_model": 2.345, "z_model_p16": 2.3, "z_model_p84": 2.4, "p_outlier": 0.987}
+    row = {"object_id": EVIL, "status": "doubtful", "z_class": None, **numbers}
+    rows = [row] * n_doubtful + [{"object_id": "b", "status": "not used"}]
+    names = [column.name for column in schema.REDSHIFTS_SCHEMA]
+    values = {name: [each.get(name) for each in rows] for name in names}
+    return schema.build_table(values, schema.REDSHIFTS_SCHEMA, {})
+
+
+def doubtful(n: int) -> list[DoubtfulRedshift]:
+    """Return doubtful redshifts, the first of which cannot be normalized at that of the model."""
+    flux = np.ones((2, len(WAVE)), np.float32)
+    ivar = np.full_like(flux, 25.0)
+    pdf = np.array([2.3, 2.345, 2.4]), np.array([0.2, 0.7, 0.1])
+    spectra = [DoubtfulRedshift(EVIL, 4.0, 2.345, 0.987, *pdf, flux, ivar.copy(), flux) for _ in range(n)]
+    if n:
+        spectra[0].ivar[1] = 0.0
+    return spectra
+
+
+def report_data(
+    n: int = 60, n_odd: int = 3, n_bad: int = 60, z: float = 1.0, n_doubtful: int = 0
+) -> ReportData:
     rng = np.random.default_rng(0)
     labels = rng.integers(-1, 3, n)
     classes_present = np.unique(labels)
@@ -176,6 +201,8 @@ def report_data(n: int = 60, n_odd: int = 3, n_bad: int = 60, z: float = 1.0) ->
             "latent": [1, 2, 2], "other_latent": [0, 0, 1],
             "mutual_information": [0.1, 0.2, 0.0], "alignment": [0.41, 0.87, np.nan],
         }),
+        redshifts=redshifts(n_doubtful),
+        doubtful_redshifts=doubtful(n_doubtful),
         observation_groups=groups(n),
         leakage=leakage(n),
         history=pa.table({
@@ -418,6 +445,15 @@ def test_external_columns_color_the_map():
     data = dataclasses.replace(report_data(), map_columns=columns)
     assert "41 of 60 spectra are in the table" in text_of(data, {*FIGURES, "external"})
     assert "external" in draw_figures(data)
+
+
+def test_doubtful_redshifts_have_a_figure_and_a_table():
+    data = report_data(n_doubtful=2)
+    words = text_of(data, {*FIGURES, "redshifts"})
+    assert "doubtful used at the archive's redshift, which p(z) contradicts 2 not used" in words
+    assert "4.000 2.345 2.300–2.400 – – 0.987" in words
+    assert "redshifts" in draw_figures(data)
+    assert "Redshifts measured" not in text_of(report_data())
 
 
 def test_changes_since_the_previous_run():

@@ -29,12 +29,16 @@ from distspec.core.schema.objects import (
     ANOMALY_COLUMNS,
     BAD_PIXEL_COLUMNS,
     GALAXY_TYPE_COLUMNS,
-    REDSHIFT_COLUMNS,
     build_clustering_columns,
     build_objects_schema,
     build_prediction_schema,
 )
 from distspec.core.schema.observations import LEAKAGE_SCHEMA, OBSERVATION_GROUPS_SCHEMA
+from distspec.core.schema.redshifts import (
+    MEASURED_REDSHIFT_COLUMNS,
+    PREDICTED_REDSHIFT_COLUMNS,
+    REDSHIFTS_SCHEMA,
+)
 from distspec.core.schema.selections import (
     ANOMALIES_SCHEMA,
     BAD_PIXELS_SCHEMA,
@@ -65,12 +69,14 @@ __all__ = [
     "LATENT_PAIRS_SCHEMA",
     "LEAKAGE_SCHEMA",
     "LN_BAYES_FACTOR",
+    "MEASURED_REDSHIFT_COLUMNS",
     "NULL_TESTS_SCHEMA",
     "OBJECT_ID",
     "OBSERVATION_GROUPS_SCHEMA",
+    "PREDICTED_REDSHIFT_COLUMNS",
     "PROVENANCE_KEYS",
     "QUARANTINE_SCHEMA",
-    "REDSHIFT_COLUMNS",
+    "REDSHIFTS_SCHEMA",
     "RERANKED_SCHEMA",
     "SIMILAR_SPECTRA_SCHEMA",
     "SWEEP_SCHEMA",

@@ -51,7 +51,12 @@ STORE_ROW = Column("store_row", pa.int64(), "", "Row of the spectrum in the stor
 VERSION = Column(
     "version", pa.string(), "", "Version of the input; it changes when the file or its redshift changes."
 )
-REDSHIFT = Column("z", pa.float64(), "", "Redshift from the archive's catalog; 0 for stars.", "src.redshift")
+REDSHIFT = Column(
+    "z", pa.float64(), "", "Redshift at which the spectrum is used; 0 for stars.", "src.redshift"
+)
+REDSHIFT_SOURCE = Column(
+    "z_source", pa.string(), "", "Where z comes from: archive, or model where it was measured."
+)
 HEALPIX = Column(
     "_healpix_29",
     pa.int64(),
@@ -104,8 +109,8 @@ ANOMALY_SCORE = Column(
     "anomaly_score",
     pa.float32(),
     "dex",
-    "Anomaly score: the larger of anomaly_recon and anomaly_line, minus a penalty for bad pixels; higher is "
-    "more anomalous.",
+    "Anomaly score: the larger of anomaly_recon and anomaly_line, minus penalties for bad pixels and for a "
+    "doubtful redshift; higher is more anomalous.",
 )
 LN_BAYES_FACTOR = Column(
     "ln_bayes_factor",

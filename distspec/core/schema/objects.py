@@ -21,11 +21,17 @@ from distspec.core.schema.columns import (
     PREVIOUS_CLASS_ID,
     RECON_CHI2_RED,
     REDSHIFT,
+    REDSHIFT_SOURCE,
     SNR,
     SOURCE_ID,
     STORE_ROW,
     VERSION,
     Column,
+)
+from distspec.core.schema.redshifts import (
+    MEASURED_REDSHIFT_COLUMNS,
+    PREDICTED_REDSHIFT_COLUMNS,
+    REDSHIFT_ANOMALY,
 )
 
 _FLUX_UNIT = "erg s-1 cm-2 Angstrom-1"
@@ -124,33 +130,6 @@ GALAXY_TYPE_COLUMNS = (
 )
 
 
-REDSHIFT_COLUMNS = (
-    Column(
-        "z_source",
-        pa.string(),
-        "",
-        "Where the redshift is from: archive if the file or the user gave it, model if it was measured with "
-        "the model.",
-    ),
-    Column("z_p16", pa.float64(), "", "16th percentile of the measured p(z); null if z was given."),
-    Column("z_p84", pa.float64(), "", "84th percentile of the measured p(z); null if z was given."),
-    Column(
-        "z_second",
-        pa.float64(),
-        "",
-        "Redshift of the second solution of the measured p(z); null if there is none, or z was given.",
-    ),
-    Column(
-        "z_delta_chi2_second",
-        pa.float64(),
-        "",
-        "Difference of chi-squared between the second and the best solution; null if there is no second one, "
-        "or z was given.",
-    ),
-)
-"""Columns of predictions that describe their redshifts."""
-
-
 def build_clustering_columns(n_classes: int) -> tuple[Column, ...]:
     """Return the columns that the cluster stage adds to every spectrum.
 
@@ -223,6 +202,8 @@ def build_objects_schema(
         *observation_columns,
         HEALPIX,
         REDSHIFT,
+        REDSHIFT_SOURCE,
+        *MEASURED_REDSHIFT_COLUMNS,
         *_PREPROCESSING_COLUMNS,
         *measurements,
         *GALAXY_TYPE_COLUMNS,
@@ -243,6 +224,7 @@ def build_objects_schema(
         CLASS_NAME,
         PREVIOUS_CLASS_ID,
         *ANOMALY_COLUMNS,
+        REDSHIFT_ANOMALY,
     )
 
 
@@ -312,10 +294,12 @@ def build_prediction_schema(
     """
     columns = {column.name: column for column in build_objects_schema(n_latents, measurements, n_classes)}
     missing = {"source_id", "version", "root", "srcid", "grating", "filter", "grade", "ra", "dec", "split"}
-    missing |= {HUMAN_LABEL.name, PREVIOUS_CLASS_ID.name, STORE_ROW.name, HEALPIX.name}
+    missing |= {column.name for column in MEASURED_REDSHIFT_COLUMNS}
+    missing -= {column.name for column in PREDICTED_REDSHIFT_COLUMNS}
+    missing |= {REDSHIFT_ANOMALY.name, HUMAN_LABEL.name, PREVIOUS_CLASS_ID.name, STORE_ROW.name, HEALPIX.name}
     columns |= {
         "z": replace(REDSHIFT, description="Redshift, given or measured: see z_source."),
-        **{column.name: column for column in REDSHIFT_COLUMNS},
+        **{column.name: column for column in PREDICTED_REDSHIFT_COLUMNS},
         "anomaly_rank": replace(
             ANOMALY_RANK,
             description="Rank that the anomaly score would have among the run's; 1 is the most anomalous.",

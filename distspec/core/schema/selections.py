@@ -21,6 +21,7 @@ from distspec.core.schema.columns import (
     Column,
 )
 from distspec.core.schema.objects import ANOMALY_COMPONENTS, BAD_PIXEL_COLUMNS, GALAXY_TYPE_COLUMNS
+from distspec.core.schema.redshifts import REDSHIFT_ANOMALY
 
 ANOMALIES_SCHEMA = (
     ANOMALY_RANK,
@@ -31,6 +32,7 @@ ANOMALIES_SCHEMA = (
     NORM_SNR,
     ANOMALY_SCORE,
     *ANOMALY_COMPONENTS,
+    REDSHIFT_ANOMALY,
     RECON_CHI2_RED,
     CLUSTER_LABEL,
     CLASS_ID,

@@ -6,6 +6,7 @@ import { $, make, number } from "./dom.js";
 import { saveSpectrum } from "./download.js";
 import { showBars, showReasons } from "./explanation.js";
 import { Lines } from "./lines.js";
+import { Redshift } from "./redshift.js";
 import { SpectrumChart } from "./spectrum.js";
 
 const LISTED_RANKS = 200; // anomaly ranks up to this one are shown
@@ -22,6 +23,8 @@ export class Panel extends EventTarget {
       this.chart?.setLines(this.lines.lines, this.lines.stretch);
       this.fireView();
     });
+    this.redshift = new Redshift();
+    this.redshift.addEventListener("choose", (event) => this.lines.setTrial(event.detail));
     $("frame").addEventListener("change", (event) => this.setFrame(event.target.value));
     $("smooth").addEventListener("input", () => this.setWidth($("smooth").valueAsNumber));
     $("pin").addEventListener("click", () => this.pin(this.row));
@@ -90,7 +93,9 @@ export class Panel extends EventTarget {
   async explain(row) {
     try {
       const explanation = await api.json(`explanation/${row}`);
-      if (row === this.row) showReasons(explanation);
+      if (row !== this.row) return;
+      showReasons(explanation);
+      this.redshift.plot(explanation.pdf_z, explanation.pdf_probability);
     } catch (error) {
       this.fail(error);
     }
@@ -123,6 +128,7 @@ export class Panel extends EventTarget {
 
   describe({ values, archive_url, neighbors, annotations }) {
     this.values = values;
+    this.redshift.show(values);
     $("name").textContent = values.object_id;
     const hasLink = archive_url.startsWith("https://");
     $("archive-link").hidden = !hasLink;

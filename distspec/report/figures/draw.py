@@ -9,6 +9,7 @@ from distspec.report.data import N_THUMBNAIL_COLUMNS, ReportData
 from distspec.report.figures.classes import plot_class_examples, plot_class_medians
 from distspec.report.figures.feedback import plot_discovery_curve
 from distspec.report.figures.maps import plot_class_maps, plot_external_maps, plot_property_maps
+from distspec.report.figures.redshifts import plot_doubtful_redshifts
 from distspec.report.figures.runs import plot_sweep_scores, plot_training_curves
 from distspec.report.figures.sky import plot_sky
 from distspec.report.figures.spectra import plot_anomalies, plot_reconstructions, plot_thumbnails
@@ -51,6 +52,8 @@ def draw_figures(data: ReportData) -> dict[str, Figure]:
         ),
         "sweep": plot_sweep_scores(data.sweep, data.null_tests),
     }
+    if data.doubtful_redshifts:
+        figures["redshifts"] = plot_doubtful_redshifts(wave, data.doubtful_redshifts, lines, norm_wave)
     if data.map_columns:
         figures["external"] = plot_external_maps(umap, data.map_columns)
     if data.discovery_curve is not None:
