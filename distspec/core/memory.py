@@ -16,7 +16,7 @@ COMPILING_WORKER_BYTES = 900 * MB
 """Process that also compiles all measurements: comparing models."""
 MEASURING_WORKER_BYTES = 700 * MB
 """Process that measures reconstructions, without the batches that it decodes."""
-REDSHIFT_WORKER_BYTES = 2000 * MB
+REDSHIFT_WORKER_BYTES = 1400 * MB
 """Process that measures redshifts: templates at all redshifts, and the pixels of a batch."""
 DECODE_BATCH_SIZE = 4096
 """Spectra that are decoded at a time; equal to `distspec.measurements.features.BATCH_SIZE`."""
