@@ -52,7 +52,6 @@ def measure_rates(folder: Path) -> ResourceRates:
         seconds_per_spectrum={
             **operations.seconds_per_spectrum,
             "train": _training_seconds(small, large),
-            "redshifts": _worker_slope(small, large, "redshifts"),
             "catalog": build + operations.writing_seconds,
             "report": _driver_slope(small, large, "report"),
         },
@@ -126,12 +125,6 @@ def _training_seconds(small: RunCost, large: RunCost) -> float:
     seconds = [sum(stage.cpu_seconds.get(name, 0.0) for name in TRAINING_PROCESSES) for stage, _ in costs]
     n_trained = [int(stage.summary["n_epochs"]) * n for stage, n in costs]
     return (seconds[1] - seconds[0]) / (n_trained[1] - n_trained[0])
-
-
-def _worker_slope(small: RunCost, large: RunCost, stage: str) -> float:
-    """Return by how much the workers' CPU time in a stage grows with each spectrum [s]."""
-    increase = large.stages[stage].worker_seconds - small.stages[stage].worker_seconds
-    return max(increase, 0.0) / (N_LARGE - N_SMALL)
 
 
 def _driver_slope(small: RunCost, large: RunCost, stage: str) -> float:

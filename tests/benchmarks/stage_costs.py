@@ -27,7 +27,7 @@ from tests.benchmarks.machine import ENVIRONMENT
 
 INTERVAL_SECONDS = 0.1
 MB = 1e6
-FOLDERS = ("archive", "store", "models", "runs", "catalog")
+FOLDERS = ("archive", "store", "models", "redshifts", "runs", "catalog")
 SERVICES = (
     "raylet",
     "gcs_server",

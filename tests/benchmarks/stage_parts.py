@@ -45,8 +45,10 @@ from distspec.models.model import Model, load_model
 from distspec.operations.evaluation import evaluate
 from distspec.pipeline.config import Config
 from distspec.pipeline.rates import PowerLaw, SweepRates
+from distspec.redshifts import RedshiftEstimator
 from distspec.stages.assign import SCORING_COLUMNS, ScoringContext, score_rows
 from distspec.stages.embed import embed_span
+from distspec.stages.redshifts import measure_listing
 from distspec.store.store import Store, create_store, open_store
 from tests.helpers.local_writer import LocalWriter
 
@@ -168,7 +170,7 @@ class PublishedRun:
         return self._time_driver(timer.seconds, raw_scores, assignment)
 
     def _time_ingest(self, timer: _Timer) -> None:
-        """Time the simulation, the reading and the committing of spectra."""
+        """Time the simulation, the reading and the committing of spectra, and their redshifts."""
         source, store_config = self.config.ingest_source(), self.store.config
         listing = source.archive.list_spectra(source.access)
         simulation = self.config.simulation
@@ -197,6 +199,13 @@ class PublishedRun:
                 committer.finish(compare_listing(listing.slice(0, n), None))
 
             timer.time("commit", commit, len(loaded.rows))
+        estimator = RedshiftEstimator.from_model(self.model, self.config.redshifts.estimator)
+
+        def measure_redshifts(n: int) -> pa.Table:
+            return measure_listing(source.archive, source.access, listing.slice(0, n), estimator)
+
+        n_measured = min(self.config.redshifts.task_spectra, len(listing))
+        timer.time("redshifts", measure_redshifts, n_measured)
 
     def _measure(self, latents: Mapping[str, Any], n: int) -> Mapping[str, Any]:
         """Measure the reconstructions of the first spectra."""
