@@ -105,12 +105,12 @@ def test_probability_of_a_wrong_redshift_follows_from_p_of_z_and_the_fraction_be
     assert 0.0 <= found <= 1.0
     more = compute_outlier_probability(posterior, 2.0, RedshiftConfig(), min(f + 0.1, 1.0))
     assert more >= found
-    if near > 0.0 and not p_excluded:
+    if near < 1.0 and not p_excluded:
         # Of many spectra with this p(z), as many as p(z) says are at either redshift if a wrong one is
         # one of the equally probable ones.
         width = np.log(1.01 / 0.99) / np.log(15.0)
-        odds = f / (1.0 - f) * (1.0 - near) / near * width / (1.0 - width)
-        assert found == pytest.approx(odds / (1.0 + odds))
+        odds_of_right = (1.0 - f) / f * near / (1.0 - near) * (1.0 - width) / width
+        assert found == pytest.approx(1.0 / (1.0 + odds_of_right))
 
 
 def test_a_spectrum_that_says_nothing_leaves_the_fraction_of_wrong_redshifts():
