@@ -98,6 +98,8 @@ class RedshiftEstimator:
         Observed wavelength [µm] and λ / FWHM of the instrument; empty if the templates are as it shows them.
     noise_correlation : float
         Correlation of the noise of neighboring pixels.
+    are_templates_pixelized : bool
+        Whether the templates were learned from spectra that pixels had broadened.
     log1pz_moments : (float, float) or None
         Mean and standard deviation of ln(1 + z) of the spectra that the model was trained on, if it knows
         them: the prior of ``config.use_prior``.
@@ -108,6 +110,7 @@ class RedshiftEstimator:
     fine: TemplateMixture
     resolving_power: Sequence[tuple[float, float]] = ()
     noise_correlation: float = 0.0
+    are_templates_pixelized: bool = False
     log1pz_moments: tuple[float, float] | None = None
     _projected: dict[bytes, tuple[ObservedTemplates, ObservedTemplates]] = field(
         default_factory=dict[bytes, tuple[ObservedTemplates, ObservedTemplates]],
@@ -157,6 +160,7 @@ class RedshiftEstimator:
             fit_mixture(log_wave, z_nodes, flux, config.n_groups, config.n_axes),
             resolving_power,
             vae.noise_correlation,
+            True,
             tuple(model.vae.log1pz_moments.tolist()) if vae.condition_on_z else None,
         )
 
@@ -252,7 +256,9 @@ class RedshiftEstimator:
         """Return the templates of both mixtures on pixels; those on the last pixels are kept."""
         key = wave.tobytes()
         if key not in self._projected:
-            response = PixelResponse.from_instrument(wave, self.resolving_power, self.fine.log_wave_rest)
+            response = PixelResponse.from_instrument(
+                wave, self.resolving_power, self.fine.log_wave_rest, self.are_templates_pixelized
+            )
             limits = self.config.z_min, self.config.z_max
             self._projected.clear()
             self._projected[key] = (

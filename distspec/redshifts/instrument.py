@@ -50,6 +50,7 @@ class PixelResponse:
         wave: Floats,
         resolving_power: Sequence[tuple[float, float]],
         log_wave_rest: Floats,
+        are_pixelized: bool = False,
     ) -> PixelResponse:
         """Integrate a Gaussian line-spread function over pixels.
 
@@ -62,6 +63,9 @@ class PixelResponse:
             convolved.
         log_wave_rest : ndarray
             Natural logarithm of the rest wavelengths of the templates [Å].
+        are_pixelized : bool
+            Whether the templates were learned from spectra that pixels had broadened, which is then not done
+            once more.
 
         Returns
         -------
@@ -75,7 +79,9 @@ class PixelResponse:
         sigma = np.full(len(wave), 0.25 * step)
         if len(resolving_power):
             of_wave, power = np.log(np.array(resolving_power)).T
-            sigma = np.maximum(sigma, np.exp(-np.interp(np.log(wave), of_wave, power)) / _FWHM_PER_SIGMA)
+            lsf = np.exp(-np.interp(np.log(wave), of_wave, power)) / _FWHM_PER_SIGMA
+            known = _measure_pixel_variance(high - low, log_wave_rest[1] - log_wave_rest[0])
+            sigma = np.sqrt(np.maximum(lsf**2 - known * are_pixelized, sigma**2))
         first = np.floor((low - KERNEL_SIGMAS * sigma - log_wave_rest[0]) / step).astype(int)
         last = np.ceil((high + KERNEL_SIGMAS * sigma - log_wave_rest[0]) / step).astype(int)
         rows: list[NDArray[Any]] = []
@@ -166,6 +172,16 @@ class ObservedTemplates:
             n_used = int(np.flatnonzero(projected.any(axis=(0, 2))).max(initial=0)) + 1
             columns.append(np.ascontiguousarray(projected[:, :n_used]))
         return cls(z, columns, is_covered)
+
+
+def _measure_pixel_variance(width: Floats, template_step: float) -> Floats:
+    """Return by how much templates are broadened already, as a variance of ln λ, (n_pixels,).
+
+    A model learns spectra that were integrated over the detector's pixels, and resampled to its grid as if
+    flux were constant within both; its line-spread function knows neither. Templates are then interpolated
+    linearly. A uniform distribution has the variance width² / 12, linear interpolation adds step² / 6.
+    """
+    return 2.0 * width**2 / 12.0 + template_step**2 * (1.0 / 12.0 + 1.0 / 6.0)
 
 
 def _interpolate(templates: Floats, log_wave: Floats, fine: Floats) -> Floats32:

@@ -42,6 +42,22 @@ def test_narrow_line_has_the_fwhm_of_the_instrument_at_its_wavelength(power):
     assert 2.3548 * np.sqrt(variance) == pytest.approx(1.0 / power, rel=0.02)
 
 
+def test_templates_that_pixels_have_broadened_are_not_broadened_by_them_again():
+    wave = np.geomspace(0.9, 1.6, 120)
+    x, template_step = np.log(wave), LOG_WAVE[1] - LOG_WAVE[0]
+    plain, pixelized = (
+        PixelResponse.from_instrument(wave, ((0.5, 50.0), (2.0, 50.0)), LOG_WAVE, are_pixelized)
+        for are_pixelized in (False, True)
+    )
+    variances = []
+    for response in (plain, pixelized):
+        weights = response.response[[60]].toarray()[0]
+        position = response.log_step * np.arange(len(weights))
+        variances.append(np.average((position - np.average(position, weights=weights)) ** 2, weights=weights))
+    expected = (x[1] - x[0]) ** 2 / 6.0 + template_step**2 / 4.0
+    assert variances[0] - variances[1] == pytest.approx(expected, rel=0.02)
+
+
 @pytest.mark.parametrize("z", [1.5, 2.0, 3.9])
 def test_templates_agree_with_brute_force(rng, z):
     wave = np.geomspace(0.7, 1.7, 60)

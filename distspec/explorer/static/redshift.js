@@ -32,7 +32,7 @@ export class Redshift extends EventTarget {
     $("redshift").hidden = !Number.isFinite(values.z_model);
     $("redshift-density").replaceChildren();
     if ($("redshift").hidden) return;
-    const doubt = Number.isFinite(values.p_outlier) ? ` Probability that the archive's redshift is wrong: ${number(values.p_outlier, 3)}.` : "";
+    const doubt = Number.isFinite(values.p_outlier) ? ` Probability that the archive's redshift is wrong: ${values.p_outlier.toFixed(3)}.` : "";
     const source = values.z_source === "model" ? " The spectrum is used at this redshift, because the archive has none that is trusted." : "";
     $("redshift-text").textContent = `Redshift by the model: ${number(values.z_model, 5)} (${number(values.z_model_p16, 5)}–${number(values.z_model_p84, 5)}); resembles a ${values.z_class}.${doubt}${source}`;
     const solutions = [["Lines at z", values.z], ["at the model's", values.z_model], ["at its second solution", values.z_model_second]];
