@@ -242,7 +242,9 @@ def explain_anomaly(
     return "; ".join(parts)
 
 
-def explain_redshift(z: float, z_model: float | None, p_outlier: float | None) -> str:
+def explain_redshift(
+    z: float, z_model: float | None, p_outlier: float | None, z_class: str | None = "galaxy"
+) -> str:
     """Return a sentence about a doubtful redshift; "" if it is not doubtful or was not measured.
 
     Parameters
@@ -251,6 +253,8 @@ def explain_redshift(z: float, z_model: float | None, p_outlier: float | None) -
         Redshift of the archive.
     z_model, p_outlier : float or None
         Measured redshift, and the probability that that of the archive is wrong.
+    z_class : str or None
+        What the spectrum resembles: the redshift of anything but a galaxy is not called doubtful.
 
     Examples
     --------
@@ -259,7 +263,7 @@ def explain_redshift(z: float, z_model: float | None, p_outlier: float | None) -
     >>> explain_redshift(3.21, 3.212, 0.02)
     ''
     """
-    if z_model is None or p_outlier is None or p_outlier < DOUBTFUL_PROBABILITY:
+    if z_model is None or p_outlier is None or p_outlier < DOUBTFUL_PROBABILITY or z_class != "galaxy":
         return ""
     return f"doubtful redshift: z = {z_model:.3f} fits better than {z:.3f}"
 

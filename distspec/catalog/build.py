@@ -236,7 +236,7 @@ def _build_objects(inputs: _RunInputs, classes: TrackedClasses) -> pa.Table:
         **redshifts,
         "z_source": z_source.fill_null("archive"),
         **_columns(clustering.drop_columns("object_id")),
-        **_lower_doubtful_redshifts(clustering, redshifts["p_outlier"]),
+        **_lower_doubtful_redshifts(clustering, redshifts),
         **{f"{name}_{i:02d}": latents[name][:, i] for name in VECTOR_COLUMNS for i in range(n_latents)},
         **{name: latents[name] for name in scalars},
         "store_row": inputs.rows,
@@ -258,13 +258,18 @@ def _build_objects(inputs: _RunInputs, classes: TrackedClasses) -> pa.Table:
     return schema.build_table(values, columns, inputs.provenance)
 
 
-def _lower_doubtful_redshifts(clustering: pa.Table, p_outlier: Any) -> dict[str, Any]:
-    """Return the anomaly scores with the redshifts: those of the run if no redshift was measured."""
-    unknown = pa.nulls(len(clustering), pa.float32())
+def _lower_doubtful_redshifts(clustering: pa.Table, redshifts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the anomaly scores with the redshifts: those of the run if no redshift was measured.
+
+    A spectrum that resembles no galaxy at any redshift keeps its score.
+    """
+    p_outlier = redshifts["p_outlier"]
     if p_outlier.null_count == len(p_outlier):
-        return {"anomaly_redshift": unknown}
+        return {"anomaly_redshift": pa.nulls(len(clustering), pa.float32())}
     scores: Any = {name: clustering[name].to_numpy() for name in (*PARTIAL_SCORES, "anomaly_score")}
-    lowered = lower_doubtful_redshifts(scores, p_outlier.fill_null(np.nan).to_numpy())
+    is_galaxy = pc.equal(redshifts["z_class"], "galaxy")
+    known = pc.if_else(is_galaxy, p_outlier, None).fill_null(np.nan).to_numpy()
+    lowered = lower_doubtful_redshifts(scores, known)
     redshift = pa.array(lowered["anomaly_redshift"], pa.float32(), from_pandas=True)
     return {**lowered, "anomaly_redshift": redshift}
 
@@ -306,7 +311,7 @@ def _build_anomalies(inputs: _RunInputs, objects: pa.Table, n_anomalies: int) ->
         explain_anomaly(score, score["norm_snr"], residual[i], ivar[i] > 0, wave_rest)
         for i, score in enumerate(scores)
     ]
-    redshifts = anomalies.select(["z", "z_model", "p_outlier"]).to_pylist()
+    redshifts = anomalies.select(["z", "z_model", "p_outlier", "z_class"]).to_pylist()
     reasons = [
         "; ".join(filter(None, (explain_redshift(**each), reason)))
         for each, reason in zip(redshifts, reasons, strict=True)

@@ -80,7 +80,8 @@ def build_redshifts(measured: pa.Table, objects: pa.Table, provenance: Mapping[s
     own = objects.take(pc.index_in(measured["object_id"], value_set=objects["object_id"]))
     p_outlier = own["p_outlier"].fill_null(np.nan).to_numpy()
     status = np.array(own["z_source"].fill_null("not used").to_pylist(), object)
-    status[(status == "archive") & (p_outlier >= DOUBTFUL_PROBABILITY)] = "doubtful"
+    is_galaxy = np.array([name == "galaxy" for name in own["z_class"].to_pylist()], bool)
+    status[(status == "archive") & is_galaxy & (p_outlier >= DOUBTFUL_PROBABILITY)] = "doubtful"
     order = pa.array(np.argsort(measured["ln_probability_archive"].to_numpy(), kind="stable"))  # NaN: last
     values = {name: _clean(measured[name]) for name in MEASURED_SCHEMA.names}
     values |= {"status": pa.array(status.tolist(), pa.string()), "z_source": own["z_source"]}

@@ -46,5 +46,6 @@ def _explain_anomaly(data: ExplorerData, row: int) -> str:
     residual = (flux - recon) * np.sqrt(ivar)
     scores = {name: values[name] for name in PARTIAL_SCORES}
     reason = explain_anomaly(scores, values["norm_snr"], residual, ivar > 0, data.store.config.grid.wave_rest)
-    redshift = explain_redshift(values["z"], values.get("z_model"), values.get("p_outlier"))
+    measured = (values.get(name) for name in ("z_model", "p_outlier", "z_class"))
+    redshift = explain_redshift(values["z"], *measured)
     return "; ".join(filter(None, (redshift, reason)))

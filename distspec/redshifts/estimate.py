@@ -48,6 +48,8 @@ SMOOTH_SCALES = (1.0, 3.0, 10.0)
 """Standard deviations of the coefficients of smooth spectra, relative to the flux."""
 MIN_BAYES_FACTOR = 10.0
 """``ln_bayes_factor`` below which nothing distinguishes a spectrum from a smooth or empty one."""
+MAX_CHI2_RED = 3.0
+"""χ² of the best fit over its expectation from which on a spectrum resembles no galaxy of the model."""
 MIN_VALID_PIXELS = 20
 """Number of valid pixels below which no redshift is estimated."""
 
@@ -65,6 +67,8 @@ class RedshiftEstimates:
     ln_bayes_factor : ndarray of shape (n_estimates,)
         Natural logarithm of the evidence at the best redshift over that of a smooth or empty spectrum. The
         amplitude has an improper prior, so that it is known up to a constant: compare it between spectra.
+    chi2_red : ndarray of shape (n_estimates,)
+        χ² of the fit at the best redshift, the error floor included, over its expectation.
     rejected : list of (int, InvalidSpectrumError)
         Position and reason of every other spectrum.
     """
@@ -72,16 +76,19 @@ class RedshiftEstimates:
     index: list[int]
     posteriors: list[RedshiftPosterior]
     ln_bayes_factor: Floats
+    chi2_red: Floats
     rejected: list[tuple[int, InvalidSpectrumError]]
 
     @property
     def z_class(self) -> list[str]:
-        """Class of each spectrum that has an estimate: "noise" or "galaxy".
+        """Class of each spectrum that has an estimate: "noise", "other" or "galaxy".
 
         Nothing distinguishes noise from smooth or empty spectra: ``ln_bayes_factor`` is below
-        `MIN_BAYES_FACTOR`. Stars are not distinguished from galaxies.
+        `MIN_BAYES_FACTOR`. Others resemble no galaxy of the model at any redshift, as cool stars do not:
+        ``chi2_red`` is above `MAX_CHI2_RED`.
         """
-        return ["noise" if value < MIN_BAYES_FACTOR else "galaxy" for value in self.ln_bayes_factor]
+        is_noise, is_other = self.ln_bayes_factor < MIN_BAYES_FACTOR, self.chi2_red > MAX_CHI2_RED
+        return np.where(is_noise, "noise", np.where(is_other, "other", "galaxy")).tolist()
 
 
 @dataclass(frozen=True)
@@ -189,7 +196,7 @@ class RedshiftEstimator:
                 rejected[index] = _too_few_pixels(QuarantineReason.NO_VALID_PIXELS, n_valid, "are valid")
             else:
                 groups.setdefault(spectra[index].wave.tobytes(), []).append(position)
-        found: dict[int, tuple[RedshiftPosterior, float]] = {}
+        found: dict[int, tuple[RedshiftPosterior, float, float]] = {}
         unseen = f"see a template at redshifts from {self.config.z_min} to {self.config.z_max}"
         unused = f"{unseen} and are neither negative nor spikes"
         for positions in groups.values():
@@ -222,13 +229,17 @@ class RedshiftEstimator:
             index,
             [found[i][0] for i in index],
             np.array([found[i][1] for i in index]),
+            np.array([found[i][2] for i in index]),
             sorted(rejected.items()),
         )
 
     def _estimate_batch(
         self, wave: Floats, pixels: WeightedPixels, z_own: Floats
-    ) -> list[tuple[RedshiftPosterior, float]]:
-        """Estimate the redshifts of spectra with the same pixels, which may have redshifts of their own."""
+    ) -> list[tuple[RedshiftPosterior, float, float]]:
+        """Estimate the redshifts of spectra with the same pixels, which may have redshifts of their own.
+
+        Returns posteriors, logarithms of Bayes factors, and χ² over its expectation.
+        """
         coarse, fine = self._project(wave)
         n_z = len(fine.z)
         proposed = [
@@ -250,7 +261,8 @@ class RedshiftEstimator:
             )
             for row, is_kept in zip(tempered, is_own, strict=True)
         ]
-        return list(zip(posteriors, ln_bayes_factor.tolist(), strict=True))
+        chi2_red = self._measure_chi2(pixels, best)
+        return list(zip(posteriors, ln_bayes_factor.tolist(), chi2_red.tolist(), strict=True))
 
     def _project(self, wave: Floats) -> tuple[ObservedTemplates, ObservedTemplates]:
         """Return the templates of both mixtures on pixels; those on the last pixels are kept."""
@@ -304,12 +316,15 @@ class RedshiftEstimator:
         of_peak = np.take_along_axis(evidence, peaks, axis=1)
         return of_peak >= np.minimum(lowest, of_peak.max(axis=1))[:, None]
 
-    def _measure_width(self, pixels: WeightedPixels, best: Floats) -> Floats:
-        """Return the factors by which the logarithm of the evidence is divided, from the best fits' χ²."""
+    def _measure_chi2(self, pixels: WeightedPixels, best: Floats) -> Floats:
+        """Return χ² of the best fits over its expectation, (n_spectra,)."""
         chi2 = (pixels.weighted_flux * pixels.flux).sum(axis=1) - 2.0 * best
         # Weights are lower by this factor because the noise is correlated.
-        expected = (pixels.weight > 0).sum(axis=1) / (1.0 + 2.0 * self.noise_correlation)
-        return 1.0 + self.config.misfit_weight * np.maximum(chi2 / expected - 1.0, 0.0)
+        return chi2 / ((pixels.weight > 0).sum(axis=1) / (1.0 + 2.0 * self.noise_correlation))
+
+    def _measure_width(self, pixels: WeightedPixels, best: Floats) -> Floats:
+        """Return the factors by which the logarithm of the evidence is divided, from the best fits' χ²."""
+        return 1.0 + self.config.misfit_weight * np.maximum(self._measure_chi2(pixels, best) - 1.0, 0.0)
 
     def _log_prior(self, z: Floats) -> Floats:
         """Return the logarithm of the prior density in ln(1 + z)."""

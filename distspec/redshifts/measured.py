@@ -50,6 +50,7 @@ MEASURED_SCHEMA = pa.schema(
         ("z_model_second", pa.float64()),
         ("z_model_delta_chi2", pa.float64()),
         ("ln_bayes_factor", pa.float64()),
+        ("chi2_red", pa.float64()),
         ("z_class", pa.string()),
         ("p_outlier", pa.float64()),
         ("ln_probability_archive", pa.float64()),

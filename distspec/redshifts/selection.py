@@ -103,7 +103,7 @@ def _find_problems(measured: pa.Table, archive: Archive, min_probability: float)
     tests: Mapping[str, Any] = {
         "model redshift: z": ~archive.accepts_redshifts(z),
         "model redshift: ambiguous": ~(probability >= min_probability),
-        "model redshift: star": z_class == "star",
+        "model redshift: no galaxy": z_class == "other",
         "model redshift: noise": z_class == "noise",
         "model redshift: not measured": np.isnan(z),
     }

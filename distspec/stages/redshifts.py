@@ -119,11 +119,20 @@ def measure_listing(
     failed |= {position[k]: error for k, error in estimates.rejected}
     rows = {i: tabulate_error(error) for i, error in failed.items() if error.reason not in TRANSIENT_REASONS}
     z_archive = np.array([spectrum.z for spectrum in spectra])
-    for k, posterior, bayes_factor, z_class in zip(
-        estimates.index, estimates.posteriors, estimates.ln_bayes_factor, estimates.z_class, strict=True
+    for k, posterior, bayes_factor, chi2_red, z_class in zip(
+        estimates.index,
+        estimates.posteriors,
+        estimates.ln_bayes_factor.tolist(),
+        estimates.chi2_red.tolist(),
+        estimates.z_class,
+        strict=True,
     ):
         measured = tabulate_posterior(posterior, float(z_archive[k]), estimator.config, wrong_fraction)
-        rows[position[k]] = measured | {"ln_bayes_factor": float(bayes_factor), "z_class": z_class}
+        rows[position[k]] = measured | {
+            "ln_bayes_factor": bayes_factor,
+            "chi2_red": chi2_red,
+            "z_class": z_class,
+        }
     names, versions, z = (listing[name].to_pylist() for name in ("object_id", "version", "z"))
     return pa.Table.from_pylist(
         [{"object_id": names[i], "version": versions[i], "z_archive": z[i], **rows[i]} for i in sorted(rows)],

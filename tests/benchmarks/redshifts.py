@@ -150,6 +150,7 @@ def measure(estimator: RedshiftEstimator, sample: Sample, seed: int) -> dict[str
         "median |Δz| / (1 + z) where right": np.median((np.abs(best - z) / (1.0 + z))[ok]),
         "success, shuffled": is_right(best, rng.permutation(z)).mean(),
         "called noise": (np.array(estimates.z_class) == "noise").mean(),
+        "called other": (np.array(estimates.z_class) == "other").mean(),
         "success where not called noise": ok[np.array(estimates.z_class) != "noise"].mean(),
     }
     wrong = {"random": draw_random(z, estimator.config, rng), "line confusions": confuse_lines(z, rng)}

@@ -45,6 +45,7 @@ def test_redshifts_of_galaxies_with_lines(estimates):
     assert max(p.outlier_probability(z) for p, z in zip(estimates.posteriors, TRUE_Z, strict=True)) < 0.01
     assert (estimates.ln_bayes_factor > 5.0).all()
     assert estimates.z_class == ["galaxy"] * len(TRUE_Z)
+    assert (estimates.chi2_red < 1.5).all()
 
 
 def test_units_do_not_matter(estimator, spectra, estimates):
@@ -239,3 +240,10 @@ def test_estimator_of_the_packaged_model():
     found = estimator.estimate([distspec.Spectrum("", wave, each, ivar, UNIT, np.nan) for each in flux])
     assert np.median(np.abs(get_best(found) - 4.0)) < 0.02
     assert (np.abs(get_best(found) - 4.0) < 0.05).sum() >= 4
+
+
+def test_a_spectrum_that_no_galaxy_resembles_is_another(estimator, spectra):
+    waves = 1.0 + np.sin(40.0 * np.log(WAVE))
+    bands = replace(spectra[0], flux=waves, ivar=np.full(len(WAVE), 0.02**-2.0))
+    found = estimator.estimate([bands, spectra[0]])
+    assert found.z_class == ["other", "galaxy"]

@@ -50,12 +50,12 @@ def use(listing, measured, redshifts="best"):
 
 
 def test_confident_redshifts_within_the_limits_are_used():
-    listing = make_listing(["t"], ["good", "low", "unsure", "star", "noise", "failed", "new"])
+    listing = make_listing(["t"], ["good", "low", "unsure", "other", "noise", "failed", "new"])
     measured = measure(
         good=(4.0, 0.95, "galaxy"),
         low=(1.0, 0.99, "galaxy"),
         unsure=(5.0, 0.5, "galaxy"),
-        star=(3.0, 0.99, "star"),
+        other=(3.0, 0.99, "other"),
         noise=(3.0, 0.99, "noise"),
         failed=(np.nan, np.nan, ""),
     )
@@ -69,7 +69,7 @@ def test_confident_redshifts_within_the_limits_are_used():
         "z": 4,
         "model redshift: z": 1,
         "model redshift: ambiguous": 1,
-        "model redshift: star": 1,
+        "model redshift: no galaxy": 1,
         "model redshift: noise": 1,
         "model redshift: not measured": 1,
     }
@@ -102,7 +102,7 @@ def test_another_version_is_measured_anew():
 @given(
     st.dictionaries(
         st.text("abc", min_size=1, max_size=3),
-        st.tuples(st.floats(0.0, 6.0), st.floats(0.0, 1.0), st.sampled_from(["galaxy", "star", "noise"])),
+        st.tuples(st.floats(0.0, 6.0), st.floats(0.0, 1.0), st.sampled_from(["galaxy", "other", "noise"])),
     ),
     st.sets(st.text("abc", min_size=1, max_size=3)),
 )

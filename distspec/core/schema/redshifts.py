@@ -25,7 +25,11 @@ MODEL_REDSHIFT_INTERVAL = (
     ),
 )
 REDSHIFT_CLASS = Column(
-    "z_class", pa.string(), "", "What the spectrum resembles: galaxy, star, or noise without features."
+    "z_class",
+    pa.string(),
+    "",
+    "What the spectrum resembles: galaxy, noise without features, or other, which is no galaxy that the "
+    "model knows: a star, or a spectrum with bad pixels.",
 )
 OUTLIER_PROBABILITY = Column(
     "p_outlier",
@@ -81,6 +85,12 @@ REDSHIFTS_SCHEMA = (
         pa.float32(),
         "",
         "Natural logarithm of the evidence at z_model over that of a smooth spectrum, up to a constant.",
+    ),
+    Column(
+        "chi2_red",
+        pa.float32(),
+        "",
+        "Chi-squared of the fit at z_model over its expectation, with an error floor of 5 % of the flux.",
     ),
     Column("pdf_z", pa.list_(pa.float32()), "", "Redshifts at which p(z) is given."),
     Column("pdf_probability", pa.list_(pa.float32()), "", "Their probabilities, with sum 1."),

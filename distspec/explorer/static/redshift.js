@@ -4,6 +4,9 @@ import { $, make, number, ticks } from "./dom.js";
 
 const WIDTH = 320; // of the plot of p(z) [unit of its view box]
 const HEIGHT = 46;
+const RESEMBLANCE = {
+  galaxy: "resembles a galaxy.", noise: "nothing in it is told from noise.", other: "resembles no galaxy that the model knows.",
+};
 const SVG = "http://www.w3.org/2000/svg";
 
 function draw(name, attributes) {
@@ -34,7 +37,7 @@ export class Redshift extends EventTarget {
     if ($("redshift").hidden) return;
     const doubt = Number.isFinite(values.p_outlier) ? ` Probability that the archive's redshift is wrong: ${values.p_outlier.toFixed(3)}.` : "";
     const source = values.z_source === "model" ? " The spectrum is used at this redshift, because the archive has none that is trusted." : "";
-    $("redshift-text").textContent = `Redshift by the model: ${number(values.z_model, 5)} (${number(values.z_model_p16, 5)}–${number(values.z_model_p84, 5)}); resembles a ${values.z_class}.${doubt}${source}`;
+    $("redshift-text").textContent = `Redshift by the model: ${number(values.z_model, 5)} (${number(values.z_model_p16, 5)}–${number(values.z_model_p84, 5)}); ${RESEMBLANCE[values.z_class] ?? ""}${doubt}${source}`;
     const solutions = [["Lines at z", values.z], ["at the model's", values.z_model], ["at its second solution", values.z_model_second]];
     $("redshift-solutions").replaceChildren(...solutions.filter(([, z]) => Number.isFinite(z)).map(([text, z]) => {
       const button = make("button", { type: "button", textContent: `${text}: ${z.toFixed(3)}` });
