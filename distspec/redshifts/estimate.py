@@ -48,8 +48,11 @@ SMOOTH_SCALES = (1.0, 3.0, 10.0)
 """Standard deviations of the coefficients of smooth spectra, relative to the flux."""
 MIN_BAYES_FACTOR = 10.0
 """``ln_bayes_factor`` below which nothing distinguishes a spectrum from a smooth or empty one."""
-MAX_CHI2_RED = 3.0
-"""χ² of the best fit over its expectation from which on a spectrum resembles no galaxy of the model."""
+MAX_CHI2_RED, MAX_UNEXPLAINED = 3.0, 0.1
+"""χ² of the best fit over its expectation, and the fraction of the spectrum's χ² beyond that which it leaves,
+above both of which a spectrum resembles no galaxy of the model."""
+TINY = 1e-9
+"""Lower limit of a denominator."""
 MIN_VALID_PIXELS = 20
 """Number of valid pixels below which no redshift is estimated."""
 
@@ -69,6 +72,8 @@ class RedshiftEstimates:
         amplitude has an improper prior, so that it is known up to a constant: compare it between spectra.
     chi2_red : ndarray of shape (n_estimates,)
         χ² of the fit at the best redshift, the error floor included, over its expectation.
+    unexplained : ndarray of shape (n_estimates,)
+        ``chi2_red`` - 1 over the same of a flux of 0: the part of the signal that the fit leaves.
     rejected : list of (int, InvalidSpectrumError)
         Position and reason of every other spectrum.
     """
@@ -77,6 +82,7 @@ class RedshiftEstimates:
     posteriors: list[RedshiftPosterior]
     ln_bayes_factor: Floats
     chi2_red: Floats
+    unexplained: Floats
     rejected: list[tuple[int, InvalidSpectrumError]]
 
     @property
@@ -85,9 +91,10 @@ class RedshiftEstimates:
 
         Nothing distinguishes noise from smooth or empty spectra: ``ln_bayes_factor`` is below
         `MIN_BAYES_FACTOR`. Others resemble no galaxy of the model at any redshift, as cool stars do not:
-        ``chi2_red`` is above `MAX_CHI2_RED`.
+        ``chi2_red`` is above `MAX_CHI2_RED` and ``unexplained`` above `MAX_UNEXPLAINED`.
         """
-        is_noise, is_other = self.ln_bayes_factor < MIN_BAYES_FACTOR, self.chi2_red > MAX_CHI2_RED
+        is_noise = self.ln_bayes_factor < MIN_BAYES_FACTOR
+        is_other = (self.chi2_red > MAX_CHI2_RED) & (self.unexplained > MAX_UNEXPLAINED)
         return np.where(is_noise, "noise", np.where(is_other, "other", "galaxy")).tolist()
 
 
@@ -196,7 +203,7 @@ class RedshiftEstimator:
                 rejected[index] = _too_few_pixels(QuarantineReason.NO_VALID_PIXELS, n_valid, "are valid")
             else:
                 groups.setdefault(spectra[index].wave.tobytes(), []).append(position)
-        found: dict[int, tuple[RedshiftPosterior, float, float]] = {}
+        found: dict[int, tuple[RedshiftPosterior, float, float, float]] = {}
         unseen = f"see a template at redshifts from {self.config.z_min} to {self.config.z_max}"
         unused = f"{unseen} and are neither negative nor spikes"
         for positions in groups.values():
@@ -230,15 +237,16 @@ class RedshiftEstimator:
             [found[i][0] for i in index],
             np.array([found[i][1] for i in index]),
             np.array([found[i][2] for i in index]),
+            np.array([found[i][3] for i in index]),
             sorted(rejected.items()),
         )
 
     def _estimate_batch(
         self, wave: Floats, pixels: WeightedPixels, z_own: Floats
-    ) -> list[tuple[RedshiftPosterior, float, float]]:
+    ) -> list[tuple[RedshiftPosterior, float, float, float]]:
         """Estimate the redshifts of spectra with the same pixels, which may have redshifts of their own.
 
-        Returns posteriors, logarithms of Bayes factors, and χ² over its expectation.
+        Returns posteriors, and the numbers of `RedshiftEstimates` for each.
         """
         coarse, fine = self._project(wave)
         n_z = len(fine.z)
@@ -261,8 +269,10 @@ class RedshiftEstimator:
             )
             for row, is_kept in zip(tempered, is_own, strict=True)
         ]
-        chi2_red = self._measure_chi2(pixels, best)
-        return list(zip(posteriors, ln_bayes_factor.tolist(), chi2_red.tolist(), strict=True))
+        chi2_red, of_nothing = (self._measure_chi2(pixels, each) for each in (best, np.zeros(len(best))))
+        unexplained = (chi2_red - 1.0) / np.maximum(of_nothing - 1.0, TINY)
+        numbers = ln_bayes_factor.tolist(), chi2_red.tolist(), unexplained.tolist()
+        return list(zip(posteriors, *numbers, strict=True))
 
     def _project(self, wave: Floats) -> tuple[ObservedTemplates, ObservedTemplates]:
         """Return the templates of both mixtures on pixels; those on the last pixels are kept."""

@@ -26,7 +26,7 @@ def test_the_guide_shows_what_the_command_prints(distspec, command):
 def test_a_plan_has_stages_storage_rates_and_cost(distspec):
     output = distspec("plan", "--spectra", "5000", "--recipe", "demo", "--price", "2")
     stages = re.findall(r"^\| (\w+) \| [\d,]* \|", output, re.MULTILINE)
-    assert stages == ["simulate", "ingest", "train", "embed", "cluster", "catalog", "report"]
+    assert stages == ["simulate", "ingest", "train", "redshifts", "embed", "cluster", "catalog", "report"]
     assert {"stored in archive/", "stored in store/", "stored in catalog/"} <= set(
         re.findall(r"stored in \w+/", output)
     )

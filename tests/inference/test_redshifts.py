@@ -31,9 +31,8 @@ class StubEstimator:
         bad = [k for k, spectrum in enumerate(spectra) if spectrum.object_id.startswith("bad")]
         index = [k for k in range(len(spectra)) if k not in bad]
         error = InvalidSpectrumError(QuarantineReason.NO_VALID_PIXELS, "3 pixels are valid")
-        return RedshiftEstimates(
-            index, [POSTERIOR] * len(index), np.zeros(len(index)), [(k, error) for k in bad]
-        )
+        numbers = [np.zeros(len(index))] * 3
+        return RedshiftEstimates(index, [POSTERIOR] * len(index), *numbers, [(k, error) for k in bad])
 
 
 @given(st.lists(st.sampled_from(["given", "missing", "infinite", "bad"]), max_size=8))

@@ -145,7 +145,7 @@ def test_a_changed_setting_reruns_only_dependent_stages(finished, tmp_path, monk
     messages = {r.getMessage().split()[0]: r.getMessage() for r in caplog.records}
     did_work = {stage: "nothing to do" not in messages[stage] for stage in ALL}
     assert did_work == {
-        "simulate": False, "ingest": False, "train": False, "embed": False,
+        "simulate": False, "ingest": False, "train": False, "redshifts": False, "embed": False,
         "cluster": True, "catalog": True, "report": True,
     }  # fmt: skip
     run_stages(before, ["catalog"])
